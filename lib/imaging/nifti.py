@@ -1,0 +1,128 @@
+"""Volumes in files: any 3-D image read onto patient axes, NIfTI written with nothing but geometry."""
+
+import gzip
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from lib.atomic import whole_file
+from lib.errors import ScanError
+from lib.imaging.grid import array_zyx, image_like, to_patient_axes
+
+# Probabilities are stored as whole multiples of this step. 65535 steps keep every comparison with a threshold
+# that differs from a stored value by more than 1e-5, at half the size of float32 and far better compression.
+PROBABILITY_STEP = 1.0 / 65535.0
+
+# Level 1 is five times faster than level 6 and, as noise does not compress, leaves CT files no larger.
+GZIP_LEVEL = 1
+
+_SCL_SLOPE_OFFSET = 112  # bytes; fields scl_slope and scl_inter (float32) of the NIfTI-1 header
+
+
+def read_image(path: str | Path) -> sitk.Image:
+    """Read a 3-D image of any format that ITK knows and bring it to index axes +L, +P, +S.
+
+    Stored scaling (NIfTI scl_slope) is applied; values stored as float64 come as float32.
+
+    Raises:
+        ScanError: `unreadable_file`, `not_a_volume`, `no_orientation` (a NIfTI without qform and sform) or
+            `oblique_orientation`.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        _require_volume(reader)
+        _require_orientation(reader)
+        image = reader.Execute()
+    except RuntimeError:
+        # ITK's text names the path, which may name a person
+        raise ScanError("unreadable_file", "the image file is damaged, cut off or not an image") from None
+    return to_patient_axes(_plain(image))
+
+
+def read_mask(path: str | Path, labels: Sequence[int] = ()) -> sitk.Image:
+    """Read a label map as a binary uint8 mask on patient axes: voxels of `labels`, or all non-zero if empty.
+
+    Raises:
+        ScanError: as `read_image`, and `mask_not_labels` where values are not whole numbers.
+    """
+    image = read_image(path)
+    values_zyx = array_zyx(image)
+    if values_zyx.dtype.kind == "f" and not np.array_equal(values_zyx, np.rint(values_zyx)):
+        raise ScanError("mask_not_labels", "the mask holds values that are not whole numbers")
+    chosen_zyx = np.isin(values_zyx, list(labels)) if len(labels) else values_zyx != 0
+    return image_like(chosen_zyx, image)
+
+
+def write_image(image: sitk.Image, path: str | Path) -> None:
+    """Write `image` to `path` (.nii.gz), whole or not at all.
+
+    The file holds voxels and geometry and nothing else: no description, no time, no name; the same image
+    gives the same bytes.
+    """
+    _write_nifti(image, path, slope=1.0)
+
+
+def write_probability(probability_zyx: np.ndarray, reference: sitk.Image, path: str | Path) -> None:
+    """Write probabilities in [0, 1] on the grid of `reference` to `path` (.nii.gz), whole or not at all.
+
+    They are stored as uint16 with NIfTI's scl_slope = 1/65535, so that any reader sees values in [0, 1],
+    exact to PROBABILITY_STEP / 2.
+
+    Raises:
+        ValueError: a value is not a number or lies outside [0, 1].
+    """
+    # written so that NaN fails too
+    if not (probability_zyx.min(initial=0.0) >= 0.0 and probability_zyx.max(initial=0.0) <= 1.0):
+        raise ValueError("probabilities must be numbers from 0 to 1")
+    steps_zyx = np.rint(probability_zyx.astype(np.float32) * np.float32(65535.0)).astype(np.uint16)
+    _write_nifti(image_like(steps_zyx, reference), path, slope=PROBABILITY_STEP)
+
+
+def read_probability(path: str | Path) -> np.ndarray:
+    """Read what `write_probability` wrote: float32 (z, y, x) in [0, 1]. `read_image` gives an image."""
+    return np.clip(array_zyx(read_image(path)).astype(np.float32), 0.0, 1.0)
+
+
+def _require_volume(reader: sitk.ImageFileReader) -> None:
+    size, components = reader.GetSize(), reader.GetNumberOfComponents()
+    if len(size) < 3 or any(count != 1 for count in size[3:]) or components != 1:
+        shape = "x".join(str(count) for count in size)
+        raise ScanError("not_a_volume", f"{shape} voxels with {components} value(s) each")
+
+
+def _require_orientation(reader: sitk.ImageFileReader) -> None:
+    """Refuse a NIfTI that says nothing on how it lies in the patient: ITK would assume an orientation."""
+    codes = [reader.GetMetaData(key) for key in ("qform_code", "sform_code") if reader.HasMetaDataKey(key)]
+    if codes and all(code.strip() == "0" for code in codes):
+        raise ScanError("no_orientation", "qform_code and sform_code of the NIfTI header are both 0")
+
+
+def _plain(image: sitk.Image) -> sitk.Image:
+    """Return `image` as three-dimensional, without metadata, float64 as float32."""
+    if image.GetDimension() > 3:
+        image = image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
+    if image.GetPixelID() == sitk.sitkFloat64:
+        image = sitk.Cast(image, sitk.sitkFloat32)
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    return image
+
+
+def _write_nifti(image: sitk.Image, path: str | Path, slope: float) -> None:
+    bare = sitk.Image(image)
+    for key in bare.GetMetaDataKeys():
+        bare.EraseMetaData(key)
+    with whole_file(path) as temporary:
+        plain = temporary.with_name(temporary.name.removesuffix(".gz"))
+        try:
+            sitk.WriteImage(bare, str(plain))
+            content = bytearray(plain.read_bytes())
+        finally:
+            plain.unlink(missing_ok=True)
+        struct.pack_into("<ff", content, _SCL_SLOPE_OFFSET, slope, 0.0)
+        temporary.write_bytes(gzip.compress(content, GZIP_LEVEL, mtime=0))

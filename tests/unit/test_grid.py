@@ -1,0 +1,120 @@
+"""Grids: every orientation of one labelled volume must end at the same physical places."""
+
+import itertools
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.errors import ConfigError, ScanError
+from lib.imaging.grid import (
+    array_zyx,
+    image_like,
+    mirror_for_model,
+    obliquity_degrees,
+    require_same_grid,
+    same_grid,
+    spacing_zyx,
+    to_patient_axes,
+)
+
+
+def make_image(size_xyz=(4, 3, 2), spacing_mm_xyz=(0.5, 0.75, 2.0), origin_mm_xyz=(-10.0, 20.0, 30.0)):
+    values_zyx = np.arange(np.prod(size_xyz), dtype=np.int16).reshape(size_xyz[::-1])
+    image = sitk.GetImageFromArray(values_zyx)
+    image.SetSpacing(spacing_mm_xyz)
+    image.SetOrigin(origin_mm_xyz)
+    return image
+
+
+def turned_about_z(image, degrees):
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    image.SetDirection((cos, -sin, 0, sin, cos, 0, 0, 0, 1))
+    return image
+
+
+AXIS_CODES = [
+    "".join(letters)
+    for axes in itertools.permutations(("LR", "PA", "SI"))
+    for letters in itertools.product(*axes)
+]
+
+
+@pytest.mark.parametrize("code", AXIS_CODES)
+def test_any_axis_order_comes_back_to_patient_axes(code):
+    original = make_image()
+    stored = sitk.DICOMOrient(original, code)
+    restored = to_patient_axes(stored)
+    assert restored.GetDirection() == original.GetDirection()
+    assert same_grid(restored, original)
+    np.testing.assert_array_equal(array_zyx(restored), array_zyx(original))
+
+
+def test_first_array_axis_starts_at_the_distal_end():
+    image = to_patient_axes(sitk.DICOMOrient(make_image(), "LPI"))
+    lowest_z_mm = min(image.TransformIndexToPhysicalPoint((0, 0, k))[2] for k in range(2))
+    assert image.TransformIndexToPhysicalPoint((0, 0, 0))[2] == lowest_z_mm == 30.0
+
+
+def test_obliquity_is_the_angle_of_the_turn():
+    assert obliquity_degrees(turned_about_z(make_image(), 12.5)) == pytest.approx(12.5)
+
+
+def test_oblique_volume_is_refused_with_its_angle():
+    with pytest.raises(ScanError, match="7.00 degrees") as caught:
+        to_patient_axes(turned_about_z(make_image(), 7.0))
+    assert caught.value.code == "oblique_orientation"
+
+
+def test_rounding_of_the_direction_is_dropped():
+    assert to_patient_axes(turned_about_z(make_image(), 1e-3)).GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+
+
+def test_image_like_takes_the_whole_grid_and_makes_masks_of_bool():
+    reference = make_image()
+    mask = image_like(array_zyx(reference) > 3, reference)
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert same_grid(mask, reference)
+    assert array_zyx(mask).sum() == 20
+
+
+def test_image_like_refuses_another_shape():
+    with pytest.raises(ValueError, match=r"\(2, 3, 4\)"):
+        image_like(np.zeros((4, 3, 2)), make_image())
+
+
+def test_spacing_in_array_order():
+    assert spacing_zyx(make_image()) == (2.0, 0.75, 0.5)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        make_image(size_xyz=(4, 3, 3)),
+        make_image(origin_mm_xyz=(-10.0, 20.0, 30.2)),
+        make_image(spacing_mm_xyz=(0.5, 0.75, 2.2)),
+        turned_about_z(make_image(), 10.0),
+    ],
+    ids=["size", "origin", "spacing", "direction"],
+)
+def test_another_grid_is_told_apart(changed):
+    with pytest.raises(ScanError, match="the mask has 4x3x2 voxels") as caught:
+        require_same_grid(make_image(), changed, "the mask", "the scan")
+    assert caught.value.code == "mask_off_grid"
+
+
+def test_float32_rounding_of_positions_is_the_same_grid():
+    require_same_grid(make_image(), make_image(origin_mm_xyz=(-10.00001, 20.0, 30.0)), "a", "b")
+
+
+def test_only_a_right_hip_is_mirrored_and_twice_gives_it_back():
+    array_zyx = np.arange(24).reshape(2, 3, 4)
+    assert mirror_for_model(array_zyx, "left") is array_zyx
+    mirrored = mirror_for_model(array_zyx, "right")
+    assert mirrored[0, 0].tolist() == [3, 2, 1, 0]
+    np.testing.assert_array_equal(mirror_for_model(mirrored, "right"), array_zyx)
+
+
+def test_unknown_side_is_refused():
+    with pytest.raises(ConfigError, match="left, right"):
+        mirror_for_model(np.zeros((1, 1, 1)), "L")
