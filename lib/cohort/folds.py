@@ -1,0 +1,179 @@
+"""Test people and cross-validation folds: drawn once, stratified, nested, then frozen.
+
+The split is by person: all scans of a person share its set and fold. Test people are drawn within each sex,
+so that the sets nest (everybody = men + women) and the same person is a test person, and has the same fold
+index, in every cohort (Zhao 2020 as decoded from its Table 1).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from lib.cohort.placement import NO_FOLD, Placement
+from lib.errors import ConfigError
+from lib.seeding import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldsConfig:
+    """Settings of the split: number of folds, share of test people, age bands that are balanced."""
+
+    folds: int = 10
+    test_fraction: float = 0.10
+    age_bands: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be used."""
+        if self.folds < 2:
+            raise ConfigError(f"folds.folds is {self.folds}; expected a whole number of at least 2")
+        if not 0 <= self.test_fraction < 1:
+            raise ConfigError(f"folds.test_fraction is {self.test_fraction}; expected 0 or more, below 1")
+        if self.age_bands < 1:
+            raise ConfigError(f"folds.age_bands is {self.age_bands}; expected a whole number of at least 1")
+
+
+def split_folds(
+    scans: Sequence[Placement],
+    former: Sequence[Placement],
+    config: FoldsConfig,
+    *,
+    seed: int,
+    batch_scans: int,
+    draw: bool,
+) -> list[Placement]:
+    """Return a placement for every accepted scan, keeping all of `former`.
+
+    Args:
+        scans: accepted scans of the cohort table, with the table's `set`.
+        former: what an earlier call returned; empty at the first call or when the split is to be drawn anew.
+        config: settings of the draw.
+        seed: the study's seed.
+        batch_scans: most scans predicted by one job.
+        draw: False where finished models are used: nobody is trained on, everybody is external or apply.
+
+    Raises:
+        ConfigError: there are fewer people with a reference than folds.
+    """
+    known = {placement.scan for placement in former}
+    new = [scan for scan in scans if scan.scan not in known]
+    people = {placement.subject: placement for placement in former if placement.set in ("train", "test")}
+    if draw and not former:
+        people = _draw_people(new, config, seed)
+    placed = [_place(scan, people.get(scan.subject), drawn=not former) for scan in new]
+    return _refreshed(former, scans) + _into_batches(placed, former, batch_scans)
+
+
+def _refreshed(former: Iterable[Placement], scans: Iterable[Placement]) -> list[Placement]:
+    """Return former rows with the table's present sex, age, site and reference; set and fold never move."""
+    now = {scan.scan: scan for scan in scans}
+    refreshed = []
+    for row in former:
+        scan = now.get(row.scan)
+        if scan:
+            outcome = row.set
+            if outcome in ("external", "apply"):
+                outcome = "external" if scan.has_mask else "apply"
+            kept = {"set": outcome, "fold": row.fold, "batch": row.batch, "trains": row.trains}
+            row = replace(scan, **kept)
+        refreshed.append(row)
+    return refreshed
+
+
+def _place(scan: Placement, person: Placement | None, *, drawn: bool) -> Placement:
+    """Return the outcome for a new scan, given its person's outcome (None: not part of the draw)."""
+    if person is None:
+        return replace(scan, set="external" if scan.has_mask else "apply")
+    trains = drawn and person.set == "train" and scan.has_mask and scan.set in ("auto", "train")
+    return replace(scan, set=person.set, fold=person.fold, trains=trains)
+
+
+def _draw_people(scans: Iterable[Placement], config: FoldsConfig, seed: int) -> dict[str, Placement]:
+    """Return set and fold of every person who takes part in the draw, one sex after the other."""
+    wishes: dict[str, list[Placement]] = defaultdict(list)
+    for scan in scans:
+        if scan.has_mask and scan.set != "apply":
+            wishes[scan.subject].append(scan)
+    drawn: dict[str, Placement] = {}
+    for sex in sorted({rows[0].sex for rows in wishes.values()}):
+        members = sorted(
+            (rows for rows in wishes.values() if rows[0].sex == sex), key=lambda rows: rows[0].subject
+        )
+        test, train = _draw_test(members, config, derive_seed(seed, "test people", sex))
+        drawn |= {person.subject: replace(person, set="test") for person in test}
+        folds = _draw_folds(train, config, derive_seed(seed, "folds", sex), offset=len(drawn))
+        drawn |= {
+            person.subject: replace(person, set="train", fold=fold)
+            for person, fold in zip(train, folds, strict=True)
+        }
+    training = sum(person.set == "train" for person in drawn.values())
+    if drawn and training < config.folds:
+        raise ConfigError(
+            f"{training} people with a usable reference are left for training, but folds.folds is "
+            f"{config.folds}; lower folds.folds or folds.test_fraction, or give more people a mask"
+        )
+    return drawn
+
+
+def _draw_test(
+    members: list[list[Placement]], config: FoldsConfig, seed: int
+) -> tuple[list[Placement], list[Placement]]:
+    """Split one sex into test and training people; rows with set `test` or `train` have their way."""
+    people = [rows[0] for rows in members]
+    wish = [next((row.set for row in rows if row.set != "auto"), "auto") for rows in members]
+    free = [person for person, set_ in zip(people, wish, strict=True) if set_ == "auto"]
+    test = [person for person, set_ in zip(people, wish, strict=True) if set_ == "test"]
+    missing = min(round(config.test_fraction * len(people)) - len(test), len(free) - 1)
+    if missing > 0:
+        bands = _age_bands(
+            free, config.age_bands, fits=lambda counts: min(counts) > 1 and len(counts) <= missing
+        )
+        _, chosen = train_test_split(free, test_size=missing, random_state=seed % 2**32, stratify=bands)
+        test += chosen
+    names = {person.subject for person in test}
+    return test, [person for person in people if person.subject not in names]
+
+
+def _draw_folds(people: list[Placement], config: FoldsConfig, seed: int, offset: int) -> list[int]:
+    """Return a fold for each person of one sex, balanced over age bands."""
+    if len(people) < config.folds:
+        # too few for one in each fold: deal them out, beginning elsewhere for each sex
+        order = np.random.default_rng(seed).permutation(len(people))
+        return [int(position + offset) % config.folds for position in order]
+    bands = _age_bands(people, config.age_bands, fits=lambda counts: min(counts) >= config.folds)
+    splitter = StratifiedKFold(config.folds, shuffle=True, random_state=seed % 2**32)
+    folds = [NO_FOLD] * len(people)
+    for fold, (_, members) in enumerate(
+        splitter.split(people, bands if bands is not None else [0] * len(people))
+    ):
+        for member in members:
+            folds[member] = fold
+    return folds
+
+
+def _age_bands(people: Sequence[Placement], most: int, fits) -> list[int] | None:
+    """Return an age band (quantile) for each person: as many bands as fit, None if not even two do."""
+    ages = np.array([np.nan if person.age is None else person.age for person in people], dtype=float)
+    ages[np.isnan(ages)] = -1.0  # people of unknown age stand together, below the youngest
+    ranks = np.argsort(np.argsort(ages, kind="stable"), kind="stable")
+    for count in range(most, 1, -1):
+        bands = (ranks * count // len(people)).astype(int)
+        if fits(np.bincount(bands)):
+            return bands.tolist()
+    return None
+
+
+def _into_batches(
+    placed: Sequence[Placement], former: Sequence[Placement], batch_scans: int
+) -> list[Placement]:
+    """Give new scans new prediction batches: scans of one batch are predicted by the same models."""
+    batch = max((row.batch for row in former), default=-1) + 1
+    rows = []
+    for fold in sorted({row.fold for row in placed}):
+        group = [row for row in placed if row.fold == fold]
+        for start in range(0, len(group), batch_scans):
+            rows += [replace(row, batch=batch) for row in group[start : start + batch_scans]]
+            batch += 1
+    return rows

@@ -1,0 +1,32 @@
+"""Where an accepted scan stands in the study. Standard library only (read at each parse)."""
+
+from dataclasses import dataclass
+
+NO_FOLD = -1
+COHORT_SEXES = {"all": ("M", "F", ""), "male": ("M",), "female": ("F",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where one accepted scan stands. `set` is the table's wish before the draw, the outcome after it.
+
+    Outcomes: `train` (cross-validated in `fold`), `test`, `external` (a reference, no part in training) and
+    `apply` (no reference). `trains` says whether this scan's voxels are used for training: a scan that came
+    later, or one whose row says `apply`, follows its person's fold without training.
+    """
+
+    scan: str
+    subject: str
+    sex: str
+    age: float | None
+    site: str
+    has_mask: bool
+    set: str = "auto"
+    fold: int = NO_FOLD
+    batch: int = -1
+    trains: bool = False
+
+
+def in_cohort(placement: Placement, cohort: str) -> bool:
+    """Say whether a scan's person belongs to a cohort (all, male, female)."""
+    return placement.sex in COHORT_SEXES[cohort]

@@ -1,0 +1,71 @@
+"""Who is predicted by which models, and what that score may be called. Standard library only (read at each parse).
+
+    set of the scan          members     protocol      weights
+    train, fold k            fold-k      cv            last (a fixed schedule: no choice was made on these people)
+    test                     ensemble    test          heldout_weights
+    test                     single      test-single   heldout_weights
+    external                 ensemble    external      heldout_weights
+    any, without a mask      as above    apply         as above
+
+`fold-k` is the model that never trained on the people of fold k; `ensemble` the mean probability of all folds;
+`single` the fold with the best validation Dice.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lib.cohort.placement import Placement, in_cohort
+
+SCORED_PROTOCOLS = ("cv", "test", "test-single", "external")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One scan predicted by one set of models."""
+
+    cohort: str
+    model: str
+    members: str
+    protocol: str
+    weights: str
+    placement: Placement
+
+    @property
+    def folder(self) -> str:
+        """Return the part of the path that masks, volumes and overlaps of this prediction share."""
+        return f"{self.cohort}/{self.model}/{self.members}"
+
+
+def plan_predictions(
+    placements: Iterable[Placement], cohorts: Iterable[str], models: Iterable[str], heldout_weights: str
+) -> list[Prediction]:
+    """Return every prediction that the study asks for, cohort by cohort and model by model."""
+    placements = list(placements)
+    return [
+        Prediction(
+            cohort=cohort,
+            model=model,
+            members=members,
+            protocol=protocol if placement.has_mask else "apply",
+            weights=weights_of(members, heldout_weights),
+            placement=placement,
+        )
+        for cohort in cohorts
+        for model in models
+        for placement in placements
+        if in_cohort(placement, cohort)
+        for members, protocol in _members_of(placement)
+    ]
+
+
+def weights_of(members: str, heldout_weights: str) -> str:
+    """Return which weights of a model these members use: `last` for cross-validation, else the setting."""
+    return "last" if members.startswith("fold-") else heldout_weights
+
+
+def _members_of(placement: Placement) -> list[tuple[str, str]]:
+    if placement.set == "train":
+        return [(f"fold-{placement.fold}", "cv")]
+    if placement.set == "test" and placement.has_mask:
+        return [("ensemble", "test"), ("single", "test-single")]
+    return [("ensemble", placement.set)]

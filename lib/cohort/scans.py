@@ -1,0 +1,131 @@
+"""What screening found, scan by scan: the table `cohort/scans.csv` between the cohort table and the split."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from lib.atomic import whole_file
+from lib.cohort.placement import Placement
+from lib.cohort.table import ScanRow, age_years, printed_age
+
+SCAN_COLUMNS = (
+    "scan", "subject", "sex", "age", "site", "side", "set", "repeat_of", "has_mask", "verdict", "reason",
+    "warnings", "explanation",
+)  # fmt: skip
+FOLD_COLUMNS = tuple(field.name for field in fields(Placement))
+
+
+def gather_screening(cohort: Mapping[str, ScanRow], screened: Mapping[str, Mapping]) -> list[dict[str, str]]:
+    """Return one record for each row of the cohort table.
+
+    Args:
+        cohort: the rows of the cohort table by scan id.
+        screened: what `screen_scan` wrote, by scan id; excluded scans have none.
+
+    Returns:
+        Records with the columns SCAN_COLUMNS. `verdict` is ok, rejected, excluded or missing (not screened
+        yet); `reason` and `warnings` hold reason codes, `explanation` what was found and what to do.
+    """
+    return [_scan_record(row, screened.get(scan)) for scan, row in cohort.items()]
+
+
+def accepted_scans(records: Iterable[Mapping[str, str]]) -> list[Placement]:
+    """Return the scans with verdict ok as placements that wait for the draw."""
+    return [
+        Placement(
+            scan=record["scan"],
+            subject=record["subject"],
+            sex=record["sex"],
+            age=age_years(record["age"]),
+            site=record["site"],
+            has_mask=record["has_mask"] == "1",
+            set=record["set"],
+        )
+        for record in records
+        if record["verdict"] == "ok"
+    ]
+
+
+def read_records(path: str | Path) -> list[dict[str, str]]:
+    """Read a CSV table as a list of records of text."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_records(records: Iterable[Mapping], columns: Iterable[str], path: str | Path) -> None:
+    """Write records as a CSV table, whole or not at all."""
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def read_folds(path: str | Path) -> list[Placement]:
+    """Read `folds/folds.csv`; a table that is not there holds nobody."""
+    if not Path(path).exists():
+        return []
+    return [
+        Placement(
+            scan=record["scan"],
+            subject=record["subject"],
+            sex=record["sex"],
+            age=age_years(record["age"]),
+            site=record["site"],
+            has_mask=record["has_mask"] == "1",
+            set=record["set"],
+            fold=int(record["fold"]),
+            batch=int(record["batch"]),
+            trains=record["trains"] == "1",
+        )
+        for record in read_records(path)
+    ]
+
+
+def write_folds(placements: Iterable[Placement], path: str | Path) -> None:
+    """Write `folds/folds.csv`, whole or not at all."""
+    write_records((_fold_record(placement) for placement in placements), FOLD_COLUMNS, path)
+
+
+def _fold_record(placement: Placement) -> dict[str, object]:
+    record = {name: getattr(placement, name) for name in FOLD_COLUMNS}
+    return record | {
+        "age": printed_age(placement.age),
+        "has_mask": int(placement.has_mask),
+        "trains": int(placement.trains),
+    }
+
+
+def _scan_record(row: ScanRow, screening: Mapping | None) -> dict[str, str]:
+    record = {
+        "scan": row.scan,
+        "subject": row.subject,
+        "sex": row.sex,
+        "age": printed_age(row.age),
+        "site": row.site,
+        "side": row.side,
+        "set": row.set,
+        "repeat_of": row.repeat_of,
+        "has_mask": str(int(bool(row.mask))),
+    }
+    if row.exclude:
+        return record | {
+            "verdict": "excluded",
+            "reason": "excluded",
+            "warnings": "",
+            "explanation": row.exclude,
+        }
+    if screening is None:
+        text = "screening has not ended well; see results/logs/screen_scan/"
+        return record | {"verdict": "missing", "reason": "not_screened", "warnings": "", "explanation": text}
+    reasons = screening["reasons"]
+    return record | {
+        "verdict": screening["verdict"],
+        "reason": _codes(reasons, "rejected"),
+        "warnings": _codes(reasons, "warning"),
+        "explanation": " | ".join(f"{reason['found']} {reason['action']}" for reason in reasons),
+    }
+
+
+def _codes(reasons: Iterable[Mapping[str, str]], severity: str) -> str:
+    return " ".join(dict.fromkeys(reason["code"] for reason in reasons if reason["severity"] == severity))

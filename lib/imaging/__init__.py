@@ -1,0 +1,1 @@
+"""Images: reading and screening, grids, resampling, cropping, thresholding, volumes."""

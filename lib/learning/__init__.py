@@ -1,0 +1,1 @@
+"""The network: architecture, loss, augmentation, training, prediction."""

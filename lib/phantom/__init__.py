@@ -1,0 +1,1 @@
+"""Synthetic people: hip shapes of real bone turned into QCT series."""

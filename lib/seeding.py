@@ -1,0 +1,13 @@
+"""One seed, many independent purposes."""
+
+import hashlib
+
+
+def derive_seed(seed: int, *purpose: str | int) -> int:
+    """Return a 63-bit seed for one purpose, e.g. `derive_seed(2020, "fold", 3)`.
+
+    The same arguments give the same seed on every machine; different purposes give independent ones
+    (SHA-256 of their text).
+    """
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

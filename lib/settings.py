@@ -1,0 +1,52 @@
+"""Checking the configuration against its schema, with errors that name the key and what is allowed."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+
+from jsonschema import Draft202012Validator, ValidationError
+
+from lib.errors import ConfigError
+
+
+def check_settings(settings: Mapping, schema: Mapping) -> None:
+    """Return if `settings` follow `schema`.
+
+    Raises:
+        ConfigError: they do not; the text lists every key that is unknown, of the wrong type or out of range.
+    """
+    errors = sorted(Draft202012Validator(schema).iter_errors(settings), key=lambda error: list(error.path))
+    lines = [line for error in errors for line in _explain(error)]
+    if lines:
+        text = "\n".join(f"  {line}" for line in lines)
+        count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
+        raise ConfigError(f"configuration: {count}; nothing was run.\n{text}")
+
+
+def _explain(error: ValidationError) -> Iterable[str]:
+    key = ".".join(str(part) for part in error.absolute_path) or "top level"
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        for name in sorted(set(error.instance) - set(known)):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(known))}"
+            yield f"{key}: unknown key {name!r}; {hint}"
+    else:
+        yield f"{key}: {json.dumps(error.instance, default=str)}; {_allowed(error)}"
+
+
+def _allowed(error: ValidationError) -> str:
+    """Say what is allowed, in words, with the description that the schema gives for the key."""
+    schema = error.schema
+    parts = []
+    if "enum" in schema:
+        parts.append("expected one of " + ", ".join(json.dumps(value) for value in schema["enum"]))
+    if "type" in schema:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        parts.append("expected " + " or ".join(types))
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    parts += [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
+    counts = {"minItems": "at least", "maxItems": "at most"}
+    parts += [f"{words} {schema[name]} items" for name, words in counts.items() if name in schema]
+    allowed = ", ".join(parts) or error.message
+    return f"{allowed} ({schema['description']})" if "description" in schema else allowed

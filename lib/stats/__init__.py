@@ -1,0 +1,1 @@
+"""Numbers and pages: overlap, agreement, tables, figures, the report."""

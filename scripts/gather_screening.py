@@ -1,0 +1,16 @@
+"""Job script of rule gather_screening: one row a scan of the cohort table, with its verdict."""
+
+from pathlib import Path
+
+from lib.atomic import read_json
+from lib.cohort.scans import SCAN_COLUMNS, gather_screening, write_records
+from lib.cohort.table import read_cohort
+from lib.joblog import job_log
+
+with job_log(snakemake.log[0]) as logger:
+    cohort = read_cohort(snakemake.input.table)
+    screened = {Path(path).stem: read_json(path) for path in snakemake.input.screened}
+    records = gather_screening(cohort, screened)
+    write_records(records, SCAN_COLUMNS, snakemake.output.scans)
+    for verdict in ("ok", "rejected", "excluded", "missing"):
+        logger.info("%s: %d scans", verdict, sum(record["verdict"] == verdict for record in records))

@@ -1,0 +1,20 @@
+"""Job script of checkpoint split_folds: draw test people and folds once, then keep them."""
+
+from lib.cohort.folds import FoldsConfig, split_folds
+from lib.cohort.scans import accepted_scans, read_folds, read_records, write_folds
+from lib.joblog import job_log
+
+with job_log(snakemake.log[0]) as logger:
+    former = [] if snakemake.params.redraw else read_folds(snakemake.output.folds)
+    placements = split_folds(
+        accepted_scans(read_records(snakemake.input.scans)),
+        former,
+        FoldsConfig(**snakemake.params.folds),
+        seed=snakemake.params.seed,
+        batch_scans=snakemake.params.batch_scans,
+        draw=snakemake.params.draw,
+    )
+    write_folds(placements, snakemake.output.folds)
+    logger.info("kept %d scans, placed %d new ones", len(former), len(placements) - len(former))
+    for name in ("train", "test", "external", "apply"):
+        logger.info("%s: %d scans", name, sum(placement.set == name for placement in placements))
