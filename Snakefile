@@ -1,0 +1,96 @@
+"""Osteoflow: from DICOM series and a table of people to bone masks, volumes and a report.
+
+This file is the table of contents. Settings stand in config.yaml, what is computed in rules/, how in lib/.
+"""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: str(Path(workflow.basedir) / "config.yaml")
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/phantom.smk"
+include: "rules/cohort.smk"
+include: "rules/folds.smk"
+include: "rules/imaging.smk"
+include: "rules/training.smk"
+include: "rules/prediction.smk"
+include: "rules/measures.smk"
+include: "rules/reporting.smk"
+
+
+localrules:
+    all,
+    screened,
+    converted,
+    cropped,
+    trained,
+    predicted,
+    measured,
+    report,
+
+
+rule all:
+    """The whole chain, up to the report."""
+    default_target: True
+    input:
+        "results/report/index.html",
+
+
+rule screened:
+    """A verdict for every scan."""
+    input:
+        "results/cohort/scans.csv",
+
+
+rule converted:
+    """Every accepted scan as int16 HU in LPS order."""
+    input:
+        lambda wildcards: [f"results/converted/{scan}/image.nii.gz" for scan in accepted()],
+
+
+rule cropped:
+    """Every accepted scan on 3 mm slices, in the window of its hip."""
+    input:
+        lambda wildcards: [f"results/cropped/{scan}/image.nii.gz" for scan in accepted()],
+        lambda wildcards: [f"results/cropped/{scan}/mask.nii.gz" for scan in accepted() if SCANS[scan].mask],
+
+
+rule trained:
+    """Every fold of every network and cohort."""
+    input:
+        lambda wildcards: [
+            model for cohort in COHORTS for network in NETWORKS for model in models_of(cohort, network)
+        ],
+
+
+rule predicted:
+    """A mask of every predicted scan."""
+    input:
+        lambda wildcards: [f"results/masks/{path}/mask.nii.gz" for path in predicted_paths()],
+
+
+rule measured:
+    """Volumes and overlaps of every predicted scan, as tables."""
+    input:
+        "results/tables/metrics.csv",
+        "results/tables/volumes.csv",
+        "results/tables/flow.csv",
+
+
+rule report:
+    """The page."""
+    input:
+        "results/report/index.html",
+
+
+onstart:
+    write_study(STUDY_FILE, STUDY)

@@ -1,0 +1,57 @@
+"""Who is in the study: a verdict for every scan of the cohort table."""
+
+
+rule screen_scan:
+    """Read one scan as a whole and decide whether it can be measured; no identity is kept."""
+    input:
+        image=lambda wildcards: SCANS[wildcards.scan].image,
+        mask=lambda wildcards: optional(SCANS[wildcards.scan].mask, SCANS[wildcards.scan].mask),
+    output:
+        json="results/screened/{scan}.json",
+    log:
+        "results/logs/screen_scan/{scan}.log",
+    benchmark:
+        "results/benchmarks/screen_scan/{scan}.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1500),
+        runtime=15,
+    params:
+        side=lambda wildcards: SCANS[wildcards.scan].side,
+        series_uid=lambda wildcards: SCANS[wildcards.scan].series_uid,
+        mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
+        center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
+        screening=lookup("screening", within=config),
+        crop=lookup("crop", within=config),
+        code=code_of("screen_scan"),
+    script:
+        "../scripts/screen_scan.py"
+
+
+rule gather_screening:
+    """One row for each scan of the cohort table: verdict, reason, what to do."""
+    input:
+        table=TABLE,
+        screened=[
+            f"results/screened/{scan}.json"
+            for scan in SCANS
+            if not config["partial"] or os.path.exists(f"results/screened/{scan}.json")
+        ],
+    output:
+        scans="results/cohort/scans.csv",
+    log:
+        "results/logs/gather_screening/cohort.log",
+    benchmark:
+        "results/benchmarks/gather_screening/cohort.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1000),
+        runtime=15,
+    params:
+        code=code_of("gather_screening"),
+    script:
+        "../scripts/gather_screening.py"

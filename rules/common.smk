@@ -1,0 +1,139 @@
+"""What every rule shares: checked settings, the cohort, who is predicted by what. Parsed again in every cluster job."""
+
+import os
+from functools import cache
+
+import yaml
+from lib.cohort.placement import in_cohort
+from lib.cohort.protocols import plan_predictions, weights_of
+from lib.cohort.scans import read_folds
+from lib.cohort.table import planned_cohort, read_cohort
+from lib.errors import ConfigError, OsteoflowError
+from lib.learning.finished import check_preprocessing, read_finished
+from lib.phantom.people import PhantomConfig, phantom_table
+from lib.provenance import code_digest
+from lib.settings import check_settings
+from lib.study import check_study, study_identity, write_study
+from snakemake.exceptions import WorkflowError
+
+PHANTOM_TABLE = "results/phantom/cohort.csv"
+STUDY_FILE = "results/study.json"
+NO_COHORT = """there is no cohort to work on. Either
+  set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
+  or try the synthetic demo:          make demo   (snakemake --cores 2 --configfile studies/demo.yaml)
+README.md tells what the table holds, under "Your own cohort"."""
+
+
+wildcard_constraints:
+    scan="[A-Za-z0-9-]+",
+    cohort="[a-z]+",
+    network="[A-Za-z0-9-]+",
+    fold="[0-9]+",
+    members="ensemble|single|fold-[0-9]+",
+    batch="[0-9]+",
+
+
+def checked_study():
+    """Return the cohort by scan, the path of its table and the finished models to use (None: train here)."""
+    schema = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
+    check_settings(config, schema)
+    synthetic = not config["cohort"]
+    table = config["cohort"] or PHANTOM_TABLE
+    if synthetic:
+        phantom = PhantomConfig(**config["phantom"])
+        if not phantom.people:
+            raise ConfigError(NO_COHORT)
+        cohort = planned_cohort(phantom_table(phantom), table)
+    else:
+        cohort = read_cohort(
+            table,
+            extra_columns=config["cohort_columns"],
+            sex_required=bool({"male", "female"} & set(config["cohorts"])),
+        )
+    return cohort, table, read_finished(config["model"]) if config["model"] else None
+
+
+def check_models():
+    """Refuse models that were trained on other input than this configuration makes."""
+    if FINISHED:
+        check_preprocessing(FINISHED, PREPROCESSING, config["model"])
+    elif not config["retrain"]:
+        for folder in sorted(Path("results/models").glob("*/*")):
+            if list(folder.glob("fold-*/run.json")) and list(folder.glob("fold-*/model.pt")):
+                check_preprocessing(read_finished(folder), PREPROCESSING, str(folder))
+
+
+PREPROCESSING = {key: dict(config[key]) for key in ("resample", "crop", "intensity")}
+try:
+    COHORT, TABLE, FINISHED = checked_study()
+    STUDY = study_identity(
+        study=config["study"], table=TABLE, synthetic=not config["cohort"], model=config["model"]
+    )
+    check_study(STUDY_FILE, STUDY)
+    check_models()
+except OsteoflowError as error:
+    raise WorkflowError(str(error)) from None
+
+SCANS = {scan: row for scan, row in COHORT.items() if not row.exclude}
+COHORTS = [FINISHED.cohort] if FINISHED else config["cohorts"]
+NETWORKS = [FINISHED.model] if FINISHED else list(config["models"])
+FOLDS = FINISHED.folds if FINISHED else tuple(range(config["folds"]["folds"]))
+
+
+def code_of(rule):
+    """Return the digest of all lib code that the script of a rule reaches; a change reruns the rule."""
+    return code_digest(f"scripts/{rule}.py")
+
+
+def optional(path, present):
+    """Return an input that is there only for some scans."""
+    return path if present else []
+
+
+def grow(mem_mb):
+    """Return a memory request that doubles at each new attempt."""
+    return lambda wildcards, attempt: mem_mb * 2 ** (attempt - 1)
+
+
+# ---- the split, once screening has ended ----------------------------------------------------------------------
+@cache
+def _placements(path, modified):
+    return [row for row in read_folds(path) if row.scan in SCANS]
+
+
+def placements():
+    """Return the accepted scans with set, fold and batch. Waits for the checkpoint."""
+    path = checkpoints.split_folds.get().output.folds
+    return _placements(path, os.path.getmtime(path))
+
+
+def accepted():
+    return [row.scan for row in placements()]
+
+
+@cache
+def _predictions(rows):
+    return plan_predictions(rows, COHORTS, NETWORKS, config["predict"]["heldout_weights"])
+
+
+def predictions():
+    """Return every prediction of the study; with partial=true those that have ended well."""
+    planned = _predictions(tuple(placements()))
+    if config["partial"]:
+        planned = [
+            row
+            for row in planned
+            if os.path.exists(f"results/masks/{row.folder}/{row.placement.scan}/mask.nii.gz")
+        ]
+    return planned
+
+
+def predicted_paths():
+    """Return the common part of path, models and scan, of all predictions."""
+    return [f"{row.folder}/{row.placement.scan}" for row in predictions()]
+
+
+def models_of(cohort, network):
+    """Return the model files of all folds."""
+    folder = config["model"] or f"results/models/{cohort}/{network}"
+    return [f"{folder}/fold-{fold}/model.pt" for fold in FOLDS]

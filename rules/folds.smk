@@ -1,0 +1,28 @@
+"""Test people and cross-validation folds."""
+
+
+checkpoint split_folds:
+    """Draw test people and folds once; later scans are added, former rows never move."""
+    input:
+        scans="results/cohort/scans.csv",
+    output:
+        folds=update("results/folds/folds.csv"),
+    log:
+        "results/logs/split_folds/cohort.log",
+    benchmark:
+        "results/benchmarks/split_folds/cohort.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1000),
+        runtime=15,
+    params:
+        folds=lookup("folds", within=config),
+        seed=lookup("seed", within=config),
+        batch_scans=lookup("predict/batch_scans", within=config),
+        draw=FINISHED is None,
+        redraw=lookup("redraw", within=config),
+        code=code_of("split_folds"),
+    script:
+        "../scripts/split_folds.py"

@@ -1,0 +1,49 @@
+"""The synthetic cohort: people with real bone shape, as DICOM series (only where no cohort table is given)."""
+
+
+localrules:
+    make_phantom_table,
+
+
+rule make_phantom_table:
+    """Write the synthetic people as a cohort table: an example for one's own."""
+    output:
+        table=PHANTOM_TABLE,
+    log:
+        "results/logs/make_phantom_table/cohort.log",
+    benchmark:
+        "results/benchmarks/make_phantom_table/cohort.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(500),
+        runtime=5,
+    params:
+        phantom=lookup("phantom", within=config),
+        code=code_of("make_phantom_table"),
+    script:
+        "../scripts/make_phantom_table.py"
+
+
+rule make_phantom_scan:
+    """Scan one synthetic person: DICOM series, reference mask and the exact volume."""
+    output:
+        series=directory("results/phantom/{scan}/dicom"),
+        mask="results/phantom/{scan}/mask.nii.gz",
+        truth="results/phantom/{scan}/truth.json",
+    log:
+        "results/logs/make_phantom_scan/{scan}.log",
+    benchmark:
+        "results/benchmarks/make_phantom_scan/{scan}.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(2000),
+        runtime=15,
+    params:
+        phantom=lookup("phantom", within=config),
+        code=code_of("make_phantom_scan"),
+    script:
+        "../scripts/make_phantom_scan.py"

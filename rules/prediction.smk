@@ -1,0 +1,83 @@
+"""Probability maps in batches of scans, then one mask a scan."""
+
+
+def batch_scans(wildcards):
+    """Return the scans of one batch that these members predict."""
+    return [
+        row.placement.scan
+        for row in _predictions(tuple(placements()))
+        if row.folder == f"{wildcards.cohort}/{wildcards.network}/{wildcards.members}"
+        and row.placement.batch == int(wildcards.batch)
+    ]
+
+
+def member_models(wildcards):
+    """Return the models that predict together; `single` picks one of them by its validation Dice."""
+    models = models_of(wildcards.cohort, wildcards.network)
+    if wildcards.members.startswith("fold-"):
+        return [model for model in models if model.endswith(f"/{wildcards.members}/model.pt")]
+    return models
+
+
+def batch_folder(wildcards):
+    """Return the batch that holds a scan's probability map."""
+    batch = next(row.batch for row in placements() if row.scan == wildcards.scan)
+    return f"results/predictions/{wildcards.cohort}/{wildcards.network}/{wildcards.members}/batch-{batch}"
+
+
+rule predict_scans:
+    """Predict a batch of scans with one set of models (sliding window, mean probability)."""
+    input:
+        images=lambda wildcards: expand("results/cropped/{scan}/image.nii.gz", scan=batch_scans(wildcards)),
+        records=lambda wildcards: expand("results/cropped/{scan}/crop.json", scan=batch_scans(wildcards)),
+        models=member_models,
+    output:
+        batch=directory("results/predictions/{cohort}/{network}/{members}/batch-{batch}"),
+    log:
+        "results/logs/predict_scans/{cohort}/{network}/{members}/batch-{batch}.log",
+    benchmark:
+        "results/benchmarks/predict_scans/{cohort}/{network}/{members}/batch-{batch}.tsv"
+    conda:
+        "../envs/learning.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=grow(8000),
+        runtime=120,
+    params:
+        scans=batch_scans,
+        predict=lookup("predict", within=config),
+        weights=lambda wildcards: weights_of(wildcards.members, config["predict"]["heldout_weights"]),
+        device=lookup("train/device", within=config),
+        precision=lookup("train/precision", within=config),
+        reproducible=lookup("reproducible", within=config),
+        code=code_of("predict_scans"),
+    script:
+        "../scripts/predict_scans.py"
+
+
+rule otsu_mask:
+    """Turn a probability map into a mask (guarded Otsu), on the crop's grid and on the converted scan's."""
+    input:
+        batch=batch_folder,
+        image="results/cropped/{scan}/image.nii.gz",
+        converted="results/converted/{scan}/image.nii.gz",
+    output:
+        mask="results/masks/{cohort}/{network}/{members}/{scan}/mask.nii.gz",
+        full="results/masks/{cohort}/{network}/{members}/{scan}/mask_full.nii.gz",
+        json="results/masks/{cohort}/{network}/{members}/{scan}/otsu.json",
+    log:
+        "results/logs/otsu_mask/{cohort}/{network}/{members}/{scan}.log",
+    benchmark:
+        "results/benchmarks/otsu_mask/{cohort}/{network}/{members}/{scan}.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1000),
+        runtime=15,
+    params:
+        otsu=lookup("otsu", within=config),
+        code=code_of("otsu_mask"),
+    script:
+        "../scripts/otsu_mask.py"
