@@ -1,0 +1,354 @@
+"""The tables of a study: metrics, volumes, agreement, Table 1, flow, and what the report adds to them.
+
+Their columns are a contract (DESIGN, "The chain and its files"). Numbers of one protocol are never pooled with those
+of another: `cv` are ten single models, each on people it never saw; `test` is one ensemble on people nobody saw.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from lib.atomic import whole_file
+from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, compare_paired, summarize_agreement
+
+PREDICTION_COLUMNS = ("cohort", "model", "members", "protocol", "weights")
+PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")
+METRIC_COLUMNS = (
+    *PREDICTION_COLUMNS,
+    *PERSON_COLUMNS,
+    *("dsc", "dsc_native", "sensitivity", "specificity", "precision", "hd95_mm", "assd_mm", "nsd"),
+    *("reference_mm3", "reference_native_mm3", "predicted_mm3", "re_percent", "otsu_threshold", "flags"),
+    *("repeat_of", "undefined"),
+)
+VOLUME_COLUMNS = (
+    *PREDICTION_COLUMNS,
+    *PERSON_COLUMNS,
+    *("predicted_mm3", "predicted_full_mm3", "predicted_at_half_mm3", "otsu_threshold", "hu_mean", "hu_sd"),
+    *("truncated_distally", "length_mm", "density_phantom_in_view", "flags"),
+)
+FLOW_COLUMNS = (
+    *("scan", "subject", "sex", "age", "site", "set", "fold", "has_mask", "verdict", "stage", "reason"),
+    "explanation",
+)
+STAGES = ("listed", "screened", "converted", "cropped", "predicted", "scored")
+TEXT_COLUMNS = {
+    *(*PREDICTION_COLUMNS, "scan", "subject", "sex", "age", "site", "set", "flags", "undefined", "verdict"),
+    *(
+        "stage",
+        "reason",
+        "explanation",
+        "warnings",
+        "side",
+        "repeat_of",
+        "age_band",
+        "people",
+        "compared_with",
+    ),
+}
+
+COHORT_ORDER = ("all", "male", "female")
+PROTOCOL_ORDER = ("cv", "test", "test-single", "external", "apply")
+SCORES = ("dsc", "sensitivity", "specificity", "precision", "dsc_native", "hd95_mm", "assd_mm", "nsd")
+AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, "80 and over"))
+OLDEST_PRINTED_AGE = 90
+
+# Zhao et al. 2020, Table 1 (test people; population SD)
+PAPER_TABLE1 = {
+    "all": (89999.59, 21325.23, 901.40, 1295.66, 0.9956, -2.1476, 4.0612),
+    "male": (105489.94, 18343.68, 658.47, 883.48, 0.9977, -1.9313, 0.8229),
+    "female": (76832.80, 13340.79, 775.75, 1361.10, 0.9896, -4.8504, 1.2005),
+}
+TABLE1_NUMBERS = (
+    *("reference_mean_mm3", "reference_sd_mm3", "mae_mm3", "rmse_mm3", "r2", "re_min_percent"),
+    "re_max_percent",
+)
+
+
+def metrics_table(
+    predictions: Iterable[Mapping],
+    overlaps: Mapping[str, Mapping],
+    volumes: Mapping[str, Mapping],
+    repeats: Mapping[str, str],
+) -> pd.DataFrame:
+    """Return METRIC_COLUMNS, a row for each scored prediction.
+
+    Args:
+        predictions: what was planned: PREDICTION_COLUMNS and PERSON_COLUMNS by name.
+        overlaps: contents of the overlap files by key (see `prediction_key`).
+        volumes: contents of the volume files by key.
+        repeats: scan -> the scan that it repeats (or ""), as the cohort table says.
+    """
+    rows = []
+    for prediction in predictions:
+        key = prediction_key(prediction)
+        if key in overlaps:
+            reasons = overlaps[key].get("undefined", {})
+            measured = {**overlaps[key], **_of_volume(volumes.get(key, {}), "otsu_threshold", "flags")}
+            undefined = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
+            repeat_of = repeats.get(prediction["scan"], "")
+            rows.append(measured | _identity(prediction) | {"repeat_of": repeat_of, "undefined": undefined})
+    return _ordered(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)))
+
+
+def volumes_table(predictions: Iterable[Mapping], volumes: Mapping[str, Mapping]) -> pd.DataFrame:
+    """Return VOLUME_COLUMNS, a row for each prediction that has a volume file (arguments as `metrics_table`)."""
+    rows = []
+    for prediction in predictions:
+        key = prediction_key(prediction)
+        if key in volumes:
+            rows.append({**_of_volume(volumes[key], *volumes[key]), **_identity(prediction)})
+    return _ordered(pd.DataFrame(rows, columns=list(VOLUME_COLUMNS)))
+
+
+def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Leave out scans whose first scan is scored by the same models: a repeated scan is no further person."""
+    keys = ["cohort", "model", "members", "protocol"]
+    scored = set(metrics[[*keys, "scan"]].itertuples(index=False, name=None))
+    first = metrics[[*keys, "repeat_of"]].itertuples(index=False, name=None)
+    return metrics[pd.Series([key not in scored for key in first], index=metrics.index, dtype=bool)]
+
+
+def agreement_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+    """Return cohort, model, protocol, sex and the agreement of volumes: everybody's row, then one for each sex."""
+    rows = []
+    for (cohort, model, protocol), group in _groups(without_repeats(metrics), "cohort", "model", "protocol"):
+        for sex in ("all", *sorted(set(group["sex"]) & {"M", "F"}, reverse=True)):
+            people = group if sex == "all" else group[group["sex"] == sex]
+            key = {"cohort": cohort, "model": model, "protocol": protocol, "sex": sex}
+            rows.append(key | _agreement_of(people, config))
+    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "sex", *AGREEMENT_COLUMNS])
+
+
+def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+    """Return Dice and agreement of each cross-validation fold: one model and its own held-out people a row."""
+    rows = []
+    held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
+    for (cohort, model, fold), group in _groups(held_out, "cohort", "model", "fold"):
+        key = {"cohort": cohort, "model": model, "fold": int(fold), "dsc_mean": group["dsc"].mean()}
+        rows.append(key | _agreement_of(group, config))
+    columns = ("n", "dsc_mean", "mae_mm3", "rmse_mm3", "r2", "bias_mm3", "re_min_percent", "re_max_percent")
+    return pd.DataFrame(rows, columns=["cohort", "model", "fold", *columns])
+
+
+def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -> pd.DataFrame:
+    """Return the paper's Table 1 for this study: test people, a row for each cohort, model and protocol.
+
+    Columns: volume of the reference (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
+    Pearson's r. A cohort of real people gets the paper's numbers beside them as `paper_*`; a synthetic one does
+    not, because agreement with people says nothing there.
+    """
+    whole = agreement[(agreement["sex"] == "all") & agreement["protocol"].isin(["test", "test-single"])]
+    used = metrics.groupby(["cohort", "model", "protocol"])["weights"].first()
+    keys = ["cohort", "model", "protocol"]
+    columns = [*keys, "n", *TABLE1_NUMBERS, "pearson_p_value"]
+    table = whole[columns].copy()
+    table.insert(3, "weights", [used[tuple(row)] for row in whole[keys].itertuples(index=False)])
+    if not synthetic:
+        for position, name in enumerate(TABLE1_NUMBERS):
+            table[f"paper_{name}"] = [PAPER_TABLE1[cohort][position] for cohort in table["cohort"]]
+    return table.reset_index(drop=True)
+
+
+def score_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and sample SD (ddof 1) over scans of each score, by cohort, model and protocol."""
+    rows = []
+    for (cohort, model, protocol), group in _groups(without_repeats(metrics), "cohort", "model", "protocol"):
+        key = {"cohort": cohort, "model": model, "protocol": protocol, "weights": group["weights"].iloc[0]}
+        row = key | {"n": group["subject"].nunique(), "scans": len(group)}
+        for name in SCORES:
+            row |= {f"{name}_mean": group[name].mean(), f"{name}_sd": group[name].std(ddof=1)}
+        rows.append(row)
+    spread = [f"{name}_{kind}" for name in SCORES for kind in ("mean", "sd")]
+    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "weights", "n", "scans", *spread])
+
+
+def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return scores by age band within cohort, model and protocol; `n` counts people."""
+    banded = without_repeats(metrics)
+    banded = banded.assign(age_band=[age_band(age) for age in banded["age"]])
+    rows = []
+    for key, group in _groups(banded, "cohort", "model", "protocol", "age_band"):
+        names = dict(zip(("cohort", "model", "protocol", "age_band"), key, strict=True))
+        error = (group["predicted_mm3"] - group["reference_mm3"]).abs()
+        rows.append(
+            names
+            | {"n": group["subject"].nunique(), "scans": len(group)}
+            | {
+                "dsc_mean": group["dsc"].mean(),
+                "dsc_sd": group["dsc"].std(ddof=1),
+                "dsc_min": group["dsc"].min(),
+            }
+            | {"hd95_mm_median": group["hd95_mm"].median(), "mae_mm3": error.mean()}
+            | {"re_mean_percent": group["re_percent"].mean()}
+        )
+    numbers = ("n", "scans", "dsc_mean", "dsc_sd", "dsc_min", "hd95_mm_median", "mae_mm3", "re_mean_percent")
+    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "age_band", *numbers])
+
+
+def paired_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+    """Compare each sex-specific model with the all-cohort model on the same people, a mean error a person.
+
+    Absolute volume errors, by model and protocol; a negative difference says that the sex-specific model errs less.
+    """
+    rows = []
+    metrics = without_repeats(metrics)
+    measured = metrics.assign(error=(metrics["predicted_mm3"] - metrics["reference_mm3"]).abs())
+    for (model, protocol), group in _groups(measured, "model", "protocol"):
+        errors = {name: part.groupby("subject")["error"].mean() for name, part in group.groupby("cohort")}
+        for cohort in ("male", "female"):
+            if cohort in errors and "all" in errors:
+                both = pd.concat([errors[cohort], errors["all"]], axis=1, join="inner").dropna()
+                compared = compare_paired(both.iloc[:, 0], both.iloc[:, 1], config)
+                key = {"model": model, "protocol": protocol, "cohort": cohort, "compared_with": "all"}
+                rows.append(key | asdict(compared))
+    numbers = ("n", "first_mae_mm3", "second_mae_mm3", "difference_mm3", "difference_mm3_ci_low")
+    return pd.DataFrame(
+        rows,
+        columns=[
+            *("model", "protocol", "cohort", "compared_with"),
+            *(*numbers, "difference_mm3_ci_high", "wilcoxon_p_value"),
+        ],
+    )
+
+
+def flow_table(
+    scans: pd.DataFrame, folds: pd.DataFrame, reached: Mapping[str, Iterable[str]]
+) -> pd.DataFrame:
+    """Return FLOW_COLUMNS: for every scan of the cohort table the last stage it reached, and why no further.
+
+    Args:
+        scans: `cohort/scans.csv`.
+        folds: `folds/folds.csv` (a scan's set is its outcome there, else the table's wish).
+        reached: ids of the scans that came through "converted", "cropped", "predicted", "scored".
+    """
+    placed = folds.set_index("scan")
+    through = {stage: set(ids) for stage, ids in reached.items()}
+    rows = [_flow_row(record, placed, through) for record in scans.to_dict("records")]
+    return pd.DataFrame(rows, columns=list(FLOW_COLUMNS))
+
+
+def prediction_key(prediction: Mapping) -> str:
+    """Return cohort/model/members/scan: the part of the path that the files of one prediction share."""
+    return "/".join(str(prediction[name]) for name in ("cohort", "model", "members", "scan"))
+
+
+def path_key(path: str | Path) -> str:
+    """Return the `prediction_key` of a file `.../{cohort}/{model}/{members}/{scan}.json`."""
+    path = Path(path)
+    return "/".join((*path.parts[-4:-1], path.stem))
+
+
+def printed_age(age: float | str | None) -> str:
+    """Return an age in whole years as text; `90+` from 90 on, empty if unknown. Printed ages pass unchanged."""
+    years = age_years(age)
+    if years is None:
+        return ""
+    return f"{OLDEST_PRINTED_AGE}+" if years >= OLDEST_PRINTED_AGE else str(int(years))
+
+
+def age_band(age: float | str | None) -> str:
+    """Return the band of AGE_BANDS that an age, printed or in years, falls into."""
+    years = age_years(age)
+    if years is None:
+        return "unknown"
+    return [label for start, label in AGE_BANDS if years >= start][-1]
+
+
+def age_years(age: float | str | None) -> float | None:
+    """Return an age, printed (`90+`) or a number, as years; None if unknown."""
+    text = "" if age is None else str(age).strip().removesuffix("+")
+    return float(text) if text and text != "nan" else None
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a table of this project: identifiers stay text (`007`, `NA`), an empty number is NaN."""
+    kinds = dict.fromkeys(TEXT_COLUMNS, str)
+    table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], encoding="utf-8")
+    text = [name for name in table.columns if name in TEXT_COLUMNS]
+    return table.assign(**{name: table[name].fillna("") for name in text})
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as CSV, whole or not at all; numbers with ten significant digits."""
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+
+
+def _of_volume(volume: Mapping, *names: str) -> dict:
+    flags = " ".join(dict.fromkeys(volume.get("flags", ())))
+    return {name: volume.get(name) for name in names} | ({"flags": flags} if "flags" in names else {})
+
+
+def _identity(prediction: Mapping) -> dict:
+    """Return who was predicted by what: printed age, and a fold only where the fold's own model predicted."""
+    names = (*PREDICTION_COLUMNS, *PERSON_COLUMNS)
+    fold = prediction["fold"] if str(prediction["members"]).startswith("fold-") else None
+    return {name: prediction[name] for name in names} | {"age": printed_age(prediction["age"]), "fold": fold}
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort by cohort and protocol as people read them, then by scan."""
+    keys = pd.DataFrame(
+        {
+            "cohort": table["cohort"].map(_position(COHORT_ORDER)),
+            "model": table["model"],
+            "protocol": table["protocol"].map(_position(PROTOCOL_ORDER)),
+            "scan": table["scan"],
+        }
+    )
+    table = table.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
+    return table.assign(fold=table["fold"].astype("Int64"))
+
+
+def _position(order: Sequence[str]) -> dict[str, int]:
+    return {name: position for position, name in enumerate(order)}
+
+
+def _groups(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
+    """Return groups in the reading order of cohorts, protocols and age bands, not that of the alphabet."""
+    orders = {"cohort": _position(COHORT_ORDER), "protocol": _position(PROTOCOL_ORDER)}
+    orders["age_band"] = _position([label for _, label in AGE_BANDS] + ["unknown"])
+    groups = [(key, group) for key, group in table.groupby(list(names), sort=True)]
+    return sorted(
+        groups, key=lambda pair: [orders.get(n, {}).get(v, v) for n, v in zip(names, pair[0], strict=True)]
+    )
+
+
+def _agreement_of(people: pd.DataFrame, config: AgreementConfig) -> dict:
+    volumes = (people["reference_mm3"].to_numpy(float), people["predicted_mm3"].to_numpy(float))
+    return asdict(summarize_agreement(*volumes, people["subject"].tolist(), config))
+
+
+def _flow_row(record: Mapping, placed: pd.DataFrame, through: Mapping[str, set[str]]) -> dict:
+    scan, place = record["scan"], {}
+    if scan in placed.index:
+        place = placed.loc[scan].to_dict()
+    stage = _last_stage(record, through)
+    reason, explanation = _why_no_further(record, stage)
+    return {
+        **{name: record.get(name, "") for name in ("scan", "subject", "sex", "site", "has_mask", "verdict")},
+        "age": printed_age(record.get("age")),
+        "set": place.get("set", record.get("set", "")),
+        "fold": int(place["fold"]) if place.get("fold", -1) >= 0 else "",
+        **{"stage": stage, "reason": reason, "explanation": explanation},
+    }
+
+
+def _last_stage(record: Mapping, through: Mapping[str, set[str]]) -> str:
+    done = [stage for stage in STAGES if record["scan"] in through.get(stage, ())]
+    if done:
+        return done[-1]
+    return "screened" if record["verdict"] in ("ok", "rejected") else "listed"
+
+
+def _why_no_further(record: Mapping, stage: str) -> tuple[str, str]:
+    if stage == STAGES[-1]:
+        return "", ""
+    if record["verdict"] != "ok":
+        return record["reason"] or record["verdict"], record.get("explanation", "")
+    if stage == "predicted" and str(record["has_mask"]) != "1":
+        return "no_reference", "has no reference mask, so it is measured but not scored"
+    following = STAGES[STAGES.index(stage) + 1]
+    return f"not_{following}", f"has not been {following} yet, or that step failed; see results/logs/"

@@ -1,0 +1,120 @@
+"""A made-up study for the tests of tables, figures and the report: people, scores and what screening said."""
+
+import numpy as np
+import pandas as pd
+
+from lib.stats.tables import METRIC_COLUMNS, metrics_table, volumes_table
+
+COHORT_SEXES = {"all": "MF", "male": "M", "female": "F"}
+
+
+def people(count=60, test=8, folds=5):
+    """Placements as `folds/folds.csv` holds them: men and women in turn, the first `test` ones are test people."""
+    ages = np.linspace(27, 93, count).round()
+    return [
+        {
+            "scan": f"P{index:03d}",
+            "subject": f"P{index:03d}",
+            "sex": "MF"[index % 2],
+            "age": f"{age:.0f}" if age < 90 else "90+",
+            "site": "north" if index % 3 else "south",
+            "has_mask": 1,
+            "set": "test" if index < test else "train",
+            "fold": -1 if index < test else index % folds,
+            "batch": index % 4,
+            "trains": int(index >= test),
+        }
+        for index, age in enumerate(np.random.default_rng(5).permutation(ages))
+    ]
+
+
+def predictions(placements, model="vnet"):
+    """What is predicted: cross-validation by the own fold, test people by the ensemble and by the single best."""
+    rows = []
+    for cohort, sexes in COHORT_SEXES.items():
+        for person in placements:
+            members = {
+                "train": [("fold-{fold}", "cv")],
+                "test": [("ensemble", "test"), ("single", "test-single")],
+            }
+            for name, protocol in members.get(person["set"], [("ensemble", person["set"])]):
+                if person["sex"] in sexes:
+                    weights = "last" if protocol == "cv" else "best"
+                    key = {"cohort": cohort, "model": model, "members": name.format(**person)}
+                    rows.append(person | key | {"protocol": protocol, "weights": weights})
+    return rows
+
+
+def measured(prediction, generator):
+    """An overlap record and a volume record like those of a well trained model."""
+    size = 105_000 if prediction["sex"] == "M" else 77_000
+    # the reference is the person's, the same for all models
+    person = np.random.default_rng(int(prediction["scan"][1:]))
+    reference = size * (1 + 0.17 * person.standard_normal())
+    predicted = reference * (1 + 0.004 + 0.011 * generator.standard_normal())
+    dsc = 0.981 + 0.004 * generator.standard_normal()
+    distance = np.arange(0, 96, 3.0)
+    missed = 60 + 300 * np.exp(-distance / 5) + 40 * generator.random(len(distance))
+    overlap = {
+        "dsc": dsc,
+        "dsc_native": dsc - 0.008,
+        "sensitivity": dsc + 0.004,
+        "specificity": 0.9992 + 0.0002 * generator.standard_normal(),
+        "precision": dsc - 0.003,
+        "hd95_mm": abs(1.1 + 0.4 * generator.standard_normal()),
+        "assd_mm": abs(0.31 + 0.05 * generator.standard_normal()),
+        "nsd": min(1.0, 0.97 + 0.01 * generator.standard_normal()),
+        "reference_mm3": reference,
+        "reference_native_mm3": reference * 1.002,
+        "predicted_mm3": predicted,
+        "re_percent": 100 * (predicted / reference - 1),
+        "by_slice": {
+            "distance_mm": distance.tolist(),
+            "reference_mm3": np.full(len(distance), 3000.0).tolist(),
+            "missed_mm3": missed.tolist(),
+            "added_mm3": (missed * 0.8).tolist(),
+        },
+        "undefined": {},
+    }
+    volume = {
+        "predicted_mm3": predicted,
+        "predicted_full_mm3": predicted * 1.001,
+        "predicted_at_half_mm3": predicted * 0.999,
+        "otsu_threshold": 0.49 + 0.02 * generator.random(),
+        "hu_mean": 310 + 40 * generator.standard_normal(),
+        "hu_sd": 240.0,
+        "truncated_distally": True,
+        "length_mm": 102.0,
+        "density_phantom_in_view": True,
+        "flags": ["bone_at_border"] if generator.random() < 0.05 else [],
+    }
+    return overlap, volume
+
+
+def tables(count=60, test=8):
+    """Return (metrics, volumes, overlaps by key) of the made-up study."""
+    generator = np.random.default_rng(11)
+    planned = predictions(people(count, test))
+    records = {
+        "/".join((row["cohort"], row["model"], row["members"], row["scan"])): measured(row, generator)
+        for row in planned
+    }
+    overlaps = {key: pair[0] for key, pair in records.items()}
+    volumes = {key: pair[1] for key, pair in records.items()}
+    return metrics_table(planned, overlaps, volumes, {}), volumes_table(planned, volumes), overlaps
+
+
+def no_metrics():
+    """The metrics table of a study without any reference."""
+    return pd.DataFrame(columns=list(METRIC_COLUMNS))
+
+
+def history(fold, epochs=200):
+    """A learning curve as `train_fold` writes it: validation every tenth epoch."""
+    generator = np.random.default_rng(fold)
+    epoch = np.arange(1, epochs + 1)
+    loss = 0.02 + 0.9 * np.exp(-epoch / (25 + 4 * fold)) + 0.006 * generator.random(epochs)
+    dice = np.where(
+        epoch % 10 == 0, 0.981 - 0.6 * np.exp(-epoch / 28) - 0.002 * generator.random(epochs), np.nan
+    )
+    return pd.DataFrame({"epoch": epoch, "loss": loss, "validation_dice": dice, "learning_rate": 1e-4})

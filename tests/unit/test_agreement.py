@@ -1,0 +1,247 @@
+"""Agreement statistics against hand-computed values, statsmodels, pingouin and the paper's own table."""
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pingouin
+import pytest
+from scipy import stats
+
+from lib.errors import ConfigError
+from lib.stats.agreement import (
+    AgreementConfig,
+    bootstrap_intervals,
+    compare_paired,
+    concordance,
+    fit_line,
+    limit_interval,
+    r_squared,
+    sd_of_differences,
+    summarize_agreement,
+)
+
+CONFIG = AgreementConfig(bootstrap=400, seed=7)
+
+
+def people(n):
+    return [f"p{index}" for index in range(n)]
+
+
+def volumes(n, seed=1, sd=900.0):
+    generator = np.random.default_rng(seed)
+    reference = generator.normal(90_000, 20_000, n)
+    return reference, reference * 1.004 + generator.normal(300, sd, n)
+
+
+def test_five_people_by_hand():
+    reference, predicted = [100.0, 200.0, 300.0, 400.0, 500.0], [110.0, 190.0, 310.0, 390.0, 520.0]
+    result = summarize_agreement(reference, predicted, people(5), CONFIG)
+    assert (result.n, result.scans) == (5, 5)
+    assert result.reference_mean_mm3 == 300
+    assert result.reference_sd_mm3 == pytest.approx(math.sqrt(20_000))  # ddof 0
+    assert result.mae_mm3 == pytest.approx(12)
+    assert result.rmse_mm3 == pytest.approx(math.sqrt(160))
+    assert result.r2 == pytest.approx(1 - 800 / 100_000)
+    assert result.bias_mm3 == pytest.approx(4)
+    assert (result.re_min_percent, result.re_max_percent) == pytest.approx((-5.0, 10.0))
+    sd = math.sqrt((36 + 196 + 36 + 196 + 256) / 4)  # ddof 1
+    assert result.loa_high_mm3 == pytest.approx(4 + 1.959963984540054 * sd)
+    assert result.loa_low_mm3 == pytest.approx(4 - 1.959963984540054 * sd)
+    assert result.slope == pytest.approx(1.02)
+    assert result.intercept_mm3 == pytest.approx(-2)
+
+
+@pytest.mark.parametrize(
+    ("sex", "rmse", "sd", "published"),
+    [("male", 883.48, 18343.68, 0.9977), ("female", 1361.10, 13340.79, 0.9896)],
+)
+def test_the_papers_r2_follows_from_its_rmse_and_population_sd(sex, rmse, sd, published):
+    reference = 90_000 + sd * np.array([-1.0, 1.0])
+    assert reference.std() == pytest.approx(sd)
+    predicted = reference + rmse
+    assert round(r_squared(reference, predicted), 4) == published == round(1 - (rmse / sd) ** 2, 4)
+
+
+def test_r2_is_not_the_square_of_r():
+    reference = np.arange(1.0, 11.0)
+    result = summarize_agreement(reference, 2 * reference, people(10), CONFIG)
+    assert result.pearson_r == pytest.approx(1)
+    assert result.r2 < 0
+
+
+def test_pearson_regression_and_bias_agree_with_pingouin():
+    reference, predicted = volumes(40)
+    result = summarize_agreement(reference, predicted, people(40), CONFIG)
+    correlation = pingouin.corr(reference, predicted).iloc[0]
+    assert result.pearson_r == pytest.approx(correlation["r"])
+    p_column = next(
+        name for name in correlation.index if name.lower().replace("-", "_") in ("p_val", "p_value")
+    )
+    assert result.pearson_p_value == pytest.approx(correlation[p_column], rel=1e-6)
+    line = pingouin.linear_regression(pd.Series(reference, name="reference"), predicted)
+    assert result.slope == pytest.approx(line["coef"][1])
+    assert result.intercept_mm3 == pytest.approx(line["coef"][0])
+    assert (result.slope_ci_low, result.slope_ci_high) == pytest.approx(tuple(line.iloc[1, -2:]), rel=1e-6)
+    bias = stats.ttest_rel(predicted, reference).confidence_interval(0.95)
+    assert (result.bias_mm3_ci_low, result.bias_mm3_ci_high) == pytest.approx((bias.low, bias.high))
+
+
+def test_concordance_penalises_a_shift_that_correlation_does_not_see():
+    reference = np.array([1.0, 2.0, 3.0, 4.0])
+    # by Lin's formula: 2 * 1.25 / (1.25 + 1.25 + 1)
+    assert concordance(reference, reference + 1) == pytest.approx(2.5 / 3.5)
+    assert concordance(reference, reference) == pytest.approx(1)
+    assert concordance(reference, 5 - reference) == pytest.approx(-1)
+
+
+def test_exact_limits_cover_at_their_level():
+    # 20,000 studies of 8 people: the interval holds the true limit 1.96 in 95 % of them
+    differences = np.random.default_rng(3).normal(0, 1, (20_000, 8))
+    low, high = limit_interval(1.0, 8, 0.95)
+    mean, sd = differences.mean(axis=1), differences.std(axis=1, ddof=1)
+    holds = (mean + low * sd <= 1.959964) & (mean + high * sd >= 1.959964)
+    assert holds.mean() == pytest.approx(0.95, abs=0.005)
+    assert np.mean(mean + low * sd > 1.959964) == pytest.approx(0.025, abs=0.004)
+
+
+def test_exact_limits_approach_the_large_sample_formula():
+    low, high = limit_interval(2.0, 5000, 0.95)
+    z = stats.norm.ppf(0.975)
+    half = z * 2.0 * math.sqrt(1 / 5000 + z**2 / (2 * 4999))
+    assert (low, high) == pytest.approx((2 * z - half, 2 * z + half), rel=2e-3)
+
+
+def test_limits_lie_symmetrically_about_the_bias():
+    result = summarize_agreement(*volumes(12), people(12), CONFIG)
+    assert result.loa_high_mm3_ci_low - result.bias_mm3 == pytest.approx(
+        result.bias_mm3 - result.loa_low_mm3_ci_high
+    )
+    assert result.loa_low_mm3_ci_low < result.loa_low_mm3 < result.loa_low_mm3_ci_high < result.bias_mm3
+
+
+def test_bootstrap_needs_twenty_people_and_is_repeatable():
+    few = summarize_agreement(*volumes(19), people(19), CONFIG)
+    assert math.isnan(few.r2_ci_low)
+    assert math.isnan(few.mae_mm3_ci_high)
+    assert not math.isnan(few.loa_high_mm3_ci_low)
+    enough = summarize_agreement(*volumes(20), people(20), CONFIG)
+    assert enough.r2_ci_low < enough.r2 < enough.r2_ci_high <= 1
+    assert enough == summarize_agreement(*volumes(20), people(20), CONFIG)
+    other = summarize_agreement(*volumes(20), people(20), AgreementConfig(bootstrap=400, seed=8))
+    assert other.r2_ci_low != enough.r2_ci_low
+
+
+def test_bootstrap_of_a_mean_approaches_its_standard_error():
+    reference, predicted = volumes(400)
+    config = AgreementConfig(bootstrap=4000, seed=1)
+    low, high = bootstrap_intervals(reference, predicted, np.arange(400), config)["bias_mm3"]
+    error = (predicted - reference).std(ddof=1) / 20
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.06)
+
+
+def test_weighted_resampling_equals_resampling_by_index():
+    reference, predicted = volumes(25)
+    config = AgreementConfig(bootstrap=1, confidence=0.5, seed=5)
+    intervals = bootstrap_intervals(reference, predicted, np.arange(25), config)
+    times = np.random.default_rng(5).multinomial(25, np.full(25, 1 / 25), size=1)[0]
+    x, y = np.repeat(reference, times), np.repeat(predicted, times)
+    assert intervals["r2"][0] == pytest.approx(r_squared(x, y))
+    assert intervals["ccc"][0] == pytest.approx(concordance(x, y))
+    assert intervals["mae_mm3"][0] == pytest.approx(np.abs(y - x).mean())
+
+
+def test_scans_of_a_person_are_resampled_together():
+    # each person's two scans err alike: by scans the interval would be 1.41 times too narrow
+    reference, predicted = volumes(60)
+    twice = [np.repeat(values, 2) for values in (reference, predicted)]
+    once = summarize_agreement(reference, predicted, people(60), CONFIG)
+    both = summarize_agreement(*twice, np.repeat(people(60), 2), CONFIG)
+    assert (both.n, both.scans) == (60, 120)
+    assert both.mae_mm3_ci_low == pytest.approx(once.mae_mm3_ci_low)
+    assert both.mae_mm3_ci_high == pytest.approx(once.mae_mm3_ci_high)
+
+
+def test_repeated_scans_get_no_interval_that_assumes_independence():
+    reference, predicted = volumes(30)
+    result = summarize_agreement(reference, predicted, people(15) * 2, CONFIG)
+    for name in ("slope_ci_low", "loa_high_mm3_ci_low", "proportional_bias_ci_low", "pearson_p_value"):
+        assert math.isnan(getattr(result, name))
+    assert math.isfinite(result.loa_high_mm3)
+
+
+def test_variance_components_add_up():
+    # between people 4, within 1, balanced: mean squares are 2 * 4 + 1 and 1 by construction
+    means, spread = np.array([-2.0, 2.0]) * math.sqrt(9 / 16), math.sqrt(0.5)
+    differences = np.array([means[0] - spread, means[0] + spread, means[1] - spread, means[1] + spread])
+    between, within = 2 * means.var(ddof=1), 1.0
+    expected = math.sqrt((between - within) / 2 + within)
+    assert sd_of_differences(differences, np.array([0, 0, 1, 1])) == pytest.approx(expected)
+    alone = np.array([1.0, 4.0, 7.0])
+    assert sd_of_differences(alone, np.arange(3)) == pytest.approx(alone.std(ddof=1))
+
+
+def test_nobody_and_one_person_give_no_statistics():
+    empty = asdict(summarize_agreement([], [], [], CONFIG))
+    assert (empty.pop("n"), empty.pop("scans")) == (0, 0)
+    assert all(math.isnan(value) for value in empty.values())
+    one = summarize_agreement([100.0], [103.0], ["a"], CONFIG)
+    assert (one.n, one.mae_mm3, one.bias_mm3, one.re_max_percent) == (1, 3, 3, 3)
+    for name in ("reference_sd_mm3", "r2", "pearson_r", "slope", "loa_low_mm3", "ccc", "bias_mm3_ci_low"):
+        assert math.isnan(getattr(one, name))
+
+
+def test_two_people_give_no_line_and_no_correlation():
+    two = summarize_agreement([100.0, 200.0], [103.0, 199.0], people(2), CONFIG)
+    assert two.r2 == pytest.approx(1 - 10 / 5000)
+    for name in ("pearson_r", "pearson_p_value", "slope", "proportional_bias"):
+        assert math.isnan(getattr(two, name))
+
+
+def test_a_constant_reference_has_no_r2():
+    result = summarize_agreement([100.0] * 4, [99.0, 100.0, 101.0, 102.0], people(4), CONFIG)
+    for name in ("r2", "pearson_r", "slope", "ccc"):
+        assert math.isnan(getattr(result, name))
+    assert result.mae_mm3 == 1
+
+
+def test_unknown_volumes_are_left_out():
+    result = summarize_agreement([100.0, math.nan, 300.0], [101.0, 5.0, math.nan], people(3), CONFIG)
+    assert (result.n, result.mae_mm3) == (1, 1)
+
+
+def test_proportional_bias_is_the_trend_of_the_difference():
+    reference = np.linspace(50_000, 120_000, 30)
+    result = summarize_agreement(reference, 1.02 * reference, people(30), CONFIG)
+    assert result.proportional_bias == pytest.approx(0.02 / 1.01)  # d = 0.02 x on the mean 1.01 x
+
+
+def test_a_line_through_exact_points():
+    line = fit_line(np.arange(5.0), 3 * np.arange(5.0) - 2, 0.95)
+    assert (line.slope, line.intercept) == pytest.approx((3, -2))
+
+
+def test_paired_comparison_uses_absolute_errors_of_the_same_people():
+    first, second = np.tile([-3.0, 3.0], 15), np.tile([5.0, -5.0], 15)
+    result = compare_paired(first, second, CONFIG)
+    assert (result.n, result.first_mae_mm3, result.second_mae_mm3) == (30, 3, 5)
+    assert result.difference_mm3 == result.difference_mm3_ci_low == result.difference_mm3_ci_high == -2
+    assert result.wilcoxon_p_value < 0.001
+    few = compare_paired([1.0], [2.0], CONFIG)
+    assert few.difference_mm3 == -1
+    assert math.isnan(few.difference_mm3_ci_low)
+    assert math.isnan(few.wilcoxon_p_value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("confidence", 1.0), ("confidence", 0.2), ("bootstrap", 0), ("min_people", 1)]
+)
+def test_bad_settings_are_refused_by_name(setting, value):
+    with pytest.raises(ConfigError, match=f"report.{setting}"):
+        AgreementConfig(**{setting: value})
+
+
+def test_lengths_must_match():
+    with pytest.raises(ValueError, match="lengths differ"):
+        summarize_agreement([1.0, 2.0], [1.0], ["a", "b"], CONFIG)

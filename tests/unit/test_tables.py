@@ -1,0 +1,247 @@
+"""Tables: columns of the contract, protocols apart, people counted once, ages that do not identify."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.stats.agreement import AgreementConfig
+from lib.stats.tables import (
+    FLOW_COLUMNS,
+    METRIC_COLUMNS,
+    age_band,
+    age_table,
+    agreement_table,
+    flow_table,
+    fold_table,
+    metrics_table,
+    paired_table,
+    path_key,
+    printed_age,
+    read_table,
+    score_table,
+    table1,
+    volumes_table,
+    without_repeats,
+    write_table,
+)
+from tests.unit.study_tables import no_metrics, people, predictions, tables
+
+CONFIG = AgreementConfig(bootstrap=50, seed=1)
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    return tables()[0]
+
+
+def test_metrics_have_the_columns_of_the_contract(metrics):
+    contract = (
+        "cohort,model,members,protocol,weights,scan,subject,sex,age,site,fold,dsc,dsc_native,sensitivity,specificity,"
+        "precision,hd95_mm,assd_mm,nsd,reference_mm3,reference_native_mm3,predicted_mm3,re_percent,otsu_threshold,flags"
+    )
+    assert ",".join(metrics.columns) == contract + ",repeat_of,undefined" == ",".join(METRIC_COLUMNS)
+
+
+def test_agreement_has_the_columns_of_the_contract(metrics):
+    contract = (
+        "cohort,model,protocol,sex,n,reference_mean_mm3,reference_sd_mm3,mae_mm3,rmse_mm3,r2,pearson_r,"
+        "pearson_p_value,slope,intercept_mm3,re_min_percent,re_max_percent,bias_mm3,loa_low_mm3,loa_high_mm3,ccc"
+    )
+    found = [name for name in agreement_table(metrics, CONFIG).columns if "_ci_" not in name]
+    assert ",".join(found) == contract + ",proportional_bias,scans"
+
+
+def test_protocols_and_cohorts_are_never_pooled(metrics):
+    agreement = agreement_table(metrics, CONFIG)
+    everybody = agreement[agreement["sex"] == "all"].set_index(["cohort", "protocol"])
+    assert list(everybody.index[:3]) == [("all", "cv"), ("all", "test"), ("all", "test-single")]
+    assert everybody.loc[("all", "cv"), "n"] == 52
+    assert everybody.loc[("all", "test"), "n"] == 8
+    assert everybody.loc[("male", "cv"), "n"] + everybody.loc[("female", "cv"), "n"] == 52
+    men = agreement[
+        (agreement["cohort"] == "all") & (agreement["protocol"] == "cv") & (agreement["sex"] == "M")
+    ]
+    assert men["n"].item() == 26
+
+
+def test_folds_and_weights_say_who_predicted(metrics):
+    cv = metrics[metrics["protocol"] == "cv"]
+    assert (cv["members"] == "fold-" + cv["fold"].astype(str)).all()
+    assert set(cv["weights"]) == {"last"}
+    rest = metrics[metrics["protocol"] != "cv"]
+    assert rest["fold"].isna().all()
+    assert set(rest["weights"]) == {"best"}
+
+
+def test_fold_table_has_a_row_for_each_model(metrics):
+    folds = fold_table(metrics, CONFIG)
+    assert len(folds) == 3 * 5
+    assert folds.loc[folds["cohort"] == "all", "n"].sum() == 52
+
+
+def test_table1_shows_test_people_and_the_paper_only_beside_people(metrics):
+    agreement = agreement_table(metrics, CONFIG)
+    real = table1(agreement, metrics, synthetic=False)
+    assert set(real["protocol"]) == {"test", "test-single"}
+    assert list(real["cohort"].unique()) == ["all", "male", "female"]
+    assert real.loc[real["cohort"] == "male", "paper_r2"].unique() == [0.9977]
+    assert real["weights"].unique() == ["best"]
+    synthetic = table1(agreement, metrics, synthetic=True)
+    assert not [name for name in synthetic if name.startswith("paper")]
+    assert len(synthetic) == len(real)
+
+
+def test_scores_state_mean_and_sample_sd(metrics):
+    scores = score_table(metrics).set_index(["cohort", "protocol"])
+    group = metrics[(metrics["cohort"] == "male") & (metrics["protocol"] == "test")]
+    row = scores.loc[("male", "test")]
+    assert row["n"] == len(group) == 4
+    assert row["dsc_sd"] == pytest.approx(np.std(group["dsc"], ddof=1))
+
+
+def test_a_repeated_scan_is_no_further_person():
+    placements = people(4, 0)
+    placements.append(placements[0] | {"scan": "P900"})
+    planned = [row for row in predictions(placements) if row["cohort"] == "all"]
+    overlap = {"dsc": 0.9, "reference_mm3": 100.0, "predicted_mm3": 101.0, "re_percent": 1.0}
+    overlaps = {f"all/vnet/{row['members']}/{row['scan']}": overlap for row in planned}
+    table = metrics_table(planned, overlaps, {}, {"P900": "P000"})
+    assert len(table) == 5
+    assert set(table["scan"]) - set(without_repeats(table)["scan"]) == {"P900"}
+    alone = table[table["scan"] != "P000"]
+    assert len(without_repeats(alone)) == 4  # its first scan is not scored: the repeated one counts
+    agreement = agreement_table(table, CONFIG)
+    assert agreement[["n", "scans"]].iloc[0].tolist() == [4, 4]
+
+
+def test_sex_specific_models_are_compared_on_the_same_people(metrics):
+    paired = paired_table(metrics, CONFIG).set_index(["protocol", "cohort"])
+    assert paired.loc[("cv", "male"), "n"] == 26
+    both = metrics[metrics["protocol"] == "cv"].assign(
+        error=lambda t: (t["predicted_mm3"] - t["reference_mm3"]).abs()
+    )
+    own = both[both["cohort"] == "male"].set_index("scan")["error"]
+    common = both[both["cohort"] == "all"].set_index("scan")["error"].loc[own.index]
+    assert paired.loc[("cv", "male"), "difference_mm3"] == pytest.approx((own - common).mean())
+
+
+def test_age_bands_cover_everybody(metrics):
+    bands = age_table(metrics)
+    counted = bands[(bands["cohort"] == "all") & (bands["protocol"] == "cv")]
+    assert counted["n"].sum() == 52
+    assert counted["age_band"].tolist() == ["below 50", "50-59", "60-69", "70-79", "80 and over"]
+
+
+@pytest.mark.parametrize(
+    ("age", "printed", "band"),
+    [
+        (89.9, "89", "80 and over"),
+        (90, "90+", "80 and over"),
+        ("104", "90+", "80 and over"),
+        ("90+", "90+", "80 and over"),
+    ]
+    + [
+        (27.5, "27", "below 50"),
+        (50, "50", "50-59"),
+        ("", "", "unknown"),
+        (None, "", "unknown"),
+        (math.nan, "", "unknown"),
+    ],
+)
+def test_ages_of_ninety_and_more_are_not_told(age, printed, band):
+    assert printed_age(age) == printed
+    assert age_band(age) == band
+
+
+def test_undefined_scores_stay_empty_and_say_why(tmp_path):
+    planned = [row for row in predictions(people(1, 0)) if row["cohort"] == "all"]
+    overlap = {"dsc": 0.0, "hd95_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
+    table = metrics_table(planned, {"all/vnet/fold-0/P000": overlap}, {}, {})
+    write_table(table, tmp_path / "metrics.csv")
+    again = read_table(tmp_path / "metrics.csv")
+    assert again["dsc"].item() == 0
+    assert math.isnan(again["hd95_mm"].item())
+    assert again["undefined"].item() == "hd95_mm: the predicted mask is empty"
+
+
+def test_identifiers_survive_a_file(tmp_path):
+    planned = [predictions(people(1, 0))[0] | {"scan": "007", "subject": "NA", "site": "nan"}]
+    key = "all/vnet/fold-0/007"
+    volume = {
+        "predicted_mm3": 1.5,
+        "truncated_distally": True,
+        "flags": ["otsu_fallback", "otsu_fallback", "metal"],
+    }
+    write_table(volumes_table(planned, {key: volume}), tmp_path / "volumes.csv")
+    row = read_table(tmp_path / "volumes.csv").iloc[0]
+    assert (row["scan"], row["subject"], row["site"]) == ("007", "NA", "nan")
+    assert row["flags"] == "otsu_fallback metal"
+
+
+def test_paths_and_predictions_share_their_key():
+    assert path_key("results/overlaps/all/vnet/fold-3/P001.json") == "all/vnet/fold-3/P001"
+
+
+def test_a_study_without_references_has_empty_tables():
+    empty = no_metrics()
+    agreement = agreement_table(empty, CONFIG)
+    for table in (agreement, table1(agreement, empty, synthetic=False), score_table(empty), age_table(empty)):
+        assert table.empty
+    assert fold_table(empty, CONFIG).empty
+    assert paired_table(empty, CONFIG).empty
+
+
+def scan_row(scan, **values):
+    row = {"scan": scan, "subject": scan, "sex": "M", "age": "70", "site": "", "set": "auto", "has_mask": "1"}
+    return row | {"verdict": "ok", "reason": "", "explanation": ""} | values
+
+
+def test_flow_tells_how_far_and_why_no_further():
+    scans = pd.DataFrame(
+        [
+            scan_row("scored"),
+            scan_row("unscored", has_mask="0"),
+            scan_row("stuck"),
+            scan_row("metal", verdict="rejected", reason="metal", explanation="a nail; use another scan"),
+            scan_row("left-out", verdict="excluded", reason="excluded", explanation="consent withdrawn"),
+            scan_row("new", verdict="missing", reason="not_screened"),
+        ]
+    )
+    folds = pd.DataFrame(
+        {"scan": ["scored", "unscored", "stuck"], "set": ["train", "apply", "test"], "fold": [3, -1, -1]}
+    )
+    reached = {
+        "converted": ["scored", "unscored", "stuck"],
+        "cropped": ["scored", "unscored", "stuck"],
+        "predicted": ["scored", "unscored"],
+        "scored": ["scored"],
+    }
+    flow = flow_table(scans, folds, reached)
+    assert tuple(flow.columns) == FLOW_COLUMNS
+    flow = flow.set_index("scan")
+    assert flow["stage"].to_dict() == {
+        "scored": "scored",
+        "unscored": "predicted",
+        "stuck": "cropped",
+        "metal": "screened",
+        "left-out": "listed",
+        "new": "listed",
+    }
+    assert flow["reason"].to_dict() == {
+        "scored": "",
+        "unscored": "no_reference",
+        "stuck": "not_predicted",
+        "metal": "metal",
+        "left-out": "excluded",
+        "new": "not_screened",
+    }
+    assert (flow.loc["scored", "set"], flow.loc["scored", "fold"]) == ("train", 3)
+    assert flow.loc["left-out", "explanation"] == "consent withdrawn"
+
+
+def test_flow_keeps_every_scan_of_the_table_before_anything_ran():
+    scans = pd.DataFrame([scan_row("a", verdict="missing", reason="not_screened")])
+    flow = flow_table(scans, pd.DataFrame(columns=["scan", "set", "fold"]), {})
+    assert flow["scan"].tolist() == ["a"]
