@@ -321,7 +321,8 @@ def _problems_of_people(rows: list[ScanRow]) -> Iterable[Problem]:
     """Yield contradictions between the scans of one person."""
     people: dict[str, list[ScanRow]] = defaultdict(list)
     for row in rows:
-        people[row.subject].append(row)
+        if row.subject:
+            people[row.subject].append(row)
     for scans in people.values():
         first = scans[0]
         for row in scans[1:]:

@@ -1,0 +1,76 @@
+"""Which files to make again so that one subject, or one scan, is redone from a stage on.
+
+    snakemake ... --forcerun $(python -m lib.cohort.rerun SUBJECT_OR_SCAN STAGE [STUDY_FOLDER])
+
+Everything that depends on these files follows by itself; a trained model never does.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lib.cohort.scans import read_folds, read_records
+from lib.errors import OsteoflowError
+
+STAGE_FILES = {
+    "make_phantom_scan": "phantom/{scan}/truth.json",
+    "screen_scan": "screened/{scan}.json",
+    "convert_dicom": "converted/{scan}/image.nii.gz",
+    "resample_ct": "resampled/{scan}/image.nii.gz",
+    "resample_mask": "resampled/{scan}/mask.nii.gz",
+    "crop_ct": "cropped/{scan}/image.nii.gz",
+    "crop_mask": "cropped/{scan}/mask.nii.gz",
+    "predict_scans": "predictions/*/*/*/batch-{batch}",
+    "otsu_mask": "masks/*/*/*/{scan}/mask.nii.gz",
+    "measure_volume": "volumes/*/*/*/{scan}.json",
+    "measure_overlap": "overlaps/*/*/*/{scan}.json",
+    "draw_contours": "contours/*/*/*/{scan}.png",
+}
+
+
+def files_to_rerun(name: str, stage: str, study: Path) -> list[str]:
+    """Return the files of one subject or scan at a stage, relative to the study's folder.
+
+    Raises:
+        OsteoflowError: the study knows no such subject or scan, or no such file was made before.
+    """
+    records = _known_scans(study / "results/cohort/scans.csv")
+    scans = [record["scan"] for record in records if name in (record["subject"], record["scan"])]
+    if not scans:
+        raise OsteoflowError(f"{name} is neither a subject nor a scan in results/cohort/scans.csv")
+    batches = {row.scan: row.batch for row in read_folds(study / "results/folds/folds.csv")}
+    patterns = [STAGE_FILES[stage].format(scan=scan, batch=batches.get(scan, "")) for scan in scans]
+    files = [path for pattern in patterns for path in _existing(study, f"results/{pattern}")]
+    if not files:
+        raise OsteoflowError(f"{stage} has made nothing for {name} yet; run the workflow as usual")
+    return files
+
+
+def _known_scans(path: Path) -> Iterable[Mapping[str, str]]:
+    if not path.exists():
+        raise OsteoflowError(f"{path} is not there: nothing was run in this folder yet")
+    return read_records(path)
+
+
+def _existing(study: Path, pattern: str) -> list[str]:
+    return sorted(str(path.relative_to(study)) for path in study.glob(pattern))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the files, separated by spaces; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lib.cohort.rerun", description=__doc__.split("\n")[0])
+    parser.add_argument("name", help="a subject or a scan of the cohort table")
+    parser.add_argument("stage", choices=STAGE_FILES, help="the rule to begin with")
+    parser.add_argument("study", nargs="?", default=".", type=Path, help="the study's folder (default: here)")
+    options = parser.parse_args(arguments)
+    try:
+        print(*files_to_rerun(options.name, options.stage, options.study))
+    except OsteoflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

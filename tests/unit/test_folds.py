@@ -1,0 +1,167 @@
+"""The split: nested, stratified, by person, frozen."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib.cohort.folds import FoldsConfig, split_folds
+from lib.cohort.placement import Placement, in_cohort
+from lib.cohort.protocols import plan_predictions
+from lib.errors import ConfigError
+
+
+def people(men, women, **changes):
+    rng = np.random.default_rng(3)
+    return [
+        Placement(
+            scan=f"{sex}{number:03}",
+            subject=f"{sex}{number:03}",
+            sex=sex,
+            age=float(rng.integers(27, 90)),
+            site="",
+            has_mask=True,
+            **changes,
+        )
+        for sex, count in (("M", men), ("F", women))
+        for number in range(count)
+    ]
+
+
+def split(scans, former=(), draw=True, batch_scans=16, **config):
+    return split_folds(scans, former, FoldsConfig(**config), seed=2020, batch_scans=batch_scans, draw=draw)
+
+
+def test_sizes_of_the_paper():
+    rows = split(people(181, 216))
+    test = Counter(row.sex for row in rows if row.set == "test")
+    assert test == {"M": 18, "F": 22}
+    folds = Counter((row.sex, row.fold) for row in rows if row.set == "train")
+    assert set(folds) == {(sex, fold) for sex in "MF" for fold in range(10)}
+    assert max(folds.values()) - min(folds.values()) <= 4
+    for sex in "MF":
+        counts = [folds[sex, fold] for fold in range(10)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_age_bands_are_balanced_over_folds():
+    rows = split(people(90, 0), folds=3, age_bands=3)
+    ages = [np.mean([row.age for row in rows if row.fold == fold]) for fold in range(3)]
+    assert max(ages) - min(ages) < 3.0
+
+
+def test_all_scans_of_a_person_stay_together():
+    scans = people(20, 20)
+    again = [replace(row, scan=f"{row.scan}-again") for row in scans[:30]]
+    rows = {row.scan: row for row in split(scans + again, folds=4)}
+    for row in again:
+        first = rows[row.subject]
+        assert (rows[row.scan].set, rows[row.scan].fold) == (first.set, first.fold)
+
+
+def test_same_seed_same_split_whatever_the_order():
+    scans = people(15, 15)
+    forwards = {row.scan: (row.set, row.fold) for row in split(scans, folds=3)}
+    backwards = {row.scan: (row.set, row.fold) for row in split(scans[::-1], folds=3)}
+    assert forwards == backwards
+
+
+def test_wishes_of_the_table_are_kept():
+    scans = people(12, 12)
+    scans[0] = replace(scans[0], set="test")
+    scans[1] = replace(scans[1], set="train")
+    scans[2] = replace(scans[2], set="apply")
+    scans[3] = replace(scans[3], has_mask=False)
+    rows = {row.scan: row for row in split(scans, folds=3)}
+    assert rows["M000"].set == "test"
+    assert rows["M001"].set == "train" and rows["M001"].trains
+    assert rows["M002"].set == "external" and not rows["M002"].trains
+    assert rows["M003"].set == "apply"
+
+
+def test_former_rows_never_move_and_new_people_play_no_part():
+    first = split(people(12, 12), folds=3)
+    newcomers = [replace(row, scan=f"N{row.scan}", subject=f"N{row.subject}") for row in people(2, 2)]
+    newcomers[0] = replace(newcomers[0], has_mask=False)
+    later = split(people(12, 12) + newcomers, former=first, folds=3)
+    assert later[: len(first)] == first
+    assert [row.set for row in later[len(first) :]] == ["apply", "external", "external", "external"]
+    assert not {row.batch for row in later[len(first) :]} & {row.batch for row in first}
+
+
+def test_a_later_scan_of_a_training_person_follows_without_training():
+    first = split(people(12, 12), folds=3)
+    person = next(row for row in first if row.set == "train")
+    late = replace(person, scan="late", set="auto", trains=False)
+    row = split([*people(12, 12), late], former=first, folds=3)[-1]
+    assert (row.scan, row.set, row.fold, row.trains) == ("late", "train", person.fold, False)
+    members = {plan.members for plan in plan_predictions([row], ["all"], ["vnet"], "best")}
+    assert members == {f"fold-{person.fold}"}
+
+
+def test_a_repeat_marked_apply_is_predicted_by_the_fold_that_never_saw_the_person():
+    scans = people(12, 12)
+    repeats = [replace(row, scan=f"{row.scan}-r", set="apply") for row in scans]
+    rows = split(scans + repeats, folds=3)
+    by_scan = {row.scan: row for row in rows}
+    for row in rows:
+        assert by_scan[row.subject].fold == row.fold
+        assert row.trains == (row.set == "train" and not row.scan.endswith("-r"))
+
+
+def test_removed_scans_stay_and_corrected_details_are_taken():
+    first = split(people(12, 12), folds=3)
+    changed = [replace(row, site="B") for row in people(12, 12)[1:]]
+    later = split(changed, former=first, folds=3)
+    assert [(row.scan, row.set, row.fold, row.batch) for row in later] == [
+        (row.scan, row.set, row.fold, row.batch) for row in first
+    ]
+    assert {row.scan: row.site for row in later} == {row.scan: "B" for row in first} | {"M000": ""}
+
+
+def test_finished_models_make_everybody_external_or_apply():
+    scans = people(3, 3)
+    scans[0] = replace(scans[0], has_mask=False)
+    assert [row.set for row in split(scans, draw=False)] == ["apply"] + ["external"] * 5
+
+
+def test_batches_hold_scans_of_the_same_models():
+    rows = split(people(30, 30), folds=3, batch_scans=7)
+    for batch in {row.batch for row in rows}:
+        members = [row for row in rows if row.batch == batch]
+        assert len(members) <= 7
+        assert len({row.fold for row in members}) == 1
+
+
+def test_too_few_people_is_a_clear_error():
+    with pytest.raises(ConfigError, match=r"3 people .* folds\.folds is 5"):
+        split(people(2, 1), folds=5, test_fraction=0.0)
+
+
+def test_few_people_of_one_sex_are_dealt_out():
+    rows = split(people(12, 2), folds=3, test_fraction=0.0)
+    women = [row.fold for row in rows if row.sex == "F"]
+    assert len(set(women)) == 2
+
+
+def test_cohorts_nest():
+    rows = split(people(10, 10), folds=3)
+    by_cohort = {
+        name: {row.scan for row in rows if in_cohort(row, name)} for name in ("all", "male", "female")
+    }
+    assert by_cohort["male"] | by_cohort["female"] == by_cohort["all"]
+    assert not by_cohort["male"] & by_cohort["female"]
+
+
+def test_protocols_and_weights():
+    rows = split(people(8, 8), folds=2, test_fraction=0.25)
+    plan = plan_predictions(rows, ["all", "male"], ["vnet"], "best")
+    for row in plan:
+        if row.protocol == "cv":
+            assert row.members == f"fold-{row.placement.fold}" and row.weights == "last"
+        else:
+            assert row.weights == "best" and row.placement.fold == -1
+    test = [row for row in plan if row.placement.set == "test" and row.cohort == "all"]
+    assert Counter(row.protocol for row in test) == {"test": 4, "test-single": 4}
+    assert all(row.placement.sex == "M" for row in plan if row.cohort == "male")

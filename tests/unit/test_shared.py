@@ -1,0 +1,207 @@
+"""What all packages share: whole files, seeds, logs, digests, the study's folder, finished models."""
+
+import json
+
+import pytest
+
+from lib.atomic import whole_file, write_json
+from lib.cohort.placement import Placement
+from lib.cohort.rerun import files_to_rerun, main
+from lib.cohort.scans import (
+    SCAN_COLUMNS,
+    accepted_scans,
+    gather_screening,
+    read_folds,
+    read_records,
+    write_folds,
+    write_records,
+)
+from lib.cohort.table import planned_cohort
+from lib.errors import ConfigError, ModelError, OsteoflowError
+from lib.joblog import job_log, progress
+from lib.learning.finished import check_preprocessing, read_finished
+from lib.provenance import _tree_text, code_digest, settings_digest, versions, workflow_version
+from lib.seeding import derive_seed
+from lib.study import check_study, study_identity, write_study
+
+
+def test_a_failed_write_leaves_neither_half_nor_temporary_file(tmp_path):
+    target = tmp_path / "image.nii.gz"
+    target.write_text("whole")
+    with pytest.raises(RuntimeError), whole_file(target) as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_text("half")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
+    assert target.read_text() == "whole"
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "x.json", {"dsc": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_differ_by_purpose_and_are_stable():
+    seeds = {derive_seed(2020, "fold", fold) for fold in range(100)}
+    assert len(seeds) == 100
+    assert derive_seed(2020, "fold", 3) == derive_seed(2020, "fold", 3)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_job_log_hides_source_paths_and_ends_the_job(tmp_path, capsys):
+    log = tmp_path / "job.log"
+    with pytest.raises(SystemExit), job_log(log, hide=["/data/Doe_John/ct"]) as logger:
+        logger.info("read 60 slices")
+        progress("epoch %d", 3)
+        raise FileNotFoundError("/data/Doe_John/ct/1.dcm")
+    text = log.read_text()
+    assert "read 60 slices" in text and "epoch 3" in text and "FileNotFoundError" in text
+    shown = capsys.readouterr().err
+    assert "epoch 3" in shown and "read 60 slices" not in shown
+    assert "Doe" not in text + shown and "<source>/1.dcm" in text
+
+
+def test_job_log_shows_own_errors_as_their_text_alone(tmp_path, capsys):
+    with pytest.raises(SystemExit), job_log(tmp_path / "job.log"):
+        raise OsteoflowError("mask has no voxel; draw one")
+    assert capsys.readouterr().err == "mask has no voxel; draw one\n"
+
+
+def test_digest_ignores_comments_and_docstrings_but_no_code(tmp_path):
+    def digest(text):
+        path = tmp_path / f"{abs(hash(text))}.py"
+        path.write_text(text)
+        return _tree_text(path)
+
+    plain = digest("def f(x):\n    return x + 1\n")
+    assert digest('"""Doc."""\n\n\ndef f(x):  # why\n    """Say."""\n    return x + 1\n') == plain
+    assert digest("def f(x):\n    return x + 2\n") != plain
+
+
+def test_digest_covers_what_a_script_reaches_and_nothing_else():
+    assert code_digest("scripts/resample_ct.py") != code_digest("scripts/gather_screening.py")
+    assert code_digest("scripts/resample_ct.py") == code_digest("scripts/resample_ct.py")
+
+
+def test_settings_digest_ignores_order():
+    assert settings_digest({"a": 1, "b": [2]}) == settings_digest({"b": [2], "a": 1})
+    assert settings_digest({"a": 1}) != settings_digest({"a": 2})
+
+
+def test_versions():
+    assert versions(["numpy", "no-such-package"])["no-such-package"] == "absent"
+    assert workflow_version().count(".") == 2
+
+
+def test_another_study_in_the_same_folder_is_refused(tmp_path):
+    path = tmp_path / "study.json"
+    demo = study_identity(study="demo", table="results/phantom/cohort.csv", synthetic=True, model="")
+    check_study(path, demo)
+    write_study(path, demo)
+    check_study(path, demo)
+    real = study_identity(study="", table="../secret/hips.csv", synthetic=False, model="")
+    assert real["study"] == "hips" and "secret" not in json.dumps(real)
+    with pytest.raises(ConfigError, match="--directory"):
+        check_study(path, real)
+    with pytest.raises(ConfigError, match="different: model"):
+        check_study(path, demo | {"model": "x"})
+
+
+def finished_fold(folder, fold, **changes):
+    path = folder / f"fold-{fold}"
+    path.mkdir(parents=True)
+    path.joinpath("model.pt").touch()
+    run = {"cohort": "all", "model": "vnet", "preprocessing": {"resample": {"inplane_mm": 2.4}}} | changes
+    write_json(path / "run.json", run)
+
+
+def test_finished_models_tell_their_cohort_and_folds(tmp_path):
+    finished_fold(tmp_path, 0)
+    finished_fold(tmp_path, 2)
+    models = read_finished(tmp_path)
+    assert (models.cohort, models.model, models.folds) == ("all", "vnet", (0, 2))
+    check_preprocessing(models, {"resample": {"inplane_mm": 2.4}}, "x")
+    with pytest.raises(
+        ModelError, match=r"resample.inplane_mm: the models need 2.4, the configuration has 'native'"
+    ):
+        check_preprocessing(models, {"resample": {"inplane_mm": "native"}}, "x")
+
+
+def test_folder_without_models_is_a_clear_error(tmp_path):
+    with pytest.raises(ModelError, match="holds no finished model"):
+        read_finished(tmp_path)
+    finished_fold(tmp_path, 0)
+    finished_fold(tmp_path, 1, preprocessing={"resample": {"inplane_mm": 0.8}})
+    with pytest.raises(ModelError, match="fold-1 was trained on other input"):
+        read_finished(tmp_path)
+
+
+REASON = {
+    "code": "gantry_tilt",
+    "severity": "rejected",
+    "found": "tilt 18.5 degrees.",
+    "rule": "r",
+    "action": "Ask.",
+}
+
+
+def test_every_row_of_the_table_gets_a_verdict(tmp_path):
+    cohort = planned_cohort(
+        [
+            {"scan": "A", "image": "a", "age": "93", "mask": "m"},
+            {"scan": "B", "image": "b"},
+            {"scan": "C", "image": "c", "exclude": "hip replacement"},
+            {"scan": "D", "image": "d"},
+        ],
+        "cohort.csv",
+    )
+    warning = REASON | {"code": "crop_uncertain", "severity": "warning"}
+    screened = {
+        "A": {"verdict": "ok", "reasons": [warning]},
+        "B": {"verdict": "rejected", "reasons": [REASON, warning]},
+    }
+    records = gather_screening(cohort, screened)
+    write_records(records, SCAN_COLUMNS, tmp_path / "scans.csv")
+    read = {record["scan"]: record for record in read_records(tmp_path / "scans.csv")}
+    assert [record["verdict"] for record in read.values()] == ["ok", "rejected", "excluded", "missing"]
+    assert read["A"]["age"] == "90+" and read["A"]["warnings"] == "crop_uncertain"
+    assert read["B"]["reason"] == "gantry_tilt" and "tilt 18.5 degrees. Ask." in read["B"]["explanation"]
+    assert read["C"]["explanation"] == "hip replacement"
+    assert [placement.scan for placement in accepted_scans(read.values())] == ["A"]
+
+
+def test_folds_survive_the_file(tmp_path):
+    rows = [
+        Placement(
+            scan="A", subject="P", sex="F", age=61.0, site="x", has_mask=True, set="train", fold=2, batch=1
+        ),
+        Placement(scan="B", subject="Q", sex="", age=None, site="", has_mask=False, set="apply", batch=0),
+    ]
+    write_folds(rows, tmp_path / "folds.csv")
+    assert read_folds(tmp_path / "folds.csv") == rows
+    assert read_folds(tmp_path / "none.csv") == []
+
+
+def test_rerun_finds_all_scans_of_a_subject(tmp_path, capsys):
+    results = tmp_path / "results"
+    cohort = planned_cohort(
+        [
+            {"scan": "A1", "image": "a", "subject": "P"},
+            {"scan": "A2", "image": "b", "subject": "P"},
+            {"scan": "B", "image": "c"},
+        ],
+        "cohort.csv",
+    )
+    write_records(gather_screening(cohort, {}), SCAN_COLUMNS, results / "cohort/scans.csv")
+    for scan in ("A1", "A2", "B"):
+        path = results / f"cropped/{scan}/image.nii.gz"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    wanted = [f"results/cropped/{scan}/image.nii.gz" for scan in ("A1", "A2")]
+    assert files_to_rerun("P", "crop_ct", tmp_path) == wanted
+    assert main(["A2", "crop_ct", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.split() == wanted[1:]
+    assert main(["Z", "crop_ct", str(tmp_path)]) == 1
+    assert "neither a subject nor a scan" in capsys.readouterr().err
+    assert main(["P", "otsu_mask", str(tmp_path)]) == 1

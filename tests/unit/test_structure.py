@@ -1,0 +1,116 @@
+"""The layout holds: layers, names, pins, small functions."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("cohort", "imaging", "learning", "phantom", "stats")
+MODULES = sorted((ROOT / "lib").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+RULES = sorted((ROOT / "rules").glob("*.smk"))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_packages_never_import_each_other(path):
+    parts = path.relative_to(ROOT / "lib").parts
+    own = parts[0] if len(parts) > 1 else None
+    for name in imported(path):
+        root, *rest = name.split(".")
+        assert root != "snakemake", "lib never sees Snakemake"
+        assert root != "torch" or own == "learning", "only lib.learning imports torch"
+        if root == "lib" and rest and rest[0] in PACKAGES:
+            assert rest[0] == own, f"{path.name} imports {name}"
+
+
+def test_library_does_not_read_the_environment():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+                assert node.attr != "getenv", path
+                assert node.attr != "environ" or path.name == "determinism.py", path
+
+
+def rule_blocks():
+    for path in RULES:
+        for block in re.split(r"^(?=rule |checkpoint )", path.read_text(), flags=re.M)[1:]:
+            yield re.match(r"(?:rule|checkpoint) (\w+):", block).group(1), block
+
+
+def test_every_rule_has_a_script_of_its_name_and_all_directives():
+    blocks = dict(rule_blocks())
+    assert {path.stem for path in SCRIPTS} == set(blocks)
+    for name, block in blocks.items():
+        assert f'"../scripts/{name}.py"' in block, name
+        assert block.split("\n")[1].strip().startswith('"""'), f"{name}: docstring"
+        for directive in (
+            "output",
+            "log",
+            "benchmark",
+            "conda",
+            "threads",
+            "resources",
+            "mem_mb=",
+            "runtime=",
+        ):
+            assert f"{directive}:" in block or directive in block, f"{name}: {directive}"
+        assert f"results/logs/{name}/" in block and f"results/benchmarks/{name}/" in block, name
+        if name != "train_fold":  # a finished model is a leaf: new code does not train it again
+            assert f'code=code_of("{name}")' in block, name
+
+
+def test_scripts_are_short():
+    for path in SCRIPTS:
+        assert len(path.read_text().splitlines()) <= 36, path.name
+
+
+def test_functions_are_small():
+    lengths = []
+    for path in [*MODULES, *SCRIPTS]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                arguments = len(node.args.args) + len(node.args.kwonlyargs)
+                assert length <= 80, f"{path.name}: {node.name} has {length} lines"
+                assert arguments <= 7, f"{path.name}: {node.name} takes {arguments} arguments"
+                lengths.append(length)
+    assert sorted(lengths)[len(lengths) * 9 // 10] < 40
+
+
+def pins():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_environments_repeat_the_pins_of_the_lock(path):
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    packages = next(entry["pip"] for entry in dependencies if isinstance(entry, dict))
+    for package in packages:
+        name, version = package.split("==")
+        assert pins()[name] == version, package
+
+
+def test_pyproject_reads_the_lock_and_the_makefile_installs_it():
+    assert 'dependencies = { file = ["requirements.txt"] }' in (ROOT / "pyproject.toml").read_text()
+    assert "--requirement requirements.txt" in (ROOT / "Makefile").read_text()
+
+
+def test_the_lock_is_what_runs_here():
+    from importlib.metadata import version
+
+    for name in ("snakemake", "numpy", "pydicom", "simpleitk", "pandas"):
+        assert version(name) == pins()[name]
+    assert version("torch").split("+")[0] == pins()["torch"]

@@ -1,0 +1,162 @@
+"""The cohort table: what is read, and that every mistake is reported at once."""
+
+import gzip
+import struct
+
+import pytest
+
+from lib.cohort.table import age_years, planned_cohort, printed_age, read_cohort, table_text
+from lib.errors import TableError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "m.nii.gz").write_bytes(b"")
+    return tmp_path
+
+
+def write(folder, text):
+    path = folder / "cohort.csv"
+    path.write_text(text)
+    return path
+
+
+def test_reads_defaults_and_values(folder):
+    rows = read_cohort(
+        write(
+            folder,
+            "scan,image,subject,sex,age,mask,mask_label,crop_x_mm,crop_y_mm,side\n"
+            "S1,a,P1,F,71.6,m.nii.gz,75 76,80,-12.5,right\n"
+            "S2,b,,,,,,,,\n",
+        )
+    )
+    first, second = rows.values()
+    assert (first.subject, first.sex, first.age, first.side) == ("P1", "F", 71.6, "right")
+    assert first.mask_labels == (75, 76)
+    assert first.center_mm_xy == (80.0, -12.5)
+    assert first.image == str(folder / "a")
+    assert (second.subject, second.sex, second.age, second.side, second.set) == (
+        "S2",
+        "",
+        None,
+        "left",
+        "auto",
+    )
+    assert second.mask == "" and second.center_mm_xy is None
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_reads_separators_and_byte_order_mark(folder, separator):
+    text = "\ufeffscan,image\r\nS1,a\r\n".replace(",", separator)
+    path = folder / "cohort.csv"
+    path.write_bytes(text.encode())
+    assert list(read_cohort(path)) == ["S1"]
+
+
+def test_lists_every_problem_with_row_and_column(folder):
+    table = write(
+        folder,
+        "scan,image,sex,age,mask,side,set,repeat_of,crop_x_mm\n"
+        "S1,a,F,60,,left,auto,,\n"
+        "s1,b,M,60,,left,auto,,\n"
+        "S_3,c,x,-1,gone.nii.gz,up,test,S9,12\n"
+        ",nowhere,,,,,train,,\n",
+    )
+    with pytest.raises(TableError) as caught:
+        read_cohort(table)
+    text = str(caught.value)
+    assert "row 3, column scan: 's1'; ids must be unique" in text
+    assert "row 4, column scan: 'S_3'; use letters, digits and '-' only" in text
+    assert "row 4, column sex: 'x'; use M or F" in text
+    assert "row 4, column age: '-1'" in text
+    assert "row 4, column side: 'up'; use left or right" in text
+    assert "row 4, column repeat_of: 'S9'" in text
+    assert "row 4, column crop_x_mm, crop_y_mm" in text
+    assert "row 4, column mask:" in text and "no such file" in text
+    assert "row 5, column scan: ''; every row needs a scan id" in text
+    assert "row 5, column image:" in text
+    assert "row 5, column set: 'train'; a scan without a mask" in text
+    assert "11 problems" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no such column"),
+        ("scan,image\n", "no scan"),
+        ("scan,picture\nS1,a\n", "row 1, column image: 'no such column'"),
+        ("scan,image,Crop X mm\nS1,a,3\n", "did you mean crop_x_mm?"),
+        ("scan,image,scan\nS1,a,S1\n", "this column is there twice"),
+    ],
+)
+def test_refuses_unusable_tables(folder, text, words):
+    with pytest.raises(TableError, match=words.replace("?", r"\?")):
+        read_cohort(write(folder, text))
+
+
+def test_missing_table_says_which_key_to_set(tmp_path):
+    with pytest.raises(TableError, match="set `cohort`"):
+        read_cohort(tmp_path / "none.csv")
+
+
+def test_extra_columns_only_when_named(folder):
+    table = write(folder, "scan,image,patient_name,scanner\nS1,a,Doe,X\n")
+    assert read_cohort(table)["S1"].extra == {}
+    assert read_cohort(table, extra_columns=["scanner"])["S1"].extra == {"scanner": "X"}
+    with pytest.raises(TableError, match="column kernel"):
+        read_cohort(table, extra_columns=["kernel"])
+
+
+def test_sex_is_required_only_where_a_cohort_needs_it(folder):
+    table = write(folder, "scan,image,mask\nS1,a,m.nii.gz\nS2,b,\n")
+    assert len(read_cohort(table)) == 2
+    with pytest.raises(TableError, match="row 2, column sex") as caught:
+        read_cohort(table, sex_required=True)
+    assert "row 3" not in str(caught.value)
+
+
+def test_contradictions_between_scans_of_a_person(folder):
+    table = write(
+        folder,
+        "scan,image,subject,sex,mask,set\nS1,a,P,F,m.nii.gz,train\nS2,b,P,M,m.nii.gz,test\n",
+    )
+    with pytest.raises(TableError) as caught:
+        read_cohort(table)
+    assert "row 3, column sex" in str(caught.value)
+    assert "row 3, column set" in str(caught.value)
+
+
+def nifti(path, size, spacing_mm):
+    header = bytearray(348)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *size, 1, 1, 1, 1)
+    struct.pack_into("<8f", header, 76, 1, *spacing_mm, 0, 0, 0, 0)
+    path.write_bytes(gzip.compress(bytes(header)) if path.suffix == ".gz" else bytes(header))
+
+
+def test_mask_on_another_grid_is_a_problem_of_the_table(tmp_path):
+    nifti(tmp_path / "image.nii", (64, 64, 40), (0.8, 0.8, 3.0))
+    nifti(tmp_path / "same.nii.gz", (40, 64, 64), (3.0, 0.8, 0.8))
+    nifti(tmp_path / "other.nii.gz", (64, 64, 60), (0.8, 0.8, 2.0))
+    table = write(tmp_path, "scan,image,mask\nS1,image.nii,same.nii.gz\nS2,image.nii,other.nii.gz\n")
+    with pytest.raises(TableError) as caught:
+        read_cohort(table)
+    assert str(caught.value).count("\n") == 1
+    assert "row 3, column mask: '64 x 64 x 60 voxels of 0.8 x 0.8 x 2 mm'" in str(caught.value)
+
+
+def test_ages_of_90_and_more_are_not_told_apart():
+    assert [printed_age(age) for age in (None, 27.9, 89.99, 90.0)] == ["", "27", "89", "90+"]
+    assert [age_years(text) for text in ("", "61", "90+", "104")] == [None, 61.0, 90.0, 90.0]
+
+
+def test_planned_cohort_needs_no_files(tmp_path):
+    records = [{"scan": "P001", "image": "P001/dicom", "sex": "F", "age": "63"}]
+    rows = planned_cohort(records, "results/phantom/cohort.csv")
+    assert rows["P001"].image == "results/phantom/P001/dicom"
+    (tmp_path / "P001/dicom").mkdir(parents=True)
+    path = tmp_path / "cohort.csv"
+    path.write_text(table_text(records))
+    assert read_cohort(path)["P001"].age == rows["P001"].age == 63.0

@@ -1,0 +1,85 @@
+"""Studies in a folder of their own, run as a user runs them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A folder with results, and the overlay and settings that belong to it."""
+
+    folder: Path
+    overlay: str = "studies/ci.yaml"
+    settings: tuple[str, ...] = ()
+
+    def call(self, *arguments: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+        """Run Snakemake from the project's root and return what it printed."""
+        command = [sys.executable, "-m", "snakemake", "--cores", str(os.cpu_count()), "--nocolor"]
+        command += ["--directory", str(self.folder), "--configfile", self.overlay, *arguments]
+        every = (*self.settings, *settings)
+        command += ["--config", *every] if every else []
+        return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def run(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
+        """Run and expect success; return what was printed."""
+        ended = self.call(*arguments, settings=settings)
+        assert ended.returncode == 0, ended.stdout[-6000:]
+        return ended.stdout
+
+    def refuse(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
+        """Run and expect that nothing is started; return the message."""
+        ended = self.call(*arguments, settings=settings)
+        assert ended.returncode != 0 and "Job stats" not in ended.stdout, ended.stdout[-6000:]
+        return ended.stdout
+
+    def planned(self, *arguments: str, settings: tuple[str, ...] = ()) -> Counter:
+        """Return how many jobs of each rule a dry run announces."""
+        printed = self.run("--dry-run", *arguments, settings=settings)
+        stats = printed.split("Job stats:")[1].split("\n\n")[0] if "Job stats:" in printed else ""
+        counts = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+)\s+(\d+)\s*$", stats, re.M)})
+        del counts["total"], counts["all"]
+        return counts
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory) -> Path:
+    """Return a folder with the series and the table of the small synthetic cohort, as a source of data."""
+    study = Study(tmp_path_factory.mktemp("phantom"))
+    study.run("--until", "make_phantom_scan")
+    study.run("results/phantom/cohort.csv")
+    return study.folder / "results/phantom"
+
+
+@pytest.fixture(scope="session")
+def finished(phantom, tmp_path_factory) -> Study:
+    """Return a study of the small cohort that has run to the report. Tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(phantom, folder / "source")
+    study = Study(folder, settings=("cohort=source/cohort.csv",))
+    study.run()
+    return study
+
+
+@pytest.fixture
+def study(finished, tmp_path) -> Study:
+    """Return a copy of the finished study, to change."""
+    # copystat keeps times, by which Snakemake judges; links save the copying of images, which nobody edits in place
+    shutil.copytree(finished.folder, tmp_path / "study", copy_function=_link, symlinks=True)
+    return Study(tmp_path / "study", finished.overlay, finished.settings)
+
+
+def _link(source: str, target: str) -> None:
+    if source.endswith((".csv", ".json")) or "/.snakemake/" in source:
+        shutil.copy2(source, target)
+    else:
+        os.link(source, target)

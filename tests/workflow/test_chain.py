@@ -1,0 +1,196 @@
+"""The whole chain on a small synthetic cohort: complete, honest, and lazy the second time."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+METRICS = (
+    "cohort,model,members,protocol,weights,scan,subject,sex,age,site,fold,dsc,dsc_native,sensitivity,specificity,"
+    "precision,hd95_mm,assd_mm,nsd,reference_mm3,reference_native_mm3,predicted_mm3,re_percent,otsu_threshold,flags"
+).split(",")
+AGREEMENT = (
+    "cohort,model,protocol,sex,n,reference_mean_mm3,reference_sd_mm3,mae_mm3,rmse_mm3,r2,pearson_r,pearson_p_value,"
+    "slope,intercept_mm3,re_min_percent,re_max_percent,bias_mm3,loa_low_mm3,loa_high_mm3,ccc"
+).split(",")
+TRAINING = {"train_fold"}
+
+
+def table(study, name):
+    with open(study.folder / "results" / name, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def source(study):
+    return study.folder / "source/cohort.csv"
+
+
+def test_the_report_and_all_tables_are_there(finished):
+    results = finished.folder / "results"
+    assert (results / "report/index.html").stat().st_size > 10_000
+    assert list(table(finished, "tables/metrics.csv")[0])[: len(METRICS)] == METRICS
+    assert set(AGREEMENT) <= set(table(finished, "tables/agreement.csv")[0])
+    assert json.loads((results / "study.json").read_text())["study"] == "ci"
+
+
+def test_every_scan_of_the_table_is_in_the_flow(finished):
+    scans = [row["scan"] for row in table(finished, "../source/cohort.csv")]
+    assert [row["scan"] for row in table(finished, "tables/flow.csv")] == scans
+    verdicts = {row["scan"]: row for row in table(finished, "cohort/scans.csv")}
+    assert list(verdicts) == scans
+    rejected = verdicts["X01-missing-slice"]
+    assert (rejected["verdict"], rejected["reason"]) == ("rejected", "missing_slices")
+
+
+def test_nobody_is_scored_by_a_model_that_trained_on_them(finished):
+    runs = {}
+    for path in (finished.folder / "results/models").glob("*/*/fold-*/run.json"):
+        runs["/".join(path.parts[-4:-1])] = json.loads(path.read_text())
+    assert len(runs) == 6  # all, male, female; two folds each
+    subjects = {row["scan"]: row["subject"] for row in table(finished, "cohort/scans.csv")}
+    metrics = table(finished, "tables/metrics.csv")
+    assert {row["protocol"] for row in metrics} == {"cv", "test", "test-single"}
+    for row in metrics:
+        folds = [row["members"]] if row["members"].startswith("fold-") else ["fold-0", "fold-1"]
+        for fold in folds:
+            run = runs[f"{row['cohort']}/{row['model']}/{fold}"]
+            assert row["subject"] not in {subjects[scan] for scan in run["train_scans"]}
+        assert row["weights"] == ("last" if row["protocol"] == "cv" else "best")
+
+
+def test_nested_cohorts_share_test_people(finished):
+    people = {}
+    for row in table(finished, "tables/metrics.csv"):
+        if row["protocol"] == "test":
+            people.setdefault(row["cohort"], set()).add(row["subject"])
+    assert people["male"] | people["female"] == people["all"]
+    assert not people["male"] & people["female"]
+
+
+def test_numbers_of_the_table_follow_from_the_masks(finished):
+    import SimpleITK as sitk
+
+    row = next(row for row in table(finished, "tables/metrics.csv") if row["protocol"] == "test")
+    folder = finished.folder / "results"
+    predicted = sitk.ReadImage(
+        str(folder / f"masks/{row['cohort']}/{row['model']}/{row['members']}/{row['scan']}/mask.nii.gz")
+    )
+    reference = sitk.ReadImage(str(folder / f"cropped/{row['scan']}/mask.nii.gz"))
+    voxel_mm3 = float(predicted.GetSpacing()[0] * predicted.GetSpacing()[1] * predicted.GetSpacing()[2])
+    a, b = (sitk.GetArrayViewFromImage(mask) > 0 for mask in (reference, predicted))
+    assert float(row["reference_mm3"]) == pytest.approx(a.sum() * voxel_mm3, rel=1e-6)
+    assert float(row["predicted_mm3"]) == pytest.approx(b.sum() * voxel_mm3, rel=1e-6)
+    assert float(row["dsc"]) == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), abs=1e-6)
+
+
+def test_no_identity_in_any_artefact(finished):
+    import gzip
+
+    for path in (finished.folder / "results").rglob("*"):
+        if path.is_file():
+            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            assert b"CANARY" not in content.upper(), path
+            assert str(finished.folder / "source").encode() not in content, path
+            assert b"source/P" not in content, path
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert finished.planned() == {}
+
+
+def test_adding_a_scan_runs_its_rules_its_batch_and_the_report(study):
+    text = source(study).read_text().splitlines()
+    first = next(line for line in text if line.startswith("P001,"))
+    shutil.copytree(study.folder / "source/P001", study.folder / "source/N001")
+    source(study).write_text("\n".join([*text, first.replace("P001", "N001")]) + "\n")
+    before = table(study, "folds/folds.csv")
+    study.run("results/folds/folds.csv")
+    after = table(study, "folds/folds.csv")
+    assert after[: len(before)] == before
+    assert [(row["scan"], row["set"]) for row in after[len(before) :]] == [("N001", "external")]
+    planned = study.planned()
+    per_scan = {"convert_dicom", "resample_ct", "resample_mask", "crop_ct", "crop_mask"}
+    assert {rule: planned[rule] for rule in per_scan} == dict.fromkeys(per_scan, 1)
+    assert not TRAINING & set(planned)
+    # two cohorts: everybody, and the people of this person's sex
+    assert planned["predict_scans"] == planned["otsu_mask"] == planned["measure_overlap"] == 2
+    assert planned["write_report"] == 1
+
+
+def test_editing_a_scan_reruns_it_its_batch_and_the_report(study):
+    (study.folder / "source/P001/dicom").touch()
+    study.run("results/folds/folds.csv")
+    planned = study.planned()
+    assert planned["convert_dicom"] == planned["crop_ct"] == 1
+    assert planned["predict_scans"] >= 1 and planned["write_report"] == 1
+    assert not TRAINING & set(planned)
+
+
+@pytest.mark.parametrize("how", ["exclude", "remove"])
+def test_leaving_a_scan_out_runs_its_batch_and_the_report(study, how):
+    text = source(study).read_text().splitlines()
+    columns = text[0].split(",")
+    kept = []
+    for line in text:
+        if line.startswith("P002,"):
+            if how == "remove":
+                continue
+            values = line.split(",")
+            values[columns.index("exclude")] = "hip replacement"
+            line = ",".join(values)
+        kept.append(line)
+    source(study).write_text("\n".join(kept) + "\n")
+    study.run("results/folds/folds.csv")
+    assert "P002" in {row["scan"] for row in table(study, "folds/folds.csv")}
+    planned = study.planned()
+    assert not TRAINING & set(planned) and "convert_dicom" not in planned
+    assert planned["write_report"] == 1 and planned["gather_metrics"] == 1
+    study.run()
+    assert "P002" not in {row["scan"] for row in table(study, "tables/metrics.csv")}
+    assert study.planned() == {}
+
+
+def test_rerunning_one_scan_from_a_stage(study):
+    planned = study.planned("--forcerun", "results/cropped/P001/image.nii.gz")
+    assert planned["crop_ct"] == 1 and "resample_ct" not in planned and not TRAINING & set(planned)
+    assert planned["predict_scans"] >= 1 and planned["write_report"] == 1
+
+
+def test_changing_a_setting_reruns_what_depends_on_it(study):
+    planned = study.planned(settings=("otsu={keep_largest: false}",))
+    assert planned["otsu_mask"] > 1 and "predict_scans" not in planned and not TRAINING & set(planned)
+
+
+def test_training_again_needs_a_word(study):
+    assert study.planned(settings=("retrain=true",))["train_fold"] == 6
+
+
+def test_finished_models_predict_a_new_cohort_and_train_nothing(finished, tmp_path):
+    from tests.workflow.conftest import Study
+
+    shutil.copytree(finished.folder / "source", tmp_path / "source")
+    model = finished.folder / "results/models/all/vnet"
+    study = Study(tmp_path, settings=("cohort=source/cohort.csv", f"model={model}"))
+    study.run()
+    assert not (tmp_path / "results/models").exists()
+    metrics = table(study, "tables/metrics.csv")
+    assert {(row["protocol"], row["members"]) for row in metrics} == {("external", "ensemble")}
+    assert len(metrics) == 10
+
+
+def test_finished_models_refuse_images_made_otherwise(finished, tmp_path):
+    from tests.workflow.conftest import Study
+
+    model = finished.folder / "results/models/all/vnet"
+    study = Study(tmp_path, overlay="studies/demo.yaml", settings=(f"model={model}",))
+    message = study.refuse("--dry-run")
+    assert "resample.inplane_mm: the models need 4.8, the configuration has 2.4" in message
+
+
+def test_another_study_in_the_same_folder_is_refused(study):
+    shutil.copy(source(study), study.folder / "other.csv")
+    message = study.refuse("--dry-run", settings=("cohort=source/../other.csv",))
+    assert "--directory STUDY" in message or "no such file" in message
