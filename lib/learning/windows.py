@@ -1,0 +1,85 @@
+"""Windows along z: where training takes them, where prediction lays them, how predictions are merged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowLayout:
+    """How windows are laid over a scan: all in slices, `batch` in windows predicted at once."""
+
+    window: int
+    step: int
+    z_padding: int
+    batch: int
+
+
+def draw_start(slices: int, window: int, generator: np.random.Generator) -> int:
+    """Draw the first slice of a window in a scan; 0 for a scan that is no longer than the window."""
+    return int(generator.integers(max(slices - window, 0) + 1))
+
+
+def window_starts(slices: int, window: int, step: int) -> list[int]:
+    """Return the first slices of windows that cover a scan: every `step`, and one that ends with the scan."""
+    last = max(slices - window, 0)
+    starts = list(range(0, last + 1, step))
+    return starts if starts[-1] == last else [*starts, last]
+
+
+def take_slices(volume: Tensor, start: int, count: int, fill: int) -> Tensor:
+    """Return slices `start` to `start + count` of `volume` (z, y, x); `fill` where the scan has none.
+
+    A scan that is shorter than a window so keeps its distal end at the window's distal end.
+    """
+    below, above = max(-start, 0), max(start + count - volume.shape[0], 0)
+    inside = volume[max(start, 0) : start + count]
+    return functional.pad(inside, (0, 0, 0, 0, below, above), value=fill) if below or above else inside
+
+
+def sliding_mean(volume: Tensor, predictor: Callable[[Tensor], Tensor], layout: WindowLayout) -> Tensor:
+    """Predict a volume window by window and average where windows overlap.
+
+    Every slice is the mean of the windows that see it. Beside the volume one running sum is held and one batch
+    of windows, so that memory does not grow with the number of windows.
+
+    Args:
+        volume: (z, y, x) float.
+        predictor: maps windows (N, 1, window, y, x) to predictions of the same shape.
+        layout: `z_padding` replicated slices are put at each end first; a volume that is still shorter than
+            a window is filled with 0 above.
+
+    Returns:
+        The mean prediction (z, y, x) in float32, on the device of `volume`.
+    """
+    slices = volume.shape[0]
+    padded = _pad_ends(volume, layout)
+    starts = window_starts(padded.shape[0], layout.window, layout.step)
+    total = torch.zeros(padded.shape, dtype=torch.float32, device=volume.device)
+    for first in range(0, len(starts), layout.batch):
+        batch = starts[first : first + layout.batch]
+        windows = torch.stack([padded[start : start + layout.window] for start in batch])[:, None]
+        for start, prediction in zip(batch, predictor(windows), strict=True):
+            total[start : start + layout.window] += prediction[0]
+    times_seen = torch.from_numpy(_coverage(starts, padded.shape[0], layout.window)).to(volume.device)
+    mean = total.div_(times_seen[:, None, None])
+    return mean[layout.z_padding : layout.z_padding + slices]
+
+
+def _pad_ends(volume: Tensor, layout: WindowLayout) -> Tensor:
+    if layout.z_padding:
+        indices = torch.arange(-layout.z_padding, volume.shape[0] + layout.z_padding, device=volume.device)
+        volume = volume[indices.clamp_(0, volume.shape[0] - 1)]
+    return take_slices(volume, 0, max(volume.shape[0], layout.window), fill=0)
+
+
+def _coverage(starts: list[int], slices: int, window: int) -> np.ndarray:
+    """Return how many windows see each slice, float32 (z,)."""
+    coverage = np.zeros(slices, dtype=np.float32)
+    for start in starts:
+        coverage[start : start + window] += 1
+    return coverage

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+
+from lib.errors import ConfigError, ModelError
+from lib.learning.checkpoint import weights_on_host, write_model
+from lib.learning.intensity import IntensityConfig
+from lib.learning.predict import PredictConfig, choose_members, load_models, predict_scan
+from lib.learning.vnet import VNet, VNetConfig
+
+NETWORK = {
+    "channels": (2, 3),
+    "encoder_convolutions": (1, 1),
+    "decoder_convolutions": (1,),
+    "kernel": 3,
+    "dropout": 0.2,
+}
+
+
+def write(path, seed, dice=0.9, **changes):
+    torch.manual_seed(seed)
+    best, last = VNet(VNetConfig(**NETWORK)), VNet(VNetConfig(**NETWORK))
+    content = {
+        "network": NETWORK,
+        "intensity": {"low_hu": -1000.0, "high_hu": 2000.0},
+        "preprocessing": {"resample": {"method": "fourier"}},
+        "window_slices": 8,
+        "last": weights_on_host(last),
+        "best": weights_on_host(best),
+        "best_epoch": 1,
+        "best_validation_dice": dice,
+    }
+    write_model(path, content | changes)
+    return path, best.eval(), last.eval()
+
+
+def scan(slices):
+    return np.random.default_rng(0).integers(-1024, 2500, (slices, 10, 12)).astype(np.int16)
+
+
+def window_mean(network, image_zyx, starts):
+    """Predict with plain loops: the definition that `predict_scan` has to meet."""
+    intensity = (np.clip(image_zyx, -1000, 2000).astype(np.float32) + 1000) / 3000
+    total, count = np.zeros(image_zyx.shape), np.zeros((len(image_zyx), 1, 1))
+    for start in starts:
+        with torch.no_grad():
+            logits = network(torch.from_numpy(intensity[start : start + 8])[None, None])
+        total[start : start + 8] += torch.sigmoid(logits)[0, 0].numpy()
+        count[start : start + 8] += 1
+    return total / count
+
+
+@pytest.mark.parametrize(("weights", "which"), [("best", 1), ("last", 2)])
+@pytest.mark.parametrize(("step", "starts"), [(1, range(5)), (3, [0, 3, 4])])
+def test_a_scan_is_the_mean_of_its_windows(tmp_path, weights, which, step, starts):
+    model = write(tmp_path / "model.pt", 0)
+    ensemble = load_models([model[0]], weights, "cpu")
+    found = predict_scan(ensemble, scan(12), PredictConfig(step=step))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, window_mean(model[which], scan(12), starts), atol=1e-5)
+
+
+def test_an_ensemble_is_the_mean_probability_of_its_networks(tmp_path):
+    models = [write(tmp_path / f"{seed}.pt", seed) for seed in range(3)]
+    together = predict_scan(load_models([m[0] for m in models], "best", "cpu"), scan(9), PredictConfig())
+    single = [predict_scan(load_models([m[0]], "best", "cpu"), scan(9), PredictConfig()) for m in models]
+    np.testing.assert_allclose(together, np.mean(single, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("slices", [1, 5, 8])
+@pytest.mark.parametrize("z_padding", [0, 3])
+def test_short_scans_keep_their_size_and_range(tmp_path, slices, z_padding):
+    ensemble = load_models([write(tmp_path / "model.pt", 0)[0]], "best", "cpu")
+    found = predict_scan(ensemble, scan(slices), PredictConfig(z_padding=z_padding))
+    assert found.shape == (slices, 10, 12)
+    assert 0 < found.min() < found.max() < 1
+
+
+def test_batches_do_not_change_the_result(tmp_path):
+    ensemble = load_models([write(tmp_path / "model.pt", 0)[0]], "best", "cpu")
+    one, many = (predict_scan(ensemble, scan(20), PredictConfig(batch_windows=n)) for n in (1, 7))
+    np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+def test_settings_of_the_model_reach_the_ensemble(tmp_path):
+    path, *_ = write(tmp_path / "model.pt", 0, intensity={"low_hu": -500.0, "high_hu": 500.0})
+    ensemble = load_models([path], "best", "cpu")
+    assert ensemble.intensity == IntensityConfig(low_hu=-500.0, high_hu=500.0)
+    assert ensemble.window_slices == 8
+    assert not any(network.training for network in ensemble.networks)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preprocessing": {"resample": {"method": "area"}}},
+        {"intensity": {"low_hu": -900.0, "high_hu": 2000.0}},
+        {"window_slices": 16},
+    ],
+)
+def test_members_trained_on_other_input_do_not_predict_together(tmp_path, changes):
+    paths = [write(tmp_path / "a.pt", 0)[0], write(tmp_path / "b.pt", 1, **changes)[0]]
+    with pytest.raises(ModelError, match=f"differ in `{next(iter(changes))}`"):
+        load_models(paths, "best", "cpu")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    path, *_ = write(tmp_path / "model.pt", 0, network={**NETWORK, "channels": (2, 4)})
+    with pytest.raises(ModelError, match="do not fit its own description"):
+        load_models([path], "best", "cpu")
+
+
+def test_no_models_and_unknown_weights_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="no model"):
+        load_models([], "best", "cpu")
+    with pytest.raises(ConfigError, match="best or last"):
+        load_models([write(tmp_path / "model.pt", 0)[0]], "first", "cpu")
+
+
+def test_single_is_the_fold_that_validated_best(tmp_path):
+    dice = {"fold-0": 0.7, "fold-1": 0.9, "fold-2": 0.9, "fold-3": None}
+    paths = [write(tmp_path / name / "model.pt", 0, dice=value)[0] for name, value in dice.items()]
+    assert choose_members(paths, "single") == [paths[1]]
+    assert choose_members(paths, "ensemble") == paths
+    assert choose_members(paths[2:3], "fold-2") == [paths[2]]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"step": 0}, {"z_padding": -1}, {"batch_windows": 0}, {"heldout_weights": "mean"}]
+)
+def test_a_setting_out_of_range_is_refused_by_name(changes):
+    with pytest.raises(ConfigError, match=f"predict.{next(iter(changes))}"):
+        PredictConfig(**changes)

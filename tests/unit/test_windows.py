@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from lib.learning.windows import WindowLayout, draw_start, sliding_mean, take_slices, window_starts
+
+
+@pytest.mark.parametrize("slices", [1, 7, 8, 9, 20, 31])
+@pytest.mark.parametrize("step", [1, 3, 8])
+@pytest.mark.parametrize("z_padding", [0, 5])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_doubling_predictor_doubles_the_volume(slices, step, z_padding, batch):
+    volume = torch.rand(slices, 3, 4)
+    layout = WindowLayout(window=8, step=step, z_padding=z_padding, batch=batch)
+    seen = []
+
+    def double(windows):
+        seen.append(tuple(windows.shape))
+        return windows * 2
+
+    torch.testing.assert_close(sliding_mean(volume, double, layout), volume * 2)
+    assert all(1 <= shape[0] <= batch and shape[1:] == (1, 8, 3, 4) for shape in seen)
+
+
+def test_step_one_lays_as_many_windows_as_the_paper():
+    assert window_starts(60, 32, 1) == list(range(29))
+
+
+@pytest.mark.parametrize(
+    ("slices", "step", "expected"), [(32, 8, [0]), (10, 8, [0]), (50, 8, [0, 8, 16, 18]), (48, 8, [0, 8, 16])]
+)
+def test_the_last_window_ends_with_the_scan(slices, step, expected):
+    assert window_starts(slices, 32, step) == expected
+
+
+def test_a_slice_is_the_mean_of_the_windows_that_see_it():
+    # windows of 2 over 4 slices start at 0, 1, 2; each predicts its own first slice's value everywhere
+    volume = torch.tensor([1.0, 10.0, 100.0, 1000.0]).reshape(4, 1, 1)
+    layout = WindowLayout(window=2, step=1, z_padding=0, batch=2)
+    mean = sliding_mean(volume, lambda windows: windows[:, :, :1].expand(-1, -1, 2, -1, -1), layout)
+    assert mean.flatten().tolist() == [1.0, 5.5, 55.0, 100.0]
+
+
+def test_z_padding_replicates_the_end_slices():
+    volume = torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1)
+    layout = WindowLayout(window=7, step=1, z_padding=2, batch=1)
+    windows = []
+    sliding_mean(volume, lambda batch: windows.append(batch) or batch, layout)
+    assert windows[0].flatten().tolist() == [1, 1, 1, 2, 3, 3, 3]
+
+
+def test_slices_beyond_the_scan_are_filled():
+    volume = torch.arange(3, dtype=torch.int16).reshape(3, 1, 1)
+    assert take_slices(volume, -2, 7, fill=-1024).flatten().tolist() == [-1024, -1024, 0, 1, 2, -1024, -1024]
+    assert take_slices(volume, 1, 2, fill=-1024).flatten().tolist() == [1, 2]
+
+
+def test_starts_are_drawn_over_the_whole_scan():
+    generator = np.random.default_rng(0)
+    assert {draw_start(10, 8, generator) for _ in range(100)} == {0, 1, 2}
+    assert draw_start(5, 8, generator) == 0
