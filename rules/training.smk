@@ -12,7 +12,9 @@ def untrained():
         for network in NETWORKS
         for fold in FOLDS
         if not FINISHED
-        and (config["retrain"] or not os.path.exists(f"results/models/{cohort}/{network}/fold-{fold}/model.pt"))
+        and (
+            config["retrain"] or not os.path.exists(f"results/models/{cohort}/{network}/fold-{fold}/model.pt")
+        )
     ]
     # a look-ahead in the first wildcard's pattern holds for the three wildcards together
     return f"(?=(?:{'|'.join(folds)})/)[a-z]+" if folds else "(?!)"
@@ -47,12 +49,12 @@ rule train_fold:
         model="results/models/{cohort}/{network}/fold-{fold}/model.pt",
         history="results/models/{cohort}/{network}/fold-{fold}/history.csv",
         run="results/models/{cohort}/{network}/fold-{fold}/run.json",
-    wildcard_constraints:
-        cohort=untrained(),
     log:
         "results/logs/train_fold/{cohort}/{network}/fold-{fold}.log",
     benchmark:
         "results/benchmarks/train_fold/{cohort}/{network}/fold-{fold}.tsv"
+    wildcard_constraints:
+        cohort=untrained(),
     conda:
         "../envs/learning.yaml"
     threads: 8

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
+from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
 from lib.cohort.placement import Placement
-from lib.cohort.table import ScanRow, age_years, printed_age
+from lib.cohort.table import ScanRow
 
 SCAN_COLUMNS = (
     "scan", "subject", "sex", "age", "site", "side", "set", "repeat_of", "has_mask", "verdict", "reason",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib.ages import age_years
 from lib.cohort.headers import image_header
 from lib.errors import TableError
 
@@ -19,7 +20,6 @@ COLUMNS = (
 SIDES = ("left", "right")
 SETS = ("auto", "train", "test", "apply")
 IDENTIFIER = re.compile(r"[A-Za-z0-9-]+")
-OLDEST_PRINTED_AGE = 90
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,28 +104,6 @@ def raise_problems(table: Path, problems: Iterable[Problem]) -> None:
         raise TableError(
             f"cohort table {table.name}: {count}; nothing was run. Row 1 is the header.\n{lines}"
         )
-
-
-def printed_age(age: float | None) -> str:
-    """Return an age for tables and pages: whole years, `90+` from 90 on, empty if unknown."""
-    if age is None:
-        return ""
-    return f"{OLDEST_PRINTED_AGE}+" if age >= OLDEST_PRINTED_AGE else f"{int(age)}"
-
-
-def age_years(text: str) -> float | None:
-    """Return the age that `printed_age` wrote, or a person typed; None for an empty text.
-
-    Raises:
-        ValueError: the text is not an age between 0 and 120 years.
-    """
-    text = text.strip().removesuffix("+")
-    if not text:
-        return None
-    age = float(text)
-    if not 0 <= age <= 120:
-        raise ValueError(text)
-    return min(age, float(OLDEST_PRINTED_AGE))
 
 
 def _text(table: Path) -> str:

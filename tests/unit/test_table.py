@@ -5,7 +5,8 @@ import struct
 
 import pytest
 
-from lib.cohort.table import age_years, planned_cohort, printed_age, read_cohort, table_text
+from lib.ages import age_years, printed_age
+from lib.cohort.table import planned_cohort, read_cohort, table_text
 from lib.errors import TableError
 
 

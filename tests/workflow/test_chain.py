@@ -57,7 +57,7 @@ def test_nobody_is_scored_by_a_model_that_trained_on_them(finished):
         folds = [row["members"]] if row["members"].startswith("fold-") else ["fold-0", "fold-1"]
         for fold in folds:
             run = runs[f"{row['cohort']}/{row['model']}/{fold}"]
-            assert row["subject"] not in {subjects[scan] for scan in run["train_scans"]}
+            assert row["subject"] not in {subjects[scan] for scan in run["training"]}
         assert row["weights"] == ("last" if row["protocol"] == "cv" else "best")
 
 
