@@ -1,0 +1,238 @@
+"""What bone looks like in CT: a cortex that varies by region and age, trabecular bone, marrow, the joint space."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from lib.phantom.mesh import Mesh, offset
+from lib.phantom.shape import FemurAxes, HipShape, femur_axes, head_top_mm
+from lib.phantom.voxelize import VoxelGrid, coverage
+
+MARROW_HU = -60.0
+CARTILAGE_HU = 70.0
+
+# trabecular HU of a 25-year-old; marrow is what is left when the bone fraction falls
+_YOUNG_HEAD_HU, _YOUNG_NECK_HU, _YOUNG_TROCHANTER_HU, _YOUNG_HIP_HU, _YOUNG_SACRUM_HU = 325, 165, 95, 215, 170
+# bone that a life takes between 25 and 85 years, as a share
+_DENSITY_LOSS = {"F": 0.50, "M": 0.32}
+# cortex of the neck at 25 and at 85 years, mm (Poole 2010, women; men lose half as much)
+_SUPEROPOSTERIOR_MM, _INFEROANTERIOR_MM = (1.63, 0.33), (3.9, 3.3)
+_CORTEX_LOSS = {"F": 1.0, "M": 0.5}
+_TROCHANTER_CORTEX_MM, _HIP_CORTEX_MM, _SACRUM_CORTEX_MM, _ACETABULUM_CORTEX_MM = 1.2, 1.3, 0.9, 1.4
+# the shaft's cortex against the depth below the head's top, both for a person of the model's mean size
+_SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM = (55.0, 75.0, 95.0, 125.0), (1.2, 2.6, 4.8, 6.4)
+_TEXTURE_SIGMA_MM = 0.8
+_TEXTURE_SHARE = 0.16
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoneState:
+    """How much bone a person has.
+
+    `density` is the share of a young person's trabecular bone, `superoposterior_mm` and `inferoanterior_mm` the
+    neck's cortex, `cortex` a factor on all other cortices, `gap_mm` the joint space, `cortical_hu` solid bone.
+    """
+
+    density: float
+    superoposterior_mm: float
+    inferoanterior_mm: float
+    head_cortex_mm: float
+    cortex: float
+    gap_mm: float
+    cortical_hu: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoneImage:
+    """Bones on a grid, float32 zyx: `share` of each voxel that is bone (or joint cartilage), `hu_share` the sum
+    of HU times share, `femurs` the share of each voxel inside the left and the right femur."""
+
+    share: np.ndarray
+    hu_share: np.ndarray
+    femurs: tuple[np.ndarray, np.ndarray]
+
+
+def draw_bone_state(rng: np.random.Generator, sex: str, age: int, variant: str) -> BoneState:
+    """Draw the bone of a person of this sex and age (years); "hard": thin cortex and low density."""
+    life = (age - 25) / 60
+    density = 1 - _DENSITY_LOSS[sex] * life + 0.10 * rng.standard_normal()
+    thin = float(np.exp(0.08 * rng.standard_normal()))
+    lost = life * _CORTEX_LOSS[sex]
+    superoposterior, inferoanterior = (
+        a + (b - a) * lost for a, b in (_SUPEROPOSTERIOR_MM, _INFEROANTERIOR_MM)
+    )
+    head_cortex, gap, cortical = rng.uniform((0.5, 2.0, 1300.0), (1.0, 4.0, 1500.0))
+    if variant == "hard":
+        density, thin = 0.6 * density, 0.6 * thin
+    return BoneState(
+        density=float(np.clip(density, 0.2, 1.15)),
+        superoposterior_mm=max(superoposterior, 0.3) * thin,
+        inferoanterior_mm=inferoanterior * thin,
+        head_cortex_mm=float(head_cortex) * thin,
+        cortex=thin,
+        gap_mm=float(gap),
+        cortical_hu=float(cortical),
+    )
+
+
+def image_bones(
+    shape: HipShape, grid: VoxelGrid, state: BoneState, supersampling: int, rng: np.random.Generator
+) -> BoneImage:
+    """Return the bones of `shape` (in the scanner's frame) on a grid, before any blur.
+
+    Each bone is its outer surface less an inner one, moved inward by the cortex's thickness: so a cortex thinner
+    than a voxel keeps its exact share. The femur wins against the hip, which keeps a joint space.
+    """
+    texture = _texture(grid, rng)
+    femurs, sides = [], []
+    for femur, hip in zip(shape.femurs, shape.hips, strict=True):
+        outer, femur_hu = _image_femur(femur, grid, state, supersampling, texture)
+        hip_share, hip_hu = _image_hip(hip, femur, outer, grid, state, supersampling, texture)
+        femurs.append(outer)
+        sides.append((hip_share, hip_hu + femur_hu))
+    # the two hips never share a voxel; where the sacrum meets a hip, the hip wins
+    share = np.clip(sides[0][0] + sides[1][0], 0, 1)
+    sacrum_outer = np.minimum(coverage(shape.sacrum, grid, supersampling), 1 - share)
+    inner = coverage(offset(shape.sacrum, -_SACRUM_CORTEX_MM * state.cortex), grid, supersampling)
+    trabecular = _with_density(_YOUNG_SACRUM_HU, state.density) * texture + MARROW_HU
+    sacrum_hu = _filled(sacrum_outer, np.minimum(inner, sacrum_outer), state.cortical_hu, trabecular)
+    return BoneImage(
+        share=share + sacrum_outer, hu_share=sides[0][1] + sides[1][1] + sacrum_hu, femurs=tuple(femurs)
+    )
+
+
+def femur_cortex_mm(femur: Mesh, state: BoneState) -> np.ndarray:
+    """Return the thickness of the cortex at each vertex of a femur, mm (METHODS 5)."""
+    axes = femur_axes(femur)
+    along, around = _neck_coordinates(femur.vertices_xyz_mm, axes)
+    neck = state.inferoanterior_mm + (state.superoposterior_mm - state.inferoanterior_mm) * (1 + around) / 2
+    beyond = _smoothstep(along, 1.5, 2.1)
+    head = 1 - _smoothstep(along, 0.5, 1.0)
+    depth_mm = (head_top_mm(femur) - femur.vertices_xyz_mm[:, 2]) / _relative_size(axes)
+    shaft = np.interp(depth_mm, _SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM) * state.cortex
+    return (1 - beyond) * (head * state.head_cortex_mm + (1 - head) * neck) + beyond * shaft
+
+
+def femur_trabecular_hu(points_xyz_mm: np.ndarray, femur: Mesh, density: float) -> np.ndarray:
+    """Return the HU inside a femur's cortex at points (n, 3): trabecular bone by region, marrow in the shaft."""
+    axes = femur_axes(femur)
+    along, _ = _neck_coordinates(points_xyz_mm, axes)
+    depth_mm = (head_top_mm(femur) - points_xyz_mm[:, 2]) / _relative_size(axes)
+    to_neck, to_trochanter = _smoothstep(along, 0.45, 1.0), _smoothstep(along, 1.2, 1.9)
+    to_shaft = _smoothstep(depth_mm, 62.0, 95.0)
+    young = _YOUNG_HEAD_HU + to_neck * (_YOUNG_NECK_HU - _YOUNG_HEAD_HU)
+    young = young + to_trochanter * (_YOUNG_TROCHANTER_HU - young)
+    young = young + _trabecular_groups(points_xyz_mm, axes)
+    return MARROW_HU + (1 - to_shaft) * _with_density(young, density)
+
+
+def _image_femur(
+    femur: Mesh, grid: VoxelGrid, state: BoneState, supersampling: int, texture: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the femur's share of each voxel and its HU times share."""
+    outer = coverage(femur, grid, supersampling)
+    inner = np.minimum(coverage(offset(femur, -femur_cortex_mm(femur, state)), grid, supersampling), outer)
+    trabecular = np.zeros(grid.shape_zyx, np.float32)
+    where = np.nonzero(inner)
+    points = np.stack([grid.centers_mm(axis)[where[2 - axis]] for axis in range(3)], axis=1)
+    hu = femur_trabecular_hu(points, femur, state.density)
+    trabecular[where] = MARROW_HU + (hu - MARROW_HU) * texture[where]
+    return outer, _filled(outer, inner, state.cortical_hu, trabecular)
+
+
+def _image_hip(
+    hip: Mesh,
+    femur: Mesh,
+    femur_share: np.ndarray,
+    grid: VoxelGrid,
+    state: BoneState,
+    supersampling: int,
+    texture: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of hip bone, femur and cartilage between them, and HU times share of hip and cartilage."""
+    axes = femur_axes(femur)
+    along, _ = _neck_coordinates(femur.vertices_xyz_mm, axes)
+    near_joint = 1 - _smoothstep(along, 0.9, 1.5)
+    around_head = coverage(offset(femur, 0.3 + (state.gap_mm - 0.3) * near_joint), grid, supersampling)
+    plate_mm = state.gap_mm + _ACETABULUM_CORTEX_MM * state.cortex
+    around_plate = coverage(offset(femur, 0.3 + (plate_mm - 0.3) * near_joint), grid, supersampling)
+    outer = np.minimum(coverage(hip, grid, supersampling), 1 - np.maximum(around_head, femur_share))
+    inner = coverage(offset(hip, -_HIP_CORTEX_MM * state.cortex), grid, supersampling)
+    inner = np.minimum(inner, np.minimum(outer, 1 - around_plate))
+    trabecular = MARROW_HU + _hip_trabecular(grid, axes, state.density) * texture
+    gap = np.clip(around_head - femur_share, 0, 1 - outer - femur_share)
+    hu = _filled(outer, inner, state.cortical_hu, trabecular) + CARTILAGE_HU * gap
+    return outer + gap + femur_share, hu
+
+
+def _hip_trabecular(grid: VoxelGrid, axes: FemurAxes, density: float) -> np.ndarray:
+    """Return HU above marrow in the hip bone: denser in the roof that carries the head."""
+    x, y, z = (grid.centers_mm(axis) - axes.head_center_xyz_mm[axis] for axis in range(3))
+    distance = np.sqrt(x[None, None, :] ** 2 + y[None, :, None] ** 2 + z[:, None, None] ** 2)
+    roof = np.exp(-0.5 * ((distance / axes.head_radius_mm - 1.2) / 0.3) ** 2)
+    above = _smoothstep(z, -0.2 * axes.head_radius_mm, 0.8 * axes.head_radius_mm)[:, None, None]
+    return _with_density(_YOUNG_HIP_HU + 170 * roof * above, density).astype(np.float32)
+
+
+def _filled(
+    outer: np.ndarray, inner: np.ndarray, cortical_hu: float, trabecular_hu: np.ndarray
+) -> np.ndarray:
+    return cortical_hu * (outer - inner) + trabecular_hu * inner
+
+
+def _with_density(young_hu: np.ndarray | float, density: float) -> np.ndarray | float:
+    """Return HU above marrow when only `density` of a young person's bone is left."""
+    return density * (young_hu - MARROW_HU)
+
+
+def _neck_coordinates(points: np.ndarray, axes: FemurAxes) -> tuple[np.ndarray, np.ndarray]:
+    """Return distance along the neck's axis in head radii, and cosine of the angle to superoposterior."""
+    along = axes.neck_base_xyz_mm - axes.head_center_xyz_mm
+    along /= np.linalg.norm(along)
+    up, back = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
+    up = up - (up @ along) * along
+    back = back - (back @ along) * along
+    back = back - (back @ up) / (up @ up) * up
+    superoposterior = up / np.linalg.norm(up) + back / np.linalg.norm(back)
+    off_axis = points - axes.head_center_xyz_mm
+    distance = off_axis @ along
+    radial = off_axis - distance[:, None] * along
+    cosine = radial @ superoposterior / np.maximum(np.linalg.norm(radial, axis=1) * np.sqrt(2), 1e-9)
+    return distance / axes.head_radius_mm, cosine
+
+
+def _trabecular_groups(points: np.ndarray, axes: FemurAxes) -> np.ndarray:
+    """Return HU to add: the compressive group from calcar to the head's top, the gap of Ward's triangle."""
+    radius, center = axes.head_radius_mm, axes.head_center_xyz_mm
+    neck = (axes.neck_base_xyz_mm - center) / np.linalg.norm(axes.neck_base_xyz_mm - center)
+    down = np.array([0.0, 0.0, -1.0])
+    down = (down - (down @ neck) * neck) / np.linalg.norm(down - (down @ neck) * neck)
+    top, calcar = center + radius * np.array([0, 0, 0.95]), center + radius * (1.15 * neck + 0.75 * down)
+    line = (calcar - top) / np.linalg.norm(calcar - top)
+    offset_mm = points - top
+    distance = np.linalg.norm(offset_mm - (offset_mm @ line)[:, None] * line, axis=1)
+    ends = _smoothstep(offset_mm @ line, -0.3 * radius, 0.3 * radius)
+    ends *= 1 - _smoothstep(offset_mm @ line, 1.6 * radius, 2.2 * radius)
+    ward = np.linalg.norm(points - (center + 1.55 * radius * neck), axis=1)
+    return 80 * ends * np.exp(-0.5 * (distance / (0.35 * radius)) ** 2) - 75 * np.exp(
+        -0.5 * (ward / (0.40 * radius)) ** 2
+    )
+
+
+def _texture(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
+    """Return a random factor around 1 on bone's HU above marrow: the trabecular network at CT's resolution."""
+    white = rng.standard_normal(grid.shape_zyx, dtype=np.float32)
+    sigma = [_TEXTURE_SIGMA_MM / step for step in grid.spacing_xyz_mm[::-1]]
+    smooth = gaussian_filter(white, sigma, mode="nearest", truncate=3.0)
+    return np.clip(1 + _TEXTURE_SHARE * smooth / smooth.std(), 0.2, 2.0).astype(np.float32)
+
+
+def _relative_size(axes: FemurAxes) -> float:
+    """Return the femur's linear size against the model's mean, by its head (22.8 mm radius)."""
+    return axes.head_radius_mm / 22.8
+
+
+def _smoothstep(value: np.ndarray, low: float, high: float) -> np.ndarray:
+    share = np.clip((value - low) / (high - low), 0, 1)
+    return share * share * (3 - 2 * share)

@@ -1,0 +1,200 @@
+"""What a CT scanner adds: table and density phantom, blur, beam hardening, streaks, coloured noise, metal."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.fft import irfft2, rfft2
+from scipy.ndimage import gaussian_filter1d
+
+from lib.phantom.mesh import Mesh
+from lib.phantom.shape import FemurAxes
+from lib.phantom.voxelize import VoxelGrid
+
+LOW_HU, HIGH_HU = -1024, 3071
+AIR_HU, METAL_HU = -1000.0, 9000.0
+DENSITY_RODS_HU = (-71.0, -29.0, 198.0, 371.0, 525.0)
+
+# soft kernel (METHODS 5); the same sigma puts the noise spectrum's peak at 1 / (2 pi sigma sqrt 2) = 0.21 / mm
+BLUR_SIGMA_MM = 0.54
+# widens the 2 mm box of a slice to a FWHM of about 2.1 mm, with tails into its neighbours
+_SLICE_SIGMA_MM = 0.4
+
+_ROD_RADIUS_MM, _ROD_STEP_MM = 9.0, 32.0
+_PHANTOM_HALF_WIDTH_MM, _PHANTOM_THICKNESS_MM, _PHANTOM_BODY_HU = 92.0, 27.0, 25.0
+_PAD_MM, _FOAM_HU, _CARBON_HU, _TABLE_FOAM_HU = 4.0, -930.0, 60.0, -880.0
+_TABLE_HALF_WIDTH_MM, _TABLE_RADIUS_MM, _TABLE_THICKNESS_MM, _CARBON_MM = 210.0, 520.0, 24.0, 1.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScannerDraw:
+    """What varies between acquisitions: noise SD at the body's centre, dark band between the heads, streaks."""
+
+    noise_hu: float
+    hardening_hu: float
+    streak_hu: float
+
+
+def draw_scanner(rng: np.random.Generator, variant: str) -> ScannerDraw:
+    """Draw noise, beam hardening and streaks of an acquisition, HU; "hard" doubles the noise."""
+    noise, hardening, streak = rng.uniform((12, 10, 2), (25, 30, 5))
+    factor = 2.0 if variant == "hard" else 1.0
+    return ScannerDraw(
+        noise_hu=float(noise) * factor, hardening_hu=float(hardening), streak_hu=float(streak) * factor
+    )
+
+
+def image_hardware(grid: VoxelGrid, middle_mm: float, back_mm: float) -> np.ndarray:
+    """Return HU of everything outside the body in any slice, (y, x): air, five-rod density phantom, pad, table.
+
+    `middle_mm` is where the density phantom is centred (LPS x), `back_mm` the height of the person's back (LPS y).
+    """
+    x = (grid.centers_mm(0) - middle_mm)[None, :]
+    y = (grid.centers_mm(1) - back_mm - _PAD_MM)[:, None]
+    pixel_mm = grid.spacing_xyz_mm[0]
+    hu = np.full(grid.shape_zyx[1:], AIR_HU)
+    edge_rise_mm = _PHANTOM_HALF_WIDTH_MM**2 / (2 * _TABLE_RADIUS_MM)
+    below_table = y - _PHANTOM_THICKNESS_MM - edge_rise_mm - 1.0 + x**2 / (2 * _TABLE_RADIUS_MM)
+    across = _TABLE_HALF_WIDTH_MM - np.abs(x)
+    inside_table = np.minimum(np.minimum(below_table, _TABLE_THICKNESS_MM - below_table), across)
+    inside_pad = np.minimum(np.minimum(y + _PAD_MM, -below_table), across - 40)
+    half = _PHANTOM_THICKNESS_MM / 2
+    inside_phantom = half - np.hypot(np.clip(np.abs(x) - _PHANTOM_HALF_WIDTH_MM + half, 0, None), y - half)
+    for inside_mm, part_hu in (
+        (inside_pad, _FOAM_HU),
+        (inside_table, _CARBON_HU),
+        (inside_table - _CARBON_MM, _TABLE_FOAM_HU),
+        (inside_phantom, _PHANTOM_BODY_HU),
+    ):
+        hu += np.clip(0.5 + inside_mm / pixel_mm, 0, 1) * (part_hu - hu)
+    for k, rod_hu in enumerate(DENSITY_RODS_HU):
+        inside_rod = _ROD_RADIUS_MM - np.hypot(x - (k - 2) * _ROD_STEP_MM, y - half)
+        hu += np.clip(0.5 + inside_rod / pixel_mm, 0, 1) * (rod_hu - hu)
+    return hu.astype(np.float32)
+
+
+def blur(hu: np.ndarray, grid: VoxelGrid) -> None:
+    """Blur an image zyx in place: the kernel in plane, the tails of the slice profile along z."""
+    for axis, sigma_mm in ((0, _SLICE_SIGMA_MM), (1, BLUR_SIGMA_MM), (2, BLUR_SIGMA_MM)):
+        step_mm = grid.spacing_xyz_mm[2 - axis]
+        if axis == 0:
+            _blur_along_z(hu, 0.5 * (sigma_mm / step_mm) ** 2)
+        else:
+            gaussian_filter1d(hu, sigma_mm / step_mm, axis=axis, output=hu, mode="nearest", truncate=3.5)
+
+
+def add_artefacts(
+    hu: np.ndarray,
+    body: np.ndarray,
+    grid: VoxelGrid,
+    heads: tuple[FemurAxes, FemurAxes],
+    draw: ScannerDraw,
+    rng: np.random.Generator,
+) -> None:
+    """Add beam hardening between the heads, lateral streaks and noise to an image zyx, in place, slice by slice."""
+    band_yx, along_z = _hardening(grid, heads)
+    spectrum = noise_filter(grid)
+    sd_yx = _noise_profile(grid)
+    for k in range(len(hu)):
+        added = -draw.hardening_hu * along_z[k] * band_yx
+        added += draw.streak_hu * (0.25 + along_z[k]) * _streaks(grid, rng)
+        # rays that miss the body carry hardly any noise
+        added *= body[k]
+        added += draw.noise_hu * (0.3 + 0.7 * body[k]) * sd_yx * _noise(spectrum, rng)
+        hu[k] += added
+
+
+def noise_filter(grid: VoxelGrid) -> np.ndarray:
+    """Return the factor on the Fourier transform of white noise that makes filtered back-projection's noise.
+
+    Power goes with f * MTF**2 (ramp and soft kernel), MTF = exp(-2 (pi sigma f)**2). The scale gives unit SD when
+    the pixels resolve the spectrum; larger pixels average some of the noise away.
+    """
+    step_mm = grid.spacing_xyz_mm[0]
+    n_x, n_y = grid.size_xyz[:2]
+    f = np.hypot(np.fft.fftfreq(n_y, step_mm)[:, None], np.fft.rfftfreq(n_x, step_mm)[None, :])
+    a = (2 * np.pi * BLUR_SIGMA_MM) ** 2
+    power = f * np.exp(-a * f**2)
+    # integral of f exp(-a f^2) over the plane = 2 pi sqrt(pi) / (4 a^1.5)
+    whole = 2 * np.pi * np.sqrt(np.pi) / (4 * a**1.5)
+    return np.sqrt(power / whole).astype(np.float32) / np.float32(step_mm)
+
+
+def to_stored_hu(hu: np.ndarray) -> np.ndarray:
+    """Return HU as the scanner stores it: rounded, 12 bits from -1024, int16."""
+    return np.clip(np.rint(hu), LOW_HU, HIGH_HU).astype(np.int16)
+
+
+def nail_mesh(axes: FemurAxes, radius_mm: float = 5.5, corners: int = 24) -> Mesh:
+    """Return a closed rod from the femoral head through the neck into the shaft's outer wall."""
+    start = axes.head_center_xyz_mm
+    along = axes.neck_base_xyz_mm - start
+    length = np.linalg.norm(along) * 1.5
+    along = along / np.linalg.norm(along)
+    side = np.cross(along, [0.0, 1.0, 0.0])
+    side /= np.linalg.norm(side)
+    angle = 2 * np.pi * np.arange(corners) / corners
+    ring = radius_mm * (np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * np.cross(along, side))
+    here, after = np.arange(corners), (np.arange(corners) + 1) % corners
+    near, far = np.full(corners, 2 * corners), np.full(corners, 2 * corners + 1)
+    faces = [(here, after, here + corners), (after, after + corners, here + corners)]
+    faces += [(near, after, here), (far, here + corners, after + corners)]
+    vertices = np.concatenate([start + ring, start + length * along + ring, [start, start + length * along]])
+    return Mesh(vertices_xyz_mm=vertices, faces=np.concatenate([np.stack(f, axis=1) for f in faces]))
+
+
+def add_metal_streaks(hu: np.ndarray, metal: np.ndarray, grid: VoxelGrid, rng: np.random.Generator) -> None:
+    """Add dark and bright rays around the metal of each slice (share per voxel, zyx), in place."""
+    phase = rng.uniform(0, 2 * np.pi, 3)
+    x, y = grid.centers_mm(0)[None, :], grid.centers_mm(1)[:, None]
+    for k in np.flatnonzero(metal.any(axis=(1, 2))):
+        rows, columns = np.nonzero(metal[k] > 0.1)
+        if len(rows) == 0:
+            continue
+        dx, dy = x - x[0, columns].mean(), y - y[rows, 0].mean()
+        angle = np.arctan2(dy, dx)
+        rays = sum(np.cos(n * angle + p) for n, p in zip((2, 9, 17), phase, strict=True))
+        hu[k] += (1 - metal[k]) * 260 * rays / (1 + np.hypot(dx, dy) / 14)
+
+
+def _blur_along_z(hu: np.ndarray, tail: float) -> None:
+    before = hu[0].copy()
+    for k in range(len(hu)):
+        here = hu[k].copy()
+        after = hu[min(k + 1, len(hu) - 1)]
+        hu[k] = here + tail * (before - 2 * here + after)
+        before = here
+
+
+def _hardening(grid: VoxelGrid, heads: tuple[FemurAxes, FemurAxes]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the dark band between the heads: its weight in plane (y, x) and along z."""
+    left, right = (head.head_center_xyz_mm for head in heads)
+    center = (left + right) / 2
+    half_mm = np.linalg.norm(left - right) / 2
+    x, y, z = (grid.centers_mm(axis) - center[axis] for axis in range(3))
+    between = 1 / (1 + np.exp((np.abs(x) - 0.75 * half_mm) / 6.0))
+    band = np.exp(-0.5 * (y / 14.0) ** 2)[:, None] * between[None, :]
+    return band.astype(np.float32), np.exp(-0.5 * ((z + 5.0) / 28.0) ** 2).astype(np.float32)
+
+
+def _streaks(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
+    """Return thin lines along x of unit SD that change slowly from side to side, (y, x)."""
+    n_x, n_y = grid.size_xyz[:2]
+    knots = rng.standard_normal((n_y, 5)).astype(np.float32)
+    knots = gaussian_filter1d(knots, 1.0 / grid.spacing_xyz_mm[1], axis=0)
+    place = np.linspace(0, 4, n_x)
+    left = np.minimum(place.astype(int), 3)
+    right = (place - left).astype(np.float32)
+    lines = knots[:, left] * (1 - right) + knots[:, left + 1] * right
+    return lines / knots.std()
+
+
+def _noise_profile(grid: VoxelGrid) -> np.ndarray:
+    """Return the noise's SD relative to the centre, (y, x): longer paths through the middle make more noise."""
+    x, y = (grid.centers_mm(axis) - grid.centers_mm(axis).mean() for axis in (0, 1))
+    return (0.7 + 0.3 * np.exp(-0.5 * ((x / 130)[None, :] ** 2 + (y / 90)[:, None] ** 2))).astype(np.float32)
+
+
+def _noise(spectrum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    n_y = spectrum.shape[0]
+    white = rng.standard_normal((n_y, n_y), dtype=np.float32)
+    return irfft2(rfft2(white) * spectrum, s=white.shape)

@@ -1,0 +1,305 @@
+"""The body around the bones: outline, subcutaneous fat, muscles with fat between them, pelvic organs.
+
+Everything is described in the person frame (see `lib.phantom.shape`) for a person of the model's mean size and
+is drawn slice by slice on a coarse grid, then brought to the image's pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+FAT_HU, MUSCLE_HU, SKIN_HU, VESSEL_HU, URINE_HU, ORGAN_HU, GAS_HU = (
+    -105.0,
+    55.0,
+    10.0,
+    42.0,
+    6.0,
+    38.0,
+    -850.0,
+)
+COARSE_MM = 1.6
+
+_SKIN_MM = 1.8
+_FASCIA_MM = 0.7
+_BELLY_SLACK_MM = 2.0
+_FRONT_BACK_CENTER_MM = 12.0
+
+# level z -> centre x, y, half axes a, b (mm) and turn (degrees) of the left muscles in an axial slice
+_MUSCLES = {
+    "gluteus maximus": {
+        45: (76, 70, 50, 15, -16),
+        0: (88, 66, 56, 18, -22),
+        -45: (100, 60, 50, 16, -25),
+        -100: (114, 50, 32, 11, -35),
+    },
+    "gluteus medius": {45: (120, 4, 15, 38, -12), 0: (133, 6, 11, 27, 0), -30: (142, 8, 5, 12, 0)},
+    "gluteus minimus": {45: (105, -8, 9, 25, -10), 0: (119, -14, 8, 18, 0), -22: (128, -14, 4, 9, 0)},
+    "tensor fasciae latae": {
+        45: (122, -50, 9, 11, 0),
+        0: (136, -42, 9, 15, 0),
+        -45: (145, -28, 7, 18, 0),
+        -100: (148, -22, 3, 17, 0),
+    },
+    "sartorius": {
+        45: (110, -66, 9, 8, 0),
+        0: (102, -66, 12, 7, 20),
+        -45: (88, -68, 12, 6, 10),
+        -100: (70, -64, 12, 7, 0),
+    },
+    "rectus femoris": {12: (107, -42, 6, 6, 0), -20: (111, -46, 11, 9, 0), -100: (113, -53, 19, 13, 0)},
+    "iliopsoas": {
+        45: (80, -34, 22, 15, 20),
+        0: (84, -42, 20, 12, 10),
+        -30: (92, -30, 15, 12, 0),
+        -62: (101, -6, 6, 6, 0),
+    },
+    "pectineus": {0: (60, -46, 9, 4, 25), -30: (66, -38, 18, 8, 25), -65: (84, -20, 10, 7, 25)},
+    "obturator internus": {
+        40: (64, 22, 4, 18, 15),
+        0: (56, 20, 8, 26, 10),
+        -35: (46, 14, 8, 20, 5),
+        -55: (42, 14, 3, 8, 0),
+    },
+    "obturator externus": {-18: (60, -12, 12, 7, 25), -40: (72, 0, 22, 9, 25), -58: (92, 14, 10, 6, 25)},
+    "piriformis and gemelli": {45: (62, 60, 32, 8, -15), 0: (96, 36, 27, 8, -10), -22: (101, 35, 20, 6, -10)},
+    "quadratus femoris": {-24: (96, 37, 20, 7, -5), -50: (96, 36, 24, 9, -5), -72: (98, 34, 16, 6, -5)},
+    "short adductors": {-36: (38, -42, 10, 6, 35), -60: (50, -38, 21, 13, 25), -100: (62, -36, 23, 16, 20)},
+    "gracilis": {-58: (16, -18, 4, 13, 0), -100: (22, -10, 6, 17, 0)},
+    "adductor magnus": {-50: (44, 14, 13, 10, 0), -70: (54, 10, 29, 17, 0), -110: (62, 14, 36, 23, 0)},
+    "hamstrings": {-42: (70, 46, 8, 7, 0), -70: (78, 48, 15, 12, 0), -110: (82, 50, 21, 16, 0)},
+    "vastus lateralis": {-38: (147, 4, 4, 10, 0), -60: (142, 2, 10, 24, 0), -110: (136, -2, 17, 34, 0)},
+    "vastus intermedius": {-58: (122, -20, 14, 6, 10), -110: (116, -20, 24, 15, 0)},
+    "vastus medialis": {-78: (94, -18, 6, 8, 0), -110: (90, -20, 15, 16, 0)},
+}
+_VESSELS = {
+    "artery": {
+        45: (64, -40, 5, 5, 0),
+        0: (72, -60, 5, 5, 0),
+        -50: (72, -56, 4.5, 4.5, 0),
+        -110: (77, -42, 4, 4, 0),
+    },
+    "vein": {
+        45: (56, -32, 6, 6, 0),
+        0: (60, -57, 6.5, 6.5, 0),
+        -50: (63, -50, 5.5, 5.5, 0),
+        -110: (69, -36, 5, 5, 0),
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habitus:
+    """How a body fills out: fat at the sides and at front and back (mm), bladder size and organ positions."""
+
+    side_fat_mm: float
+    front_fat_mm: float
+    bladder: float
+    rectum_shift_mm: float
+    muscle: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyFrame:
+    """Where the person lies: size, rotation about z (degrees), image position of the frame's origin (mm)."""
+
+    size: float
+    turn_degrees: float
+    origin_xyz_mm: tuple[float, float, float]
+    back_mm: float
+
+
+def draw_habitus(rng: np.random.Generator, widest_mm: float, size: float) -> Habitus:
+    """Draw how a body fills out; its half width stays below `widest_mm`, so that it fits the field of view."""
+    side, front, bladder, rectum, muscle = rng.uniform((8, 6, 0.7, -6, 0.92), (52, 38, 1.15, 6, 1.06))
+    room = widest_mm - 141 * size
+    return Habitus(
+        side_fat_mm=float(max(min(side, room), 4.0)),
+        front_fat_mm=float(front),
+        bladder=float(bladder),
+        rectum_shift_mm=float(rectum),
+        muscle=float(muscle),
+    )
+
+
+def back_depth_mm(habitus: Habitus, size: float) -> float:
+    """Return how far behind the frame's origin the back is flattened by the table, mm."""
+    return _FRONT_BACK_CENTER_MM * size + 0.93 * (88 * size + habitus.front_fat_mm)
+
+
+def image_soft_tissue(
+    x_mm: np.ndarray,
+    y_mm: np.ndarray,
+    z_mm: np.ndarray,
+    habitus: Habitus,
+    frame: BodyFrame,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return HU of soft tissue and the share of each voxel inside the skin, both float32 zyx.
+
+    `x_mm`, `y_mm`, `z_mm` are the voxel centres of the image in LPS mm.
+    """
+    coarse_x, coarse_y = (
+        np.arange(axis[0] - 2, axis[-1] + 2 + COARSE_MM, COARSE_MM) for axis in (x_mm, y_mm)
+    )
+    to_x, to_y = _interpolation(coarse_x, x_mm), _interpolation(coarse_y, y_mm)
+    pixel_mm = float(x_mm[1] - x_mm[0])
+    hu = np.empty((len(z_mm), len(y_mm), len(x_mm)), np.float32)
+    body = np.empty_like(hu)
+    x, y = _to_person(coarse_x, coarse_y, frame)
+    grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), rng)
+    for k, z in enumerate((z_mm - frame.origin_xyz_mm[2]) / frame.size):
+        inside_mm = _inside_skin(x, y, float(z), habitus, frame.size)
+        inside_mm = np.minimum(inside_mm, (frame.back_mm - coarse_y)[:, None])
+        tissue = _draw_slice(x, y, float(z), inside_mm, habitus, grain[k])
+        hu[k] = _resize(tissue, to_y, to_x)
+        body[k] = np.clip(0.5 + _resize(inside_mm, to_y, to_x) / pixel_mm, 0, 1)
+    return hu, body
+
+
+def _draw_slice(
+    x: np.ndarray, y: np.ndarray, z: float, inside_mm: np.ndarray, habitus: Habitus, grain: np.ndarray
+) -> np.ndarray:
+    """Return HU of one coarse slice; x, y (2-D) and z in mm of a mean-sized person."""
+    deep_mm = np.minimum(_inside_fascia(x, y, z, habitus), inside_mm - 4.0)
+    muscle = _muscles(np.abs(x), y, z, deep_mm, habitus)
+    hu = FAT_HU + 7 * grain + muscle * (MUSCLE_HU - FAT_HU + 6 * grain)
+    for share, tissue_hu in _organs(x, y, z, deep_mm, habitus):
+        hu = hu + np.clip(share, 0, 1) * (tissue_hu - hu)
+    skin = _edge(_SKIN_MM - inside_mm)
+    return (hu + skin * (SKIN_HU - hu)).astype(np.float32)
+
+
+def _muscles(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus) -> np.ndarray:
+    """Return the share of muscle: each point belongs to the nearest belly, with fat where two bellies meet."""
+    first = np.full(x.shape, -1e3)
+    second = first.copy()
+    for levels in _MUSCLES.values():
+        depth = _depth_in_tube(x, y, z, levels, habitus.muscle)
+        if depth is not None:
+            second = np.maximum(second, np.minimum(first, depth))
+            first = np.maximum(first, depth)
+    belly = _edge(np.minimum(first + _BELLY_SLACK_MM, deep_mm))
+    septum = np.clip(1 - (first - second) / (2 * _FASCIA_MM), 0, 1) * (second > -3 * _BELLY_SLACK_MM)
+    wall = _abdominal_wall(x, y, z, deep_mm)
+    return np.maximum(belly * (1 - 0.75 * septum), wall)
+
+
+def _abdominal_wall(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray) -> np.ndarray:
+    """Return the share of the thin muscle sheet in front of the pelvis, parted at the midline."""
+    sheet = _edge(np.minimum(deep_mm, 9.0 - deep_mm)) * _edge(-(y + 48.0)) * _edge(105.0 - x)
+    parting = 1 - 0.8 * np.exp(-0.5 * (x / 3.0) ** 2)
+    return sheet * parting * np.clip((z + 32.0) / 20.0, 0, 1)
+
+
+def _organs(
+    x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus
+) -> list[tuple[np.ndarray, float]]:
+    """Return (share, HU) of vessels, bladder, bowel, rectum with gas, and the pelvic floor."""
+    parts = []
+    for levels in _VESSELS.values():
+        depth = _depth_in_tube(np.abs(x), y, z, levels, 1.0)
+        if depth is not None:
+            parts.append((_edge(np.minimum(depth, deep_mm)), VESSEL_HU))
+    size, lean = habitus.bladder, habitus.rectum_shift_mm
+    wall = _ball(x, y, z, (0, -18, 22), (44 * size, 33 * size, 40 * size))
+    parts.append((_edge(wall), ORGAN_HU))
+    parts.append((_edge(wall - 3.0), URINE_HU))
+    parts.append((_edge(_ball(x, y, z, (0, 14, 2), (24, 15, 30))), ORGAN_HU))
+    parts.append((_edge(_ball(x, y, z, (0, 6, -40), (17, 26, 34))), ORGAN_HU))
+    rectum = _ball(x, y, z, (lean, 52, 0), (19, 17, 85))
+    parts.append((_edge(rectum), ORGAN_HU))
+    gas = _ball(x, y, z, (lean + 2, 47, 18), (7, 6, 18))
+    parts.append((_edge(gas), GAS_HU))
+    parts.append((_edge(_ball(x, y, z, (-34 + lean, -30, 66), (26, 22, 26))), ORGAN_HU))
+    return parts
+
+
+def _inside_skin(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus, size: float) -> np.ndarray:
+    """Return the depth below the skin, mm (negative outside), to first order exact at the skin."""
+    half_width, half_depth = 141 + habitus.side_fat_mm / size, 88 + habitus.front_fat_mm / size
+    depth = _outline(x, y, z, half_width, half_depth)
+    cleft = 1.1 * (np.abs(x) + 1.0) - 0.45 * np.clip(y - 72 - 0.25 * abs(z + 30), 0, None)
+    depth = np.minimum(depth, np.where(y > 60, cleft, depth)) if z < 25 else depth
+    slope_y, slope_x = np.gradient(depth, COARSE_MM / size)
+    return size * depth / np.clip(np.hypot(slope_x, slope_y), 0.4, 3.0)
+
+
+def _inside_fascia(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus) -> np.ndarray:
+    """Return the depth below the deep fascia, mm: the border between subcutaneous fat and muscle."""
+    return _outline(x, y, z, 144.0 - 0.08 * habitus.side_fat_mm, 84.0 - 0.1 * habitus.front_fat_mm)
+
+
+def _outline(x: np.ndarray, y: np.ndarray, z: float, half_width: float, half_depth: float) -> np.ndarray:
+    """Return roughly the depth in mm inside a trunk that parts into two thighs."""
+    waist = half_width - 0.25 * max(z - 15, 0) - 0.06 * max(-60 - z, 0)
+    fading = np.clip((-z - 55) / 40, 0, 1)
+    trunk = _superellipse(x, y - _FRONT_BACK_CENTER_MM, waist, half_depth * (1 - 0.55 * fading), 2.4)
+    if z > -40:
+        return trunk
+    thigh_half = (waist - 1.5) / 2
+    thigh = _superellipse(np.abs(x) - thigh_half - 1.5, y - 4, thigh_half, half_depth * 0.93, 2.1)
+    # a smooth union: the groin is a fold, not an edge
+    blend = np.clip(0.5 + (trunk - thigh) / 24, 0, 1)
+    return thigh + blend * (trunk - thigh) + 12 * blend * (1 - blend)
+
+
+def _superellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, power: float) -> np.ndarray:
+    rho = (np.abs(x / a) ** power + np.abs(y / b) ** power) ** (1 / power)
+    return (1 - rho) * min(a, b)
+
+
+def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: float) -> np.ndarray | None:
+    """Return roughly the depth (mm) inside a tube given by ellipses at some levels; None beyond its ends."""
+    heights = sorted(levels)
+    if not heights[0] - 12 < z < heights[-1] + 12:
+        return None
+    center_x, center_y, a, b, turn = (
+        np.interp(z, heights, [levels[h][i] for h in heights]) for i in range(5)
+    )
+    # a belly tapers off beyond its ends, unless it goes on beyond every scan
+    over = max(heights[0] - z, z - heights[-1], 0.0)
+    taper = 1 - over / 12 if -100 < z < 45 else 1.0
+    a, b = a * swell * taper, b * swell * taper
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    u, v = (x - center_x) * c + (y - center_y) * s, (y - center_y) * c - (x - center_x) * s
+    return (1 - np.hypot(u / a, v / b)) * np.sqrt(a * b)
+
+
+def _ball(x: np.ndarray, y: np.ndarray, z: float, center: tuple, half_axes: tuple) -> np.ndarray:
+    """Return roughly the depth (mm) inside an ellipsoid."""
+    rho = np.sqrt(sum(((p - c) / r) ** 2 for p, c, r in zip((x, y, z), center, half_axes, strict=True)))
+    return (1 - rho) * min(half_axes)
+
+
+def _edge(depth_mm: np.ndarray) -> np.ndarray:
+    """Return the share of a coarse pixel inside a border at depth 0."""
+    return np.clip(0.5 + depth_mm / COARSE_MM, 0, 1)
+
+
+def _grain(shape_zyx: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+    """Return smooth random texture of unit variance: fat between fibres, vessels too small to draw."""
+    smooth = gaussian_filter(rng.standard_normal(shape_zyx, dtype=np.float32), (1.0, 1.2, 1.2), truncate=2.5)
+    return smooth / smooth.std()
+
+
+def _to_person(coarse_x: np.ndarray, coarse_y: np.ndarray, frame: BodyFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y in the person frame of a mean-sized person for the coarse pixels, 2-D each."""
+    x, y = np.meshgrid(coarse_x - frame.origin_xyz_mm[0], coarse_y - frame.origin_xyz_mm[1])
+    c, s = np.cos(np.radians(frame.turn_degrees)), np.sin(np.radians(frame.turn_degrees))
+    return (c * x + s * y) / frame.size, (c * y - s * x) / frame.size
+
+
+def _interpolation(coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return index and weight of the upper neighbour for linear interpolation onto `fine`."""
+    position = (fine - coarse[0]) / (coarse[1] - coarse[0])
+    index = np.minimum(position.astype(int), len(coarse) - 2)
+    return index, (position - index).astype(np.float32)
+
+
+def _resize(coarse: np.ndarray, to_y: tuple, to_x: tuple) -> np.ndarray:
+    """Interpolate a coarse slice linearly onto the image's pixels."""
+    (row, down), (column, right) = to_y, to_x
+    coarse = coarse.astype(np.float32)
+    rows = coarse[row] + down[:, None] * (coarse[row + 1] - coarse[row])
+    return rows[:, column] + right * (rows[:, column + 1] - rows[:, column])
