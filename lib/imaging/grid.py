@@ -6,6 +6,7 @@ In memory an image is a SimpleITK image whose index axes run to the patient's le
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -107,7 +108,7 @@ def to_patient_axes(image: sitk.Image) -> sitk.Image:
         ScanError: `oblique_orientation`, the volume is turned by more than that.
     """
     oriented = sitk.DICOMOrient(image, "LPS")
-    angle_degrees = obliquity_degrees(oriented)
+    angle_degrees = obliquity_degrees(oriented.GetDirection())
     if angle_degrees > MAX_OBLIQUITY_DEGREES:
         raise ScanError(
             "oblique_orientation",
@@ -117,11 +118,15 @@ def to_patient_axes(image: sitk.Image) -> sitk.Image:
     return oriented
 
 
-def obliquity_degrees(image: sitk.Image) -> float:
-    """Return the largest angle between an index axis of `image` and the nearest patient axis, in degrees."""
-    direction = np.asarray(image.GetDirection()).reshape(3, 3)
-    along = np.abs(direction).max(axis=0)
-    across = np.sqrt(np.maximum((direction**2).sum(axis=0) - along**2, 0.0))
+def obliquity_degrees(direction: Sequence[float]) -> float:
+    """Return the largest angle between an index axis and the nearest patient axis, in degrees.
+
+    Args:
+        direction: ITK's direction, nine numbers of which columns are the index axes.
+    """
+    axes = np.asarray(direction).reshape(3, 3)
+    along = np.abs(axes).max(axis=0)
+    across = np.sqrt(np.maximum((axes**2).sum(axis=0) - along**2, 0.0))
     return float(np.degrees(np.arctan2(across, along)).max())
 
 

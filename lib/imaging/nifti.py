@@ -1,6 +1,7 @@
 """Volumes in files: any 3-D image read onto patient axes, NIfTI written with nothing but geometry."""
 
 import gzip
+import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ PROBABILITY_STEP = 1.0 / 65535.0
 # Level 1 is five times faster than level 6 and, as noise does not compress, leaves CT files no larger.
 GZIP_LEVEL = 1
 
+_FORM_TOLERANCE = 0.01  # fraction of a voxel edge by which two forms may differ (0.6 degrees)
 _SCL_SLOPE_OFFSET = 112  # bytes; fields scl_slope and scl_inter (float32) of the NIfTI-1 header
 
 
@@ -28,20 +30,28 @@ def read_image(path: str | Path) -> sitk.Image:
     Stored scaling (NIfTI scl_slope) is applied; values stored as float64 come as float32.
 
     Raises:
-        ScanError: `unreadable_file`, `not_a_volume`, `no_orientation` (a NIfTI without qform and sform) or
-            `oblique_orientation`.
+        ScanError: `unreadable_file`, `not_a_volume`, `no_orientation` (a NIfTI without qform and sform),
+            `contradictory_orientation` or `oblique_orientation`.
     """
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = _open(path)
+    _require_volume(reader)
+    _require_orientation(reader)
     try:
-        reader.ReadImageInformation()
-        _require_volume(reader)
-        _require_orientation(reader)
         image = reader.Execute()
     except RuntimeError:
-        # ITK's text names the path, which may name a person
-        raise ScanError("unreadable_file", "the image file is damaged, cut off or not an image") from None
+        raise _unreadable() from None
     return to_patient_axes(_plain(image))
+
+
+def stored_axes(path: str | Path) -> str:
+    """Return letters of the patient directions in which the axes of an image file count up, for example RAS.
+
+    Raises:
+        ScanError: `unreadable_file`.
+    """
+    reader = _open(path)
+    direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
+    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction.ravel().tolist())
 
 
 def read_mask(path: str | Path, labels: Sequence[int] = ()) -> sitk.Image:
@@ -88,6 +98,22 @@ def read_probability(path: str | Path) -> np.ndarray:
     return np.clip(array_zyx(read_image(path)).astype(np.float32), 0.0, 1.0)
 
 
+def _open(path: str | Path) -> sitk.ImageFileReader:
+    """Return a reader that has read the header of `path`."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        raise _unreadable() from None
+    return reader
+
+
+def _unreadable() -> ScanError:
+    """Return the error for a file that ITK refuses; ITK's own text names the path, which may name a person."""
+    return ScanError("unreadable_file", "the image file is damaged, cut off or not an image")
+
+
 def _require_volume(reader: sitk.ImageFileReader) -> None:
     size, components = reader.GetSize(), reader.GetNumberOfComponents()
     if len(size) < 3 or any(count != 1 for count in size[3:]) or components != 1:
@@ -96,10 +122,43 @@ def _require_volume(reader: sitk.ImageFileReader) -> None:
 
 
 def _require_orientation(reader: sitk.ImageFileReader) -> None:
-    """Refuse a NIfTI that says nothing on how it lies in the patient: ITK would assume an orientation."""
-    codes = [reader.GetMetaData(key) for key in ("qform_code", "sform_code") if reader.HasMetaDataKey(key)]
-    if codes and all(code.strip() == "0" for code in codes):
+    """Refuse a NIfTI that says nothing, or two things, on how it lies in the patient: ITK would choose."""
+    if not reader.HasMetaDataKey("sform_code"):
+        return
+    has_qform, has_sform = (reader.GetMetaData(key).strip() != "0" for key in ("qform_code", "sform_code"))
+    if not (has_qform or has_sform):
         raise ScanError("no_orientation", "qform_code and sform_code of the NIfTI header are both 0")
+    if not has_sform:
+        return
+    sform = _sform(reader)
+    # ITK takes edges from pixdim, directions from a form: all of them must tell the same
+    edges_mm = np.array([float(reader.GetMetaData(f"pixdim[{axis}]")) for axis in (1, 2, 3)])
+    if np.abs(np.linalg.norm(sform, axis=0) / edges_mm - 1).max() > _FORM_TOLERANCE:
+        raise ScanError("contradictory_orientation", "voxel edges of sform and pixdim differ")
+    if has_qform and np.abs((sform - _qform(reader)) / edges_mm).max() > _FORM_TOLERANCE:
+        raise ScanError("contradictory_orientation", "axes of sform and qform differ")
+
+
+def _sform(reader: sitk.ImageFileReader) -> np.ndarray:
+    """Return the 3x3 part of the sform: columns are the steps of the index axes, mm."""
+    rows = [reader.GetMetaData(key).split()[:3] for key in ("srow_x", "srow_y", "srow_z")]
+    return np.array(rows, dtype=float)
+
+
+def _qform(reader: sitk.ImageFileReader) -> np.ndarray:
+    """Return the 3x3 part of the qform (nifti1.h, method 2): rotation by a quaternion, edges, handedness."""
+    b, c, d = (float(reader.GetMetaData(f"quatern_{letter}")) for letter in "bcd")
+    a = math.sqrt(max(1.0 - b * b - c * c - d * d, 0.0))
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    edges_mm = [float(reader.GetMetaData(f"pixdim[{axis}]")) for axis in (1, 2, 3)]
+    handedness = -1.0 if float(reader.GetMetaData("pixdim[0]")) < 0 else 1.0
+    return rotation * np.array([*edges_mm[:2], handedness * edges_mm[2]])
 
 
 def _plain(image: sitk.Image) -> sitk.Image:

@@ -57,7 +57,7 @@ def test_first_array_axis_starts_at_the_distal_end():
 
 
 def test_obliquity_is_the_angle_of_the_turn():
-    assert obliquity_degrees(turned_about_z(make_image(), 12.5)) == pytest.approx(12.5)
+    assert obliquity_degrees(turned_about_z(make_image(), 12.5).GetDirection()) == pytest.approx(12.5)
 
 
 def test_oblique_volume_is_refused_with_its_angle():

@@ -1,0 +1,421 @@
+"""Reading a scan, whatever it is stored in, as int16 HU on patient axes, with everything that is wrong with it.
+
+A source is a folder (with folders in it), a zip archive of one, a single- or multi-frame DICOM file, or a NIfTI,
+NRRD or MetaImage file. Nothing in it makes the reader fail: what cannot be used becomes a reason.
+"""
+
+import logging
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from lib.errors import ScanError
+from lib.imaging.acquisition import Acquisition, read_acquisition
+from lib.imaging.geometry import Geometry, Stack, geometry_of, stack_slices
+from lib.imaging.grid import array_zyx, image_like, to_patient_axes
+from lib.imaging.headers import HEADER_FIELDS, DicomObject, SliceHeader, read_object
+from lib.imaging.nifti import read_image, stored_axes
+from lib.imaging.pixels import check_hu, decode_slice, to_hu
+from lib.imaging.verdicts import Reason, ScreeningConfig, raise_rejected, reason_of
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source: how to open it, and whether its name promises DICOM. The name itself is not kept."""
+
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+    named_dicom: bool
+
+
+# What pydicom, its decoders and the zip reader raise on damaged data. They are turned into reasons without their
+# text, which may quote the header.
+_DAMAGED = (
+    InvalidDicomError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+_MAGIC_OFFSET = 128  # bytes of preamble before "DICM"
+_LISTED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """A scan that can be used: `image` is int16 HU on patient axes; `findings` are warnings only."""
+
+    image: sitk.Image
+    geometry: Geometry
+    acquisition: Acquisition
+    findings: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was found in a source: the scan, if it can be put together, and all findings."""
+
+    scan: Scan | None = None
+    findings: tuple[Reason, ...] = ()
+
+
+@dataclass(kw_only=True)
+class _Pixels:
+    """The decoded slices of a stack and what was noticed on the way; slices are numbered from 1."""
+
+    volume: np.ndarray | None
+    undecodable: list[int] = field(default_factory=list)
+    blank: list[int] = field(default_factory=list)
+    kept_padding: list[int] = field(default_factory=list)
+    acquisition_header: Dataset | None = None
+
+
+def read_scan(path: str | Path, series_uid: str = "", config: ScreeningConfig | None = None) -> Scan:
+    """Read the scan at `path` (see the module's text) as int16 HU on patient axes.
+
+    Args:
+        path: Folder, zip archive or file.
+        series_uid: SeriesInstanceUID of the wanted series; needed only where several could be the scan.
+        config: Limits of geometry; the defaults of `ScreeningConfig` if not given.
+
+    Raises:
+        ScanError: the scan cannot be used; `code` is that of the first refusal, the text names all.
+    """
+    survey = survey_scan(path, series_uid, config or ScreeningConfig())
+    raise_rejected(survey.findings)
+    return replace(survey.scan, findings=survey.findings)
+
+
+def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> Survey:
+    """Read the scan at `path` as far as possible and return it with all findings; bad data never raises."""
+    path = Path(path)
+    try:
+        with _quiet():
+            if _is_dicom_source(path):
+                return _survey_dicom(path, series_uid, config)
+            return _survey_image_file(path, config)
+    except ScanError as error:
+        return Survey(findings=(reason_of(error),))
+
+
+# ---- image files ----------------------------------------------------------------------------------------------
+
+
+def _survey_image_file(path: Path, config: ScreeningConfig) -> Survey:
+    image = read_image(path)
+    values_zyx = array_zyx(image)
+    if values_zyx.dtype.kind == "f" and not np.isfinite(values_zyx).all():
+        count = int((~np.isfinite(values_zyx)).sum())
+        raise ScanError("implausible_hu", f"{count} voxels that are not numbers")
+    findings = check_hu(values_zyx) if config.modality == "CT" else []
+    image = image_like(to_hu(values_zyx), image)
+    geometry = geometry_of(
+        image, stored_axes=stored_axes(path), source=_format(path), slices_read=image.GetDepth()
+    )
+    scan = Scan(image=image, geometry=geometry, acquisition=Acquisition())
+    return Survey(scan=scan, findings=tuple(findings))
+
+
+def _format(path: Path) -> str:
+    name = path.name.lower()
+    formats = {(".nii", ".nii.gz"): "nifti", (".nrrd", ".nhdr"): "nrrd", (".mha", ".mhd"): "metaimage"}
+    return next((kind for suffixes, kind in formats.items() if name.endswith(suffixes)), "image")
+
+
+# ---- DICOM ----------------------------------------------------------------------------------------------------
+
+
+def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Survey:
+    with _open_source(path) as files:
+        objects, findings = _read_headers(files)
+        chosen, more = _choose_series(objects, series_uid, config)
+        findings += more
+        if not chosen:
+            return Survey(findings=tuple(findings))
+        slices = [one for each in chosen for one in each.slices]
+        findings += _check_series(chosen, slices, config)
+        if not slices:
+            return Survey(findings=tuple(findings))
+        stack, more = stack_slices(slices, config)
+        findings += more
+        pixels = _read_pixels(files, stack, assemble=not more)
+    findings += _check_pixels(pixels, len(stack.slices))
+    scan = _put_together(stack, pixels)
+    if scan and config.modality == "CT" and not any(reason.code == "not_ct" for reason in findings):
+        findings += check_hu(pixels.volume)
+    return Survey(scan=scan, findings=tuple(findings))
+
+
+def _put_together(stack: Stack, pixels: _Pixels) -> Scan | None:
+    """Return the scan, or None where slices are missing or do not make a volume."""
+    if pixels.volume is None or pixels.undecodable or stack.step_mm == 0.0:
+        return None
+    image = to_patient_axes(stack.image(pixels.volume))
+    geometry = geometry_of(
+        image, stored_axes=stack.stored_axes, source="dicom", slices_read=len(stack.slices)
+    )
+    acquisition = read_acquisition(pixels.acquisition_header, round(stack.step_mm, 6))
+    return Scan(image=image, geometry=geometry, acquisition=acquisition)
+
+
+def _read_headers(files: Sequence[SourceFile]) -> tuple[list[DicomObject], list[Reason]]:
+    """Return what each DICOM file says, with findings on the files that say nothing."""
+    objects, foreign, damaged = [], 0, 0
+    for index, source in enumerate(files):
+        try:
+            if _is_dicom(source):
+                objects.append(_read_header(source, index))
+            elif source.named_dicom:
+                damaged += 1
+            else:
+                foreign += 1
+        except _DAMAGED:
+            damaged += 1
+    findings = []
+    if damaged:
+        findings.append(Reason("unreadable_file", f"{damaged} of {len(files)} files are damaged or cut off"))
+    if foreign and (objects or damaged):
+        findings.append(Reason("foreign_files", f"{foreign} of {len(files)} files are not DICOM"))
+    if not objects and not damaged:
+        findings.append(Reason("no_dicom_found", f"none of {len(files)} files is DICOM"))
+    return objects, findings
+
+
+def _read_header(source: SourceFile, index: int) -> DicomObject:
+    with source.open() as file:
+        header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(HEADER_FIELDS))
+        return read_object(header, index)
+
+
+def _choose_series(
+    objects: Sequence[DicomObject], series_uid: str, config: ScreeningConfig
+) -> tuple[list[DicomObject], list[Reason]]:
+    """Return the objects of the one series that is the scan (none if there is no such one), and findings."""
+    findings = _set_apart(objects)
+    series: dict[str, list[DicomObject]] = {}
+    for one in objects:
+        if one.kind == "slice":
+            series.setdefault(one.series_uid, []).append(one)
+    if series_uid:
+        if series_uid not in series:
+            return [], [*findings, Reason("series_not_found", f"not among the {len(series)} series found")]
+        return series[series_uid], findings
+    chosen, more = _only_plausible(series, config)
+    if not series and objects:
+        more = [_nothing_but(objects)]
+    return chosen, findings + more
+
+
+def _only_plausible(
+    series: Mapping[str, list[DicomObject]], config: ScreeningConfig
+) -> tuple[list[DicomObject], list[Reason]]:
+    right_modality = [each for each in series.values() if each[0].modality == config.modality]
+    plausible = [each for each in right_modality if _count(each) >= config.min_slices]
+    # where none will do, the one that comes nearest is looked at for reasons
+    candidates = plausible or right_modality or list(series.values())
+    if not candidates:
+        return [], []
+    if len(candidates) > 1 and plausible:
+        return [], [Reason("several_series", f"{len(plausible)} series: {_describe(plausible)}")]
+    chosen = max(candidates, key=_count)
+    left_out = [each for each in series.values() if each is not chosen]
+    if not left_out:
+        return chosen, []
+    return chosen, [Reason("series_ignored", f"{len(left_out)} series: {_describe(left_out)}")]
+
+
+def _count(series: Sequence[DicomObject]) -> int:
+    return sum(max(len(one.slices), 1) for one in series)
+
+
+def _describe(series: Sequence[Sequence[DicomObject]]) -> str:
+    """Return series in words without description or UID: number, modality, slices, size, spacing."""
+    texts = []
+    for each in sorted(series, key=lambda one: (one[0].series_number or 0, _count(one))):
+        slices = [one for member in each for one in member.slices]
+        text = f"number {each[0].series_number}, {each[0].modality}, {_count(each)} slices"
+        if slices:
+            first = slices[0]
+            step_mm = stack_slices(slices, ScreeningConfig())[0].step_mm
+            text += f" of {first.columns}x{first.rows} pixels, "
+            text += f"{first.pixel_mm_xy[0]:.3f}x{first.pixel_mm_xy[1]:.3f}x{step_mm:.3f} mm"
+        texts.append(text)
+    return "; ".join(texts)
+
+
+def _set_apart(objects: Sequence[DicomObject]) -> list[Reason]:
+    """Return warnings on objects that are no slices."""
+    findings = []
+    for kind, code, words in (
+        ("localizer", "localizer_ignored", "localizers"),
+        ("other", "other_objects_ignored", "objects that are no slices"),
+    ):
+        count = sum(one.kind == kind for one in objects)
+        if count and count < len(objects):
+            findings.append(Reason(code, f"{words}: {count} of {len(objects)} DICOM files"))
+    return findings
+
+
+def _nothing_but(objects: Sequence[DicomObject]) -> Reason:
+    localizers = sum(one.kind == "localizer" for one in objects)
+    others = len(objects) - localizers
+    code = "localizer_only" if localizers else "no_slices"
+    return Reason(code, f"{localizers} localizers, {others} other DICOM objects and no slices")
+
+
+def _check_series(
+    chosen: Sequence[DicomObject], slices: Sequence[SliceHeader], config: ScreeningConfig
+) -> list[Reason]:
+    """Check what each header says for itself; where slices lie is for `stack_slices`."""
+    findings = [
+        Reason(one.problem.code, f"a file with {one.problem}") for one in _first_of_each_problem(chosen)
+    ]
+    modalities = sorted({one.modality for one in chosen})
+    if modalities != [config.modality]:
+        findings.append(Reason("not_ct", f"modality {', '.join(modalities)} instead of {config.modality}"))
+    if len(slices) < config.min_slices:
+        findings.append(
+            Reason("too_few_slices", f"{len(slices)} slices; at least {config.min_slices} are needed")
+        )
+    without = sum(one.slope is None or one.intercept is None for one in slices)
+    if without and config.modality == "CT" == modalities[0]:
+        findings.append(Reason("no_rescale", f"{without} of {len(slices)} slices without slope or intercept"))
+    return findings
+
+
+def _first_of_each_problem(chosen: Sequence[DicomObject]) -> list[DicomObject]:
+    return list({str(one.problem): one for one in chosen if one.problem}.values())
+
+
+def _read_pixels(files: Sequence[SourceFile], stack: Stack, *, assemble: bool) -> _Pixels:
+    """Decode every slice of `stack`, into one volume (slice, row, column) if `assemble`."""
+    first = stack.slices[0]
+    volume = np.empty((len(stack.slices), first.rows, first.columns), np.int16) if assemble else None
+    pixels = _Pixels(volume=volume)
+    dataset, dataset_file = None, -1
+    for number, header in enumerate(stack.slices, start=1):
+        try:
+            if header.file != dataset_file:
+                dataset, dataset_file = _read_dataset(files[header.file]), header.file
+            decoded = decode_slice(dataset, header)
+        except _DAMAGED:
+            pixels.undecodable.append(number)
+            continue
+        if volume is not None:
+            volume[number - 1] = decoded.hu
+        if decoded.blank:
+            pixels.blank.append(number)
+        if decoded.kept_padding:
+            pixels.kept_padding.append(number)
+        if pixels.acquisition_header is None:
+            pixels.acquisition_header = dataset
+    return pixels
+
+
+def _read_dataset(source: SourceFile) -> Dataset:
+    with source.open() as file:
+        dataset = pydicom.dcmread(file, force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        # a file without preamble: pydicom has found out by itself how it is encoded
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset
+
+
+def _check_pixels(pixels: _Pixels, count: int) -> list[Reason]:
+    findings = []
+    for code, numbers, words in (
+        ("undecodable_pixels", pixels.undecodable, "cannot be decoded"),
+        ("blank_slices", pixels.blank, "show nothing"),
+        ("padding_in_tissue_range", pixels.kept_padding, "declare a padding value that tissue has"),
+    ):
+        if numbers:
+            more = f" and {len(numbers) - _LISTED} more" if len(numbers) > _LISTED else ""
+            listed = ", ".join(str(number) for number in numbers[:_LISTED])
+            findings.append(Reason(code, f"{len(numbers)} of {count} slices {words} (slices {listed}{more})"))
+    return findings
+
+
+# ---- files of a source ----------------------------------------------------------------------------------------
+
+
+def _is_dicom_source(path: Path) -> bool:
+    """Return whether `path` is a folder, a zip archive or a DICOM file, rather than an image file."""
+    if path.is_dir():
+        return True
+    try:
+        return zipfile.is_zipfile(path) or _is_dicom(SourceFile(partial(open, path, "rb"), True))
+    except OSError:
+        raise ScanError(
+            "unreadable_file", "the image of the scan does not exist or may not be read"
+        ) from None
+
+
+@contextmanager
+def _open_source(path: Path) -> Iterator[list[SourceFile]]:
+    """Yield a way to open each file of a folder (sorted), zip archive, or the single file itself."""
+    if path.is_dir():
+        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        yield [SourceFile(partial(open, file, "rb"), _promises_dicom(file.name)) for file in files]
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = sorted(archive.infolist(), key=lambda member: member.filename)
+            yield [
+                SourceFile(partial(archive.open, member), _promises_dicom(member.filename))
+                for member in members
+                if not member.is_dir()
+            ]
+    else:
+        yield [SourceFile(partial(open, path, "rb"), True)]
+
+
+def _promises_dicom(name: str) -> bool:
+    return name.lower().endswith((".dcm", ".dicom", ".ima"))
+
+
+def _is_dicom(source: SourceFile) -> bool:
+    """Return whether a file is DICOM: by its magic word or, without preamble, by a first tag of group 8 or 2."""
+    with source.open() as file:
+        start = file.read(_MAGIC_OFFSET + 4)
+    return (
+        start[_MAGIC_OFFSET:] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00") and start[3:4] == b"\x00"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pydicom and ITK from printing: their warnings quote headers and paths, which may name a person."""
+    logger, itk_warns = logging.getLogger("pydicom"), sitk.ProcessObject.GetGlobalWarningDisplay()
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        sitk.ProcessObject.SetGlobalWarningDisplay(itk_warns)

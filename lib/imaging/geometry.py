@@ -1,0 +1,227 @@
+"""Do the slices of a series make one straight, even, axis-aligned volume? Judged by their positions alone.
+
+InstanceNumber, SliceLocation, SpacingBetweenSlices and SliceThickness are never asked: scanners and archives get
+them wrong, ImagePositionPatient and ImageOrientationPatient are what the scanner measured.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from lib.imaging.grid import MAX_OBLIQUITY_DEGREES, obliquity_degrees
+from lib.imaging.headers import SliceHeader
+from lib.imaging.verdicts import Reason, ScreeningConfig
+
+_SAME_DIRECTION_DEGREES = 0.01
+_LISTED = 5  # places named in a finding; the rest is counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """The grid of a scan on patient axes (index axes +L, +P, +S), as it is converted."""
+
+    size_xyz: tuple[int, int, int]
+    spacing_mm_xyz: tuple[float, float, float]
+    origin_mm_xyz: tuple[float, float, float]
+    stored_axes: (
+        str  # letters of the patient directions in which the stored axes (column, row, slice) count up
+    )
+    source: str  # dicom, or the kind of image file
+    slices_read: int
+
+    @property
+    def length_mm(self) -> float:
+        """Extent from feet to head, mm."""
+        return self.size_xyz[2] * self.spacing_mm_xyz[2]
+
+    def to_json(self) -> dict:
+        """Return the geometry as a JSON object; `direction` is that of the converted image."""
+        return {
+            "size_xyz": list(self.size_xyz),
+            "spacing_mm_xyz": [round(edge, 6) for edge in self.spacing_mm_xyz],
+            "origin_mm_xyz": [round(position, 4) for position in self.origin_mm_xyz],
+            "direction": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            "stored_axes": self.stored_axes,
+            "source": self.source,
+            "slices_read": self.slices_read,
+            "length_mm": round(self.length_mm, 4),
+        }
+
+
+def geometry_of(image: sitk.Image, *, stored_axes: str, source: str, slices_read: int) -> Geometry:
+    """Return the geometry of `image`, which is on patient axes."""
+    return Geometry(
+        size_xyz=image.GetSize(),
+        spacing_mm_xyz=image.GetSpacing(),
+        origin_mm_xyz=image.GetOrigin(),
+        stored_axes=stored_axes,
+        source=source,
+        slices_read=slices_read,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Slices in the order of their positions, and the even step between them along the normal."""
+
+    slices: tuple[SliceHeader, ...]
+    step_mm: float
+
+    @property
+    def direction(self) -> tuple[float, ...]:
+        """ITK's direction of the stacked array: columns are the directions of x, y and slice index."""
+        first = self.slices[0]
+        columns = (first.row_direction, first.column_direction, first.normal)
+        return tuple(np.stack(columns, axis=1).ravel().tolist())
+
+    @property
+    def stored_axes(self) -> str:
+        """Letters of the patient directions in which the stored axes count up, for example LPS."""
+        return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(self.direction)
+
+    def image(self, volume: np.ndarray) -> sitk.Image:
+        """Return `volume` (slice, row, column) as an image at its place in the patient, axes as stored."""
+        image = sitk.GetImageFromArray(volume)
+        image.SetOrigin(self.slices[0].position_mm)
+        image.SetSpacing((*self.slices[0].pixel_mm_xy, self.step_mm))
+        image.SetDirection(self.direction)
+        return image
+
+
+def stack_slices(slices: Sequence[SliceHeader], config: ScreeningConfig) -> tuple[Stack, list[Reason]]:
+    """Order `slices` along their normal and return them with everything that is wrong with their geometry.
+
+    Slices are numbered from 1 in that order: from the feet for axial slices, from the right for sagittal ones,
+    from the front for coronal ones. With a refusal among the reasons the stack is only an order for reading.
+    """
+    normal = slices[0].normal
+    ordered = sorted(slices, key=lambda one: (float(np.dot(one.position_mm, normal)), one.file, one.frame))
+    positions_mm = np.array([one.position_mm for one in ordered])
+    along_mm = positions_mm @ normal
+    # nine decimals: positions are decimal numbers, their differences are not quite
+    step_mm = round(float((along_mm[-1] - along_mm[0]) / max(len(ordered) - 1, 1)), 9)
+    reasons = _check_sizes(ordered)
+    turned = _check_parallel(ordered)
+    # positions along a normal mean nothing when the slices have several
+    reasons += turned or _check_positions(positions_mm, normal, config)
+    stack = Stack(slices=tuple(ordered), step_mm=step_mm)
+    # a tilted gantry turns the slices too: one reason is enough
+    if not any(reason.code == "gantry_tilt" for reason in reasons):
+        reasons += _check_obliquity(stack.direction)
+    return stack, reasons
+
+
+def _check_sizes(slices: Sequence[SliceHeader]) -> list[Reason]:
+    sizes = Counter(
+        f"{one.columns}x{one.rows} pixels of {one.pixel_mm_xy[0]:.4f}x{one.pixel_mm_xy[1]:.4f} mm"
+        for one in slices
+    )
+    if len(sizes) == 1:
+        return []
+    listed = ", ".join(f"{count} slices with {size}" for size, count in sizes.most_common(_LISTED))
+    return [Reason("mixed_size", listed)]
+
+
+def _check_parallel(slices: Sequence[SliceHeader]) -> list[Reason]:
+    axes = np.array([(*one.row_direction, *one.column_direction) for one in slices])
+    # the angle of two unit vectors from their distance: exact where the cosine is flat
+    chords = np.maximum(
+        np.linalg.norm(axes[:, :3] - axes[0, :3], axis=1), np.linalg.norm(axes[:, 3:] - axes[0, 3:], axis=1)
+    )
+    degrees = np.degrees(2 * np.arcsin(np.clip(chords / 2, 0, 1)))
+    turned = int((degrees > _SAME_DIRECTION_DEGREES).sum())
+    if not turned:
+        return []
+    return [
+        Reason(
+            "mixed_orientation",
+            f"{turned} of {len(slices)} slices turned by up to {degrees.max():.2f} degrees",
+        )
+    ]
+
+
+def _check_positions(positions_mm: np.ndarray, normal: np.ndarray, config: ScreeningConfig) -> list[Reason]:
+    """Check slices of one orientation, ordered along `normal`, for copies, gaps, tilt and shifts."""
+    along_mm = positions_mm @ normal
+    steps_mm = np.diff(along_mm)
+    usual_mm = _usual_step_mm(steps_mm, config)
+    reasons = _check_copies(steps_mm, config)
+    if usual_mm == 0.0:
+        return reasons
+    reasons += _check_steps(steps_mm, usual_mm, config)
+    reasons += _check_tilt(positions_mm, normal, config)
+    return reasons + _check_straight(positions_mm, normal, config.spacing_tolerance(usual_mm))
+
+
+def _usual_step_mm(steps_mm: np.ndarray, config: ScreeningConfig) -> float:
+    """Return the median distance of slices at different positions; 0 if all are at one."""
+    apart_mm = steps_mm[steps_mm > config.spacing_tolerance_mm]
+    return float(np.median(apart_mm)) if apart_mm.size else 0.0
+
+
+def _check_copies(steps_mm: np.ndarray, config: ScreeningConfig) -> list[Reason]:
+    copies = np.flatnonzero(steps_mm <= config.spacing_tolerance_mm)
+    if not copies.size:
+        return []
+    places = _listed([f"{k + 1}-{k + 2}" for k in copies])
+    return [
+        Reason(
+            "duplicate_positions",
+            f"{copies.size} of {steps_mm.size + 1} slices repeat a position (slices {places})",
+        )
+    ]
+
+
+def _check_steps(steps_mm: np.ndarray, usual_mm: float, config: ScreeningConfig) -> list[Reason]:
+    uneven = (np.abs(steps_mm - usual_mm) > config.spacing_tolerance(usual_mm)) & (
+        steps_mm > config.spacing_tolerance_mm
+    )
+    if not uneven.any():
+        return []
+    multiples = steps_mm[uneven] / usual_mm
+    gaps = np.rint(multiples)
+    missing = bool((gaps >= 2).all() and (np.abs(multiples - gaps) < 0.05).all())
+    distances = ", ".join(f"{step:.3f}" for step in np.unique(np.round(steps_mm[uneven], 3))[:_LISTED])
+    places = _listed([f"{k + 1}-{k + 2}" for k in np.flatnonzero(uneven)])
+    found = f"slice distances {usual_mm:.3f} and {distances} mm at slices {places} of {steps_mm.size + 1}"
+    if missing:
+        return [Reason("missing_slices", f"{found}: {int((gaps - 1).sum())} slice(s) missing")]
+    return [Reason("uneven_slices", found)]
+
+
+def _check_tilt(positions_mm: np.ndarray, normal: np.ndarray, config: ScreeningConfig) -> list[Reason]:
+    path_mm = positions_mm[-1] - positions_mm[0]
+    degrees = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(path_mm, normal)), path_mm @ normal)))
+    if degrees <= config.max_tilt_degrees:
+        return []
+    return [Reason("gantry_tilt", f"slices are stacked at {degrees:.2f} degrees to their normal")]
+
+
+def _check_obliquity(direction: Sequence[float]) -> list[Reason]:
+    degrees = obliquity_degrees(direction)
+    if degrees <= MAX_OBLIQUITY_DEGREES:
+        return []
+    return [
+        Reason("oblique_orientation", f"slices turned by {degrees:.2f} degrees against the patient's axes")
+    ]
+
+
+def _check_straight(positions_mm: np.ndarray, normal: np.ndarray, tolerance_mm: float) -> list[Reason]:
+    """Check that no slice lies beside the line from the first to the last one."""
+    along_mm = (positions_mm - positions_mm[0]) @ normal
+    path_mm = positions_mm[-1] - positions_mm[0]
+    on_line_mm = positions_mm[0] + np.outer(along_mm / along_mm[-1], path_mm)
+    aside_mm = np.linalg.norm(positions_mm - on_line_mm, axis=1)
+    shifted = np.flatnonzero(aside_mm > tolerance_mm)
+    if not shifted.size:
+        return []
+    places = _listed([str(k + 1) for k in shifted])
+    return [Reason("shifted_slices", f"up to {aside_mm.max():.3f} mm beside the others (slices {places})")]
+
+
+def _listed(places: Sequence[str]) -> str:
+    more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
+    return ", ".join(places[:_LISTED]) + more

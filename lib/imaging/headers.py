@@ -1,0 +1,212 @@
+"""What a DICOM header says of each slice: which series, where it lies, how stored values become HU."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, MediaStorageDirectoryStorage
+
+from lib.errors import ScanError
+
+# The only fields that are ever read; names, ids and dates stay in the file.
+HEADER_FIELDS = (
+    "SOPClassUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "Modality",
+    "ImageType",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+
+# CT, MR and PET image storage; enhanced and legacy converted enhanced: standard PS3.4, B.5.
+_SINGLE_FRAME = {f"1.2.840.10008.5.1.4.1.1.{code}" for code in ("2", "4", "128")}
+_MULTI_FRAME = {f"1.2.840.10008.5.1.4.1.1.{code}" for code in ("2.1", "2.2", "4.1", "4.4", "130", "128.1")}
+
+# Anonymisers blank the SOP class; then the modality tells whether a file is a slice.
+_SLICE_MODALITIES = {"CT", "MR", "PT"}
+
+_UNIT_TOLERANCE = 0.01  # for length and perpendicularity of direction cosines, which headers round
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceHeader:
+    """Place and scaling of one slice (a file, or a frame of one). Coordinates are LPS in mm."""
+
+    file: int  # index into the files of the source
+    frame: int  # index of the frame in the file; 0 in single-frame files
+    columns: int
+    rows: int
+    pixel_mm_xy: tuple[float, float]  # distance of columns, distance of rows
+    position_mm: tuple[float, float, float]  # centre of the first pixel
+    row_direction: tuple[float, float, float]  # in which columns count up, unit vector
+    column_direction: tuple[float, float, float]  # in which rows count up, unit vector
+    slope: float | None
+    intercept: float | None
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Unit vector across the slice, pointing to the left, the back or the head (what it is nearest to)."""
+        normal = np.cross(self.row_direction, self.column_direction)
+        return normal * np.sign(normal[np.abs(normal).argmax()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomObject:
+    """One DICOM file: of which series and kind, and its slices or why they cannot be had."""
+
+    kind: str  # slice, localizer or other
+    series_uid: str
+    series_number: int | None
+    modality: str
+    slices: tuple[SliceHeader, ...] = ()
+    problem: ScanError | None = None
+
+
+def read_object(dataset: Dataset, file: int) -> DicomObject:
+    """Return what the header `dataset` of file number `file` says.
+
+    Raises:
+        ValueError: the header ends before it says to which series the file belongs.
+    """
+    if "SeriesInstanceUID" not in dataset and not _is_directory(dataset):
+        raise ValueError("no SeriesInstanceUID")
+    kind = _kind(dataset)
+    slices: tuple[SliceHeader, ...] = ()
+    problem = None
+    if kind == "slice":
+        try:
+            slices = tuple(_slices(dataset, file))
+        except ScanError as error:
+            problem = error
+    return DicomObject(
+        kind=kind,
+        series_uid=str(dataset.get("SeriesInstanceUID") or ""),
+        series_number=_series_number(dataset),
+        modality=_modality(dataset),
+        slices=slices,
+        problem=problem,
+    )
+
+
+def _is_directory(dataset: Dataset) -> bool:
+    """Return whether the file is a DICOMDIR, a table of contents of other files."""
+    return dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+
+
+def _series_number(dataset: Dataset) -> int | None:
+    try:
+        return int(dataset.get("SeriesNumber"))
+    except (TypeError, ValueError):
+        return None
+
+
+def _modality(dataset: Dataset) -> str:
+    """Return the modality if it is a code (two to six capitals, as the standard's), so that no text gets out."""
+    modality = str(dataset.get("Modality") or "")
+    return modality if modality.isalpha() and modality.isupper() and len(modality) <= 6 else "unknown"
+
+
+def _kind(dataset: Dataset) -> str:
+    sop_class = UID(str(dataset.get("SOPClassUID") or ""))
+    image_type = [str(value).upper() for value in _listed(dataset.get("ImageType"))]
+    modality_tells = not sop_class and dataset.get("Modality") in _SLICE_MODALITIES
+    if not (sop_class in _SINGLE_FRAME | _MULTI_FRAME or modality_tells):
+        return "other"
+    return "localizer" if "LOCALIZER" in image_type else "slice"
+
+
+def _listed(value: object) -> Sequence:
+    if value is None or isinstance(value, str):
+        return [value or ""]
+    return list(value) if isinstance(value, Sequence) or hasattr(value, "__iter__") else [value]
+
+
+def _slices(dataset: Dataset, file: int) -> list[SliceHeader]:
+    if dataset.get("SamplesPerPixel", 1) != 1:
+        raise ScanError("incomplete_header", "a slice in colour")
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        return _frames(dataset, file)
+    if (dataset.get("NumberOfFrames") or 1) > 1:
+        raise ScanError("unsupported_frames", f"{dataset.NumberOfFrames} frames without a place of their own")
+    return [_slice(dataset, [dataset], file, 0)]
+
+
+def _frames(dataset: Dataset, file: int) -> list[SliceHeader]:
+    """Return the slices of an enhanced file: what a frame does not say itself, the shared groups say."""
+    shared = list(dataset.get("SharedFunctionalGroupsSequence") or ())[:1]
+    frames = list(dataset.PerFrameFunctionalGroupsSequence)
+    try:
+        return [
+            _slice(dataset, _group_items([frame, *shared]), file, index) for index, frame in enumerate(frames)
+        ]
+    except ScanError as error:
+        raise ScanError("unsupported_frames", f"{len(frames)} frames; {error}") from None
+
+
+def _group_items(groups: Sequence[Dataset]) -> list[Dataset]:
+    return [
+        element.value[0] for group in groups for element in group if element.VR == "SQ" and len(element.value)
+    ]
+
+
+def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -> SliceHeader:
+    """Return the slice whose place and scaling are stated in the first of `places` that has the field."""
+    row_mm, column_mm = _numbers(places, "PixelSpacing", 2)
+    orientation = _numbers(places, "ImageOrientationPatient", 6)
+    columns, rows = (int(_numbers([dataset], field, 1)[0]) for field in ("Columns", "Rows"))
+    if min(row_mm, column_mm, columns, rows) <= 0:
+        raise ScanError("incomplete_header", "a size or pixel size that is not positive")
+    row_direction, column_direction = _directions(orientation)
+    return SliceHeader(
+        file=file,
+        frame=frame,
+        columns=columns,
+        rows=rows,
+        pixel_mm_xy=(column_mm, row_mm),
+        position_mm=_numbers(places, "ImagePositionPatient", 3),
+        row_direction=row_direction,
+        column_direction=column_direction,
+        slope=_optional_number(places, "RescaleSlope"),
+        intercept=_optional_number(places, "RescaleIntercept"),
+    )
+
+
+def _directions(orientation: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(row @ column)) > _UNIT_TOLERANCE:
+        raise ScanError(
+            "incomplete_header", "directions of rows and columns that are not perpendicular units"
+        )
+    row = row / lengths[0]
+    column = column - (column @ row) * row
+    return tuple(row.tolist()), tuple((column / np.linalg.norm(column)).tolist())
+
+
+def _numbers(places: Sequence[Dataset], field: str, count: int) -> tuple[float, ...]:
+    for place in places:
+        if field in place:
+            try:
+                numbers = tuple(float(value) for value in _listed(place.get(field)))
+            except (TypeError, ValueError):
+                numbers = ()
+            if len(numbers) == count and all(math.isfinite(number) for number in numbers):
+                return numbers
+            raise ScanError("incomplete_header", f"a {field} that is not {count} number(s)")
+    raise ScanError("incomplete_header", f"no {field}")
+
+
+def _optional_number(places: Sequence[Dataset], field: str) -> float | None:
+    return _numbers(places, field, 1)[0] if any(field in place for place in places) else None

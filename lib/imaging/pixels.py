@@ -1,0 +1,178 @@
+"""From stored values to HU: decoding, rescaling, padding, and whether the result can be HU at all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.pixels import pixel_array
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from lib.imaging.headers import SliceHeader
+from lib.imaging.verdicts import Reason
+
+AIR_HU = -1024
+MAX_HU = 32767
+
+# Which decoder reads which syntax, stated rather than left to what happens to be installed: two decoders may
+# differ, and a GPL one (pylibjpeg-libjpeg) must not be needed. Uncompressed syntaxes need none.
+_DECODERS = {
+    RLELossless: "pylibjpeg",
+    JPEGBaseline8Bit: "gdcm",
+    JPEGExtended12Bit: "gdcm",
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    HTJ2KLossless: "pylibjpeg",
+    HTJ2KLosslessRPCL: "pylibjpeg",
+    HTJ2K: "pylibjpeg",
+}
+
+# A padding value that means one of these intensities cannot be told from tissue or bone.
+_TISSUE_HU = (-900, 3071)
+
+# Limits of what can be a CT in HU (METHODS 5: fat -105, muscle 55, cortical bone 1300-1500; air below -900).
+# A crop may show no air round the body, but noise in fat alone reaches below this.
+_BELOW_FAT_HU = -150
+_SOFT_TISSUE_HU = (-200, 200)
+_ABOVE_SOFT_TISSUE_HU = 200
+_BODY_HU = -500
+_MIN_SOFT_TISSUE_SHARE = 0.2
+_MIN_SHARE = 1e-4
+_SAMPLED_EVERY = 3  # pixels along a row and a column: 9 times fewer voxels, shares move by less than 0.1 %
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedSlice:
+    """One slice in HU (rows, columns), int16, and whether its declared padding value was kept as tissue."""
+
+    hu: np.ndarray
+    kept_padding: bool
+
+    @property
+    def blank(self) -> bool:
+        """Whether all pixels are equal."""
+        return bool(self.hu.min() == self.hu.max())
+
+
+def decode_slice(dataset: Dataset, header: SliceHeader) -> DecodedSlice:
+    """Decode one slice and rescale it to HU.
+
+    Values below -1024 HU, and pixels of the declared padding value, become -1024. A missing slope or intercept is
+    taken as 1 and 0: screening refuses CT without them.
+
+    Raises:
+        Exception: whatever the decoders raise on damaged data (see `lib.imaging.dicom`), or ValueError where the
+            picture has another size than the header says.
+    """
+    stored = _decode(dataset, header.frame)
+    if stored.shape != (header.rows, header.columns):
+        raise ValueError(f"{stored.shape} pixels where the header states {(header.rows, header.columns)}")
+    slope = 1.0 if header.slope is None else header.slope
+    intercept = 0.0 if header.intercept is None else header.intercept
+    padding, kept = _padding(dataset, stored, slope, intercept)
+    hu = _used_bits(dataset, stored) * np.float32(slope) + np.float32(intercept)
+    hu[padding] = AIR_HU
+    return DecodedSlice(hu=to_hu(hu), kept_padding=kept)
+
+
+def to_hu(values: np.ndarray) -> np.ndarray:
+    """Return `values` (any shape, numbers) rounded, clipped to -1024...32767 and as int16."""
+    if values.dtype == np.int16:
+        return np.maximum(values, np.int16(AIR_HU))
+    if values.dtype.kind == "f":
+        values = np.rint(values)
+    return np.clip(values, AIR_HU, MAX_HU).astype(np.int16)
+
+
+def check_hu(volume_zyx: np.ndarray) -> list[Reason]:
+    """Return `implausible_hu` unless `volume_zyx` shows what every CT of a hip shows on the HU scale.
+
+    Something darker than fat, much soft tissue in the body, and bone: a volume in other units (raw values without
+    intercept, MR, a windowed picture, fractions) lacks at least one of them.
+    """
+    sample = volume_zyx[:, ::_SAMPLED_EVERY, ::_SAMPLED_EVERY]
+    body = sample[sample > _BODY_HU]
+    low, high = _SOFT_TISSUE_HU
+    soft_share = float(((body > low) & (body < high)).mean()) if body.size else 0.0
+    dark_share, bone_share = (
+        float((sample < _BELOW_FAT_HU).mean()),
+        float((sample > _ABOVE_SOFT_TISSUE_HU).mean()),
+    )
+    if soft_share >= _MIN_SOFT_TISSUE_SHARE and dark_share >= _MIN_SHARE and bone_share >= _MIN_SHARE:
+        return []
+    found = (
+        f"intensities from {sample.min()} to {sample.max()}; {dark_share:.2%} below {_BELOW_FAT_HU}, "
+        f"{bone_share:.2%} above {_ABOVE_SOFT_TISSUE_HU}, {soft_share:.1%} of the body from {low} to {high}"
+    )
+    return [Reason("implausible_hu", found)]
+
+
+def _decode(dataset: Dataset, frame: int) -> np.ndarray:
+    """Return the stored values of one frame, unused high bits as they are."""
+    options = {"raw": True, "correct_unused_bits": False, "index": frame}
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in _DECODERS:
+        options["decoding_plugin"] = _DECODERS[syntax]
+    return pixel_array(dataset, **options)
+
+
+def _padding(dataset: Dataset, stored: np.ndarray, slope: float, intercept: float) -> tuple[np.ndarray, bool]:
+    """Return which pixels are padding, and whether a declared padding value was disregarded as being tissue."""
+    padding = _sign_extended(dataset, stored)
+    declared = dataset.get("PixelPaddingValue")
+    if declared is None:
+        return padding, False
+    limit = dataset.get("PixelPaddingRangeLimit", declared)
+    low, high = sorted(_as_stored(int(value), stored.dtype) for value in (declared, limit))
+    pixels = (stored >= low) & (stored <= high)
+    hu = sorted((low * slope + intercept, high * slope + intercept))
+    if hu[1] > _TISSUE_HU[0] and hu[0] < _TISSUE_HU[1]:
+        return padding, bool(pixels.any())
+    return padding | pixels, False
+
+
+def _as_stored(value: int, dtype: np.dtype) -> int:
+    """Return a 16-bit number that was written with the wrong sign as `dtype` holds it."""
+    if dtype == np.uint16 and value < 0:
+        return value + 65536
+    return value - 65536 if dtype == np.int16 and value > 32767 else value
+
+
+def _sign_extended(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Return the pixels of an unsigned picture whose unused high bits are all set.
+
+    They are negative numbers, written by scanners round the scan circle (-2000 as 63536 of 12 used bits); cutting
+    their unused bits off would make bone of them.
+    """
+    unused = _unused_bits(dataset)
+    if not unused or dataset.PixelRepresentation:
+        return np.zeros(stored.shape, bool)
+    return (stored >> np.uint16(dataset.BitsStored)) == (1 << unused) - 1
+
+
+def _used_bits(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Return `stored` with the unused high bits (once used for overlays) replaced by zeros or the sign."""
+    unused = _unused_bits(dataset)
+    return (stored << unused) >> unused if unused else stored
+
+
+def _unused_bits(dataset: Dataset) -> int:
+    if dataset.BitsAllocated != 16 or dataset.HighBit != dataset.BitsStored - 1:
+        return 0
+    return dataset.BitsAllocated - dataset.BitsStored

@@ -1,0 +1,263 @@
+"""Why a scan is refused or flagged: the closed list of reasons, and the limits that decide."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from lib.errors import ConfigError, ScanError
+
+REJECTED = "rejected"
+WARNING = "warning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreeningConfig:
+    """Limits of screening (section `screening` of the configuration)."""
+
+    modality: str = "CT"
+    min_slices: int = 10
+    min_length_mm: float = 60.0
+    spacing_tolerance_mm: float = 0.01
+    spacing_tolerance_fraction: float = 0.01
+    max_tilt_degrees: float = 0.5
+    metal_hu: float = 2500.0
+    max_metal_mm3: float = 200.0
+
+    def __post_init__(self) -> None:
+        if not self.modality:
+            raise ConfigError("screening.modality must name a DICOM modality, for example CT; got nothing")
+        if self.min_slices < 2:
+            raise ConfigError(f"screening.min_slices must be at least 2; got {self.min_slices}")
+        for name in ("min_length_mm", "spacing_tolerance_mm", "spacing_tolerance_fraction", "max_metal_mm3"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"screening.{name} must be 0 or more; got {getattr(self, name)}")
+        if not 0 <= self.max_tilt_degrees < 45:
+            raise ConfigError(
+                f"screening.max_tilt_degrees must be from 0 to below 45; got {self.max_tilt_degrees}"
+            )
+
+    def spacing_tolerance(self, step_mm: float) -> float:
+        """Return by how much slice distances may differ from `step_mm`, in mm."""
+        return max(self.spacing_tolerance_mm, self.spacing_tolerance_fraction * step_mm)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a reason code means: how grave it is, the rule that was broken and what to do, both in words."""
+
+    severity: str
+    rule: str
+    action: str
+
+
+def _rejected(rule: str, action: str) -> Rule:
+    return Rule(REJECTED, rule, action)
+
+
+def _warning(rule: str, action: str) -> Rule:
+    return Rule(WARNING, rule, action)
+
+
+_EXPORT = "Export the series again from the archive as original axial slices."
+_WHOLE = "Export the series again and check that all its files have arrived."
+
+REASONS: Mapping[str, Rule] = MappingProxyType(
+    {
+        # ---- files
+        "unreadable_file": _rejected("Every file of the scan must be readable.", _WHOLE),
+        "undecodable_pixels": _rejected("The pixels of every slice must decode completely.", _WHOLE),
+        "no_dicom_found": _rejected(
+            "A folder or zip archive must hold DICOM files.",
+            "Check the `image` column of the cohort table; a NIfTI, NRRD or MetaImage file is named directly.",
+        ),
+        "foreign_files": _warning(
+            "Files that are not DICOM are left out.", "Nothing, if the number found is what you expect."
+        ),
+        "unsupported_frames": _rejected(
+            "A multi-frame file must say position, orientation and pixel size of each frame.",
+            "Export the series as single-frame CT images.",
+        ),
+        # ---- which series
+        "no_slices": _rejected(
+            "The source must hold slices of a scan, not only captures, reports or structures.", _EXPORT
+        ),
+        "localizer_only": _rejected(
+            "The source must hold slices of a scan, not only localizers (scout views).", _EXPORT
+        ),
+        "localizer_ignored": _warning(
+            "Localizers (scout views) are left out.", "Nothing, if the number found is what you expect."
+        ),
+        "other_objects_ignored": _warning(
+            "Captures, reports, structures and other DICOM objects that are no slices are left out.",
+            "Nothing, if the number found is what you expect.",
+        ),
+        "several_series": _rejected(
+            "Exactly one series of the source must have the right modality and enough slices.",
+            "Give the SeriesInstanceUID of the wanted one in the column `series_uid` of the cohort table.",
+        ),
+        "series_ignored": _warning(
+            "Series that cannot be the scan (modality, too few slices) are left out.",
+            "Nothing, if the slices read are what you expect; else give `series_uid`.",
+        ),
+        "series_not_found": _rejected(
+            "The series named by `series_uid` must be in the source.",
+            "Correct `series_uid`, or leave it empty if the source holds one series.",
+        ),
+        "not_ct": _rejected(
+            "The modality must be the one that the study works on (screening.modality).",
+            "Correct the `image` column, or exclude the scan.",
+        ),
+        # ---- geometry
+        "too_few_slices": _rejected(
+            "A scan needs at least screening.min_slices slices.",
+            "Export the whole series, or exclude the scan.",
+        ),
+        "too_short": _rejected(
+            "The scan must cover at least screening.min_length_mm from feet to head.",
+            "Use a longer scan, or exclude this one.",
+        ),
+        "incomplete_header": _rejected(
+            "Every slice must state size, pixel size, position and orientation as numbers.", _EXPORT
+        ),
+        "missing_slices": _rejected(
+            "All slice distances must be equal (screening.spacing_tolerance_mm, _fraction). "
+            "Slices are counted from the feet.",
+            _WHOLE,
+        ),
+        "uneven_slices": _rejected(
+            "All slice distances must be equal (screening.spacing_tolerance_mm, _fraction). "
+            "Slices are counted from the feet.",
+            "Use a reconstruction with one slice distance; parts scanned with different ones cannot be joined.",
+        ),
+        "shifted_slices": _rejected(
+            "All slices must lie on one straight line, without sideways steps between them.", _EXPORT
+        ),
+        "duplicate_positions": _rejected(
+            "Each position must be covered by one slice only.",
+            "Remove the copies, or split repeated passes and phases into one folder each.",
+        ),
+        "gantry_tilt": _rejected(
+            "The table must move along the slice normal (screening.max_tilt_degrees).",
+            "Use a scan or reconstruction without gantry tilt: a tilted one shears the bone.",
+        ),
+        "mixed_orientation": _rejected("All slices must be parallel.", _EXPORT),
+        "mixed_size": _rejected(
+            "All slices must have the same rows, columns and pixel size.",
+            "Split the series by reconstruction, one folder each.",
+        ),
+        "oblique_orientation": _rejected(
+            "The axes of the volume must run along the patient's axes.",
+            "Use the original axial reconstruction, or resample the volume onto the patient's axes.",
+        ),
+        "not_a_volume": _rejected(
+            "The file must hold one three-dimensional volume with one value a voxel.",
+            "Save the one volume that is wanted.",
+        ),
+        "no_orientation": _rejected(
+            "A NIfTI file must say how it lies in the patient (qform or sform): without it left is a guess.",
+            "Convert it again from DICOM with a tool that writes the orientation.",
+        ),
+        "contradictory_orientation": _rejected(
+            "The two orientations of a NIfTI file (qform and sform) must agree.",
+            "Convert it again from DICOM, or set the code of the wrong one to 0.",
+        ),
+        # ---- intensities
+        "no_rescale": _rejected(
+            "CT slices must state how stored values become HU (RescaleSlope, RescaleIntercept).", _EXPORT
+        ),
+        "implausible_hu": _rejected(
+            "The intensities must be HU: air about -1000, soft tissue about 0, bone above 200.",
+            "Export in HU, without windowing, scaling or smoothing away of the bone.",
+        ),
+        "padding_in_tissue_range": _warning(
+            "Pixels outside the scan circle should be marked by a value that no tissue has.",
+            "Check that the background of the picture is far from the hip: it is kept as it is stored.",
+        ),
+        "blank_slices": _warning(
+            "Every slice should show something.", "Check the series: slices may have lost their content."
+        ),
+        # ---- the hip
+        "metal": _warning(
+            "Metal near the requested hip (screening.metal_hu, max_metal_mm3) makes its volume unreliable.",
+            "Look at the scan; exclude it if the implant lies in the bone that is measured.",
+        ),
+        "no_hip_in_view": _rejected(
+            "The requested hip must be in the scan.",
+            "Check `side`, or give the centre of the crop (crop_x_mm, crop_y_mm).",
+        ),
+        "crop_uncertain": _warning(
+            "The hip should be found without doubt.",
+            "Look at the crop; if it is wrong give its centre (crop_x_mm, crop_y_mm).",
+        ),
+        "crop_center_outside": _rejected(
+            "The given centre of the crop must lie in the scan.",
+            "Correct crop_x_mm and crop_y_mm (mm, LPS, as a viewer of the converted scan shows them).",
+        ),
+        # ---- the reference mask
+        "mask_unreadable": _rejected("The mask must be a readable label map.", "Correct the `mask` column."),
+        "mask_not_labels": _rejected(
+            "The mask must hold whole numbers (labels).", "Save a label map, not a probability or a picture."
+        ),
+        "mask_off_grid": _rejected(
+            "The mask must lie on the grid of the scan, voxel by voxel (its axes may be ordered otherwise).",
+            "Save the mask on the grid of this very scan.",
+        ),
+        "mask_empty": _rejected(
+            "The mask must hold at least one voxel of the wanted labels.",
+            "Correct `mask` or `mask_label`.",
+        ),
+        "mask_elsewhere": _rejected(
+            "The mask must lie on the requested hip.",
+            "Correct `side`, `mask_label` or the centre of the crop.",
+        ),
+        "mask_cut_by_crop": _warning(
+            "The mask should lie inside the window that is cut out.",
+            "Look at the crop; correct `mask_label` if it names more than the one femur, or give the centre.",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One finding: its code of REASONS and, in words and numbers, what was found. Never anything of identity."""
+
+    code: str
+    found: str
+
+    def __post_init__(self) -> None:
+        if self.code not in REASONS:
+            raise ValueError(f"{self.code!r} is not one of the documented reason codes")
+
+    @property
+    def severity(self) -> str:
+        """`rejected` or `warning`."""
+        return REASONS[self.code].severity
+
+    def to_json(self) -> dict[str, str]:
+        """Return the finding with its rule and the advice, for the screening file."""
+        rule = REASONS[self.code]
+        return {
+            "code": self.code,
+            "severity": rule.severity,
+            "found": self.found,
+            "rule": rule.rule,
+            "action": rule.action,
+        }
+
+
+def reason_of(error: ScanError) -> Reason:
+    """Return the finding that a `ScanError` stands for."""
+    return Reason(error.code, str(error))
+
+
+def is_rejected(reasons: Iterable[Reason]) -> bool:
+    """Return whether any of `reasons` refuses the scan."""
+    return any(reason.severity == REJECTED for reason in reasons)
+
+
+def raise_rejected(reasons: Iterable[Reason]) -> None:
+    """Raise `ScanError` with the code of the first refusal and the words of all, if there is one."""
+    refusals = [reason for reason in reasons if reason.severity == REJECTED]
+    if refusals:
+        raise ScanError(refusals[0].code, "; ".join(f"{reason.code}: {reason.found}" for reason in refusals))

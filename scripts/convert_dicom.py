@@ -1,0 +1,17 @@
+"""Job script of rule convert_dicom: a scan of any format in, HU on patient axes out."""
+
+from lib.atomic import read_json, write_json
+from lib.imaging.dicom import read_scan
+from lib.imaging.nifti import write_image
+from lib.imaging.verdicts import ScreeningConfig
+from lib.joblog import job_log
+
+with job_log(snakemake.log[0], hide=[snakemake.input.image]) as logger:
+    config = ScreeningConfig(**read_json(snakemake.input.screened)["limits"])
+    scan = read_scan(snakemake.input.image, snakemake.params.series_uid, config)
+    logger.info("size (x, y, z) %s, spacing %s mm", scan.geometry.size_xyz, scan.geometry.spacing_mm_xyz)
+    write_image(scan.image, snakemake.output.image)
+    write_json(
+        snakemake.output.json,
+        {"geometry": scan.geometry.to_json(), "acquisition": scan.acquisition.to_json()},
+    )
