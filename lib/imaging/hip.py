@@ -1,0 +1,320 @@
+"""Where the requested hip is: femoral heads as a symmetric pair of the most compact bone, then the femur below.
+
+Works on a coarse copy (about 3 mm). No template and no training: a femoral head with the acetabulum round it is the
+largest ball of bone on either side of the midline, and what lies lateral of it and below is femur.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from lib.errors import ConfigError, ScanError
+from lib.imaging.grid import SIDES, spacing_zyx
+
+COARSE_MM = 3.0
+
+# Density 0 ... 1 between these multiples of bone_hu: trabecular bone of an old head counts a little, metal no more
+# than cortical bone.
+_DENSITY_LOW, _DENSITY_HIGH = 0.25, 1.5
+_BONE_DENSITY = 0.5
+# What is at least this dense at the same place on every slice is a rod of a density phantom or a table, not bone.
+_COLUMN_DENSITY = 0.3
+
+# Half a head's radius: a Gaussian of this width answers to balls of bone, not to shafts and plates.
+_BALL_SIGMA_MM = 12.0
+_BALL_DISTANCE_MM = 20.0
+_MIN_BALL = 0.2
+
+# Two heads of one person; centres of the balls lie about 10 mm medial of the heads' own.
+_HEAD_DISTANCE_MM = (110.0, 230.0)
+_HEAD_OFFSET_MM = 60.0
+_MIN_BALANCE, _SURE_BALANCE = 0.5, 0.7
+
+# The femur's box from the ball's centre: the head reaches this far to medial, front and back.
+_HEAD_MEDIAL_MM, _HEAD_DEPTH_MM = 20.0, 22.0
+_FEMUR_DEPTH_MM, _FEMUR_LENGTH_MM = 80.0, 150.0
+_SPECK = 0.05  # components smaller than this share of the largest are noise or vessels
+_WIDTH_MM = (55.0, 120.0)  # plausible widths from head to greater trochanter
+_TROCHANTER_MM = 35.0  # the widest part of the femur lies at most this far below the ball
+_HEAD_LENGTH_MM = 25.0  # a scan that ends nearer below the ball holds no neck
+_MIN_FEMUR_MM3 = 3000.0
+_MIDLINE_TOLERANCE_MM = 50.0
+# Of a single hip, tissue and bone lie mostly towards the midline: sums of 0.04 to 0.75 in 72 simulated views of one
+# hip, from -0.05 to 0.05 for a spine.
+_SIDE_REACH_MM = 120.0
+_MIN_SIDEDNESS = 0.03
+_TISSUE_HU = -300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """Keys of config `crop`.
+
+    Attributes:
+        size_xy: voxels of the in-plane window.
+        bone_hu: intensity above which a voxel is taken for bone.
+        min_margin_mm: femur nearer than this to the window's border is flagged.
+    """
+
+    size_xy: tuple[int, int] = (192, 192)
+    bone_hu: float = 200.0
+    min_margin_mm: float = 10.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size_xy", tuple(self.size_xy))
+        if len(self.size_xy) != 2 or not all(isinstance(n, int) and n >= 1 for n in self.size_xy):
+            raise ConfigError(
+                f"crop.size_xy must be two whole numbers >= 1 (voxels); got {list(self.size_xy)}"
+            )
+        if not self.bone_hu > 0:
+            raise ConfigError(f"crop.bone_hu must be a number > 0 (HU); got {self.bone_hu!r}")
+        if not self.min_margin_mm >= 0:
+            raise ConfigError(f"crop.min_margin_mm must be a number >= 0 (mm); got {self.min_margin_mm!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HipLocation:
+    """Where the window of one hip is to be centred.
+
+    Attributes:
+        side: `left` or `right` of the patient.
+        center_mm_xy: centre of the femur's in-plane box, LPS mm.
+        evidence: numbers behind it; `head_x_mm`, `head_y_mm`, `head_z_mm` is the ball of bone taken for the head.
+        doubts: why it may be wrong, in words.
+    """
+
+    side: str
+    center_mm_xy: tuple[float, float]
+    evidence: dict[str, float] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether there is a doubt."""
+        return bool(self.doubts)
+
+    def to_json(self) -> dict:
+        """Return the location as plain values."""
+        return {
+            "side": self.side,
+            "center_mm_xy": [round(position, 2) for position in self.center_mm_xy],
+            "uncertain": self.uncertain,
+            "doubts": list(self.doubts),
+            "evidence": {name: round(value, 3) for name, value in self.evidence.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ball:
+    """A compact piece of bone: its centre in LPS mm and the mean density (0 to 1) about it."""
+
+    density: float
+    x_mm: float
+    y_mm: float
+    z_mm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Coarse:
+    """Bone density (z, y, x) on a coarse grid, and how much tissue lies in each of its sagittal planes (x)."""
+
+    density_zyx: np.ndarray
+    tissue_x: np.ndarray
+    spacing_mm_zyx: np.ndarray
+    origin_mm_zyx: np.ndarray
+
+    def positions_mm(self, axis: int) -> np.ndarray:
+        """Return the voxel centres along an axis (0 = z)."""
+        return self.origin_mm_zyx[axis] + self.spacing_mm_zyx[axis] * np.arange(self.density_zyx.shape[axis])
+
+    @property
+    def body_x_mm(self) -> float:
+        """Mean position of the tissue in view, left to right."""
+        return float(np.average(self.positions_mm(2), weights=self.tissue_x + 1e-6))
+
+    @property
+    def whole_body(self) -> bool:
+        """Whether the body ends within the field of view on both sides."""
+        return max(self.tissue_x[0], self.tissue_x[-1]) < 0.05 * self.tissue_x.max()
+
+
+def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> HipLocation:
+    """Find the hip of `side` in a CT (HU) on patient axes, whatever its spacing, field of view and table.
+
+    Raises:
+        ScanError: `no_hip_in_view`.
+    """
+    if side not in SIDES:
+        raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {side!r}")
+    coarse = _coarse_density(image, config.bone_hu)
+    head, other, doubts = _choose_head(_find_balls(coarse), side, coarse)
+    low_xy, high_xy, evidence = _femur_box(coarse, head, side)
+    evidence |= {"head_x_mm": head.x_mm, "head_y_mm": head.y_mm, "head_z_mm": head.z_mm}
+    evidence |= {"head_density": head.density, "body_x_mm": coarse.body_x_mm}
+    if other is not None:
+        evidence |= {"other_head_density": other.density, "midplane_x_mm": 0.5 * (head.x_mm + other.x_mm)}
+    doubts += _doubts(evidence)
+    center_mm_xy = tuple(float(0.5 * (low + high)) for low, high in zip(low_xy, high_xy, strict=True))
+    return HipLocation(side=side, center_mm_xy=center_mm_xy, evidence=evidence, doubts=tuple(doubts))
+
+
+def _coarse_density(image: sitk.Image, bone_hu: float) -> _Coarse:
+    fine_mm = np.array(spacing_zyx(image))
+    steps = np.maximum(1, np.floor(COARSE_MM / fine_mm + 0.01).astype(int))
+    hu_zyx = _block_mean(sitk.GetArrayViewFromImage(image), steps)
+    low_hu, high_hu = _DENSITY_LOW * bone_hu, _DENSITY_HIGH * bone_hu
+    density_zyx = np.clip((hu_zyx - low_hu) / (high_hu - low_hu), 0.0, 1.0)
+    density_zyx *= density_zyx.min(axis=0) < _COLUMN_DENSITY
+    # slices are skipped, pixels of a slice are averaged
+    block_shift_mm = 0.5 * fine_mm * (steps - 1) * [0, 1, 1]
+    return _Coarse(
+        density_zyx=density_zyx,
+        tissue_x=np.count_nonzero(hu_zyx > _TISSUE_HU, axis=(0, 1)),
+        spacing_mm_zyx=fine_mm * steps,
+        origin_mm_zyx=np.array(image.GetOrigin()[::-1]) + block_shift_mm,
+    )
+
+
+def _block_mean(values_zyx: np.ndarray, steps_zyx: np.ndarray) -> np.ndarray:
+    """Return every steps[0]-th slice, averaged in blocks of steps[1] x steps[2] pixels (float32)."""
+    z, y, x = (int(step) for step in steps_zyx)
+    rows, columns = (max(1, n // step) for n, step in zip(values_zyx.shape[1:], (y, x), strict=True))
+    kept = values_zyx[::z, : rows * y, : columns * x]
+    total = np.zeros((len(kept), rows, columns), np.float32)
+    for row, column in itertools.product(range(y), range(x)):
+        total += kept[:, row::y, column::x]
+    return total / (y * x)
+
+
+def _find_balls(coarse: _Coarse) -> list[Ball]:
+    """Return the places where most bone lies together, the densest first."""
+    mean_zyx = ndimage.gaussian_filter(
+        coarse.density_zyx, _BALL_SIGMA_MM / coarse.spacing_mm_zyx, mode="constant", truncate=2.5
+    )
+    size = 2 * np.round(_BALL_DISTANCE_MM / coarse.spacing_mm_zyx).astype(int) + 1
+    highest = ndimage.maximum_filter(mean_zyx, size=size, mode="constant")
+    found = np.argwhere((mean_zyx == highest) & (mean_zyx >= _MIN_BALL))
+    centers_mm = coarse.origin_mm_zyx + found * coarse.spacing_mm_zyx
+    balls = [
+        Ball(density=float(mean_zyx[tuple(index)]), x_mm=float(x), y_mm=float(y), z_mm=float(z))
+        for index, (z, y, x) in zip(found, centers_mm, strict=True)
+    ]
+    return sorted(balls, key=lambda ball: -ball.density)
+
+
+def _choose_head(balls: list[Ball], side: str, coarse: _Coarse) -> tuple[Ball, Ball | None, list[str]]:
+    """Return the head of `side`, the other one if it is in view, and doubts."""
+    pair = max(_pairs(balls), key=lambda pair: pair[0].density + pair[1].density, default=None)
+    if pair is not None:
+        right, left = sorted(pair, key=lambda ball: ball.x_mm)
+        return (left, right, []) if side == "left" else (right, left, [])
+    if not balls:
+        raise ScanError("no_hip_in_view", "no compact bone of a femoral head's size is in the scan")
+    sidedness = _sidedness(coarse, balls[0])
+    central = abs(balls[0].x_mm - coarse.body_x_mm) < 0.5 * _HEAD_DISTANCE_MM[0] and coarse.whole_body
+    if central or abs(sidedness) < _MIN_SIDEDNESS:
+        raise ScanError("no_hip_in_view", "the most compact bone lies in the body's middle, not at a hip")
+    seen = "left" if sidedness > 0 else "right"
+    if seen != side:
+        raise ScanError("no_hip_in_view", f"only one hip is in the scan and it looks like the {seen} one")
+    return balls[0], None, ["only one hip is in view; its side is judged by where the rest of the body lies"]
+
+
+def _sidedness(coarse: _Coarse, ball: Ball) -> float:
+    """Return how far tissue and bone lean to the patient's right of `ball` (-2 to 2): positive at a left hip."""
+    away_mm = coarse.positions_mm(2) - ball.x_mm
+    # as far to one side as to the other, so that where the field of view ends says nothing
+    reach_mm = min(_SIDE_REACH_MM, -away_mm[0], away_mm[-1])
+    near = np.abs(away_mm) <= reach_mm
+    toward_right = -np.sign(away_mm[near])
+    bone_x = coarse.density_zyx.sum(axis=(0, 1))
+    return float(
+        sum((of_x[near] @ toward_right) / max(of_x[near].sum(), 1e-6) for of_x in (coarse.tissue_x, bone_x))
+    )
+
+
+def _pairs(balls: list[Ball]) -> Iterable[tuple[Ball, Ball]]:
+    for a, b in itertools.combinations(balls, 2):
+        apart = _HEAD_DISTANCE_MM[0] <= abs(a.x_mm - b.x_mm) <= _HEAD_DISTANCE_MM[1]
+        level = max(abs(a.y_mm - b.y_mm), abs(a.z_mm - b.z_mm)) <= _HEAD_OFFSET_MM
+        if apart and level and b.density >= _MIN_BALANCE * a.density:
+            yield a, b
+
+
+def _femur_box(coarse: _Coarse, head: Ball, side: str) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Return the in-plane box (low, high; x, y in mm) of the femur, with evidence.
+
+    Raises:
+        ScanError: `no_hip_in_view`, no femur lies lateral of the head and below.
+    """
+    outward = 1.0 if side == "left" else -1.0
+    lateral_mm = outward * (coarse.positions_mm(2) - head.x_mm)
+    back_mm = coarse.positions_mm(1) - head.y_mm
+    below_mm = head.z_mm - coarse.positions_mm(0)
+    bone_zyx = np.zeros(coarse.density_zyx.shape, bool)
+    region = np.ix_(
+        (below_mm >= 0) & (below_mm <= _FEMUR_LENGTH_MM), np.abs(back_mm) <= _FEMUR_DEPTH_MM, lateral_mm >= 0
+    )
+    bone_zyx[region] = _large_components(coarse.density_zyx[region] >= _BONE_DENSITY)
+    volume_mm3 = float(bone_zyx.sum() * coarse.spacing_mm_zyx.prod())
+    _require_femur(side, volume_mm3, float(below_mm.max()))
+    width_mm = float(lateral_mm[bone_zyx.any(axis=(0, 1))].max())
+    depth_mm = back_mm[bone_zyx.any(axis=(0, 2))]
+    ends_x = sorted(head.x_mm + outward * np.array([-_HEAD_MEDIAL_MM, width_mm]))
+    front_mm, behind_mm = min(-_HEAD_DEPTH_MM, depth_mm.min()), max(_HEAD_DEPTH_MM, depth_mm.max())
+    evidence = {
+        "femur_width_mm": width_mm + _HEAD_MEDIAL_MM,
+        "femur_depth_mm": float(behind_mm - front_mm),
+        "femur_bone_mm3": volume_mm3,
+        "length_below_head_mm": float(below_mm.max()),
+    }
+    low_xy, high_xy = np.array(
+        [[x, head.y_mm + y] for x, y in zip(ends_x, (front_mm, behind_mm), strict=True)]
+    )
+    return low_xy, high_xy, evidence
+
+
+def _require_femur(side: str, volume_mm3: float, length_mm: float) -> None:
+    if length_mm < _HEAD_LENGTH_MM:
+        raise ScanError(
+            "no_hip_in_view",
+            f"the scan ends {length_mm:.0f} mm below what would be the {side} femoral head: "
+            f"there is no neck in it (expected at least {_HEAD_LENGTH_MM:g} mm)",
+        )
+    if volume_mm3 < _MIN_FEMUR_MM3:
+        raise ScanError(
+            "no_hip_in_view",
+            f"lateral of what would be the {side} femoral head, and below it, lie {volume_mm3 / 1000:.1f} ml "
+            f"of bone; expected at least {_MIN_FEMUR_MM3 / 1000:g} ml",
+        )
+
+
+def _large_components(bone_zyx: np.ndarray) -> np.ndarray:
+    """Return the largest component and those that are not much smaller (a thin cortex falls into pieces)."""
+    labels_zyx, _ = ndimage.label(bone_zyx, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(labels_zyx.ravel())
+    sizes[0] = 0
+    keep = (sizes > 0) & (sizes >= _SPECK * sizes.max())
+    return keep[labels_zyx]
+
+
+def _doubts(evidence: dict[str, float]) -> list[str]:
+    doubts = []
+    width_mm, length_mm = evidence["femur_width_mm"], evidence["length_below_head_mm"]
+    if not _WIDTH_MM[0] <= width_mm <= _WIDTH_MM[1]:
+        doubts.append(
+            f"the femur looks {width_mm:.0f} mm wide, expected {_WIDTH_MM[0]:.0f} to {_WIDTH_MM[1]:.0f}"
+        )
+    if length_mm < _TROCHANTER_MM:
+        doubts.append(f"the scan ends {length_mm:.0f} mm below the head, above the trochanter's widest part")
+    midplane_mm = evidence.get("midplane_x_mm", evidence["body_x_mm"])
+    if abs(midplane_mm - evidence["body_x_mm"]) > _MIDLINE_TOLERANCE_MM:
+        doubts.append("the heads do not lie symmetrically in the body")
+    balance = evidence.get("other_head_density", evidence["head_density"]) / evidence["head_density"]
+    if not _SURE_BALANCE <= balance <= 1.0 / _SURE_BALANCE:
+        doubts.append(f"what is taken for the two heads differs in density ({balance:.2f} times)")
+    return doubts
