@@ -1,5 +1,6 @@
 """Why a scan is refused or flagged: the closed list of reasons, and the limits that decide."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,16 +25,21 @@ class ScreeningConfig:
     max_metal_mm3: float = 200.0
 
     def __post_init__(self) -> None:
-        if not self.modality:
-            raise ConfigError("screening.modality must name a DICOM modality, for example CT; got nothing")
-        if self.min_slices < 2:
-            raise ConfigError(f"screening.min_slices must be at least 2; got {self.min_slices}")
+        if not (isinstance(self.modality, str) and self.modality):
+            raise ConfigError(f"screening.modality must name a DICOM modality, as CT; got {self.modality!r}")
+        if not isinstance(self.min_slices, int) or self.min_slices < 2:
+            raise ConfigError(f"screening.min_slices must be a whole number >= 2; got {self.min_slices!r}")
         for name in ("min_length_mm", "spacing_tolerance_mm", "spacing_tolerance_fraction", "max_metal_mm3"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"screening.{name} must be 0 or more; got {getattr(self, name)}")
-        if not 0 <= self.max_tilt_degrees < 45:
+            self._require(name, 0.0, math.inf)
+        self._require("max_tilt_degrees", 0.0, 45.0)
+        self._require("metal_hu", -1024.0, math.inf)
+
+    def _require(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        # written so that NaN fails too
+        if not (isinstance(value, int | float) and low <= value < high):
             raise ConfigError(
-                f"screening.max_tilt_degrees must be from 0 to below 45; got {self.max_tilt_degrees}"
+                f"screening.{name} must be a number from {low:g} to below {high:g}; got {value!r}"
             )
 
     def spacing_tolerance(self, step_mm: float) -> float:
@@ -115,6 +121,10 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
         "too_short": _rejected(
             "The scan must cover at least screening.min_length_mm from feet to head.",
             "Use a longer scan, or exclude this one.",
+        ),
+        "coarse_slices": _warning(
+            "Slices should not be further apart than 5 mm: bone between them is guessed.",
+            "Use a reconstruction with thinner slices if there is one.",
         ),
         "incomplete_header": _rejected(
             "Every slice must state size, pixel size, position and orientation as numbers.", _EXPORT

@@ -1,0 +1,241 @@
+"""Can this scan go through the whole chain? Decided once, from headers, every pixel and the reference mask.
+
+Whatever depends on the content of an image is decided here, so that what is accepted goes through conversion,
+resampling and cropping, and what is refused says why and what to do. The limits that were applied are part of the
+verdict: conversion takes them from there.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from lib.errors import ConfigError, ScanError
+from lib.imaging.acquisition import Acquisition
+from lib.imaging.crop import CropConfig, HipLocation, locate_hip, window_start
+from lib.imaging.dicom import survey_scan
+from lib.imaging.geometry import Geometry
+from lib.imaging.grid import SIDES, array_zyx, require_same_grid
+from lib.imaging.nifti import read_mask
+from lib.imaging.verdicts import (
+    REASONS,
+    Reason,
+    ScreeningConfig,
+    is_rejected,
+    reason_of,
+)
+from lib.imaging.volume import density_phantom_in_view
+
+# The lesser trochanter is about 15 mm high: with slices further apart than this three of them must do for it.
+COARSE_SLICES_MM = 5.0
+
+# What lies further than this from the hip's centre, left, right, front or back, is not near it: half the paper's
+# window (192 pixels of 0.78 mm); the other hip is about 200 mm away.
+NEAR_MM = 75.0
+
+# A mask of which more than this lies away from the hip is not of this hip.
+_MAX_FAR_SHARE = 0.5
+
+__all__ = ["REASONS", "Reason", "ScanRequest", "Screening", "ScreeningConfig", "screen_scan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanRequest:
+    """What the cohort table asks of a scan."""
+
+    side: str = "left"
+    series_uid: str = ""
+    mask: Path | None = None
+    mask_labels: Sequence[int] = ()
+    crop_center_mm_xy: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.side not in SIDES:
+            raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {self.side!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screening:
+    """The verdict on a scan with its reasons, and what is known of it. Holds nothing of identity."""
+
+    reasons: tuple[Reason, ...]
+    limits: ScreeningConfig
+    geometry: Geometry | None = None
+    acquisition: Acquisition | None = None
+    hip: HipLocation | None = None
+    density_phantom_in_view: bool | None = None
+
+    @property
+    def verdict(self) -> str:
+        """`ok` (there may be warnings) or `rejected`."""
+        return "rejected" if is_rejected(self.reasons) else "ok"
+
+    def to_json(self) -> dict:
+        """Return the screening as a JSON object without NaN."""
+        return {
+            "verdict": self.verdict,
+            "reasons": [reason.to_json() for reason in self.reasons],
+            "geometry": self.geometry.to_json() if self.geometry else None,
+            "acquisition": self.acquisition.to_json() if self.acquisition else None,
+            "hip": _hip_json(self.hip) if self.hip else None,
+            "density_phantom_in_view": self.density_phantom_in_view,
+            "limits": asdict(self.limits),
+        }
+
+
+def screen_scan(
+    path: str | Path, request: ScanRequest, config: ScreeningConfig, crop: CropConfig
+) -> Screening:
+    """Read the scan at `path` completely and judge it.
+
+    Args:
+        path: Folder, zip archive or file, as `lib.imaging.dicom.survey_scan` reads it.
+        request: Side, series, mask and crop centre that the cohort table names.
+        config: Limits.
+        crop: How the hip is looked for, and the window that is cut out.
+
+    Returns:
+        The verdict. Bad data gives reasons and never raises.
+    """
+    survey = survey_scan(path, request.series_uid, config)
+    reasons = list(survey.findings)
+    if survey.scan is None:
+        return Screening(reasons=tuple(reasons), limits=config)
+    image, geometry = survey.scan.image, survey.scan.geometry
+    reasons += _check_extent(geometry, config)
+    hip, in_view = None, None
+    # a hip is not looked for in what is no CT or no volume
+    if not is_rejected(reasons):
+        hip, more = _find_hip(image, request, crop)
+        reasons += more
+        in_view = bool(density_phantom_in_view(image))
+    if hip:
+        reasons += _check_metal(image, _near(hip, image, crop), config)
+    if request.mask is not None:
+        reasons += _check_mask(request, image, hip, crop)
+    return Screening(
+        reasons=tuple(reasons),
+        limits=config,
+        geometry=geometry,
+        acquisition=survey.scan.acquisition,
+        hip=hip,
+        density_phantom_in_view=in_view,
+    )
+
+
+def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:
+    reasons = []
+    if geometry.length_mm < config.min_length_mm:
+        found = f"{geometry.length_mm:.1f} mm from feet to head; {config.min_length_mm:.1f} mm are needed"
+        reasons.append(Reason("too_short", found))
+    step_mm = geometry.spacing_mm_xyz[2]
+    if step_mm > COARSE_SLICES_MM:
+        reasons.append(Reason("coarse_slices", f"slices {step_mm:.2f} mm apart"))
+    return reasons
+
+
+def _find_hip(
+    image: sitk.Image, request: ScanRequest, crop: CropConfig
+) -> tuple[HipLocation | None, list[Reason]]:
+    """Return where the requested hip is: as the table says, else as found in the image."""
+    if request.crop_center_mm_xy is not None:
+        return _given_hip(image, request)
+    try:
+        hip = locate_hip(image, request.side, crop)
+    except ScanError as error:
+        return None, [reason_of(error)]
+    if not hip.uncertain:
+        return hip, []
+    return hip, [Reason("crop_uncertain", f"{request.side} hip found, but {'; '.join(hip.doubts)}")]
+
+
+def _given_hip(image: sitk.Image, request: ScanRequest) -> tuple[HipLocation | None, list[Reason]]:
+    x_mm, y_mm = request.crop_center_mm_xy
+    first = image.GetOrigin()
+    last = image.TransformIndexToPhysicalPoint([count - 1 for count in image.GetSize()])
+    if not (first[0] <= x_mm <= last[0] and first[1] <= y_mm <= last[1]):
+        found = (
+            f"({x_mm:.1f}, {y_mm:.1f}) mm; the scan lies from ({first[0]:.1f}, {first[1]:.1f}) "
+            f"to ({last[0]:.1f}, {last[1]:.1f}) mm"
+        )
+        return None, [Reason("crop_center_outside", found)]
+    return HipLocation(side=request.side, center_mm_xy=(x_mm, y_mm), evidence={"given": 1.0}), []
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Index ranges of the in-plane window round the hip, cut at the image's border; all slices belong to it."""
+
+    x: slice
+    y: slice
+
+
+def _window(hip: HipLocation, image: sitk.Image, size_xy: Sequence[int]) -> _Window:
+    """Return the window of `size_xy` voxels that cropping cuts out round the hip."""
+    starts = window_start(image, hip.center_mm_xy, size_xy)
+    ranges = (slice(max(first, 0), max(first + n, 0)) for first, n in zip(starts, size_xy, strict=True))
+    return _Window(*ranges)
+
+
+def _near(hip: HipLocation, image: sitk.Image, crop: CropConfig) -> _Window:
+    """Return the window cut to NEAR_MM: with coarse pixels it would reach to the other hip."""
+    sizes = zip(crop.size_xy, image.GetSpacing(), strict=False)
+    return _window(hip, image, [min(size, round(2 * NEAR_MM / edge_mm)) for size, edge_mm in sizes])
+
+
+def _check_metal(image: sitk.Image, window: _Window, config: ScreeningConfig) -> list[Reason]:
+    voxels = int((array_zyx(image)[:, window.y, window.x] > config.metal_hu).sum())
+    metal_mm3 = voxels * math.prod(image.GetSpacing())
+    if metal_mm3 <= config.max_metal_mm3:
+        return []
+    found = f"{metal_mm3:.0f} mm3 above {config.metal_hu:.0f} HU near the hip; {config.max_metal_mm3:.0f} mm3 pass"
+    return [Reason("metal", found)]
+
+
+def _check_mask(
+    request: ScanRequest, image: sitk.Image, hip: HipLocation | None, crop: CropConfig
+) -> list[Reason]:
+    """Check that the mask lies on the scan's grid, has the wanted labels, and has them on the hip."""
+    try:
+        mask = read_mask(request.mask, request.mask_labels)
+        require_same_grid(mask, image, "the mask", "the scan")
+    except ScanError as error:
+        code = error.code if error.code in ("mask_off_grid", "mask_not_labels") else "mask_unreadable"
+        return [Reason(code, str(error))]
+    mask_zyx = array_zyx(mask)
+    if not mask_zyx.any():
+        labels = ", ".join(str(label) for label in request.mask_labels) or "any but 0"
+        return [Reason("mask_empty", f"no voxel of label {labels}")]
+    if hip is None:
+        return []
+    far_share = _share_outside(mask_zyx, _near(hip, image, crop))
+    if far_share > _MAX_FAR_SHARE:
+        return [
+            Reason("mask_elsewhere", f"{far_share:.1%} of the mask lies away from the {request.side} hip")
+        ]
+    cut_share = _share_outside(mask_zyx, _window(hip, image, crop.size_xy))
+    return [Reason("mask_cut_by_crop", f"{cut_share:.1%} of the mask lies outside")] if cut_share else []
+
+
+def _share_outside(mask_zyx: np.ndarray, window: _Window) -> float:
+    inside = np.count_nonzero(mask_zyx[:, window.y, window.x])
+    return 1.0 - inside / np.count_nonzero(mask_zyx)
+
+
+def _hip_json(hip: HipLocation) -> dict:
+    return {
+        "side": hip.side,
+        "center_mm_xy": [_rounded(position) for position in hip.center_mm_xy],
+        "uncertain": hip.uncertain,
+        "doubts": list(hip.doubts),
+        "evidence": {name: _rounded(value) for name, value in sorted(hip.evidence.items())},
+    }
+
+
+def _rounded(value: float) -> float | None:
+    """Return `value` with what matters of it, None where it is no number (JSON has no NaN)."""
+    number = float(value)
+    return float(f"{number:.6g}") if math.isfinite(number) else None

@@ -1,0 +1,23 @@
+"""Job script of rule screen_scan: read one scan completely, write the verdict on it."""
+
+from lib.atomic import write_json
+from lib.imaging.crop import CropConfig
+from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+from lib.joblog import job_log
+
+mask = snakemake.input.get("mask")
+center = snakemake.params.center_mm_xy
+with job_log(snakemake.log[0], hide=[snakemake.input.image, *([mask] if mask else [])]) as logger:
+    request = ScanRequest(
+        side=snakemake.params.side,
+        series_uid=snakemake.params.series_uid,
+        mask=mask,
+        mask_labels=tuple(snakemake.params.mask_labels),
+        crop_center_mm_xy=tuple(center) if center else None,
+    )
+    config, crop = ScreeningConfig(**snakemake.params.screening), CropConfig(**snakemake.params.crop)
+    screening = screen_scan(snakemake.input.image, request, config, crop)
+    for reason in screening.reasons:
+        logger.info("%s %s: %s", reason.severity, reason.code, reason.found)
+    logger.info("verdict %s", screening.verdict)
+    write_json(snakemake.output.json, {"scan": snakemake.wildcards.scan, **screening.to_json()})

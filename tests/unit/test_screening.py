@@ -1,0 +1,234 @@
+"""Screening: the verdict, what it is based on, and the mask. The hip's place is given, not looked for."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+import yaml
+from tiny_series import IDENTITY, tiny_scan, tiny_series, write_series
+
+from lib.errors import ConfigError, ScanError
+from lib.imaging.crop import CropConfig
+from lib.imaging.dicom import read_scan
+from lib.imaging.nifti import write_image
+from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, screen_scan
+from lib.imaging.verdicts import REASONS, REJECTED, WARNING, Reason, raise_rejected
+
+CONFIG = ScreeningConfig(min_slices=5, max_metal_mm3=5.0)
+CROP = CropConfig(size_xy=(4, 4))
+CENTER_MM_XY = (-31.5 + 4 * 0.75, 12.25 + 4 * 0.8)  # voxel (4, 4): the window holds voxels 2 to 5
+VOXEL_MM3 = 0.75 * 0.8 * 6.0
+
+
+def request(**fields):
+    return ScanRequest(crop_center_mm_xy=CENTER_MM_XY, **fields)
+
+
+def save_mask(path, voxels_xyz, label=1, image=None):
+    image = image or tiny_scan()
+    mask = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+    mask.CopyInformation(image)
+    for voxel in voxels_xyz:
+        mask[voxel] = label
+    write_image(mask, path)
+    return path
+
+
+@pytest.fixture
+def scan_path(tmp_path):
+    return write_series(tiny_series(tiny_scan()), tmp_path / "doe-jane")
+
+
+def codes(screening):
+    return {reason.code: reason.found for reason in screening.reasons}
+
+
+def test_good_scan_is_accepted_with_what_is_known_of_it(scan_path):
+    content = screen_scan(scan_path, request(), CONFIG, CROP).to_json()
+    assert content["verdict"] == "ok"
+    assert [reason["code"] for reason in content["reasons"]] == ["coarse_slices"]
+    assert content["geometry"]["size_xyz"] == [9, 8, 12]
+    assert content["geometry"]["spacing_mm_xyz"] == [0.75, 0.8, 6.0]
+    assert content["geometry"]["length_mm"] == 72.0
+    assert content["geometry"]["direction"] == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert content["acquisition"]["kernel"] == "B30s"
+    assert content["hip"]["center_mm_xy"] == list(CENTER_MM_XY)
+    assert content["hip"]["uncertain"] is False
+    assert content["density_phantom_in_view"] is False
+
+
+def test_verdict_is_strict_json_without_identity(scan_path, tmp_path):
+    mask = save_mask(tmp_path / "doe.nii.gz", [(3, 3, 3)])
+    screening = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
+    text = json.dumps(screening.to_json(), allow_nan=False)
+    for word in (*IDENTITY, "doe", str(tmp_path)):
+        assert word not in text
+
+
+def test_limits_of_the_verdict_serve_conversion(scan_path):
+    limits = screen_scan(scan_path, request(), CONFIG, CROP).to_json()["limits"]
+    assert ScreeningConfig(**json.loads(json.dumps(limits))) == CONFIG
+    assert read_scan(scan_path, config=ScreeningConfig(**limits)).image.GetSize() == (9, 8, 12)
+
+
+def test_rejected_scan_has_no_hip(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    del datasets[5]
+    screening = screen_scan(write_series(datasets, tmp_path), request(), CONFIG, CROP)
+    assert screening.verdict == "rejected"
+    assert list(codes(screening)) == ["missing_slices"]
+    assert screening.to_json()["hip"] is None
+
+
+def test_short_scan_is_rejected_with_its_length(tmp_path):
+    folder = write_series(tiny_series(tiny_scan(step_mm=2.0)), tmp_path)
+    found = codes(screen_scan(folder, request(), CONFIG, CROP))
+    assert found == {"too_short": "24.0 mm from feet to head; 60.0 mm are needed"}
+
+
+def metal_scan(path, voxels_xyz):
+    image = tiny_scan()
+    for voxel in voxels_xyz:
+        image[voxel] = 3000
+    write_image(image, path)
+    return path
+
+
+def test_metal_near_the_hip_is_a_warning_with_its_amount(tmp_path):
+    path = metal_scan(tmp_path / "scan.nii.gz", [(2, 2, 3), (5, 5, 8)])
+    screening = screen_scan(path, request(), CONFIG, CROP)
+    assert screening.verdict == "ok"
+    assert codes(screening)["metal"] == "7 mm3 above 2500 HU near the hip; 5 mm3 pass"
+
+
+@pytest.mark.parametrize(
+    "voxels", [[(2, 2, 3)], [(1, 2, 3), (6, 5, 8), (4, 6, 8)]], ids=["little", "elsewhere"]
+)
+def test_little_or_distant_metal_passes(tmp_path, voxels):
+    path = metal_scan(tmp_path / "scan.nii.gz", voxels)
+    assert "metal" not in codes(screen_scan(path, request(), CONFIG, CROP))
+
+
+def test_window_of_coarse_pixels_does_not_reach_the_other_hip(tmp_path):
+    image = tiny_scan()
+    image.SetSpacing((30.0, 30.0, 6.0))
+    image[2, 4, 3], image[4, 4, 3] = 3000, 3000  # 60 and 120 mm from the hip
+    write_image(image, tmp_path / "scan.nii.gz")
+    hip = ScanRequest(crop_center_mm_xy=(-31.5 + 0 * 30.0, 12.25 + 4 * 30.0))
+    found = codes(screen_scan(tmp_path / "scan.nii.gz", hip, CONFIG, CropConfig()))
+    assert found["metal"].startswith("5400 mm3")
+
+
+def test_given_centre_outside_the_scan(scan_path):
+    outside = ScanRequest(crop_center_mm_xy=(40.0, 14.0))
+    screening = screen_scan(scan_path, outside, CONFIG, CROP)
+    assert screening.verdict == "rejected"
+    assert (
+        "(40.0, 14.0) mm; the scan lies from (-31.5, 12.2) to (-25.5, 17.9)"
+        in codes(screening)["crop_center_outside"]
+    )
+
+
+def test_scan_without_a_hip(scan_path):
+    screening = screen_scan(scan_path, ScanRequest(), CONFIG, CROP)
+    assert "no_hip_in_view" in codes(screening)
+    assert screening.verdict == "rejected"
+
+
+def test_mask_on_the_hip_is_accepted_in_any_axis_order(scan_path, tmp_path):
+    mask = sitk.ReadImage(str(save_mask(tmp_path / "mask.nii.gz", [(2, 5, 0), (4, 3, 7)])))
+    sitk.WriteImage(sitk.DICOMOrient(mask, "SRA"), str(tmp_path / "mask.nrrd"))
+    found = codes(screen_scan(scan_path, request(mask=tmp_path / "mask.nrrd"), CONFIG, CROP))
+    assert list(found) == ["coarse_slices"]
+
+
+def test_mask_on_another_grid(scan_path, tmp_path):
+    mask = save_mask(tmp_path / "mask.nii.gz", [(1, 1, 1)], image=tiny_scan(slices=8))
+    screening = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
+    assert screening.verdict == "rejected"
+    assert "the mask has 9x8x8 voxels" in codes(screening)["mask_off_grid"]
+
+
+def test_mask_without_the_wanted_label(scan_path, tmp_path):
+    mask = save_mask(tmp_path / "mask.nii.gz", [(3, 3, 3)], label=2)
+    found = codes(screen_scan(scan_path, request(mask=mask, mask_labels=(1, 7)), CONFIG, CROP))
+    assert found["mask_empty"] == "no voxel of label 1, 7"
+
+
+def test_mask_that_is_missing_or_no_label_map(scan_path, tmp_path):
+    found = codes(screen_scan(scan_path, request(mask=tmp_path / "absent.nii.gz"), CONFIG, CROP))
+    assert "mask_unreadable" in found
+    write_image(sitk.Cast(tiny_scan(), sitk.sitkFloat32) / 7, tmp_path / "mask.nii.gz")
+    found = codes(screen_scan(scan_path, request(mask=tmp_path / "mask.nii.gz"), CONFIG, CROP))
+    assert "mask_not_labels" in found
+
+
+def test_mask_on_the_other_hip(scan_path, tmp_path):
+    mask = save_mask(tmp_path / "mask.nii.gz", [(8, 3, 3), (8, 4, 3), (3, 3, 3)])
+    screening = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
+    assert screening.verdict == "rejected"
+    assert codes(screening)["mask_elsewhere"] == "66.7% of the mask lies away from the left hip"
+
+
+def test_mask_that_the_crop_cuts(scan_path, tmp_path):
+    mask = save_mask(tmp_path / "mask.nii.gz", [(6, 3, 3), (5, 3, 3), (4, 3, 3), (3, 3, 3)])
+    screening = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
+    assert screening.verdict == "ok"
+    assert codes(screening)["mask_cut_by_crop"].startswith("25.0%")
+
+
+def test_mask_and_scan_problems_are_listed_together(tmp_path):
+    folder = write_series(tiny_series(tiny_scan(step_mm=2.0)), tmp_path / "scan")
+    mask = save_mask(tmp_path / "mask.nii.gz", [])
+    found = codes(screen_scan(folder, request(mask=mask), CONFIG, CROP))
+    assert set(found) == {"too_short", "mask_off_grid"}
+
+
+def test_every_reason_states_rule_and_action():
+    for code, rule in REASONS.items():
+        assert rule.severity in (REJECTED, WARNING), code
+        assert rule.rule.endswith("."), code
+        assert rule.action.endswith("."), code
+
+
+def test_unknown_reason_is_a_programming_error():
+    with pytest.raises(ValueError, match="'typo'"):
+        Reason("typo", "")
+
+
+def test_refusals_are_raised_together_and_warnings_are_not():
+    raise_rejected([Reason("metal", "much")])
+    with pytest.raises(ScanError, match="too_short: 5 mm; not_ct: MR") as caught:
+        raise_rejected([Reason("metal", "much"), Reason("too_short", "5 mm"), Reason("not_ct", "MR")])
+    assert caught.value.code == "too_short"
+
+
+def test_verdict_follows_from_severity():
+    assert Screening(reasons=(Reason("metal", ""),), limits=CONFIG).verdict == "ok"
+    assert Screening(reasons=(Reason("metal", ""), Reason("not_ct", "")), limits=CONFIG).verdict == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("min_slices", 1),
+        ("min_length_mm", -1.0),
+        ("max_tilt_degrees", 45.0),
+        ("spacing_tolerance_mm", float("nan")),
+    ],
+)
+def test_limits_out_of_range_are_refused(field, value):
+    with pytest.raises(ConfigError, match=f"screening.{field}"):
+        ScreeningConfig(**{field: value})
+
+
+def test_limits_are_the_keys_of_the_configuration():
+    text = (Path(__file__).parents[2] / "config.yaml").read_text(encoding="utf-8")
+    assert dataclasses.asdict(ScreeningConfig()) == yaml.safe_load(text)["screening"]
+
+
+def test_unknown_side_is_refused():
+    with pytest.raises(ConfigError, match="left, right"):
+        ScanRequest(side="both")

@@ -1,0 +1,53 @@
+"""Verdicts on real scans of hips: an intact femur, a nailed one, and scans without a hip."""
+
+from pathlib import Path
+
+import pytest
+
+from lib.imaging.crop import CropConfig
+from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
+PELVIS = REAL / "totalsegmentator/example_ct.nii.gz"
+LABELS = REAL / "totalsegmentator/example_seg_fast_force_split.nii.gz"
+LEFT_FEMUR, RIGHT_FEMUR = 75, 76
+
+pytestmark = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(not REAL.is_dir(), reason="the folder shared/data/real beside the checkout is absent"),
+]
+
+
+def screen(path, **fields):
+    screening = screen_scan(path, ScanRequest(**fields), ScreeningConfig(), CropConfig())
+    return screening.verdict, {reason.code: reason.found for reason in screening.reasons}
+
+
+def test_intact_hip_is_accepted_with_its_mask():
+    assert screen(PELVIS, side="right", mask=LABELS, mask_labels=(RIGHT_FEMUR,)) == ("ok", {})
+
+
+def test_nailed_hip_is_accepted_with_a_warning():
+    verdict, found = screen(PELVIS, side="left", mask=LABELS, mask_labels=(LEFT_FEMUR,))
+    assert verdict == "ok"
+    assert found == {"metal": "11583 mm3 above 2500 HU near the hip; 200 mm3 pass"}
+
+
+def test_mask_of_the_other_femur_is_refused():
+    verdict, found = screen(PELVIS, side="left", mask=LABELS, mask_labels=(RIGHT_FEMUR,))
+    assert verdict == "rejected"
+    assert "mask_elsewhere" in found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tptbox/sample_ct/sub-ct_label-22_ct.nii.gz", "totalsegmentator/example_ct_vertebrae_body.nii.gz"],
+)
+def test_what_shows_no_hip_is_refused(name):
+    assert screen(REAL / name)[0] == "rejected"
+
+
+def test_short_real_series_says_how_short():
+    verdict, found = screen(REAL / "totalsegmentator/example_ct_dicom")
+    assert verdict == "rejected"
+    assert found["too_short"] == "40.0 mm from feet to head; 60.0 mm are needed"
