@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import SIDES, spacing_zyx
+from lib.imaging.kernels import block_mean
 
 COARSE_MM = 3.0
 
@@ -97,16 +98,6 @@ class HipLocation:
         """Whether there is a doubt."""
         return bool(self.doubts)
 
-    def to_json(self) -> dict:
-        """Return the location as plain values."""
-        return {
-            "side": self.side,
-            "center_mm_xy": [round(position, 2) for position in self.center_mm_xy],
-            "uncertain": self.uncertain,
-            "doubts": list(self.doubts),
-            "evidence": {name: round(value, 3) for name, value in self.evidence.items()},
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ball:
@@ -165,7 +156,7 @@ def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> HipLocation:
 def _coarse_density(image: sitk.Image, bone_hu: float) -> _Coarse:
     fine_mm = np.array(spacing_zyx(image))
     steps = np.maximum(1, np.floor(COARSE_MM / fine_mm + 0.01).astype(int))
-    hu_zyx = _block_mean(sitk.GetArrayViewFromImage(image), steps)
+    hu_zyx = block_mean(sitk.GetArrayViewFromImage(image), steps)
     low_hu, high_hu = _DENSITY_LOW * bone_hu, _DENSITY_HIGH * bone_hu
     density_zyx = np.clip((hu_zyx - low_hu) / (high_hu - low_hu), 0.0, 1.0)
     density_zyx *= density_zyx.min(axis=0) < _COLUMN_DENSITY
@@ -177,17 +168,6 @@ def _coarse_density(image: sitk.Image, bone_hu: float) -> _Coarse:
         spacing_mm_zyx=fine_mm * steps,
         origin_mm_zyx=np.array(image.GetOrigin()[::-1]) + block_shift_mm,
     )
-
-
-def _block_mean(values_zyx: np.ndarray, steps_zyx: np.ndarray) -> np.ndarray:
-    """Return every steps[0]-th slice, averaged in blocks of steps[1] x steps[2] pixels (float32)."""
-    z, y, x = (int(step) for step in steps_zyx)
-    rows, columns = (max(1, n // step) for n, step in zip(values_zyx.shape[1:], (y, x), strict=True))
-    kept = values_zyx[::z, : rows * y, : columns * x]
-    total = np.zeros((len(kept), rows, columns), np.float32)
-    for row, column in itertools.product(range(y), range(x)):
-        total += kept[:, row::y, column::x]
-    return total / (y * x)
 
 
 def _find_balls(coarse: _Coarse) -> list[Ball]:

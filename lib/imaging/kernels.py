@@ -4,6 +4,7 @@ Samples are slabs: old sample i covers the interval from i to i + 1 (in old step
 that slab. Resampling a volume is one such matrix for each axis.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -74,6 +75,20 @@ def apply_weights(
             mixed_yx = along_y @ mixed_yx
         slice_yx[:] = mixed_yx if along_x is None else (along_x @ mixed_yx.T).T
     return result_zyx
+
+
+def block_mean(values_zyx: np.ndarray, steps_zyx: np.ndarray) -> np.ndarray:
+    """Return every steps[0]-th slice, averaged in blocks of steps[1] x steps[2] pixels (float32).
+
+    Rows and columns that do not fill a block at the high end are left out.
+    """
+    z, y, x = (int(step) for step in steps_zyx)
+    rows, columns = (max(1, n // step) for n, step in zip(values_zyx.shape[1:], (y, x), strict=True))
+    kept = values_zyx[::z, : rows * y, : columns * x]
+    total = np.zeros((len(kept), rows, columns), np.float32)
+    for row, column in itertools.product(range(y), range(x)):
+        total += kept[:, row::y, column::x]
+    return total / (y * x)
 
 
 def _sparse(weights: np.ndarray) -> csr_array:

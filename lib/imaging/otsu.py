@@ -1,0 +1,217 @@
+"""From a probability map to a mask: Otsu's threshold with guards, the largest component, and the scan's own grid.
+
+Source: Otsu 1979; Zhao et al. 2020 threshold the mean probability by it. The guards are ours: on a nearly binary map
+the criterion is flat between the two peaks and its first maximum lies beside the lower one.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from lib.errors import ConfigError, ModelError
+from lib.imaging.grid import array_zyx, image_like
+from lib.imaging.kernels import apply_weights, linear_weights
+
+HISTOGRAM_BINS = 256
+
+# Criteria that differ by less are equal: rounding of sums over a million voxels.
+PLATEAU_TOLERANCE = 1e-9
+
+# More than this share of the mask in dropped components is worth a look.
+DROPPED_SHARE = 0.01
+
+# A voxel centre this near to another grid's, in voxels, lies on it: positions from files carry rounding errors.
+ON_GRID = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtsuConfig:
+    """Keys of config `otsu`.
+
+    Attributes:
+        low: a threshold below this is replaced.
+        high: a threshold above this is replaced.
+        fallback: what replaces it, and what is used where Otsu's threshold is not defined.
+        keep_largest: keep only the largest connected component (voxels that share a face).
+    """
+
+    low: float = 0.2
+    high: float = 0.8
+    fallback: float = 0.5
+    keep_largest: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.low < self.high <= 1.0:
+            raise ConfigError(
+                f"otsu.low and otsu.high must be 0 <= low < high <= 1; got {self.low}, {self.high}"
+            )
+        if not 0.0 < self.fallback < 1.0:
+            raise ConfigError(f"otsu.fallback must lie between 0 and 1; got {self.fallback}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtsuMask:
+    """A mask and how it came about.
+
+    Attributes:
+        mask_zyx: uint8 (z, y, x).
+        threshold: probability from which on a voxel belongs to the mask.
+        otsu_raw: Otsu's threshold before the guards; None where the map holds one value only.
+        flags: of `otsu_undefined`, `otsu_out_of_range`, `components_dropped`, `empty_mask`.
+        dropped_voxels: voxels of the components that were not kept.
+        keep_largest: whether components were chosen at all.
+    """
+
+    mask_zyx: np.ndarray
+    threshold: float
+    otsu_raw: float | None
+    flags: tuple[str, ...]
+    dropped_voxels: int
+    keep_largest: bool
+
+    @property
+    def fallback(self) -> bool:
+        """Whether the threshold is the fallback, not Otsu's."""
+        return "otsu_undefined" in self.flags or "otsu_out_of_range" in self.flags
+
+    def to_json(self, voxel_mm3: float) -> dict:
+        """Return the content of otsu.json; `voxel_mm3` is the volume of a voxel of the map."""
+        return {
+            "threshold": self.threshold,
+            "otsu_raw": self.otsu_raw,
+            "fallback": self.fallback,
+            "flags": list(self.flags),
+            "dropped_voxels": self.dropped_voxels,
+            "dropped_mm3": self.dropped_voxels * voxel_mm3,
+        }
+
+
+def otsu_threshold(probability: np.ndarray) -> float | None:
+    """Return Otsu's threshold of probabilities in [0, 1] (any shape); None where all lie in one of 256 bins.
+
+    Where several thresholds separate equally well (no voxel lies between them) it is the middle of that plateau.
+
+    Raises:
+        ModelError: a value is not a number or lies outside [0, 1].
+    """
+    counts = _histogram(probability)
+    centers = (np.arange(HISTOGRAM_BINS) + 0.5) / HISTOGRAM_BINS
+    # the classes below and above the upper edge of each bin but the last
+    below, total = np.cumsum(counts)[:-1], counts.sum()
+    above = total - below
+    sum_below = np.cumsum(counts * centers)[:-1]
+    sum_above = (counts * centers).sum() - sum_below
+    split = (below > 0) & (above > 0)
+    if not split.any():
+        return None
+    means_apart = sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)
+    between_class = np.where(split, below * above * means_apart**2, 0.0)
+    best = np.flatnonzero(between_class >= between_class.max() * (1.0 - PLATEAU_TOLERANCE))
+    return float(0.5 * (best[0] + best[-1]) + 1.0) / HISTOGRAM_BINS
+
+
+def otsu_mask(probability_zyx: np.ndarray, config: OtsuConfig) -> OtsuMask:
+    """Return the mask of a probability map (z, y, x) at Otsu's threshold, or at the fallback where that fails.
+
+    Raises:
+        ModelError: as `otsu_threshold`.
+    """
+    raw = otsu_threshold(probability_zyx)
+    trusted = raw is not None and config.low <= raw <= config.high
+    threshold = raw if trusted else config.fallback
+    mask_zyx, dropped_voxels = mask_at(probability_zyx, threshold, keep_largest=config.keep_largest)
+    kept_voxels = int(np.count_nonzero(mask_zyx))
+    raised = {
+        "otsu_undefined": raw is None,
+        "otsu_out_of_range": raw is not None and not trusted,
+        "components_dropped": dropped_voxels > DROPPED_SHARE * kept_voxels,
+        "empty_mask": kept_voxels == 0,
+    }
+    return OtsuMask(
+        mask_zyx=mask_zyx,
+        threshold=threshold,
+        otsu_raw=raw,
+        flags=tuple(flag for flag, is_raised in raised.items() if is_raised),
+        dropped_voxels=dropped_voxels,
+        keep_largest=config.keep_largest,
+    )
+
+
+def mask_at(probability_zyx: np.ndarray, threshold: float, *, keep_largest: bool) -> tuple[np.ndarray, int]:
+    """Return the mask (uint8) from `threshold` on, and the number of voxels of components that were dropped."""
+    above_zyx = probability_zyx >= threshold
+    if not keep_largest:
+        return above_zyx.astype(np.uint8), 0
+    labels_zyx, count = ndimage.label(above_zyx)
+    if count <= 1:
+        return above_zyx.astype(np.uint8), 0
+    sizes = np.bincount(labels_zyx.ravel())[1:]
+    largest = int(sizes.argmax())
+    return (labels_zyx == largest + 1).astype(np.uint8), int(sizes.sum() - sizes[largest])
+
+
+def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk.Image:
+    """Return the mask on the grid of the converted scan (uint8).
+
+    Probabilities are interpolated linearly to `grid` and cut at the same threshold; a voxel whose centre lies in no
+    voxel of the crop is 0, so slices that were dropped in resampling stay empty. Of several components the one that
+    shares most voxels with the crop's mask is kept.
+    """
+    positions_xyz = [_positions(probability, grid, axis) for axis in range(3)]
+    full_zyx = np.zeros(grid.GetSize()[::-1], np.uint8)
+    # the crop is a fifth of a scan: only there is anything computed
+    boxes_xyz = [_inside(p, n) for p, n in zip(positions_xyz, probability.GetSize(), strict=True)]
+    if any(box.start == box.stop for box in boxes_xyz):
+        return image_like(full_zyx, grid)
+    in_box = [position[box] for position, box in zip(positions_xyz, boxes_xyz, strict=True)]
+    weights_xyz = [linear_weights(n, p) for n, p in zip(probability.GetSize(), in_box, strict=True)]
+    box_zyx = apply_weights(array_zyx(probability), *weights_xyz[::-1]) >= otsu.threshold
+    if otsu.keep_largest:
+        # int(p + 0.5) is the voxel that holds position p
+        holders = [
+            np.clip((p + 0.5).astype(int), 0, n - 1)
+            for p, n in zip(in_box, probability.GetSize(), strict=True)
+        ]
+        box_zyx = _same_component(box_zyx, otsu.mask_zyx[np.ix_(*holders[::-1])])
+    full_zyx[tuple(boxes_xyz[::-1])] = box_zyx
+    return image_like(full_zyx, grid)
+
+
+def voxel_mm3(image: sitk.Image) -> float:
+    """Return the volume of one voxel of `image`."""
+    return math.prod(image.GetSpacing())
+
+
+def _histogram(probability: np.ndarray) -> np.ndarray:
+    # written so that NaN fails too
+    if probability.size and not (probability.min() >= 0.0 and probability.max() <= 1.0):
+        raise ModelError(
+            "a probability map holds values that are not numbers from 0 to 1; train the model again"
+        )
+    bins = np.minimum((probability * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
+    return np.bincount(bins.ravel(), minlength=HISTOGRAM_BINS).astype(np.float64)
+
+
+def _positions(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:
+    """Return where the voxel centres of `grid` lie along an axis (0 = x), in voxels of `image`."""
+    centers_mm = grid.GetOrigin()[axis] + grid.GetSpacing()[axis] * np.arange(grid.GetSize()[axis])
+    positions = (centers_mm - image.GetOrigin()[axis]) / image.GetSpacing()[axis]
+    nearest = np.rint(positions)
+    return np.where(np.abs(positions - nearest) < ON_GRID, nearest, positions)
+
+
+def _inside(positions: np.ndarray, count: int) -> slice:
+    """Return the range of `positions` (rising) that lie in one of `count` voxels."""
+    first, stop = np.searchsorted(positions, [-0.5, count - 0.5])
+    return slice(int(first), int(stop))
+
+
+def _same_component(above_zyx: np.ndarray, mask_zyx: np.ndarray) -> np.ndarray:
+    labels_zyx, count = ndimage.label(above_zyx)
+    if count <= 1:
+        return above_zyx
+    shared = np.bincount(labels_zyx[mask_zyx > 0], minlength=count + 1)[1:]
+    return labels_zyx == int(shared.argmax()) + 1

@@ -1,0 +1,17 @@
+"""Job script of rule crop_ct: the window of the requested hip, and the record of where it lies."""
+
+from lib.atomic import read_json, write_json
+from lib.imaging.crop import CropConfig, crop_center, crop_ct
+from lib.imaging.nifti import read_image, write_image
+from lib.joblog import job_log
+
+with job_log(snakemake.log[0]) as logger:
+    hip = read_json(snakemake.input.screened)["hip"]
+    center = crop_center(snakemake.params.side, hip, snakemake.params.center_mm_xy)
+    cropped, record = crop_ct(read_image(snakemake.input.image), center, CropConfig(**snakemake.params.crop))
+    logger.info(
+        "%s centre (%.1f, %.1f) mm, window from %s", record.source, *record.center_mm_xy, record.start_xy
+    )
+    logger.info("flags: %s", ", ".join(record.flags) or "none")
+    write_image(cropped, snakemake.output.image)
+    write_json(snakemake.output.json, record.to_json())

@@ -1,0 +1,11 @@
+"""Job script of rule resample_ct: one converted CT onto slices (and pixels) of the wanted size."""
+
+from lib.imaging.nifti import read_image, write_image
+from lib.imaging.resample import ResampleConfig, resample_ct
+from lib.joblog import job_log
+
+with job_log(snakemake.log[0]) as logger:
+    image = read_image(snakemake.input.image)
+    resampled = resample_ct(image, ResampleConfig(**snakemake.params.resample))
+    logger.info("size (x, y, z) %s -> %s", image.GetSize(), resampled.GetSize())
+    write_image(resampled, snakemake.output.image)
