@@ -1,11 +1,14 @@
 """Finished models seen from outside: what their run.json says. Standard library only (read at each parse)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.errors import ModelError
+
+# where and how a training runs, not what it computes
+RUNTIME_KEYS = ("device", "device_cache_gb", "checkpoint_minutes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,34 @@ def check_preprocessing(models: FinishedModels, preprocessing: Mapping, where: s
             f"the models in {where} were trained on other input; nothing was run.\n{lines}\n"
             "Use the same overlay (--configfile) as their training did, or train again with --config retrain=true"
         )
+
+
+def changes_since(
+    run: Mapping, *, settings: Mapping[str, Mapping], code: str, training: Iterable[str]
+) -> list[str]:
+    """Return in words what is no longer as it was when a fold was trained; empty if nothing changed.
+
+    Args:
+        run: content of the fold's run.json.
+        settings: today's sections `network`, `train` and `intensity`.
+        code: today's digest of the training code.
+        training: scans that would train this fold today.
+    """
+    changes = []
+    for section, today in settings.items():
+        then, now = _flat(run[section]), _flat(json.loads(json.dumps(today)))
+        keys = [
+            key for key in sorted(then | now) if key not in RUNTIME_KEYS and then.get(key) != now.get(key)
+        ]
+        changes += [f"{section}.{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys]
+    if run["code"] != code:
+        changes.append("the code that trains has changed")
+    gone, new = set(run["training"]) - set(training), set(training) - set(run["training"])
+    if gone:
+        changes.append(f"{len(gone)} of its training scans are no longer in the cohort")
+    if new:
+        changes.append(f"{len(new)} scans that could train it have come since")
+    return changes
 
 
 def _read_run(path: Path) -> dict:

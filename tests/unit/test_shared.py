@@ -19,7 +19,7 @@ from lib.cohort.scans import (
 from lib.cohort.table import planned_cohort
 from lib.errors import ConfigError, ModelError, OsteoflowError
 from lib.joblog import job_log, progress
-from lib.learning.finished import check_preprocessing, read_finished
+from lib.learning.finished import changes_since, check_preprocessing, read_finished
 from lib.provenance import _tree_text, code_digest, settings_digest, versions, workflow_version
 from lib.seeding import derive_seed
 from lib.study import check_study, study_identity, write_study
@@ -205,3 +205,21 @@ def test_rerun_finds_all_scans_of_a_subject(tmp_path, capsys):
     assert main(["Z", "crop_ct", str(tmp_path)]) == 1
     assert "neither a subject nor a scan" in capsys.readouterr().err
     assert main(["P", "otsu_mask", str(tmp_path)]) == 1
+
+
+def test_what_changed_since_a_training_is_said_in_words():
+    settings = {
+        "network": {"channels": (8, 16)},
+        "train": {"epochs": 67, "device": "auto", "augment": {"gamma": [1, 2]}},
+    }
+    run = json.loads(json.dumps(settings | {"code": "a", "training": ["A", "B"]}))
+    today = {"code": "a", "training": ["B", "A"]}
+    assert changes_since(run, settings=settings, **today) == []
+    settings["train"] |= {"epochs": 80, "device": "cpu"}
+    assert changes_since(run, settings=settings, **today) == ["train.epochs was 67, is 80"]
+    changes = changes_since(run, settings={}, code="b", training=["A", "C", "D"])
+    assert changes == [
+        "the code that trains has changed",
+        "1 of its training scans are no longer in the cohort",
+        "2 scans that could train it have come since",
+    ]
