@@ -28,7 +28,7 @@ from lib.imaging.acquisition import Acquisition, read_acquisition
 from lib.imaging.geometry import Geometry, Stack, geometry_of, stack_slices
 from lib.imaging.grid import array_zyx, image_like, to_patient_axes
 from lib.imaging.headers import HEADER_FIELDS, DicomObject, SliceHeader, read_object
-from lib.imaging.nifti import read_image, stored_axes
+from lib.imaging.nifti import read_image, require_complete, stored_axes
 from lib.imaging.pixels import check_hu, decode_slice, to_hu
 from lib.imaging.verdicts import Reason, ScreeningConfig, raise_rejected, reason_of
 
@@ -113,10 +113,10 @@ def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> S
     """Read the scan at `path` as far as possible and return it with all findings; bad data never raises."""
     path = Path(path)
     try:
-        with _quiet():
-            if _is_dicom_source(path):
-                return _survey_dicom(path, series_uid, config)
+        if not _is_dicom_source(path):
             return _survey_image_file(path, config)
+        with _quiet_pydicom():
+            return _survey_dicom(path, series_uid, config)
     except ScanError as error:
         return Survey(findings=(reason_of(error),))
 
@@ -125,6 +125,7 @@ def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> S
 
 
 def _survey_image_file(path: Path, config: ScreeningConfig) -> Survey:
+    require_complete(path)
     image = read_image(path)
     values_zyx = array_zyx(image)
     if values_zyx.dtype.kind == "f" and not np.isfinite(values_zyx).all():
@@ -406,16 +407,14 @@ def _is_dicom(source: SourceFile) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep pydicom and ITK from printing: their warnings quote headers and paths, which may name a person."""
-    logger, itk_warns = logging.getLogger("pydicom"), sitk.ProcessObject.GetGlobalWarningDisplay()
+def _quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom from printing: its warnings quote headers, which name a person."""
+    logger = pydicom.config.logger
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
-        sitk.ProcessObject.SetGlobalWarningDisplay(itk_warns)

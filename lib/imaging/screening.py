@@ -19,7 +19,7 @@ from lib.imaging.crop import CropConfig, HipLocation, locate_hip, window_start
 from lib.imaging.dicom import survey_scan
 from lib.imaging.geometry import Geometry
 from lib.imaging.grid import SIDES, array_zyx, require_same_grid
-from lib.imaging.nifti import read_mask
+from lib.imaging.nifti import read_mask, require_complete
 from lib.imaging.verdicts import (
     REASONS,
     Reason,
@@ -200,6 +200,7 @@ def _check_mask(
 ) -> list[Reason]:
     """Check that the mask lies on the scan's grid, has the wanted labels, and has them on the hip."""
     try:
+        require_complete(request.mask)
         mask = read_mask(request.mask, request.mask_labels)
         require_same_grid(mask, image, "the mask", "the scan")
     except ScanError as error:

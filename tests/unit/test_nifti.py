@@ -9,7 +9,15 @@ import SimpleITK as sitk
 
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, same_grid
-from lib.imaging.nifti import read_image, read_mask, read_probability, write_image, write_probability
+from lib.imaging.nifti import (
+    read_image,
+    read_mask,
+    read_probability,
+    require_complete,
+    stored_axes,
+    write_image,
+    write_probability,
+)
 
 
 def make_image(dtype=np.int16, origin_mm_xyz=(-178.123456, 11.3, -94.3)):
@@ -93,6 +101,60 @@ def test_damaged_file_is_unreadable_and_its_path_unsaid(tmp_path, content):
         read_image(path)
     assert caught.value.code == "unreadable_file"
     assert "doe" not in str(caught.value)
+
+
+def damaged_copies(path):
+    """Return copies of a NIfTI: cut off, with cut off content, with a changed byte; ITK reads all of them."""
+    packed = path.read_bytes()
+    content = gzip.decompress(packed)
+    copies = {
+        "cut.nii": content[:-3],
+        "cut.nii.gz": packed[:-9],
+        "cut-content.nii.gz": gzip.compress(content[:-3]),
+        "changed.nii.gz": packed[:-6] + bytes([packed[-6] ^ 1]) + packed[-5:],
+    }
+    for name, data in copies.items():
+        path.with_name(name).write_bytes(data)
+    return [path.with_name(name) for name in copies]
+
+
+def test_what_itk_fills_with_zeros_is_refused(tmp_path):
+    write_image(make_image(), tmp_path / "image.nii.gz")
+    require_complete(tmp_path / "image.nii.gz")
+    for damaged in damaged_copies(tmp_path / "image.nii.gz"):
+        with pytest.raises(ScanError) as caught:
+            require_complete(damaged)
+        assert caught.value.code == "unreadable_file"
+
+
+def write_with_header(path, offset, form, *values):
+    sitk.WriteImage(make_image(), str(path))
+    content = bytearray(path.read_bytes())
+    struct.pack_into(form, content, offset, *values)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("offset", "form", "values"),
+    [
+        (256, "<fff", (0.0, 0.0, 0.0)),  # quatern_b, c, d: the identity in RAS, where sform is LPS
+        (80, "<f", (1.5,)),  # pixdim[1], where sform says 0.742
+    ],
+    ids=["qform", "pixdim"],
+)
+def test_contradictory_orientation_is_refused(tmp_path, offset, form, values):
+    path = write_with_header(tmp_path / "image.nii", offset, form, *values)
+    with pytest.raises(ScanError) as caught:
+        read_image(path)
+    assert caught.value.code == "contradictory_orientation"
+
+
+@pytest.mark.parametrize("axes", ["RAS", "PIR", "LSA", "ASR"])
+def test_agreeing_forms_of_any_orientation_are_read(tmp_path, axes):
+    sitk.WriteImage(sitk.DICOMOrient(make_image(), axes), str(tmp_path / "image.nii"))
+    assert same_grid(read_image(tmp_path / "image.nii"), make_image())
+    assert stored_axes(tmp_path / "image.nii") == axes
 
 
 def test_missing_file_is_unreadable(tmp_path):
