@@ -9,12 +9,10 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pydicom
@@ -30,16 +28,9 @@ from lib.imaging.grid import array_zyx, image_like, to_patient_axes
 from lib.imaging.headers import HEADER_FIELDS, DicomObject, SliceHeader, read_object
 from lib.imaging.nifti import read_image, require_complete, stored_axes
 from lib.imaging.pixels import check_hu, decode_slice, to_hu
+from lib.imaging.series import choose_series
+from lib.imaging.sources import SourceFile, is_dicom, is_dicom_source, open_source
 from lib.imaging.verdicts import Reason, ScreeningConfig, raise_rejected, reason_of
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of a source: how to open it, and whether its name promises DICOM. The name itself is not kept."""
-
-    open: Callable[[], AbstractContextManager[BinaryIO]]
-    named_dicom: bool
-
 
 # What pydicom, its decoders and the zip reader raise on damaged data. They are turned into reasons without their
 # text, which may quote the header.
@@ -60,7 +51,6 @@ _DAMAGED = (
     zlib.error,
 )
 
-_MAGIC_OFFSET = 128  # bytes of preamble before "DICM"
 _LISTED = 5
 
 
@@ -113,10 +103,10 @@ def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> S
     """Read the scan at `path` as far as possible and return it with all findings; bad data never raises."""
     path = Path(path)
     try:
-        if not _is_dicom_source(path):
+        if not is_dicom_source(path):
             return _survey_image_file(path, config)
         with _quiet_pydicom():
-            return _survey_dicom(path, series_uid, config)
+            return _survey_dicom(path, series_uid.strip(), config)
     except ScanError as error:
         return Survey(findings=(reason_of(error),))
 
@@ -150,9 +140,9 @@ def _format(path: Path) -> str:
 
 
 def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Survey:
-    with _open_source(path) as files:
+    with open_source(path) as files:
         objects, findings = _read_headers(files)
-        chosen, more = _choose_series(objects, series_uid, config)
+        chosen, more = choose_series(objects, series_uid, config)
         findings += more
         if not chosen:
             return Survey(findings=tuple(findings))
@@ -187,7 +177,7 @@ def _read_headers(files: Sequence[SourceFile]) -> tuple[list[DicomObject], list[
     objects, foreign, damaged = [], 0, 0
     for index, source in enumerate(files):
         try:
-            if _is_dicom(source):
+            if is_dicom(source):
                 objects.append(_read_header(source, index))
             elif source.named_dicom:
                 damaged += 1
@@ -209,82 +199,6 @@ def _read_header(source: SourceFile, index: int) -> DicomObject:
     with source.open() as file:
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(HEADER_FIELDS))
         return read_object(header, index)
-
-
-def _choose_series(
-    objects: Sequence[DicomObject], series_uid: str, config: ScreeningConfig
-) -> tuple[list[DicomObject], list[Reason]]:
-    """Return the objects of the one series that is the scan (none if there is no such one), and findings."""
-    findings = _set_apart(objects)
-    series: dict[str, list[DicomObject]] = {}
-    for one in objects:
-        if one.kind == "slice":
-            series.setdefault(one.series_uid, []).append(one)
-    if series_uid:
-        if series_uid not in series:
-            return [], [*findings, Reason("series_not_found", f"not among the {len(series)} series found")]
-        return series[series_uid], findings
-    chosen, more = _only_plausible(series, config)
-    if not series and objects:
-        more = [_nothing_but(objects)]
-    return chosen, findings + more
-
-
-def _only_plausible(
-    series: Mapping[str, list[DicomObject]], config: ScreeningConfig
-) -> tuple[list[DicomObject], list[Reason]]:
-    right_modality = [each for each in series.values() if each[0].modality == config.modality]
-    plausible = [each for each in right_modality if _count(each) >= config.min_slices]
-    # where none will do, the one that comes nearest is looked at for reasons
-    candidates = plausible or right_modality or list(series.values())
-    if not candidates:
-        return [], []
-    if len(candidates) > 1 and plausible:
-        return [], [Reason("several_series", f"{len(plausible)} series: {_describe(plausible)}")]
-    chosen = max(candidates, key=_count)
-    left_out = [each for each in series.values() if each is not chosen]
-    if not left_out:
-        return chosen, []
-    return chosen, [Reason("series_ignored", f"{len(left_out)} series: {_describe(left_out)}")]
-
-
-def _count(series: Sequence[DicomObject]) -> int:
-    return sum(max(len(one.slices), 1) for one in series)
-
-
-def _describe(series: Sequence[Sequence[DicomObject]]) -> str:
-    """Return series in words without description or UID: number, modality, slices, size, spacing."""
-    texts = []
-    for each in sorted(series, key=lambda one: (one[0].series_number or 0, _count(one))):
-        slices = [one for member in each for one in member.slices]
-        text = f"number {each[0].series_number}, {each[0].modality}, {_count(each)} slices"
-        if slices:
-            first = slices[0]
-            step_mm = stack_slices(slices, ScreeningConfig())[0].step_mm
-            text += f" of {first.columns}x{first.rows} pixels, "
-            text += f"{first.pixel_mm_xy[0]:.3f}x{first.pixel_mm_xy[1]:.3f}x{step_mm:.3f} mm"
-        texts.append(text)
-    return "; ".join(texts)
-
-
-def _set_apart(objects: Sequence[DicomObject]) -> list[Reason]:
-    """Return warnings on objects that are no slices."""
-    findings = []
-    for kind, code, words in (
-        ("localizer", "localizer_ignored", "localizers"),
-        ("other", "other_objects_ignored", "objects that are no slices"),
-    ):
-        count = sum(one.kind == kind for one in objects)
-        if count and count < len(objects):
-            findings.append(Reason(code, f"{words}: {count} of {len(objects)} DICOM files"))
-    return findings
-
-
-def _nothing_but(objects: Sequence[DicomObject]) -> Reason:
-    localizers = sum(one.kind == "localizer" for one in objects)
-    others = len(objects) - localizers
-    code = "localizer_only" if localizers else "no_slices"
-    return Reason(code, f"{localizers} localizers, {others} other DICOM objects and no slices")
 
 
 def _check_series(
@@ -358,52 +272,6 @@ def _check_pixels(pixels: _Pixels, count: int) -> list[Reason]:
             listed = ", ".join(str(number) for number in numbers[:_LISTED])
             findings.append(Reason(code, f"{len(numbers)} of {count} slices {words} (slices {listed}{more})"))
     return findings
-
-
-# ---- files of a source ----------------------------------------------------------------------------------------
-
-
-def _is_dicom_source(path: Path) -> bool:
-    """Return whether `path` is a folder, a zip archive or a DICOM file, rather than an image file."""
-    if path.is_dir():
-        return True
-    try:
-        return zipfile.is_zipfile(path) or _is_dicom(SourceFile(partial(open, path, "rb"), True))
-    except OSError:
-        raise ScanError(
-            "unreadable_file", "the image of the scan does not exist or may not be read"
-        ) from None
-
-
-@contextmanager
-def _open_source(path: Path) -> Iterator[list[SourceFile]]:
-    """Yield a way to open each file of a folder (sorted), zip archive, or the single file itself."""
-    if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-        yield [SourceFile(partial(open, file, "rb"), _promises_dicom(file.name)) for file in files]
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = sorted(archive.infolist(), key=lambda member: member.filename)
-            yield [
-                SourceFile(partial(archive.open, member), _promises_dicom(member.filename))
-                for member in members
-                if not member.is_dir()
-            ]
-    else:
-        yield [SourceFile(partial(open, path, "rb"), True)]
-
-
-def _promises_dicom(name: str) -> bool:
-    return name.lower().endswith((".dcm", ".dicom", ".ima"))
-
-
-def _is_dicom(source: SourceFile) -> bool:
-    """Return whether a file is DICOM: by its magic word or, without preamble, by a first tag of group 8 or 2."""
-    with source.open() as file:
-        start = file.read(_MAGIC_OFFSET + 4)
-    return (
-        start[_MAGIC_OFFSET:] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00") and start[3:4] == b"\x00"
-    )
 
 
 @contextmanager

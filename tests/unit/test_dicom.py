@@ -167,7 +167,24 @@ def test_zip_of_a_folder(tmp_path):
     with zipfile.ZipFile(tmp_path / "scan.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for file in (tmp_path / "series").iterdir():
             archive.write(file, f"export/{file.name}")
-    assert_is_tiny_scan(tmp_path / "scan.zip")
+            archive.writestr(f"__MACOSX/export/._{file.name}", b"\0\5\x16\7Mac OS X")
+    assert_is_tiny_scan(tmp_path / "scan.zip", warnings={"foreign_files"})
+
+
+def test_link_to_nothing_is_a_file_that_cannot_be_read(tmp_path):
+    write_series(tiny_series(tiny_scan()), tmp_path)
+    (tmp_path / "012.dcm").symlink_to(tmp_path / "absent")
+    assert reasons(tmp_path) == {"unreadable_file": "1 of 13 files are damaged or cut off"}
+
+
+def test_encrypted_zip_is_unreadable(tmp_path):
+    write_series(tiny_series(tiny_scan()), tmp_path / "series")
+    path = tmp_path / "scan.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(tmp_path / "series" / "000.dcm", "000.dcm")
+    content = path.read_bytes().replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01")
+    path.write_bytes(content.replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"))
+    assert reasons(path) == {"unreadable_file": "1 of 1 files are damaged or cut off"}
 
 
 def test_files_without_preamble(tmp_path):
@@ -483,6 +500,8 @@ def test_damaged_zip(tmp_path):
     content[700:720] = b"\xff" * 20
     (tmp_path / "scan.zip").write_bytes(content)
     assert set(reasons(tmp_path / "scan.zip")) & {"unreadable_file", "undecodable_pixels"}
+    (tmp_path / "scan.zip").write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x09"))
+    assert reasons(tmp_path / "scan.zip") == {"unreadable_file": "the zip archive is damaged or cut off"}
     (tmp_path / "scan.zip").write_bytes(content[:3000])
     assert list(reasons(tmp_path / "scan.zip")) == ["unreadable_file"]
 
@@ -533,6 +552,7 @@ def test_acquisition_is_read_and_free_text_is_not(tmp_path):
     }
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 def test_nothing_of_identity_gets_out(tmp_path, capfd):
     datasets = tiny_series(tiny_scan())
     with_a_slice_twice(datasets)

@@ -1,0 +1,85 @@
+"""Which of the series in a source is the scan: the given one, or the only one that can be it."""
+
+from collections.abc import Mapping, Sequence
+
+from lib.imaging.geometry import stack_slices
+from lib.imaging.headers import DicomObject
+from lib.imaging.verdicts import Reason, ScreeningConfig
+
+
+def choose_series(
+    objects: Sequence[DicomObject], series_uid: str, config: ScreeningConfig
+) -> tuple[list[DicomObject], list[Reason]]:
+    """Return the objects of the one series that is the scan (none if there is no such one), and findings."""
+    findings = _set_apart(objects)
+    series: dict[str, list[DicomObject]] = {}
+    for one in objects:
+        if one.kind == "slice":
+            series.setdefault(one.series_uid, []).append(one)
+    if series_uid:
+        if series_uid not in series:
+            return [], [*findings, Reason("series_not_found", f"not among the {len(series)} series found")]
+        return series[series_uid], findings
+    chosen, more = _only_plausible(series, config)
+    if not series and objects:
+        more = [_nothing_but(objects)]
+    return chosen, findings + more
+
+
+def _only_plausible(
+    series: Mapping[str, list[DicomObject]], config: ScreeningConfig
+) -> tuple[list[DicomObject], list[Reason]]:
+    right_modality = [each for each in series.values() if each[0].modality == config.modality]
+    plausible = [each for each in right_modality if _count(each) >= config.min_slices]
+    # where none will do, the one that comes nearest is looked at for reasons
+    candidates = plausible or right_modality or list(series.values())
+    if not candidates:
+        return [], []
+    if len(candidates) > 1 and plausible:
+        return [], [Reason("several_series", f"{len(plausible)} series: {_describe(plausible)}")]
+    chosen = max(candidates, key=_count)
+    left_out = [each for each in series.values() if each is not chosen]
+    if not left_out:
+        return chosen, []
+    return chosen, [Reason("series_ignored", f"{len(left_out)} series: {_describe(left_out)}")]
+
+
+def _count(series: Sequence[DicomObject]) -> int:
+    return sum(max(len(one.slices), 1) for one in series)
+
+
+def _describe(series: Sequence[Sequence[DicomObject]]) -> str:
+    """Return series in words without description or UID: number, modality, slices, size, spacing."""
+    texts = []
+    for each in sorted(series, key=lambda one: (one[0].series_number or 0, _count(one))):
+        slices = [one for member in each for one in member.slices]
+        number = each[0].series_number
+        text = "without number" if number is None else f"number {number}"
+        text += f", {each[0].modality}, {_count(each)} slices"
+        if slices:
+            first = slices[0]
+            step_mm = stack_slices(slices, ScreeningConfig())[0].step_mm
+            text += f" of {first.columns}x{first.rows} pixels, "
+            text += f"{first.pixel_mm_xy[0]:.3f}x{first.pixel_mm_xy[1]:.3f}x{step_mm:.3f} mm"
+        texts.append(text)
+    return "; ".join(texts)
+
+
+def _set_apart(objects: Sequence[DicomObject]) -> list[Reason]:
+    """Return warnings on objects that are no slices."""
+    findings = []
+    for kind, code, words in (
+        ("localizer", "localizer_ignored", "localizers"),
+        ("other", "other_objects_ignored", "objects that are no slices"),
+    ):
+        count = sum(one.kind == kind for one in objects)
+        if count and count < len(objects):
+            findings.append(Reason(code, f"{words}: {count} of {len(objects)} DICOM files"))
+    return findings
+
+
+def _nothing_but(objects: Sequence[DicomObject]) -> Reason:
+    localizers = sum(one.kind == "localizer" for one in objects)
+    others = len(objects) - localizers
+    code = "localizer_only" if localizers else "no_slices"
+    return Reason(code, f"{localizers} localizers, {others} other DICOM objects and no slices")
