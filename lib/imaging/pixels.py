@@ -29,7 +29,7 @@ MAX_HU = 32767
 # Which decoder reads which syntax, stated rather than left to what happens to be installed: two decoders may
 # differ, and a GPL one (pylibjpeg-libjpeg) must not be needed. Uncompressed syntaxes need none.
 _DECODERS = {
-    RLELossless: "pylibjpeg",
+    RLELossless: "pydicom",
     JPEGBaseline8Bit: "gdcm",
     JPEGExtended12Bit: "gdcm",
     JPEGLossless: "gdcm",
