@@ -1,11 +1,12 @@
 """What bone looks like in CT: a cortex that varies by region and age, trabecular bone, marrow, the joint space."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from lib.phantom.mesh import Mesh, offset
+from lib.phantom.mesh import Mesh, offset, vertex_normals
 from lib.phantom.shape import FemurAxes, HipShape, femur_axes, head_top_mm
 from lib.phantom.voxelize import VoxelGrid, coverage
 
@@ -22,8 +23,10 @@ _CORTEX_LOSS = {"F": 1.0, "M": 0.5}
 _TROCHANTER_CORTEX_MM, _HIP_CORTEX_MM, _SACRUM_CORTEX_MM, _ACETABULUM_CORTEX_MM = 1.2, 1.3, 0.9, 1.4
 # the shaft's cortex against the depth below the head's top, both for a person of the model's mean size
 _SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM = (55.0, 75.0, 95.0, 125.0), (1.2, 2.6, 4.8, 6.4)
+# HU that the roof of the socket is denser; least distance of hip and femur away from the joint, mm
+_ROOF_HU, _LEAST_GAP_MM = 170.0, 0.3
 _TEXTURE_SIGMA_MM = 0.8
-_TEXTURE_SHARE = 0.16
+_TEXTURE_SHARE = 0.13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,11 @@ class BoneState:
 
 @dataclass(frozen=True, kw_only=True)
 class BoneImage:
-    """Bones on a grid, float32 zyx: `share` of each voxel that is bone (or joint cartilage), `hu_share` the sum
-    of HU times share, `femurs` the share of each voxel inside the left and the right femur."""
+    """Bones on a grid, float32 zyx.
+
+    `share` of each voxel that is bone or joint cartilage, `hu_share` the sum of HU times share, `femurs` the
+    share of each voxel inside the left and the right femur.
+    """
 
     share: np.ndarray
     hu_share: np.ndarray
@@ -76,6 +82,31 @@ def draw_bone_state(rng: np.random.Generator, sex: str, age: int, variant: str) 
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoneCanvas:
+    """What every bone is drawn on and with: the grid, its sub-lines, the person's bone and its texture zyx."""
+
+    grid: VoxelGrid
+    supersampling: int
+    state: BoneState
+    texture: np.ndarray
+
+    def share(self, mesh: Mesh) -> np.ndarray:
+        """Return the share of each voxel inside a closed surface, float32 zyx."""
+        return coverage(mesh, self.grid, self.supersampling)
+
+    def filled(
+        self, outer: np.ndarray, inner: np.ndarray, hu_at: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return HU times share of a bone: cortex between two shares, trabecular HU at points (n, 3) inside."""
+        hu_share = self.state.cortical_hu * (outer - inner)
+        where = np.nonzero(inner)
+        points = np.stack([self.grid.centers_mm(axis)[where[2 - axis]] for axis in range(3)], axis=1)
+        above_marrow = (hu_at(points) - MARROW_HU) * self.texture[where]
+        hu_share[where] += (MARROW_HU + above_marrow) * inner[where]
+        return hu_share.astype(np.float32)
+
+
 def image_bones(
     shape: HipShape, grid: VoxelGrid, state: BoneState, supersampling: int, rng: np.random.Generator
 ) -> BoneImage:
@@ -84,31 +115,47 @@ def image_bones(
     Each bone is its outer surface less an inner one, moved inward by the cortex's thickness: so a cortex thinner
     than a voxel keeps its exact share. The femur wins against the hip, which keeps a joint space.
     """
-    texture = _texture(grid, rng)
-    femurs, sides = [], []
+    canvas = BoneCanvas(grid=grid, supersampling=supersampling, state=state, texture=_texture(grid, rng))
+    share, hu_share = np.zeros(grid.shape_zyx, np.float32), np.zeros(grid.shape_zyx, np.float32)
+    femurs = []
     for femur, hip in zip(shape.femurs, shape.hips, strict=True):
-        outer, femur_hu = _image_femur(femur, grid, state, supersampling, texture)
-        hip_share, hip_hu = _image_hip(hip, femur, outer, grid, state, supersampling, texture)
+        outer, femur_hu = _image_femur(femur, canvas)
+        around, hip_hu = _image_hip(hip, femur, outer, canvas)
         femurs.append(outer)
-        sides.append((hip_share, hip_hu + femur_hu))
-    # the two hips never share a voxel; where the sacrum meets a hip, the hip wins
-    share = np.clip(sides[0][0] + sides[1][0], 0, 1)
-    sacrum_outer = np.minimum(coverage(shape.sacrum, grid, supersampling), 1 - share)
-    inner = coverage(offset(shape.sacrum, -_SACRUM_CORTEX_MM * state.cortex), grid, supersampling)
-    trabecular = _with_density(_YOUNG_SACRUM_HU, state.density) * texture + MARROW_HU
-    sacrum_hu = _filled(sacrum_outer, np.minimum(inner, sacrum_outer), state.cortical_hu, trabecular)
-    return BoneImage(
-        share=share + sacrum_outer, hu_share=sides[0][1] + sides[1][1] + sacrum_hu, femurs=tuple(femurs)
-    )
+        share += outer + around
+        hu_share += femur_hu + hip_hu
+    np.clip(share, 0, 1, out=share)
+    # where the sacrum meets a hip, the hip wins
+    outer = np.minimum(canvas.share(shape.sacrum), 1 - share)
+    inner = np.minimum(canvas.share(offset(shape.sacrum, -_SACRUM_CORTEX_MM * state.cortex)), outer)
+    sacrum_hu = _with_density(_YOUNG_SACRUM_HU, state.density)
+    hu_share += canvas.filled(outer, inner, lambda points: np.full(len(points), sacrum_hu))
+    return BoneImage(share=share + outer, hu_share=hu_share, femurs=tuple(femurs))
+
+
+def seat_head(hip: Mesh, axes: FemurAxes, gap_mm: float) -> Mesh:
+    """Return the hip bone with its socket at `gap_mm` from the head.
+
+    The shape model's joint surfaces overlap or stand apart by some mm. What faces the head nearby is moved along
+    its radius; the deep fossa and the rim keep their shape.
+    """
+    radial = hip.vertices_xyz_mm - axes.head_center_xyz_mm
+    distance = np.linalg.norm(radial, axis=1)
+    facing = -(vertex_normals(hip) * radial).sum(axis=1) / distance
+    weight = _smoothstep(facing, 0.0, 0.5) * (1 - _smoothstep(distance - axes.head_radius_mm, 9.0, 15.0))
+    change = weight * (axes.head_radius_mm + gap_mm - distance)
+    return Mesh(vertices_xyz_mm=hip.vertices_xyz_mm + (change / distance)[:, None] * radial, faces=hip.faces)
 
 
 def femur_cortex_mm(femur: Mesh, state: BoneState) -> np.ndarray:
     """Return the thickness of the cortex at each vertex of a femur, mm (METHODS 5)."""
     axes = femur_axes(femur)
     along, around = _neck_coordinates(femur.vertices_xyz_mm, axes)
-    neck = state.inferoanterior_mm + (state.superoposterior_mm - state.inferoanterior_mm) * (1 + around) / 2
+    # squared: the thick arch of the calcar is narrow, most of the neck's wall is thin
+    arch = ((1 - around) / 2) ** 2
+    neck = state.superoposterior_mm + (state.inferoanterior_mm - state.superoposterior_mm) * arch
     beyond = _smoothstep(along, 1.5, 2.1)
-    head = 1 - _smoothstep(along, 0.5, 1.0)
+    head = 1 - _smoothstep(along, 0.55, 1.2)
     depth_mm = (head_top_mm(femur) - femur.vertices_xyz_mm[:, 2]) / _relative_size(axes)
     shaft = np.interp(depth_mm, _SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM) * state.cortex
     return (1 - beyond) * (head * state.head_cortex_mm + (1 - head) * neck) + beyond * shaft
@@ -124,66 +171,48 @@ def femur_trabecular_hu(points_xyz_mm: np.ndarray, femur: Mesh, density: float) 
     young = _YOUNG_HEAD_HU + to_neck * (_YOUNG_NECK_HU - _YOUNG_HEAD_HU)
     young = young + to_trochanter * (_YOUNG_TROCHANTER_HU - young)
     young = young + _trabecular_groups(points_xyz_mm, axes)
-    return MARROW_HU + (1 - to_shaft) * _with_density(young, density)
+    return MARROW_HU + (1 - to_shaft) * (_with_density(young, density) - MARROW_HU)
 
 
-def _image_femur(
-    femur: Mesh, grid: VoxelGrid, state: BoneState, supersampling: int, texture: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _image_femur(femur: Mesh, canvas: BoneCanvas) -> tuple[np.ndarray, np.ndarray]:
     """Return the femur's share of each voxel and its HU times share."""
-    outer = coverage(femur, grid, supersampling)
-    inner = np.minimum(coverage(offset(femur, -femur_cortex_mm(femur, state)), grid, supersampling), outer)
-    trabecular = np.zeros(grid.shape_zyx, np.float32)
-    where = np.nonzero(inner)
-    points = np.stack([grid.centers_mm(axis)[where[2 - axis]] for axis in range(3)], axis=1)
-    hu = femur_trabecular_hu(points, femur, state.density)
-    trabecular[where] = MARROW_HU + (hu - MARROW_HU) * texture[where]
-    return outer, _filled(outer, inner, state.cortical_hu, trabecular)
+    outer = canvas.share(femur)
+    inner = np.minimum(canvas.share(offset(femur, -femur_cortex_mm(femur, canvas.state))), outer)
+    density = canvas.state.density
+    return outer, canvas.filled(outer, inner, lambda points: femur_trabecular_hu(points, femur, density))
 
 
 def _image_hip(
-    hip: Mesh,
-    femur: Mesh,
-    femur_share: np.ndarray,
-    grid: VoxelGrid,
-    state: BoneState,
-    supersampling: int,
-    texture: np.ndarray,
+    hip: Mesh, femur: Mesh, femur_share: np.ndarray, canvas: BoneCanvas
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share of hip bone, femur and cartilage between them, and HU times share of hip and cartilage."""
-    axes = femur_axes(femur)
+    """Return the share of hip bone and of cartilage between it and the femur, and HU times share of both."""
+    state, axes = canvas.state, femur_axes(femur)
     along, _ = _neck_coordinates(femur.vertices_xyz_mm, axes)
     near_joint = 1 - _smoothstep(along, 0.9, 1.5)
-    around_head = coverage(offset(femur, 0.3 + (state.gap_mm - 0.3) * near_joint), grid, supersampling)
-    plate_mm = state.gap_mm + _ACETABULUM_CORTEX_MM * state.cortex
-    around_plate = coverage(offset(femur, 0.3 + (plate_mm - 0.3) * near_joint), grid, supersampling)
-    outer = np.minimum(coverage(hip, grid, supersampling), 1 - np.maximum(around_head, femur_share))
-    inner = coverage(offset(hip, -_HIP_CORTEX_MM * state.cortex), grid, supersampling)
+    hip = seat_head(hip, axes, state.gap_mm)
+    to_plate_mm = state.gap_mm + _ACETABULUM_CORTEX_MM * state.cortex
+    around_head, around_plate = (
+        canvas.share(offset(femur, _LEAST_GAP_MM + (distance - _LEAST_GAP_MM) * near_joint))
+        for distance in (state.gap_mm, to_plate_mm)
+    )
+    outer = np.minimum(canvas.share(hip), 1 - np.maximum(around_head, femur_share))
+    inner = canvas.share(offset(hip, -_HIP_CORTEX_MM * state.cortex))
     inner = np.minimum(inner, np.minimum(outer, 1 - around_plate))
-    trabecular = MARROW_HU + _hip_trabecular(grid, axes, state.density) * texture
     gap = np.clip(around_head - femur_share, 0, 1 - outer - femur_share)
-    hu = _filled(outer, inner, state.cortical_hu, trabecular) + CARTILAGE_HU * gap
-    return outer + gap + femur_share, hu
+    hu_share = canvas.filled(outer, inner, lambda points: _hip_trabecular_hu(points, axes, state.density))
+    return outer + gap, hu_share + CARTILAGE_HU * gap
 
 
-def _hip_trabecular(grid: VoxelGrid, axes: FemurAxes, density: float) -> np.ndarray:
-    """Return HU above marrow in the hip bone: denser in the roof that carries the head."""
-    x, y, z = (grid.centers_mm(axis) - axes.head_center_xyz_mm[axis] for axis in range(3))
-    distance = np.sqrt(x[None, None, :] ** 2 + y[None, :, None] ** 2 + z[:, None, None] ** 2)
-    roof = np.exp(-0.5 * ((distance / axes.head_radius_mm - 1.2) / 0.3) ** 2)
-    above = _smoothstep(z, -0.2 * axes.head_radius_mm, 0.8 * axes.head_radius_mm)[:, None, None]
-    return _with_density(_YOUNG_HIP_HU + 170 * roof * above, density).astype(np.float32)
-
-
-def _filled(
-    outer: np.ndarray, inner: np.ndarray, cortical_hu: float, trabecular_hu: np.ndarray
-) -> np.ndarray:
-    return cortical_hu * (outer - inner) + trabecular_hu * inner
+def _hip_trabecular_hu(points: np.ndarray, axes: FemurAxes, density: float) -> np.ndarray:
+    """Return HU inside the hip bone at points (n, 3): denser in the roof that carries the head."""
+    radial = (points - axes.head_center_xyz_mm) / axes.head_radius_mm
+    roof = np.exp(-0.5 * ((np.linalg.norm(radial, axis=1) - 1.2) / 0.3) ** 2)
+    return _with_density(_YOUNG_HIP_HU + _ROOF_HU * roof * _smoothstep(radial[:, 2], -0.2, 0.8), density)
 
 
 def _with_density(young_hu: np.ndarray | float, density: float) -> np.ndarray | float:
-    """Return HU above marrow when only `density` of a young person's bone is left."""
-    return density * (young_hu - MARROW_HU)
+    """Return HU when only `density` of a young person's bone is left and marrow takes its place."""
+    return MARROW_HU + density * (young_hu - MARROW_HU)
 
 
 def _neck_coordinates(points: np.ndarray, axes: FemurAxes) -> tuple[np.ndarray, np.ndarray]:

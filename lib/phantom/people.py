@@ -73,7 +73,7 @@ class PhantomConfig:
         self._require_defects()
 
     def _require_pixels(self) -> None:
-        if isinstance(self.pixel_mm, str) or len(self.pixel_mm) != 2:
+        if not isinstance(self.pixel_mm, list | tuple) or len(self.pixel_mm) != 2:
             raise ConfigError(f"phantom.pixel_mm is {self.pixel_mm!r}: expected [smallest, largest] in mm")
         for size in self.pixel_mm:
             # below 0.7 mm a body does not fit into 512 pixels
@@ -82,7 +82,7 @@ class PhantomConfig:
             raise ConfigError(f"phantom.pixel_mm is {list(self.pixel_mm)}: the smallest size comes first")
 
     def _require_defects(self) -> None:
-        if isinstance(self.defects, str):
+        if not isinstance(self.defects, list | tuple):
             raise ConfigError(f"phantom.defects is {self.defects!r}: expected a list of {', '.join(DEFECTS)}")
         for defect in self.defects:
             if defect not in DEFECTS:

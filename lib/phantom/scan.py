@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from lib.atomic import whole_file, write_json
 from lib.phantom import scanner
-from lib.phantom.bone import draw_bone_state, image_bones
+from lib.phantom.bone import BoneState, draw_bone_state, image_bones
 from lib.phantom.mesh import rotation_matrix, volume_above_mm3
 from lib.phantom.people import PhantomConfig, PhantomPerson, find_person
 from lib.phantom.series import write_series
@@ -79,7 +79,7 @@ def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
         0.5 * grid.size_xyz[0] * grid.spacing_xyz_mm[0] - _FIELD_MARGIN_MM - abs(placement.origin_xyz_mm[0])
     )
     habitus = draw_habitus(body_rng, widest_mm, shape.size)
-    hu, body, target = _draw_body(placed, placement, habitus, config.supersampling, state, body_rng)
+    hu, body, femurs = _draw_body(placed, placement, habitus, config.supersampling, state, body_rng)
     axes = tuple(femur_axes(femur) for femur in placed.femurs)
     side = 0 if person.side == "left" else 1
     if person.defect == "metal_nail":
@@ -90,7 +90,7 @@ def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     scanner.add_artefacts(hu, body, grid, axes, scanner.draw_scanner(noise_rng, person.variant), noise_rng)
     return PhantomScan(
         hu_zyx=scanner.to_stored_hu(hu),
-        mask_zyx=(target[side] >= 0.5).astype(np.uint8),
+        mask_zyx=femurs[side],
         grid=grid,
         truth=_truth(person, placed, placement),
     )
@@ -101,10 +101,10 @@ def _draw_body(
     placement: Placement,
     habitus: Habitus,
     supersampling: int,
-    state: object,
+    state: BoneState,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Return HU before blur, the body's share of each voxel and the two femurs' shares, all zyx on the grid."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return HU before blur, the body's share of each voxel and the femurs' masks, all zyx on the grid."""
     grid = placement.grid
     back_mm = placement.origin_xyz_mm[1] + back_depth_mm(habitus, placed.size)
     frame = BodyFrame(
@@ -121,12 +121,10 @@ def _draw_body(
     hu -= hardware
     hu *= body
     hu += hardware
-    femurs = []
-    for share in bones.femurs:
-        whole = np.zeros(grid.shape_zyx, np.float32)
-        whole[where] = share
-        femurs.append(whole)
-    return hu, body, tuple(femurs)
+    masks = np.zeros((2, *grid.shape_zyx), np.uint8)
+    for mask, share in zip(masks, bones.femurs, strict=True):
+        mask[where] = share >= 0.5
+    return hu, body, masks
 
 
 def _place(

@@ -12,14 +12,14 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from lib.phantom.mesh import Mesh, mirror, move, rotation_matrix
+from lib.phantom.mesh import Mesh, mirror, move, rotation_matrix, vertex_normals
 
 MODEL_PATH = Path(__file__).with_name("hip_shape_model.npz")
 
 # linear size against the model's mean; men / women = 1.111, so that volumes stand 1.373 : 1 (METHODS 5)
 LINEAR_SIZE = {"M": 1.047, "F": 0.9424}
 # with the modes and the varying scan end this gives 17.4 % of variation within a sex
-_SIZE_SD = 0.022
+_SIZE_SD = 0.026
 _MODE_LIMIT = 2.0
 _SYMPHYSIS_HALF_GAP_MM = 2.5
 # where the model's mean femur is searched for its landmarks, mm below the head's top
@@ -32,7 +32,7 @@ class ShapeModel:
     """Mean and modes of the left femur, the left hip bone and the sacrum, levelled into the person frame.
 
     `modes_xyz_mm` has shape (modes, vertices, 3) with the vertices of all three bones; `parts` are the
-    three vertex ranges; `head`, `neck_base`, `shaft` index vertices of the femur.
+    three vertex ranges; `head`, `neck_base`, `shaft` index vertices of the femur, `socket` of the hip bone.
     """
 
     mean_xyz_mm: np.ndarray
@@ -42,6 +42,7 @@ class ShapeModel:
     head: np.ndarray
     neck_base: np.ndarray
     shaft: np.ndarray
+    socket: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,8 @@ def load_shape_model() -> ShapeModel:
     ends = np.cumsum([0, *(len(m.vertices_xyz_mm) for m in meshes)])
     parts = tuple(slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
     head, neck_base, shaft = _femur_landmarks(mean[parts[0]])
-    center, _ = _fit_sphere(mean[parts[0]][head])
+    center, radius = _fit_sphere(mean[parts[0]][head])
+    hip_mesh = Mesh(vertices_xyz_mm=mean[parts[1]], faces=meshes[1].faces)
     return ShapeModel(
         mean_xyz_mm=mean - [0.0, center[1], center[2]],
         modes_xyz_mm=modes @ level.T,
@@ -102,6 +104,7 @@ def load_shape_model() -> ShapeModel:
         head=head,
         neck_base=neck_base,
         shaft=shaft,
+        socket=_socket(hip_mesh, center, radius),
     )
 
 
@@ -122,10 +125,14 @@ def build_hip_shape(weights: np.ndarray, size: float, turns_degrees: np.ndarray)
         Mesh(vertices_xyz_mm=vertices[part], faces=faces)
         for part, faces in zip(model.parts, model.faces, strict=True)
     )
-    # modes move the bones about; the two hip bones meet at the symphysis, the sacrum on the midline
-    to_middle = np.array([_SYMPHYSIS_HALF_GAP_MM * size - hip.vertices_xyz_mm[:, 0].min(), 0.0, 0.0])
-    femur, hip = (move(m, np.eye(3), to_middle) for m in (femur, hip))
-    sacrum = move(sacrum, np.eye(3), np.array([-sacrum.vertices_xyz_mm[:, 0].mean(), 0.0, 0.0]))
+    # modes move the bones about: the head goes into its socket, the hip bones meet at the symphysis and the
+    # sacrum lies on the midline; the head's centre is the frame's origin in y and z
+    femur = move(femur, np.eye(3), _into_socket(femur, hip, size))
+    center = femur_axes(femur).head_center_xyz_mm
+    to_middle_mm = _SYMPHYSIS_HALF_GAP_MM * size - hip.vertices_xyz_mm[:, 0].min()
+    femur, hip = (move(m, np.eye(3), np.array([to_middle_mm, -center[1], -center[2]])) for m in (femur, hip))
+    sacrum_mm = -sacrum.vertices_xyz_mm[:, 0].mean()
+    sacrum = move(sacrum, np.eye(3), np.array([sacrum_mm, -center[1], -center[2]]))
     center = femur_axes(femur).head_center_xyz_mm
     left, right = (move(femur, rotation_matrix(turn), np.zeros(3), center) for turn in turns_degrees)
     return HipShape(femurs=(left, mirror(right)), hips=(hip, mirror(hip)), sacrum=sacrum, size=size)
@@ -175,6 +182,23 @@ def _levelling(left_hip: np.ndarray, right_hip: np.ndarray) -> tuple[np.ndarray,
     y = np.array([0.0, 1.0, 0.0]) - x[1] * x
     y /= np.linalg.norm(y)
     return np.stack([x, y, np.cross(x, y)]), (left + right) / 2
+
+
+def _socket(hip: Mesh, center: np.ndarray, radius: float) -> np.ndarray:
+    """Return the vertices of a hip bone that look at the femoral head from nearby."""
+    radial = hip.vertices_xyz_mm - center
+    distance = np.linalg.norm(radial, axis=1)
+    facing = -(vertex_normals(hip) * radial).sum(axis=1) / distance
+    return np.flatnonzero((facing > 0.4) & (distance < radius + 9.0))
+
+
+def _into_socket(femur: Mesh, hip: Mesh, size: float) -> np.ndarray:
+    """Return the shift (mm) that gives head and socket the relation they have in the model's mean."""
+    model = load_shape_model()
+    mean_femur, mean_hip = (model.mean_xyz_mm[part] for part in model.parts[:2])
+    wanted = _fit_sphere(mean_femur[model.head])[0] - mean_hip[model.socket].mean(axis=0)
+    found = _fit_sphere(femur.vertices_xyz_mm[model.head])[0] - hip.vertices_xyz_mm[model.socket].mean(axis=0)
+    return size * wanted - found
 
 
 def _femur_landmarks(femur: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

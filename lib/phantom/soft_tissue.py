@@ -4,6 +4,7 @@ Everything is described in the person frame (see `lib.phantom.shape`) for a pers
 is drawn slice by slice on a coarse grid, then brought to the image's pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,17 +21,20 @@ FAT_HU, MUSCLE_HU, SKIN_HU, VESSEL_HU, URINE_HU, ORGAN_HU, GAS_HU = (
 )
 COARSE_MM = 1.6
 
+# half axes of a trunk without subcutaneous fat
+_BARE_HALF_WIDTH_MM, _BARE_HALF_DEPTH_MM = 149.0, 88.0
 _SKIN_MM = 1.8
-_FASCIA_MM = 0.7
-_BELLY_SLACK_MM = 2.0
+_FASCIA_MM = 0.8
+_BEND_MM = 2.6
+_BELLY_SLACK_MM = 5.5
 _FRONT_BACK_CENTER_MM = 12.0
 
 # level z -> centre x, y, half axes a, b (mm) and turn (degrees) of the left muscles in an axial slice
 _MUSCLES = {
     "gluteus maximus": {
-        45: (76, 70, 50, 15, -16),
-        0: (88, 66, 56, 18, -22),
-        -45: (100, 60, 50, 16, -25),
+        45: (76, 71, 52, 18, -16),
+        0: (88, 67, 57, 21, -22),
+        -45: (100, 61, 51, 19, -25),
         -100: (114, 50, 32, 11, -35),
     },
     "gluteus medius": {45: (120, 4, 15, 38, -12), 0: (133, 6, 11, 27, 0), -30: (142, 8, 5, 12, 0)},
@@ -64,11 +68,11 @@ _MUSCLES = {
     "obturator externus": {-18: (60, -12, 12, 7, 25), -40: (72, 0, 22, 9, 25), -58: (92, 14, 10, 6, 25)},
     "piriformis and gemelli": {45: (62, 60, 32, 8, -15), 0: (96, 36, 27, 8, -10), -22: (101, 35, 20, 6, -10)},
     "quadratus femoris": {-24: (96, 37, 20, 7, -5), -50: (96, 36, 24, 9, -5), -72: (98, 34, 16, 6, -5)},
-    "short adductors": {-36: (38, -42, 10, 6, 35), -60: (50, -38, 21, 13, 25), -100: (62, -36, 23, 16, 20)},
+    "short adductors": {-36: (38, -42, 10, 6, 35), -60: (46, -38, 25, 14, 25), -100: (58, -38, 27, 18, 20)},
     "gracilis": {-58: (16, -18, 4, 13, 0), -100: (22, -10, 6, 17, 0)},
-    "adductor magnus": {-50: (44, 14, 13, 10, 0), -70: (54, 10, 29, 17, 0), -110: (62, 14, 36, 23, 0)},
+    "adductor magnus": {-50: (44, 14, 13, 10, 0), -70: (50, 10, 34, 20, 0), -110: (56, 14, 42, 25, 0)},
     "hamstrings": {-42: (70, 46, 8, 7, 0), -70: (78, 48, 15, 12, 0), -110: (82, 50, 21, 16, 0)},
-    "vastus lateralis": {-38: (147, 4, 4, 10, 0), -60: (142, 2, 10, 24, 0), -110: (136, -2, 17, 34, 0)},
+    "vastus lateralis": {-38: (150, 6, 4, 10, 0), -60: (146, 6, 10, 26, 0), -110: (138, 4, 19, 36, 0)},
     "vastus intermedius": {-58: (122, -20, 14, 6, 10), -110: (116, -20, 24, 15, 0)},
     "vastus medialis": {-78: (94, -18, 6, 8, 0), -110: (90, -20, 15, 16, 0)},
 }
@@ -86,17 +90,44 @@ _VESSELS = {
         -110: (69, -36, 5, 5, 0),
     },
 }
+# where fat stays between the muscles: around the vessels, beside the rectum, under gluteus maximus, in the pelvis
+_FAT_SPACES = {
+    "femoral triangle": {
+        45: (66, -40, 14, 9, 0),
+        0: (68, -60, 18, 8, -10),
+        -50: (68, -55, 13, 9, 0),
+        -110: (73, -40, 8, 8, 0),
+    },
+    "ischiorectal": {
+        0: (32, 52, 8, 16, 0),
+        -30: (30, 48, 15, 20, 0),
+        -65: (26, 44, 14, 18, 0),
+        -80: (20, 44, 6, 10, 0),
+    },
+    "under the gluteus": {45: (70, 56, 30, 2, -15), 0: (92, 49, 30, 3, -22), -50: (92, 47, 24, 3, -25)},
+    "pelvis": {60: (16, 10, 44, 62, 0), 0: (16, 5, 31, 52, 0), -28: (8, 0, 18, 46, 0)},
+}
+# centre and half axes (mm): uterus or prostate with the vesicles, pelvic floor, loops of bowel
+_PELVIC_ORGANS = (
+    ((0, 20, 4), (30, 14, 24)),
+    ((0, 6, -40), (18, 28, 36)),
+    ((-44, 8, 58), (24, 20, 24)),
+    ((40, -8, 66), (22, 26, 22)),
+    ((4, 22, 62), (30, 15, 20)),
+    ((-30, -48, 78), (30, 18, 22)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Habitus:
-    """How a body fills out: fat at the sides and at front and back (mm), bladder size and organ positions."""
+    """How a body fills out: fat at the sides and at front and back (mm), bladder, rectum, muscle bulk and its fat."""
 
     side_fat_mm: float
     front_fat_mm: float
     bladder: float
     rectum_shift_mm: float
     muscle: float
+    marbling_hu: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,20 +142,22 @@ class BodyFrame:
 
 def draw_habitus(rng: np.random.Generator, widest_mm: float, size: float) -> Habitus:
     """Draw how a body fills out; its half width stays below `widest_mm`, so that it fits the field of view."""
-    side, front, bladder, rectum, muscle = rng.uniform((8, 6, 0.7, -6, 0.92), (52, 38, 1.15, 6, 1.06))
-    room = widest_mm - 141 * size
+    low, high = (6, 6, 0.7, -6, 0.94, 10), (46, 36, 1.15, 6, 1.08, 45)
+    side, front, bladder, rectum, muscle, marbling = rng.uniform(low, high)
+    room = widest_mm - _BARE_HALF_WIDTH_MM * size
     return Habitus(
         side_fat_mm=float(max(min(side, room), 4.0)),
         front_fat_mm=float(front),
         bladder=float(bladder),
         rectum_shift_mm=float(rectum),
         muscle=float(muscle),
+        marbling_hu=float(marbling),
     )
 
 
 def back_depth_mm(habitus: Habitus, size: float) -> float:
     """Return how far behind the frame's origin the back is flattened by the table, mm."""
-    return _FRONT_BACK_CENTER_MM * size + 0.93 * (88 * size + habitus.front_fat_mm)
+    return _FRONT_BACK_CENTER_MM * size + 0.93 * (_BARE_HALF_DEPTH_MM * size + habitus.front_fat_mm)
 
 
 def image_soft_tissue(
@@ -148,10 +181,12 @@ def image_soft_tissue(
     body = np.empty_like(hu)
     x, y = _to_person(coarse_x, coarse_y, frame)
     grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), rng)
+    bends = _bends(coarse_x, coarse_y, z_mm, rng)
     for k, z in enumerate((z_mm - frame.origin_xyz_mm[2]) / frame.size):
         inside_mm = _inside_skin(x, y, float(z), habitus, frame.size)
         inside_mm = np.minimum(inside_mm, (frame.back_mm - coarse_y)[:, None])
-        tissue = _draw_slice(x, y, float(z), inside_mm, habitus, grain[k])
+        bend_x, bend_y = bends(k)
+        tissue = _draw_slice(x + bend_x, y + bend_y, float(z), inside_mm, habitus, grain[k])
         hu[k] = _resize(tissue, to_y, to_x)
         body[k] = np.clip(0.5 + _resize(inside_mm, to_y, to_x) / pixel_mm, 0, 1)
     return hu, body
@@ -163,7 +198,8 @@ def _draw_slice(
     """Return HU of one coarse slice; x, y (2-D) and z in mm of a mean-sized person."""
     deep_mm = np.minimum(_inside_fascia(x, y, z, habitus), inside_mm - 4.0)
     muscle = _muscles(np.abs(x), y, z, deep_mm, habitus)
-    hu = FAT_HU + 7 * grain + muscle * (MUSCLE_HU - FAT_HU + 6 * grain)
+    marbling = habitus.marbling_hu * np.clip(grain - 1.0, 0, None)
+    hu = FAT_HU + 6 * grain + muscle * (MUSCLE_HU - FAT_HU - marbling)
     for share, tissue_hu in _organs(x, y, z, deep_mm, habitus):
         hu = hu + np.clip(share, 0, 1) * (tissue_hu - hu)
     skin = _edge(_SKIN_MM - inside_mm)
@@ -180,7 +216,11 @@ def _muscles(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitu
             second = np.maximum(second, np.minimum(first, depth))
             first = np.maximum(first, depth)
     belly = _edge(np.minimum(first + _BELLY_SLACK_MM, deep_mm))
-    septum = np.clip(1 - (first - second) / (2 * _FASCIA_MM), 0, 1) * (second > -3 * _BELLY_SLACK_MM)
+    for levels in _FAT_SPACES.values():
+        depth = _depth_in_tube(x, y, z, levels, 1.0)
+        if depth is not None:
+            belly = np.minimum(belly, 1 - _edge(depth))
+    septum = np.clip(1 - (first - second) / (2 * _FASCIA_MM), 0, 1) * (second > -2 * _BELLY_SLACK_MM)
     wall = _abdominal_wall(x, y, z, deep_mm)
     return np.maximum(belly * (1 - 0.75 * septum), wall)
 
@@ -202,46 +242,47 @@ def _organs(
         if depth is not None:
             parts.append((_edge(np.minimum(depth, deep_mm)), VESSEL_HU))
     size, lean = habitus.bladder, habitus.rectum_shift_mm
-    wall = _ball(x, y, z, (0, -18, 22), (44 * size, 33 * size, 40 * size))
-    parts.append((_edge(wall), ORGAN_HU))
-    parts.append((_edge(wall - 3.0), URINE_HU))
-    parts.append((_edge(_ball(x, y, z, (0, 14, 2), (24, 15, 30))), ORGAN_HU))
-    parts.append((_edge(_ball(x, y, z, (0, 6, -40), (17, 26, 34))), ORGAN_HU))
-    rectum = _ball(x, y, z, (lean, 52, 0), (19, 17, 85))
-    parts.append((_edge(rectum), ORGAN_HU))
-    gas = _ball(x, y, z, (lean + 2, 47, 18), (7, 6, 18))
-    parts.append((_edge(gas), GAS_HU))
-    parts.append((_edge(_ball(x, y, z, (-34 + lean, -30, 66), (26, 22, 26))), ORGAN_HU))
+    wall = _ball(x, y, z, (0, -16, 28), (58 * size, 38 * size, 46 * size))
+    balls = [(depth, ORGAN_HU) for depth in (wall, *(_ball(x, y, z, *ball) for ball in _PELVIC_ORGANS))]
+    balls.insert(1, (wall - 3.0, URINE_HU))
+    rectum = (lean, 52, 0)
+    balls.append((_ball(x, y, z, rectum, (20, 18, 85)), ORGAN_HU))
+    balls.append((_ball(x, y, z, (lean + 2, 47, 18), (7, 6, 18)), GAS_HU))
+    parts.extend((_edge(depth), tissue_hu) for depth, tissue_hu in balls)
     return parts
 
 
 def _inside_skin(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus, size: float) -> np.ndarray:
     """Return the depth below the skin, mm (negative outside), to first order exact at the skin."""
-    half_width, half_depth = 141 + habitus.side_fat_mm / size, 88 + habitus.front_fat_mm / size
+    half_width = _BARE_HALF_WIDTH_MM + habitus.side_fat_mm / size
+    half_depth = _BARE_HALF_DEPTH_MM + habitus.front_fat_mm / size
     depth = _outline(x, y, z, half_width, half_depth)
-    cleft = 1.1 * (np.abs(x) + 1.0) - 0.45 * np.clip(y - 72 - 0.25 * abs(z + 30), 0, None)
-    depth = np.minimum(depth, np.where(y > 60, cleft, depth)) if z < 25 else depth
+    # the cleft between the buttocks: pressed shut but for a thin wedge of air
+    cleft = np.abs(x) + 1.5 - 0.12 * np.clip(y - (half_depth - 22) - 0.3 * abs(z + 35), 0, None)
+    depth = np.minimum(depth, np.where(y > 60, cleft, depth)) if z < 20 else depth
     slope_y, slope_x = np.gradient(depth, COARSE_MM / size)
     return size * depth / np.clip(np.hypot(slope_x, slope_y), 0.4, 3.0)
 
 
 def _inside_fascia(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus) -> np.ndarray:
     """Return the depth below the deep fascia, mm: the border between subcutaneous fat and muscle."""
-    return _outline(x, y, z, 144.0 - 0.08 * habitus.side_fat_mm, 84.0 - 0.1 * habitus.front_fat_mm)
+    return _outline(x, y, z, 151.0 - 0.06 * habitus.side_fat_mm, 85.0 - 0.1 * habitus.front_fat_mm)
 
 
 def _outline(x: np.ndarray, y: np.ndarray, z: float, half_width: float, half_depth: float) -> np.ndarray:
     """Return roughly the depth in mm inside a trunk that parts into two thighs."""
     waist = half_width - 0.25 * max(z - 15, 0) - 0.06 * max(-60 - z, 0)
-    fading = np.clip((-z - 55) / 40, 0, 1)
+    fading = np.clip((-z - 50) / 45, 0, 1)
     trunk = _superellipse(x, y - _FRONT_BACK_CENTER_MM, waist, half_depth * (1 - 0.55 * fading), 2.4)
-    if z > -40:
+    parting = np.clip((-z - 35) / 30, 0, 1)
+    if parting == 0:
         return trunk
     thigh_half = (waist - 1.5) / 2
     thigh = _superellipse(np.abs(x) - thigh_half - 1.5, y - 4, thigh_half, half_depth * 0.93, 2.1)
     # a smooth union: the groin is a fold, not an edge
     blend = np.clip(0.5 + (trunk - thigh) / 24, 0, 1)
-    return thigh + blend * (trunk - thigh) + 12 * blend * (1 - blend)
+    union = thigh + blend * (trunk - thigh) + 12 * blend * (1 - blend)
+    return trunk + parting * (union - trunk)
 
 
 def _superellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, power: float) -> np.ndarray:
@@ -252,14 +293,15 @@ def _superellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, power: float
 def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: float) -> np.ndarray | None:
     """Return roughly the depth (mm) inside a tube given by ellipses at some levels; None beyond its ends."""
     heights = sorted(levels)
-    if not heights[0] - 12 < z < heights[-1] + 12:
+    # a belly tapers off beyond its ends, unless it goes on beyond every scan
+    above = max(z - heights[-1], 0.0) if heights[-1] < 45 else 0.0
+    below = max(heights[0] - z, 0.0) if heights[0] > -100 else 0.0
+    taper = 1 - (above + below) / 12
+    if taper <= 0:
         return None
     center_x, center_y, a, b, turn = (
         np.interp(z, heights, [levels[h][i] for h in heights]) for i in range(5)
     )
-    # a belly tapers off beyond its ends, unless it goes on beyond every scan
-    over = max(heights[0] - z, z - heights[-1], 0.0)
-    taper = 1 - over / 12 if -100 < z < 45 else 1.0
     a, b = a * swell * taper, b * swell * taper
     c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
     u, v = (x - center_x) * c + (y - center_y) * s, (y - center_y) * c - (x - center_x) * s
@@ -281,6 +323,21 @@ def _grain(shape_zyx: tuple[int, int, int], rng: np.random.Generator) -> np.ndar
     """Return smooth random texture of unit variance: fat between fibres, vessels too small to draw."""
     smooth = gaussian_filter(rng.standard_normal(shape_zyx, dtype=np.float32), (1.0, 1.2, 1.2), truncate=2.5)
     return smooth / smooth.std()
+
+
+def _bends(
+    coarse_x: np.ndarray, coarse_y: np.ndarray, z_mm: np.ndarray, rng: np.random.Generator
+) -> Callable[[int], np.ndarray]:
+    """Return a function slice -> (x, y) displacement in mm: smooth random bends, so that no muscle is an ellipse."""
+    bases = [_bumps(axis) for axis in (z_mm, coarse_y, coarse_x)]
+    knots = _BEND_MM * rng.standard_normal((2, *(basis.shape[1] for basis in bases)))
+    return lambda k: bases[1] @ np.tensordot(bases[0][k], knots, axes=(0, 1)) @ bases[2].T
+
+
+def _bumps(positions_mm: np.ndarray) -> np.ndarray:
+    """Return Gaussian bumps every 22 mm at some positions, (positions, bumps), of about unit sum of squares."""
+    knots = np.arange(positions_mm[0] - 22, positions_mm[-1] + 44, 22.0)
+    return 0.8 * np.exp(-0.5 * ((positions_mm[:, None] - knots) / 14.0) ** 2)
 
 
 def _to_person(coarse_x: np.ndarray, coarse_y: np.ndarray, frame: BodyFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,15 @@ def coverage(mesh: Mesh, grid: VoxelGrid, supersampling: int) -> np.ndarray:
     length inside is exact. Enter and leave are signed, so overlapping parts of a mesh count once and turned-over
     parts (an offset surface where it folds) count as outside.
     """
+    filled = np.zeros(grid.shape_zyx, np.float32)
+    low, high = mesh.vertices_xyz_mm.min(axis=0), mesh.vertices_xyz_mm.max(axis=0)
+    box, where = grid.crop_around(low, high)
+    filled[where] = _coverage_in_box(mesh, box, supersampling)
+    return filled
+
+
+def _coverage_in_box(mesh: Mesh, grid: VoxelGrid, supersampling: int) -> np.ndarray:
+    """Return the share of each voxel inside, for a grid that ends at the mesh's bounds or cuts it."""
     segments, plane = _cut_by_planes(mesh, *_sub_positions(grid, 2, supersampling))
     x_mm, row, pair, sign = _cut_by_lines(segments, *_sub_positions(grid, 1, supersampling))
     n_x, n_y, n_z = grid.size_xyz
@@ -108,7 +117,7 @@ def _edge_at(vertices: np.ndarray, a: np.ndarray, b: np.ndarray, z: np.ndarray) 
 def _cut_by_lines(
     segments: np.ndarray, first: float, step: float, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cut segments by lines y = first + k * step: x (mm), line, segment and sign (+1 enters, -1 leaves) of each cut."""
+    """Cut segments by lines y = first + k * step: x (mm), line, segment and sign (+1 enters) of each cut."""
     y = segments[:, :, 1]
     segment, line = _spanned(y.min(axis=1), y.max(axis=1), first, step, count)
     start, end = segments[segment, 0], segments[segment, 1]

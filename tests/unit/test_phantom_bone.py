@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from lib.phantom.bone import (
+    BoneState,
+    draw_bone_state,
+    femur_cortex_mm,
+    femur_trabecular_hu,
+    image_bones,
+    seat_head,
+)
+from lib.phantom.mesh import volume_above_mm3
+from lib.phantom.shape import build_hip_shape, femur_axes, load_shape_model
+from lib.phantom.voxelize import VoxelGrid
+
+STATE = BoneState(
+    density=0.8,
+    superoposterior_mm=1.0,
+    inferoanterior_mm=3.6,
+    head_cortex_mm=0.7,
+    cortex=1.0,
+    gap_mm=3.0,
+    cortical_hu=1400.0,
+)
+SHAPE = build_hip_shape(np.zeros(15), 1.0, np.zeros((2, 3)))
+AXES = femur_axes(SHAPE.femurs[0])
+GRID = VoxelGrid(origin_xyz_mm=(-152.0, -70.0, -85.0), spacing_xyz_mm=(2.0, 2.0, 4.0), size_xyz=(153, 83, 29))
+
+
+@pytest.fixture(scope="module")
+def bones():
+    return image_bones(SHAPE, GRID, STATE, 3, np.random.default_rng(0))
+
+
+def test_cortex_by_region_of_the_femur():
+    thickness = femur_cortex_mm(SHAPE.femurs[0], STATE)
+    points = SHAPE.femurs[0].vertices_xyz_mm
+    head = points[:, 2] > AXES.head_center_xyz_mm[2] + 0.6 * AXES.head_radius_mm
+    shaft = points[:, 2] < AXES.head_center_xyz_mm[2] - 105
+    assert thickness[head & (points[:, 0] < 95)] == pytest.approx(0.7, abs=1e-6)
+    assert thickness[shaft].min() >= 5 and thickness[shaft].max() <= 7
+    along = AXES.neck_base_xyz_mm - AXES.head_center_xyz_mm
+    share = ((points - AXES.head_center_xyz_mm) @ along) / (along @ along)
+    neck = (share > 0.6) & (share < 0.7)
+    above = points[:, 2] - (AXES.head_center_xyz_mm + share[:, None] * along)[:, 2]
+    superior, inferior = thickness[neck & (above > 8)], thickness[neck & (above < -12)]
+    assert np.median(superior) < 1.4 < 2.0 < np.median(inferior) < inferior.max() <= 3.6
+
+
+def test_trabecular_bone_by_region_of_the_femur():
+    to_neck = AXES.neck_base_xyz_mm - AXES.head_center_xyz_mm
+    ward, trochanter = AXES.head_center_xyz_mm + 0.74 * to_neck, AXES.neck_base_xyz_mm + [8.0, 4.0, -4.0]
+    points = np.array([AXES.head_center_xyz_mm, ward, trochanter, AXES.shaft_xyz_mm])
+    head, neck, trochanteric, canal = femur_trabecular_hu(points, SHAPE.femurs[0], STATE.density)
+    assert 200 < head < 350
+    assert 20 < neck < 120 and 20 < trochanteric < 90
+    assert canal == pytest.approx(-60)
+    # with no bone left there is marrow everywhere
+    assert femur_trabecular_hu(points, SHAPE.femurs[0], 0.0) == pytest.approx(-60)
+
+
+def test_femurs_have_their_exact_volume(bones):
+    for share, mesh in zip(bones.femurs, SHAPE.femurs, strict=True):
+        assert share.sum() * 16.0 == pytest.approx(volume_above_mm3(mesh, GRID.bottom_mm), rel=2e-3)
+
+
+def test_no_voxel_is_filled_twice_and_bone_is_no_denser_than_cortex(bones):
+    assert bones.share.min() >= 0 and bones.share.max() <= 1 + 1e-5
+    full = bones.share > 0.99
+    assert bones.hu_share[full].max() <= 1400.1
+    assert bones.hu_share[full].min() > -150
+
+
+def test_sides_mirror_each_other(bones):
+    assert np.abs(bones.femurs[0] - bones.femurs[1][:, :, ::-1]).max() < 1e-5
+
+
+def test_socket_lies_at_the_joint_space():
+    seated = seat_head(SHAPE.hips[0], AXES, 3.0)
+    before = SHAPE.hips[0].vertices_xyz_mm - AXES.head_center_xyz_mm
+    after = np.linalg.norm(seated.vertices_xyz_mm - AXES.head_center_xyz_mm, axis=1) - AXES.head_radius_mm
+    roof = [k for k in load_shape_model().socket if before[k, 2] > 10 and before[k, 0] < 10]
+    assert np.median(after[roof]) == pytest.approx(3.0, abs=0.05)
+    far = np.linalg.norm(before, axis=1) > AXES.head_radius_mm + 15
+    assert np.array_equal(seated.vertices_xyz_mm[far], SHAPE.hips[0].vertices_xyz_mm[far])
+
+
+def drawn(sex, age, variant="standard"):
+    return [draw_bone_state(np.random.default_rng(k), sex, age, variant) for k in range(60)]
+
+
+def test_bone_is_lost_with_age_and_faster_by_women():
+    density = {
+        key: np.mean([state.density for state in drawn(*key)]) for key in (("F", 30), ("F", 80), ("M", 80))
+    }
+    assert density["F", 80] < density["M", 80] < density["F", 30]
+    thin = {
+        key: np.mean([state.superoposterior_mm for state in drawn(*key)]) for key in (("F", 25), ("F", 85))
+    }
+    # Poole 2010: 1.63 mm at 25 and 0.33 mm at 85 years
+    assert thin["F", 25] == pytest.approx(1.63, rel=0.05)
+    assert thin["F", 85] == pytest.approx(0.33, rel=0.05)
+
+
+def test_hard_people_have_less_of_the_same_bone():
+    for usual, hard in zip(drawn("F", 50), drawn("F", 50, "hard"), strict=True):
+        assert hard.inferoanterior_mm == pytest.approx(0.6 * usual.inferoanterior_mm)
+        assert hard.density < usual.density
+        assert hard.gap_mm == usual.gap_mm
+        assert 2 <= hard.gap_mm <= 4
