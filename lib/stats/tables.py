@@ -229,6 +229,11 @@ def flow_table(
     return pd.DataFrame(rows, columns=list(FLOW_COLUMNS))
 
 
+def flat_prediction(prediction: Mapping) -> dict:
+    """Return a planned prediction whose `placement` (scan, subject, sex, age, ...) stands beside its own names."""
+    return {**prediction["placement"], **{name: prediction[name] for name in PREDICTION_COLUMNS}}
+
+
 def prediction_key(prediction: Mapping) -> str:
     """Return cohort/model/members/scan: the part of the path that the files of one prediction share."""
     return "/".join(str(prediction[name]) for name in ("cohort", "model", "members", "scan"))
@@ -238,6 +243,11 @@ def path_key(path: str | Path) -> str:
     """Return the `prediction_key` of a file `.../{cohort}/{model}/{members}/{scan}.json`."""
     path = Path(path)
     return "/".join((*path.parts[-4:-1], path.stem))
+
+
+def by_scan(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Return files `.../{scan}/name` by scan."""
+    return {Path(path).parent.name: str(path) for path in paths}
 
 
 def printed_age(age: float | str | None) -> str:

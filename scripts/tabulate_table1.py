@@ -1,0 +1,13 @@
+"""Job script of rule tabulate_table1: the paper's Table 1 for this study.
+
+input: agreement, metrics; output: table1; params: synthetic (no paper beside people that are made up)
+"""
+
+from lib.joblog import job_log
+from lib.stats.tables import read_table, table1, write_table
+
+with job_log(snakemake.log[0]) as logger:
+    agreement, metrics = read_table(snakemake.input.agreement), read_table(snakemake.input.metrics)
+    table = table1(agreement, metrics, synthetic=snakemake.params.synthetic)
+    write_table(table, snakemake.output.table1)
+    logger.info("%d rows", len(table))

@@ -1,0 +1,33 @@
+"""Job script of rule write_report: one page with everything, readable offline.
+
+input: the tables metrics, volumes, agreement, folds, paired, ages, table1, flow; figures (directory); lists contours
+    (.../{cohort}/{model}/{members}/{scan}.webp), screened, runs, notes (.json)
+output: page; params: study, synthetic, settings (the configuration)
+"""
+
+from pathlib import Path
+
+from lib.atomic import read_json
+from lib.joblog import job_log
+from lib.provenance import describe_software, settings_digest
+from lib.stats.page import TABLES, ReportData, write_page
+from lib.stats.tables import path_key, read_table
+
+with job_log(snakemake.log[0]) as logger:
+    given, params = snakemake.input, snakemake.params
+    data = ReportData(
+        study=params.study,
+        synthetic=params.synthetic,
+        tables={name: read_table(given[name]) for name in TABLES},
+        table_paths={name: given[name] for name in TABLES},
+        figures=read_json(Path(given.figures, "figures.json"))["figures"],
+        figure_folder=given.figures,
+        contours={path_key(path): path for path in given.contours},
+        screened=[read_json(path) for path in given.screened],
+        runs=[read_json(path) for path in given.runs],
+        settings=params.settings,
+        provenance=describe_software() | {"settings": settings_digest(params.settings)},
+        notes=read_json(given.notes)["notes"],
+    )
+    write_page(data, snakemake.output.page)
+    logger.info("report of %s written", params.study)

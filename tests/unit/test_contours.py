@@ -1,0 +1,115 @@
+"""Contour pictures: outlines where masks end, true orientation, small files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.stats.contours import (
+    COLUMNS,
+    GAP_PX,
+    HEADER_PX,
+    PREDICTED_COLOR,
+    REFERENCE_COLOR,
+    ROWS,
+    TILE_PX,
+    choose_slices,
+    draw_contours,
+    draw_thumbnail,
+    mask_contours,
+    write_picture,
+)
+
+SPACING = (3.0, 0.8, 0.8)
+
+
+def scan(depth=30, size=96):
+    z, y, x = np.mgrid[:depth, :size, :size]
+    mask = (((y - 48) ** 2 + (x - 60) ** 2) < 18**2) & (z < depth - 4)
+    image = np.where(mask, 300, 20).astype(np.int16)
+    return image, mask
+
+
+def near(picture, color, tolerance=60):
+    return (np.abs(np.asarray(picture, int) - color) < tolerance).all(axis=-1)
+
+
+def test_an_outline_runs_half_a_pixel_outside_the_mask():
+    mask = np.zeros((10, 10), bool)
+    mask[3:6, 2:8] = True
+    (line,) = mask_contours(mask)
+    assert np.array_equal(line[0], line[-1])
+    assert line[:, 0].min() == 1.5
+    assert line[:, 0].max() == 7.5
+    assert (line[:, 1].min(), line[:, 1].max()) == (2.5, 5.5)
+
+
+def test_a_mask_at_the_border_still_has_a_closed_outline():
+    mask = np.zeros((6, 6), bool)
+    mask[0:2] = True
+    (line,) = mask_contours(mask)
+    assert np.array_equal(line[0], line[-1])
+    assert mask_contours(np.zeros((4, 4), bool)) == []
+
+
+def test_slices_run_from_the_distal_end_to_the_top_of_the_bone():
+    _, mask = scan()
+    chosen = choose_slices(mask, 10)
+    assert (chosen[0], chosen[-1], len(chosen)) == (0, 25, 10)
+    assert (np.diff(chosen) > 0).all()
+    assert choose_slices(np.zeros((5, 3, 3), bool), 3).tolist() == [0, 2, 4]
+
+
+def test_both_contours_are_drawn_and_the_reference_only_if_there_is_one():
+    image, mask = scan()
+    both = draw_contours(image, mask, np.roll(mask, 6, axis=2), SPACING, "P001")
+    alone = draw_contours(image, mask, None, SPACING, "P001")
+    assert near(both, REFERENCE_COLOR).sum() > 1000
+    assert near(both, PREDICTED_COLOR).sum() > 1000
+    assert near(alone, REFERENCE_COLOR).sum() == 0
+    assert near(alone, PREDICTED_COLOR).sum() > 1000
+    assert both.size == (
+        COLUMNS * (TILE_PX + GAP_PX) + GAP_PX,
+        ROWS * (TILE_PX + GAP_PX) + GAP_PX + HEADER_PX,
+    )
+
+
+def test_the_patients_left_is_at_the_right_and_the_front_on_top():
+    image, mask = scan()
+    image[:, 20:30, 64:80] = 1000  # in front of the bone, to its left
+    picture = np.asarray(draw_contours(image, mask, None, SPACING, "").convert("L"), int)
+    tile = picture[HEADER_PX : HEADER_PX + TILE_PX, GAP_PX : GAP_PX + TILE_PX]
+    bright = np.argwhere(tile > 250)
+    bright = bright[(bright[:, 0] > 20) & (np.abs(bright[:, 0] - TILE_PX // 2) > 12)]  # not the letters
+    assert bright[:, 0].mean() < TILE_PX / 2 < bright[:, 1].mean()
+
+
+def test_an_empty_prediction_can_be_looked_at():
+    image, mask = scan()
+    picture = draw_contours(image, np.zeros_like(mask), None, SPACING, "P001")
+    assert near(picture, PREDICTED_COLOR)[HEADER_PX:].sum() == 0
+    assert draw_thumbnail(image, np.zeros_like(mask), None, SPACING).size == (112, 112)
+
+
+def test_files_are_small_repeatable_and_hold_nothing_but_pixels(tmp_path):
+    image, mask = scan()
+    image = (image + np.random.default_rng(1).normal(0, 20, image.shape)).astype(np.int16)
+    pictures = [draw_contours(image, mask, mask, SPACING, "P001") for _ in range(2)]
+    for name, picture in zip(("a.webp", "b.webp"), pictures, strict=True):
+        write_picture(picture, tmp_path / name)
+    content = (tmp_path / "a.webp").read_bytes()
+    assert content == (tmp_path / "b.webp").read_bytes()
+    assert len(content) < 150_000
+    read = Image.open(tmp_path / "a.webp")
+    assert read.size == pictures[0].size
+    assert not {"exif", "xmp", "icc_profile"} & set(read.info)
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 0.742, 0.742), (3.0, 0.977, 0.977)])
+def test_the_window_keeps_a_margin_around_the_bone(spacing):
+    image, mask = scan()
+    picture = draw_contours(image, mask, None, spacing, "")
+    tile = near(picture, PREDICTED_COLOR)[HEADER_PX : HEADER_PX + TILE_PX, GAP_PX : GAP_PX + TILE_PX]
+    edge_mm = 35 * spacing[1] + 2 * 15
+    margin_px = 15 / edge_mm * TILE_PX
+    rows = np.flatnonzero(tile.any(axis=1))
+    assert rows[0] == pytest.approx(margin_px, abs=0.12 * margin_px)
