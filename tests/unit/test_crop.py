@@ -1,0 +1,199 @@
+"""The window of a hip: position to the voxel, padding, flags and the record."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hip_scene import Scene, draw
+
+from lib.errors import ConfigError, ScanError
+from lib.imaging.crop import CropCenter, CropConfig, crop_center, crop_ct, crop_mask, locate_hip, window_start
+from lib.imaging.grid import array_zyx
+
+SMALL = CropConfig(size_xy=(10, 8))
+ORIGIN_MM, SPACING_MM = (-20.0, 10.0, -300.0), (0.5, 0.75, 3.0)
+
+
+def numbered(dtype=np.int16):
+    """Every voxel has a value of its own."""
+    image = sitk.GetImageFromArray(np.arange(3 * 20 * 30).reshape(3, 20, 30).astype(dtype))
+    image.SetOrigin(ORIGIN_MM)
+    image.SetSpacing(SPACING_MM)
+    return image
+
+
+def center_of(index_xy, side="left"):
+    """A centre at a (fractional) index."""
+    x, y = (o + s * i for o, s, i in zip(ORIGIN_MM, SPACING_MM, index_xy, strict=False))
+    return CropCenter(side=side, center_mm_xy=(x, y))
+
+
+def test_the_window_s_middle_is_the_centre_and_voxels_keep_value_and_place():
+    image = numbered()
+    window, record = crop_ct(image, center_of((14.5, 9.5)), SMALL)
+    assert record.start_xy == (10, 6)
+    assert window.GetSize() == (10, 8, 3)
+    np.testing.assert_array_equal(array_zyx(window), array_zyx(image)[:, 6:14, 10:20])
+    assert window.GetOrigin() == pytest.approx(image.TransformIndexToPhysicalPoint((10, 6, 0)))
+    assert window.GetSpacing() == pytest.approx(SPACING_MM)
+    assert record.padded_voxels == 0
+
+
+@pytest.mark.parametrize(
+    ("index_xy", "start"), [((14.9, 9.1), (10, 6)), ((14.1, 9.9), (10, 6)), ((15.1, 8.9), (11, 5))]
+)
+def test_the_nearest_window_is_taken(index_xy, start):
+    assert window_start(numbered(), center_of(index_xy).center_mm_xy, (10, 8)) == start
+
+
+def test_outside_of_the_image_is_air_and_counted():
+    image = numbered()
+    window, record = crop_ct(image, center_of((1.5, 18.5)), SMALL)
+    assert record.start_xy == (-3, 15)
+    values = array_zyx(window)
+    np.testing.assert_array_equal(values[:, :5, 3:], array_zyx(image)[:, 15:, :7])
+    outside = np.ones((3, 8, 10), bool)
+    outside[:, :5, 3:] = False
+    assert (values[outside] == -1024).all()
+    assert record.padded_voxels == outside.sum()
+    assert "padded" in record.flags
+    assert window.GetOrigin() == pytest.approx((-21.5, 21.25, -300.0))
+
+
+def test_a_window_larger_than_the_image_holds_all_of_it():
+    window, record = crop_ct(numbered(), center_of((14.5, 9.5)), CropConfig(size_xy=(40, 40)))
+    np.testing.assert_array_equal(array_zyx(window)[:, 10:30, 5:35], array_zyx(numbered()))
+    assert record.padded_voxels == 3 * (40 * 40 - 20 * 30)
+
+
+def test_a_window_beside_the_image_is_air():
+    window, record = crop_ct(numbered(), center_of((100.0, 9.5)), SMALL)
+    assert (array_zyx(window) == -1024).all()
+    assert record.padded_voxels == 3 * 80
+    assert "no_bone" in record.flags
+
+
+def test_the_mask_is_cut_by_the_record_as_written():
+    mask = numbered(np.uint8)
+    for index_xy in ((14.5, 9.5), (1.5, 18.5)):
+        window, record = crop_ct(numbered(), center_of(index_xy), SMALL)
+        cut = crop_mask(mask, json.loads(json.dumps(record.to_json())))
+        assert cut.GetOrigin() == pytest.approx(window.GetOrigin())
+        values = array_zyx(window)
+        np.testing.assert_array_equal(array_zyx(cut), np.where(values == -1024, 0, values % 256))
+
+
+def bone_block(first_x, stop_x, first_y=80, stop_y=110, slices=slice(0, 20)):
+    """A block of bone in soft tissue, 1 mm voxels; the window of the tests covers index 50 to 149 of 200."""
+    hu = np.full((20, 200, 200), 40, np.int16)
+    hu[slices, first_y:stop_y, first_x:stop_x] = 700
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing((1.0, 1.0, 3.0))
+    return image
+
+
+BLOCK = CropConfig(size_xy=(100, 100))
+
+
+@pytest.mark.parametrize(
+    ("side", "span", "lateral_mm", "flagged"),
+    [
+        ("left", (60, 130), 20.0, False),
+        ("left", (60, 141), 9.0, True),
+        ("left", (40, 130), 20.0, False),  # the pelvis crosses the medial border
+        ("right", (70, 140), 20.0, False),
+        ("right", (59, 140), 9.0, True),
+        ("right", (70, 160), 20.0, False),
+    ],
+)
+def test_bone_near_the_lateral_border_is_flagged(side, span, lateral_mm, flagged):
+    center = CropCenter(side=side, center_mm_xy=(99.5, 99.5))
+    _, record = crop_ct(bone_block(*span), center, BLOCK)
+    assert record.margins_mm["lateral"] == pytest.approx(lateral_mm)
+    assert ("bone_at_border" in record.flags) is flagged
+
+
+def test_bone_near_front_and_back_is_flagged():
+    center = CropCenter(side="left", center_mm_xy=(99.5, 99.5))
+    for rows, border in (((55, 100), "anterior"), ((100, 145), "posterior")):
+        _, record = crop_ct(bone_block(60, 130, *rows), center, BLOCK)
+        assert record.margins_mm[border] == pytest.approx(5.0)
+        assert "bone_at_border" in record.flags
+
+
+def test_bone_cut_by_the_field_of_view_is_flagged():
+    image = bone_block(60, 130)[:125, :, :]
+    _, record = crop_ct(image, CropCenter(side="left", center_mm_xy=(99.5, 99.5)), BLOCK)
+    assert record.margins_mm["lateral"] == 0.0
+    assert set(record.flags) == {"bone_at_border", "padded"}
+
+
+def test_the_pelvis_above_the_head_does_not_count():
+    image = bone_block(60, 145, slices=slice(10, 20))
+    femur = sitk.GetArrayFromImage(image)
+    femur[:10, 80:110, 80:130] = 700
+    image = sitk.GetImageFromArray(femur)
+    image.SetSpacing((1.0, 1.0, 3.0))
+    center = CropCenter(side="left", center_mm_xy=(99.5, 99.5), head_z_mm=27.0)
+    _, record = crop_ct(image, center, BLOCK)
+    assert record.margins_mm["lateral"] == pytest.approx(20.0)
+    assert record.flags == ()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_found_hip_is_cropped_without_flags(side):
+    image, femurs = draw(Scene(spacing_mm=(1.5, 1.5, 3.0), size_xy=(280, 220), bottom_mm=-70.0, top_mm=30.0))
+    config = CropConfig(size_xy=(96, 96))
+    hip = locate_hip(image, side, config)
+    screened = {
+        "side": side,
+        "center_mm_xy": list(hip.center_mm_xy),
+        "uncertain": hip.uncertain,
+        "evidence": hip.evidence,
+    }
+    _, record = crop_ct(image, crop_center(side, screened, None), config)
+    assert record.flags == ()
+    mask = sitk.GetImageFromArray(femurs[side].astype(np.uint8))
+    assert array_zyx(crop_mask(mask, record.to_json())).sum() == femurs[side].sum()
+
+
+FOUND = {"side": "left", "center_mm_xy": [3.0, 4.0], "uncertain": True, "evidence": {"head_z_mm": -250.0}}
+
+
+def test_the_found_centre_carries_its_doubt():
+    center = crop_center("left", FOUND, None)
+    assert center == CropCenter(side="left", center_mm_xy=(3.0, 4.0), uncertain=True, head_z_mm=-250.0)
+    assert "crop_uncertain" in crop_ct(numbered(), center, SMALL)[1].flags
+
+
+def test_the_table_s_centre_overrides_and_is_flagged():
+    center = crop_center("left", FOUND, [-12.0, 17.0])
+    assert (center.center_mm_xy, center.source, center.uncertain) == ((-12.0, 17.0), "override", False)
+    flags = crop_ct(numbered(), center, SMALL)[1].flags
+    assert "override" in flags
+    assert "crop_uncertain" not in flags
+
+
+def test_a_hip_that_was_not_looked_for_is_not_cropped():
+    for hip in (None, FOUND):
+        with pytest.raises(ScanError, match="right hip") as caught:
+            crop_center("right", hip, None)
+        assert caught.value.code == "no_hip_in_view"
+    with pytest.raises(ConfigError, match="left, right"):
+        CropCenter(side="both", center_mm_xy=(0.0, 0.0))
+
+
+def test_the_record_is_the_file_agreed_upon():
+    record = crop_ct(numbered(), center_of((14.5, 9.5)), SMALL)[1].to_json()
+    assert json.loads(json.dumps(record)) == {
+        "side": "left",
+        "center_mm_xy": pytest.approx([-12.75, 17.125]),
+        "source": "automatic",
+        "start_xy": [10, 6],
+        "size_xyz": [10, 8, 3],
+        "spacing_mm_xyz": pytest.approx(list(SPACING_MM)),
+        "padded_voxels": 0,
+        "margins_mm": {"lateral": 0.0, "anterior": 0.0, "posterior": 0.0},
+        "flags": ["bone_at_border"],
+    }

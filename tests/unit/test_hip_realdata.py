@@ -1,0 +1,55 @@
+"""The hips of a real person: one intact femur that the scan cuts off, one with a nail."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.errors import ScanError
+from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
+from lib.imaging.density_phantom import density_phantom_in_view
+from lib.imaging.grid import array_zyx
+from lib.imaging.hip import locate_hip
+from lib.imaging.nifti import read_image, read_mask
+from lib.imaging.volume import volume_mm3
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "totalsegmentator"
+LABELS = {"left": 75, "right": 76}
+# the window of the study is 192 pixels of at least 0.742 mm, 142 mm; here pixels have 3 mm
+CONFIG = CropConfig(size_xy=(47, 47))
+
+pytestmark = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(not REAL.is_dir(), reason="the folder shared/data/real beside the checkout is absent"),
+]
+
+
+@pytest.fixture(scope="module")
+def image():
+    return read_image(REAL / "example_ct.nii.gz")
+
+
+@pytest.mark.parametrize("side", LABELS)
+def test_the_window_holds_the_whole_femur_with_a_margin(image, side):
+    mask = read_mask(REAL / "example_seg_fast_force_split.nii.gz", [LABELS[side]])
+    hip = locate_hip(image, side, CONFIG)
+    assert not hip.uncertain
+    found = {"side": side, "center_mm_xy": hip.center_mm_xy, "uncertain": False, "evidence": hip.evidence}
+    _, record = crop_ct(image, crop_center(side, found, None), CONFIG)
+    assert record.flags == ()
+    cropped = crop_mask(mask, record.to_json())
+    assert volume_mm3(cropped) == volume_mm3(mask)
+    _, y, x = np.nonzero(array_zyx(cropped))
+    assert 3.0 * min(x.min(), 46 - x.max(), y.min(), 46 - y.max()) >= 20.0
+
+
+def test_abdomen_and_spine_are_no_sure_hip(image):
+    for first_slice in (20, 30, 40, 60):
+        try:
+            assert locate_hip(image[:, :, first_slice:], "left", CONFIG).uncertain
+        except ScanError as error:
+            assert error.code == "no_hip_in_view"
+
+
+def test_there_is_no_density_phantom(image):
+    assert not density_phantom_in_view(image)
