@@ -64,6 +64,7 @@ def prepare_torch(*, reproducible: bool, threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.deterministic = reproducible
     torch.backends.cudnn.benchmark = not reproducible
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; speed is what bf16 is for
     if reproducible:
         # read by cuBLAS when it starts; torch offers no other way to set it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from lib.learning.settings import is_count, require
 
+START_LOGIT = -2.0  # of a new network: a probability of 0.12, about the share of bone in a window
+
 
 @dataclass(frozen=True, kw_only=True)
 class VNetConfig:
@@ -116,6 +118,33 @@ def halve_by_amax(features: Tensor) -> Tensor:
     """Max-pool by 2 along z, y and x with a deterministic gradient on every device."""
     n, c, z, y, x = features.shape
     return features.reshape(n, c, z // 2, 2, y // 2, 2, x // 2, 2).amax((3, 5, 7))
+
+
+@torch.no_grad()
+def initialise_on(network: VNet, intensity: Tensor) -> None:
+    """Scale and shift every layer of a new network so that its outputs on `intensity` (N, 1, z, y, x) are standard.
+
+    Layer by layer, each channel gets mean 0 and standard deviation 1 before the ReLU, the logits a mean of
+    START_LOGIT (few voxels are bone). It does once what batch normalisation does always (Kraehenbuehl et al.
+    2016, Mishkin and Matas 2016). Without it, and without normalisation, the mean of an image (never 0) grows
+    through the layers, and soft Dice soon settles on "everything is bone".
+    """
+
+    def standardise(layer: nn.Module, _: object, output: Tensor) -> Tensor:
+        mean, deviation = output.mean((0, 2, 3, 4)), output.std((0, 2, 3, 4)).clamp_min(1e-6)
+        target = START_LOGIT if layer is network.head else 0.0
+        outgoing = 1 if isinstance(layer, nn.ConvTranspose3d) else 0  # axis of the weight
+        layer.weight.div_(deviation.view([-1 if axis == outgoing else 1 for axis in range(5)]))
+        layer.bias.copy_((layer.bias - mean) / deviation + target)
+        return (output - mean.view(-1, 1, 1, 1)) / deviation.view(-1, 1, 1, 1) + target
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv3d | nn.ConvTranspose3d)]
+    handles = [layer.register_forward_hook(standardise) for layer in layers]
+    was_training = network.training
+    network.eval()(intensity)
+    network.train(was_training)
+    for handle in handles:
+        handle.remove()
 
 
 def _convolutions(entering: int, width: int, count: int, kernel: int) -> nn.Sequential:

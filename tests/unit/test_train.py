@@ -212,12 +212,20 @@ def test_scans_that_cannot_be_used_are_refused_by_name(tmp_path, scans, text):
         train_fold(scans, [], settings(), tmp_path / "state.pt")
 
 
-@pytest.mark.parametrize(("schedule", "expected"), [("constant", [1e-2] * 4), ("cosine", None)])
-def test_schedules(tmp_path, schedule, expected):
-    run = settings(epochs=4, batch_size=3, schedule=schedule)
-    rates = [record.learning_rate for record in train_fold(TRAINING, [], run, tmp_path / "s").history]
-    cosine = [1e-2 * (1 + np.cos(np.pi * epoch / 4)) / 2 for epoch in range(4)]
-    assert rates == pytest.approx(expected or cosine)
+def rates(tmp_path, schedule):
+    run = settings(epochs=50, batch_size=3, schedule=schedule)
+    return [record.learning_rate for record in train_fold(TRAINING, [], run, tmp_path / "s").history]
+
+
+def test_constant_schedule(tmp_path):
+    assert rates(tmp_path, "constant") == [1e-2] * 50
+
+
+def test_cosine_schedule_rises_first_and_falls_to_zero(tmp_path):
+    # 8 % of 50 updates: the first four are a quarter, a half, three quarters and the whole of the cosine
+    cosine = [1e-2 * (1 + np.cos(np.pi * epoch / 50)) / 2 for epoch in range(50)]
+    expected = [rate * min(1, (epoch + 1) / 4) for epoch, rate in enumerate(cosine)]
+    assert rates(tmp_path, "cosine") == pytest.approx(expected)
 
 
 def test_history_file(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lib.errors import ConfigError
-from lib.learning.vnet import VNet, VNetConfig, halve, halve_by_amax
+from lib.learning.vnet import START_LOGIT, VNet, VNetConfig, halve, halve_by_amax, initialise_on
 
 SMALL = VNetConfig(
     channels=(2, 3, 4), encoder_convolutions=(1, 1, 1), decoder_convolutions=(1, 1), dropout=0.0
@@ -51,6 +51,25 @@ def test_he_initialisation_keeps_the_second_moment_of_a_transposed_convolution()
     leaving = rise(entering)[:, :, 2:-2, 2:-2, 2:-2]
     # a normal variable after a ReLU has E[x^2] = 1/2; He's variance 2/fan_in makes it 1 before the next ReLU
     assert leaving.square().mean().item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_initialisation_on_data_makes_every_layer_standard_there():
+    torch.manual_seed(0)
+    network, intensity = VNet(SMALL), 0.3 + 0.1 * torch.randn(2, 1, 8, 8, 8)
+    initialise_on(network, intensity)
+    outputs = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, torch.nn.Conv3d | torch.nn.ConvTranspose3d):
+            layer.register_forward_hook(
+                lambda _, __, output, name=name: outputs.update({name: output.clone()})
+            )
+    network(intensity)
+    assert len(outputs) == 3 + 2 + 2 + 1
+    for name, output in outputs.items():
+        mean, deviation = output.mean((0, 2, 3, 4)), output.std((0, 2, 3, 4))
+        target = START_LOGIT if name == "head" else 0.0
+        torch.testing.assert_close(mean, torch.full_like(mean, target), atol=1e-4, rtol=0)
+        torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=1e-3, rtol=0)
 
 
 def test_dropout_acts_in_training_only():
