@@ -248,8 +248,15 @@ def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Figure:
         _scatter(axes, group, (group["predicted_mm3"] + group["reference_mm3"]) / 2000, difference)
         axes.axhline(0, color=MUTED, linewidth=0.7)
         axes.set_xlabel("mean of both volumes, cm³")
-        axes.margins(x=0.12, y=0.15)
-    next(iter(panels.values())).set_ylabel("predicted − reference, cm³")
+        axes.margins(x=0.12)
+    # the bands of a few people are wide: points and lines set the scale, bands may run out of the picture
+    shown = pd.concat(
+        [metrics["predicted_mm3"] - metrics["reference_mm3"], rows["loa_low_mm3"], rows["loa_high_mm3"]]
+    )
+    reach = 1.3 * max(1.0, float(shown.abs().max())) / 1000
+    first = next(iter(panels.values()))
+    first.set_ylim(-reach, reach)
+    first.set_ylabel("predicted − reference, cm³")
     return figure
 
 

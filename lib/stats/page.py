@@ -67,7 +67,7 @@ class ReportData:
         table_paths: files to download, by the same names.
         figures: entries of `figures.json`.
         figure_folder: where these figures lie.
-        contours: montage `….webp` of each predicted scan by prediction key; its thumbnail `…-small.webp` lies beside it.
+        contours: montage `….webp` of each predicted scan by prediction key; a thumbnail `…-small.webp` lies beside.
         screened: contents of the screening files.
         runs: contents of the `run.json` of every trained fold.
         settings: the configuration.

@@ -124,6 +124,8 @@ def test_limits_of_agreement_stand_where_the_table_says(study):
     levels = {round(float(line.get_ydata()[0]), 6) for line in figure.axes[0].lines}
     expected = {round(row[name].item() / 1000, 6) for name in ("loa_low_mm3", "bias_mm3", "loa_high_mm3")}
     assert levels == expected | {0.0}
+    low, high = figure.axes[0].get_ylim()
+    assert low < min(expected) <= max(expected) < high
 
 
 def test_errors_along_the_bone_are_shares_of_all_people():
