@@ -25,8 +25,8 @@ _TROCHANTER_CORTEX_MM, _HIP_CORTEX_MM, _SACRUM_CORTEX_MM, _ACETABULUM_CORTEX_MM 
 _SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM = (55.0, 75.0, 95.0, 125.0), (1.2, 2.6, 4.8, 6.4)
 # HU that the roof of the socket is denser; least distance of hip and femur away from the joint, mm
 _ROOF_HU, _LEAST_GAP_MM = 170.0, 0.3
-_TEXTURE_SIGMA_MM = 0.8
-_TEXTURE_SHARE = 0.13
+# (smoothing in mm, share): single trabeculae blurred together, and stronger and weaker regions
+_TEXTURES = ((0.8, 0.13), (2.6, 0.12))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,10 +251,13 @@ def _trabecular_groups(points: np.ndarray, axes: FemurAxes) -> np.ndarray:
 
 def _texture(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
     """Return a random factor around 1 on bone's HU above marrow: the trabecular network at CT's resolution."""
-    white = rng.standard_normal(grid.shape_zyx, dtype=np.float32)
-    sigma = [_TEXTURE_SIGMA_MM / step for step in grid.spacing_xyz_mm[::-1]]
-    smooth = gaussian_filter(white, sigma, mode="nearest", truncate=3.0)
-    return np.clip(1 + _TEXTURE_SHARE * smooth / smooth.std(), 0.2, 2.0).astype(np.float32)
+    pattern = rng.standard_normal(grid.shape_zyx, dtype=np.float32)
+    factor = np.ones(grid.shape_zyx, np.float32)
+    for sigma_mm, share in _TEXTURES:
+        sigma = [sigma_mm / step for step in grid.spacing_xyz_mm[::-1]]
+        pattern = gaussian_filter(pattern, sigma, mode="nearest", truncate=2.5)
+        factor += share / pattern.std() * pattern
+    return np.clip(factor, 0.2, 2.0)
 
 
 def _relative_size(axes: FemurAxes) -> float:

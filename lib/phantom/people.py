@@ -136,7 +136,10 @@ def find_person(config: PhantomConfig, scan: str) -> PhantomPerson:
 
 
 def phantom_table(config: PhantomConfig) -> list[dict[str, str]]:
-    """Return the rows of the cohort table (`TABLE_COLUMNS`, all text, "" where not given)."""
+    """Return the rows of the cohort table (`TABLE_COLUMNS`, all text, "" where not given).
+
+    Paths are relative to the table's own folder.
+    """
     return [_table_row(person) for person in phantom_people(config)]
 
 
@@ -144,11 +147,11 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
     row = dict.fromkeys(TABLE_COLUMNS, "")
     row.update(
         scan=person.scan,
-        image=f"results/phantom/{person.scan}/dicom",
+        image=f"{person.scan}/dicom",
         subject=person.subject,
         sex=person.sex,
         age=str(person.age),
-        mask=f"results/phantom/{person.scan}/mask.nii.gz" if person.labelled else "",
+        mask=f"{person.scan}/mask.nii.gz" if person.labelled else "",
         side=person.side,
         repeat_of=person.repeat_of,
         # hard and unusual scans must never move the folds of the people proper

@@ -65,19 +65,15 @@ def make_phantom_scan(
 
 def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     """Return the scan of one person: supersampled partial volume, then blur, then noise (METHODS 5)."""
-    body_rng, place_rng, noise_rng = (
-        _rng(person.person_seed, 1),
-        _rng(person.scan_seed, 1),
-        _rng(person.scan_seed, 2),
-    )
+    body_rng = _rng(person.person_seed, 1)
+    place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
     shape = draw_hip_shape(body_rng, person.sex)
     state = draw_bone_state(body_rng, person.sex, person.age, person.variant)
     scan_end_mm = float(body_rng.uniform(*_SCAN_END_BELOW_TOP_MM)) * shape.size
     placed, placement = _place(shape, person.side, scan_end_mm, config, place_rng)
     grid = placement.grid
-    widest_mm = (
-        0.5 * grid.size_xyz[0] * grid.spacing_xyz_mm[0] - _FIELD_MARGIN_MM - abs(placement.origin_xyz_mm[0])
-    )
+    half_field_mm = 0.5 * grid.size_xyz[0] * grid.spacing_xyz_mm[0]
+    widest_mm = half_field_mm - _FIELD_MARGIN_MM - abs(placement.origin_xyz_mm[0])
     habitus = draw_habitus(body_rng, widest_mm, shape.size)
     hu, body, femurs = _draw_body(placed, placement, habitus, config.supersampling, state, body_rng)
     axes = tuple(femur_axes(femur) for femur in placed.femurs)

@@ -24,9 +24,10 @@ COARSE_MM = 1.6
 # half axes of a trunk without subcutaneous fat
 _BARE_HALF_WIDTH_MM, _BARE_HALF_DEPTH_MM = 149.0, 88.0
 _SKIN_MM = 1.8
+_FOLD_MM = 3.0
 _FASCIA_MM = 0.8
 _BEND_MM = 2.6
-_BELLY_SLACK_MM = 5.5
+_BELLY_SLACK_MM = 8.0
 _FRONT_BACK_CENTER_MM = 12.0
 
 # level z -> centre x, y, half axes a, b (mm) and turn (degrees) of the left muscles in an axial slice
@@ -75,6 +76,8 @@ _MUSCLES = {
     "vastus lateralis": {-38: (150, 6, 4, 10, 0), -60: (146, 6, 10, 26, 0), -110: (138, 4, 19, 36, 0)},
     "vastus intermedius": {-58: (122, -20, 14, 6, 10), -110: (116, -20, 24, 15, 0)},
     "vastus medialis": {-78: (94, -18, 6, 8, 0), -110: (90, -20, 15, 16, 0)},
+    "levator ani": {0: (34, 38, 3, 24, -12), -40: (22, 36, 3, 20, -15), -62: (10, 36, 4, 12, 0)},
+    "perineum": {-42: (13, -8, 8, 14, 0), -75: (13, -6, 11, 18, 0)},
 }
 _VESSELS = {
     "artery": {
@@ -144,7 +147,7 @@ def draw_habitus(rng: np.random.Generator, widest_mm: float, size: float) -> Hab
     """Draw how a body fills out; its half width stays below `widest_mm`, so that it fits the field of view."""
     low, high = (6, 6, 0.7, -6, 0.94, 10), (46, 36, 1.15, 6, 1.08, 45)
     side, front, bladder, rectum, muscle, marbling = rng.uniform(low, high)
-    room = widest_mm - _BARE_HALF_WIDTH_MM * size
+    room = widest_mm - _BARE_HALF_WIDTH_MM * size - _FOLD_MM
     return Habitus(
         side_fat_mm=float(max(min(side, room), 4.0)),
         front_fat_mm=float(front),
@@ -220,7 +223,7 @@ def _muscles(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitu
         depth = _depth_in_tube(x, y, z, levels, 1.0)
         if depth is not None:
             belly = np.minimum(belly, 1 - _edge(depth))
-    septum = np.clip(1 - (first - second) / (2 * _FASCIA_MM), 0, 1) * (second > -2 * _BELLY_SLACK_MM)
+    septum = np.clip(1 - (first - second) / (2 * _FASCIA_MM), 0, 1) * (second > -1.5 * _BELLY_SLACK_MM)
     wall = _abdominal_wall(x, y, z, deep_mm)
     return np.maximum(belly * (1 - 0.75 * septum), wall)
 
@@ -279,9 +282,9 @@ def _outline(x: np.ndarray, y: np.ndarray, z: float, half_width: float, half_dep
         return trunk
     thigh_half = (waist - 1.5) / 2
     thigh = _superellipse(np.abs(x) - thigh_half - 1.5, y - 4, thigh_half, half_depth * 0.93, 2.1)
-    # a smooth union: the groin is a fold, not an edge
-    blend = np.clip(0.5 + (trunk - thigh) / 24, 0, 1)
-    union = thigh + blend * (trunk - thigh) + 12 * blend * (1 - blend)
+    # a smooth union: the groin is a fold, not an edge; it bulges by up to _FOLD_MM
+    blend = np.clip(0.5 + (trunk - thigh) / (8 * _FOLD_MM), 0, 1)
+    union = thigh + blend * (trunk - thigh) + 4 * _FOLD_MM * blend * (1 - blend)
     return trunk + parting * (union - trunk)
 
 

@@ -79,8 +79,8 @@ def test_table_says_what_each_scan_is_for():
     rows = {row["scan"]: row for row in phantom_table(config)}
     assert list(rows) == ["P001", "P002", "H01", "U01", "X08-right-side", "X09-repeat"]
     assert all(tuple(row) == TABLE_COLUMNS for row in rows.values())
-    assert rows["P001"]["image"] == "results/phantom/P001/dicom"
-    assert rows["P001"]["mask"] == "results/phantom/P001/mask.nii.gz"
+    assert rows["P001"]["image"] == "P001/dicom"
+    assert rows["P001"]["mask"] == "P001/mask.nii.gz"
     assert {scan: row["set"] for scan, row in rows.items() if row["set"] != "apply"} == {
         "P001": "",
         "P002": "",
