@@ -1,8 +1,7 @@
 """Job script of rule write_report: one page with everything, readable offline.
 
-input: the tables metrics, volumes, agreement, folds, paired, ages, table1, flow; figures (directory); lists contours
-    (.../{cohort}/{model}/{members}/{scan}.webp), screened, runs, notes (.json)
-output: page; params: study, synthetic, settings (the configuration)
+input: the tables metrics, volumes, agreement, folds, paired, ages, table1, flow; figures (directory); notes (.json);
+    lists contours (.webp), screened, runs (.json); output: page; params: study, synthetic, settings (the configuration)
 """
 
 from pathlib import Path
@@ -16,8 +15,7 @@ from lib.stats.tables import path_key, read_table
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     data = ReportData(
-        study=params.study,
-        synthetic=params.synthetic,
+        **{name: params[name] for name in ("study", "synthetic", "settings")},
         tables={name: read_table(given[name]) for name in TABLES},
         table_paths={name: given[name] for name in TABLES},
         figures=read_json(Path(given.figures, "figures.json"))["figures"],
@@ -25,7 +23,6 @@ with job_log(snakemake.log[0]) as logger:
         contours={path_key(path): path for path in given.contours},
         screened=[read_json(path) for path in given.screened],
         runs=[read_json(path) for path in given.runs],
-        settings=params.settings,
         provenance=describe_software() | {"settings": settings_digest(params.settings)},
         notes=read_json(given.notes)["notes"],
     )
