@@ -1,7 +1,7 @@
 """Job script of rule write_report: one page with everything, readable offline.
 
 input: the tables metrics, volumes, agreement, folds, paired, ages, table1, flow; figures (directory); notes (.json);
-    lists contours (.webp), screened, runs (.json); output: page; params: study, synthetic, settings (the configuration)
+    lists contours (.webp), screened, runs (.json); output: page; params: study, synthetic, settings
 """
 
 from pathlib import Path
