@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import platform
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,12 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "absent"
     return found
+
+
+def describe_software() -> dict[str, str]:
+    """Return the versions of Osteoflow, Python and the packages that results depend on."""
+    packages = ("snakemake", "torch", "simpleitk", "pydicom", "numpy", "scipy", "scikit-learn", "statsmodels")
+    return {"osteoflow": workflow_version(), "python": platform.python_version()} | versions(packages)
 
 
 def workflow_version() -> str:

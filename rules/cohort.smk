@@ -34,11 +34,7 @@ rule gather_screening:
     """One row for each scan of the cohort table: verdict, reason, what to do."""
     input:
         table=TABLE,
-        screened=[
-            f"results/screened/{scan}.json"
-            for scan in SCANS
-            if not config["partial"] or os.path.exists(f"results/screened/{scan}.json")
-        ],
+        screened=screened_files(),
     output:
         scans="results/cohort/scans.csv",
     log:

@@ -74,6 +74,7 @@ try:
 except OsteoflowError as error:
     raise WorkflowError(str(error)) from None
 
+SYNTHETIC = not config["cohort"]
 SCANS = {scan: row for scan, row in COHORT.items() if not row.exclude}
 COHORTS = [FINISHED.cohort] if FINISHED else config["cohorts"]
 NETWORKS = [FINISHED.model] if FINISHED else list(config["models"])
@@ -93,6 +94,12 @@ def optional(path, present):
 def grow(mem_mb):
     """Return a memory request that doubles at each new attempt."""
     return lambda wildcards, attempt: mem_mb * 2 ** (attempt - 1)
+
+
+def screened_files():
+    """Return the screening file of every scan; with partial=true of those that have one."""
+    files = [f"results/screened/{scan}.json" for scan in SCANS]
+    return [file for file in files if not config["partial"] or os.path.exists(file)]
 
 
 # ---- the split, once screening has ended ----------------------------------------------------------------------
@@ -126,6 +133,12 @@ def predictions():
             if os.path.exists(f"results/masks/{row.folder}/{row.placement.scan}/mask.nii.gz")
         ]
     return planned
+
+
+def made(pattern):
+    """Return a file of every accepted scan; with partial=true of those that have one."""
+    files = expand(pattern, scan=accepted())
+    return [file for file in files if not config["partial"] or os.path.exists(file)]
 
 
 def predicted_paths():

@@ -84,3 +84,95 @@ rule draw_contours:
         code=code_of("draw_contours"),
     script:
         "../scripts/draw_contours.py"
+
+
+def scored_paths():
+    """Return the paths of predictions that have a reference to be compared with."""
+    return [f"{row.folder}/{row.placement.scan}" for row in predictions() if row.protocol != "apply"]
+
+
+def scored_scans(pattern):
+    """Return a file of every scan that is scored at least once."""
+    scans = dict.fromkeys(row.placement.scan for row in predictions() if row.protocol != "apply")
+    return expand(pattern, scan=scans)
+
+
+rule gather_metrics:
+    """One row for each scored prediction."""
+    input:
+        folds="results/folds/folds.csv",
+        scans="results/cohort/scans.csv",
+        overlaps=lambda wildcards: [f"results/overlaps/{path}.json" for path in scored_paths()],
+        volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+    output:
+        metrics="results/tables/metrics.csv",
+    log:
+        "results/logs/gather_metrics/cohort.log",
+    benchmark:
+        "results/benchmarks/gather_metrics/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(2000),
+        runtime=30,
+    params:
+        cohorts=COHORTS,
+        models=NETWORKS,
+        heldout_weights=lookup("predict/heldout_weights", within=config),
+        code=code_of("gather_metrics"),
+    script:
+        "../scripts/gather_metrics.py"
+
+
+rule gather_volumes:
+    """One row for each predicted scan."""
+    input:
+        folds="results/folds/folds.csv",
+        volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+    output:
+        volumes="results/tables/volumes.csv",
+    log:
+        "results/logs/gather_volumes/cohort.log",
+    benchmark:
+        "results/benchmarks/gather_volumes/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(2000),
+        runtime=30,
+    params:
+        cohorts=COHORTS,
+        models=NETWORKS,
+        heldout_weights=lookup("predict/heldout_weights", within=config),
+        code=code_of("gather_volumes"),
+    script:
+        "../scripts/gather_volumes.py"
+
+
+rule gather_flow:
+    """One row for each scan of the cohort table: how far it came, and why no further."""
+    input:
+        scans="results/cohort/scans.csv",
+        folds="results/folds/folds.csv",
+        converted=lambda wildcards: made("results/converted/{scan}/image.json"),
+        cropped=lambda wildcards: made("results/cropped/{scan}/crop.json"),
+        volumes="results/tables/volumes.csv",
+        metrics="results/tables/metrics.csv",
+    output:
+        flow="results/tables/flow.csv",
+    log:
+        "results/logs/gather_flow/cohort.log",
+    benchmark:
+        "results/benchmarks/gather_flow/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(2000),
+        runtime=30,
+    params:
+        code=code_of("gather_flow"),
+    script:
+        "../scripts/gather_flow.py"
