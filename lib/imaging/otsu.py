@@ -1,19 +1,15 @@
-"""From a probability map to a mask: Otsu's threshold with guards, the largest component, and the scan's own grid.
+"""From a probability map to a mask: Otsu's threshold with guards, and the largest component.
 
 Source: Otsu 1979; Zhao et al. 2020 threshold the mean probability by it. The guards are ours: on a nearly binary map
 the criterion is flat between the two peaks and its first maximum lies beside the lower one.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from lib.errors import ConfigError, ModelError
-from lib.imaging.grid import array_zyx, image_like
-from lib.imaging.kernels import apply_weights, linear_weights
 
 HISTOGRAM_BINS = 256
 
@@ -22,9 +18,6 @@ PLATEAU_TOLERANCE = 1e-9
 
 # More than this share of the mask in dropped components is worth a look.
 DROPPED_SHARE = 0.01
-
-# A voxel centre this near to another grid's, in voxels, lies on it: positions from files carry rounding errors.
-ON_GRID = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,38 +146,6 @@ def mask_at(probability_zyx: np.ndarray, threshold: float, *, keep_largest: bool
     return (labels_zyx == largest + 1).astype(np.uint8), int(sizes.sum() - sizes[largest])
 
 
-def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk.Image:
-    """Return the mask on the grid of the converted scan (uint8).
-
-    Probabilities are interpolated linearly to `grid` and cut at the same threshold; a voxel whose centre lies in no
-    voxel of the crop is 0, so slices that were dropped in resampling stay empty. Of several components the one that
-    shares most voxels with the crop's mask is kept.
-    """
-    positions_xyz = [_positions(probability, grid, axis) for axis in range(3)]
-    full_zyx = np.zeros(grid.GetSize()[::-1], np.uint8)
-    # the crop is a fifth of a scan: only there is anything computed
-    boxes_xyz = [_inside(p, n) for p, n in zip(positions_xyz, probability.GetSize(), strict=True)]
-    if any(box.start == box.stop for box in boxes_xyz):
-        return image_like(full_zyx, grid)
-    in_box = [position[box] for position, box in zip(positions_xyz, boxes_xyz, strict=True)]
-    weights_xyz = [linear_weights(n, p) for n, p in zip(probability.GetSize(), in_box, strict=True)]
-    box_zyx = apply_weights(array_zyx(probability), *weights_xyz[::-1]) >= otsu.threshold
-    if otsu.keep_largest:
-        # int(p + 0.5) is the voxel that holds position p
-        holders = [
-            np.clip((p + 0.5).astype(int), 0, n - 1)
-            for p, n in zip(in_box, probability.GetSize(), strict=True)
-        ]
-        box_zyx = _same_component(box_zyx, otsu.mask_zyx[np.ix_(*holders[::-1])])
-    full_zyx[tuple(boxes_xyz[::-1])] = box_zyx
-    return image_like(full_zyx, grid)
-
-
-def voxel_mm3(image: sitk.Image) -> float:
-    """Return the volume of one voxel of `image`."""
-    return math.prod(image.GetSpacing())
-
-
 def _histogram(probability: np.ndarray) -> np.ndarray:
     # written so that NaN fails too
     if probability.size and not (probability.min() >= 0.0 and probability.max() <= 1.0):
@@ -193,25 +154,3 @@ def _histogram(probability: np.ndarray) -> np.ndarray:
         )
     bins = np.minimum((probability * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
     return np.bincount(bins.ravel(), minlength=HISTOGRAM_BINS).astype(np.float64)
-
-
-def _positions(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:
-    """Return where the voxel centres of `grid` lie along an axis (0 = x), in voxels of `image`."""
-    centers_mm = grid.GetOrigin()[axis] + grid.GetSpacing()[axis] * np.arange(grid.GetSize()[axis])
-    positions = (centers_mm - image.GetOrigin()[axis]) / image.GetSpacing()[axis]
-    nearest = np.rint(positions)
-    return np.where(np.abs(positions - nearest) < ON_GRID, nearest, positions)
-
-
-def _inside(positions: np.ndarray, count: int) -> slice:
-    """Return the range of `positions` (rising) that lie in one of `count` voxels."""
-    first, stop = np.searchsorted(positions, [-0.5, count - 0.5])
-    return slice(int(first), int(stop))
-
-
-def _same_component(above_zyx: np.ndarray, mask_zyx: np.ndarray) -> np.ndarray:
-    labels_zyx, count = ndimage.label(above_zyx)
-    if count <= 1:
-        return above_zyx
-    shared = np.bincount(labels_zyx[mask_zyx > 0], minlength=count + 1)[1:]
-    return labels_zyx == int(shared.argmax()) + 1

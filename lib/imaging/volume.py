@@ -1,5 +1,6 @@
 """What a mask measures: volume, length, whether the scan cuts it, HU inside."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,9 +8,14 @@ import SimpleITK as sitk
 
 from lib.imaging.density_phantom import density_phantom_in_view
 from lib.imaging.grid import array_zyx, require_same_grid
-from lib.imaging.otsu import OtsuConfig, mask_at, voxel_mm3
+from lib.imaging.otsu import OtsuConfig, mask_at
 
-__all__ = ["density_phantom_in_view", "gather_flags", "measure_volume", "volume_mm3"]
+__all__ = ["density_phantom_in_view", "gather_flags", "measure_volume", "volume_mm3", "voxel_mm3"]
+
+
+def voxel_mm3(image: sitk.Image) -> float:
+    """Return the volume of one voxel of `image`."""
+    return math.prod(image.GetSpacing())
 
 
 def volume_mm3(mask: sitk.Image) -> float:

@@ -1,12 +1,10 @@
-"""Otsu's threshold with guards, the component that is kept, and the mask on the scan's own grid."""
+"""Otsu's threshold with guards, and the component that is kept."""
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from lib.errors import ConfigError, ModelError
-from lib.imaging.grid import array_zyx, image_like
-from lib.imaging.otsu import OtsuConfig, full_mask, mask_at, otsu_mask, otsu_threshold
+from lib.imaging.otsu import OtsuConfig, mask_at, otsu_mask, otsu_threshold
 
 CONFIG = OtsuConfig()
 STEP = 1 / 256
@@ -106,106 +104,3 @@ def test_what_is_no_probability_is_refused(value):
 def test_bad_settings_name_their_key(values):
     with pytest.raises(ConfigError, match="otsu."):
         OtsuConfig(**values)
-
-
-def on_grid(array, spacing_mm, origin_mm):
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing_mm)
-    image.SetOrigin(origin_mm)
-    return image
-
-
-def converted(slices, origin_z_mm=0.0, spacing_z_mm=2.0):
-    """A scan of 40 x 36 pixels of 0.8 mm."""
-    values = np.zeros((slices, 36, 40), np.int16)
-    return on_grid(values, (0.8, 0.8, spacing_z_mm), (-16.0, 8.0, origin_z_mm))
-
-
-def cropped(probability):
-    """A map whose first voxel is voxel (5, 3) of `converted`, 3 mm slices from 0.5 mm above its first centre on."""
-    return on_grid(probability.astype(np.float32), (0.8, 0.8, 3.0), (-16.0 + 5 * 0.8, 8.0 + 3 * 0.8, 0.5))
-
-
-def test_on_its_own_grid_the_full_mask_is_the_mask():
-    probability = cropped(np.random.default_rng(2).random((6, 30, 30)))
-    for keep_largest in (True, False):
-        otsu = otsu_mask(array_zyx(probability), OtsuConfig(keep_largest=keep_largest))
-        np.testing.assert_array_equal(array_zyx(full_mask(probability, otsu, probability)), otsu.mask_zyx)
-
-
-def test_the_full_mask_lies_where_the_crop_lay_and_keeps_its_end_slices():
-    inside = np.zeros((4, 30, 30))
-    inside[:, 10:20, 5:25] = 1.0
-    probability = cropped(inside)
-    # seven slices of 2 mm: two groups give four slices of 3 mm, the seventh slice was dropped
-    full = full_mask(probability, otsu_mask(array_zyx(probability), CONFIG), converted(7))
-    expected = np.zeros((7, 36, 40))
-    expected[:6, 13:23, 10:30] = 1
-    np.testing.assert_array_equal(array_zyx(full), expected)
-    assert full.GetOrigin() == converted(7).GetOrigin()
-
-
-def test_probabilities_between_slices_are_interpolated_linearly():
-    column = np.array([0.0, 0.9, 0.0, 0.0])
-    probability = cropped(np.broadcast_to(column[:, None, None], (4, 30, 30)))
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
-    assert otsu.threshold == pytest.approx(0.45, abs=STEP)
-    # centres at 0, 2, 4 ... mm; the map's at 0.5, 3.5, 6.5 ...: 0.45 at 2 mm, 0.75 at 4 mm, 0.15 at 6 mm
-    for threshold, slices in ((0.44, [1, 2]), (0.46, [2]), (0.76, []), (0.14, [1, 2, 3])):
-        at = otsu_mask(array_zyx(probability), OtsuConfig(low=0.99, high=1.0, fallback=threshold))
-        full = array_zyx(full_mask(probability, at, converted(6)))
-        assert np.flatnonzero(full.any(axis=(1, 2))).tolist() == slices
-
-
-def test_the_full_mask_keeps_the_component_that_the_mask_kept():
-    # at a threshold of one half a single 3 mm slice becomes two of 2 mm, two become three: the smaller piece of the
-    # crop (342 voxels against 392) would be the larger one on the finer grid (684 against 588)
-    inside = np.zeros((8, 30, 30))
-    inside[1, :18, :19] = 1.0
-    inside[4:6, 1:15, 1:15] = 1.0
-    probability = cropped(inside)
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
-    full = array_zyx(full_mask(probability, otsu, converted(12)))
-    assert (otsu.mask_zyx.sum(), full.sum()) == (392, 588)
-    assert np.flatnonzero(full.any(axis=(1, 2))).tolist() == [6, 7, 8]
-
-
-def test_volumes_agree_between_both_grids():
-    z, y, x = np.ogrid[:40, :120, :120]
-    distance_mm = np.sqrt((0.8 * (x - 60)) ** 2 + (0.8 * (y - 60)) ** 2 + (3.0 * (z - 19.6)) ** 2)
-    probability = on_grid(
-        (1 / (1 + np.exp((distance_mm - 40) / 1.0))).astype(np.float32), (0.8, 0.8, 3.0), (0, 0, 0.5)
-    )
-    grid = on_grid(np.zeros((60, 120, 120), np.int16), (0.8, 0.8, 2.0), (0, 0, 0))
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
-    full = full_mask(probability, otsu, grid)
-    assert array_zyx(full).sum() * 2.0 == pytest.approx(otsu.mask_zyx.sum() * 3.0, rel=0.005)
-
-
-def test_a_crop_beside_the_scan_gives_an_empty_mask():
-    probability = on_grid(np.ones((4, 5, 5), np.float32), (0.8, 0.8, 3.0), (500.0, 8.0, 0.0))
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
-    grid = converted(6)
-    np.testing.assert_array_equal(array_zyx(full_mask(probability, otsu, grid)), np.zeros((6, 36, 40)))
-
-
-def test_where_the_window_left_the_scan_nothing_is_set():
-    probability = on_grid(np.ones((4, 10, 10), np.float32), (0.8, 0.8, 3.0), (-16.0 - 4 * 0.8, 8.0, 0.5))
-    full = array_zyx(full_mask(probability, otsu_mask(array_zyx(probability), CONFIG), converted(6)))
-    expected = np.zeros((6, 36, 40))
-    expected[:, :10, :6] = 1
-    np.testing.assert_array_equal(full, expected)
-
-
-def test_pixels_of_another_size_are_interpolated_in_the_slice():
-    probability = on_grid(
-        np.broadcast_to((np.arange(12) >= 6).astype(np.float32), (2, 12, 12)).copy(),
-        (2.0, 2.0, 3.0),
-        (1.0, 1.0, 1.5),
-    )
-    grid = on_grid(np.zeros((2, 24, 24), np.int16), (1.0, 1.0, 3.0), (0.5, 0.5, 1.5))
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
-    full = array_zyx(full_mask(probability, otsu, grid))
-    # old pixels from x = 12 mm on are set; the edge stays there
-    np.testing.assert_array_equal(full, np.broadcast_to(np.arange(24) >= 12, (2, 24, 24)))
-    assert image_like(full, grid).GetSize() == grid.GetSize()

@@ -1,0 +1,101 @@
+"""A predicted mask on the grid of the converted scan, finer along z than the network's."""
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from lib.imaging.grid import array_zyx, image_like
+from lib.imaging.kernels import apply_weights, linear_weights
+from lib.imaging.otsu import OtsuMask
+
+# What a pixel of distance to the outline counts against probability where interpolation leaves a tie. On maps made
+# from simulated femurs the volume on 2 mm slices is then within 0.3 % of the true one where the map is hard (without:
+# 3 % too large) and within 0.8 % of the crop's own where it is soft; more than 0.03 costs soft maps their detail.
+TIE_WEIGHT = np.float32(0.01)
+TIE_REACH = 20  # pixels
+
+# A voxel centre this near to another grid's, in voxels, lies on it: positions from files carry rounding errors.
+ON_GRID = 1e-3
+
+
+def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk.Image:
+    """Return the mask on the grid of the converted scan (uint8).
+
+    Probabilities are interpolated linearly to `grid` and cut at the same threshold; what is undecided then follows
+    the shape of the slices (see `_level`). A voxel whose centre lies in no voxel of the crop is 0, so slices that
+    were dropped in resampling stay empty. Of several components the one that shares most voxels with the crop's
+    mask is kept. On the crop's own grid the result is the mask itself.
+    """
+    positions_xyz = [_positions(probability, grid, axis) for axis in range(3)]
+    full_zyx = np.zeros(grid.GetSize()[::-1], np.uint8)
+    # the crop is a fifth of a scan: only there is anything computed
+    boxes_xyz = [_inside(p, n) for p, n in zip(positions_xyz, probability.GetSize(), strict=True)]
+    if any(box.start == box.stop for box in boxes_xyz):
+        return image_like(full_zyx, grid)
+    in_box = [position[box] for position, box in zip(positions_xyz, boxes_xyz, strict=True)]
+    weights_xyz = [linear_weights(n, p) for n, p in zip(probability.GetSize(), in_box, strict=True)]
+    box_zyx = apply_weights(_level(array_zyx(probability), otsu.threshold), *weights_xyz[::-1]) >= 0.0
+    if otsu.keep_largest:
+        # int(p + 0.5) is the voxel that holds position p
+        holders = [
+            np.clip((p + 0.5).astype(int), 0, n - 1)
+            for p, n in zip(in_box, probability.GetSize(), strict=True)
+        ]
+        box_zyx = _same_component(box_zyx, otsu.mask_zyx[np.ix_(*holders[::-1])])
+    full_zyx[tuple(boxes_xyz[::-1])] = box_zyx
+    return image_like(full_zyx, grid)
+
+
+def _positions(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:
+    """Return where the voxel centres of `grid` lie along an axis (0 = x), in voxels of `image`."""
+    centers_mm = grid.GetOrigin()[axis] + grid.GetSpacing()[axis] * np.arange(grid.GetSize()[axis])
+    positions = (centers_mm - image.GetOrigin()[axis]) / image.GetSpacing()[axis]
+    nearest = np.rint(positions)
+    return np.where(np.abs(positions - nearest) < ON_GRID, nearest, positions)
+
+
+def _inside(positions: np.ndarray, count: int) -> slice:
+    """Return the range of `positions` (rising) that lie in one of `count` voxels."""
+    first, stop = np.searchsorted(positions, [-0.5, count - 0.5])
+    return slice(int(first), int(stop))
+
+
+def _level(probability_zyx: np.ndarray, threshold: float) -> np.ndarray:
+    """Return what is interpolated: probability above the threshold, and a trace of the distance to the outline.
+
+    A trained network's map is nearly binary. Every third slice of 2 mm lies midway between two of 3 mm; where the
+    outline moves from one to the other, 0 and 1 meet at one half there, and a threshold just below one half would
+    take all of it: the femur would grow by 3 %. A signed distance in the slice decides such ties by the outline's
+    place between both (shape-based interpolation, Raya and Udupa 1990) and leaves clear cases as they are.
+    """
+    level_zyx = probability_zyx - np.float32(threshold)
+    depths = np.zeros(len(level_zyx) + 2, np.float32)  # with an empty slice at both ends
+    for index, level_yx in enumerate(level_zyx, start=1):
+        above_yx = level_yx >= 0.0
+        if above_yx.any() and not above_yx.all():
+            distance_yx = _signed_distance(above_yx)
+            depths[index] = distance_yx.max()
+            level_yx += TIE_WEIGHT * distance_yx
+    # beside an empty slice half the depth leaves a quarter of the area midway, as a sphere's top does on average
+    beyond = 0.5 * np.maximum(depths[:-2], depths[2:]) * ~(level_zyx >= 0.0).any(axis=(1, 2))
+    level_zyx -= (TIE_WEIGHT * beyond)[:, None, None]
+    return level_zyx
+
+
+def _signed_distance(above_yx: np.ndarray) -> np.ndarray:
+    """Return the distance to the outline in pixels, positive inside, at most TIE_REACH either way."""
+    signed = np.full(above_yx.shape, -TIE_REACH, np.float32)
+    sides = ndimage.find_objects(above_yx.astype(np.int8))[0]
+    box = tuple(slice(max(0, side.start - TIE_REACH), side.stop + TIE_REACH) for side in sides)
+    inside, outside = (ndimage.distance_transform_edt(part) for part in (above_yx[box], ~above_yx[box]))
+    # the outline runs half a pixel beside the outermost centres
+    signed[box] = np.where(above_yx[box], inside - 0.5, 0.5 - outside)
+    return np.clip(signed, -TIE_REACH, TIE_REACH)
+
+
+def _same_component(above_zyx: np.ndarray, mask_zyx: np.ndarray) -> np.ndarray:
+    labels_zyx, count = ndimage.label(above_zyx)
+    if count <= 1:
+        return above_zyx
+    shared = np.bincount(labels_zyx[mask_zyx > 0], minlength=count + 1)[1:]
+    return labels_zyx == int(shared.argmax()) + 1
