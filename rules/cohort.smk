@@ -2,7 +2,6 @@
 
 
 rule screen_scan:
-    """Read one scan as a whole and decide whether it can be measured; no identity is kept."""
     input:
         image=lambda wildcards: SCANS[wildcards.scan].image,
         mask=lambda wildcards: optional(SCANS[wildcards.scan].mask, SCANS[wildcards.scan].mask),
@@ -26,12 +25,14 @@ rule screen_scan:
         screening=lookup("screening", within=config),
         crop=lookup("crop", within=config),
         code=code_of("screen_scan"),
+    """Read one scan as a whole and decide whether it can be measured; no identity is kept."""
+    message:
+        "Screen scan {wildcards.scan}"
     script:
         "../scripts/screen_scan.py"
 
 
 rule gather_screening:
-    """One row for each scan of the cohort table: verdict, reason, what to do."""
     input:
         table=TABLE,
         screened=screened_files(),
@@ -49,5 +50,8 @@ rule gather_screening:
         runtime=15,
     params:
         code=code_of("gather_screening"),
+    """One row for each scan of the cohort table: verdict, reason, what to do."""
+    message:
+        "Gather the verdicts of all scans"
     script:
         "../scripts/gather_screening.py"

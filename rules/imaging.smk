@@ -2,7 +2,6 @@
 
 
 rule convert_dicom:
-    """Bring one accepted scan to int16 HU with axes left, posterior, superior."""
     input:
         image=lambda wildcards: SCANS[wildcards.scan].image,
         screened="results/screened/{scan}.json",
@@ -22,12 +21,14 @@ rule convert_dicom:
     params:
         series_uid=lambda wildcards: SCANS[wildcards.scan].series_uid,
         code=code_of("convert_dicom"),
+    """Bring one accepted scan to int16 HU with axes left, posterior, superior."""
+    message:
+        "Convert scan {wildcards.scan}"
     script:
         "../scripts/convert_dicom.py"
 
 
 rule resample_ct:
-    """Put one converted CT onto 3 mm slices (Fourier interpolation, Zhao 2020)."""
     input:
         image="results/converted/{scan}/image.nii.gz",
     output:
@@ -45,12 +46,14 @@ rule resample_ct:
     params:
         resample=lookup("resample", within=config),
         code=code_of("resample_ct"),
+    """Put one converted CT onto 3 mm slices (Fourier interpolation, Zhao 2020)."""
+    message:
+        "Resample scan {wildcards.scan}"
     script:
         "../scripts/resample_ct.py"
 
 
 rule resample_mask:
-    """Put a reference mask onto the grid of the resampled CT, as coverage cut at one half."""
     input:
         mask=lambda wildcards: SCANS[wildcards.scan].mask,
         image="results/converted/{scan}/image.nii.gz",
@@ -70,12 +73,14 @@ rule resample_mask:
         resample=lookup("resample", within=config),
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
         code=code_of("resample_mask"),
+    """Put a reference mask onto the grid of the resampled CT, as coverage cut at one half."""
+    message:
+        "Resample the reference mask of {wildcards.scan}"
     script:
         "../scripts/resample_mask.py"
 
 
 rule crop_ct:
-    """Cut the in-plane window of the requested hip, around the found centre or the table's override."""
     input:
         image="results/resampled/{scan}/image.nii.gz",
         screened="results/screened/{scan}.json",
@@ -97,12 +102,14 @@ rule crop_ct:
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         crop=lookup("crop", within=config),
         code=code_of("crop_ct"),
+    """Cut the in-plane window of the requested hip, around the found centre or the table's override."""
+    message:
+        "Crop the hip of {wildcards.scan}"
     script:
         "../scripts/crop_ct.py"
 
 
 rule crop_mask:
-    """Cut the same window out of the reference mask."""
     input:
         mask="results/resampled/{scan}/mask.nii.gz",
         record="results/cropped/{scan}/crop.json",
@@ -120,5 +127,8 @@ rule crop_mask:
         runtime=15,
     params:
         code=code_of("crop_mask"),
+    """Cut the same window out of the reference mask."""
+    message:
+        "Crop the reference mask of {wildcards.scan}"
     script:
         "../scripts/crop_mask.py"

@@ -6,7 +6,6 @@ localrules:
 
 
 rule make_phantom_table:
-    """Write the synthetic people as a cohort table: an example for one's own."""
     output:
         table=PHANTOM_TABLE,
     log:
@@ -22,12 +21,14 @@ rule make_phantom_table:
     params:
         phantom=lookup("phantom", within=config),
         code=code_of("make_phantom_table"),
+    """Write the synthetic people as a cohort table: an example for one's own."""
+    message:
+        "Write the table of the synthetic cohort"
     script:
         "../scripts/make_phantom_table.py"
 
 
 rule make_phantom_scan:
-    """Scan one synthetic person: DICOM series, reference mask and the exact volume."""
     output:
         series=directory("results/phantom/{scan}/dicom"),
         mask="results/phantom/{scan}/mask.nii.gz",
@@ -45,5 +46,8 @@ rule make_phantom_scan:
     params:
         phantom=lookup("phantom", within=config),
         code=code_of("make_phantom_scan"),
+    """Scan one synthetic person: DICOM series, reference mask and the exact volume."""
+    message:
+        "Make synthetic scan {wildcards.scan}"
     script:
         "../scripts/make_phantom_scan.py"

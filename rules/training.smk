@@ -37,7 +37,6 @@ def validating(pattern):
 
 
 rule train_fold:
-    """Train one fold: people of the other folds teach, people of this fold validate."""
     input:
         train_images=fitting("results/cropped/{scan}/image.nii.gz"),
         train_masks=fitting("results/cropped/{scan}/mask.nii.gz"),
@@ -72,5 +71,8 @@ rule train_fold:
         seed=lookup("seed", within=config),
         # outside the declared outputs, which Snakemake removes when a job is killed
         state="results/state/{cohort}/{network}/fold-{fold}.pt",
+    """Train one fold: people of the other folds teach, people of this fold validate."""
+    message:
+        "Train fold {wildcards.fold} of {wildcards.cohort}/{wildcards.network}"
     script:
         "../scripts/train_fold.py"

@@ -5,7 +5,7 @@ input: mask (predicted) and reference, both on the crop grid; full (prediction o
 output: json; params: measure (section of the configuration), mask_labels (values that count, empty: all)
 """
 
-import SimpleITK as sitk  # noqa: N813 - the field's own abbreviation
+import SimpleITK as sitk
 
 from lib.atomic import write_json
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx

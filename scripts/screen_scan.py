@@ -5,7 +5,7 @@ from lib.imaging.crop import CropConfig
 from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
 from lib.joblog import job_log
 
-mask = snakemake.input.get("mask")
+mask = snakemake.input.get("mask") or None
 center = snakemake.params.center_mm_xy
 with job_log(snakemake.log[0], hide=[snakemake.input.image, *([mask] if mask else [])]) as logger:
     request = ScanRequest(

@@ -8,14 +8,55 @@ import pytest
 
 pytestmark = pytest.mark.workflow
 
-METRICS = (
-    "cohort,model,members,protocol,weights,scan,subject,sex,age,site,fold,dsc,dsc_native,sensitivity,specificity,"
-    "precision,hd95_mm,assd_mm,nsd,reference_mm3,reference_native_mm3,predicted_mm3,re_percent,otsu_threshold,flags"
-).split(",")
-AGREEMENT = (
-    "cohort,model,protocol,sex,n,reference_mean_mm3,reference_sd_mm3,mae_mm3,rmse_mm3,r2,pearson_r,pearson_p_value,"
-    "slope,intercept_mm3,re_min_percent,re_max_percent,bias_mm3,loa_low_mm3,loa_high_mm3,ccc"
-).split(",")
+METRICS = [
+    "cohort",
+    "model",
+    "members",
+    "protocol",
+    "weights",
+    "scan",
+    "subject",
+    "sex",
+    "age",
+    "site",
+    "fold",
+    "dsc",
+    "dsc_native",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "hd95_mm",
+    "assd_mm",
+    "nsd",
+    "reference_mm3",
+    "reference_native_mm3",
+    "predicted_mm3",
+    "re_percent",
+    "otsu_threshold",
+    "flags",
+]
+AGREEMENT = [
+    "cohort",
+    "model",
+    "protocol",
+    "sex",
+    "n",
+    "reference_mean_mm3",
+    "reference_sd_mm3",
+    "mae_mm3",
+    "rmse_mm3",
+    "r2",
+    "pearson_r",
+    "pearson_p_value",
+    "slope",
+    "intercept_mm3",
+    "re_min_percent",
+    "re_max_percent",
+    "bias_mm3",
+    "loa_low_mm3",
+    "loa_high_mm3",
+    "ccc",
+]
 TRAINING = {"train_fold"}
 
 
