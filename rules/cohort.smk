@@ -2,6 +2,7 @@
 
 
 rule screen_scan:
+    """Read one scan as a whole and decide whether it can be measured; no identity is kept."""
     input:
         image=lambda wildcards: SCANS[wildcards.scan].image,
         mask=lambda wildcards: optional(SCANS[wildcards.scan].mask, SCANS[wildcards.scan].mask),
@@ -24,8 +25,8 @@ rule screen_scan:
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         screening=lookup("screening", within=config),
         crop=lookup("crop", within=config),
+        window_pixel_mm=window_pixel_mm(),
         code=code_of("screen_scan"),
-    """Read one scan as a whole and decide whether it can be measured; no identity is kept."""
     message:
         "Screen scan {wildcards.scan}"
     script:
@@ -33,6 +34,7 @@ rule screen_scan:
 
 
 rule gather_screening:
+    """One row for each scan of the cohort table: verdict, reason, what to do."""
     input:
         table=TABLE,
         screened=screened_files(),
@@ -50,7 +52,6 @@ rule gather_screening:
         runtime=15,
     params:
         code=code_of("gather_screening"),
-    """One row for each scan of the cohort table: verdict, reason, what to do."""
     message:
         "Gather the verdicts of all scans"
     script:

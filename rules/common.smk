@@ -4,7 +4,7 @@ import os
 from functools import cache
 
 import yaml
-from lib.cohort.placement import in_cohort
+from lib.cohort.placement import trains_fold, validates_fold
 from lib.cohort.protocols import plan_predictions, weights_of
 from lib.cohort.scans import read_folds
 from lib.cohort.table import planned_cohort, read_cohort
@@ -89,6 +89,12 @@ def code_of(rule):
 def optional(path, present):
     """Return an input that is there only for some scans."""
     return path if present else []
+
+
+def window_pixel_mm():
+    """Return the pixel size that the crop's window is counted in; None: the scan's own."""
+    inplane_mm = config["resample"]["inplane_mm"]
+    return None if inplane_mm == "native" else inplane_mm
 
 
 def grow(mem_mb):

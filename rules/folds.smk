@@ -2,6 +2,7 @@
 
 
 checkpoint split_folds:
+    """Draw test people and folds once; later scans are added, former rows never move."""
     input:
         scans="results/cohort/scans.csv",
     output:
@@ -23,7 +24,6 @@ checkpoint split_folds:
         draw=FINISHED is None,
         redraw=lookup("redraw", within=config),
         code=code_of("split_folds"),
-    """Draw test people and folds once; later scans are added, former rows never move."""
     message:
         "Draw test people and folds, or keep them"
     script:

@@ -2,6 +2,7 @@
 
 
 rule convert_dicom:
+    """Bring one accepted scan to int16 HU with axes left, posterior, superior."""
     input:
         image=lambda wildcards: SCANS[wildcards.scan].image,
         screened="results/screened/{scan}.json",
@@ -21,7 +22,6 @@ rule convert_dicom:
     params:
         series_uid=lambda wildcards: SCANS[wildcards.scan].series_uid,
         code=code_of("convert_dicom"),
-    """Bring one accepted scan to int16 HU with axes left, posterior, superior."""
     message:
         "Convert scan {wildcards.scan}"
     script:
@@ -29,6 +29,7 @@ rule convert_dicom:
 
 
 rule resample_ct:
+    """Put one converted CT onto 3 mm slices (Fourier interpolation, Zhao 2020)."""
     input:
         image="results/converted/{scan}/image.nii.gz",
     output:
@@ -46,7 +47,6 @@ rule resample_ct:
     params:
         resample=lookup("resample", within=config),
         code=code_of("resample_ct"),
-    """Put one converted CT onto 3 mm slices (Fourier interpolation, Zhao 2020)."""
     message:
         "Resample scan {wildcards.scan}"
     script:
@@ -54,6 +54,7 @@ rule resample_ct:
 
 
 rule resample_mask:
+    """Put a reference mask onto the grid of the resampled CT, as coverage cut at one half."""
     input:
         mask=lambda wildcards: SCANS[wildcards.scan].mask,
         image="results/converted/{scan}/image.nii.gz",
@@ -73,7 +74,6 @@ rule resample_mask:
         resample=lookup("resample", within=config),
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
         code=code_of("resample_mask"),
-    """Put a reference mask onto the grid of the resampled CT, as coverage cut at one half."""
     message:
         "Resample the reference mask of {wildcards.scan}"
     script:
@@ -81,6 +81,7 @@ rule resample_mask:
 
 
 rule crop_ct:
+    """Cut the in-plane window of the requested hip, around the found centre or the table's override."""
     input:
         image="results/resampled/{scan}/image.nii.gz",
         screened="results/screened/{scan}.json",
@@ -102,7 +103,6 @@ rule crop_ct:
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         crop=lookup("crop", within=config),
         code=code_of("crop_ct"),
-    """Cut the in-plane window of the requested hip, around the found centre or the table's override."""
     message:
         "Crop the hip of {wildcards.scan}"
     script:
@@ -110,6 +110,7 @@ rule crop_ct:
 
 
 rule crop_mask:
+    """Cut the same window out of the reference mask."""
     input:
         mask="results/resampled/{scan}/mask.nii.gz",
         record="results/cropped/{scan}/crop.json",
@@ -127,7 +128,6 @@ rule crop_mask:
         runtime=15,
     params:
         code=code_of("crop_mask"),
-    """Cut the same window out of the reference mask."""
     message:
         "Crop the reference mask of {wildcards.scan}"
     script:

@@ -4,6 +4,7 @@ MASKS = "results/masks/{cohort}/{network}/{members}/{scan}"
 
 
 rule measure_volume:
+    """Volume of a predicted mask, HU in it, truncation, and what to look at."""
     input:
         batch=batch_folder,
         mask=f"{MASKS}/mask.nii.gz",
@@ -27,7 +28,6 @@ rule measure_volume:
     params:
         otsu=lookup("otsu", within=config),
         code=code_of("measure_volume"),
-    """Volume of a predicted mask, HU in it, truncation, and what to look at."""
     message:
         "Measure the volume of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
     script:
@@ -35,6 +35,7 @@ rule measure_volume:
 
 
 rule measure_overlap:
+    """Overlap and surface distances between a predicted mask and the reference, on both grids."""
     input:
         mask=f"{MASKS}/mask.nii.gz",
         full=f"{MASKS}/mask_full.nii.gz",
@@ -56,7 +57,6 @@ rule measure_overlap:
         measure=lookup("measure", within=config),
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
         code=code_of("measure_overlap"),
-    """Overlap and surface distances between a predicted mask and the reference, on both grids."""
     message:
         "Compare {wildcards.scan} with its reference ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
     script:
@@ -64,6 +64,7 @@ rule measure_overlap:
 
 
 rule draw_contours:
+    """Contours of the predicted mask, and of the reference where there is one, on the scan's slices."""
     input:
         image="results/cropped/{scan}/image.nii.gz",
         mask=f"{MASKS}/mask.nii.gz",
@@ -85,7 +86,6 @@ rule draw_contours:
         runtime=15,
     params:
         code=code_of("draw_contours"),
-    """Contours of the predicted mask, and of the reference where there is one, on the scan's slices."""
     message:
         "Draw the contours of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
     script:
@@ -104,6 +104,7 @@ def scored_scans(pattern):
 
 
 rule gather_metrics:
+    """One row for each scored prediction."""
     input:
         folds="results/folds/folds.csv",
         scans="results/cohort/scans.csv",
@@ -126,7 +127,6 @@ rule gather_metrics:
         models=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
         code=code_of("gather_metrics"),
-    """One row for each scored prediction."""
     message:
         "Gather the scores of all scans"
     script:
@@ -134,6 +134,7 @@ rule gather_metrics:
 
 
 rule gather_volumes:
+    """One row for each predicted scan."""
     input:
         folds="results/folds/folds.csv",
         volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
@@ -154,7 +155,6 @@ rule gather_volumes:
         models=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
         code=code_of("gather_volumes"),
-    """One row for each predicted scan."""
     message:
         "Gather the volumes of all scans"
     script:
@@ -162,6 +162,7 @@ rule gather_volumes:
 
 
 rule gather_flow:
+    """One row for each scan of the cohort table: how far it came, and why no further."""
     input:
         scans="results/cohort/scans.csv",
         folds="results/folds/folds.csv",
@@ -183,7 +184,6 @@ rule gather_flow:
         runtime=30,
     params:
         code=code_of("gather_flow"),
-    """One row for each scan of the cohort table: how far it came, and why no further."""
     message:
         "List how far every scan came"
     script:

@@ -6,6 +6,7 @@ localrules:
 
 
 rule make_phantom_table:
+    """Write the synthetic people as a cohort table: an example for one's own."""
     output:
         table=PHANTOM_TABLE,
     log:
@@ -21,7 +22,6 @@ rule make_phantom_table:
     params:
         phantom=lookup("phantom", within=config),
         code=code_of("make_phantom_table"),
-    """Write the synthetic people as a cohort table: an example for one's own."""
     message:
         "Write the table of the synthetic cohort"
     script:
@@ -29,6 +29,7 @@ rule make_phantom_table:
 
 
 rule make_phantom_scan:
+    """Scan one synthetic person: DICOM series, reference mask and the exact volume."""
     output:
         series=directory("results/phantom/{scan}/dicom"),
         mask="results/phantom/{scan}/mask.nii.gz",
@@ -46,7 +47,6 @@ rule make_phantom_scan:
     params:
         phantom=lookup("phantom", within=config),
         code=code_of("make_phantom_scan"),
-    """Scan one synthetic person: DICOM series, reference mask and the exact volume."""
     message:
         "Make synthetic scan {wildcards.scan}"
     script:

@@ -26,6 +26,7 @@ def batch_folder(wildcards):
 
 
 rule predict_scans:
+    """Predict a batch of scans with one set of models (sliding window, mean probability)."""
     input:
         images=lambda wildcards: expand("results/cropped/{scan}/image.nii.gz", scan=batch_scans(wildcards)),
         records=lambda wildcards: expand("results/cropped/{scan}/crop.json", scan=batch_scans(wildcards)),
@@ -51,7 +52,6 @@ rule predict_scans:
         precision=lookup("train/precision", within=config),
         reproducible=lookup("reproducible", within=config),
         code=code_of("predict_scans"),
-    """Predict a batch of scans with one set of models (sliding window, mean probability)."""
     message:
         "Predict batch {wildcards.batch} with {wildcards.cohort}/{wildcards.network}/{wildcards.members}"
     script:
@@ -59,6 +59,7 @@ rule predict_scans:
 
 
 rule otsu_mask:
+    """Turn a probability map into a mask (guarded Otsu), on the crop's grid and on the converted scan's."""
     input:
         batch=batch_folder,
         image="results/cropped/{scan}/image.nii.gz",
@@ -80,7 +81,6 @@ rule otsu_mask:
     params:
         otsu=lookup("otsu", within=config),
         code=code_of("otsu_mask"),
-    """Turn a probability map into a mask (guarded Otsu), on the crop's grid and on the converted scan's."""
     message:
         "Make the mask of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
     script:

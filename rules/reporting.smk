@@ -18,6 +18,7 @@ def fold_files(name):
 
 
 rule summarize_agreement:
+    """Agreement of volumes for each cohort, network, protocol and sex, with intervals."""
     input:
         metrics="results/tables/metrics.csv",
     output:
@@ -41,7 +42,6 @@ rule summarize_agreement:
         report=lookup("report", within=config),
         seed=lookup("seed", within=config),
         code=code_of("summarize_agreement"),
-    """Agreement of volumes for each cohort, network, protocol and sex, with intervals."""
     message:
         "Summarize the agreement of volumes"
     script:
@@ -49,6 +49,7 @@ rule summarize_agreement:
 
 
 rule tabulate_table1:
+    """Table 1 of the paper, for this study."""
     input:
         agreement="results/tables/agreement.csv",
         metrics="results/tables/metrics.csv",
@@ -67,7 +68,6 @@ rule tabulate_table1:
     params:
         synthetic=SYNTHETIC,
         code=code_of("tabulate_table1"),
-    """Table 1 of the paper, for this study."""
     message:
         "Tabulate Table 1"
     script:
@@ -75,6 +75,7 @@ rule tabulate_table1:
 
 
 rule draw_figures:
+    """All figures of the study, as SVG and PNG."""
     input:
         metrics="results/tables/metrics.csv",
         agreement="results/tables/agreement.csv",
@@ -103,7 +104,6 @@ rule draw_figures:
     params:
         synthetic=SYNTHETIC,
         code=code_of("draw_figures"),
-    """All figures of the study, as SVG and PNG."""
     message:
         "Draw the figures"
     script:
@@ -111,6 +111,7 @@ rule draw_figures:
 
 
 rule gather_notes:
+    """What a reader must know first: models older than code, settings or cohort; parts that are missing."""
     input:
         folds="results/folds/folds.csv",
         flow="results/tables/flow.csv",
@@ -135,7 +136,6 @@ rule gather_notes:
         finished=FINISHED is not None,
         partial=lookup("partial", within=config),
         code=code_of("gather_notes"),
-    """What a reader must know first: models older than code, settings or cohort; parts that are missing."""
     message:
         "Gather what a reader must know first"
     script:
@@ -143,6 +143,7 @@ rule gather_notes:
 
 
 rule write_report:
+    """The page: everything the study found, readable without a network."""
     input:
         metrics="results/tables/metrics.csv",
         volumes="results/tables/volumes.csv",
@@ -175,7 +176,6 @@ rule write_report:
         # where the table and the models lie is the source's business
         settings={key: value for key, value in config.items() if key not in ("cohort", "model")},
         code=code_of("write_report"),
-    """The page: everything the study found, readable without a network."""
     message:
         "Write the report"
     script:

@@ -20,30 +20,24 @@ def untrained():
     return f"(?=(?:{'|'.join(folds)})/)[a-z]+" if folds else "(?!)"
 
 
-def training_scans(wildcards, *, validation):
-    return [
-        row.scan
+def scans_of_fold(chosen, pattern):
+    """Return the function that lists a file of each scan that `chosen` picks for a fold."""
+    return lambda wildcards: [
+        pattern.format(scan=row.scan)
         for row in placements()
-        if row.trains and in_cohort(row, wildcards.cohort) and (row.fold == int(wildcards.fold)) == validation
+        if chosen(row, wildcards.cohort, int(wildcards.fold))
     ]
 
 
-def fitting(pattern):
-    return lambda wildcards: expand(pattern, scan=training_scans(wildcards, validation=False))
-
-
-def validating(pattern):
-    return lambda wildcards: expand(pattern, scan=training_scans(wildcards, validation=True))
-
-
 rule train_fold:
+    """Train one fold: people of the other folds teach, people of this fold validate."""
     input:
-        train_images=fitting("results/cropped/{scan}/image.nii.gz"),
-        train_masks=fitting("results/cropped/{scan}/mask.nii.gz"),
-        train_records=fitting("results/cropped/{scan}/crop.json"),
-        validation_images=validating("results/cropped/{scan}/image.nii.gz"),
-        validation_masks=validating("results/cropped/{scan}/mask.nii.gz"),
-        validation_records=validating("results/cropped/{scan}/crop.json"),
+        train_images=scans_of_fold(trains_fold, "results/cropped/{scan}/image.nii.gz"),
+        train_masks=scans_of_fold(trains_fold, "results/cropped/{scan}/mask.nii.gz"),
+        train_records=scans_of_fold(trains_fold, "results/cropped/{scan}/crop.json"),
+        validation_images=scans_of_fold(validates_fold, "results/cropped/{scan}/image.nii.gz"),
+        validation_masks=scans_of_fold(validates_fold, "results/cropped/{scan}/mask.nii.gz"),
+        validation_records=scans_of_fold(validates_fold, "results/cropped/{scan}/crop.json"),
     output:
         model="results/models/{cohort}/{network}/fold-{fold}/model.pt",
         history="results/models/{cohort}/{network}/fold-{fold}/history.csv",
@@ -71,7 +65,6 @@ rule train_fold:
         seed=lookup("seed", within=config),
         # outside the declared outputs, which Snakemake removes when a job is killed
         state="results/state/{cohort}/{network}/fold-{fold}.pt",
-    """Train one fold: people of the other folds teach, people of this fold validate."""
     message:
         "Train fold {wildcards.fold} of {wildcards.cohort}/{wildcards.network}"
     script:

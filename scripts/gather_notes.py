@@ -6,19 +6,16 @@ params: models, train, intensity (sections of the configuration), training_code,
 
 from lib.atomic import read_json, write_json
 from lib.cohort.notes import missing_notes, model_notes, overlap_notes
-from lib.cohort.placement import in_cohort
+from lib.cohort.placement import trains_fold
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
 from lib.learning.finished import changes_since
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
-    runs, folds, flow = (
-        [read_json(path) for path in given.runs],
-        read_folds(given.folds),
-        read_records(given.flow),
-    )
+    runs, flow = [read_json(path) for path in given.runs], read_records(given.flow)
     present = {record["scan"] for record in flow if record["verdict"] == "ok"}
+    placements = [row for row in read_folds(given.folds) if row.scan in present]
     changes = {}
     for run in runs if not params.finished else []:
         settings = {
@@ -26,16 +23,9 @@ with job_log(snakemake.log[0]) as logger:
             "train": params.train,
             "intensity": params.intensity,
         }
-        training = [
-            row.scan
-            for row in folds
-            if row.trains
-            and row.fold != run["fold"]
-            and in_cohort(row, run["cohort"])
-            and row.scan in present
-        ]
-        found = changes_since(run, settings=settings, code=params.training_code, training=training)
-        changes[f"{run['cohort']}/{run['model']} fold {run['fold']}"] = found
+        teachers = [row.scan for row in placements if trains_fold(row, run["cohort"], run["fold"])]
+        name = f"{run['cohort']}/{run['model']} fold {run['fold']}"
+        changes[name] = changes_since(run, settings=settings, code=params.training_code, training=teachers)
     notes = [*missing_notes(flow, partial=params.partial), *model_notes(changes)]
     notes += overlap_notes(runs, present) if params.finished else []
     write_json(snakemake.output.notes, {"notes": notes})

@@ -14,6 +14,7 @@ with job_log(snakemake.log[0], hide=[snakemake.input.image, *([mask] if mask els
         mask=mask,
         mask_labels=tuple(snakemake.params.mask_labels),
         crop_center_mm_xy=tuple(center) if center else None,
+        window_pixel_mm=snakemake.params.window_pixel_mm,
     )
     config, crop = ScreeningConfig(**snakemake.params.screening), CropConfig(**snakemake.params.crop)
     screening = screen_scan(snakemake.input.image, request, config, crop)

@@ -30,3 +30,13 @@ class Placement:
 def in_cohort(placement: Placement, cohort: str) -> bool:
     """Say whether a scan's person belongs to a cohort (all, male, female)."""
     return placement.sex in COHORT_SEXES[cohort]
+
+
+def trains_fold(placement: Placement, cohort: str, fold: int) -> bool:
+    """Say whether a scan teaches the model of a fold: the people of the other folds do."""
+    return placement.trains and in_cohort(placement, cohort) and placement.fold != fold
+
+
+def validates_fold(placement: Placement, cohort: str, fold: int) -> bool:
+    """Say whether a scan validates the model of a fold: the people of this fold do."""
+    return placement.trains and in_cohort(placement, cohort) and placement.fold == fold

@@ -44,13 +44,18 @@ __all__ = ["REASONS", "Reason", "ScanRequest", "Screening", "ScreeningConfig", "
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRequest:
-    """What the cohort table asks of a scan."""
+    """What the cohort table asks of a scan.
+
+    `window_pixel_mm` is the pixel size of the grid that the crop's window is counted in, where the scan will be
+    resampled in the slice; None: the scan's own pixels.
+    """
 
     side: str = "left"
     series_uid: str = ""
     mask: Path | None = None
     mask_labels: Sequence[int] = ()
     crop_center_mm_xy: tuple[float, float] | None = None
+    window_pixel_mm: float | None = None
 
     def __post_init__(self) -> None:
         if self.side not in SIDES:
@@ -113,7 +118,7 @@ def screen_scan(
         reasons += more
         in_view = bool(density_phantom_in_view(image))
     if hip:
-        reasons += _check_metal(image, _near(hip, image, crop), config)
+        reasons += _check_metal(image, _near(hip, image, _window_mm(request, image, crop)), config)
     if request.mask is not None:
         reasons += _check_mask(request, image, hip, crop)
     return Screening(
@@ -173,17 +178,23 @@ class _Window:
     y: slice
 
 
-def _window(hip: HipLocation, image: sitk.Image, size_xy: Sequence[int]) -> _Window:
-    """Return the window of `size_xy` voxels that cropping cuts out round the hip."""
+def _window_mm(request: ScanRequest, image: sitk.Image, crop: CropConfig) -> list[float]:
+    """Return the size (x, y) in mm of the window that cropping will cut out."""
+    edges_mm = [request.window_pixel_mm] * 2 if request.window_pixel_mm else image.GetSpacing()
+    return [count * edge_mm for count, edge_mm in zip(crop.size_xy, edges_mm, strict=False)]
+
+
+def _window(hip: HipLocation, image: sitk.Image, size_mm_xy: Sequence[float]) -> _Window:
+    """Return the voxels of the scan that a window of this size round the hip holds."""
+    size_xy = [round(size / step) for size, step in zip(size_mm_xy, image.GetSpacing(), strict=False)]
     starts = window_start(image, hip.center_mm_xy, size_xy)
     ranges = (slice(max(first, 0), max(first + n, 0)) for first, n in zip(starts, size_xy, strict=True))
     return _Window(*ranges)
 
 
-def _near(hip: HipLocation, image: sitk.Image, crop: CropConfig) -> _Window:
-    """Return the window cut to NEAR_MM: with coarse pixels it would reach to the other hip."""
-    sizes = zip(crop.size_xy, image.GetSpacing(), strict=False)
-    return _window(hip, image, [min(size, round(2 * NEAR_MM / edge_mm)) for size, edge_mm in sizes])
+def _near(hip: HipLocation, image: sitk.Image, size_mm_xy: Sequence[float]) -> _Window:
+    """Return the window cut to NEAR_MM: a wider one would reach to the other hip."""
+    return _window(hip, image, [min(size, 2 * NEAR_MM) for size in size_mm_xy])
 
 
 def _check_metal(image: sitk.Image, window: _Window, config: ScreeningConfig) -> list[Reason]:
@@ -212,12 +223,13 @@ def _check_mask(
         return [Reason("mask_empty", f"no voxel of label {labels}")]
     if hip is None:
         return []
-    far_share = _share_outside(mask_zyx, _near(hip, image, crop))
+    size_mm_xy = _window_mm(request, image, crop)
+    far_share = _share_outside(mask_zyx, _near(hip, image, size_mm_xy))
     if far_share > _MAX_FAR_SHARE:
         return [
             Reason("mask_elsewhere", f"{far_share:.1%} of the mask lies away from the {request.side} hip")
         ]
-    cut_share = _share_outside(mask_zyx, _window(hip, image, crop.size_xy))
+    cut_share = _share_outside(mask_zyx, _window(hip, image, size_mm_xy))
     return [Reason("mask_cut_by_crop", f"{cut_share:.1%} of the mask lies outside")] if cut_share else []
 
 

@@ -11,7 +11,9 @@ REAL = Path(__file__).parents[3] / "shared/data/real"
 pytestmark = [
     pytest.mark.workflow,
     pytest.mark.realdata,
-    pytest.mark.skipif(not REAL.is_dir(), reason=f"no real scans at {REAL}: they are not part of this repository"),
+    pytest.mark.skipif(
+        not REAL.is_dir(), reason=f"no real scans at {REAL}: they are not part of this repository"
+    ),
 ]
 
 SCANS = {
@@ -40,7 +42,9 @@ def ended(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
     lines = ["scan,image,side,mask,mask_label"]
     for scan, (image, side, _) in SCANS.items():
-        mask = f"{REAL}/totalsegmentator/example_seg_fast_force_split.nii.gz,76" if scan == "right-hip" else ","
+        mask = (
+            f"{REAL}/totalsegmentator/example_seg_fast_force_split.nii.gz,76" if scan == "right-hip" else ","
+        )
         lines.append(f"{scan},{REAL / image},{side},{mask}")
     (folder / "cohort.csv").write_text("\n".join(lines) + "\n")
     model = finished.folder / "results/models/all/vnet"
@@ -71,7 +75,11 @@ def test_accepted_scans_are_predicted_and_the_report_is_made(ended):
     assert set(table(ended, "tables/volumes.csv")) == {"right-hip", "left-hip"}
     assert set(table(ended, "tables/metrics.csv")) == {"right-hip"}
     assert (ended.folder / "results/report/index.html").exists()
-    assert {row["stage"] for row in table(ended, "tables/flow.csv").values()} == {"screened", "predicted", "scored"}
+    assert {row["stage"] for row in table(ended, "tables/flow.csv").values()} == {
+        "screened",
+        "predicted",
+        "scored",
+    }
 
 
 def test_source_paths_stay_out_of_the_results(ended):
