@@ -3,23 +3,24 @@
 OLDEST_PRINTED_AGE = 90
 
 
-def printed_age(age: float | None) -> str:
+def printed_age(age: float | str | None) -> str:
     """Return an age for tables and pages: whole years, `90+` from 90 on, empty if unknown."""
-    if age is None:
+    years = age_years(age)
+    if years is None:
         return ""
-    return f"{OLDEST_PRINTED_AGE}+" if age >= OLDEST_PRINTED_AGE else f"{int(age)}"
+    return f"{OLDEST_PRINTED_AGE}+" if years >= OLDEST_PRINTED_AGE else f"{int(years)}"
 
 
-def age_years(text: str) -> float | None:
-    """Return the age that `printed_age` wrote, or a person typed; None for an empty text.
+def age_years(age: float | str | None) -> float | None:
+    """Return an age, as a person typed it or `printed_age` wrote it; None if unknown, 90 from 90 on.
 
     Raises:
-        ValueError: the text is not an age between 0 and 120 years.
+        ValueError: not an age between 0 and 120 years.
     """
-    text = text.strip().removesuffix("+")
-    if not text:
+    text = "" if age is None else str(age).strip().removesuffix("+")
+    if text in ("", "nan"):
         return None
-    age = float(text)
-    if not 0 <= age <= 120:
+    years = float(text)
+    if not 0 <= years <= 120:
         raise ValueError(text)
-    return min(age, float(OLDEST_PRINTED_AGE))
+    return min(years, float(OLDEST_PRINTED_AGE))

@@ -154,6 +154,7 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
         mask=f"{person.scan}/mask.nii.gz" if person.labelled else "",
         side=person.side,
         repeat_of=person.repeat_of,
+        site="hard variant" if person.variant == "hard" else "",
         # hard and unusual scans must never move the folds of the people proper
         set="" if person.scan.startswith("P") else "apply",
     )

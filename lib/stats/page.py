@@ -15,14 +15,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from lib.ages import age_years, printed_age
 from lib.atomic import write_text
 from lib.stats.tables import (
     PAPER_TABLE1,
     PROTOCOL_ORDER,
     STAGES,
     TABLE1_NUMBERS,
-    age_years,
-    printed_age,
     score_table,
 )
 

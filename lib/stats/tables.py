@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
 from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, compare_paired, summarize_agreement
 
@@ -52,7 +53,6 @@ COHORT_ORDER = ("all", "male", "female")
 PROTOCOL_ORDER = ("cv", "test", "test-single", "external", "apply")
 SCORES = ("dsc", "sensitivity", "specificity", "precision", "dsc_native", "hd95_mm", "assd_mm", "nsd")
 AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, "80 and over"))
-OLDEST_PRINTED_AGE = 90
 
 # Zhao et al. 2020, Table 1 (test people; population SD)
 PAPER_TABLE1 = {
@@ -165,12 +165,12 @@ def score_table(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return scores by age band within cohort, model and protocol; `n` counts people."""
+    """Return scores by age band within cohort, model, protocol and site; `n` counts people."""
     banded = without_repeats(metrics)
     banded = banded.assign(age_band=[age_band(age) for age in banded["age"]])
     rows = []
-    for key, group in _groups(banded, "cohort", "model", "protocol", "age_band"):
-        names = dict(zip(("cohort", "model", "protocol", "age_band"), key, strict=True))
+    for key, group in _groups(banded, "cohort", "model", "protocol", "site", "age_band"):
+        names = dict(zip(("cohort", "model", "protocol", "site", "age_band"), key, strict=True))
         error = (group["predicted_mm3"] - group["reference_mm3"]).abs()
         rows.append(
             names
@@ -184,7 +184,7 @@ def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
             | {"re_mean_percent": group["re_percent"].mean()}
         )
     numbers = ("n", "scans", "dsc_mean", "dsc_sd", "dsc_min", "hd95_mm_median", "mae_mm3", "re_mean_percent")
-    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "age_band", *numbers])
+    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "site", "age_band", *numbers])
 
 
 def paired_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
@@ -250,26 +250,12 @@ def by_scan(paths: Iterable[str | Path]) -> dict[str, str]:
     return {Path(path).parent.name: str(path) for path in paths}
 
 
-def printed_age(age: float | str | None) -> str:
-    """Return an age in whole years as text; `90+` from 90 on, empty if unknown. Printed ages pass unchanged."""
-    years = age_years(age)
-    if years is None:
-        return ""
-    return f"{OLDEST_PRINTED_AGE}+" if years >= OLDEST_PRINTED_AGE else str(int(years))
-
-
 def age_band(age: float | str | None) -> str:
     """Return the band of AGE_BANDS that an age, printed or in years, falls into."""
     years = age_years(age)
     if years is None:
         return "unknown"
     return [label for start, label in AGE_BANDS if years >= start][-1]
-
-
-def age_years(age: float | str | None) -> float | None:
-    """Return an age, printed (`90+`) or a number, as years; None if unknown."""
-    text = "" if age is None else str(age).strip().removesuffix("+")
-    return float(text) if text and text != "nan" else None
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
