@@ -66,7 +66,13 @@ def _files_below(folder: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise ScanError("unreadable_file", "a folder of the scan may not be read") from None
 
-    files = [Path(place) / name for place, _, names in os.walk(folder, onerror=refuse) for name in names]
+    # hidden files are bookkeeping of file systems and tools, never images
+    files = [
+        Path(place) / name
+        for place, _, names in os.walk(folder, onerror=refuse)
+        for name in names
+        if not name.startswith(".")
+    ]
     return sorted(file for file in files if file.is_file() or not file.exists())
 
 
