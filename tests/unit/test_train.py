@@ -27,6 +27,7 @@ NETWORK = {
     "decoder_convolutions": (1,),
     "kernel": 3,
     "dropout": 0.2,
+    "normalisation": "none",
 }
 
 

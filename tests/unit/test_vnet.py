@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lib.errors import ConfigError
+from lib.learning.losses import parameter_groups
 from lib.learning.vnet import START_LOGIT, VNet, VNetConfig, halve, halve_by_amax, initialise_on
 
 SMALL = VNetConfig(
@@ -72,6 +73,37 @@ def test_initialisation_on_data_makes_every_layer_standard_there():
         torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=1e-3, rtol=0)
 
 
+def test_group_normalisation_takes_strength_and_level_out_of_the_input():
+    torch.manual_seed(0)
+    config = VNetConfig(
+        channels=(8, 16), encoder_convolutions=(1, 1), decoder_convolutions=(1,), normalisation="group"
+    )
+    network, features = VNet(config).eval(), torch.randn(1, 16, 4, 4, 4)
+    block = network.encoder[1]
+    entering = torch.rand(1, 8, 4, 4, 4)
+    # the convolution is linear without its bias, so that twice the input changes nothing after the normalisation
+    torch.testing.assert_close(block(entering), block(2 * entering), atol=1e-3, rtol=0)
+    group_means = block[1](features).reshape(8, -1).mean(1)
+    torch.testing.assert_close(group_means, torch.zeros(8), atol=1e-5, rtol=0)
+
+
+def test_parameters_of_the_normalisation_are_not_penalised():
+    config = VNetConfig(
+        channels=(8, 16), encoder_convolutions=(1, 1), decoder_convolutions=(1,), normalisation="group"
+    )
+    decaying, free = parameter_groups(VNet(config), 1e-5)
+    assert (decaying["weight_decay"], free["weight_decay"]) == (2e-5, 0.0)
+    assert len(decaying["params"]) == 5  # three convolutions, one transposed, the head
+    assert len(free["params"]) == 5 + 2 * 3  # their biases, and scale and shift after three convolutions
+
+
+def test_the_preset_predicts_a_small_window():
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        logits = VNet(VNetConfig()).eval()(torch.rand(1, 1, 8, 24, 24))
+    assert logits.shape == (1, 1, 8, 24, 24) and torch.isfinite(logits).all()
+
+
 def test_dropout_acts_in_training_only():
     torch.manual_seed(0)
     config = VNetConfig(channels=(8, 8), encoder_convolutions=(1, 1), decoder_convolutions=(1,), dropout=0.5)
@@ -91,6 +123,7 @@ def test_dropout_acts_in_training_only():
         ({"decoder_convolutions": [2, 2, 2, 2]}, "decoder_convolutions"),
         ({"kernel": 2}, "kernel"),
         ({"dropout": 1.0}, "dropout"),
+        ({"normalisation": "batch"}, "normalisation"),
     ],
 )
 def test_a_shape_that_cannot_be_built_is_refused_by_name(changes, key):
