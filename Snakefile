@@ -17,6 +17,7 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 include: "rules/phantom.smk"
 include: "rules/cohort.smk"
 include: "rules/folds.smk"

@@ -51,7 +51,7 @@ def loader(scans: list[TrainingScan], window: int, batch_size: int, workers: int
     items = [{"image": scan.image_zyx, "mask": scan.mask_zyx} for scan in scans]
     dataset = CacheDataset(items, changes, progress=False)
     return DataLoader(
-        dataset, batch_size=batch_size, shuffle=True, num_workers=workers, persistent_workers=True
+        dataset, batch_size=batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
 
 

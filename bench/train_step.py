@@ -63,7 +63,7 @@ def time_peer(scans: list[TrainingScan], options: argparse.Namespace) -> list[fl
 
     compute = choose_compute(options.device, options.precision)
     network = VNet(VNetConfig(channels=options.channels)).to(compute.device)
-    batches = peer.loader(scans, 32, options.batch_size, workers=2)
+    batches = peer.loader(scans, 32, options.batch_size, options.peer_workers)
     moments = []
     for _, _ in zip(
         range(options.updates), peer.updates(network, batches, compute.device, compute.bf16), strict=False
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--updates", type=int, default=6)
     parser.add_argument("--scans", type=int, default=4)
+    parser.add_argument("--peer-workers", type=int, default=2, help="loader processes of the peer; try 0 too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")

@@ -1,4 +1,4 @@
-"""What every rule shares: checked settings, the cohort, who is predicted by what. Parsed again in every cluster job."""
+"""What all rules share: checked settings, the cohort, who is predicted by what. Parsed again in every cluster job."""
 
 import os
 from functools import cache
@@ -63,7 +63,12 @@ def check_models():
                 check_preprocessing(read_finished(folder), PREPROCESSING, str(folder))
 
 
-PREPROCESSING = {key: dict(config[key]) for key in ("resample", "crop", "intensity")}
+# what finished models must find unchanged in the images that they are given
+PREPROCESSING = {
+    "resample": config["resample"],
+    "crop": {"size_xy": config["crop"]["size_xy"]},
+    "intensity": config["intensity"],
+}
 try:
     COHORT, TABLE, FINISHED = checked_study()
     STUDY = study_identity(
@@ -100,59 +105,3 @@ def window_pixel_mm():
 def grow(mem_mb):
     """Return a memory request that doubles at each new attempt."""
     return lambda wildcards, attempt: mem_mb * 2 ** (attempt - 1)
-
-
-def screened_files():
-    """Return the screening file of every scan; with partial=true of those that have one."""
-    files = [f"results/screened/{scan}.json" for scan in SCANS]
-    return [file for file in files if not config["partial"] or os.path.exists(file)]
-
-
-# ---- the split, once screening has ended ----------------------------------------------------------------------
-@cache
-def _placements(path, modified):
-    return [row for row in read_folds(path) if row.scan in SCANS]
-
-
-def placements():
-    """Return the accepted scans with set, fold and batch. Waits for the checkpoint."""
-    path = checkpoints.split_folds.get().output.folds
-    return _placements(path, os.path.getmtime(path))
-
-
-def accepted():
-    return [row.scan for row in placements()]
-
-
-@cache
-def _predictions(rows):
-    return plan_predictions(rows, COHORTS, NETWORKS, config["predict"]["heldout_weights"])
-
-
-def predictions():
-    """Return every prediction of the study; with partial=true those that have ended well."""
-    planned = _predictions(tuple(placements()))
-    if config["partial"]:
-        planned = [
-            row
-            for row in planned
-            if os.path.exists(f"results/masks/{row.folder}/{row.placement.scan}/mask.nii.gz")
-        ]
-    return planned
-
-
-def made(pattern):
-    """Return a file of every accepted scan; with partial=true of those that have one."""
-    files = expand(pattern, scan=accepted())
-    return [file for file in files if not config["partial"] or os.path.exists(file)]
-
-
-def predicted_paths():
-    """Return the common part of path, models and scan, of all predictions."""
-    return [f"{row.folder}/{row.placement.scan}" for row in predictions()]
-
-
-def models_of(cohort, network):
-    """Return the model files of all folds."""
-    folder = config["model"] or f"results/models/{cohort}/{network}"
-    return [f"{folder}/fold-{fold}/model.pt" for fold in FOLDS]

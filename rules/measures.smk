@@ -92,17 +92,6 @@ rule draw_contours:
         "../scripts/draw_contours.py"
 
 
-def scored_paths():
-    """Return the paths of predictions that have a reference to be compared with."""
-    return [f"{row.folder}/{row.placement.scan}" for row in predictions() if row.protocol != "apply"]
-
-
-def scored_scans(pattern):
-    """Return a file of every scan that is scored at least once."""
-    scans = dict.fromkeys(row.placement.scan for row in predictions() if row.protocol != "apply")
-    return expand(pattern, scan=scans)
-
-
 rule gather_metrics:
     """One row for each scored prediction."""
     input:

@@ -1,30 +1,6 @@
 """Probability maps in batches of scans, then one mask a scan."""
 
 
-def batch_scans(wildcards):
-    """Return the scans of one batch that these members predict."""
-    return [
-        row.placement.scan
-        for row in _predictions(tuple(placements()))
-        if row.folder == f"{wildcards.cohort}/{wildcards.network}/{wildcards.members}"
-        and row.placement.batch == int(wildcards.batch)
-    ]
-
-
-def member_models(wildcards):
-    """Return the models that predict together; `single` picks one of them by its validation Dice."""
-    models = models_of(wildcards.cohort, wildcards.network)
-    if wildcards.members.startswith("fold-"):
-        return [model for model in models if model.endswith(f"/{wildcards.members}/model.pt")]
-    return models
-
-
-def batch_folder(wildcards):
-    """Return the batch that holds a scan's probability map."""
-    batch = next(row.batch for row in placements() if row.scan == wildcards.scan)
-    return f"results/predictions/{wildcards.cohort}/{wildcards.network}/{wildcards.members}/batch-{batch}"
-
-
 rule predict_scans:
     """Predict a batch of scans with one set of models (sliding window, mean probability)."""
     input:

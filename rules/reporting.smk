@@ -1,22 +1,6 @@
 """What a reader gets: agreement, figures, the page."""
 
 
-def figure_inputs(pattern):
-    """Return one file for each scored prediction."""
-    return lambda wildcards: [pattern.format(path=path) for path in scored_paths()]
-
-
-def fold_files(name):
-    """Return a file beside every model that the study uses."""
-    return lambda wildcards: [
-        f"{os.path.dirname(model)}/{name}"
-        for cohort in COHORTS
-        for network in NETWORKS
-        for model in models_of(cohort, network)
-        if not config["partial"] or os.path.exists(model)
-    ]
-
-
 rule summarize_agreement:
     """Agreement of volumes for each cohort, network, protocol and sex, with intervals."""
     input:

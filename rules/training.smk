@@ -1,34 +1,6 @@
 """One network, one cohort, one fold at a time, on a GPU where there is one."""
 
 
-def untrained():
-    """Return a pattern of the folds that may be trained: none that has a model.pt, unless retrain=true.
-
-    A finished model is a leaf of the workflow: neither new code nor a changed cohort trains it again by itself.
-    """
-    folds = [
-        f"{cohort}/{network}/fold-{fold}"
-        for cohort in COHORTS
-        for network in NETWORKS
-        for fold in FOLDS
-        if not FINISHED
-        and (
-            config["retrain"] or not os.path.exists(f"results/models/{cohort}/{network}/fold-{fold}/model.pt")
-        )
-    ]
-    # a look-ahead in the first wildcard's pattern holds for the three wildcards together
-    return f"(?=(?:{'|'.join(folds)})/)[a-z]+" if folds else "(?!)"
-
-
-def scans_of_fold(chosen, pattern):
-    """Return the function that lists a file of each scan that `chosen` picks for a fold."""
-    return lambda wildcards: [
-        pattern.format(scan=row.scan)
-        for row in placements()
-        if chosen(row, wildcards.cohort, int(wildcards.fold))
-    ]
-
-
 rule train_fold:
     """Train one fold: people of the other folds teach, people of this fold validate."""
     input:

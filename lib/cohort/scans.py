@@ -124,7 +124,7 @@ def _scan_record(row: ScanRow, screening: Mapping | None) -> dict[str, str]:
         "verdict": screening["verdict"],
         "reason": _codes(reasons, "rejected"),
         "warnings": _codes(reasons, "warning"),
-        "explanation": " | ".join(f"{reason['found']} {reason['action']}" for reason in reasons),
+        "explanation": " | ".join(f"{reason['found'].rstrip('.')}. {reason['action']}" for reason in reasons),
     }
 
 

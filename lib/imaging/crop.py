@@ -63,6 +63,7 @@ class CropRecord:
         size_xyz: voxels of the window.
         spacing_mm_xyz: size of a voxel.
         padded_voxels: voxels of the window outside of the image, filled with -1024 HU.
+        slices_cut_above: slices of the image above the window.
         margins_mm: free distance from the femur's bone to the `lateral`, `anterior` and `posterior` border.
         flags: of `crop_uncertain`, `bone_at_border`, `no_bone`, `padded`, `override`.
     """
@@ -74,6 +75,7 @@ class CropRecord:
     size_xyz: tuple[int, int, int]
     spacing_mm_xyz: tuple[float, float, float]
     padded_voxels: int
+    slices_cut_above: int
     margins_mm: Mapping[str, float]
     flags: tuple[str, ...]
 
@@ -108,10 +110,14 @@ def crop_center(side: str, hip: Mapping | None, override_mm_xy: Sequence[float] 
 
 
 def crop_ct(image: sitk.Image, center: CropCenter, config: CropConfig) -> tuple[sitk.Image, CropRecord]:
-    """Cut the window (all slices) out of a CT (int16 HU) and say what was cut.
+    """Cut the window out of a CT (int16 HU) and say what was cut.
 
-    Voxels keep their positions; outside of the image the window holds -1024 HU.
+    All slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies higher,
+    and a network that learnt hips knows nothing of an abdomen. Where the head's height is not known for sure,
+    all slices are kept. Voxels keep their positions; outside of the image the window holds -1024 HU.
     """
+    slices = image.GetSize()[2]
+    image = image[:, :, : _kept_slices(image, center, config)]
     start_xy = window_start(image, center.center_mm_xy, config.size_xy)
     window = _cut(image, start_xy, config.size_xy, PADDING_HU)
     in_view = _columns_in_view(image, start_xy, config.size_xy)
@@ -134,6 +140,7 @@ def crop_ct(image: sitk.Image, center: CropCenter, config: CropConfig) -> tuple[
         size_xyz=window.GetSize(),
         spacing_mm_xyz=window.GetSpacing(),
         padded_voxels=padded_voxels,
+        slices_cut_above=slices - image.GetSize()[2],
         margins_mm=margins_mm,
         flags=tuple(flag for flag, is_raised in raised.items() if is_raised),
     )
@@ -142,8 +149,17 @@ def crop_ct(image: sitk.Image, center: CropCenter, config: CropConfig) -> tuple[
 
 def crop_mask(mask: sitk.Image, record: Mapping) -> sitk.Image:
     """Cut the window of `record` (content of crop.json) out of a mask on the grid of the image that was cropped."""
-    size_x, size_y, _ = record["size_xyz"]
-    return _cut(mask, tuple(record["start_xy"]), (size_x, size_y), 0)
+    size_x, size_y, slices = record["size_xyz"]
+    return _cut(mask[:, :, :slices], tuple(record["start_xy"]), (size_x, size_y), 0)
+
+
+def _kept_slices(image: sitk.Image, center: CropCenter, config: CropConfig) -> int:
+    """Return how many slices, from the distal end on, belong to the window."""
+    slices = image.GetSize()[2]
+    if center.head_z_mm is None or center.uncertain:
+        return slices
+    above_first_mm = center.head_z_mm + config.above_head_mm - image.GetOrigin()[2]
+    return min(max(math.floor(above_first_mm / image.GetSpacing()[2]) + 1, 1), slices)
 
 
 def window_start(image: sitk.Image, center_mm_xy: Sequence[float], size_xy: Sequence[int]) -> tuple[int, int]:

@@ -57,11 +57,13 @@ class CropConfig:
         size_xy: voxels of the in-plane window.
         bone_hu: intensity above which a voxel is taken for bone.
         min_margin_mm: femur nearer than this to the window's border is flagged.
+        above_head_mm: slices further than this above the centre of the femoral head are cut.
     """
 
     size_xy: tuple[int, int] = (192, 192)
     bone_hu: float = 200.0
     min_margin_mm: float = 10.0
+    above_head_mm: float = 60.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size_xy", tuple(self.size_xy))
@@ -73,6 +75,8 @@ class CropConfig:
             raise ConfigError(f"crop.bone_hu must be a number > 0 (HU); got {self.bone_hu!r}")
         if not self.min_margin_mm >= 0:
             raise ConfigError(f"crop.min_margin_mm must be a number >= 0 (mm); got {self.min_margin_mm!r}")
+        if not self.above_head_mm >= 40:  # the largest heads have a radius of 30 mm
+            raise ConfigError(f"crop.above_head_mm must be a number >= 40 (mm); got {self.above_head_mm!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

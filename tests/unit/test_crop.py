@@ -194,6 +194,23 @@ def test_the_record_is_the_file_agreed_upon():
         "size_xyz": [10, 8, 3],
         "spacing_mm_xyz": pytest.approx(list(SPACING_MM)),
         "padded_voxels": 0,
+        "slices_cut_above": 0,
         "margins_mm": {"lateral": 0.0, "anterior": 0.0, "posterior": 0.0},
         "flags": ["bone_at_border"],
     }
+
+
+def test_slices_far_above_the_head_are_cut_and_the_mask_alike():
+    image = sitk.Image([8, 8, 50], sitk.sitkInt16)
+    image.SetSpacing((1.0, 1.0, 3.0))
+    image.SetOrigin((0.0, 0.0, -100.0))
+    config = CropConfig(size_xy=(4, 4), above_head_mm=60.0)
+    known = CropCenter(side="left", center_mm_xy=(3.5, 3.5), head_z_mm=-40.0)
+    window, record = crop_ct(image, known, config)
+    # the last slice kept lies at or below 20 mm: -100 + 3 * 40
+    assert (window.GetSize(), record.slices_cut_above) == ((4, 4, 41), 9)
+    assert window.GetOrigin()[2] == -100.0
+    mask = sitk.Cast(image, sitk.sitkUInt8)
+    assert crop_mask(mask, record.to_json()).GetSize() == (4, 4, 41)
+    unsure = CropCenter(side="left", center_mm_xy=(3.5, 3.5), head_z_mm=-40.0, uncertain=True)
+    assert crop_ct(image, unsure, config)[1].slices_cut_above == 0

@@ -140,7 +140,7 @@ def test_folder_without_models_is_a_clear_error(tmp_path):
 REASON = {
     "code": "gantry_tilt",
     "severity": "rejected",
-    "found": "tilt 18.5 degrees.",
+    "found": "tilt 18.5 degrees",
     "rule": "r",
     "action": "Ask.",
 }

@@ -24,8 +24,8 @@ class Study:
 
     def call(self, *arguments: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
         """Run Snakemake from the project's root and return what it printed."""
-        command = [sys.executable, "-m", "snakemake", "--cores", str(os.cpu_count()), "--nocolor"]
-        command += ["--directory", str(self.folder), "--configfile", self.overlay, *arguments]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(os.cpu_count()), "--nocolor"]
+        command += ["--directory", str(self.folder), "--configfile", self.overlay]
         every = (*self.settings, *settings)
         command += ["--config", *every] if every else []
         return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

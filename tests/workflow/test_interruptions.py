@@ -30,8 +30,17 @@ def unreadable(folder):
 
 
 def kill_while_running(study, *arguments, after_s):
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(study.folder)]
-    command += ["--configfile", study.overlay, *arguments, "--config", *study.settings]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *arguments,
+        "--cores",
+        "2",
+        "--directory",
+        str(study.folder),
+    ]
+    command += ["--configfile", study.overlay, "--config", *study.settings]
     running = subprocess.Popen(
         command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -44,7 +53,8 @@ def kill_while_running(study, *arguments, after_s):
 def test_killed_and_restarted_run_ends_with_the_same_numbers(study):
     metrics = study.folder / "results/tables/metrics.csv"
     before = metrics.read_text()
-    kill_while_running(study, "--forcerun", "convert_dicom", after_s=8)
+    forced = [f"results/converted/P00{number}/image.nii.gz" for number in (1, 2, 3)]
+    kill_while_running(study, "--forcerun", *forced, after_s=8)
     assert unreadable(study.folder / "results") == []
     study.run("--unlock")
     study.run("--rerun-incomplete")

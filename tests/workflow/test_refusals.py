@@ -26,7 +26,7 @@ def test_wrong_settings_are_all_named(tmp_path):
 
 
 def test_wrong_table_is_listed_as_a_whole(tmp_path):
-    (tmp_path / "cohort.csv").write_text("scan,image,sex\nA,gone,F\nA,gone,x\n")
+    (tmp_path / "cohort.csv").write_text("scan,image,sex,subject\nA,gone,F,P\nA,gone,x,Q\n")
     message = Study(tmp_path).refuse(settings=("cohort=cohort.csv", "cohorts=[all]"))
     assert "4 problems; nothing was run" in message
     for words in ("row 2, column image", "row 3, column scan", "row 3, column image", "row 3, column sex"):
