@@ -9,6 +9,20 @@ from jsonschema import Draft202012Validator, ValidationError
 from lib.errors import ConfigError
 
 
+def read_words(settings: Mapping, schema: Mapping) -> dict:
+    """Return settings with the words of a command line read as the schema means them.
+
+    Snakemake hands `--config partial=true` over as the text "true", and `--config model=` as nothing at all.
+    """
+    words = {"boolean": {"true": True, "false": False}, "string": {"none": ""}}
+    read = dict(settings)
+    for key, value in settings.items():
+        meant = words.get(schema["properties"].get(key, {}).get("type"), {})
+        if not isinstance(value, list | dict | bool):
+            read[key] = meant.get(str(value).lower(), value)
+    return read
+
+
 def check_settings(settings: Mapping, schema: Mapping) -> None:
     """Return if `settings` follow `schema`.
 

@@ -1,6 +1,7 @@
 """What all rules share: checked settings, the cohort, who is predicted by what. Parsed again in every cluster job."""
 
 import os
+from datetime import datetime
 from functools import cache
 
 import yaml
@@ -12,7 +13,7 @@ from lib.errors import ConfigError, OsteoflowError
 from lib.learning.finished import check_preprocessing, read_finished
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest
-from lib.settings import check_settings
+from lib.settings import check_settings, read_words
 from lib.study import check_study, study_identity, write_study
 from snakemake.exceptions import WorkflowError
 
@@ -36,7 +37,10 @@ wildcard_constraints:
 def checked_study():
     """Return the cohort by scan, the path of its table and the finished models to use (None: train here)."""
     schema = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
+    config.update(read_words(config, schema))
     check_settings(config, schema)
+    finished = read_finished(config["model"]) if config["model"] else None
+    cohorts = {finished.cohort} if finished else set(config["cohorts"])
     synthetic = not config["cohort"]
     table = config["cohort"] or PHANTOM_TABLE
     if synthetic:
@@ -48,9 +52,9 @@ def checked_study():
         cohort = read_cohort(
             table,
             extra_columns=config["cohort_columns"],
-            sex_required=bool({"male", "female"} & set(config["cohorts"])),
+            sex_required=bool({"male", "female"} & cohorts),
         )
-    return cohort, table, read_finished(config["model"]) if config["model"] else None
+    return cohort, table, finished
 
 
 def check_models():
@@ -79,6 +83,7 @@ try:
 except OsteoflowError as error:
     raise WorkflowError(str(error)) from None
 
+RETRAINED_AT = datetime.now().isoformat() if config["retrain"] else ""
 SYNTHETIC = not config["cohort"]
 SCANS = {scan: row for scan, row in COHORT.items() if not row.exclude}
 COHORTS = [FINISHED.cohort] if FINISHED else config["cohorts"]

@@ -35,6 +35,8 @@ rule train_fold:
         preprocessing=PREPROCESSING,
         reproducible=lookup("reproducible", within=config),
         seed=lookup("seed", within=config),
+        # a finished fold is trained again at each retrain=true, and by nothing else
+        again=RETRAINED_AT,
         # outside the declared outputs, which Snakemake removes when a job is killed
         state="results/state/{cohort}/{network}/fold-{fold}.pt",
     message:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from lib.ages import age_years, printed_age
@@ -33,19 +33,7 @@ def gather_screening(cohort: Mapping[str, ScanRow], screened: Mapping[str, Mappi
 
 def accepted_scans(records: Iterable[Mapping[str, str]]) -> list[Placement]:
     """Return the scans with verdict ok as placements that wait for the draw."""
-    return [
-        Placement(
-            scan=record["scan"],
-            subject=record["subject"],
-            sex=record["sex"],
-            age=age_years(record["age"]),
-            site=record["site"],
-            has_mask=record["has_mask"] == "1",
-            set=record["set"],
-        )
-        for record in records
-        if record["verdict"] == "ok"
-    ]
+    return [_placement(record) for record in records if record["verdict"] == "ok"]
 
 
 def read_records(path: str | Path) -> list[dict[str, str]]:
@@ -67,14 +55,8 @@ def read_folds(path: str | Path) -> list[Placement]:
     if not Path(path).exists():
         return []
     return [
-        Placement(
-            scan=record["scan"],
-            subject=record["subject"],
-            sex=record["sex"],
-            age=age_years(record["age"]),
-            site=record["site"],
-            has_mask=record["has_mask"] == "1",
-            set=record["set"],
+        replace(
+            _placement(record),
             fold=int(record["fold"]),
             batch=int(record["batch"]),
             trains=record["trains"] == "1",
@@ -86,6 +68,18 @@ def read_folds(path: str | Path) -> list[Placement]:
 def write_folds(placements: Iterable[Placement], path: str | Path) -> None:
     """Write `folds/folds.csv`, whole or not at all."""
     write_records((_fold_record(placement) for placement in placements), FOLD_COLUMNS, path)
+
+
+def _placement(record: Mapping[str, str]) -> Placement:
+    return Placement(
+        scan=record["scan"],
+        subject=record["subject"],
+        sex=record["sex"],
+        age=age_years(record["age"]),
+        site=record["site"],
+        has_mask=record["has_mask"] == "1",
+        set=record["set"],
+    )
 
 
 def _fold_record(placement: Placement) -> dict[str, object]:

@@ -19,7 +19,7 @@ from lib.learning.predict import PredictConfig
 from lib.learning.train import TrainConfig
 from lib.learning.vnet import VNetConfig
 from lib.phantom.people import PhantomConfig
-from lib.settings import check_settings
+from lib.settings import check_settings, read_words
 from lib.stats.overlap import OverlapConfig
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +117,11 @@ def test_all_mistakes_are_listed_at_once():
     settings = merged(DEFAULTS, {"seed": -1, "reproducible": "yes", "otsu": {"low": 2}})
     with pytest.raises(ConfigError, match="3 problems"):
         check_settings(settings, SCHEMA)
+
+
+def test_words_of_a_command_line_are_read_as_the_schema_means_them():
+    given = DEFAULTS | {"partial": "true", "retrain": "False", "model": None, "study": "true", "seed": 3}
+    read = read_words(given, SCHEMA)
+    assert (read["partial"], read["retrain"], read["model"], read["seed"]) == (True, False, "", 3)
+    assert read["study"] == "true"
+    check_settings(read, SCHEMA)

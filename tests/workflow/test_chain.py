@@ -3,8 +3,10 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+from conftest import ROOT, Study
 
 pytestmark = pytest.mark.workflow
 
@@ -201,7 +203,9 @@ def test_rerunning_one_scan_from_a_stage(study):
 
 
 def test_changing_a_setting_reruns_what_depends_on_it(study):
-    planned = study.planned(settings=("otsu={keep_largest: false}",))
+    overlay = study.folder / "otsu.yaml"
+    overlay.write_text((ROOT / study.overlay).read_text() + "otsu: {keep_largest: false}\n")
+    planned = replace(study, overlay=str(overlay)).planned()
     assert planned["otsu_mask"] > 1 and "predict_scans" not in planned and not TRAINING & set(planned)
 
 
@@ -210,8 +214,6 @@ def test_training_again_needs_a_word(study):
 
 
 def test_finished_models_predict_a_new_cohort_and_train_nothing(finished, tmp_path):
-    from tests.workflow.conftest import Study
-
     shutil.copytree(finished.folder / "source", tmp_path / "source")
     model = finished.folder / "results/models/all/vnet"
     study = Study(tmp_path, settings=("cohort=source/cohort.csv", f"model={model}"))
@@ -223,8 +225,6 @@ def test_finished_models_predict_a_new_cohort_and_train_nothing(finished, tmp_pa
 
 
 def test_finished_models_refuse_images_made_otherwise(finished, tmp_path):
-    from tests.workflow.conftest import Study
-
     model = finished.folder / "results/models/all/vnet"
     study = Study(tmp_path, overlay="studies/demo.yaml", settings=(f"model={model}",))
     message = study.refuse("--dry-run")
