@@ -7,7 +7,7 @@ output: figures (directory, with figures.json); params: synthetic
 
 from pathlib import Path
 
-from lib.atomic import read_json
+from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
@@ -26,4 +26,5 @@ with job_log(snakemake.log[0]) as logger:
     slices = {path_key(path): read_json(path)["by_slice"] for path in given.overlaps}
     tables = metrics, read_table(given.agreement)
     results = StudyResults(*tables, histories, slices, examples, snakemake.params.synthetic)
-    logger.info("%d figures", len(draw_figures(results, snakemake.output.figures)))
+    with whole_folder(snakemake.output.figures) as folder:
+        logger.info("%d figures", len(draw_figures(results, folder)))

@@ -1,8 +1,6 @@
 """Job script of rule predict_scans: a batch of cropped scans in, a folder of probability maps out."""
 
-from pathlib import Path
-
-from lib.atomic import read_json
+from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, mirror_for_model
 from lib.imaging.nifti import read_image, write_probability
 from lib.joblog import job_log
@@ -16,9 +14,10 @@ with job_log(snakemake.log[0]) as logger:
     ensemble = load_models(paths, params.weights, params.device, params.precision)
     logger.info("%d networks, %s weights, %s", len(paths), params.weights, ensemble.compute.describe())
     config = PredictConfig(**params.predict)
-    for scan, image_path, record_path in zip(params.scans, given.images, given.records, strict=True):
-        image, side = read_image(image_path), read_json(record_path)["side"]
-        probability_zyx = predict_scan(ensemble, mirror_for_model(array_zyx(image), side), config)
-        path = Path(snakemake.output.batch, scan, "probability.nii.gz")
-        write_probability(mirror_for_model(probability_zyx, side), image, path)
-        logger.info("%s: size (x, y, z) %s", scan, image.GetSize())
+    with whole_folder(snakemake.output.batch) as batch:
+        for scan, image_path, record_path in zip(params.scans, given.images, given.records, strict=True):
+            image, side = read_image(image_path), read_json(record_path)["side"]
+            probability_zyx = predict_scan(ensemble, mirror_for_model(array_zyx(image), side), config)
+            path = batch / scan / "probability.nii.gz"
+            write_probability(mirror_for_model(probability_zyx, side), image, path)
+            logger.info("%s: size (x, y, z) %s", scan, image.GetSize())

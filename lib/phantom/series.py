@@ -4,7 +4,6 @@ Every attribute that could identify a person carries a canary text: a leak into 
 """
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
+from lib.atomic import whole_folder
 from lib.phantom.people import PhantomPerson
 from lib.phantom.voxelize import VoxelGrid
 from lib.seeding import derive_seed
@@ -46,20 +46,13 @@ def write_series(
     images = series_images(hu_zyx, grid, person.defect, rng)
     numbers = _instance_numbers(len(images), rng)
     names = rng.permutation(len(images))
-    temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as temporary:
         for k, image in enumerate(images):
             dataset = _dataset(image, person, k, int(numbers[k]))
             path = temporary / f"IM{names[k]:05d}.dcm"
             pydicom.dcmwrite(path, dataset, enforce_file_format=True)
         if person.defect == "truncated_file":
             _cut_in_half(temporary / f"IM{names[len(images) // 2]:05d}.dcm")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def series_images(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lib.atomic import whole_file, write_json
+from lib.atomic import whole_file, whole_folder, write_json
 from lib.cohort.placement import Placement
 from lib.cohort.rerun import files_to_rerun, main
 from lib.cohort.scans import (
@@ -34,6 +34,19 @@ def test_a_failed_write_leaves_neither_half_nor_temporary_file(tmp_path):
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
     assert target.read_text() == "whole"
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "batch-0"
+    with pytest.raises(RuntimeError), whole_folder(target) as temporary:
+        (temporary / "a").touch()
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    for name in ("a", "b"):
+        with whole_folder(target) as temporary:
+            (temporary / name).touch()
+            assert not (target / name).exists()
+    assert [path.name for path in target.iterdir()] == ["b"]
 
 
 def test_json_refuses_nan(tmp_path):
