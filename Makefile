@@ -24,8 +24,8 @@ setup: $(READY)
 
 # one subject or scan again, from a chosen stage: make rerun SUBJECT=P001 FROM=crop_ct ARGS="--configfile studies/demo.yaml"
 rerun: $(READY)
-	$(BIN)/snakemake --profile profiles/workstation --cores $(CORES) $(ARGS) \
-	    --forcerun $$($(BIN)/python -m lib.cohort.rerun $(SUBJECT) $(FROM) $(STUDY))
+	files=$$($(BIN)/python -m lib.cohort.rerun $(SUBJECT) $(FROM) $(STUDY)) && \
+	$(BIN)/snakemake --profile profiles/workstation --cores $(CORES) $(ARGS) --forcerun $$files
 
 format: $(READY)
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/snakefmt Snakefile rules

@@ -51,6 +51,7 @@ rule gather_screening:
         mem_mb=grow(1000),
         runtime=15,
     params:
+        cohort_columns=lookup("cohort_columns", within=config),
         code=code_of("gather_screening"),
     message:
         "Gather the verdicts of all scans"

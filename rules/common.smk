@@ -7,7 +7,7 @@ from functools import cache
 import yaml
 from lib.cohort.placement import trains_fold, validates_fold
 from lib.cohort.protocols import plan_predictions, weights_of
-from lib.cohort.scans import read_folds
+from lib.cohort.scans import accepted_scans, read_folds, read_records
 from lib.cohort.table import planned_cohort, read_cohort
 from lib.errors import ConfigError, OsteoflowError
 from lib.learning.finished import check_preprocessing, read_finished
@@ -39,6 +39,11 @@ def checked_study():
     schema = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
     config.update(read_words(config, schema))
     check_settings(config, schema)
+    if config["partial"] and not os.path.exists("results/folds/folds.csv"):
+        raise ConfigError(
+            "partial=true makes a report from what is there, but people have not been split yet; "
+            "run once without it"
+        )
     finished = read_finished(config["model"]) if config["model"] else None
     cohorts = {finished.cohort} if finished else set(config["cohorts"])
     synthetic = not config["cohort"]

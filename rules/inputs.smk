@@ -10,7 +10,9 @@ def screened_files():
 # ---- the split, once screening has ended ----------------------------------------------------------------------
 @cache
 def _placements(path, modified):
-    return [row for row in read_folds(path) if row.scan in SCANS]
+    # a former row stays in the split when its scan is excluded or rejected later, but nothing is done with it
+    accepted_now = {row.scan for row in accepted_scans(read_records("results/cohort/scans.csv"))}
+    return [row for row in read_folds(path) if row.scan in SCANS and row.scan in accepted_now]
 
 
 def placements():
@@ -127,10 +129,7 @@ def figure_inputs(pattern):
 
 def fold_files(name):
     """Return a file beside every model that the study uses."""
-    return lambda wildcards: [
-        f"{os.path.dirname(model)}/{name}"
-        for cohort in COHORTS
-        for network in NETWORKS
-        for model in models_of(cohort, network)
-        if not config["partial"] or os.path.exists(model)
-    ]
+    models = [model for cohort in COHORTS for network in NETWORKS for model in models_of(cohort, network)]
+    files = [f"{os.path.dirname(model)}/{name}" for model in models]
+    # finished models may come without their history
+    return [file for file in files if not (config["partial"] or FINISHED) or os.path.exists(file)]

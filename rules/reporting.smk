@@ -117,6 +117,7 @@ rule gather_notes:
         train=lookup("train", within=config),
         intensity=lookup("intensity", within=config),
         training_code=code_of("train_fold"),
+        seed=lookup("seed", within=config),
         finished=FINISHED is not None,
         partial=lookup("partial", within=config),
         code=code_of("gather_notes"),

@@ -8,9 +8,10 @@ from lib.cohort.table import read_cohort
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
-    cohort = read_cohort(snakemake.input.table)
+    extra = snakemake.params.cohort_columns
+    cohort = read_cohort(snakemake.input.table, extra_columns=extra)
     screened = {Path(path).stem: read_json(path) for path in snakemake.input.screened}
     records = gather_screening(cohort, screened)
-    write_records(records, SCAN_COLUMNS, snakemake.output.scans)
+    write_records(records, [*SCAN_COLUMNS, *extra], snakemake.output.scans)
     for verdict in ("ok", "rejected", "excluded", "missing"):
         logger.info("%s: %d scans", verdict, sum(record["verdict"] == verdict for record in records))

@@ -13,6 +13,7 @@ with job_log(snakemake.log[0]) as logger:
         seed=snakemake.params.seed,
         batch_scans=snakemake.params.batch_scans,
         draw=snakemake.params.draw,
+        cohorts=snakemake.params.cohorts,
     )
     write_folds(placements, snakemake.output.folds)
     logger.info("kept %d scans, placed %d new ones", len(former), len(placements) - len(former))

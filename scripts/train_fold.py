@@ -36,7 +36,8 @@ with job_log(snakemake.log[0]):
         params.state,
     )
     identity = {"cohort": cohort, "model": network, "fold": number, "preprocessing": params.preprocessing}
-    write_model(snakemake.output.model, trained.model_content(params.preprocessing))
     write_history(snakemake.output.history, trained.history)
     write_json(snakemake.output.run, identity | trained.facts)
+    # last: a fold with a model.pt is a finished one
+    write_model(snakemake.output.model, trained.model_content(params.preprocessing))
     Path(params.state).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from lib.cohort.placement import NO_FOLD, Placement
+from lib.cohort.placement import NO_FOLD, Placement, in_cohort
 from lib.errors import ConfigError
 from lib.seeding import derive_seed
 
@@ -43,6 +43,7 @@ def split_folds(
     seed: int,
     batch_scans: int,
     draw: bool,
+    cohorts: Sequence[str] = ("all",),
 ) -> list[Placement]:
     """Return a placement for every accepted scan, keeping all of `former`.
 
@@ -53,9 +54,11 @@ def split_folds(
         seed: the study's seed.
         batch_scans: most scans predicted by one job.
         draw: False where finished models are used: nobody is trained on, everybody is external or apply.
+        cohorts: groups of people that get models of their own.
 
     Raises:
-        ConfigError: there are fewer people with a reference than folds.
+        ConfigError: a cohort has fewer people with a reference than folds, the number of folds is not that of
+            the draw, or one person stands on both sides of the split.
     """
     known = {placement.scan for placement in former}
     new = [scan for scan in scans if scan.scan not in known]
@@ -63,7 +66,43 @@ def split_folds(
     if draw and not former:
         people = _draw_people(new, config, seed)
     placed = [_place(scan, people.get(scan.subject), drawn=not former) for scan in new]
-    return _refreshed(former, scans) + _into_batches(placed, former, batch_scans)
+    rows = _refreshed(former, scans) + _into_batches(placed, former, batch_scans)
+    _check_people(rows)
+    if draw:
+        _check_folds(rows, config.folds, cohorts)
+    return rows
+
+
+def _check_people(rows: Iterable[Placement]) -> None:
+    """Refuse a person in two places of the split: a subject that was corrected after the draw."""
+    places: dict[str, set] = defaultdict(set)
+    for row in rows:
+        if row.set in ("train", "test"):
+            places[row.subject].add((row.set, row.fold))
+    torn = sorted(subject for subject, found in places.items() if len(found) > 1)
+    if torn:
+        raise ConfigError(
+            f"the scans of {', '.join(torn)} stand in different folds or sets, because `subject` was changed after "
+            "the draw; draw and train anew with --config redraw=true retrain=true, or exclude all scans but one"
+        )
+
+
+def _check_folds(rows: Iterable[Placement], folds: int, cohorts: Iterable[str]) -> None:
+    """Refuse another number of folds than was drawn, and a cohort too small for its folds."""
+    training = [row for row in rows if row.set == "train"]
+    drawn = max((row.fold for row in training), default=NO_FOLD) + 1
+    if drawn != folds:
+        raise ConfigError(
+            f"folds.folds is {folds}, but {drawn} folds were drawn; set it back, or draw and train anew with "
+            "--config redraw=true retrain=true"
+        )
+    for cohort in cohorts:
+        people = {row.subject for row in training if in_cohort(row, cohort)}
+        if len(people) < folds:
+            raise ConfigError(
+                f"cohort {cohort} has {len(people)} people for training, fewer than its {folds} folds; leave it "
+                "out of `cohorts`, or lower folds.folds"
+            )
 
 
 def _refreshed(former: Iterable[Placement], scans: Iterable[Placement]) -> list[Placement]:
@@ -76,7 +115,8 @@ def _refreshed(former: Iterable[Placement], scans: Iterable[Placement]) -> list[
             outcome = row.set
             if outcome in ("external", "apply"):
                 outcome = "external" if scan.has_mask else "apply"
-            kept = {"set": outcome, "fold": row.fold, "batch": row.batch, "trains": row.trains}
+            trains = row.trains and scan.has_mask
+            kept = {"set": outcome, "fold": row.fold, "batch": row.batch, "trains": trains}
             row = replace(scan, **kept)
         refreshed.append(row)
     return refreshed
@@ -109,10 +149,11 @@ def _draw_people(scans: Iterable[Placement], config: FoldsConfig, seed: int) -> 
             for person, fold in zip(train, folds, strict=True)
         }
     training = sum(person.set == "train" for person in drawn.values())
-    if drawn and training < config.folds:
+    if training < config.folds:
         raise ConfigError(
             f"{training} people with a usable reference are left for training, but folds.folds is "
-            f"{config.folds}; lower folds.folds or folds.test_fraction, or give more people a mask"
+            f"{config.folds}; lower folds.folds or folds.test_fraction, give more people a mask, or predict with "
+            "finished models (model=FOLDER)"
         )
     return drawn
 

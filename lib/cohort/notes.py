@@ -49,6 +49,14 @@ def model_notes(changes: Mapping[str, Iterable[str]]) -> list[str]:
     ]
 
 
+def leaks_of(run: Mapping, held_out: Collection[str]) -> list[str]:
+    """Say that a fold is scored on scans it was trained on, if it is (test people or folds were drawn anew)."""
+    leaked = set(run["training"]) & set(held_out)
+    if not leaked:
+        return []
+    return [f"it was trained on {len(leaked)} scans that it is scored on, SO THE SCORES ARE NOT VALID"]
+
+
 def overlap_notes(runs: Iterable[Mapping], scans: Collection[str]) -> list[str]:
     """Warn where scans carry ids that finished models were trained on."""
     known = {scan for run in runs for scan in (*run["training"], *run["validation"])} & set(scans)

@@ -102,6 +102,7 @@ def _scan_record(row: ScanRow, screening: Mapping | None) -> dict[str, str]:
         "set": row.set,
         "repeat_of": row.repeat_of,
         "has_mask": str(int(bool(row.mask))),
+        **row.extra,
     }
     if row.exclude:
         return record | {

@@ -93,7 +93,7 @@ def changes_since(
         changes.append("the code that trains has changed")
     gone, new = set(run["training"]) - set(training), set(training) - set(run["training"])
     if gone:
-        changes.append(f"{len(gone)} of its training scans are no longer in the cohort")
+        changes.append(f"{len(gone)} of the scans that trained it would not train it today")
     if new:
         changes.append(f"{len(new)} scans that could train it have come since")
     return changes

@@ -139,6 +139,49 @@ def test_too_few_people_is_a_clear_error():
         split(people(2, 1), folds=5, test_fraction=0.0)
 
 
+def test_a_table_without_references_says_what_to_do():
+    with pytest.raises(ConfigError, match="model=FOLDER"):
+        split([replace(row, has_mask=False) for row in people(8, 8)], folds=3)
+
+
+def test_a_cohort_too_small_for_its_folds_is_named():
+    with pytest.raises(ConfigError, match="cohort male has 2 people for training"):
+        split_folds(
+            people(2, 12),
+            [],
+            FoldsConfig(folds=3, test_fraction=0.0),
+            seed=1,
+            batch_scans=4,
+            draw=True,
+            cohorts=["all", "male", "female"],
+        )
+
+
+def test_another_number_of_folds_after_the_draw_is_refused():
+    first = split(people(12, 12), folds=3)
+    with pytest.raises(ConfigError, match="folds.folds is 4, but 3 folds were drawn"):
+        split(people(12, 12), former=first, folds=4)
+
+
+def test_a_person_on_both_sides_of_the_split_is_refused():
+    first = split(people(12, 12), folds=3)
+    test = next(row for row in first if row.set == "test")
+    train = next(row for row in first if row.set == "train")
+    corrected = [
+        replace(row, subject=train.subject) if row.scan == test.scan else row for row in people(12, 12)
+    ]
+    with pytest.raises(ConfigError, match=f"the scans of {train.subject} stand in different folds"):
+        split(corrected, former=first, folds=3)
+
+
+def test_a_training_scan_that_lost_its_mask_trains_no_more():
+    first = split(people(12, 12), folds=3)
+    train = next(row for row in first if row.trains)
+    changed = [replace(row, has_mask=row.scan != train.scan) for row in people(12, 12)]
+    later = {row.scan: row for row in split(changed, former=first, folds=3)}
+    assert later[train.scan].set == "train" and not later[train.scan].trains
+
+
 def test_few_people_of_one_sex_are_dealt_out():
     rows = split(people(12, 2), folds=3, test_fraction=0.0)
     women = [row.fold for row in rows if row.sex == "F"]

@@ -1,6 +1,6 @@
 """What stands at the top of the report."""
 
-from lib.cohort.notes import missing_notes, model_notes, overlap_notes
+from lib.cohort.notes import leaks_of, missing_notes, model_notes, overlap_notes
 
 
 def record(scan, stage, verdict="ok", has_mask="1", reason=""):
@@ -43,3 +43,8 @@ def test_scans_known_to_finished_models_are_pointed_out():
     runs = [{"training": ["A", "B"], "validation": ["C"]}]
     assert overlap_notes(runs, {"X", "Y"}) == []
     assert overlap_notes(runs, {"B", "C", "X"})[0].startswith("2 scans have ids")
+
+
+def test_a_model_scored_on_its_training_scans_is_pointed_out():
+    assert leaks_of({"training": ["A", "B"]}, ["C"]) == []
+    assert "NOT VALID" in leaks_of({"training": ["A", "B"]}, ["B", "C"])[0]

@@ -233,6 +233,6 @@ def test_what_changed_since_a_training_is_said_in_words():
     changes = changes_since(run, settings={}, code="b", training=["A", "C", "D"])
     assert changes == [
         "the code that trains has changed",
-        "1 of its training scans are no longer in the cohort",
+        "1 of the scans that trained it would not train it today",
         "2 scans that could train it have come since",
     ]
