@@ -95,3 +95,4 @@ rule report:
 
 onstart:
     write_study(STUDY_FILE, STUDY)
+    write_secret(SECRET_FILE)

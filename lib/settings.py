@@ -45,6 +45,9 @@ def _explain(error: ValidationError) -> Iterable[str]:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(known))}"
             yield f"{key}: unknown key {name!r}; {hint}"
+    elif error.validator == "required":
+        described = f" ({error.schema['description']})" if "description" in error.schema else ""
+        yield f"{key}: {error.message}{described}"
     else:
         yield f"{key}: {json.dumps(error.instance, default=str)}; {_allowed(error)}"
 
@@ -58,6 +61,8 @@ def _allowed(error: ValidationError) -> str:
     if "type" in schema:
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         parts.append("expected " + " or ".join(types))
+    if "not" in schema:
+        parts.append("not allowed here")
     bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     parts += [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
     counts = {"minItems": "at least", "maxItems": "at most"}

@@ -13,12 +13,14 @@ from lib.errors import ConfigError, OsteoflowError
 from lib.learning.finished import check_preprocessing, read_finished
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest
+from lib.pseudonyms import write_secret
 from lib.settings import check_settings, read_words
 from lib.study import check_study, study_identity, write_study
 from snakemake.exceptions import WorkflowError
 
 PHANTOM_TABLE = "results/phantom/cohort.csv"
 STUDY_FILE = "results/study.json"
+SECRET_FILE = "study.secret"  # beside results/, which can be passed on without it
 NO_COHORT = """there is no cohort to work on. Either
   set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
   or try the synthetic demo:          make demo   (snakemake --cores 2 --configfile studies/demo.yaml)
@@ -39,6 +41,9 @@ def checked_study():
     schema = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
     config.update(read_words(config, schema))
     check_settings(config, schema)
+    if unknown := sorted(set(config["networks"]) - set(config["models"])):
+        known = ", ".join(config["models"])
+        raise ConfigError(f"networks: {', '.join(unknown)} is not under `models`; known: {known}")
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
             "partial=true makes a report from what is there, but people have not been split yet; "
@@ -92,8 +97,16 @@ RETRAINED_AT = datetime.now().isoformat() if config["retrain"] else ""
 SYNTHETIC = not config["cohort"]
 SCANS = {scan: row for scan, row in COHORT.items() if not row.exclude}
 COHORTS = [FINISHED.cohort] if FINISHED else config["cohorts"]
-NETWORKS = [FINISHED.model] if FINISHED else list(config["models"])
+NETWORKS = [FINISHED.model] if FINISHED else config["networks"] or list(config["models"])
 FOLDS = FINISHED.folds if FINISHED else tuple(range(config["folds"]["folds"]))
+
+# the secret of the study that trained finished models lies beside its results/ folder, where that is at hand
+SECRETS = [SECRET_FILE, f"{config['model']}/../../../../study.secret"] if FINISHED else [SECRET_FILE]
+
+
+def configured(network):
+    """Return the settings that shape a training, as the configuration writes them."""
+    return {"network": config["models"][network], "train": config["train"], "intensity": config["intensity"]}
 
 
 def code_of(rule):

@@ -4,7 +4,7 @@ MASKS = "results/masks/{cohort}/{network}/{members}/{scan}"
 
 
 rule measure_volume:
-    """Volume of a predicted mask, HU in it, truncation, and what to look at."""
+    """Volume of a predicted mask, HU in it, truncation, how far the models differ, and what to look at."""
     input:
         batch=batch_folder,
         mask=f"{MASKS}/mask.nii.gz",
@@ -27,6 +27,7 @@ rule measure_volume:
         runtime=15,
     params:
         otsu=lookup("otsu", within=config),
+        review_member_dice=lookup("predict/review_member_dice", within=config),
         code=code_of("measure_volume"),
     message:
         "Measure the volume of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"

@@ -2,7 +2,7 @@
 
 
 rule predict_scans:
-    """Predict a batch of scans with one set of models (sliding window, mean probability)."""
+    """Predict a batch of scans with one set of models (sliding window): mean, and how far they differ."""
     input:
         images=lambda wildcards: expand("results/cropped/{scan}/image.nii.gz", scan=batch_scans(wildcards)),
         records=lambda wildcards: expand("results/cropped/{scan}/crop.json", scan=batch_scans(wildcards)),
@@ -22,7 +22,9 @@ rule predict_scans:
         runtime=120,
     params:
         scans=batch_scans,
-        predict=lookup("predict", within=config),
+        predict=lambda wildcards: {  # the other keys leave the maps as they are
+            key: config["predict"][key] for key in ("step", "z_padding", "batch_windows")
+        },
         weights=lambda wildcards: weights_of(wildcards.members, config["predict"]["heldout_weights"]),
         device=lookup("train/device", within=config),
         precision=lookup("train/precision", within=config),

@@ -113,9 +113,8 @@ rule gather_notes:
         mem_mb=grow(1000),
         runtime=15,
     params:
-        models=lookup("models", within=config),
-        train=lookup("train", within=config),
-        intensity=lookup("intensity", within=config),
+        configured={network: configured(network) for network in config["models"]},
+        secrets=SECRETS,
         training_code=code_of("train_fold"),
         seed=lookup("seed", within=config),
         finished=FINISHED is not None,

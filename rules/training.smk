@@ -4,6 +4,7 @@
 rule train_fold:
     """Train one fold: people of the other folds teach, people of this fold validate."""
     input:
+        folds="results/folds/folds.csv",
         train_images=scans_of_fold(trains_fold, "results/cropped/{scan}/image.nii.gz"),
         train_masks=scans_of_fold(trains_fold, "results/cropped/{scan}/mask.nii.gz"),
         train_records=scans_of_fold(trains_fold, "results/cropped/{scan}/crop.json"),
@@ -14,6 +15,7 @@ rule train_fold:
         model="results/models/{cohort}/{network}/fold-{fold}/model.pt",
         history="results/models/{cohort}/{network}/fold-{fold}/history.csv",
         run="results/models/{cohort}/{network}/fold-{fold}/run.json",
+        card="results/models/{cohort}/{network}/fold-{fold}/MODEL_CARD.md",
     log:
         "results/logs/train_fold/{cohort}/{network}/fold-{fold}.log",
     benchmark:
@@ -28,13 +30,20 @@ rule train_fold:
         mem_mb=grow(16000),
         runtime=2880,
     params:
-        network=lambda wildcards: config["models"][wildcards.network],
-        train=lookup("train", within=config),
-        intensity=lookup("intensity", within=config),
+        fold=lambda wildcards: {
+            "cohort": wildcards.cohort,
+            "model": wildcards.network,
+            "fold": int(wildcards.fold),
+            "synthetic": SYNTHETIC,
+            "modality": config["screening"]["modality"],
+            "preprocessing": PREPROCESSING,
+            "configured": configured(wildcards.network),
+        },
         predict=lookup("predict", within=config),
-        preprocessing=PREPROCESSING,
         reproducible=lookup("reproducible", within=config),
         seed=lookup("seed", within=config),
+        # a path and no input: whatever happens to it, nothing is trained again
+        secret=SECRET_FILE,
         # a finished fold is trained again at each retrain=true, and by nothing else
         again=RETRAINED_AT,
         # outside the declared outputs, which Snakemake removes when a job is killed

@@ -9,17 +9,20 @@ from lib.imaging.volume import gather_flags, measure_volume
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
-    given = snakemake.input
+    given, params = snakemake.input, snakemake.params
+    predicted = Path(given.batch, snakemake.wildcards.scan)
     otsu, crop, screened = (read_json(path) for path in (given.otsu, given.record, given.screened))
+    uncertainty = read_json(predicted / "uncertainty.json")
     measured = measure_volume(
         read_image(given.image),
-        read_image(Path(given.batch, snakemake.wildcards.scan, "probability.nii.gz")),
+        read_image(predicted / "probability.nii.gz"),
         read_mask(given.mask),
         read_mask(given.full),
         otsu,
-        OtsuConfig(**snakemake.params.otsu),
+        OtsuConfig(**params.otsu),
     )
     measured["density_phantom_in_view"] = screened["density_phantom_in_view"]
-    measured["flags"] = gather_flags(otsu, crop, screened)
+    measured["flags"] = gather_flags(otsu, crop, screened, uncertainty, params.review_member_dice)
+    measured |= uncertainty
     logger.info("%.1f mm3, flags: %s", measured["predicted_mm3"], ", ".join(measured["flags"]) or "none")
     write_json(snakemake.output.json, measured)

@@ -1,23 +1,28 @@
 """Job script of rule predict_scans: a batch of cropped scans in, a folder of probability maps out."""
 
-from lib.atomic import read_json, whole_folder
+from dataclasses import asdict
+
+from lib.atomic import read_json, whole_folder, write_json
 from lib.imaging.grid import array_zyx, mirror_for_model
 from lib.imaging.nifti import read_image, write_probability
 from lib.joblog import job_log
 from lib.learning.determinism import prepare_torch
 from lib.learning.predict import PredictConfig, choose_members, load_models, predict_scan
+from lib.learning.uncertainty import disagreement_of_one
 
 with job_log(snakemake.log[0]) as logger:
-    given, params = snakemake.input, snakemake.params
+    given, params, members = snakemake.input, snakemake.params, snakemake.wildcards.members
     prepare_torch(reproducible=params.reproducible, threads=snakemake.threads)
-    paths = choose_members(given.models, snakemake.wildcards.members)
+    paths = choose_members(given.models, members)
     ensemble = load_models(paths, params.weights, params.device, params.precision)
     logger.info("%d networks, %s weights, %s", len(paths), params.weights, ensemble.compute.describe())
     config = PredictConfig(**params.predict)
     with whole_folder(snakemake.output.batch) as batch:
         for scan, image_path, record_path in zip(params.scans, given.images, given.records, strict=True):
             image, side = read_image(image_path), read_json(record_path)["side"]
-            probability_zyx = predict_scan(ensemble, mirror_for_model(array_zyx(image), side), config)
+            predicted = predict_scan(ensemble, mirror_for_model(array_zyx(image), side), config)
+            disagreement = predicted.disagreement or disagreement_of_one(members)
             path = batch / scan / "probability.nii.gz"
-            write_probability(mirror_for_model(probability_zyx, side), image, path)
+            write_probability(mirror_for_model(predicted.probability_zyx, side), image, path)
+            write_json(batch / scan / "uncertainty.json", asdict(disagreement))
             logger.info("%s: size (x, y, z) %s", scan, image.GetSize())

@@ -1,15 +1,27 @@
-"""Job script of rule train_fold: the scans of a fold in; model, history and record out."""
+"""Job script of rule train_fold: the scans of a fold in; history, record, model card and model out.
 
+The model comes last: a fold that has a model.pt is a finished one.
+"""
+
+from hashlib import sha256
 from pathlib import Path
 
-from lib.atomic import read_json, write_json
+from lib.atomic import read_json, write_json, write_text
+from lib.cohort.groups import describe_people
+from lib.cohort.scans import read_folds
 from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
+from lib.learning.card import model_card
 from lib.learning.checkpoint import write_model
 from lib.learning.determinism import prepare_torch
-from lib.learning.train import FoldSettings, TrainingScan, train_fold, write_history
+from lib.learning.finished import describe_fold
+from lib.learning.history import write_history
+from lib.learning.recipe import FoldSettings
+from lib.learning.scans import TrainingScan
+from lib.learning.train import train_fold
 from lib.provenance import code_digest
+from lib.pseudonyms import read_secret
 from lib.seeding import derive_seed
 
 
@@ -21,23 +33,27 @@ def read_scans(image_paths, mask_paths, record_paths):
 
 
 with job_log(snakemake.log[0]):
-    given, params, fold = snakemake.input, snakemake.params, dict(snakemake.wildcards)
-    cohort, network, number = fold["cohort"], fold["network"], int(fold["fold"])
+    given, params, made = snakemake.input, snakemake.params, snakemake.output
+    fold, secret = params.fold, read_secret(params.secret)
     prepare_torch(reproducible=params.reproducible, threads=snakemake.threads)
-    trained = train_fold(
-        list(read_scans(given.train_images, given.train_masks, given.train_records)),
-        list(read_scans(given.validation_images, given.validation_masks, given.validation_records)),
-        FoldSettings(
-            **{key: params[key] for key in ("network", "train", "intensity", "predict")},
-            name=f"{cohort}/{network} fold {number}",
-            seed=derive_seed(params.seed, "train", cohort, network, number),
-            code=code_digest("scripts/train_fold.py"),
-        ),
-        params.state,
+    settings = FoldSettings(
+        **fold["configured"],
+        predict=params.predict,
+        name=f"{fold['cohort']}/{fold['model']} fold {fold['fold']}",
+        seed=derive_seed(params.seed, "train", fold["cohort"], fold["model"], fold["fold"]),
+        code=code_digest("scripts/train_fold.py"),
     )
-    identity = {"cohort": cohort, "model": network, "fold": number, "preprocessing": params.preprocessing}
-    write_history(snakemake.output.history, trained.history)
-    write_json(snakemake.output.run, identity | trained.facts)
-    # last: a fold with a model.pt is a finished one
-    write_model(snakemake.output.model, trained.model_content(params.preprocessing))
+    training = read_scans(given.train_images, given.train_masks, given.train_records)
+    validation = read_scans(given.validation_images, given.validation_masks, given.validation_records)
+    trained = train_fold(training, validation, settings, params.state)
+    metadata = describe_fold(
+        fold | trained.facts,
+        people=describe_people(read_folds(given.folds), trained.facts, secret),
+        crops=[read_json(path) for path in given.train_records],
+        folds_sha256=sha256(Path(given.folds).read_bytes()).hexdigest(),
+    )
+    write_history(made.history, trained.history)
+    write_json(made.run, metadata)
+    write_text(made.card, model_card(metadata))
+    write_model(made.model, metadata | {"last": trained.last, "best": trained.best})
     Path(params.state).unlink(missing_ok=True)

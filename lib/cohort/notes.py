@@ -1,7 +1,9 @@
 """Sentences that stand at the top of the report: what a reader must know before any number."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from lib.pseudonyms import pseudonym, pseudonyms
 
 
 def missing_notes(flow: Iterable[Mapping[str, str]], *, partial: bool) -> list[str]:
@@ -49,22 +51,43 @@ def model_notes(changes: Mapping[str, Iterable[str]]) -> list[str]:
     ]
 
 
-def leaks_of(run: Mapping, held_out: Collection[str]) -> list[str]:
-    """Say that a fold is scored on scans it was trained on, if it is (test people or folds were drawn anew)."""
-    leaked = set(run["training"]) & set(held_out)
+def leaks_of(run: Mapping, held_out: Iterable[str], secret: bytes | None) -> list[str]:
+    """Say that a fold is scored on people it was trained on, if it is (test people or folds were drawn anew).
+
+    Args:
+        run: content of the fold's run.json.
+        held_out: people whom the fold is scored on as new ones.
+        secret: with which the fold's pseudonyms were made; None: nobody can be recognised.
+    """
+    if secret is None:
+        return []
+    leaked = set(pseudonyms(held_out, secret)) & set(run["people"]["training"]["pseudonyms"])
     if not leaked:
         return []
-    return [f"it was trained on {len(leaked)} scans that it is scored on, SO THE SCORES ARE NOT VALID"]
+    return [f"it was trained on {len(leaked)} people that it is scored on, SO THE SCORES ARE NOT VALID"]
 
 
-def overlap_notes(runs: Iterable[Mapping], scans: Collection[str]) -> list[str]:
-    """Warn where scans carry ids that finished models were trained on."""
-    known = {scan for run in runs for scan in (*run["training"], *run["validation"])} & set(scans)
+def overlap_notes(models: Sequence[tuple[Mapping, bytes | None]], subjects: Collection[str]) -> list[str]:
+    """Warn where people carry ids that finished models were trained or validated with.
+
+    Args:
+        models: of each fold the content of run.json, and the secret of its study (None: not at hand).
+        subjects: people of this study.
+    """
+    if any(secret is None for _, secret in models):
+        return [
+            "Whether people of this study trained the finished models cannot be told: the study.secret of "
+            "the study that trained them is not at hand. Make sure that they did not."
+        ]
+    known = set()
+    for run, secret in models:
+        people = {name for group in run["people"].values() for name in group["pseudonyms"]}
+        known |= {subject for subject in subjects if pseudonym(subject, secret) in people}
     if not known:
         return []
     return [
-        f"{len(known)} scans have ids that the finished models were trained on. If they are the same people, their "
-        "scores are not those of new people: set `exclude` for them, or give other people other ids."
+        f"{len(known)} people have ids that the finished models were trained or validated with. If they are the same "
+        "people, their scores are not those of new people: set `exclude` for them, or give other people other ids."
     ]
 
 

@@ -66,10 +66,18 @@ def measure_volume(
     }
 
 
-def gather_flags(otsu: Mapping, crop: Mapping, screened: Mapping) -> list[str]:
-    """Return all that is to be looked at: flags of otsu.json and crop.json, warnings of the screening file."""
+def gather_flags(
+    otsu: Mapping, crop: Mapping, screened: Mapping, uncertainty: Mapping, review_member_dice: float
+) -> list[str]:
+    """Return all that is to be looked at.
+
+    Flags of otsu.json and crop.json, warnings of the screening file, and `members_disagree` where uncertainty.json
+    holds a `member_dice` below `review_member_dice`.
+    """
     warnings = {reason["code"] for reason in screened["reasons"] if reason["severity"] == "warning"}
-    return sorted(warnings | set(otsu["flags"]) | set(crop["flags"]))
+    member_dice = uncertainty["member_dice"]
+    disagree = member_dice is not None and member_dice < review_member_dice
+    return sorted({*warnings, *otsu["flags"], *crop["flags"], *(["members_disagree"] if disagree else [])})
 
 
 def _length_mm(mask_zyx: np.ndarray, step_mm: float) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib.learning.intensity import IntensityConfig, to_intensity
 from lib.learning.settings import require
 
 
@@ -53,9 +54,9 @@ class Transform:
     noise_seed: int = 0
 
     @property
-    def moves(self) -> bool:
-        """Whether voxels change their place."""
-        return any(self.rotation_degrees_xyz) or any(self.mirrored_xyz)
+    def rotates(self) -> bool:
+        """Whether new voxels lie between old ones; mirroring alone only reorders them."""
+        return any(self.rotation_degrees_xyz)
 
 
 def draw_transform(config: AugmentConfig, generator: np.random.Generator) -> Transform:
@@ -84,33 +85,44 @@ def margin_slices(config: AugmentConfig, size_zyx: Sequence[int], spacing_mm_zyx
 
 
 def apply_transforms(
-    intensity: Tensor,
+    image_hu: Tensor,
     mask: Tensor,
     transforms: Sequence[Transform],
     spacings_mm_zyx: Sequence[Sequence[float]],
     slices: int,
+    intensity: IntensityConfig,
 ) -> tuple[Tensor, Tensor]:
-    """Apply one transform to each window of a batch, on the device the batch lies on.
+    """Apply one transform to each window of a batch, on the device it lies on, without waiting for that device.
+
+    What becomes of a window does not depend on the others of its batch. Only rotated windows are resampled.
 
     Args:
-        intensity: (N, 1, slices + 2 * margin, y, x) float32 in 0...1, the windows with their margins.
+        image_hu: (N, 1, slices + 2 * margin, y, x) int16, the windows with their margins.
         mask: the same shape, 0 or 1.
         transforms: one for each window.
         spacings_mm_zyx: the voxel spacing of each window, so that rotation is rigid in mm.
         slices: slices of the windows that are returned.
+        intensity: the scale of the returned image.
 
     Returns:
-        Intensity and mask (both float32, the mask 0 or 1), each (N, 1, slices, y, x).
+        Intensity in 0...1 and mask, 0 or 1, each (N, 1, slices, y, x) float32.
     """
-    margin = (intensity.shape[2] - slices) // 2
-    pair = torch.cat([intensity, mask.to(intensity.dtype)], dim=1)  # (N, 2, slices + 2 * margin, y, x)
-    windows = pair[:, :, margin : margin + slices].clone()
-    for index, transform in enumerate(transforms):
-        if transform.moves:
-            theta = _output_to_input(transform, pair.shape[2:], windows.shape[2:], spacings_mm_zyx[index])
-            windows[index] = _resample(pair[index], theta, windows.shape[2:])
-        windows[index, 0] = _recolour(windows[index, 0], transform)
-    return windows[:, :1], (windows[:, 1:] >= 0.5).to(intensity.dtype)
+    size_zyx = (slices, *image_hu.shape[3:])
+    rotated = [row for row, transform in enumerate(transforms) if transform.rotates]
+    upright = [row for row, transform in enumerate(transforms) if not transform.rotates]
+    pairs: dict[int, Tensor] = {}  # of each row: intensity and mask (2, slices, y, x)
+    if rotated:
+        with_margins = _pairs([image_hu[row] for row in rotated], [mask[row] for row in rotated], intensity)
+        matrices = [
+            _output_to_input(transforms[row], image_hu.shape[2:], size_zyx, spacings_mm_zyx[row])
+            for row in rotated
+        ]
+        pairs |= zip(rotated, _resample(with_margins, np.stack(matrices), size_zyx), strict=True)
+    if upright:
+        cut = [[_cut(batch[row], transforms[row], slices) for row in upright] for batch in (image_hu, mask)]
+        pairs |= zip(upright, _pairs(*cut, intensity), strict=True)
+    windows = torch.stack([pairs[row] for row in range(len(transforms))])
+    return _recolour(windows[:, :1], transforms), (windows[:, 1:] >= 0.5).to(windows.dtype)
 
 
 def rotation_matrix(degrees_xyz: Sequence[float]) -> np.ndarray:
@@ -122,42 +134,81 @@ def rotation_matrix(degrees_xyz: Sequence[float]) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
+def _pairs(images_hu: Sequence[Tensor], masks: Sequence[Tensor], config: IntensityConfig) -> Tensor:
+    """Return windows, each (1, z, y, x), as one batch of intensity and mask, (n, 2, z, y, x) float32."""
+    intensity = to_intensity(torch.stack(images_hu), config)
+    return torch.cat([intensity, torch.stack(masks).to(intensity.dtype)], dim=1)
+
+
+def _cut(window: Tensor, transform: Transform, slices: int) -> Tensor:
+    """Cut the margins off a window (1, z, y, x) that is not rotated, and mirror it."""
+    margin = (window.shape[1] - slices) // 2
+    axes = [-1 - axis for axis, mirrored in enumerate(transform.mirrored_xyz) if mirrored]
+    return window[:, margin : margin + slices].flip(axes)
+
+
 def _output_to_input(
     transform: Transform,
     input_zyx: Sequence[int],
     output_zyx: Sequence[int],
     spacing_mm_zyx: Sequence[float],
 ) -> np.ndarray:
-    """Return the 3 x 4 matrix that `affine_grid` wants: where in the input each output voxel comes from.
+    """Return the 3 x 3 matrix that says where in the input each output voxel comes from.
 
-    Its coordinates run from -1 to 1 between the outer faces of the grid (align_corners=False), in the order
-    (x, y, z); multiplied by half the extent in mm they are mm from the common centre.
+    Its coordinates are those of `grid_sample` with align_corners=False: from -1 to 1 between the outer faces
+    of the grid, in the order (x, y, z). Multiplied by half the extent in mm they are mm from the common centre.
     """
     spacing_mm_xyz = np.asarray(spacing_mm_zyx, float)[::-1]
     half_input_mm = np.asarray(tuple(input_zyx), float)[::-1] * spacing_mm_xyz / 2
     half_output_mm = np.asarray(tuple(output_zyx), float)[::-1] * spacing_mm_xyz / 2
     mirror = np.where(transform.mirrored_xyz, -1.0, 1.0)
-    linear = (
-        rotation_matrix(transform.rotation_degrees_xyz) * mirror
-    )  # the mirrored picture of the rotated scan
-    return np.hstack([linear * half_output_mm / half_input_mm[:, None], np.zeros((3, 1))])
+    # columns times `mirror`: the mirrored picture of the rotated scan
+    linear = rotation_matrix(transform.rotation_degrees_xyz) * mirror
+    return linear * half_output_mm / half_input_mm[:, None]
 
 
-def _resample(pair: Tensor, theta: np.ndarray, output_zyx: Sequence[int]) -> Tensor:
-    """Sample (2, z, y, x) linearly at the output's voxels; beyond the input lies intensity 0, no mask."""
-    matrix = torch.as_tensor(theta, dtype=pair.dtype).to(pair.device, non_blocking=True)[None]
-    grid = functional.affine_grid(matrix, [1, 2, *output_zyx], align_corners=False)
-    return functional.grid_sample(pair[None], grid, mode="bilinear", align_corners=False)[0]
+def _resample(pairs: Tensor, matrices: np.ndarray, output_zyx: Sequence[int]) -> Tensor:
+    """Sample (n, 2, z, y, x) linearly where `matrices` (n, 3, 3) say; beyond the input lie intensity 0, no mask.
+
+    The grid is a sum of three ramps. `affine_grid` makes it by a matrix product: 20 times slower on a CPU, and
+    of a precision that depends on the settings for such products.
+    """
+    z, y, x = ((torch.arange(n, device=pairs.device) * 2 + 1) / n - 1 for n in output_zyx)
+    columns = _to_device(matrices, pairs)[:, None, None, None]  # (n, 1, 1, 1, 3, 3)
+    ramps = (x[:, None], y[:, None, None], z[:, None, None, None])
+    grid = sum(columns[..., axis] * ramp for axis, ramp in enumerate(ramps))  # (n, z, y, x, 3)
+    return functional.grid_sample(pairs, grid, mode="bilinear", align_corners=False)
 
 
-def _recolour(intensity: Tensor, transform: Transform) -> Tensor:
-    """Shift, bend and blur with noise the intensity (z, y, x), kept within 0...1."""
-    if transform.brightness:
-        intensity = (intensity + transform.brightness).clamp_(0, 1)
-    if transform.gamma != 1:
-        intensity = intensity.pow(transform.gamma)
-    if transform.noise_sd:
-        generator = torch.Generator(intensity.device).manual_seed(transform.noise_seed)
-        noise = torch.randn(intensity.shape, generator=generator, device=intensity.device)
-        intensity = (intensity + noise * transform.noise_sd).clamp_(0, 1)
+def _recolour(intensity: Tensor, transforms: Sequence[Transform]) -> Tensor:
+    """Shift, bend and blur with noise the intensity (N, 1, z, y, x), kept within 0...1."""
+    if any(transform.brightness for transform in transforms):
+        shift = _for_each_window([transform.brightness for transform in transforms], intensity)
+        intensity = (intensity + shift).clamp_(0, 1)
+    if any(transform.gamma != 1 for transform in transforms):
+        gamma = _for_each_window([transform.gamma for transform in transforms], intensity)
+        # pow need not return its base exactly for the exponent 1
+        intensity = torch.where(gamma == 1, intensity, intensity.pow(gamma))
+    if any(transform.noise_sd for transform in transforms):
+        intensity = (intensity + _noise(intensity, transforms)).clamp_(0, 1)
     return intensity
+
+
+def _noise(like: Tensor, transforms: Sequence[Transform]) -> Tensor:
+    """Return normal noise of the shape of `like` (N, 1, z, y, x): each window's from its own seed."""
+    noise = torch.zeros_like(like)
+    for window, transform in zip(noise, transforms, strict=True):
+        if transform.noise_sd:
+            generator = torch.Generator(like.device).manual_seed(transform.noise_seed)
+            window.normal_(std=transform.noise_sd, generator=generator)
+    return noise
+
+
+def _for_each_window(values: Sequence[float], batch: Tensor) -> Tensor:
+    """Return one value for each window of `batch`, (N, 1, 1, 1, 1)."""
+    return _to_device(np.asarray(values), batch).reshape(-1, 1, 1, 1, 1)
+
+
+def _to_device(values: np.ndarray, like: Tensor) -> Tensor:
+    """Return `values` in the type of `like` and on its device, without waiting for that device."""
+    return torch.as_tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)

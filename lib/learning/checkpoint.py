@@ -12,13 +12,17 @@ from torch import Tensor, nn
 
 from lib.atomic import whole_file
 from lib.errors import ModelError
+from lib.learning.finished import MODEL_FORMAT, other_format
 
-FORMAT = 1
+# without these nothing can be predicted; all further keys describe the model
 MODEL_KEYS = frozenset(
     {"network", "intensity", "preprocessing", "window_slices", "last", "best", "best_epoch"}
     | {"best_validation_dice"}
 )
+_OWN_KEYS = {"format", "network"}  # in every format so far
+_PLAIN = (type(None), bool, int, float, str, Tensor)
 _DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
+_ZIP_START = b"PK\x03\x04"  # torch.save writes a zip archive
 
 logger = logging.getLogger("osteoflow.learning")
 
@@ -32,32 +36,44 @@ def weights_on_host(network: nn.Module) -> dict[str, Tensor]:
 
 
 def write_model(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a finished model, whole or not at all; `content` has exactly the keys MODEL_KEYS.
+    """Write a finished model, whole or not at all.
+
+    Args:
+        path: of model.pt.
+        content: the keys MODEL_KEYS, and the metadata that tells what the model is
+            (`lib.learning.finished.describe_fold`), so that the file alone is understood.
 
     Everything in it is tensors and plain values, so that it can be read without unpickling objects.
     """
-    if content.keys() != MODEL_KEYS:
-        raise ValueError(f"a model has the keys {sorted(MODEL_KEYS)}, got {sorted(content)}")
-    _write(path, {"format": FORMAT, **content})
+    missing = MODEL_KEYS - content.keys()
+    if missing:
+        raise ValueError(f"a model has the keys {sorted(MODEL_KEYS)}; missing: {sorted(missing)}")
+    _require_plain(content, "model")
+    _write(path, {**content, "format": MODEL_FORMAT})
 
 
 def read_model(path: str | Path) -> dict[str, Any]:
     """Read a model written by `write_model`, into host memory.
 
+    Returns:
+        The content: MODEL_KEYS, `format` and the metadata.
+
     Raises:
-        ModelError: no such file, damaged, another format, or holding anything but tensors and plain values.
+        ModelError: no such file, damaged, another format, other software's, or holding anything but tensors
+            and plain values. Nothing of such a file is executed.
     """
     name = _short(path)
     if not Path(path).is_file():
         raise ModelError(f"{name}: no such model; train it, or correct the setting `model`")
-    try:
-        content = _read(path)
-    except _DAMAGE as error:
+    _require_whole_archive(Path(path), name)
+    content = _read_plain(path, name)
+    if not isinstance(content, dict) or not content.keys() >= _OWN_KEYS:
         raise ModelError(
-            f"{name}: not a readable model ({type(error).__name__}); delete it and train it again"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ModelError(f"{name}: expected a model of format {FORMAT}; it was written by other software")
+            f"{name}: a PyTorch file of other software (it holds {_outline(content)}); expected a model "
+            "trained by Osteoflow. Correct the setting `model`"
+        )
+    if content["format"] != MODEL_FORMAT:
+        raise ModelError(other_format(name, content["format"]))
     missing = MODEL_KEYS - content.keys()
     if missing:
         raise ModelError(f"{name}: the model lacks {', '.join(sorted(missing))}; train it again")
@@ -95,6 +111,64 @@ def _write(path: str | Path, content: dict[str, Any]) -> None:
 
 def _read(path: str | Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _require_whole_archive(path: Path, name: str) -> None:
+    """Refuse what torch.save did not write, or what has changed since: torch itself checks no sums."""
+    again = "copy the model's folder again, or train the fold again"
+    if not zipfile.is_zipfile(path):
+        if path.stat().st_size == 0:
+            raise ModelError(f"{name}: the file is empty; {again}")
+        with path.open("rb") as file:
+            start = file.read(len(_ZIP_START))
+        if start == _ZIP_START:
+            raise ModelError(f"{name}: the file is cut off after {path.stat().st_size} bytes; {again}")
+        raise ModelError(
+            f"{name}: not a model of Osteoflow (not an archive of torch.save); it was not opened further. "
+            "Correct the setting `model`"
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            changed = archive.testzip()
+    except _DAMAGE:
+        changed = "its directory"
+    if changed:
+        raise ModelError(f"{name}: the file is damaged (checksum of {changed}); {again}")
+
+
+def _read_plain(path: str | Path, name: str) -> Any:
+    try:
+        return _read(path)
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"{name}: holds Python objects beside tensors and plain values; reading them could run foreign "
+            "code, so nothing of it was read. Osteoflow never writes such a file"
+        ) from None
+    except _DAMAGE as error:
+        raise ModelError(
+            f"{name}: not a model of Osteoflow (an archive, but not of torch.save: {type(error).__name__}). "
+            "Correct the setting `model`"
+        ) from error
+
+
+def _require_plain(value: Any, where: str) -> None:
+    """Refuse, at writing, what could not be read again without unpickling objects (numpy's numbers too)."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            _require_plain(key, f"a key of {where}")
+            _require_plain(entry, f"{where}.{key}")
+    elif type(value) in (list, tuple):
+        for entry in value:
+            _require_plain(entry, where)
+    elif type(value) not in _PLAIN:
+        raise ValueError(f"{where}: {type(value).__name__} cannot stand in a model; use plain values")
+
+
+def _outline(content: Any) -> str:
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    keys = sorted(map(str, content))
+    return f"the keys {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}" if keys else "nothing"
 
 
 def _short(path: str | Path) -> str:

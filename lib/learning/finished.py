@@ -1,14 +1,19 @@
 """Finished models seen from outside: what their run.json says. Standard library only (read at each parse)."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from lib.errors import ModelError
+from lib.provenance import describe_software
+from lib.pseudonyms import pseudonyms
 
-# where and how a training runs, not what it computes
-RUNTIME_KEYS = ("device", "device_cache_gb", "checkpoint_minutes")
+# of run.json and model.pt; 1 held ids of scans and described a model in run.json alone
+MODEL_FORMAT = 2
+# keys of `train` that say where and how a training runs, not what it computes
+RUNTIME_KEYS = ("device", "device_cache_gb", "host_cache_gb", "checkpoint_minutes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,32 @@ class FinishedModels:
     model: str
     folds: tuple[int, ...]
     preprocessing: Mapping
+
+
+def describe_fold(facts: Mapping, *, people: Mapping, crops: Iterable[Mapping], folds_sha256: str) -> dict:
+    """Return the metadata of a trained fold: the content of run.json, and of model.pt beside its weights.
+
+    Args:
+        facts: of the training (`TrainedFold.facts`), and what the study says of the fold: cohort, model, fold,
+            synthetic, modality, preprocessing, configured (sections network, train and intensity as the
+            configuration writes them).
+        people: who trained and validated it, without an id (`lib.cohort.groups.describe_people`); takes the
+            place of the ids in `facts`.
+        crops: content of crop.json of each training scan.
+        folds_sha256: of the bytes of folds.csv.
+
+    Returns:
+        Plain values; neither an id of a person or a scan nor a path is among them.
+    """
+    return {
+        "format": MODEL_FORMAT,
+        **facts,
+        **people,
+        "window_slices": facts["train"]["window_slices"],
+        "spacing_mm_zyx": _spread_zyx(crop["spacing_mm_xyz"] for crop in crops),
+        "folds_sha256": folds_sha256,
+        "software": describe_software(),
+    }
 
 
 def read_finished(folder: str | Path) -> FinishedModels:
@@ -57,7 +88,7 @@ def check_preprocessing(models: FinishedModels, preprocessing: Mapping, where: s
     Raises:
         ModelError: they were not; the text names each setting that differs.
     """
-    wanted, offered = _flat(models.preprocessing), _flat(preprocessing)
+    wanted, offered = flat(models.preprocessing), flat(preprocessing)
     differing = [
         f"  {key}: the models need {wanted.get(key)!r}, the configuration has {offered.get(key)!r}"
         for key in sorted(wanted | offered)
@@ -72,48 +103,81 @@ def check_preprocessing(models: FinishedModels, preprocessing: Mapping, where: s
 
 
 def changes_since(
-    run: Mapping, *, settings: Mapping[str, Mapping], code: str, training: Iterable[str]
+    run: Mapping,
+    *,
+    configured: Mapping[str, Mapping],
+    code: str,
+    training: Iterable[str],
+    secret: bytes | None,
 ) -> list[str]:
     """Return in words what is no longer as it was when a fold was trained; empty if nothing changed.
 
     Args:
         run: content of the fold's run.json.
-        settings: today's sections `network`, `train` and `intensity`.
+        configured: today's sections `network`, `train` and `intensity`, as the configuration writes them.
         code: today's digest of the training code.
         training: scans that would train this fold today.
+        secret: with which the fold's pseudonyms were made; None if it is not at hand.
     """
-    changes = []
-    for section, today in settings.items():
-        then, now = _flat(run[section]), _flat(json.loads(json.dumps(today)))
-        keys = [
-            key for key in sorted(then | now) if key not in RUNTIME_KEYS and then.get(key) != now.get(key)
-        ]
-        changes += [f"{section}.{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys]
+    then, now = flat(run["configured"]), flat(json.loads(json.dumps(configured)))
+    runtime = {f"train.{key}" for key in RUNTIME_KEYS}
+    keys = [key for key in sorted((then | now).keys() - runtime) if then.get(key) != now.get(key)]
+    changes = [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys]
     if run["code"] != code:
         changes.append("the code that trains has changed")
-    gone, new = set(run["training"]) - set(training), set(training) - set(run["training"])
-    if gone:
-        changes.append(f"{len(gone)} of the scans that trained it would not train it today")
-    if new:
-        changes.append(f"{len(new)} scans that could train it have come since")
+    if secret is None:
+        return [
+            *changes,
+            "whom it was trained on cannot be compared with today's people, because its pseudonyms were made "
+            "with another secret than this study's study.secret",
+        ]
+    return changes + _changed_scans(set(run["training"]), set(pseudonyms(training, secret)))
+
+
+def _changed_scans(then: set[str], now: set[str]) -> list[str]:
+    changes = []
+    if then - now:
+        changes.append(f"{len(then - now)} of the scans that trained it would not train it today")
+    if now - then:
+        changes.append(f"{len(now - then)} scans that could train it have come since")
     return changes
+
+
+def _spread_zyx(spacings_mm_xyz: Iterable[Sequence[float]]) -> dict[str, list[float]]:
+    """Return median, smallest and largest spacing along each axis, mm."""
+    axes_zyx = list(zip(*spacings_mm_xyz, strict=True))[::-1]
+    measures = {"median": median, "smallest": min, "largest": max}
+    return {name: [round(measure(axis), 4) for axis in axes_zyx] for name, measure in measures.items()}
 
 
 def _read_run(path: Path) -> dict:
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-        return {key: run[key] for key in ("cohort", "model", "preprocessing")}
-    except (ValueError, KeyError):
+        written = run.get("format", 1)
+        if written == MODEL_FORMAT:
+            return {key: run[key] for key in ("cohort", "model", "preprocessing")}
+    except (ValueError, KeyError, AttributeError):
         raise ModelError(
             f"{path} is damaged; copy the model's folder again or train the fold again"
         ) from None
+    raise ModelError(other_format(str(path), written))
 
 
-def _flat(settings: Mapping, prefix: str = "") -> dict:
-    flat = {}
+def other_format(name: str, written: object) -> str:
+    """Return what to say of a model of another format than MODEL_FORMAT."""
+    age = "a newer" if isinstance(written, int) and written > MODEL_FORMAT else "an older"
+    return (
+        f"{name} is of format {written!r}, written by {age} Osteoflow; this one reads format {MODEL_FORMAT}. "
+        "Use the models with the Osteoflow that wrote them, or train again with --config retrain=true"
+    )
+
+
+def flat(settings: Mapping, prefix: str = "") -> dict:
+    """Return nested settings in one level, e.g. {"augment.gamma": [0.7, 1.5]}."""
+    level = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            level |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            level[prefix + key] = value
+    return level

@@ -1,26 +1,77 @@
-"""The loss: soft Dice plus the sum of squared weights (METHODS 1)."""
+"""The losses: soft Dice and cross-entropy, and the sum of squared weights (METHODS 1 and 2).
 
+Logits have one map for one kind of bone, else one for each class with the background first; masks hold 0 or 1,
+else labels 0...classes. Everything is computed in float32, whatever the precision of the logits.
+"""
+
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from lib.learning.settings import require
 
 SMOOTH_VOXELS = 1.0  # keeps the quotient of an empty window at 1 instead of 0/0; nothing beside a femur
+LOSSES = ("dice", "cross_entropy", "dice_cross_entropy")
+
+
+def segmentation_loss(logits: Tensor, mask: Tensor, *, kind: str, bone_weight: float = 1.0) -> Tensor:
+    """Return the loss of a batch, a scalar.
+
+    Args:
+        logits: (N, maps, z, y, x), before sigmoid or softmax.
+        mask: (N, 1, z, y, x), 0 or 1, or labels.
+        kind: dice, cross_entropy or dice_cross_entropy (their sum).
+        bone_weight: how many background voxels a bone voxel counts for in the cross-entropy; more than 0.
+
+    Raises:
+        ConfigError: an unknown kind.
+    """
+    require(kind in LOSSES, "loss", kind, " or ".join(LOSSES))
+    if kind == "dice":
+        return soft_dice_loss(logits, mask)
+    cross_entropy = cross_entropy_loss(logits, mask, bone_weight)
+    return cross_entropy if kind == "cross_entropy" else soft_dice_loss(logits, mask) + cross_entropy
 
 
 def soft_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the batch of 1 - soft Dice (a scalar in 0...1).
+    """Return the mean over the batch, and over the kinds of bone, of 1 - soft Dice (a scalar in 0...1).
 
     Args:
-        logits: (N, 1, z, y, x), before the sigmoid.
-        mask: (N, 1, z, y, x), 0 or 1.
+        logits: (N, maps, z, y, x), before sigmoid or softmax.
+        mask: (N, 1, z, y, x), 0 or 1, or labels.
     """
-    probability = logits.float().sigmoid().flatten(1)
-    reference = mask.float().flatten(1)
-    shared = (probability * reference).sum(1)
-    total = probability.sum(1) + reference.sum(1)
+    logits = logits.float()
+    if logits.shape[1] == 1:
+        probability, reference = logits.sigmoid(), mask.float()
+    else:
+        probability, reference = logits.softmax(1)[:, 1:], _one_hot(mask, logits.shape[1])[:, 1:]
+    probability, reference = probability.flatten(2), reference.flatten(2)  # (N, classes, voxels)
+    shared = (probability * reference).sum(2)
+    total = probability.sum(2) + reference.sum(2)
     return 1 - ((2 * shared + SMOOTH_VOXELS) / (total + SMOOTH_VOXELS)).mean()
 
 
+def cross_entropy_loss(logits: Tensor, mask: Tensor, bone_weight: float = 1.0) -> Tensor:
+    """Return the weighted mean over all voxels of the batch of -log(probability of the voxel's label), in nats.
+
+    Args:
+        logits: (N, maps, z, y, x), before sigmoid or softmax.
+        mask: (N, 1, z, y, x), 0 or 1, or labels.
+        bone_weight: weight of a bone voxel of whatever kind; a voxel of the background has 1.
+    """
+    logits = logits.float()
+    if logits.shape[1] == 1:
+        voxels = functional.binary_cross_entropy_with_logits(logits, mask.float(), reduction="none")
+    else:
+        # torch's own cross-entropy of labels has no deterministic kernel on CUDA
+        surprise = -logits.log_softmax(1)
+        voxels = (surprise * _one_hot(mask, logits.shape[1])).sum(1, keepdim=True)
+    weight = 1.0 + (bone_weight - 1.0) * (mask > 0)
+    return (weight * voxels).sum() / weight.sum()
+
+
 def squared_weights(network: nn.Module) -> Tensor:
-    """Return the sum of squares of all weights; biases are left out."""
+    """Return the sum of squares of all weights; biases and the scales of normalisations are left out."""
     return sum(weight.square().sum() for weight in _weights(network))
 
 
@@ -39,3 +90,9 @@ def parameter_groups(network: nn.Module, l2_alpha: float) -> list[dict]:
 
 def _weights(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.ndim > 1]
+
+
+def _one_hot(labels: Tensor, maps: int) -> Tensor:
+    """Return (N, maps, z, y, x) float32, 1 where the label (N, 1, z, y, x) is the map's number, else 0."""
+    numbers = torch.arange(maps, device=labels.device).view(1, -1, 1, 1, 1)
+    return (labels == numbers).float()

@@ -1,35 +1,42 @@
 """Prediction of whole scans by one network or the mean of several."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib.errors import ModelError
+from lib.errors import ModelError, TrainingError
 from lib.learning.checkpoint import read_model
 from lib.learning.determinism import Compute, choose_compute, memory_explained
 from lib.learning.intensity import IntensityConfig, to_intensity
 from lib.learning.settings import is_count, require
+from lib.learning.uncertainty import MEMBER_THRESHOLD, Disagreement, measure_disagreement
 from lib.learning.vnet import VNet, VNetConfig
 from lib.learning.windows import WindowLayout, sliding_mean
 
-REMEDY = "make predict.batch_windows smaller"
+REMEDY = "not even one window at a time fits: free memory, take a larger device, or set train.device: cpu"
 _SHARED = ("intensity", "preprocessing", "window_slices")  # what the members of an ensemble must agree on
+
+Network = Callable[[Tensor], Tensor]  # windows (N, 1, z, y, x) -> logits of that shape
+Result = TypeVar("Result")
+logger = logging.getLogger("osteoflow.learning")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig:
-    """Keys of config `predict`. The last two concern the rules, not the prediction of one scan."""
+    """Keys of config `predict`. The last three concern the rules, not the prediction of one scan."""
 
     step: int = 1
     z_padding: int = 0
     batch_windows: int = 4
     batch_scans: int = 16
     heldout_weights: str = "best"
+    review_member_dice: float = 0.95
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""
@@ -38,6 +45,8 @@ class PredictConfig:
             require(is_count(value, least), f"predict.{key}", value, f"an integer of at least {least}")
         weights = self.heldout_weights
         require(weights in ("best", "last"), "predict.heldout_weights", weights, "best or last")
+        dice = self.review_member_dice
+        require(0 <= dice <= 1, "predict.review_member_dice", dice, "a Dice from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +58,19 @@ class Ensemble:
     window_slices: int
     preprocessing: Mapping[str, Any]
     compute: Compute
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanPrediction:
+    """What is predicted for one scan.
+
+    Attributes:
+        probability_zyx: mean probability of bone, float32 (z, y, x).
+        disagreement: how far the members disagree; None for a single network.
+    """
+
+    probability_zyx: np.ndarray
+    disagreement: Disagreement | None
 
 
 def load_models(
@@ -93,39 +115,115 @@ def choose_members(paths: Sequence[str | Path], members: str) -> list[str | Path
     return [max(paths, key=lambda path: read_model(path)["best_validation_dice"] or 0.0)]
 
 
-def predict_scan(ensemble: Ensemble, image_zyx: np.ndarray, config: PredictConfig) -> np.ndarray:
-    """Return the probability of bone, float32 (z, y, x), for one cropped scan, int16 HU (z, y, x).
+def predict_scan(ensemble: Ensemble, image_zyx: np.ndarray, config: PredictConfig) -> ScanPrediction:
+    """Predict one cropped scan, int16 HU (z, y, x).
 
     Windows move along z by `config.step`, overlapping probabilities are averaged, then the networks' (Zhao et
-    al. 2020). Sums stay on the device; the scan goes there once and one probability map comes back.
+    al. 2020). Sums stay on the device; the scan goes there once and one probability map comes back. Where memory is
+    too small for that, `within_memory` goes on with less.
 
     Raises:
-        TrainingError: the device has too little memory.
+        TrainingError: the device has too little memory for one window.
     """
+    image_hu = torch.from_numpy(np.ascontiguousarray(image_zyx))
+
+    def predict(layout: WindowLayout, home: torch.device) -> ScanPrediction:
+        intensity = to_intensity(image_hu.to(home), ensemble.intensity)
+        probability, masks = predict_members(ensemble.networks, intensity, layout, ensemble.compute)
+        disagreement = measure_disagreement(probability, masks) if len(masks) > 1 else None
+        return ScanPrediction(probability_zyx=probability.cpu().numpy(), disagreement=disagreement)
+
     layout = WindowLayout(
         window=ensemble.window_slices,
         step=config.step,
         z_padding=config.z_padding,
         batch=config.batch_windows,
     )
-    with memory_explained(REMEDY):
-        image_hu = torch.from_numpy(np.ascontiguousarray(image_zyx)).to(ensemble.compute.device)
-        intensity = to_intensity(image_hu, ensemble.intensity)
-        return predict_volume(ensemble.networks, intensity, layout, ensemble.compute).cpu().numpy()
+    return within_memory(predict, layout, ensemble.compute.device)
 
 
 def predict_volume(
-    networks: Sequence[VNet], intensity: Tensor, layout: WindowLayout, compute: Compute
+    networks: Sequence[Network], intensity: Tensor, layout: WindowLayout, compute: Compute
 ) -> Tensor:
-    """Return the mean probability (z, y, x) of `networks` for an intensity volume (z, y, x) on the device."""
+    """Return the mean probability (z, y, x) of `networks` for an intensity volume (z, y, x), on its device.
 
-    def mean_probability(windows: Tensor) -> Tensor:
+    Raises:
+        TrainingError: as `predict_scan`.
+    """
+
+    def predict(layout: WindowLayout, home: torch.device) -> Tensor:
+        probability, _ = predict_members(networks, intensity.to(home), layout, compute)
+        return probability.to(intensity.device)
+
+    return within_memory(predict, layout, intensity.device)
+
+
+@torch.inference_mode()
+def predict_members(
+    networks: Sequence[Network], intensity: Tensor, layout: WindowLayout, compute: Compute
+) -> tuple[Tensor, Tensor]:
+    """Return the mean probability (z, y, x), and each network's own mask (networks, z, y, x) in bool.
+
+    One network after the other, so that the activations of one are held; beside them one running sum and a byte per
+    voxel and network. Results lie where `intensity` (z, y, x) does; windows go to `compute.device`.
+    """
+    total = torch.zeros_like(intensity)
+    masks = torch.empty((len(networks), *intensity.shape), dtype=torch.bool, device=intensity.device)
+    for network, mask in zip(networks, masks, strict=True):
+        probability = sliding_mean(intensity, _predictor(network, compute), layout)
+        torch.ge(probability, MEMBER_THRESHOLD, out=mask)
+        total += probability
+    return total.div_(len(networks)), masks
+
+
+def within_memory(
+    work: Callable[[WindowLayout, torch.device], Result], layout: WindowLayout, device: torch.device
+) -> Result:
+    """Return `work(layout, home)`, done again with less each time that memory runs out.
+
+    First as asked, with the scan and its sums (`home`) on `device`; then with half the windows at once, down to one;
+    then with one window and home on the host. What was needed is logged.
+
+    Raises:
+        TrainingError: the last way runs out of memory too.
+    """
+    plans = _plans(layout, device)
+    for plan in plans:
+        try:
+            with memory_explained(REMEDY):
+                result = work(*plan)
+        except TrainingError:
+            if plan == plans[-1]:
+                raise
+            continue  # outside of this block, where the error no longer holds on to memory
+        if plan != plans[0]:
+            logger.warning(
+                "out of memory with %d windows at once: predicted with %d, the scan on %s",
+                *(layout.batch, plan[0].batch, plan[1]),
+            )
+        break
+    return result
+
+
+def _plans(layout: WindowLayout, device: torch.device) -> list[tuple[WindowLayout, torch.device]]:
+    """Return what `within_memory` tries in turn: window layout, and where the scan lies."""
+    batches = [layout.batch]
+    while batches[-1] > 1:
+        batches.append(batches[-1] // 2)
+    plans = [(replace(layout, batch=batch), device) for batch in batches]
+    host = torch.device("cpu")
+    return plans if device == host else [*plans, (plans[-1][0], host)]
+
+
+def _predictor(network: Network, compute: Compute) -> Callable[[Tensor], Tensor]:
+    """Return the map from windows (N, 1, z, y, x) on any device to probabilities on `compute.device`, float32."""
+
+    def probability(windows: Tensor) -> Tensor:
         with compute.autocast():
-            members = [network(windows).float().sigmoid() for network in networks]
-        return sum(members[1:], start=members[0]) / len(members)
+            logits = network(windows.to(compute.device))
+        return logits.float().sigmoid()
 
-    with torch.inference_mode():
-        return sliding_mean(intensity, mean_probability, layout)
+    return probability
 
 
 def _network(model: Mapping[str, Any], weights: str, compute: Compute) -> VNet:
@@ -134,4 +232,4 @@ def _network(model: Mapping[str, Any], weights: str, compute: Compute) -> VNet:
         network.load_state_dict(model[weights])
     except RuntimeError as error:
         raise ModelError("the model's weights do not fit its own description; train it again") from error
-    return network.to(compute.device, memory_format=compute.memory_format).eval()
+    return compute.place(network).eval()

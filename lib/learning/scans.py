@@ -1,7 +1,11 @@
-"""The training cohort in memory: on the device while it fits, else on the host."""
+"""The training cohort, wherever it fits: one way to get windows of it onto the device."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,7 +13,11 @@ from torch import Tensor
 
 from lib.errors import TrainingError
 from lib.learning.intensity import PADDING_HU
-from lib.learning.windows import take_slices
+from lib.learning.staging import Batch, Copy, CudaSender, Staging, one_ahead
+from lib.learning.storage import VolumeStorage
+from lib.learning.windows import copy_slices
+
+Request = tuple[Sequence[int], Sequence[int]]  # scans (indices) and first slices of a batch of windows
 
 
 @dataclass(frozen=True)
@@ -28,55 +36,149 @@ class TrainingScan:
     mask_zyx: np.ndarray
     spacing_mm_zyx: tuple[float, float, float]
 
-    @property
-    def bytes(self) -> int:
-        """Memory of image and mask."""
-        return self.image_zyx.nbytes + self.mask_zyx.nbytes
 
+@dataclass(frozen=True)
+class StoredScan:
+    """What is known of a scan without its voxels."""
 
-def require_usable(scans: Sequence[TrainingScan]) -> None:
-    """Refuse scans that cannot form batches.
-
-    Raises:
-        TrainingError: no scan, an array of another type, or in-plane sizes that differ.
-    """
-    if not scans:
-        raise TrainingError("nothing to train on: no scan with a reference is left for this fold")
-    size_yx = scans[0].image_zyx.shape[1:]
-    for scan in scans:
-        if scan.image_zyx.dtype != np.int16 or scan.mask_zyx.dtype != np.uint8:
-            found = f"{scan.image_zyx.dtype} and {scan.mask_zyx.dtype}"
-            raise TrainingError(f"scan {scan.scan}: expected an int16 image and a uint8 mask, got {found}")
-        if scan.mask_zyx.shape != scan.image_zyx.shape or scan.image_zyx.shape[1:] != size_yx:
-            found = f"image {scan.image_zyx.shape}, mask {scan.mask_zyx.shape}"
-            raise TrainingError(f"scan {scan.scan}: expected slices of {size_yx} voxels (y, x), got {found}")
+    scan: str
+    shape_zyx: tuple[int, int, int]
+    spacing_mm_zyx: tuple[float, float, float]
 
 
 class ScanStore:
-    """Hands out batches of windows on the device, wherever the scans themselves lie."""
+    """Takes scans one at a time and hands out windows of them on the device, the same wherever they lie.
 
-    def __init__(self, scans: Sequence[TrainingScan], device: torch.device, cache_gb: float) -> None:
+    Attributes:
+        scans: what was stored; its order is that of the indices.
+        placement: where the voxels lie: "device", "host" or "file".
+        bytes: of all images and masks.
+        digest: SHA-256 over names, shapes, spacings and voxels.
+    """
+
+    def __init__(
+        self,
+        scans: Iterable[TrainingScan],
+        device: torch.device,
+        *,
+        device_gb: float,
+        host_gb: float,
+        spill_folder: Path,
+    ) -> None:
+        """Store the scans in the first of three places that has room for all of them.
+
+        Args:
+            scans: taken one by one, so that a generator's scans are never in memory twice.
+            device: where windows are wanted. With a CPU, device memory and host memory are the same.
+            device_gb: memory of the device that they may take, in 1e9 bytes.
+            host_gb: host memory that they may take, in 1e9 bytes.
+            spill_folder: where larger cohorts are laid out in a file that has no name.
+
+        Raises:
+            TrainingError: an array of another type, in-plane sizes that differ, or no room in memory or for the file.
+        """
         self._device = device
-        self.on_device = sum(scan.bytes for scan in scans) <= cache_gb * 1e9
-        home = device if self.on_device else torch.device("cpu")
-        self._images = [torch.from_numpy(np.ascontiguousarray(scan.image_zyx)).to(home) for scan in scans]
-        self._masks = [torch.from_numpy(np.ascontiguousarray(scan.mask_zyx)).to(home) for scan in scans]
+        storage = VolumeStorage(device, device_gb=device_gb, host_gb=host_gb, spill_folder=spill_folder)
+        digest, stored = hashlib.sha256(), []
+        for scan in scans:
+            stored.append(_described(scan))
+            _require_usable(scan, stored[0].shape_zyx[1:])
+            image, mask = _own_copy(scan.image_zyx), _own_copy(scan.mask_zyx)
+            for part in (json.dumps(asdict(stored[-1])).encode(), image, mask):
+                digest.update(part)
+            storage.append(torch.from_numpy(image), torch.from_numpy(mask))
+        self.scans = tuple(stored)
+        self.placement, self.bytes, self.digest = storage.placement, storage.bytes, digest.hexdigest()
+        self._volumes = storage.volumes()
+        self._home = device if self.placement == "device" else torch.device("cpu")
+
+    def volume(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return HU int16 and mask uint8 (z, y, x) of a whole scan, on the device; not to be changed in place."""
+        image, mask = self._volumes[index]
+        return image.to(self._device), mask.to(self._device)
 
     def windows(self, indices: Sequence[int], starts: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
         """Return slices `starts[i]` to `starts[i] + count` of scans `indices[i]` as one batch.
 
-        Slices that a scan does not have are air and no mask. The copies from host memory are pinned and do
-        not wait, so that the device works on one batch while the next is cut.
+        Slices that a scan does not have are air and no mask.
 
         Returns:
             HU (N, 1, count, y, x) int16 and mask (N, 1, count, y, x) uint8, on the device.
         """
-        picks = list(zip(indices, starts, strict=True))
-        images = [take_slices(self._images[index], start, count, PADDING_HU) for index, start in picks]
-        masks = [take_slices(self._masks[index], start, count, 0) for index, start in picks]
-        return self._send(torch.stack(images)[:, None]), self._send(torch.stack(masks)[:, None])
+        image, mask = batch = self._empty(len(indices), count)
+        self._gather((indices, starts), batch)
+        return image.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True)
 
-    def _send(self, batch: Tensor) -> Tensor:
-        if batch.device.type == self._device.type:
-            return batch
-        return batch.pin_memory().to(self._device, non_blocking=True)
+    def stream(self, requests: Iterable[Request], count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what `windows` returns for each of `requests` (indices, starts), in order.
+
+        Scans that do not lie on the device are cut and copied by a background thread while the device works
+        on the batch before. The thread ends with the iterator.
+        """
+        if self._home == self._device:
+            for indices, starts in requests:
+                yield self.windows(indices, starts, count)
+            return
+        yield from self.staged(requests, count, CudaSender(self._device))
+
+    def staged(
+        self, requests: Iterable[Request], count: int, send: Callable[[Batch], Copy]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Do what `stream` does for scans in host memory; `send` starts the copy of a batch to the device."""
+        staging = Staging(lambda windows: self._empty(windows, count), send)
+
+        def load(request: Request) -> Copy:
+            return staging.load(len(request[0]), lambda batch: self._gather(request, batch))
+
+        for copy in one_ahead(requests, load):
+            yield copy.receive()
+
+    def _empty(self, windows: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return memory for a batch, beside the volumes; pinned where it is on its way to a device."""
+        shape = (windows, 1, count, *self.scans[0].shape_zyx[1:])
+        pinned = self._home != self._device
+        image, mask = (
+            torch.empty(shape, dtype=kind, device=self._home, pin_memory=pinned)
+            for kind in (torch.int16, torch.uint8)
+        )
+        return image, mask
+
+    def _gather(self, request: Request, batch: Batch) -> None:
+        """Copy the windows of `request` into the rows of `batch`."""
+        for index, start, image, mask in zip(*request, *batch, strict=True):
+            volume, reference = self._volumes[index]
+            copy_slices(volume, start, image[0], PADDING_HU)
+            copy_slices(reference, start, mask[0], 0)
+
+
+def _described(scan: TrainingScan) -> StoredScan:
+    spacing_mm_zyx = tuple(float(spacing) for spacing in scan.spacing_mm_zyx)
+    return StoredScan(scan.scan, scan.image_zyx.shape, spacing_mm_zyx)
+
+
+def _own_copy(array: np.ndarray) -> np.ndarray:
+    """Return a contiguous copy in pages of its own.
+
+    The array itself may be a cut that keeps a larger one in memory; and what lasts, if it lay among the many
+    arrays that come and go while scans are read, would leave holes (a twelfth of the cohort).
+    """
+    try:
+        pages = mmap.mmap(-1, max(array.nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise TrainingError(
+            f"out of memory: {array.nbytes / 1e6:.1f} MB more were asked for to hold the cohort; "
+            "make train.host_cache_gb smaller, so that it is laid out in a file"
+        ) from error
+    copy = np.frombuffer(pages, array.dtype, array.size).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def _require_usable(scan: TrainingScan, size_yx: tuple[int, int]) -> None:
+    """Refuse a scan that cannot form batches with the others, whose slices have `size_yx` voxels."""
+    if scan.image_zyx.dtype != np.int16 or scan.mask_zyx.dtype != np.uint8:
+        found = f"{scan.image_zyx.dtype} and {scan.mask_zyx.dtype}"
+        raise TrainingError(f"scan {scan.scan}: expected an int16 image and a uint8 mask, got {found}")
+    if scan.mask_zyx.shape != scan.image_zyx.shape or scan.image_zyx.shape[1:] != size_yx:
+        found = f"image {scan.image_zyx.shape}, mask {scan.mask_zyx.shape}"
+        raise TrainingError(f"scan {scan.scan}: expected slices of {size_yx} voxels (y, x), got {found}")

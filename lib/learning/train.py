@@ -5,18 +5,14 @@ epoch and the number of the update. A state is therefore weights, optimiser and 
 was killed and started again ends with the same bits as one that was not.
 """
 
-import csv
 import hashlib
-import json
 import logging
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,123 +20,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.atomic import whole_file
 from lib.errors import TrainingError
 from lib.joblog import progress
-from lib.learning.augment import AugmentConfig, apply_transforms, draw_transform, margin_slices
+from lib.learning.augment import Transform, apply_transforms, draw_transform, margin_slices
+from lib.learning.average import RunningAverage
 from lib.learning.checkpoint import read_state, weights_on_host, write_state
 from lib.learning.determinism import choose_compute, memory_explained
-from lib.learning.intensity import IntensityConfig, to_intensity
-from lib.learning.losses import parameter_groups, soft_dice_loss
-from lib.learning.predict import PredictConfig, predict_volume
-from lib.learning.scans import ScanStore, TrainingScan, require_usable
-from lib.learning.settings import is_count, require
-from lib.learning.vnet import VNet, VNetConfig, initialise_on
+from lib.learning.history import EpochRecord, has_settled
+from lib.learning.intensity import to_intensity
+from lib.learning.losses import parameter_groups, segmentation_loss
+from lib.learning.predict import predict_volume
+from lib.learning.recipe import FoldSettings, learning_rate
+from lib.learning.scans import ScanStore, TrainingScan
+from lib.learning.stopping import StopRequest, ToldToStopError, stop_on_signal
+from lib.learning.vnet import VNet, initialise_on
 from lib.learning.windows import WindowLayout, draw_start
 from lib.seeding import derive_seed
 
 REMEDY = (
-    "make train.batch_size, train.window_slices, crop.size_xy or the channels of the model smaller, or set "
-    "train.device_cache_gb below the size of the cohort so that it stays in host memory"
+    "make train.batch_size (train.accumulate keeps the size of an update), train.window_slices, crop.size_xy or the "
+    "channels of the model smaller, or set train.device_cache_gb below the size of the cohort so that it stays "
+    "in host memory"
 )
-
 INITIAL_WINDOWS = 4  # from which a new network takes its scales
-WARM_UP = 0.08  # share of all updates over which the rate of schedule `cosine` rises
+
+AfterUpdate = Callable[[int, int], None]
+AfterValidation = Callable[[int, list[float]], None]
 
 logger = logging.getLogger("osteoflow.learning")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Keys of config `train`, with their units and meanings there.
-
-    `schedule` is constant, or cosine: up over the first 8 % of the updates, then down to 0 at the last epoch.
-    `validate_step` is the step between windows, in slices, when validation scans are predicted while training
-    goes on. The paper's step of 1 would cost several times as much and moves the Dice in the fourth digit.
-    """
-
-    epochs: int = 1000
-    samples_per_scan: int = 1
-    batch_size: int = 1
-    window_slices: int = 32
-    learning_rate: float = 1e-4
-    schedule: str = "constant"
-    l2_alpha: float = 1e-5
-    validate_every: int = 10
-    validate_step: int = 8
-    checkpoint_minutes: float = 5.0
-    device: str = "auto"
-    precision: str = "auto"
-    device_cache_gb: float = 24.0
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be used."""
-        if not isinstance(self.augment, AugmentConfig):
-            object.__setattr__(self, "augment", AugmentConfig(**self.augment))
-        counts = (
-            "epochs",
-            "samples_per_scan",
-            "batch_size",
-            "window_slices",
-            "validate_every",
-            "validate_step",
-        )
-        for key in counts:
-            value = getattr(self, key)
-            require(is_count(value), f"train.{key}", value, "an integer of at least 1")
-        for key in ("l2_alpha", "checkpoint_minutes", "device_cache_gb"):
-            require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
-        require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "more than 0")
-        require(
-            self.schedule in ("constant", "cosine"), "train.schedule", self.schedule, "constant or cosine"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldSettings:
-    """All that shapes one training, beside the data.
-
-    `network`, `train`, `intensity` and `predict` may be given as mappings with the keys of the configuration.
-
-    Attributes:
-        name: how progress lines call the fold, e.g. "all/vnet fold 0".
-        seed: of this fold alone.
-        code: digest of the code that trains; another one does not continue an unfinished state.
-    """
-
-    network: VNetConfig
-    train: TrainConfig
-    intensity: IntensityConfig
-    predict: PredictConfig
-    name: str
-    seed: int
-    code: str = ""
-
-    def __post_init__(self) -> None:
-        """Turn mappings into settings, which validate themselves."""
-        kinds = {
-            "network": VNetConfig,
-            "train": TrainConfig,
-            "intensity": IntensityConfig,
-            "predict": PredictConfig,
-        }
-        for key, kind in kinds.items():
-            value = getattr(self, key)
-            object.__setattr__(self, key, value if isinstance(value, kind) else kind(**value))
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """One row of history.csv. `seconds` includes validation, `samples_per_second` is of training alone."""
-
-    epoch: int
-    loss: float
-    validation_dice: float | None
-    learning_rate: float
-    seconds: float
-    samples_per_second: float
-    memory_mb: float
 
 
 @dataclass
@@ -160,7 +67,11 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedFold:
-    """A finished training: weights (host memory), the course of it, facts for run.json."""
+    """A finished training: weights (host memory), the course of it, facts for run.json.
+
+    `last` are the weights of the last epoch, or their running average where the recipe asks for one; `best` are
+    those of the epoch with the highest validation Dice.
+    """
 
     last: dict[str, Tensor]
     best: dict[str, Tensor]
@@ -170,68 +81,47 @@ class TrainedFold:
     facts: dict[str, Any]
     settings: FoldSettings
 
-    def model_content(self, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `write_model` wants; `preprocessing` are the settings the scans were prepared with."""
-        return {
-            "network": asdict(self.settings.network),
-            "intensity": asdict(self.settings.intensity),
-            "preprocessing": dict(preprocessing),
-            "window_slices": self.settings.train.window_slices,
-            "last": self.last,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-            "best_validation_dice": self.best_validation_dice,
-        }
+
+@dataclass(frozen=True)
+class Draw:
+    """What one pass through the network is made of: scans (indices), first slices, transforms; one entry a window."""
+
+    indices: list[int]
+    starts: list[int]
+    transforms: list[Transform]
 
 
 def train_fold(
-    training: Sequence[TrainingScan],
-    validation: Sequence[TrainingScan],
+    training: Iterable[TrainingScan],
+    validation: Iterable[TrainingScan],
     settings: FoldSettings,
     state_path: str | Path,
-    after_update: Callable[[int, int], None] = lambda epoch, update: None,
+    after_update: AfterUpdate = lambda epoch, update: None,
+    after_validation: AfterValidation = lambda epoch, dice: None,
 ) -> TrainedFold:
     """Train one fold, going on from the state at `state_path` where that fits.
 
     Args:
-        training: scans to learn from.
+        training: scans to learn from; taken one at a time, so that they are never in memory twice.
         validation: scans to predict as a whole every `validate_every` epochs; without any, the last weights
             also count as the best.
         settings: everything else.
         state_path: where an unfinished training is kept, every `checkpoint_minutes` and on SIGTERM or SIGINT.
             The caller deletes it when the results are safely written.
         after_update: called after each update with epoch and update, both counted from 1.
+        after_validation: called after each validation with the epoch and the Dice of each validation scan.
 
     Raises:
         TrainingError: no usable scans, a loss that is not finite, too little memory, or told to stop.
     """
-    require_usable(training)
-    if validation:
-        require_usable([training[0], *validation])
-    with memory_explained(REMEDY), _stop_on_signal() as stop:
+    if settings.network.classes != 1:
+        raise TrainingError(
+            f"{settings.name}: networks of several classes cannot be trained yet; set classes: 1"
+        )
+    with memory_explained(REMEDY):
         trainer = _FoldTrainer(training, validation, settings, Path(state_path))
-        return trainer.run(stop, after_update)
-
-
-def write_history(path: str | Path, history: Sequence[EpochRecord]) -> None:
-    """Write history.csv; an epoch that was not validated leaves its Dice empty."""
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [entry.name for entry in fields(EpochRecord)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(record) for record in history)
-
-
-def state_key(
-    training: Sequence[TrainingScan], validation: Sequence[TrainingScan], settings: FoldSettings
-) -> str:
-    """Return a digest of settings, code and data: what must be equal for a training to be continued."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
-    for role, scans in (("training", training), ("validation", validation)):
-        for scan in scans:
-            digest.update(f"{role} {scan.scan} {scan.image_zyx.shape} {scan.spacing_mm_zyx}".encode())
-            digest.update(np.ascontiguousarray(scan.image_zyx))
-            digest.update(np.ascontiguousarray(scan.mask_zyx))
-    return digest.hexdigest()
+        with stop_on_signal() as stop:
+            return trainer.run(stop, after_update, after_validation)
 
 
 class _FoldTrainer:
@@ -239,168 +129,249 @@ class _FoldTrainer:
 
     def __init__(
         self,
-        training: Sequence[TrainingScan],
-        validation: Sequence[TrainingScan],
+        training: Iterable[TrainingScan],
+        validation: Iterable[TrainingScan],
         settings: FoldSettings,
         state_path: Path,
     ) -> None:
-        self.training, self.validation, self.settings = training, validation, settings
-        self.config = settings.train
-        self.state_path = state_path
-        self.key = state_key(training, validation, settings)
-        self.compute = choose_compute(self.config.device, self.config.precision)
-        self.store = ScanStore(training, self.compute.device, self.config.device_cache_gb)
+        self.settings, self.config, self.state_path = settings, settings.train, state_path
+        self.compute = choose_compute(self.config.device, self.config.precision, self.config.memory_layout)
+        self.training = self._store(training)
+        if not self.training.scans:
+            raise TrainingError("nothing to train on: no scan with a reference is left for this fold")
+        self.validation = self._store(validation, beside=self.training)
+        self.key = self._key()
         self.margin = max(
-            margin_slices(self.config.augment, scan.image_zyx.shape, scan.spacing_mm_zyx) for scan in training
+            margin_slices(self.config.augment, scan.shape_zyx, scan.spacing_mm_zyx)
+            for scan in self.training.scans
         )
+        self.slices = self.config.window_slices + 2 * self.margin
         torch.manual_seed(derive_seed(settings.seed, "weights"))
-        network = VNet(settings.network)
-        self.network = network.to(self.compute.device, memory_format=self.compute.memory_format)
+        self.network = self.compute.place(VNet(settings.network))
+        self.forward = torch.compile(self.network) if self.config.compile else self.network
         groups = parameter_groups(self.network, self.config.l2_alpha)
-        self.optimizer = torch.optim.Adam(groups, lr=self.config.learning_rate, fused=True)
-        self.best = weights_on_host(self.network)
+        self.optimizer = torch.optim.Adam(groups, lr=self.config.learning_rate, fused=self.config.fused)
+        self.best: dict[str, Tensor] = {}
         self.progress = Progress()
         self.fresh_losses: list[Tensor] = []  # on the device: fetching each one would make it wait
         self.saved_at = time.monotonic()
-        self.restored = self._restore()
-        if not self.restored:
+        state = read_state(self.state_path, self.key)
+        self.resumed = state is not None
+        if state is None:
             self._initialise()
+        self.average = RunningAverage(self.network, self.config.weight_average)
+        if state is not None:
+            self._restore(state)
+
+    def run(
+        self, stop: StopRequest, after_update: AfterUpdate, after_validation: AfterValidation
+    ) -> TrainedFold:
+        logger.info(
+            "%s: %d scans to train on (in %s memory), %d to validate, %s, %s, %d updates an epoch",
+            self.settings.name,
+            len(self.training.scans),
+            self.training.placement,
+            len(self.validation.scans),
+            self.compute.describe(),
+            self.compute.precision,
+            self.updates_per_epoch,
+        )
+        try:
+            while not self._has_ended():
+                self._make_updates(stop, after_update)
+                begin = time.monotonic()
+                dice = self._validate(stop) if self._is_validated() else []
+                self._close_epoch(dice, time.monotonic() - begin)
+                if dice:
+                    after_validation(self.progress.epoch, dice)
+        except ToldToStopError:
+            self._save()
+            where = f"after update {self.progress.update} of epoch {self.progress.epoch + 1}"
+            raise TrainingError(
+                f"{self.settings.name}: told to stop {where}; the next start goes on there"
+            ) from None
+        return self._result()
+
+    @property
+    def windows_per_epoch(self) -> int:
+        return len(self.training.scans) * self.config.samples_per_scan
 
     @property
     def updates_per_epoch(self) -> int:
-        windows = len(self.training) * self.config.samples_per_scan
-        return math.ceil(windows / self.config.batch_size)
+        return math.ceil(self.windows_per_epoch / (self.config.batch_size * self.config.accumulate))
 
-    def run(self, stop: threading.Event, after_update: Callable[[int, int], None]) -> TrainedFold:
-        logger.info(
-            "%s: %d scans to train on (%s memory), %d to validate, %s, %s, %d updates an epoch",
-            self.settings.name,
-            len(self.training),
-            "device" if self.store.on_device else "host",
-            len(self.validation),
-            self.compute.describe(),
-            "bf16" if self.compute.bf16 else "float32",
-            self.updates_per_epoch,
+    def _store(self, scans: Iterable[TrainingScan], beside: ScanStore | None = None) -> ScanStore:
+        """Take scans into the memory that another store has left of what the settings allow."""
+        taken_gb = {beside.placement: beside.bytes / 1e9} if beside else {}
+        return ScanStore(
+            scans,
+            self.compute.device,
+            device_gb=max(self.config.device_cache_gb - taken_gb.get("device", 0.0), 0.0),
+            host_gb=max(self.config.host_cache_gb - taken_gb.get("host", 0.0), 0.0),
+            spill_folder=self.state_path.parent,
         )
-        while self.progress.epoch < self.config.epochs:
-            self._train_epoch(stop, after_update)
-        return self._result()
+
+    def _key(self) -> str:
+        """Return a digest of settings, code and data: what must be equal for a training to be continued."""
+        parts = self.settings.digest(), self.training.digest, self.validation.digest
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def _initialise(self) -> None:
         """Fit the new network's scales to a few windows of the training scans."""
         generator = np.random.default_rng(derive_seed(self.settings.seed, "initial windows"))
-        indices = generator.permutation(len(self.training))[:INITIAL_WINDOWS]
-        initialise_on(self.network, self._draw_batch(indices, generator)[0])
+        draw = self._draw(generator.permutation(len(self.training.scans))[:INITIAL_WINDOWS], generator)
+        intensity, _ = self._prepare(draw, *self.training.windows(*self._place(draw), self.slices))
+        initialise_on(self.network, intensity)
 
-    def _train_epoch(self, stop: threading.Event, after_update: Callable[[int, int], None]) -> None:
-        """Make the updates that the current epoch still lacks, then validate and record it."""
-        epoch, state = self.progress.epoch, self.progress
-        batches = self._batches(epoch)
-        begin = time.monotonic() - state.seconds
+    def _has_ended(self) -> bool:
+        state = self.progress
+        if state.epoch == self.config.epochs:
+            return True
+        history = [EpochRecord(**row) for row in state.history]
+        return state.update == 0 and has_settled(history, self.config.early_stop_epochs)
+
+    def _make_updates(self, stop: StopRequest, after_update: AfterUpdate) -> None:
+        """Make the updates that the current epoch still lacks."""
+        state = self.progress
+        updates = [
+            self._draws(state.epoch, number, scans)
+            for number, scans in enumerate(self._scans_of_updates(state.epoch))
+        ]
+        to_do = updates[state.update :]
+        places = (self._place(draw) for draws in to_do for draw in draws)
         self.network.train()
-        while state.update < len(batches):
-            self.fresh_losses.append(self._update(epoch, state.update, batches[state.update]))
-            state.update += 1
-            state.seconds = time.monotonic() - begin
-            self._save_if_due(stop)
-            after_update(epoch + 1, state.update)
+        begin = time.monotonic() - state.seconds
+        with closing(self.training.stream(places, self.slices)) as batches:
+            for draws in to_do:
+                self._update(draws, batches, stop)
+                state.update += 1
+                state.seconds = time.monotonic() - begin
+                self._save_if_due()
+                after_update(state.epoch + 1, state.update)
         self._fetch_losses()
-        trained_seconds = time.monotonic() - begin
-        dice = self._validate() if self._is_validated(epoch) else None
-        windows = len(self.training) * self.config.samples_per_scan
+        state.seconds = time.monotonic() - begin
+
+    def _close_epoch(self, dice: list[float], validation_seconds: float) -> None:
+        """Record the epoch, and keep its weights if they are the best so far."""
+        state = self.progress
+        mean_dice = float(np.mean(dice)) if dice else None
         record = EpochRecord(
-            epoch=epoch + 1,
-            loss=math.fsum(state.losses) / len(batches),
-            validation_dice=dice,
-            learning_rate=self._learning_rate(epoch, len(batches) - 1),
-            seconds=round(time.monotonic() - begin, 3),
-            samples_per_second=round(windows / max(trained_seconds, 1e-9), 3),
+            epoch=state.epoch + 1,
+            loss=math.fsum(state.losses) / len(state.losses),
+            validation_dice=mean_dice,
+            learning_rate=self._learning_rate(state.update - 1),
+            seconds=round(state.seconds + validation_seconds, 3),
+            samples_per_second=round(self.windows_per_epoch / max(state.seconds, 1e-9), 3),
             memory_mb=round(_peak_memory_mb(self.compute.device), 1),
         )
-        self._close_epoch(record)
-
-    def _close_epoch(self, record: EpochRecord) -> None:
-        state = self.progress
         state.history.append(asdict(record))
         state.epoch, state.update, state.losses, state.seconds = record.epoch, 0, [], 0.0
-        dice = record.validation_dice
-        if dice is not None and (state.best_dice is None or dice > state.best_dice):
-            state.best_epoch, state.best_dice, self.best = record.epoch, dice, weights_on_host(self.network)
-        report = logger.info if dice is None else progress
-        report(
-            "%s: epoch %d/%d loss %.4f%s (%.1f s)",
-            self.settings.name,
-            record.epoch,
-            self.config.epochs,
-            record.loss,
-            "" if dice is None else f" validation Dice {dice:.4f}",
-            record.seconds,
-        )
+        if mean_dice is not None and (state.best_dice is None or mean_dice > state.best_dice):
+            state.best_epoch, state.best_dice, self.best = record.epoch, mean_dice, self.average.weights()
+        report = progress if dice else logger.info
+        report("%s: %s (%.1f s)", self.settings.name, self._course(record, dice), record.seconds)
 
-    def _batches(self, epoch: int) -> list[np.ndarray]:
+    def _course(self, record: EpochRecord, dice: list[float]) -> str:
+        text = f"epoch {record.epoch}/{self.config.epochs} loss {record.loss:.4f}"
+        if not dice:
+            return text
+        lowest = int(np.argmin(dice))
+        worst = f"lowest {dice[lowest]:.4f}, scan {self.validation.scans[lowest].scan}"
+        return f"{text} validation Dice {record.validation_dice:.4f} ({worst})"
+
+    def _scans_of_updates(self, epoch: int) -> list[np.ndarray]:
         """Return the scans (indices) of each update of an epoch."""
         generator = np.random.default_rng(derive_seed(self.settings.seed, "order", epoch))
-        order = np.repeat(np.arange(len(self.training)), self.config.samples_per_scan)
+        order = np.repeat(np.arange(len(self.training.scans)), self.config.samples_per_scan)
         order = generator.permutation(order)
-        return [order[i : i + self.config.batch_size] for i in range(0, len(order), self.config.batch_size)]
+        size = self.config.batch_size * self.config.accumulate
+        return [order[i : i + size] for i in range(0, len(order), size)]
 
-    def _update(self, epoch: int, update: int, indices: np.ndarray) -> Tensor:
-        """Make one update; return its loss, still on the device."""
-        seed = derive_seed(self.settings.seed, "update", epoch, update)
-        intensity, mask = self._draw_batch(indices, np.random.default_rng(seed))
-        torch.manual_seed(seed)  # dropout
+    def _draws(self, epoch: int, update: int, indices: np.ndarray) -> list[Draw]:
+        """Return what an update is made of: a draw for each batch whose gradients are summed."""
+        generator = np.random.default_rng(self._update_seed(epoch, update))
+        size = self.config.batch_size
+        return [self._draw(indices[i : i + size], generator) for i in range(0, len(indices), size)]
+
+    def _draw(self, indices: Sequence[int], generator: np.random.Generator) -> Draw:
+        """Draw window by window, so that the batches an update is cut into do not change what is drawn."""
+        draw = Draw(indices=[int(index) for index in indices], starts=[], transforms=[])
+        for index in indices:
+            slices = self.training.scans[index].shape_zyx[0]
+            draw.starts.append(draw_start(slices, self.config.window_slices, generator))
+            draw.transforms.append(draw_transform(self.config.augment, generator))
+        return draw
+
+    def _update_seed(self, epoch: int, update: int) -> int:
+        return derive_seed(self.settings.seed, "update", epoch, update)
+
+    def _update(self, draws: list[Draw], batches: Iterator[tuple[Tensor, Tensor]], stop: StopRequest) -> None:
+        """Make one update; its loss stays on the device."""
+        state = self.progress
+        torch.manual_seed(self._update_seed(state.epoch, state.update))  # dropout
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(epoch, update)
-        with self.compute.autocast():
-            logits = self.network(intensity)
-        loss = soft_dice_loss(logits, mask)
+            group["lr"] = self._learning_rate(state.update)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        windows = sum(len(draw.indices) for draw in draws)
+        total = torch.zeros((), device=self.compute.device)
+        for draw in draws:
+            stop.heed()
+            intensity, mask = self._prepare(draw, *next(batches))
+            with self.compute.autocast():
+                logits = self.forward(intensity)
+            loss = segmentation_loss(
+                logits, mask, kind=self.config.loss, bone_weight=self.config.bone_weight
+            ) * (len(draw.indices) / windows)
+            loss.backward()
+            total += loss.detach()
         self.optimizer.step()
-        return loss.detach()
+        self.average.follow(self._done(state.update))
+        self.fresh_losses.append(total)
 
-    def _draw_batch(self, indices: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return intensity and mask (N, 1, window, y, x) of random, transformed windows of these scans."""
-        window, scans = self.config.window_slices, [self.training[index] for index in indices]
-        starts = [draw_start(scan.image_zyx.shape[0], window, generator) for scan in scans]
-        transforms = [draw_transform(self.config.augment, generator) for _ in scans]
-        first = [start - self.margin for start in starts]
-        image_hu, mask = self.store.windows(indices, first, window + 2 * self.margin)
-        intensity = to_intensity(image_hu, self.settings.intensity)
-        spacings = [scan.spacing_mm_zyx for scan in scans]
-        return apply_transforms(intensity, mask, transforms, spacings, window)
+    def _place(self, draw: Draw) -> tuple[list[int], list[int]]:
+        """Return scans and first slices of a draw's windows, margins included."""
+        return draw.indices, [start - self.margin for start in draw.starts]
 
-    def _learning_rate(self, epoch: int, update: int) -> float:
-        """Return the rate of an update; `cosine` rises linearly at first, because Adam's first steps are blind."""
-        rate = self.config.learning_rate
-        if self.config.schedule == "constant":
-            return rate
-        updates = self.config.epochs * self.updates_per_epoch
-        done = epoch * self.updates_per_epoch + update
-        rising = min(1.0, (done + 1) / max(WARM_UP * updates, 1.0))
-        return rate * rising * (1 + math.cos(math.pi * done / updates)) / 2
+    def _prepare(self, draw: Draw, image_hu: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return intensity and mask (N, 1, window, y, x) of a draw whose windows were taken with their margins."""
+        spacings = [self.training.scans[index].spacing_mm_zyx for index in draw.indices]
+        return apply_transforms(
+            image_hu, mask, draw.transforms, spacings, self.config.window_slices, self.settings.intensity
+        )
 
-    def _is_validated(self, epoch: int) -> bool:
-        due = (epoch + 1) % self.config.validate_every == 0 or epoch + 1 == self.config.epochs
-        return due and len(self.validation) > 0
+    def _done(self, update: int) -> int:
+        """Return how many updates lie before this one of the current epoch."""
+        return self.progress.epoch * self.updates_per_epoch + update
 
-    def _validate(self) -> float:
-        """Return the mean Dice at probability 0.5 of the whole validation scans."""
-        self.network.eval()
+    def _learning_rate(self, update: int) -> float:
+        return learning_rate(self.config, self._done(update), self.config.epochs * self.updates_per_epoch)
+
+    def _is_validated(self) -> bool:
+        epoch = self.progress.epoch + 1
+        return epoch % self.config.validate_every == 0 or epoch == self.config.epochs
+
+    def _validate(self, stop: StopRequest) -> list[float]:
+        """Return the Dice of each whole validation scan, at probability 0.5."""
         layout = WindowLayout(
             window=self.config.window_slices,
             step=self.config.validate_step,
             z_padding=self.settings.predict.z_padding,
             batch=self.settings.predict.batch_windows,
         )
-        return float(np.mean([self._dice(scan, layout) for scan in self.validation]))
+        with self.average.in_place() as network:
+            network.eval()
 
-    def _dice(self, scan: TrainingScan, layout: WindowLayout) -> float:
-        device = self.compute.device
-        image_hu = torch.from_numpy(np.ascontiguousarray(scan.image_zyx)).to(device)
-        mask = torch.from_numpy(np.ascontiguousarray(scan.mask_zyx)).to(device) > 0
+            def predictor(windows: Tensor) -> Tensor:
+                stop.heed()
+                return network(windows)
+
+            return [self._dice(index, predictor, layout) for index in range(len(self.validation.scans))]
+
+    def _dice(self, index: int, predictor: Callable[[Tensor], Tensor], layout: WindowLayout) -> float:
+        image_hu, mask = self.validation.volume(index)
         intensity = to_intensity(image_hu, self.settings.intensity)
-        predicted = predict_volume([self.network], intensity, layout, self.compute) >= 0.5
+        predicted = predict_volume([predictor], intensity, layout, self.compute) >= 0.5
+        mask = mask > 0
         shared, total = (predicted & mask).sum().item(), predicted.sum().item() + mask.sum().item()
         return 2 * shared / total if total else 1.0
 
@@ -412,21 +383,21 @@ class _FoldTrainer:
             self.fresh_losses = []
         bad = next((i for i, loss in enumerate(state.losses) if not math.isfinite(loss)), None)
         if bad is not None:
-            scans = ", ".join(self.training[index].scan for index in self._batches(state.epoch)[bad])
+            indices = self._scans_of_updates(state.epoch)[bad]
+            scans = ", ".join(self.training.scans[index].scan for index in indices)
+            kept = (
+                "the last state saved before it is kept"
+                if self.state_path.is_file()
+                else "no state was saved yet"
+            )
             raise TrainingError(
                 f"{self.settings.name}: the loss is {state.losses[bad]} in epoch {state.epoch + 1}, "
-                f"update {bad + 1} (scans {scans}); look at these scans, or lower train.learning_rate"
+                f"update {bad + 1} (scans {scans}); look at these scans, or lower train.learning_rate; {kept}"
             )
 
-    def _save_if_due(self, stop: threading.Event) -> None:
-        stopping = stop.is_set()
-        if stopping or time.monotonic() - self.saved_at >= self.config.checkpoint_minutes * 60:
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self.saved_at >= self.config.checkpoint_minutes * 60:
             self._save()
-        if stopping:
-            where = f"epoch {self.progress.epoch + 1}, update {self.progress.update}"
-            raise TrainingError(
-                f"{self.settings.name}: told to stop in {where}; the next start goes on there"
-            )
 
     def _save(self) -> None:
         self._fetch_losses()
@@ -434,74 +405,57 @@ class _FoldTrainer:
             "key": self.key,
             "network": weights_on_host(self.network),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.weights(),
             "best": self.best,
             "progress": asdict(self.progress),
         }
         write_state(self.state_path, state)
         self.saved_at = time.monotonic()
 
-    def _restore(self) -> bool:
-        state = read_state(self.state_path, self.key)
-        if state is None:
-            return False
+    def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load(state["average"])
         self.best = state["best"]
         self.progress = Progress(**state["progress"])
         progress("%s: going on after epoch %d", self.settings.name, self.progress.epoch)
-        return True
 
     def _result(self) -> TrainedFold:
-        state, last = self.progress, weights_on_host(self.network)
+        state, last = self.progress, self.average.weights()
         validated = state.best_dice is not None
+        best_epoch = state.best_epoch if validated else state.epoch
         history = [EpochRecord(**row) for row in state.history]
         return TrainedFold(
             last=last,
             best=self.best if validated else last,
-            best_epoch=state.best_epoch if validated else self.config.epochs,
+            best_epoch=best_epoch,
             best_validation_dice=state.best_dice,
             history=history,
-            facts=self._facts(history),
+            facts=self._facts(history, best_epoch),
             settings=self.settings,
         )
 
-    def _facts(self, history: list[EpochRecord]) -> dict[str, Any]:
+    def _facts(self, history: list[EpochRecord], best_epoch: int) -> dict[str, Any]:
         settings = {key: value for key, value in asdict(self.settings).items() if isinstance(value, dict)}
         return settings | {
             "code": self.settings.code,
             "seed": self.settings.seed,
             "state_key": self.key,
-            "training": [scan.scan for scan in self.training],
-            "validation": [scan.scan for scan in self.validation],
-            "best_epoch": self.progress.best_epoch or self.config.epochs,
+            "training": [scan.scan for scan in self.training.scans],
+            "validation": [scan.scan for scan in self.validation.scans],
+            "epochs": len(history),
+            "best_epoch": best_epoch,
             "best_validation_dice": self.progress.best_dice,
-            "updates": self.config.epochs * self.updates_per_epoch,
+            "updates": len(history) * self.updates_per_epoch,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "seconds": round(sum(record.seconds for record in history), 1),
             "device": self.compute.describe(),
-            "precision": "bf16" if self.compute.bf16 else "float32",
+            "precision": self.compute.precision,
             "threads": torch.get_num_threads(),
             "reproducible": torch.are_deterministic_algorithms_enabled(),
-            "resumed": self.restored,
+            "resumed": self.resumed,
             "torch": str(torch.__version__),
         }
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that is set by SIGTERM (a cluster takes the node away) or SIGINT (Ctrl-C)."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    former = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _peak_memory_mb(device: torch.device) -> float:

@@ -1,45 +1,89 @@
-"""The network: a 3-D V-Net after Zhao et al. 2020 (METHODS 1), logits out.
+"""The network: an encoder and decoder after Zhao et al. 2020 and its relatives, logits out (METHODS 1 and 2).
 
-With the default configuration (the preset `paper`) it has 8,601,409 parameters. Shapes below are for an input
-of 32 x 192 x 192 voxels and that preset.
+With the default configuration (the preset `paper`) it is a 3-D V-Net of 8,601,409 parameters. Shapes below are
+for an input of 32 x 192 x 192 voxels and that preset.
 """
 
+import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib.errors import ConfigError
 from lib.learning.settings import is_count, require
 
 NORMALISED_GROUPS = 8  # of channels, at most
 START_LOGIT = -2.0  # of a new network: a probability of 0.12, about the share of bone in a window
 
+CHOICES = {
+    "skip": ("concat", "add"),
+    "normalisation": ("none", "batch", "instance", "group"),
+    "activation": ("relu", "leaky_relu", "elu"),
+    "residual": (False, True),
+    "dimensions": (3, 2),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class VNetConfig:
-    """Shape of the network; the keys of one entry of config `models`.
+    """Shape of the network; the keys of one entry of config `models`. The defaults are the preset `paper`.
 
-    `normalisation` is none (the paper's) or group: group normalisation (Wu and He 2018) before each ReLU. With it
-    a short training bears a learning rate at which the plain network collapses.
+    Attributes:
+        channels: feature maps of each level.
+        encoder_convolutions: convolutions of each encoder level; the last is the bottleneck.
+        decoder_convolutions: convolutions of each decoder level, deepest first.
+        kernel: edge of each convolution, voxels, odd.
+        transposed_kernel: edge of the transposed convolutions, voxels; their output is always twice as large.
+        skip: the decoder meets the encoder's feature maps by concat (Zhao) or add.
+        residual: each level's convolutions get a shortcut from their input (Milletari et al. 2016).
+        normalisation: none (the paper's), batch, instance or group (Wu and He 2018), before each activation.
+            With it a short training bears a learning rate at which the plain network collapses.
+        activation: relu, leaky_relu (slope 0.01) or elu.
+        bottleneck_dilation: spacing of the kernel's voxels in the bottleneck's convolutions.
+        dropout: share of feature maps dropped before the last convolution.
+        classes: kinds of bone. One kind has one logit; n > 1 kinds have n + 1, background first.
+        dimensions: 3, or 2 for a network that sees each slice (y, x) alone.
     """
 
     channels: tuple[int, ...] = (32, 64, 128, 256)
     encoder_convolutions: tuple[int, ...] = (1, 2, 3, 3)
     decoder_convolutions: tuple[int, ...] = (2, 2, 2)
     kernel: int = 3
-    dropout: float = 0.2
+    transposed_kernel: int = 3
+    skip: str = "concat"
+    residual: bool = False
     normalisation: str = "none"
+    activation: str = "relu"
+    bottleneck_dilation: int = 1
+    dropout: float = 0.2
+    classes: int = 1
+    dimensions: int = 3
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used; make lists from YAML tuples."""
         for key in ("channels", "encoder_convolutions", "decoder_convolutions"):
             values = tuple(getattr(self, key))
             object.__setattr__(self, key, values)
-            require(
-                all(is_count(value) for value in values), f"models: {key}", values, "integers of at least 1"
-            )
+            counts = all(is_count(value) for value in values)
+            require(counts, f"models: {key}", values, "integers of at least 1")
+        self._check_levels()
+        odd = is_count(self.kernel) and self.kernel % 2 == 1
+        require(odd, "models: kernel", self.kernel, "an odd integer")
+        for key, least in (("transposed_kernel", 2), ("bottleneck_dilation", 1), ("classes", 1)):
+            value = getattr(self, key)
+            require(is_count(value, least), f"models: {key}", value, f"an integer of at least {least}")
+        require(0 <= self.dropout < 1, "models: dropout", self.dropout, "at least 0 and less than 1")
+        for key, allowed in CHOICES.items():
+            value = getattr(self, key)
+            known = any(value == choice and type(value) is type(choice) for choice in allowed)
+            require(known, f"models: {key}", value, " or ".join(str(choice) for choice in allowed))
+
+    def _check_levels(self) -> None:
         levels = len(self.channels)
         require(levels >= 2, "models: channels", self.channels, "at least two levels")
         require(
@@ -54,52 +98,141 @@ class VNetConfig:
             self.decoder_convolutions,
             f"one number for each of the {levels - 1} upper levels, deepest first",
         )
-        require(
-            is_count(self.kernel) and self.kernel % 2 == 1, "models: kernel", self.kernel, "an odd integer"
+
+    @property
+    def maps(self) -> int:
+        """Logits of a voxel."""
+        return 1 if self.classes == 1 else self.classes + 1
+
+
+def unet_config(
+    *,
+    initial_maps: int,
+    levels: int,
+    dimensions: int = 3,
+    bottleneck_dilation: int = 1,
+    normalisation: str = "none",
+    dropout: float = 0.0,
+) -> VNetConfig:
+    """Return a U-Net as Deniz et al. 2018 compare them, after Ronneberger et al. 2015.
+
+    Feature maps double from level to level, each level has two convolutions, transposed kernels have an edge of 2.
+
+    Args:
+        initial_maps: feature maps of the first level.
+        levels: sizes at which feature maps are computed, the bottleneck included; at least 2.
+        dimensions: as in `VNetConfig`, like the further arguments.
+        bottleneck_dilation: spacing of the kernel's voxels in the bottleneck.
+        normalisation: before each activation.
+        dropout: share of feature maps dropped before the last convolution.
+
+    Raises:
+        ConfigError: a value cannot be used.
+    """
+    require(is_count(initial_maps), "models: unet.initial_maps", initial_maps, "an integer of at least 1")
+    require(is_count(levels, 2), "models: unet.levels", levels, "an integer of at least 2")
+    return VNetConfig(
+        channels=tuple(initial_maps * 2**level for level in range(levels)),
+        encoder_convolutions=(2,) * levels,
+        decoder_convolutions=(2,) * (levels - 1),
+        transposed_kernel=2,
+        normalisation=normalisation,
+        bottleneck_dilation=bottleneck_dilation,
+        dropout=dropout,
+        dimensions=dimensions,
+    )
+
+
+def read_network(entry: Mapping[str, Any]) -> VNetConfig:
+    """Return the network that an entry of config `models` describes.
+
+    Args:
+        entry: the fields of `VNetConfig`, or the short form: `unet` alone, with the arguments of `unet_config`.
+
+    Raises:
+        ConfigError: unknown or missing keys, both forms in one entry, or a value that cannot be used.
+    """
+    if "unet" not in entry:
+        _require_keys(entry, "models", known=[field.name for field in fields(VNetConfig)])
+        return VNetConfig(**entry)
+    others = sorted(set(entry) - {"unet"})
+    if others:
+        raise ConfigError(
+            f"models: `unet` is written together with {', '.join(others)}; expected `unet` alone, or the fields "
+            "of a network without it"
         )
-        require(0 <= self.dropout < 1, "models: dropout", self.dropout, "at least 0 and less than 1")
-        known = self.normalisation in ("none", "group")
-        require(known, "models: normalisation", self.normalisation, "none or group")
+    short = entry["unet"]
+    require(isinstance(short, Mapping), "models: unet", short, "keys and values, such as levels: 4")
+    arguments = inspect.signature(unet_config).parameters.values()
+    needed = [argument.name for argument in arguments if argument.default is argument.empty]
+    _require_keys(short, "models: unet", known=[argument.name for argument in arguments], needed=needed)
+    return unet_config(**short)
+
+
+def _require_keys(
+    given: Mapping[str, Any], where: str, *, known: Collection[str], needed: Collection[str] = ()
+) -> None:
+    """Raise a `ConfigError` that names unknown and missing keys."""
+    unknown, missing = sorted(set(given) - set(known)), sorted(set(needed) - set(given))
+    if unknown:
+        raise ConfigError(f"{where}: unknown key {', '.join(unknown)}; known keys: {', '.join(known)}")
+    if missing:
+        raise ConfigError(f"{where}: {', '.join(missing)} is missing; expected a value for it")
 
 
 class VNet(nn.Module):
-    """Encoder with max-pooling, decoder with transposed convolutions, concatenated skips."""
+    """Encoder with max-pooling, decoder with transposed convolutions, skips between them."""
 
     def __init__(self, config: VNetConfig) -> None:
         super().__init__()
         self.config = config
+        kinds = _KINDS[config.dimensions]
         widths = config.channels
-        entering = (1, *widths[:-1])
+        dilations = [1] * (len(widths) - 1) + [config.bottleneck_dilation]
         self.encoder = nn.ModuleList(
-            _convolutions(before, width, count, config)
-            for before, width, count in zip(entering, widths, config.encoder_convolutions, strict=True)
+            _level(before, width, count, config, dilation)
+            for before, width, count, dilation in zip(
+                (1, *widths[:-1]), widths, config.encoder_convolutions, dilations, strict=True
+            )
         )
         upper = widths[-2::-1]  # widths of the decoder's levels, deepest first
+        edge = config.transposed_kernel
         self.rise = nn.ModuleList(
-            nn.ConvTranspose3d(deeper, width, kernel_size=3, stride=2, padding=1, output_padding=1)
+            kinds.transposed(deeper, width, edge, stride=2, padding=(edge - 1) // 2, output_padding=edge % 2)
             for deeper, width in zip(widths[:0:-1], upper, strict=True)
         )
+        joined = 2 if config.skip == "concat" else 1
         self.decoder = nn.ModuleList(
-            _convolutions(2 * width, width, count, config)
+            _level(joined * width, width, count, config)
             for width, count in zip(upper, config.decoder_convolutions, strict=True)
         )
-        self.dropout = nn.Dropout3d(config.dropout)
-        self.head = nn.Conv3d(widths[0], 1, kernel_size=1)
+        self.dropout = kinds.dropout(config.dropout)
+        self.head = kinds.convolution(widths[0], config.maps, kernel_size=1)
         self.apply(_he_initialise)
 
     def forward(self, intensity: Tensor) -> Tensor:
-        """Return logits (N, 1, z, y, x) for intensities (N, 1, z, y, x) of any size."""
-        size_zyx = intensity.shape[2:]
+        """Return logits (N, maps, z, y, x) for intensities (N, 1, z, y, x) of any size."""
+        if self.config.dimensions == 3:
+            return self._logits(intensity)
+        slices = intensity.transpose(1, 2).flatten(0, 1)  # (N * z, 1, y, x)
+        logits = self._logits(slices).unflatten(0, (intensity.shape[0], intensity.shape[2]))
+        return logits.transpose(1, 2)
+
+    def _logits(self, intensity: Tensor) -> Tensor:
+        """Return logits (N, maps, ...) for intensities (N, 1, ...) with as many axes as the network has."""
         x = self._pad(intensity)  # (N, 1, 32, 192, 192)
         skips = []
-        for block in self.encoder[:-1]:
-            skips.append(block(x))  # (N, 32, 32, 192, 192), (N, 64, 16, 96, 96), (N, 128, 8, 48, 48)
+        for level in self.encoder[:-1]:
+            skips.append(level(x))  # (N, 32, 32, 192, 192), (N, 64, 16, 96, 96), (N, 128, 8, 48, 48)
             x = halve(skips[-1])
         x = self.encoder[-1](x)  # (N, 256, 4, 24, 24)
-        for rise, block in zip(self.rise, self.decoder, strict=True):
-            x = block(torch.cat([rise(x), skips.pop()], dim=1))  # back up to (N, 32, 32, 192, 192)
+        for rise, level in zip(self.rise, self.decoder, strict=True):
+            x = level(self._join(rise(x), skips.pop()))  # back up to (N, 32, 32, 192, 192)
         logits = self.head(self.dropout(x))
-        return logits[:, :, : size_zyx[0], : size_zyx[1], : size_zyx[2]]
+        return logits[(..., *(slice(size) for size in intensity.shape[2:]))]
+
+    def _join(self, risen: Tensor, skipped: Tensor) -> Tensor:
+        return torch.cat([risen, skipped], dim=1) if self.config.skip == "concat" else risen.add_(skipped)
 
     def _pad(self, intensity: Tensor) -> Tensor:
         """Pad the far ends with intensity 0 (air) to sizes that can be halved at every level."""
@@ -107,46 +240,53 @@ class VNet(nn.Module):
         missing = [-size % step for size in intensity.shape[2:]]
         if not any(missing):
             return intensity
-        z, y, x = missing
-        return functional.pad(intensity, (0, x, 0, y, 0, z))
+        return functional.pad(intensity, [pad for size in reversed(missing) for pad in (0, size)])
 
 
 def halve(features: Tensor) -> Tensor:
-    """Max-pool by 2 along z, y and x; sizes must be even.
+    """Max-pool by 2 along z, y and x, or y and x, of (N, C, ...); sizes must be even.
 
-    The backward pass of `max_pool3d` adds atomically on CUDA and so differs from run to run; that of `amax`
-    over a reshaped view does not. Elsewhere `max_pool3d` is both deterministic and faster.
+    The backward pass of max-pooling adds atomically on CUDA and so differs from run to run; that of `amax`
+    over a reshaped view does not. Elsewhere max-pooling is both deterministic and faster. Autocast would run it
+    in float32 on the CPU, at several times the cost.
     """
-    if not (features.is_cuda and features.requires_grad):
-        return functional.max_pool3d(features, 2)
-    return halve_by_amax(features)
+    if features.is_cuda and features.requires_grad:
+        return halve_by_amax(features)
+    pool = functional.max_pool2d if features.ndim == 4 else functional.max_pool3d
+    with torch.autocast(features.device.type, enabled=False):
+        return pool(features, 2)
 
 
 def halve_by_amax(features: Tensor) -> Tensor:
-    """Max-pool by 2 along z, y and x with a deterministic gradient on every device."""
-    n, c, z, y, x = features.shape
-    return features.reshape(n, c, z // 2, 2, y // 2, 2, x // 2, 2).amax((3, 5, 7))
+    """Max-pool by 2 as `halve` does, with a deterministic gradient on every device."""
+    maps, sizes = features.shape[:2], features.shape[2:]
+    pairs = features.reshape(*maps, *(part for size in sizes for part in (size // 2, 2)))
+    return pairs.amax(tuple(range(3, pairs.ndim, 2)))
 
 
 @torch.no_grad()
 def initialise_on(network: VNet, intensity: Tensor) -> None:
     """Scale and shift every layer of a new network so that its outputs on `intensity` (N, 1, z, y, x) are standard.
 
-    Layer by layer, each channel gets mean 0 and standard deviation 1 before the ReLU, the logits a mean of
-    START_LOGIT (few voxels are bone). It does once what batch normalisation does always (Kraehenbuehl et al.
-    2016, Mishkin and Matas 2016). Without it, and without normalisation, the mean of an image (never 0) grows
-    through the layers, and soft Dice soon settles on "everything is bone".
+    Layer by layer, each channel of a convolution's output gets mean 0 and standard deviation 1, the logits of
+    bone a mean of START_LOGIT (few voxels are bone). It does once what batch normalisation does always
+    (Kraehenbuehl et al. 2016, Mishkin and Matas 2016). Without it, and without normalisation, the mean of an
+    image (never 0) grows through the layers, and soft Dice soon settles on "everything is bone".
     """
+    classes, maps = network.config.classes, network.config.maps
+    first_logits = torch.tensor([0.0] * (maps - classes) + [START_LOGIT] * classes, device=intensity.device)
 
     def standardise(layer: nn.Module, _: object, output: Tensor) -> Tensor:
-        mean, deviation = output.mean((0, 2, 3, 4)), output.std((0, 2, 3, 4)).clamp_min(1e-6)
-        target = START_LOGIT if layer is network.head else 0.0
-        outgoing = 1 if isinstance(layer, nn.ConvTranspose3d) else 0  # axis of the weight
-        layer.weight.div_(deviation.view([-1 if axis == outgoing else 1 for axis in range(5)]))
+        over = [axis for axis in range(output.ndim) if axis != 1]
+        mean, deviation = output.mean(over), output.std(over).clamp_min(1e-6)
+        target = first_logits if layer is network.head else torch.zeros_like(mean)
+        outgoing = 1 if isinstance(layer, _TRANSPOSED) else 0  # axis of the weight
+        layer.weight.div_(_along(outgoing, deviation, output.ndim))
         layer.bias.copy_((layer.bias - mean) / deviation + target)
-        return (output - mean.view(-1, 1, 1, 1)) / deviation.view(-1, 1, 1, 1) + target
+        mean, deviation, target = (_along(1, values, output.ndim) for values in (mean, deviation, target))
+        return (output - mean) / deviation + target
 
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv3d | nn.ConvTranspose3d)]
+    layers = [module for module in network.modules() if isinstance(module, _CONVOLUTIONS)]
     handles = [layer.register_forward_hook(standardise) for layer in layers]
     was_training = network.training
     network.eval()(intensity)
@@ -155,25 +295,138 @@ def initialise_on(network: VNet, intensity: Tensor) -> None:
         handle.remove()
 
 
-def _convolutions(entering: int, width: int, count: int, config: VNetConfig) -> nn.Sequential:
-    """`count` size-preserving convolutions, each followed by a ReLU."""
+def _along(axis: int, values: Tensor, axes: int) -> Tensor:
+    """Return a vector as a tensor of `axes` axes that lies along one of them."""
+    return values.view([-1 if other == axis else 1 for other in range(axes)])
+
+
+class _EntryConvolution(nn.Conv3d):
+    """The convolution of the one-channel intensity, out in the layout of the weights.
+
+    A tensor of one channel is contiguous in both layouts, so torch may choose the plain one; every later
+    concatenation and convolution would inherit it. And for a float32 window alone on the CPU torch chooses a
+    kernel of its own, four times slower than oneDNN's (`use_mkldnn` in ATen's Convolution.cpp weighs
+    n * channels * z * y). Halves of the window, overlapping by the kernel, make a batch of two: the same sums.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps (N, maps, z, y, x) for (N, 1, z, y, x)."""
+        if self.weight.stride(1) != 1:  # plain
+            return super().forward(x)
+        alone = len(x) == 1 and x.shape[2] % 2 == 0
+        halved = alone and not (x.is_cuda or torch.is_autocast_enabled("cpu"))
+        features = self._by_halves(x) if halved else super().forward(x)
+        return features.contiguous(memory_format=torch.channels_last_3d)
+
+    def _by_halves(self, x: Tensor) -> Tensor:
+        edge, half = self.padding[0], x.shape[2] // 2
+        padded = functional.pad(x, (0, 0, 0, 0, edge, edge))
+        halves = torch.cat([padded[:, :, : half + 2 * edge], padded[:, :, half:]])
+        features = functional.conv3d(
+            halves, self.weight, self.bias, padding=(0, *self.padding[1:]), dilation=self.dilation
+        )  # (2, maps, z / 2, y, x)
+        return features.movedim(1, -1).flatten(0, 1).unsqueeze(0).movedim(-1, 1)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Group normalisation in the precision of its input; autocast would run it in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return normalised feature maps (N, C, ...)."""
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.group_norm(x, self.num_groups, weight, bias, self.eps)
+
+
+class _InstanceNorm(nn.GroupNorm):
+    """Instance normalisation, one group to each map, by batch normalisation of each sample alone.
+
+    The same numbers as torch's instance and group normalisation. But the one leaves the channels-last layout, and
+    the kernel of the other takes twice the time of a whole bf16 update on a CPU.
+    """
+
+    def __init__(self, maps: int) -> None:
+        super().__init__(maps, maps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return normalised feature maps (N, C, ...)."""
+        samples = [
+            # not functional.batch_norm, which refuses a single voxel
+            torch.batch_norm(sample, self.weight, self.bias, None, None, True, 0.0, self.eps, x.is_cuda)
+            for sample in x.split(1)
+        ]
+        return samples[0] if len(samples) == 1 else torch.cat(samples)
+
+
+class _Residual(nn.Module):
+    """Convolutions with a shortcut from their input; the sum is activated (Milletari et al. 2016)."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
+        super().__init__()
+        self.body, self.shortcut, self.activation = body, shortcut, activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps (N, width, ...) for (N, entering, ...)."""
+        return self.activation(self.body(x).add_(self.shortcut(x)))
+
+
+class _Kinds(NamedTuple):
+    """Layers for one number of dimensions. Those of one incoming channel, `entry`, need their own in 3-D."""
+
+    entry: type[nn.Module]
+    convolution: type[nn.Module]
+    transposed: type[nn.Module]
+    dropout: type[nn.Module]
+    batch_norm: type[nn.Module]
+
+
+_KINDS = {
+    2: _Kinds(nn.Conv2d, nn.Conv2d, nn.ConvTranspose2d, nn.Dropout2d, nn.BatchNorm2d),
+    3: _Kinds(_EntryConvolution, nn.Conv3d, nn.ConvTranspose3d, nn.Dropout3d, nn.BatchNorm3d),
+}
+_TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
+_ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU}
+
+
+def _level(entering: int, width: int, count: int, config: VNetConfig, dilation: int = 1) -> nn.Module:
+    """Return `count` size-preserving convolutions, each normalised and activated, with their shortcut if any."""
     layers: list[nn.Module] = []
-    for index in range(count):
-        before = entering if index == 0 else width
-        layers.append(nn.Conv3d(before, width, config.kernel, padding=config.kernel // 2))
-        if config.normalisation == "group":
-            layers.append(nn.GroupNorm(math.gcd(width, NORMALISED_GROUPS), width))
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
+    for before in (entering, *[width] * (count - 1)):
+        layers.append(_convolution(before, width, config.kernel, dilation, config.dimensions))
+        layers += _normalisation(width, config)
+        layers.append(_ACTIVATIONS[config.activation](inplace=True))
+    if not config.residual:
+        return nn.Sequential(*layers)
+    same = entering == width
+    shortcut = nn.Identity() if same else _convolution(entering, width, 1, 1, config.dimensions)
+    return _Residual(nn.Sequential(*layers[:-1]), shortcut, layers[-1])
+
+
+def _convolution(entering: int, width: int, kernel: int, dilation: int, dimensions: int) -> nn.Module:
+    kinds = _KINDS[dimensions]
+    kind = kinds.entry if entering == 1 else kinds.convolution
+    return kind(entering, width, kernel, padding=dilation * (kernel // 2), dilation=dilation)
+
+
+def _normalisation(width: int, config: VNetConfig) -> list[nn.Module]:
+    """Return the normalisation of `width` feature maps: a layer or none."""
+    if config.normalisation == "none":
+        return []
+    if config.normalisation == "batch":
+        return [_KINDS[config.dimensions].batch_norm(width)]
+    if config.normalisation == "instance":
+        return [_InstanceNorm(width)]
+    return [_GroupNorm(math.gcd(width, NORMALISED_GROUPS), width)]
 
 
 def _he_initialise(module: nn.Module) -> None:
     """Draw weights as He et al. 2015 (fan in, ReLU), set biases to 0.
 
-    A voxel after a transposed convolution of stride 2 sums over an eighth of the kernel on average; torch's
-    own fan counts the wrong side of such a weight.
+    A voxel after a transposed convolution of stride 2 sums over an eighth of the kernel on average (in 2-D a
+    quarter); torch's own fan counts the wrong side of such a weight.
     """
-    if not isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+    if not isinstance(module, _CONVOLUTIONS):
         return
     kernel_voxels = math.prod(module.kernel_size)
     fan_in = module.in_channels * kernel_voxels / math.prod(module.stride)

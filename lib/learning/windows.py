@@ -31,14 +31,23 @@ def window_starts(slices: int, window: int, step: int) -> list[int]:
     return starts if starts[-1] == last else [*starts, last]
 
 
-def take_slices(volume: Tensor, start: int, count: int, fill: int) -> Tensor:
-    """Return slices `start` to `start + count` of `volume` (z, y, x); `fill` where the scan has none.
+def copy_slices(volume: Tensor, start: int, window: Tensor, fill: int) -> None:
+    """Write slices of `volume` (z, y, x), from `start` on, into all of `window`; `fill` where there are none.
 
     A scan that is shorter than a window so keeps its distal end at the window's distal end.
     """
-    below, above = max(-start, 0), max(start + count - volume.shape[0], 0)
-    inside = volume[max(start, 0) : start + count]
-    return functional.pad(inside, (0, 0, 0, 0, below, above), value=fill) if below or above else inside
+    count = window.shape[0]
+    begin, end = (min(max(edge - start, 0), count) for edge in (0, volume.shape[0]))
+    window[:begin] = fill
+    window[begin:end] = volume[start + begin : start + end]
+    window[end:] = fill
+
+
+def take_slices(volume: Tensor, start: int, count: int, fill: int) -> Tensor:
+    """Return slices `start` to `start + count` of `volume` (z, y, x); `fill` where the scan has none."""
+    window = volume.new_empty((count, *volume.shape[1:]))
+    copy_slices(volume, start, window, fill)
+    return window
 
 
 def sliding_mean(volume: Tensor, predictor: Callable[[Tensor], Tensor], layout: WindowLayout) -> Tensor:
@@ -49,7 +58,8 @@ def sliding_mean(volume: Tensor, predictor: Callable[[Tensor], Tensor], layout: 
 
     Args:
         volume: (z, y, x) float.
-        predictor: maps windows (N, 1, window, y, x) to predictions of the same shape.
+        predictor: maps windows (N, 1, window, y, x) on the device of `volume` to predictions of the same shape, on
+            any device and of any float type.
         layout: `z_padding` replicated slices are put at each end first; a volume that is still shorter than
             a window is filled with 0 above.
 
@@ -63,7 +73,7 @@ def sliding_mean(volume: Tensor, predictor: Callable[[Tensor], Tensor], layout: 
     for first in range(0, len(starts), layout.batch):
         batch = starts[first : first + layout.batch]
         windows = torch.stack([padded[start : start + layout.window] for start in batch])[:, None]
-        for start, prediction in zip(batch, predictor(windows), strict=True):
+        for start, prediction in zip(batch, predictor(windows).to(total), strict=True):
             total[start : start + layout.window] += prediction[0]
     times_seen = torch.from_numpy(_coverage(starts, padded.shape[0], layout.window)).to(volume.device)
     mean = total.div_(times_seen[:, None, None])
@@ -74,7 +84,8 @@ def _pad_ends(volume: Tensor, layout: WindowLayout) -> Tensor:
     if layout.z_padding:
         indices = torch.arange(-layout.z_padding, volume.shape[0] + layout.z_padding, device=volume.device)
         volume = volume[indices.clamp_(0, volume.shape[0] - 1)]
-    return take_slices(volume, 0, max(volume.shape[0], layout.window), fill=0)
+    missing = layout.window - volume.shape[0]
+    return functional.pad(volume, (0, 0, 0, 0, 0, missing)) if missing > 0 else volume
 
 
 def _coverage(starts: list[int], slices: int, window: int) -> np.ndarray:

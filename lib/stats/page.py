@@ -52,6 +52,20 @@ WEIGHTS = {
     "last": "last weights of a fixed schedule",
     "best": "weights with the best Dice on the fold's validation people",
 }
+# flags of crop.json, otsu.json and uncertainty.json; those of screening bring their own words
+FLAG_MEANINGS = {
+    "bone_at_border": "bone lies nearer to the window's border than crop.min_margin_mm; the window may cut it.",
+    "components_dropped": "parts that hang apart from the largest one were more than 1 % of it and were left out.",
+    "crop_uncertain": "the hip was not found without doubt; if the window is wrong, give its centre in the table.",
+    "empty_mask": "no bone was found at all.",
+    "members_disagree": "the masks of the fold models agree less than predict.review_member_dice (member DSC). The "
+    "models have learnt different things for such an image: it is unlike the training people, or damaged.",
+    "no_bone": "the window holds no bone of a femur.",
+    "otsu_out_of_range": "Otsu's threshold lay outside otsu.low to otsu.high; otsu.fallback was used.",
+    "otsu_undefined": "the probability map holds one value only and has no Otsu threshold; otsu.fallback was used.",
+    "override": "the centre of the window was given in the table, not found.",
+    "padded": "the window reaches beyond the scan; it was filled with air there.",
+}
 SEX_NAMES = {"all": "everybody", "M": "men", "F": "women"}
 
 
@@ -126,6 +140,7 @@ def build_context(data: ReportData) -> dict:
         "score_count": len(tables["metrics"]),
         "pictures": picture_groups(data),
         "flags": flag_rows(tables["volumes"]),
+        "flag_meanings": flag_meanings(tables["volumes"], data.screened),
         "refused": refused_rows(tables["flow"], data.screened),
         "acquisitions": acquisition_rows(data.screened),
         "trainings": training_rows(data.runs),
@@ -285,6 +300,14 @@ def picture_groups(data: ReportData) -> list[dict]:
 def flag_rows(volumes: pd.DataFrame) -> list[dict]:
     """Return predictions with flags."""
     return records(volumes[volumes["flags"] != ""].head(MOST_ROWS)) if len(volumes) else []
+
+
+def flag_meanings(volumes: pd.DataFrame, screened: Iterable[Mapping]) -> list[tuple[str, str]]:
+    """Return the flags that occur, by name, each with what it means."""
+    reasons = (reason for record in screened for reason in record["reasons"])
+    known = {reason["code"]: f"{reason['rule']} {reason['action']}" for reason in reasons} | FLAG_MEANINGS
+    raised = {flag for flags in volumes["flags"] for flag in flags.split()}
+    return [(flag, known[flag]) for flag in sorted(raised & known.keys())]
 
 
 def refused_rows(flow: pd.DataFrame, screened: Iterable[Mapping]) -> list[dict]:

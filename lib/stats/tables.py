@@ -21,13 +21,14 @@ METRIC_COLUMNS = (
     *PERSON_COLUMNS,
     *("dsc", "dsc_native", "sensitivity", "specificity", "precision", "hd95_mm", "assd_mm", "nsd"),
     *("reference_mm3", "reference_native_mm3", "predicted_mm3", "re_percent", "otsu_threshold", "flags"),
-    *("repeat_of", "undefined"),
+    *("member_dice", "mean_entropy_bits", "repeat_of", "undefined"),
 )
 VOLUME_COLUMNS = (
     *PREDICTION_COLUMNS,
     *PERSON_COLUMNS,
     *("predicted_mm3", "predicted_full_mm3", "predicted_at_half_mm3", "otsu_threshold", "hu_mean", "hu_sd"),
     *("truncated_distally", "length_mm", "density_phantom_in_view", "flags"),
+    *("member_dice", "mean_entropy_bits", "undefined"),
 )
 FLOW_COLUMNS = (
     *("scan", "subject", "sex", "age", "site", "set", "fold", "has_mask", "verdict", "stage", "reason"),
@@ -84,11 +85,15 @@ def metrics_table(
     for prediction in predictions:
         key = prediction_key(prediction)
         if key in overlaps:
-            reasons = overlaps[key].get("undefined", {})
-            measured = {**overlaps[key], **_of_volume(volumes.get(key, {}), "otsu_threshold", "flags")}
-            undefined = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items())
-            repeat_of = repeats.get(prediction["scan"], "")
-            rows.append(measured | _identity(prediction) | {"repeat_of": repeat_of, "undefined": undefined})
+            overlap, volume = overlaps[key], volumes.get(key, {})
+            measured = overlap | _of_volume(
+                volume, "otsu_threshold", "flags", "member_dice", "mean_entropy_bits"
+            )
+            told = {
+                "repeat_of": repeats.get(prediction["scan"], ""),
+                "undefined": _undefined(overlap, volume),
+            }
+            rows.append(measured | _identity(prediction) | told)
     return _ordered(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)))
 
 
@@ -98,7 +103,10 @@ def volumes_table(predictions: Iterable[Mapping], volumes: Mapping[str, Mapping]
     for prediction in predictions:
         key = prediction_key(prediction)
         if key in volumes:
-            rows.append({**_of_volume(volumes[key], *volumes[key]), **_identity(prediction)})
+            volume = volumes[key]
+            rows.append(
+                _of_volume(volume, *volume) | _identity(prediction) | {"undefined": _undefined(volume)}
+            )
     return _ordered(pd.DataFrame(rows, columns=list(VOLUME_COLUMNS)))
 
 
@@ -275,6 +283,15 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
 def _of_volume(volume: Mapping, *names: str) -> dict:
     flags = " ".join(dict.fromkeys(volume.get("flags", ())))
     return {name: volume.get(name) for name in names} | ({"flags": flags} if "flags" in names else {})
+
+
+def _undefined(*records: Mapping) -> str:
+    """Return the reasons of all values that the records of a prediction do not define, as text."""
+    names: dict[str, list[str]] = {}
+    for record in records:
+        for name, reason in record.get("undefined", {}).items():
+            names.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(dict.fromkeys(named))}: {reason}" for reason, named in names.items())
 
 
 def _identity(prediction: Mapping) -> dict:

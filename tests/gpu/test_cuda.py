@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from lib.learning.augment import Transform, apply_transforms
 from lib.learning.determinism import choose_compute, prepare_torch
 from lib.learning.intensity import IntensityConfig
+from lib.learning.losses import LOSSES, segmentation_loss
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
-from lib.learning.train import FoldSettings, TrainingScan, train_fold
+from lib.learning.recipe import FoldSettings
+from lib.learning.scans import ScanStore, TrainingScan
+from lib.learning.train import train_fold
 from lib.learning.vnet import VNet, VNetConfig, halve, halve_by_amax
 
 pytestmark = [
@@ -90,24 +94,75 @@ def test_prediction_agrees_with_the_cpu(precision, tolerance):
         copy = VNet(network.config)
         copy.load_state_dict(network.state_dict())
         ensemble = Ensemble(
-            networks=(copy.to(compute.device, memory_format=compute.memory_format).eval(),),
+            networks=(compute.place(copy).eval(),),
             intensity=IntensityConfig(),
             window_slices=32,
             preprocessing={},
             compute=compute,
         )
-        found.append(predict_scan(ensemble, SCANS[0].image_zyx, PredictConfig(step=4)))
+        found.append(predict_scan(ensemble, SCANS[0].image_zyx, PredictConfig(step=4)).probability_zyx)
     np.testing.assert_allclose(found[1], found[0], atol=tolerance)
 
 
-def test_the_deterministic_pool_is_taken_where_gradients_flow():
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_deterministic_pool_is_taken_where_gradients_flow(dimensions):
     torch.manual_seed(0)
-    on_cpu = torch.rand(2, 4, 8, 8, 8, requires_grad=True)
+    on_cpu = torch.rand(2, 4, *[8] * dimensions, requires_grad=True)
     on_cuda = on_cpu.detach().cuda().requires_grad_()
-    upstream = torch.rand(2, 4, 4, 4, 4)
+    upstream = torch.rand(2, 4, *[4] * dimensions)
     halve_by_amax(on_cpu).backward(upstream)
     halve(on_cuda).backward(upstream.cuda())  # max_pool3d would raise here, in reproducible mode
     assert torch.equal(on_cuda.grad.cpu(), on_cpu.grad)
+
+
+VARIANTS = {
+    "instance": {"normalisation": "instance"},
+    "group": {"normalisation": "group"},
+    "batch": {"normalisation": "batch"},
+    "residual": {"residual": True, "activation": "elu"},
+    "added": {"skip": "add", "bottleneck_dilation": 2},
+    "2-D": {"dimensions": 2, "transposed_kernel": 2},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_trains_to_the_same_bits_twice(tmp_path, variant):
+    run = settings(network=SMALL | VARIANTS[variant], loss="dice_cross_entropy", weight_average=0.9)
+    first, again = (train_fold(SCANS, [], run, tmp_path / f"{name}.pt") for name in "ab")
+    assert same_weights(first.last, again.last)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("classes", [1, 2])
+def test_every_loss_has_deterministic_kernels(kind, classes):
+    maps = 1 if classes == 1 else classes + 1
+    logits = torch.randn(2, maps, 4, 8, 8, device="cuda", requires_grad=True)
+    labels = torch.randint(classes + 1, (2, 1, 4, 8, 8), device="cuda", dtype=torch.uint8)
+    segmentation_loss(logits, labels, kind=kind, bone_weight=2.0).backward()  # else reproducible mode raises
+    assert logits.grad.isfinite().all()
+
+
+def test_windows_are_the_same_from_device_host_and_file(tmp_path):
+    rooms = ((1, 0), (0, 1), (0, 0))
+    stores = [
+        ScanStore(SCANS, torch.device("cuda"), device_gb=device, host_gb=host, spill_folder=tmp_path)
+        for device, host in rooms
+    ]
+    assert [store.placement for store in stores] == ["device", "host", "file"]
+    requests = [([i % 3, (i + 1) % 3], [i - 5, 2 * i]) for i in range(20)]
+    for first, *others in zip(*(store.stream(requests, 16) for store in stores), strict=True):
+        assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
+def test_augmentation_never_waits_for_the_device():
+    turned = Transform(rotation_degrees_xyz=(5.0, 6.0, 7.0), brightness=0.1, gamma=1.2, noise_sd=0.02)
+    image = torch.zeros(2, 1, 12, 16, 16, dtype=torch.int16, device="cuda")
+    mask = torch.zeros_like(image, dtype=torch.uint8)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        apply_transforms(image, mask, [turned, Transform()], [(3.0, 1.0, 1.0)] * 2, 8, IntensityConfig())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_the_papers_network_trains_at_full_size_within_8_gb(tmp_path):

@@ -1,5 +1,7 @@
 import pickle
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +21,8 @@ def content():
         "best": weights,
         "best_epoch": 1,
         "best_validation_dice": None,
+        "cohort": "all",
+        "people": {"training": {"people": 3, "pseudonyms": ["0123456789abcdef"]}},
     }
 
 
@@ -27,7 +31,7 @@ def test_a_model_comes_back_as_it_was_written(tmp_path, content):
     again = read_model(tmp_path / "model.pt")
     assert torch.equal(again.pop("last")["head.weight"], content.pop("last")["head.weight"])
     assert torch.equal(again.pop("best")["head.weight"], content.pop("best")["head.weight"])
-    assert again == {"format": 1, **content}
+    assert again == {"format": 2, **content}
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
@@ -36,38 +40,102 @@ def test_a_missing_model_is_named(tmp_path):
         read_model(tmp_path / "fold-0" / "model.pt")
 
 
-def test_a_damaged_model_is_refused(tmp_path, content):
-    path = tmp_path / "model.pt"
+def refusal(path):
+    with pytest.raises(ModelError) as error:
+        read_model(path)
+    assert f"{path.parent.name}/{path.name}" in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.pt"
+
+
+def test_a_truncated_model_is_refused_at_any_length(path, content):
     write_model(path, content)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ModelError, match="not a readable model"):
-        read_model(path)
+    whole = path.read_bytes()
+    for length in (4, len(whole) // 2, len(whole) - 200, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert f"cut off after {length} bytes; copy" in refusal(path)
     path.write_bytes(b"")
-    with pytest.raises(ModelError, match="not a readable model"):
-        read_model(path)
+    assert "the file is empty" in refusal(path)
 
 
-def test_a_pickled_object_is_never_built(tmp_path):
+def test_a_single_changed_byte_of_the_weights_is_noticed(path, content):
+    content["last"] = {"head.weight": torch.arange(1000.0)}
+    write_model(path, content)
+    whole = bytearray(path.read_bytes())
+    place = whole.index(torch.arange(1000.0).numpy().tobytes())
+    whole[place + 17] ^= 1
+    path.write_bytes(whole)
+    assert "damaged (checksum of" in refusal(path)
+
+
+def test_random_bytes_are_refused_unread(path):
+    path.write_bytes(np.random.default_rng(1).bytes(5000))
+    assert "not a model of Osteoflow (not an archive of torch.save); it was not opened" in refusal(path)
+
+
+def test_an_archive_of_another_kind_is_refused(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("word/document.xml", "x")
+    assert "not a model of Osteoflow (an archive, but not of torch.save" in refusal(path)
+
+
+def test_a_pickled_object_is_never_built(path, content, tmp_path):
     class Trap:
         def __reduce__(self):
-            return print, ("executed",)
+            return open, (str(tmp_path / "executed"), "w")
 
-    torch.save({"format": 1, "network": Trap()}, tmp_path / "model.pt")
-    with pytest.raises(ModelError, match="not a readable model"):
-        read_model(tmp_path / "model.pt")
-    (tmp_path / "model.pt").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(ModelError, match="not a readable model"):
-        read_model(tmp_path / "model.pt")
+    path.write_bytes(pickle.dumps(content | {"trap": Trap()}))
+    assert "not an archive of torch.save" in refusal(path)
+    torch.save(content | {"format": 2, "trap": Trap()}, path)
+    assert "holds Python objects" in refusal(path) and "nothing of it was read" in refusal(path)
+    torch.save(torch.nn.Linear(2, 2), path)
+    assert "holds Python objects" in refusal(path)
+    assert not (tmp_path / "executed").exists()
 
 
-def test_a_model_of_another_format_or_without_a_part_is_refused(tmp_path, content):
-    torch.save({**content, "format": 2}, tmp_path / "model.pt")
-    with pytest.raises(ModelError, match="format 1"):
-        read_model(tmp_path / "model.pt")
-    del content["intensity"]
-    torch.save({**content, "format": 1}, tmp_path / "model.pt")
-    with pytest.raises(ModelError, match="lacks intensity"):
-        read_model(tmp_path / "model.pt")
+@pytest.mark.parametrize(
+    ("foreign", "outline"),
+    [
+        ({"state_dict": {"w": torch.zeros(2)}, "epoch": 3}, "it holds the keys epoch, state_dict)"),
+        ({"format": 2, "weights": {}}, "it holds the keys format, weights)"),
+        ({}, "it holds nothing)"),
+        ([torch.zeros(2)], "it holds a list)"),
+        (torch.zeros(2), "it holds a Tensor)"),
+    ],
+)
+def test_a_file_of_other_software_is_told_from_a_model(path, foreign, outline):
+    torch.save(foreign, path)
+    assert "a PyTorch file of other software" in refusal(path) and outline in refusal(path)
+
+
+@pytest.mark.parametrize(("written", "age"), [(1, "an older"), (3, "a newer"), ("x", "an older")])
+def test_another_format_is_refused_with_both_numbers(path, content, written, age):
+    torch.save({**content, "format": written}, path)
+    text = refusal(path)
+    assert f"is of format {written!r}, written by {age} Osteoflow; this one reads format 2" in text
+    assert "--config retrain=true" in text
+
+
+def test_a_model_without_a_part_is_refused(path, content):
+    del content["intensity"], content["window_slices"]
+    torch.save({**content, "format": 2}, path)
+    assert "lacks intensity, window_slices" in refusal(path)
+    with pytest.raises(ValueError, match="missing: "):
+        write_model(path, content)
+    del content["best"]
+    torch.save({**content, "format": 2}, path)
+    assert "lacks best, intensity, window_slices" in refusal(path)
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.zeros(2), object(), {"deep": (1, [np.int64(1)])}])
+def test_what_could_not_be_read_again_is_not_written(path, content, value):
+    with pytest.raises(ValueError, match="cannot stand in a model"):
+        write_model(path, content | {"value": value})
+    assert not path.exists()
 
 
 def test_a_state_belongs_to_its_key(tmp_path):

@@ -1,8 +1,14 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from lib.errors import ConfigError, TrainingError
 from lib.learning.determinism import choose_compute, memory_explained, prepare_torch
+from lib.learning.vnet import VNet, VNetConfig
 
 
 @pytest.fixture
@@ -21,10 +27,56 @@ def test_reproducible_mode_refuses_kernels_that_differ_from_run_to_run(torch_set
     assert torch.get_num_threads() == 2
 
 
-def test_auto_means_float32_on_a_cpu():
+@pytest.mark.parametrize(
+    ("able", "precision"),
+    [
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx512_f": True}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_auto_means_bf16_on_a_cpu_that_computes_in_it(monkeypatch, able, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     compute = choose_compute("cpu", "auto")
-    assert (compute.device.type, compute.bf16, compute.describe()) == ("cpu", False, "cpu")
-    assert choose_compute("cpu", "bf16").bf16
+    assert (compute.device.type, compute.precision, compute.describe()) == ("cpu", precision, "cpu")
+    for asked in ("float32", "bf16"):
+        assert choose_compute("cpu", asked).precision == asked
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize(
+    ("layout", "channels_first"), [("auto", False), ("channels_last", False), ("plain", True)]
+)
+def test_networks_lie_in_the_layout_that_is_asked_for(dimensions, layout, channels_first):
+    network = VNet(
+        VNetConfig(
+            channels=(4, 8), encoder_convolutions=(1, 1), decoder_convolutions=(1,), dimensions=dimensions
+        )
+    )
+    weight = choose_compute("cpu", "float32", layout).place(network).decoder[0][0].weight
+    assert weight.is_contiguous() is channels_first
+    last = torch.channels_last if dimensions == 2 else torch.channels_last_3d
+    assert weight.is_contiguous(memory_format=last) is not channels_first
+
+
+def test_freed_memory_is_kept_and_used_again():
+    # pages of a block that was freed and is asked for again come without page faults
+    program = (
+        "import resource, torch\n"
+        "from lib.learning.determinism import prepare_torch\n"
+        "prepare_torch(reproducible=False, threads=1)\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "torch.ones(2**24); before = faults()\n"
+        "for _ in range(10): torch.ones(2**24)\n"
+        "print(faults() - before)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    pages = 10 * 2**26 // 4096
+    assert int(run.stdout) < pages / 10
 
 
 def test_bf16_holds_inside_the_context_only():
@@ -40,10 +92,13 @@ def test_cuda_without_a_device_is_refused():
         choose_compute("cuda")
 
 
-@pytest.mark.parametrize(("device", "precision"), [("gpu", "auto"), ("cpu", "half")])
-def test_unknown_names_are_refused(device, precision):
-    with pytest.raises(ConfigError, match=r"train\.(device|precision)"):
-        choose_compute(device, precision)
+@pytest.mark.parametrize(
+    ("asked", "key"),
+    [(("gpu",), "device"), (("cpu", "half"), "precision"), (("cpu", "auto", "last"), "memory_layout")],
+)
+def test_unknown_names_are_refused(asked, key):
+    with pytest.raises(ConfigError, match=rf"train\.{key}"):
+        choose_compute(*asked)
 
 
 def test_an_impossible_allocation_says_what_was_asked_and_what_helps():

@@ -1,6 +1,23 @@
 """What stands at the top of the report."""
 
+import pytest
+
 from lib.cohort.notes import leaks_of, missing_notes, model_notes, overlap_notes
+from lib.pseudonyms import key_of, pseudonyms
+
+SECRET = bytes(range(32))
+
+
+@pytest.fixture
+def run():
+    """A fold that A and B trained and C validated."""
+    return {
+        "people": {
+            "training": {"pseudonyms": pseudonyms("AB", SECRET)},
+            "validation": {"pseudonyms": pseudonyms("C", SECRET)},
+        },
+        "pseudonym_key": key_of(SECRET),
+    }
 
 
 def record(scan, stage, verdict="ok", has_mask="1", reason=""):
@@ -39,12 +56,19 @@ def test_models_that_are_older_are_named_once_for_each_change():
     assert "(all/vnet fold 1): code changed" in notes[1]
 
 
-def test_scans_known_to_finished_models_are_pointed_out():
-    runs = [{"training": ["A", "B"], "validation": ["C"]}]
-    assert overlap_notes(runs, {"X", "Y"}) == []
-    assert overlap_notes(runs, {"B", "C", "X"})[0].startswith("2 scans have ids")
+def test_people_known_to_finished_models_are_pointed_out(run):
+    assert overlap_notes([(run, SECRET)], {"X", "Y"}) == []
+    (note,) = overlap_notes([(run, SECRET), (run, SECRET)], {"B", "C", "X"})
+    assert note.startswith("2 people have ids")
 
 
-def test_a_model_scored_on_its_training_scans_is_pointed_out():
-    assert leaks_of({"training": ["A", "B"]}, ["C"]) == []
-    assert "NOT VALID" in leaks_of({"training": ["A", "B"]}, ["B", "C"])[0]
+def test_that_nobody_can_be_recognised_is_said_once_and_is_no_acquittal(run):
+    (note,) = overlap_notes([(run, None), (run, None)], {"A", "X"})
+    assert "cannot be told" in note and "study.secret" in note
+
+
+def test_a_model_scored_on_people_it_was_trained_on_is_pointed_out(run):
+    assert leaks_of(run, ["C", "D"], SECRET) == []
+    (leak,) = leaks_of(run, ["B", "B", "C"], SECRET)
+    assert "trained on 1 people" in leak and "NOT VALID" in leak
+    assert leaks_of(run, ["B"], None) == []

@@ -11,6 +11,7 @@ import yaml
 
 from lib.stats.agreement import AgreementConfig
 from lib.stats.page import (
+    FLAG_MEANINGS,
     MOST_ROWS,
     PROTOCOLS,
     REPORT_FOLDER,
@@ -51,7 +52,13 @@ REJECTED = {
             "rule": "equal steps",
         }
         | {"action": "export the series again"},
-        {"code": "no_kernel", "severity": "warning", "found": "no kernel", "rule": "", "action": ""},
+        {
+            "code": "no_kernel",
+            "severity": "warning",
+            "found": "no kernel",
+            "rule": "",
+            "action": "Use a kernel.",
+        },
     ],
     "geometry": None,
     "acquisition": None,
@@ -274,6 +281,30 @@ def test_a_missing_value_is_a_dash_that_says_why(full, tmp_path):
     text = render(report(made | {"metrics": metrics}), tmp_path)
     assert '<span class="none" title="hd95_mm: the predicted mask is empty">–</span>' in text
     assert str(show_number(None, why='"odd"')) == '<span class="none" title="&#34;odd&#34;">–</span>'
+
+
+def test_flags_are_explained_where_they_occur(full, tmp_path):
+    made = dict(full[0])
+    volumes = made["volumes"].assign(flags="")
+    shown = ["flags", "member_dice", "mean_entropy_bits"]
+    volumes.loc[volumes.index[0], shown] = ["members_disagree no_kernel", 0.8125, 0.375]
+    text = render(report(made | {"volumes": volumes}), tmp_path)
+    section = text[text.index("<h3>Flags</h3>") : text.index('id="acquisition"')]
+    assert '<td class="n">0.8125</td><td class="n">0.375</td>' in section
+    explained = re.findall(r"<p><b>(.+?)</b>: ", section)
+    assert explained == ["Members disagree", "No kernel"]
+    assert "predict.review_member_dice" in section
+    assert "Use a kernel" in section  # the action that screening names
+
+
+def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
+    lib = REPORT_FOLDER.parent / "lib" / "imaging"
+    raised = set()
+    for name in ("crop", "otsu"):
+        block = re.search(r"raised = \{(.+?)\n    \}", (lib / f"{name}.py").read_text(encoding="utf-8"), re.S)
+        raised |= set(re.findall(r'"(\w+)":', block.group(1)))
+    assert {"padded", "otsu_undefined"} < raised
+    assert raised | {"members_disagree"} == set(FLAG_MEANINGS)
 
 
 def test_numbers_are_written_as_papers_write_them():

@@ -1,6 +1,7 @@
 """The configuration: defaults, schema and dataclasses agree; mistakes are explained."""
 
 import copy
+import inspect
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from lib.imaging.screening import ScreeningConfig
 from lib.learning.augment import AugmentConfig
 from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import PredictConfig
-from lib.learning.train import TrainConfig
-from lib.learning.vnet import VNetConfig
+from lib.learning.recipe import TrainConfig
+from lib.learning.vnet import VNetConfig, read_network, unet_config
 from lib.phantom.people import PhantomConfig
 from lib.settings import check_settings, read_words
 from lib.stats.overlap import OverlapConfig
@@ -25,6 +26,9 @@ from lib.stats.overlap import OverlapConfig
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
 DEFAULTS = yaml.safe_load((ROOT / "config.yaml").read_text())
+NETWORK = SCHEMA["properties"]["models"]["additionalProperties"]
+FULL_FORM = NETWORK["else"]
+SHORT_FORM = NETWORK["then"]["then"]["properties"]["unet"]
 
 
 def merged(base, overlay):
@@ -48,11 +52,66 @@ def objects(schema, path=""):
 
 
 def test_schema_refuses_unknown_keys_and_describes_every_key():
-    for path, schema in objects(SCHEMA):
-        assert schema["additionalProperties"] is False or path == "models", path
-        assert set(schema.get("required", ())) == set(schema.get("properties", ())), path
-        for key, value in schema.get("properties", {}).items():
+    settings = [(path, schema) for path, schema in objects(SCHEMA) if path != "models"]
+    for path, schema in [*settings, ("models.full", FULL_FORM), ("models.unet", SHORT_FORM)]:
+        assert schema["additionalProperties"] is False, path
+        assert schema is SHORT_FORM or set(schema["required"]) == set(schema["properties"]), path
+        for key, value in schema["properties"].items():
             assert value.get("description"), f"{path}.{key}"
+
+
+def test_the_short_form_of_a_network_takes_the_arguments_of_its_function():
+    arguments = inspect.signature(unet_config).parameters.values()
+    assert set(SHORT_FORM["properties"]) == {argument.name for argument in arguments}
+    needed = {argument.name for argument in arguments if argument.default is argument.empty}
+    assert set(SHORT_FORM["required"]) == needed
+
+
+def test_a_network_may_be_written_in_the_short_form():
+    overlay = {"models": {"unet-2d": {"unet": {"initial_maps": 16, "levels": 3, "dimensions": 2}}}}
+    settings = DEFAULTS | {"models": DEFAULTS["models"] | overlay["models"]}
+    check_settings(settings, SCHEMA)
+    network = read_network(settings["models"]["unet-2d"])
+    assert (network.channels, network.dimensions) == ((16, 32, 64), 2)
+
+
+def test_the_commented_example_of_the_short_form_is_one():
+    lines = (ROOT / "config.yaml").read_text().splitlines()
+    start = lines.index("  # unet-2d:")
+    example = yaml.safe_load("\n".join(line.replace("# ", "", 1) for line in lines[start : start + 2]))
+    check_settings(DEFAULTS | {"models": example}, SCHEMA)
+    assert read_network(example["unet-2d"]).dimensions == 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (
+            {"unet": {"initial_maps": 16, "level": 3}},
+            "models.mine.unet: unknown key 'level'; did you mean levels?",
+        ),
+        ({"unet": {"initial_maps": 16}}, "needs initial_maps and levels"),
+        ({"unet": {"initial_maps": 16, "levels": 1}}, "models.mine.unet.levels: 1; expected integer, >= 2"),
+        ({"unet": 3}, "models.mine.unet: 3; expected object"),
+        ({"unet": {"initial_maps": 16, "levels": 3}, "dropout": 0.1}, "it must be the only key of its entry"),
+        (
+            DEFAULTS["models"]["vnet"] | {"drop": 0.1},
+            "models.mine: unknown key 'drop'; did you mean dropout?",
+        ),
+        (DEFAULTS["models"]["vnet"] | {"classes": 2}, "models.mine.classes: 2; expected integer, >= 1, <= 1"),
+        ({"channels": [8, 8]}, "all fields of vnet in config.yaml, or only the short form"),
+    ],
+)
+def test_a_network_in_neither_form_is_explained(entry, words):
+    with pytest.raises(ConfigError) as caught:
+        check_settings(DEFAULTS | {"models": {"mine": entry}}, SCHEMA)
+    assert words in str(caught.value)
+
+
+def test_a_short_form_beside_the_fields_of_a_network_is_one_problem():
+    both = DEFAULTS["models"]["vnet"] | {"unet": {"initial_maps": 16, "levels": 3}}
+    with pytest.raises(ConfigError, match="1 problem"):
+        check_settings(DEFAULTS | {"models": {"vnet": both}}, SCHEMA)
 
 
 def test_every_key_has_a_default_with_a_comment():

@@ -21,8 +21,11 @@ from lib.errors import ConfigError, ModelError, OsteoflowError
 from lib.joblog import job_log, progress
 from lib.learning.finished import changes_since, check_preprocessing, read_finished
 from lib.provenance import _tree_text, code_digest, settings_digest, versions, workflow_version
+from lib.pseudonyms import pseudonyms
 from lib.seeding import derive_seed
 from lib.study import check_study, study_identity, write_study
+
+SECRET = bytes(range(32))
 
 
 def test_a_failed_write_leaves_neither_half_nor_temporary_file(tmp_path):
@@ -125,8 +128,13 @@ def finished_fold(folder, fold, **changes):
     path = folder / f"fold-{fold}"
     path.mkdir(parents=True)
     path.joinpath("model.pt").touch()
-    run = {"cohort": "all", "model": "vnet", "preprocessing": {"resample": {"inplane_mm": 2.4}}} | changes
-    write_json(path / "run.json", run)
+    run = {
+        "format": 2,
+        "cohort": "all",
+        "model": "vnet",
+        "preprocessing": {"resample": {"inplane_mm": 2.4}},
+    }
+    write_json(path / "run.json", run | changes)
 
 
 def test_finished_models_tell_their_cohort_and_folds(tmp_path):
@@ -147,6 +155,21 @@ def test_folder_without_models_is_a_clear_error(tmp_path):
     finished_fold(tmp_path, 0)
     finished_fold(tmp_path, 1, preprocessing={"resample": {"inplane_mm": 0.8}})
     with pytest.raises(ModelError, match="fold-1 was trained on other input"):
+        read_finished(tmp_path)
+
+
+@pytest.mark.parametrize(("written", "age"), [(1, "an older"), (3, "a newer")])
+def test_models_of_another_format_are_refused_before_anything_runs(tmp_path, written, age):
+    finished_fold(tmp_path, 0, format=written)
+    with pytest.raises(ModelError, match=f"format {written}, written by {age} Osteoflow; this one reads"):
+        read_finished(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    finished_fold(tmp_path, 0)
+    (tmp_path / "fold-0/run.json").write_text(text)
+    with pytest.raises(ModelError, match=r"fold-0/run.json is damaged"):
         read_finished(tmp_path)
 
 
@@ -220,19 +243,33 @@ def test_rerun_finds_all_scans_of_a_subject(tmp_path, capsys):
     assert main(["P", "otsu_mask", str(tmp_path)]) == 1
 
 
-def test_what_changed_since_a_training_is_said_in_words():
-    settings = {
+@pytest.fixture
+def trained():
+    """The record of a fold that scans A and B trained, and the settings it had."""
+    configured = {
         "network": {"channels": (8, 16)},
         "train": {"epochs": 67, "device": "auto", "augment": {"gamma": [1, 2]}},
     }
-    run = json.loads(json.dumps(settings | {"code": "a", "training": ["A", "B"]}))
-    today = {"code": "a", "training": ["B", "A"]}
-    assert changes_since(run, settings=settings, **today) == []
-    settings["train"] |= {"epochs": 80, "device": "cpu"}
-    assert changes_since(run, settings=settings, **today) == ["train.epochs was 67, is 80"]
-    changes = changes_since(run, settings={}, code="b", training=["A", "C", "D"])
-    assert changes == [
+    run = {"configured": configured, "code": "a", "training": pseudonyms("AB", SECRET)}
+    return json.loads(json.dumps(run)), configured
+
+
+def test_what_changed_since_a_training_is_said_in_words(trained):
+    run, configured = trained
+    today = {"code": "a", "training": ["B", "A"], "secret": SECRET}
+    assert changes_since(run, configured=configured, **today) == []
+    configured["train"] |= {"epochs": 80, "device": "cpu"}
+    assert changes_since(run, configured=configured, **today) == ["train.epochs was 67, is 80"]
+    configured["train"]["epochs"] = 67
+    today |= {"code": "b", "training": ["A", "C", "D"]}
+    assert changes_since(run, configured=configured, **today) == [
         "the code that trains has changed",
         "1 of the scans that trained it would not train it today",
         "2 scans that could train it have come since",
     ]
+
+
+def test_without_the_secret_no_scan_is_said_to_have_changed(trained):
+    run, configured = trained
+    (change,) = changes_since(run, configured=configured, code="a", training=["A", "B"], secret=None)
+    assert "cannot be compared" in change and "study.secret" in change

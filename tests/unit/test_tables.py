@@ -41,7 +41,8 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
         "cohort,model,members,protocol,weights,scan,subject,sex,age,site,fold,dsc,dsc_native,sensitivity,specificity,"
         "precision,hd95_mm,assd_mm,nsd,reference_mm3,reference_native_mm3,predicted_mm3,re_percent,otsu_threshold,flags"
     )
-    assert ",".join(metrics.columns) == contract + ",repeat_of,undefined" == ",".join(METRIC_COLUMNS)
+    further = ",member_dice,mean_entropy_bits,repeat_of,undefined"
+    assert ",".join(metrics.columns) == contract + further == ",".join(METRIC_COLUMNS)
 
 
 def test_agreement_has_the_columns_of_the_contract(metrics):
@@ -165,6 +166,36 @@ def test_undefined_scores_stay_empty_and_say_why(tmp_path):
     assert again["dsc"].item() == 0
     assert math.isnan(again["hd95_mm"].item())
     assert again["undefined"].item() == "hd95_mm: the predicted mask is empty"
+
+
+UNCERTAIN = {"member_dice": 0.875, "mean_entropy_bits": 0.25, "undefined": {}}
+ALONE = {
+    "member_dice": None,
+    "mean_entropy_bits": None,
+    "undefined": {"member_dice": "one model only", "mean_entropy_bits": "one model only"},
+}
+
+
+@pytest.mark.parametrize("uncertainty", [UNCERTAIN, ALONE])
+def test_disagreement_reaches_both_tables_with_its_reason(tmp_path, uncertainty):
+    planned = [row for row in predictions(people(1, 1)) if row["cohort"] == "all"][:1]
+    key = "all/vnet/ensemble/P000"
+    overlap = {"dsc": 0.0, "hd95_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
+    volumes = {key: {"predicted_mm3": 1.0, "flags": []} | uncertainty}
+    reasons = "; ".join(
+        f"member_dice, mean_entropy_bits: {why}" for why in set(uncertainty["undefined"].values())
+    )
+    told = {"metrics": "hd95_mm: the predicted mask is empty" + ("; " + reasons if reasons else "")}
+    told["volumes"] = reasons
+    made = {"metrics": metrics_table(planned, {key: overlap}, volumes, {})}
+    made["volumes"] = volumes_table(planned, volumes)
+    for name, table in made.items():
+        write_table(table, tmp_path / name)
+        row = read_table(tmp_path / name).iloc[0]
+        for value in ("member_dice", "mean_entropy_bits"):
+            expected = uncertainty[value]
+            assert math.isnan(row[value]) if expected is None else row[value] == expected
+        assert row["undefined"] == told[name]
 
 
 def test_identifiers_survive_a_file(tmp_path):

@@ -94,5 +94,15 @@ def test_flags_come_from_threshold_crop_and_screening_warnings():
             {"code": "crop_uncertain", "severity": "warning"},
         ]
     }
-    flags = gather_flags({"flags": ["otsu_undefined"]}, {"flags": ["crop_uncertain", "padded"]}, screened)
+    otsu, crop = {"flags": ["otsu_undefined"]}, {"flags": ["crop_uncertain", "padded"]}
+    flags = gather_flags(otsu, crop, screened, {"member_dice": None}, 0.95)
     assert flags == ["crop_uncertain", "metal", "otsu_undefined", "padded"]
+
+
+@pytest.mark.parametrize(
+    ("member_dice", "flagged"), [(0.9499, True), (0.95, False), (0.0, True), (None, False)]
+)
+def test_members_that_agree_less_than_the_limit_are_flagged(member_dice, flagged):
+    unflagged = ({"flags": []}, {"flags": []}, {"reasons": []})
+    flags = gather_flags(*unflagged, {"member_dice": member_dice}, 0.95)
+    assert flags == (["members_disagree"] if flagged else [])

@@ -5,13 +5,14 @@ import torch
 from lib.learning.windows import WindowLayout, draw_start, sliding_mean, take_slices, window_starts
 
 
-@pytest.mark.parametrize("slices", [1, 7, 8, 9, 20, 31])
+@pytest.mark.parametrize("window", [8, 32])
+@pytest.mark.parametrize("slices", [1, 8, 9, 31, 33])
 @pytest.mark.parametrize("step", [1, 3, 8])
 @pytest.mark.parametrize("z_padding", [0, 5])
-@pytest.mark.parametrize("batch", [1, 4])
-def test_a_doubling_predictor_doubles_the_volume(slices, step, z_padding, batch):
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_a_doubling_predictor_doubles_the_volume(window, slices, step, z_padding, batch):
     volume = torch.rand(slices, 3, 4)
-    layout = WindowLayout(window=8, step=step, z_padding=z_padding, batch=batch)
+    layout = WindowLayout(window=window, step=step, z_padding=z_padding, batch=batch)
     seen = []
 
     def double(windows):
@@ -19,7 +20,46 @@ def test_a_doubling_predictor_doubles_the_volume(slices, step, z_padding, batch)
         return windows * 2
 
     torch.testing.assert_close(sliding_mean(volume, double, layout), volume * 2)
-    assert all(1 <= shape[0] <= batch and shape[1:] == (1, 8, 3, 4) for shape in seen)
+    assert all(1 <= shape[0] <= batch and shape[1:] == (1, window, 3, 4) for shape in seen)
+
+
+def mean_of_positions(slices, starts, window):
+    """For each slice the mean number of the windows that see it, by a plain loop over windows and slices."""
+    values = [[] for _ in range(slices)]
+    for number, start in enumerate(starts):
+        for position in range(start, min(start + window, slices)):
+            values[position].append(number)
+    return np.array([np.mean(found) for found in values])
+
+
+@pytest.mark.parametrize("slices", [5, 8, 13, 40])
+@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("z_padding", [0, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_windows_that_tell_their_number_are_weighted_by_coverage(slices, step, z_padding, batch):
+    layout = WindowLayout(window=8, step=step, z_padding=z_padding, batch=batch)
+    seen = 0
+
+    def number(windows):
+        nonlocal seen
+        numbers = torch.arange(seen, seen + len(windows), dtype=torch.float32)
+        seen += len(windows)
+        return numbers[:, None, None, None, None].expand_as(windows)
+
+    mean = sliding_mean(torch.zeros(slices, 2, 3), number, layout)
+    padded = slices + 2 * z_padding
+    expected = mean_of_positions(padded, window_starts(max(padded, 8), 8, step), 8)
+    expected = expected[z_padding : z_padding + slices]
+    np.testing.assert_allclose(mean.numpy(), np.broadcast_to(expected[:, None, None], mean.shape), rtol=1e-6)
+
+
+def test_sums_are_float32_whatever_the_predictor_returns():
+    # 1/3 in bf16 is 0.333984375; a sum of 32 of them in bf16 would lose digits
+    layout = WindowLayout(window=32, step=1, z_padding=0, batch=4)
+    third = torch.tensor(1 / 3, dtype=torch.bfloat16)
+    mean = sliding_mean(torch.zeros(70, 2, 2), lambda windows: third.expand(windows.shape), layout)
+    assert mean.dtype == torch.float32
+    torch.testing.assert_close(mean, third.float().expand(mean.shape), rtol=1e-6, atol=0)
 
 
 def test_step_one_lays_as_many_windows_as_the_paper():

@@ -8,6 +8,9 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT, Study
 
+from lib.learning.checkpoint import read_model
+from lib.pseudonyms import read_secret, trained_on
+
 pytestmark = pytest.mark.workflow
 
 METRICS = [
@@ -36,6 +39,8 @@ METRICS = [
     "re_percent",
     "otsu_threshold",
     "flags",
+    "member_dice",
+    "mean_entropy_bits",
 ]
 AGREEMENT = [
     "cohort",
@@ -93,15 +98,38 @@ def test_nobody_is_scored_by_a_model_that_trained_on_them(finished):
     for path in (finished.folder / "results/models").glob("*/*/fold-*/run.json"):
         runs["/".join(path.parts[-4:-1])] = json.loads(path.read_text())
     assert len(runs) == 6  # all, male, female; two folds each
-    subjects = {row["scan"]: row["subject"] for row in table(finished, "cohort/scans.csv")}
+    secret = read_secret(finished.folder / "study.secret")
     metrics = table(finished, "tables/metrics.csv")
     assert {row["protocol"] for row in metrics} == {"cv", "test", "test-single"}
     for row in metrics:
         folds = [row["members"]] if row["members"].startswith("fold-") else ["fold-0", "fold-1"]
         for fold in folds:
-            run = runs[f"{row['cohort']}/{row['model']}/{fold}"]
-            assert row["subject"] not in {subjects[scan] for scan in run["training"]}
+            assert not trained_on(runs[f"{row['cohort']}/{row['model']}/{fold}"], row["subject"], secret)
         assert row["weights"] == ("last" if row["protocol"] == "cv" else "best")
+
+
+def test_disagreement_is_told_of_ensembles_and_explained_where_it_is_not(finished):
+    for name in ("tables/metrics.csv", "tables/volumes.csv"):
+        for row in table(finished, name):
+            told = [row["member_dice"], row["mean_entropy_bits"]] != ["", ""]
+            assert told or "member_dice" in row["undefined"]
+            assert row["members"] == "ensemble" or not told
+    assert any(row["member_dice"] for row in table(finished, "tables/volumes.csv"))
+
+
+def test_models_describe_themselves_without_naming_anybody(finished):
+    scans = [row["scan"] for row in table(finished, "cohort/scans.csv")]
+    folders = list((finished.folder / "results/models").glob("*/*/fold-*"))
+    assert len(folders) == 6
+    for folder in folders:
+        model = read_model(folder / "model.pt")
+        run = json.loads((folder / "run.json").read_text())
+        assert {key: model[key] for key in run} == run
+        card = (folder / "MODEL_CARD.md").read_text()
+        assert "synthetic cohort" in card and run["folds_sha256"] in card
+        for path in folder.iterdir():
+            content = path.read_bytes()
+            assert not [scan for scan in scans if f"{scan}".encode() in content], path
 
 
 def test_nested_cohorts_share_test_people(finished):

@@ -10,7 +10,8 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+import yaml
+from conftest import ROOT, Study
 
 pytestmark = pytest.mark.workflow
 
@@ -31,7 +32,8 @@ def unreadable(folder):
     return bad
 
 
-def kill_while_running(study, *arguments, after_s):
+def end_while_running(study, *arguments, number, is_time):
+    """Start a run and send it a signal, as a terminal or a cluster does: to Snakemake and all of its jobs."""
     command = [
         sys.executable,
         "-m",
@@ -46,22 +48,47 @@ def kill_while_running(study, *arguments, after_s):
     running = subprocess.Popen(
         command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    time.sleep(after_s)
-    assert running.poll() is None, "the run ended before it could be killed"
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    while not is_time():
+        assert running.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.1)
+    os.killpg(running.pid, number)
+    return running
 
 
 def test_killed_and_restarted_run_ends_with_the_same_numbers(study):
     metrics = study.folder / "results/tables/metrics.csv"
     before = metrics.read_text()
     forced = [f"results/converted/P00{number}/image.nii.gz" for number in (1, 2, 3)]
-    kill_while_running(study, "--forcerun", *forced, after_s=8)
+    start = time.monotonic()
+    running = end_while_running(
+        study, "--forcerun", *forced, number=signal.SIGKILL, is_time=lambda: time.monotonic() > start + 8
+    )
+    running.wait()
     assert unreadable(study.folder / "results") == []
     study.run("--unlock")
     study.run("--rerun-incomplete")
     assert metrics.read_text() == before
     assert study.planned() == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_training_goes_on_where_it_was_ended(study, tmp_path, number):
+    settings = yaml.safe_load((ROOT / study.overlay).read_text())
+    settings["train"] |= {"epochs": 400, "checkpoint_minutes": 0.01}
+    overlay = tmp_path / "long.yaml"
+    overlay.write_text(yaml.safe_dump(settings))
+    longer = Study(study.folder, str(overlay), study.settings)
+    fold = "results/models/all/vnet/fold-0"
+    state = study.folder / "results/state/all/vnet/fold-0.pt"
+    (study.folder / fold / "model.pt").unlink()
+
+    running = end_while_running(longer, f"{fold}/model.pt", number=number, is_time=state.exists)
+    assert running.wait(timeout=20) != 0
+    assert state.exists() and not (study.folder / fold / "model.pt").exists()
+    longer.run("--unlock")
+    longer.run(f"{fold}/model.pt", "--rerun-incomplete")
+    assert json.loads((study.folder / fold / "run.json").read_text())["resumed"]
+    assert not state.exists()
 
 
 def test_report_from_what_is_there_says_what_is_missing(study):

@@ -1,0 +1,200 @@
+"""Compare the recipe `fast` with the paper's on a finished demo: Dice of test people against updates made.
+
+usage: python bench/recipes.py STUDY [--quick] [--out FOLDER]
+
+STUDY is a folder with the results of studies/demo.yaml. Both recipes train the same network shape on the people
+who train fold 0, one window at a time. The paper's learning rate is chosen on the people who validate fold 0. Then
+each recipe is trained with every seed and scored on the test people, who decide nothing. See README.md.
+"""
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from lib.atomic import read_json, write_json
+from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
+from lib.imaging.nifti import read_image, read_mask
+from lib.learning.determinism import prepare_torch
+from lib.learning.recipe import FoldSettings
+from lib.learning.scans import TrainingScan
+from lib.learning.train import train_fold
+
+ROOT = Path(__file__).parents[1]
+RATES = (3e-4, 1e-3, 2e-3, 3e-3)  # tried for the paper's recipe, which has 1e-4 for a larger network
+CHANNELS = [8, 16, 32, 64]  # of the demo's network
+FOLD = "0"
+
+
+@dataclass(frozen=True)
+class People:
+    """Scans by the part they play here."""
+
+    training: list[TrainingScan]
+    choosing: list[TrainingScan]
+    test: list[TrainingScan]
+
+
+def read_people(results: Path) -> People:
+    """Read the first cropped scan of each person of a finished demo, by the part it plays."""
+    with open(results / "folds/folds.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["scan"] == row["subject"]]
+    choosing = [row["scan"] for row in rows if row["fold"] == FOLD]
+    test = [row["scan"] for row in rows if row["set"] == "test"]
+    training = [row["scan"] for row in rows if row["set"] == "train" and row["fold"] != FOLD]
+    return People(
+        *([read_scan(results / "cropped" / scan) for scan in group] for group in (training, choosing, test))
+    )
+
+
+def read_scan(folder: Path) -> TrainingScan:
+    """Read one cropped scan with its mask, as a model sees it."""
+    image, mask = read_image(folder / "image.nii.gz"), read_mask(folder / "mask.nii.gz")
+    side = read_json(folder / "crop.json")["side"]
+    arrays = [mirror_for_model(array_zyx(volume), side) for volume in (image, mask)]
+    return TrainingScan(folder.name, *arrays, spacing_zyx(image))
+
+
+def recipe(name: str) -> dict:
+    """Return sections `network` and `train` of config.yaml (paper), or of it with studies/fast.yaml over it."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    parts = {"network": config["models"]["vnet"], "train": config["train"]}
+    if name == "fast":
+        overlay = yaml.safe_load((ROOT / "studies/fast.yaml").read_text(encoding="utf-8"))
+        parts["network"] |= overlay["models"]["vnet"]
+        augment = parts["train"]["augment"] | overlay["train"].pop("augment", {})
+        parts["train"] |= overlay["train"] | {"augment": augment}
+    parts["network"]["channels"] = CHANNELS
+    parts["train"] |= {"batch_size": 1, "samples_per_scan": 1, "accumulate": 1, "checkpoint_minutes": 1e6}
+    return parts
+
+
+def curve(parts: dict, people: People, watched: str, *, updates: int, every: int, seed: int) -> list[dict]:
+    """Train and return the mean Dice of the people that are watched, each `every` updates.
+
+    Args:
+        parts: sections `network` and `train`.
+        people: all of them.
+        watched: "choosing" or "test".
+        updates: in all; the schedule ends there.
+        every: updates between two points of the curve.
+        seed: of weights, order, windows and augmentation.
+    """
+    scans = len(people.training)
+    train = parts["train"] | {"epochs": updates // scans, "validate_every": max(every // scans, 1)}
+    settings = FoldSettings(
+        network=parts["network"], train=train, intensity={}, predict={}, name=f"seed {seed}", seed=seed
+    )
+    points = []
+
+    def note(epoch: int, dice: list[float]) -> None:
+        points.append({"updates": epoch * scans, "dice": float(np.mean(dice))})
+        print(json.dumps(points[-1]), file=sys.stderr)
+
+    with tempfile.TemporaryDirectory() as folder:
+        train_fold(
+            people.training,
+            getattr(people, watched),
+            settings,
+            Path(folder, "state.pt"),
+            after_validation=note,
+        )
+    return points
+
+
+def tail_mean(points: list[dict], start: float, end: float = 1.0) -> float:
+    """Return the mean Dice of a curve between two shares of its updates."""
+    last = points[-1]["updates"]
+    return float(
+        np.mean([point["dice"] for point in points if start * last < point["updates"] <= end * last])
+    )
+
+
+def draw(curves: dict[str, list[list[dict]]], path: Path) -> None:
+    """Draw the Dice of the test people against updates, a line a seed."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for (name, runs), colour in zip(curves.items(), ("tab:blue", "tab:orange", "tab:green"), strict=False):
+        for number, points in enumerate(runs):
+            x, y = zip(*((point["updates"], point["dice"]) for point in points), strict=True)
+            axes.plot(x, y, color=colour, lw=1, label=name if number == 0 else None)
+    axes.set(
+        xlabel="updates (1 window each)", ylabel="mean Dice of the test people", xscale="log", ylim=(0.9, 1.0)
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Tune, train, score, print; the last line is one JSON object."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/recipes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--paper-updates", type=int, default=8400)
+    parser.add_argument("--tuning-updates", type=int, default=1800)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--quick", action="store_true", help="a dry run of seconds")
+    options = parser.parse_args()
+    if options.quick:
+        options.seeds, options.paper_updates, options.tuning_updates = [0], 120, 24
+    fast_updates = options.paper_updates // 5
+    every = max(fast_updates // 14, 1)
+    prepare_torch(reproducible=True, threads=options.threads)
+    people = read_people(options.study / "results")
+
+    paper, rates = recipe("paper"), {}
+    for rate in RATES:
+        paper["train"]["learning_rate"] = rate
+        points = curve(paper, people, "choosing", updates=options.tuning_updates, every=every, seed=0)
+        rates[rate] = tail_mean(points, 0.7)
+    paper["train"]["learning_rate"] = max(rates, key=rates.get)
+
+    arms = {
+        "paper": (paper, options.paper_updates),
+        "fast": (recipe("fast"), fast_updates),
+    }
+    curves = {
+        name: [
+            curve(parts, people, "test", updates=updates, every=every, seed=seed) for seed in options.seeds
+        ]
+        for name, (parts, updates) in arms.items()
+    }
+    plateau = [tail_mean(points, 0.8) for points in curves["paper"]]
+    before = [tail_mean(points, 0.6, 0.8) for points in curves["paper"]]
+    equal = [
+        float(np.interp(fast_updates, *zip(*((p["updates"], p["dice"]) for p in points), strict=True)))
+        for points in curves["paper"]
+    ]
+    result = {
+        "what": "recipes",
+        "tuning": {f"{rate:g}": dice for rate, dice in rates.items()},
+        "paper_learning_rate": paper["train"]["learning_rate"],
+        "paper_updates": options.paper_updates,
+        "fast_updates": fast_updates,
+        "paper_plateau": plateau,
+        "paper_gain_over_last_fifth": [late - early for late, early in zip(plateau, before, strict=True)],
+        "paper_best_point": [max(point["dice"] for point in points) for points in curves["paper"]],
+        "paper_at_equal_updates": equal,
+        "fast": [points[-1]["dice"] for points in curves["fast"]],
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(options.out / "recipes.json", result | {"curves": curves})
+    draw(curves, options.out / "recipes.png")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Run all benchmarks of a device, one after another, and print their table.
+
+    python bench/run_all.py [--device cuda] [--quick] [--only SCRIPT ...] [--out bench/results/cuda.jsonl]
+
+`table.py` puts the files of --out into README.md.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from common import BENCH, Options, options_parser, read_options
+from table import render
+
+SCRIPTS = {
+    "cpu": ("train_step", "predict_scan", "forward_share", "engine_settings", "cohort_memory"),
+    "cuda": (
+        "train_epoch",
+        "predict_scan",
+        "forward_share",
+        "training_memory",
+        "engine_settings",
+        "cohort_memory",
+    ),
+}
+
+
+def main() -> None:
+    """Run the scripts; a script that fails leaves its rows out, and the exit code says so."""
+    parser = options_parser(__doc__)
+    parser.add_argument("--only", nargs="+", metavar="SCRIPT", help="only these, without .py")
+    parser.add_argument("--out", type=Path, help="write the results there, JSON lines")
+    given = parser.parse_args()
+    options = read_options(given)
+    facts, rows, failed = machine_facts(options), [], []
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.unlink(missing_ok=True)
+    for script in given.only or SCRIPTS[options.device]:
+        print(f"-- {script}", file=sys.stderr)
+        done = run(script, options)
+        found = [row | facts for row in result_lines(done.stdout)]
+        rows += found
+        if done.returncode:
+            failed.append(script)
+        if given.out:
+            with given.out.open("a", encoding="utf-8") as file:  # at once: a run may be cut short
+                file.writelines(json.dumps(row) + "\n" for row in found)
+    print(render(rows))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def run(script: str, options: Options) -> subprocess.CompletedProcess:
+    """Run one script with the options of all."""
+    command = [sys.executable, str(BENCH / f"{script}.py")]
+    command += ["--device", options.device, "--threads", str(options.threads)]
+    return subprocess.run(
+        command + ["--quick"] * options.quick, check=False, stdout=subprocess.PIPE, text=True
+    )
+
+
+def result_lines(printed: str) -> Iterator[dict]:
+    """Yield the results among what a script printed."""
+    for line in printed.splitlines():
+        if line.startswith("{"):
+            yield json.loads(line)
+
+
+def machine_facts(options: Options) -> dict[str, str | int]:
+    """Return date, machine and versions, which every row carries."""
+    cores = f"{os.cpu_count()} cores of {processor_name()}"
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": torch.cuda.get_device_name() if options.device == "cuda" else cores,
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "monai": version("monai"),
+    }
+
+
+def processor_name() -> str:
+    """Return the processor's name as Linux gives it."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    main()

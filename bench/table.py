@@ -1,0 +1,86 @@
+"""Put measured results into the table of README.md: python bench/table.py [RESULTS.jsonl ...]
+
+Without a file: all of bench/results. No figure of that table is written by hand.
+"""
+
+import json
+import operator
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).parent
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+FACTS = ("date", "machine", "threads", "torch", "monai")
+COLUMNS = ("what", "size", "precision", "ours", "MONAI", "MONAI / ours", "goal", "further")
+OWN_COLUMN = {"what", "size", "device", "precision", "ratio", "goals", *FACTS}
+OWN_COLUMN |= {f"{who}_{unit}" for who in ("ours", "peer") for unit in ("s", "gb")}
+RELATIONS = {">=": operator.ge, "<=": operator.le}
+
+
+def main() -> None:
+    """Replace what stands between the marks in README.md."""
+    paths = [Path(name) for name in sys.argv[1:]] or sorted((BENCH / "results").glob("*.jsonl"))
+    rows = [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    readme = BENCH / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    readme.write_text(f"{before}{BEGIN}\n\n{render(rows)}\n{END}{after}", encoding="utf-8")
+
+
+def render(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return Markdown: for each run its date, machine and versions, and its table."""
+    parts = []
+    for facts, of_run in groupby(rows, key=lambda row: [row[key] for key in FACTS]):
+        date, machine, threads, torch, monai = facts
+        parts.append(f"{date}, {machine}, threads: {threads}, torch {torch}, MONAI {monai}\n")
+        parts += [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(_cells(row)) for row in of_run), ""]
+    return "\n".join(parts)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    further = [
+        f"{key} {_number(key, value)}"
+        for key, value in row.items()
+        if key not in OWN_COLUMN and value is not None
+    ]
+    return [
+        row["what"],
+        row["size"],
+        row["precision"] or "–",
+        _quantity(row, "ours"),
+        _quantity(row, "peer"),
+        "–" if row["ratio"] is None else f"{row['ratio']:.2f}",
+        ", ".join(_goal(row, *goal) for goal in row.get("goals", [])) or "–",
+        ", ".join(further) or "–",
+    ]
+
+
+def _quantity(row: Mapping[str, Any], who: str) -> str:
+    """Return what was measured with its unit."""
+    for unit, name in (("gb", "GB"), ("s", "s")):
+        if row.get(f"{who}_{unit}") is not None:
+            return f"{row[f'{who}_{unit}']:.3g} {name}"
+    return "–"
+
+
+def _goal(row: Mapping[str, Any], key: str, relation: str, bound: float) -> str:
+    """Return the goal and whether it is met."""
+    met = RELATIONS[relation](row[key], bound)
+    return f"{key} {relation} {_number(key, bound)}: {'met' if met else 'missed'}"
+
+
+def _number(key: str, value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0%}" if "share" in key else f"{value:.3g}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

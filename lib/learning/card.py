@@ -1,0 +1,168 @@
+"""The model card of a trained fold (Mitchell et al. 2019): Markdown made from the model's metadata alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lib.learning.finished import RUNTIME_KEYS, flat
+
+TEMPLATE = """\
+# {cohort}/{model}, fold {fold}
+{warning}
+One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a network that finds the proximal femur in
+{modality} scans. The people of fold {fold} did not train it. The training itself wrote this page, from the metadata
+that `run.json` and `model.pt` hold.
+
+## Input and output
+
+| | |
+| --- | --- |
+| input | {modality}, one hip in axial slices; a right hip is mirrored to a left one first |
+| slices | {slices} |
+| pixels | {pixels} |
+| window | {window} voxels (x, y) around the hip, all slices; the network sees {window_slices} slices at once |
+| intensity | {low_hu:g} to {high_hu:g} HU, clipped, mapped to 0 to 1 |
+| voxels in training | {spacing} |
+| output | for each voxel the probability of the proximal femur, as the reference masks of its study outline it |
+
+## Network
+
+{parameters:,} parameters.
+
+{network_table}
+
+## People
+
+| | people | scans | sex | age in years |
+| --- | --- | --- | --- | --- |
+{people_rows}
+
+Nobody is named here. `run.json` lists them as keyed pseudonyms, which only the holder of the study's secret can link.
+
+## Training
+
+{updates:,} updates, {duration} on {device} in {precision}; CPU threads: {threads}; seed: {seed};
+reproducible kernels: {reproducible}.
+
+{train_table}
+
+## Validation
+
+{validation}
+
+## Intended use, and limits
+
+- For research. **Not a medical device**: no diagnosis and no treatment may rest on it.
+- For scans prepared as those it was trained on: Osteoflow makes them so, and refuses the model where settings differ.
+- For people like those in the table above. How it does on other ages, scanners, protocols or diseases is not known.
+- Never score it on people who trained it or validated it.
+- Look at the masks. The report lists the scans that need a look first.
+
+## Predict with it
+
+Put the fold folders of this model (`fold-0`, `fold-1`, ...) into one folder, then, with the settings of the study:
+
+```
+snakemake --cores 4 --configfile STUDY.yaml --directory NEW --config cohort=new.csv model=FOLDER
+```
+
+## Made with
+
+| | |
+| --- | --- |
+| software | {software} |
+| training code | {code} (digest of the syntax trees of the code that trains) |
+| split | {folds_sha256} (SHA-256 of the bytes of `results/folds/folds.csv` at the training) |
+| format | {format} (of `model.pt` and `run.json`) |
+"""
+
+SYNTHETIC_WARNING = """
+> **Trained on a synthetic cohort.** Its scans were computed, not taken of people. The model shows that the workflow
+> works; it must not be used on scans of people.
+"""
+SEX_WORDS = {"F": "women", "M": "men", "unknown": "unknown"}
+
+
+def model_card(metadata: Mapping[str, Any]) -> str:
+    """Return the model card of a fold as Markdown.
+
+    Args:
+        metadata: content of run.json, or what `read_model` returns. Ids and pseudonyms do not enter the card.
+    """
+    preprocessing, software = metadata["preprocessing"], metadata["software"]
+    installed = [f"{name} {version}" for name, version in software.items() if version != "absent"]
+    recipe = {key: value for key, value in metadata["train"].items() if key not in RUNTIME_KEYS}
+    return TEMPLATE.format_map(
+        {
+            **metadata,
+            "warning": SYNTHETIC_WARNING if metadata["synthetic"] else "",
+            "osteoflow": software["osteoflow"],
+            "slices": _slices(preprocessing["resample"]),
+            "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
+            "window": " x ".join(map(str, preprocessing["crop"]["size_xy"])),
+            **metadata["intensity"],
+            "spacing": _spacing(metadata["spacing_mm_zyx"]),
+            "network_table": _table(metadata["network"]),
+            "people_rows": "\n".join(_people_row(role, group) for role, group in metadata["people"].items()),
+            "duration": _duration(metadata["seconds"]),
+            "reproducible": "yes" if metadata["reproducible"] else "no",
+            "train_table": _table(recipe),
+            "validation": _validation(metadata["best_validation_dice"], metadata["best_epoch"]),
+            "software": ", ".join(installed),
+        }
+    )
+
+
+def _slices(resample: Mapping[str, Any]) -> str:
+    if resample["method"] == "none":
+        return "as scanned"
+    return f"{resample['thickness_mm']:g} mm thick, made by method `{resample['method']}`"
+
+
+def _pixels(inplane_mm: str | float) -> str:
+    return "of the scan's own size" if inplane_mm == "native" else f"{inplane_mm:g} mm"
+
+
+def _spacing(spread: Mapping[str, Sequence[float]]) -> str:
+    """Return e.g. "median 3 x 0.85 x 0.85 mm (z, y, x), smallest 3 x 0.74 x 0.74, largest 3 x 0.98 x 0.98"."""
+    median, smallest, largest = (
+        " x ".join(f"{value:g}" for value in spread[name]) for name in ("median", "smallest", "largest")
+    )
+    if smallest == largest:
+        return f"{median} mm (z, y, x), in all scans"
+    return f"median {median} mm (z, y, x), smallest {smallest}, largest {largest}"
+
+
+def _people_row(role: str, group: Mapping[str, Any]) -> str:
+    sexes = ", ".join(f"{SEX_WORDS[sex]} {count}" for sex, count in group["sexes"].items())
+    ages = group["ages"]
+    span = "unknown" if ages is None else " to ".join(dict.fromkeys(ages.values()))
+    return f"| {role} | {group['people']} | {group['scans']} | {sexes or '-'} | {span} |"
+
+
+def _validation(dice: float | None, epoch: int) -> str:
+    if dice is None:
+        return (
+            f"Nobody validated it: the weights `best` are those of the last epoch ({epoch}), as `last` are."
+        )
+    return (
+        f"Mean Dice of the validation scans: {dice:.4f}, in epoch {epoch}. This number chose the weights `best`; it\n"
+        "is therefore not an estimate of accuracy on new people. The report of the study has that estimate."
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _table(settings: Mapping[str, Any]) -> str:
+    """Return settings as a table; a nested section gives its keys its name, as in `augment.gamma`."""
+    rows = [f"| {key} | {_text(value)} |" for key, value in flat(settings).items()]
+    return "\n".join(["| setting | value |", "| --- | --- |", *rows])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -1,0 +1,127 @@
+"""Where the voxels of a cohort lie: device memory, host memory or a file, the first that has room for them."""
+
+import math
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.errors import TrainingError
+
+ALIGNMENT = 64  # bytes; where a scan begins in the file
+
+
+class InMemory:
+    """Volumes in the memory of one device."""
+
+    def __init__(self, home: torch.device) -> None:
+        self._home = home
+        self._pairs: deque[tuple[Tensor, Tensor]] = deque()
+
+    def append(self, image: Tensor, mask: Tensor) -> None:
+        """Keep these volumes; they are copied only if they lie elsewhere."""
+        self._pairs.append((image.to(self._home), mask.to(self._home)))
+
+    def drain(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Hand the volumes out in order and forget each."""
+        while self._pairs:
+            yield self._pairs.popleft()
+
+    def volumes(self) -> list[tuple[Tensor, Tensor]]:
+        """Return image and mask of each scan."""
+        return list(self._pairs)
+
+
+class InFile:
+    """Volumes in one memory-mapped file without a name: nothing is left of it when the process ends or is killed.
+
+    Raises:
+        TrainingError: the folder cannot be made or written to, or its disk is full.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._places: list[tuple[int, torch.Size]] = []  # first byte and shape (z, y, x)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115, lives as long as this
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def append(self, image: Tensor, mask: Tensor) -> None:
+        """Write the volumes (int16 and uint8, contiguous) behind those that are there."""
+        self._places.append((self._file.tell(), image.shape))
+        padding = bytes(-(image.nbytes + mask.nbytes) % ALIGNMENT)
+        try:
+            for part in (image.cpu().numpy(), mask.cpu().numpy(), padding):
+                self._write_all(part)
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def volumes(self) -> list[tuple[Tensor, Tensor]]:
+        """Return image and mask of each scan, mapped: read from the disk when they are looked at."""
+        # "r+" only because torch warns of memory that cannot be written; nobody writes to it
+        content = torch.from_numpy(np.memmap(self._file, np.uint8, "r+"))
+        return [self._mapped(content, first, shape) for first, shape in self._places]
+
+    @staticmethod
+    def _mapped(content: Tensor, first: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        voxels = math.prod(shape)
+        image, mask = content[first : first + 3 * voxels].split([2 * voxels, voxels])
+        return image.view(torch.int16).view(shape), mask.view(shape)
+
+    def _write_all(self, part: np.ndarray | bytes) -> None:
+        """Write everything: one call of the system takes 2 GiB at most, and less when the disk fills up."""
+        rest = memoryview(part).cast("B")
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def _explained(self, error: OSError) -> TrainingError:
+        return TrainingError(
+            f"the cohort does not fit into memory and could not be laid out in {self._folder}: {error.strerror}; "
+            "allow more memory (train.host_cache_gb) or make room on that disk"
+        )
+
+
+class VolumeStorage:
+    """Takes volumes one by one and moves them on, one by one too, when they outgrow where they lie.
+
+    Attributes:
+        placement: "device", "host" or "file".
+        bytes: of all images and masks so far.
+    """
+
+    def __init__(self, device: torch.device, *, device_gb: float, host_gb: float, spill_folder: Path) -> None:
+        self._places = iter(
+            [
+                ("device", device_gb * 1e9, lambda: InMemory(device)),
+                ("host", host_gb * 1e9, lambda: InMemory(torch.device("cpu"))),
+                ("file", math.inf, lambda: InFile(spill_folder)),
+            ]
+        )
+        self.bytes = 0
+        self.placement, self._limit, make = next(self._places)
+        self._shelf: InMemory | InFile = make()
+
+    def append(self, image: Tensor, mask: Tensor) -> None:
+        """Keep image and mask of one scan; they belong to the storage from now on."""
+        self.bytes += image.nbytes + mask.nbytes
+        if self.bytes > self._limit:
+            self._move_on()
+        self._shelf.append(image, mask)
+
+    def volumes(self) -> list[tuple[Tensor, Tensor]]:
+        """Return image and mask of each scan, in the order they came."""
+        return self._shelf.volumes()
+
+    def _move_on(self) -> None:
+        outgrown = self._shelf
+        while self.bytes > self._limit:
+            self.placement, self._limit, make = next(self._places)
+        self._shelf = make()
+        for image, mask in outgrown.drain():
+            self._shelf.append(image, mask)

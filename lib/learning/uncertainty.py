@@ -1,0 +1,77 @@
+"""How far the members of an ensemble disagree about one scan: a sign of trouble that needs no reference.
+
+Source: mean Dice over pairs of sampled masks, Roy et al. 2019 (Bayesian QuickNAT, NeuroImage 195:11-22); here the
+samples are the fold models (deep ensembles, Lakshminarayanan et al. 2017). Both values come from predictions that are
+made anyway.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+MEMBER_THRESHOLD = 0.5  # probability from which on a voxel is bone to one member
+
+NO_BONE = "no member finds bone"
+ONE_MODEL = "one model only"
+TRAINED_ON_PERSON = "the other fold models have trained on this person"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """Content of uncertainty.json.
+
+    Attributes:
+        member_dice: expected Dice between two members: mean over all pairs, 1 for members that agree voxel by voxel.
+        mean_entropy_bits: mean binary entropy of the ensemble's probability over the voxels that at least one member
+            calls bone, in bits: 0 (all sure and agreed) to 1.
+        undefined: reason for each value that is None.
+    """
+
+    member_dice: float | None = None
+    mean_entropy_bits: float | None = None
+    undefined: Mapping[str, str] = field(default_factory=dict)
+
+
+def measure_disagreement(probability: Tensor, masks: Tensor) -> Disagreement:
+    """Measure how far members disagree.
+
+    A pair of which one member finds no bone has Dice 0. A pair of which neither does is left out, for its Dice is
+    0/0: members that agree on nothing must not hide that others found something.
+
+    Args:
+        probability: mean probability of the members (z, y, x), float32.
+        masks: each member's own mask (members, z, y, x), bool; at least two members, on the same device.
+
+    Returns:
+        Both values; neither is defined where no member finds bone.
+    """
+    union = masks.any(dim=0)
+    if not union.any():
+        return _undefined(NO_BONE)
+    inside = masks[:, union].double()  # float64 counts any number of voxels exactly
+    shared = inside @ inside.T
+    sizes = shared.diagonal()
+    first, second = torch.triu_indices(len(masks), len(masks), offset=1, device=masks.device)
+    both = sizes[first] + sizes[second]
+    dice = (2 * shared[first, second] / both)[both > 0].mean()
+    bone = probability[union].double()
+    entropy_bits = (torch.special.entr(bone) + torch.special.entr(1 - bone)).mean() / math.log(2)
+    member_dice, mean_entropy_bits = torch.stack([dice, entropy_bits]).tolist()
+    return Disagreement(member_dice=member_dice, mean_entropy_bits=mean_entropy_bits)
+
+
+def disagreement_of_one(members: str) -> Disagreement:
+    """Return why a single model's prediction has no disagreement.
+
+    Args:
+        members: `fold-k` (of cross-validation, whose person all other folds have trained on), `single`, or
+            `ensemble` where there is one fold only.
+    """
+    return _undefined(TRAINED_ON_PERSON if members.startswith("fold-") else ONE_MODEL)
+
+
+def _undefined(reason: str) -> Disagreement:
+    return Disagreement(undefined={"member_dice": reason, "mean_entropy_bits": reason})
