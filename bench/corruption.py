@@ -255,7 +255,9 @@ def main() -> None:
     )
     parser.add_argument("study", type=Path, help="folder that holds results/ of a finished study")
     parser.add_argument("--models", default="all/vnet", help="cohort/network whose folds predict together")
-    parser.add_argument("--out", type=Path, default=Path("results/corruption"), help="folder for CSV and PNG")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "corruption", help="for CSV and PNG"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--quick", action="store_true", help="two scans, two strengths: a dry run")
     options = parser.parse_args()

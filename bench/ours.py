@@ -20,13 +20,14 @@ from common import (
     synthetic_scan,
 )
 
+from lib.learning.architecture import VNetConfig
 from lib.learning.determinism import choose_compute, prepare_torch
 from lib.learning.intensity import IntensityConfig, to_intensity
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
 from lib.learning.scans import ScanStore, TrainingScan
 from lib.learning.train import train_fold
-from lib.learning.vnet import VNet, VNetConfig, initialise_on
+from lib.learning.vnet import VNet, initialise_on
 
 BATCH_WINDOWS = 4  # of prediction, the default of config predict
 

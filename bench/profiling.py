@@ -11,8 +11,9 @@ from common import WINDOW, synchronize
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from lib.learning.architecture import VNetConfig
 from lib.learning.determinism import choose_compute, prepare_torch
-from lib.learning.vnet import VNet, VNetConfig
+from lib.learning.vnet import VNet
 
 KINDS = {  # words in the names of torch's operations
     "convolutions": ("conv",),

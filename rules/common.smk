@@ -10,6 +10,7 @@ from lib.cohort.protocols import plan_predictions, weights_of
 from lib.cohort.scans import accepted_scans, read_folds, read_records
 from lib.cohort.table import planned_cohort, read_cohort
 from lib.errors import ConfigError, OsteoflowError
+from lib.learning.architecture import read_network
 from lib.learning.finished import check_preprocessing, read_finished
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest
@@ -41,6 +42,8 @@ def checked_study():
     schema = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
     config.update(read_words(config, schema))
     check_settings(config, schema)
+    for entry in config["models"].values():
+        read_network(entry)  # refuses what the schema cannot tell, such as levels that do not fit together
     if unknown := sorted(set(config["networks"]) - set(config["models"])):
         known = ", ".join(config["models"])
         raise ConfigError(f"networks: {', '.join(unknown)} is not under `models`; known: {known}")

@@ -46,7 +46,7 @@ _DECODERS = {
 # A padding value that means one of these intensities cannot be told from tissue or bone.
 _TISSUE_HU = (-900, 3071)
 
-# Limits of what can be a CT in HU (METHODS 5: fat -105, muscle 55, cortical bone 1300-1500; air below -900).
+# Limits of what can be a CT in HU (fat -105, muscle 55, cortical bone 1300-1500; air below -900).
 # A crop may show no air round the body, but noise in fat alone reaches below this.
 _BELOW_FAT_HU = -150
 _SOFT_TISSUE_HU = (-200, 200)

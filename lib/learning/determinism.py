@@ -125,7 +125,8 @@ def memory_explained(remedy: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)):
+        signs = ("DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+        if not (isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)):
             raise
         raise TrainingError(f"out of memory: {_asked(str(error))} more was asked for; {remedy}") from error
 

@@ -1,4 +1,4 @@
-"""The losses: soft Dice and cross-entropy, and the sum of squared weights (METHODS 1 and 2).
+"""The losses: soft Dice and cross-entropy, and the sum of squared weights.
 
 Logits have one map for one kind of bone, else one for each class with the background first; masks hold 0 or 1,
 else labels 0...classes. Everything is computed in float32, whatever the precision of the logits.

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from lib.errors import ModelError, TrainingError
+from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import read_model
 from lib.learning.determinism import Compute, choose_compute, memory_explained
 from lib.learning.intensity import IntensityConfig, to_intensity
 from lib.learning.settings import is_count, require
 from lib.learning.uncertainty import MEMBER_THRESHOLD, Disagreement, measure_disagreement
-from lib.learning.vnet import VNet, VNetConfig
+from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout, sliding_mean
 
 REMEDY = "not even one window at a time fits: free memory, take a larger device, or set train.device: cpu"
@@ -108,7 +109,7 @@ def load_models(
 def choose_members(paths: Sequence[str | Path], members: str) -> list[str | Path]:
     """Return the models that predict together: of `single` the one with the highest validation Dice, else all.
 
-    Equal Dice is decided by the order of `paths`. The choice never sees a test person (METHODS 1).
+    Equal Dice is decided by the order of `paths`. The choice never sees a test person.
     """
     if members != "single":
         return list(paths)

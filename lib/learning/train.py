@@ -385,25 +385,36 @@ class _FoldTrainer:
         if bad is not None:
             indices = self._scans_of_updates(state.epoch)[bad]
             scans = ", ".join(self.training.scans[index].scan for index in indices)
-            kept = (
-                "the last state saved before it is kept"
-                if self.state_path.is_file()
-                else "no state was saved yet"
-            )
             raise TrainingError(
                 f"{self.settings.name}: the loss is {state.losses[bad]} in epoch {state.epoch + 1}, "
-                f"update {bad + 1} (scans {scans}); look at these scans, or lower train.learning_rate; {kept}"
+                f"update {bad + 1} (scans {scans}); look at these scans, or lower train.learning_rate; {self._kept()}"
             )
 
     def _save_if_due(self) -> None:
         if time.monotonic() - self.saved_at >= self.config.checkpoint_minutes * 60:
             self._save()
 
+    def _finite(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights, refused if a gradient has spoilt them: the loss shows it one update too late."""
+        if not all(bool(weight.isfinite().all()) for weight in weights.values()):
+            raise TrainingError(
+                f"{self.settings.name}: weights are no longer finite after update {self.progress.update} of epoch "
+                f"{self.progress.epoch + 1}; lower train.learning_rate; {self._kept()}"
+            )
+        return weights
+
+    def _kept(self) -> str:
+        return (
+            "the last state saved before it is kept"
+            if self.state_path.is_file()
+            else "no state was saved yet"
+        )
+
     def _save(self) -> None:
         self._fetch_losses()
         state = {
             "key": self.key,
-            "network": weights_on_host(self.network),
+            "network": self._finite(weights_on_host(self.network)),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.weights(),
             "best": self.best,
@@ -421,7 +432,7 @@ class _FoldTrainer:
         progress("%s: going on after epoch %d", self.settings.name, self.progress.epoch)
 
     def _result(self) -> TrainedFold:
-        state, last = self.progress, self.average.weights()
+        state, last = self.progress, self._finite(self.average.weights())
         validated = state.best_dice is not None
         best_epoch = state.best_epoch if validated else state.epoch
         history = [EpochRecord(**row) for row in state.history]

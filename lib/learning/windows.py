@@ -43,13 +43,6 @@ def copy_slices(volume: Tensor, start: int, window: Tensor, fill: int) -> None:
     window[end:] = fill
 
 
-def take_slices(volume: Tensor, start: int, count: int, fill: int) -> Tensor:
-    """Return slices `start` to `start + count` of `volume` (z, y, x); `fill` where the scan has none."""
-    window = volume.new_empty((count, *volume.shape[1:]))
-    copy_slices(volume, start, window, fill)
-    return window
-
-
 def sliding_mean(volume: Tensor, predictor: Callable[[Tensor], Tensor], layout: WindowLayout) -> Tensor:
     """Predict a volume window by window and average where windows overlap.
 

@@ -148,7 +148,7 @@ def seat_head(hip: Mesh, axes: FemurAxes, gap_mm: float) -> Mesh:
 
 
 def femur_cortex_mm(femur: Mesh, state: BoneState) -> np.ndarray:
-    """Return the thickness of the cortex at each vertex of a femur, mm (METHODS 5)."""
+    """Return the thickness of the cortex at each vertex of a femur, mm."""
     axes = femur_axes(femur)
     along, around = _neck_coordinates(femur.vertices_xyz_mm, axes)
     # squared: the thick arch of the calcar is narrow, most of the neck's wall is thin

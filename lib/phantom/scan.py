@@ -64,7 +64,7 @@ def make_phantom_scan(
 
 
 def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
-    """Return the scan of one person: supersampled partial volume, then blur, then noise (METHODS 5)."""
+    """Return the scan of one person: supersampled partial volume, then blur, then noise."""
     body_rng = _rng(person.person_seed, 1)
     place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
     shape = draw_hip_shape(body_rng, person.sex)

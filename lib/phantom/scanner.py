@@ -14,7 +14,7 @@ LOW_HU, HIGH_HU = -1024, 3071
 AIR_HU, METAL_HU = -1000.0, 9000.0
 DENSITY_RODS_HU = (-71.0, -29.0, 198.0, 371.0, 525.0)
 
-# soft kernel (METHODS 5); the same sigma puts the noise spectrum's peak at 1 / (2 pi sigma sqrt 2) = 0.21 / mm
+# soft kernel; the same sigma puts the noise spectrum's peak at 1 / (2 pi sigma sqrt 2) = 0.21 / mm
 BLUR_SIGMA_MM = 0.54
 # widens the 2 mm box of a slice to a FWHM of about 2.1 mm, with tails into its neighbours
 _SLICE_SIGMA_MM = 0.4

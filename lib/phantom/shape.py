@@ -16,7 +16,7 @@ from lib.phantom.mesh import Mesh, mirror, move, rotation_matrix, vertex_normals
 
 MODEL_PATH = Path(__file__).with_name("hip_shape_model.npz")
 
-# linear size against the model's mean; men / women = 1.111, so that volumes stand 1.373 : 1 (METHODS 5)
+# linear size against the model's mean; men / women = 1.111, so that volumes stand 1.373 : 1
 LINEAR_SIZE = {"M": 1.047, "F": 0.9424}
 # with the modes and the varying scan end this gives 17.4 % of variation within a sex
 _SIZE_SD = 0.026

@@ -1,6 +1,6 @@
 """The tables of a study: metrics, volumes, agreement, Table 1, flow, and what the report adds to them.
 
-Their columns are a contract (DESIGN, "The chain and its files"). Numbers of one protocol are never pooled with those
+Their columns are a contract (README, "Where results lie"). Numbers of one protocol are never pooled with those
 of another: `cv` are ten single models, each on people it never saw; `test` is one ensemble on people nobody saw.
 """
 

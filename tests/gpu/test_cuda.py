@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.learning.architecture import VNetConfig
 from lib.learning.augment import Transform, apply_transforms
 from lib.learning.determinism import choose_compute, prepare_torch
 from lib.learning.intensity import IntensityConfig
@@ -12,7 +13,7 @@ from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
 from lib.learning.scans import ScanStore, TrainingScan
 from lib.learning.train import train_fold
-from lib.learning.vnet import VNet, VNetConfig, halve, halve_by_amax
+from lib.learning.vnet import VNet, halve, halve_by_amax
 
 pytestmark = [
     pytest.mark.gpu,

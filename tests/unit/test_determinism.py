@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from lib.errors import ConfigError, TrainingError
+from lib.learning.architecture import VNetConfig
 from lib.learning.determinism import choose_compute, memory_explained, prepare_torch
-from lib.learning.vnet import VNet, VNetConfig
+from lib.learning.vnet import VNet
 
 
 @pytest.fixture
@@ -111,6 +112,11 @@ def test_the_message_of_a_cuda_device_is_understood():
     message = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 4 GiB"
     with pytest.raises(TrainingError, match=r"2\.50 GiB more"), memory_explained("lower batch_size"):
         raise torch.OutOfMemoryError(message)
+
+
+def test_libraries_that_find_no_memory_are_understood():
+    with pytest.raises(TrainingError, match="an unknown amount more"), memory_explained("lower batch_size"):
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
 
 
 def test_other_errors_pass_unchanged():

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from lib.errors import ConfigError
+from lib.learning.architecture import VNetConfig
 from lib.learning.losses import (
     LOSSES,
     SMOOTH_VOXELS,
@@ -15,7 +16,7 @@ from lib.learning.losses import (
     soft_dice_loss,
     squared_weights,
 )
-from lib.learning.vnet import VNet, VNetConfig
+from lib.learning.vnet import VNet
 
 SMALL = VNetConfig(channels=(2, 3), encoder_convolutions=(1, 1), decoder_convolutions=(1,), dropout=0.0)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lib.errors import ConfigError, ModelError, TrainingError
+from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import weights_on_host, write_model
 from lib.learning.determinism import choose_compute
 from lib.learning.intensity import IntensityConfig
@@ -17,7 +18,7 @@ from lib.learning.predict import (
     within_memory,
 )
 from lib.learning.uncertainty import measure_disagreement
-from lib.learning.vnet import VNet, VNetConfig
+from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout
 
 NETWORK = {

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from lib.errors import ConfigError
+from lib.learning.architecture import VNetConfig, read_network
 from lib.learning.augment import AugmentConfig
 from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import FoldSettings, TrainConfig, learning_rate
-from lib.learning.vnet import VNetConfig, read_network
 
 ROOT = Path(__file__).parents[2]
 

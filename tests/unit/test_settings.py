@@ -14,11 +14,11 @@ from lib.imaging.crop import CropConfig
 from lib.imaging.otsu import OtsuConfig
 from lib.imaging.resample import ResampleConfig
 from lib.imaging.screening import ScreeningConfig
+from lib.learning.architecture import VNetConfig, read_network, unet_config
 from lib.learning.augment import AugmentConfig
 from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
-from lib.learning.vnet import VNetConfig, read_network, unet_config
 from lib.phantom.people import PhantomConfig
 from lib.settings import check_settings, read_words
 from lib.stats.overlap import OverlapConfig

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import lib.learning.train as engine
 from lib.errors import TrainingError
 from lib.learning.recipe import FoldSettings
 from lib.learning.scans import TrainingScan
@@ -50,6 +52,7 @@ def settings(**train):
 OFTEN = settings(
     checkpoint_minutes=0, schedule="cosine", warm_up=0.2, weight_average=0.9, accumulate=2, batch_size=1
 )
+LONG = replace(OFTEN, train=replace(OFTEN.train, epochs=30))
 
 
 def same_weights(a, b):
@@ -132,6 +135,27 @@ def test_a_process_that_is_ended_leaves_a_state_to_go_on_from(tmp_path, number, 
     assert resumed.facts["resumed"]
     whole = train_fold(TRAINING, VALIDATION, OFTEN, tmp_path / "other.pt")
     assert same_weights(whole.last, resumed.last)
+
+
+def test_kills_at_random_moments_do_not_change_a_bit(tmp_path):
+    program = (
+        "import sys, tests.unit.test_train as t\n"
+        "t.train_fold(t.TRAINING, t.VALIDATION, t.LONG, sys.argv[1])\n"
+    )
+    state = tmp_path / "state.pt"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    moments = np.random.default_rng()
+    for _ in range(2):
+        before = state.stat().st_mtime_ns if state.exists() else None
+        running = subprocess.Popen([sys.executable, "-c", program, str(state)], env=environment)
+        while running.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.3))
+        running.kill()
+        assert running.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    resumed = train_fold(TRAINING, VALIDATION, LONG, state)
+    assert resumed.facts["resumed"]
+    assert same_weights(resumed.last, train_fold(TRAINING, VALIDATION, LONG, tmp_path / "whole.pt").last)
 
 
 def test_former_signal_handlers_come_back(tmp_path):
@@ -263,10 +287,8 @@ def test_a_loss_that_is_not_finite_names_epoch_and_scans(tmp_path):
 
 
 def test_the_state_before_a_loss_that_is_not_finite_is_kept(tmp_path, monkeypatch):
-    import lib.learning.train as train
-
     def spoiled(logits, mask, **how):
-        return train.torch.full((), float("nan"), requires_grad=True) + 0 * logits.sum()
+        return torch.full((), float("nan"), requires_grad=True) + 0 * logits.sum()
 
     state = tmp_path / "state.pt"
     often = settings(checkpoint_minutes=0)
@@ -277,16 +299,34 @@ def test_the_state_before_a_loss_that_is_not_finite_is_kept(tmp_path, monkeypatc
         monkeypatch.context() as patch,
         pytest.raises(TrainingError, match="the last state saved before it is kept"),
     ):
-        patch.setattr(train, "segmentation_loss", spoiled)
+        patch.setattr(engine, "segmentation_loss", spoiled)
         train_fold(TRAINING, [], often, state)
     assert state.read_bytes() == before
     assert train_fold(TRAINING, [], often, state).facts["resumed"]
 
 
-def test_a_signal_during_validation_is_heeded_there(tmp_path, monkeypatch):
-    import lib.learning.train as train
+def test_weights_spoilt_by_a_gradient_are_neither_saved_nor_returned(tmp_path, monkeypatch):
+    state = tmp_path / "state.pt"
+    often = settings(checkpoint_minutes=0, epochs=1)
+    loss_of = engine.segmentation_loss
 
-    predict, calls = train.predict_volume, []
+    def spoiled(logits, mask, **how):
+        logits.register_hook(lambda gradient: gradient * float("nan"))
+        return loss_of(logits, mask, **how)
+
+    for minutes in (0, 60):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(TrainingError, match="weights are no longer finite"),
+        ):
+            patch.setattr(engine, "segmentation_loss", spoiled)
+            train_fold(TRAINING, [], settings(checkpoint_minutes=minutes, epochs=1, batch_size=3), state)
+        assert not state.exists()
+    assert train_fold(TRAINING, [], often, state).history
+
+
+def test_a_signal_during_validation_is_heeded_there(tmp_path, monkeypatch):
+    predict, calls = engine.predict_volume, []
 
     def signalled(networks, intensity, layout, compute):
         calls.append(1)
@@ -294,7 +334,7 @@ def test_a_signal_during_validation_is_heeded_there(tmp_path, monkeypatch):
         return predict(networks, intensity, layout, compute)
 
     with monkeypatch.context() as patch, pytest.raises(TrainingError, match="after update 2 of epoch 2"):
-        patch.setattr(train, "predict_volume", signalled)
+        patch.setattr(engine, "predict_volume", signalled)
         train_fold(TRAINING, VALIDATION * 5, settings(), tmp_path / "state.pt")
     assert len(calls) == 1
     resumed = train_fold(TRAINING, VALIDATION * 5, settings(), tmp_path / "state.pt")

@@ -10,17 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 from lib.errors import ConfigError
+from lib.learning.architecture import VNetConfig, read_network, unet_config
 from lib.learning.losses import parameter_groups
-from lib.learning.vnet import (
-    START_LOGIT,
-    VNet,
-    VNetConfig,
-    halve,
-    halve_by_amax,
-    initialise_on,
-    read_network,
-    unet_config,
-)
+from lib.learning.vnet import START_LOGIT, VNet, halve, halve_by_amax, initialise_on
 
 SMALL = VNetConfig(
     channels=(2, 3, 4), encoder_convolutions=(1, 2, 1), decoder_convolutions=(1, 2), dropout=0.0

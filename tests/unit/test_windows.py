@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.learning.windows import WindowLayout, draw_start, sliding_mean, take_slices, window_starts
+from lib.learning.windows import WindowLayout, copy_slices, draw_start, sliding_mean, window_starts
 
 
 @pytest.mark.parametrize("window", [8, 32])
@@ -91,8 +91,11 @@ def test_z_padding_replicates_the_end_slices():
 
 def test_slices_beyond_the_scan_are_filled():
     volume = torch.arange(3, dtype=torch.int16).reshape(3, 1, 1)
-    assert take_slices(volume, -2, 7, fill=-1024).flatten().tolist() == [-1024, -1024, 0, 1, 2, -1024, -1024]
-    assert take_slices(volume, 1, 2, fill=-1024).flatten().tolist() == [1, 2]
+    long, short = (torch.empty((count, 1, 1), dtype=torch.int16) for count in (7, 2))
+    copy_slices(volume, -2, long, fill=-1024)
+    copy_slices(volume, 1, short, fill=-1024)
+    assert long.flatten().tolist() == [-1024, -1024, 0, 1, 2, -1024, -1024]
+    assert short.flatten().tolist() == [1, 2]
 
 
 def test_starts_are_drawn_over_the_whole_scan():
