@@ -124,7 +124,7 @@ def test_models_describe_themselves_without_naming_anybody(finished):
     for folder in folders:
         model = read_model(folder / "model.pt")
         run = json.loads((folder / "run.json").read_text())
-        assert {key: model[key] for key in run} == run
+        assert json.loads(json.dumps({key: model[key] for key in run})) == run
         card = (folder / "MODEL_CARD.md").read_text()
         assert "synthetic cohort" in card and run["folds_sha256"] in card
         for path in folder.iterdir():
