@@ -45,7 +45,8 @@ def main() -> None:
             for name, ensemble in ensembles.items()
         }
         masks = [otsu_mask(probability, OtsuConfig()).mask_zyx > 0 for probability in maps.values()]
-        dice[folder.name] = float(2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()))
+        voxels = masks[0].sum() + masks[1].sum()
+        dice[folder.name] = float(2 * (masks[0] & masks[1]).sum() / voxels) if voxels else 1.0
         differences.append(float(np.abs(maps["float32"] - maps["bf16"]).max()))
     lowest = min(dice, key=dice.get)
     print(f"{len(dice)} scans: Dice between the masks {dice[lowest]:.5f} ({lowest}) at least")

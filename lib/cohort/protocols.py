@@ -1,7 +1,7 @@
 """Who is predicted by which models, and what that score may be called. Standard library only (read at each parse).
 
     set of the scan          members     protocol      weights
-    train, fold k            fold-k      cv            last (a fixed schedule: no choice was made on these people)
+    train, fold k            fold-k      cv            last (the training: no choice was made on these people)
     test                     ensemble    test          heldout_weights
     test                     single      test-single   heldout_weights
     external                 ensemble    external      heldout_weights

@@ -181,7 +181,7 @@ def _resample(pairs: Tensor, matrices: np.ndarray, output_zyx: Sequence[int]) ->
 
 
 def _recolour(intensity: Tensor, transforms: Sequence[Transform]) -> Tensor:
-    """Shift, bend and blur with noise the intensity (N, 1, z, y, x), kept within 0...1."""
+    """Shift, bend and add noise to the intensity (N, 1, z, y, x), kept within 0...1."""
     if any(transform.brightness for transform in transforms):
         shift = _for_each_window([transform.brightness for transform in transforms], intensity)
         intensity = (intensity + shift).clamp_(0, 1)

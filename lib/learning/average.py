@@ -1,6 +1,6 @@
 """The running average of a network's weights (Polyak and Juditsky 1992, with exponential forgetting)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -35,7 +35,10 @@ class RunningAverage:
     @contextmanager
     def in_place(self) -> Iterator[nn.Module]:
         """Lend the network with the averaged weights in it; its own come back afterwards."""
-        own = [tensor.clone() for tensor in self._current] if self._decay else []
+        if not self._decay:
+            yield self._network
+            return
+        own = [tensor.clone() for tensor in self._current]
         self._put(self._average)
         try:
             yield self._network
@@ -47,12 +50,16 @@ class RunningAverage:
         with self.in_place() as network:
             return weights_on_host(network)
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Go on from what `weights` returned."""
-        for average, saved in zip(self._average, weights.values(), strict=False):
+    def state(self) -> list[Tensor]:
+        """Return a copy of the average in host memory, empty where there is none beside the network."""
+        return [average.cpu().clone(memory_format=torch.contiguous_format) for average in self._average]
+
+    def load(self, state: Sequence[Tensor]) -> None:
+        """Go on from what `state` returned."""
+        for average, saved in zip(self._average, state, strict=True):
             average.copy_(saved)
 
     @torch.no_grad()
     def _put(self, tensors: list[Tensor]) -> None:
-        for current, tensor in zip(self._current, tensors, strict=False):
+        for current, tensor in zip(self._current, tensors, strict=True):
             current.copy_(tensor)

@@ -14,6 +14,15 @@ from lib.errors import ConfigError, TrainingError
 from lib.learning.settings import require
 from lib.learning.vnet import VNet
 
+# how other libraries say that memory has run out; cuDNN tries its plans in turn and ends with the last of these,
+# which it also says of a GPU that it does not support
+MEMORY_SIGNS = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "unable to find an engine",
+)
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_MAX = -1, -4  # names of malloc.h
 
 
@@ -125,8 +134,9 @@ def memory_explained(remedy: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        signs = ("DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
-        if not (isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)):
+        if not (
+            isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in MEMORY_SIGNS)
+        ):
             raise
         raise TrainingError(f"out of memory: {_asked(str(error))} more was asked for; {remedy}") from error
 

@@ -70,26 +70,16 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor, bone_weight: float = 1.0) -
     return (weight * voxels).sum() / weight.sum()
 
 
-def squared_weights(network: nn.Module) -> Tensor:
-    """Return the sum of squares of all weights; biases and the scales of normalisations are left out."""
-    return sum(weight.square().sum() for weight in _weights(network))
-
-
 def parameter_groups(network: nn.Module, l2_alpha: float) -> list[dict]:
-    """Return groups for Adam that realise the penalty `l2_alpha * squared_weights` in its gradient.
+    """Return groups for Adam that realise the penalty `l2_alpha` times the sum of squared weights in its gradient.
 
+    Biases, and the scales of normalisations, are not penalised.
     d(alpha W^2)/dW = 2 alpha W is what Adam's coupled `weight_decay` of 2 alpha adds to the gradient (AdamW's
     decoupled decay is another thing). It holds as long as gradients are neither clipped nor scaled.
     """
-    biases = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    return [
-        {"params": _weights(network), "weight_decay": 2 * l2_alpha},
-        {"params": biases, "weight_decay": 0.0},
-    ]
-
-
-def _weights(network: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    return [{"params": weights, "weight_decay": 2 * l2_alpha}, {"params": others, "weight_decay": 0.0}]
 
 
 def _one_hot(labels: Tensor, maps: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training of one fold: a fixed schedule, validated by whole scans, resumable at every update.
+"""Training of one fold: validated by whole scans, resumable at every update.
 
 Nothing random is carried along: order, windows, transforms and dropout of an update follow from the seed, the
 epoch and the number of the update. A state is therefore weights, optimiser and counters, and a training that
@@ -307,6 +307,7 @@ class _FoldTrainer:
 
     def _update(self, draws: list[Draw], batches: Iterator[tuple[Tensor, Tensor]], stop: StopRequest) -> None:
         """Make one update; its loss stays on the device."""
+        stop.heed()  # not within an update: running statistics of batch normalisation would have seen half of it
         state = self.progress
         torch.manual_seed(self._update_seed(state.epoch, state.update))  # dropout
         for group in self.optimizer.param_groups:
@@ -315,7 +316,6 @@ class _FoldTrainer:
         windows = sum(len(draw.indices) for draw in draws)
         total = torch.zeros((), device=self.compute.device)
         for draw in draws:
-            stop.heed()
             intensity, mask = self._prepare(draw, *next(batches))
             with self.compute.autocast():
                 logits = self.forward(intensity)
@@ -416,7 +416,7 @@ class _FoldTrainer:
             "key": self.key,
             "network": self._finite(weights_on_host(self.network)),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average.weights(),
+            "average": self.average.state(),
             "best": self.best,
             "progress": asdict(self.progress),
         }
@@ -426,6 +426,11 @@ class _FoldTrainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            # a state from another device may have another layout, which fused Adam does not look at
+            for name, moment in moments.items():
+                if moment.ndim:
+                    moments[name] = torch.empty_like(parameter).copy_(moment)
         self.average.load(state["average"])
         self.best = state["best"]
         self.progress = Progress(**state["progress"])

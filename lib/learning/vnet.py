@@ -95,7 +95,10 @@ def halve(features: Tensor) -> Tensor:
 
 
 def halve_by_amax(features: Tensor) -> Tensor:
-    """Max-pool by 2 as `halve` does, with a deterministic gradient on every device."""
+    """Max-pool by 2 as `halve` does, with a deterministic gradient on every device.
+
+    It leaves the channels-last layout; the next convolution converts back an eighth of the voxels.
+    """
     maps, sizes = features.shape[:2], features.shape[2:]
     pairs = features.reshape(*maps, *(part for size in sizes for part in (size // 2, 2)))
     return pairs.amax(tuple(range(3, pairs.ndim, 2)))
@@ -121,7 +124,7 @@ def initialise_on(network: VNet, intensity: Tensor) -> None:
         layer.weight.div_(_along(outgoing, deviation, output.ndim))
         layer.bias.copy_((layer.bias - mean) / deviation + target)
         mean, deviation, target = (_along(1, values, output.ndim) for values in (mean, deviation, target))
-        return (output - mean) / deviation + target
+        return output.sub_(mean).div_(deviation).add_(target)
 
     layers = [module for module in network.modules() if isinstance(module, _CONVOLUTIONS)]
     handles = [layer.register_forward_hook(standardise) for layer in layers]
@@ -166,7 +169,10 @@ class _EntryConvolution(nn.Conv3d):
 
 
 class _GroupNorm(nn.GroupNorm):
-    """Group normalisation in the precision of its input; autocast would run it in float32."""
+    """Group normalisation in the precision of its input; autocast would run it in float32.
+
+    On CUDA it leaves the channels-last layout, so that each convolution after it converts back.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Return normalised feature maps (N, C, ...)."""
@@ -187,9 +193,11 @@ class _InstanceNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return normalised feature maps (N, C, ...)."""
+        if x.is_cuda and len(x) > 1:  # one kernel for all samples is worth more there than the layout
+            return functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         samples = [
             # not functional.batch_norm, which refuses a single voxel
-            torch.batch_norm(sample, self.weight, self.bias, None, None, True, 0.0, self.eps, x.is_cuda)
+            torch.batch_norm(sample, self.weight, self.bias, None, None, True, 0.0, self.eps, True)
             for sample in x.split(1)
         ]
         return samples[0] if len(samples) == 1 else torch.cat(samples)

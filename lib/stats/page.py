@@ -6,6 +6,7 @@ tables is escaped by the template engine; the page loads nothing from elsewhere.
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,17 +50,19 @@ PROTOCOLS = {
     "apply": ("Apply", "people without a reference: measured, not scored"),
 }
 WEIGHTS = {
-    "last": "last weights of a fixed schedule",
+    "last": "last weights of the training (or their running average); nothing was chosen on validation people",
     "best": "weights with the best Dice on the fold's validation people",
 }
-# flags of crop.json, otsu.json and uncertainty.json; those of screening bring their own words
+# flags of crop.json, otsu.json and uncertainty.json, {section[key]} stands for a setting; those of screening bring
+# their own words
 FLAG_MEANINGS = {
     "bone_at_border": "bone lies nearer to the window's border than crop.min_margin_mm; the window may cut it.",
     "components_dropped": "parts that hang apart from the largest one were more than 1 % of it and were left out.",
     "crop_uncertain": "the hip was not found without doubt; if the window is wrong, give its centre in the table.",
     "empty_mask": "no bone was found at all.",
-    "members_disagree": "the masks of the fold models agree less than predict.review_member_dice (member DSC). The "
-    "models have learnt different things for such an image: it is unlike the training people, or damaged.",
+    "members_disagree": "the mean Dice between the fold models' masks (member DSC) is below "
+    "{predict[review_member_dice]}. Often the image is unlike the training people, or damaged. Members can also be "
+    "wrong together: no flag is no proof.",
     "no_bone": "the window holds no bone of a femur.",
     "otsu_out_of_range": "Otsu's threshold lay outside otsu.low to otsu.high; otsu.fallback was used.",
     "otsu_undefined": "the probability map holds one value only and has no Otsu threshold; otsu.fallback was used.",
@@ -67,6 +70,23 @@ FLAG_MEANINGS = {
     "padded": "the window reaches beyond the scan; it was filled with air there.",
 }
 SEX_NAMES = {"all": "everybody", "M": "men", "F": "women"}
+# the network of Zhao et al. 2020: each choice but the channels, and the words for another one
+NETWORK_CHOICES = {
+    "dimensions": ("3", ""),  # always told
+    "encoder_convolutions": ("1-2-3-3", "{} convolutions on the encoder's levels"),
+    "decoder_convolutions": ("2-2-2", "{} convolutions on the decoder's levels"),
+    "kernel": ("3", "kernels with an edge of {}"),
+    "transposed_kernel": ("3", "transposed kernels with an edge of {}"),
+    "skip": ("concat", "skip connections that add"),
+    "residual": ("False", "residual shortcuts"),
+    "normalisation": ("none", "{} normalisation"),
+    "activation": ("relu", "{} activation"),
+    "bottleneck_dilation": ("1", "a dilation of {} in the bottleneck"),
+    "dropout": ("0.2", "a dropout of {}"),
+    "classes": ("1", "{} kinds of bone"),
+}
+# text of the column `undefined` (lib.stats.tables): "name, name: reason; name: reason"
+UNDEFINED = re.compile(r"(\w+(?:, \w+)*): (.+?)(?=; \w+(?:, \w+)*: |$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +160,13 @@ def build_context(data: ReportData) -> dict:
         "score_count": len(tables["metrics"]),
         "pictures": picture_groups(data),
         "flags": flag_rows(tables["volumes"]),
-        "flag_meanings": flag_meanings(tables["volumes"], data.screened),
+        "flag_meanings": flag_meanings(tables["volumes"], data.screened, data.settings),
         "refused": refused_rows(tables["flow"], data.screened),
         "acquisitions": acquisition_rows(data.screened),
         "trainings": training_rows(data.runs),
+        "networks": network_texts(data.runs),
+        "follows_paper": follows_paper(data.runs),
+        "loss_text": loss_text,
         "most_rows": MOST_ROWS,
     }
 
@@ -266,7 +289,7 @@ def figure_groups(data: ReportData) -> list[dict]:
 
 def scan_rows(metrics: pd.DataFrame) -> list[dict]:
     """Return scored scans, the lowest Dice first, at most MOST_ROWS of them."""
-    return records(metrics.sort_values(["dsc", "scan"], na_position="first").head(MOST_ROWS))
+    return _with_reasons(metrics.sort_values(["dsc", "scan"], na_position="first").head(MOST_ROWS))
 
 
 def picture_groups(data: ReportData) -> list[dict]:
@@ -299,15 +322,23 @@ def picture_groups(data: ReportData) -> list[dict]:
 
 def flag_rows(volumes: pd.DataFrame) -> list[dict]:
     """Return predictions with flags."""
-    return records(volumes[volumes["flags"] != ""].head(MOST_ROWS)) if len(volumes) else []
+    return _with_reasons(volumes[volumes["flags"] != ""].head(MOST_ROWS)) if len(volumes) else []
 
 
-def flag_meanings(volumes: pd.DataFrame, screened: Iterable[Mapping]) -> list[tuple[str, str]]:
-    """Return the flags that occur, by name, each with what it means."""
-    reasons = (reason for record in screened for reason in record["reasons"])
-    known = {reason["code"]: f"{reason['rule']} {reason['action']}" for reason in reasons} | FLAG_MEANINGS
+def flag_meanings(
+    volumes: pd.DataFrame, screened: Iterable[Mapping], settings: Mapping
+) -> list[tuple[str, str]]:
+    """Return the flags that occur, by name, each with what it means under `settings` (the configuration)."""
     raised = {flag for flags in volumes["flags"] for flag in flags.split()}
+    reasons = (reason for record in screened for reason in record["reasons"])
+    known = {reason["code"]: f"{reason['rule']} {reason['action']}" for reason in reasons}
+    known |= {flag: FLAG_MEANINGS[flag].format_map(settings) for flag in raised & FLAG_MEANINGS.keys()}
     return [(flag, known[flag]) for flag in sorted(raised & known.keys())]
+
+
+def undefined_reasons(text: str) -> dict[str, str]:
+    """Return the reason for each value that a scan does not define, by name, from the text of `undefined`."""
+    return {name: reason for names, reason in UNDEFINED.findall(text) for name in names.split(", ")}
 
 
 def refused_rows(flow: pd.DataFrame, screened: Iterable[Mapping]) -> list[dict]:
@@ -374,6 +405,54 @@ def training_rows(runs: Iterable[Mapping]) -> list[dict]:
             }
         )
     return rows
+
+
+def network_texts(runs: Iterable[Mapping]) -> dict[str, str]:
+    """Return for each model what its network is: dimensions, feature maps, and what the paper's has otherwise."""
+    return {model: _network_text(network) for model, network in _networks(runs).items()}
+
+
+def follows_paper(runs: Iterable[Mapping]) -> bool:
+    """Return whether there are networks and all of them are the paper's, whatever their number of feature maps."""
+    networks = _networks(runs).values()
+    return bool(networks) and not any(_other_choices(network) for network in networks)
+
+
+def loss_text(train: Mapping) -> str:
+    """Return the words for the loss that the section `train` of the configuration chooses, without its L2 term."""
+    weight = train["bone_weight"]
+    entropy = "cross-entropy" + ("" if weight == 1 else f" (each voxel of bone counted {weight:g} times)")
+    words = {"dice": "soft Dice", "cross_entropy": entropy}
+    words["dice_cross_entropy"] = f"the sum of soft Dice and {entropy}"
+    return words[train["loss"]]
+
+
+def _networks(runs: Iterable[Mapping]) -> dict[str, Mapping]:
+    return {run["model"]: run["network"] for run in runs}
+
+
+def _network_text(network: Mapping) -> str:
+    others = _other_choices(network)
+    dimensions = others.pop("dimensions", NETWORK_CHOICES["dimensions"][0])
+    words = [NETWORK_CHOICES[name][1].format(value) for name, value in others.items()]
+    return ", ".join([f"{dimensions}-D", f"{_choice_text(network['channels'])} feature maps", *words])
+
+
+def _other_choices(network: Mapping) -> dict[str, str]:
+    """Return the choices of a network, as text, that are not the paper's."""
+    made = {name: _choice_text(network[name]) for name in NETWORK_CHOICES}
+    return {name: value for name, value in made.items() if value != NETWORK_CHOICES[name][0]}
+
+
+def _choice_text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ")
+
+
+def _with_reasons(table: pd.DataFrame) -> list[dict]:
+    """Return the rows of a table whose `undefined` becomes a mapping from names to reasons."""
+    return [row | {"undefined": undefined_reasons(row["undefined"])} for row in records(table)]
 
 
 def _caption(kind: str) -> str:

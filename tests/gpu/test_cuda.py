@@ -166,8 +166,33 @@ def test_augmentation_never_waits_for_the_device():
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("cache_gb", [24, 0])
+def test_updates_never_wait_for_the_device(tmp_path, cache_gb):
+    def watch(epoch, update):
+        torch.cuda.set_sync_debug_mode(
+            {1: "error", 5: "default"}.get(update, torch.cuda.get_sync_debug_mode())
+        )
+
+    run = settings(epochs=1, batch_size=1, samples_per_scan=2, device_cache_gb=cache_gb)
+    try:
+        train_fold(SCANS, [], run, tmp_path / "state.pt", watch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_compiled_network_trains(tmp_path, precision):
+    plain, compiled = (
+        train_fold(SCANS, [], settings(precision=precision, compile=compile), tmp_path / f"{compile}.pt")
+        for compile in (False, True)
+    )
+    assert compiled.history[0].loss == pytest.approx(plain.history[0].loss, abs=0.02)
+
+
 def test_the_papers_network_trains_at_full_size_within_8_gb(tmp_path):
     torch.cuda.reset_peak_memory_stats()
-    scan = ball("p1", 60, inplane=192)
-    train_fold([scan], [], settings(network={}, epochs=1, batch_size=1), tmp_path / "state.pt")
+    scans = [
+        ball(f"p{i}", 60, inplane=192) for i in range(4)
+    ]  # as many as a new network takes its scales from
+    train_fold(scans, [], settings(network={}, epochs=1, batch_size=1), tmp_path / "state.pt")
     assert torch.cuda.max_memory_allocated() < 8e9

@@ -52,7 +52,7 @@ def test_it_goes_on_from_saved_weights():
     nn.init.constant_(layer.weight, 2.0)
     first.follow(100)
     second = RunningAverage(layer, 0.5)
-    second.load(first.weights())
+    second.load(first.state())
     for average in (first, second):
         average.follow(101)
     assert torch.equal(first.weights()["weight"], second.weights()["weight"])

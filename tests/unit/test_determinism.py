@@ -114,9 +114,17 @@ def test_the_message_of_a_cuda_device_is_understood():
         raise torch.OutOfMemoryError(message)
 
 
-def test_libraries_that_find_no_memory_are_understood():
+@pytest.mark.parametrize(
+    "message",
+    [
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: out of memory",
+        "FIND was unable to find an engine to execute this computation",
+    ],
+)
+def test_libraries_that_find_no_memory_are_understood(message):
     with pytest.raises(TrainingError, match="an unknown amount more"), memory_explained("lower batch_size"):
-        raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        raise RuntimeError(message)
 
 
 def test_other_errors_pass_unchanged():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from lib.learning.losses import (
     parameter_groups,
     segmentation_loss,
     soft_dice_loss,
-    squared_weights,
 )
 from lib.learning.vnet import VNet
 
@@ -136,11 +136,14 @@ def test_logits_of_half_precision_are_counted_in_float32(maps, kind):
     assert loss == segmentation_loss(logits.float(), mask, kind=kind)
 
 
-def test_squared_weights_leaves_biases_out():
-    layer = torch.nn.Conv3d(1, 1, 1)
-    torch.nn.init.constant_(layer.weight, 3.0)
-    torch.nn.init.constant_(layer.bias, 5.0)
-    assert squared_weights(layer).item() == 9.0
+def test_only_weights_of_convolutions_decay():
+    network = VNet(replace(SMALL, normalisation="batch"))
+    decaying, others = parameter_groups(network, 0.5)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    assert (decaying["weight_decay"], others["weight_decay"]) == (1.0, 0.0)
+    assert all(names[id(weight)].endswith("weight") and weight.ndim == 5 for weight in decaying["params"])
+    assert all(parameter.ndim == 1 for parameter in others["params"])
+    assert len(decaying["params"]) + len(others["params"]) == len(names)
 
 
 def test_weight_decay_of_adam_is_exactly_the_explicit_penalty():
@@ -156,7 +159,9 @@ def test_weight_decay_of_adam_is_exactly_the_explicit_penalty():
         optimizer.zero_grad()
         soft_dice_loss(network(intensity), mask).backward()
         if penalised:
-            (alpha * squared_weights(network)).backward()
+            (
+                alpha * sum(weight.square().sum() for weight in network.parameters() if weight.ndim > 1)
+            ).backward()
         optimizer.step()
     for a, b in zip(by_decay.parameters(), by_loss.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -1,7 +1,9 @@
 """The report: honest about what is missing, escaped, offline, each number with its n."""
 
+import html
 import html.parser
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +11,29 @@ import pandas as pd
 import pytest
 import yaml
 
+from lib.learning.architecture import VNetConfig, read_network
+from lib.learning.losses import LOSSES
 from lib.stats.agreement import AgreementConfig
 from lib.stats.page import (
     FLAG_MEANINGS,
     MOST_ROWS,
+    NETWORK_CHOICES,
     PROTOCOLS,
     REPORT_FOLDER,
     TABLES,
     ReportData,
     acquisition_rows,
     build_context,
+    flag_meanings,
+    follows_paper,
+    loss_text,
+    network_texts,
     show_interval,
     show_number,
     show_p_value,
     summarize_flow,
     table1_rows,
+    undefined_reasons,
     write_page,
 )
 from lib.stats.tables import (
@@ -35,9 +45,10 @@ from lib.stats.tables import (
     paired_table,
     read_table,
     table1,
+    volumes_table,
     write_table,
 )
-from tests.unit.study_tables import no_metrics, people, tables
+from tests.unit.study_tables import measured, no_metrics, people, predictions, tables
 
 CONFIG = AgreementConfig(bootstrap=50)
 SETTINGS = yaml.safe_load((REPORT_FOLDER.parent / "config.yaml").read_text(encoding="utf-8"))
@@ -277,10 +288,24 @@ def test_a_study_where_nothing_ran_still_has_a_page(tmp_path):
 def test_a_missing_value_is_a_dash_that_says_why(full, tmp_path):
     made = dict(full[0])
     metrics = made["metrics"].copy()
-    metrics.loc[metrics.index[0], ["hd95_mm", "undefined"]] = [np.nan, "hd95_mm: the predicted mask is empty"]
+    missing = ["hd95_mm", "assd_mm", "member_dice"]
+    metrics.loc[metrics.index[0], missing] = np.nan
+    metrics.loc[metrics.index[0], "undefined"] = "hd95_mm, assd_mm: no surface; member_dice: one model only"
     text = render(report(made | {"metrics": metrics}), tmp_path)
-    assert '<span class="none" title="hd95_mm: the predicted mask is empty">–</span>' in text
+    row = next(row for row in re.findall(r"<tr>.+?</tr>", text, re.S) if "no surface" in row)
+    assert re.findall(r'title="(.+?)">–', row) == ["no surface", "no surface", "one model only"]
+    assert "hd95_mm" not in row
     assert str(show_number(None, why='"odd"')) == '<span class="none" title="&#34;odd&#34;">–</span>'
+
+
+def test_the_text_of_undefined_values_reads_back_as_the_reasons_of_each():
+    planned = predictions(people(1, 0))[:1]
+    reasons = {"hu_mean": "no bone: none at all; see the log", "hu_sd": "no bone: none at all; see the log"}
+    reasons |= {"member_dice": "one model only"}
+    volume = measured(planned[0], np.random.default_rng(0))[1] | {"undefined": reasons}
+    key = "/".join(planned[0][name] for name in ("cohort", "model", "members", "scan"))
+    assert undefined_reasons(volumes_table(planned, {key: volume})["undefined"][0]) == reasons
+    assert undefined_reasons("") == {}
 
 
 def test_flags_are_explained_where_they_occur(full, tmp_path):
@@ -289,12 +314,34 @@ def test_flags_are_explained_where_they_occur(full, tmp_path):
     shown = ["flags", "member_dice", "mean_entropy_bits"]
     volumes.loc[volumes.index[0], shown] = ["members_disagree no_kernel", 0.8125, 0.375]
     text = render(report(made | {"volumes": volumes}), tmp_path)
-    section = text[text.index("<h3>Flags</h3>") : text.index('id="acquisition"')]
+    section = text[text.index('<h3 id="flags">') : text.index('id="acquisition"')]
     assert '<td class="n">0.8125</td><td class="n">0.375</td>' in section
     explained = re.findall(r"<p><b>(.+?)</b>: ", section)
     assert explained == ["Members disagree", "No kernel"]
-    assert "predict.review_member_dice" in section
+    assert "(member DSC) is below 0.95." in section
+    assert 'href="#disagreement"' in section
     assert "Use a kernel" in section  # the action that screening names
+
+
+def test_meanings_of_flags_hold_the_settings_values():
+    volumes = pd.DataFrame({"flags": ["members_disagree", "", "no_kernel members_disagree"]})
+    settings = {"predict": {"review_member_dice": 0.875}}
+    braces = REJECTED | {"reasons": [REJECTED["reasons"][1] | {"action": "Use {one}."}]}
+    meanings = dict(flag_meanings(volumes, [braces], settings))
+    assert "is below 0.875. Often" in meanings["members_disagree"]
+    assert "no flag is no proof" in meanings["members_disagree"]
+    assert meanings["no_kernel"].endswith("Use {one}.")
+    for flag, meaning in flag_meanings(pd.DataFrame({"flags": list(FLAG_MEANINGS)}), [], SETTINGS):
+        assert "{" not in meaning, flag
+
+
+def test_disagreement_is_explained_where_nothing_is_scored(full, tmp_path):
+    volumes = full[0]["volumes"].assign(flags="members_disagree")
+    made = study_tables(no_metrics(), volumes, full[1], full[2])
+    text = render(report(made, contours={}), tmp_path)
+    explained = re.search(r'id="disagreement">(.+?)</div>', text, re.S).group(1)
+    assert "at least one member calls bone" in explained
+    assert "because all other fold models were trained on that person" in explained
 
 
 def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
@@ -359,11 +406,137 @@ def test_every_kind_of_figure_has_a_caption():
     assert named <= {path.stem for path in (REPORT_FOLDER / "captions").glob("*.rst")}
 
 
+def fold_run(model="vnet", **entry):
+    """What the page reads of a run.json; `entry` is one of config `models`."""
+    return {"cohort": "all", "model": model, "network": asdict(read_network(entry))}
+
+
+def methods(made, folder, *, runs=(), train=None, **settings):
+    """The methods paragraphs as plain text, with keys of `train` and whole sections of the settings changed."""
+    settings = SETTINGS | settings | {"train": SETTINGS["train"] | (train or {})}
+    text = render(report(made, settings=settings, runs=runs), folder)
+    block = text[text.index('id="methods-text">') :].split(">", 1)[1].split("</blockquote>")[0]
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", block))).strip()
+
+
 def test_methods_follow_the_configuration(full, tmp_path):
-    settings = SETTINGS | {"resample": SETTINGS["resample"] | {"method": "none"}}
-    text = render(report(full[0], settings=settings), tmp_path)
-    methods = re.sub(r"\s+", " ", text[text.index('id="methods-text"') :])
-    assert "Slices were used as acquired" in methods
-    assert "Fourier" not in methods
-    assert "1000 epochs" in methods
-    assert "24 people (12 women, 12 men; 27 to 90+ years)" in methods
+    said = methods(full[0], tmp_path, resample=SETTINGS["resample"] | {"method": "none"})
+    assert "Slices were used as acquired" in said
+    assert "Fourier" not in said
+    assert (
+        "for 1000 epochs. The loss was soft Dice, with an L2 term (α = 1e-05), minimised by Adam with a "
+        "batch size of 1 and a constant learning rate of 0.0001. Random rotation" in said
+    )
+    assert "24 people (12 women, 12 men; 27 to 90+ years)" in said
+    for unused in ("at most", "made one update", "rose linearly", "running average", "ended early"):
+        assert unused not in said
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ({"loss": "cross_entropy"}, "The loss was cross-entropy, with an L2 term"),
+        (
+            {"loss": "dice_cross_entropy", "bone_weight": 3.0, "l2_alpha": 0},
+            "The loss was the sum of soft Dice and cross-entropy (each voxel of bone counted 3 times), minimised",
+        ),
+        (
+            {"batch_size": 2, "accumulate": 4},
+            "with a batch size of 2 (the gradients of 4 batches made one update of 8 windows) and a constant",
+        ),
+        (
+            {"schedule": "cosine", "learning_rate": 0.005},
+            "a batch size of 1 and a learning rate of 0.005 that fell to 0 along a cosine. Random",
+        ),
+        (
+            {"schedule": "cosine", "warm_up": 0.07},
+            "rose linearly over the first 7 % of the updates and fell to 0 along a cosine.",
+        ),
+        ({"warm_up": 0.1}, "over the first 10 % of the updates and was constant from then on."),
+        (
+            {"weight_average": 0.999},
+            "Predictions used a running average of the weights (0.999 of it kept in each update).",
+        ),
+        ({"early_stop_epochs": 50}, "for at most 1000 epochs. The loss"),
+        (
+            {"early_stop_epochs": 50},
+            "mean training loss of 50 epochs was no lower than that of the 50 before;",
+        ),
+        ({"samples_per_scan": 2}, "for 1000 epochs (2 windows of each scan in an epoch). The loss"),
+        ({"window_slices": 1}, "windows of 1 slice for"),
+    ],
+)
+def test_methods_tell_how_the_networks_were_trained(full, tmp_path, train, words):
+    said = methods(full[0], tmp_path, train=train)
+    assert words in said
+    assert not re.search(r"\(\s|\)\w|\s[.,;)]|[.,;]{2}", said)
+
+
+def test_methods_describe_the_networks_that_were_trained(full, tmp_path):
+    plane = {"initial_maps": 16, "levels": 3, "dimensions": 2, "normalisation": "batch"}
+    short = {"unet-2d": {"unet": plane}, "unused": {"unet": plane | {"dimensions": 3}}}
+    runs = [fold_run(), fold_run(), fold_run("unet-2d", **short["unet-2d"])]
+    said = methods(
+        full[0], tmp_path, runs=runs, models=SETTINGS["models"] | short, networks=["vnet", "unet-2d"]
+    )
+    assert (
+        "(vnet: 3-D, 32-64-128-256 feature maps; unet-2d: 2-D, 16-32-64 feature maps, 2-2-2 convolutions on the "
+        "encoder's levels, 2-2 convolutions on the decoder's levels, transposed kernels with an edge of 2, batch "
+        "normalisation, a dropout of 0) were trained"
+    ) in said
+    assert "unused" not in said
+    assert "The protocol follows Zhao et al. (2020) with the changes named above;" in said
+
+
+def test_methods_leave_out_networks_that_no_run_describes(full, tmp_path):
+    said = methods(full[0], tmp_path, models={"unet-2d": {"unet": {"initial_maps": 16, "levels": 3}}})
+    assert "networks of the V-Net/U-Net kind were trained" in said
+    assert "unet-2d" not in said
+    assert "The protocol follows Zhao" in said
+
+
+def test_methods_of_finished_models_claim_no_training(full, tmp_path):
+    apart = full[0]["flow"].assign(set="apply")
+    said = methods(full[0] | {"flow": apart}, tmp_path, runs=[fold_run()])
+    assert "Finished models (vnet: 3-D, 32-64-128-256 feature maps) were used; nothing was trained." in said
+    assert "All people were predicted by the mean probability of all folds" in said
+    assert "ross-validation" not in said
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"residual": True}, "residual shortcuts"),
+        ({"bottleneck_dilation": 4}, "a dilation of 4 in the bottleneck"),
+        ({"skip": "add"}, "skip connections that add"),
+        ({"activation": "leaky_relu"}, "leaky relu activation"),
+        ({"normalisation": "instance"}, "instance normalisation"),
+        ({"dropout": 0.0}, "a dropout of 0"),
+    ],
+)
+def test_a_network_is_the_papers_until_a_choice_differs(entry, words):
+    maps = {"channels": [8, 16, 32, 64]}
+    alike, other = fold_run(**maps), fold_run(**maps, **entry)
+    assert follows_paper([alike])
+    assert not follows_paper([alike, other | {"model": "other"}])
+    assert not follows_paper([])
+    assert network_texts([alike])["vnet"] == "3-D, 8-16-32-64 feature maps"
+    assert network_texts([other])["vnet"] == f"3-D, 8-16-32-64 feature maps, {words}"
+
+
+def test_the_papers_choices_are_the_networks_defaults():
+    defaults = asdict(VNetConfig())
+    assert set(NETWORK_CHOICES) == set(defaults) - {"channels"}
+    assert follows_paper([fold_run()])
+    assert follows_paper([fold_run(**SETTINGS["models"]["vnet"])])
+
+
+def test_one_network_follows_and_several_follow(full, tmp_path):
+    small = fold_run("small", channels=[8, 16, 32, 64])
+    assert "The network follows Zhao et al. (2020);" in methods(full[0], tmp_path, runs=[fold_run()])
+    assert "The networks follow Zhao et al. (2020);" in methods(full[0], tmp_path, runs=[fold_run(), small])
+
+
+def test_every_loss_has_words():
+    words = {loss_text({"loss": loss, "bone_weight": 1.0}) for loss in LOSSES}
+    assert words == {"soft Dice", "cross-entropy", "the sum of soft Dice and cross-entropy"}

@@ -171,6 +171,25 @@ def test_a_state_of_other_settings_or_data_is_not_continued(tmp_path):
     assert not other.facts["resumed"]
 
 
+def test_a_state_goes_on_in_another_layout(tmp_path):
+    def training(layout, fused, state):
+        return settings(checkpoint_minutes=0, memory_layout=layout, fused=fused), tmp_path / state
+
+    results = []
+    for fused in (True, False):
+        with pytest.raises(Killed):
+            train_fold(TRAINING, [], *training("plain", fused, "state.pt"), kill_at(2, 1))
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        how, path = training("channels_last", fused, "state.pt")
+        key = train_fold(TRAINING, [], how, tmp_path / "other.pt").facts["state_key"]
+        torch.save(state | {"key": key}, path)
+        results.append(train_fold(TRAINING, [], how, path))
+        assert results[-1].facts["resumed"]
+        path.unlink()
+    for name, weights in results[1].last.items():
+        torch.testing.assert_close(results[0].last[name], weights, atol=1e-4, rtol=1e-3)
+
+
 def test_the_key_follows_settings_code_and_every_voxel_but_not_where_things_lie(tmp_path):
     def key(training, validation, how):
         return train_fold(training, validation, how, tmp_path / "state.pt").facts["state_key"]
