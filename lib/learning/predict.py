@@ -37,7 +37,7 @@ class PredictConfig:
     batch_windows: int = 4
     batch_scans: int = 16
     heldout_weights: str = "best"
-    review_member_dice: float = 0.95
+    review_member_dice: float = 0.9
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""

@@ -318,7 +318,7 @@ def test_flags_are_explained_where_they_occur(full, tmp_path):
     assert '<td class="n">0.8125</td><td class="n">0.375</td>' in section
     explained = re.findall(r"<p><b>(.+?)</b>: ", section)
     assert explained == ["Members disagree", "No kernel"]
-    assert "(member DSC) is below 0.95." in section
+    assert "(member DSC) is below 0.9." in section
     assert 'href="#disagreement"' in section
     assert "Use a kernel" in section  # the action that screening names
 
