@@ -54,6 +54,7 @@ def main() -> None:
         "what": "masks of bf16 and float32",
         "device": ensembles["bf16"].compute.describe(),
         "scans": len(dice),
+        "scans_at_least_0.999": sum(value >= 0.999 for value in dice.values()),
         "dice_min": dice[lowest],
         "dice_mean": float(np.mean(list(dice.values()))),
         "largest_probability_difference": max(differences),
