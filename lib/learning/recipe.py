@@ -114,9 +114,8 @@ class FoldSettings:
         shaping = asdict(self)
         for key in RUNTIME_KEYS:
             shaping["train"].pop(key)
-        shaping["predict"] = {
-            key: shaping["predict"][key] for key in ("z_padding", "batch_windows")
-        }  # of validation
+        # these two shape validation, which chooses the best weights
+        shaping["predict"] = {key: shaping["predict"][key] for key in ("z_padding", "batch_windows")}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

@@ -56,9 +56,7 @@ class Progress:
 
     epoch: int = 0  # epochs that are done
     update: int = 0  # updates done in the current epoch
-    losses: list[float] = field(
-        default_factory=list
-    )  # of the current epoch, as far as fetched from the device
+    losses: list[float] = field(default_factory=list)  # of the current epoch, as far as fetched
     seconds: float = 0.0  # spent on the current epoch
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
