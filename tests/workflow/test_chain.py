@@ -127,10 +127,8 @@ def test_models_describe_themselves_without_naming_anybody(finished):
         assert json.loads(json.dumps({key: model[key] for key in run})) == run
         card = (folder / "MODEL_CARD.md").read_text()
         assert "Not a medical device" in card and run["folds_sha256"] in card
-        assert model.keys() - run.keys() == {
-            "last",
-            "best",
-        }  # weights, and nothing else that could name anybody
+        # weights, and nothing else that could name anybody
+        assert model.keys() - run.keys() == {"last", "best"}
         for path in (folder / name for name in ("run.json", "history.csv", "MODEL_CARD.md")):
             assert not [scan for scan in scans if scan in path.read_text()], path
 
