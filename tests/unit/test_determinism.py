@@ -62,22 +62,26 @@ def test_networks_lie_in_the_layout_that_is_asked_for(dimensions, layout, channe
 
 
 def test_freed_memory_is_kept_and_used_again():
-    # pages of a block that was freed and is asked for again come without page faults
-    program = (
-        "import resource, torch\n"
-        "from lib.learning.determinism import prepare_torch\n"
-        "prepare_torch(reproducible=False, threads=1)\n"
-        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "torch.ones(2**24); before = faults()\n"
-        "for _ in range(10): torch.ones(2**24)\n"
-        "print(faults() - before)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
-    pages = 10 * 2**26 // 4096
-    assert int(run.stdout) < pages / 10
+    # a block that was freed and is asked for again comes without page faults; now and then a small object has
+    # taken its first bytes meanwhile, and one block of new pages follows: so many blocks, and a share of them
+    def new_pages(preparation: str) -> int:
+        program = (
+            "import resource, torch\n"
+            "from lib.learning.determinism import prepare_torch\n"
+            f"{preparation}\n"
+            "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+            "torch.ones(2**24); before = faults()\n"
+            "for _ in range(60): torch.ones(2**24)\n"
+            "print(faults() - before)\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        run = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        return int(run.stdout)
+
+    kept = new_pages("prepare_torch(reproducible=False, threads=1)")
+    assert kept < new_pages("torch.set_num_threads(1)") / 4
 
 
 def test_bf16_holds_inside_the_context_only():
