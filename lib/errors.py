@@ -4,7 +4,8 @@
 class OsteoflowError(Exception):
     """Base of all errors raised on purpose. Its text is shown to the user as it is.
 
-    The text never holds a source path or anything from a DICOM header that could name a person.
+    The text never holds a source path or anything from a DICOM header that could name a person. Only a `TableError`
+    quotes the cohort table, and `lib.joblog` keeps it out of logs.
     """
 
 
@@ -13,15 +14,19 @@ class ConfigError(OsteoflowError):
 
 
 class TableError(OsteoflowError):
-    """The cohort table has problems; the text lists all of them."""
+    """The cohort table has problems; the text lists all of them, with the paths and values that are wrong."""
 
 
 class ScanError(OsteoflowError):
     """A scan, or a mask of it, cannot be used. `code` is one of the documented reason codes."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(code, message)  # both, so that it can be sent between processes
         self.code = code
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return self.args[1]
 
 
 class ModelError(OsteoflowError):

@@ -2,13 +2,17 @@
 
 from lib.atomic import read_json, write_json
 from lib.imaging.dicom import read_scan
+from lib.imaging.geometry import require_same_geometry
 from lib.imaging.nifti import write_image
 from lib.imaging.verdicts import ScreeningConfig
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0], hide=[snakemake.input.image]) as logger:
-    config = ScreeningConfig(**read_json(snakemake.input.screened)["limits"])
-    scan = read_scan(snakemake.input.image, snakemake.params.series_uid, config)
+    screened = read_json(snakemake.input.screened)
+    scan = read_scan(
+        snakemake.input.image, snakemake.params.series_uid, ScreeningConfig(**screened["limits"])
+    )
+    require_same_geometry(scan.geometry, screened["geometry"])
     logger.info("size (x, y, z) %s, spacing %s mm", scan.geometry.size_xyz, scan.geometry.spacing_mm_xyz)
     write_image(scan.image, snakemake.output.image)
     write_json(

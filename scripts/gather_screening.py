@@ -7,7 +7,7 @@ from lib.cohort.scans import SCAN_COLUMNS, gather_screening, write_records
 from lib.cohort.table import read_cohort
 from lib.joblog import job_log
 
-with job_log(snakemake.log[0]) as logger:
+with job_log(snakemake.log[0], hide=[snakemake.input.table]) as logger:
     extra = snakemake.params.cohort_columns
     cohort = read_cohort(snakemake.input.table, extra_columns=extra)
     screened = {Path(path).stem: read_json(path) for path in snakemake.input.screened}

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from lib.atomic import write_json
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
+from lib.imaging.image_files import read_labels
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
 from lib.stats.overlap import OverlapConfig, measure_native, measure_overlap
@@ -19,7 +20,7 @@ with job_log(snakemake.log[0], hide=[snakemake.input.reference_native]) as logge
     require_same_grid(reference, predicted, "the reference mask", "the predicted mask")
     masks_zyx = array_zyx(reference), array_zyx(predicted)
     overlap = measure_overlap(*masks_zyx, spacing_zyx(reference), OverlapConfig(**params.measure))
-    native = read_mask(given.reference_native, params.mask_labels)
+    native = read_labels(given.reference_native, params.mask_labels)
     # on the reference's own grid; where that is the converted scan's, this leaves the voxels as they are
     full = sitk.Resample(
         sitk.Cast(read_image(given.full), sitk.sitkFloat32), native, sitk.Transform(), sitk.sitkLinear

@@ -1,12 +1,13 @@
 """Job script of rule resample_mask: a reference mask onto the grid of the resampled CT."""
 
-from lib.imaging.nifti import read_image, read_mask, write_image
+from lib.imaging.image_files import read_labels
+from lib.imaging.nifti import read_image, write_image
 from lib.imaging.resample import ResampleConfig, resample_mask
 from lib.imaging.volume import volume_mm3
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0], hide=[snakemake.input.mask]) as logger:
-    mask = read_mask(snakemake.input.mask, snakemake.params.mask_labels)
+    mask = read_labels(snakemake.input.mask, snakemake.params.mask_labels)
     config = ResampleConfig(**snakemake.params.resample)
     resampled = resample_mask(mask, read_image(snakemake.input.image), config)
     logger.info("volume %.1f mm3 -> %.1f mm3", volume_mm3(mask), volume_mm3(resampled))

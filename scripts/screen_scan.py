@@ -2,7 +2,7 @@
 
 from lib.atomic import write_json
 from lib.imaging.crop import CropConfig
-from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan_guarded
 from lib.joblog import job_log
 
 mask = snakemake.input.get("mask") or None
@@ -16,9 +16,10 @@ with job_log(snakemake.log[0], hide=[snakemake.input.image, *([mask] if mask els
         crop_center_mm_xy=tuple(center) if center else None,
         window_pixel_mm=snakemake.params.window_pixel_mm,
     )
-    config, crop = ScreeningConfig(**snakemake.params.screening), CropConfig(**snakemake.params.crop)
-    screening = screen_scan(snakemake.input.image, request, config, crop)
-    for reason in screening.reasons:
-        logger.info("%s %s: %s", reason.severity, reason.code, reason.found)
-    logger.info("verdict %s", screening.verdict)
-    write_json(snakemake.output.json, {"scan": snakemake.wildcards.scan, **screening.to_json()})
+    config = ScreeningConfig(**snakemake.params.screening, **snakemake.params.dicom)
+    crop = CropConfig(**snakemake.params.crop)
+    screening = screen_scan_guarded(snakemake.input.image, request, config, crop)
+    for reason in screening["reasons"]:
+        logger.info("%s %s: %s", reason["severity"], reason["code"], reason["found"])
+    logger.info("verdict %s", screening["verdict"])
+    write_json(snakemake.output.json, {"scan": snakemake.wildcards.scan, **screening})

@@ -157,6 +157,9 @@ def _header_problems(names: list[str], extra_columns: Sequence[str]) -> Iterable
             yield Problem(
                 1, required, "no such column", f"columns found: {', '.join(filter(None, names)) or 'none'}"
             )
+    for name in sorted(set(extra_columns) & set(COLUMNS)):
+        # an age, a path or a UID would be repeated as it stands
+        yield Problem(1, name, name, "cohort_columns may only name columns that the workflow does not know")
     for name in {name for name in names if name and names.count(name) > 1}:
         yield Problem(1, name, name, "this column is there twice")
     for name in names:

@@ -18,23 +18,26 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lib.errors import ScanError
 from lib.imaging.acquisition import Acquisition, read_acquisition
-from lib.imaging.geometry import Geometry, Stack, geometry_of, stack_slices
-from lib.imaging.grid import array_zyx, image_like, to_patient_axes
+from lib.imaging.geometry import Geometry, Stack, check_obliquity, geometry_of, stack_slices
+from lib.imaging.grid import axis_letters, to_patient_axes
 from lib.imaging.headers import HEADER_FIELDS, DicomObject, SliceHeader, read_object
-from lib.imaging.nifti import read_image, require_complete, stored_axes
-from lib.imaging.pixels import check_hu, decode_slice, to_hu
+from lib.imaging.hounsfield import check_hu, hu_image
+from lib.imaging.image_files import read_image_file
+from lib.imaging.pixels import decode_slice
 from lib.imaging.series import choose_series
-from lib.imaging.sources import SourceFile, is_dicom, is_dicom_source, open_source
-from lib.imaging.verdicts import Reason, ScreeningConfig, raise_rejected, reason_of
+from lib.imaging.sources import SourceFile, is_dicom, is_dicom_source, open_source, require_inflatable
+from lib.imaging.straighten import straighten
+from lib.imaging.verdicts import Reason, ScreeningConfig, is_rejected, raise_rejected, reason_of
 
 # What pydicom, its decoders and the zip reader raise on damaged data. They are turned into reasons without their
 # text, which may quote the header.
 _DAMAGED = (
+    BytesLengthException,
     InvalidDicomError,
     OSError,
     EOFError,
@@ -46,6 +49,7 @@ _DAMAGED = (
     NotImplementedError,
     RuntimeError,
     OverflowError,
+    UserWarning,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
@@ -80,7 +84,7 @@ class _Pixels:
     undecodable: list[int] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
     kept_padding: list[int] = field(default_factory=list)
-    acquisition_header: Dataset | None = None
+    acquisition: Acquisition | None = None
 
 
 def read_scan(path: str | Path, series_uid: str = "", config: ScreeningConfig | None = None) -> Scan:
@@ -115,17 +119,12 @@ def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> S
 
 
 def _survey_image_file(path: Path, config: ScreeningConfig) -> Survey:
-    require_complete(path)
-    image = read_image(path)
-    values_zyx = array_zyx(image)
-    if values_zyx.dtype.kind == "f" and not np.isfinite(values_zyx).all():
-        count = int((~np.isfinite(values_zyx)).sum())
-        raise ScanError("implausible_hu", f"{count} voxels that are not numbers")
-    findings = check_hu(values_zyx) if config.modality == "CT" else []
-    image = image_like(to_hu(values_zyx), image)
-    geometry = geometry_of(
-        image, stored_axes=stored_axes(path), source=_format(path), slices_read=image.GetDepth()
-    )
+    image, axes = read_image_file(path, config.max_gb)
+    image, findings = hu_image(image)
+    if config.modality == "CT":
+        findings += check_hu(sitk.GetArrayViewFromImage(image))
+    geometry = geometry_of(image, stored_axes=axes, source=_format(path), slices_read=image.GetDepth())
+    findings += check_obliquity(geometry)
     scan = Scan(image=image, geometry=geometry, acquisition=Acquisition())
     return Survey(scan=scan, findings=tuple(findings))
 
@@ -140,8 +139,8 @@ def _format(path: Path) -> str:
 
 
 def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Survey:
-    with open_source(path) as files:
-        objects, findings = _read_headers(files)
+    with open_source(path, config.max_gb) as files:
+        objects, findings = _read_headers(files, config.max_gb)
         chosen, more = choose_series(objects, series_uid, config)
         findings += more
         if not chosen:
@@ -150,34 +149,49 @@ def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Surve
         findings += _check_series(chosen, slices, config)
         if not slices:
             return Survey(findings=tuple(findings))
+        _require_size(slices, config)
         stack, more = stack_slices(slices, config)
         findings += more
-        pixels = _read_pixels(files, stack, assemble=not more)
+        pixels = _read_pixels(files, stack, assemble=not is_rejected(more))
     findings += _check_pixels(pixels, len(stack.slices))
     scan = _put_together(stack, pixels)
-    if scan and config.modality == "CT" and not any(reason.code == "not_ct" for reason in findings):
-        findings += check_hu(pixels.volume)
+    if scan:
+        findings += check_obliquity(scan.geometry)
+        if config.modality == "CT" and not any(reason.code == "not_ct" for reason in findings):
+            findings += check_hu(sitk.GetArrayViewFromImage(scan.image))
     return Survey(scan=scan, findings=tuple(findings))
 
 
+def _require_size(slices: Sequence[SliceHeader], config: ScreeningConfig) -> None:
+    """Refuse what would not fit into memory before room for it is asked for."""
+    size_gb = 2e-9 * len(slices) * max(one.rows * one.columns for one in slices)
+    if size_gb > config.max_gb:
+        raise ScanError(
+            "too_large",
+            f"{len(slices)} slices of up to {size_gb / len(slices):.3g} GB; {config.max_gb:g} GB pass",
+        )
+
+
 def _put_together(stack: Stack, pixels: _Pixels) -> Scan | None:
-    """Return the scan, or None where slices are missing or do not make a volume."""
+    """Return the scan, or None where slices are missing or do not make a volume. Takes the volume out of `pixels`."""
     if pixels.volume is None or pixels.undecodable or stack.step_mm == 0.0:
         return None
-    image = to_patient_axes(stack.image(pixels.volume))
+    stored = straighten(pixels.volume, stack) if stack.corrected else stack.image(pixels.volume)
+    pixels.volume = None  # a scan of a thousand slices is 0.5 GB
+    image = to_patient_axes(stored)
     geometry = geometry_of(
-        image, stored_axes=stack.stored_axes, source="dicom", slices_read=len(stack.slices)
+        image, stored_axes=axis_letters(stored), source="dicom", slices_read=len(stack.slices)
     )
-    acquisition = read_acquisition(pixels.acquisition_header, round(stack.step_mm, 6))
-    return Scan(image=image, geometry=geometry, acquisition=acquisition)
+    return Scan(image=image, geometry=geometry, acquisition=pixels.acquisition)
 
 
-def _read_headers(files: Sequence[SourceFile]) -> tuple[list[DicomObject], list[Reason]]:
+def _read_headers(files: Sequence[SourceFile], max_gb: float) -> tuple[list[DicomObject], list[Reason]]:
     """Return what each DICOM file says, with findings on the files that say nothing."""
     objects, foreign, damaged = [], 0, 0
     for index, source in enumerate(files):
         try:
             if is_dicom(source):
+                require_inflatable(source, max_gb)
                 objects.append(_read_header(source, index))
             elif source.named_dicom:
                 damaged += 1
@@ -215,6 +229,9 @@ def _check_series(
         findings.append(
             Reason("too_few_slices", f"{len(slices)} slices; at least {config.min_slices} are needed")
         )
+    burned_in = sum(one.burned_in for one in chosen)
+    if burned_in:
+        findings.append(Reason("burned_in_annotation", f"{burned_in} of {len(chosen)} files say so"))
     without = sum(one.slope is None or one.intercept is None for one in slices)
     if without and config.modality == "CT" == modalities[0]:
         findings.append(Reason("no_rescale", f"{without} of {len(slices)} slices without slope or intercept"))
@@ -245,9 +262,17 @@ def _read_pixels(files: Sequence[SourceFile], stack: Stack, *, assemble: bool) -
             pixels.blank.append(number)
         if decoded.kept_padding:
             pixels.kept_padding.append(number)
-        if pixels.acquisition_header is None:
-            pixels.acquisition_header = dataset
+        if pixels.acquisition is None:
+            pixels.acquisition = _acquisition(dataset, round(stack.step_mm, 6))
     return pixels
+
+
+def _acquisition(dataset: Dataset, step_mm: float) -> Acquisition:
+    """Return how a slice was made; a damaged header need not say."""
+    try:
+        return read_acquisition(dataset, step_mm)
+    except _DAMAGED:
+        return Acquisition(slice_increment_mm=step_mm)
 
 
 def _read_dataset(source: SourceFile) -> Dataset:
@@ -283,6 +308,10 @@ def _quiet_pydicom() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # more pixels than the picture has: damage that happened to decode
+            warnings.filterwarnings(
+                "error", message="The decoded RLE segment contains non-conformant padding"
+            )
             yield
     finally:
         logger.setLevel(level)

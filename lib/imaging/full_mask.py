@@ -4,7 +4,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from lib.imaging.grid import array_zyx, image_like
+from lib.imaging.grid import array_zyx, image_like, positions_in
 from lib.imaging.kernels import apply_weights, linear_weights
 from lib.imaging.otsu import OtsuMask
 
@@ -47,9 +47,8 @@ def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk
 
 
 def _positions(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:
-    """Return where the voxel centres of `grid` lie along an axis (0 = x), in voxels of `image`."""
-    centers_mm = grid.GetOrigin()[axis] + grid.GetSpacing()[axis] * np.arange(grid.GetSize()[axis])
-    positions = (centers_mm - image.GetOrigin()[axis]) / image.GetSpacing()[axis]
+    """Return `positions_in`, without the rounding of positions that come from files."""
+    positions = positions_in(image, grid, axis)
     nearest = np.rint(positions)
     return np.where(np.abs(positions - nearest) < ON_GRID, nearest, positions)
 

@@ -1,31 +1,41 @@
-"""Do the slices of a series make one straight, even, axis-aligned volume? Judged by their positions alone.
+"""Do the slices of a series make one straight, even volume? Judged by their positions alone.
 
 InstanceNumber, SliceLocation, SpacingBetweenSlices and SliceThickness are never asked: scanners and archives get
 them wrong, ImagePositionPatient and ImageOrientationPatient are what the scanner measured.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
-from lib.imaging.grid import MAX_OBLIQUITY_DEGREES, obliquity_degrees
+from lib.errors import ScanError
+from lib.imaging.grid import obliquity_degrees
 from lib.imaging.headers import SliceHeader
 from lib.imaging.verdicts import Reason, ScreeningConfig
 
 _SAME_DIRECTION_DEGREES = 0.01
 _LISTED = 5  # places named in a finding; the rest is counted
 
+# The largest tilt of a CT gantry; slices stacked at a larger angle to their normal were not made by tilting.
+_MAX_GANTRY_DEGREES = 30.0
+# Interpolation bridges no larger gap: the lesser trochanter is about 15 mm high.
+_MAX_BRIDGED_MM = 10.0
+
+# A volume turned further than this against the patient is unusual enough to be said.
+_OBLIQUE_DEGREES = 10.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """The grid of a scan on patient axes (index axes +L, +P, +S), as it is converted."""
+    """The grid of a scan as it is converted: index axes nearest to +L, +P, +S."""
 
     size_xyz: tuple[int, int, int]
     spacing_mm_xyz: tuple[float, float, float]
     origin_mm_xyz: tuple[float, float, float]
+    direction: tuple[float, ...]  # ITK's nine numbers: columns are the index axes
     stored_axes: (
         str  # letters of the patient directions in which the stored axes (column, row, slice) count up
     )
@@ -38,12 +48,13 @@ class Geometry:
         return self.size_xyz[2] * self.spacing_mm_xyz[2]
 
     def to_json(self) -> dict:
-        """Return the geometry as a JSON object; `direction` is that of the converted image."""
+        """Return the geometry as a JSON object."""
         return {
             "size_xyz": list(self.size_xyz),
             "spacing_mm_xyz": [round(edge, 6) for edge in self.spacing_mm_xyz],
             "origin_mm_xyz": [round(position, 4) for position in self.origin_mm_xyz],
-            "direction": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            "direction": [round(cosine, 8) for cosine in self.direction],
+            "oblique_degrees": round(obliquity_degrees(self.direction), 3),
             "stored_axes": self.stored_axes,
             "source": self.source,
             "slices_read": self.slices_read,
@@ -52,23 +63,56 @@ class Geometry:
 
 
 def geometry_of(image: sitk.Image, *, stored_axes: str, source: str, slices_read: int) -> Geometry:
-    """Return the geometry of `image`, which is on patient axes."""
+    """Return the geometry of `image`, whose index axes are nearest to the patient's."""
     return Geometry(
         size_xyz=image.GetSize(),
         spacing_mm_xyz=image.GetSpacing(),
         origin_mm_xyz=image.GetOrigin(),
+        direction=image.GetDirection(),
         stored_axes=stored_axes,
         source=source,
         slices_read=slices_read,
     )
 
 
+def require_same_geometry(geometry: Geometry, screened: Mapping) -> None:
+    """Refuse a scan whose source has changed since it was screened: lost an end slice, for instance.
+
+    Raises:
+        ScanError: `unreadable_file`.
+    """
+    if geometry.to_json() != dict(screened):
+        raise ScanError(
+            "unreadable_file",
+            f"the source has changed since it was screened: it held {screened['slices_read']} slices over "
+            f"{screened['length_mm']:g} mm then, and holds {geometry.slices_read} over {geometry.length_mm:g} mm; "
+            "delete its file in results/screened/ and run again",
+        )
+
+
+def check_obliquity(geometry: Geometry) -> list[Reason]:
+    """Return a warning where the volume is turned so far that its axes are not quite the patient's."""
+    degrees = obliquity_degrees(geometry.direction)
+    if degrees <= _OBLIQUE_DEGREES:
+        return []
+    return [
+        Reason("oblique_orientation", f"volume turned by {degrees:.2f} degrees against the patient's axes")
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Slices in the order of their positions, and the even step between them along the normal."""
+    """Slices in the order of their positions, and the grid that they are delivered on.
+
+    Attributes:
+        slices: from the feet for axial slices, from the right for sagittal ones, from the front for coronal ones.
+        step_mm: distance of the delivered slices along the normal.
+        corrected: whether slices lie beside that grid (tilt, uneven distances) and must be interpolated onto it.
+    """
 
     slices: tuple[SliceHeader, ...]
     step_mm: float
+    corrected: bool = False
 
     @property
     def direction(self) -> tuple[float, ...]:
@@ -78,45 +122,51 @@ class Stack:
         return tuple(np.stack(columns, axis=1).ravel().tolist())
 
     @property
-    def stored_axes(self) -> str:
-        """Letters of the patient directions in which the stored axes count up, for example LPS."""
-        return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(self.direction)
+    def offsets_mm(self) -> np.ndarray:
+        """Where each slice lies from the first one (slices, 3): along its rows, its columns and the normal."""
+        positions_mm = np.array([one.position_mm for one in self.slices])
+        return (positions_mm - positions_mm[0]) @ np.reshape(self.direction, (3, 3))
 
-    def image(self, volume: np.ndarray) -> sitk.Image:
-        """Return `volume` (slice, row, column) as an image at its place in the patient, axes as stored."""
+    def image(self, volume: np.ndarray, first_mm: Sequence[float] = (0.0, 0.0, 0.0)) -> sitk.Image:
+        """Return `volume` (slice, row, column) as an image at its place in the patient, axes as stored.
+
+        Args:
+            volume: Voxels on the delivered grid.
+            first_mm: Place of its first voxel from the first pixel of the first slice: along rows, columns, normal.
+        """
         image = sitk.GetImageFromArray(volume)
-        image.SetOrigin(self.slices[0].position_mm)
+        away_mm = np.reshape(self.direction, (3, 3)) @ np.asarray(first_mm)
+        image.SetOrigin((np.array(self.slices[0].position_mm) + away_mm).tolist())
         image.SetSpacing((*self.slices[0].pixel_mm_xy, self.step_mm))
         image.SetDirection(self.direction)
         return image
 
 
 def stack_slices(slices: Sequence[SliceHeader], config: ScreeningConfig) -> tuple[Stack, list[Reason]]:
-    """Order `slices` along their normal and return them with everything that is wrong with their geometry.
+    """Order `slices` along their normal and return them with everything that is notable about their geometry.
 
-    Slices are numbered from 1 in that order: from the feet for axial slices, from the right for sagittal ones,
-    from the front for coronal ones. With a refusal among the reasons the stack is only an order for reading.
+    Slices are numbered from 1 in that order. With a refusal among the reasons the stack is only an order for reading.
     """
     normal = slices[0].normal
     ordered = sorted(slices, key=lambda one: (float(np.dot(one.position_mm, normal)), one.file, one.frame))
     positions_mm = np.array([one.position_mm for one in ordered])
     along_mm = positions_mm @ normal
-    # nine decimals: positions are decimal numbers, their differences are not quite
-    step_mm = round(float((along_mm[-1] - along_mm[0]) / max(len(ordered) - 1, 1)), 9)
     reasons = _check_sizes(ordered)
     turned = _check_parallel(ordered)
     # positions along a normal mean nothing when the slices have several
     reasons += turned or _check_positions(positions_mm, normal, config)
-    stack = Stack(slices=tuple(ordered), step_mm=step_mm)
-    # a tilted gantry turns the slices too: one reason is enough
-    if not any(reason.code == "gantry_tilt" for reason in reasons):
-        reasons += _check_obliquity(stack.direction)
-    return stack, reasons
+    codes = {reason.code for reason in reasons}
+    # nine decimals: positions are decimal numbers, their differences are not quite
+    step_mm = round(float((along_mm[-1] - along_mm[0]) / max(len(ordered) - 1, 1)), 9)
+    if "slices_interpolated" in codes:
+        step_mm = round(float(np.diff(along_mm).min()), 9)
+    corrected = bool(codes & {"slices_interpolated", "tilt_corrected"})
+    return Stack(slices=tuple(ordered), step_mm=step_mm, corrected=corrected), reasons
 
 
 def _check_sizes(slices: Sequence[SliceHeader]) -> list[Reason]:
     sizes = Counter(
-        f"{one.columns}x{one.rows} pixels of {one.pixel_mm_xy[0]:.4f}x{one.pixel_mm_xy[1]:.4f} mm"
+        f"{one.columns}x{one.rows} pixels of {one.pixel_mm_xy[0]:.5f}x{one.pixel_mm_xy[1]:.5f} mm"
         for one in slices
     )
     if len(sizes) == 1:
@@ -180,16 +230,34 @@ def _check_steps(steps_mm: np.ndarray, usual_mm: float, config: ScreeningConfig)
         steps_mm > config.spacing_tolerance_mm
     )
     if not uneven.any():
-        return []
+        return _check_drift(steps_mm, config)
     multiples = steps_mm[uneven] / usual_mm
     gaps = np.rint(multiples)
     missing = bool((gaps >= 2).all() and (np.abs(multiples - gaps) < 0.05).all())
     distances = ", ".join(f"{step:.3f}" for step in np.unique(np.round(steps_mm[uneven], 3))[:_LISTED])
     places = _listed([f"{k + 1}-{k + 2}" for k in np.flatnonzero(uneven)])
     found = f"slice distances {usual_mm:.3f} and {distances} mm at slices {places} of {steps_mm.size + 1}"
+    refusal = Reason("uneven_slices", found)
     if missing:
-        return [Reason("missing_slices", f"{found}: {int((gaps - 1).sum())} slice(s) missing")]
-    return [Reason("uneven_slices", found)]
+        refusal = Reason("missing_slices", f"{found}: {int((gaps - 1).sum())} slice(s) missing")
+    return [_interpolated_or(refusal, steps_mm, config)]
+
+
+def _check_drift(steps_mm: np.ndarray, config: ScreeningConfig) -> list[Reason]:
+    """Check that small differences of the distances do not add up."""
+    even_mm = steps_mm.mean()
+    drift_mm = np.abs(np.cumsum(steps_mm - even_mm)).max()
+    if drift_mm <= config.spacing_tolerance(even_mm):
+        return []
+    found = f"slices lie up to {drift_mm:.3f} mm from where an even distance of {even_mm:.3f} mm puts them"
+    return [_interpolated_or(Reason("uneven_slices", found), steps_mm, config)]
+
+
+def _interpolated_or(refusal: Reason, steps_mm: np.ndarray, config: ScreeningConfig) -> Reason:
+    """Return the refusal, or what is said where the configuration asks for interpolation instead."""
+    if not (config.resample_uneven and steps_mm.min() > 0 and steps_mm.max() <= _MAX_BRIDGED_MM):
+        return refusal
+    return Reason("slices_interpolated", f"{refusal.found}; interpolated every {steps_mm.min():.3f} mm")
 
 
 def _check_tilt(positions_mm: np.ndarray, normal: np.ndarray, config: ScreeningConfig) -> list[Reason]:
@@ -197,16 +265,12 @@ def _check_tilt(positions_mm: np.ndarray, normal: np.ndarray, config: ScreeningC
     degrees = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(path_mm, normal)), path_mm @ normal)))
     if degrees <= config.max_tilt_degrees:
         return []
-    return [Reason("gantry_tilt", f"slices are stacked at {degrees:.2f} degrees to their normal")]
-
-
-def _check_obliquity(direction: Sequence[float]) -> list[Reason]:
-    degrees = obliquity_degrees(direction)
-    if degrees <= MAX_OBLIQUITY_DEGREES:
-        return []
-    return [
-        Reason("oblique_orientation", f"slices turned by {degrees:.2f} degrees against the patient's axes")
-    ]
+    found = f"slices are stacked at {degrees:.2f} degrees to their normal"
+    if config.correct_tilt and degrees <= _MAX_GANTRY_DEGREES:
+        return [
+            Reason("tilt_corrected", f"{found}: they are shifted against each other until they stand upright")
+        ]
+    return [Reason("gantry_tilt", found)]
 
 
 def _check_straight(positions_mm: np.ndarray, normal: np.ndarray, tolerance_mm: float) -> list[Reason]:

@@ -1,7 +1,8 @@
 """Voxel grids: where array axes meet patient axes. The flip between (x, y, z) and (z, y, x) lives here.
 
-In memory an image is a SimpleITK image whose index axes run to the patient's left, back and head
-(+L, +P, +S), so its direction is the identity. Arrays are (z, y, x); index 0 of z is the most distal slice.
+In memory an image is a SimpleITK image whose index axes are those nearest to the patient's left, back and head
+(+L, +P, +S). Its direction is the identity, or turned where the scan itself is oblique: voxels are never interpolated
+to straighten it. Arrays are (z, y, x); index 0 of z is the most distal slice.
 """
 
 import itertools
@@ -15,8 +16,8 @@ from lib.errors import ConfigError, ScanError
 
 SIDES = ("left", "right")
 
-# A volume turned by less than this counts as axis-aligned: over 200 mm it moves voxels by 0.35 mm.
-MAX_OBLIQUITY_DEGREES = 0.1
+# A turn that moves no voxel further than this is rounding of the header and dropped: the direction becomes exact.
+ROUNDING_MM = 0.005
 
 # Two grids are the same when no voxel centre differs by more than this fraction of the smallest voxel edge.
 # NIfTI stores positions as float32, which moves voxels of a femur scan by about 1e-4 of an edge.
@@ -95,27 +96,66 @@ def describe_grid(image: sitk.Image) -> str:
     size = "x".join(str(count) for count in image.GetSize())
     spacing = "x".join(f"{edge:.4g}" for edge in image.GetSpacing())
     origin = ", ".join(f"{position:.2f}" for position in image.GetOrigin())
-    return f"{size} voxels of {spacing} mm, first voxel at ({origin}) mm LPS"
+    turned = obliquity_degrees(image.GetDirection())
+    oblique = f", turned by {turned:.2f} degrees" if turned else ""
+    return f"{size} voxels of {spacing} mm, first voxel at ({origin}) mm LPS{oblique}"
 
 
 def to_patient_axes(image: sitk.Image) -> sitk.Image:
-    """Return `image` with index axes along +L, +P, +S.
+    """Return `image` with index axes nearest to +L, +P, +S.
 
-    Axes are permuted and flipped, voxels never interpolated. What is left of an obliquity below
-    MAX_OBLIQUITY_DEGREES is dropped: the direction becomes the identity.
-
-    Raises:
-        ScanError: `oblique_orientation`, the volume is turned by more than that.
+    Axes are permuted and flipped, voxels never interpolated: an oblique volume stays oblique. A turn that is only
+    rounding (ROUNDING_MM) is dropped.
     """
-    oriented = sitk.DICOMOrient(image, "LPS")
-    angle_degrees = obliquity_degrees(oriented.GetDirection())
-    if angle_degrees > MAX_OBLIQUITY_DEGREES:
-        raise ScanError(
-            "oblique_orientation",
-            f"the volume is turned by {angle_degrees:.2f} degrees against the patient's axes",
-        )
-    oriented.SetDirection(np.eye(3).ravel().tolist())
-    return oriented
+    if axis_letters(image) != "LPS":
+        image = sitk.DICOMOrient(image, "LPS")
+    halves_mm = 0.5 * (np.array(image.GetSize()) - 1) * image.GetSpacing()
+    turn = np.reshape(image.GetDirection(), (3, 3)) - np.eye(3)
+    # no corner moves further than the sum over the axes
+    moved_mm = np.linalg.norm(turn * halves_mm, axis=0).sum()
+    return straightened(image) if moved_mm < ROUNDING_MM else image
+
+
+def axis_letters(image: sitk.Image) -> str:
+    """Return letters of the patient directions in which the index axes count up, for example RAS."""
+    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+
+
+def straightened(image: sitk.Image) -> sitk.Image:
+    """Return `image` (axes nearest to +L, +P, +S) as if not oblique: voxels as they are, its centre in its place.
+
+    Places in it are those of the volume's own axes, and the same as in the patient where it is not oblique.
+    """
+    if np.array_equal(np.reshape(image.GetDirection(), (3, 3)), np.eye(3)):
+        return image
+    straight = sitk.Image(image)
+    halves_mm = 0.5 * (np.array(image.GetSize()) - 1) * image.GetSpacing()
+    straight.SetOrigin((np.array(_center_mm(image)) - halves_mm).tolist())
+    straight.SetDirection(np.eye(3).ravel().tolist())
+    return straight
+
+
+def column_index(image: sitk.Image, xy_mm: Sequence[float]) -> tuple[float, float]:
+    """Return where a column of voxels meets the point (x, y) mm at the height of the image's centre: index (i, j)."""
+    point_mm = (*xy_mm, _center_mm(image)[2])
+    i, j, _ = image.TransformPhysicalPointToContinuousIndex(point_mm)
+    return i, j
+
+
+def column_mm(image: sitk.Image, ij: Sequence[float]) -> tuple[float, float]:
+    """Return where a column of voxels is at the height of the image's centre: (x, y) mm (see `column_index`)."""
+    low, high = (np.array(image.TransformContinuousIndexToPhysicalPoint((*ij, k))) for k in (0.0, 1.0))
+    x_mm, y_mm, _ = low + (high - low) * (_center_mm(image)[2] - low[2]) / (high[2] - low[2])
+    return float(x_mm), float(y_mm)
+
+
+def positions_in(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:
+    """Return where the voxel centres of `grid` lie along an axis (0 = x), in voxels of `image`.
+
+    Both must have the same direction, as a scan, what is resampled from it and its crop have.
+    """
+    first = image.TransformPhysicalPointToContinuousIndex(grid.GetOrigin())[axis]
+    return first + grid.GetSpacing()[axis] / image.GetSpacing()[axis] * np.arange(grid.GetSize()[axis])
 
 
 def obliquity_degrees(direction: Sequence[float]) -> float:
@@ -128,6 +168,10 @@ def obliquity_degrees(direction: Sequence[float]) -> float:
     along = np.abs(axes).max(axis=0)
     across = np.sqrt(np.maximum((axes**2).sum(axis=0) - along**2, 0.0))
     return float(np.degrees(np.arctan2(across, along)).max())
+
+
+def _center_mm(image: sitk.Image) -> tuple[float, ...]:
+    return image.TransformContinuousIndexToPhysicalPoint([0.5 * (count - 1) for count in image.GetSize()])
 
 
 def _corners_mm(image: sitk.Image) -> list[tuple[float, ...]]:

@@ -17,10 +17,12 @@ HEADER_FIELDS = (
     "SeriesNumber",
     "Modality",
     "ImageType",
+    "BurnedInAnnotation",
     "NumberOfFrames",
     "Rows",
     "Columns",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "PixelSpacing",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -34,10 +36,21 @@ HEADER_FIELDS = (
 _SINGLE_FRAME = {f"1.2.840.10008.5.1.4.1.1.{code}" for code in ("2", "4", "128")}
 _MULTI_FRAME = {f"1.2.840.10008.5.1.4.1.1.{code}" for code in ("2.1", "2.2", "4.1", "4.4", "130", "128.1")}
 
+# Secondary captures: screenshots and what is scanned from paper, of one or several frames.
+_CAPTURE = {f"1.2.840.10008.5.1.4.1.1.7{code}" for code in ("", ".1", ".2", ".3", ".4")}
+
+# The defined terms of Modality that are in use (PS3.3, C.7.3.1.1.1); anything else is text that is not repeated.
+_MODALITY_TERMS = (
+    "AR AU BI BMD CR CT CTPROTOCOL DG DMS DOC DX ECG ES FID GM HC IO IVOCT IVUS KER KO LS M3D MG MR NM "
+    "OAM OCT OP OPM OPT OPTBSV OT PA PLAN POS PR PT PX REG RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT "
+    "SC SEG SM SMR SR STAIN TG US VA XA XAPROTOCOL XC"
+)
+
 # Anonymisers blank the SOP class; then the modality tells whether a file is a slice.
 _SLICE_MODALITIES = {"CT", "MR", "PT"}
 
-_UNIT_TOLERANCE = 0.01  # for length and perpendicularity of direction cosines, which headers round
+# For length and perpendicularity of direction cosines, which headers round to three decimals at worst.
+_UNIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +79,13 @@ class SliceHeader:
 class DicomObject:
     """One DICOM file: of which series and kind, and its slices or why they cannot be had."""
 
-    kind: str  # slice, localizer or other
+    kind: str  # slice, localizer, capture or other
     series_uid: str
     series_number: int | None
     modality: str
     slices: tuple[SliceHeader, ...] = ()
     problem: ScanError | None = None
+    burned_in: bool = False  # whether the header says that text is burned into the pixels
 
 
 def read_object(dataset: Dataset, file: int) -> DicomObject:
@@ -97,6 +111,7 @@ def read_object(dataset: Dataset, file: int) -> DicomObject:
         modality=_modality(dataset),
         slices=slices,
         problem=problem,
+        burned_in=str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES",
     )
 
 
@@ -113,14 +128,16 @@ def _series_number(dataset: Dataset) -> int | None:
 
 
 def _modality(dataset: Dataset) -> str:
-    """Return the modality if it is a code (two to six capitals, as the standard's), so that no text gets out."""
+    """Return the modality if it is a term of the standard, so that no text gets out."""
     modality = str(dataset.get("Modality") or "")
-    return modality if modality.isalpha() and modality.isupper() and len(modality) <= 6 else "unknown"
+    return modality if modality in _MODALITY_TERMS.split() else "unknown"
 
 
 def _kind(dataset: Dataset) -> str:
     sop_class = UID(str(dataset.get("SOPClassUID") or ""))
     image_type = [str(value).upper() for value in _listed(dataset.get("ImageType"))]
+    if sop_class in _CAPTURE or "SCREEN SAVE" in image_type:
+        return "capture"
     modality_tells = not sop_class and dataset.get("Modality") in _SLICE_MODALITIES
     if not (sop_class in _SINGLE_FRAME | _MULTI_FRAME or modality_tells):
         return "other"
@@ -136,6 +153,8 @@ def _listed(value: object) -> Sequence:
 def _slices(dataset: Dataset, file: int) -> list[SliceHeader]:
     if dataset.get("SamplesPerPixel", 1) != 1:
         raise ScanError("incomplete_header", "a slice in colour")
+    if dataset.get("PhotometricInterpretation", "MONOCHROME2") not in ("MONOCHROME1", "MONOCHROME2"):
+        raise ScanError("incomplete_header", "a slice whose values are no shades of grey")
     if "PerFrameFunctionalGroupsSequence" in dataset:
         return _frames(dataset, file)
     if (dataset.get("NumberOfFrames") or 1) > 1:

@@ -6,9 +6,9 @@ that slab. Resampling a volume is one such matrix for each axis.
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
-from scipy.sparse import csr_array
 
 
 def fourier_weights(count_in: int, count_out: int) -> np.ndarray:
@@ -56,24 +56,32 @@ def linear_weights(count_in: int, positions: np.ndarray) -> np.ndarray:
 
 
 def apply_weights(
-    values_zyx: np.ndarray, weights_z: np.ndarray, weights_y: np.ndarray | None, weights_x: np.ndarray | None
+    values_zyx: np.ndarray,
+    weights_z: np.ndarray,
+    weights_y: np.ndarray | None,
+    weights_x: np.ndarray | None,
+    finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Resample an array (z, y, x) along its axes to float32; None leaves an axis of the slice as it is.
 
     One new slice is computed at a time from the few old ones that it needs, so that next to the result hardly any
-    memory is taken.
+    memory is taken. `finish` turns each new slice into what is wanted of it, in any number type.
     """
     along_y, along_x = (None if weights is None else _sparse(weights) for weights in (weights_y, weights_x))
-    height = values_zyx.shape[1] if along_y is None else along_y.shape[0]
-    width = values_zyx.shape[2] if along_x is None else along_x.shape[0]
-    result_zyx = np.zeros((len(weights_z), height, width), np.float32)
-    for slice_yx, row in zip(result_zyx, weights_z, strict=True):
+    result_zyx = None
+    for index_z, row in enumerate(weights_z):
         mixed_yx = np.zeros(values_zyx.shape[1:], np.float32)
         for index in np.flatnonzero(row):
             mixed_yx += np.float32(row[index]) * values_zyx[index]
         if along_y is not None:
             mixed_yx = along_y @ mixed_yx
-        slice_yx[:] = mixed_yx if along_x is None else (along_x @ mixed_yx.T).T
+        if along_x is not None:
+            mixed_yx = (along_x @ mixed_yx.T).T
+        if finish is not None:
+            mixed_yx = finish(mixed_yx)
+        if result_zyx is None:
+            result_zyx = np.empty((len(weights_z), *mixed_yx.shape), mixed_yx.dtype)
+        result_zyx[index_z] = mixed_yx
     return result_zyx
 
 
@@ -91,6 +99,9 @@ def block_mean(values_zyx: np.ndarray, steps_zyx: np.ndarray) -> np.ndarray:
     return total / (y * x)
 
 
-def _sparse(weights: np.ndarray) -> csr_array:
+def _sparse(weights: np.ndarray):
     """Two or three weights of a row of 512 are not zero: sparse, a slice takes a tenth of the time."""
+    # only pixels of another size need it, and loading it costs a third of a conversion
+    from scipy.sparse import csr_array
+
     return csr_array(weights.astype(np.float32))

@@ -1,4 +1,4 @@
-"""From stored values to HU: decoding, rescaling, padding, and whether the result can be HU at all."""
+"""From the stored values of a DICOM slice to HU: decoding, rescaling, padding."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,7 @@ from pydicom.uid import (
 )
 
 from lib.imaging.headers import SliceHeader
-from lib.imaging.verdicts import Reason
-
-AIR_HU = -1024
-MAX_HU = 32767
+from lib.imaging.hounsfield import AIR_HU, to_hu
 
 # Which decoder reads which syntax, stated rather than left to what happens to be installed: two decoders may
 # differ, and a GPL one (pylibjpeg-libjpeg) must not be needed. Uncompressed syntaxes need none.
@@ -45,16 +42,6 @@ _DECODERS = {
 
 # A padding value that means one of these intensities cannot be told from tissue or bone.
 _TISSUE_HU = (-900, 3071)
-
-# Limits of what can be a CT in HU (fat -105, muscle 55, cortical bone 1300-1500; air below -900).
-# A crop may show no air round the body, but noise in fat alone reaches below this.
-_BELOW_FAT_HU = -150
-_SOFT_TISSUE_HU = (-200, 200)
-_ABOVE_SOFT_TISSUE_HU = 200
-_BODY_HU = -500
-_MIN_SOFT_TISSUE_SHARE = 0.2
-_MIN_SHARE = 1e-4
-_SAMPLED_EVERY = 3  # pixels along a row and a column: 9 times fewer voxels, shares move by less than 0.1 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,38 +76,6 @@ def decode_slice(dataset: Dataset, header: SliceHeader) -> DecodedSlice:
     hu = _used_bits(dataset, stored) * np.float32(slope) + np.float32(intercept)
     hu[padding] = AIR_HU
     return DecodedSlice(hu=to_hu(hu), kept_padding=kept)
-
-
-def to_hu(values: np.ndarray) -> np.ndarray:
-    """Return `values` (any shape, numbers) rounded, clipped to -1024...32767 and as int16."""
-    if values.dtype == np.int16:
-        return np.maximum(values, np.int16(AIR_HU))
-    if values.dtype.kind == "f":
-        values = np.rint(values)
-    return np.clip(values, AIR_HU, MAX_HU).astype(np.int16)
-
-
-def check_hu(volume_zyx: np.ndarray) -> list[Reason]:
-    """Return `implausible_hu` unless `volume_zyx` shows what every CT of a hip shows on the HU scale.
-
-    Something darker than fat, much soft tissue in the body, and bone: a volume in other units (raw values without
-    intercept, MR, a windowed picture, fractions) lacks at least one of them.
-    """
-    sample = volume_zyx[:, ::_SAMPLED_EVERY, ::_SAMPLED_EVERY]
-    body = sample[sample > _BODY_HU]
-    low, high = _SOFT_TISSUE_HU
-    soft_share = float(((body > low) & (body < high)).mean()) if body.size else 0.0
-    dark_share, bone_share = (
-        float((sample < _BELOW_FAT_HU).mean()),
-        float((sample > _ABOVE_SOFT_TISSUE_HU).mean()),
-    )
-    if soft_share >= _MIN_SOFT_TISSUE_SHARE and dark_share >= _MIN_SHARE and bone_share >= _MIN_SHARE:
-        return []
-    found = (
-        f"intensities from {sample.min()} to {sample.max()}; {dark_share:.2%} below {_BELOW_FAT_HU}, "
-        f"{bone_share:.2%} above {_ABOVE_SOFT_TISSUE_HU}, {soft_share:.1%} of the body from {low} to {high}"
-    )
-    return [Reason("implausible_hu", found)]
 
 
 def _decode(dataset: Dataset, frame: int) -> np.ndarray:

@@ -7,6 +7,7 @@ slabs tile the 2 mm slabs and groups begin at the distal end, so that a remainde
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,11 +16,11 @@ import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, same_grid
+from lib.imaging.hounsfield import to_hu
 from lib.imaging.kernels import apply_weights, fourier_weights, overlap_weights
 
 METHODS = ("fourier", "area", "none")
 GROUP_STARTS = ("distal", "proximal")
-AIR_HU = -1024
 
 # Slices within this of the wanted thickness count as having it, and keep their own spacing: at 100 slices, forcing
 # 0.01 mm would move the last one by a millimetre.
@@ -131,9 +132,8 @@ def resample_ct(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
     _log_slices(axes_xyz[2], config)
     if all(axis.untouched for axis in axes_xyz):
         return sitk.Cast(image, sitk.sitkInt16)
-    hu_zyx = _resample(array_zyx(image), axes_xyz, config.method)
-    np.clip(np.rint(hu_zyx, out=hu_zyx), AIR_HU, np.iinfo(np.int16).max, out=hu_zyx)
-    return image_like(hu_zyx.astype(np.int16), resampled_grid(image, axes_xyz))
+    hu_zyx = _resample(sitk.GetArrayViewFromImage(image), axes_xyz, config.method, to_hu)
+    return image_like(hu_zyx, resampled_grid(image, axes_xyz))
 
 
 def resample_mask(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -> sitk.Image:
@@ -151,8 +151,10 @@ def resample_mask(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -
     if same_grid(mask, grid):
         return image_like(array_zyx(mask) != 0, grid)
     require_same_grid(mask, image, "the mask", "its scan")
-    coverage_zyx = _resample(array_zyx(mask) != 0, axes_xyz, "area")
-    return image_like(coverage_zyx >= COVERAGE, grid)
+    mask_zyx = array_zyx(mask) != 0
+    return image_like(
+        _resample(mask_zyx, axes_xyz, "area", lambda coverage_yx: coverage_yx >= COVERAGE), grid
+    )
 
 
 def resampled_axes(image: sitk.Image, config: ResampleConfig) -> tuple[Axis, Axis, Axis]:
@@ -169,8 +171,8 @@ def resampled_axes(image: sitk.Image, config: ResampleConfig) -> tuple[Axis, Axi
 def resampled_grid(image: sitk.Image, axes_xyz: tuple[Axis, Axis, Axis]) -> sitk.Image:
     """Return an empty uint8 image on the grid that `axes_xyz` make of the grid of `image`."""
     grid = sitk.Image([axis.count for axis in axes_xyz], sitk.sitkUInt8)
-    origin_mm = zip(image.GetOrigin(), axes_xyz, strict=True)
-    grid.SetOrigin([position + axis.shift_mm for position, axis in origin_mm])
+    shifts = zip((axis.shift_mm for axis in axes_xyz), image.GetSpacing(), strict=True)
+    grid.SetOrigin(image.TransformContinuousIndexToPhysicalPoint([mm / edge for mm, edge in shifts]))
     grid.SetSpacing([axis.spacing_mm for axis in axes_xyz])
     grid.SetDirection(image.GetDirection())
     return grid
@@ -222,11 +224,16 @@ def _slab_in_slices(spacing_mm: float, thickness_mm: float) -> float:
     return thickness_mm / spacing_mm
 
 
-def _resample(values_zyx: np.ndarray, axes_xyz: tuple[Axis, Axis, Axis], method: str) -> np.ndarray:
+def _resample(
+    values_zyx: np.ndarray,
+    axes_xyz: tuple[Axis, Axis, Axis],
+    method: str,
+    finish: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     x, y, z = axes_xyz
     # in the slice always area: pixels of a CT need no sharpening, and a filter with negative weights would ring
     in_plane = [None if axis.untouched else axis.weights("area") for axis in (y, x)]
-    return apply_weights(values_zyx, z.weights(method), *in_plane)
+    return apply_weights(values_zyx, z.weights(method), *in_plane, finish)
 
 
 def _log_slices(axis: Axis, config: ResampleConfig) -> None:

@@ -6,9 +6,10 @@ verdict: conversion takes them from there.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,8 +19,9 @@ from lib.imaging.acquisition import Acquisition
 from lib.imaging.crop import CropConfig, HipLocation, locate_hip, window_start
 from lib.imaging.dicom import survey_scan
 from lib.imaging.geometry import Geometry
-from lib.imaging.grid import SIDES, array_zyx, require_same_grid
-from lib.imaging.nifti import read_mask, require_complete
+from lib.imaging.grid import SIDES, array_zyx, column_index, column_mm, require_same_grid
+from lib.imaging.guard import guarded
+from lib.imaging.image_files import read_labels
 from lib.imaging.verdicts import (
     REASONS,
     Reason,
@@ -39,7 +41,15 @@ NEAR_MM = 75.0
 # A mask of which more than this lies away from the hip is not of this hip.
 _MAX_FAR_SHARE = 0.5
 
-__all__ = ["REASONS", "Reason", "ScanRequest", "Screening", "ScreeningConfig", "screen_scan"]
+__all__ = [
+    "REASONS",
+    "Reason",
+    "ScanRequest",
+    "Screening",
+    "ScreeningConfig",
+    "screen_scan",
+    "screen_scan_guarded",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +130,7 @@ def screen_scan(
     if hip:
         reasons += _check_metal(image, _near(hip, image, _window_mm(request, image, crop)), config)
     if request.mask is not None:
-        reasons += _check_mask(request, image, hip, crop)
+        reasons += _check_mask(request, image, hip, crop, config)
     return Screening(
         reasons=tuple(reasons),
         limits=config,
@@ -129,6 +139,20 @@ def screen_scan(
         hip=hip,
         density_phantom_in_view=in_view,
     )
+
+
+def screen_scan_guarded(
+    path: str | Path, request: ScanRequest, config: ScreeningConfig, crop: CropConfig
+) -> Mapping[str, Any]:
+    """Return what `screen_scan` gives as a JSON object; a crash, hang or thirst for memory is a reason too."""
+    try:
+        return guarded(
+            lambda: screen_scan(path, request, config, crop).to_json(),
+            max_minutes=config.max_minutes,
+            max_gb=config.max_gb,
+        )
+    except ScanError as error:
+        return Screening(reasons=(reason_of(error),), limits=config).to_json()
 
 
 def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:
@@ -158,16 +182,22 @@ def _find_hip(
 
 
 def _given_hip(image: sitk.Image, request: ScanRequest) -> tuple[HipLocation | None, list[Reason]]:
-    x_mm, y_mm = request.crop_center_mm_xy
-    first = image.GetOrigin()
-    last = image.TransformIndexToPhysicalPoint([count - 1 for count in image.GetSize()])
-    if not (first[0] <= x_mm <= last[0] and first[1] <= y_mm <= last[1]):
+    center_mm_xy = request.crop_center_mm_xy
+    inside = zip(column_index(image, center_mm_xy), image.GetSize(), strict=False)
+    if not all(0 <= index <= count - 1 for index, count in inside):
+        corners_mm = np.array([column_mm(image, ij) for ij in _corner_columns(image)])
+        low_mm, high_mm = corners_mm.min(axis=0), corners_mm.max(axis=0)
         found = (
-            f"({x_mm:.1f}, {y_mm:.1f}) mm; the scan lies from ({first[0]:.1f}, {first[1]:.1f}) "
-            f"to ({last[0]:.1f}, {last[1]:.1f}) mm"
+            f"({center_mm_xy[0]:.1f}, {center_mm_xy[1]:.1f}) mm; the scan lies from ({low_mm[0]:.1f}, "
+            f"{low_mm[1]:.1f}) to ({high_mm[0]:.1f}, {high_mm[1]:.1f}) mm"
         )
         return None, [Reason("crop_center_outside", found)]
-    return HipLocation(side=request.side, center_mm_xy=(x_mm, y_mm), evidence={"given": 1.0}), []
+    return HipLocation(side=request.side, center_mm_xy=tuple(center_mm_xy), evidence={"given": 1.0}), []
+
+
+def _corner_columns(image: sitk.Image) -> list[tuple[int, int]]:
+    columns, rows, _ = image.GetSize()
+    return [(0, 0), (columns - 1, 0), (0, rows - 1), (columns - 1, rows - 1)]
 
 
 @dataclass(frozen=True)
@@ -198,7 +228,8 @@ def _near(hip: HipLocation, image: sitk.Image, size_mm_xy: Sequence[float]) -> _
 
 
 def _check_metal(image: sitk.Image, window: _Window, config: ScreeningConfig) -> list[Reason]:
-    voxels = int((array_zyx(image)[:, window.y, window.x] > config.metal_hu).sum())
+    near_zyx = sitk.GetArrayViewFromImage(image)[:, window.y, window.x]
+    voxels = np.count_nonzero(near_zyx > config.metal_hu)
     metal_mm3 = voxels * math.prod(image.GetSpacing())
     if metal_mm3 <= config.max_metal_mm3:
         return []
@@ -207,12 +238,15 @@ def _check_metal(image: sitk.Image, window: _Window, config: ScreeningConfig) ->
 
 
 def _check_mask(
-    request: ScanRequest, image: sitk.Image, hip: HipLocation | None, crop: CropConfig
+    request: ScanRequest,
+    image: sitk.Image,
+    hip: HipLocation | None,
+    crop: CropConfig,
+    config: ScreeningConfig,
 ) -> list[Reason]:
     """Check that the mask lies on the scan's grid, has the wanted labels, and has them on the hip."""
     try:
-        require_complete(request.mask)
-        mask = read_mask(request.mask, request.mask_labels)
+        mask = read_labels(request.mask, request.mask_labels, config.max_gb)
         require_same_grid(mask, image, "the mask", "the scan")
     except ScanError as error:
         code = error.code if error.code in ("mask_off_grid", "mask_not_labels") else "mask_unreadable"

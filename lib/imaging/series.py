@@ -70,6 +70,7 @@ def _set_apart(objects: Sequence[DicomObject]) -> list[Reason]:
     findings = []
     for kind, code, words in (
         ("localizer", "localizer_ignored", "localizers"),
+        ("capture", "secondary_capture", "captures"),
         ("other", "other_objects_ignored", "objects that are no slices"),
     ):
         count = sum(one.kind == kind for one in objects)
@@ -80,6 +81,10 @@ def _set_apart(objects: Sequence[DicomObject]) -> list[Reason]:
 
 def _nothing_but(objects: Sequence[DicomObject]) -> Reason:
     localizers = sum(one.kind == "localizer" for one in objects)
-    others = len(objects) - localizers
+    captures = sum(one.kind == "capture" for one in objects)
+    others = len(objects) - localizers - captures
     code = "localizer_only" if localizers else "no_slices"
-    return Reason(code, f"{localizers} localizers, {others} other DICOM objects and no slices")
+    found = (
+        f"{localizers} localizers, {captures} secondary captures, {others} other DICOM objects and no slices"
+    )
+    return Reason(code, found)

@@ -1,16 +1,23 @@
 """The files of a scan, wherever they are: a folder with folders in it, a zip archive, or one file."""
 
 import os
+import struct
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
 from lib.errors import ScanError
 
+_MOST_SCANS = 10  # an archive may hold as many of the largest scans
+_CHUNK_BYTES = 1 << 20
+_META_BYTES = 4096  # the first of a DICOM file, which name its syntax
 _MAGIC_OFFSET = 128  # bytes of preamble before "DICM"
 
 
@@ -26,6 +33,9 @@ def is_dicom_source(path: Path) -> bool:
     """Return whether `path` is a folder, a zip archive or a DICOM file, rather than an image file."""
     if path.is_dir():
         return True
+    if not path.is_file():
+        # reading from a pipe or a device would never end
+        raise ScanError("unreadable_file", "the image of the scan is not there, or neither file nor folder")
     try:
         return zipfile.is_zipfile(path) or is_dicom(SourceFile(partial(open, path, "rb"), True))
     except OSError:
@@ -35,22 +45,63 @@ def is_dicom_source(path: Path) -> bool:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[list[SourceFile]]:
-    """Yield a way to open each file of a folder (sorted), zip archive, or the single file itself."""
+def open_source(path: Path, max_gb: float) -> Iterator[list[SourceFile]]:
+    """Yield a way to open each file of a folder (sorted), zip archive, or the single file itself.
+
+    Nothing is ever unpacked to disk, so what paths an archive names does not matter.
+
+    Raises:
+        ScanError: `unreadable_file`; `too_large`, a file (in an archive: unpacked) is larger than `max_gb`.
+    """
     if path.is_dir():
-        yield [
-            SourceFile(partial(open, file, "rb"), _promises_dicom(file.name)) for file in _files_below(path)
-        ]
+        below = _files_below(path)
+        _require_sizes((file.stat().st_size for file in below if file.exists()), max_gb)
+        yield [SourceFile(partial(open, file, "rb"), _promises_dicom(file.name)) for file in below]
     elif zipfile.is_zipfile(path):
         with _open_zip(path) as archive:
             members = sorted(archive.infolist(), key=lambda member: member.filename)
+            sizes = [member.file_size for member in members]
+            _require_sizes(sizes, max_gb)
+            # members may lie over each other: a small archive can hold any number of large ones
+            if sum(sizes) > 1e9 * _MOST_SCANS * max_gb:
+                found = f"an archive of {1e-9 * sum(sizes):.3g} GB; {_MOST_SCANS * max_gb:g} GB pass"
+                raise ScanError("too_large", found)
             yield [
                 SourceFile(partial(archive.open, member), _promises_dicom(member.filename))
                 for member in members
                 if not member.is_dir()
             ]
     else:
+        _require_sizes([path.stat().st_size], max_gb)
         yield [SourceFile(partial(open, path, "rb"), True)]
+
+
+def require_inflatable(source: SourceFile, max_gb: float) -> None:
+    """Refuse a DICOM file in the deflated syntax that grows beyond `max_gb`: a reader would unpack it at once.
+
+    Raises:
+        ScanError: `too_large`.
+    """
+    with source.open() as file:
+        start = file.read(_META_BYTES)
+        if DeflatedExplicitVRLittleEndian.encode() not in start or start[_MAGIC_OFFSET:][:4] != b"DICM":
+            return
+        # group 2 begins with its own length, 12 bytes of it counted from their end
+        (meta_bytes,) = struct.unpack_from("<I", start, _MAGIC_OFFSET + 12)
+        file.seek(_MAGIC_OFFSET + 16 + meta_bytes)
+        inflater, found_bytes = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while found_bytes <= 1e9 * max_gb and not inflater.eof:
+            packed = inflater.unconsumed_tail or file.read(_CHUNK_BYTES)
+            if not packed:
+                return
+            found_bytes += len(inflater.decompress(packed, _CHUNK_BYTES))
+    _require_sizes([found_bytes], max_gb)
+
+
+def _require_sizes(sizes: Iterable[int], max_gb: float) -> None:
+    largest_gb = 1e-9 * max(sizes, default=0)
+    if largest_gb > max_gb:
+        raise ScanError("too_large", f"a file of {largest_gb:.3g} GB; {max_gb:g} GB pass")
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

@@ -13,16 +13,35 @@ WARNING = "warning"
 
 @dataclass(frozen=True, kw_only=True)
 class ScreeningConfig:
-    """Limits of screening (section `screening` of the configuration)."""
+    """Limits of screening, and what may be repaired (sections `screening` and `dicom` of the configuration).
+
+    Attributes:
+        modality: accepted DICOM modality.
+        min_slices: fewer slices are refused.
+        min_length_mm: a shorter scan is refused.
+        spacing_tolerance_mm: slice distances may differ by this much ...
+        spacing_tolerance_fraction: ... or by this fraction of the distance, whichever is larger.
+        max_tilt_degrees: more gantry tilt is refused or corrected.
+        correct_tilt: shift the slices of a tilted gantry until they stand upright.
+        resample_uneven: interpolate slices of uneven distances onto an even grid.
+        metal_hu: intensity above which a voxel counts as metal.
+        max_metal_mm3: more metal near the hip is flagged.
+        max_gb: a scan whose voxels take more, and a file of more, is refused unread, GB.
+        max_minutes: reading that takes longer is stopped and the scan refused.
+    """
 
     modality: str = "CT"
     min_slices: int = 10
     min_length_mm: float = 60.0
     spacing_tolerance_mm: float = 0.01
     spacing_tolerance_fraction: float = 0.01
-    max_tilt_degrees: float = 0.5
+    max_tilt_degrees: float = 0.05
+    correct_tilt: bool = False
+    resample_uneven: bool = False
     metal_hu: float = 2500.0
     max_metal_mm3: float = 200.0
+    max_gb: float = 4.0
+    max_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         if not (isinstance(self.modality, str) and self.modality):
@@ -33,6 +52,11 @@ class ScreeningConfig:
             self._require(name, 0.0, math.inf)
         self._require("max_tilt_degrees", 0.0, 45.0)
         self._require("metal_hu", -1024.0, math.inf)
+        for name in ("max_gb", "max_minutes"):
+            self._require(name, 1e-6, math.inf)
+        for name in ("correct_tilt", "resample_uneven"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"dicom.{name} must be true or false; got {getattr(self, name)!r}")
 
     def _require(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -76,6 +100,14 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
             "A folder or zip archive must hold DICOM files.",
             "Check the `image` column of the cohort table; a NIfTI, NRRD or MetaImage file is named directly.",
         ),
+        "too_large": _rejected(
+            "The voxels of a scan, and each of its files, must be smaller than screening.max_gb.",
+            "Check that the file is what it should be; if it is, raise screening.max_gb (and the memory of the job).",
+        ),
+        "reading_stopped": _rejected(
+            "Reading must end within screening.max_minutes and the job's memory, and no decoder may crash.",
+            "Check that the files are intact; if they are, raise screening.max_minutes or max_gb.",
+        ),
         "foreign_files": _warning(
             "Files that are not DICOM are left out.", "Nothing, if the number found is what you expect."
         ),
@@ -93,8 +125,16 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
         "localizer_ignored": _warning(
             "Localizers (scout views) are left out.", "Nothing, if the number found is what you expect."
         ),
+        "secondary_capture": _warning(
+            "Secondary captures (screenshots) are left out: they are no slices, and often show a person's name.",
+            "Nothing for the workflow; keep the source where identified data belong.",
+        ),
+        "burned_in_annotation": _warning(
+            "No text may be burned into the pixels (BurnedInAnnotation): it would be in every picture made of them.",
+            "Look at the crop; if there is a name in it exclude the scan, and pass nothing of it on.",
+        ),
         "other_objects_ignored": _warning(
-            "Captures, reports, structures and other DICOM objects that are no slices are left out.",
+            "Reports, structures and other DICOM objects that are no slices are left out.",
             "Nothing, if the number found is what you expect.",
         ),
         "several_series": _rejected(
@@ -132,12 +172,17 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
         "missing_slices": _rejected(
             "All slice distances must be equal (screening.spacing_tolerance_mm, _fraction). "
             "Slices are counted from the feet.",
-            _WHOLE,
+            f"{_WHOLE} A gap up to 10 mm can be interpolated (dicom.resample_uneven: true).",
         ),
         "uneven_slices": _rejected(
-            "All slice distances must be equal (screening.spacing_tolerance_mm, _fraction). "
-            "Slices are counted from the feet.",
-            "Use a reconstruction with one slice distance; parts scanned with different ones cannot be joined.",
+            "All slice distances must be equal, and small differences not add up (screening.spacing_tolerance_mm, "
+            "_fraction). Slices are counted from the feet.",
+            "Use a reconstruction with one slice distance; or have them interpolated (dicom.resample_uneven: true).",
+        ),
+        "slices_interpolated": _warning(
+            "Slices of uneven distances, gaps up to 10 mm, are interpolated onto an even grid "
+            "(dicom.resample_uneven: true).",
+            "Look at the scan; bone inside a gap is guessed.",
         ),
         "shifted_slices": _rejected(
             "All slices must lie on one straight line, without sideways steps between them.", _EXPORT
@@ -148,16 +193,22 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
         ),
         "gantry_tilt": _rejected(
             "The table must move along the slice normal (screening.max_tilt_degrees).",
-            "Use a scan or reconstruction without gantry tilt: a tilted one shears the bone.",
+            "Use a scan or reconstruction without gantry tilt; or have it corrected (dicom.correct_tilt: true).",
+        ),
+        "tilt_corrected": _warning(
+            "Slices of a tilted gantry are shifted in their planes until they stand upright "
+            "(dicom.correct_tilt: true).",
+            "Nothing; voxels are interpolated by less than a pixel.",
         ),
         "mixed_orientation": _rejected("All slices must be parallel.", _EXPORT),
         "mixed_size": _rejected(
             "All slices must have the same rows, columns and pixel size.",
             "Split the series by reconstruction, one folder each.",
         ),
-        "oblique_orientation": _rejected(
-            "The axes of the volume must run along the patient's axes.",
-            "Use the original axial reconstruction, or resample the volume onto the patient's axes.",
+        "oblique_orientation": _warning(
+            "The axes of the volume should run along the patient's, to 10 degrees: window, lengths and the distal "
+            "end follow the volume's own axes.",
+            "Nothing, if the crop shows the whole femur.",
         ),
         "not_a_volume": _rejected(
             "The file must hold one three-dimensional volume with one value a voxel.",
@@ -168,7 +219,7 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
             "Convert it again from DICOM with a tool that writes the orientation.",
         ),
         "contradictory_orientation": _rejected(
-            "The two orientations of a NIfTI file (qform and sform) must agree.",
+            "The two orientations of a NIfTI file (qform and sform) must agree, and their axes be perpendicular.",
             "Convert it again from DICOM, or set the code of the wrong one to 0.",
         ),
         # ---- intensities
@@ -178,6 +229,10 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
         "implausible_hu": _rejected(
             "The intensities must be HU: air about -1000, soft tissue about 0, bone above 200.",
             "Export in HU, without windowing, scaling or smoothing away of the bone.",
+        ),
+        "missing_values": _warning(
+            "Every voxel should have a value: what is not a number (NaN) counts as outside of the scan, as air.",
+            "Check that only the background of the picture is empty.",
         ),
         "padding_in_tissue_range": _warning(
             "Pixels outside the scan circle should be marked by a value that no tissue has.",
@@ -197,7 +252,8 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
         ),
         "crop_uncertain": _warning(
             "The hip should be found without doubt.",
-            "Look at the crop; if it is wrong give its centre (crop_x_mm, crop_y_mm).",
+            "Look at results/crops/; if the window is wrong, read its centre from the scales and give crop_x_mm and "
+            "crop_y_mm.",
         ),
         "crop_center_outside": _rejected(
             "The given centre of the crop must lie in the scan.",
@@ -264,6 +320,15 @@ def reason_of(error: ScanError) -> Reason:
 def is_rejected(reasons: Iterable[Reason]) -> bool:
     """Return whether any of `reasons` refuses the scan."""
     return any(reason.severity == REJECTED for reason in reasons)
+
+
+def reasons_table() -> str:
+    """Return REASONS as the Markdown table of docs/screening.md, in the order of the code."""
+    lines = ["| reason | severity | rule | what to do |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{code}` | {rule.severity} | {rule.rule} | {rule.action} |" for code, rule in REASONS.items()
+    ]
+    return "\n".join(lines)
 
 
 def raise_rejected(reasons: Iterable[Reason]) -> None:

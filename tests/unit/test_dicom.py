@@ -1,7 +1,9 @@
 """The reader: the right volume or the right reason, whatever is in the folder."""
 
 import json
+import os
 import random
+import struct
 import zipfile
 
 import numpy as np
@@ -13,6 +15,7 @@ from pydicom.sequence import Sequence
 from tiny_series import (
     IDENTITY,
     SECONDARY_CAPTURE,
+    STRUCTURED_REPORT,
     set_pixels,
     tiny_scan,
     tiny_series,
@@ -301,7 +304,49 @@ def test_localizer_and_capture_are_left_out(tmp_path):
     localizer.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     capture.SOPClassUID = SECONDARY_CAPTURE
     write_series([*datasets, localizer, capture], tmp_path)
-    assert_is_tiny_scan(tmp_path, warnings={"localizer_ignored", "other_objects_ignored"})
+    assert_is_tiny_scan(tmp_path, warnings={"localizer_ignored", "secondary_capture"})
+
+
+def test_report_is_left_out(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    report = tiny_series(tiny_scan())[0]
+    report.SOPClassUID = STRUCTURED_REPORT
+    write_series([*datasets, report], tmp_path)
+    assert_is_tiny_scan(tmp_path, warnings={"other_objects_ignored"})
+
+
+def test_saved_screen_is_a_capture_whatever_its_class(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    saved = tiny_series(tiny_scan())[0]
+    saved.ImageType = ["DERIVED", "SECONDARY", "SCREEN SAVE"]
+    write_series([*datasets, saved], tmp_path)
+    assert_is_tiny_scan(tmp_path, warnings={"secondary_capture"})
+
+
+def test_burned_in_annotation_is_said(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    for dataset, stated in zip(datasets, ["YES", "NO", "", "yes "], strict=False):
+        dataset.BurnedInAnnotation = stated
+    write_series(datasets, tmp_path)
+    scan = assert_is_tiny_scan(tmp_path, warnings={"burned_in_annotation"})
+    assert scan.findings[0].found == "2 of 12 files say so"
+
+
+def test_slice_that_shows_nothing_is_said(tmp_path):
+    image = tiny_scan()
+    image[:, :, 4] = -1024
+    write_series(tiny_series(image), tmp_path)
+    scan = assert_is_tiny_scan(tmp_path, image, warnings={"blank_slices"})
+    assert scan.findings[0].found == "1 of 12 slices show nothing (slices 5)"
+
+
+def test_oblique_series_keeps_its_voxels_and_places(tmp_path):
+    image = tiny_scan()
+    cos, sin = np.cos(np.radians(20)), np.sin(np.radians(20))
+    image.SetDirection((1, 0, 0, 0, cos, -sin, 0, sin, cos))
+    write_series(tiny_series(image, "RAS"), tmp_path)
+    scan = assert_is_tiny_scan(tmp_path, image, warnings={"oblique_orientation"})
+    assert scan.geometry.to_json()["oblique_degrees"] == 20.0
 
 
 def test_only_localizers(tmp_path):
@@ -410,13 +455,12 @@ def without_pixels(datasets):
         (with_a_slice_beside, "shifted_slices", "up to 0.500 mm beside the others (slices 6)"),
         (tilted, "gantry_tilt", "slices are stacked at 3.00 degrees to their normal"),
         (with_a_turned_slice, "mixed_orientation", "1 of 12 slices turned by up to 2.00 degrees"),
-        (turned, "oblique_orientation", "slices turned by 2.00 degrees"),
         (
             with_a_smaller_slice,
             "mixed_size",
-            "11 slices with 9x8 pixels of 0.7500x0.8000 mm, 1 slices with 9x7",
+            "11 slices with 9x8 pixels of 0.75000x0.80000 mm, 1 slices with 9x7",
         ),
-        (with_another_pixel_size, "mixed_size", "1 slices with 9x8 pixels of 0.7500x0.8100 mm"),
+        (with_another_pixel_size, "mixed_size", "1 slices with 9x8 pixels of 0.75000x0.81000 mm"),
         (of_another_modality, "not_ct", "modality MR instead of CT"),
         (too_few, "too_few_slices", "4 slices; at least 5 are needed"),
         (without_position, "incomplete_header", "a file with no ImagePositionPatient"),
@@ -506,11 +550,52 @@ def test_damaged_zip(tmp_path):
     assert list(reasons(tmp_path / "scan.zip")) == ["unreadable_file"]
 
 
+def test_missing_values_are_air_and_counted(tmp_path):
+    image = sitk.Cast(tiny_scan(), sitk.sitkFloat32)
+    expected = tiny_scan()
+    image[:2, :, :], expected[:2, :, :] = float("nan"), -1024
+    sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
+    scan = assert_is_tiny_scan(tmp_path / "scan.nii.gz", expected, warnings={"missing_values"})
+    assert scan.findings[0].found == f"{2 * 8 * 12} of {9 * 8 * 12} voxels without value"
+
+
+def with_absurd_size(dataset):
+    dataset.Rows, dataset.Columns = 65535, 65535
+
+
+def test_series_that_claims_more_than_fits_is_refused_before_it_is_read(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    with_absurd_size(datasets[3])
+    write_series(datasets, tmp_path)
+    assert reasons(tmp_path) == {"too_large": "12 slices of up to 8.59 GB; 4 GB pass"}
+
+
+def test_image_file_that_claims_more_than_fits_is_refused_before_it_is_read(tmp_path):
+    sitk.WriteImage(tiny_scan(), str(tmp_path / "scan.nii"))
+    content = bytearray((tmp_path / "scan.nii").read_bytes())
+    struct.pack_into("<3h", content, 42, 32767, 32767, 2)
+    (tmp_path / "scan.nii").write_bytes(content)
+    assert reasons(tmp_path / "scan.nii") == {"too_large": "4.29 GB of voxels; 4 GB pass"}
+
+
+def test_large_member_of_an_archive_is_refused_unread(tmp_path):
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros.dcm", bytes(12 * 10**6))
+    config = ScreeningConfig(max_gb=0.01)
+    (reason,) = survey_scan(tmp_path / "scan.zip", "", config).findings
+    assert (reason.code, reason.found) == ("too_large", "a file of 0.012 GB; 0.01 GB pass")
+
+
+def test_pipe_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "scan.nii")
+    assert list(reasons(tmp_path / "scan.nii")) == ["unreadable_file"]
+
+
 def test_numbers_that_are_none_in_an_image_file(tmp_path):
     image = sitk.Cast(tiny_scan(), sitk.sitkFloat32)
-    image[3, 3, 3] = float("nan")
+    image[3, 3, 3] = float("inf")
     sitk.WriteImage(image, str(tmp_path / "scan.mha"))
-    assert reasons(tmp_path / "scan.mha") == {"implausible_hu": "1 voxels that are not numbers"}
+    assert reasons(tmp_path / "scan.mha") == {"implausible_hu": "1 voxels are infinite"}
 
 
 @pytest.mark.parametrize(

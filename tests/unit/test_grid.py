@@ -9,12 +9,16 @@ import SimpleITK as sitk
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import (
     array_zyx,
+    column_index,
+    column_mm,
     image_like,
     mirror_for_model,
     obliquity_degrees,
+    positions_in,
     require_same_grid,
     same_grid,
     spacing_zyx,
+    straightened,
     to_patient_axes,
 )
 
@@ -60,10 +64,40 @@ def test_obliquity_is_the_angle_of_the_turn():
     assert obliquity_degrees(turned_about_z(make_image(), 12.5).GetDirection()) == pytest.approx(12.5)
 
 
-def test_oblique_volume_is_refused_with_its_angle():
-    with pytest.raises(ScanError, match="7.00 degrees") as caught:
-        to_patient_axes(turned_about_z(make_image(), 7.0))
-    assert caught.value.code == "oblique_orientation"
+@pytest.mark.parametrize("code", ["LPS", "RAI", "SPL"])
+def test_oblique_volume_keeps_every_voxel_at_its_place(code):
+    oblique = turned_about_z(make_image(), 7.0)
+    restored = to_patient_axes(sitk.DICOMOrient(oblique, code))
+    assert same_grid(restored, oblique)
+    np.testing.assert_array_equal(array_zyx(restored), array_zyx(oblique))
+
+
+def test_straightened_volume_keeps_its_centre():
+    oblique = turned_about_z(make_image(size_xyz=(5, 3, 3)), 30.0)
+    straight = straightened(oblique)
+    assert straight.GetDirection() == make_image().GetDirection()
+    np.testing.assert_allclose(
+        straight.TransformIndexToPhysicalPoint((2, 1, 1)), oblique.TransformIndexToPhysicalPoint((2, 1, 1))
+    )
+
+
+def test_columns_are_known_by_their_place_at_the_height_of_the_centre():
+    image = make_image(size_xyz=(5, 3, 3))
+    cos, sin = np.cos(np.radians(20)), np.sin(np.radians(20))
+    image.SetDirection((1, 0, 0, 0, cos, -sin, 0, sin, cos))
+    # the centre's column is where the centre is; a row further it meets the centre's height 0.75 mm / cos off
+    center_mm = image.TransformIndexToPhysicalPoint((2, 1, 1))
+    assert column_mm(image, (2, 1)) == pytest.approx(center_mm[:2])
+    assert column_mm(image, (2, 2)) == pytest.approx((center_mm[0], center_mm[1] + 0.75 / cos))
+    assert column_index(image, column_mm(image, (0.3, 1.7))) == pytest.approx((0.3, 1.7))
+
+
+def test_positions_of_one_grid_in_another():
+    image = turned_about_z(make_image(), 40.0)
+    crop = image[1:, 1:, :]
+    crop.SetSpacing((1.0, 0.75, 2.0))
+    np.testing.assert_allclose(positions_in(image, crop, 0), [1, 3, 5], atol=1e-12)
+    np.testing.assert_allclose(positions_in(image, crop, 1), [1, 2], atol=1e-12)
 
 
 def test_rounding_of_the_direction_is_dropped():

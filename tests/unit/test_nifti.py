@@ -1,7 +1,6 @@
-"""Files: what is written comes back exactly, holds geometry only, and nothing ambiguous is read."""
+"""Files: what is written comes back exactly and holds geometry only."""
 
 import gzip
-import struct
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from lib.imaging.nifti import (
     read_image,
     read_mask,
     read_probability,
-    require_complete,
-    stored_axes,
     write_image,
     write_probability,
 )
@@ -49,134 +46,36 @@ def test_file_is_the_same_bytes_and_without_metadata(tmp_path):
 
 
 def test_failed_write_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError):
-        write_image(sitk.Image([2, 2, 2], sitk.sitkComplexFloat32), tmp_path / "nowhere.xyz")
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "taken.nii.gz").mkdir()
+    with pytest.raises(OSError):
+        write_image(make_image(), tmp_path / "taken.nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.nii.gz"]
 
 
-@pytest.mark.parametrize("name", ["image.nrrd", "image.mha", "image.nii"])
-def test_other_formats_in_another_axis_order(tmp_path, name):
-    sitk.WriteImage(sitk.DICOMOrient(make_image(), "SRA"), str(tmp_path / name))
-    read = read_image(tmp_path / name)
-    assert same_grid(read, make_image())
-    np.testing.assert_array_equal(array_zyx(read), array_zyx(make_image()))
+def test_oblique_image_comes_back_with_its_grid(tmp_path):
+    image = make_image()
+    cos, sin = np.cos(0.3), np.sin(0.3)
+    image.SetDirection((cos, 0, sin, 0, 1, 0, -sin, 0, cos))
+    write_image(image, tmp_path / "image.nii.gz")
+    assert same_grid(read_image(tmp_path / "image.nii.gz"), image)
 
 
-def test_single_volume_of_four_dimensions_is_read(tmp_path):
-    sitk.WriteImage(sitk.JoinSeries([make_image()]), str(tmp_path / "image.nii"))
-    assert read_image(tmp_path / "image.nii").GetSize() == (3, 4, 5)
-
-
-def test_time_series_is_not_a_volume(tmp_path):
-    sitk.WriteImage(sitk.JoinSeries([make_image(), make_image()]), str(tmp_path / "image.nii"))
-    with pytest.raises(ScanError, match="3x4x5x2") as caught:
-        read_image(tmp_path / "image.nii")
-    assert caught.value.code == "not_a_volume"
-
-
-def test_colour_image_is_not_a_volume(tmp_path):
-    sitk.WriteImage(sitk.Image([3, 3, 3], sitk.sitkVectorUInt8, 3), str(tmp_path / "image.nii"))
-    with pytest.raises(ScanError, match="3 value") as caught:
-        read_image(tmp_path / "image.nii")
-    assert caught.value.code == "not_a_volume"
-
-
-def test_nifti_without_orientation_is_refused(tmp_path):
-    path = tmp_path / "image.nii"
-    sitk.WriteImage(make_image(), str(path))
-    content = bytearray(path.read_bytes())
-    struct.pack_into("<hh", content, 252, 0, 0)  # qform_code, sform_code
-    path.write_bytes(content)
-    with pytest.raises(ScanError) as caught:
-        read_image(path)
-    assert caught.value.code == "no_orientation"
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", None], ids=["empty", "text", "cut off"])
-def test_damaged_file_is_unreadable_and_its_path_unsaid(tmp_path, content):
+@pytest.mark.parametrize("content", [None, b"", b"not an image"], ids=["missing", "empty", "text"])
+def test_file_that_is_no_image_is_unreadable_and_its_path_unsaid(tmp_path, content):
     path = tmp_path / "doe-jane.nii.gz"
-    write_image(make_image(), path)
-    path.write_bytes(path.read_bytes()[:60] if content is None else content)
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(ScanError) as caught:
         read_image(path)
     assert caught.value.code == "unreadable_file"
     assert "doe" not in str(caught.value)
 
 
-def damaged_copies(path):
-    """Return copies of a NIfTI: cut off, with cut off content, with a changed byte; ITK reads all of them."""
-    packed = path.read_bytes()
-    content = gzip.decompress(packed)
-    copies = {
-        "cut.nii": content[:-3],
-        "cut.nii.gz": packed[:-9],
-        "cut-content.nii.gz": gzip.compress(content[:-3]),
-        "changed.nii.gz": packed[:-6] + bytes([packed[-6] ^ 1]) + packed[-5:],
-    }
-    for name, data in copies.items():
-        path.with_name(name).write_bytes(data)
-    return [path.with_name(name) for name in copies]
-
-
-def test_what_itk_fills_with_zeros_is_refused(tmp_path):
-    write_image(make_image(), tmp_path / "image.nii.gz")
-    require_complete(tmp_path / "image.nii.gz")
-    for damaged in damaged_copies(tmp_path / "image.nii.gz"):
-        with pytest.raises(ScanError) as caught:
-            require_complete(damaged)
-        assert caught.value.code == "unreadable_file"
-
-
-def write_with_header(path, offset, form, *values):
-    sitk.WriteImage(make_image(), str(path))
-    content = bytearray(path.read_bytes())
-    struct.pack_into(form, content, offset, *values)
-    path.write_bytes(content)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("offset", "form", "values"),
-    [
-        (256, "<fff", (0.0, 0.0, 0.0)),  # quatern_b, c, d: the identity in RAS, where sform is LPS
-        (80, "<f", (1.5,)),  # pixdim[1], where sform says 0.742
-    ],
-    ids=["qform", "pixdim"],
-)
-def test_contradictory_orientation_is_refused(tmp_path, offset, form, values):
-    path = write_with_header(tmp_path / "image.nii", offset, form, *values)
-    with pytest.raises(ScanError) as caught:
-        read_image(path)
-    assert caught.value.code == "contradictory_orientation"
-
-
-@pytest.mark.parametrize("axes", ["RAS", "PIR", "LSA", "ASR"])
-def test_agreeing_forms_of_any_orientation_are_read(tmp_path, axes):
-    sitk.WriteImage(sitk.DICOMOrient(make_image(), axes), str(tmp_path / "image.nii"))
-    assert same_grid(read_image(tmp_path / "image.nii"), make_image())
-    assert stored_axes(tmp_path / "image.nii") == axes
-
-
-def test_missing_file_is_unreadable(tmp_path):
-    with pytest.raises(ScanError) as caught:
-        read_image(tmp_path / "absent.nii.gz")
-    assert caught.value.code == "unreadable_file"
-
-
-def test_mask_of_all_labels_or_of_chosen_ones(tmp_path):
+def test_mask_is_what_is_not_zero(tmp_path):
     write_image(make_image(np.uint8), tmp_path / "mask.nii.gz")
-    every = read_mask(tmp_path / "mask.nii.gz")
-    assert every.GetPixelID() == sitk.sitkUInt8
-    assert array_zyx(every).sum() == 59
-    chosen = array_zyx(read_mask(tmp_path / "mask.nii.gz", labels=(7, 59, 99)))
-    assert np.flatnonzero(chosen).tolist() == [7, 59]
-
-
-def test_mask_of_fractions_is_refused(tmp_path):
-    write_image(sitk.Cast(make_image(), sitk.sitkFloat32) / 7.0, tmp_path / "mask.nii.gz")
-    with pytest.raises(ScanError) as caught:
-        read_mask(tmp_path / "mask.nii.gz")
-    assert caught.value.code == "mask_not_labels"
+    mask = read_mask(tmp_path / "mask.nii.gz")
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert array_zyx(mask).sum() == 59
 
 
 def test_probability_comes_back_to_half_a_step(tmp_path):

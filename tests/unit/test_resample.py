@@ -84,6 +84,33 @@ def test_constants_are_exact_and_group_means_are_kept(config):
     np.testing.assert_allclose(new.reshape(-1, 2).mean(axis=1), values.reshape(-1, 3).mean(axis=1), atol=0.5)
 
 
+@pytest.mark.parametrize(("config", "within_mm"), [(FOURIER, 0.05), (AREA, 0.17)])
+def test_a_landmark_stays_where_it_is(config, within_mm):
+    # the peak of a small head, 10 mm wide, at every phase of the groups
+    for place_mm in np.arange(-570.0, -564.0, 0.25):
+        heights = -600.0 + 2.0 * np.arange(39)
+        image = profile(1000 * np.exp(-0.5 * ((heights - place_mm) / 5.0) ** 2))
+        new = resample_ct(image, config)
+        seen_mm = np.average(heights_mm(new), weights=along_z(new))
+        assert seen_mm == pytest.approx(place_mm, abs=within_mm)
+
+
+@pytest.mark.parametrize("config", [FOURIER, AREA])
+def test_a_sine_comes_out_as_the_filter_s_transfer_says(config):
+    # two filters take turns: first slices of a group, at +0.5 mm, and second ones, their mirror image
+    weights = np.array([0.71823351, 1 / 3, -0.05156685] if config is FOURIER else [2 / 3, 1 / 3, 0])
+    wave_mm = 36.0
+    slices_mm = 2.0 * np.arange(54)
+    new = along_z(resample_ct(profile(10000 * np.sin(2 * np.pi * slices_mm / wave_mm)), config))
+    offsets_mm = np.array([-0.5, 1.5, 3.5])
+    gain = (weights * np.exp(2j * np.pi * offsets_mm / wave_mm)).sum()
+    centres_mm = 0.5 + 3.0 * np.arange(36)
+    gains = np.where(np.arange(36) % 2, gain.conj(), gain)
+    expected = 10000 * np.abs(gains) * np.sin(2 * np.pi * centres_mm / wave_mm + np.angle(gains))
+    np.testing.assert_allclose(new, expected.clip(-1024), atol=1.1)
+    assert np.abs(gain) == pytest.approx(1.0, abs=0.02)
+
+
 def test_a_step_overshoots_by_5_percent_and_area_does_not():
     step = np.repeat([-1000, 50], [7, 5])  # the step lies after the first slice of the third group
     new = along_z(resample_ct(profile(step), FOURIER))
@@ -175,6 +202,24 @@ def test_pixels_that_do_not_fill_the_view_are_centred_in_it():
     assert x_mm.mean() == pytest.approx(0.7 * 49 / 2)
     np.testing.assert_allclose(array_zyx(new)[0, 0] / 100, x_mm, atol=0.15)
     assert array_zyx(new).mean() / 100 == pytest.approx(x_mm.mean(), abs=0.005)
+
+
+@pytest.mark.parametrize("config", [FOURIER, ResampleConfig(inplane_mm=1.6)])
+def test_oblique_slices_move_along_their_own_normal(config):
+    image = profile(np.arange(12))
+    tilted = sitk.Image(image)
+    cos, sin = np.cos(np.radians(15)), np.sin(np.radians(15))
+    tilted.SetDirection((1, 0, 0, 0, cos, -sin, 0, sin, cos))
+    straight, new = resample_ct(image, config), resample_ct(tilted, config)
+    np.testing.assert_array_equal(array_zyx(new), array_zyx(straight))
+    # a voxel of the new grid lies where its place among the old voxels does
+    for index in [(0, 0, 0), (0, 0, 7)]:
+        among_old = image.TransformPhysicalPointToContinuousIndex(
+            straight.TransformIndexToPhysicalPoint(index)
+        )
+        assert new.TransformIndexToPhysicalPoint(index) == pytest.approx(
+            tilted.TransformContinuousIndexToPhysicalPoint(among_old)
+        )
 
 
 def test_the_input_is_not_changed():

@@ -14,7 +14,7 @@ from lib.imaging.crop import CropConfig
 from lib.imaging.dicom import read_scan
 from lib.imaging.nifti import write_image
 from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, screen_scan
-from lib.imaging.verdicts import REASONS, REJECTED, WARNING, Reason, raise_rejected
+from lib.imaging.verdicts import REASONS, REJECTED, WARNING, Reason, raise_rejected, reasons_table
 
 CONFIG = ScreeningConfig(min_slices=5, max_metal_mm3=5.0)
 CROP = CropConfig(size_xy=(4, 4))
@@ -226,9 +226,28 @@ def test_limits_out_of_range_are_refused(field, value):
 
 def test_limits_are_the_keys_of_the_configuration():
     text = (Path(__file__).parents[2] / "config.yaml").read_text(encoding="utf-8")
-    assert dataclasses.asdict(ScreeningConfig()) == yaml.safe_load(text)["screening"]
+    settings = yaml.safe_load(text)
+    assert dataclasses.asdict(ScreeningConfig()) == settings["screening"] | settings["dicom"]
 
 
 def test_unknown_side_is_refused():
     with pytest.raises(ConfigError, match="left, right"):
         ScanRequest(side="both")
+
+
+def test_documented_reasons_are_those_of_the_code():
+    text = (Path(__file__).parents[2] / "docs/screening.md").read_text(encoding="utf-8")
+    assert text.endswith(f"\n\n{reasons_table()}\n")
+
+
+@pytest.mark.parametrize("code", REASONS)
+def test_every_documented_reason_can_be_given(code):
+    root = Path(__file__).parents[2]
+    sources = [path for path in (root / "lib").rglob("*.py") if path.name != "verdicts.py"]
+    assert any(f'"{code}"' in path.read_text(encoding="utf-8") for path in sources)
+
+
+@pytest.mark.parametrize("code", REASONS)
+def test_every_documented_reason_is_tested(code):
+    tests = list(Path(__file__).parent.glob("test_*.py"))
+    assert any(f'"{code}"' in path.read_text(encoding="utf-8") for path in tests)

@@ -1,4 +1,4 @@
-"""What all packages share: whole files, seeds, logs, digests, the study's folder, finished models."""
+"""What all packages share: whole files, seeds, digests, the study's folder, finished models."""
 
 import json
 
@@ -17,8 +17,7 @@ from lib.cohort.scans import (
     write_records,
 )
 from lib.cohort.table import planned_cohort
-from lib.errors import ConfigError, ModelError, OsteoflowError
-from lib.joblog import job_log, progress
+from lib.errors import ConfigError, ModelError
 from lib.learning.finished import changes_since, check_preprocessing, read_finished
 from lib.provenance import _tree_text, code_digest, settings_digest, versions, workflow_version
 from lib.pseudonyms import pseudonyms
@@ -63,25 +62,6 @@ def test_seeds_differ_by_purpose_and_are_stable():
     assert len(seeds) == 100
     assert derive_seed(2020, "fold", 3) == derive_seed(2020, "fold", 3)
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_job_log_hides_source_paths_and_ends_the_job(tmp_path, capsys):
-    log = tmp_path / "job.log"
-    with pytest.raises(SystemExit), job_log(log, hide=["/data/Doe_John/ct"]) as logger:
-        logger.info("read 60 slices")
-        progress("epoch %d", 3)
-        raise FileNotFoundError("/data/Doe_John/ct/1.dcm")
-    text = log.read_text()
-    assert "read 60 slices" in text and "epoch 3" in text and "FileNotFoundError" in text
-    shown = capsys.readouterr().err
-    assert "epoch 3" in shown and "read 60 slices" not in shown
-    assert "Doe" not in text + shown and "<source>/1.dcm" in text
-
-
-def test_job_log_shows_own_errors_as_their_text_alone(tmp_path, capsys):
-    with pytest.raises(SystemExit), job_log(tmp_path / "job.log"):
-        raise OsteoflowError("mask has no voxel; draw one")
-    assert capsys.readouterr().err == "mask has no voxel; draw one\n"
 
 
 def test_digest_ignores_comments_and_docstrings_but_no_code(tmp_path):

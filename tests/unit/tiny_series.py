@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+STRUCTURED_REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
 SERIES_UID = "1.2.3.4.5"
 IDENTITY = ("Doe^Jane", "PID-4711", "19510203", "General Hospital", "left hip of Jane", SERIES_UID)
 

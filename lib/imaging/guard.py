@@ -1,0 +1,76 @@
+"""Run what reads files of unknown origin in a child process, so that no file can take the job with it.
+
+Decoders are C libraries: a damaged picture may crash them, keep them busy for ever or make them ask for any amount of
+memory. Here each of these ends as a reason.
+"""
+
+import multiprocessing
+import resource
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from lib.errors import OsteoflowError, ScanError
+from lib.joblog import CALLS_OF_CHILD
+
+# What a process may take beside `max_gb`: several copies of the voxels, and libraries.
+_COPIES, _LIBRARIES_GB = 4, 2.0
+
+
+def guarded(work: Callable[[], Mapping[str, Any]], *, max_minutes: float, max_gb: float) -> Mapping[str, Any]:
+    """Return the result of `work` (plain values), run in a child process within limits.
+
+    Args:
+        work: What is run.
+        max_minutes: Time that it may take.
+        max_gb: Size of the largest scan; the child may take `_COPIES` times as much, and `_LIBRARIES_GB`.
+
+    Raises:
+        ScanError: `reading_stopped`: it took too long, needed too much memory or crashed.
+        OsteoflowError: as `work` raises it.
+        RuntimeError: `work` raised another exception, whose type it names.
+    """
+    if sys.platform != "linux":
+        # elsewhere a forked child may hang in system libraries: better without a guard
+        return work()
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_run, args=(work, sender, max_gb), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        if not receiver.poll(60.0 * max_minutes):
+            raise ScanError("reading_stopped", f"reading took longer than {max_minutes:g} minutes")
+        result = receiver.recv()
+    except EOFError:
+        child.join()
+        raise ScanError("reading_stopped", f"a decoder crashed (exit code {child.exitcode})") from None
+    finally:
+        child.kill()
+        child.join()
+        receiver.close()
+    if isinstance(result, MemoryError):
+        raise ScanError("reading_stopped", f"reading needs more memory than {_limit_gb(max_gb):g} GB")
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _limit_gb(max_gb: float) -> float:
+    return _COPIES * max_gb + _LIBRARIES_GB
+
+
+def _run(work: Callable[[], Mapping[str, Any]], sender: Connection, max_gb: float) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (int(1e9 * _limit_gb(max_gb)),) * 2)
+    try:
+        result = work()
+    except (OsteoflowError, MemoryError) as error:
+        result = error
+    except Exception as error:
+        # neither a traceback nor every exception goes through a pipe: the calls and the name of the type do
+        result = RuntimeError(f"{type(error).__qualname__} in the child process")
+        setattr(result, CALLS_OF_CHILD, list(traceback.extract_tb(error.__traceback__)))
+    sender.send(result)
+    sender.close()

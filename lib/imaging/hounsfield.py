@@ -1,0 +1,78 @@
+"""The HU scale: what is kept of it, and whether intensities can be HU at all."""
+
+import numpy as np
+import SimpleITK as sitk
+
+from lib.errors import ScanError
+from lib.imaging.grid import image_like
+from lib.imaging.verdicts import Reason
+
+AIR_HU = -1024
+MAX_HU = 32767
+
+# Limits of what can be a CT in HU (fat -105, muscle 55, cortical bone 1300-1500; air below -900).
+# A crop may show no air round the body, but noise in fat alone reaches below this.
+_BELOW_FAT_HU = -150
+_SOFT_TISSUE_HU = (-200, 200)
+_ABOVE_SOFT_TISSUE_HU = 200
+_BODY_HU = -500
+_MIN_SOFT_TISSUE_SHARE = 0.2
+_MIN_SHARE = 1e-4
+_SAMPLED_EVERY = 3  # pixels along a row and a column: 9 times fewer voxels, shares move by less than 0.1 %
+
+
+def to_hu(values: np.ndarray) -> np.ndarray:
+    """Return `values` (any shape, numbers) rounded, clipped to -1024...32767 and as int16."""
+    if values.dtype == np.int16:
+        return np.maximum(values, np.int16(AIR_HU))
+    if values.dtype.kind == "f":
+        values = np.rint(values)
+    return np.clip(values, AIR_HU, MAX_HU).astype(np.int16)
+
+
+def hu_image(image: sitk.Image) -> tuple[sitk.Image, list[Reason]]:
+    """Return `image` (any number type) as int16 HU of the range of `to_hu`, and a warning on voxels without value.
+
+    NaN is what many programs write outside of the field of view: it becomes -1024.
+
+    Raises:
+        ScanError: `implausible_hu`, a voxel is infinite.
+    """
+    values_zyx = sitk.GetArrayViewFromImage(image)
+    if values_zyx.dtype == np.int16 and values_zyx.min() >= AIR_HU:
+        return image, []
+    hu_zyx = np.empty(values_zyx.shape, np.int16)
+    missing, infinite = 0, 0
+    # slice by slice: a volume is held twice at most
+    for hu_yx, values_yx in zip(hu_zyx, values_zyx, strict=True):
+        nans = np.isnan(values_yx)
+        missing += np.count_nonzero(nans)
+        infinite += np.count_nonzero(np.isinf(values_yx))
+        hu_yx[:] = to_hu(np.where(nans, AIR_HU, values_yx) if nans.any() else values_yx)
+    if infinite:
+        raise ScanError("implausible_hu", f"{infinite} voxels are infinite")
+    found = f"{missing} of {hu_zyx.size} voxels without value"
+    return image_like(hu_zyx, image), [Reason("missing_values", found)] if missing else []
+
+
+def check_hu(volume_zyx: np.ndarray) -> list[Reason]:
+    """Return `implausible_hu` unless `volume_zyx` shows what every CT of a hip shows on the HU scale.
+
+    Something darker than fat, much soft tissue in the body, and bone: a volume in other units (raw values without
+    intercept, MR, a windowed picture, fractions) lacks at least one of them.
+    """
+    sample = volume_zyx[:, ::_SAMPLED_EVERY, ::_SAMPLED_EVERY]
+    body = sample[sample > _BODY_HU]
+    low, high = _SOFT_TISSUE_HU
+    soft_share = float(((body > low) & (body < high)).mean()) if body.size else 0.0
+    dark_share, bone_share = (
+        float((sample < _BELOW_FAT_HU).mean()),
+        float((sample > _ABOVE_SOFT_TISSUE_HU).mean()),
+    )
+    if soft_share >= _MIN_SOFT_TISSUE_SHARE and dark_share >= _MIN_SHARE and bone_share >= _MIN_SHARE:
+        return []
+    found = (
+        f"intensities from {sample.min()} to {sample.max()}; {dark_share:.2%} below {_BELOW_FAT_HU}, "
+        f"{bone_share:.2%} above {_ABOVE_SOFT_TISSUE_HU}, {soft_share:.1%} of the body from {low} to {high}"
+    )
+    return [Reason("implausible_hu", found)]

@@ -1,0 +1,67 @@
+"""What a child process does to itself must end as a reason, not with the job."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lib.errors import ScanError
+from lib.imaging.guard import guarded
+from lib.joblog import CALLS_OF_CHILD
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks safely")
+
+LIMITS = {"max_minutes": 1.0, "max_gb": 0.25}
+
+
+def test_result_comes_back():
+    assert guarded(lambda: {"pid": os.getpid()}, **LIMITS)["pid"] != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("work", "limits", "words"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), LIMITS, "a decoder crashed .exit code -9"),
+        (lambda: os._exit(3), LIMITS, "exit code 3"),
+        (lambda: time.sleep(30), {**LIMITS, "max_minutes": 0.005}, "longer than 0.005 minutes"),
+        (lambda: np.ones(500_000_000), LIMITS, "more memory than 3 GB"),
+    ],
+    ids=["crash", "exit", "hang", "memory"],
+)
+def test_what_goes_wrong_is_a_reason(work, limits, words):
+    started = time.monotonic()
+    with pytest.raises(ScanError, match=words) as caught:
+        guarded(work, **limits)
+    assert caught.value.code == "reading_stopped"
+    assert time.monotonic() - started < 20
+
+
+def _refuse():
+    raise ScanError("too_short", "three slices")
+
+
+def test_own_errors_come_back_as_they_are():
+    with pytest.raises(ScanError, match="three slices") as caught:
+        guarded(_refuse, **LIMITS)
+    assert caught.value.code == "too_short"
+
+
+class _NotSendableError(Exception):
+    def __init__(self, first, second):
+        super().__init__(first)
+
+
+def _raise_not_sendable():
+    raise _NotSendableError("a header's text", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("work", "kind"), [(lambda: {}["absent"], "KeyError"), (_raise_not_sendable, "_NotSendableError")]
+)
+def test_other_errors_name_their_type_and_bring_their_calls(work, kind):
+    with pytest.raises(RuntimeError, match=f"^{kind} in the child process$") as caught:
+        guarded(work, **LIMITS)
+    assert any(call.filename == __file__ for call in getattr(caught.value, CALLS_OF_CHILD))
