@@ -11,7 +11,7 @@ CORES ?= $(shell nproc)
 TORCH_INDEX ?=
 READY := $(VENV)/.ready
 
-.PHONY: demo test setup rerun format
+.PHONY: demo test setup rerun fuzz format
 
 demo: $(READY)
 	$(BIN)/snakemake --profile profiles/workstation --cores $(CORES) --configfile studies/demo.yaml
@@ -26,6 +26,10 @@ setup: $(READY)
 rerun: $(READY)
 	files=$$($(BIN)/python -m lib.cohort.rerun $(SUBJECT) $(FROM) $(STUDY)) && \
 	$(BIN)/snakemake --profile profiles/workstation --cores $(CORES) $(ARGS) --forcerun $$files
+
+# 2,000 damaged and malicious inputs for the reader (`make test` runs a few of them)
+fuzz: $(READY)
+	$(BIN)/python bench/fuzz.py --count 2000
 
 format: $(READY)
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/snakefmt Snakefile rules

@@ -1,0 +1,202 @@
+"""Damaged and hostile inputs for the reader: a verdict for each, in bounded time and memory.
+
+    python bench/fuzz.py [--first 0] [--count 2000] [--keep FOLDER]
+    python bench/fuzz.py --only zip_bomb 17             # again, by name
+
+Inputs come from tests/unit/hostile_input.py: every trap, then `count` inputs drawn with the seeds from `first` on.
+Each must end in a verdict, without exception, within 10 s and 1.5 GB, leave the file system as it was, and quote
+nothing of names and paths. A worker process takes many inputs; if it crashes or hangs, the input is noted and
+another worker goes on. Inputs that fail are written to the folder `keep`. Exit code 1 if any failed.
+"""
+
+import argparse
+import json
+import os
+import resource
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit")]
+
+from hostile_input import CANARIES, FOLDER_NAME, TRAPS, make_hostile  # noqa: E402
+
+from lib.imaging.dicom import survey_scan  # noqa: E402
+from lib.imaging.verdicts import ScreeningConfig  # noqa: E402
+
+MAX_S = 10.0
+MAX_GB = 1.5
+HANGS_AFTER_S = 20.0  # a worker is given up; writing an input takes a second or two
+ADDRESS_SPACE_GB = 8  # protects the machine: beyond it a worker's MemoryError is a failure like others
+CONFIG = ScreeningConfig(min_slices=2, max_gb=0.25)
+
+
+# ---- the worker
+
+
+def work(names: Sequence[str]) -> None:
+    """Examine inputs one after the other; print a line before and a line of JSON after each."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_GB << 30,) * 2)
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)  # what decoders print is no answer
+    for name in names:
+        print("begin", name, file=answers, flush=True)
+        print(json.dumps(examine(name)), file=answers, flush=True)
+
+
+def examine(name: str) -> dict[str, Any]:
+    """Write the input, read it, and return what came of it; `failures` is empty if all is well."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / FOLDER_NAME
+        folder.mkdir()
+        path = make_hostile(folder, name)
+        os.chdir(place)
+        before = _tree(place)
+        _forget_peak()
+        start = time.perf_counter()
+        codes, failures = _verdict(path)
+        seconds, peak_gb = time.perf_counter() - start, _peak_gb()
+        if _tree(place) != before:
+            failures.append("the file system was changed")
+        os.chdir(ROOT)
+    if seconds > MAX_S:
+        failures.append(f"{seconds:.1f} s")
+    if peak_gb > MAX_GB:
+        failures.append(f"{peak_gb:.2f} GB")
+    return {"name": name, "codes": codes, "seconds": seconds, "peak_gb": peak_gb, "failures": failures}
+
+
+def _verdict(path: Path) -> tuple[list[str], list[str]]:
+    """Return the reason codes and what is wrong with the verdict."""
+    try:
+        survey = survey_scan(path, "", CONFIG)
+    # any exception is what is looked for
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return [], [f"{type(error).__name__} in {Path(last.filename).name}, {last.name}"]
+    codes = [reason.code for reason in survey.findings]
+    words = " ".join(reason.found for reason in survey.findings)
+    failures = [f"quotes {canary}" for canary in CANARIES if canary in words]
+    if survey.scan is None and not codes:
+        failures.append("neither scan nor reason")
+    return codes, failures
+
+
+def _tree(place: str) -> dict[str, tuple[int, int]]:
+    """Return size and time of change of everything below `place`."""
+    found = {}
+    for folder, folders, files in os.walk(place):
+        for name in (*folders, *files):
+            status = os.lstat(os.path.join(folder, name))
+            found[os.path.join(folder, name)] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _forget_peak() -> None:
+    """Let Linux count the peak of resident memory from now on (man 5 proc, clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_gb() -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
+
+
+# ---- the parent
+
+
+def examine_all(names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield what came of each input; a worker that crashes or hangs is followed by another one."""
+    left = list(names)
+    while left:
+        # unbuffered, so that what was not read is still to be seen by select
+        worker = subprocess.Popen(
+            [sys.executable, __file__, "--worker", "--only", *left],
+            bufsize=0,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            for answer in _answers(worker):
+                left.remove(answer["name"])
+                yield answer
+        finally:
+            worker.kill()
+            worker.communicate()
+
+
+def _answers(worker: subprocess.Popen) -> Iterator[dict[str, Any]]:
+    """Yield the answers of a worker until it ends, crashes or hangs; the last two are answers too."""
+    begun = None
+    while True:
+        ready, _, _ = select.select([worker.stdout], [], [], HANGS_AFTER_S)
+        line = worker.stdout.readline().decode("ascii") if ready else ""
+        if line.startswith("begin "):
+            begun = line.split()[1]
+        elif line:
+            yield json.loads(line)
+            begun = None
+        else:
+            if begun is not None:
+                end = (
+                    f"crash, exit code {worker.wait()}" if ready else f"no verdict within {HANGS_AFTER_S:g} s"
+                )
+                yield {"name": begun, "codes": [], "seconds": None, "peak_gb": None, "failures": [end]}
+            elif not ready or worker.wait():
+                raise RuntimeError(
+                    "a worker ended between two inputs; run one with --worker --only to see why"
+                )
+            return
+
+
+def keep_input(name: str, folder: Path) -> None:
+    """Write an input that failed to `folder`, to be looked at; bombs are made again by their name."""
+    place = folder / name
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    if name not in TRAPS:
+        make_hostile(place, name)
+
+
+def main() -> int:
+    """Examine what the command line asks for and say what failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--count", type=int, default=2000, help="number of seeds")
+    parser.add_argument("--only", nargs="+", help="these inputs: numbers or names of traps")
+    parser.add_argument("--keep", type=Path, help="folder for inputs that fail")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        work(given.only)
+        return 0
+    seeds = [str(seed) for seed in range(given.first, given.first + given.count)]
+    failed, codes, slowest_s, peak_gb, count = 0, Counter(), 0.0, 0.0, 0
+    for answer in examine_all(given.only or [*TRAPS, *seeds]):
+        count += 1
+        codes.update(set(answer["codes"]) or ["accepted"])
+        slowest_s = max(slowest_s, answer["seconds"] or 0.0)
+        peak_gb = max(peak_gb, answer["peak_gb"] or 0.0)
+        if answer["failures"]:
+            failed += 1
+            print(f"{answer['name']}: {'; '.join(answer['failures'])}", flush=True)
+            if given.keep:
+                keep_input(answer["name"], given.keep)
+    print(", ".join(f"{code} {number}" for code, number in codes.most_common()))
+    print(f"{count} inputs, {failed} failed; slowest {slowest_s:.1f} s, at most {peak_gb:.2f} GB")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

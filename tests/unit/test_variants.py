@@ -1,0 +1,67 @@
+"""The reader takes every way to write a scan, and refuses every scan that is spoilt, with the documented reason."""
+
+import pytest
+import series_variants as variants
+import SimpleITK as sitk
+from series_variants import AXIS_ORDERS, BAD, GOOD, base_scan, misfit, nifti_in_axis_order
+
+from lib.imaging.dicom import Survey, survey_scan
+from lib.imaging.verdicts import REJECTED, WARNING, ScreeningConfig
+
+
+def survey(variant: variants.Variant, folder) -> tuple[variants.Source, Survey]:
+    source = variant.write(folder)
+    return source, survey_scan(source.path, source.series_uid, ScreeningConfig(**variant.limits))
+
+
+def codes(found: Survey, severity: str) -> set[str]:
+    return {reason.code for reason in found.findings if reason.severity == severity}
+
+
+def test_enough_variants():
+    assert len(GOOD) >= 40
+    assert len(BAD) >= 25
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_variant_gives_the_volume(name, tmp_path):
+    source, found = survey(GOOD[name], tmp_path)
+    assert codes(found, REJECTED) == set()
+    assert codes(found, WARNING) == GOOD[name].codes
+    assert found.scan.image.GetPixelID() == sitk.sitkInt16
+    assert misfit(found.scan.image, source.expected).fits, misfit(found.scan.image, source.expected)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_variant_is_refused(name, tmp_path):
+    _, found = survey(BAD[name], tmp_path)
+    assert codes(found, REJECTED) >= BAD[name].codes
+
+
+@pytest.mark.parametrize("axes", AXIS_ORDERS)
+def test_nifti_in_any_axis_order(axes, tmp_path):
+    source = nifti_in_axis_order(axes, tmp_path)
+    found = survey_scan(source.path, "", ScreeningConfig())
+    assert misfit(found.scan.image, source.expected).fits
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda image: image + 1, {"differing": 64 * 64 * 34}),
+        (lambda image: image[1:, :, :], {"differing": 64 * 34}),
+        (lambda image: sitk.ConstantPad(image, (0, 0, 2), (0, 0, 0), 0), {"invented": 64 * 64 * 2}),
+    ],
+    ids=["other HU", "voxels missing", "voxels invented"],
+)
+def test_misfit_counts_voxels(spoil, expected):
+    found = misfit(spoil(base_scan()), base_scan())
+    assert {name: getattr(found, name) for name in expected} == expected
+    assert not found.fits
+
+
+def test_misfit_measures_distance():
+    image = base_scan()
+    x_mm, y_mm, z_mm = image.GetOrigin()
+    image.SetOrigin((x_mm + 0.3, y_mm, z_mm - 0.4))
+    assert misfit(image, base_scan()).position_mm == pytest.approx(0.5)
