@@ -58,6 +58,32 @@ rule tabulate_table1:
         "../scripts/tabulate_table1.py"
 
 
+rule draw_crop:
+    """Where the window of the hip lies in the whole scan, with side, source of its centre, doubts and flags."""
+    input:
+        image="results/resampled/{scan}/image.nii.gz",
+        record="results/cropped/{scan}/crop.json",
+        screened="results/screened/{scan}.json",
+    output:
+        picture="results/crops/{scan}.webp",
+    log:
+        "results/logs/draw_crop/{scan}.log",
+    benchmark:
+        "results/benchmarks/draw_crop/{scan}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1500),
+        runtime=15,
+    params:
+        code=code_of("draw_crop"),
+    message:
+        "Draw the crop of {wildcards.scan}"
+    script:
+        "../scripts/draw_crop.py"
+
+
 rule draw_figures:
     """All figures of the study, as SVG and PNG."""
     input:
@@ -137,9 +163,12 @@ rule write_report:
         ages="results/tables/ages.csv",
         table1="results/tables/table1.csv",
         flow="results/tables/flow.csv",
+        acquisition="results/tables/acquisition.csv",
+        protocol="results/cohort/protocol.json",
         figures="results/figures",
         notes="results/cohort/notes.json",
         contours=lambda wildcards: [f"results/contours/{path}.webp" for path in predicted_paths()],
+        crops=lambda wildcards: made("results/crops/{scan}.webp"),
         screened=screened_files(),
         runs=fold_files("run.json"),
     output:

@@ -25,6 +25,7 @@ STAGE_FILES = {
     "otsu_mask": "masks/*/*/*/{scan}/mask.nii.gz",
     "measure_volume": "volumes/*/*/*/{scan}.json",
     "measure_overlap": "overlaps/*/*/*/{scan}.json",
+    "draw_crop": "crops/{scan}.webp",
     "draw_contours": "contours/*/*/*/{scan}.webp",
 }
 

@@ -5,18 +5,18 @@ largest ball of bone on either side of the midline, and what lies lateral of it 
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from lib.errors import ConfigError, ScanError
-from lib.imaging.grid import SIDES, spacing_zyx
+from lib.imaging.grid import SIDES, column_mm, spacing_zyx
 from lib.imaging.kernels import block_mean
 
 COARSE_MM = 3.0
+HEAD_EVIDENCE = ("head_x_mm", "head_y_mm", "head_z_mm")
 
 # Density 0 ... 1 between these multiples of bone_hu: trabecular bone of an old head counts a little, metal no more
 # than cortical bone.
@@ -26,13 +26,13 @@ _BONE_DENSITY = 0.5
 _COLUMN_DENSITY = 0.3
 
 # Half a head's radius: a Gaussian of this width answers to balls of bone, not to shafts and plates.
-_BALL_SIGMA_MM = 12.0
+_BALL_SIGMA_MM, _BALL_REACH_SIGMAS = 12.0, 2.5
 _BALL_DISTANCE_MM = 20.0
 _MIN_BALL = 0.2
 
-# Two heads of one person; centres of the balls lie about 10 mm medial of the heads' own.
-_HEAD_DISTANCE_MM = (110.0, 230.0)
-_HEAD_OFFSET_MM = 60.0
+# Two heads of one person; centres of the balls lie about 10 mm medial of the heads' own. One may lie in front of the
+# other by what a body turned by 25 degrees makes of their distance, and higher by what a tilted pelvis does.
+_HEAD_DISTANCE_MM, _HEAD_OFFSET_MM_YZ = (110.0, 230.0), (85.0, 60.0)
 _MIN_BALANCE, _SURE_BALANCE = 0.5, 0.7
 
 # The femur's box from the ball's centre: the head reaches this far to medial, front and back.
@@ -40,6 +40,8 @@ _HEAD_MEDIAL_MM, _HEAD_DEPTH_MM = 20.0, 22.0
 _FEMUR_DEPTH_MM, _FEMUR_LENGTH_MM = 80.0, 150.0
 _SPECK = 0.05  # components smaller than this share of the largest are noise or vessels
 _WIDTH_MM = (55.0, 120.0)  # plausible widths from head to greater trochanter
+# Where a trochanter lies from the ball of its head; the sacrum lies higher above a head, further in and behind.
+_TROCHANTER_LATERAL_MM, _TROCHANTER_BELOW_MM, _TROCHANTER_DEPTH_MM = (20.0, 55.0), (10.0, 45.0), 35.0
 _TROCHANTER_MM = 35.0  # the widest part of the femur lies at most this far below the ball
 _HEAD_LENGTH_MM = 25.0  # a scan that ends nearer below the ball holds no neck
 _MIN_FEMUR_MM3 = 3000.0
@@ -85,8 +87,9 @@ class HipLocation:
 
     Attributes:
         side: `left` or `right` of the patient.
-        center_mm_xy: centre of the femur's in-plane box, LPS mm.
-        evidence: numbers behind it; `head_x_mm`, `head_y_mm`, `head_z_mm` is the ball of bone taken for the head.
+        center_mm_xy: centre of the femur's in-plane box, LPS mm at the height of the image's centre.
+        evidence: numbers behind it; `head_x_mm`, `head_y_mm`, `head_z_mm` (LPS) is the ball of bone taken for the
+            head; `midplane_x_mm` and `body_x_mm` are along the image's own axis.
         doubts: why it may be wrong, in words.
     """
 
@@ -103,7 +106,7 @@ class HipLocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Ball:
-    """A compact piece of bone: its centre in LPS mm and the mean density (0 to 1) about it."""
+    """A compact piece of bone: its centre in mm along the image's axes and the mean density (0 to 1) about it."""
 
     density: float
     x_mm: float
@@ -112,8 +115,41 @@ class Ball:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Axes:
+    """Places along the axes of an image, mm: those of the patient, or turned about its centre where it is oblique."""
+
+    image: sitk.Image
+
+    @property
+    def origin_mm_xyz(self) -> np.ndarray:
+        """First voxel; that of the image itself where it is not oblique."""
+        origin_mm = np.array(self.image.GetOrigin())
+        return origin_mm + (self._direction.T - np.eye(3)) @ (origin_mm - self._center_mm)
+
+    def point_mm(self, xyz_mm: Sequence[float]) -> np.ndarray:
+        """Return the place of a point in the patient (x, y, z; LPS)."""
+        return np.array(xyz_mm) + (self._direction - np.eye(3)) @ (np.array(xyz_mm) - self._center_mm)
+
+    def column_mm(self, xy_mm: Sequence[float]) -> tuple[float, float]:
+        """Return where a column along the third axis lies in the patient (see `lib.imaging.grid.column_mm`)."""
+        return column_mm(self.image, (np.array(xy_mm) - self.origin_mm_xyz[:2]) / self.image.GetSpacing()[:2])
+
+    @property
+    def _direction(self) -> np.ndarray:
+        return np.array(self.image.GetDirection()).reshape(3, 3)
+
+    @property
+    def _center_mm(self) -> np.ndarray:
+        middle = [0.5 * (count - 1) for count in self.image.GetSize()]
+        return np.array(self.image.TransformContinuousIndexToPhysicalPoint(middle))
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Coarse:
-    """Bone density (z, y, x) on a coarse grid, and how much tissue lies in each of its sagittal planes (x)."""
+    """Bone density (z, y, x) on a coarse grid, and how much tissue lies in each of its sagittal planes (x).
+
+    Places are along the axes of the image.
+    """
 
     density_zyx: np.ndarray
     tissue_x: np.ndarray
@@ -144,29 +180,34 @@ class _Coarse:
 
 
 def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> HipLocation:
-    """Find the hip of `side` in a CT (HU) on patient axes, whatever its spacing, field of view and table.
+    """Find the hip of `side` in a CT (HU), whatever its spacing, field of view, table and obliquity.
+
+    Index axes are those nearest to the patient's. The search follows the image's own axes; no voxel is copied at
+    full size.
 
     Raises:
         ScanError: `no_hip_in_view`.
     """
     if side not in SIDES:
         raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {side!r}")
-    coarse = _coarse_density(image, config.bone_hu)
+    axes = _Axes(image=image)
+    coarse = _coarse_density(axes, config.bone_hu)
     head, other, doubts = _choose_head(_find_balls(coarse), side, coarse)
     low_xy, high_xy, evidence = _femur_box(coarse, head, side)
-    evidence |= {"head_x_mm": head.x_mm, "head_y_mm": head.y_mm, "head_z_mm": head.z_mm}
+    head_mm = axes.point_mm((head.x_mm, head.y_mm, head.z_mm))
+    evidence |= dict(zip(HEAD_EVIDENCE, head_mm.tolist(), strict=True))
     evidence |= {"head_density": head.density, "body_x_mm": coarse.body_x_mm}
     if other is not None:
         evidence |= {"other_head_density": other.density, "midplane_x_mm": 0.5 * (head.x_mm + other.x_mm)}
     doubts += _doubts(evidence)
-    center_mm_xy = tuple(float(0.5 * (low + high)) for low, high in zip(low_xy, high_xy, strict=True))
+    center_mm_xy = axes.column_mm(0.5 * (low_xy + high_xy))
     return HipLocation(side=side, center_mm_xy=center_mm_xy, evidence=evidence, doubts=tuple(doubts))
 
 
-def _coarse_density(image: sitk.Image, bone_hu: float) -> _Coarse:
-    fine_mm = np.array(spacing_zyx(image))
+def _coarse_density(axes: _Axes, bone_hu: float) -> _Coarse:
+    fine_mm = np.array(spacing_zyx(axes.image))
     steps = np.maximum(1, np.floor(COARSE_MM / fine_mm + 0.01).astype(int))
-    hu_zyx = block_mean(sitk.GetArrayViewFromImage(image), steps)
+    hu_zyx = block_mean(sitk.GetArrayViewFromImage(axes.image), steps)
     low_hu, high_hu = _DENSITY_LOW * bone_hu, _DENSITY_HIGH * bone_hu
     density_zyx = np.clip((hu_zyx - low_hu) / (high_hu - low_hu), 0.0, 1.0)
     density_zyx *= density_zyx.min(axis=0) < _COLUMN_DENSITY
@@ -176,24 +217,52 @@ def _coarse_density(image: sitk.Image, bone_hu: float) -> _Coarse:
         density_zyx=density_zyx,
         tissue_x=np.count_nonzero(hu_zyx > _TISSUE_HU, axis=(0, 1)),
         spacing_mm_zyx=fine_mm * steps,
-        origin_mm_zyx=np.array(image.GetOrigin()[::-1]) + block_shift_mm,
+        origin_mm_zyx=axes.origin_mm_xyz[::-1] + block_shift_mm,
     )
 
 
 def _find_balls(coarse: _Coarse) -> list[Ball]:
     """Return the places where most bone lies together, the densest first."""
-    mean_zyx = ndimage.gaussian_filter(
-        coarse.density_zyx, _BALL_SIGMA_MM / coarse.spacing_mm_zyx, mode="constant", truncate=2.5
-    )
-    size = 2 * np.round(_BALL_DISTANCE_MM / coarse.spacing_mm_zyx).astype(int) + 1
-    highest = ndimage.maximum_filter(mean_zyx, size=size, mode="constant")
-    found = np.argwhere((mean_zyx == highest) & (mean_zyx >= _MIN_BALL))
+    mean_zyx = _blurred(coarse.density_zyx, _BALL_SIGMA_MM / coarse.spacing_mm_zyx)
+    highest_zyx = mean_zyx
+    for axis, reach in enumerate(np.round(_BALL_DISTANCE_MM / coarse.spacing_mm_zyx).astype(int)):
+        highest_zyx = _highest_within(highest_zyx, axis, int(reach))
+    found = np.argwhere((mean_zyx == highest_zyx) & (mean_zyx >= _MIN_BALL))
     centers_mm = coarse.origin_mm_zyx + found * coarse.spacing_mm_zyx
     balls = [
         Ball(density=float(mean_zyx[tuple(index)]), x_mm=float(x), y_mm=float(y), z_mm=float(z))
         for index, (z, y, x) in zip(found, centers_mm, strict=True)
     ]
     return sorted(balls, key=lambda ball: -ball.density)
+
+
+def _blurred(values_zyx: np.ndarray, sigmas_zyx: np.ndarray) -> np.ndarray:
+    """Return Gaussian means with zeros outside.
+
+    This and `_highest_within` do what scipy.ndimage would, whose import takes longer than the whole search.
+    """
+    z, y, x = (_gaussian_weights(n, sigma) for n, sigma in zip(values_zyx.shape, sigmas_zyx, strict=True))
+    return y @ np.tensordot(z, values_zyx, axes=1) @ x
+
+
+def _gaussian_weights(count: int, sigma: float) -> np.ndarray:
+    """Return the symmetric matrix (count, count) of a Gaussian that ends at _BALL_REACH_SIGMAS."""
+    reach = int(_BALL_REACH_SIGMAS * sigma + 0.5)
+    distance = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights = np.exp(-0.5 * (distance / sigma) ** 2) * (distance <= reach)
+    return (weights / kernel.sum()).astype(np.float32)
+
+
+def _highest_within(values_zyx: np.ndarray, axis: int, reach: int) -> np.ndarray:
+    """Return the highest of the values (>= 0) at most `reach` voxels away along an axis."""
+    pad = [(0, 0)] * 3
+    pad[axis] = (reach, reach)
+    highest, width = np.moveaxis(np.pad(values_zyx, pad), axis, 0), 1
+    while width < 2 * reach + 1:
+        step = min(width, 2 * reach + 1 - width)
+        highest, width = np.maximum(highest[:-step], highest[step:]), width + step
+    return np.moveaxis(highest, 0, axis)
 
 
 def _choose_head(balls: list[Ball], side: str, coarse: _Coarse) -> tuple[Ball, Ball | None, list[str]]:
@@ -212,8 +281,19 @@ def _choose_head(balls: list[Ball], side: str, coarse: _Coarse) -> tuple[Ball, B
     # sacrum and spine may be as dense as a head, but lie further in
     outward = 1.0 if side == "left" else -1.0
     dense = [ball for ball in balls if ball.density >= _SURE_BALANCE * balls[0].density]
-    alone = max(dense, key=lambda ball: outward * ball.x_mm)
+    outermost = max(dense, key=lambda ball: outward * ball.x_mm)
+    alone = next((ball for ball in dense if _is_trochanter_of(ball, outermost, outward)), outermost)
     return alone, None, ["only one hip is in view; its side is judged by where the rest of the body lies"]
+
+
+def _is_trochanter_of(head: Ball, ball: Ball, outward: float) -> bool:
+    """Whether a ball lies beside a head as the trochanter does, which a nail makes as dense as a head."""
+    lateral_mm, below_mm = outward * (ball.x_mm - head.x_mm), head.z_mm - ball.z_mm
+    (least_lateral, most_lateral), (least_below, most_below) = _TROCHANTER_LATERAL_MM, _TROCHANTER_BELOW_MM
+    beside = (
+        least_lateral <= lateral_mm <= most_lateral and abs(ball.y_mm - head.y_mm) <= _TROCHANTER_DEPTH_MM
+    )
+    return beside and least_below <= below_mm <= most_below
 
 
 def _seen_side(coarse: _Coarse, ball: Ball) -> str | None:
@@ -231,7 +311,8 @@ def _seen_side(coarse: _Coarse, ball: Ball) -> str | None:
 def _pairs(balls: list[Ball]) -> Iterable[tuple[Ball, Ball]]:
     for a, b in itertools.combinations(balls, 2):
         apart = _HEAD_DISTANCE_MM[0] <= abs(a.x_mm - b.x_mm) <= _HEAD_DISTANCE_MM[1]
-        level = max(abs(a.y_mm - b.y_mm), abs(a.z_mm - b.z_mm)) <= _HEAD_OFFSET_MM
+        depth_mm, height_mm = abs(a.y_mm - b.y_mm), abs(a.z_mm - b.z_mm)
+        level = depth_mm <= _HEAD_OFFSET_MM_YZ[0] and height_mm <= _HEAD_OFFSET_MM_YZ[1]
         if apart and level and b.density >= _MIN_BALANCE * a.density:
             yield a, b
 
@@ -286,11 +367,17 @@ def _require_femur(side: str, volume_mm3: float, length_mm: float) -> None:
 
 def _large_components(bone_zyx: np.ndarray) -> np.ndarray:
     """Return the largest component and those that are not much smaller (a thin cortex falls into pieces)."""
-    labels_zyx, _ = ndimage.label(bone_zyx, structure=np.ones((3, 3, 3)))
+    labels_zyx = label_pieces(bone_zyx, corners=True)
     sizes = np.bincount(labels_zyx.ravel())
     sizes[0] = 0
     keep = (sizes > 0) & (sizes >= _SPECK * sizes.max())
     return keep[labels_zyx]
+
+
+def label_pieces(mask_zyx: np.ndarray, *, corners: bool) -> np.ndarray:
+    """Return numbers from 1 for what hangs together, by faces or also by edges and corners; 0 outside of the mask."""
+    image = sitk.GetImageFromArray(mask_zyx.astype(np.uint8))
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image, corners))
 
 
 def _doubts(evidence: dict[str, float]) -> list[str]:

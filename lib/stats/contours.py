@@ -98,6 +98,13 @@ def mask_contours(mask_yx: np.ndarray) -> list[np.ndarray]:
     return [line - 1.0 for line in contour_generator(z=padded).lines(0.5)]
 
 
+def show_hu(slice_yx: np.ndarray, window_hu: tuple[float, float] = WINDOW_HU) -> Image.Image:
+    """Return a slice in HU (y, x) as a grey picture, a pixel a voxel, black to white over `window_hu`."""
+    low, high = window_hu
+    grey = np.clip((slice_yx.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    return Image.fromarray(grey)
+
+
 def write_picture(picture: Image.Image, path: str | Path) -> None:
     """Write a picture in the format of the suffix, whole or not at all, without any metadata."""
     with whole_file(path) as temporary:
@@ -120,10 +127,8 @@ def _tile(
     slice_yx: np.ndarray, masks_yx: dict[str, np.ndarray], sight: Sight, height_mm: float | None = None
 ) -> Image.Image:
     (top, left), edge = sight.start_yx, sight.edge
-    low, high = WINDOW_HU
-    grey = np.clip((slice_yx.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
     size = TILE_PX * _OVERSAMPLING
-    window = Image.fromarray(grey).crop((left, top, left + edge, top + edge))
+    window = show_hu(slice_yx).crop((left, top, left + edge, top + edge))
     picture = window.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
     pen, scale = ImageDraw.Draw(picture), size / edge
     for name, mask in masks_yx.items():
@@ -133,7 +138,7 @@ def _tile(
             pen.line([tuple(point) for point in points.tolist()], fill=color, width=width, joint="curve")
     picture = picture.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
     if height_mm is not None:
-        _write(picture, (6, 4), f"{height_mm:.0f} mm")
+        write_words(picture, (6, 4), f"{height_mm:.0f} mm")
     return picture
 
 
@@ -145,24 +150,25 @@ def _montage(tiles: list[Image.Image], caption: str, names: list[str]) -> Image.
         corner = (GAP_PX + column * step, HEADER_PX + row * step)
         picture.paste(tile, corner)
         for letter, x in (("R", 6), ("L", TILE_PX - 16)):
-            _write(picture, (corner[0] + x, corner[1] + TILE_PX // 2 - 8), letter)
-    _write(picture, (GAP_PX + 4, 7), caption, size=14)
+            write_words(picture, (corner[0] + x, corner[1] + TILE_PX // 2 - 8), letter)
+    write_words(picture, (GAP_PX + 4, 7), caption, size=14)
     x = picture.width - GAP_PX - 4
     for name, color in (("predicted", PREDICTED_COLOR), ("reference", REFERENCE_COLOR)):
         if name in names:
             x -= round(_font(14).getlength(name))
-            _write(picture, (x, 7), name, size=14, color=color)
+            write_words(picture, (x, 7), name, size=14, color=color)
             x -= 18
     return picture
 
 
-def _write(
+def write_words(
     picture: Image.Image,
     corner: tuple[int, int],
     text: str,
     size: int = 12,
     color: tuple[int, int, int] = INK,
 ) -> None:
+    """Write onto a picture, the upper left corner of the text at `corner`, dark round the edges."""
     pen = ImageDraw.Draw(picture)
     pen.text(corner, text, fill=color, font=_font(size), stroke_width=1, stroke_fill=PAPER)
 

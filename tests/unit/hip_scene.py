@@ -49,6 +49,15 @@ def draw(scene: Scene):
     return image, femurs
 
 
+def turned(image, turns_xyz_degrees, origin_mm=(31.0, -57.0, 840.0)):
+    """Return an oblique copy: the same voxels, axes turned about the patient's, somewhere else."""
+    copy = sitk.Image(image)
+    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), *np.radians(turns_xyz_degrees).tolist())
+    copy.SetDirection(turn.GetMatrix())
+    copy.SetOrigin(origin_mm)
+    return copy
+
+
 def margins_mm(image, femur_zyx, center_mm_xy, width_mm):
     """Return the free distances between a femur and a window: low x, high x, low y, high y."""
     _, y, x = np.nonzero(femur_zyx)

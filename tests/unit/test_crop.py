@@ -1,15 +1,17 @@
 """The window of a hip: position to the voxel, padding, flags and the record."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hip_scene import Scene, draw
+from hip_scene import Scene, draw, turned
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.crop import CropCenter, CropConfig, crop_center, crop_ct, crop_mask, locate_hip, window_start
 from lib.imaging.grid import array_zyx
+from lib.imaging.hip import HEAD_EVIDENCE
 
 SMALL = CropConfig(size_xy=(10, 8))
 ORIGIN_MM, SPACING_MM = (-20.0, 10.0, -300.0), (0.5, 0.75, 3.0)
@@ -135,35 +137,54 @@ def test_the_pelvis_above_the_head_does_not_count():
     femur[:10, 80:110, 80:130] = 700
     image = sitk.GetImageFromArray(femur)
     image.SetSpacing((1.0, 1.0, 3.0))
-    center = CropCenter(side="left", center_mm_xy=(99.5, 99.5), head_z_mm=27.0)
+    center = CropCenter(side="left", center_mm_xy=(99.5, 99.5), head_mm_xyz=(90.0, 95.0, 27.0))
     _, record = crop_ct(image, center, BLOCK)
     assert record.margins_mm["lateral"] == pytest.approx(20.0)
     assert record.flags == ()
 
 
+def cropped(image, side, config):
+    """Find the hip and cut its window: the window and the record."""
+    hip = dataclasses.asdict(locate_hip(image, side, config))
+    return crop_ct(image, crop_center(side, hip | {"uncertain": bool(hip["doubts"])}, None), config)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_an_oblique_volume_has_the_same_window(side):
+    image, _ = draw(Scene(spacing_mm=(1.5, 1.5, 3.0), size_xy=(280, 220), bottom_mm=-70.0, top_mm=60.0))
+    config = CropConfig(size_xy=(96, 96), above_head_mm=40.0)
+    window, record = cropped(image, side, config)
+    assert record.slices_cut_above > 0
+    oblique = turned(image, (12.0, -12.0, 12.0))
+    turned_window, turned_record = cropped(oblique, side, config)
+    assert dataclasses.replace(turned_record, center_mm_xy=record.center_mm_xy) == record
+    np.testing.assert_array_equal(array_zyx(turned_window), array_zyx(window))
+    first_mm = oblique.TransformIndexToPhysicalPoint([*record.start_xy, 0])
+    assert turned_window.GetOrigin() == pytest.approx(first_mm)
+    assert turned_window.GetDirection() == oblique.GetDirection()
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_found_hip_is_cropped_without_flags(side):
     image, femurs = draw(Scene(spacing_mm=(1.5, 1.5, 3.0), size_xy=(280, 220), bottom_mm=-70.0, top_mm=30.0))
-    config = CropConfig(size_xy=(96, 96))
-    hip = locate_hip(image, side, config)
-    screened = {
-        "side": side,
-        "center_mm_xy": list(hip.center_mm_xy),
-        "uncertain": hip.uncertain,
-        "evidence": hip.evidence,
-    }
-    _, record = crop_ct(image, crop_center(side, screened, None), config)
+    _, record = cropped(image, side, CropConfig(size_xy=(96, 96)))
     assert record.flags == ()
     mask = sitk.GetImageFromArray(femurs[side].astype(np.uint8))
     assert array_zyx(crop_mask(mask, record.to_json())).sum() == femurs[side].sum()
 
 
-FOUND = {"side": "left", "center_mm_xy": [3.0, 4.0], "uncertain": True, "evidence": {"head_z_mm": -250.0}}
+HEAD_MM = (1.0, 2.0, -250.0)
+FOUND = {
+    "side": "left",
+    "center_mm_xy": [3.0, 4.0],
+    "uncertain": True,
+    "evidence": dict(zip(HEAD_EVIDENCE, HEAD_MM, strict=True)),
+}
 
 
 def test_the_found_centre_carries_its_doubt():
     center = crop_center("left", FOUND, None)
-    assert center == CropCenter(side="left", center_mm_xy=(3.0, 4.0), uncertain=True, head_z_mm=-250.0)
+    assert center == CropCenter(side="left", center_mm_xy=(3.0, 4.0), uncertain=True, head_mm_xyz=HEAD_MM)
     assert "crop_uncertain" in crop_ct(numbered(), center, SMALL)[1].flags
 
 
@@ -205,12 +226,11 @@ def test_slices_far_above_the_head_are_cut_and_the_mask_alike():
     image.SetSpacing((1.0, 1.0, 3.0))
     image.SetOrigin((0.0, 0.0, -100.0))
     config = CropConfig(size_xy=(4, 4), above_head_mm=60.0)
-    known = CropCenter(side="left", center_mm_xy=(3.5, 3.5), head_z_mm=-40.0)
+    known = CropCenter(side="left", center_mm_xy=(3.5, 3.5), head_mm_xyz=(3.0, 3.0, -40.0))
     window, record = crop_ct(image, known, config)
     # the last slice kept lies at or below 20 mm: -100 + 3 * 40
     assert (window.GetSize(), record.slices_cut_above) == ((4, 4, 41), 9)
     assert window.GetOrigin()[2] == -100.0
     mask = sitk.Cast(image, sitk.sitkUInt8)
     assert crop_mask(mask, record.to_json()).GetSize() == (4, 4, 41)
-    unsure = CropCenter(side="left", center_mm_xy=(3.5, 3.5), head_z_mm=-40.0, uncertain=True)
-    assert crop_ct(image, unsure, config)[1].slices_cut_above == 0
+    assert crop_ct(image, dataclasses.replace(known, uncertain=True), config)[1].slices_cut_above == 0

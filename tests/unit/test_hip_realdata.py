@@ -10,7 +10,7 @@ from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
 from lib.imaging.density_phantom import density_phantom_in_view
 from lib.imaging.grid import array_zyx
 from lib.imaging.hip import locate_hip
-from lib.imaging.nifti import read_image, read_mask
+from lib.imaging.image_files import read_image_file, read_labels
 from lib.imaging.volume import volume_mm3
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "totalsegmentator"
@@ -26,12 +26,12 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def image():
-    return read_image(REAL / "example_ct.nii.gz")
+    return read_image_file(REAL / "example_ct.nii.gz")[0]
 
 
 @pytest.mark.parametrize("side", LABELS)
 def test_the_window_holds_the_whole_femur_with_a_margin(image, side):
-    mask = read_mask(REAL / "example_seg_fast_force_split.nii.gz", [LABELS[side]])
+    mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", [LABELS[side]])
     hip = locate_hip(image, side, CONFIG)
     assert not hip.uncertain
     found = {"side": side, "center_mm_xy": hip.center_mm_xy, "uncertain": False, "evidence": hip.evidence}
@@ -41,6 +41,16 @@ def test_the_window_holds_the_whole_femur_with_a_margin(image, side):
     assert volume_mm3(cropped) == volume_mm3(mask)
     _, y, x = np.nonzero(array_zyx(cropped))
     assert 3.0 * min(x.min(), 46 - x.max(), y.min(), 46 - y.max()) >= 20.0
+
+
+@pytest.mark.parametrize(("side", "columns"), [("left", slice(58, None)), ("right", slice(0, 64))])
+def test_a_view_of_one_hip_finds_the_same_place_and_doubts_it(image, side, columns):
+    whole, alone = locate_hip(image, side, CONFIG), locate_hip(image[columns, :, :], side, CONFIG)
+    assert alone.uncertain
+    assert alone.center_mm_xy == pytest.approx(whole.center_mm_xy, abs=3.0)
+    other = "right" if side == "left" else "left"
+    with pytest.raises(ScanError, match=f"looks like the {side} one"):
+        locate_hip(image[columns, :, :], other, CONFIG)
 
 
 def test_abdomen_and_spine_are_no_sure_hip(image):
