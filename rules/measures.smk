@@ -4,11 +4,14 @@ MASKS = "results/masks/{cohort}/{network}/{members}/{scan}"
 
 
 rule measure_volume:
-    """Volume of a predicted mask, HU in it, truncation, how far the models differ, and what to look at."""
+    """Volume, HU, length and truncation of a predicted mask, how far the models differ, and what to look at."""
     input:
         batch=batch_folder,
         mask=f"{MASKS}/mask.nii.gz",
         full=f"{MASKS}/mask_full.nii.gz",
+        reference=lambda wildcards: optional(
+            f"results/cropped/{wildcards.scan}/mask.nii.gz", SCANS[wildcards.scan].mask
+        ),
         otsu=f"{MASKS}/otsu.json",
         image="results/cropped/{scan}/image.nii.gz",
         record="results/cropped/{scan}/crop.json",
@@ -27,6 +30,7 @@ rule measure_volume:
         runtime=15,
     params:
         otsu=lookup("otsu", within=config),
+        distal_cut_mm=lookup("measure/distal_cut_mm", within=config),
         review_member_dice=lookup("predict/review_member_dice", within=config),
         code=code_of("measure_volume"),
     message:
@@ -55,7 +59,7 @@ rule measure_overlap:
         mem_mb=grow(1500),
         runtime=15,
     params:
-        measure=lookup("measure", within=config),
+        measure={"nsd_tolerance_mm": lookup("measure/nsd_tolerance_mm", within=config)},
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
         code=code_of("measure_overlap"),
     message:
@@ -100,6 +104,7 @@ rule gather_metrics:
         scans="results/cohort/scans.csv",
         overlaps=lambda wildcards: [f"results/overlaps/{path}.json" for path in scored_paths()],
         volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+        acquisition="results/tables/acquisition.csv",
     output:
         metrics="results/tables/metrics.csv",
     log:
@@ -128,6 +133,7 @@ rule gather_volumes:
     input:
         folds="results/folds/folds.csv",
         volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+        acquisition="results/tables/acquisition.csv",
     output:
         volumes="results/tables/volumes.csv",
     log:

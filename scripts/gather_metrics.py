@@ -1,16 +1,17 @@
 """Job script of rule gather_metrics: a row for each scored prediction of the study.
 
-input: folds (folds.csv), scans (scans.csv); overlaps, volumes (lists of .../{cohort}/{model}/{members}/{scan}.json)
+input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{cohort}/{model}/{members}/{scan}.json)
 output: metrics; params: cohorts, models (lists of names), heldout_weights
 """
 
 from dataclasses import asdict
 
 from lib.atomic import read_json
+from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
-from lib.stats.tables import flat_prediction, metrics_table, path_key, write_table
+from lib.stats.tables import flat_prediction, metrics_table, path_key, with_flag, write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
@@ -21,5 +22,6 @@ with job_log(snakemake.log[0]) as logger:
         {path_key(path): read_json(path) for path in given.volumes},
         {record["scan"]: record["repeat_of"] for record in read_records(given.scans)},
     )
+    metrics = with_flag(metrics, "off_protocol", off_protocol_scans(given.acquisition))
     write_table(metrics, snakemake.output.metrics)
     logger.info("%d scored of %d planned predictions", len(metrics), len(plan))

@@ -1,21 +1,23 @@
 """Job script of rule gather_volumes: a row for each predicted scan of the study.
 
-input: folds (folds.csv), volumes (list of .../{cohort}/{model}/{members}/{scan}.json)
+input: folds (folds.csv), acquisition (acquisition.csv), volumes (list of .../{cohort}/{model}/{members}/{scan}.json)
 output: volumes; params: cohorts, models (lists of names), heldout_weights
 """
 
 from dataclasses import asdict
 
 from lib.atomic import read_json
+from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import read_folds
 from lib.joblog import job_log
-from lib.stats.tables import flat_prediction, path_key, volumes_table, write_table
+from lib.stats.tables import flat_prediction, path_key, volumes_table, with_flag, write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     plan = plan_predictions(read_folds(given.folds), params.cohorts, params.models, params.heldout_weights)
     records = {path_key(path): read_json(path) for path in given.volumes}
     volumes = volumes_table([flat_prediction(asdict(prediction)) for prediction in plan], records)
+    volumes = with_flag(volumes, "off_protocol", off_protocol_scans(given.acquisition))
     write_table(volumes, snakemake.output.volumes)
     logger.info("%d volumes of %d planned predictions", len(volumes), len(plan))

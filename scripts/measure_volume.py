@@ -1,11 +1,17 @@
-"""Job script of rule measure_volume: what one predicted mask measures."""
+"""Job script of rule measure_volume: what one predicted mask measures.
+
+input: batch (folder with {scan}/probability.nii.gz and uncertainty.json), mask (on the grid of the crop), full
+    (on that of the converted scan), reference (cropped mask; left out where there is none), otsu, image,
+    record (of the crop), screened
+output: json; params: otsu (section of the configuration), distal_cut_mm, review_member_dice
+"""
 
 from pathlib import Path
 
 from lib.atomic import read_json, write_json
 from lib.imaging.nifti import read_image, read_mask
 from lib.imaging.otsu import OtsuConfig
-from lib.imaging.volume import gather_flags, measure_volume
+from lib.imaging.volume import MeasureConfig, gather_flags, measure_distal_end, measure_volume
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
@@ -13,16 +19,20 @@ with job_log(snakemake.log[0]) as logger:
     predicted = Path(given.batch, snakemake.wildcards.scan)
     otsu, crop, screened = (read_json(path) for path in (given.otsu, given.record, given.screened))
     uncertainty = read_json(predicted / "uncertainty.json")
+    mask = read_mask(given.mask)
     measured = measure_volume(
         read_image(given.image),
         read_image(predicted / "probability.nii.gz"),
-        read_mask(given.mask),
+        mask,
         read_mask(given.full),
         otsu,
         OtsuConfig(**params.otsu),
     )
+    reference = read_mask(given.reference) if given.get("reference") else None
+    end = measure_distal_end(mask, reference, crop["side"], MeasureConfig(distal_cut_mm=params.distal_cut_mm))
     measured["density_phantom_in_view"] = screened["density_phantom_in_view"]
-    measured["flags"] = gather_flags(otsu, crop, screened, uncertainty, params.review_member_dice)
-    measured |= uncertainty
+    flags = gather_flags(otsu, crop, screened, uncertainty, params.review_member_dice)
+    measured |= end | uncertainty | {"flags": sorted({*flags, *end["flags"]})}
+    measured["undefined"] = end["undefined"] | uncertainty["undefined"]
     logger.info("%.1f mm3, flags: %s", measured["predicted_mm3"], ", ".join(measured["flags"]) or "none")
     write_json(snakemake.output.json, measured)

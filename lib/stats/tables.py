@@ -4,7 +4,7 @@ Their columns are a contract (README, "Where results lie"). Numbers of one proto
 of another: `cv` are ten single models, each on people it never saw; `test` is one ensemble on people nobody saw.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +22,7 @@ METRIC_COLUMNS = (
     *("dsc", "dsc_native", "sensitivity", "specificity", "precision", "hd95_mm", "assd_mm", "nsd"),
     *("reference_mm3", "reference_native_mm3", "predicted_mm3", "re_percent", "otsu_threshold", "flags"),
     *("member_dice", "mean_entropy_bits", "repeat_of", "undefined"),
+    *("reference_cut_mm3", "predicted_cut_mm3", "reference_lesser_trochanter_mm", "lesser_trochanter_mm"),
 )
 VOLUME_COLUMNS = (
     *PREDICTION_COLUMNS,
@@ -29,16 +30,26 @@ VOLUME_COLUMNS = (
     *("predicted_mm3", "predicted_full_mm3", "predicted_at_half_mm3", "otsu_threshold", "hu_mean", "hu_sd"),
     *("truncated_distally", "length_mm", "density_phantom_in_view", "flags"),
     *("member_dice", "mean_entropy_bits", "undefined"),
+    *("lesser_trochanter_mm", "shaft_below_trochanter_mm", "predicted_cut_mm3"),
 )
 FLOW_COLUMNS = (
     *("scan", "subject", "sex", "age", "site", "set", "fold", "has_mask", "verdict", "stage", "reason"),
     "explanation",
 )
 STAGES = ("listed", "screened", "converted", "cropped", "predicted", "scored")
+# columns of metrics.csv that come from the volume files
+METRICS_OF_VOLUME = (
+    *("otsu_threshold", "flags", "member_dice", "mean_entropy_bits"),
+    *("reference_cut_mm3", "predicted_cut_mm3", "reference_lesser_trochanter_mm", "lesser_trochanter_mm"),
+)
 TEXT_COLUMNS = {
     *(*PREDICTION_COLUMNS, "scan", "subject", "sex", "age", "site", "set", "flags", "undefined", "verdict"),
     *(
         "stage",
+        "manufacturer",
+        "kernel",
+        "contrast",
+        "off_protocol",
         "reason",
         "explanation",
         "warnings",
@@ -86,12 +97,10 @@ def metrics_table(
         key = prediction_key(prediction)
         if key in overlaps:
             overlap, volume = overlaps[key], volumes.get(key, {})
-            measured = overlap | _of_volume(
-                volume, "otsu_threshold", "flags", "member_dice", "mean_entropy_bits"
-            )
+            measured = overlap | _of_volume(volume, *METRICS_OF_VOLUME)
             told = {
                 "repeat_of": repeats.get(prediction["scan"], ""),
-                "undefined": _undefined(overlap, volume),
+                "undefined": _undefined(METRIC_COLUMNS, overlap, volume),
             }
             rows.append(measured | _identity(prediction) | told)
     return _ordered(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)))
@@ -104,9 +113,8 @@ def volumes_table(predictions: Iterable[Mapping], volumes: Mapping[str, Mapping]
         key = prediction_key(prediction)
         if key in volumes:
             volume = volumes[key]
-            rows.append(
-                _of_volume(volume, *volume) | _identity(prediction) | {"undefined": _undefined(volume)}
-            )
+            told = {"undefined": _undefined(VOLUME_COLUMNS, volume)}
+            rows.append(_of_volume(volume, *volume) | _identity(prediction) | told)
     return _ordered(pd.DataFrame(rows, columns=list(VOLUME_COLUMNS)))
 
 
@@ -285,12 +293,19 @@ def _of_volume(volume: Mapping, *names: str) -> dict:
     return {name: volume.get(name) for name in names} | ({"flags": flags} if "flags" in names else {})
 
 
-def _undefined(*records: Mapping) -> str:
-    """Return the reasons of all values that the records of a prediction do not define, as text."""
+def with_flag(table: pd.DataFrame, flag: str, scans: Collection[str]) -> pd.DataFrame:
+    """Return a table of predictions in which these scans carry one flag more."""
+    flags = table["flags"].where(~table["scan"].isin(scans), table["flags"] + f" {flag}")
+    return table.assign(flags=flags.str.strip())
+
+
+def _undefined(columns: Sequence[str], *records: Mapping) -> str:
+    """Return the reasons of all `columns` that the records of a prediction do not define, as text."""
     names: dict[str, list[str]] = {}
     for record in records:
         for name, reason in record.get("undefined", {}).items():
-            names.setdefault(reason, []).append(name)
+            if name in columns:
+                names.setdefault(reason, []).append(name)
     return "; ".join(f"{', '.join(dict.fromkeys(named))}: {reason}" for reason, named in names.items())
 
 

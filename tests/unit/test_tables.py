@@ -10,6 +10,7 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.tables import (
     FLOW_COLUMNS,
     METRIC_COLUMNS,
+    VOLUME_COLUMNS,
     age_band,
     age_table,
     agreement_table,
@@ -23,6 +24,7 @@ from lib.stats.tables import (
     score_table,
     table1,
     volumes_table,
+    with_flag,
     without_repeats,
     write_table,
 )
@@ -42,7 +44,18 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
         "precision,hd95_mm,assd_mm,nsd,reference_mm3,reference_native_mm3,predicted_mm3,re_percent,otsu_threshold,flags"
     )
     further = ",member_dice,mean_entropy_bits,repeat_of,undefined"
+    further += ",reference_cut_mm3,predicted_cut_mm3,reference_lesser_trochanter_mm,lesser_trochanter_mm"
     assert ",".join(metrics.columns) == contract + further == ",".join(METRIC_COLUMNS)
+
+
+def test_volumes_have_the_columns_of_the_contract():
+    contract = (
+        "cohort,model,members,protocol,weights,scan,subject,sex,age,site,fold,predicted_mm3,predicted_full_mm3,"
+        "predicted_at_half_mm3,otsu_threshold,hu_mean,hu_sd,truncated_distally,length_mm,density_phantom_in_view,flags"
+    )
+    further = ",member_dice,mean_entropy_bits,undefined"
+    further += ",lesser_trochanter_mm,shaft_below_trochanter_mm,predicted_cut_mm3"
+    assert ",".join(tables()[1].columns) == contract + further == ",".join(VOLUME_COLUMNS)
 
 
 def test_agreement_has_the_columns_of_the_contract(metrics):
@@ -198,6 +211,20 @@ def test_disagreement_reaches_both_tables_with_its_reason(tmp_path, uncertainty)
         assert row["undefined"] == told[name]
 
 
+def test_cut_volumes_reach_the_tables_that_have_them_and_so_do_the_reasons():
+    planned = [row for row in predictions(people(1, 1)) if row["cohort"] == "all"][:1]
+    key = "all/vnet/ensemble/P000"
+    cut = {"predicted_cut_mm3": 80.0, "lesser_trochanter_mm": 31.0, "shaft_below_trochanter_mm": 28.0}
+    missing = ("reference_lesser_trochanter_mm", "reference_shaft_below_trochanter_mm", "reference_cut_mm3")
+    volume = cut | dict.fromkeys(missing) | {"flags": [], "undefined": dict.fromkeys(missing, "none seen")}
+    scored = metrics_table(planned, {key: {"dsc": 0.9}}, {key: volume}, {}).iloc[0]
+    assert (scored["predicted_cut_mm3"], scored["lesser_trochanter_mm"]) == (80.0, 31.0)
+    assert scored["undefined"] == "reference_lesser_trochanter_mm, reference_cut_mm3: none seen"
+    measured = volumes_table(planned, {key: volume}).iloc[0]
+    assert {name: measured[name] for name in cut} == cut
+    assert measured["undefined"] == ""
+
+
 def test_identifiers_survive_a_file(tmp_path):
     planned = [predictions(people(1, 0))[0] | {"scan": "007", "subject": "NA", "site": "nan"}]
     key = "all/vnet/fold-0/007"
@@ -277,3 +304,13 @@ def test_flow_keeps_every_scan_of_the_table_before_anything_ran():
     scans = pd.DataFrame([scan_row("a", verdict="missing", reason="not_screened")])
     flow = flow_table(scans, pd.DataFrame(columns=["scan", "set", "fold"]), {})
     assert flow["scan"].tolist() == ["a"]
+
+
+def test_a_flag_joins_those_of_a_scan():
+    table = pd.DataFrame({"scan": ["a", "b", "c"], "flags": ["", "padded", "padded"]})
+    assert with_flag(table, "off_protocol", {"a", "b"})["flags"].tolist() == [
+        "off_protocol",
+        "padded off_protocol",
+        "padded",
+    ]
+    assert with_flag(table.head(0).astype(str), "off_protocol", {"a"}).empty

@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.errors import ScanError
+from lib.errors import ConfigError, ScanError
+from lib.imaging.femur import EMPTY
 from lib.imaging.otsu import OtsuConfig
-from lib.imaging.volume import gather_flags, measure_volume, volume_mm3
+from lib.imaging.volume import (
+    MeasureConfig,
+    gather_flags,
+    measure_distal_end,
+    measure_volume,
+    volume_above_mm3,
+    volume_mm3,
+)
+from tests.unit.solid_femur import solid_femur
 
 SPACING_MM = (0.5, 0.8, 3.0)
 VOXEL_MM3 = 1.2
@@ -51,6 +60,86 @@ def test_volume_length_and_both_grids():
 @pytest.mark.parametrize(("first", "stop", "truncated"), [(0, 5, True), (1, 5, False), (6, 10, False)])
 def test_only_the_most_distal_slice_truncates(first, stop, truncated):
     assert measure(box(first, stop))["truncated_distally"] is truncated
+
+
+CUTS = [(-9.0, 5.0), (6.0, 5.0), (7.0, 4 + 2 / 3), (12.0, 3.0), (21.0, 0.0)]
+
+
+@pytest.mark.parametrize(("height_mm", "slices"), CUTS)
+def test_a_cut_slice_counts_in_part(height_mm, slices):
+    assert volume_above_mm3(image_of(box(2, 7)), height_mm) == pytest.approx(slices * 28 * VOXEL_MM3)
+
+
+FEMUR_SPACING_MM = (0.8, 0.8, 3.0)
+
+
+def distal_end(mask, reference=None, *, cut_mm=None, side="left"):
+    images = [None if array is None else image_of(array, FEMUR_SPACING_MM) for array in (mask, reference)]
+    return measure_distal_end(*images, side, MeasureConfig(distal_cut_mm=cut_mm))
+
+
+@pytest.mark.parametrize("slices", [1, 3, 6])
+def test_scans_of_one_femur_that_end_elsewhere_have_one_volume_above_the_cut(slices):
+    whole, short = (distal_end(mask, cut_mm=20.0) for mask in (solid_femur(46.0), solid_femur(46.0)[slices:]))
+    assert whole["lesser_trochanter_mm"] == pytest.approx(46.0, abs=0.5)
+    assert short["lesser_trochanter_mm"] == pytest.approx(whole["lesser_trochanter_mm"] - 3.0 * slices)
+    assert short["predicted_cut_mm3"] == pytest.approx(whole["predicted_cut_mm3"])
+    assert whole["flags"] == short["flags"] == []
+    assert whole["undefined"] == short["undefined"] == {}
+
+
+def test_the_cut_lies_the_given_length_below_the_trochanter():
+    mask = solid_femur(46.0)
+    near, far = (distal_end(mask, cut_mm=length)["predicted_cut_mm3"] for length in (15.0, 25.0))
+    section_mm2 = np.count_nonzero(mask[0]) * 0.8 * 0.8
+    assert far - near == pytest.approx(10.0 * section_mm2)
+
+
+def test_a_cut_below_the_scan_is_not_reached():
+    measured = distal_end(solid_femur(31.0), cut_mm=40.0)
+    assert measured["predicted_cut_mm3"] is None
+    assert measured["lesser_trochanter_mm"] == pytest.approx(31.0, abs=0.5)
+    assert measured["flags"] == ["cut_not_reached"]
+    assert measured["undefined"].keys() == {"predicted_cut_mm3"}
+    assert "above the cut at 40 mm" in measured["undefined"]["predicted_cut_mm3"]
+
+
+def test_a_mask_that_misses_the_lowest_slices_does_not_reach_a_cut_among_them():
+    mask = solid_femur(31.0)
+    mask[:4] = 0
+    measured = distal_end(mask, cut_mm=25.0)
+    assert measured["shaft_below_trochanter_mm"] == pytest.approx(measured["lesser_trochanter_mm"] - 12.0)
+    assert measured["flags"] == ["cut_not_reached"]
+
+
+@pytest.mark.parametrize(("cut_mm", "flags"), [(None, []), (20.0, ["no_lesser_trochanter"])])
+def test_without_a_trochanter_there_is_a_reason_and_a_flag_if_a_cut_is_asked_for(cut_mm, flags):
+    measured = distal_end(np.zeros((9, 8, 7), np.uint8), cut_mm=cut_mm)
+    asked = {"lesser_trochanter_mm", "shaft_below_trochanter_mm"} | (
+        {"predicted_cut_mm3"} if flags else set()
+    )
+    assert measured["undefined"] == dict.fromkeys(asked, EMPTY)
+    assert {measured[name] for name in (*asked, "predicted_cut_mm3")} == {None}
+    assert measured["flags"] == flags
+
+
+def test_the_reference_is_cut_below_its_own_trochanter():
+    reference = solid_femur(31.0)
+    predicted = np.zeros_like(reference)
+    predicted[1:] = reference[:-1]  # the same femur, 3 mm higher
+    measured = distal_end(predicted, reference, cut_mm=20.0)
+    moved = measured["lesser_trochanter_mm"] - measured["reference_lesser_trochanter_mm"]
+    assert moved == pytest.approx(3.0)
+    assert measured["reference_cut_mm3"] == pytest.approx(measured["predicted_cut_mm3"])
+    empty = distal_end(reference, np.zeros_like(reference), cut_mm=20.0)
+    assert empty["undefined"]["reference_cut_mm3"] == EMPTY
+    assert (empty["reference_cut_mm3"], empty["flags"]) == (None, [])
+
+
+@pytest.mark.parametrize("length", [-1.0, np.nan, np.inf])
+def test_a_length_that_cannot_be_cut_at_is_refused(length):
+    with pytest.raises(ConfigError, match="measure.distal_cut_mm"):
+        MeasureConfig(distal_cut_mm=length)
 
 
 def test_hu_are_those_of_the_mask():
