@@ -50,6 +50,7 @@ rule screened:
     """A verdict for every scan."""
     input:
         "results/cohort/scans.csv",
+        "results/tables/acquisition.csv",
 
 
 rule converted:
@@ -59,8 +60,9 @@ rule converted:
 
 
 rule cropped:
-    """Every accepted scan on 3 mm slices, in the window of its hip."""
+    """Every accepted scan on 3 mm slices, in the window of its hip, with a picture of that window."""
     input:
+        lambda wildcards: [f"results/crops/{scan}.webp" for scan in accepted()],
         lambda wildcards: [f"results/cropped/{scan}/image.nii.gz" for scan in accepted()],
         lambda wildcards: [f"results/cropped/{scan}/mask.nii.gz" for scan in accepted() if SCANS[scan].mask],
 
@@ -84,6 +86,7 @@ rule measured:
     input:
         "results/tables/metrics.csv",
         "results/tables/volumes.csv",
+        "results/tables/acquisition.csv",
         "results/tables/flow.csv",
 
 

@@ -24,6 +24,7 @@ rule screen_scan:
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         screening=lookup("screening", within=config),
+        dicom=lookup("dicom", within=config),
         crop=lookup("crop", within=config),
         window_pixel_mm=window_pixel_mm(),
         code=code_of("screen_scan"),
@@ -57,3 +58,30 @@ rule gather_screening:
         "Gather the verdicts of all scans"
     script:
         "../scripts/gather_screening.py"
+
+
+rule gather_acquisition:
+    """One row for each screened scan: how it was made, and what of it is not as the protocol says."""
+    input:
+        scans="results/cohort/scans.csv",
+        screened=screened_files(),
+    output:
+        acquisition="results/tables/acquisition.csv",
+        protocol="results/cohort/protocol.json",
+    log:
+        "results/logs/gather_acquisition/cohort.log",
+    benchmark:
+        "results/benchmarks/gather_acquisition/cohort.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1000),
+        runtime=15,
+    params:
+        protocol=lookup("acquisition_protocol", within=config),
+        code=code_of("gather_acquisition"),
+    message:
+        "Gather how all scans were made"
+    script:
+        "../scripts/gather_acquisition.py"

@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import cache
 
 import yaml
+from lib.cohort.acquisitions import read_protocol
 from lib.cohort.placement import trains_fold, validates_fold
 from lib.cohort.protocols import plan_predictions, weights_of
 from lib.cohort.scans import accepted_scans, read_folds, read_records
@@ -44,6 +45,7 @@ def checked_study():
     check_settings(config, schema)
     for entry in config["models"].values():
         read_network(entry)  # refuses what the schema cannot tell, such as levels that do not fit together
+    read_protocol(config["acquisition_protocol"])
     if unknown := sorted(set(config["networks"]) - set(config["models"])):
         known = ", ".join(config["models"])
         raise ConfigError(f"networks: {', '.join(unknown)} is not under `models`; known: {known}")

@@ -1,7 +1,8 @@
 """Job script of rule write_report: one page with everything, readable offline.
 
-input: the tables metrics, volumes, agreement, folds, paired, ages, table1, flow; figures (directory); notes (.json);
-    lists contours (.webp), screened, runs (.json); output: page; params: study, synthetic, settings
+input: the tables metrics, volumes, agreement, folds, paired, ages, table1, flow, acquisition; figures (directory);
+    protocol, notes (.json); lists contours, crops (.webp), screened, runs (.json); output: page
+params: study, synthetic, settings
 """
 
 from pathlib import Path
@@ -21,6 +22,8 @@ with job_log(snakemake.log[0]) as logger:
         figures=read_json(Path(given.figures, "figures.json"))["figures"],
         figure_folder=given.figures,
         contours={path_key(path): path for path in given.contours},
+        crops={Path(path).stem: path for path in given.crops},
+        protocol=read_json(given.protocol),
         screened=[read_json(path) for path in given.screened],
         runs=[read_json(path) for path in given.runs],
         provenance=describe_software() | {"settings": settings_digest(params.settings)},

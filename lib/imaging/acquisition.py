@@ -1,11 +1,68 @@
-"""How a scan was made: the few header fields that explain intensities, and none that names a person."""
+"""How a scan was made: the few header fields that explain intensities, and none that names a person.
+
+Three texts of a header are repeated: manufacturer, model and kernel. They are free text, so whoever filled them in
+may have written anything: see `_safe_text` for what is kept of them.
+"""
 
 import math
+import re
+import struct
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_VR
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+from pydicom.multival import MultiValue
 
 _MAX_TEXT = 64  # characters; DICOM's short and long strings are no longer
+
+# what pydicom raises for an element whose bytes do not fit its type
+_UNREADABLE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
+    BytesLengthException,
+    struct.error,
+)
+
+# Macros of the functional groups of an enhanced CT in which the standard (PS3.3, C.7.6.16 and C.8.15.3) puts what a
+# single-frame header states at its top; legacy converted files keep it as unassigned attributes.
+_MACROS = (
+    "CTXRayDetailsSequence",
+    "CTExposureSequence",
+    "CTReconstructionSequence",
+    "CTTableDynamicsSequence",
+    "CTAcquisitionDetailsSequence",
+    "PixelMeasuresSequence",
+    "ContrastBolusUsageSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+)
+
+# Elements that say who, where or when, beside all names of persons and all dates (by their type).
+_IDENTIFYING_TYPES = {"PN", "DA", "DT"}
+_IDENTIFYING = {
+    *("PatientID", "OtherPatientIDs", "IssuerOfPatientID", "MilitaryRank"),
+    *("PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation", "RegionOfResidence"),
+    *("Occupation", "PatientComments", "AdditionalPatientHistory", "ImageComments", "StudyComments"),
+    *("MedicalRecordLocator", "AdmissionID", "AccessionNumber", "StudyID", "RequestedProcedureID"),
+    *("ScheduledProcedureStepID", "PerformedProcedureStepID", "FillerOrderNumberImagingServiceRequest"),
+    *("PlacerOrderNumberImagingServiceRequest", "PersonAddress", "PersonTelephoneNumbers"),
+    *("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "RequestingService"),
+    *("StationName", "DeviceSerialNumber", "ReferringPhysicianAddress", "ReferringPhysicianTelephoneNumbers"),
+    *("CurrentPatientLocation", "PatientInstitutionResidence", "ClinicalTrialSubjectID"),
+    *("ClinicalTrialSubjectReadingID", "ClinicalTrialSiteID", "ClinicalTrialSiteName"),
+    *("ClinicalTrialSponsorName", "ClinicalTrialProtocolID"),
+}
+_DEEPEST = 8  # sequences inside sequences; more are not looked into
+_WORD = re.compile(r"[^\W_]{3,}")
+
+# Words of makers' names. Hospitals have them too ("University Medical Center" scans with "GE MEDICAL SYSTEMS"),
+# and they tell nothing of either.
+_MAKERS_WORDS = {
+    *("siemens", "healthineers", "philips", "toshiba", "canon", "hitachi", "fujifilm", "shimadzu", "neusoft"),
+    *("samsung", "general", "electric", "united", "imaging", "medical", "systems", "system", "healthcare"),
+    *("health", "care", "corporation", "company", "technologies", "technology", "international", "inc"),
+}
 
 _SAYS_NO_CONTRAST = {
     "no",
@@ -45,69 +102,153 @@ class Acquisition:
 def read_acquisition(dataset: Dataset, slice_increment_mm: float | None) -> Acquisition:
     """Return the acquisition that the header of one slice states.
 
+    A number of 0 where only more makes sense (anonymisers write it) counts as not stated, and so does an element
+    that cannot be read.
+
     Args:
-        dataset: Header of a slice (single frame or enhanced; of the latter the shared groups are searched too).
+        dataset: The whole header of a slice: single-frame, or enhanced, of which the first frame is taken where
+            frames differ.
         slice_increment_mm: Distance of the slices, measured from their positions, mm.
     """
+    identifying = frozenset(_identifying_words(dataset, _DEEPEST)) - _MAKERS_WORDS
     return Acquisition(
-        manufacturer=_text(dataset, "Manufacturer"),
-        model=_text(dataset, "ManufacturerModelName"),
-        kvp=_number(dataset, "KVP"),
+        manufacturer=_safe_text(dataset, "Manufacturer", identifying),
+        model=_safe_text(dataset, "ManufacturerModelName", identifying),
+        kvp=_positive(dataset, "KVP"),
         mas=_exposure_mas(dataset),
-        kernel=_text(dataset, "ConvolutionKernel"),
-        slice_thickness_mm=_number(dataset, "SliceThickness"),
+        kernel=_safe_text(dataset, "ConvolutionKernel", identifying),
+        slice_thickness_mm=_positive(dataset, "SliceThickness"),
         slice_increment_mm=slice_increment_mm,
-        pitch=_number(dataset, "SpiralPitchFactor"),
+        pitch=_positive(dataset, "SpiralPitchFactor"),
         table_height_mm=_number(dataset, "TableHeight"),
-        field_of_view_mm=_number(dataset, "ReconstructionDiameter"),
+        field_of_view_mm=_positive(dataset, "ReconstructionDiameter")
+        or _positive(dataset, "ReconstructionFieldOfView"),
         contrast=_contrast(dataset),
     )
 
 
+# ---- where a value stands -------------------------------------------------------------------------------------
+
+
 def _value(dataset: Dataset, keyword: str) -> object:
-    """Return a value from the header's top or, of an enhanced file, from the groups shared by all frames."""
-    if keyword in dataset:
-        return dataset.get(keyword)
-    for shared in dataset.get("SharedFunctionalGroupsSequence") or ():
-        for element in shared:
-            if element.VR == "SQ" and element.value and keyword in element.value[0]:
-                return element.value[0].get(keyword)
+    """Return a value from the header's top or, of an enhanced file, from a macro of its functional groups."""
+    for place in _places(dataset):
+        value = _read(place, keyword)
+        if value not in (None, ""):
+            return value
     return None
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    value = _value(dataset, keyword)
+def _places(dataset: Dataset) -> Iterator[Dataset]:
+    """Return the header, then the macros that hold for all frames, then those of the first frame."""
+    yield dataset
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in _items(dataset, groups)[:1]:
+            for macro in _MACROS:
+                yield from _items(group, macro)[:1]
+
+
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
     try:
-        number = float(value) if value is not None else math.nan
-    except (TypeError, ValueError):
+        return list(_read(dataset, keyword) or ())
+    except TypeError:  # a sequence in name only
+        return []
+
+
+def _read(dataset: Dataset, keyword: str) -> object:
+    try:
+        return dataset.get(keyword)
+    except _UNREADABLE:
         return None
+
+
+def _parts(value: object) -> list:
+    """Return the values of an element that may hold several."""
+    return list(value) if isinstance(value, MultiValue | list) else [value]
+
+
+# ---- numbers --------------------------------------------------------------------------------------------------
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    """Return a finite number; of several values that agree (width and height of a square) the one."""
+    numbers = set()
+    for part in _parts(_value(dataset, keyword)):
+        try:
+            numbers.add(float(part))
+        except (TypeError, ValueError, OverflowError):
+            return None
+    if len(numbers) != 1:
+        return None
+    number = numbers.pop()
     return number if math.isfinite(number) else None
 
 
-def _text(dataset: Dataset, keyword: str) -> str | None:
-    value = _value(dataset, keyword)
-    if value is None:
-        return None
-    parts = [value] if isinstance(value, str) else list(value)
-    text = "/".join(str(part) for part in parts)
-    return "".join(letter for letter in text if letter.isprintable()).strip()[:_MAX_TEXT] or None
+def _positive(dataset: Dataset, keyword: str) -> float | None:
+    number = _number(dataset, keyword)
+    return number if number is not None and number > 0 else None
 
 
 def _exposure_mas(dataset: Dataset) -> float | None:
     """Return the exposure in mAs: as stated, from microampere seconds, or as tube current times time."""
-    exposure_mas = _number(dataset, "Exposure")
+    exposure_mas = _positive(dataset, "Exposure") or _positive(dataset, "ExposureInmAs")
     if exposure_mas:
         return exposure_mas
-    exposure_uas = _number(dataset, "ExposureInuAs")
+    exposure_uas = _positive(dataset, "ExposureInuAs")
     if exposure_uas:
         return exposure_uas / 1000.0
-    current_ma, time_ms = _number(dataset, "XRayTubeCurrent"), _number(dataset, "ExposureTime")
+    current_ma = _positive(dataset, "XRayTubeCurrent") or _positive(dataset, "XRayTubeCurrentInmA")
+    time_ms = _positive(dataset, "ExposureTime") or _positive(dataset, "ExposureTimeInms")
     return current_ma * time_ms / 1000.0 if current_ma and time_ms else None
+
+
+# ---- texts ----------------------------------------------------------------------------------------------------
+
+
+def _safe_text(dataset: Dataset, keyword: str, identifying: frozenset[str]) -> str | None:
+    """Return a text of the header if it is of the scanner only, else None.
+
+    Kept are letters, digits and a few signs, _MAX_TEXT characters of them. The text is dropped as a whole if one of
+    its words of three or more letters or digits is also, in any case, in an element that identifies: names, ids,
+    dates, addresses, institution, department, station, serial number, comments on the person (`_IDENTIFYING`).
+    Descriptions of study, series, protocol and procedure do not count: they commonly repeat the kernel and the
+    scanner ("Hip 2.0 B30s"), and a name in them is found by the elements that are there for names.
+    """
+    parts = [part for part in _parts(_value(dataset, keyword)) if isinstance(part, str)]
+    letters = "".join(
+        letter if letter.isalnum() or letter in " ._+-/()" else " " for letter in "/".join(parts)
+    )
+    # a cell of a table that begins with a sign is a formula to some programs
+    text = " ".join(letters.split()).lstrip(" ._+-/()")[:_MAX_TEXT].strip()
+    return text if text and identifying.isdisjoint(_words(letters)) else None
+
+
+def _identifying_words(dataset: Dataset, depth: int) -> Iterator[str]:
+    """Return the words of all elements that identify, in sequences too, but not of the frames one by one."""
+    for tag in dataset.keys():  # noqa: SIM118 - iterating a dataset itself reads every element
+        if not dictionary_has_tag(tag):
+            continue
+        keyword, kind = dictionary_keyword(tag), dictionary_VR(tag)
+        if kind == "SQ" and depth and keyword != "PerFrameFunctionalGroupsSequence":
+            for item in _items(dataset, keyword):
+                yield from _identifying_words(item, depth - 1)
+        elif kind in _IDENTIFYING_TYPES or keyword in _IDENTIFYING:
+            for part in _parts(_read(dataset, keyword)):
+                yield from _words(str(part))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
 
 
 def _contrast(dataset: Dataset) -> str:
     """Return whether contrast medium was given. The agent's name is free text and goes no further."""
-    agent = _value(dataset, "ContrastBolusAgent")
-    if agent is None or not str(agent).strip():
+    administered = str(_value(dataset, "ContrastBolusAgentAdministered") or "").strip().lower()
+    if administered in ("yes", "no"):
+        return administered
+    if _items(dataset, "ContrastBolusAgentSequence"):
+        return "yes"
+    agent = str(_value(dataset, "ContrastBolusAgent") or "").strip().lower()
+    if not agent:
         return "unknown"
-    return "no" if str(agent).strip().lower() in _SAYS_NO_CONTRAST else "yes"
+    return "no" if agent in _SAYS_NO_CONTRAST else "yes"

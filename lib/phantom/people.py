@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lib.ages import printed_age
 from lib.errors import ConfigError
 from lib.seeding import derive_seed
 
@@ -150,7 +151,7 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
         image=f"{person.scan}/dicom",
         subject=person.subject,
         sex=person.sex,
-        age=str(person.age),
+        age=printed_age(person.age),
         mask=f"{person.scan}/mask.nii.gz" if person.labelled else "",
         side=person.side,
         repeat_of=person.repeat_of,

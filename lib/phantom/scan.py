@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from lib.ages import printed_age
 from lib.atomic import whole_file, write_json
 from lib.phantom import scanner
 from lib.phantom.bone import BoneState, draw_bone_state, image_bones
@@ -169,7 +170,7 @@ def _truth(person: PhantomPerson, placed: HipShape, placement: Placement) -> dic
         "scan": person.scan,
         "subject": person.subject,
         "sex": person.sex,
-        "age": person.age,
+        "age": printed_age(person.age),
         "side": person.side,
         "variant": person.variant,
         "defect": person.defect,

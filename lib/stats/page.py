@@ -27,7 +27,7 @@ from lib.stats.tables import (
 )
 
 REPORT_FOLDER = Path(__file__).resolve().parents[2] / "report"
-TABLES = ("metrics", "volumes", "agreement", "folds", "paired", "ages", "table1", "flow")
+TABLES = ("metrics", "volumes", "agreement", "folds", "paired", "ages", "table1", "flow", "acquisition")
 DASH = "–"
 # the page must stay usable for cohorts of thousands; the tables beside it hold every row
 MOST_ROWS = 1000
@@ -58,16 +58,27 @@ WEIGHTS = {
 FLAG_MEANINGS = {
     "bone_at_border": "bone lies nearer to the window's border than crop.min_margin_mm; the window may cut it.",
     "components_dropped": "parts that hang apart from the largest one were more than 1 % of it and were left out.",
-    "crop_uncertain": "the hip was not found without doubt; if the window is wrong, give its centre in the table.",
+    "crop_uncertain": "the hip was not found without doubt. Look at its crop; if the window is wrong, read its "
+    "centre from the scales and give it in the table (crop_x_mm, crop_y_mm).",
+    "cut_not_reached": "the mask ends above the plane {measure[distal_cut_mm]} mm below the lesser trochanter.",
     "empty_mask": "no bone was found at all.",
     "members_disagree": "the mean Dice between the fold models' masks (member DSC) is below "
     "{predict[review_member_dice]}. Often the image is unlike the training people, or damaged. Members can also be "
     "wrong together: no flag is no proof.",
     "no_bone": "the window holds no bone of a femur.",
+    "no_lesser_trochanter": "the lesser trochanter was not found in the mask, so there is no volume above the cut.",
+    "off_protocol": "the scan was not made as the protocol says; the section Acquisition names the differences.",
     "otsu_out_of_range": "Otsu's threshold lay outside otsu.low to otsu.high; otsu.fallback was used.",
     "otsu_undefined": "the probability map holds one value only and has no Otsu threshold; otsu.fallback was used.",
     "override": "the centre of the window was given in the table, not found.",
     "padded": "the window reaches beyond the scan; it was filled with air there.",
+}
+# where the protocol of the section Acquisition comes from
+PROTOCOL_SOURCES = {
+    "configuration": "The protocol is the one that the configuration names (acquisition_protocol).",
+    "majority": "The configuration names no protocol, so it is what most accepted scans share: a field is judged if "
+    "at least five scans state it and more than half of these agree. A CT header that names no contrast medium "
+    "counts as one without.",
 }
 SEX_NAMES = {"all": "everybody", "M": "men", "F": "women"}
 # the network of Zhao et al. 2020: each choice but the channels, and the words for another one
@@ -101,6 +112,8 @@ class ReportData:
         figures: entries of `figures.json`.
         figure_folder: where these figures lie.
         contours: montage `….webp` of each predicted scan by prediction key; a thumbnail `…-small.webp` lies beside.
+        crops: picture of each scan's window in the whole scan, by scan.
+        protocol: content of `cohort/protocol.json`: how scans should have been made, and how many were.
         screened: contents of the screening files.
         runs: contents of the `run.json` of every trained fold.
         settings: the configuration.
@@ -115,6 +128,8 @@ class ReportData:
     figures: Sequence[Mapping] = ()
     figure_folder: str = ""
     contours: Mapping[str, str] = field(default_factory=dict)
+    crops: Mapping[str, str] = field(default_factory=dict)
+    protocol: Mapping = field(default_factory=lambda: {"source": "majority", "fields": []})
     screened: Sequence[Mapping] = ()
     runs: Sequence[Mapping] = ()
     settings: Mapping = field(default_factory=dict)
@@ -162,7 +177,10 @@ def build_context(data: ReportData) -> dict:
         "flags": flag_rows(tables["volumes"]),
         "flag_meanings": flag_meanings(tables["volumes"], data.screened, data.settings),
         "refused": refused_rows(tables["flow"], data.screened),
+        "acquisition_counts": acquisition_counts(tables["acquisition"]),
         "acquisitions": acquisition_rows(data.screened),
+        "protocol_source": PROTOCOL_SOURCES[data.protocol["source"]],
+        "off_protocol": off_protocol_rows(tables["acquisition"]),
         "trainings": training_rows(data.runs),
         "networks": network_texts(data.runs),
         "follows_paper": follows_paper(data.runs),
@@ -352,6 +370,28 @@ def refused_rows(flow: pd.DataFrame, screened: Iterable[Mapping]) -> list[dict]:
     return rows
 
 
+def acquisition_counts(acquisition: pd.DataFrame) -> list[dict]:
+    """Return for scanner, kernel and voltage which there are and how many accepted scans each has, most first."""
+    accepted = records(acquisition[acquisition["verdict"] == "ok"])
+    kinds = {"Scanner": ("manufacturer", "model"), "Kernel": ("kernel",), "kVp": ("kvp",)}
+    return [
+        {
+            "kind": kind,
+            "rows": Counter(_together(row, names) for row in accepted).most_common(),
+        }
+        for kind, names in kinds.items()
+    ]
+
+
+def off_protocol_rows(acquisition: pd.DataFrame) -> list[dict]:
+    """Return the accepted scans that differ from the protocol, each with the list of its differences."""
+    return [
+        row | {"differences": row["off_protocol"].split("; ")}
+        for row in records(acquisition[acquisition["verdict"] == "ok"])
+        if row["off_protocol"]
+    ]
+
+
 def acquisition_rows(screened: Iterable[Mapping]) -> list[dict]:
     """Return accepted scans grouped by scanner, voltage and kernel, with the range of their voxel sizes."""
     groups: dict[tuple, list[Mapping]] = {}
@@ -467,6 +507,11 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "not stated" if value in (None, "") else str(value)
+
+
+def _together(row: Mapping, names: Iterable[str]) -> str:
+    """Return the values of a row as one text, without those that are not stated."""
+    return " ".join(_text(row[name]) for name in names if row[name] not in (None, "")) or _text(None)
 
 
 def _range(values: Sequence[float], digits: int) -> str:

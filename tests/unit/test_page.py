@@ -22,12 +22,14 @@ from lib.stats.page import (
     REPORT_FOLDER,
     TABLES,
     ReportData,
+    acquisition_counts,
     acquisition_rows,
     build_context,
     flag_meanings,
     follows_paper,
     loss_text,
     network_texts,
+    off_protocol_rows,
     show_interval,
     show_number,
     show_p_value,
@@ -94,6 +96,26 @@ def accepted(scan, pixel_mm=0.8, **values):
     }
 
 
+PROTOCOL = {
+    "source": "configuration",
+    "fields": [{"field": "kvp", "protocol": "100 to 120", "agree": 20, "differ": 3, "not_stated": 1}],
+}
+
+
+def acquisition(placed, **differences):
+    """The acquisition table: Siemens scans of the site, with these texts in `off_protocol` of some scans."""
+    stated = {"manufacturer": "SIEMENS", "model": "Sensation 64", "kvp": 120.0, "kernel": "B30s"}
+    rows = [
+        {name: row[name] for name in ("scan", "subject", "site")}
+        | {"verdict": "ok"}
+        | stated
+        | {"contrast": "", "off_protocol": differences.get(row["scan"], "")}
+        for row in placed
+    ]
+    columns = ("scan", "subject", "site", "verdict", *stated, "contrast", "off_protocol")
+    return pd.DataFrame(rows, columns=columns)
+
+
 def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
     agreement = agreement_table(metrics, CONFIG)
     through = {
@@ -110,6 +132,7 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "flow": flow_table(
             pd.DataFrame(scans), pd.DataFrame(placed, columns=["scan", "set", "fold"]), through
         ),
+        "acquisition": acquisition(placed),
     }
     assert set(made) == set(TABLES)
     return made
@@ -351,7 +374,9 @@ def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
         block = re.search(r"raised = \{(.+?)\n    \}", (lib / f"{name}.py").read_text(encoding="utf-8"), re.S)
         raised |= set(re.findall(r'"(\w+)":', block.group(1)))
     assert {"padded", "otsu_undefined"} < raised
-    assert raised | {"members_disagree"} == set(FLAG_MEANINGS)
+    volume = (lib / "volume.py").read_text(encoding="utf-8")
+    raised |= {flag for flag in ("cut_not_reached", "no_lesser_trochanter") if f'"{flag}"' in volume}
+    assert raised | {"members_disagree", "off_protocol"} == set(FLAG_MEANINGS)
 
 
 def test_numbers_are_written_as_papers_write_them():
@@ -386,6 +411,40 @@ def test_acquisitions_are_grouped_with_their_ranges():
         "120",
     )
     assert (hard["kernel"], hard["kvp"], hard["contrast"]) == ("B60f", "not stated", "not stated")
+
+
+def test_scanners_kernels_and_voltages_of_accepted_scans_are_counted():
+    table = acquisition(people(5, 0))
+    table.loc[0, ["model", "kernel", "kvp"]] = ["", None, np.nan]
+    table.loc[1, "kernel"] = "B60s"
+    table.loc[4, "verdict"] = "rejected"
+    counts = {count["kind"]: count["rows"] for count in acquisition_counts(table)}
+    assert counts == {
+        "Scanner": [("SIEMENS Sensation 64", 3), ("SIEMENS", 1)],
+        "Kernel": [("B30s", 2), ("not stated", 1), ("B60s", 1)],
+        "kVp": [("120", 3), ("not stated", 1)],
+    }
+
+
+def test_the_protocol_and_the_scans_off_it_are_shown(full, tmp_path):
+    differences = {"P001": "kvp 140 (protocol 100 to 120); kernel <B60s> (protocol B30s)", "P003": "no"}
+    table = acquisition(full[2], **differences)
+    table.loc[table["scan"] == "P003", "verdict"] = "rejected"
+    text = render(report(full[0] | {"acquisition": table}, protocol=PROTOCOL), tmp_path)
+    section = text[text.index('id="acquisition"') : text.index('id="methods"')]
+    assert "the one that the configuration names" in section
+    cells = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr>(.+?)</tr>", section)]
+    assert ["kvp", "100 to 120", "20", "3", "1"] in cells
+    assert ["P001", "north", "kvp 140 (protocol 100 to 120)<br>kernel &lt;B60s&gt; (protocol B30s)"] in cells
+    assert [row["scan"] for row in off_protocol_rows(table)] == ["P001"]
+
+
+def test_a_study_without_a_protocol_says_so(page, full, tmp_path):
+    section = page[page.index('id="acquisition"') : page.index('id="methods"')]
+    assert "what most accepted scans share" in section
+    assert "no scan was judged" in section
+    judged = render(report(full[0], protocol=PROTOCOL), tmp_path)
+    assert "No accepted scan differs from it" in judged
 
 
 def test_a_large_study_keeps_the_page_small(full):

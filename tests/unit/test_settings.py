@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lib.cohort.acquisitions import PROTOCOL_FIELDS
 from lib.cohort.folds import FoldsConfig
 from lib.errors import ConfigError
 from lib.imaging.crop import CropConfig
 from lib.imaging.otsu import OtsuConfig
 from lib.imaging.resample import ResampleConfig
-from lib.imaging.screening import ScreeningConfig
+from lib.imaging.volume import MeasureConfig
 from lib.learning.architecture import VNetConfig, read_network, unet_config
 from lib.learning.augment import AugmentConfig
 from lib.learning.intensity import IntensityConfig
@@ -55,7 +56,8 @@ def test_schema_refuses_unknown_keys_and_describes_every_key():
     settings = [(path, schema) for path, schema in objects(SCHEMA) if path != "models"]
     for path, schema in [*settings, ("models.full", FULL_FORM), ("models.unet", SHORT_FORM)]:
         assert schema["additionalProperties"] is False, path
-        assert schema is SHORT_FORM or set(schema["required"]) == set(schema["properties"]), path
+        optional = schema is SHORT_FORM or path == "acquisition_protocol"
+        assert optional or set(schema["required"]) == set(schema["properties"]), path
         for key, value in schema["properties"].items():
             assert value.get("description"), f"{path}.{key}"
 
@@ -65,6 +67,10 @@ def test_the_short_form_of_a_network_takes_the_arguments_of_its_function():
     assert set(SHORT_FORM["properties"]) == {argument.name for argument in arguments}
     needed = {argument.name for argument in arguments if argument.default is argument.empty}
     assert set(SHORT_FORM["required"]) == needed
+
+
+def test_the_protocol_of_the_schema_has_the_fields_that_can_be_judged():
+    assert set(SCHEMA["properties"]["acquisition_protocol"]["properties"]) == set(PROTOCOL_FIELDS)
 
 
 def test_a_network_may_be_written_in_the_short_form():
@@ -114,6 +120,11 @@ def test_a_short_form_beside_the_fields_of_a_network_is_one_problem():
         check_settings(DEFAULTS | {"models": {"vnet": both}}, SCHEMA)
 
 
+def test_the_section_measure_is_shared_by_two_dataclasses():
+    names = {field.name for part in (OverlapConfig, MeasureConfig) for field in fields(part)}
+    assert set(DEFAULTS["measure"]) == names
+
+
 def test_every_key_has_a_default_with_a_comment():
     lines = (ROOT / "config.yaml").read_text().splitlines()
     keys = [line for line in lines if line.strip() and not line.strip().startswith("#")]
@@ -126,11 +137,9 @@ def test_every_key_has_a_default_with_a_comment():
     [
         ("folds", FoldsConfig),
         ("phantom", PhantomConfig),
-        ("screening", ScreeningConfig),
         ("resample", ResampleConfig),
         ("crop", CropConfig),
         ("otsu", OtsuConfig),
-        ("measure", OverlapConfig),
         ("intensity", IntensityConfig),
         ("train", TrainConfig),
         ("predict", PredictConfig),
@@ -154,6 +163,12 @@ def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
         ({"resample": {"method": "cubic"}}, 'expected one of "fourier", "area", "none"'),
         ({"cohorts": ["boys"]}, 'expected one of "all", "male", "female"'),
         ({"models": {"vnet": {"depth": 4}}}, "models.vnet: unknown key 'depth'"),
+        (
+            {"acquisition_protocol": {"kvpp": 120}},
+            "acquisition_protocol: unknown key 'kvpp'; did you mean kvp?",
+        ),
+        ({"acquisition_protocol": {"kvp": "high"}}, 'acquisition_protocol.kvp: "high"; '),
+        ({"acquisition_protocol": {"kernel": 30}}, "(a text or a list of texts)"),
     ],
 )
 def test_mistakes_name_key_and_allowed_values(change, words):

@@ -1,0 +1,311 @@
+"""How the scans of the cohort were made, and which were not made as the protocol says. Standard library only.
+
+The protocol is what the configuration names (`acquisition_protocol`) or, if it names nothing, what most of the
+accepted scans share. Fields that go with a person's size (mAs, table height, field of view, pixel) are judged only
+where the configuration names them.
+"""
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.cohort.scans import read_records
+from lib.errors import ConfigError
+
+TEXT_FIELDS = ("manufacturer", "model", "kernel", "contrast")
+NUMBER_FIELDS = (
+    *("kvp", "mas", "slice_thickness_mm", "slice_increment_mm", "pitch", "table_height_mm"),
+    *("field_of_view_mm", "pixel_mm"),
+)
+ACQUISITION_COLUMNS = (
+    *("scan", "subject", "site", "verdict", "manufacturer", "model", "kvp", "mas", "slice_thickness_mm"),
+    *("slice_increment_mm", "kernel", "pitch", "table_height_mm", "field_of_view_mm", "contrast", "pixel_mm"),
+    *("slices", "off_protocol"),
+)
+PROTOCOL_FIELDS = tuple(name for name in ACQUISITION_COLUMNS if name in TEXT_FIELDS + NUMBER_FIELDS)
+
+# fields of which the cohort's majority is a protocol; those of a group are judged together
+_MAJORITY_FIELDS = (
+    ("manufacturer", "model"),
+    ("kvp",),
+    ("slice_thickness_mm",),
+    ("slice_increment_mm",),
+    ("kernel",),
+    ("contrast",),
+)
+MAJORITY_SCANS = 5  # fewer scans that state a field have no majority
+
+# Two numbers that differ by less than this share are one setting: headers round, distances are measured.
+_SAME_NUMBER = 0.01
+
+_CANDIDATES = 100  # most frequent values that are tried; measured distances may all differ in the last digit
+
+_AXIS = {"R": 0, "L": 0, "A": 1, "P": 1, "I": 2, "S": 2}
+
+Value = str | float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """What a field may be: one of `values`, or a number from `low` to `high` (None: open at that end)."""
+
+    values: tuple[Value, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    def __contains__(self, value: Value) -> bool:
+        """Return whether a value is allowed; text in any case, numbers within 1 % of a single value."""
+        if self.values:
+            return any(_same(value, allowed) for allowed in self.values)
+        low, high = self._ends()
+        return low <= value <= high
+
+    def __str__(self) -> str:
+        """Return what is allowed in words, e.g. `120`, `B30s or B31s`, `100 to 130`, `at least 2`."""
+        if self.values:
+            return " or ".join(map(_text, self.values))
+        if self.high is None:
+            return f"at least {_text(self.low)}"
+        return (
+            f"at most {_text(self.high)}" if self.low is None else f"{_text(self.low)} to {_text(self.high)}"
+        )
+
+    def _ends(self) -> tuple[float, float]:
+        return (
+            -math.inf if self.low is None else self.low,
+            math.inf if self.high is None else self.high,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcquisitionProtocol:
+    """How scans should have been made.
+
+    Attributes:
+        source: `configuration`, or `majority` of the cohort.
+        allowed: what each judged field may be, by name (PROTOCOL_FIELDS).
+    """
+
+    source: str
+    allowed: Mapping[str, Allowed]
+
+    def __post_init__(self) -> None:
+        """Refuse fields that no scan has."""
+        if problems := [_unknown(name) for name in self.allowed if name not in PROTOCOL_FIELDS]:
+            raise _refusal(problems)
+
+    def differences(self, record: Mapping) -> list[str]:
+        """Return in words how a record of `gather_acquisition` differs, e.g. `kvp 140 (protocol 120)`.
+
+        What a scan does not state differs only from a protocol of the configuration, and only if it is accepted.
+        """
+        strict = self.source == "configuration" and record["verdict"] == "ok"
+        texts = []
+        for name, allowed in self.allowed.items():
+            value = record[name]
+            if value is None and strict:
+                texts.append(f"{name} not stated (protocol {allowed})")
+            elif value is not None and value not in allowed:
+                texts.append(f"{name} {_text(value)} (protocol {allowed})")
+        return texts
+
+
+# ---- the protocol ---------------------------------------------------------------------------------------------
+
+
+def choose_protocol(settings: Mapping, records: Iterable[Mapping]) -> AcquisitionProtocol:
+    """Return the protocol that the configuration names or, if it names none, the cohort's majority."""
+    return read_protocol(settings) if settings else majority_protocol(records)
+
+
+def read_protocol(settings: Mapping) -> AcquisitionProtocol:
+    """Return the protocol of the configuration's section `acquisition_protocol`.
+
+    Args:
+        settings: for each field a value, a list of allowed values or, for a number, {min: ..., max: ...}.
+
+    Raises:
+        ConfigError: a field is unknown or its value malformed; the text lists all of them.
+    """
+    allowed, problems = {}, []
+    for name, setting in settings.items():
+        try:
+            allowed[name] = _read_allowed(name, setting)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise _refusal(problems)
+    return AcquisitionProtocol(source="configuration", allowed=allowed)
+
+
+def majority_protocol(records: Iterable[Mapping]) -> AcquisitionProtocol:
+    """Return what most accepted scans share: fields that MAJORITY_SCANS state and more than half agree on."""
+    accepted = [record for record in records if record["verdict"] == "ok"]
+    allowed = {}
+    for names in _MAJORITY_FIELDS:
+        values = [tuple(_vote(record, name) for name in names) for record in accepted]
+        shared = _majority([value for value in values if None not in value])
+        allowed |= {name: Allowed(values=(value,)) for name, value in zip(names, shared, strict=False)}
+    return AcquisitionProtocol(source="majority", allowed=allowed)
+
+
+def _vote(record: Mapping, name: str) -> Value | None:
+    """Return what a scan states. A CT header without a contrast medium says that none was given.
+
+    The standard requires the medium in the header of an image that was made with one (PS3.3, A.3.3.1).
+    """
+    if name == "contrast" and record["kvp"] is not None:
+        return record["contrast"] or "no"
+    return record[name]
+
+
+def _majority(values: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
+    """Return the value that more than half agree on, as most of them write it; empty if there is none."""
+    if len(values) < MAJORITY_SCANS:
+        return ()
+    counts = Counter(values)
+    support = {
+        value: sum(count for other, count in counts.items() if all(map(_same, value, other)))
+        for value, _ in counts.most_common(_CANDIDATES)
+    }
+    best = max(support, key=lambda value: (support[value], counts[value]))
+    return best if support[best] > len(values) / 2 else ()
+
+
+def _read_allowed(name: str, setting: object) -> Allowed:
+    """Return what a setting allows for a field; a ValueError says what is wrong with it."""
+    if name not in PROTOCOL_FIELDS:
+        raise ValueError(_unknown(name))
+    if isinstance(setting, Mapping) and name in NUMBER_FIELDS:
+        ends = {key: _read_value(name, value, setting) for key, value in setting.items()}
+        low, high = ends.get("min"), ends.get("max")
+        if not ends or not ends.keys() <= {"min", "max"} or (len(ends) == 2 and low > high):
+            raise ValueError(_malformed(name, setting))
+        return Allowed(low=low, high=high)
+    items = setting if isinstance(setting, list | tuple) else [setting]
+    if not items:
+        raise ValueError(_malformed(name, setting))
+    return Allowed(values=tuple(_read_value(name, item, setting) for item in items))
+
+
+def _read_value(name: str, value: object, setting: object) -> Value:
+    if name == "contrast" and isinstance(value, bool):
+        return "yes" if value else "no"  # YAML reads a bare yes or no as true or false
+    if name == "contrast":
+        valid = value in ("yes", "no")
+    elif name in TEXT_FIELDS:
+        valid = isinstance(value, str) and bool(value.strip())
+    else:
+        valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not valid:
+        raise ValueError(_malformed(name, setting))
+    return value.strip() if isinstance(value, str) else value
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(str(name), PROTOCOL_FIELDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(PROTOCOL_FIELDS))}"
+    return f"acquisition_protocol: unknown key {name!r}; {hint}"
+
+
+def _malformed(name: str, setting: object) -> str:
+    if name == "contrast":
+        expected = "yes or no"
+    elif name in TEXT_FIELDS:
+        expected = "a text, or a list of texts"
+    else:
+        expected = "a number, a list of numbers, or a range {min: ..., max: ...} with at least one end"
+    return f"acquisition_protocol.{name}: {setting!r}; expected {expected}"
+
+
+def _refusal(problems: Sequence[str]) -> ConfigError:
+    lines = "\n".join(f"  {problem}" for problem in problems)
+    count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
+    return ConfigError(f"configuration: {count}; nothing was run.\n{lines}")
+
+
+def _same(value: Value, other: Value) -> bool:
+    if isinstance(value, str) or isinstance(other, str):
+        return str(value).casefold() == str(other).casefold()
+    return math.isclose(value, other, rel_tol=_SAME_NUMBER)
+
+
+def _text(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+# ---- the table ------------------------------------------------------------------------------------------------
+
+
+def gather_acquisition(scans: Iterable[Mapping[str, str]], screened: Mapping[str, Mapping]) -> list[dict]:
+    """Return one record for each scan that was screened: ACQUISITION_COLUMNS without `off_protocol`.
+
+    Args:
+        scans: the records of `cohort/scans.csv`.
+        screened: what `screen_scan` wrote, by scan id.
+
+    Returns:
+        Records with None for whatever is not stated; an unknown contrast is not stated.
+    """
+    return [_record(scan, screened[scan["scan"]]) for scan in scans if scan["scan"] in screened]
+
+
+def judge_acquisition(records: Iterable[Mapping], protocol: AcquisitionProtocol) -> list[dict]:
+    """Return the records with `off_protocol`: what differs from the protocol in words, empty if nothing does."""
+    return [dict(record) | {"off_protocol": "; ".join(protocol.differences(record))} for record in records]
+
+
+def describe_protocol(records: Iterable[Mapping], protocol: AcquisitionProtocol) -> dict:
+    """Return the protocol for the report, as a JSON object.
+
+    Returns:
+        `source`; `fields`: a list of `field`, `protocol` (in words), and the numbers of accepted scans that
+        `agree`, `differ` and are `not_stated`.
+    """
+    accepted = [record for record in records if record["verdict"] == "ok"]
+    return {
+        "source": protocol.source,
+        "fields": [
+            {"field": name, "protocol": str(allowed)}
+            | _counts([record[name] for record in accepted], allowed)
+            for name, allowed in protocol.allowed.items()
+        ],
+    }
+
+
+def off_protocol_scans(path: str | Path) -> set[str]:
+    """Return the scans that `tables/acquisition.csv` says were not made as the protocol says."""
+    return {record["scan"] for record in read_records(path) if record["off_protocol"]}
+
+
+def _counts(values: Sequence[Value | None], allowed: Allowed) -> dict[str, int]:
+    stated = [value for value in values if value is not None]
+    agree = sum(value in allowed for value in stated)
+    return {"agree": agree, "differ": len(stated) - agree, "not_stated": len(values) - len(stated)}
+
+
+def _record(scan: Mapping[str, str], screening: Mapping) -> dict:
+    stated = screening["acquisition"] or {}
+    geometry = screening["geometry"] or {}
+    record = {name: scan[name] for name in ("scan", "subject", "site", "verdict")}
+    record |= {name: _tidy(stated.get(name)) for name in PROTOCOL_FIELDS}
+    if record["contrast"] == "unknown":
+        record["contrast"] = None
+    return record | {"pixel_mm": _tidy(_pixel_mm(geometry)), "slices": geometry.get("slices_read")}
+
+
+def _pixel_mm(geometry: Mapping) -> float | None:
+    """Return the distance of the columns of the stored slices, mm, whichever way the slices lie in the body."""
+    if not geometry:
+        return None
+    return geometry["spacing_mm_xyz"][_AXIS[geometry["stored_axes"][0]]]
+
+
+def _tidy(value: Value | None) -> Value | None:
+    """Return a number without needless decimals: 120, not 120.0."""
+    if not isinstance(value, float):
+        return value
+    return int(value) if value.is_integer() else round(value, 6)
