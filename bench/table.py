@@ -13,9 +13,9 @@ from typing import Any
 
 BENCH = Path(__file__).parent
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-FACTS = ("date", "machine", "threads", "torch", "monai")
-COLUMNS = ("what", "size", "precision", "ours", "MONAI", "MONAI / ours", "goal", "further")
-OWN_COLUMN = {"what", "size", "device", "precision", "ratio", "goals", *FACTS}
+FACTS = ("date", "machine", "threads", "torch", "monai", "simpleitk", "dcm2niix")
+COLUMNS = ("what", "size", "precision", "ours", "peer", "peer / ours", "goal", "further")
+OWN_COLUMN = {"what", "size", "device", "precision", "peer", "ratio", "goals", *FACTS}
 OWN_COLUMN |= {f"{who}_{unit}" for who in ("ours", "peer") for unit in ("s", "gb")}
 RELATIONS = {">=": operator.ge, "<=": operator.le}
 
@@ -33,9 +33,9 @@ def main() -> None:
 def render(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return Markdown: for each run its date, machine and versions, and its table."""
     parts = []
-    for facts, of_run in groupby(rows, key=lambda row: [row[key] for key in FACTS]):
-        date, machine, threads, torch, monai = facts
-        parts.append(f"{date}, {machine}, threads: {threads}, torch {torch}, MONAI {monai}\n")
+    for (date, machine, *versions), of_run in groupby(rows, key=lambda row: [row.get(key) for key in FACTS]):
+        named = [f"{name} {version}" for name, version in zip(FACTS[2:], versions, strict=True) if version]
+        parts.append(f"{', '.join([date, machine, *named])}\n")
         parts += [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(_cells(row)) for row in of_run), ""]
     return "\n".join(parts)
 
@@ -51,11 +51,17 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         row["size"],
         row["precision"] or "–",
         _quantity(row, "ours"),
-        _quantity(row, "peer"),
+        _peer(row),
         "–" if row["ratio"] is None else f"{row['ratio']:.2f}",
         ", ".join(_goal(row, *goal) for goal in row.get("goals", [])) or "–",
         ", ".join(further) or "–",
     ]
+
+
+def _peer(row: Mapping[str, Any]) -> str:
+    """Return what the peer took, and who it is where it is not MONAI."""
+    quantity, name = _quantity(row, "peer"), row.get("peer")
+    return f"{quantity} ({name})" if name else quantity
 
 
 def _quantity(row: Mapping[str, Any], who: str) -> str:

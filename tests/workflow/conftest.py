@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from canaries import plant_source
 
 ROOT = Path(__file__).parents[2]
+OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,14 @@ def phantom(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(phantom, tmp_path_factory) -> Study:
-    """Return a study of the small cohort that has run to the report. Tests must leave it as it is."""
+    """Return a study of the small cohort, its source full of canaries, that has run to the report.
+
+    Tests must leave it as it is.
+    """
     folder = tmp_path_factory.mktemp("finished")
     # a user's folders hold no time stamps of Snakemake's
     shutil.copytree(phantom, folder / "source", ignore=shutil.ignore_patterns(".snakemake_timestamp"))
+    plant_source(folder / "source", ages=OLD_PEOPLE)
     study = Study(folder, settings=("cohort=source/cohort.csv",))
     study.run()
     return study
