@@ -2,7 +2,7 @@
 
     python bench/reading.py [--out RESULTS.jsonl]
 
-Every good variant and every bad variant of tests/unit/series_variants.py, and every real series beside the checkout
+Every variant of tests/unit/good_variants.py and bad_variants.py, and every real series beside the checkout
 (../shared/data/real). SimpleITK is asked as its examples do (GetGDCMSeriesFileNames, ImageSeriesReader), dcm2niix as
 `dcm2niix -z n -b n`. A volume is right when each voxel has its HU at its place (0.01 mm): that of the scan that a
 variant was made from, or that of the headers of a real series. Anything else that is handed over counts as wrong:
@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import SimpleITK as sitk
@@ -31,7 +32,9 @@ from pydicom.pixels import pixel_array
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit")]
 
-from series_variants import BAD, GOOD, Misfit, Variant, misfit, misfit_at, voxel_places_mm  # noqa: E402
+from bad_variants import BAD  # noqa: E402
+from good_variants import GOOD  # noqa: E402
+from series_variants import Misfit, Variant, misfit, misfit_at, voxel_places_mm  # noqa: E402
 
 from lib.imaging.dicom import survey_scan  # noqa: E402
 from lib.imaging.sources import is_dicom_source  # noqa: E402
@@ -138,13 +141,38 @@ def read_dcm2niix(case: Case) -> Reading:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
         )
-        images = {path.stem: sitk.ReadImage(str(path)) for path in sorted(Path(folder).glob("*.nii"))}
-    if case.series_uid:
-        images = {name: image for name, image in images.items() if name.startswith(case.series_uid)}
+        written = {path.stem: _nifti_volumes(path) for path in sorted(Path(folder).glob("*.nii"))}
+    images = [
+        image for name, volumes in written.items() if name.startswith(case.series_uid) for image in volumes
+    ]
     said = _first_warning(done.stdout + done.stderr)
     if done.returncode and images:
         said = said or f"exit code {done.returncode}"
-    return Reading(images=list(images.values()), said=said)
+    return Reading(images=images, said=said)
+
+
+def _nifti_volumes(path: Path) -> list[sitk.Image]:
+    """Return the volumes of a file of dcm2niix at the places of its sform; ITK crashes on some of them."""
+    nifti = nibabel.load(path, mmap=False)
+    colours = nifti.get_data_dtype().names
+    if colours:
+        packed = nifti.dataobj.get_unscaled()
+        volumes_zyx = [np.stack([packed[colour].transpose() for colour in colours], axis=-1)]
+    else:
+        values = np.asarray(nifti.dataobj)
+        volumes_zyx = values.reshape(*values.shape[:3], -1).transpose()
+    to_lps = np.diag([-1.0, -1.0, 1.0]) @ nifti.affine[:3]
+    spacing_mm = np.linalg.norm(to_lps[:, :3], axis=0)
+    volumes = []
+    for volume_zyx in volumes_zyx:
+        image = sitk.GetImageFromArray(np.ascontiguousarray(volume_zyx), isVector=bool(colours))
+        # all slices at one place are no volume; ITK has no grid for them, and any grid is wrong
+        if spacing_mm.all():
+            image.SetSpacing(spacing_mm.tolist())
+            image.SetDirection((to_lps[:, :3] / spacing_mm).ravel().tolist())
+            image.SetOrigin(to_lps[:, 3].tolist())
+        volumes.append(image)
+    return volumes
 
 
 READERS = {"ours": read_ours, "SimpleITK": read_simpleitk, "dcm2niix": read_dcm2niix}

@@ -105,7 +105,7 @@ class AcquisitionProtocol:
         strict = self.source == "configuration" and record["verdict"] == "ok"
         texts = []
         for name, allowed in self.allowed.items():
-            value = record[name]
+            value = _vote(record, name)
             if value is None and strict:
                 texts.append(f"{name} not stated (protocol {allowed})")
             elif value is not None and value not in allowed:
@@ -153,7 +153,7 @@ def majority_protocol(records: Iterable[Mapping]) -> AcquisitionProtocol:
 
 
 def _vote(record: Mapping, name: str) -> Value | None:
-    """Return what a scan states. A CT header without a contrast medium says that none was given.
+    """Return what a scan states, or implies. A CT header without a contrast medium says that none was given.
 
     The standard requires the medium in the header of an image that was made with one (PS3.3, A.3.3.1).
     """
@@ -270,7 +270,7 @@ def describe_protocol(records: Iterable[Mapping], protocol: AcquisitionProtocol)
         "source": protocol.source,
         "fields": [
             {"field": name, "protocol": str(allowed)}
-            | _counts([record[name] for record in accepted], allowed)
+            | _counts([_vote(record, name) for record in accepted], allowed)
             for name, allowed in protocol.allowed.items()
         ],
     }

@@ -30,7 +30,7 @@ from lib.imaging.hounsfield import check_hu, hu_image
 from lib.imaging.image_files import read_image_file
 from lib.imaging.pixels import decode_slice
 from lib.imaging.series import choose_series
-from lib.imaging.sources import SourceFile, is_dicom, is_dicom_source, open_source, require_inflatable
+from lib.imaging.sources import SourceFile, is_dicom, is_dicom_source, open_source, require_readable_size
 from lib.imaging.straighten import straighten
 from lib.imaging.verdicts import Reason, ScreeningConfig, is_rejected, raise_rejected, reason_of
 
@@ -53,6 +53,14 @@ _DAMAGED = (
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
+)
+
+# What pydicom warns of where a picture has more pixels than its header says: one of both is damaged.
+_MORE_PIXELS = (
+    "The decoded RLE segment contains non-conformant padding",
+    "The pixel data is .* bytes long, which indicates it contains",
+    "The number of bytes of pixel data is sufficient to contain",
+    ".* frames have been found in the encapsulated pixel data",
 )
 
 _LISTED = 5
@@ -85,6 +93,11 @@ class _Pixels:
     blank: list[int] = field(default_factory=list)
     kept_padding: list[int] = field(default_factory=list)
     acquisition: Acquisition | None = None
+
+    def take(self) -> np.ndarray:
+        """Return the volume and keep it no longer: a scan of a thousand slices is 0.5 GB."""
+        volume, self.volume = self.volume, None
+        return volume
 
 
 def read_scan(path: str | Path, series_uid: str = "", config: ScreeningConfig | None = None) -> Scan:
@@ -154,7 +167,7 @@ def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Surve
         findings += more
         pixels = _read_pixels(files, stack, assemble=not is_rejected(more))
     findings += _check_pixels(pixels, len(stack.slices))
-    scan = _put_together(stack, pixels)
+    scan = _put_together(stack, pixels, config.max_gb)
     if scan:
         findings += check_obliquity(scan.geometry)
         if config.modality == "CT" and not any(reason.code == "not_ct" for reason in findings):
@@ -172,12 +185,11 @@ def _require_size(slices: Sequence[SliceHeader], config: ScreeningConfig) -> Non
         )
 
 
-def _put_together(stack: Stack, pixels: _Pixels) -> Scan | None:
+def _put_together(stack: Stack, pixels: _Pixels, max_gb: float) -> Scan | None:
     """Return the scan, or None where slices are missing or do not make a volume. Takes the volume out of `pixels`."""
     if pixels.volume is None or pixels.undecodable or stack.step_mm == 0.0:
         return None
-    stored = straighten(pixels.volume, stack) if stack.corrected else stack.image(pixels.volume)
-    pixels.volume = None  # a scan of a thousand slices is 0.5 GB
+    stored = straighten(pixels.take(), stack, max_gb) if stack.corrected else stack.image(pixels.take())
     image = to_patient_axes(stored)
     geometry = geometry_of(
         image, stored_axes=axis_letters(stored), source="dicom", slices_read=len(stack.slices)
@@ -191,7 +203,7 @@ def _read_headers(files: Sequence[SourceFile], max_gb: float) -> tuple[list[Dico
     for index, source in enumerate(files):
         try:
             if is_dicom(source):
-                require_inflatable(source, max_gb)
+                require_readable_size(source, max_gb)
                 objects.append(_read_header(source, index))
             elif source.named_dicom:
                 damaged += 1
@@ -308,10 +320,8 @@ def _quiet_pydicom() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # more pixels than the picture has: damage that happened to decode
-            warnings.filterwarnings(
-                "error", message="The decoded RLE segment contains non-conformant padding"
-            )
+            for message in _MORE_PIXELS:
+                warnings.filterwarnings("error", message=message)
             yield
     finally:
         logger.setLevel(level)

@@ -106,11 +106,13 @@ class Stack:
 
     Attributes:
         slices: from the feet for axial slices, from the right for sagittal ones, from the front for coronal ones.
+        normal: unit vector in which slices count up.
         step_mm: distance of the delivered slices along the normal.
         corrected: whether slices lie beside that grid (tilt, uneven distances) and must be interpolated onto it.
     """
 
     slices: tuple[SliceHeader, ...]
+    normal: tuple[float, float, float]
     step_mm: float
     corrected: bool = False
 
@@ -118,7 +120,7 @@ class Stack:
     def direction(self) -> tuple[float, ...]:
         """ITK's direction of the stacked array: columns are the directions of x, y and slice index."""
         first = self.slices[0]
-        columns = (first.row_direction, first.column_direction, first.normal)
+        columns = (first.row_direction, first.column_direction, self.normal)
         return tuple(np.stack(columns, axis=1).ravel().tolist())
 
     @property
@@ -159,9 +161,10 @@ def stack_slices(slices: Sequence[SliceHeader], config: ScreeningConfig) -> tupl
     # nine decimals: positions are decimal numbers, their differences are not quite
     step_mm = round(float((along_mm[-1] - along_mm[0]) / max(len(ordered) - 1, 1)), 9)
     if "slices_interpolated" in codes:
-        step_mm = round(float(np.diff(along_mm).min()), 9)
+        step_mm = round(_even_step_mm(np.diff(along_mm)), 9)
     corrected = bool(codes & {"slices_interpolated", "tilt_corrected"})
-    return Stack(slices=tuple(ordered), step_mm=step_mm, corrected=corrected), reasons
+    stack = Stack(slices=tuple(ordered), normal=tuple(normal.tolist()), step_mm=step_mm, corrected=corrected)
+    return stack, reasons
 
 
 def _check_sizes(slices: Sequence[SliceHeader]) -> list[Reason]:
@@ -255,9 +258,19 @@ def _check_drift(steps_mm: np.ndarray, config: ScreeningConfig) -> list[Reason]:
 
 def _interpolated_or(refusal: Reason, steps_mm: np.ndarray, config: ScreeningConfig) -> Reason:
     """Return the refusal, or what is said where the configuration asks for interpolation instead."""
-    if not (config.resample_uneven and steps_mm.min() > 0 and steps_mm.max() <= _MAX_BRIDGED_MM):
+    if not config.resample_uneven or steps_mm.max() > _MAX_BRIDGED_MM:
         return refusal
-    return Reason("slices_interpolated", f"{refusal.found}; interpolated every {steps_mm.min():.3f} mm")
+    return Reason(
+        "slices_interpolated", f"{refusal.found}; interpolated every {_even_step_mm(steps_mm):.3f} mm"
+    )
+
+
+def _even_step_mm(steps_mm: np.ndarray) -> float:
+    """Return the distance at which uneven slices are interpolated: the smallest that is not rare.
+
+    Half the usual distance at least: a few slices that lie close together are no reason for many.
+    """
+    return float(max(np.quantile(steps_mm, 0.1, method="inverted_cdf"), 0.5 * np.median(steps_mm)))
 
 
 def _check_tilt(positions_mm: np.ndarray, normal: np.ndarray, config: ScreeningConfig) -> list[Reason]:

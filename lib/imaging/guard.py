@@ -6,6 +6,7 @@ memory. Here each of these ends as a reason.
 
 import multiprocessing
 import resource
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ def guarded(work: Callable[[], Mapping[str, Any]], *, max_minutes: float, max_gb
 
     Raises:
         ScanError: `reading_stopped`: it took too long, needed too much memory or crashed.
-        OsteoflowError: as `work` raises it.
+        OsteoflowError: as `work` raises it; or the child was killed from outside.
         RuntimeError: `work` raised another exception, whose type it names.
     """
     if sys.platform != "linux":
@@ -46,6 +47,12 @@ def guarded(work: Callable[[], Mapping[str, Any]], *, max_minutes: float, max_gb
         result = receiver.recv()
     except EOFError:
         child.join()
+        if child.exitcode == -signal.SIGKILL:
+            # with more memory another try may succeed: this says nothing of the scan
+            raise OsteoflowError(
+                "reading was killed from outside, as the system does when memory runs out; "
+                "give the job more memory (resources: mem_mb) and run again"
+            ) from None
         raise ScanError("reading_stopped", f"a decoder crashed (exit code {child.exitcode})") from None
     finally:
         child.kill()

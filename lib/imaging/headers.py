@@ -28,6 +28,7 @@ HEADER_FIELDS = (
     "ImageOrientationPatient",
     "RescaleSlope",
     "RescaleIntercept",
+    "RescaleType",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
@@ -46,8 +47,13 @@ _MODALITY_TERMS = (
     "SC SEG SM SMR SR STAIN TG US VA XA XAPROTOCOL XC"
 )
 
+# Image types of pictures that are put together across slices: not what lies at their place.
+_PROJECTIONS = {"MIP", "MINIP", "MIN_IP", "MAX_IP", "PROJECTION IMAGE"}
+
 # Anonymisers blank the SOP class; then the modality tells whether a file is a slice.
 _SLICE_MODALITIES = {"CT", "MR", "PT"}
+
+_FURTHEST_MM = 1e5  # a hundred metres from the scanner's origin
 
 # For length and perpendicularity of direction cosines, which headers round to three decimals at worst.
 _UNIT_TOLERANCE = 1e-3
@@ -141,6 +147,8 @@ def _kind(dataset: Dataset) -> str:
     modality_tells = not sop_class and dataset.get("Modality") in _SLICE_MODALITIES
     if not (sop_class in _SINGLE_FRAME | _MULTI_FRAME or modality_tells):
         return "other"
+    if _PROJECTIONS & set(image_type):
+        return "other"
     return "localizer" if "LOCALIZER" in image_type else "slice"
 
 
@@ -166,6 +174,9 @@ def _frames(dataset: Dataset, file: int) -> list[SliceHeader]:
     """Return the slices of an enhanced file: what a frame does not say itself, the shared groups say."""
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or ())[:1]
     frames = list(dataset.PerFrameFunctionalGroupsSequence)
+    if (dataset.get("NumberOfFrames") or len(frames)) != len(frames):
+        found = f"{dataset.NumberOfFrames} frames, of which {len(frames)} say where they lie"
+        raise ScanError("unsupported_frames", found)
     try:
         return [
             _slice(dataset, _group_items([frame, *shared]), file, index) for index, frame in enumerate(frames)
@@ -187,6 +198,13 @@ def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -
     columns, rows = (int(_numbers([dataset], field, 1)[0]) for field in ("Columns", "Rows"))
     if min(row_mm, column_mm, columns, rows) <= 0:
         raise ScanError("incomplete_header", "a size or pixel size that is not positive")
+    position_mm = _numbers(places, "ImagePositionPatient", 3)
+    if max(map(abs, position_mm)) > _FURTHEST_MM:
+        raise ScanError("incomplete_header", "a position further away than a scanner reaches")
+    if not _scales_to_hu(places):
+        raise ScanError(
+            "no_rescale", "stored values that are rescaled to something else than HU (RescaleType)"
+        )
     row_direction, column_direction = _directions(orientation)
     return SliceHeader(
         file=file,
@@ -194,12 +212,18 @@ def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -
         columns=columns,
         rows=rows,
         pixel_mm_xy=(column_mm, row_mm),
-        position_mm=_numbers(places, "ImagePositionPatient", 3),
+        position_mm=position_mm,
         row_direction=row_direction,
         column_direction=column_direction,
         slope=_optional_number(places, "RescaleSlope"),
         intercept=_optional_number(places, "RescaleIntercept"),
     )
+
+
+def _scales_to_hu(places: Sequence[Dataset]) -> bool:
+    """Return whether RescaleType is HU, or leaves it open (absent, US: unspecified)."""
+    stated = next((place.get("RescaleType") for place in places if "RescaleType" in place), None)
+    return str(stated or "HU").strip().upper() in ("HU", "US")
 
 
 def _directions(orientation: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:

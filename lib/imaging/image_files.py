@@ -7,9 +7,10 @@ with zeros, and opens `scan.nii` where it is asked for the `scan.nii.gz` beside 
 
 import itertools
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     import nibabel
 
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
-_CHUNK_BYTES = 1 << 20
+_NRRD_SUFFIXES = (".nrrd", ".nhdr")
+_OTHER_SUFFIXES = (*_NRRD_SUFFIXES, ".mha", ".mhd")
+_HEADER_BYTES = 1 << 16  # within which a header of text must say what matters
+_FIELD = re.compile(r"(?P<name>[A-Za-z][\w ]*)(?::=?|=)(?P<value>.*)")
+# The spaces of NRRD that are the patient's; ITK brings all of them to LPS.
+_NRRD_SPACES = (
+    *("left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"),
+)
+# MetaImage names the side that an axis comes from.
+_WHERE_FROM = str.maketrans("LRPASI", "RLAPIS")
+_PERPENDICULAR = 1e-4  # products of unit vectors: 0.02 mm over 200 mm
+_UNITS_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}  # of NIfTI's xyzt_units
 _TRAILING_BYTES = 1 << 20  # what may follow the voxels of a NIfTI file without being looked at
 
 # NIfTI counts towards right, front and head where ITK counts towards left, back and head.
@@ -36,13 +48,13 @@ def read_image_file(path: str | Path, max_gb: float = math.inf) -> tuple[sitk.Im
     Scaled values are float32, with NaN and infinities where the file has them.
 
     Raises:
-        ScanError: `unreadable_file`, `too_large`, `not_a_volume`, `no_orientation` (a NIfTI without qform and sform)
-            or `contradictory_orientation` (forms or pixdim that differ, axes that are not perpendicular).
+        ScanError: `unreadable_file`, `too_large`, `not_a_volume`, `no_orientation` (a NIfTI without qform and sform,
+            or header that leaves it open) or `contradictory_orientation` (forms that differ, axes that are not
+            perpendicular).
     """
-    if str(path).lower().endswith(_NIFTI_SUFFIXES):
-        stored = _read_nifti(Path(path), max_gb)
-    else:
-        stored = _read_other(path, max_gb)
+    path = Path(path)
+    read = _read_nifti if path.name.lower().endswith(_NIFTI_SUFFIXES) else _read_other
+    stored = read(path, max_gb)
     return to_patient_axes(stored), axis_letters(stored)
 
 
@@ -75,19 +87,70 @@ def _require_volume(size: Sequence[int], components: int) -> None:
         raise ScanError("not_a_volume", f"{shape} voxels with {components} value(s) each")
 
 
-# ---- formats of ITK -------------------------------------------------------------------------------------------
+# ---- NRRD and MetaImage ---------------------------------------------------------------------------------------
 
 
-def _read_other(path: str | Path, max_gb: float) -> sitk.Image:
-    """Return the image with its axes as stored; ITK raises where a part of these formats is missing."""
+def _read_other(path: Path, max_gb: float) -> sitk.Image:
+    """Return the image with its axes as stored.
+
+    ITK raises where voxels are missing, but supplies what the header leaves out on size and place of a voxel.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _OTHER_SUFFIXES:
+        known = ", ".join((*_NIFTI_SUFFIXES, *_OTHER_SUFFIXES))
+        raise ScanError("unreadable_file", f"an image file must be of one of the kinds {known}")
     reader = open_reader(path)
+    header = _header_fields(path)
+    (_require_nrrd if suffix in _NRRD_SUFFIXES else _require_metaimage)(header)
     _require_volume(reader.GetSize(), reader.GetNumberOfComponents())
     voxel = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID())
     _require_size(math.prod(reader.GetSize()) * voxel.GetSizeOfPixelComponent(), max_gb)
     image = run_itk(reader.Execute)
     if image.GetDimension() > 3:
         image = image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
+    _require_perpendicular(image)
+    letters = header.get("anatomicalorientation", "?").upper()
+    if "?" not in letters and letters != axis_letters(image).translate(_WHERE_FROM):
+        raise ScanError("contradictory_orientation", "AnatomicalOrientation and TransformMatrix differ")
     return sitk.Cast(image, sitk.sitkFloat32) if image.GetPixelID() == sitk.sitkFloat64 else image
+
+
+def _header_fields(path: Path) -> dict[str, str]:
+    """Return the fields of a header of text, `name: value` (NRRD) or `Name = value` (MetaImage), names in small."""
+    with open(path, "rb") as file:
+        lines = file.read(_HEADER_BYTES).split(b"\n")
+    fields = {}
+    for line in lines:
+        if found := _FIELD.match(line.decode("latin-1").strip()):
+            fields.setdefault(found["name"].strip().lower(), found["value"].strip())
+    return fields
+
+
+def _require_nrrd(header: Mapping[str, str]) -> None:
+    """Refuse an NRRD that does not say how it lies in the patient, or not in mm."""
+    if header.get("space", "").lower() not in _NRRD_SPACES or "space directions" not in header:
+        raise ScanError(
+            "no_orientation", "the NRRD header names no space of the patient, or no space directions"
+        )
+    units = re.findall(r'"([^"]*)"', header.get("space units", ""))
+    if any(unit.lower() not in ("mm", "millimeter", "millimeters") for unit in units):
+        raise ScanError("no_orientation", "the space units of the NRRD header are not mm")
+
+
+def _require_metaimage(header: Mapping[str, str]) -> None:
+    """Refuse a MetaImage that does not say how it lies in the patient and how large its voxels are."""
+    for names in (("transformmatrix", "orientation", "rotation"), ("elementspacing", "elementsize")):
+        if not any(name in header for name in names):
+            raise ScanError("no_orientation", f"the MetaImage header has no {names[0]}")
+
+
+def _require_perpendicular(image: sitk.Image) -> None:
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    # written so that NaN fails too
+    if not np.abs(axes.T @ axes - np.eye(3)).max() <= _PERPENDICULAR:
+        raise ScanError(
+            "contradictory_orientation", "the axes of the file are not perpendicular unit vectors"
+        )
 
 
 # ---- NIfTI ----------------------------------------------------------------------------------------------------
@@ -100,20 +163,20 @@ def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
 
     nibabel.imageglobals.logger.disabled = True  # what it repairs it says on the terminal
     try:
-        nifti = nibabel.load(path, mmap=False)
-        header = nifti.header
+        nifti = nibabel.load(path)  # voxels are not read yet
+        header, proxy = nifti.header, nifti.dataobj
         size, kind = header.get_data_shape(), header.get_data_dtype()
         _require_volume(size, 1 if kind.names is None and kind.kind in "iuf" else kind.itemsize)
         _require_size(math.prod(size) * kind.itemsize, max_gb)
-        _require_complete(path, header.get_data_offset() + math.prod(size) * kind.itemsize)
         affine = _affine(header, size[:3])
-        values_xyz = _values(nifti).reshape(size[:3])
-    except ScanError:
+        stored = _stored_values(path, proxy.offset, math.prod(size), kind)
+        values_zyx = _scaled(stored.reshape(size[2::-1]), proxy.slope, proxy.inter)
+    except (ScanError, MemoryError):
         raise
     except Exception:
         # of damaged headers nibabel and numpy raise whatever comes, in words that may quote them
         raise unreadable() from None
-    image = sitk.GetImageFromArray(values_xyz.transpose())
+    image = sitk.GetImageFromArray(values_zyx)
     spacing_mm = np.linalg.norm(affine[:, :3], axis=0)
     image.SetSpacing(spacing_mm.tolist())
     image.SetDirection((_TO_LPS @ affine[:, :3] / spacing_mm).ravel().tolist())
@@ -121,14 +184,39 @@ def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
     return image
 
 
-def _values(nifti: "nibabel.Nifti1Image") -> np.ndarray:
-    """Return the voxels (x, y, z): scaled ones as float32, others as stored, in this machine's byte order."""
-    stored = nifti.dataobj
-    if (stored.slope, stored.inter) == (1.0, 0.0):
-        values = stored.get_unscaled()
-        values = values.astype(np.float32) if values.dtype.kind == "f" else values
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
-    return np.asarray(stored, dtype=np.float32)
+def _stored_values(path: Path, offset: int, count: int, kind: np.dtype) -> np.ndarray:
+    """Return `count` voxels as they are stored, in this machine's byte order; a gzip file's checksum is compared.
+
+    What follows the voxels is looked at for a megabyte only: a small gzip file may hold any amount of it.
+
+    Raises:
+        ScanError: `unreadable_file`, voxels are missing or the file is damaged.
+    """
+    values = np.empty(count, kind)
+    room = memoryview(values).cast("B")
+    with open(path, "rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    try:
+        with igzip.open(path, "rb") if is_gzip else open(path, "rb") as content:
+            content.read(offset)
+            filled = 0
+            while filled < len(room) and (read := content.readinto(room[filled:])):
+                filled += read
+            content.read(_TRAILING_BYTES)
+    except (OSError, EOFError, igzip_lib.IsalError):
+        raise unreadable() from None
+    if filled < len(room):
+        raise ScanError(
+            "unreadable_file", f"the image file is cut off: {filled} bytes of {len(room)} of voxels"
+        )
+    return values.astype(kind.newbyteorder("="), copy=False)
+
+
+def _scaled(values_zyx: np.ndarray, slope: float, inter: float) -> np.ndarray:
+    """Return values with the header's scaling applied, if it has one, as float32; other floats as float32 too."""
+    if (slope, inter) != (1.0, 0.0):
+        return np.stack([np.float32(slope) * value_yx + np.float32(inter) for value_yx in values_zyx])
+    return values_zyx.astype(np.float32, copy=False) if values_zyx.dtype.kind == "f" else values_zyx
 
 
 def _affine(header: "nibabel.Nifti1Header", size_xyz: Sequence[int]) -> np.ndarray:
@@ -144,7 +232,9 @@ def _affine(header: "nibabel.Nifti1Header", size_xyz: Sequence[int]) -> np.ndarr
     name, affine = next(iter(stated.items()))
     if not all(np.isfinite(form).all() for form in stated.values()):
         raise ScanError("contradictory_orientation", "qform or sform holds what is not a number")
-    edges_mm = np.array(header.get_zooms()[:3], dtype=float)
+    unit_mm = _UNITS_MM[header.get_xyzt_units()[0]]
+    affine, edges_mm = unit_mm * affine, unit_mm * np.array(header.get_zooms()[:3], dtype=float)
+    stated = {form: unit_mm * matrix for form, matrix in stated.items()}
     directions = affine[:, :3] / np.linalg.norm(affine[:, :3], axis=0)
     left, _, right = np.linalg.svd(directions)
     upright = np.column_stack([left @ right * np.linalg.norm(affine[:, :3], axis=0), affine[:, 3]])
@@ -168,31 +258,3 @@ def _largest_distance_mm(one: np.ndarray, other: np.ndarray, size_xyz: Sequence[
     corners = np.array(list(itertools.product(*((0, count - 1) for count in size_xyz))))
     difference = one - other
     return float(np.linalg.norm(corners @ difference[:, :3].T + difference[:, 3], axis=1).max())
-
-
-def _require_complete(path: Path, expected_bytes: int) -> None:
-    """Read a file once through, as far as its voxels and the checksum of a gzip file.
-
-    What follows the voxels is looked at for a megabyte only: a small gzip file may hold any amount of it.
-
-    Raises:
-        ScanError: `unreadable_file`.
-    """
-    found_bytes = 0
-    try:
-        with _content(path) as content:
-            while found_bytes < expected_bytes + _TRAILING_BYTES and (chunk := content.read(_CHUNK_BYTES)):
-                found_bytes += len(chunk)
-    except (OSError, EOFError, igzip_lib.IsalError):
-        raise unreadable() from None
-    if found_bytes < expected_bytes:
-        raise ScanError(
-            "unreadable_file", f"the image file is cut off: {found_bytes} bytes of {expected_bytes}"
-        )
-
-
-def _content(path: Path) -> BinaryIO:
-    """Open a file, of a gzip file its content."""
-    with open(path, "rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
-    return igzip.open(path, "rb") if is_gzip else open(path, "rb")

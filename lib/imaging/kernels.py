@@ -90,8 +90,8 @@ def block_mean(values_zyx: np.ndarray, steps_zyx: np.ndarray) -> np.ndarray:
 
     Rows and columns that do not fill a block at the high end are left out.
     """
-    z, y, x = (int(step) for step in steps_zyx)
-    rows, columns = (max(1, n // step) for n, step in zip(values_zyx.shape[1:], (y, x), strict=True))
+    z, y, x = (min(int(step), count) for step, count in zip(steps_zyx, values_zyx.shape, strict=True))
+    rows, columns = (n // step for n, step in zip(values_zyx.shape[1:], (y, x), strict=True))
     kept = values_zyx[::z, : rows * y, : columns * x]
     total = np.zeros((len(kept), rows, columns), np.float32)
     for row, column in itertools.product(range(y), range(x)):

@@ -89,17 +89,26 @@ def _decode(dataset: Dataset, frame: int) -> np.ndarray:
 
 def _padding(dataset: Dataset, stored: np.ndarray, slope: float, intercept: float) -> tuple[np.ndarray, bool]:
     """Return which pixels are padding, and whether a declared padding value was disregarded as being tissue."""
-    padding = _sign_extended(dataset, stored)
-    declared = dataset.get("PixelPaddingValue")
+    padding = _sign_extended(dataset, stored, slope, intercept)
+    declared = _whole_number(dataset.get("PixelPaddingValue"))
     if declared is None:
         return padding, False
-    limit = dataset.get("PixelPaddingRangeLimit", declared)
-    low, high = sorted(_as_stored(int(value), stored.dtype) for value in (declared, limit))
+    limit = _whole_number(dataset.get("PixelPaddingRangeLimit"))
+    ends = (declared, declared if limit is None else limit)
+    low, high = sorted(_as_stored(value, stored.dtype) for value in ends)
     pixels = (stored >= low) & (stored <= high)
     hu = sorted((low * slope + intercept, high * slope + intercept))
     if hu[1] > _TISSUE_HU[0] and hu[0] < _TISSUE_HU[1]:
         return padding, bool(pixels.any())
     return padding | pixels, False
+
+
+def _whole_number(value: object) -> int | None:
+    """Return a value of the header as a number, None where it is none (empty, several)."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _as_stored(value: int, dtype: np.dtype) -> int:
@@ -109,16 +118,22 @@ def _as_stored(value: int, dtype: np.dtype) -> int:
     return value - 65536 if dtype == np.int16 and value > 32767 else value
 
 
-def _sign_extended(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
-    """Return the pixels of an unsigned picture whose unused high bits are all set.
+def _sign_extended(dataset: Dataset, stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Return the pixels of an unsigned picture that are negative numbers: unused bits and the highest used one set.
 
-    They are negative numbers, written by scanners round the scan circle (-2000 as 63536 of 12 used bits); cutting
-    their unused bits off would make bone of them.
+    Scanners write them round the scan circle (-2000 as 63536 of 12 used bits); cutting their unused bits off would
+    make bone of them.
+
+    Raises:
+        ValueError: some of them are tissue: the picture holds signed numbers and says that they are unsigned.
     """
     unused = _unused_bits(dataset)
     if not unused or dataset.PixelRepresentation:
         return np.zeros(stored.shape, bool)
-    return (stored >> np.uint16(dataset.BitsStored)) == (1 << unused) - 1
+    negative = (stored >> np.uint16(dataset.BitsStored - 1)) == (2 << unused) - 1
+    if (stored.view(np.int16)[negative] * slope + intercept > _TISSUE_HU[0]).any():
+        raise ValueError("negative numbers of tissue in a picture that is said to be unsigned")
+    return negative
 
 
 def _used_bits(dataset: Dataset, stored: np.ndarray) -> np.ndarray:

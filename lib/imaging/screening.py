@@ -34,6 +34,9 @@ from lib.imaging.volume import density_phantom_in_view
 # The lesser trochanter is about 15 mm high: with slices further apart than this three of them must do for it.
 COARSE_SLICES_MM = 5.0
 
+# Edges of a voxel that a scanner can make, mm.
+_VOXEL_MM = (0.05, 20.0)
+
 # What lies further than this from the hip's centre, left, right, front or back, is not near it: half the paper's
 # window (192 pixels of 0.78 mm); the other hip is about 200 mm away.
 NEAR_MM = 75.0
@@ -160,9 +163,12 @@ def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:
     if geometry.length_mm < config.min_length_mm:
         found = f"{geometry.length_mm:.1f} mm from feet to head; {config.min_length_mm:.1f} mm are needed"
         reasons.append(Reason("too_short", found))
-    step_mm = geometry.spacing_mm_xyz[2]
-    if step_mm > COARSE_SLICES_MM:
-        reasons.append(Reason("coarse_slices", f"slices {step_mm:.2f} mm apart"))
+    edges = "x".join(f"{edge_mm:.4g}" for edge_mm in geometry.spacing_mm_xyz)
+    smallest_mm, largest_mm = min(geometry.spacing_mm_xyz), max(geometry.spacing_mm_xyz)
+    if smallest_mm < _VOXEL_MM[0] or largest_mm > _VOXEL_MM[1]:
+        reasons.append(Reason("implausible_spacing", f"voxels of {edges} mm"))
+    elif largest_mm > COARSE_SLICES_MM:
+        reasons.append(Reason("coarse_slices", f"voxels of {edges} mm"))
     return reasons
 
 

@@ -4,9 +4,9 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,7 @@ class SourceFile:
 
     open: Callable[[], AbstractContextManager[BinaryIO]]
     named_dicom: bool
+    size_bytes: int = 0  # in an archive: unpacked
 
 
 def is_dicom_source(path: Path) -> bool:
@@ -51,37 +52,39 @@ def open_source(path: Path, max_gb: float) -> Iterator[list[SourceFile]]:
     Nothing is ever unpacked to disk, so what paths an archive names does not matter.
 
     Raises:
-        ScanError: `unreadable_file`; `too_large`, a file (in an archive: unpacked) is larger than `max_gb`.
+        ScanError: `unreadable_file`; `too_large`, an archive unpacks to far more than `max_gb`.
     """
     if path.is_dir():
-        below = _files_below(path)
-        _require_sizes((file.stat().st_size for file in below if file.exists()), max_gb)
-        yield [SourceFile(partial(open, file, "rb"), _promises_dicom(file.name)) for file in below]
+        yield [_plain_file(file) for file in _files_below(path)]
     elif zipfile.is_zipfile(path):
         with _open_zip(path) as archive:
             members = sorted(archive.infolist(), key=lambda member: member.filename)
-            sizes = [member.file_size for member in members]
-            _require_sizes(sizes, max_gb)
             # members may lie over each other: a small archive can hold any number of large ones
-            if sum(sizes) > 1e9 * _MOST_SCANS * max_gb:
-                found = f"an archive of {1e-9 * sum(sizes):.3g} GB; {_MOST_SCANS * max_gb:g} GB pass"
+            size_gb = 1e-9 * sum(member.file_size for member in members)
+            if size_gb > _MOST_SCANS * max_gb:
+                found = f"an archive of {size_gb:.3g} GB; {_MOST_SCANS * max_gb:g} GB pass"
                 raise ScanError("too_large", found)
             yield [
-                SourceFile(partial(archive.open, member), _promises_dicom(member.filename))
+                SourceFile(partial(archive.open, member), _promises_dicom(member.filename), member.file_size)
                 for member in members
                 if not member.is_dir()
             ]
     else:
-        _require_sizes([path.stat().st_size], max_gb)
-        yield [SourceFile(partial(open, path, "rb"), True)]
+        yield [replace(_plain_file(path), named_dicom=True)]
 
 
-def require_inflatable(source: SourceFile, max_gb: float) -> None:
-    """Refuse a DICOM file in the deflated syntax that grows beyond `max_gb`: a reader would unpack it at once.
+def _plain_file(path: Path) -> SourceFile:
+    size_bytes = path.stat().st_size if path.exists() else 0
+    return SourceFile(partial(open, path, "rb"), _promises_dicom(path.name), size_bytes)
+
+
+def require_readable_size(source: SourceFile, max_gb: float) -> None:
+    """Refuse a DICOM file that is larger than `max_gb`, or unpacks to more (readers do so at once; deflated syntax).
 
     Raises:
         ScanError: `too_large`.
     """
+    _require_size(source.size_bytes, max_gb)
     with source.open() as file:
         start = file.read(_META_BYTES)
         if DeflatedExplicitVRLittleEndian.encode() not in start or start[_MAGIC_OFFSET:][:4] != b"DICM":
@@ -95,13 +98,12 @@ def require_inflatable(source: SourceFile, max_gb: float) -> None:
             if not packed:
                 return
             found_bytes += len(inflater.decompress(packed, _CHUNK_BYTES))
-    _require_sizes([found_bytes], max_gb)
+    _require_size(found_bytes, max_gb)
 
 
-def _require_sizes(sizes: Iterable[int], max_gb: float) -> None:
-    largest_gb = 1e-9 * max(sizes, default=0)
-    if largest_gb > max_gb:
-        raise ScanError("too_large", f"a file of {largest_gb:.3g} GB; {max_gb:g} GB pass")
+def _require_size(size_bytes: int, max_gb: float) -> None:
+    if size_bytes > 1e9 * max_gb:
+        raise ScanError("too_large", f"a file of {1e-9 * size_bytes:.3g} GB; {max_gb:g} GB pass")
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
@@ -112,18 +114,22 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Return all files below `folder`, sorted; links to nothing too, for they may stand for slices."""
+    """Return all files below `folder`, sorted; links to nothing too, for they may stand for slices.
+
+    Linked folders are entered, each folder once: a link may lead back to where it is.
+    """
 
     def refuse(error: OSError) -> None:
         raise ScanError("unreadable_file", "a folder of the scan may not be read") from None
 
-    # hidden files are bookkeeping of file systems and tools, never images
-    files = [
-        Path(place) / name
-        for place, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if not name.startswith(".")
-    ]
+    files, entered = [], set()
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if os.path.realpath(place) in entered:
+            folders.clear()
+            continue
+        entered.add(os.path.realpath(place))
+        # hidden files are bookkeeping of file systems and tools, never images
+        files += [Path(place) / name for name in names if not name.startswith(".")]
     return sorted(file for file in files if file.is_file() or not file.exists())
 
 

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import SimpleITK as sitk
 
+from lib.errors import ScanError
 from lib.imaging.geometry import Stack
 from lib.imaging.hounsfield import AIR_HU
 
@@ -16,7 +17,7 @@ from lib.imaging.hounsfield import AIR_HU
 _ON_GRID = 1e-3
 
 
-def straighten(volume: np.ndarray, stack: Stack) -> sitk.Image:
+def straighten(volume: np.ndarray, stack: Stack, max_gb: float) -> sitk.Image:
     """Return the slices of `stack` on its delivered grid (int16 HU, axes as stored).
 
     The grid begins at the first slice. It is as wide as the slices shifted against each other are together; where
@@ -24,6 +25,11 @@ def straighten(volume: np.ndarray, stack: Stack) -> sitk.Image:
 
     Args:
         volume: Pixels (slice, row, column) in HU, in the order of `stack`.
+        stack: Where the slices lie.
+        max_gb: The largest volume that may come out.
+
+    Raises:
+        ScanError: `too_large`.
     """
     offsets_mm = stack.offsets_mm
     pixel_mm_xy = np.array(stack.slices[0].pixel_mm_xy)
@@ -31,7 +37,12 @@ def straighten(volume: np.ndarray, stack: Stack) -> sitk.Image:
     low_xy = np.floor(shifts_xy.min(axis=0)).astype(int)
     counts_xy = np.ceil(shifts_xy.max(axis=0)).astype(int) - low_xy + volume.shape[:0:-1]
     heights = _on_grid(offsets_mm[:, 2] / stack.step_mm)
-    upright = np.empty((math.floor(heights[-1]) + 1, counts_xy[1], counts_xy[0]), np.int16)
+    shape_zyx = (math.floor(heights[-1]) + 1, int(counts_xy[1]), int(counts_xy[0]))
+    if 2e-9 * math.prod(shape_zyx) > max_gb:
+        raise ScanError(
+            "too_large", f"{2e-9 * math.prod(shape_zyx):.3g} GB on an even grid; {max_gb:g} GB pass"
+        )
+    upright = np.empty(shape_zyx, np.int16)
     places = np.interp(np.arange(len(upright)), heights, np.arange(len(heights)))
     for index, place in enumerate(_on_grid(places)):
         first, share = int(place), place - int(place)
@@ -39,6 +50,7 @@ def straighten(volume: np.ndarray, stack: Stack) -> sitk.Image:
         if share:
             mixed_yx += share * _shifted(volume[first + 1], shifts_xy[first + 1] - low_xy, counts_xy)
         upright[index] = np.rint(mixed_yx)
+    del volume  # for the copy that the image makes
     return stack.image(upright, first_mm=(*(low_xy * pixel_mm_xy), 0.0))
 
 

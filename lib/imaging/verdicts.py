@@ -134,7 +134,7 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
             "Look at the crop; if there is a name in it exclude the scan, and pass nothing of it on.",
         ),
         "other_objects_ignored": _warning(
-            "Reports, structures and other DICOM objects that are no slices are left out.",
+            "Reports, structures, projections and other DICOM objects that are no slices are left out.",
             "Nothing, if the number found is what you expect.",
         ),
         "several_series": _rejected(
@@ -162,8 +162,12 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
             "The scan must cover at least screening.min_length_mm from feet to head.",
             "Use a longer scan, or exclude this one.",
         ),
+        "implausible_spacing": _rejected(
+            "The edges of a voxel must be from 0.05 to 20 mm.",
+            "Check pixel size, slice distance and units of the source.",
+        ),
         "coarse_slices": _warning(
-            "Slices should not be further apart than 5 mm: bone between them is guessed.",
+            "No edge of a voxel should be longer than 5 mm: bone between slices is guessed.",
             "Use a reconstruction with thinner slices if there is one.",
         ),
         "incomplete_header": _rejected(
@@ -215,16 +219,19 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
             "Save the one volume that is wanted.",
         ),
         "no_orientation": _rejected(
-            "A NIfTI file must say how it lies in the patient (qform or sform): without it left is a guess.",
+            "An image file must say how it lies in the patient, and in mm (NIfTI: qform or sform; NRRD: space and "
+            "space directions; MetaImage: TransformMatrix and ElementSpacing): without it left is a guess.",
             "Convert it again from DICOM with a tool that writes the orientation.",
         ),
         "contradictory_orientation": _rejected(
-            "The two orientations of a NIfTI file (qform and sform) must agree, and their axes be perpendicular.",
+            "All that an image file says of its orientation (qform, sform, pixdim; AnatomicalOrientation) must "
+            "agree, and its axes be perpendicular.",
             "Convert it again from DICOM, or set the code of the wrong one to 0.",
         ),
         # ---- intensities
         "no_rescale": _rejected(
-            "CT slices must state how stored values become HU (RescaleSlope, RescaleIntercept).", _EXPORT
+            "CT slices must state how stored values become HU (RescaleSlope, RescaleIntercept, RescaleType).",
+            _EXPORT,
         ),
         "implausible_hu": _rejected(
             "The intensities must be HU: air about -1000, soft tissue about 0, bone above 200.",

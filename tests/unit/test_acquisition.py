@@ -391,7 +391,7 @@ def test_the_majority_is_the_protocol_where_none_is_configured():
                 ("kernel", "B30s", 5, 1),
             ]
         ]
-        + [{"field": "contrast", "protocol": "no", "agree": 0, "differ": 0, "not_stated": 7}],
+        + [{"field": "contrast", "protocol": "no", "agree": 6, "differ": 0, "not_stated": 1}],
     }
     assert choose_protocol({"kvp": 100}, records).source == "configuration"
 

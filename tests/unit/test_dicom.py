@@ -148,6 +148,42 @@ def test_overlays_in_unused_bits_are_cut_off(tmp_path):
     assert_is_tiny_scan(write_series(datasets, tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("stored", "declared", "limit"),
+    [(63536, 63536, None), (63536, -2000, None), (60001, 60000, 60002)],
+    ids=["as stored", "with the wrong sign", "in a range"],
+)
+def test_declared_padding_far_above_bone_becomes_air(tmp_path, stored, declared, limit):
+    datasets, expected = tiny_series(tiny_scan()), tiny_scan()
+    for k, dataset in enumerate(datasets):
+        pixels = dataset.pixel_array.copy()
+        pixels[2, 3] = stored
+        set_pixels(dataset, pixels)
+        for keyword, value in (("PixelPaddingValue", declared), ("PixelPaddingRangeLimit", limit)):
+            if value is not None:
+                dataset.add_new(keyword, "SS" if value < 0 else "US", value)
+        expected[3, 2, k] = -1024
+    assert_is_tiny_scan(write_series(datasets, tmp_path), expected)
+
+
+def test_padding_range_without_an_end_is_one_value(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    for dataset in datasets:
+        dataset.add_new("PixelPaddingValue", "US", 63536)
+        dataset.add_new("PixelPaddingRangeLimit", "US", None)
+    assert_is_tiny_scan(write_series(datasets, tmp_path))
+
+
+def test_signed_numbers_that_are_said_to_be_unsigned_are_not_made_air(tmp_path):
+    # HU without intercept: fat and muscle below water are negative numbers in 12 of 16 bits
+    datasets = tiny_series(tiny_scan())
+    for dataset in datasets:
+        hu = dataset.pixel_array.astype(int) - 1024
+        dataset.BitsStored, dataset.HighBit, dataset.RescaleIntercept = 12, 11, "0"
+        set_pixels(dataset, hu & 0xFFFF)
+    assert "undecodable_pixels" in reasons(write_series(datasets, tmp_path))
+
+
 def test_padding_value_that_tissue_has_is_kept_and_said(tmp_path):
     datasets = tiny_series(tiny_scan())
     for dataset in datasets:
@@ -172,6 +208,16 @@ def test_zip_of_a_folder(tmp_path):
             archive.write(file, f"export/{file.name}")
             archive.writestr(f"__MACOSX/export/._{file.name}", b"\0\5\x16\7Mac OS X")
     assert_is_tiny_scan(tmp_path / "scan.zip", warnings={"foreign_files"})
+
+
+def test_linked_folders_are_entered_once(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    write_series(datasets[:5], tmp_path / "scan")
+    write_series(datasets[5:], tmp_path / "elsewhere")
+    (tmp_path / "scan/rest").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "scan/again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "scan/loop").symlink_to(tmp_path / "scan")
+    assert_is_tiny_scan(tmp_path / "scan")
 
 
 def test_link_to_nothing_is_a_file_that_cannot_be_read(tmp_path):
@@ -247,6 +293,25 @@ def enhanced(datasets):
 def test_enhanced_multi_frame_file(tmp_path):
     write_series([enhanced(tiny_series(tiny_scan())[::-1])], tmp_path)
     assert_is_tiny_scan(tmp_path / "000.dcm")
+
+
+def test_what_a_frame_says_goes_before_what_all_share(tmp_path):
+    whole = enhanced(tiny_series(tiny_scan()))
+    whole.RescaleIntercept = "0"
+    shared = whole.SharedFunctionalGroupsSequence[0]
+    for frame in whole.PerFrameFunctionalGroupsSequence:
+        frame.PixelValueTransformationSequence = shared.PixelValueTransformationSequence
+    other = Dataset()
+    other.RescaleSlope, other.RescaleIntercept = 7, 70
+    shared.PixelValueTransformationSequence = Sequence([other])
+    assert_is_tiny_scan(write_series([whole], tmp_path))
+
+
+def test_frames_of_which_some_do_not_say_where_they_lie(tmp_path):
+    whole = enhanced(tiny_series(tiny_scan()))
+    whole.PerFrameFunctionalGroupsSequence = whole.PerFrameFunctionalGroupsSequence[:9]
+    found = reasons(write_series([whole], tmp_path))
+    assert found["unsupported_frames"] == "a file with 12 frames, of which 9 say where they lie"
 
 
 def test_frames_without_a_place_are_refused(tmp_path):
@@ -412,6 +477,53 @@ def of_another_modality(datasets):
         dataset.Modality = "MR"
 
 
+def with_copies_a_hair_apart(datasets):
+    datasets.append(datasets[3].copy())
+    datasets[-1].ImagePositionPatient = datasets[3].ImagePositionPatient[:2] + [
+        datasets[3].ImagePositionPatient[2] + 0.005
+    ]
+
+
+def tilted_by_a_tenth_of_a_degree(datasets):
+    for k, dataset in enumerate(datasets):
+        dataset.ImagePositionPatient[1] += k * 6.0 * np.tan(np.radians(0.1))
+
+
+def with_a_step_two_percent_wider(datasets):
+    for dataset in datasets[7:]:
+        dataset.ImagePositionPatient[2] += 0.12
+
+
+def with_a_slice_turned_about_its_rows(datasets):
+    cos, sin = np.cos(np.radians(2.0)), np.sin(np.radians(2.0))
+    datasets[6].ImageOrientationPatient = [1, 0, 0, 0, cos, sin]
+
+
+def with_fewer_rows_than_pixels(datasets):
+    for dataset in datasets:
+        dataset.Rows = 4
+
+
+def with_fewer_columns_than_pixels(datasets):
+    for dataset in datasets:
+        dataset.Columns = 8
+
+
+def in_other_units(datasets):
+    for dataset in datasets:
+        dataset.RescaleType = "EDW"
+
+
+def of_projections(datasets):
+    for dataset in datasets:
+        dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "MIP"]
+
+
+def beyond_any_scanner(datasets):
+    for dataset in datasets:
+        dataset.ImagePositionPatient[0] = 1e8
+
+
 def too_few(datasets):
     del datasets[4:]
 
@@ -461,6 +573,19 @@ def without_pixels(datasets):
             "11 slices with 9x8 pixels of 0.75000x0.80000 mm, 1 slices with 9x7",
         ),
         (with_another_pixel_size, "mixed_size", "1 slices with 9x8 pixels of 0.75000x0.81000 mm"),
+        (with_copies_a_hair_apart, "duplicate_positions", "1 of 13 slices repeat a position (slices 4-5)"),
+        (tilted_by_a_tenth_of_a_degree, "gantry_tilt", "stacked at 0.10 degrees"),
+        (with_a_step_two_percent_wider, "uneven_slices", "slice distances 6.000 and 6.120 mm at slices 7-8"),
+        (
+            with_a_slice_turned_about_its_rows,
+            "mixed_orientation",
+            "1 of 12 slices turned by up to 2.00 degrees",
+        ),
+        (with_fewer_rows_than_pixels, "undecodable_pixels", "12 of 12 slices"),
+        (with_fewer_columns_than_pixels, "undecodable_pixels", "12 of 12 slices"),
+        (in_other_units, "no_rescale", "to something else than HU"),
+        (of_projections, "no_slices", "12 other DICOM objects"),
+        (beyond_any_scanner, "incomplete_header", "a position further away than a scanner reaches"),
         (of_another_modality, "not_ct", "modality MR instead of CT"),
         (too_few, "too_few_slices", "4 slices; at least 5 are needed"),
         (without_position, "incomplete_header", "a file with no ImagePositionPatient"),
@@ -580,10 +705,17 @@ def test_image_file_that_claims_more_than_fits_is_refused_before_it_is_read(tmp_
 
 def test_large_member_of_an_archive_is_refused_unread(tmp_path):
     with zipfile.ZipFile(tmp_path / "scan.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros.dcm", bytes(12 * 10**6))
+        archive.writestr("zeros.dcm", bytes(128) + b"DICM" + bytes(12 * 10**6))
     config = ScreeningConfig(max_gb=0.01)
     (reason,) = survey_scan(tmp_path / "scan.zip", "", config).findings
     assert (reason.code, reason.found) == ("too_large", "a file of 0.012 GB; 0.01 GB pass")
+
+
+def test_large_file_that_is_no_dicom_is_left_out(tmp_path):
+    write_series(tiny_series(tiny_scan()), tmp_path)
+    with open(tmp_path / "film.mp4", "wb") as film:
+        film.truncate(6 * 10**9)
+    assert_is_tiny_scan(tmp_path, warnings={"foreign_files"})
 
 
 def test_pipe_is_no_image(tmp_path):

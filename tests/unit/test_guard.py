@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from lib.errors import ScanError
+from lib.errors import OsteoflowError, ScanError
 from lib.imaging.guard import guarded
 from lib.joblog import CALLS_OF_CHILD
 
@@ -24,7 +24,7 @@ def test_result_comes_back():
 @pytest.mark.parametrize(
     ("work", "limits", "words"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), LIMITS, "a decoder crashed .exit code -9"),
+        (lambda: os.kill(os.getpid(), signal.SIGABRT), LIMITS, "a decoder crashed .exit code -6"),
         (lambda: os._exit(3), LIMITS, "exit code 3"),
         (lambda: time.sleep(30), {**LIMITS, "max_minutes": 0.005}, "longer than 0.005 minutes"),
         (lambda: np.ones(500_000_000), LIMITS, "more memory than 3 GB"),
@@ -37,6 +37,12 @@ def test_what_goes_wrong_is_a_reason(work, limits, words):
         guarded(work, **limits)
     assert caught.value.code == "reading_stopped"
     assert time.monotonic() - started < 20
+
+
+def test_kill_from_outside_says_nothing_of_the_scan():
+    with pytest.raises(OsteoflowError, match="memory") as caught:
+        guarded(lambda: os.kill(os.getpid(), signal.SIGKILL), **LIMITS)
+    assert not isinstance(caught.value, ScanError)
 
 
 def _refuse():

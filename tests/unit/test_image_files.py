@@ -206,3 +206,97 @@ def test_labels_without_value_are_background(tmp_path):
     image[2, 3, 4] = float("nan")
     sitk.WriteImage(image, str(tmp_path / "mask.nii"))
     assert array_zyx(read_labels(tmp_path / "mask.nii")).sum() == 58
+
+
+@pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000.0), ("micron", 0.001), ("mm", 1.0)])
+def test_places_are_brought_to_millimetres(tmp_path, unit, millimetres):
+    affine = np.diag([-0.7, -0.8, 2.0, 1.0])
+    affine[:3, 3] = 20.0, -30.0, 400.0
+    affine[:3] /= millimetres
+    image = nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), affine)
+    image.header.set_xyzt_units(unit)
+    image.to_filename(tmp_path / "image.nii")
+    read = read_image(tmp_path / "image.nii")
+    assert read.GetSpacing() == pytest.approx((0.7, 0.8, 2.0))
+    assert read.GetOrigin() == pytest.approx((-20.0, 30.0, 400.0), rel=1e-6)
+
+
+def nrrd(path, *fields):
+    header = [
+        "NRRD0004",
+        "type: short",
+        "dimension: 3",
+        "sizes: 3 4 5",
+        "encoding: raw",
+        "endian: little",
+        *fields,
+    ]
+    path.write_bytes("\n".join(header).encode() + b"\n\n" + np.arange(60, dtype="<i2").tobytes())
+    return path
+
+
+DIRECTIONS = "space directions: (0.7,0,0) (0,0.8,0) (0,0,2)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        (["spacings: 0.7 0.8 2"], "no_orientation"),
+        (["space: scanner-xyz", DIRECTIONS], "no_orientation"),
+        (["space: 3D-left-handed", DIRECTIONS], "no_orientation"),
+        (["space dimension: 3", DIRECTIONS], "no_orientation"),
+        (["space: left-posterior-superior"], "no_orientation"),
+        (["space: LPS", DIRECTIONS, 'space units: "cm" "cm" "cm"'], "no_orientation"),
+        (["space: LPS", "space directions: (0.7,0,0) (0,0.8,0) (0,0.28,2)"], "contradictory_orientation"),
+    ],
+)
+def test_nrrd_that_leaves_its_place_open_is_refused(tmp_path, fields, code):
+    with pytest.raises(ScanError) as caught:
+        read_image(nrrd(tmp_path / "image.nrrd", *fields))
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("space", "origin_mm"),
+    [("left-posterior-superior", (1.0, 2.0, 3.0)), ("RAS", (-1.0, -2.0, 3.0)), ("LAS", (1.0, -2.0, 3.0))],
+)
+def test_nrrd_in_the_spaces_of_the_patient(tmp_path, space, origin_mm):
+    signs = np.array([1.0, 2.0, 3.0]) / origin_mm
+    directions = " ".join(
+        f"({','.join(str(sign * edge if i == j else 0) for j in range(3))})"
+        for i, (sign, edge) in enumerate(zip(signs, (0.7, 0.8, 2.0), strict=True))
+    )
+    origin = ",".join(str(place) for place in origin_mm)
+    fields = [f"space: {space}", f"space directions: {directions}", f"space origin: ({origin})"]
+    read = read_image(nrrd(tmp_path / "image.nrrd", *fields, 'space units: "mm" "mm" "mm"'))
+    assert read.GetOrigin() == pytest.approx((1.0, 2.0, 3.0))
+    assert read.GetSpacing() == pytest.approx((0.7, 0.8, 2.0))
+    np.testing.assert_array_equal(array_zyx(read).ravel(), np.arange(60))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        (b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b"", "no_orientation"),
+        (b"ElementSpacing", b"ElementRubbish", "no_orientation"),
+        (b"= 1 0 0 0 1 0 0 0 1", b"= 1 0 0 0 1 0 0 0.2 1", "contradictory_orientation"),
+        (b"= 1 0 0 0 1 0 0 0 1", b"= 2 0 0 0 1 0 0 0 1", "contradictory_orientation"),
+        (b"AnatomicalOrientation = RAI", b"AnatomicalOrientation = LPI", "contradictory_orientation"),
+    ],
+)
+def test_metaimage_that_leaves_its_place_open_is_refused(tmp_path, old, new, code):
+    sitk.WriteImage(make_image(), str(tmp_path / "image.mha"))
+    content = (tmp_path / "image.mha").read_bytes()
+    assert old in content
+    (tmp_path / "image.mha").write_bytes(content.replace(old, new))
+    with pytest.raises(ScanError) as caught:
+        read_image(tmp_path / "image.mha")
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ["image.hdr", "image.vtk", "image.gipl", "image.tif"])
+def test_other_formats_of_itk_are_refused(tmp_path, name):
+    sitk.WriteImage(make_image(), str(tmp_path / name))
+    with pytest.raises(ScanError, match="must be of one of the kinds .nii, .nii.gz, .nrrd") as caught:
+        read_image(tmp_path / name)
+    assert caught.value.code == "unreadable_file"

@@ -12,6 +12,7 @@ from tiny_series import IDENTITY, tiny_scan, tiny_series, write_series
 from lib.errors import ConfigError, ScanError
 from lib.imaging.crop import CropConfig
 from lib.imaging.dicom import read_scan
+from lib.imaging.geometry import require_same_geometry
 from lib.imaging.nifti import write_image
 from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, screen_scan
 from lib.imaging.verdicts import REASONS, REJECTED, WARNING, Reason, raise_rejected, reasons_table
@@ -113,12 +114,40 @@ def test_little_or_distant_metal_passes(tmp_path, voxels):
 
 def test_window_of_coarse_pixels_does_not_reach_the_other_hip(tmp_path):
     image = tiny_scan()
-    image.SetSpacing((30.0, 30.0, 6.0))
-    image[2, 4, 3], image[4, 4, 3] = 3000, 3000  # 60 and 120 mm from the hip
+    image.SetSpacing((15.0, 15.0, 6.0))
+    image[4, 4, 3], image[8, 4, 3] = 3000, 3000  # 60 and 120 mm from the hip
     write_image(image, tmp_path / "scan.nii.gz")
-    hip = ScanRequest(crop_center_mm_xy=(-31.5 + 0 * 30.0, 12.25 + 4 * 30.0))
+    hip = ScanRequest(crop_center_mm_xy=(-31.5, 12.25 + 4 * 15.0))
     found = codes(screen_scan(tmp_path / "scan.nii.gz", hip, CONFIG, CropConfig()))
-    assert found["metal"].startswith("5400 mm3")
+    assert found["metal"].startswith("1350 mm3")
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "code"),
+    [
+        ((0.75, 0.8, 6.0), "coarse_slices"),
+        ((6.0, 0.8, 6.0), "coarse_slices"),
+        ((0.75, 0.8, 25.0), "implausible_spacing"),
+        ((0.01, 0.8, 6.0), "implausible_spacing"),
+    ],
+)
+def test_size_of_a_voxel_is_judged_along_every_axis(tmp_path, spacing_mm, code):
+    image = tiny_scan()
+    image.SetSpacing(spacing_mm)
+    write_image(image, tmp_path / "scan.nii.gz")
+    found = codes(screen_scan(tmp_path / "scan.nii.gz", ScanRequest(), CONFIG, CROP))
+    assert found[code] == f"voxels of {'x'.join(f'{edge:g}' for edge in spacing_mm)} mm"
+
+
+def test_source_that_has_changed_since_it_was_screened_is_refused(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    screened = screen_scan(write_series(datasets, tmp_path), ScanRequest(), CONFIG, CROP).to_json()[
+        "geometry"
+    ]
+    require_same_geometry(read_scan(tmp_path, config=CONFIG).geometry, screened)
+    (tmp_path / "011.dcm").unlink()  # the last slice: what is left is a whole volume too
+    with pytest.raises(ScanError, match="12 slices over 72 mm then, and holds 11 over 66 mm"):
+        require_same_geometry(read_scan(tmp_path, config=CONFIG).geometry, screened)
 
 
 def test_given_centre_outside_the_scan(scan_path):

@@ -111,6 +111,38 @@ def test_differences_that_add_up_are_found(tmp_path):
     assert caught.value.code == "uneven_slices"
 
 
+def test_tilted_and_uneven_slices_are_repaired_together(tmp_path):
+    heights_mm = np.cumsum([0.0, *[4.0] * 8, *[7.0] * 6])
+    series_of_field(tmp_path, heights_mm, tilt_degrees=18.5)
+    config = ScreeningConfig(correct_tilt=True, resample_uneven=True)
+    scan = read_scan(tmp_path, config=config)
+    assert {"tilt_corrected", "slices_interpolated"} <= {reason.code for reason in scan.findings}
+    assert scan.image.GetSpacing()[2] == pytest.approx(4.0 * np.cos(np.radians(18.5)))
+    for slice_yx in disagreement_hu(scan.image):
+        rows = np.flatnonzero(np.isfinite(slice_yx).all(axis=1))
+        assert rows.size >= 12
+        # between two slices shifted against each other rows at both ends are mixed with air
+        assert np.nanmax(slice_yx[rows[4:-4]]) <= 1.0
+
+
+@pytest.mark.parametrize(("near", "step_mm"), [(1, 3.0), (6, 1.5)], ids=["one pair", "six of 26"])
+def test_slices_that_lie_close_together_do_not_ask_for_many(tmp_path, near, step_mm):
+    heights_mm = np.cumsum([0.0, *[3.0] * 10, *[0.5] * near, *[3.0] * 10])
+    series_of_field(tmp_path, heights_mm)
+    scan = read_scan(tmp_path, config=ScreeningConfig(resample_uneven=True))
+    assert scan.image.GetSpacing()[2] == pytest.approx(step_mm)
+    assert scan.image.GetSize()[2] == np.floor(heights_mm[-1] / step_mm) + 1
+    assert np.nanmax(disagreement_hu(scan.image)) <= 1.0
+
+
+def test_an_upright_volume_may_be_too_large(tmp_path):
+    series_of_field(tmp_path, 3.0 * np.arange(24), tilt_degrees=18.5)
+    config = ScreeningConfig(correct_tilt=True, max_gb=2e-9 * 24 * 24 * 25)
+    with pytest.raises(ScanError, match="on an even grid") as caught:
+        read_scan(tmp_path, config=config)
+    assert caught.value.code == "too_large"
+
+
 @pytest.mark.parametrize(
     ("config", "code", "heights_mm", "tilt_degrees"),
     [

@@ -1,15 +1,16 @@
 """The reader takes every way to write a scan, and refuses every scan that is spoilt, with the documented reason."""
 
 import pytest
-import series_variants as variants
 import SimpleITK as sitk
-from series_variants import AXIS_ORDERS, BAD, GOOD, base_scan, misfit, nifti_in_axis_order
+from bad_variants import BAD
+from good_variants import AXIS_ORDERS, GOOD, nifti_in_axis_order
+from series_variants import Source, Variant, base_scan, misfit
 
 from lib.imaging.dicom import Survey, survey_scan
 from lib.imaging.verdicts import REJECTED, WARNING, ScreeningConfig
 
 
-def survey(variant: variants.Variant, folder) -> tuple[variants.Source, Survey]:
+def survey(variant: Variant, folder) -> tuple[Source, Survey]:
     source = variant.write(folder)
     return source, survey_scan(source.path, source.series_uid, ScreeningConfig(**variant.limits))
 

@@ -63,8 +63,8 @@ TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "U
 def plant_source(source: Path, ages: Mapping[str, str]) -> None:
     """Plant canaries in a folder with a cohort table, series (`SCAN/dicom`) and masks (`SCAN/mask.nii.gz`).
 
-    Series and masks get a canary for a name; P001's series is reached through a link, under its former name. The
-    table gets columns that nobody asked for, and the given ages (years, by scan).
+    Series and masks get a canary for a name; P001's series is reached through a link, under its former name, P002's
+    by its UID. The table gets columns that nobody asked for, and the given ages (years, by scan).
     """
     with open(source / "cohort.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -81,11 +81,17 @@ def plant_source(source: Path, ages: Mapping[str, str]) -> None:
             (source / row["mask"]).rename(mask)
             plant_nifti(mask)
             row["mask"] = str(mask.relative_to(source))
+        row["series_uid"] = _series_uid(folder) if row["scan"] == "P002" else ""
         row |= {"age": ages.get(row["scan"], row["age"]), "patient_name": TEXT, "birth_date": DATE}
     with open(source / "cohort.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _series_uid(folder: Path) -> str:
+    first = min(path for path in folder.iterdir() if path.suffix == ".dcm")
+    return str(pydicom.dcmread(first, stop_before_pixels=True).SeriesInstanceUID)
 
 
 def plant_series(folder: Path) -> None:

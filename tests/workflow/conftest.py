@@ -1,5 +1,6 @@
 """Studies in a folder of their own, run as a user runs them."""
 
+import csv
 import os
 import re
 import shutil
@@ -9,10 +10,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
 import pytest
+import SimpleITK as sitk
 from canaries import plant_source
 
 ROOT = Path(__file__).parents[2]
+OVERRIDDEN, OFF_PROTOCOL = "P004", "P006"
 OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
 
 
@@ -72,9 +76,32 @@ def finished(phantom, tmp_path_factory) -> Study:
     # a user's folders hold no time stamps of Snakemake's
     shutil.copytree(phantom, folder / "source", ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     plant_source(folder / "source", ages=OLD_PEOPLE)
+    _make_unusual(folder / "source")
     study = Study(folder, settings=("cohort=source/cohort.csv",))
     study.run()
     return study
+
+
+def _make_unusual(source: Path) -> None:
+    """Give one scan of the table the centre of its crop, and another one's series a voltage of its own."""
+    with open(source / "cohort.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row |= {"crop_x_mm": "", "crop_y_mm": ""}
+        if row["scan"] == OVERRIDDEN:
+            mask = sitk.ReadImage(str(source / row["mask"]))
+            shape = sitk.LabelShapeStatisticsImageFilter()
+            shape.Execute(mask)
+            row["crop_x_mm"], row["crop_y_mm"] = (round(place_mm, 1) for place_mm in shape.GetCentroid(1)[:2])
+        if row["scan"] == OFF_PROTOCOL:
+            for path in (source / row["image"]).glob("*.dcm"):
+                dataset = pydicom.dcmread(path)
+                dataset.KVP = 80
+                dataset.save_as(path)
+    with open(source / "cohort.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @pytest.fixture

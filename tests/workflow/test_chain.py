@@ -6,7 +6,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT, Study
+import SimpleITK as sitk
+from conftest import OFF_PROTOCOL, OVERRIDDEN, ROOT, Study
 
 from lib.learning.checkpoint import read_model
 from lib.pseudonyms import read_secret, trained_on
@@ -91,6 +92,45 @@ def test_every_scan_of_the_table_is_in_the_flow(finished):
     assert list(verdicts) == scans
     rejected = verdicts["X01-missing-slice"]
     assert (rejected["verdict"], rejected["reason"]) == ("rejected", "missing_slices")
+
+
+def test_how_scans_were_made_is_tabulated_and_what_differs_is_flagged(finished):
+    made = {row["scan"]: row for row in table(finished, "tables/acquisition.csv")}
+    assert list(made) == [row["scan"] for row in table(finished, "cohort/scans.csv")]
+    assert {row["kernel"] for row in made.values()} == {"B30s"}
+    assert made[OFF_PROTOCOL]["off_protocol"] == "kvp 80 (protocol 120)"
+    assert [scan for scan, row in made.items() if row["off_protocol"]] == [OFF_PROTOCOL]
+    for name in ("volumes", "metrics"):
+        for row in table(finished, f"tables/{name}.csv"):
+            assert ("off_protocol" in row["flags"].split()) == (row["scan"] == OFF_PROTOCOL), row
+
+
+def test_the_centre_of_the_table_is_where_the_scan_is_cropped(finished):
+    (given,) = (row for row in table(finished, "../source/cohort.csv") if row["scan"] == OVERRIDDEN)
+    record = json.loads((finished.folder / f"results/cropped/{OVERRIDDEN}/crop.json").read_text())
+    assert record["source"] == "override"
+    assert record["center_mm_xy"] == [float(given["crop_x_mm"]), float(given["crop_y_mm"])]
+    image = sitk.ReadImage(str(finished.folder / f"results/cropped/{OVERRIDDEN}/image.nii.gz"))
+    middle_mm = image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()])
+    for place_mm, wanted_mm, edge_mm in zip(
+        middle_mm, record["center_mm_xy"], image.GetSpacing(), strict=False
+    ):
+        assert abs(place_mm - wanted_mm) <= edge_mm / 2
+    overridden = [row for row in table(finished, "tables/volumes.csv") if "override" in row["flags"].split()]
+    assert {row["scan"] for row in overridden} == {OVERRIDDEN}
+
+
+def test_every_accepted_scan_has_a_picture_of_its_crop(finished):
+    accepted = {row["scan"] for row in table(finished, "cohort/scans.csv") if row["verdict"] == "ok"}
+    assert {path.stem for path in (finished.folder / "results/crops").glob("*.webp")} == accepted
+
+
+def test_a_volume_above_the_common_cut_is_there_or_says_why_not(finished):
+    for row in table(finished, "tables/metrics.csv"):
+        for who in ("predicted", "reference"):
+            assert bool(row[f"{who}_cut_mm3"]) != (f"{who}_cut_mm3" in row["undefined"]), row
+            if row[f"{who}_cut_mm3"]:
+                assert 0 < float(row[f"{who}_cut_mm3"]) < float(row[f"{who}_mm3"])
 
 
 def test_nobody_is_scored_by_a_model_that_trained_on_them(finished):

@@ -1,6 +1,7 @@
 """Real scans, good and bad ones, through finished models: each gets a verdict, and the run goes on to the report."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,17 @@ def test_accepted_scans_are_predicted_and_the_report_is_made(ended):
         "predicted",
         "scored",
     }
+
+
+def test_a_tilted_uneven_series_is_repaired_where_that_is_asked_for(ended):
+    settings = ("dicom={correct_tilt: true, resample_uneven: true}",)
+    ended.run("results/screened/tilted-head.json", settings=settings)
+    screened = json.loads((ended.folder / "results/screened/tilted-head.json").read_text())
+    found = {reason["code"]: reason["found"] for reason in screened["reasons"]}
+    assert "interpolated every 4" in found["slices_interpolated"]
+    assert "stacked at 18.5" in found["tilt_corrected"]
+    assert "gantry_tilt" not in found and "uneven_slices" not in found
+    assert screened["geometry"]["oblique_degrees"] == pytest.approx(18.5, abs=0.01)
 
 
 def test_source_paths_stay_out_of_the_results(ended):
