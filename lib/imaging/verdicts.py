@@ -202,7 +202,7 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
         "tilt_corrected": _warning(
             "Slices of a tilted gantry are shifted in their planes until they stand upright "
             "(dicom.correct_tilt: true).",
-            "Nothing; voxels are interpolated by less than a pixel.",
+            "Nothing, but a reference mask must have been drawn on the corrected volume (results/converted).",
         ),
         "mixed_orientation": _rejected("All slices must be parallel.", _EXPORT),
         "mixed_size": _rejected(

@@ -5,6 +5,7 @@ import os
 import random
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -218,6 +219,19 @@ def test_linked_folders_are_entered_once(tmp_path):
     (tmp_path / "scan/again").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "scan/loop").symlink_to(tmp_path / "scan")
     assert_is_tiny_scan(tmp_path / "scan")
+
+
+def test_archive_that_names_places_outside_writes_nothing_there(tmp_path):
+    write_series(tiny_series(tiny_scan()), tmp_path / "series")
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in/scan.zip", "w") as archive:
+        for path in (tmp_path / "series").iterdir():
+            archive.writestr(f"../../{path.name}", path.read_bytes())
+            archive.writestr(f"/tmp/osteoflow-outside/{path.name}.txt", b"text")
+    before = sorted(tmp_path.rglob("*"))
+    assert_is_tiny_scan(tmp_path / "in/scan.zip", warnings={"foreign_files"})
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not Path("/tmp/osteoflow-outside").exists()
 
 
 def test_link_to_nothing_is_a_file_that_cannot_be_read(tmp_path):

@@ -49,6 +49,23 @@ def test_the_full_mask_lies_where_the_crop_lay_and_keeps_its_end_slices():
     assert full.GetOrigin() == converted(7).GetOrigin()
 
 
+def test_the_full_mask_of_an_oblique_scan_lies_among_the_same_voxels():
+    cos, sin = np.cos(0.3), np.sin(0.3)
+    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ [[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]
+
+    def turned(image):
+        image = sitk.Image(image)
+        image.SetOrigin((turn @ image.GetOrigin()).tolist())
+        image.SetDirection(turn.ravel().tolist())
+        return image
+
+    probability, grid = cropped(np.random.default_rng(3).random((6, 30, 30))), converted(9)
+    otsu = otsu_mask(array_zyx(probability), CONFIG)
+    full = full_mask(turned(probability), otsu, turned(grid))
+    np.testing.assert_array_equal(array_zyx(full), array_zyx(full_mask(probability, otsu, grid)))
+    assert full.GetDirection() == turned(grid).GetDirection()
+
+
 def test_probabilities_between_slices_are_interpolated_linearly():
     column = np.array([0.0, 0.9, 0.0, 0.0])
     probability = cropped(np.broadcast_to(column[:, None, None], (4, 30, 30)))

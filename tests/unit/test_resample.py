@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import array_zyx, same_grid
 from lib.imaging.resample import ResampleConfig, resample_ct, resample_mask
+from lib.imaging.volume import volume_mm3
 
 FOURIER, AREA = ResampleConfig(), ResampleConfig(method="area")
 OVERSHOOT = (2 / np.sqrt(3) - 1) / 3  # 0.052
@@ -237,12 +238,17 @@ def test_too_few_slices_for_a_group_are_refused():
 
 @pytest.mark.parametrize("config", [FOURIER, AREA])
 @pytest.mark.parametrize(("phase", "change_mm"), [(0, 0), (1, -1), (2, 1)])
-def test_a_flat_end_moves_by_a_millimetre_with_the_phase(config, phase, change_mm):
-    mask = np.zeros((30, 8, 8), np.uint8)
-    mask[3 + phase : 24, 2:6, 2:6] = 1
-    new = resample_mask(scan(mask), scan(np.zeros((30, 8, 8), np.int16)), config)
-    length_mm = array_zyx(new)[:, 4, 4].sum() * 3.0
-    assert length_mm == pytest.approx((21 - phase) * 2.0 + change_mm)
+def test_a_cylinder_s_flat_end_moves_by_a_millimetre_with_the_phase(config, phase, change_mm):
+    y, x = np.mgrid[:40, :40]
+    disc = (y - 19.5) ** 2 + (x - 19.5) ** 2 <= 18**2
+    mask = np.zeros((30, 40, 40), np.uint8)
+    mask[3 + phase : 24] = disc
+    native = scan(mask)
+    new = resample_mask(native, scan(np.zeros((30, 40, 40), np.int16)), config)
+    area_mm2, length_mm = np.count_nonzero(disc) * 0.8 * 0.8, (21 - phase) * 2.0
+    assert volume_mm3(native) == pytest.approx(area_mm2 * length_mm)
+    assert volume_mm3(new) == pytest.approx(area_mm2 * (length_mm + change_mm))
+    assert area_mm2 == pytest.approx(np.pi * (18 * 0.8) ** 2, rel=0.01)
 
 
 def test_an_ellipsoid_keeps_its_volume_and_its_place():

@@ -1,5 +1,8 @@
 """The reader takes every way to write a scan, and refuses every scan that is spoilt, with the documented reason."""
 
+import shutil
+import subprocess
+
 import pytest
 import SimpleITK as sitk
 from bad_variants import BAD
@@ -7,6 +10,7 @@ from good_variants import AXIS_ORDERS, GOOD, nifti_in_axis_order
 from series_variants import Source, Variant, base_scan, misfit
 
 from lib.imaging.dicom import Survey, survey_scan
+from lib.imaging.image_files import read_image_file
 from lib.imaging.verdicts import REJECTED, WARNING, ScreeningConfig
 
 
@@ -44,6 +48,29 @@ def test_nifti_in_any_axis_order(axes, tmp_path):
     source = nifti_in_axis_order(axes, tmp_path)
     found = survey_scan(source.path, "", ScreeningConfig())
     assert misfit(found.scan.image, source.expected).fits
+
+
+@pytest.mark.skipif(shutil.which("dcm2niix") is None, reason="dcm2niix is not installed (package dcm2niix)")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "shuffled",
+        "syntax_jpeg_2000",
+        "rescale_of_each_slice",
+        "enhanced_ct",
+        "feet_first",
+        "decubitus_left",
+    ]
+    + ["sagittal", "coronal", "oblique_30_degrees", "oblique_about_three_axes", "anisotropic_pixels"],
+)
+def test_volume_is_that_of_dcm2niix(name, tmp_path):
+    (tmp_path / "variant").mkdir()
+    _, found = survey(GOOD[name], tmp_path / "variant")
+    command = ["dcm2niix", "-z", "n", "-b", "n", "-f", "peer", "-o", tmp_path, tmp_path / "variant"]
+    subprocess.run(command, check=True, capture_output=True)
+    peer, _ = read_image_file(tmp_path / "peer.nii")
+    assert misfit(found.scan.image, peer).fits, misfit(found.scan.image, peer)
 
 
 @pytest.mark.parametrize(
