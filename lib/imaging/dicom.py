@@ -78,9 +78,10 @@ class Scan:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What was found in a source: the scan, if it can be put together, and all findings."""
+    """What was found in a source: the scan, if it can be put together, how it was made, and all findings."""
 
     scan: Scan | None = None
+    acquisition: Acquisition | None = None
     findings: tuple[Reason, ...] = ()
 
 
@@ -139,7 +140,7 @@ def _survey_image_file(path: Path, config: ScreeningConfig) -> Survey:
     geometry = geometry_of(image, stored_axes=axes, source=_format(path), slices_read=image.GetDepth())
     findings += check_obliquity(geometry)
     scan = Scan(image=image, geometry=geometry, acquisition=Acquisition())
-    return Survey(scan=scan, findings=tuple(findings))
+    return Survey(scan=scan, acquisition=scan.acquisition, findings=tuple(findings))
 
 
 def _format(path: Path) -> str:
@@ -172,7 +173,7 @@ def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Surve
         findings += check_obliquity(scan.geometry)
         if config.modality == "CT" and not any(reason.code == "not_ct" for reason in findings):
             findings += check_hu(sitk.GetArrayViewFromImage(scan.image))
-    return Survey(scan=scan, findings=tuple(findings))
+    return Survey(scan=scan, acquisition=pixels.acquisition, findings=tuple(findings))
 
 
 def _require_size(slices: Sequence[SliceHeader], config: ScreeningConfig) -> None:
@@ -255,7 +256,7 @@ def _first_of_each_problem(chosen: Sequence[DicomObject]) -> list[DicomObject]:
 
 
 def _read_pixels(files: Sequence[SourceFile], stack: Stack, *, assemble: bool) -> _Pixels:
-    """Decode every slice of `stack`, into one volume (slice, row, column) if `assemble`."""
+    """Decode every slice of `stack`; put them into one volume (slice, row, column) if `assemble`."""
     first = stack.slices[0]
     volume = np.empty((len(stack.slices), first.rows, first.columns), np.int16) if assemble else None
     pixels = _Pixels(volume=volume)
@@ -275,11 +276,11 @@ def _read_pixels(files: Sequence[SourceFile], stack: Stack, *, assemble: bool) -
         if decoded.kept_padding:
             pixels.kept_padding.append(number)
         if pixels.acquisition is None:
-            pixels.acquisition = _acquisition(dataset, round(stack.step_mm, 6))
+            pixels.acquisition = _acquisition(dataset, round(stack.step_mm, 6) if assemble else None)
     return pixels
 
 
-def _acquisition(dataset: Dataset, step_mm: float) -> Acquisition:
+def _acquisition(dataset: Dataset, step_mm: float | None) -> Acquisition:
     """Return how a slice was made; a damaged header need not say."""
     try:
         return read_acquisition(dataset, step_mm)

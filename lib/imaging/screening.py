@@ -121,7 +121,7 @@ def screen_scan(
     survey = survey_scan(path, request.series_uid, config)
     reasons = list(survey.findings)
     if survey.scan is None:
-        return Screening(reasons=tuple(reasons), limits=config)
+        return Screening(reasons=tuple(reasons), limits=config, acquisition=survey.acquisition)
     image, geometry = survey.scan.image, survey.scan.geometry
     reasons += _check_extent(geometry, config)
     hip, in_view = None, None
@@ -138,7 +138,7 @@ def screen_scan(
         reasons=tuple(reasons),
         limits=config,
         geometry=geometry,
-        acquisition=survey.scan.acquisition,
+        acquisition=survey.acquisition,
         hip=hip,
         density_phantom_in_view=in_view,
     )

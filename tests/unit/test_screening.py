@@ -83,6 +83,14 @@ def test_rejected_scan_has_no_hip(tmp_path):
     assert screening.to_json()["hip"] is None
 
 
+def test_how_a_rejected_series_was_made_is_told(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    del datasets[4]
+    made = screen_scan(write_series(datasets, tmp_path), ScanRequest(), CONFIG, CROP).acquisition
+    assert (made.manufacturer, made.kernel, made.kvp) == ("TinyScan", "B30s", 120.0)
+    assert made.slice_increment_mm is None
+
+
 def test_short_scan_is_rejected_with_its_length(tmp_path):
     folder = write_series(tiny_series(tiny_scan(step_mm=2.0)), tmp_path)
     found = codes(screen_scan(folder, request(), CONFIG, CROP))
