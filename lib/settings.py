@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -12,15 +13,23 @@ from lib.errors import ConfigError
 def read_words(settings: Mapping, schema: Mapping) -> dict:
     """Return settings with the words of a command line read as the schema means them.
 
-    Snakemake hands `--config partial=true` over as the text "true", and `--config model=` as nothing at all.
+    Snakemake hands `--config partial=true` over as the text "true", `--config model=` as nothing at all, and all that
+    stands in `--config "dicom={correct_tilt: true}"` as texts.
     """
+    return {key: _read(value, schema.get("properties", {}).get(key, {})) for key, value in settings.items()}
+
+
+def _read(value: object, schema: Mapping) -> object:
+    if isinstance(value, Mapping):
+        return read_words(value, schema)
+    if isinstance(value, list | bool):
+        return value
+    kind, text = schema.get("type"), str(value).strip().lower()
+    if kind in ("integer", "number") and isinstance(value, str):
+        with suppress(ValueError):
+            return int(text) if kind == "integer" else float(text)
     words = {"boolean": {"true": True, "false": False}, "string": {"none": ""}}
-    read = dict(settings)
-    for key, value in settings.items():
-        meant = words.get(schema["properties"].get(key, {}).get("type"), {})
-        if not isinstance(value, list | dict | bool):
-            read[key] = meant.get(str(value).lower(), value)
-    return read
+    return words.get(kind, {}).get(text, value) if isinstance(kind, str) else value
 
 
 def check_settings(settings: Mapping, schema: Mapping) -> None:

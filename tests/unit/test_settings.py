@@ -199,3 +199,13 @@ def test_words_of_a_command_line_are_read_as_the_schema_means_them():
     assert (read["partial"], read["retrain"], read["model"], read["seed"]) == (True, False, "", 3)
     assert read["study"] == "true"
     check_settings(read, SCHEMA)
+
+
+def test_words_of_a_section_on_the_command_line_are_read_as_the_schema_means_them():
+    section = {"correct_tilt": "true", "resample_uneven": False}
+    folds = {"folds": "5", "test_fraction": "0.2", "age_bands": 3}
+    read = read_words(DEFAULTS | {"dicom": section, "folds": folds}, SCHEMA)
+    assert read["dicom"] == {"correct_tilt": True, "resample_uneven": False}
+    assert read["folds"] == {"folds": 5, "test_fraction": 0.2, "age_bands": 3}
+    check_settings(read, SCHEMA)
+    assert read_words(DEFAULTS, SCHEMA) == DEFAULTS
