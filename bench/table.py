@@ -65,11 +65,9 @@ def _peer(row: Mapping[str, Any]) -> str:
 
 
 def _quantity(row: Mapping[str, Any], who: str) -> str:
-    """Return what was measured with its unit."""
-    for unit, name in (("gb", "GB"), ("s", "s")):
-        if row.get(f"{who}_{unit}") is not None:
-            return f"{row[f'{who}_{unit}']:.3g} {name}"
-    return "–"
+    """Return what was measured with its units: time, memory or both."""
+    measured = ((row.get(f"{who}_{unit}"), name) for unit, name in (("s", "s"), ("gb", "GB")))
+    return ", ".join(f"{value:.3g} {name}" for value, name in measured if value is not None) or "–"
 
 
 def _goal(row: Mapping[str, Any], key: str, relation: str, bound: float) -> str:

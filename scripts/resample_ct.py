@@ -5,7 +5,7 @@ from lib.imaging.resample import ResampleConfig, resample_ct
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
-    image = read_image(snakemake.input.image)
-    resampled = resample_ct(image, ResampleConfig(**snakemake.params.resample))
-    logger.info("size (x, y, z) %s -> %s", image.GetSize(), resampled.GetSize())
+    # the scan is handed over, so that its memory is free when the result is put together
+    resampled = resample_ct(read_image(snakemake.input.image), ResampleConfig(**snakemake.params.resample))
+    logger.info("size (x, y, z) %s", resampled.GetSize())
     write_image(resampled, snakemake.output.image)

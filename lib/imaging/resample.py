@@ -132,8 +132,10 @@ def resample_ct(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
     _log_slices(axes_xyz[2], config)
     if all(axis.untouched for axis in axes_xyz):
         return sitk.Cast(image, sitk.sitkInt16)
+    grid = resampled_grid(image, axes_xyz)
     hu_zyx = _resample(sitk.GetArrayViewFromImage(image), axes_xyz, config.method, to_hu)
-    return image_like(hu_zyx, resampled_grid(image, axes_xyz))
+    del image  # a thousand slices are 0.5 GB, and the result is copied once more
+    return image_like(hu_zyx, grid)
 
 
 def resample_mask(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -> sitk.Image:
