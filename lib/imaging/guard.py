@@ -4,6 +4,7 @@ Decoders are C libraries: a damaged picture may crash them, keep them busy for e
 memory. Here each of these ends as a reason.
 """
 
+import ctypes
 import multiprocessing
 import resource
 import signal
@@ -18,6 +19,8 @@ from lib.joblog import CALLS_OF_CHILD
 
 # What a process may take beside `max_gb`: several copies of the voxels, and libraries.
 _COPIES, _LIBRARIES_GB = 4, 2.0
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def guarded(work: Callable[[], Mapping[str, Any]], *, max_minutes: float, max_gb: float) -> Mapping[str, Any]:
@@ -70,6 +73,8 @@ def _limit_gb(max_gb: float) -> float:
 
 
 def _run(work: Callable[[], Mapping[str, Any]], sender: Connection, max_gb: float) -> None:
+    # a job that is killed takes its child along
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_DATA, (int(1e9 * _limit_gb(max_gb)),) * 2)
     try:
         result = work()

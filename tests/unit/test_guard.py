@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,3 +73,28 @@ def test_other_errors_name_their_type_and_bring_their_calls(work, kind):
     with pytest.raises(RuntimeError, match=f"^{kind} in the child process$") as caught:
         guarded(work, **LIMITS)
     assert any(call.filename == __file__ for call in getattr(caught.value, CALLS_OF_CHILD))
+
+
+def test_a_killed_job_takes_its_child_along():
+    program = (
+        "import os, time\n"
+        "from lib.imaging.guard import guarded\n"
+        "def work():\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    time.sleep(60)\n"
+        "guarded(work, max_minutes=1.0, max_gb=0.25)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    job = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    child = Path("/proc", job.stdout.readline().strip())
+    assert child.exists()
+    job.kill()
+    job.wait()
+    for _ in range(100):
+        # an orphan that nobody waits for may stay as a zombie
+        if not child.exists() or ") Z " in child.joinpath("stat").read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError("the child lives on")
