@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from lib.errors import ConfigError
@@ -14,22 +15,33 @@ def read_words(settings: Mapping, schema: Mapping) -> dict:
     """Return settings with the words of a command line read as the schema means them.
 
     Snakemake hands `--config partial=true` over as the text "true", `--config model=` as nothing at all, and all that
-    stands in `--config "dicom={correct_tilt: true}"` as texts.
+    stands in `--config "dicom={correct_tilt: true}"` as texts. What the schema takes as it is stays as it is.
     """
-    return {key: _read(value, schema.get("properties", {}).get(key, {})) for key, value in settings.items()}
+    parts, definitions = schema.get("properties", {}), {"$defs": schema.get("$defs", {})}
+    return {key: _read(value, parts.get(key, {}) | definitions) for key, value in settings.items()}
 
 
 def _read(value: object, schema: Mapping) -> object:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "properties" in schema:
         return read_words(value, schema)
-    if isinstance(value, list | bool):
+    valid = Draft202012Validator(schema).is_valid
+    meant = "" if value is None else _as_yaml(value)
+    return meant if not valid(value) and valid(meant) else value
+
+
+def _as_yaml(value: object) -> object:
+    """Return what texts mean in a YAML file, in lists and mappings too."""
+    if isinstance(value, Mapping):
+        return {key: _as_yaml(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_as_yaml(part) for part in value]
+    if not isinstance(value, str):
         return value
-    kind, text = schema.get("type"), str(value).strip().lower()
-    if kind in ("integer", "number") and isinstance(value, str):
-        with suppress(ValueError):
-            return int(text) if kind == "integer" else float(text)
-    words = {"boolean": {"true": True, "false": False}, "string": {"none": ""}}
-    return words.get(kind, {}).get(text, value) if isinstance(kind, str) else value
+    with suppress(ValueError):
+        return float(value) if "e" in value.lower() else int(value)
+    with suppress(yaml.YAMLError):
+        return yaml.safe_load(value)
+    return value
 
 
 def check_settings(settings: Mapping, schema: Mapping) -> None:
@@ -76,5 +88,7 @@ def _allowed(error: ValidationError) -> str:
     parts += [f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema]
     counts = {"minItems": "at least", "maxItems": "at most"}
     parts += [f"{words} {schema[name]} items" for name, words in counts.items() if name in schema]
+    if error.validator == "anyOf" and "description" in schema:
+        return f"expected {schema['description']}"
     allowed = ", ".join(parts) or error.message
     return f"{allowed} ({schema['description']})" if "description" in schema else allowed

@@ -201,7 +201,7 @@ def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -
     position_mm = _numbers(places, "ImagePositionPatient", 3)
     if max(map(abs, position_mm)) > _FURTHEST_MM:
         raise ScanError("incomplete_header", "a position further away than a scanner reaches")
-    if not _scales_to_hu(places):
+    if dataset.get("Modality") == "CT" and not _scales_to_hu(places):
         raise ScanError(
             "no_rescale", "stored values that are rescaled to something else than HU (RescaleType)"
         )

@@ -158,7 +158,7 @@ def _require_perpendicular(image: sitk.Image) -> None:
 
 def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
     """Return the image with its axes as stored."""
-    # only foreign files need it, and loading it costs as much as converting a scan
+    # only foreign files need it, and loading it costs half of a conversion
     import nibabel
 
     nibabel.imageglobals.logger.disabled = True  # what it repairs it says on the terminal

@@ -101,7 +101,7 @@ def block_mean(values_zyx: np.ndarray, steps_zyx: np.ndarray) -> np.ndarray:
 
 def _sparse(weights: np.ndarray):
     """Two or three weights of a row of 512 are not zero: sparse, a slice takes a tenth of the time."""
-    # only pixels of another size need it, and loading it costs a third of a conversion
+    # only pixels of another size need it, and loading it costs a quarter of a conversion
     from scipy.sparse import csr_array
 
     return csr_array(weights.astype(np.float32))

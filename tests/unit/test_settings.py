@@ -35,7 +35,7 @@ SHORT_FORM = NETWORK["then"]["then"]["properties"]["unet"]
 def merged(base, overlay):
     result = copy.deepcopy(base)
     for key, value in overlay.items():
-        result[key] = merged(result[key], value) if isinstance(value, dict) else value
+        result[key] = merged(result.get(key, {}), value) if isinstance(value, dict) else value
     return result
 
 
@@ -168,7 +168,10 @@ def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
             "acquisition_protocol: unknown key 'kvpp'; did you mean kvp?",
         ),
         ({"acquisition_protocol": {"kvp": "high"}}, 'acquisition_protocol.kvp: "high"; '),
-        ({"acquisition_protocol": {"kernel": 30}}, "(a text or a list of texts)"),
+        (
+            {"acquisition_protocol": {"kernel": 30}},
+            "acquisition_protocol.kernel: 30; expected a text or a list of texts",
+        ),
     ],
 )
 def test_mistakes_name_key_and_allowed_values(change, words):
@@ -209,3 +212,24 @@ def test_words_of_a_section_on_the_command_line_are_read_as_the_schema_means_the
     assert read["folds"] == {"folds": 5, "test_fraction": 0.2, "age_bands": 3}
     check_settings(read, SCHEMA)
     assert read_words(DEFAULTS, SCHEMA) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "meant"),
+    [
+        ("measure", {"distal_cut_mm": "10"}, {"distal_cut_mm": 10}),
+        ("measure", {"distal_cut_mm": "null"}, {"distal_cut_mm": None}),
+        ("resample", {"inplane_mm": "0.8", "method": "area"}, {"inplane_mm": 0.8, "method": "area"}),
+        ("crop", {"size_xy": ["96", "96"]}, {"size_xy": [96, 96]}),
+        ("train", {"learning_rate": "1e-3", "epochs": "5"}, {"learning_rate": 0.001, "epochs": 5}),
+        (
+            "acquisition_protocol",
+            {"kvp": "120", "kernel": "30", "mas": {"min": "100"}, "contrast": "no"},
+            {"kvp": 120, "kernel": "30", "mas": {"min": 100}, "contrast": "no"},
+        ),
+    ],
+)
+def test_texts_of_a_section_become_what_the_schema_takes(section, given, meant):
+    read = read_words(merged(DEFAULTS, {section: given}), SCHEMA)
+    assert {key: read[section][key] for key in meant} == meant
+    check_settings(read, SCHEMA)
