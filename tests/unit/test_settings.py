@@ -170,7 +170,7 @@ def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
         ({"acquisition_protocol": {"kvp": "high"}}, 'acquisition_protocol.kvp: "high"; '),
         (
             {"acquisition_protocol": {"kernel": 30}},
-            "acquisition_protocol.kernel: 30; expected a text or a list of texts",
+            "kernel: 30; expected a text or a list of texts",
         ),
     ],
 )
