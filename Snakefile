@@ -5,9 +5,14 @@ This file is the table of contents. Settings stand in config.yaml, what is compu
 
 from pathlib import Path
 
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+
+HINT = """What failed, job by job: results/logs/RULE/ (a scan can be left out by `exclude` in the cohort table).
+The report of what is there: the same command with --config partial=true"""
 
 
 configfile: str(Path(workflow.basedir) / "config.yaml")
@@ -25,7 +30,9 @@ include: "rules/imaging.smk"
 include: "rules/training.smk"
 include: "rules/prediction.smk"
 include: "rules/measures.smk"
+include: "rules/review.smk"
 include: "rules/reporting.smk"
+include: "rules/comparison.smk"
 
 
 localrules:
@@ -37,6 +44,7 @@ localrules:
     predicted,
     measured,
     report,
+    compare,
 
 
 rule all:
@@ -44,6 +52,7 @@ rule all:
     default_target: True
     input:
         "results/report/index.html",
+        "results/cohort/run.json",
 
 
 rule screened:
@@ -94,8 +103,19 @@ rule report:
     """The page."""
     input:
         "results/report/index.html",
+        "results/cohort/run.json",
+
+
+rule compare:
+    """What moved since another run, scan by scan: snakemake compare --config other=FOLDER."""
+    input:
+        "results/comparison/index.html",
 
 
 onstart:
     write_study(STUDY_FILE, STUDY)
     write_secret(SECRET_FILE)
+
+
+onerror:
+    logger.error(HINT)

@@ -12,8 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def code_digest(source: str | Path) -> str:
+def code_digest(source: str | Path, texts: Iterable[str | Path] = ()) -> str:
     """Return a digest of all `lib` code that a script (path from the project's root) reaches through imports.
+
+    Files that it reads as `texts`, such as the templates of a page, count with every byte.
 
     It is taken over syntax trees without docstrings: editing a comment, a docstring or the layout changes
     nothing, any other edit does. The script's own text is not in it, because Snakemake watches that itself.
@@ -22,6 +24,8 @@ def code_digest(source: str | Path) -> str:
     for module in sorted(_reachable(ROOT / source)):
         digest.update(str(module.relative_to(ROOT)).encode())
         digest.update(_tree_text(module).encode())
+    for text in sorted(texts):
+        digest.update((ROOT / text).read_bytes())
     return digest.hexdigest()[:16]
 
 

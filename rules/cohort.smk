@@ -53,6 +53,7 @@ rule gather_screening:
         runtime=15,
     params:
         cohort_columns=lookup("cohort_columns", within=config),
+        rejected=REJECTED,
         code=code_of("gather_screening"),
     message:
         "Gather the verdicts of all scans"

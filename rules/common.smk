@@ -6,15 +6,19 @@ from functools import cache
 
 import yaml
 from lib.cohort.acquisitions import read_protocol
+from lib.cohort.failures import MEASURE_JOBS, SCORE_JOBS
+from lib.cohort.failures import explain_failures, explain_fold, job_failure, prediction_failure
 from lib.cohort.placement import trains_fold, validates_fold
 from lib.cohort.protocols import plan_predictions, weights_of
+from lib.cohort.review import in_words, read_review, rejected
+from lib.cohort.runs import NEEDED, find_results
 from lib.cohort.scans import accepted_scans, read_folds, read_records
 from lib.cohort.table import planned_cohort, read_cohort
 from lib.errors import ConfigError, OsteoflowError
 from lib.learning.architecture import read_network
 from lib.learning.finished import check_preprocessing, read_finished
 from lib.phantom.people import PhantomConfig, phantom_table
-from lib.provenance import code_digest
+from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
 from lib.settings import check_settings, read_words
 from lib.study import check_study, study_identity, write_study
@@ -90,6 +94,8 @@ PREPROCESSING = {
 }
 try:
     COHORT, TABLE, FINISHED = checked_study()
+    REVIEW = read_review(config["review"], COHORT) if config["review"] else {}
+    OTHER = find_results(config["other"], "results") if config["other"] else ""
     STUDY = study_identity(
         study=config["study"], table=TABLE, synthetic=not config["cohort"], model=config["model"]
     )
@@ -100,6 +106,10 @@ except OsteoflowError as error:
 
 RETRAINED_AT = datetime.now().isoformat() if config["retrain"] else ""
 SYNTHETIC = not config["cohort"]
+REVIEWS = in_words(REVIEW)
+REJECTED = rejected(REVIEW)
+NEEDS_EDIT = sorted(scan for scan, row in REVIEW.items() if row.verdict == "needs-edit")
+CORRECTED = {scan: row.corrected_mask for scan, row in REVIEW.items() if row.corrected_mask}
 SCANS = {scan: row for scan, row in COHORT.items() if not row.exclude}
 COHORTS = [FINISHED.cohort] if FINISHED else config["cohorts"]
 NETWORKS = [FINISHED.model] if FINISHED else config["networks"] or list(config["models"])
@@ -109,14 +119,28 @@ FOLDS = FINISHED.folds if FINISHED else tuple(range(config["folds"]["folds"]))
 SECRETS = [SECRET_FILE, f"{config['model']}/../../../../study.secret"] if FINISHED else [SECRET_FILE]
 
 
+# what may be told of the configuration: where tables, models and other studies lie is the source's business
+SETTINGS = {
+    key: value
+    for key, value in config.items()
+    if key not in ("cohort", "model", "review", "other", "compare")
+}
+
+
 def configured(network):
     """Return the settings that shape a training, as the configuration writes them."""
     return {"network": config["models"][network], "train": config["train"], "intensity": config["intensity"]}
 
 
-def code_of(rule):
-    """Return the digest of all lib code that the script of a rule reaches; a change reruns the rule."""
-    return code_digest(f"scripts/{rule}.py")
+def code_of(rule, texts=()):
+    """Return the digest of all lib code that the script of a rule reaches, and of texts; a change reruns the rule."""
+    return code_digest(f"scripts/{rule}.py", texts)
+
+
+def page_files(*patterns):
+    """Return the templates, styles and scripts of a page, from the project's root."""
+    folder = Path(workflow.basedir, "report")
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
 def optional(path, present):

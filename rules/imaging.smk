@@ -80,6 +80,20 @@ rule resample_mask:
         "../scripts/resample_mask.py"
 
 
+use rule resample_mask as resample_mask2 with:
+    input:
+        mask=lambda wildcards: SCANS[wildcards.scan].mask2,
+        image="results/converted/{scan}/image.nii.gz",
+    output:
+        mask="results/resampled/{scan}/mask2.nii.gz",
+    log:
+        "results/logs/resample_mask2/{scan}.log",
+    benchmark:
+        "results/benchmarks/resample_mask2/{scan}.tsv"
+    message:
+        "Resample the second reader's mask of {wildcards.scan}"
+
+
 rule crop_ct:
     """Cut the in-plane window of the requested hip, around the found centre or the table's override."""
     input:
@@ -132,3 +146,17 @@ rule crop_mask:
         "Crop the reference mask of {wildcards.scan}"
     script:
         "../scripts/crop_mask.py"
+
+
+use rule crop_mask as crop_mask2 with:
+    input:
+        mask="results/resampled/{scan}/mask2.nii.gz",
+        record="results/cropped/{scan}/crop.json",
+    output:
+        mask="results/cropped/{scan}/mask2.nii.gz",
+    log:
+        "results/logs/crop_mask2/{scan}.log",
+    benchmark:
+        "results/benchmarks/crop_mask2/{scan}.tsv"
+    message:
+        "Crop the second reader's mask of {wildcards.scan}"

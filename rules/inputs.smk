@@ -1,5 +1,7 @@
 """Which files each step reads: the functions behind the inputs. Tables are read once in a run."""
 
+from dataclasses import asdict
+
 
 def screened_files():
     """Return the screening file of every scan; with partial=true of those that have one."""
@@ -9,10 +11,10 @@ def screened_files():
 
 # ---- the split, once screening has ended ----------------------------------------------------------------------
 @cache
-def _placements(path, modified):
+def _placements(path, modified, kept=()):
     # a former row stays in the split when its scan is excluded or rejected later, but nothing is done with it
     accepted_now = {row.scan for row in accepted_scans(read_records("results/cohort/scans.csv"))}
-    return [row for row in read_folds(path) if row.scan in SCANS and row.scan in accepted_now]
+    return [row for row in read_folds(path) if row.scan in SCANS and row.scan in accepted_now.union(kept)]
 
 
 def placements():
@@ -30,16 +32,27 @@ def _predictions(rows):
     return plan_predictions(rows, COHORTS, NETWORKS, config["predict"]["heldout_weights"])
 
 
+def _measurable(row):
+    path = f"{row.folder}/{row.placement.scan}"
+    return os.path.exists(f"results/masks/{path}/mask.nii.gz") and (
+        os.path.exists(f"results/volumes/{path}.json") or not prediction_failure(row, MEASURE_JOBS, "results")
+    )
+
+
 def predictions():
     """Return every prediction of the study; with partial=true those that have ended well."""
     planned = _predictions(tuple(placements()))
-    if config["partial"]:
-        planned = [
-            row
-            for row in planned
-            if os.path.exists(f"results/masks/{row.folder}/{row.placement.scan}/mask.nii.gz")
-        ]
-    return planned
+    return [row for row in planned if _measurable(row)] if config["partial"] else planned
+
+
+def scored_predictions():
+    """Return those of `predictions` that are compared with a reference; with partial=true but where that failed."""
+    return [
+        row
+        for row in predictions()
+        if row.protocol != "apply"
+        and not (config["partial"] and prediction_failure(row, SCORE_JOBS, "results"))
+    ]
 
 
 def made(pattern):
@@ -88,10 +101,15 @@ def scans_of_fold(chosen, pattern):
 
 
 def batch_scans(wildcards):
-    """Return the scans of one batch that these members predict."""
+    """Return the scans of one batch that these members predict.
+
+    A scan that was rejected in review stays in its batch: the others' maps need not be made again.
+    """
+    path = checkpoints.split_folds.get().output.folds
+    cropped = tuple(scan for scan in REJECTED if os.path.exists(f"results/cropped/{scan}/image.nii.gz"))
     return [
         row.placement.scan
-        for row in _predictions(tuple(placements()))
+        for row in _predictions(tuple(_placements(path, os.path.getmtime(path), cropped)))
         if row.folder == f"{wildcards.cohort}/{wildcards.network}/{wildcards.members}"
         and row.placement.batch == int(wildcards.batch)
     ]
@@ -113,13 +131,19 @@ def batch_folder(wildcards):
 
 def scored_paths():
     """Return the paths of predictions that have a reference to be compared with."""
-    return [f"{row.folder}/{row.placement.scan}" for row in predictions() if row.protocol != "apply"]
+    return [f"{row.folder}/{row.placement.scan}" for row in scored_predictions()]
+
+
+def reader_files(wildcards):
+    """Return the comparison of readers of each scored prediction whose scan a second reader marked, too."""
+    return there(
+        f"results/readers/{path}.json" for path in scored_paths() if SCANS[os.path.basename(path)].mask2
+    )
 
 
 def scored_scans(pattern):
     """Return a file of every scan that is scored at least once."""
-    scans = dict.fromkeys(row.placement.scan for row in predictions() if row.protocol != "apply")
-    return expand(pattern, scan=scans)
+    return expand(pattern, scan=dict.fromkeys(row.placement.scan for row in scored_predictions()))
 
 
 def figure_inputs(pattern):
@@ -133,3 +157,108 @@ def fold_files(name):
     files = [f"{os.path.dirname(model)}/{name}" for model in models]
     # finished models may come without their history
     return [file for file in files if not (config["partial"] or FINISHED) or os.path.exists(file)]
+
+
+# ---- review, and what did not come through --------------------------------------------------------------------
+def corrected_files():
+    """Return the measures of every corrected mask whose scan is in the study."""
+    return [f"results/corrected/{scan}.json" for scan in accepted() if scan in CORRECTED]
+
+
+def untrained_folds(wildcards=None):
+    """Return with partial=true why each fold without a model has none, by `{cohort}/{network}/fold-{fold}`."""
+    if not config["partial"] or FINISHED:
+        return {}
+    folds = [
+        f"{cohort}/{network}/fold-{fold}" for cohort in COHORTS for network in NETWORKS for fold in FOLDS
+    ]
+    return {
+        fold: explain_fold(fold, "results")
+        for fold in folds
+        if not os.path.exists(f"results/models/{fold}/model.pt")
+    }
+
+
+def failures(wildcards):
+    """Return with partial=true what of each scan is missing and why, by scan."""
+    if not config["partial"]:
+        return {}
+    rows = placements()
+    unscreened = {scan: job_failure("screen_scan", "results", scan=scan) for scan in SCANS}
+    return {scan: why for scan, why in unscreened.items() if why} | explain_failures(
+        rows,
+        _predictions(tuple(rows)),
+        (set(predicted_paths()), set(scored_paths())),
+        untrained_folds(),
+        "results",
+    )
+
+
+# ---- pages of scans: a folder a batch -------------------------------------------------------------------------
+# the first of a scan's predictions is the one that pictures show
+SHOWN_FIRST = ("test", "external", "cv", "apply", "test-single")
+
+
+def scan_page_folders():
+    """Return the folder of pages of every batch that has a prediction."""
+    batches = sorted({row.placement.batch for row in predictions()})
+    return [f"results/report/scans/batch-{batch}" for batch in batches]
+
+
+@cache
+def _shown_by_batch(modified):
+    # tens of thousands of jobs ask for their part: it is sorted once for each draw of folds
+    cohorts, batches = ("all", "male", "female"), {}
+    for row in predictions():
+        batches.setdefault(row.placement.batch, []).append(row)
+    for rows in batches.values():
+        rows.sort(
+            key=lambda row: (
+                cohorts.index(row.cohort),
+                NETWORKS.index(row.model),
+                SHOWN_FIRST.index(row.protocol),
+            )
+        )
+    return batches
+
+
+def shown_predictions(wildcards):
+    """Return the predictions of a batch, the primary one of each scan before its others."""
+    folds = checkpoints.split_folds.get().output.folds
+    return _shown_by_batch(os.path.getmtime(folds)).get(int(wildcards.batch), [])
+
+
+def shown_scans(wildcards):
+    """Return placement, review and predictions of each scan of a batch as plain values: what its page tells."""
+    scans = {}
+    for row in shown_predictions(wildcards):
+        scan = row.placement.scan
+        page = scans.setdefault(
+            scan, {"placement": asdict(row.placement), "review": REVIEWS.get(scan, {}), "predictions": []}
+        )
+        named = ("cohort", "model", "members", "protocol", "weights")
+        page["predictions"].append({"scan": scan} | {name: getattr(row, name) for name in named})
+    return list(scans.values())
+
+
+def there(files):
+    """Return the files; with partial=true those that exist."""
+    return [file for file in files if not config["partial"] or os.path.exists(file)]
+
+
+def of_shown_scans(pattern, chosen=lambda scan: True):
+    """Return the function that lists a file of each `chosen` scan of a batch."""
+    return lambda wildcards: there(
+        pattern.format(scan=scan)
+        for scan in dict.fromkeys(row.placement.scan for row in shown_predictions(wildcards))
+        if chosen(scan)
+    )
+
+
+def of_shown_predictions(pattern, chosen=lambda row: True):
+    """Return the function that lists a file of each `chosen` prediction of a batch."""
+    return lambda wildcards: there(
+        pattern.format(path=f"{row.folder}/{row.placement.scan}")
+        for row in shown_predictions(wildcards)
+        if chosen(row)
+    )

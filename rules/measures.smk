@@ -40,11 +40,12 @@ rule measure_volume:
 
 
 rule measure_overlap:
-    """Overlap and surface distances between a predicted mask and the reference, on both grids."""
+    """Overlap, by level of the femur too, and surface distances between a predicted mask and the reference."""
     input:
         mask=f"{MASKS}/mask.nii.gz",
         full=f"{MASKS}/mask_full.nii.gz",
         reference="results/cropped/{scan}/mask.nii.gz",
+        record="results/cropped/{scan}/crop.json",
         reference_native=lambda wildcards: SCANS[wildcards.scan].mask,
     output:
         json="results/overlaps/{cohort}/{network}/{members}/{scan}.json",
@@ -68,33 +69,31 @@ rule measure_overlap:
         "../scripts/measure_overlap.py"
 
 
-rule draw_contours:
-    """Contours of the predicted mask, and of the reference where there is one, on the scan's slices."""
+rule measure_readers:
+    """Two readers and the model compared with each other, where the table names a second reader's mask."""
     input:
-        image="results/cropped/{scan}/image.nii.gz",
         mask=f"{MASKS}/mask.nii.gz",
-        reference=lambda wildcards: optional(
-            f"results/cropped/{wildcards.scan}/mask.nii.gz", SCANS[wildcards.scan].mask
-        ),
+        reference="results/cropped/{scan}/mask.nii.gz",
+        second_reference="results/cropped/{scan}/mask2.nii.gz",
     output:
-        montage="results/contours/{cohort}/{network}/{members}/{scan}.webp",
-        thumbnail="results/contours/{cohort}/{network}/{members}/{scan}-small.webp",
+        json="results/readers/{cohort}/{network}/{members}/{scan}.json",
     log:
-        "results/logs/draw_contours/{cohort}/{network}/{members}/{scan}.log",
+        "results/logs/measure_readers/{cohort}/{network}/{members}/{scan}.log",
     benchmark:
-        "results/benchmarks/draw_contours/{cohort}/{network}/{members}/{scan}.tsv"
+        "results/benchmarks/measure_readers/{cohort}/{network}/{members}/{scan}.tsv"
     conda:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=grow(1000),
+        mem_mb=grow(1500),
         runtime=15,
     params:
-        code=code_of("draw_contours"),
+        measure={"nsd_tolerance_mm": lookup("measure/nsd_tolerance_mm", within=config)},
+        code=code_of("measure_readers"),
     message:
-        "Draw the contours of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
+        "Compare the readers of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
     script:
-        "../scripts/draw_contours.py"
+        "../scripts/measure_readers.py"
 
 
 rule gather_metrics:
@@ -121,6 +120,7 @@ rule gather_metrics:
         cohorts=COHORTS,
         models=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
+        needs_edit=NEEDS_EDIT,
         code=code_of("gather_metrics"),
     message:
         "Gather the scores of all scans"
@@ -132,7 +132,9 @@ rule gather_volumes:
     """One row for each predicted scan."""
     input:
         folds="results/folds/folds.csv",
+        scans="results/cohort/scans.csv",
         volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+        corrected=lambda wildcards: corrected_files(),
         acquisition="results/tables/acquisition.csv",
     output:
         volumes="results/tables/volumes.csv",
@@ -150,6 +152,7 @@ rule gather_volumes:
         cohorts=COHORTS,
         models=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
+        needs_edit=NEEDS_EDIT,
         code=code_of("gather_volumes"),
     message:
         "Gather the volumes of all scans"
@@ -179,6 +182,8 @@ rule gather_flow:
         mem_mb=grow(2000),
         runtime=30,
     params:
+        failures=failures,
+        reviews=REVIEWS,
         code=code_of("gather_flow"),
     message:
         "List how far every scan came"

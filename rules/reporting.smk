@@ -2,16 +2,52 @@
 
 
 rule summarize_agreement:
-    """Agreement of volumes for each cohort, network, protocol and sex, with intervals."""
+    """Agreement for each cohort, network, protocol and sex; folds, people, repeated scans and readers apart."""
     input:
         metrics="results/tables/metrics.csv",
+        volumes="results/tables/volumes.csv",
+        readers=reader_files,
+        runs=fold_files("run.json"),
     output:
         agreement=report(
-            "results/tables/agreement.csv", category="Tables", caption="../report/captions/agreement.rst"
+            "results/tables/agreement.csv",
+            category="Agreement",
+            labels={"table": "Volumes of the whole mask"},
+            caption="../report/captions/agreement.rst",
         ),
-        folds="results/tables/folds.csv",
-        paired="results/tables/paired.csv",
+        agreement_cut=report(
+            "results/tables/agreement_cut.csv",
+            category="Agreement",
+            labels={"table": "Volumes above the distal cut"},
+            caption="../report/captions/agreement_cut.rst",
+        ),
+        folds=report(
+            "results/tables/folds.csv",
+            category="Agreement",
+            labels={"table": "Fold by fold"},
+            caption="../report/captions/folds.rst",
+        ),
+        paired=report(
+            "results/tables/paired.csv",
+            category="Agreement",
+            labels={"table": "Sex-specific against all-cohort model"},
+            caption="../report/captions/paired.rst",
+        ),
         ages="results/tables/ages.csv",
+        levels="results/tables/levels.csv",
+        spread="results/tables/spread.csv",
+        precision=report(
+            "results/tables/precision.csv",
+            category="Agreement",
+            labels={"table": "Precision of repeated scans"},
+            caption="../report/captions/precision_table.rst",
+        ),
+        readers=report(
+            "results/tables/readers.csv",
+            category="Agreement",
+            labels={"table": "Two readers and the model"},
+            caption="../report/captions/readers_table.rst",
+        ),
     log:
         "results/logs/summarize_agreement/cohort.log",
     benchmark:
@@ -27,7 +63,7 @@ rule summarize_agreement:
         seed=lookup("seed", within=config),
         code=code_of("summarize_agreement"),
     message:
-        "Summarize the agreement of volumes"
+        "Summarize the agreement"
     script:
         "../scripts/summarize_agreement.py"
 
@@ -38,7 +74,12 @@ rule tabulate_table1:
         agreement="results/tables/agreement.csv",
         metrics="results/tables/metrics.csv",
     output:
-        table1=report("results/tables/table1.csv", category="Tables", caption="../report/captions/table1.rst"),
+        table1=report(
+            "results/tables/table1.csv",
+            category="Tables of the paper",
+            labels={"table": "Table 1"},
+            caption="../report/captions/table1.rst",
+        ),
     log:
         "results/logs/tabulate_table1/cohort.log",
     benchmark:
@@ -56,6 +97,37 @@ rule tabulate_table1:
         "Tabulate Table 1"
     script:
         "../scripts/tabulate_table1.py"
+
+
+rule tabulate_table2:
+    """Table 2 of the paper, with this study's row."""
+    input:
+        metrics="results/tables/metrics.csv",
+        runs=fold_files("run.json"),
+    output:
+        table2=report(
+            "results/tables/table2.csv",
+            category="Tables of the paper",
+            labels={"table": "Table 2"},
+            caption="../report/captions/table2.rst",
+        ),
+    log:
+        "results/logs/tabulate_table2/cohort.log",
+    benchmark:
+        "results/benchmarks/tabulate_table2/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(2000),
+        runtime=30,
+    params:
+        synthetic=SYNTHETIC,
+        code=code_of("tabulate_table2"),
+    message:
+        "Tabulate Table 2"
+    script:
+        "../scripts/tabulate_table2.py"
 
 
 rule draw_crop:
@@ -85,10 +157,16 @@ rule draw_crop:
 
 
 rule draw_figures:
-    """All figures of the study, as SVG and PNG."""
+    """All figures of the study, as SVG and PNG, each with the table of what it draws."""
     input:
         metrics="results/tables/metrics.csv",
+        volumes="results/tables/volumes.csv",
         agreement="results/tables/agreement.csv",
+        paired="results/tables/paired.csv",
+        spread="results/tables/spread.csv",
+        precision="results/tables/precision.csv",
+        readers="results/tables/readers.csv",
+        acquisition="results/tables/acquisition.csv",
         histories=fold_files("history.csv"),
         overlaps=figure_inputs("results/overlaps/{path}.json"),
         masks=figure_inputs("results/masks/{path}/mask.nii.gz"),
@@ -99,6 +177,7 @@ rule draw_figures:
             directory("results/figures"),
             patterns=["{figure}.png"],
             category="Figures",
+            labels={"figure": "{figure}"},
             caption="../report/captions/figure.rst",
         ),
     log:
@@ -120,11 +199,52 @@ rule draw_figures:
         "../scripts/draw_figures.py"
 
 
+rule write_scan_pages:
+    """A page for each scan of a batch: contours on all slices, three planes, 3-D view, numbers, flags, decisions."""
+    input:
+        images=of_shown_scans("results/cropped/{scan}/image.nii.gz"),
+        records=of_shown_scans("results/cropped/{scan}/crop.json"),
+        references=of_shown_scans("results/cropped/{scan}/mask.nii.gz", lambda scan: SCANS[scan].mask),
+        screened=of_shown_scans("results/screened/{scan}.json"),
+        crops=of_shown_scans("results/crops/{scan}.webp"),
+        masks=of_shown_predictions("results/masks/{path}/mask.nii.gz"),
+        volumes=of_shown_predictions("results/volumes/{path}.json"),
+        overlaps=of_shown_predictions("results/overlaps/{path}.json", lambda row: row.protocol != "apply"),
+    output:
+        pages=directory("results/report/scans/batch-{batch}"),
+    log:
+        "results/logs/write_scan_pages/batch-{batch}.log",
+    benchmark:
+        "results/benchmarks/write_scan_pages/batch-{batch}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1500),
+        runtime=30,
+    params:
+        scans=shown_scans,
+        shown={
+            # what the meanings of flags quote
+            "settings": {
+                "measure": {"distal_cut_mm": lookup("measure/distal_cut_mm", within=config)},
+                "predict": {"review_member_dice": lookup("predict/review_member_dice", within=config)},
+            },
+            "synthetic": SYNTHETIC,
+        },
+        code=code_of("write_scan_pages", page_files("page/scan.*", "page/style.css")),
+    message:
+        "Write the scan pages of batch {wildcards.batch}"
+    script:
+        "../scripts/write_scan_pages.py"
+
+
 rule gather_notes:
     """What a reader must know first: models older than code, settings or cohort; parts that are missing."""
     input:
         folds="results/folds/folds.csv",
         flow="results/tables/flow.csv",
+        volumes="results/tables/volumes.csv",
         runs=fold_files("run.json"),
     output:
         notes="results/cohort/notes.json",
@@ -145,6 +265,10 @@ rule gather_notes:
         seed=lookup("seed", within=config),
         finished=FINISHED is not None,
         partial=lookup("partial", within=config),
+        untrained=untrained_folds,
+        networks=NETWORKS,
+        folds=len(COHORTS) * len(NETWORKS) * len(FOLDS),
+        reviews=REVIEWS,
         code=code_of("gather_notes"),
     message:
         "Gather what a reader must know first"
@@ -158,16 +282,22 @@ rule write_report:
         metrics="results/tables/metrics.csv",
         volumes="results/tables/volumes.csv",
         agreement="results/tables/agreement.csv",
+        agreement_cut="results/tables/agreement_cut.csv",
         folds="results/tables/folds.csv",
         paired="results/tables/paired.csv",
         ages="results/tables/ages.csv",
+        levels="results/tables/levels.csv",
+        spread="results/tables/spread.csv",
+        precision="results/tables/precision.csv",
+        readers="results/tables/readers.csv",
         table1="results/tables/table1.csv",
+        table2="results/tables/table2.csv",
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",
         protocol="results/cohort/protocol.json",
         figures="results/figures",
         notes="results/cohort/notes.json",
-        contours=lambda wildcards: [f"results/contours/{path}.webp" for path in predicted_paths()],
+        pages=lambda wildcards: scan_page_folders(),
         crops=lambda wildcards: made("results/crops/{scan}.webp"),
         screened=screened_files(),
         runs=fold_files("run.json"),
@@ -186,9 +316,9 @@ rule write_report:
     params:
         study=STUDY["study"],
         synthetic=SYNTHETIC,
-        # where the table and the models lie is the source's business
-        settings={key: value for key, value in config.items() if key not in ("cohort", "model")},
-        code=code_of("write_report"),
+        settings=SETTINGS,
+        reviews=REVIEWS,
+        code=code_of("write_report", page_files("page/*", "captions/*")),
     message:
         "Write the report"
     script:

@@ -1,7 +1,7 @@
 """Job script of rule gather_metrics: a row for each scored prediction of the study.
 
 input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{cohort}/{model}/{members}/{scan}.json)
-output: metrics; params: cohorts, models (lists of names), heldout_weights
+output: metrics; params: cohorts, models (lists of names), heldout_weights, needs_edit (scans)
 """
 
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
-from lib.stats.tables import flat_prediction, metrics_table, path_key, with_flag, write_table
+from lib.stats.tables import first_scans, flat_prediction, metrics_table, path_key, with_flag, write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
@@ -20,8 +20,9 @@ with job_log(snakemake.log[0]) as logger:
         [flat_prediction(asdict(prediction)) for prediction in plan],
         {path_key(path): read_json(path) for path in given.overlaps},
         {path_key(path): read_json(path) for path in given.volumes},
-        {record["scan"]: record["repeat_of"] for record in read_records(given.scans)},
+        first_scans({record["scan"]: record["repeat_of"] for record in read_records(given.scans)}),
     )
     metrics = with_flag(metrics, "off_protocol", off_protocol_scans(given.acquisition))
+    metrics = with_flag(metrics, "needs_edit", params.needs_edit)
     write_table(metrics, snakemake.output.metrics)
     logger.info("%d scored of %d planned predictions", len(metrics), len(plan))

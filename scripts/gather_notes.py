@@ -1,17 +1,21 @@
 """Job script of rule gather_notes: what a reader of the report must know first.
 
-input: folds, flow (tables), runs (list of run.json); output: notes (json)
-params: configured (settings of each network's training), secrets (paths), training_code, seed, finished, partial
+input: folds, flow, volumes (tables), runs (list of run.json); output: notes (json)
+params: configured (settings of each network's training), secrets (paths), training_code, seed, finished, partial,
+    untrained (why a fold has no model), folds (their number), networks (names), reviews (by scan)
 """
 
 from lib.atomic import read_json, write_json
-from lib.cohort.notes import leaks_of, missing_notes, model_notes, overlap_notes
+from lib.cohort.notes import fold_notes, leaks_of, missing_notes, model_notes, overlap_notes, review_notes
 from lib.cohort.placement import held_out_from_fold, trains_fold
+from lib.cohort.review import other_masks
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
 from lib.learning.finished import changes_since
 from lib.pseudonyms import matching_secret
 from lib.seeding import derive_seed
+from lib.stats.primary import primary_rows
+from lib.stats.tables import read_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
@@ -33,7 +37,10 @@ with job_log(snakemake.log[0]) as logger:
         found += leaks_of(run, held_out, secret)
         if run["seed"] != derive_seed(params.seed, "train", cohort, model, fold):
             found.append("the seed has changed")
-    notes = [*missing_notes(flow, partial=params.partial), *model_notes(changes)]
+    primary = primary_rows(read_table(given.volumes), params.networks)
+    volumes_mm3 = dict(zip(primary["scan"], primary["predicted_mm3"], strict=True))
+    notes = [*missing_notes(flow, partial=params.partial), *fold_notes(params.untrained, params.folds)]
+    notes += [*review_notes(other_masks(params.reviews, volumes_mm3)), *model_notes(changes)]
     notes += overlap_notes(models, {row.subject for row in placements}) if params.finished else []
     write_json(snakemake.output.notes, {"notes": notes})
     logger.info("%d notes", len(notes))

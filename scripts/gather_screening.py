@@ -1,4 +1,8 @@
-"""Job script of rule gather_screening: one row a scan of the cohort table, with its verdict."""
+"""Job script of rule gather_screening: one row a scan of the cohort table, with its verdict.
+
+input: table (the cohort table), screened (list of json); output: scans
+params: cohort_columns (further columns to repeat), rejected (comments of the review by rejected scan)
+"""
 
 from pathlib import Path
 
@@ -11,7 +15,7 @@ with job_log(snakemake.log[0], hide=[snakemake.input.table]) as logger:
     extra = snakemake.params.cohort_columns
     cohort = read_cohort(snakemake.input.table, extra_columns=extra)
     screened = {Path(path).stem: read_json(path) for path in snakemake.input.screened}
-    records = gather_screening(cohort, screened)
+    records = gather_screening(cohort, screened, snakemake.params.rejected)
     write_records(records, [*SCAN_COLUMNS, *extra], snakemake.output.scans)
     for verdict in ("ok", "rejected", "excluded", "missing"):
         logger.info("%s: %d scans", verdict, sum(record["verdict"] == verdict for record in records))

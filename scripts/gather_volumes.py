@@ -1,23 +1,30 @@
 """Job script of rule gather_volumes: a row for each predicted scan of the study.
 
-input: folds (folds.csv), acquisition (acquisition.csv), volumes (list of .../{cohort}/{model}/{members}/{scan}.json)
-output: volumes; params: cohorts, models (lists of names), heldout_weights
+input: folds, scans, acquisition (.csv); volumes (list of .../{cohort}/{model}/{members}/{scan}.json),
+    corrected (list of .../{scan}.json)
+output: volumes; params: cohorts, models (lists of names), heldout_weights, needs_edit (scans)
 """
 
 from dataclasses import asdict
+from pathlib import Path
 
 from lib.atomic import read_json
 from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.protocols import plan_predictions
-from lib.cohort.scans import read_folds
+from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
-from lib.stats.tables import flat_prediction, path_key, volumes_table, with_flag, write_table
+from lib.stats.tables import first_scans, flat_prediction, path_key, volumes_table, with_flag, write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     plan = plan_predictions(read_folds(given.folds), params.cohorts, params.models, params.heldout_weights)
     records = {path_key(path): read_json(path) for path in given.volumes}
-    volumes = volumes_table([flat_prediction(asdict(prediction)) for prediction in plan], records)
+    repeats = first_scans({record["scan"]: record["repeat_of"] for record in read_records(given.scans)})
+    volumes = volumes_table([flat_prediction(asdict(prediction)) for prediction in plan], records, repeats)
     volumes = with_flag(volumes, "off_protocol", off_protocol_scans(given.acquisition))
+    volumes = with_flag(volumes, "needs_edit", params.needs_edit)
+    corrected = {Path(path).stem: read_json(path)["corrected_mm3"] for path in given.corrected}
+    volumes["corrected_mm3"] = volumes["scan"].map(corrected)
+    volumes = with_flag(volumes, "corrected", corrected)
     write_table(volumes, snakemake.output.volumes)
     logger.info("%d volumes of %d planned predictions", len(volumes), len(plan))

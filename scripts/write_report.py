@@ -1,8 +1,8 @@
 """Job script of rule write_report: one page with everything, readable offline.
 
-input: the tables metrics, volumes, agreement, folds, paired, ages, table1, flow, acquisition; figures (directory);
-    protocol, notes (.json); lists contours, crops (.webp), screened, runs (.json); output: page
-params: study, synthetic, settings
+input: the tables (see `lib.stats.page.TABLES`); figures (directory); protocol, notes (.json); lists pages
+    (directories), crops (.webp), screened, runs (.json); output: page
+params: study, synthetic, settings, reviews
 """
 
 from pathlib import Path
@@ -11,17 +11,17 @@ from lib.atomic import read_json
 from lib.joblog import job_log
 from lib.provenance import describe_software, settings_digest
 from lib.stats.page import TABLES, ReportData, write_page
-from lib.stats.tables import path_key, read_table
+from lib.stats.tables import read_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     data = ReportData(
-        **{name: params[name] for name in ("study", "synthetic", "settings")},
+        **{name: params[name] for name in ("study", "synthetic", "settings", "reviews")},
         tables={name: read_table(given[name]) for name in TABLES},
         table_paths={name: given[name] for name in TABLES},
         figures=read_json(Path(given.figures, "figures.json"))["figures"],
         figure_folder=given.figures,
-        contours={path_key(path): path for path in given.contours},
+        pages={page.stem: str(page) for folder in given.pages for page in Path(folder).glob("*.html")},
         crops={Path(path).stem: path for path in given.crops},
         protocol=read_json(given.protocol),
         screened=[read_json(path) for path in given.screened],

@@ -5,9 +5,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from lib.pseudonyms import pseudonym, pseudonyms
 
+# reasons in flow.csv of accepted scans that came as far as they can
+_COMPLETE = ("", "no_reference")
+
+
+# more reasons, and more names of scans behind one of them, than this are counted, not listed
+MOST_LISTED = 10
+
 
 def missing_notes(flow: Iterable[Mapping[str, str]], *, partial: bool) -> list[str]:
-    """Say which accepted scans did not come through.
+    """Say which accepted scans did not come through, or not with all models, and why: a sentence for each reason.
 
     Args:
         flow: the records of `tables/flow.csv`.
@@ -17,9 +24,7 @@ def missing_notes(flow: Iterable[Mapping[str, str]], *, partial: bool) -> list[s
     lost = [
         record
         for record in flow
-        if record["verdict"] == "missing"
-        or (record["verdict"] == "ok" and record["stage"] not in ("scored", "predicted"))
-        or (record["verdict"] == "ok" and record["stage"] == "predicted" and record["has_mask"] == "1")
+        if record["verdict"] == "missing" or (record["verdict"] == "ok" and record["reason"] not in _COMPLETE)
     ]
     if not lost and not partial:
         return []
@@ -28,10 +33,54 @@ def missing_notes(flow: Iterable[Mapping[str, str]], *, partial: bool) -> list[s
     )
     if not lost:
         return [f"{head}; every accepted scan is in it."]
-    stages = Counter(record["reason"] for record in lost)
-    counts = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(stages.items()))
-    names = ", ".join(record["scan"] for record in lost[:10]) + (", …" if len(lost) > 10 else "")
-    return [f"{head}: {len(lost)} of {len(flow)} scans are missing from its numbers ({counts}): {names}."]
+    counts = Counter(record["reason"] for record in lost)
+    words = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(counts.items()))
+    verb = "is" if len(lost) == 1 else "are"
+    note = f"{head}: {len(lost)} of {len(flow)} scans {verb} missing from its numbers, whole or in part ({words})."
+    return [note, *_reasons(lost)]
+
+
+def _reasons(lost: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return one sentence for each explanation, the one of most scans first."""
+    scans = defaultdict(list)
+    for record in lost:
+        scans[record["reason"].replace("_", " "), record["explanation"]].append(record["scan"])
+    groups = sorted(scans.items(), key=lambda group: -len(group[1]))
+    notes = [f"{_listed(names)}: {reason}. {why}" for (reason, why), names in groups[:MOST_LISTED]]
+    rest = sum(len(names) for _, names in groups[MOST_LISTED:])
+    return [*notes, f"{rest} more scans for other reasons: see tables/flow.csv."] if rest else notes
+
+
+def fold_notes(untrained: Mapping[str, str], folds: int) -> list[str]:
+    """Say which folds have no model and why, and what that leaves out.
+
+    Args:
+        untrained: why each has none, by `{cohort}/{model}/fold-{fold}`.
+        folds: number of all folds of all cohorts and networks.
+    """
+    if not untrained:
+        return []
+    reasons = "; ".join(f"{fold}: {why}" for fold, why in list(untrained.items())[:MOST_LISTED])
+    rest = f"; and {len(untrained) - MOST_LISTED} more" if len(untrained) > MOST_LISTED else ""
+    return [
+        f"{len(untrained)} of {folds} folds have no model ({reasons}{rest}). The people whom they hold out, and "
+        "everybody whom the ensemble of their network predicts, are missing."
+    ]
+
+
+def review_notes(scans: Sequence[str]) -> list[str]:
+    """Say which scans were reviewed on another mask than today's."""
+    if not scans:
+        return []
+    return [
+        f"The review of {_listed(scans)} was of another mask: the predicted volume differs by more than 1 % from "
+        "the one that was seen. Look again."
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def model_notes(changes: Mapping[str, Iterable[str]]) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lib.cohort.scans import read_folds, read_records
 from lib.errors import OsteoflowError
 
+# a file of each rule's job, below results/; {folder} is {cohort}/{network}/{members}
 STAGE_FILES = {
     "make_phantom_scan": "phantom/{scan}/truth.json",
     "screen_scan": "screened/{scan}.json",
@@ -21,12 +22,16 @@ STAGE_FILES = {
     "resample_mask": "resampled/{scan}/mask.nii.gz",
     "crop_ct": "cropped/{scan}/image.nii.gz",
     "crop_mask": "cropped/{scan}/mask.nii.gz",
-    "predict_scans": "predictions/*/*/*/batch-{batch}",
-    "otsu_mask": "masks/*/*/*/{scan}/mask.nii.gz",
-    "measure_volume": "volumes/*/*/*/{scan}.json",
-    "measure_overlap": "overlaps/*/*/*/{scan}.json",
+    "predict_scans": "predictions/{folder}/batch-{batch}",
+    "otsu_mask": "masks/{folder}/{scan}/mask.nii.gz",
+    "measure_volume": "volumes/{folder}/{scan}.json",
+    "measure_overlap": "overlaps/{folder}/{scan}.json",
     "draw_crop": "crops/{scan}.webp",
-    "draw_contours": "contours/*/*/*/{scan}.webp",
+    "resample_mask2": "resampled/{scan}/mask2.nii.gz",
+    "crop_mask2": "cropped/{scan}/mask2.nii.gz",
+    "measure_readers": "readers/{folder}/{scan}.json",
+    "measure_corrected": "corrected/{scan}.json",
+    "write_scan_pages": "report/scans/batch-{batch}",
 }
 
 
@@ -41,7 +46,8 @@ def files_to_rerun(name: str, stage: str, study: Path) -> list[str]:
     if not scans:
         raise OsteoflowError(f"{name} is neither a subject nor a scan in results/cohort/scans.csv")
     batches = {row.scan: row.batch for row in read_folds(study / "results/folds/folds.csv")}
-    patterns = [STAGE_FILES[stage].format(scan=scan, batch=batches.get(scan, "")) for scan in scans]
+    file = STAGE_FILES[stage]
+    patterns = [file.format(scan=scan, batch=batches.get(scan, ""), folder="*/*/*") for scan in scans]
     files = [path for pattern in patterns for path in _existing(study, f"results/{pattern}")]
     if not files:
         raise OsteoflowError(f"{stage} has made nothing for {name} yet; run the workflow as usual")

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
@@ -14,21 +15,28 @@ SCAN_COLUMNS = (
     "scan", "subject", "sex", "age", "site", "side", "set", "repeat_of", "has_mask", "verdict", "reason",
     "warnings", "explanation",
 )  # fmt: skip
+REJECTED_IN_REVIEW = "rejected_in_review"  # reason code
+NOBODY: Mapping = MappingProxyType({})
 FOLD_COLUMNS = tuple(field.name for field in fields(Placement))
 
 
-def gather_screening(cohort: Mapping[str, ScanRow], screened: Mapping[str, Mapping]) -> list[dict[str, str]]:
+def gather_screening(
+    cohort: Mapping[str, ScanRow],
+    screened: Mapping[str, Mapping],
+    rejected: Mapping[str, str] = NOBODY,
+) -> list[dict[str, str]]:
     """Return one record for each row of the cohort table.
 
     Args:
         cohort: the rows of the cohort table by scan id.
         screened: what `screen_scan` wrote, by scan id; excluded scans have none.
+        rejected: comments on the scans that a person rejected in the report, by scan id; they are excluded too.
 
     Returns:
         Records with the columns SCAN_COLUMNS. `verdict` is ok, rejected, excluded or missing (not screened
         yet); `reason` and `warnings` hold reason codes, `explanation` what was found and what to do.
     """
-    return [_scan_record(row, screened.get(scan)) for scan, row in cohort.items()]
+    return [_scan_record(row, screened.get(scan), rejected.get(scan)) for scan, row in cohort.items()]
 
 
 def accepted_scans(records: Iterable[Mapping[str, str]]) -> list[Placement]:
@@ -91,8 +99,12 @@ def _fold_record(placement: Placement) -> dict[str, object]:
     }
 
 
-def _scan_record(row: ScanRow, screening: Mapping | None) -> dict[str, str]:
-    record = {
+def _scan_record(row: ScanRow, screening: Mapping | None, rejection: str | None) -> dict[str, str]:
+    return _listed(row) | _verdict(row, screening, rejection)
+
+
+def _listed(row: ScanRow) -> dict[str, str]:
+    return {
         "scan": row.scan,
         "subject": row.subject,
         "sex": row.sex,
@@ -104,23 +116,27 @@ def _scan_record(row: ScanRow, screening: Mapping | None) -> dict[str, str]:
         "has_mask": str(int(bool(row.mask))),
         **row.extra,
     }
+
+
+def _verdict(row: ScanRow, screening: Mapping | None, rejection: str | None) -> dict[str, str]:
     if row.exclude:
-        return record | {
-            "verdict": "excluded",
-            "reason": "excluded",
-            "warnings": "",
-            "explanation": row.exclude,
-        }
+        return _without_screening("excluded", "excluded", row.exclude)
+    if rejection is not None:
+        return _without_screening("excluded", REJECTED_IN_REVIEW, rejection or "rejected without a comment")
     if screening is None:
         text = "screening has not ended well; see results/logs/screen_scan/"
-        return record | {"verdict": "missing", "reason": "not_screened", "warnings": "", "explanation": text}
+        return _without_screening("missing", "not_screened", text)
     reasons = screening["reasons"]
-    return record | {
+    return {
         "verdict": screening["verdict"],
         "reason": _codes(reasons, "rejected"),
         "warnings": _codes(reasons, "warning"),
         "explanation": " | ".join(f"{reason['found'].rstrip('.')}. {reason['action']}" for reason in reasons),
     }
+
+
+def _without_screening(verdict: str, reason: str, explanation: str) -> dict[str, str]:
+    return {"verdict": verdict, "reason": reason, "warnings": "", "explanation": explanation}
 
 
 def _codes(reasons: Iterable[Mapping[str, str]], severity: str) -> str:

@@ -71,7 +71,8 @@ def read_cohort(
         TableError: the table cannot be read or has problems; the text lists every one with row and column.
     """
     table = Path(table)
-    rows, problems = _checked_rows(_text(table), table, extra_columns, sex_required)
+    text = read_text(table, "cohort table", "cohort")
+    rows, problems = _checked_rows(text, table, extra_columns, sex_required)
     problems += [problem for row in rows if not row.exclude for problem in _missing_files(row)]
     problems += [problem for row in rows if not row.exclude for problem in grid_problems(row)]
     raise_problems(table, problems)
@@ -95,27 +96,56 @@ def table_text(records: Iterable[Mapping[str, str]]) -> str:
     return buffer.getvalue()
 
 
-def raise_problems(table: Path, problems: Iterable[Problem]) -> None:
+def raise_problems(table: Path, problems: Iterable[Problem], what: str = "cohort table") -> None:
     """Raise a TableError that lists all problems in the order of rows; return if there are none."""
     ordered = sorted(set(problems), key=lambda problem: (problem.line, problem.column))
     if ordered:
         lines = "\n".join(f"  {problem}" for problem in ordered)
         count = f"{len(ordered)} problem" + ("s" if len(ordered) > 1 else "")
-        raise TableError(
-            f"cohort table {table.name}: {count}; nothing was run. Row 1 is the header.\n{lines}"
-        )
+        raise TableError(f"{what} {table.name}: {count}; nothing was run. Row 1 is the header.\n{lines}")
 
 
-def _text(table: Path) -> str:
+def read_text(table: Path, what: str, setting: str) -> str:
+    """Return the text of a table that a person wrote; `what` it is and the `setting` that names it go into errors.
+
+    Raises:
+        TableError: there is no such file, or it is no UTF-8 text.
+    """
     try:
         return table.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise TableError(f"cohort table {table} does not exist; set `cohort` to its path") from None
+        raise TableError(f"{what} {table} does not exist; set `{setting}` to its path") from None
     except (UnicodeDecodeError, OSError) as error:
         raise TableError(
-            f"cohort table {table.name} cannot be read as UTF-8 text ({type(error).__name__}); "
-            "save it as CSV (UTF-8)"
+            f"{what} {table.name} cannot be read as UTF-8 text ({type(error).__name__}); save it as CSV (UTF-8)"
         ) from None
+
+
+def split_table(text: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the column names of a CSV text (comma, semicolon or tab) and its rows, all without blanks around."""
+    header = text.split("\n", 1)[0]
+    separator = max(",;\t", key=header.count)
+    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=separator, skipinitialspace=True)
+    names = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = names
+    return names, [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+
+
+def header_problems(names: list[str], required: Iterable[str], known: Sequence[str]) -> Iterable[Problem]:
+    """Yield required columns that are missing, columns that are there twice, and names like a known one."""
+    for name in required:
+        if name not in names:
+            yield Problem(
+                1, name, "no such column", f"columns found: {', '.join(filter(None, names)) or 'none'}"
+            )
+    for name in {name for name in names if name and names.count(name) > 1}:
+        yield Problem(1, name, name, "this column is there twice")
+    for name in names:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name.lower().replace(" ", "_"), known, n=1, cutoff=0.84)
+        if near and near[0] not in names:
+            yield Problem(1, name, name, f"did you mean {near[0]}?")
 
 
 def _checked_rows(
@@ -139,35 +169,18 @@ def _checked_rows(
 
 def _records(text: str, table: Path, extra_columns: Sequence[str]) -> list[dict[str, str]]:
     """Return the table's rows as text, after checking that it has a usable header and at least one row."""
-    header = text.split("\n", 1)[0]
-    separator = max(",;\t", key=header.count)
-    reader = csv.DictReader(text.splitlines(), delimiter=separator, skipinitialspace=True)
-    names = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = names
+    names, records = split_table(text)
     raise_problems(table, _header_problems(names, extra_columns))
-    records = [{key: (value or "").strip() for key, value in record.items() if key} for record in reader]
     if not records:
         raise TableError(f"cohort table {table.name} has a header but no scan; give one row for each scan")
     return records
 
 
 def _header_problems(names: list[str], extra_columns: Sequence[str]) -> Iterable[Problem]:
-    for required in ("scan", "image", *extra_columns):
-        if required not in names:
-            yield Problem(
-                1, required, "no such column", f"columns found: {', '.join(filter(None, names)) or 'none'}"
-            )
     for name in sorted(set(extra_columns) & set(COLUMNS)):
         # an age, a path or a UID would be repeated as it stands
         yield Problem(1, name, name, "cohort_columns may only name columns that the workflow does not know")
-    for name in {name for name in names if name and names.count(name) > 1}:
-        yield Problem(1, name, name, "this column is there twice")
-    for name in names:
-        if name in COLUMNS or name in extra_columns:
-            continue
-        near = difflib.get_close_matches(name.lower().replace(" ", "_"), COLUMNS, n=1, cutoff=0.84)
-        if near and near[0] not in names:
-            yield Problem(1, name, name, f"did you mean {near[0]}?")
+    yield from header_problems(names, ("scan", "image", *extra_columns), (*COLUMNS, *extra_columns))
 
 
 def _row(

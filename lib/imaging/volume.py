@@ -17,6 +17,7 @@ __all__ = [
     "MeasureConfig",
     "density_phantom_in_view",
     "gather_flags",
+    "length_mm",
     "measure_distal_end",
     "measure_volume",
     "volume_above_mm3",
@@ -96,7 +97,7 @@ def measure_volume(
         "hu_mean": float(hu.mean()) if hu.size else None,
         "hu_sd": float(hu.std()) if hu.size else None,
         "truncated_distally": bool(mask_zyx[0].any()),
-        "length_mm": _length_mm(mask_zyx, image.GetSpacing()[2]),
+        "length_mm": length_mm(mask_zyx, image.GetSpacing()[2]),
     }
 
 
@@ -182,6 +183,7 @@ def _distal_end(
     return measured | {cut_mm3: volume_above_mm3(mask, found.height_mm - config.distal_cut_mm)}, {}
 
 
-def _length_mm(mask_zyx: np.ndarray, step_mm: float) -> float:
+def length_mm(mask_zyx: np.ndarray, step_mm: float) -> float:
+    """Return how far a mask (z, y, x) reaches along z, from its first to its last slice; 0 if it is empty."""
     slices = np.flatnonzero(mask_zyx.any(axis=(1, 2)))
     return float((slices[-1] - slices[0] + 1) * step_mm) if slices.size else 0.0

@@ -9,6 +9,7 @@ Definitions used everywhere in the project, x = reference, y = predicted, d = y 
     LoA   bias -/+ 1.96 SD of the differences (Bland & Altman), intervals from the noncentral t distribution
           (exact for each limit on its own: Carkeet, Optom Vis Sci 2015;92:e71)
     CCC   2 s_xy / (s_x^2 + s_y^2 + (mean(x) - mean(y))^2), moments with divisor n (Lin, Biometrics 1989;45:255)
+    ICC   ICC(2,1): two-way random, absolute agreement, a single measurement; interval of McGraw & Wong
 
 A number that its sample does not define is NaN. Where a person has several scans, scans are not independent: limits
 then use variance components (Bland & Altman, Stat Methods Med Res 1999;8:135, 5.3) and only the bootstrap over people
@@ -24,13 +25,11 @@ import statsmodels.api as sm
 from scipy import stats
 
 from lib.errors import ConfigError
+from lib.stats.concordance import NAN, NO_INTERVAL, Interval, concordance, intraclass_correlation
+from lib.stats.variance import variance_components
 
-NAN = math.nan
 # rows of resampled people held at once: bounds the memory of a bootstrap over many people
 _BOOTSTRAP_CELLS = 4_000_000
-
-Interval = tuple[float, float]
-NO_INTERVAL: Interval = (NAN, NAN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +95,10 @@ class Agreement:
     proportional_bias_ci_low: float
     proportional_bias_ci_high: float
     scans: int
+    difference_sd_mm3: float
+    icc: float
+    icc_ci_low: float
+    icc_ci_high: float
 
 
 AGREEMENT_COLUMNS = tuple(field.name for field in fields(Agreement))
@@ -141,6 +144,8 @@ def summarize_agreement(
     intervals = bootstrap_intervals(x, y, people, config) if n >= config.min_people else {}
     numbers |= _limits(y - x, people, intervals, config)
     numbers |= _lines(x, y, config, independent)
+    icc, icc_ci = intraclass_correlation(np.column_stack([x, y]), config.confidence)
+    numbers |= {"icc": icc, **_interval("icc", icc_ci if independent else NO_INTERVAL)}
     for name in ("mae_mm3", "rmse_mm3", "r2", "pearson_r", "ccc"):
         numbers |= _interval(name, intervals.get(name, NO_INTERVAL))
     if not independent:
@@ -154,15 +159,6 @@ def r_squared(reference: np.ndarray, predicted: np.ndarray) -> float:
         return NAN
     residual = np.sum((predicted - reference) ** 2)
     return float(1 - residual / np.sum((reference - reference.mean()) ** 2))
-
-
-def concordance(reference: np.ndarray, predicted: np.ndarray) -> float:
-    """Return Lin's concordance correlation coefficient; NaN for fewer than two pairs or a constant reference."""
-    if len(reference) < 2 or np.ptp(reference) == 0:
-        return NAN
-    covariance = np.mean((reference - reference.mean()) * (predicted - predicted.mean()))
-    shift = (reference.mean() - predicted.mean()) ** 2
-    return float(2 * covariance / (reference.var() + predicted.var() + shift))
 
 
 def limit_interval(sd: float, n: int, confidence: float) -> Interval:
@@ -185,16 +181,13 @@ def sd_of_differences(differences: np.ndarray, people: np.ndarray) -> float:
     `people` numbers the person of each difference from 0. One-way analysis of variance: the variance is that
     between people plus that within. NaN for fewer than two people.
     """
-    counts = np.bincount(people) if len(people) else np.empty(0)
-    if len(counts) < 2:
+    n = len(np.unique(people))
+    if n < 2:
         return NAN
-    means = np.bincount(people, differences) / counts
-    between = np.sum(counts * (means - differences.mean()) ** 2) / (len(counts) - 1)
-    if len(counts) == len(differences):
-        return math.sqrt(between)
-    within = np.sum((differences - means[people]) ** 2) / (len(differences) - len(counts))
-    typical_count = (len(differences) - np.sum(counts**2) / len(differences)) / (len(counts) - 1)
-    return math.sqrt(max(0.0, (between - within) / typical_count) + within)
+    if n == len(differences):
+        return float(differences.std(ddof=1))
+    components = variance_components(differences, people)
+    return math.sqrt(components.between + components.within)
 
 
 def fit_line(x: np.ndarray, y: np.ndarray, confidence: float) -> Line:
@@ -295,7 +288,7 @@ def _point_estimates(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 def _limits(
     difference: np.ndarray, people: np.ndarray, bootstrap: dict[str, Interval], config: AgreementConfig
 ) -> dict[str, float]:
-    """Bias and limits of agreement; exact intervals for one scan a person, else the bootstrap's for the bias."""
+    """Bias, SD and limits; exact intervals for one scan a person, else the bootstrap's for the bias."""
     bias, sd, n = _mean(difference), sd_of_differences(difference, people), len(difference)
     z = float(stats.norm.ppf(0.975))
     bias_ci, upper = bootstrap.get("bias_mm3", NO_INTERVAL), NO_INTERVAL
@@ -306,6 +299,7 @@ def _limits(
         "bias_mm3": bias,
         "loa_low_mm3": bias - z * sd,
         "loa_high_mm3": bias + z * sd,
+        "difference_sd_mm3": sd,
         **_interval("bias_mm3", bias_ci),
         **_interval("loa_low_mm3", (bias - upper[1], bias - upper[0])),
         **_interval("loa_high_mm3", (bias + upper[0], bias + upper[1])),

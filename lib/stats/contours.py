@@ -1,8 +1,10 @@
-"""Contours of a predicted scan on its slices: one montage and one thumbnail, small enough for thousands of scans.
+"""Outlines of masks on slices: a montage and a thumbnail of a scan, and the pieces that other pictures share.
 
-Pictures show the slice as radiologists see it: the front on top, the patient's left at the right edge.
+Pictures show the slice as radiologists see it: the front on top, the patient's left at the right edge. The predicted
+outline is a whole line, the reference a dashed one upon it, so that both are seen where they run together.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +14,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lib.atomic import whole_file
 
-REFERENCE_COLOR = (255, 112, 67)
-PREDICTED_COLOR = (64, 224, 208)
+# orange and sky blue of Okabe and Ito
+REFERENCE_COLOR = (230, 159, 0)
+PREDICTED_COLOR = (86, 180, 233)
 INK, PAPER = (233, 238, 242), (17, 21, 25)
 
 WINDOW_HU = (-250.0, 1000.0)
-TILE_PX = 216
+TILE_PX, THUMBNAIL_PX = 216, 112
 COLUMNS, ROWS = 5, 2
 GAP_PX, HEADER_PX = 4, 30
 MARGIN_MM = 15.0
+DASH_PX, DASH_GAP_PX = 5.0, 4.0
+LINE_PX = 1.5
 # contours are drawn on a picture this much larger and brought down: Pillow's lines are not smooth themselves
 _OVERSAMPLING = 2
-_QUALITY = 82
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,30 @@ class Sight:
 
     start_yx: tuple[int, int]
     edge: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A plane of a scan as it is drawn.
+
+    Attributes:
+        plane: intensities in HU, (rows, columns), the first row on top.
+        masks: outlined masks on the same plane, `predicted` and `reference`, in the order of drawing.
+        start: first row and column that are shown; may lie outside of the plane.
+        count: rows and columns that are shown.
+        size_px: width and height of the picture.
+    """
+
+    plane: np.ndarray
+    masks: Mapping[str, np.ndarray]
+    start: tuple[int, int]
+    count: tuple[int, int]
+    size_px: tuple[int, int]
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Return where points (n, 2), as (column, row), lie in the picture; a pixel's centre is a whole number."""
+        scale = np.divide(self.size_px, self.count[::-1])
+        return (points + 0.5 - self.start[::-1]) * scale
 
 
 def draw_contours(
@@ -50,20 +78,14 @@ def draw_contours(
         spacing_mm_zyx: voxel spacing, mm.
         caption: written above the slices; a pseudonym, never a name.
     """
-    masks = {"predicted": predicted_zyx > 0}
-    if reference_zyx is not None:
-        masks = {"reference": reference_zyx > 0, **masks}
+    masks = named_masks(predicted_zyx, reference_zyx)
     bone = np.logical_or.reduce(list(masks.values()))
-    sight = _sight(bone, spacing_mm_zyx)
-    tiles = [
-        _tile(
-            image_zyx[index],
-            {name: mask[index] for name, mask in masks.items()},
-            sight,
-            index * spacing_mm_zyx[0],
-        )
-        for index in choose_slices(bone, COLUMNS * ROWS)
-    ]
+    sight = find_sight(bone, spacing_mm_zyx)
+    tiles = []
+    for index in choose_slices(bone, COLUMNS * ROWS):
+        tile = draw_view(_slice_view(image_zyx, masks, sight, int(index), TILE_PX))
+        write_words(tile, (6, 4), f"{index * spacing_mm_zyx[0]:.0f} mm")
+        tiles.append(tile)
     return _montage(tiles, caption, list(masks))
 
 
@@ -74,14 +96,16 @@ def draw_thumbnail(
     spacing_mm_zyx: tuple[float, float, float],
 ) -> Image.Image:
     """Return one small slice through the upper femur with the contours (arguments as `draw_contours`)."""
-    masks = {} if reference_zyx is None else {"reference": reference_zyx > 0}
-    masks["predicted"] = predicted_zyx > 0
+    masks = named_masks(predicted_zyx, reference_zyx)
     bone = np.logical_or.reduce(list(masks.values()))
     index = int(choose_slices(bone, 5)[3])
-    tile = _tile(
-        image_zyx[index], {name: mask[index] for name, mask in masks.items()}, _sight(bone, spacing_mm_zyx)
-    )
-    return tile.resize((112, 112), Image.Resampling.LANCZOS)
+    return draw_view(_slice_view(image_zyx, masks, find_sight(bone, spacing_mm_zyx), index, THUMBNAIL_PX))
+
+
+def named_masks(predicted_zyx: np.ndarray, reference_zyx: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return the masks as booleans by name, in the order in which they are drawn."""
+    masks = {"predicted": predicted_zyx > 0}
+    return masks if reference_zyx is None else masks | {"reference": reference_zyx > 0}
 
 
 def choose_slices(mask_zyx: np.ndarray, count: int) -> np.ndarray:
@@ -92,27 +116,8 @@ def choose_slices(mask_zyx: np.ndarray, count: int) -> np.ndarray:
     return slices[np.linspace(0, len(slices) - 1, count).round().astype(int)]
 
 
-def mask_contours(mask_yx: np.ndarray) -> list[np.ndarray]:
-    """Return the closed outlines (n, 2) of a mask (y, x) as (x, y) in pixels, a pixel's centre at whole numbers."""
-    padded = np.pad(mask_yx.astype(np.float32), 1)
-    return [line - 1.0 for line in contour_generator(z=padded).lines(0.5)]
-
-
-def show_hu(slice_yx: np.ndarray, window_hu: tuple[float, float] = WINDOW_HU) -> Image.Image:
-    """Return a slice in HU (y, x) as a grey picture, a pixel a voxel, black to white over `window_hu`."""
-    low, high = window_hu
-    grey = np.clip((slice_yx.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
-    return Image.fromarray(grey)
-
-
-def write_picture(picture: Image.Image, path: str | Path) -> None:
-    """Write a picture in the format of the suffix, whole or not at all, without any metadata."""
-    with whole_file(path) as temporary:
-        picture.save(temporary, quality=_QUALITY, method=4)
-
-
-def _sight(bone_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> Sight:
-    """The square that holds the bone of all slices with a margin, the whole slice if there is none."""
+def find_sight(bone_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> Sight:
+    """Return the square that holds the bone of all slices with a margin, the whole slice if there is none."""
     flat = bone_zyx.any(axis=0)
     if not flat.any():
         return Sight(start_yx=(0, 0), edge=max(flat.shape))
@@ -123,42 +128,49 @@ def _sight(bone_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> 
     return Sight(start_yx=(starts[0], starts[1]), edge=edge)
 
 
-def _tile(
-    slice_yx: np.ndarray, masks_yx: dict[str, np.ndarray], sight: Sight, height_mm: float | None = None
-) -> Image.Image:
-    (top, left), edge = sight.start_yx, sight.edge
-    size = TILE_PX * _OVERSAMPLING
-    window = show_hu(slice_yx).crop((left, top, left + edge, top + edge))
-    picture = window.resize((size, size), Image.Resampling.BICUBIC).convert("RGB")
-    pen, scale = ImageDraw.Draw(picture), size / edge
-    for name, mask in masks_yx.items():
-        color, width = (REFERENCE_COLOR, 6) if name == "reference" else (PREDICTED_COLOR, 3)
+def mask_contours(mask_yx: np.ndarray) -> list[np.ndarray]:
+    """Return the closed outlines (n, 2) of a mask (y, x) as (x, y) in pixels, a pixel's centre at whole numbers."""
+    padded = np.pad(mask_yx.astype(np.float32), 1)
+    return [line - 1.0 for line in contour_generator(z=padded).lines(0.5)]
+
+
+def draw_view(view: View) -> Image.Image:
+    """Return a plane as a picture with the outlines of its masks."""
+    large = View(
+        plane=view.plane,
+        masks=view.masks,
+        start=view.start,
+        count=view.count,
+        size_px=tuple(_OVERSAMPLING * edge for edge in view.size_px),
+    )
+    (top, left), (rows, columns) = view.start, view.count
+    shown = show_hu(view.plane).crop((left, top, left + columns, top + rows))
+    picture = shown.resize(large.size_px, Image.Resampling.BICUBIC).convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    for name, mask in view.masks.items():
+        color = REFERENCE_COLOR if name == "reference" else PREDICTED_COLOR
         for line in mask_contours(mask):
-            points = (line + 0.5 - (left, top)) * scale
-            pen.line([tuple(point) for point in points.tolist()], fill=color, width=width, joint="curve")
-    picture = picture.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
-    if height_mm is not None:
-        write_words(picture, (6, 4), f"{height_mm:.0f} mm")
-    return picture
+            points = large.place(line)
+            for part in _dashes(points, _OVERSAMPLING) if name == "reference" else (points,):
+                corners = list(map(tuple, part.tolist()))
+                pen.line(corners, fill=color, width=round(LINE_PX * _OVERSAMPLING), joint="curve")
+    return picture.reduce(_OVERSAMPLING)
 
 
-def _montage(tiles: list[Image.Image], caption: str, names: list[str]) -> Image.Image:
-    step = TILE_PX + GAP_PX
-    picture = Image.new("RGB", (COLUMNS * step + GAP_PX, ROWS * step + GAP_PX + HEADER_PX), PAPER)
-    for position, tile in enumerate(tiles):
-        row, column = divmod(position, COLUMNS)
-        corner = (GAP_PX + column * step, HEADER_PX + row * step)
-        picture.paste(tile, corner)
-        for letter, x in (("R", 6), ("L", TILE_PX - 16)):
-            write_words(picture, (corner[0] + x, corner[1] + TILE_PX // 2 - 8), letter)
-    write_words(picture, (GAP_PX + 4, 7), caption, size=14)
-    x = picture.width - GAP_PX - 4
-    for name, color in (("predicted", PREDICTED_COLOR), ("reference", REFERENCE_COLOR)):
-        if name in names:
-            x -= round(_font(14).getlength(name))
-            write_words(picture, (x, 7), name, size=14, color=color)
-            x -= 18
-    return picture
+def show_hu(slice_yx: np.ndarray, window_hu: tuple[float, float] = WINDOW_HU) -> Image.Image:
+    """Return a slice in HU (y, x) as a grey picture, a pixel a voxel, black to white over `window_hu`."""
+    low, high = window_hu
+    grey = np.clip((slice_yx.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    return Image.fromarray(grey)
+
+
+def write_picture(picture: Image.Image, path: str | Path, *, quality: int = 82, method: int = 4) -> None:
+    """Write a picture in the format of the suffix, whole or not at all, without any metadata.
+
+    `quality` (0 to 100) and `method` (0, fast, to 6, small) are those of WebP.
+    """
+    with whole_file(path) as temporary:
+        picture.save(temporary, quality=quality, method=method)
 
 
 def write_words(
@@ -171,6 +183,57 @@ def write_words(
     """Write onto a picture, the upper left corner of the text at `corner`, dark round the edges."""
     pen = ImageDraw.Draw(picture)
     pen.text(corner, text, fill=color, font=_font(size), stroke_width=1, stroke_fill=PAPER)
+
+
+def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> None:
+    """Write the names of the outlined masks in their colours at the top, ending at `right_px`, with a sample line."""
+    pen = ImageDraw.Draw(picture)
+    for name, color in (("predicted", PREDICTED_COLOR), ("reference", REFERENCE_COLOR)):
+        if name in names:
+            right_px -= round(_font(14).getlength(name))
+            write_words(picture, (right_px, 7), name, size=14, color=color)
+            sample = np.array([(right_px - 34.0, 16.0), (right_px - 6.0, 16.0)])
+            for part in _dashes(sample, 1) if name == "reference" else (sample,):
+                pen.line(list(map(tuple, part.tolist())), fill=color, width=2)
+            right_px -= 52
+
+
+def _slice_view(
+    image_zyx: np.ndarray, masks: Mapping[str, np.ndarray], sight: Sight, index: int, edge_px: int
+) -> View:
+    return View(
+        plane=image_zyx[index],
+        masks={name: mask[index] for name, mask in masks.items()},
+        start=sight.start_yx,
+        count=(sight.edge, sight.edge),
+        size_px=(edge_px, edge_px),
+    )
+
+
+def _dashes(line: np.ndarray, scale: int) -> Iterator[np.ndarray]:
+    """Cut a line (n, 2) into dashes of DASH_PX with gaps of DASH_GAP_PX, `scale` times as long."""
+    steps = np.hypot(*np.diff(line, axis=0).T)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    dash, period = (scale * px for px in (DASH_PX, DASH_PX + DASH_GAP_PX))
+    for start in np.arange(0.0, along[-1], period):
+        stop = min(start + dash, along[-1])
+        inside = line[(along > start) & (along < stop)]
+        ends = [[np.interp(end, along, line[:, axis]) for axis in (0, 1)] for end in (start, stop)]
+        yield np.vstack([ends[0], inside, ends[1]])
+
+
+def _montage(tiles: Sequence[Image.Image], caption: str, names: Sequence[str]) -> Image.Image:
+    step = TILE_PX + GAP_PX
+    picture = Image.new("RGB", (COLUMNS * step + GAP_PX, ROWS * step + GAP_PX + HEADER_PX), PAPER)
+    for position, tile in enumerate(tiles):
+        row, column = divmod(position, COLUMNS)
+        corner = (GAP_PX + column * step, HEADER_PX + row * step)
+        picture.paste(tile, corner)
+        for letter, x in (("R", 6), ("L", TILE_PX - 16)):
+            write_words(picture, (corner[0] + x, corner[1] + TILE_PX // 2 - 8), letter)
+    write_words(picture, (GAP_PX + 4, 7), caption, size=14)
+    write_legend(picture, picture.width - GAP_PX - 4, names)
+    return picture
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

@@ -2,10 +2,18 @@
 
 Conventions: the reference comes first; arrays are (z, y, x) with index 0 of z at the distal end; millimetres come
 from the true spacing. A value that is not defined is None, with the reason in `undefined`; it is never 0.
+
+Surfaces are the faces between voxels, each at its centre and weighted by its area; other programs take the centres of
+voxels at the edge, or corners between voxels, and may count them alike. On shifted masks all find the same Hausdorff
+distance; in general it differs by at most a voxel's longest side or the longest diagonal of its faces. Where two
+surfaces cross, the nearest centre is up to half that diagonal away (1.6 mm at 3 mm slices and 0.8 mm pixels), so
+`nsd` is strict at a smaller tolerance. The flat ends where the scan cuts the bone are no surface here and are one
+elsewhere.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -18,6 +26,12 @@ NO_REFERENCE = "the reference mask is empty"
 NO_PREDICTION = "the predicted mask is empty"
 NO_BACKGROUND = "the reference fills the whole crop"
 NO_SURFACE = "a mask has no surface inside the volume"
+
+SURFACE_METRICS = (
+    *("hd_mm", "hd_reference_to_predicted_mm", "hd_predicted_to_reference_mm"),
+    *("hd95_mm", "hd95_reference_to_predicted_mm", "hd95_predicted_to_reference_mm"),
+    *("assd_mm", "nsd"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +50,15 @@ class OverlapConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Boundary of a mask as voxel faces: centres (n, 3) in mm (z, y, x), areas (n,) in mm2 and two marks.
+    """Boundary of a mask as voxel faces: centres (n, 3) in mm (z, y, x), areas (n,) in mm2 and two marks (n,).
 
-    `along_z`: the face looks up or down. `cut`: the face lies on the border of the array, where the bone does not
-    end but the scan does.
+    `facing`: which way the face looks: -1, -2, -3 down z, y, x and 1, 2, 3 up. `cut`: the face lies on the border of
+    the array, where the bone does not end but the scan does.
     """
 
     center_mm_zyx: np.ndarray
     area_mm2: np.ndarray
-    along_z: np.ndarray
+    facing: np.ndarray
     cut: np.ndarray
 
 
@@ -61,10 +75,22 @@ def measure_overlap(
 ) -> dict:
     """Compare two masks of shape (z, y, x) on one grid, that of the crop.
 
-    Returns `dsc`, `sensitivity`, `specificity` (over the voxels of the crop, so it depends on the crop's size),
-    `precision`, `hd95_mm`, `assd_mm`, `nsd`, `reference_mm3`, `predicted_mm3`, `re_percent` =
-    100 (predicted - reference) / reference, `by_slice` (errors along z) and `undefined` (metric -> reason).
-    Raises ScanError when the shapes differ.
+    Surface metrics leave out the flat ends where the scan cuts the bone (`surface_distances`).
+
+    Returns:
+        `dsc`, `sensitivity`, `precision`; `specificity` over the `specificity_voxels` of the array outside the
+        reference, so it depends on the crop's size;
+        `hd_reference_to_predicted_mm`, `hd_predicted_to_reference_mm`: largest distance from a face of the one
+        surface to the other surface, `hd_mm`: the larger of the two; `hd95_...`: the same of the distance within
+        which 95 % of a surface's area lies;
+        `assd_mm`: mean distance over the area of both surfaces; `nsd`: share of that area within the tolerance
+        (Nikolov 2021, arXiv:1809.04430);
+        `reference_mm3`, `predicted_mm3`, `volume_error_mm3` = predicted - reference, `re_percent` = 100 times that
+        over the reference;
+        `by_slice`: errors along z; `undefined`: metric -> reason why it is None.
+
+    Raises:
+        ScanError: `mask_off_grid`, the shapes differ.
     """
     reference, predicted = _same_shape(reference_zyx, predicted_zyx)
     values, undefined = _count_metrics(reference, predicted)
@@ -74,6 +100,7 @@ def measure_overlap(
         **values,
         **surfaces,
         **volumes,
+        "specificity_voxels": int(np.count_nonzero(~reference)),
         "by_slice": _errors_by_slice(reference, predicted, spacing_mm_zyx),
         "undefined": {**undefined, **missing, **no_volume},
     }
@@ -93,39 +120,63 @@ def measure_native(reference_zyx: np.ndarray, predicted_zyx: np.ndarray, spacing
     }
 
 
+def measure_levels(
+    reference_zyx: np.ndarray,
+    predicted_zyx: np.ndarray,
+    slices: Mapping[str, slice],
+    missing: Mapping[str, str],
+) -> dict:
+    """Compare two masks within parts of the scan.
+
+    Args:
+        reference_zyx: Reference (z, y, x).
+        predicted_zyx: Prediction on the same grid.
+        slices: level -> its slices along z.
+        missing: level -> why it has no slices.
+
+    Returns:
+        `dsc_{level}` of each level, None where it has no slices or both masks are empty there, and `undefined`.
+
+    Raises:
+        ScanError: `mask_off_grid`, the shapes differ.
+    """
+    reference, predicted = _same_shape(reference_zyx, predicted_zyx)
+    undefined = {f"dsc_{level}": reason for level, reason in missing.items()}
+    values = dict.fromkeys(undefined)
+    for level, inside in slices.items():
+        counts, reasons = _count_metrics(reference[inside], predicted[inside])
+        values[f"dsc_{level}"] = counts["dsc"]
+        undefined |= {f"dsc_{level}": reasons["dsc"]} if "dsc" in reasons else {}
+    return {**values, "undefined": undefined}
+
+
 def find_surface(mask_zyx: np.ndarray, spacing_mm_zyx: Spacing) -> Surface:
     """Return all faces between the inside of a mask (z, y, x) and what is not inside it.
 
     Faces carry their true area, so that 3 mm slices do not give flat ends the weight which a count of surface
     voxels would give them. The area of a slanted surface is that of its staircase.
     """
-    inside = np.pad(np.asarray(mask_zyx, bool), 1)
+    inside = np.pad(np.asarray(mask_zyx, bool), 1).astype(np.int8)
     parts = [_faces_along(inside, axis, spacing_mm_zyx) for axis in range(3)]
-    return Surface(
-        center_mm_zyx=np.concatenate([centers for centers, _, _ in parts]),
-        area_mm2=np.concatenate([areas for _, areas, _ in parts]),
-        along_z=np.concatenate([np.full(len(parts[axis][1]), axis == 0) for axis in range(3)]),
-        cut=np.concatenate([cut for _, _, cut in parts]),
-    )
+    names = [field.name for field in fields(Surface)]
+    return Surface(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def surface_distances(source: Surface, target: Surface) -> Distances:
-    """Distances from each face centre of `source`, cuts left out, to the nearest one of `target`.
+    """Distances from each face centre of `source` that is no cut to the nearest one of `target` that is none.
 
-    The target's cuts are left out too, with one exception: a face of the source that looks up or down may be
-    matched to a cut. A prediction that ends one slice above the scan's end is then wrong by that slice, not by
-    the radius of the shaft, while its walls cannot hide in the other mask's cut. Both surfaces need a face that is
-    no cut.
+    With one exception: a face may also be matched to a cut that looks the same way. A prediction that ends one slice
+    above the scan's end is then wrong by that slice, not by the radius of the shaft, while its walls and its upper
+    end cannot hide in the other mask's cut. Both surfaces need a face that is no cut.
     """
-    flat = source.along_z & ~source.cut
-    wall = ~source.along_z & ~source.cut
-    real_end_or_cut = ~target.cut | target.along_z
-    to_flat = cKDTree(target.center_mm_zyx[real_end_or_cut]).query(source.center_mm_zyx[flat])[0]
-    to_wall = cKDTree(target.center_mm_zyx[~target.cut]).query(source.center_mm_zyx[wall])[0]
-    return Distances(
-        distance_mm=np.concatenate([to_flat, to_wall]),
-        area_mm2=np.concatenate([source.area_mm2[flat], source.area_mm2[wall]]),
-    )
+    real = ~source.cut
+    center_mm, facing = source.center_mm_zyx[real], source.facing[real]
+    distance_mm = cKDTree(target.center_mm_zyx[~target.cut]).query(center_mm)[0]
+    for direction in np.unique(target.facing[target.cut]):
+        alike = facing == direction
+        border = cKDTree(target.center_mm_zyx[target.cut & (target.facing == direction)])
+        distance_mm[alike] = np.minimum(distance_mm[alike], border.query(center_mm[alike])[0])
+    return Distances(distance_mm=distance_mm, area_mm2=source.area_mm2[real])
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
@@ -170,44 +221,49 @@ def _ratios(fractions: dict[str, tuple[float, float, str]]) -> tuple[dict, dict]
 def _surface_metrics(
     reference: np.ndarray, predicted: np.ndarray, spacing_mm_zyx: Spacing, config: OverlapConfig
 ) -> tuple[dict, dict]:
-    names = ("hd95_mm", "assd_mm", "nsd")
     for mask, reason in ((reference, NO_REFERENCE), (predicted, NO_PREDICTION)):
         if not mask.any():
-            return dict.fromkeys(names), dict.fromkeys(names, reason)
+            return dict.fromkeys(SURFACE_METRICS), dict.fromkeys(SURFACE_METRICS, reason)
     surfaces = [find_surface(mask, spacing_mm_zyx) for mask in (reference, predicted)]
     if any(surface.cut.all() for surface in surfaces):
-        return dict.fromkeys(names), dict.fromkeys(names, NO_SURFACE)
+        return dict.fromkeys(SURFACE_METRICS), dict.fromkeys(SURFACE_METRICS, NO_SURFACE)
     ways = [surface_distances(*surfaces), surface_distances(*surfaces[::-1])]
     distance = np.concatenate([way.distance_mm for way in ways])
     area = np.concatenate([way.area_mm2 for way in ways])
+    largest = [float(way.distance_mm.max()) for way in ways]
+    most = [weighted_quantile(way.distance_mm, way.area_mm2, 0.95) for way in ways]
     values = (
-        max(weighted_quantile(way.distance_mm, way.area_mm2, 0.95) for way in ways),
+        *(max(largest), *largest),
+        *(max(most), *most),
         float(np.average(distance, weights=area)),
         float(area[distance <= config.nsd_tolerance_mm + 1e-9].sum() / area.sum()),
     )
-    return dict(zip(names, values, strict=True)), {}
+    return dict(zip(SURFACE_METRICS, values, strict=True)), {}
 
 
-def _faces_along(
-    inside: np.ndarray, axis: int, spacing_mm_zyx: Spacing
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centres (n, 3) in mm, areas (n,) and border marks (n,) of the faces across `axis` of a padded mask."""
+def _faces_along(inside: np.ndarray, axis: int, spacing_mm_zyx: Spacing) -> Surface:
+    """Return the faces across `axis` of a padded mask (int8)."""
     # an element of the difference is the face between voxels i and i + 1 of the padded array: its position along
     # `axis` is i - 0.5 voxels of the unpadded one; the first and the last lie on the array's border
     step = np.diff(inside, axis=axis)
     index = np.argwhere(step)
     cut = (index[:, axis] == 0) | (index[:, axis] == step.shape[axis] - 1)
+    # from outside to inside the step is 1 and the face looks down
+    facing = -step[tuple(index.T)] * (axis + 1)
     position = index - 1.0
     position[:, axis] += 0.5
     spacing = np.asarray(spacing_mm_zyx, float)
     area = float(np.prod(np.delete(spacing, axis)))
-    return position * spacing, np.full(len(index), area), cut
+    return Surface(
+        center_mm_zyx=position * spacing, area_mm2=np.full(len(index), area), facing=facing, cut=cut
+    )
 
 
 def _volume_metrics(reference: np.ndarray, predicted: np.ndarray, spacing: Spacing) -> tuple[dict, dict]:
     truth, estimate = _volume_mm3(reference, spacing), _volume_mm3(predicted, spacing)
-    values, undefined = _ratios({"re_percent": (100 * (estimate - truth), truth, NO_REFERENCE)})
-    return {"reference_mm3": truth, "predicted_mm3": estimate, **values}, undefined
+    error = estimate - truth
+    values, undefined = _ratios({"re_percent": (100 * error, truth, NO_REFERENCE)})
+    return {"reference_mm3": truth, "predicted_mm3": estimate, "volume_error_mm3": error, **values}, undefined
 
 
 def _volume_mm3(mask: np.ndarray, spacing_mm_zyx: Spacing) -> float:

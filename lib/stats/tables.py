@@ -1,4 +1,4 @@
-"""The tables of a study: metrics, volumes, agreement, Table 1, flow, and what the report adds to them.
+"""The tables of a study: metrics, volumes, agreement, Table 1, and how they are read, grouped and written.
 
 Their columns are a contract (README, "Where results lie"). Numbers of one protocol are never pooled with those
 of another: `cv` are ten single models, each on people it never saw; `test` is one ensemble on people nobody saw.
@@ -7,13 +7,18 @@ of another: `cv` are ten single models, each on people it never saw; `test` is o
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
+from types import MappingProxyType
 
 import pandas as pd
 
 from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
+from lib.errors import TableError
 from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, compare_paired, summarize_agreement
 
+# parts of the proximal femur, from above, as lib.imaging.femur tells them apart
+LEVELS = ("head", "neck", "trochanter", "shaft")
 PREDICTION_COLUMNS = ("cohort", "model", "members", "protocol", "weights")
 PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")
 METRIC_COLUMNS = (
@@ -23,6 +28,9 @@ METRIC_COLUMNS = (
     *("reference_mm3", "reference_native_mm3", "predicted_mm3", "re_percent", "otsu_threshold", "flags"),
     *("member_dice", "mean_entropy_bits", "repeat_of", "undefined"),
     *("reference_cut_mm3", "predicted_cut_mm3", "reference_lesser_trochanter_mm", "lesser_trochanter_mm"),
+    *("hd_mm", "hd_reference_to_predicted_mm", "hd_predicted_to_reference_mm"),
+    *("hd95_reference_to_predicted_mm", "hd95_predicted_to_reference_mm", "volume_error_mm3"),
+    *("specificity_voxels", *(f"dsc_{level}" for level in LEVELS)),
 )
 VOLUME_COLUMNS = (
     *PREDICTION_COLUMNS,
@@ -30,13 +38,8 @@ VOLUME_COLUMNS = (
     *("predicted_mm3", "predicted_full_mm3", "predicted_at_half_mm3", "otsu_threshold", "hu_mean", "hu_sd"),
     *("truncated_distally", "length_mm", "density_phantom_in_view", "flags"),
     *("member_dice", "mean_entropy_bits", "undefined"),
-    *("lesser_trochanter_mm", "shaft_below_trochanter_mm", "predicted_cut_mm3"),
+    *("lesser_trochanter_mm", "shaft_below_trochanter_mm", "predicted_cut_mm3", "corrected_mm3", "repeat_of"),
 )
-FLOW_COLUMNS = (
-    *("scan", "subject", "sex", "age", "site", "set", "fold", "has_mask", "verdict", "stage", "reason"),
-    "explanation",
-)
-STAGES = ("listed", "screened", "converted", "cropped", "predicted", "scored")
 # columns of metrics.csv that come from the volume files
 METRICS_OF_VOLUME = (
     *("otsu_threshold", "flags", "member_dice", "mean_entropy_bits"),
@@ -44,22 +47,15 @@ METRICS_OF_VOLUME = (
 )
 TEXT_COLUMNS = {
     *(*PREDICTION_COLUMNS, "scan", "subject", "sex", "age", "site", "set", "flags", "undefined", "verdict"),
-    *(
-        "stage",
-        "manufacturer",
-        "kernel",
-        "contrast",
-        "off_protocol",
-        "reason",
-        "explanation",
-        "warnings",
-        "side",
-        "repeat_of",
-        "age_band",
-        "people",
-        "compared_with",
-    ),
+    *("stage", "manufacturer", "kernel", "contrast", "off_protocol", "reason", "explanation", "warnings"),
+    *("side", "repeat_of", "age_band", "compared_with", "review", "review_comment", "measure"),
+    *("pair", "level", "authors", "method", "data", "source", "footnote", "slice_thickness"),
 }
+
+# reference and predicted volume: of the whole mask, and above one distal cut in all scans
+WHOLE_MASK = ("reference_mm3", "predicted_mm3")
+DISTAL_CUT = ("reference_cut_mm3", "predicted_cut_mm3")
+NO_REPEATS: Mapping[str, str] = MappingProxyType({})
 
 COHORT_ORDER = ("all", "male", "female")
 PROTOCOL_ORDER = ("cv", "test", "test-single", "external", "apply")
@@ -90,7 +86,7 @@ def metrics_table(
         predictions: what was planned: PREDICTION_COLUMNS and PERSON_COLUMNS by name.
         overlaps: contents of the overlap files by key (see `prediction_key`).
         volumes: contents of the volume files by key.
-        repeats: scan -> the scan that it repeats (or ""), as the cohort table says.
+        repeats: scan -> the first scan that it repeats (see `first_scans`).
     """
     rows = []
     for prediction in predictions:
@@ -106,34 +102,78 @@ def metrics_table(
     return _ordered(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)))
 
 
-def volumes_table(predictions: Iterable[Mapping], volumes: Mapping[str, Mapping]) -> pd.DataFrame:
+def volumes_table(
+    predictions: Iterable[Mapping],
+    volumes: Mapping[str, Mapping],
+    repeats: Mapping[str, str] = NO_REPEATS,
+) -> pd.DataFrame:
     """Return VOLUME_COLUMNS, a row for each prediction that has a volume file (arguments as `metrics_table`)."""
     rows = []
     for prediction in predictions:
         key = prediction_key(prediction)
         if key in volumes:
             volume = volumes[key]
-            told = {"undefined": _undefined(VOLUME_COLUMNS, volume)}
+            told = {
+                "repeat_of": repeats.get(prediction["scan"], ""),
+                "undefined": _undefined(VOLUME_COLUMNS, volume),
+            }
             rows.append(_of_volume(volume, *volume) | _identity(prediction) | told)
     return _ordered(pd.DataFrame(rows, columns=list(VOLUME_COLUMNS)))
 
 
+def first_scans(repeats: Mapping[str, str]) -> dict[str, str]:
+    """Return scan -> the first scan that it repeats in the end; a scan that repeats none is left out.
+
+    `repeats` says scan -> the scan named in its row of the cohort table, or "". Raises TableError for a circle.
+    """
+    firsts = {}
+    for scan in repeats:
+        chain = [scan]
+        while before := repeats.get(chain[-1], ""):
+            if before in chain:
+                raise TableError(
+                    f"repeat_of: scans {', '.join(chain)} repeat one another in a circle; "
+                    "leave repeat_of empty in the row of the scan that was made first"
+                )
+            chain.append(before)
+        if len(chain) > 1:
+            firsts[scan] = chain[-1]
+    return firsts
+
+
+def first_or_own(table: pd.DataFrame) -> pd.Series:
+    """Return for each row of a table the scan that it repeats, or its own scan where it repeats none."""
+    return table["repeat_of"].where(table["repeat_of"] != "", table["scan"])
+
+
 def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Leave out scans whose first scan is scored by the same models: a repeated scan is no further person."""
-    keys = ["cohort", "model", "members", "protocol"]
-    scored = set(metrics[[*keys, "scan"]].itertuples(index=False, name=None))
-    first = metrics[[*keys, "repeat_of"]].itertuples(index=False, name=None)
-    return metrics[pd.Series([key not in scored for key in first], index=metrics.index, dtype=bool)]
+    """Leave out repeated scans of the same models: a scan made again is no further person.
+
+    The first scan stays; where it is not in the table, the first of its repetitions.
+    """
+    first = first_or_own(metrics)
+    ranked = metrics.assign(first_scan=first, again=first != metrics["scan"]).sort_values(
+        "again", kind="stable"
+    )
+    kept = ranked.drop_duplicates(["cohort", "model", "members", "protocol", "first_scan"]).index
+    return metrics[metrics.index.isin(kept)]
 
 
-def agreement_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return cohort, model, protocol, sex and the agreement of volumes: everybody's row, then one for each sex."""
+def agreement_table(
+    metrics: pd.DataFrame, config: AgreementConfig, volumes: tuple[str, str] = WHOLE_MASK
+) -> pd.DataFrame:
+    """Return cohort, model, protocol, sex and the agreement of volumes: everybody's row, then one for each sex.
+
+    `volumes` names the columns of the reference and the predicted volume, WHOLE_MASK or DISTAL_CUT; scans that
+    lack one of them take no part.
+    """
     rows = []
-    for (cohort, model, protocol), group in _groups(without_repeats(metrics), "cohort", "model", "protocol"):
+    both = without_repeats(metrics[metrics[list(volumes)].notna().all(axis=1)])
+    for (cohort, model, protocol), group in groups(both, "cohort", "model", "protocol"):
         for sex in ("all", *sorted(set(group["sex"]) & {"M", "F"}, reverse=True)):
             people = group if sex == "all" else group[group["sex"] == sex]
             key = {"cohort": cohort, "model": model, "protocol": protocol, "sex": sex}
-            rows.append(key | _agreement_of(people, config))
+            rows.append(key | _agreement_of(people, config, volumes))
     return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "sex", *AGREEMENT_COLUMNS])
 
 
@@ -141,7 +181,7 @@ def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return Dice and agreement of each cross-validation fold: one model and its own held-out people a row."""
     rows = []
     held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
-    for (cohort, model, fold), group in _groups(held_out, "cohort", "model", "fold"):
+    for (cohort, model, fold), group in groups(held_out, "cohort", "model", "fold"):
         key = {"cohort": cohort, "model": model, "fold": int(fold), "dsc_mean": group["dsc"].mean()}
         rows.append(key | _agreement_of(group, config))
     columns = ("n", "dsc_mean", "mae_mm3", "rmse_mm3", "r2", "bias_mm3", "re_min_percent", "re_max_percent")
@@ -170,7 +210,7 @@ def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -
 def score_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return mean and sample SD (ddof 1) over scans of each score, by cohort, model and protocol."""
     rows = []
-    for (cohort, model, protocol), group in _groups(without_repeats(metrics), "cohort", "model", "protocol"):
+    for (cohort, model, protocol), group in groups(without_repeats(metrics), "cohort", "model", "protocol"):
         key = {"cohort": cohort, "model": model, "protocol": protocol, "weights": group["weights"].iloc[0]}
         row = key | {"n": group["subject"].nunique(), "scans": len(group)}
         for name in SCORES:
@@ -185,7 +225,7 @@ def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
     banded = without_repeats(metrics)
     banded = banded.assign(age_band=[age_band(age) for age in banded["age"]])
     rows = []
-    for key, group in _groups(banded, "cohort", "model", "protocol", "site", "age_band"):
+    for key, group in groups(banded, "cohort", "model", "protocol", "site", "age_band"):
         names = dict(zip(("cohort", "model", "protocol", "site", "age_band"), key, strict=True))
         error = (group["predicted_mm3"] - group["reference_mm3"]).abs()
         rows.append(
@@ -203,46 +243,46 @@ def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "site", "age_band", *numbers])
 
 
-def paired_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+def paired_table(
+    metrics: pd.DataFrame, config: AgreementConfig, runs: Iterable[Mapping] = ()
+) -> pd.DataFrame:
     """Compare each sex-specific model with the all-cohort model on the same people, a mean error a person.
 
     Absolute volume errors, by model and protocol; a negative difference says that the sex-specific model errs less.
+    `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates` say how many
+    updates a fold of either model was trained for, on average: at equal epochs everybody's model gets more.
     """
-    rows = []
+    rows, updates = [], updates_of(runs)
     metrics = without_repeats(metrics)
     measured = metrics.assign(error=(metrics["predicted_mm3"] - metrics["reference_mm3"]).abs())
-    for (model, protocol), group in _groups(measured, "model", "protocol"):
+    for (model, protocol), group in groups(measured, "model", "protocol"):
         errors = {name: part.groupby("subject")["error"].mean() for name, part in group.groupby("cohort")}
         for cohort in ("male", "female"):
             if cohort in errors and "all" in errors:
                 both = pd.concat([errors[cohort], errors["all"]], axis=1, join="inner").dropna()
                 compared = compare_paired(both.iloc[:, 0], both.iloc[:, 1], config)
                 key = {"model": model, "protocol": protocol, "cohort": cohort, "compared_with": "all"}
-                rows.append(key | asdict(compared))
+                trained = {
+                    "first_updates": updates.get((cohort, model)),
+                    "second_updates": updates.get(("all", model)),
+                }
+                rows.append(key | asdict(compared) | trained)
     numbers = ("n", "first_mae_mm3", "second_mae_mm3", "difference_mm3", "difference_mm3_ci_low")
     return pd.DataFrame(
         rows,
         columns=[
             *("model", "protocol", "cohort", "compared_with"),
-            *(*numbers, "difference_mm3_ci_high", "wilcoxon_p_value"),
+            *(*numbers, "difference_mm3_ci_high", "wilcoxon_p_value", "first_updates", "second_updates"),
         ],
     )
 
 
-def flow_table(
-    scans: pd.DataFrame, folds: pd.DataFrame, reached: Mapping[str, Iterable[str]]
-) -> pd.DataFrame:
-    """Return FLOW_COLUMNS: for every scan of the cohort table the last stage it reached, and why no further.
-
-    Args:
-        scans: `cohort/scans.csv`.
-        folds: `folds/folds.csv` (a scan's set is its outcome there, else the table's wish).
-        reached: ids of the scans that came through "converted", "cropped", "predicted", "scored".
-    """
-    placed = folds.set_index("scan")
-    through = {stage: set(ids) for stage, ids in reached.items()}
-    rows = [_flow_row(record, placed, through) for record in scans.to_dict("records")]
-    return pd.DataFrame(rows, columns=list(FLOW_COLUMNS))
+def updates_of(runs: Iterable[Mapping]) -> dict[tuple[str, str], float]:
+    """Return the mean number of updates of a fold by cohort and model, from the records of the trained folds."""
+    updates: dict[tuple[str, str], list[int]] = {}
+    for run in runs:
+        updates.setdefault((run["cohort"], run["model"]), []).append(run["updates"])
+    return {trained: mean(counts) for trained, counts in updates.items()}
 
 
 def flat_prediction(prediction: Mapping) -> dict:
@@ -264,6 +304,16 @@ def path_key(path: str | Path) -> str:
 def by_scan(paths: Iterable[str | Path]) -> dict[str, str]:
     """Return files `.../{scan}/name` by scan."""
     return {Path(path).parent.name: str(path) for path in paths}
+
+
+def groups(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
+    """Return groups in the reading order of cohorts, protocols and age bands, not that of the alphabet."""
+    orders = {"cohort": _position(COHORT_ORDER), "protocol": _position(PROTOCOL_ORDER)}
+    orders["age_band"] = _position([label for _, label in AGE_BANDS] + ["unknown"])
+    groups = [(key, group) for key, group in table.groupby(list(names), sort=True)]
+    return sorted(
+        groups, key=lambda pair: [orders.get(n, {}).get(v, v) for n, v in zip(names, pair[0], strict=True)]
+    )
 
 
 def age_band(age: float | str | None) -> str:
@@ -334,49 +384,8 @@ def _position(order: Sequence[str]) -> dict[str, int]:
     return {name: position for position, name in enumerate(order)}
 
 
-def _groups(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
-    """Return groups in the reading order of cohorts, protocols and age bands, not that of the alphabet."""
-    orders = {"cohort": _position(COHORT_ORDER), "protocol": _position(PROTOCOL_ORDER)}
-    orders["age_band"] = _position([label for _, label in AGE_BANDS] + ["unknown"])
-    groups = [(key, group) for key, group in table.groupby(list(names), sort=True)]
-    return sorted(
-        groups, key=lambda pair: [orders.get(n, {}).get(v, v) for n, v in zip(names, pair[0], strict=True)]
-    )
-
-
-def _agreement_of(people: pd.DataFrame, config: AgreementConfig) -> dict:
-    volumes = (people["reference_mm3"].to_numpy(float), people["predicted_mm3"].to_numpy(float))
-    return asdict(summarize_agreement(*volumes, people["subject"].tolist(), config))
-
-
-def _flow_row(record: Mapping, placed: pd.DataFrame, through: Mapping[str, set[str]]) -> dict:
-    scan, place = record["scan"], {}
-    if scan in placed.index:
-        place = placed.loc[scan].to_dict()
-    stage = _last_stage(record, through)
-    reason, explanation = _why_no_further(record, stage)
-    return {
-        **{name: record.get(name, "") for name in ("scan", "subject", "sex", "site", "has_mask", "verdict")},
-        "age": printed_age(record.get("age")),
-        "set": place.get("set", record.get("set", "")),
-        "fold": int(place["fold"]) if place.get("fold", -1) >= 0 else "",
-        **{"stage": stage, "reason": reason, "explanation": explanation},
-    }
-
-
-def _last_stage(record: Mapping, through: Mapping[str, set[str]]) -> str:
-    done = [stage for stage in STAGES if record["scan"] in through.get(stage, ())]
-    if done:
-        return done[-1]
-    return "screened" if record["verdict"] in ("ok", "rejected") else "listed"
-
-
-def _why_no_further(record: Mapping, stage: str) -> tuple[str, str]:
-    if stage == STAGES[-1]:
-        return "", ""
-    if record["verdict"] != "ok":
-        return record["reason"] or record["verdict"], record.get("explanation", "")
-    if stage == "predicted" and str(record["has_mask"]) != "1":
-        return "no_reference", "has no reference mask, so it is measured but not scored"
-    following = STAGES[STAGES.index(stage) + 1]
-    return f"not_{following}", f"has not been {following} yet, or that step failed; see results/logs/"
+def _agreement_of(
+    people: pd.DataFrame, config: AgreementConfig, volumes: tuple[str, str] = WHOLE_MASK
+) -> dict:
+    pair = (people[name].to_numpy(float) for name in volumes)
+    return asdict(summarize_agreement(*pair, people["subject"].tolist(), config))

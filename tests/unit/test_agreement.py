@@ -14,13 +14,13 @@ from lib.stats.agreement import (
     AgreementConfig,
     bootstrap_intervals,
     compare_paired,
-    concordance,
     fit_line,
     limit_interval,
     r_squared,
     sd_of_differences,
     summarize_agreement,
 )
+from lib.stats.concordance import concordance
 
 CONFIG = AgreementConfig(bootstrap=400, seed=7)
 
@@ -88,12 +88,54 @@ def test_pearson_regression_and_bias_agree_with_pingouin():
     assert (result.bias_mm3_ci_low, result.bias_mm3_ci_high) == pytest.approx((bias.low, bias.high))
 
 
-def test_concordance_penalises_a_shift_that_correlation_does_not_see():
-    reference = np.array([1.0, 2.0, 3.0, 4.0])
-    # by Lin's formula: 2 * 1.25 / (1.25 + 1.25 + 1)
-    assert concordance(reference, reference + 1) == pytest.approx(2.5 / 3.5)
-    assert concordance(reference, reference) == pytest.approx(1)
-    assert concordance(reference, 5 - reference) == pytest.approx(-1)
+# Bland & Altman, Lancet 1986;1:307: first measurement of peak flow (l/min) by two meters
+WRIGHT = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+MINI_WRIGHT = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+
+
+def test_peak_flow_as_bland_and_altman_published_it():
+    result = summarize_agreement(MINI_WRIGHT, WRIGHT, people(17), CONFIG)
+    assert round(result.bias_mm3, 1) == -2.1
+    assert round(result.difference_sd_mm3, 1) == 38.8
+    assert round(result.pearson_r, 2) == 0.94
+    # -22.0 to 17.8 is printed, from a rounded SD and t
+    assert (result.bias_mm3_ci_low, result.bias_mm3_ci_high) == pytest.approx((-22.0, 17.8), abs=0.1)
+    # the paper takes 2 SD: -79.7 and 75.5
+    limits = np.array([-79.7, 75.5]) + 2.1
+    assert (np.array([result.loa_low_mm3, result.loa_high_mm3]) + 2.1) * 2 / 1.96 == pytest.approx(
+        limits, abs=0.15
+    )
+
+
+def test_the_exact_interval_of_a_limit_is_wider_outside_than_inside():
+    # the approximate interval of Bland & Altman is symmetrical about the limit
+    result = summarize_agreement(MINI_WRIGHT, WRIGHT, people(17), CONFIG)
+    difference = np.subtract(WRIGHT, MINI_WRIGHT)
+    expected = difference.mean() + 1.959964 * difference.std(ddof=1) * np.array([-1, 1])
+    assert (result.loa_low_mm3, result.loa_high_mm3) == pytest.approx(tuple(expected))
+    half = stats.t.ppf(0.975, 16) * math.sqrt(3) * result.difference_sd_mm3 / math.sqrt(17)
+    assert result.loa_high_mm3_ci_high - result.loa_high_mm3 > half
+    assert result.loa_high_mm3 - result.loa_high_mm3_ci_low < half
+
+
+def test_an_interval_of_limits_is_a_tolerance_factor():
+    # by definition, with chance 0.95 the upper end lies above the 97.5 % quantile; mean and SD are independent
+    n, generator = 17, np.random.default_rng(6)
+    mean = generator.normal(0, 1 / math.sqrt(n), 400_000)
+    sd = np.sqrt(generator.chisquare(n - 1, 400_000) / (n - 1))
+    factors = (stats.norm.ppf(0.975) - mean) / sd
+    assert limit_interval(1.0, n, 0.9) == pytest.approx(np.percentile(factors, [5, 95]), rel=0.003)
+
+
+def test_icc_stands_beside_the_concordance():
+    reference, predicted = volumes(40)
+    result = summarize_agreement(reference, predicted, people(40), CONFIG)
+    # both measure absolute agreement: they differ by the order of 1 / n
+    assert result.icc == pytest.approx(result.ccc, abs=1e-3)
+    assert result.icc_ci_low < result.icc < result.icc_ci_high <= 1
+    repeated = summarize_agreement(reference, predicted, people(20) * 2, CONFIG)
+    assert repeated.icc == pytest.approx(result.icc)
+    assert math.isnan(repeated.icc_ci_low)
 
 
 def test_exact_limits_cover_at_their_level():

@@ -113,3 +113,14 @@ def test_the_window_keeps_a_margin_around_the_bone(spacing):
     margin_px = 15 / edge_mm * TILE_PX
     rows = np.flatnonzero(tile.any(axis=1))
     assert rows[0] == pytest.approx(margin_px, abs=0.12 * margin_px)
+
+
+def test_where_both_outlines_run_together_both_are_seen():
+    image, mask = scan()
+    together = draw_contours(image, mask, mask, SPACING, "")
+    alone = draw_contours(image, mask, None, SPACING, "")
+    tiles = (slice(HEADER_PX, None), slice(None))
+    predicted = near(together, PREDICTED_COLOR)[tiles].sum() / near(alone, PREDICTED_COLOR)[tiles].sum()
+    # dashes of 5 pixels with gaps of 4 let the line below through
+    assert 0.2 < predicted < 0.6
+    assert near(together, REFERENCE_COLOR)[tiles].sum() > 1000

@@ -82,14 +82,17 @@ def furthest_point(femur, side):
     return points[near][np.linalg.norm(away[near], axis=1).argmax()]
 
 
-def person_mask(rng, side, below_top_mm):
-    """A turned femur of the shape model with a rough surface: mask, spacing and the true level."""
+def turned_femur(rng, side):
+    """A femur of the shape model turned by up to 10 degrees about each axis: mesh, size, height of its trochanter."""
     shape = draw_hip_shape(rng, rng.choice(["M", "F"]))
     femur = shape.femurs[0 if side == "left" else 1]
     center, turn = femur_axes(femur).head_center_xyz_mm, rotation_matrix(rng.uniform(-10, 10, 3))
     tip = (furthest_point(femur, side) - center) @ turn.T + center
-    femur = move(femur, turn, np.zeros(3), center)
-    bottom_mm = head_top_mm(femur) - below_top_mm * shape.size
+    return move(femur, turn, np.zeros(3), center), shape.size, tip[2]
+
+
+def rough_mask(rng, femur, bottom_mm):
+    """Mask of a femur above a height, with a rough surface, and its spacing."""
     pixel_mm = rng.uniform(0.742, 0.977)
     seen = femur.vertices_xyz_mm[femur.vertices_xyz_mm[:, 2] > bottom_mm]
     low, high = seen.min(axis=0) - 8.0, seen.max(axis=0) + 8.0
@@ -100,7 +103,15 @@ def person_mask(rng, side, below_top_mm):
     filled = coverage(femur, grid, 2)
     rough = ndimage.gaussian_filter(rng.standard_normal(filled.shape), (0.7, 1.5, 1.5))
     mask = ndimage.gaussian_filter(filled, (0, 0.6, 0.6)) + 0.15 * rough / rough.std() * (filled > 0) >= 0.5
-    return mask, tuple(spacing[::-1]), tip[2] - bottom_mm
+    return mask, tuple(spacing[::-1])
+
+
+def person_mask(rng, side, below_top_mm):
+    """A turned femur of the shape model with a rough surface: mask, spacing and the true level."""
+    femur, size, tip_mm = turned_femur(rng, side)
+    bottom_mm = head_top_mm(femur) - below_top_mm * size
+    mask, spacing_mm_zyx = rough_mask(rng, femur, bottom_mm)
+    return mask, spacing_mm_zyx, tip_mm - bottom_mm
 
 
 def test_in_people_the_level_is_that_of_the_point_furthest_from_the_shaft():

@@ -1,7 +1,9 @@
-"""Figures: which are drawn for which data, the same bytes each time, made-up people marked as such."""
+"""Figures: which are drawn for which data, what they show, the same bytes each time, made-up people marked."""
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -9,76 +11,96 @@ import pandas as pd
 import pytest
 
 from lib.stats.agreement import AgreementConfig
-from lib.stats.figures import (
-    STYLE,
-    Example,
-    StudyResults,
-    draw_bland_altman,
-    draw_error_by_distance,
-    draw_examples,
-    draw_figures,
-    draw_relative_error,
-    draw_scores,
-    example_scans,
-    history_key,
+from lib.stats.figures.covariates import (
+    draw_error_by_age,
+    draw_error_by_pixel,
+    draw_error_by_scanner,
+    spearman_text,
 )
-from lib.stats.tables import agreement_table, prediction_key
+from lib.stats.figures.examples import Example, draw_examples, draw_solids, example_scans
+from lib.stats.figures.folds import draw_fold_spread, history_key
+from lib.stats.figures.gallery import TITLES, StudyResults, draw_figures
+from lib.stats.figures.overlap import draw_dice_by_distance, draw_error_by_distance, draw_levels, draw_scores
+from lib.stats.figures.repeats import draw_precision, draw_readers
+from lib.stats.figures.style import STYLE, draw_quartiles
+from lib.stats.figures.volumes import draw_bland_altman, draw_relative_error, draw_sex_specific
+from lib.stats.tables import LEVELS, agreement_table, paired_table, prediction_key, read_table
 from tests.unit.study_tables import history, no_metrics, tables
 
 CONFIG = AgreementConfig(bootstrap=50)
+CAPTIONS = Path(__file__).parents[2] / "report" / "captions"
+SCORED = {
+    "scores",
+    "levels",
+    "error_by_distance",
+    "dice_by_distance",
+    "relative_error",
+    "regression",
+    "bland_altman",
+}
+
+
+def results_of(metrics, **further):
+    return StudyResults(metrics=metrics, agreement=agreement_table(metrics, CONFIG), **further)
 
 
 @pytest.fixture(scope="module")
 def study():
-    metrics, _, overlaps = tables(24, 4)
-    return (
-        metrics,
-        agreement_table(metrics, CONFIG),
-        {key: record["by_slice"] for key, record in overlaps.items()},
+    """Metrics, volumes and the slices of the overlap records of a made-up study."""
+    metrics, volumes, overlaps = tables(24, 4)
+    return metrics, volumes, {key: record["by_slice"] for key, record in overlaps.items()}
+
+
+@pytest.fixture(scope="module")
+def everything(study):
+    """Results in which every kind of figure has its data."""
+    metrics, volumes, slices = study
+    scans = metrics["scan"].unique()
+    acquisition = pd.DataFrame(
+        {"scan": scans, "manufacturer": "GE", "model": "X", "kernel": "", "kvp": 120.0}
+    )
+    acquisition["pixel_mm"] = np.linspace(0.6, 0.9, len(scans))
+    acquisition.loc[::2, "kernel"] = "B30s"
+    spread = pd.DataFrame(
+        [{"cohort": "all", "model": "vnet", "measure": "dsc", "sd_of_fold_means": 0.002,
+          "sd_expected_by_people": 0.001, "sd_between_people": 0.004}]
+    )  # fmt: skip
+    again = volumes[volumes["scan"] == scans[0]]
+    again = again.assign(repeat_of=scans[0], scan="again", predicted_mm3=again["predicted_mm3"] + 500)
+    return results_of(
+        metrics[metrics["protocol"].isin(["cv", "test"])],
+        volumes=pd.concat([volumes.assign(repeat_of=""), again]),
+        paired=paired_table(metrics, CONFIG).assign(first_updates=1200, second_updates=3400.0),
+        spread=spread,
+        precision=precision_row(),
+        readers=reader_rows(),
+        acquisition=acquisition,
+        histories={("all", "vnet", fold): history(fold, 50) for fold in range(2)},
+        slices=slices,
+        examples=[example()],
+        synthetic=True,
     )
 
 
-def test_a_protocol_gets_its_figures_as_svg_and_png(study, tmp_path):
-    metrics, agreement, slices = study
-    test = metrics[metrics["protocol"] == "test"]
-    curves = {("all", "vnet", fold): history(fold, 50) for fold in range(2)}
-    entries = draw_figures(StudyResults(test, agreement, curves, slices, [], True), tmp_path)
-    kinds = [entry["kind"] for entry in entries]
-    assert kinds == [
-        "scores", "error_by_distance", "relative_error", "regression", "bland_altman", "learning_curves",
-    ]  # fmt: skip
-    assert json.loads((tmp_path / "figures.json").read_text())["figures"] == entries
-    assert {path.name for path in tmp_path.iterdir()} == {"figures.json"} | {
-        f"{entry['name']}.{kind}" for entry in entries for kind in ("svg", "png")
-    }
-    assert entries[0]["n"] == 4
+def precision_row():
+    keys = {"cohort": "all", "model": "vnet", "protocol": "test", "measure": "predicted_mm3"}
+    numbers = {"rms_sd": 400.0, "rms_cv_percent": 0.5, "lsc": 1108.0, "degrees_of_freedom": 1}
+    return pd.DataFrame([keys | numbers])
 
 
-def test_the_same_tables_give_the_same_bytes(study, tmp_path):
-    metrics, agreement, _ = study
-    test = metrics[(metrics["protocol"] == "test") & (metrics["cohort"] == "all")]
-    for folder in ("a", "b"):
-        draw_figures(StudyResults(test, agreement), tmp_path / folder)
-    files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(files) == 9
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
-    for path in (tmp_path / "a").glob("*.svg"):
-        assert not re.search(r"<dc:date>|\b20\d\d-\d\d-\d\d", path.read_text())
+def reader_rows():
+    pairs = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
+    keys = {"cohort": "all", "model": "vnet", "protocol": "test", "n": 5, "scans": 5, "dsc_sd": 0.01}
+    bias = {"bias_mm3": 100.0, "bias_mm3_ci_low": -50.0, "bias_mm3_ci_high": 250.0}
+    limits = {"loa_low_mm3": -900.0, "loa_high_mm3": 1100.0}
+    return pd.DataFrame([keys | bias | limits | {"pair": pair, "dsc_mean": 0.97} for pair in pairs])
 
 
-def test_a_study_without_scores_has_no_figures(tmp_path):
-    empty = no_metrics()
-    assert draw_figures(StudyResults(empty, agreement_table(empty, CONFIG)), tmp_path) == []
-    assert (tmp_path / "figures.json").exists()
-
-
-def test_one_person_and_undefined_scores_can_be_drawn(study, tmp_path):
-    metrics = study[0]
-    one = metrics[(metrics["protocol"] == "test") & (metrics["cohort"] == "male")].head(1)
-    entries = draw_figures(StudyResults(one, agreement_table(one, CONFIG)), tmp_path)
-    assert {entry["n"] for entry in entries} == {1}
-    undefined = one.assign(dsc=np.nan, re_percent=np.nan)
-    assert draw_figures(StudyResults(undefined, agreement_table(undefined, CONFIG)), tmp_path / "none") == []
+def example():
+    _, y, x = np.mgrid[:12, :60, :60]
+    mask = (y - 30) ** 2 + (x - 30) ** 2 < 100
+    zeros = np.zeros(mask.shape, np.int16)
+    return Example("P001", "P001, DSC", zeros, mask, np.roll(mask, 2, 2), (3.0, 0.8, 0.8))
 
 
 def texts(figure):
@@ -86,13 +108,179 @@ def texts(figure):
     return [text.get_text() for text in figure.findobj(mpl.text.Text)]
 
 
+def points_of(axes):
+    return np.concatenate([part.get_offsets() for part in axes.collections if hasattr(part, "get_sizes")])
+
+
+def cohort_of(metrics, protocol, cohort):
+    return metrics[(metrics["protocol"] == protocol) & (metrics["cohort"] == cohort)]
+
+
+# the folder
+
+
+@pytest.fixture(scope="module")
+def gallery(everything, tmp_path_factory):
+    """The folder of all figures and its entries."""
+    folder = tmp_path_factory.mktemp("figures")
+    return folder, draw_figures(everything, folder)
+
+
+def test_every_kind_is_drawn_where_its_data_exist(gallery):
+    folder, entries = gallery
+    assert {entry["kind"] for entry in entries} == set(TITLES)
+    assert json.loads((folder / "figures.json").read_text())["figures"] == entries
+    assert {path.name for path in folder.iterdir()} == {"figures.json"} | {
+        f"{entry['name']}.{kind}" for entry in entries for kind in ("svg", "png", "csv")
+    }
+    for entry in entries:
+        assert entry["csv"] == f"{entry['name']}.csv"
+        assert len(read_table(folder / entry["csv"]))
+        assert entry["alt"].endswith(".")
+        assert "\n" not in entry["alt"]
+        assert re.search(r"\d", entry["alt"])
+        assert "nan" not in entry["alt"]
+        assert entry["n"] >= 1
+        assert entry["width"] >= 400
+
+
+def test_every_kind_has_a_caption():
+    for kind in TITLES:
+        assert len((CAPTIONS / f"{kind}.rst").read_text(encoding="utf-8").split()) > 20
+
+
+def test_a_figure_comes_with_exactly_what_it_draws(everything, gallery):
+    drawn = read_table(gallery[0] / "bland-altman-vnet-test.csv")
+    metrics = everything.metrics[everything.metrics["protocol"] == "test"]
+    expected = metrics["predicted_mm3"] - metrics["reference_mm3"]
+    assert drawn["difference_mm3"].tolist() == pytest.approx(expected.tolist())
+    assert drawn["scan"].tolist() == metrics["scan"].tolist()
+
+
+def test_the_same_tables_give_the_same_bytes(study, tmp_path):
+    test = cohort_of(study[0], "test", "all")
+    for folder in ("a", "b"):
+        draw_figures(results_of(test), tmp_path / folder)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(files) == 6 * 3 + 1
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    for path in (tmp_path / "a").glob("*.svg"):
+        assert not re.search(r"<dc:date>|\b20\d\d-\d\d-\d\d", path.read_text())
+
+
+def test_a_study_without_scores_has_no_figures(tmp_path):
+    assert draw_figures(results_of(no_metrics()), tmp_path) == []
+    assert (tmp_path / "figures.json").exists()
+
+
+@pytest.mark.parametrize("protocol", ["cv", "test"])
+def test_one_person_of_one_cohort_and_fold_can_be_drawn(everything, tmp_path, protocol):
+    one = cohort_of(everything.metrics, protocol, "male").head(1)
+    results = replace(everything, metrics=one, agreement=agreement_table(one, CONFIG), volumes=pd.DataFrame())
+    entries = draw_figures(replace(results, readers=pd.DataFrame(), histories={}, examples=[]), tmp_path)
+    assert {entry["n"] for entry in entries} == {1}
+    assert {entry["kind"] for entry in entries} - {"fold_spread"} == SCORED
+
+
+def test_scores_that_are_not_defined_leave_their_figures_out(study, tmp_path):
+    undefined = cohort_of(study[0], "test", "all").assign(dsc=np.nan, re_percent=np.nan)
+    assert draw_figures(results_of(undefined), tmp_path / "none") == []
+    without_levels = cohort_of(study[0], "test", "all").assign(**{f"dsc_{level}": np.nan for level in LEVELS})
+    kinds = {entry["kind"] for entry in draw_figures(results_of(without_levels), tmp_path)}
+    assert kinds == {"scores", "relative_error", "regression", "bland_altman", "error_by_age"}
+
+
+def test_made_up_people_are_marked_in_the_figure(everything, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig", lambda figure, path, **_: (path.touch(), seen.append(figure))
+    )
+    entries = draw_figures(everything, tmp_path)
+    assert len(seen) == 2 * len(entries)
+    assert all("synthetic cohort" in figure.get_suptitle() for figure in seen)
+
+
+def test_a_figure_of_many_points_stays_light(tmp_path):
+    few, many = (tables(count, count // 2)[0] for count in (60, 600))
+    sizes = {}
+    for name, metrics in (("few", few), ("many", many)):
+        test = cohort_of(metrics, "test", "all")
+        draw_figures(
+            replace(results_of(test), agreement=agreement_table(test, AgreementConfig())), tmp_path / name
+        )
+        svg = tmp_path / name / "scores-vnet-test.svg"
+        sizes[name] = svg.stat().st_size
+        assert ("<image" in svg.read_text()) == (name == "many")
+    assert sizes["many"] < 400_000
+
+
+# overlap
+
+
 def test_bars_say_where_their_axis_starts_and_how_many_people(study):
     cv = study[0][study[0]["protocol"] == "cv"]
-    figure = draw_scores(cv)
-    floor = figure.axes[0].get_ylim()[0]
+    drawing = draw_scores(cv)
+    axes = drawing.figure.axes[0]
+    floor = axes.get_ylim()[0]
     assert 0.9 <= floor < cv[["dsc", "sensitivity", "specificity"]].min().min()
-    assert figure.axes[0].get_ylabel().endswith(f"{floor:.2f}")
-    assert "all (n = 20)" in texts(figure)
+    assert axes.get_ylabel().endswith(f"{floor:.2f}")
+    assert {"all (n = 20)", "men (n = 10)"} <= set(texts(drawing.figure))
+    assert f"all (n = 20) {cv[cv['cohort'] == 'all']['dsc'].mean():.4f}" in drawing.alt
+
+
+def test_levels_show_every_scan_that_has_the_part(study):
+    test = cohort_of(study[0], "test", "all").assign(dsc_shaft=np.nan)
+    drawing = draw_levels(test)
+    axes = drawing.figure.axes[0]
+    assert sorted(points_of(axes)[:, 1]) == pytest.approx(
+        sorted(test[["dsc_head", "dsc_neck", "dsc_trochanter"]].to_numpy().ravel())
+    )
+    assert f"{axes.get_ylim()[0]:.3f}" in axes.get_ylabel()
+    assert f"head {test['dsc_head'].median():.4f}" in drawing.alt
+
+
+def test_quartiles_are_those_of_the_values():
+    axes = mpl.figure.Figure().subplots()
+    draw_quartiles(axes, 2, np.array([1.0, 2, 3, 4, 5]), 0.5)
+    box = axes.patches[0]
+    assert (box.get_y(), box.get_height()) == (2, 2)
+    assert axes.collections[0].get_segments()[0][:, 1].tolist() == [3, 3]
+
+
+RECORDS = [
+    {"distance_mm": [0.0, 3.0], "reference_mm3": [100.0, 300.0], "missed_mm3": [10.0, 3.0], "added_mm3": [0, 6]},
+    {"distance_mm": [0.0, 3.0], "reference_mm3": [300.0, 100.0], "missed_mm3": [10.0, 1.0], "added_mm3": [4, 2]},
+]  # fmt: skip
+
+
+def test_errors_along_the_bone_are_shares_of_all_people():
+    drawing = draw_error_by_distance(RECORDS)
+    left, right = drawing.figure.axes
+    missed, added = (line.get_ydata().tolist() for line in left.lines)
+    assert missed == pytest.approx([5.0, 1.0])
+    assert added == pytest.approx([1.0, 2.0])
+    assert right.lines[0].get_ydata().tolist() == pytest.approx([1.0, 5.0])
+    nothing = {"distance_mm": [0.0], "reference_mm3": [0.0], "missed_mm3": [0.0], "added_mm3": [5.0]}
+    assert draw_error_by_distance([nothing]) is None
+
+
+def test_dice_of_a_slice_is_twice_the_common_over_the_sum():
+    data = draw_dice_by_distance([RECORDS[0]]).data
+    distal, top = (data[data["end"] == end].set_index("from_mm")["median"] for end in ("distal", "top"))
+    # 2 * 90 / (100 + 90), 2 * 297 / (300 + 303)
+    assert distal.to_dict() == pytest.approx({0.0: 180 / 190, 3.0: 594 / 603})
+    assert top.to_dict() == pytest.approx({0.0: 594 / 603, 3.0: 180 / 190})
+
+
+def test_few_scans_are_single_lines_and_many_get_a_band():
+    few = draw_dice_by_distance(RECORDS).figure.axes[0]
+    many = draw_dice_by_distance(RECORDS * 10).figure.axes[0]
+    assert (len(few.lines), len(few.collections)) == (3, 0)
+    assert len(many.lines) == 1
+    assert len(many.collections) >= 1
+
+
+# volumes
 
 
 def shapes(axes):
@@ -101,8 +289,7 @@ def shapes(axes):
 
 def test_a_person_keeps_its_colour_and_sex_its_shape(study):
     cv = study[0][study[0]["protocol"] == "cv"]
-    figure = draw_relative_error(cv)
-    everybody, men, women = figure.axes
+    everybody, men, women = draw_relative_error(cv).figure.axes
     assert shapes(everybody) == shapes(men) + shapes(women)
     assert shapes(men) != shapes(women)
     colors = {}
@@ -115,72 +302,133 @@ def test_a_person_keeps_its_colour_and_sex_its_shape(study):
 
 
 def test_limits_of_agreement_stand_where_the_table_says(study):
-    metrics, agreement, _ = study
-    cv = metrics[(metrics["protocol"] == "cv") & (metrics["cohort"] == "all")]
-    row = agreement[
-        (agreement["protocol"] == "cv") & (agreement["cohort"] == "all") & (agreement["sex"] == "all")
-    ]
-    figure = draw_bland_altman(cv, row)
-    levels = {round(float(line.get_ydata()[0]), 6) for line in figure.axes[0].lines}
+    cv = cohort_of(study[0], "cv", "all")
+    rows = agreement_table(cv, CONFIG)
+    row = rows[rows["sex"] == "all"]
+    drawing = draw_bland_altman(cv, row)
+    axes = drawing.figure.axes[0]
+    levels = {round(float(line.get_ydata()[0]), 6) for line in axes.lines}
     expected = {round(row[name].item() / 1000, 6) for name in ("loa_low_mm3", "bias_mm3", "loa_high_mm3")}
     assert levels == expected | {0.0}
-    low, high = figure.axes[0].get_ylim()
+    low, high = axes.get_ylim()
     assert low < min(expected) <= max(expected) < high
+    assert f"{row['bias_mm3'].item() / 1000:+.2f} cm³".replace("-", "−") in drawing.alt
 
 
-def test_errors_along_the_bone_are_shares_of_all_people():
-    record = {
-        "distance_mm": [0.0, 3.0],
-        "reference_mm3": [100.0, 300.0],
-        "missed_mm3": [10.0, 3.0],
-        "added_mm3": [0, 6],
-    }
-    other = {
-        "distance_mm": [0.0, 3.0],
-        "reference_mm3": [300.0, 100.0],
-        "missed_mm3": [10.0, 1.0],
-        "added_mm3": [4, 2],
-    }
-    left, right = draw_error_by_distance([record, other]).axes
-    missed, added = (line.get_ydata().tolist() for line in left.lines)
-    assert missed == pytest.approx([5.0, 1.0])
-    assert added == pytest.approx([1.0, 2.0])
-    assert right.lines[0].get_ydata().tolist() == pytest.approx([1.0, 5.0])
+def test_models_are_compared_on_the_people_that_both_predicted(study):
+    cv = study[0][study[0]["protocol"] == "cv"]
+    gone = cv[(cv["cohort"] == "male")].iloc[0]
+    cv = cv.drop(gone.name)
+    paired = paired_table(cv, CONFIG).assign(first_updates=1200.0, second_updates=np.nan)
+    drawing = draw_sex_specific(cv, paired)
+    men = drawing.data[drawing.data["cohort"] == "male"].set_index("subject")
+    assert gone["subject"] not in men.index
+    assert len(men) == 9
+    difference = (men["own_error_mm3"] - men["common_error_mm3"]).mean()
+    assert difference == pytest.approx(paired.set_index("cohort").loc["male", "difference_mm3"])
+    first = drawing.figure.axes[0]
+    assert "1,200 updates a fold" in first.get_ylabel()
+    assert "updates unknown" in first.get_xlabel()
+    assert draw_sex_specific(cv[cv["cohort"] == "all"], paired) is None
 
 
-def test_examples_are_the_median_man_and_woman_of_the_test(study):
-    metrics = study[0]
-    keys = {prediction_key(row) for row in metrics.to_dict("records")}
-    chosen = example_scans(metrics, keys)
-    test = metrics[(metrics["protocol"] == "test") & (metrics["cohort"] == "all")]
-    assert [row["sex"] for row in chosen] == ["F", "M"]
-    men = test[test["sex"] == "M"].sort_values("dsc")
-    assert chosen[1]["scan"] == men["scan"].iloc[(len(men) - 1) // 2]
-    tested = {prediction_key(row) for row in metrics[metrics["protocol"] == "test"].to_dict("records")}
-    assert example_scans(metrics, keys - tested)[0]["protocol"] == "cv"
-    assert example_scans(metrics, set()) == example_scans(no_metrics(), keys) == []
+# what errors depend on
 
 
-def test_examples_show_original_reference_and_prediction():
-    z, y, x = np.mgrid[:12, :60, :60]
-    mask = (y - 30) ** 2 + (x - 30) ** 2 < 100
-    example = Example("P001", np.zeros(mask.shape, np.int16), mask, np.roll(mask, 2, 2), (3.0, 0.8, 0.8))
-    with mpl.rc_context(STYLE):
-        figure = draw_examples([example])
-    assert len(figure.axes if figure.axes else figure.subfigs[0].axes) == 18
-    assert {"P001", "original", "reference", "prediction"} <= set(texts(figure))
+def ranked(errors, sexes="MMMFFF"):
+    scans = [f"P{index}" for index in range(len(errors))]
+    return pd.DataFrame(
+        {"scan": scans, "subject": scans, "sex": list(sexes), "age": [str(30 + i) for i in range(len(errors))],
+         "re_percent": errors, "dsc": 0.98}
+    )  # fmt: skip
 
 
-def test_made_up_people_are_marked_in_the_figure(study, tmp_path, monkeypatch):
-    metrics, agreement, _ = study
-    seen = []
-    monkeypatch.setattr(
-        "matplotlib.figure.Figure.savefig", lambda figure, path, **_: (path.touch(), seen.append(figure))
+def test_spearman_is_pooled_and_within_sex_with_n():
+    people = ranked([1.0, 2, 3, 4, 5, 5, 4, 3, 2, 1], "M" * 5 + "F" * 5).assign(x=[*range(5), *range(5)])
+    assert spearman_text(people, "x", "re_percent") == (
+        "Spearman's ρ: all +0.00 (n = 10)\nmen +1.00 (n = 5), women −1.00 (n = 5)"
     )
-    test = metrics[(metrics["protocol"] == "test") & (metrics["cohort"] == "all")]
-    draw_figures(StudyResults(test, agreement, synthetic=True), tmp_path)
-    assert len(seen) == 8
-    assert all("synthetic cohort" in figure.get_suptitle() for figure in seen)
+    assert spearman_text(people.head(4), "x", "re_percent") == "Spearman's ρ not defined"
+    assert spearman_text(people.assign(x=1), "x", "re_percent") == "Spearman's ρ not defined"
+
+
+def test_people_over_ninety_are_not_told_apart():
+    people = ranked([1.0, 2, 3, 4, 5, 6]).assign(age=["90+", "90+", "89", "", "50", "51"])
+    drawing = draw_error_by_age(people)
+    assert sorted(drawing.data["age_years"]) == [50, 51, 89, 90, 90]
+    assert "90+ drawn at 90" in drawing.figure.axes[0].get_xlabel()
+    assert draw_error_by_age(people.assign(age="")) is None
+
+
+def bands(figure):
+    return [part for part in figure.axes[0].collections if isinstance(part, mpl.collections.PolyCollection)]
+
+
+def test_bands_need_twenty_people_of_a_sex():
+    few, many = (ranked(np.sin(np.arange(n)), "M" * n) for n in (19, 20))
+    pixels = pd.DataFrame({"scan": many["scan"], "pixel_mm": np.linspace(0.6, 0.9, 20)})
+    drawn = [draw_error_by_pixel(people, pixels).figure for people in (few, many)]
+    assert [len(bands(figure)) for figure in drawn] == [0, 1]
+    assert draw_error_by_pixel(few, pixels.assign(pixel_mm=0.8)) is None
+
+
+def test_scanners_are_compared_with_kernel_and_voltage():
+    people = ranked([1.0, 2, 3, 4, 5, 6])
+    acquisition = pd.DataFrame(
+        {"scan": people["scan"], "manufacturer": ["A$B"] * 4 + [""] * 2, "model": [""] * 6,
+         "kernel": ["B30s", "B30s", "B30s", "B60f", "", ""], "kvp": [120, 120, 120, np.nan, np.nan, np.nan]}
+    )  # fmt: skip
+    drawing = draw_error_by_scanner(people, acquisition)
+    labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
+    assert labels == [r"A\$B, B30s, 120 kV (n = 3)", r"A\$B, B60f (n = 1)"]
+    assert draw_error_by_scanner(people.head(3), acquisition) is None
+
+
+def test_rare_scanners_share_the_last_line():
+    people = ranked(np.arange(15.0), "M" * 15)
+    acquisition = pd.DataFrame({"scan": people["scan"], "manufacturer": [f"S{i % 14}" for i in range(15)]})
+    data = draw_error_by_scanner(people, acquisition).data
+    assert data["setting"].nunique() == 12
+    assert (data["setting"] == "all rarer settings").sum() == 3
+
+
+# repetition and folds
+
+
+def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
+    row = {"cohort": "all", "subject": "A", "sex": "M", "members": "fold-0"}
+    volumes = pd.DataFrame(
+        [row | {"scan": "A1", "repeat_of": "", "predicted_mm3": 1000.0},
+         row | {"scan": "A2", "repeat_of": "A1", "predicted_mm3": 1400.0},
+         row | {"scan": "A1", "repeat_of": "", "predicted_mm3": 5000.0, "members": "ensemble"},
+         row | {"scan": "B2", "repeat_of": "B1", "predicted_mm3": 9.0, "subject": "B"}]
+    )  # fmt: skip
+    drawing = draw_precision(volumes, precision_row())
+    assert drawing.data[["scan", "mean_mm3", "difference_mm3"]].values.tolist() == [["A2", 1200.0, 400.0]]
+    assert points_of(drawing.figure.axes[0]).tolist() == [[1.2, 0.4]]
+    assert "LSC 1.11 cm³" in drawing.alt
+    assert draw_precision(volumes.assign(repeat_of=""), precision_row()) is None
+    undefined = draw_precision(volumes, precision_row().head(0))
+    assert "precision not defined" in undefined.alt
+
+
+def test_readers_stand_beside_the_model():
+    drawing = draw_readers(reader_rows())
+    labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
+    assert labels[0] == "all: reader 1 and reader 2 (n = 5)"
+    assert len(labels) == 3
+    bare = reader_rows().assign(dsc_sd=np.nan, loa_low_mm3=np.nan, bias_mm3_ci_low=np.nan)
+    assert draw_readers(bare).n == 5
+
+
+def test_fold_means_stand_where_the_people_of_the_fold_put_them(study, everything):
+    cv = cohort_of(study[0], "cv", "all")
+    drawing = draw_fold_spread(cv, everything.spread)
+    axes = drawing.figure.axes[0]
+    lines = [part.get_segments()[0][0, 1] for part in axes.collections if hasattr(part, "get_segments")]
+    assert lines == pytest.approx(cv.groupby("fold")["dsc"].mean().tolist())
+    assert "SD of fold means 0.0020, by people alone 0.0010, SD between people 0.0040" in drawing.alt
+    assert axes.get_title().startswith("SD of fold means 0.0020")
 
 
 def test_histories_are_known_by_their_path():
@@ -190,6 +438,43 @@ def test_histories_are_known_by_their_path():
 
 def test_a_fold_without_validation_can_be_drawn(tmp_path):
     curve = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "validation_dice": [np.nan, np.nan]})
-    empty = no_metrics()
-    results = StudyResults(empty, agreement_table(empty, CONFIG), {("", "vnet", 0): curve})
+    results = results_of(no_metrics(), histories={("", "vnet", 0): curve})
     assert [entry["kind"] for entry in draw_figures(results, tmp_path)] == ["learning_curves"]
+
+
+# single people
+
+
+def test_examples_are_the_median_man_and_woman_of_the_test(study):
+    metrics = study[0]
+    keys = {prediction_key(row) for row in metrics.to_dict("records")}
+    chosen = example_scans(metrics, keys)
+    test = cohort_of(metrics, "test", "all")
+    assert [row["sex"] for row in chosen] == ["F", "M"]
+    men = test[test["sex"] == "M"].sort_values("dsc")
+    assert chosen[1]["scan"] == men["scan"].iloc[(len(men) - 1) // 2]
+    tested = {prediction_key(row) for row in metrics[metrics["protocol"] == "test"].to_dict("records")}
+    assert example_scans(metrics, keys - tested)[0]["protocol"] == "cv"
+    assert example_scans(metrics, set()) == example_scans(no_metrics(), keys) == []
+
+
+def test_examples_show_original_reference_and_prediction():
+    with mpl.rc_context(STYLE):
+        drawing = draw_examples([example()])
+    assert len(drawing.figure.axes if drawing.figure.axes else drawing.figure.subfigs[0].axes) == 18
+    assert {"P001, DSC", "original", "reference", "prediction"} <= set(texts(drawing.figure))
+    area = example().reference_zyx[0].sum() * 0.64
+    assert drawing.data["reference_mm2"].tolist() == pytest.approx([area] * 6)
+
+
+def test_a_solid_is_shown_from_four_sides_with_its_volumes():
+    one = example()
+    drawing = draw_solids([one, one])
+    pictures = [axes.images[0].get_array() for axes in drawing.figure.findobj(mpl.axes.Axes)]
+    assert len(pictures) == 8
+    assert all((picture[..., 3] == 255).sum() > 1000 for picture in pictures)
+    missed = (one.reference_zyx & ~one.predicted_zyx).sum() * 3 * 0.64
+    assert drawing.data["false_negative_mm3"].tolist() == pytest.approx([missed] * 2)
+    assert {"in both", "missed", "added", "from the front"} <= set(texts(drawing.figure))
+    empty = replace(one, reference_zyx=one.reference_zyx * 0, predicted_zyx=one.predicted_zyx * 0)
+    assert draw_solids([empty]).data["dsc"].isna().all()

@@ -2,7 +2,14 @@
 
 import pytest
 
-from lib.cohort.notes import leaks_of, missing_notes, model_notes, overlap_notes
+from lib.cohort.notes import (
+    fold_notes,
+    leaks_of,
+    missing_notes,
+    model_notes,
+    overlap_notes,
+    review_notes,
+)
 from lib.pseudonyms import key_of, pseudonyms
 
 SECRET = bytes(range(32))
@@ -20,8 +27,9 @@ def run():
     }
 
 
-def record(scan, stage, verdict="ok", has_mask="1", reason=""):
-    return {"scan": scan, "stage": stage, "verdict": verdict, "has_mask": has_mask, "reason": reason}
+def record(scan, stage, verdict="ok", has_mask="1", reason="", explanation=""):
+    told = {"reason": reason, "explanation": explanation}
+    return {"scan": scan, "stage": stage, "verdict": verdict, "has_mask": has_mask} | told
 
 
 def test_a_complete_study_needs_no_note():
@@ -37,14 +45,42 @@ def test_a_complete_study_needs_no_note():
     ]
 
 
-def test_lost_scans_are_counted_and_named():
+def test_lost_scans_are_counted_and_named_with_their_reasons():
     flow = [
         record("A", "scored"),
-        record("B", "cropped", reason="not_predicted"),
-        record("C", "listed", "missing"),
+        record("B", "cropped", reason="not_predicted", explanation="no model of all/vnet/fold-0"),
+        record("C", "listed", "missing", reason="not_screened", explanation="killed"),
+        record("D", "cropped", reason="not_predicted", explanation="no model of all/vnet/fold-0"),
+        record("E", "scored", reason="partly_missing", explanation="test-single not scored: off grid"),
     ]
-    (note,) = missing_notes(flow, partial=True)
-    assert "2 of 3 scans are missing" in note and "B, C" in note and "1 not predicted" in note
+    head, *reasons = missing_notes(flow, partial=True)
+    assert "4 of 5 scans are missing from its numbers, whole or in part" in head
+    assert "2 not predicted, 1 not screened, 1 partly missing" in head
+    assert reasons == [
+        "B, D: not predicted. no model of all/vnet/fold-0",
+        "C: not screened. killed",
+        "E: partly missing. test-single not scored: off grid",
+    ]
+
+
+def test_many_reasons_are_counted_not_listed():
+    flow = [record(f"S{i}", "screened", reason="not_converted", explanation=f"error {i}") for i in range(25)]
+    flow += [record(f"T{i}", "screened", reason="not_converted", explanation="disk full") for i in range(12)]
+    _, first, *middle, last = missing_notes(flow, partial=True)
+    assert first.startswith("T0, T1,") and "T9 and 2 more: not converted. disk full" in first
+    assert len(middle) == 9 and last.startswith("16 more scans")
+
+
+def test_folds_without_a_model_are_told_with_what_they_leave_out():
+    assert fold_notes({}, 10) == []
+    (note,) = fold_notes({"all/vnet/fold-3": "out of memory"}, 10)
+    assert "1 of 10 folds have no model (all/vnet/fold-3: out of memory)" in note and "ensemble" in note
+
+
+def test_a_review_of_another_mask_is_pointed_out():
+    assert review_notes([]) == []
+    (note,) = review_notes(["A", "B"])
+    assert note.startswith("The review of A, B was of another mask")
 
 
 def test_models_that_are_older_are_named_once_for_each_change():

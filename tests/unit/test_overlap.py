@@ -1,16 +1,29 @@
-"""Overlap and surface metrics against answers that can be derived by hand."""
+"""Overlap and surface metrics against answers that can be derived by hand, and against two other libraries.
+
+SimpleITK takes the centres of voxels at a mask's edge for its surface; surface-distance (DeepMind, Nikolov 2021)
+takes corners between voxels, with the areas of marching cubes; `lib.stats.overlap` takes the faces of voxels. Each of
+their points lies near one of ours and the other way about: half a voxel from an edge voxel's centre, half a face's
+diagonal from a corner. So Hausdorff distances differ by at most the longest side of a voxel or the longest diagonal
+of its faces. No mask compared with them touches the array's border, where ours alone leaves the cut out.
+"""
 
 import math
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+import surface_distance
+from scipy import ndimage
 
 from lib.errors import ConfigError, ScanError
 from lib.stats.overlap import (
     NO_PREDICTION,
     NO_REFERENCE,
+    NO_SURFACE,
+    SURFACE_METRICS,
     OverlapConfig,
     find_surface,
+    measure_levels,
     measure_native,
     measure_overlap,
     weighted_quantile,
@@ -19,6 +32,9 @@ from lib.stats.overlap import (
 SPACING = (3.0, 0.8, 0.8)
 CONFIG = OverlapConfig(nsd_tolerance_mm=1.0)
 
+# surface-distance 0.1 calls functions of scipy.ndimage by names that SciPy 2 will drop
+OLD_NAMES = pytest.mark.filterwarnings("ignore:Please import .* from the `scipy.ndimage` namespace")
+
 
 def box(shape, low, high):
     mask = np.zeros(shape, np.uint8)
@@ -26,9 +42,10 @@ def box(shape, low, high):
     return mask
 
 
-def sphere(shape, radius_mm, spacing):
+def sphere(shape, radius_mm, spacing, shift_mm=0.0):
     axes = [(np.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, spacing, strict=True)]
     z, y, x = np.meshgrid(*axes, indexing="ij")
+    x = x - shift_mm
     return (z**2 + y**2 + x**2 <= radius_mm**2).astype(np.uint8)
 
 
@@ -63,6 +80,16 @@ def test_relative_error_is_predicted_minus_reference():
     result = measure(reference, predicted)
     assert result["re_percent"] == pytest.approx(-10)
     assert measure(predicted, reference)["re_percent"] == pytest.approx(100 / 9)
+    assert result["volume_error_mm3"] == pytest.approx(-60 * 3 * 0.64)
+
+
+def test_specificity_tells_the_region_that_it_counts():
+    reference, predicted = (np.pad(box((6, 8, 8), (1, 1, 1), (5, 7, 7 + n)), 1) for n in (0, 1))
+    for margin in (0, 5):
+        result = measure(np.pad(reference, margin), np.pad(predicted, margin))
+        voxels = (8 + 2 * margin) * (10 + 2 * margin) ** 2 - 144
+        assert result["specificity_voxels"] == voxels
+        assert result["specificity"] == pytest.approx(1 - 24 / voxels)
 
 
 @pytest.mark.parametrize(("axis", "step_mm"), [(0, 3.0), (1, 0.8), (2, 0.8)])
@@ -76,6 +103,7 @@ def test_a_box_shifted_by_one_voxel_is_one_spacing_away(axis, step_mm):
     result = measure(reference, predicted)
     assert result["hd95_mm"] == pytest.approx(step_mm)
     # the two ends are a step away; of the walls the rim that the other box does not reach, also a step or less
+    assert result["hd_mm"] == pytest.approx(step_mm)
     upper = (faces[axis] + rim) * step_mm / faces.sum()
     assert faces[axis] * step_mm / faces.sum() <= result["assd_mm"] + 1e-9 <= upper + 2e-9
 
@@ -126,7 +154,139 @@ def test_hausdorff_takes_the_worse_direction():
     predicted[14:17, 28:32, 40:58] = 1  # a spur: far for the prediction, invisible from the reference
     spur_mm2 = 2 * 18 * (3 * 2.4 + 4 * 0.64)
     assert spur_mm2 / find_surface(predicted, SPACING).area_mm2.sum() > 0.05
-    assert measure(reference, predicted)["hd95_mm"] > 4
+    result = measure(reference, predicted)
+    assert result["hd95_mm"] > 4
+    assert result["hd95_mm"] == result["hd95_predicted_to_reference_mm"]
+    # the spur's tip lies above the middle of a wall; the wall's covered part lies up to 1.5 voxels inside the spur
+    assert result["hd_mm"] == result["hd_predicted_to_reference_mm"] == pytest.approx(18 * 0.8)
+    assert result["hd_reference_to_predicted_mm"] == pytest.approx(math.hypot(0.4, 1.5 * 0.8))
+    assert result["hd95_reference_to_predicted_mm"] == 0
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (3.0, 0.8, 0.8)])
+@pytest.mark.parametrize(("small_mm", "large_mm", "shift_mm"), [(18.0, 21.0, 2.0), (15.0, 24.0, 4.0)])
+def test_a_sphere_within_a_shifted_one_has_distances_in_closed_form(spacing, small_mm, large_mm, shift_mm):
+    shape = tuple(int(2 * (large_mm + shift_mm + 4) / step) + 1 for step in spacing)
+    result = measure(sphere(shape, small_mm, spacing), sphere(shape, large_mm, spacing, shift_mm), spacing)
+    # both directions are furthest apart where the larger sphere is pushed out
+    far_mm, coarse_mm = large_mm - small_mm + shift_mm, 0.5 * math.hypot(*spacing)
+    assert result["hd_reference_to_predicted_mm"] == pytest.approx(far_mm, abs=coarse_mm)
+    assert result["hd_predicted_to_reference_mm"] == pytest.approx(far_mm, abs=coarse_mm)
+    assert result["hd_mm"] == max(
+        result["hd_reference_to_predicted_mm"], result["hd_predicted_to_reference_mm"]
+    )
+    # mean distance from a sphere of radius r to a point d from its centre, d < r: r + d^2 / 3r
+    inward = large_mm - small_mm - shift_mm**2 / (3 * small_mm)
+    outward = large_mm - small_mm + shift_mm**2 / (3 * large_mm)
+    mean_mm = (inward * small_mm**2 + outward * large_mm**2) / (small_mm**2 + large_mm**2)
+    # the nearest face of a staircase lies a little nearer than the sphere it stands for
+    assert mean_mm - 0.2 * math.hypot(*spacing) < result["assd_mm"] < mean_mm
+    # heights on a sphere are evenly distributed, so 95 % of its area lies below 0.9 of its radius
+    most_mm = math.sqrt(large_mm**2 + shift_mm**2 + 1.8 * large_mm * shift_mm) - small_mm
+    assert result["hd95_predicted_to_reference_mm"] == pytest.approx(most_mm, abs=coarse_mm)
+
+
+def blob(rng, shape=(14, 24, 26)):
+    inner = tuple(n - 4 for n in shape)
+    return np.pad(ndimage.gaussian_filter(rng.standard_normal(inner), (1, 2, 2)) > 0.05, 2).astype(np.uint8)
+
+
+def naive_distances(source, target):
+    """Every face that is no cut against every face that is none, or that is one and looks the same way."""
+    real = ~source.cut
+    away = np.linalg.norm(source.center_mm_zyx[real, None] - target.center_mm_zyx[None], axis=-1)
+    allowed = ~target.cut[None] | (target.facing[None] == source.facing[real, None])
+    return np.where(allowed, away, np.inf).min(axis=1)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_hausdorff_is_the_largest_of_all_distances_between_faces(first):
+    rng = np.random.default_rng(first)
+    # from 2 on the blobs are cut by three borders of the array
+    masks = [blob(rng)[first:, first:, : -first or None] for _ in range(2)]
+    surfaces = [find_surface(mask, SPACING) for mask in masks]
+    there, back = naive_distances(*surfaces), naive_distances(*surfaces[::-1])
+    result = measure(*masks)
+    assert result["hd_reference_to_predicted_mm"] == pytest.approx(there.max())
+    assert result["hd_predicted_to_reference_mm"] == pytest.approx(back.max())
+    areas = [surface.area_mm2[~surface.cut] for surface in surfaces]
+    total = (there @ areas[0] + back @ areas[1]) / np.sum([area.sum() for area in areas])
+    assert result["assd_mm"] == pytest.approx(total)
+    assert result["hd95_mm"] == pytest.approx(
+        max(weighted_quantile(away, area, 0.95) for away, area in zip((there, back), areas, strict=True))
+    )
+
+
+def as_image(mask):
+    image = sitk.GetImageFromArray(mask)
+    image.SetSpacing(SPACING[::-1])
+    return image
+
+
+def pairs():
+    """Masks inside their array: spheres, shifted boxes along each axis, blobs."""
+    yield sphere((21, 70, 70), 18.0, SPACING), sphere((21, 70, 70), 22.0, SPACING, 3.2)
+    low, high = np.array([5, 12, 12]), np.array([13, 32, 32])
+    for axis in range(3):
+        shift = 3 * np.eye(3, dtype=int)[axis]
+        yield box((20, 44, 44), low, high), box((20, 44, 44), low + shift, high + shift)
+    yield blob(np.random.default_rng(5)), blob(np.random.default_rng(6))
+
+
+@pytest.mark.parametrize(("reference", "predicted"), list(pairs()))
+def test_simpleitk_counts_the_same_voxels(reference, predicted):
+    counted = sitk.LabelOverlapMeasuresImageFilter()
+    counted.Execute(as_image(predicted), as_image(reference))  # source, target
+    result = measure(reference, predicted)
+    assert result["dsc"] == pytest.approx(counted.GetDiceCoefficient(1))
+    assert 1 - result["sensitivity"] == pytest.approx(counted.GetFalseNegativeError(1))
+    assert 1 - result["precision"] == pytest.approx(counted.GetFalseDiscoveryRate(1))
+    assert 1 - result["specificity"] == pytest.approx(counted.GetFalsePositiveError(1))
+    # 2 (source - target) / (source + target)
+    mean_mm3 = (result["reference_mm3"] + result["predicted_mm3"]) / 2
+    assert result["volume_error_mm3"] / mean_mm3 == pytest.approx(counted.GetVolumeSimilarity(1))
+
+
+@pytest.mark.parametrize(("reference", "predicted"), list(pairs()))
+def test_simpleitk_finds_the_hausdorff_distance_within_a_voxel(reference, predicted):
+    # the filter measures from all voxels of a mask, so it gets the voxels at its edge
+    edges = [sitk.BinaryContour(as_image(mask), fullyConnected=False) for mask in (reference, predicted)]
+    found = sitk.HausdorffDistanceImageFilter()
+    found.Execute(*edges)
+    assert measure(reference, predicted)["hd_mm"] == pytest.approx(
+        found.GetHausdorffDistance(), abs=max(SPACING)
+    )
+
+
+@pytest.mark.parametrize(("reference", "predicted"), list(pairs()))
+@OLD_NAMES
+def test_surface_distance_finds_the_same_distances_within_a_voxel(reference, predicted):
+    found = surface_distance.compute_surface_distances(reference > 0, predicted > 0, SPACING)
+    result = measure(reference, predicted)
+    diagonal_mm = math.hypot(*sorted(SPACING)[1:])
+    for name, percent in (("hd_mm", 100), ("hd95_mm", 95)):
+        largest_mm = surface_distance.compute_robust_hausdorff(found, percent)
+        assert result[name] == pytest.approx(largest_mm, abs=diagonal_mm)
+    means_mm = surface_distance.compute_average_surface_distance(found)
+    areas = [found["surfel_areas_gt"].sum(), found["surfel_areas_pred"].sum()]
+    # corners lie nearer to each other than faces do: theirs comes out lower, by less than half a face's diagonal
+    assert 0 <= result["assd_mm"] - np.average(means_mm, weights=areas) < diagonal_mm / 2
+    # at a tolerance that is no smaller than the points are apart
+    wide = OverlapConfig(nsd_tolerance_mm=3.0)
+    share = surface_distance.compute_surface_dice_at_tolerance(found, wide.nsd_tolerance_mm)
+    assert measure(reference, predicted, config=wide)["nsd"] == pytest.approx(share, abs=0.08)
+
+
+@pytest.mark.parametrize(("axis", "step_mm"), [(0, 3.0), (1, 0.8), (2, 0.8)])
+@OLD_NAMES
+def test_all_three_agree_exactly_on_a_shift(axis, step_mm):
+    reference, predicted = list(pairs())[1 + axis]
+    of_itk = sitk.HausdorffDistanceImageFilter()
+    of_itk.Execute(as_image(reference), as_image(predicted))
+    of_deepmind = surface_distance.compute_surface_distances(reference > 0, predicted > 0, SPACING)
+    assert of_itk.GetHausdorffDistance() == pytest.approx(3 * step_mm)
+    assert surface_distance.compute_robust_hausdorff(of_deepmind, 100) == pytest.approx(3 * step_mm)
+    assert measure(reference, predicted)["hd_mm"] == pytest.approx(3 * step_mm)
 
 
 def shaft(first_slice, radius=10, shape=(20, 40, 40)):
@@ -139,7 +299,7 @@ def shaft(first_slice, radius=10, shape=(20, 40, 40)):
 
 def test_the_cut_at_the_scans_end_is_no_surface():
     surface = find_surface(shaft(0), SPACING)
-    caps = surface.along_z & (surface.center_mm_zyx[:, 0] < 0)
+    caps = (np.abs(surface.facing) == 1) & (surface.center_mm_zyx[:, 0] < 0)
     assert caps.any()
     assert np.array_equal(caps, surface.cut)
     assert not find_surface(shaft(1), SPACING).cut.any()
@@ -160,6 +320,63 @@ def test_an_end_one_slice_short_is_wrong_by_that_slice():
     assert result["re_percent"] == pytest.approx(-100 / 15)
     far = measure(shaft(0), shaft(4))
     assert 3.0 < far["hd95_mm"] <= 12.0
+    assert result["hd_mm"] <= 3.0
+    assert measure(shaft(1), shaft(0))["hd_mm"] == result["hd_mm"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("end", [0, -1])
+def test_a_mask_one_voxel_short_of_any_border_is_wrong_by_that_voxel(axis, end):
+    shape = (16, 30, 30)
+    low, high = np.array([4, 8, 8]), np.array([12, 22, 22])
+    low[axis], high[axis] = (0, high[axis]) if end == 0 else (low[axis], shape[axis])
+    reference = box(shape, low, high)
+    predicted = reference.copy()
+    np.moveaxis(predicted, axis, 0)[end] = 0
+    for masks in ((reference, predicted), (predicted, reference)):
+        assert measure(*masks)["hd_mm"] == pytest.approx(SPACING[axis])
+
+
+def test_an_upper_end_cannot_hide_in_the_cut_below_it():
+    stump = shaft(0) * (np.arange(20) < 1)[:, None, None]
+    result = measure(shaft(0), stump.astype(np.uint8))
+    # its upper end is 1.5 mm above the cut, but 8 mm from the walls of the shaft
+    assert result["hd_predicted_to_reference_mm"] > 7.0
+    assert result["hd_reference_to_predicted_mm"] == pytest.approx(14 * 3.0)
+
+
+def test_bone_that_runs_through_the_scan_has_walls_alone():
+    reference, predicted = box((9, 30, 30), (0, 8, 8), (9, 22, 22)), box((9, 30, 30), (0, 9, 9), (9, 21, 21))
+    result = measure(reference, predicted)
+    assert result["hd_predicted_to_reference_mm"] == pytest.approx(0.8)
+    assert result["assd_mm"] < 0.8 * math.sqrt(2)
+    assert result["re_percent"] == pytest.approx(100 * (144 / 196 - 1))
+
+
+@pytest.mark.parametrize(("slices", "at"), [(1, 0), (6, 0), (6, 3), (6, 5)])
+def test_masks_of_one_slice_have_distances(slices, at):
+    reference, predicted = (
+        box((slices, 30, 30), (at, 8, 8 + n), (at + 1, 22, 22 + n)).astype(np.uint8) for n in (0, 2)
+    )
+    assert measure(reference, predicted)["hd_mm"] == pytest.approx(1.6)
+
+
+def test_a_thin_shell_is_wrong_inside_only():
+    spacing = (1.0, 1.0, 1.0)
+    solid, hole = sphere((45, 45, 45), 18.0, spacing), sphere((45, 45, 45), 16.0, spacing)
+    result = measure(solid, solid - hole, spacing)
+    assert result["hd_reference_to_predicted_mm"] == 0
+    assert result["hd_predicted_to_reference_mm"] == pytest.approx(2.0, abs=1.0)
+    assert result["precision"] == 1
+    # two surfaces of about 18 and 16 mm, of which only the inner one is wrong
+    assert result["assd_mm"] == pytest.approx(2.0 * 16**2 / (2 * 18**2 + 16**2), abs=0.1)
+
+
+def test_a_hollow_at_the_cut_is_seen_by_its_wall():
+    tube = shaft(0) - shaft(0, radius=7)
+    result = measure(shaft(0), tube)
+    assert result["hd_reference_to_predicted_mm"] == pytest.approx(7 * 0.8, abs=0.8)
+    assert result["hd_predicted_to_reference_mm"] == pytest.approx(3 * 0.8, abs=0.8)
 
 
 def test_an_empty_prediction_is_zero_overlap_but_has_no_distance():
@@ -167,7 +384,8 @@ def test_an_empty_prediction_is_zero_overlap_but_has_no_distance():
     result = measure(mask, np.zeros_like(mask))
     assert (result["dsc"], result["sensitivity"], result["specificity"]) == (0, 0, 1)
     assert result["re_percent"] == -100
-    for name in ("precision", "hd95_mm", "assd_mm", "nsd"):
+    assert result["volume_error_mm3"] == pytest.approx(-np.count_nonzero(mask) * 3 * 0.64)
+    for name in ("precision", *SURFACE_METRICS):
         assert result[name] is None
         assert result["undefined"][name] == NO_PREDICTION
 
@@ -176,7 +394,7 @@ def test_an_empty_reference_leaves_most_undefined():
     mask = box((8, 10, 10), (2, 2, 2), (6, 8, 8))
     result = measure(np.zeros_like(mask), mask)
     assert result["dsc"] == result["precision"] == 0
-    for name in ("sensitivity", "hd95_mm", "assd_mm", "nsd", "re_percent"):
+    for name in ("sensitivity", *SURFACE_METRICS, "re_percent"):
         assert result[name] is None
         assert result["undefined"][name] == NO_REFERENCE
 
@@ -194,7 +412,30 @@ def test_a_mask_that_fills_the_volume_has_no_surface():
     result = measure(full, full)
     assert result["hd95_mm"] is None
     assert result["specificity"] is None
+    assert result["specificity_voxels"] == 0
     assert result["dsc"] == 1
+    assert {result["undefined"][name] for name in SURFACE_METRICS} == {NO_SURFACE}
+
+
+def test_levels_are_compared_slice_by_slice():
+    reference = box((10, 20, 20), (0, 5, 5), (9, 15, 15))
+    predicted = box((10, 20, 20), (0, 5, 5), (9, 15, 15))
+    predicted[5:9, :, 14] = 0
+    predicted[9, 5:10, 5:15] = 1
+    slices = {"head": slice(5, 10), "shaft": slice(0, 5)}
+    result = measure_levels(reference, predicted, slices, {"neck": "not in the scan"})
+    # 400 voxels against 360 and 50 above the reference's end
+    assert result["dsc_head"] == pytest.approx(2 * 360 / (400 + 410))
+    assert result["dsc_shaft"] == 1
+    assert result["dsc_neck"] is None
+    assert result["undefined"] == {"dsc_neck": "not in the scan"}
+
+
+def test_a_level_without_any_bone_is_undefined():
+    reference = box((10, 20, 20), (5, 5, 5), (9, 15, 15))
+    result = measure_levels(reference, reference, {"shaft": slice(0, 5)}, {})
+    assert result["dsc_shaft"] is None
+    assert "empty" in result["undefined"]["dsc_shaft"]
 
 
 def test_errors_by_slice_add_up_to_the_whole():

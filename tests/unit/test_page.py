@@ -2,9 +2,9 @@
 
 import html
 import html.parser
+import json
 import re
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,41 +14,54 @@ import yaml
 from lib.learning.architecture import VNetConfig, read_network
 from lib.learning.losses import LOSSES
 from lib.stats.agreement import AgreementConfig
+from lib.stats.figures.gallery import TITLES
+from lib.stats.flow import flow_table
+from lib.stats.formats import show_interval, show_number, show_p_value, undefined_reasons
 from lib.stats.page import (
-    FLAG_MEANINGS,
     MOST_ROWS,
-    NETWORK_CHOICES,
-    PROTOCOLS,
     REPORT_FOLDER,
+    SCRIPTS,
     TABLES,
     ReportData,
     acquisition_counts,
     acquisition_rows,
-    build_context,
-    flag_meanings,
-    follows_paper,
-    loss_text,
-    network_texts,
+    content_policy,
+    figure_groups,
+    flag_rows,
+    fold_ranges,
     off_protocol_rows,
-    show_interval,
-    show_number,
-    show_p_value,
+    page_asset,
     summarize_flow,
-    table1_rows,
-    undefined_reasons,
     write_page,
 )
+from lib.stats.page_tables import cut_table, people_name, precision_view, table1_view
+from lib.stats.paper import table2
+from lib.stats.precision import precision_table
+from lib.stats.readers import READER_COLUMNS
+from lib.stats.references import REFERENCES, Citations
+from lib.stats.scan_table import NUMBERS, scan_data, script_json
+from lib.stats.spread import level_table, spread_table
 from lib.stats.tables import (
+    DISTAL_CUT,
     VOLUME_COLUMNS,
     age_table,
     agreement_table,
-    flow_table,
     fold_table,
     paired_table,
     read_table,
     table1,
     volumes_table,
     write_table,
+)
+from lib.stats.wording import (
+    FLAG_MEANINGS,
+    NETWORK_CHOICES,
+    PROTOCOLS,
+    augmentation_text,
+    flag_meanings,
+    follows_paper,
+    loss_text,
+    network_texts,
 )
 from tests.unit.study_tables import measured, no_metrics, people, predictions, tables
 
@@ -125,9 +138,15 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "metrics": metrics,
         "volumes": volumes,
         "agreement": agreement,
+        "agreement_cut": agreement_table(metrics, CONFIG, DISTAL_CUT),
         "folds": fold_table(metrics, CONFIG),
-        "paired": paired_table(metrics, CONFIG),
+        "paired": paired_table(metrics, CONFIG, []),
         "ages": age_table(metrics),
+        "levels": level_table(metrics),
+        "spread": spread_table(metrics),
+        "precision": precision_table(metrics, volumes, CONFIG),
+        "readers": pd.DataFrame(columns=list(READER_COLUMNS)),
+        "table2": table2(metrics, [], synthetic=synthetic),
         "table1": table1(agreement, metrics, synthetic=synthetic),
         "flow": flow_table(
             pd.DataFrame(scans), pd.DataFrame(placed, columns=["scan", "set", "fold"]), through
@@ -165,7 +184,7 @@ def report(made, **values):
         "table_paths": {"metrics": "results/tables/metrics.csv"},
         "figures": [figure | {"n": 4, "width": 740, "height": 350}],
         "figure_folder": "results/figures",
-        "contours": {"all/vnet/ensemble/P000": "results/contours/all/vnet/ensemble/P000.webp"},
+        "pages": {"P000": "results/report/scans/batch-0/P000.html"},
         "screened": [accepted("P000"), REJECTED],
         "settings": SETTINGS,
         "provenance": {"Osteoflow": "0.1.0"},
@@ -179,10 +198,15 @@ def render(data, folder):
     return page.read_text(encoding="utf-8")
 
 
+def section_of(page, name):
+    """The section of the page with this name."""
+    return page[page.index(f'<section id="{name}"') :].split("</section>")[0]
+
+
 class Checker(html.parser.HTMLParser):
     """Collects links and ids, and checks that tags close in order."""
 
-    VOID = {"meta", "link", "br", "img"}
+    VOID = {"meta", "link", "br", "img", "input"}
 
     def __init__(self):
         super().__init__()
@@ -217,23 +241,12 @@ def test_the_page_is_sound_html_with_links_that_lead_somewhere(page):
         "../tables/metrics.csv",
         "../figures/scores-vnet-test.svg",
         "../figures/scores-vnet-test.png",
-        "../contours/all/vnet/ensemble/P000.webp",
+        "scans/batch-0/P000.html",
     }
 
 
 def test_the_page_needs_no_network(page):
     assert not re.search(r"https?:|//cdn|@import|url\(", page)
-
-
-def test_pictures_of_test_people_are_open_and_others_small(full, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    metrics = full[0]["metrics"].query("cohort == 'all' and protocol == 'cv'").sort_values("dsc")
-    keys = ["/".join(key) for key in metrics[["cohort", "model", "members", "scan"]].itertuples(index=False)]
-    text = render(report(full[0], contours={key: f"results/contours/{key}.webp" for key in keys}), tmp_path)
-    shown = re.findall(
-        r'<a href="\.\./contours/(.+?)\.webp"><img src="\.\./contours/(.+?)-small\.webp"', text
-    )
-    assert shown == [(key, key) for key in keys]
 
 
 def test_text_from_tables_is_escaped(page):
@@ -256,13 +269,17 @@ def test_a_synthetic_cohort_is_announced_and_stands_beside_no_paper(full, tmp_pa
     text = render(report(made, synthetic=True), tmp_path)
     assert "Synthetic cohort." in text
     assert "not accuracy in people" in re.sub(r"\s+", " ", text)
-    assert 'class="paper"' not in text
+    assert "No published numbers here." in text
+    assert "Zhao 2020</td>" not in text
     assert "89,999.59" not in text
+    assert "Multi-atlas" not in text
 
 
 def test_a_real_cohort_stands_beside_the_paper(page):
     assert "Synthetic cohort." not in page
-    assert page.count('class="paper"') == 3
+    assert page.count("Zhao 2020<small>other people, one model</small>") == 3
+    assert "Multi-atlas" in page
+    assert "No published numbers" not in page
     assert "89,999.59 ± 21,325.23" in page
     assert "not stated in the paper" in page  # the number of people
 
@@ -274,7 +291,7 @@ def test_notes_stand_at_the_top_only_if_there_are_any(full, tmp_path, page):
 
 
 def test_a_rejected_scan_says_what_was_found_and_what_to_do(page):
-    section = page[page.index('id="refused"') : page.index('id="acquisition"')]
+    section = section_of(page, "refused")
     assert "missing slices" in section
     assert "export the series again" in section
     assert "no kernel" not in section
@@ -291,7 +308,7 @@ def test_tables_read_back_from_files_give_the_same_page(full, tmp_path, page):
 def test_a_study_where_nothing_ran_still_has_a_page(tmp_path):
     scans = [people(1, 0)[0] | {"verdict": "missing", "reason": "not_screened", "explanation": "see the log"}]
     made = study_tables(no_metrics(), pd.DataFrame(columns=list(VOLUME_COLUMNS)), scans, [])
-    text = render(report(made, figures=[], contours={}, screened=[]), tmp_path)
+    text = render(report(made, figures=[], pages={}, screened=[]), tmp_path)
     for said in (
         "nothing to score",
         "no scored test people",
@@ -300,25 +317,20 @@ def test_a_study_where_nothing_ran_still_has_a_page(tmp_path):
         "see the log",
     ):
         assert said in text
-    assert not re.search(r"[>\s]nan[<\s]", text.lower())
+    assert not re.search(r"[>\s]nan[<\s]", re.sub(r"<script.*?</script>", "", text, flags=re.S).lower())
     again = {}
     for name, table in made.items():
         write_table(table, tmp_path / f"{name}.csv")
         again[name] = read_table(tmp_path / f"{name}.csv")
-    assert render(report(again, figures=[], contours={}, screened=[]), tmp_path) == text
+    assert render(report(again, figures=[], pages={}, screened=[]), tmp_path) == text
 
 
 def test_a_missing_value_is_a_dash_that_says_why(full, tmp_path):
-    made = dict(full[0])
-    metrics = made["metrics"].copy()
-    missing = ["hd95_mm", "assd_mm", "member_dice"]
-    metrics.loc[metrics.index[0], missing] = np.nan
-    metrics.loc[metrics.index[0], "undefined"] = "hd95_mm, assd_mm: no surface; member_dice: one model only"
-    text = render(report(made | {"metrics": metrics}), tmp_path)
-    row = next(row for row in re.findall(r"<tr>.+?</tr>", text, re.S) if "no surface" in row)
-    assert re.findall(r'title="(.+?)">–', row) == ["no surface", "no surface", "one model only"]
-    assert "hd95_mm" not in row
-    assert str(show_number(None, why='"odd"')) == '<span class="none" title="&#34;odd&#34;">–</span>'
+    volumes = full[0]["volumes"].assign(flags="", member_dice=np.nan)
+    volumes.loc[volumes.index[0], ["flags", "undefined"]] = ["padded", "member_dice: one model only"]
+    text = render(report(full[0] | {"volumes": volumes}), tmp_path)
+    assert 'title="one model only">–' in section_of(text, "flags")
+    assert str(show_number(None, why='"odd"')).startswith('<span class="none" title="&#34;odd&#34;">–')
 
 
 def test_the_text_of_undefined_values_reads_back_as_the_reasons_of_each():
@@ -337,8 +349,8 @@ def test_flags_are_explained_where_they_occur(full, tmp_path):
     shown = ["flags", "member_dice", "mean_entropy_bits"]
     volumes.loc[volumes.index[0], shown] = ["members_disagree no_kernel", 0.8125, 0.375]
     text = render(report(made | {"volumes": volumes}), tmp_path)
-    section = text[text.index('<h3 id="flags">') : text.index('id="acquisition"')]
-    assert '<td class="n">0.8125</td><td class="n">0.375</td>' in section
+    section = section_of(text, "flags")
+    assert re.search(r'<td class="n">0\.8125</td>\s*<td class="n">0\.375</td>', section)
     explained = re.findall(r"<p><b>(.+?)</b>: ", section)
     assert explained == ["Members disagree", "No kernel"]
     assert "(member DSC) is below 0.9." in section
@@ -361,7 +373,7 @@ def test_meanings_of_flags_hold_the_settings_values():
 def test_disagreement_is_explained_where_nothing_is_scored(full, tmp_path):
     volumes = full[0]["volumes"].assign(flags="members_disagree")
     made = study_tables(no_metrics(), volumes, full[1], full[2])
-    text = render(report(made, contours={}), tmp_path)
+    text = render(report(made, pages={}), tmp_path)
     explained = re.search(r'id="disagreement">(.+?)</div>', text, re.S).group(1)
     assert "at least one member calls bone" in explained
     assert "because all other fold models were trained on that person" in explained
@@ -376,7 +388,7 @@ def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
     assert {"padded", "otsu_undefined"} < raised
     volume = (lib / "volume.py").read_text(encoding="utf-8")
     raised |= {flag for flag in ("cut_not_reached", "no_lesser_trochanter") if f'"{flag}"' in volume}
-    assert raised | {"members_disagree", "off_protocol"} == set(FLAG_MEANINGS)
+    assert raised | {"members_disagree", "off_protocol", "needs_edit", "corrected"} == set(FLAG_MEANINGS)
 
 
 def test_numbers_are_written_as_papers_write_them():
@@ -395,10 +407,9 @@ def test_flow_counts_what_is_left_and_what_was_lost(full):
 
 
 def test_the_papers_row_follows_ours(full):
-    rows = [(row["cohort"], row["source"]) for row in table1_rows(full[0]["table1"])]
-    ours = [("all", "this study")] * 2 + [("all", "Zhao 2020")]
-    assert rows[:3] == ours
-    assert len(rows) == 9
+    rows = full[0]["table1"].astype(object).to_dict("records")
+    sources = [line[1][0] for line in table1_view(rows).lines]
+    assert sources == ["Test", "Test, single model", "Zhao 2020"] * 3
 
 
 def test_acquisitions_are_grouped_with_their_ranges():
@@ -431,16 +442,16 @@ def test_the_protocol_and_the_scans_off_it_are_shown(full, tmp_path):
     table = acquisition(full[2], **differences)
     table.loc[table["scan"] == "P003", "verdict"] = "rejected"
     text = render(report(full[0] | {"acquisition": table}, protocol=PROTOCOL), tmp_path)
-    section = text[text.index('id="acquisition"') : text.index('id="methods"')]
+    section = section_of(text, "acquisition")
     assert "the one that the configuration names" in section
-    cells = [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr>(.+?)</tr>", section)]
+    cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.+?)</tr>", section)]
     assert ["kvp", "100 to 120", "20", "3", "1"] in cells
     assert ["P001", "north", "kvp 140 (protocol 100 to 120)<br>kernel &lt;B60s&gt; (protocol B30s)"] in cells
     assert [row["scan"] for row in off_protocol_rows(table)] == ["P001"]
 
 
 def test_a_study_without_a_protocol_says_so(page, full, tmp_path):
-    section = page[page.index('id="acquisition"') : page.index('id="methods"')]
+    section = section_of(page, "acquisition")
     assert "what most accepted scans share" in section
     assert "no scan was judged" in section
     judged = render(report(full[0], protocol=PROTOCOL), tmp_path)
@@ -448,21 +459,195 @@ def test_a_study_without_a_protocol_says_so(page, full, tmp_path):
 
 
 def test_a_large_study_keeps_the_page_small(full):
+    volumes = full[0]["volumes"].assign(flags="padded")
+    many = pd.concat([volumes] * (MOST_ROWS // len(volumes) + 1), ignore_index=True)
+    assert len(flag_rows(many)) == MOST_ROWS < len(many)
+
+
+def of_scans(made, **values):
+    given = {"study": "Hips", "networks": ["vnet"], "pages": {}, "reviews": {}}
+    return scan_data(made, **(given | values))
+
+
+def test_the_first_row_of_a_scan_is_its_primary_prediction(full):
+    shown = of_scans(full[0])
+    first = {}
+    for scan, chosen, *_ in shown["rows"]:
+        first.setdefault(shown["scans"][scan][0], shown["sets"][chosen])
+    assert first["P000"] == ("all", "vnet", "test")
+    assert first["P010"] == ("all", "vnet", "cv")
+    assert len(shown["rows"]) == len(full[0]["volumes"])
+
+
+def test_the_configurations_first_network_comes_first(full):
+    other = {name: full[0][name].assign(model="another") for name in ("metrics", "volumes")}
+    both = {name: pd.concat([full[0][name], table], ignore_index=True) for name, table in other.items()}
+    for networks in (["vnet", "another"], ["another", "vnet"]):
+        shown = of_scans(both, networks=networks)
+        assert [model for cohort, model, protocol in shown["sets"] if cohort == "all"][::3] == networks
+
+
+def test_the_table_of_scans_carries_the_numbers_and_reasons_of_the_tables(full):
     made = dict(full[0])
-    many = pd.concat([made["metrics"]] * (MOST_ROWS // len(made["metrics"]) + 1), ignore_index=True)
-    context = build_context(report(made | {"metrics": many}))
-    assert len(context["scores"]) == MOST_ROWS
-    assert context["score_count"] == len(many)
-    dice = [row["dsc"] for row in context["scores"]]
-    assert dice == sorted(dice)
+    metrics = made["metrics"].copy()
+    metrics.loc[0, ["hd95_mm", "undefined"]] = [np.nan, "hd95_mm, assd_mm: no surface"]
+    shown = of_scans(made | {"metrics": metrics}, pages={"P004": "scans/batch-1/P004.html"})
+    place = {number.name: 5 + position for position, number in enumerate(NUMBERS)}
+    rows = {(shown["scans"][row[0]][0], shown["sets"][row[1]]): row for row in shown["rows"]}
+    record = metrics.loc[0]
+    row = rows[record["scan"], (record["cohort"], record["model"], record["protocol"])]
+    assert row[place["dsc"]] == pytest.approx(record["dsc"], rel=1e-6)
+    assert row[place["hd95_mm"]] is None
+    assert shown["reasons"][row[4]] == {"hd95_mm": "no surface", "assd_mm": "no surface"}
+    folders = {scan: folder for scan, *_, folder in shown["scans"]}
+    assert (shown["folders"][folders["P004"]], folders["P005"]) == ("scans/batch-1", -1)
+
+
+def test_scans_without_a_reference_are_in_the_table(full):
+    shown = of_scans(full[0] | {"metrics": no_metrics()})
+    dsc = 5 + [number.name for number in NUMBERS].index("dsc")
+    assert {row[dsc] for row in shown["rows"]} == {None}
+    assert len(shown["scans"]) == 24
+
+
+def test_the_digest_changes_with_what_a_reviewer_sees(full):
+    volumes = full[0]["volumes"]
+    moved = volumes.assign(predicted_mm3=volumes["predicted_mm3"] * 1.1)
+    same = volumes.assign(hu_sd=1.0)
+    digests = [of_scans(full[0] | {"volumes": table})["digest"] for table in (volumes, moved, same)]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_earlier_verdicts_are_in_the_page_also_those_of_scans_that_are_gone(full):
+    reviews = {
+        "X02": {"verdict": "rejected", "comment": "a nail", "seen_mm3": 1.5},
+        "P001": {"verdict": "", "comment": "?"},
+    }
+    assert of_scans(full[0], reviews=reviews)["reviews"] == {"X02": reviews["X02"]}
+
+
+HOSTILE = "</script><script>alert(2)</script><!--\u2028 & \"'"
+
+
+def test_json_cannot_break_out_of_its_script(full, tmp_path):
+    made = dict(full[0])
+    volumes = made["volumes"].assign(site=HOSTILE, flags="<img/src=x>")
+    reviews = {"P000": {"verdict": "rejected", "comment": HOSTILE, "seen_mm3": 1.0}}
+    text = render(report(made | {"volumes": volumes}, study=HOSTILE, reviews=reviews), tmp_path)
+    assert "alert(2)</script>" not in text
+    assert "<img/src" not in text
+    inside = re.search(r'<script type="application/json" id="scan-data">(.*?)</script>', text, re.S).group(1)
+    shown = json.loads(inside)
+    assert shown["study"] == shown["reviews"]["P000"]["comment"] == HOSTILE
+    assert shown["scans"][0][3] == HOSTILE
+    assert text.count("</script>") == 2
+
+
+def test_json_holds_no_character_that_html_or_old_scripts_read():
+    assert not set("<>&\u2028\u2029") & set(script_json({"a": HOSTILE}))
+    assert json.loads(script_json({"a": HOSTILE})) == {"a": HOSTILE}
+    with pytest.raises(ValueError, match="JSON"):
+        script_json(float("nan"))
+
+
+def test_ten_thousand_scans_make_a_page_of_a_few_megabytes(full):
+    made = {}
+    for name in ("metrics", "volumes"):
+        own = full[0][name][full[0][name]["cohort"] == "all"]
+        parts = [own.assign(scan=own["scan"] + f"-{number}") for number in range(10)]
+        made[name] = pd.concat(parts, ignore_index=True)
+    rows = len(made["volumes"])
+    assert len(script_json(of_scans(made))) / rows < 300  # bytes a prediction
+
+
+def test_the_policy_allows_the_pages_own_script_and_nothing_from_a_network(page):
+    script = "".join(page_asset(name) for name in SCRIPTS)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="(.+?)"', page).group(1)
+    assert html.unescape(policy) == content_policy(script, page_asset("style.css"))
+    assert f'<script type="module">{script}</script>' in page
+    assert "default-src 'none'" in html.unescape(policy)
+    assert not re.search(r"unsafe|https?:|\*", policy)
+    assert not re.search(r"<[^>]+\s(on\w+|style)=", page)
+
+
+def test_sections_come_in_order_and_can_be_linked(page):
+    found = re.findall(r'<section id="(\w+)" aria-labelledby="\1-title">', page)
+    assert found == re.findall(r'<li><a href="#(\w+)">', page)
+    assert found[:4] == ["numbers", "methods", "flow", "agreement"]
+    assert found[-1] == "provenance"
+
+
+def test_every_table_has_heads_with_a_scope(page):
+    for table in re.findall(r"<table.*?</table>", page, re.S):
+        assert not re.search(r"<th(?![^>]*scope)[ >]", table.replace("<thead", ""))
+
+
+def test_tables_name_the_file_that_holds_them(full, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = {name: f"results/tables/{name}.csv" for name in TABLES}
+    text = render(report(full[0], table_paths=paths), tmp_path)
+    shown = {name for name in TABLES if f'href="../tables/{name}.csv" download' in text}
+    assert set(TABLES) - shown == {"agreement_cut", "precision", "readers"}  # empty in this study
+
+
+def test_values_at_the_cut_stand_beside_those_of_the_whole_mask(full):
+    whole = full[0]["agreement"].query("protocol == 'cv' and cohort == 'all'").to_dict("records")
+    cut = [row | {"n": row["n"] - 1, "mae_mm3": 12.0} for row in whole]
+    lines = cut_table(whole, cut).lines
+    assert lines[0] == "Cross-validation · all"
+    everybody = [shown for shown, _ in lines[1]]
+    assert everybody[:5] == ["everybody", "20", "19", f"{whole[0]['mae_mm3']:,.0f}", "12"]
+
+
+def test_people_of_a_cohort_of_one_sex_are_called_by_it():
+    names = [
+        people_name({"cohort": cohort, "sex": sex})
+        for cohort, sex in (("all", "all"), ("all", "M"), ("female", "all"))
+    ]
+    assert names == ["everybody", "men", "women"]
+
+
+def test_precision_shows_the_units_of_its_measures():
+    row = dict.fromkeys(("mean", "rms_sd", "rms_sd_ci_low", "rms_sd_ci_high", "lsc"), 12.345)
+    row |= dict.fromkeys(
+        ("rms_cv_percent", "rms_cv_percent_ci_low", "rms_cv_percent_ci_high", "lsc_percent"), 1.5
+    )
+    row |= {
+        "cohort": "all",
+        "model": "vnet",
+        "protocol": "cv",
+        "people": 3,
+        "scans": 6,
+        "degrees_of_freedom": 3,
+    }
+    lines = precision_view([row | {"measure": "predicted_mm3"}, row | {"measure": "hu_mean"}]).lines
+    assert [line[0][0] for line in lines[1:]] == ["Predicted volume, mm³", "Mean intensity in the mask, HU"]
+    assert [line[4][0] for line in lines[1:]] == ["12", "12.3"]
+
+
+def test_the_range_of_the_folds_is_that_of_their_r2():
+    folds = pd.DataFrame({"cohort": "all", "model": "vnet", "r2": [0.9, 0.98, np.nan, 0.97]})
+    (spread,) = fold_ranges(folds)
+    assert (spread["low"], spread["high"], spread["mean"]) == (0.9, 0.98, pytest.approx(0.95))
+
+
+def test_figures_offer_what_was_made_and_say_what_they_show(full):
+    entry = {
+        "name": "solid-vnet-test",
+        "kind": "scores",
+        "model": "vnet",
+        "protocol": "test",
+        "title": "Solid",
+    }
+    with_data = entry | {"csv": "solid-vnet-test.csv", "alt": "Two femurs."}
+    old, new = figure_groups(report(full[0], figures=[entry, with_data]))[0]["figures"]
+    assert (list(old["files"]), old["alt"]) == (["svg", "png"], "Solid")
+    assert (new["files"]["csv"], new["alt"]) == ("results/figures/solid-vnet-test.csv", "Two femurs.")
 
 
 def test_every_kind_of_figure_has_a_caption():
-    source = Path(REPORT_FOLDER.parent / "lib" / "stats" / "figures.py").read_text(encoding="utf-8")
-    kinds = set(re.findall(r'figures\["(\w+)"\] =|"kind": "(\w+)"', source))
-    named = {name for pair in kinds for name in pair if name}
-    assert named
-    assert named <= {path.stem for path in (REPORT_FOLDER / "captions").glob("*.rst")}
+    captions = {path.stem for path in (REPORT_FOLDER / "captions").glob("*.rst")}
+    assert set(TITLES) <= captions
 
 
 def fold_run(model="vnet", **entry):
@@ -475,7 +660,8 @@ def methods(made, folder, *, runs=(), train=None, **settings):
     settings = SETTINGS | settings | {"train": SETTINGS["train"] | (train or {})}
     text = render(report(made, settings=settings, runs=runs), folder)
     block = text[text.index('id="methods-text">') :].split(">", 1)[1].split("</blockquote>")[0]
-    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", block))).strip()
+    plain = re.sub(r" \[[\d,]+\]", "", re.sub(r"<[^>]+>", "", block))
+    return re.sub(r"\s+", " ", html.unescape(plain)).strip()
 
 
 def test_methods_follow_the_configuration(full, tmp_path):
@@ -484,7 +670,9 @@ def test_methods_follow_the_configuration(full, tmp_path):
     assert "Fourier" not in said
     assert (
         "for 1000 epochs. The loss was soft Dice, with an L2 term (α = 1e-05), minimised by Adam with a "
-        "batch size of 1 and a constant learning rate of 0.0001. Random rotation" in said
+        "batch size of 1 and a constant learning rate of 0.0001. Training windows were changed at random by "
+        "rotation (up to 15° about each axis), mirroring (y), a change of brightness, a change of gamma and Gaussian "
+        "noise, each with a probability of 0.5." in said
     )
     assert "24 people (12 women, 12 men; 27 to 90+ years)" in said
     for unused in ("at most", "made one update", "rose linearly", "running average", "ended early"):
@@ -505,7 +693,7 @@ def test_methods_follow_the_configuration(full, tmp_path):
         ),
         (
             {"schedule": "cosine", "learning_rate": 0.005},
-            "a batch size of 1 and a learning rate of 0.005 that fell to 0 along a cosine. Random",
+            "a batch size of 1 and a learning rate of 0.005 that fell to 0 along a cosine. Training",
         ),
         (
             {"schedule": "cosine", "warm_up": 0.07},
@@ -529,6 +717,83 @@ def test_methods_tell_how_the_networks_were_trained(full, tmp_path, train, words
     said = methods(full[0], tmp_path, train=train)
     assert words in said
     assert not re.search(r"\(\s|\)\w|\s[.,;)]|[.,;]{2}", said)
+
+
+def test_works_are_numbered_as_they_are_cited_and_listed_in_that_order(page):
+    block = page[page.index('id="methods-text">') : page.index('<ol class="references"')]
+    cited = [int(number) for mark in re.findall(r"\[([\d,]+)\]", block) for number in mark.split(",")]
+    works = re.findall(r"<li>(.+?)</li>", page[page.index('<ol class="references"') :].split("</ol>")[0])
+    assert list(dict.fromkeys(cited)) == list(range(1, len(works) + 1))
+    assert {html.unescape(work) for work in works} == set(REFERENCES.values()) - {REFERENCES["precision"]}
+
+
+def test_a_work_keeps_its_number():
+    citations = Citations()
+    marks = [citations.cite("otsu"), citations.cite("adam", "otsu"), citations.cite("adam")]
+    assert marks == ["[1]", "[2,1]", "[2]"]
+    with pytest.raises(KeyError):
+        citations.cite("unknown")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"dicom": {"correct_tilt": True, "resample_uneven": False}},
+            "Slices of a tilted gantry were shifted",
+        ),
+        ({"dicom": {"correct_tilt": False, "resample_uneven": True}}, "uneven distances were interpolated"),
+        (
+            {"measure": {"nsd_tolerance_mm": 2.0, "distal_cut_mm": 10}},
+            "a plane 10 mm below the lesser trochanter",
+        ),
+        (
+            {"measure": {"nsd_tolerance_mm": 2.0, "distal_cut_mm": None}},
+            "both surfaces within 2.0 mm. Volumes were",
+        ),
+        (
+            {"predict": SETTINGS["predict"] | {"z_padding": 16}},
+            "by 1 slice (with 16 replicated slices at each end)",
+        ),
+        ({"predict": SETTINGS["predict"] | {"heldout_weights": "last"}}, "each with its last weights."),
+        ({"seed": 77}, "derive from the seed 77."),
+    ],
+)
+def test_methods_tell_the_choices_of_the_configuration(full, tmp_path, changes, words):
+    assert words in methods(full[0], tmp_path, **changes)
+
+
+def test_methods_with_repeated_scans_cite_how_precision_is_measured(full, tmp_path):
+    volumes = full[0]["volumes"]
+    repeats = volumes.assign(repeat_of=volumes["scan"], scan=volumes["scan"] + "b", predicted_mm3=9e4)
+    both = pd.concat([volumes, repeats], ignore_index=True)
+    precision = precision_table(full[0]["metrics"], both, CONFIG)
+    said = methods(full[0] | {"volumes": both, "precision": precision}, tmp_path)
+    assert "root mean square over people. The protocol follows" in said
+
+
+def test_methods_tell_what_a_review_left_out(full, tmp_path):
+    reviews = {"A": {"verdict": "rejected"}, "B": {"verdict": "accepted"}, "C": {"verdict": "rejected"}}
+    text = render(report(full[0], reviews=reviews), tmp_path)
+    assert "2 scans were left out after a visual review" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {},
+            "rotation (up to 15° about each axis), mirroring (y), a change of brightness, a change of gamma and",
+        ),
+        (
+            {"rotation_degrees": 0, "mirror_axes": [], "gamma": [1.0, 1.0], "noise_sd": 0},
+            "by a change of brightness, each",
+        ),
+        ({"probability": 0.0}, "Training windows were not changed at random."),
+    ],
+)
+def test_augmentation_is_told_as_it_was_done(changes, words):
+    assert words in augmentation_text(SETTINGS["train"]["augment"] | changes)
 
 
 def test_methods_describe_the_networks_that_were_trained(full, tmp_path):

@@ -68,7 +68,7 @@ def test_every_rule_has_a_script_of_its_name_and_all_directives():
             assert f"{directive}:" in block or directive in block, f"{name}: {directive}"
         assert f"results/logs/{name}/" in block and f"results/benchmarks/{name}/" in block, name
         if name != "train_fold":  # a finished model is a leaf: new code does not train it again
-            assert f'code=code_of("{name}")' in block, name
+            assert f'code=code_of("{name}"' in block, name
 
 
 def test_scripts_are_short():

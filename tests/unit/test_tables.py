@@ -6,15 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.errors import TableError
 from lib.stats.agreement import AgreementConfig
 from lib.stats.tables import (
-    FLOW_COLUMNS,
+    DISTAL_CUT,
     METRIC_COLUMNS,
     VOLUME_COLUMNS,
     age_band,
     age_table,
     agreement_table,
-    flow_table,
+    first_scans,
     fold_table,
     metrics_table,
     paired_table,
@@ -45,6 +46,11 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
     )
     further = ",member_dice,mean_entropy_bits,repeat_of,undefined"
     further += ",reference_cut_mm3,predicted_cut_mm3,reference_lesser_trochanter_mm,lesser_trochanter_mm"
+    further += (
+        ",hd_mm,hd_reference_to_predicted_mm,hd_predicted_to_reference_mm,hd95_reference_to_predicted_mm"
+    )
+    further += ",hd95_predicted_to_reference_mm,volume_error_mm3,specificity_voxels"
+    further += ",dsc_head,dsc_neck,dsc_trochanter,dsc_shaft"
     assert ",".join(metrics.columns) == contract + further == ",".join(METRIC_COLUMNS)
 
 
@@ -54,7 +60,7 @@ def test_volumes_have_the_columns_of_the_contract():
         "predicted_at_half_mm3,otsu_threshold,hu_mean,hu_sd,truncated_distally,length_mm,density_phantom_in_view,flags"
     )
     further = ",member_dice,mean_entropy_bits,undefined"
-    further += ",lesser_trochanter_mm,shaft_below_trochanter_mm,predicted_cut_mm3"
+    further += ",lesser_trochanter_mm,shaft_below_trochanter_mm,predicted_cut_mm3,corrected_mm3,repeat_of"
     assert ",".join(tables()[1].columns) == contract + further == ",".join(VOLUME_COLUMNS)
 
 
@@ -64,7 +70,7 @@ def test_agreement_has_the_columns_of_the_contract(metrics):
         "pearson_p_value,slope,intercept_mm3,re_min_percent,re_max_percent,bias_mm3,loa_low_mm3,loa_high_mm3,ccc"
     )
     found = [name for name in agreement_table(metrics, CONFIG).columns if "_ci_" not in name]
-    assert ",".join(found) == contract + ",proportional_bias,scans"
+    assert ",".join(found) == contract + ",proportional_bias,scans,difference_sd_mm3,icc"
 
 
 def test_protocols_and_cohorts_are_never_pooled(metrics):
@@ -128,6 +134,42 @@ def test_a_repeated_scan_is_no_further_person():
     assert len(without_repeats(alone)) == 4  # its first scan is not scored: the repeated one counts
     agreement = agreement_table(table, CONFIG)
     assert agreement[["n", "scans"]].iloc[0].tolist() == [4, 4]
+
+
+def test_of_repetitions_whose_first_scan_is_missing_one_stays():
+    placements = people(2, 0)
+    again = [placements[0] | {"scan": scan} for scan in ("P901", "P902")]
+    planned = [row for row in predictions([*placements[1:], *again]) if row["cohort"] == "all"]
+    overlaps = {f"all/vnet/{row['members']}/{row['scan']}": {"dsc": 0.9} for row in planned}
+    table = metrics_table(planned, overlaps, {}, {"P901": "P000", "P902": "P000"})
+    assert without_repeats(table)["scan"].tolist() == ["P001", "P901"]
+
+
+def test_chains_of_repetitions_lead_to_one_first_scan():
+    assert first_scans({"a": "", "b": "a", "c": "b", "d": ""}) == {"b": "a", "c": "a"}
+    with pytest.raises(TableError, match="a, b repeat one another"):
+        first_scans({"a": "b", "b": "a"})
+
+
+def test_volumes_at_the_distal_cut_have_a_table_of_their_own(metrics):
+    assert agreement_table(metrics, CONFIG, DISTAL_CUT).empty  # no cut is set in this study
+    known = metrics["subject"] < "P030"
+    cut = metrics.assign(
+        reference_cut_mm3=metrics["reference_mm3"].where(known),
+        predicted_cut_mm3=metrics["reference_mm3"] - 7,
+    )
+    table = agreement_table(cut, CONFIG, DISTAL_CUT).set_index(["cohort", "protocol", "sex"])
+    row = table.loc[("all", "cv", "all")]
+    assert (row["n"], row["bias_mm3"], row["mae_mm3"]) == pytest.approx((22, -7, 7))
+    assert table.loc[("all", "test", "all"), "n"] == 8
+
+
+def test_paired_models_say_how_long_each_was_trained(metrics):
+    runs = [{"cohort": "all", "model": "vnet", "updates": updates} for updates in (900, 1000)]
+    runs.append({"cohort": "male", "model": "vnet", "updates": 500})
+    paired = paired_table(metrics, CONFIG, runs).set_index(["protocol", "cohort"])
+    assert paired.loc[("cv", "male"), ["first_updates", "second_updates"]].tolist() == [500, 950]
+    assert math.isnan(paired.loc[("cv", "female"), "first_updates"])
 
 
 def test_sex_specific_models_are_compared_on_the_same_people(metrics):
@@ -250,60 +292,6 @@ def test_a_study_without_references_has_empty_tables():
         assert table.empty
     assert fold_table(empty, CONFIG).empty
     assert paired_table(empty, CONFIG).empty
-
-
-def scan_row(scan, **values):
-    row = {"scan": scan, "subject": scan, "sex": "M", "age": "70", "site": "", "set": "auto", "has_mask": "1"}
-    return row | {"verdict": "ok", "reason": "", "explanation": ""} | values
-
-
-def test_flow_tells_how_far_and_why_no_further():
-    scans = pd.DataFrame(
-        [
-            scan_row("scored"),
-            scan_row("unscored", has_mask="0"),
-            scan_row("stuck"),
-            scan_row("metal", verdict="rejected", reason="metal", explanation="a nail; use another scan"),
-            scan_row("left-out", verdict="excluded", reason="excluded", explanation="consent withdrawn"),
-            scan_row("new", verdict="missing", reason="not_screened"),
-        ]
-    )
-    folds = pd.DataFrame(
-        {"scan": ["scored", "unscored", "stuck"], "set": ["train", "apply", "test"], "fold": [3, -1, -1]}
-    )
-    reached = {
-        "converted": ["scored", "unscored", "stuck"],
-        "cropped": ["scored", "unscored", "stuck"],
-        "predicted": ["scored", "unscored"],
-        "scored": ["scored"],
-    }
-    flow = flow_table(scans, folds, reached)
-    assert tuple(flow.columns) == FLOW_COLUMNS
-    flow = flow.set_index("scan")
-    assert flow["stage"].to_dict() == {
-        "scored": "scored",
-        "unscored": "predicted",
-        "stuck": "cropped",
-        "metal": "screened",
-        "left-out": "listed",
-        "new": "listed",
-    }
-    assert flow["reason"].to_dict() == {
-        "scored": "",
-        "unscored": "no_reference",
-        "stuck": "not_predicted",
-        "metal": "metal",
-        "left-out": "excluded",
-        "new": "not_screened",
-    }
-    assert (flow.loc["scored", "set"], flow.loc["scored", "fold"]) == ("train", 3)
-    assert flow.loc["left-out", "explanation"] == "consent withdrawn"
-
-
-def test_flow_keeps_every_scan_of_the_table_before_anything_ran():
-    scans = pd.DataFrame([scan_row("a", verdict="missing", reason="not_screened")])
-    flow = flow_table(scans, pd.DataFrame(columns=["scan", "set", "fold"]), {})
-    assert flow["scan"].tolist() == ["a"]
 
 
 def test_a_flag_joins_those_of_a_scan():

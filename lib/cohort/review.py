@@ -1,0 +1,144 @@
+"""What people said of the masks: `review.csv`, as the report's page writes it. Standard library only.
+
+One row a scan: `scan,verdict,comment,seen_mm3,corrected_mask`. A rejected scan is left out of the study, one that
+needs an edit is flagged, a comment is shown. `corrected_mask` names a corrected prediction, which is measured beside
+the original and never scored: a prediction that was mended after a look at it says nothing of the network.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.cohort.table import Problem, header_problems, raise_problems, read_text, split_table
+
+REVIEW_COLUMNS = ("scan", "verdict", "comment", "seen_mm3", "corrected_mask")
+VERDICTS = ("accepted", "rejected", "needs-edit")
+# a volume further from the seen one than this share is that of another mask
+SAME_MASK_SHARE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """What a person said of one scan.
+
+    Attributes:
+        verdict: one of VERDICTS; empty where there is only a comment or a corrected mask.
+        comment: in the person's words.
+        seen_mm3: volume of the predicted mask that the person saw; None if not known.
+        corrected_mask: path as the run sees it; empty where nothing was corrected.
+    """
+
+    scan: str
+    verdict: str = ""
+    comment: str = ""
+    seen_mm3: float | None = None
+    corrected_mask: str = ""
+
+
+def read_review(table: str | Path, scans: Collection[str]) -> dict[str, Review]:
+    """Read and check a review; return its rows by scan id.
+
+    Paths inside it are relative to its own folder. Comma, semicolon and tab are accepted as separators.
+
+    Args:
+        table: path of the review.
+        scans: ids of the cohort table.
+
+    Raises:
+        TableError: the table cannot be read or has problems; the text lists every one with row and column.
+    """
+    table = Path(table)
+    names, records = split_table(read_text(table, "review", "review"))
+    raise_problems(table, header_problems(names, ("scan", "verdict"), REVIEW_COLUMNS), "review")
+    problems: list[Problem] = []
+    rows = [_review(line, record, table.parent, problems) for line, record in enumerate(records, start=2)]
+    problems += _problems_of_scans([row.scan for row in rows], scans)
+    raise_problems(table, problems, "review")
+    return {row.scan: row for row in rows}
+
+
+def rejected(reviews: Mapping[str, Review]) -> dict[str, str]:
+    """Return the comments on the scans that were rejected, by scan."""
+    return {scan: row.comment for scan, row in reviews.items() if row.verdict == "rejected"}
+
+
+def in_words(reviews: Mapping[str, Review]) -> dict[str, dict]:
+    """Return verdict, comment and seen volume by scan, as plain values without a path."""
+    return {
+        scan: {"verdict": row.verdict, "comment": row.comment, "seen_mm3": row.seen_mm3}
+        for scan, row in reviews.items()
+    }
+
+
+def other_masks(reviews: Mapping[str, Mapping], volumes_mm3: Mapping[str, float]) -> list[str]:
+    """Return the scans whose review was of another mask than today's: their volumes differ by more than 1 %.
+
+    Args:
+        reviews: as `in_words` returns them.
+        volumes_mm3: volume of each scan's primary prediction today; a scan that has none is left out.
+    """
+    return [
+        scan
+        for scan, row in reviews.items()
+        if row["seen_mm3"] is not None
+        and scan in volumes_mm3
+        and abs(volumes_mm3[scan] - row["seen_mm3"]) > SAME_MASK_SHARE * row["seen_mm3"]
+    ]
+
+
+def _review(line: int, record: Mapping[str, str], folder: Path, problems: list[Problem]) -> Review:
+    """Turn one record into a Review, adding what is wrong with it to `problems`."""
+
+    def parse(column: str, allowed: str, convert: Callable, default: object) -> object:
+        text = record.get(column, "")
+        try:
+            return convert(text) if text else default
+        except ValueError:
+            problems.append(Problem(line, column, text, allowed))
+            return default
+
+    if not record.get("scan"):
+        problems.append(Problem(line, "scan", "", "every row needs a scan id of the cohort table"))
+    return Review(
+        scan=record.get("scan", ""),
+        verdict=parse("verdict", f"use {', '.join(VERDICTS)}, or leave it empty", _verdict, ""),
+        comment=record.get("comment", ""),
+        seen_mm3=parse("seen_mm3", "use a volume in mm3 (0 or more), or leave it empty", _volume, None),
+        corrected_mask=parse(
+            "corrected_mask",
+            "there is no such file (relative to the review's folder)",
+            lambda text: _file(folder / text),
+            "",
+        ),
+    )
+
+
+def _verdict(text: str) -> str:
+    if text not in VERDICTS:
+        raise ValueError(text)
+    return text
+
+
+def _volume(text: str) -> float:
+    volume_mm3 = float(text)
+    if not (math.isfinite(volume_mm3) and volume_mm3 >= 0):
+        raise ValueError(text)
+    return volume_mm3
+
+
+def _file(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(path)
+    return str(path)
+
+
+def _problems_of_scans(listed: Iterable[str], scans: Collection[str]) -> Iterable[Problem]:
+    """Yield scans that the cohort table does not have, and those that are there twice."""
+    lines: dict[str, int] = {}
+    for line, scan in enumerate(listed, start=2):
+        first = lines.setdefault(scan, line)
+        if scan and first != line:
+            yield Problem(line, "scan", scan, f"one row for each scan: see row {first}")
+        if scan and scan not in scans:
+            yield Problem(line, "scan", scan, "the cohort table has no such scan")

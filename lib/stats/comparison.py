@@ -1,0 +1,312 @@
+"""What moved between two runs, scan by scan: after an update of the software, with another model, another rater.
+
+The other run comes first, as the reference that this one is compared with: a change is this run minus the other. A
+scan has a row for each cohort and network, with its primary prediction in each run (`lib.stats.primary`). Networks
+are compared by name; those that only one run has are compared with each other in their order.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.atomic import read_json
+from lib.errors import ConfigError
+from lib.stats.agreement import AgreementConfig, summarize_agreement
+from lib.stats.primary import primary_rows
+from lib.stats.tables import COHORT_ORDER, read_table
+
+KEYS = ["scan", "cohort", "model"]
+PREDICTION_KEYS = [*KEYS, "members", "protocol"]
+# what a run says of a scan, and of a prediction
+SCAN_WORDS = ("verdict", "set", "fold", "review")
+PREDICTION_WORDS = ("protocol", "members", "flags")
+SCORES = ("reference_mm3", "dsc", "hd95_mm")
+NUMBERS = ("predicted_mm3", *SCORES, "otsu_threshold")
+MASKS = ("predicted_mask", "reference_mask")
+VOLUMES = ("predicted_mm3", "reference_mm3")
+# of run.json: what tells one training from another
+TRAINING_FACTS = ("code", "updates", "parameters", "device", "precision", "torch")
+OF_AGREEMENT = (
+    *("n", "scans", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
+    *("mae_mm3", "ccc"),
+)
+SUMMARY_COLUMNS = ("cohort", "model", "other_model", "protocol", "quantity", *OF_AGREEMENT) + (
+    *("moved", "largest_change_percent", "mask_dsc_mean", "mask_dsc_min"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonConfig:
+    """Changes up to which nothing has moved.
+
+    Attributes:
+        volume_percent: of a volume, percent of the other run's.
+        dsc: of the Dice with the reference.
+        hd95_mm: of the 95th percentile of surface distances, mm.
+        otsu_threshold: of the threshold, probability.
+        mask_dsc: Dice of both runs' masks, below which they have moved.
+    """
+
+    volume_percent: float = 1.0
+    dsc: float = 0.005
+    hd95_mm: float = 1.0
+    otsu_threshold: float = 0.05
+    mask_dsc: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be used."""
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"compare.{name} must be a number >= 0, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a study.
+
+    Attributes:
+        study: its name.
+        volumes, metrics, flow: its tables (`lib.stats.tables`, `lib.stats.flow`).
+        facts: what it was made with: kind -> name -> value. Kinds are settings, software and code, where the run
+            recorded them, and models.
+    """
+
+    study: str
+    volumes: pd.DataFrame
+    metrics: pd.DataFrame
+    flow: pd.DataFrame
+    facts: Mapping[str, Mapping[str, object]]
+
+
+def read_run(results: str | Path) -> Run:
+    """Read what a comparison needs from a results folder; older runs recorded less of what they were made with."""
+    results = Path(results)
+    record = results / "cohort/run.json"
+    name = results / "study.json"
+    return Run(
+        study=str(read_json(name)["study"]) if name.exists() else "",
+        **{table: read_table(results / f"tables/{table}.csv") for table in ("volumes", "metrics", "flow")},
+        facts=(read_json(record) if record.exists() else {}) | {"models": _model_facts(results / "models")},
+    )
+
+
+def pair_runs(here: Run, there: Run) -> pd.DataFrame:
+    """Return a row for each scan, cohort and network of either run, with the values of both.
+
+    Values of the other run have names that begin with `other_`. `status` is both, only here or only there: which
+    cohort tables have the scan. A scan that no run has predicted has one row without cohort and model.
+    """
+    ours, theirs = _predictions(here), _predictions(there)
+    partners = pair_models(_models(ours), _models(theirs))
+    theirs = theirs.assign(other_model=theirs["model"], model=theirs["model"].replace(partners))
+    keys = pd.concat([ours[KEYS], theirs[KEYS]]).drop_duplicates()
+    scans = dict.fromkeys([*here.flow["scan"], *there.flow["scan"]])
+    unpredicted = [scan for scan in scans if scan not in set(keys["scan"])]
+    keys = pd.concat([keys, pd.DataFrame({"scan": unpredicted, "cohort": "", "model": ""})])
+    table = keys.merge(ours, on=KEYS, how="left")
+    table = table.merge(_as_other(theirs, (*KEYS, "other_model")), on=KEYS, how="left")
+    table = table.merge(_words(here), on="scan", how="left")
+    table = table.merge(_as_other(_words(there), ("scan",)), on="scan", how="left")
+    text = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    table = table.assign(status=_status(table["scan"], here, there), **table[text].fillna(""))
+    order = {name: position for position, name in enumerate((*scans, *COHORT_ORDER))}
+    return table.sort_values(
+        ["scan", "cohort"], key=lambda names: names.map(order), kind="stable", ignore_index=True
+    )
+
+
+def pair_models(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """Return the name here of each network of the other run: the same, else those left over, in order."""
+    left = [name for name in ours if name not in theirs]
+    others = [name for name in theirs if name not in ours]
+    return {name: name for name in theirs} | dict(zip(others, left, strict=False))
+
+
+def mask_files(
+    pairs: pd.DataFrame, here: str | Path, there: str | Path
+) -> dict[str, list[list[tuple[str, str]]]]:
+    """Return the files of both runs that hold each row's masks, by MASKS: for each grid a pair.
+
+    Args:
+        pairs: what `pair_runs` returned.
+        here: results folder of this run.
+        there: results folder of the other run.
+    """
+    files: dict[str, list[list[tuple[str, str]]]] = {name: [] for name in MASKS}
+    for row in pairs.to_dict("records"):
+        own, other = (
+            f"{folder}/masks/{row['cohort']}/{model}/{members}/{row['scan']}"
+            for folder, model, members in (
+                (here, row["model"], row["members"]),
+                (there, row["other_model"], row["other_members"]),
+            )
+        )
+        files["predicted_mask"].append(
+            [(f"{own}/{name}", f"{other}/{name}") for name in ("mask.nii.gz", "mask_full.nii.gz")]
+        )
+        cropped = f"cropped/{row['scan']}/mask.nii.gz"
+        files["reference_mask"].append([(f"{here}/{cropped}", f"{there}/{cropped}")])
+    return files
+
+
+def compare_runs(
+    pairs: pd.DataFrame,
+    masks: Mapping[str, Sequence[tuple[float | None, str]]],
+    config: ComparisonConfig,
+) -> pd.DataFrame:
+    """Return the pairs with changes, overlaps of masks, and `moved`: what moved, by name.
+
+    Moved scans come first, then those that only one run has.
+
+    Args:
+        pairs: what `pair_runs` returned.
+        masks: of each row the Dice between both runs' masks, or None and the reason, by MASKS.
+        config: tolerances.
+    """
+    table = pairs.copy()
+    for name in NUMBERS:
+        change = table[name] - table[f"other_{name}"]
+        table[f"{name}_change"] = change
+        if name in VOLUMES:
+            table[f"{name}_change_percent"] = 100 * change / table[f"other_{name}"].replace(0, np.nan)
+    for name in MASKS:
+        table[f"{name}_dsc"] = pd.Series([dice for dice, _ in masks[name]], index=table.index, dtype=float)
+        table[f"{name}_undefined"] = [reason for _, reason in masks[name]]
+    table["moved"] = _moved(table, config)
+    place = 2 * table["moved"].eq("").astype(int) - table["status"].ne("both")
+    table = table.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
+    first = ["scan", "subject", "status", "moved", "cohort", "model", "other_model"]
+    return table[first + [name for name in table if name not in first]]
+
+
+def summarize_comparison(table: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+    """Return SUMMARY_COLUMNS: how both runs' volumes agree, by cohort, network and protocol (of this run).
+
+    The other run's volumes stand as the reference: bias is this run minus the other.
+    """
+    rows = []
+    both = table[table["model"].ne("") & table["other_model"].ne("")]
+    for key, group in both.groupby(["cohort", "model", "other_model", "protocol"], sort=False):
+        for quantity, mask in zip(VOLUMES, MASKS, strict=True):
+            pairs = group[[f"other_{quantity}", quantity]].dropna()
+            if pairs.empty:
+                continue
+            people = group.loc[pairs.index, "subject"].tolist()
+            agreement = asdict(summarize_agreement(*pairs.to_numpy(float).T, people, config))
+            rows.append(
+                dict(zip(("cohort", "model", "other_model", "protocol"), key, strict=True))
+                | {"quantity": quantity}
+                | {name: agreement[name] for name in OF_AGREEMENT}
+                | {
+                    "moved": int(_names(group["moved"], quantity).sum()),
+                    "largest_change_percent": group[f"{quantity}_change_percent"].abs().max(),
+                    "mask_dsc_mean": group[f"{mask}_dsc"].mean(),
+                    "mask_dsc_min": group[f"{mask}_dsc"].min(),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def differences(here: Run, there: Run) -> list[dict]:
+    """Return what the runs were made with where it differs: `kind`, `name`, `here`, `there` (None: not stated)."""
+    rows = []
+    for kind in dict.fromkeys([*here.facts, *there.facts]):
+        ours, theirs = here.facts.get(kind), there.facts.get(kind)
+        if ours is None or theirs is None:
+            told = ["not recorded" if facts is None else "recorded" for facts in (ours, theirs)]
+            rows.append({"kind": kind, "name": "all", "here": told[0], "there": told[1]})
+            continue
+        rows += [
+            {"kind": kind, "name": name, "here": ours.get(name), "there": theirs.get(name)}
+            for name in dict.fromkeys([*ours, *theirs])
+            if ours.get(name) != theirs.get(name)
+        ]
+    return rows
+
+
+def count_moved(table: pd.DataFrame) -> dict[str, int]:
+    """Return how many scans moved by what they moved in, the most frequent first; a scan counts once for each."""
+    kinds = table.assign(kind=table["moved"].str.split()).explode("kind").dropna(subset="kind")
+    counts = kinds[kinds["kind"] != ""].drop_duplicates(["scan", "kind"])["kind"].value_counts()
+    return {str(kind): int(count) for kind, count in counts.items()}
+
+
+def _model_facts(folder: Path) -> dict[str, str]:
+    """Return of each cohort and network what its folds state, each value once."""
+    facts: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("*/*/fold-*/run.json")):
+        run, name = read_json(path), "/".join(path.parts[-4:-2])
+        for fact in TRAINING_FACTS:
+            facts.setdefault(f"{name}: {fact}", []).append(str(run.get(fact)))
+        facts.setdefault(f"{name}: trainings", []).append(hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+    return {name: ", ".join(dict.fromkeys(values)) for name, values in facts.items()}
+
+
+def _predictions(run: Run) -> pd.DataFrame:
+    """Return the primary prediction of each scan by cohort and network, with its scores."""
+    scores = run.metrics[[*PREDICTION_KEYS, *SCORES]]
+    table = primary_rows(run.volumes, per=KEYS).merge(scores, on=PREDICTION_KEYS, how="left")
+    return table[[*KEYS, *PREDICTION_WORDS, *NUMBERS]]
+
+
+def _models(predictions: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(predictions["model"]))
+
+
+def _words(run: Run) -> pd.DataFrame:
+    """Return what a run says of each scan, as text; columns that an older run does not have are empty."""
+    flow = run.flow.reindex(columns=["scan", "subject", *SCAN_WORDS])
+    fold = ["" if pd.isna(fold) else f"{int(fold)}" for fold in flow["fold"]]
+    return flow.assign(fold=fold, review=flow["review"].astype(object).fillna(""))
+
+
+def _as_other(table: pd.DataFrame, kept: Iterable[str]) -> pd.DataFrame:
+    return table.rename(columns={name: f"other_{name}" for name in table if name not in kept})
+
+
+def _status(scans: pd.Series, here: Run, there: Run) -> pd.Series:
+    ours, theirs = scans.isin(here.flow["scan"]), scans.isin(there.flow["scan"])
+    return pd.Series(np.select([ours & theirs, ours], ["both", "only here"], "only there"), index=scans.index)
+
+
+def _moved(table: pd.DataFrame, config: ComparisonConfig) -> pd.Series:
+    """Return the names of all that moved in each row, separated by blanks; nothing for scans of one run only."""
+    ours, theirs = (table[name].ne("") for name in ("protocol", "other_protocol"))
+    moves = {name: table[name] != table[f"other_{name}"] for name in SCAN_WORDS}
+    moves["prediction"] = ours != theirs
+    moves |= {
+        name: ours & theirs & (table[name].map(_as_set) != table[f"other_{name}"].map(_as_set))
+        for name in PREDICTION_WORDS
+    }
+    moves |= {name: ours & theirs & _beyond(table, name, config) for name in NUMBERS}
+    moves |= {name: table[f"{name}_dsc"] < config.mask_dsc for name in MASKS}
+    both = table["status"] == "both"
+    words = pd.Series("", index=table.index)
+    for name, moved in moves.items():
+        words = words.where(~(moved & both), words + f" {name}")
+    return words.str.strip()
+
+
+def _beyond(table: pd.DataFrame, name: str, config: ComparisonConfig) -> pd.Series:
+    """Say where a number changed by more than its tolerance, or only one run has it."""
+    if name in VOLUMES:
+        change, tolerance = table[f"{name}_change_percent"], config.volume_percent
+    else:
+        change, tolerance = table[f"{name}_change"], getattr(config, name)
+    one_sided = table[name].isna() != table[f"other_{name}"].isna()
+    from_nothing = table[f"other_{name}"].eq(0) & table[name].ne(0) & table[name].notna()
+    return (change.abs() > tolerance) | one_sided | (from_nothing & (name in VOLUMES))
+
+
+def _as_set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+def _names(moved: pd.Series, name: str) -> pd.Series:
+    return moved.str.split().map(lambda words: name in words)

@@ -1,0 +1,89 @@
+"""The page of a comparison of two runs: one file, readable offline."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lib.atomic import write_text
+from lib.stats.comparison import ComparisonConfig, Run, count_moved, differences
+from lib.stats.formats import records, show_codes, show_number
+from lib.stats.page import REPORT_FOLDER, content_policy, page_asset
+
+MOST_ROWS = 500  # the table beside the page holds every row
+# numbers of a scan: name, words, digits
+NUMBERS = (
+    ("predicted_mm3", "Predicted, mm³", 0),
+    ("reference_mm3", "Reference, mm³", 0),
+    ("dsc", "DSC", 4),
+    ("hd95_mm", "HD95, mm", 2),
+    ("otsu_threshold", "Threshold", 3),
+)
+# what moved, in words; the others read as they are
+KINDS = {
+    "predicted_mm3": "predicted volume",
+    "reference_mm3": "reference volume",
+    "dsc": "DSC",
+    "hd95_mm": "HD95",
+    "otsu_threshold": "threshold",
+    "predicted_mask": "predicted mask",
+    "reference_mask": "reference mask",
+    "prediction": "predicted in one run only",
+}
+WORDS = ("verdict", "set", "fold", "review", "protocol", "members", "flags")
+
+
+def write_comparison(
+    runs: tuple[Run, Run],
+    table: pd.DataFrame,
+    summary: pd.DataFrame,
+    config: ComparisonConfig,
+    path: str | Path,
+) -> None:
+    """Render the comparison of this run with another to `path` (index.html), whole or not at all."""
+    environment = Environment(
+        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": show_number, "codes": show_codes}
+    style = page_asset("style.css")
+    context = comparison_context(runs, table, summary) | {
+        "tolerances": asdict(config),
+        "style": Markup(style),
+        "policy": content_policy("", style),
+    }
+    write_text(path, environment.get_template("page/comparison.html.j2").render(context))
+
+
+def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.DataFrame) -> dict:
+    """Return what the template shows of both runs, by name."""
+    here, there = runs
+    predicted = table[table["cohort"] != ""]
+    both, moved = table[table["status"] == "both"], table[table["moved"] != ""]
+    return {
+        "here": here,
+        "there": there,
+        "common": both["scan"].nunique(),
+        "moved": moved["scan"].nunique(),
+        "counts": {KINDS.get(kind, kind): count for kind, count in count_moved(table).items()},
+        "rows": [_shown(row) for row in records(moved.head(MOST_ROWS))],
+        "left_out": max(0, len(moved) - MOST_ROWS),
+        "only": {
+            status: list(dict.fromkeys(table.loc[table["status"] == status, "scan"]))
+            for status in ("only here", "only there")
+        },
+        "summary": records(summary),
+        "differences": differences(here, there),
+        "numbers": NUMBERS,
+        "several": len(predicted[["cohort", "model"]].drop_duplicates()) > 1,
+    }
+
+
+def _shown(row: dict) -> dict:
+    """Return a row with the words that moved, as (name, there, here)."""
+    moved = row["moved"].split()
+    words = [(name, row[f"other_{name}"], row[name]) for name in WORDS if name in moved]
+    told = ", ".join(KINDS.get(name, name) for name in moved)
+    return row | {"names": moved, "told": told, "words": words}

@@ -1,0 +1,162 @@
+"""Figures of error against what a scan is like: the person's age, the pixel size, the scanner and its kernel."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from lib.ages import OLDEST_PRINTED_AGE, age_years
+from lib.stats.figures.style import (
+    FEWEST_FOR_BAND,
+    INK,
+    SEXES,
+    Drawing,
+    count_people,
+    draw_quartiles,
+    legend_of_sexes,
+    minus,
+    scatter_people,
+    set_reach,
+    spread_out,
+)
+
+ERRORS = {"re_percent": "relative error of volume, %", "dsc": "DSC"}
+_PERSON = ["scan", "subject", "sex"]
+# a rank correlation of fewer scans says nothing
+_FEWEST_FOR_RHO = 5
+# lines of a figure of scanners; rarer settings than these stand together in the last line
+_MOST_SETTINGS = 12
+
+
+def draw_error_by_age(people: pd.DataFrame) -> Drawing | None:
+    """Relative error and DSC against age; None with fewer than two known ages. People of 90 and more stand at 90."""
+    ages = [age_years(age) for age in people["age"]]
+    label = "age, years"
+    if any(str(age).endswith("+") for age in people["age"]):
+        label += f" ({OLDEST_PRINTED_AGE}+ drawn at {OLDEST_PRINTED_AGE})"
+    return _draw_against(people.assign(age_years=np.array(ages, float)), "age_years", label)
+
+
+def draw_error_by_pixel(people: pd.DataFrame, acquisition: pd.DataFrame) -> Drawing | None:
+    """Relative error and DSC against the pixel size of the scan; None with fewer than two known sizes."""
+    pixels = acquisition.set_index("scan")["pixel_mm"].astype(float)
+    return _draw_against(people.assign(pixel_mm=people["scan"].map(pixels)), "pixel_mm", "pixel size, mm")
+
+
+def draw_error_by_scanner(people: pd.DataFrame, acquisition: pd.DataFrame) -> Drawing | None:
+    """Relative error and DSC by scanner, kernel and tube voltage; None with fewer than two different settings."""
+    drawn = people.assign(setting=people["scan"].map(_settings(acquisition))).dropna(subset=["setting"])
+    if drawn["setting"].nunique() < 2:
+        return None
+    order = drawn["setting"].value_counts().index.tolist()
+    if len(order) > _MOST_SETTINGS:
+        order = [*order[: _MOST_SETTINGS - 1], "all rarer settings"]
+        drawn = drawn.assign(setting=drawn["setting"].where(drawn["setting"].isin(order), order[-1]))
+    figure = Figure(figsize=(8.2, 1.6 + 0.42 * len(order)), layout="constrained")
+    panels = dict(zip(ERRORS, figure.subplots(1, 2, sharey=True), strict=True))
+    for name, axes in panels.items():
+        _draw_settings(axes, drawn.dropna(subset=[name]), name, order)
+    counts = [count_people(drawn[drawn["setting"] == setting]) for setting in order]
+    labels = [f"{setting} (n = {n})" for setting, n in zip(order, counts, strict=True)]
+    # a dollar sign would start a formula
+    shown = [label.replace("$", r"\$") for label in labels]
+    panels["re_percent"].set_yticks(range(len(order)), shown, color=INK, fontsize=8)
+    panels["re_percent"].invert_yaxis()
+    panels["re_percent"].axvline(0, color=INK, linewidth=0.9)
+    legend_of_sexes(figure, drawn)
+    medians = drawn.groupby("setting")[list(ERRORS)].median()
+    told = [f"{label} {medians.loc[s, 'dsc']:.4f}" for label, s in zip(labels, order, strict=True)]
+    return Drawing(
+        figure=figure,
+        data=drawn[[*_PERSON, "setting", *ERRORS]],
+        alt=f"Errors by scanner, kernel and tube voltage; median DSC: {', '.join(told)}.",
+        n=count_people(drawn),
+    )
+
+
+def spearman_text(table: pd.DataFrame, x: str, y: str) -> str:
+    """Return Spearman's rho with n of all people and of each sex that has five scans and more than one value."""
+    groups = {"all": table} | {SEXES[sex][0]: table[table["sex"] == sex] for sex in ("M", "F")}
+    parts = []
+    for label, group in groups.items():
+        known = group.dropna(subset=[x, y])
+        if len(known) >= _FEWEST_FOR_RHO and known[x].nunique() > 1 and known[y].nunique() > 1:
+            rho = stats.spearmanr(known[x], known[y]).statistic
+            parts.append(f"{label} {rho:+.2f} (n = {count_people(known)})")
+    if not parts:
+        return "Spearman's ρ not defined"
+    return minus("\n".join(part for part in (f"Spearman's ρ: {parts[0]}", ", ".join(parts[1:])) if part))
+
+
+def _draw_against(people: pd.DataFrame, name: str, label: str) -> Drawing | None:
+    known = people.dropna(subset=[name])
+    if known[name].nunique() < 2:
+        return None
+    figure = Figure(figsize=(8.4, 3.5), layout="constrained")
+    for (error, error_label), axes in zip(ERRORS.items(), figure.subplots(1, 2), strict=True):
+        shown = known.dropna(subset=[error])
+        for sex, style in (("M", "-"), ("F", "--")):
+            _draw_trend(axes, shown[shown["sex"] == sex], name, error, (SEXES[sex][3], style))
+        scatter_people(axes, shown, shown[name], shown[error])
+        if error == "re_percent":
+            axes.axhline(0, color=INK, linewidth=0.9)
+        elif len(shown):
+            set_reach(axes, shown[error].min(), shown[error].max(), most=1.0)
+            error_label += f" (axis from {axes.get_ylim()[0]:.3f})"
+        axes.set(xlabel=label, ylabel=error_label)
+        axes.set_title(spearman_text(shown, name, error), fontsize=7.5, fontweight="normal")
+    legend_of_sexes(figure, known)
+    told = [f"{error_label}: {spearman_text(known, name, error)}" for error, error_label in ERRORS.items()]
+    return Drawing(
+        figure=figure,
+        data=known[[*_PERSON, name, *ERRORS]],
+        alt=f"Errors of {count_people(known)} people against {label}: {'; '.join(told)}.".replace("\n", ", "),
+        n=count_people(known),
+    )
+
+
+def _draw_trend(axes: Axes, group: pd.DataFrame, name: str, error: str, look: tuple[str, str]) -> None:
+    """Draw the least-squares line of one sex, with the 95 % band of its mean where people are enough."""
+    x, y = group[name].to_numpy(float), group[error].to_numpy(float)
+    if len(x) < 3 or np.ptp(x) == 0:
+        return
+    slope, intercept = np.polyfit(x, y, 1)
+    along = np.linspace(x.min(), x.max(), 50)
+    fitted = slope * along + intercept
+    color, style = look
+    axes.plot(along, fitted, style, color=color, linewidth=1.2)
+    if count_people(group) >= FEWEST_FOR_BAND:
+        freedom = len(x) - 2
+        residual = np.sqrt(np.sum((y - slope * x - intercept) ** 2) / freedom)
+        leverage = 1 / len(x) + (along - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
+        reach = stats.t.ppf(0.975, freedom) * residual * np.sqrt(leverage)
+        axes.fill_between(along, fitted - reach, fitted + reach, color=color, alpha=0.12, linewidth=0)
+
+
+def _settings(acquisition: pd.DataFrame) -> dict[str, str]:
+    """Return scan -> "manufacturer model, kernel, kV" from what is known; scans of which nothing is known are out."""
+    settings = {}
+    for row in acquisition.to_dict("records"):
+        scanner = " ".join(part for part in (_text(row, "manufacturer"), _text(row, "model")) if part)
+        voltage = f"{float(row['kvp']):g} kV" if pd.notna(row.get("kvp")) else ""
+        known = [part for part in (scanner, _text(row, "kernel"), voltage) if part]
+        if known:
+            settings[row["scan"]] = ", ".join(known)
+    return settings
+
+
+def _text(row: Mapping, name: str) -> str:
+    value = row.get(name, "")
+    return "" if pd.isna(value) else str(value).strip()
+
+
+def _draw_settings(axes: Axes, shown: pd.DataFrame, name: str, order: list[str]) -> None:
+    for place, setting in enumerate(order):
+        group = shown[shown["setting"] == setting]
+        draw_quartiles(axes, place, group[name].to_numpy(), 0.7, across=True)
+        scatter_people(axes, group, group[name], place + spread_out(len(group), 0.5), largest=0.5)
+    axes.set_xlabel(ERRORS[name])
+    axes.grid(axis="y", visible=False)

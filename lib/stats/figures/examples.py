@@ -1,0 +1,179 @@
+"""Figures of single people: contours slice by slice (Zhao 2020, Fig. 4) and the bone as a solid (Fig. 5)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from lib.stats.figures.style import GREEN, INK, PROTOCOL_NAMES, RED, Drawing
+from lib.stats.solid import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, turntable
+from lib.stats.tables import COHORT_ORDER, prediction_key, without_repeats
+
+# degrees that the viewer has gone round the patient, to the patient's left
+VIEWS = {
+    0: "from the front",
+    90: "from the patient's left",
+    180: "from behind",
+    270: "from the patient's right",
+}
+_VIEW_PX = 360
+_SLICES = 6
+
+
+@dataclass(frozen=True)
+class Example:
+    """One scan to show: arrays (z, y, x) on the crop grid, intensities in HU, spacing in mm."""
+
+    scan: str
+    title: str
+    image_zyx: np.ndarray
+    reference_zyx: np.ndarray
+    predicted_zyx: np.ndarray
+    spacing_mm_zyx: tuple[float, float, float]
+
+
+def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict]:
+    """Choose the man and the woman of median Dice among the test people, else among the out-of-fold people.
+
+    Only the all-cohort model (or the first there is), the first network and predictions whose key is among the
+    `drawable` ones count. Returns rows of `metrics` as records.
+    """
+    scored = without_repeats(metrics).dropna(subset=["dsc"])
+    known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
+    scored = scored[pd.Series(known, index=scored.index, dtype=bool)]
+    for protocol in ("test", "cv", "external"):
+        group = scored[scored["protocol"] == protocol]
+        if len(group):
+            cohort = next(name for name in COHORT_ORDER if name in set(group["cohort"]))
+            group = group[(group["cohort"] == cohort) & (group["model"] == group["model"].min())]
+            ordered = group.sort_values(["dsc", "scan"])
+            middle = [part.iloc[(len(part) - 1) // 2] for _, part in ordered.groupby("sex")]
+            return [row.to_dict() for row in middle]
+    return []
+
+
+def example_title(row: Mapping) -> str:
+    """Return what stands above an example: pseudonym, sex, Dice and how it was predicted."""
+    sex = {"M": ", man", "F": ", woman"}.get(row["sex"], "")
+    return f"{row['scan']}{sex}, DSC {row['dsc']:.4f} ({PROTOCOL_NAMES[row['protocol']]})"
+
+
+def draw_examples(examples: Sequence[Example]) -> Drawing:
+    """Original slices, the reference's contour (red) and the prediction's (green) in rows (Zhao 2020, Fig. 4)."""
+    figure = Figure(figsize=(8.2, 4.33 * len(examples) + 0.2), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, hspace=0.01, wspace=0.01)
+    parts = figure.subfigures(len(examples), 1, squeeze=False)[:, 0]
+    tables = []
+    for part, example in zip(parts, examples, strict=True):
+        part.suptitle(example.title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+        slices = _chosen_slices(example)
+        _draw_slices(part.subplots(3, _SLICES), example, slices)
+        tables.append(_slice_areas(example, slices))
+    return Drawing(
+        figure=figure,
+        data=pd.concat(tables),
+        alt=f"Slices with the contours of reference (red) and prediction (green): {_titles(examples)}.",
+        n=len(examples),
+    )
+
+
+def draw_solids(examples: Sequence[Example]) -> Drawing:
+    """Bone in both masks (red), missed (blue) and added (green), from four sides (Zhao 2020, Fig. 5)."""
+    figure = Figure(figsize=(8.2, 2.7 * len(examples) + 0.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.04, hspace=0.06, wspace=0.01)
+    counts = pd.DataFrame([_compared(example) for example in examples])
+    parts = figure.subfigures(len(examples), 1, squeeze=False)[:, 0]
+    for part, example in zip(parts, examples, strict=True):
+        part.suptitle(example.title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+        masks = example.reference_zyx, example.predicted_zyx
+        pictures = turntable(*masks, example.spacing_mm_zyx, list(VIEWS), _VIEW_PX)
+        for axes, label, picture in zip(part.subplots(1, len(VIEWS)), VIEWS.values(), pictures, strict=True):
+            axes.imshow(picture, interpolation="antialiased")
+            axes.set_axis_off()
+            axes.text(0.5, 0.0, label, transform=axes.transAxes, ha="center", va="top", fontsize=8)
+    colors = {"in both": TRUE_POSITIVE, "missed": FALSE_NEGATIVE, "added": FALSE_POSITIVE}
+    marks = [Patch(color=np.array(color) / 255, label=label) for label, color in colors.items()]
+    figure.legend(handles=marks, loc="outside lower center", ncols=3)
+    told = [
+        f"{row.scan} {row.false_negative_mm3 / 1000:.1f} cm³ missed, {row.false_positive_mm3 / 1000:.1f} cm³ added"
+        for row in counts.itertuples()
+    ]
+    return Drawing(
+        figure=figure,
+        data=counts,
+        alt=f"Bone as a solid from four sides, {_titles(examples)}: {'; '.join(told)}.",
+        n=len(examples),
+    )
+
+
+def _titles(examples: Sequence[Example]) -> str:
+    return "; ".join(example.title for example in examples)
+
+
+def _compared(example: Example) -> dict:
+    """Return the volumes in mm3 that both masks hold, that the prediction misses and that it adds."""
+    voxel_mm3 = float(np.prod(example.spacing_mm_zyx))
+    reference, predicted = example.reference_zyx > 0, example.predicted_zyx > 0
+    counts = {
+        "true_positive_mm3": np.sum(reference & predicted),
+        "false_negative_mm3": np.sum(reference & ~predicted),
+        "false_positive_mm3": np.sum(~reference & predicted),
+    }
+    total = 2 * counts["true_positive_mm3"] + counts["false_negative_mm3"] + counts["false_positive_mm3"]
+    dice = 2 * counts["true_positive_mm3"] / total if total else np.nan
+    return {"scan": example.scan, "dsc": dice} | {name: count * voxel_mm3 for name, count in counts.items()}
+
+
+def _chosen_slices(example: Example) -> np.ndarray:
+    """Return the slices to draw, from the distal end of the bone to the head."""
+    either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
+    slices = np.flatnonzero(either.any(axis=(1, 2)))
+    if not len(slices):
+        slices = np.arange(len(either))
+    return slices[(np.linspace(0.04, 0.96, _SLICES) * (len(slices) - 1)).round().astype(int)]
+
+
+def _slice_areas(example: Example, slices: np.ndarray) -> pd.DataFrame:
+    pixel_mm2 = float(np.prod(example.spacing_mm_zyx[1:]))
+    areas = [
+        (mask[slices] > 0).sum(axis=(1, 2)) * pixel_mm2
+        for mask in (example.reference_zyx, example.predicted_zyx)
+    ]
+    columns = {"scan": example.scan, "slice": slices, "reference_mm2": areas[0], "predicted_mm2": areas[1]}
+    return pd.DataFrame(columns)
+
+
+def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None:
+    """Fill three rows of axes with slices: as they are, with the reference, with the prediction."""
+    either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
+    window = _window_around(either, example.spacing_mm_zyx)
+    rows = (
+        ("original", None, ""),
+        ("reference", example.reference_zyx, RED),
+        ("prediction", example.predicted_zyx, GREEN),
+    )
+    for axes_row, (label, mask, color) in zip(grid, rows, strict=True):
+        for axes, index in zip(axes_row, slices, strict=True):
+            axes.imshow(
+                example.image_zyx[index][window], cmap="gray", vmin=-250, vmax=1000, interpolation="bilinear"
+            )
+            if mask is not None and mask[index].any():
+                axes.contour(mask[index][window], [0.5], colors=[color], linewidths=1.1)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            axes.grid(visible=False)
+        axes_row[0].set_ylabel(label, color=color or INK, fontsize=8)
+
+
+def _window_around(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> tuple[slice, slice]:
+    """Return the square window (y, x) that holds the mask with 15 mm around it, all of the slice if it is empty."""
+    flat = mask_zyx.any(axis=0)
+    if not flat.any():
+        return slice(None), slice(None)
+    center = [(np.flatnonzero(flat.any(axis=1 - axis))[[0, -1]].sum() + 1) // 2 for axis in (0, 1)]
+    widths = [np.ptp(np.flatnonzero(flat.any(axis=1 - axis))) for axis in (0, 1)]
+    half = int(max(widths) / 2 + 15 / min(spacing_mm_zyx[1:]))
+    return tuple(slice(max(0, middle - half), middle + half) for middle in center)

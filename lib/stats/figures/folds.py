@@ -1,0 +1,123 @@
+"""Figures of the folds of cross-validation: how they learnt, and how far they differ apart from their people."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lib.stats.figures.style import (
+    COHORT_COLORS,
+    INK,
+    MUTED,
+    Drawing,
+    cohorts_of,
+    count_people,
+    legend_of_sexes,
+    scatter_people,
+    set_reach,
+    spread_out,
+)
+from lib.stats.tables import COHORT_ORDER
+
+_MEASURES = {"dsc": ("DSC", ".4f"), "re_percent": ("relative error, %", ".2f")}
+
+
+def history_key(path: str | Path) -> tuple[str, str, int]:
+    """Return (cohort, model, fold) of a file `.../{cohort}/{model}/fold-{k}/history.csv`; "" for missing folders."""
+    cohort, model, fold = ("", "", *Path(path).parts)[-4:-1]
+    return cohort, model, int(fold.removeprefix("fold-"))
+
+
+def draw_learning_curves(curves: Mapping[tuple[str, int], pd.DataFrame]) -> Drawing:
+    """Training loss and validation Dice of every fold (thin) and their mean (thick), a column for each cohort."""
+    names = sorted({cohort for cohort, _ in curves})
+    cohorts = sorted(names, key=lambda name: (*COHORT_ORDER, name).index(name))
+    figure = Figure(figsize=(max(4.4, 2.6 * len(cohorts) + 0.8), 4.2), layout="constrained")
+    grid = figure.subplots(2, len(cohorts), sharex="col", sharey="row", squeeze=False)
+    for column, cohort in zip(grid.T, cohorts, strict=True):
+        folds = [curve for (name, _), curve in sorted(curves.items()) if name == cohort]
+        for axes, name in zip(column, ("loss", "validation_dice"), strict=True):
+            _draw_curves(axes, folds, name, COHORT_COLORS.get(cohort, MUTED))
+        column[0].set_title(f"{cohort} ({len(folds)} {'fold' if len(folds) == 1 else 'folds'})".strip())
+        column[0].set_yscale("log")
+        column[1].set_xlabel("epoch")
+    grid[0, 0].set_ylabel("training loss")
+    grid[1, 0].set_ylabel("validation Dice")
+    tables = [curve.assign(cohort=cohort, fold=fold) for (cohort, fold), curve in sorted(curves.items())]
+    best = [curve["validation_dice"].max() for curve in curves.values()]
+    known = np.array([dice for dice in best if np.isfinite(dice)])
+    told = f"; best validation Dice of a fold {known.min():.4f} to {known.max():.4f}" if len(known) else ""
+    return Drawing(
+        figure=figure,
+        data=pd.concat(tables)[["cohort", "fold", "epoch", "loss", "validation_dice"]],
+        alt=f"Training loss and validation Dice by epoch of {len(curves)} folds{told}.",
+        n=len(curves),
+    )
+
+
+def draw_fold_spread(people: pd.DataFrame, spread: pd.DataFrame) -> Drawing:
+    """Scores of the out-of-fold people of each fold with the fold's mean, and what spread people alone would give.
+
+    Args:
+        people: rows of the metrics of one model under cross-validation.
+        spread: rows of `spread_table` for that model.
+    """
+    cohorts = cohorts_of(people)
+    figure = Figure(figsize=(max(5.0, 3.1 * len(cohorts) + 0.6), 5.2), layout="constrained")
+    grid = figure.subplots(2, len(cohorts), sharey="row", squeeze=False)
+    rows = spread.set_index(["cohort", "measure"])
+    for column, cohort in zip(grid.T, cohorts, strict=True):
+        group = people[people["cohort"] == cohort]
+        for axes, measure in zip(column, _MEASURES, strict=True):
+            row = rows.loc[(cohort, measure)] if (cohort, measure) in rows.index else {}
+            _draw_folds(axes, group.dropna(subset=[measure]), measure)
+            axes.set_title(_spread_text(row, measure), fontsize=7.5, fontweight="normal")
+        column[1].set_xlabel(f"fold of cohort {cohort} (n = {count_people(group)})")
+    for axes, (measure, (label, _)) in zip(grid[:, 0], _MEASURES.items(), strict=True):
+        values = people[measure].dropna()
+        if len(values):
+            set_reach(axes, values.min(), values.max(), most=1.0 if measure == "dsc" else np.inf)
+        axes.set_ylabel(f"{label} (axis from {axes.get_ylim()[0]:.3f})" if measure == "dsc" else label)
+    legend_of_sexes(figure, people)
+    told = [f"{cohort}, DSC: {_spread_text(rows.loc[(cohort, 'dsc')], 'dsc')}" for cohort in cohorts
+            if (cohort, "dsc") in rows.index]  # fmt: skip
+    return Drawing(
+        figure=figure,
+        data=people[["cohort", "fold", "scan", "subject", "sex", *_MEASURES]],
+        alt=f"Scores of out-of-fold people by fold. {'; '.join(told)}.".replace("\n", ", "),
+        n=count_people(people),
+    )
+
+
+def _draw_curves(axes: Axes, folds: Sequence[pd.DataFrame], name: str, color: str) -> None:
+    known = [curve.dropna(subset=[name]) for curve in folds]
+    for curve in known:
+        axes.plot(curve["epoch"], curve[name], color=color, alpha=0.35, linewidth=0.8)
+    mean = pd.concat(known).groupby("epoch")[name].mean()
+    axes.plot(mean.index, mean, color=INK, linewidth=1.4)
+
+
+def _draw_folds(axes: Axes, group: pd.DataFrame, measure: str) -> None:
+    """Draw the people of each fold, the fold's mean as a short line and the mean of all as a dashed one."""
+    folds = sorted(group["fold"].dropna().unique())
+    for fold in folds:
+        of_fold = group[group["fold"] == fold]
+        x = float(fold) + spread_out(len(of_fold), 0.5)
+        scatter_people(axes, of_fold, x, of_fold[measure], largest=0.5)
+        axes.hlines(of_fold[measure].mean(), fold - 0.36, fold + 0.36, color=INK, linewidth=1.8, zorder=4)
+    if len(group):
+        axes.axhline(group[measure].mean(), color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
+    axes.set_xticks([int(fold) for fold in folds])
+    axes.grid(axis="x", visible=False)
+
+
+def _spread_text(row: Mapping, measure: str) -> str:
+    form = _MEASURES[measure][1]
+    names = ("sd_of_fold_means", "sd_expected_by_people", "sd_between_people")
+    seen, expected, people = (float(row.get(name, np.nan)) for name in names)
+    if not np.isfinite([seen, expected]).all():
+        return "spread of fold means not defined"
+    return f"SD of fold means {seen:{form}}, by people alone {expected:{form}}\nSD between people {people:{form}}"

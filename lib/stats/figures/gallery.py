@@ -1,0 +1,225 @@
+"""All figures of a study in one folder: SVG, PNG and a table of what each one draws.
+
+The same tables give the same bytes. A figure whose data do not exist is left out.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+
+from lib.atomic import whole_file, write_json
+from lib.stats.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
+from lib.stats.figures.examples import Example, draw_examples, draw_solids
+from lib.stats.figures.folds import draw_fold_spread, draw_learning_curves
+from lib.stats.figures.overlap import (
+    LEVEL_COLUMNS,
+    draw_dice_by_distance,
+    draw_error_by_distance,
+    draw_levels,
+    draw_scores,
+)
+from lib.stats.figures.repeats import draw_precision, draw_readers
+from lib.stats.figures.style import MUTED, PROTOCOL_NAMES, RED, STYLE, Drawing, cohorts_of
+from lib.stats.figures.volumes import (
+    draw_bland_altman,
+    draw_regression,
+    draw_relative_error,
+    draw_sex_specific,
+)
+from lib.stats.tables import PROTOCOL_ORDER, without_repeats, write_table
+
+# every kind of figure in reading order; report/captions holds a text for each
+TITLES = {
+    "examples": "Reference and prediction, slice by slice",
+    "solid": "Where the prediction misses or adds bone",
+    "scores": "Overlap with the reference",
+    "levels": "Dice by part of the femur",
+    "error_by_distance": "Where along the bone errors lie",
+    "dice_by_distance": "Dice of single slices along the bone",
+    "relative_error": "Relative error of volume",
+    "regression": "Predicted and reference volume",
+    "bland_altman": "Difference against mean",
+    "sex_specific": "Sex-specific against all-cohort model",
+    "error_by_age": "Error against age",
+    "error_by_pixel": "Error against pixel size",
+    "error_by_scanner": "Error by scanner and kernel",
+    "precision": "Repeated scans",
+    "readers": "Two readers and the model",
+    "fold_spread": "Spread between folds and between people",
+    "learning_curves": "Learning curves of all folds",
+}
+# an SVG with more points than this draws them as pixels: thousands of vector stars are slow to open
+_MOST_VECTOR_POINTS = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResults:
+    """What is drawn.
+
+    Attributes:
+        metrics, volumes, agreement, paired, spread, precision, readers, acquisition: the study's tables of these
+            names; an empty frame where there is none.
+        histories: learning curves by (cohort, model, fold): epoch, loss, validation_dice.
+        slices: `by_slice` records of the overlap files by prediction key.
+        examples: scans for the figures of contours and solids.
+        synthetic: the people are made up; every figure says so.
+    """
+
+    metrics: pd.DataFrame
+    agreement: pd.DataFrame
+    volumes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    paired: pd.DataFrame = field(default_factory=pd.DataFrame)
+    spread: pd.DataFrame = field(default_factory=pd.DataFrame)
+    precision: pd.DataFrame = field(default_factory=pd.DataFrame)
+    readers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    acquisition: pd.DataFrame = field(default_factory=pd.DataFrame)
+    histories: Mapping[tuple[str, str, int], pd.DataFrame] = field(default_factory=dict)
+    slices: Mapping[str, Mapping] = field(default_factory=dict)
+    examples: Sequence[Example] = ()
+    synthetic: bool = False
+
+
+def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
+    """Draw every figure that the results allow into `folder`, with `figures.json` that lists them.
+
+    Each entry holds `name` (of the .svg and the .png), `csv` (file name of the table of what is drawn), `kind` (of
+    the caption), `model`, `protocol`, `title`, `n`, `alt` (one sentence for those who cannot see it), and `width` and
+    `height` in CSS pixels.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    with mpl.rc_context(STYLE):
+        for kind, (model, protocol), draw in _all_figures(results):
+            drawing = draw()
+            if drawing is not None:
+                entry = {"kind": kind, "model": model, "protocol": protocol, "title": TITLES[kind]}
+                entries.append(_save(drawing, folder, entry, results.synthetic))
+    write_json(folder / "figures.json", {"figures": entries})
+    return entries
+
+
+# kind, (model, protocol), how to draw it
+_Plan = Iterator[tuple[str, tuple[str, str], Callable[[], Drawing | None]]]
+
+
+def _all_figures(results: StudyResults) -> _Plan:
+    if results.examples:
+        yield "examples", ("", ""), lambda: draw_examples(results.examples)
+        yield "solid", ("", ""), lambda: draw_solids(results.examples)
+    people = without_repeats(results.metrics)
+    for key in _keys(results.metrics, results.volumes, results.readers):
+        of_key = _of(people, key)
+        yield from _overlap_figures(of_key, results.slices, key)
+        yield from _volume_figures(of_key, results, key)
+        yield from _covariate_figures(of_key, results.acquisition, key)
+        yield from _repeat_figures(results, key)
+        if key[1] == "cv" and len(of_key):
+            spread = _of(results.spread, (key[0], ""))
+            if len(spread):
+                yield (
+                    "fold_spread",
+                    key,
+                    lambda of_key=of_key, spread=spread: draw_fold_spread(of_key, spread),
+                )
+    for model in sorted({key[1] for key in results.histories}):
+        curves = {(key[0], key[2]): curve for key, curve in results.histories.items() if key[1] == model}
+        yield "learning_curves", (model, ""), lambda curves=curves: draw_learning_curves(curves)
+
+
+def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: tuple[str, str]) -> _Plan:
+    """Yield the figures of overlap; those along the bone show the first cohort alone."""
+    scored = people.dropna(subset=["dsc"])
+    if scored.empty:
+        return
+    yield "scores", key, lambda: draw_scores(scored)
+    if scored[LEVEL_COLUMNS].notna().any(axis=None):
+        yield "levels", key, lambda: draw_levels(scored)
+    first = people[people["cohort"] == cohorts_of(people)[0]]
+    names = first[["cohort", "model", "members", "scan"]].agg("/".join, axis=1)
+    along = [slices[name] for name in names if slices.get(name, {}).get("distance_mm")]
+    if along:
+        yield "error_by_distance", key, lambda: draw_error_by_distance(along)
+        yield "dice_by_distance", key, lambda: draw_dice_by_distance(along)
+
+
+def _volume_figures(people: pd.DataFrame, results: StudyResults, key: tuple[str, str]) -> _Plan:
+    measured = people.dropna(subset=["reference_mm3", "predicted_mm3", "re_percent"])
+    if measured.empty:
+        return
+    agreement = _of(results.agreement, key)
+    agreement = agreement[agreement["sex"] == "all"]
+    paired = _of(results.paired, key)
+    yield "relative_error", key, lambda: draw_relative_error(measured)
+    yield "regression", key, lambda: draw_regression(measured, agreement)
+    yield "bland_altman", key, lambda: draw_bland_altman(measured, agreement)
+    if len(paired):
+        yield "sex_specific", key, lambda: draw_sex_specific(measured, paired)
+
+
+def _covariate_figures(people: pd.DataFrame, acquisition: pd.DataFrame, key: tuple[str, str]) -> _Plan:
+    known = people.dropna(subset=["re_percent", "dsc"], how="all")
+    if known.empty:
+        return
+    first = known[known["cohort"] == cohorts_of(known)[0]]
+    yield "error_by_age", key, lambda: draw_error_by_age(first)
+    if len(acquisition):
+        yield "error_by_pixel", key, lambda: draw_error_by_pixel(first, acquisition)
+        yield "error_by_scanner", key, lambda: draw_error_by_scanner(first, acquisition)
+
+
+def _repeat_figures(results: StudyResults, key: tuple[str, str]) -> _Plan:
+    volumes, readers = _of(results.volumes, key), _of(results.readers, key)
+    if len(volumes):
+        yield "precision", key, lambda: draw_precision(volumes, _of(results.precision, key))
+    if len(readers):
+        yield "readers", key, lambda: draw_readers(readers)
+
+
+def _keys(*tables: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return every (model, protocol) of the tables in reading order."""
+    keys = {
+        key for table in tables if len(table) for key in zip(table["model"], table["protocol"], strict=True)
+    }
+    return sorted(keys, key=lambda key: (key[0], (*PROTOCOL_ORDER, key[1]).index(key[1])))
+
+
+def _of(table: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
+    """Return the rows of a (model, protocol); of all protocols where it is ""."""
+    for name, value in zip(("model", "protocol"), key, strict=True):
+        if value and name in table:
+            table = table[table[name] == value]
+    return table
+
+
+def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
+    """Save a figure as SVG and PNG without date or program, and its table; return its entry for `figures.json`."""
+    figure = drawing.figure
+    said = ["synthetic cohort"] if synthetic else []
+    said += [PROTOCOL_NAMES[entry["protocol"]]] if entry["protocol"] else []
+    if said:
+        figure.suptitle("  ·  ".join(said), x=0.99, ha="right", fontsize=8, color=RED if synthetic else MUTED)
+    parts = (entry["kind"].replace("_", "-"), entry["model"], entry["protocol"])
+    name = "-".join(part for part in parts if part)
+    _keep_light(figure)
+    with whole_file(folder / f"{name}.svg") as temporary:
+        figure.savefig(temporary, metadata={"Date": None, "Creator": None})
+    with whole_file(folder / f"{name}.png") as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+    write_table(drawing.data, folder / f"{name}.csv")
+    width, height = (round(100 * float(inches)) for inches in figure.get_size_inches())
+    shown = {"csv": f"{name}.csv", "n": drawing.n, "alt": drawing.alt, "width": width, "height": height}
+    return {"name": name, **entry, **shown}
+
+
+def _keep_light(figure: Figure) -> None:
+    """Let a figure of many points draw them as pixels in its SVG; lines and texts stay as they are."""
+    points = figure.findobj(PathCollection)
+    if sum(len(part.get_offsets()) for part in points) > _MOST_VECTOR_POINTS:
+        for part in points:
+            part.set_rasterized(True)

@@ -1,0 +1,216 @@
+"""Figures of overlap: scores of each cohort, Dice of each part of the femur, errors and Dice along the bone."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from lib.stats.figures.style import (
+    COHORT_COLORS,
+    FEWEST_FOR_BAND,
+    GREEN,
+    INK,
+    MUTED,
+    RED,
+    Drawing,
+    cohort_panels,
+    cohorts_of,
+    count_people,
+    draw_quartiles,
+    legend_of_sexes,
+    scatter_people,
+    set_reach,
+    spread_out,
+)
+from lib.stats.tables import LEVELS
+
+SCORE_NAMES = {"dsc": "DSC", "sensitivity": "SN", "specificity": "SP"}
+LEVEL_COLUMNS = [f"dsc_{level}" for level in LEVELS]
+_PERSON = ["cohort", "scan", "subject", "sex"]
+# farther from either end than this, a femur's parts no longer lie side by side
+_REACH_MM = 120
+
+
+def draw_scores(metrics: pd.DataFrame) -> Drawing:
+    """DSC, sensitivity and specificity of each cohort as bars of mean and sample SD, scans as points (Fig. 6)."""
+    figure = Figure(figsize=(7.4, 3.7), layout="constrained")
+    axes, cohorts = figure.subplots(), cohorts_of(metrics)
+    lowest = float(metrics[list(SCORE_NAMES)].min().min())
+    floor = max(0.0, np.floor(lowest * 50 - 0.5) / 50) if lowest > 0.5 else 0.0
+    width = 0.8 / len(cohorts)
+    for position, cohort in enumerate(cohorts):
+        group = metrics[metrics["cohort"] == cohort]
+        for place, name in enumerate(SCORE_NAMES):
+            x = place + (position - (len(cohorts) - 1) / 2) * width
+            _draw_bar(axes, x, width, group.dropna(subset=[name]), name)
+    axes.set_xticks(range(len(SCORE_NAMES)), SCORE_NAMES.values(), color=INK, fontsize=10)
+    axes.set_ylim(floor, 1 + 0.09 * (1 - floor))
+    axes.set_ylabel("mean ± SD" + (f"; the axis starts at {floor:.2f}" if floor else ""))
+    axes.grid(axis="x", visible=False)
+    bars = [Patch(color=COHORT_COLORS[name], alpha=0.35, label=_counted(metrics, name)) for name in cohorts]
+    axes.legend(
+        handles=bars, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), title="bars, left to right"
+    )
+    legend_of_sexes(figure, metrics)
+    dice = metrics.groupby("cohort")["dsc"]
+    return Drawing(
+        figure=figure,
+        data=metrics[[*_PERSON, *SCORE_NAMES]],
+        alt="Overlap with the reference, mean DSC: "
+        + ", ".join(f"{_counted(metrics, name)} {dice.get_group(name).mean():.4f}" for name in cohorts)
+        + ".",
+        n=count_people(metrics),
+    )
+
+
+def draw_levels(metrics: pd.DataFrame) -> Drawing:
+    """Dice of the femur's head, neck, trochanter and shaft: scans as points, median and quartiles."""
+    figure, panels = cohort_panels(metrics, share_x=True, share_y=True)
+    for cohort, axes in panels.items():
+        group = metrics[metrics["cohort"] == cohort]
+        for place, column in enumerate(LEVEL_COLUMNS):
+            known = group.dropna(subset=[column])
+            draw_quartiles(axes, place, known[column].to_numpy(), 0.7)
+            scatter_people(axes, known, place + spread_out(len(known), 0.55), known[column], largest=0.5)
+        axes.set_xticks(range(len(LEVELS)), LEVELS, color=INK, fontsize=8)
+        axes.set_xlim(-0.6, len(LEVELS) - 0.4)
+        axes.grid(axis="x", visible=False)
+    values = metrics[LEVEL_COLUMNS].to_numpy(float)
+    first = next(iter(panels.values()))
+    set_reach(first, np.nanmin(values), np.nanmax(values), most=1.0)
+    first.set_ylabel(f"DSC (axis from {first.get_ylim()[0]:.3f})")
+    legend_of_sexes(figure, metrics)
+    whole = metrics[metrics["cohort"] == cohorts_of(metrics)[0]]
+    medians = [f"{level} {whole[f'dsc_{level}'].median():.4f}" for level in LEVELS]
+    return Drawing(
+        figure=figure,
+        data=metrics[[*_PERSON, *LEVEL_COLUMNS]],
+        alt=f"Dice by part of the femur, medians of cohort {_counted(whole, whole['cohort'].iloc[0])}: "
+        + ", ".join(medians)
+        + ".",
+        n=count_people(metrics),
+    )
+
+
+def draw_error_by_distance(slices: Sequence[Mapping]) -> Drawing | None:
+    """Missed and added bone as a share of the reference's slice, from either end of the bone in the scan.
+
+    None if no slice holds any of the reference.
+
+    Args:
+        slices: for each scan lists of distance_mm (from the distal end), reference_mm3, missed_mm3 and added_mm3.
+    """
+    figure, sides = _two_ends(len(slices))
+    parts = []
+    for end, axes in sides.items():
+        sums = _from_end(slices, end).groupby("from_mm")[["reference_mm3", "missed_mm3", "added_mm3"]].sum()
+        shares = sums[["missed_mm3", "added_mm3"]].div(sums["reference_mm3"], axis=0).mul(100)
+        shares = shares[np.isfinite(shares).all(axis=1)].set_axis(["missed_percent", "added_percent"], axis=1)
+        for name, color, style in (("missed_percent", RED, "-"), ("added_percent", GREEN, "--")):
+            label = name.removesuffix("_percent")
+            axes.plot(shares.index, shares[name], style, color=color, linewidth=1.6, label=label)
+        axes.set_ylim(bottom=0)
+        parts.append(shares.reset_index().assign(end=end))
+    sides["distal"].set_ylabel("share of the slice, %")
+    sides["top"].legend(loc="upper center")
+    data = pd.concat(parts, ignore_index=True)[["end", "from_mm", "missed_percent", "added_percent"]]
+    if data.empty:
+        return None
+    worst = data.loc[data[["missed_percent", "added_percent"]].max(axis=1).idxmax()]
+    return Drawing(
+        figure=figure,
+        data=data,
+        alt=f"Missed and added bone along the femur of {len(slices)} scans: most at {worst['from_mm']:.0f} mm from "
+        f"the {worst['end']} end, {worst['missed_percent']:.1f} % missed and {worst['added_percent']:.1f} % added.",
+        n=len(slices),
+    )  # fmt: skip
+
+
+def draw_dice_by_distance(slices: Sequence[Mapping]) -> Drawing:
+    """Dice of each slice, from either end of the bone: median, and quartiles or single scans if they are few.
+
+    The Dice of a slice is 2 TP / (reference + predicted), where TP = reference - missed and predicted = TP + added.
+    """
+    figure, sides = _two_ends(len(slices))
+    parts = []
+    for end, axes in sides.items():
+        table = _from_end(slices, end)
+        hit = table["reference_mm3"] - table["missed_mm3"]
+        table = table.assign(dice=2 * hit / (table["reference_mm3"] + hit + table["added_mm3"]))
+        table = table.dropna(subset=["dice"])
+        by_mm = table.groupby("from_mm")["dice"]
+        drawn = by_mm.quantile([0.25, 0.5, 0.75]).unstack().set_axis(["q25", "median", "q75"], axis=1)
+        drawn.insert(0, "scans", by_mm.size())
+        _draw_dice_lines(axes, table, drawn, len(slices))
+        parts.append(drawn.reset_index().assign(end=end))
+    distal = sides["distal"]
+    distal.set_ylabel(f"DSC of the slice (axis from {distal.get_ylim()[0]:.2f})")
+    sides["top"].legend(loc="lower center")
+    data = pd.concat(parts, ignore_index=True)[["end", "from_mm", "scans", "median", "q25", "q75"]]
+    last = data[data["end"] == "distal"].iloc[0]
+    return Drawing(
+        figure=figure,
+        data=data,
+        alt=f"Dice of single slices along the femur of {len(slices)} scans: median {last['median']:.3f} in the last "
+        f"slice at the scan's end, {data['median'].median():.3f} in the middle of all slices.",
+        n=len(slices),
+    )  # fmt: skip
+
+
+def _counted(metrics: pd.DataFrame, cohort: str) -> str:
+    return f"{cohort} (n = {count_people(metrics[metrics['cohort'] == cohort])})"
+
+
+def _draw_bar(axes: Axes, x: float, width: float, group: pd.DataFrame, name: str) -> None:
+    """Draw one cohort's score: a bar of the mean with its SD and number, scans as points."""
+    if not len(group):
+        return
+    values = group[name].to_numpy(float)
+    mean, sd = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+    axes.bar(x, mean, 0.9 * width, color=COHORT_COLORS[group["cohort"].iloc[0]], alpha=0.35)
+    scatter_people(axes, group, x + spread_out(len(values), 0.6 * width), values, largest=0.45)
+    axes.errorbar(x, mean, sd, color=INK, linewidth=1.2, capsize=3, zorder=4)
+    axes.annotate(
+        f"{mean:.4f}",
+        (x, max(values.max(), mean + sd)),
+        (0, 4),
+        textcoords="offset points",
+        ha="center",
+        fontsize=7,
+    )
+
+
+def _two_ends(scans: int) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with one axes for each end of the bone in the scan."""
+    figure = Figure(figsize=(7.4, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    left.set(xlabel="distance from the scan's distal end, mm", title=f"Scan's end (n = {scans})")
+    right.set(xlabel="distance below the top of the femur, mm", title=f"Femoral head (n = {scans})")
+    return figure, {"distal": left, "top": right}
+
+
+def _from_end(slices: Sequence[Mapping], end: str) -> pd.DataFrame:
+    """Return the slices of all scans by distance `from_mm` of an end, in bins of the usual distance of slices."""
+    tables = [pd.DataFrame(dict(record)).assign(scan=index) for index, record in enumerate(slices)]
+    steps = np.concatenate([np.diff(table["distance_mm"]) for table in tables])
+    step_mm = float(np.median(steps)) if len(steps) else 1.0
+    if end == "top":
+        tables = [t.assign(distance_mm=t["distance_mm"].max() - t["distance_mm"]) for t in tables]
+    table = pd.concat(tables)
+    table = table.assign(from_mm=((table["distance_mm"] / step_mm).round() * step_mm).round(3))
+    return table[table["from_mm"] <= _REACH_MM]
+
+
+def _draw_dice_lines(axes: Axes, table: pd.DataFrame, drawn: pd.DataFrame, scans: int) -> None:
+    if scans >= FEWEST_FOR_BAND:
+        axes.fill_between(drawn.index, drawn["q25"], drawn["q75"], color=MUTED, alpha=0.3, linewidth=0)
+        axes.fill_between([], [], color=MUTED, alpha=0.3, linewidth=0, label="middle half of scans")
+    else:
+        for number, (_, one) in enumerate(table.groupby("scan")):
+            axes.plot(
+                one["from_mm"], one["dice"], color=MUTED, alpha=0.45, linewidth=0.8, label="" if number else "scans"
+            )  # fmt: skip
+    axes.plot(drawn.index, drawn["median"], color=INK, linewidth=1.6, label="median")

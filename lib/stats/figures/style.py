@@ -1,0 +1,174 @@
+"""How every figure of the study looks, and the marks that they share.
+
+Colours are those of Okabe and Ito, told apart with every kind of colour vision; sex is told by shape too
+(star = men, circle = women, as in Zhao 2020, Fig. 7).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lib.stats.tables import COHORT_ORDER
+
+INK, MUTED, GRID = "#1f2933", "#5b6775", "#dde3e9"
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+SEXES = {"M": ("men", "*", 70, BLUE), "F": ("women", "o", 30, RED), "": ("sex unknown", "s", 26, MUTED)}
+COHORT_COLORS = {"all": MUTED, "male": BLUE, "female": RED}
+PROTOCOL_NAMES = {
+    "cv": "cross-validation, out-of-fold people",
+    "test": "test people, ensemble of folds",
+    "test-single": "test people, single model",
+    "external": "external people, ensemble of folds",
+    "apply": "people without a reference",
+}
+# below this number of people a band or an interval would say more than the data
+FEWEST_FOR_BAND = 20
+_FEWEST_FOR_QUARTILES = 4
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "text.color": INK,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "osteoflow",
+    "svg.fonttype": "path",
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure with the table of exactly what it draws and one sentence for those who cannot see it.
+
+    `n` counts people, for learning curves and spread between folds: folds.
+    """
+
+    figure: Figure
+    data: pd.DataFrame
+    alt: str
+    n: int
+
+
+def cohorts_of(table: pd.DataFrame) -> list[str]:
+    """Return the cohorts of a table in reading order."""
+    return [name for name in COHORT_ORDER if name in set(table["cohort"])]
+
+
+def count_people(table: pd.DataFrame) -> int:
+    """Return the number of different people in a table."""
+    return int(table["subject"].nunique())
+
+
+def cohort_panels(
+    metrics: pd.DataFrame, *, share_x: bool, share_y: bool, width: float = 2.75
+) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with a panel for each cohort, titled with its number of people; `width` of one in inches."""
+    cohorts = cohorts_of(metrics)
+    # a single panel is as wide as its heading
+    figure = Figure(figsize=(max(4.4, width * len(cohorts) + 0.6), 3.35), layout="constrained")
+    axes = figure.subplots(1, len(cohorts), sharex=share_x, sharey=share_y, squeeze=False)[0]
+    panels = dict(zip(cohorts, axes, strict=True))
+    for cohort, panel in panels.items():
+        panel.set_title(f"{cohort} (n = {count_people(metrics[metrics['cohort'] == cohort])})")
+    return figure, panels
+
+
+def scatter_people(
+    axes: Axes,
+    group: pd.DataFrame,
+    x: Sequence[float],
+    y: Sequence[float],
+    colors: Mapping[str, tuple] | None = None,
+    largest: float = 1.0,
+) -> None:
+    """Draw each scan of `group` at (x, y): shape by sex, colour by person where `colors` are given, else by sex.
+
+    Marks shrink as they become many; `largest` is the size of a few, as a share of the usual one.
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    shrink = largest * min(1.0, max(0.25, 8 / max(len(x), 1) ** 0.5))
+    for sex, (label, marker, size, color) in SEXES.items():
+        chosen = (group["sex"] == sex).to_numpy()
+        shades = [colors[person] for person in group["subject"][chosen]] if colors else color
+        if chosen.any():
+            axes.scatter(
+                x[chosen], y[chosen], s=shrink * size, marker=marker, c=shades, edgecolors="white", linewidths=0.4,
+                label=label, alpha=0.9, zorder=3,
+            )  # fmt: skip
+
+
+def legend_of_sexes(figure: Figure, people: pd.DataFrame, *, colored: bool = True) -> None:
+    """Put the marks of the sexes that occur below a figure, with their number of people."""
+    marks = []
+    for sex, (label, marker, size, color) in SEXES.items():
+        group = people[people["sex"] == sex]
+        if len(group):
+            shown = {"marker": marker, "markersize": 0.8 * size**0.5, "color": color if colored else MUTED}
+            marks.append(Line2D([], [], linestyle="", label=f"{label} (n = {count_people(group)})", **shown))
+    figure.legend(handles=marks, loc="outside lower center", ncols=3)
+
+
+def spread_out(count: int, width: float) -> np.ndarray:
+    """Return offsets that keep points of one place apart: fixed, they must not dance from run to run."""
+    return ((np.arange(count) * 0.618) % 1 - 0.5) * width
+
+
+def draw_quartiles(
+    axes: Axes, place: float, values: np.ndarray, width: float, *, across: bool = False
+) -> None:
+    """Draw the median as a line and, from four values on, the middle half as a box; `across`: along the x axis."""
+    if not len(values):
+        return
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    line, box = (axes.vlines, axes.barh) if across else (axes.hlines, axes.bar)
+    if len(values) >= _FEWEST_FOR_QUARTILES:
+        start = {"left" if across else "bottom": low}
+        box(place, high - low, width, **start, color=MUTED, alpha=0.22, linewidth=0, zorder=1)
+    line(middle, place - width / 2, place + width / 2, color=INK, linewidth=1.6, zorder=4)
+
+
+def note(axes: Axes, text: str, *, place: tuple[float, float] = (0.03, 0.97), size: float = 8) -> None:
+    """Write a text on a light ground into an axes, at a place in shares of its width and height."""
+    axes.text(
+        *place,
+        text,
+        transform=axes.transAxes,
+        va="top" if place[1] > 0.5 else "bottom",
+        ha="left" if place[0] < 0.5 else "right",
+        fontsize=size,
+        zorder=6,
+        bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
+    )
+
+
+def minus(text: str) -> str:
+    """Return a text of numbers with true minus signs."""
+    return text.replace("-", "−")
+
+
+def set_reach(axes: Axes, low: float, high: float, most: float = np.inf) -> None:
+    """Set the y axis to hold `low` to `high` with room, no further up than `most`; one value gets room as well."""
+    room = 0.08 * (high - low) or 0.02 * max(abs(high), 1e-3)
+    axes.set_ylim(low - room, min(high + room, most))

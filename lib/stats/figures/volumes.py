@@ -1,0 +1,219 @@
+"""Figures of volume: relative error, regression, differences against means, sex-specific against common models."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lib.stats.agreement import fit_line
+from lib.stats.figures.style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    Drawing,
+    cohort_panels,
+    count_people,
+    legend_of_sexes,
+    minus,
+    note,
+    scatter_people,
+)
+
+_PERSON = ["cohort", "scan", "subject", "sex"]
+
+
+def draw_relative_error(metrics: pd.DataFrame) -> Drawing:
+    """Relative volume error against reference volume; a person keeps its colour in every cohort (Fig. 7)."""
+    figure, panels = cohort_panels(metrics, share_x=True, share_y=True)
+    ranks = metrics.groupby("subject")["reference_mm3"].mean().rank(pct=True)
+    colors = {person: mpl.colormaps["viridis"](0.95 * rank) for person, rank in ranks.items()}
+    for cohort, axes in panels.items():
+        group = metrics[metrics["cohort"] == cohort]
+        axes.axhline(0, color=INK, linewidth=0.9)
+        scatter_people(axes, group, group["reference_mm3"] / 1000, group["re_percent"], colors)
+        axes.set_xlabel("reference volume, cm³")
+    limit = 1.15 * max(1.0, float(metrics["re_percent"].abs().max()))
+    first = next(iter(panels.values()))
+    first.set_ylim(-limit, limit)
+    first.set_ylabel("relative error, %")
+    legend_of_sexes(figure, metrics, colored=False)
+    return Drawing(
+        figure=figure,
+        data=metrics[[*_PERSON, "reference_mm3", "re_percent"]],
+        alt="Relative error of volume against reference volume: "
+        + _by_cohort(
+            metrics, lambda group: "{:+.2f} to {:+.2f} %".format(*group["re_percent"].agg(["min", "max"]))
+        ),
+        n=count_people(metrics),
+    )
+
+
+def draw_regression(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing:
+    """Predicted against reference volume with the fitted line and the line of identity."""
+    figure, panels = cohort_panels(metrics, share_x=False, share_y=False)
+    rows = agreement.set_index("cohort")
+    for cohort, axes in panels.items():
+        _draw_fit(axes, metrics[metrics["cohort"] == cohort])
+        note(axes, _regression_text(rows.loc[cohort]))
+    first = next(iter(panels.values()))
+    first.set_ylabel("predicted volume, cm³")
+    first.legend(loc="lower right", fontsize=8)
+    return Drawing(
+        figure=figure,
+        data=metrics[[*_PERSON, "reference_mm3", "predicted_mm3"]],
+        alt="Predicted against reference volume: "
+        + _by_cohort(metrics, lambda group: _regression_text(rows.loc[group.name]).replace("\n", ", ")),
+        n=count_people(metrics),
+    )
+
+
+def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing:
+    """Difference against mean with bias and 95 % limits of agreement; bands are their 95 % intervals."""
+    figure, panels = cohort_panels(metrics, share_x=False, share_y=True)
+    rows = agreement.set_index("cohort")
+    drawn = metrics.assign(
+        mean_mm3=(metrics["predicted_mm3"] + metrics["reference_mm3"]) / 2,
+        difference_mm3=metrics["predicted_mm3"] - metrics["reference_mm3"],
+    )
+    for cohort, axes in panels.items():
+        group = drawn[drawn["cohort"] == cohort]
+        for name, color in (("loa_low", ORANGE), ("bias", BLUE), ("loa_high", ORANGE)):
+            _draw_level(axes, rows.loc[cohort], name, color)
+        scatter_people(axes, group, group["mean_mm3"] / 1000, group["difference_mm3"] / 1000)
+        axes.axhline(0, color=MUTED, linewidth=0.7)
+        axes.set_xlabel("mean of both volumes, cm³")
+        axes.margins(x=0.12)
+    # the bands of a few people are wide: points and lines set the scale, bands may run out of the picture
+    shown = pd.concat([drawn["difference_mm3"], rows["loa_low_mm3"], rows["loa_high_mm3"]])
+    reach = 1.3 * max(1.0, float(shown.abs().max())) / 1000
+    first = next(iter(panels.values()))
+    first.set_ylim(-reach, reach)
+    first.set_ylabel("predicted − reference, cm³")
+    legend_of_sexes(figure, drawn)
+    return Drawing(
+        figure=figure,
+        data=drawn[[*_PERSON, "mean_mm3", "difference_mm3"]],
+        alt="Difference of volumes against their mean: "
+        + _by_cohort(drawn, lambda group: _limits_text(rows.loc[group.name])),
+        n=count_people(metrics),
+    )
+
+
+def draw_sex_specific(people: pd.DataFrame, paired: pd.DataFrame) -> Drawing | None:
+    """Absolute volume error of each sex-specific model against that of the all-cohort model on the same people.
+
+    Args:
+        people: rows of the metrics of one model and protocol.
+        paired: the rows of `paired_table` for them. None if no sex has people that both models predicted.
+    """
+    drawn = _paired_errors(people)
+    drawn = drawn[drawn["cohort"].isin(paired["cohort"])]
+    if drawn.empty:
+        return None
+    figure, panels = cohort_panels(drawn, share_x=True, share_y=True, width=3.2)
+    rows = paired.set_index("cohort")
+    reach = 1.1 * drawn[["common_error_mm3", "own_error_mm3"]].to_numpy().max() / 1000 or 1.0
+    for cohort, axes in panels.items():
+        group, row = drawn[drawn["cohort"] == cohort], rows.loc[cohort]
+        axes.plot([0, reach], [0, reach], color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
+        scatter_people(axes, group, group["common_error_mm3"] / 1000, group["own_error_mm3"] / 1000)
+        axes.set(xlim=(0, reach), ylim=(0, reach), aspect="equal")
+        axes.set_xlabel(f"|error| of the all-cohort model, cm³\n{_updates(row, 'second_updates')}")
+        axes.set_ylabel(f"|error| of the {cohort} model, cm³\n{_updates(row, 'first_updates')}")
+        note(axes, _paired_text(row))
+    return Drawing(
+        figure=figure,
+        data=drawn,
+        alt="Absolute volume errors of sex-specific models against those of the all-cohort model: "
+        + _by_cohort(drawn, lambda group: _paired_text(rows.loc[group.name]).replace("\n", ", ")),
+        n=count_people(drawn),
+    )
+
+
+def _by_cohort(table: pd.DataFrame, tell) -> str:
+    """Return "all (n = 9) ..., male (n = 4) ..." where `tell` says what follows for the rows of a cohort."""
+    parts = []
+    for cohort in dict.fromkeys(table["cohort"]):
+        group = table[table["cohort"] == cohort]
+        group.name = cohort
+        parts.append(f"{cohort} (n = {count_people(group)}) {tell(group)}")
+    return minus("; ".join(parts)) + "."
+
+
+def _draw_fit(axes: Axes, group: pd.DataFrame) -> None:
+    """Draw one cohort's volumes in cm³ with the line of identity and that of least squares."""
+    x, y = group["reference_mm3"].to_numpy() / 1000, group["predicted_mm3"].to_numpy() / 1000
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    ends = np.array([low, high]) + np.array([-0.05, 0.05]) * max(high - low, 1.0)
+    axes.plot(ends, ends, color=MUTED, linestyle=(0, (4, 3)), linewidth=1, label="identity")
+    line = fit_line(x, y, 0.95)
+    if np.isfinite(line.slope):
+        fitted = line.slope * ends + line.intercept
+        axes.plot(ends, fitted, color=GREEN, linewidth=1.4, label="least squares")
+    scatter_people(axes, group, x, y)
+    axes.set(xlim=ends, ylim=ends, xlabel="reference volume, cm³", aspect="equal")
+
+
+def _draw_level(axes: Axes, row: pd.Series, name: str, color: str) -> None:
+    """Draw bias or a limit of agreement as a line with the band of its interval, if they are defined."""
+    value, low, high = (row[f"{name}_mm3{part}"] / 1000 for part in ("", "_ci_low", "_ci_high"))
+    if not np.isfinite(value):
+        return
+    axes.axhline(value, color=color, linewidth=1.3, linestyle="-" if name == "bias" else "--")
+    if np.isfinite([low, high]).all():
+        axes.axhspan(low, high, color=color, alpha=0.13, linewidth=0)
+    axes.annotate(
+        minus(f"{value:+.2f}"),
+        (1, value),
+        (-2, 2),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=7,
+        zorder=5,
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
+    )
+
+
+def _regression_text(row: Mapping) -> str:
+    lines = [f"R² = {row['r2']:.4f}"] if np.isfinite(row["r2"]) else ["R² not defined"]
+    if np.isfinite(row["slope"]):
+        lines.append(f"y = {row['slope']:.3f} x {row['intercept_mm3'] / 1000:+.2f}")
+    return minus("\n".join(lines))
+
+
+def _limits_text(row: Mapping) -> str:
+    if not np.isfinite(row["loa_low_mm3"]):
+        return "limits of agreement not defined"
+    bias, low, high = (row[f"{name}_mm3"] / 1000 for name in ("bias", "loa_low", "loa_high"))
+    return f"bias {bias:+.2f} cm³, limits of agreement {low:+.2f} to {high:+.2f} cm³"
+
+
+def _paired_errors(people: pd.DataFrame) -> pd.DataFrame:
+    """Return cohort, subject, sex, common_error_mm3, own_error_mm3: a person's mean absolute errors, both known."""
+    errors = people.assign(error=(people["predicted_mm3"] - people["reference_mm3"]).abs())
+    means = errors.groupby(["cohort", "subject", "sex"], as_index=False)["error"].mean().dropna()
+    common = means.loc[means["cohort"] == "all", ["subject", "error"]]
+    own = means[means["cohort"] != "all"].rename(columns={"error": "own_error_mm3"})
+    both = own.merge(common.rename(columns={"error": "common_error_mm3"}), on="subject")
+    return both[["cohort", "subject", "sex", "common_error_mm3", "own_error_mm3"]]
+
+
+def _updates(row: Mapping, name: str) -> str:
+    count = row.get(name, np.nan)
+    return f"({count:,.0f} updates a fold)" if pd.notna(count) else "(updates unknown)"
+
+
+def _paired_text(row: Mapping) -> str:
+    text = f"own − common {row['difference_mm3'] / 1000:+.2f} cm³"
+    if np.isfinite(row["difference_mm3_ci_low"]):
+        low, high = (row[f"difference_mm3_ci_{end}"] / 1000 for end in ("low", "high"))
+        text += f"\n95 % interval {low:+.2f} to {high:+.2f}"
+    if np.isfinite(row["wilcoxon_p_value"]):
+        text += f"\nWilcoxon p = {row['wilcoxon_p_value']:.2g}"
+    return minus(text)

@@ -1,0 +1,88 @@
+"""The flow of a study: how far every scan of the cohort table came, why no further, and what a person said of it."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import pandas as pd
+
+from lib.ages import printed_age
+
+FLOW_COLUMNS = (
+    *("scan", "subject", "sex", "age", "site", "set", "fold", "has_mask", "verdict", "stage", "reason"),
+    "explanation",
+    *("review", "review_comment"),
+)
+STAGES = ("listed", "screened", "converted", "cropped", "predicted", "scored")
+# reason of a scan that came to the end with some of its models and not with others
+PARTLY_MISSING = "partly_missing"
+NONE: Mapping = MappingProxyType({})
+
+
+def flow_table(
+    scans: pd.DataFrame,
+    folds: pd.DataFrame,
+    reached: Mapping[str, Iterable[str]],
+    failures: Mapping[str, str] = NONE,
+    reviews: Mapping[str, Mapping] = NONE,
+) -> pd.DataFrame:
+    """Return FLOW_COLUMNS: for every scan of the cohort table the last stage it reached, and why no further.
+
+    Args:
+        scans: `cohort/scans.csv`.
+        folds: `folds/folds.csv` (a scan's set is its outcome there, else the table's wish).
+        reached: ids of the scans that came through "converted", "cropped", "predicted", "scored".
+        failures: in words what did not end well, by scan (`lib.cohort.failures`).
+        reviews: `verdict` and `comment` of the review, by scan.
+    """
+    placed = folds.set_index("scan")
+    through = {stage: set(ids) for stage, ids in reached.items()}
+    rows = [
+        _flow_row(record, placed, through)
+        | _why_no_further(record, _last_stage(record, through), failures.get(record["scan"], ""))
+        | _reviewed(reviews.get(record["scan"], {}))
+        for record in scans.to_dict("records")
+    ]
+    return pd.DataFrame(rows, columns=list(FLOW_COLUMNS))
+
+
+def _flow_row(record: Mapping, placed: pd.DataFrame, through: Mapping[str, set[str]]) -> dict:
+    scan, place = record["scan"], {}
+    if scan in placed.index:
+        place = placed.loc[scan].to_dict()
+    return {
+        **{name: record.get(name, "") for name in ("scan", "subject", "sex", "site", "has_mask", "verdict")},
+        "age": printed_age(record.get("age")),
+        "set": place.get("set", record.get("set", "")),
+        "fold": int(place["fold"]) if place.get("fold", -1) >= 0 else "",
+        "stage": _last_stage(record, through),
+    }
+
+
+def _last_stage(record: Mapping, through: Mapping[str, set[str]]) -> str:
+    done = [stage for stage in STAGES if record["scan"] in through.get(stage, ())]
+    # what a person left out is no part of the study, however far it came before
+    if done and record["verdict"] == "ok":
+        return done[-1]
+    return "screened" if record["verdict"] in ("ok", "rejected") else "listed"
+
+
+def _why_no_further(record: Mapping, stage: str, failure: str) -> dict[str, str]:
+    if record["verdict"] != "ok":
+        told = record.get("explanation", "")
+        return _because(record["reason"] or record["verdict"], f"{told}: {failure}" if failure else told)
+    if stage == STAGES[-1] or (stage == "predicted" and str(record["has_mask"]) != "1"):
+        if failure:
+            return _because(PARTLY_MISSING, failure)
+        if stage == STAGES[-1]:
+            return _because("", "")
+        return _because("no_reference", "has no reference mask, so it is measured but not scored")
+    following = STAGES[STAGES.index(stage) + 1]
+    return _because(f"not_{following}", failure or f"has not been {following} yet; see results/logs/")
+
+
+def _because(reason: str, explanation: str) -> dict[str, str]:
+    return {"reason": reason, "explanation": explanation}
+
+
+def _reviewed(review: Mapping) -> dict[str, str]:
+    return {"review": review.get("verdict", ""), "review_comment": review.get("comment", "")}

@@ -1,0 +1,72 @@
+"""How the report writes numbers, and what it says where there is none."""
+
+import math
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+from markupsafe import Markup
+
+DASH = "–"
+# text of the column `undefined` (lib.stats.tables): "name, name: reason; name: reason"
+UNDEFINED = re.compile(r"(\w+(?:, \w+)*): (.+?)(?=; \w+(?:, \w+)*: |$)")
+
+
+def show_number(value: object, digits: int = 2, *, why: str = "not defined for this sample") -> Markup | str:
+    """Format a number with thousands separators and a true minus; an en dash that says why if there is none."""
+    if value is None or pd.isna(value):
+        return Markup('<span class="none" title="{0}">{1}<span class="unseen"> ({0})</span></span>').format(
+            why, DASH
+        )
+    return f"{float(value):,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) -> Markup | str:
+    """Format `name`_ci_low to `name`_ci_high of a row; an en dash if the sample allows no interval."""
+    ends = [row.get(f"{name}_ci_{end}") for end in ("low", "high")]
+    if any(end is None or pd.isna(end) for end in ends):
+        return show_number(None, why="no interval: too few people, or several scans of one person")
+    return " to ".join(show_number(end * scale, digits) for end in ends)
+
+
+def show_p_value(value: object) -> Markup | str:
+    """Format a p-value as papers do."""
+    if value is None or pd.isna(value):
+        return show_number(None, why="no test: too few people, or several scans of one person")
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def show_range(values: list[float], digits: int) -> str:
+    """Format the smallest and largest of some numbers; one number where they read the same."""
+    low, high = (f"{end(values):.{digits}f}" for end in (min, max))
+    return low if low == high else f"{low} to {high}"
+
+
+def show_text(value: object) -> str:
+    """Format what a header or a log states."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "not stated" if value in (None, "") else str(value)
+
+
+def show_codes(codes: str) -> str:
+    """Format codes such as `bone_at_border padded` as words."""
+    return ", ".join(code.replace("_", " ") for code in codes.split())
+
+
+def records(table: pd.DataFrame) -> list[dict]:
+    """Return the rows of a table as dictionaries with None for what is missing."""
+    return [
+        {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in row.items()
+        }
+        for row in table.astype(object).where(table.notna(), None).to_dict("records")
+    ]
+
+
+def undefined_reasons(text: str) -> dict[str, str]:
+    """Return the reason for each value that a scan does not define, by name, from the text of `undefined`."""
+    return {name: reason for names, reason in UNDEFINED.findall(text) for name in names.split(", ")}

@@ -1,0 +1,492 @@
+"""The tables of the report: which columns each shows, how its numbers read, what its small print says.
+
+A table of the page is a caption, columns and rows of cells. The files beside the page hold every column.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from lib.stats.formats import DASH, show_codes, show_interval, show_number, show_p_value
+from lib.stats.tables import PAPER_TABLE1, TABLE1_NUMBERS
+from lib.stats.wording import PROTOCOLS, SEX_NAMES, WEIGHTS
+
+Show = Callable[[Mapping], Markup | str]
+# measures of precision.csv and spread.csv: words, unit and digits
+MEASURES = {
+    "predicted_mm3": ("Predicted volume", "mm³", 0),
+    "predicted_cut_mm3": ("Predicted volume above the cut", "mm³", 0),
+    "reference_mm3": ("Reference volume", "mm³", 0),
+    "reference_cut_mm3": ("Reference volume above the cut", "mm³", 0),
+    "hu_mean": ("Mean intensity in the mask", "HU", 1),
+    "dsc": ("DSC", "", 4),
+    "re_percent": ("Relative error of volume", "%", 2),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table of the page.
+
+    Attributes:
+        head: what stands at its top.
+        show: the text of a cell, from a row of the table.
+        small: small print under it.
+        note: small print under the head.
+        numeric: numbers stand at the right.
+    """
+
+    head: str
+    show: Show
+    small: Show | None = None
+    note: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageTable:
+    """A table of the page.
+
+    Attributes:
+        caption: what it is, in a few words.
+        columns: its columns.
+        lines: its rows: a text is a heading across all columns, else a cell (text, small print) for each column.
+        name: the table file that holds all of it, by the names of `lib.stats.page.TABLES`; empty: none.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    lines: Sequence[str | Sequence[tuple[Markup | str, Markup | str]]] = field(default_factory=tuple)
+    name: str = ""
+
+
+def page_table(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Iterable[Mapping],
+    *,
+    name: str = "",
+    group: Callable[[Mapping], str] | None = None,
+) -> PageTable:
+    """Return the table of the page for some rows; a heading stands before rows whose `group` differs."""
+    lines: list = []
+    heading = ""
+    for row in rows:
+        if group and group(row) != heading:
+            heading = group(row)
+            lines.append(heading)
+        lines.append([(column.show(row), column.small(row) if column.small else "") for column in columns])
+    return PageTable(caption=caption, columns=columns, lines=lines, name=name)
+
+
+def number(name: str, digits: int, **words: str) -> Show:
+    """Return what shows a number of a row (`why`: the words for one that is not defined)."""
+    return lambda row: show_number(row[name], digits, **words)
+
+
+def text(name: str) -> Show:
+    """Return what shows a text of a row."""
+    return lambda row: DASH if row[name] in (None, "") else str(row[name])
+
+
+def estimate(head: str, name: str, digits: int) -> Column:
+    """Return a column of a number with its interval as small print."""
+    return Column(head=head, show=number(name, digits), small=lambda row: show_interval(row, name, digits))
+
+
+def plain(head: str, name: str, digits: int, note: str = "") -> Column:
+    """Return a column of a number."""
+    return Column(head=head, show=number(name, digits), note=note)
+
+
+def words(head: str, show: Show | str) -> Column:
+    """Return a column of text: a function of the row, or the name of its text."""
+    return Column(head=head, show=text(show) if isinstance(show, str) else show, numeric=False)
+
+
+COUNT = Column(
+    head="n",
+    show=lambda row: str(row["n"]),
+    small=lambda row: f"{row['scans']} scans" if row["scans"] != row["n"] else "",
+)
+PEOPLE = words("People", lambda row: people_name(row))
+
+
+def people_name(row: Mapping) -> str:
+    """Return who the people of a row are; a cohort of one sex holds no further sex."""
+    return SEX_NAMES[row["sex"] if row["cohort"] == "all" else {"male": "M", "female": "F"}[row["cohort"]]]
+
+
+def models_name(row: Mapping, *, several: bool) -> str:
+    """Return the cohort of models, and the network where a study has several."""
+    return row["cohort"] + (f" · {row['model']}" if several else "")
+
+
+def protocol_group(rows: Sequence[Mapping]) -> Callable[[Mapping], str]:
+    """Return the heading of a row: protocol and models."""
+    several = len({row["model"] for row in rows}) > 1
+    return lambda row: f"{PROTOCOLS[row['protocol']][0]} · {models_name(row, several=several)}"
+
+
+def shown_agreement(rows: Iterable[Mapping]) -> list[Mapping]:
+    """Return everybody's row and, of the cohort of all, those of men and of women."""
+    return [row for row in rows if row["sex"] == "all" or row["cohort"] == "all"]
+
+
+def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
+    """Return errors and concordance, then bias and limits, each within sex beside pooled."""
+    rows = shown_agreement(rows)
+    group = protocol_group(rows)
+    volume = Column(
+        head="Reference, mm³",
+        note="mean ± SD",
+        show=number("reference_mean_mm3", 0),
+        small=lambda row: Markup("± {}").format(
+            show_number(row["reference_sd_mm3"], 0, why="one person has no SD")
+        ),
+    )
+    relative = Column(
+        head="RE, %",
+        note="min to max",
+        show=lambda row: Markup("{} to {}").format(
+            show_number(row["re_min_percent"], 2), show_number(row["re_max_percent"], 2)
+        ),
+    )
+    errors = (
+        *(PEOPLE, COUNT, volume, estimate("MAE, mm³", "mae_mm3", 0), estimate("RMSE, mm³", "rmse_mm3", 0)),
+        *(relative, estimate("R²", "r2", 4), estimate("CCC", "ccc", 4), estimate("ICC", "icc", 4)),
+    )
+    pearson = Column(
+        head="Pearson r",
+        note="p",
+        show=number("pearson_r", 4),
+        small=lambda row: show_p_value(row["pearson_p_value"]),
+    )
+    limits = (
+        *(PEOPLE, COUNT, estimate("Bias, mm³", "bias_mm3", 0), plain("SD, mm³", "difference_sd_mm3", 0)),
+        *(estimate("Lower limit, mm³", "loa_low_mm3", 0), estimate("Upper limit, mm³", "loa_high_mm3", 0)),
+        *(estimate("Trend", "proportional_bias", 3), estimate("Slope", "slope", 3)),
+        *(estimate("Intercept, mm³", "intercept_mm3", 0), pearson),
+    )
+    return [
+        page_table("Errors and concordance of volumes", errors, rows, name="agreement", group=group),
+        page_table("Bias and 95 % limits of agreement", limits, rows, name="agreement", group=group),
+    ]
+
+
+def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
+    """Return agreement of the whole mask beside that of the part above the fixed distal cut."""
+    keys = ("cohort", "model", "protocol", "sex")
+    by_key = {tuple(row[key] for key in keys): row for row in whole}
+    rows = [
+        row | {"whole": by_key.get(tuple(row[key] for key in keys), {}), "cut": row}
+        for row in shown_agreement(cut)
+    ]
+
+    def part(which: str, head: str, name: str, digits: int) -> Column:
+        return Column(
+            head=head,
+            note=which,
+            show=lambda row: show_number(row[which].get(name), digits),
+            small=lambda row: show_interval(row[which], name, digits),
+        )
+
+    chosen = (("MAE, mm³", "mae_mm3", 0), ("Bias, mm³", "bias_mm3", 0), ("R²", "r2", 4), ("CCC", "ccc", 4))
+    whole_count = Column(head="n", note="whole", show=lambda row: str(row["whole"].get("n", DASH)))
+    cut_count = Column(head="n", note="cut", show=lambda row: str(row["n"]))
+    columns = (
+        PEOPLE,
+        whole_count,
+        cut_count,
+        *(part(which, *one) for one in chosen for which in ("whole", "cut")),
+    )
+    caption = "Whole mask, and the part above the fixed distal cut"
+    return page_table(caption, columns, rows, name="agreement_cut", group=protocol_group(rows))
+
+
+def fold_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return each fold's model on the people it never saw."""
+    several = len({row["model"] for row in rows}) > 1
+    columns = (
+        *(words("Fold", "fold"), Column(head="n", show=lambda row: str(row["n"]))),
+        *(
+            plain("DSC", "dsc_mean", 4),
+            plain("MAE, mm³", "mae_mm3", 0),
+            plain("RMSE, mm³", "rmse_mm3", 0),
+            plain("R²", "r2", 4),
+        ),
+        *(
+            plain("Bias, mm³", "bias_mm3", 0),
+            plain("RE min, %", "re_min_percent", 2),
+            plain("RE max, %", "re_max_percent", 2),
+        ),
+    )
+    caption = "Fold by fold: each model on the people it never saw"
+    return page_table(
+        caption, columns, rows, name="folds", group=lambda row: models_name(row, several=several)
+    )
+
+
+def spread_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return how far folds differ, beside what people alone would make of equally good folds."""
+
+    def measured(name: str) -> Show:
+        return lambda row: show_number(row[name], MEASURES[row["measure"]][2])
+
+    several = len({row["model"] for row in rows}) > 1
+    columns = (
+        words("Measure", measure_name),
+        words("Models", lambda row: models_name(row, several=several)),
+        Column(head="People", show=lambda row: str(row["people"])),
+        Column(head="Folds", show=lambda row: str(row["folds"])),
+        Column(head="Mean", show=measured("mean")),
+        Column(
+            head="Means of folds",
+            show=lambda row: Markup("{} to {}").format(
+                measured("fold_mean_low")(row), measured("fold_mean_high")(row)
+            ),
+        ),
+        Column(head="SD of fold means", show=measured("sd_of_fold_means")),
+        Column(head="… expected from people alone", show=measured("sd_expected_by_people")),
+        Column(head="SD between people", show=measured("sd_between_people")),
+        Column(head="SD between folds", show=measured("sd_between_folds")),
+    )
+    return page_table("Spread of folds against spread of people", columns, rows, name="spread")
+
+
+def paired_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return models of one sex against the model of everybody, on the same people."""
+    columns = (
+        words("Protocol", lambda row: PROTOCOLS[row["protocol"]][0]),
+        words("Models compared", lambda row: f"{row['cohort']} against all, {row['model']}"),
+        Column(head="n", show=lambda row: str(row["n"])),
+        plain("MAE, own sex", "first_mae_mm3", 0),
+        plain("MAE, everybody", "second_mae_mm3", 0),
+        Column(
+            head="Difference, mm³",
+            note="own − everybody",
+            show=number("difference_mm3", 0),
+            small=lambda row: show_interval(row, "difference_mm3", 0),
+        ),
+        Column(head="Wilcoxon p", show=lambda row: show_p_value(row["wilcoxon_p_value"])),
+        Column(
+            head="Updates a fold",
+            note="own / everybody",
+            show=lambda row: Markup("{} / {}").format(
+                *(
+                    show_number(row.get(f"{which}_updates"), 0, why="not recorded")
+                    for which in ("first", "second")
+                )
+            ),
+        ),
+    )
+    caption = "Models of one sex against the model of everybody, on the same people"
+    return page_table(caption, columns, rows, name="paired")
+
+
+def precision_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return the precision of repeated scans: RMS-SD, RMS-CV and least significant change."""
+
+    def measured(name: str) -> Show:
+        return lambda row: show_number(row[name], MEASURES[row["measure"]][2])
+
+    def measured_interval(row: Mapping) -> Markup | str:
+        return show_interval(row, "rms_sd", MEASURES[row["measure"]][2])
+
+    columns = (
+        words("Measure", measure_name),
+        Column(head="People", show=lambda row: str(row["people"]), small=lambda row: f"{row['scans']} scans"),
+        Column(head="df", show=lambda row: str(row["degrees_of_freedom"])),
+        Column(head="Mean", show=measured("mean")),
+        Column(head="RMS-SD", show=measured("rms_sd"), small=measured_interval),
+        estimate("RMS-CV, %", "rms_cv_percent", 2),
+        Column(head="LSC", show=measured("lsc")),
+        plain("LSC, %", "lsc_percent", 2),
+    )
+    caption = "Precision of repeated scans"
+    return page_table(caption, columns, rows, name="precision", group=protocol_group(rows))
+
+
+def reader_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return the two readers and the model against one another, on the same people."""
+    columns = (
+        *(words("Pair", lambda row: row["pair"].replace(" - ", " − ")), COUNT),
+        Column(
+            head="DSC",
+            show=number("dsc_mean", 4),
+            small=lambda row: Markup("± {}").format(show_number(row["dsc_sd"], 4)),
+        ),
+        *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_mean", 2)),
+        *(plain("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3), plain("MAE, mm³", "mae_mm3", 0)),
+        estimate("Bias, mm³", "bias_mm3", 0),
+        Column(
+            head="95 % limits, mm³",
+            show=lambda row: Markup("{} to {}").format(
+                show_number(row["loa_low_mm3"], 0), show_number(row["loa_high_mm3"], 0)
+            ),
+        ),
+        *(plain("R²", "r2", 4), plain("CCC", "ccc", 4)),
+    )
+    caption = "Two readers beside the model"
+    return page_table(caption, columns, rows, name="readers", group=protocol_group(rows))
+
+
+def level_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return Dice by part of the femur, of the first cohort."""
+    columns = (
+        *(words("Part of the femur", "level"), Column(head="n", show=lambda row: str(row["n"]))),
+        Column(
+            head="DSC",
+            show=number("dsc_mean", 4),
+            small=lambda row: Markup("± {}").format(show_number(row["dsc_sd"], 4, why="one scan has no SD")),
+        ),
+        plain("lowest DSC", "dsc_min", 4),
+    )
+    rows = of_first_cohort(rows)
+    return page_table(
+        "Overlap by part of the femur", columns, rows, name="levels", group=protocol_group(rows)
+    )
+
+
+def table1_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return Table 1: our rows, each cohort's paper row (where the table holds the paper) after its last one."""
+    with_paper: list[Mapping] = []
+    for position, row in enumerate(rows):
+        with_paper.append(row)
+        last = position + 1 == len(rows) or rows[position + 1]["cohort"] != row["cohort"]
+        if last and "paper_r2" in row:
+            numbers = dict(zip(TABLE1_NUMBERS, PAPER_TABLE1[row["cohort"]], strict=True))
+            with_paper.append(numbers | {"cohort": row["cohort"], "n": None, "protocol": "paper"})
+    several = len({row["model"] for row in rows}) > 1
+    columns = (
+        words("Cohort", lambda row: row["cohort"].capitalize()),
+        Column(
+            head="Source",
+            show=lambda row: table1_source(row, several=several),
+            small=lambda row: (
+                "other people, one model" if row["protocol"] == "paper" else WEIGHTS[row["weights"]]
+            ),
+            numeric=False,
+        ),
+        Column(
+            head="n",
+            show=lambda row: (
+                show_number(None, why="not stated in the paper") if row["n"] is None else str(row["n"])
+            ),
+        ),
+        Column(
+            head="Volume in ground truth (mm³)",
+            show=lambda row: Markup("{} ± {}").format(
+                show_number(row["reference_mean_mm3"]), show_number(row["reference_sd_mm3"])
+            ),
+        ),
+        *(plain("MAE (mm³)", "mae_mm3", 2), plain("RMSE (mm³)", "rmse_mm3", 2), plain("R² score", "r2", 4)),
+        Column(
+            head="RE (%) (min, max)",
+            show=lambda row: Markup("({}, {})").format(
+                show_number(row["re_min_percent"], 4), show_number(row["re_max_percent"], 4)
+            ),
+        ),
+    )
+    return page_table("Table 1. Volumes of the test people", columns, with_paper, name="table1")
+
+
+def table1_source(row: Mapping, *, several: bool) -> str:
+    """Return whose row of Table 1 it is."""
+    if row["protocol"] == "paper":
+        return "Zhao 2020"
+    return PROTOCOLS[row["protocol"]][0] + (f", {row['model']}" if several else "")
+
+
+def table2_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return Table 2: published approaches, our row last."""
+    columns = (
+        *(words(name.capitalize(), name) for name in ("authors", "method", "data", "sex")),
+        words("Slices", "slice_thickness"),
+        *(Column(head=head, show=published(name)) for head, name in (("DSC", "dsc"), ("SN", "sensitivity"))),
+        *(Column(head="SP", show=published("specificity")), words("Source", "source")),
+        words("Remark", lambda row: row["footnote"] or ""),
+    )
+    return page_table("Table 2. Published approaches and this study", columns, rows, name="table2")
+
+
+def published(name: str) -> Show:
+    """Return what shows a published number: digits as the source prints them, a dash where it states none."""
+
+    def show(row: Mapping) -> Markup | str:
+        value = row[name]
+        if value in (None, ""):
+            return show_number(None, why="not stated")
+        return str(value) if isinstance(value, str) else f"{value:.4f}".rstrip("0")
+
+    return show
+
+
+def age_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return scores by age band, of the first cohort."""
+    columns = (
+        *(words("Age, years", "age_band"), words("Site", "site"), COUNT),
+        Column(
+            head="DSC",
+            show=number("dsc_mean", 4),
+            small=lambda row: Markup("± {}").format(show_number(row["dsc_sd"], 4, why="one scan has no SD")),
+        ),
+        *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_median", 2, "median")),
+        *(plain("MAE, mm³", "mae_mm3", 0), plain("mean RE, %", "re_mean_percent", 2)),
+    )
+    rows = of_first_cohort(rows)
+    return page_table("Scores by age", columns, rows, name="ages", group=protocol_group(rows))
+
+
+def training_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return what was trained, a row for each cohort and network."""
+    columns = (
+        words("Models", lambda row: f"{row['cohort']}/{row['model']}"),
+        Column(head="Folds", show=lambda row: str(row["folds"])),
+        plain("Parameters", "parameters", 0),
+        *(Column(head="Training scans", show=text("scans")), Column(head="Updates", show=text("updates"))),
+        *(Column(head="Best validation DSC", show=text("dice")), plain("Hours", "hours", 2)),
+        words("Device", lambda row: f"{row['device']}, {row['precision']}"),
+    )
+    return page_table("What was trained", columns, rows)
+
+
+def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
+    """Return predictions with flags; `pages` are links to the scans' pages."""
+
+    def scan(row: Mapping) -> Markup | str:
+        return (
+            Markup('<a href="{}">{}</a>').format(pages[row["scan"]], row["scan"])
+            if row["scan"] in pages
+            else row["scan"]
+        )
+
+    def reasoned(head: str, name: str, digits: int) -> Column:
+        return Column(
+            head=head,
+            show=lambda row: show_number(row[name], digits, why=row["undefined"].get(name, "not measured")),
+        )
+
+    columns = (
+        *(
+            words("Scan", scan),
+            words("Models", lambda row: f"{row['cohort']}/{row['model']}/{row['members']}"),
+        ),
+        words("Flags", lambda row: show_codes(row["flags"])),
+        *(plain("Otsu threshold", "otsu_threshold", 3), plain("Volume, mm³", "predicted_mm3", 0)),
+        plain("at 0.5, mm³", "predicted_at_half_mm3", 0),
+        *(reasoned("Member DSC", "member_dice", 4), reasoned("Mean entropy, bits", "mean_entropy_bits", 3)),
+    )
+    return page_table("Predictions with flags", columns, rows, name="volumes")
+
+
+def of_first_cohort(rows: Sequence[Mapping]) -> list[Mapping]:
+    """Return the rows of the first cohort of a table."""
+    return [row for row in rows if row["cohort"] == rows[0]["cohort"]]
+
+
+def measure_name(row: Mapping) -> str:
+    """Return the words for the measure of a row, with its unit."""
+    name, unit, _ = MEASURES[row["measure"]]
+    return f"{name}, {unit}" if unit else name

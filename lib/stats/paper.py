@@ -1,0 +1,86 @@
+"""Table 2 of Zhao et al. 2020: what others reached on the proximal femur, and what this study did."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from lib.stats.tables import groups, without_repeats
+
+TABLE2_COLUMNS = (
+    *("authors", "method", "data", "sex", "dsc", "sensitivity", "specificity", "source", "footnote"),
+    "slice_thickness",
+)
+SOURCE = "Zhao et al. 2020, Table 2"
+# the stored text of the paper gives four values for the column of sexes and does not say which rows they stand in
+PAPER_TABLE2 = tuple(
+    dict(zip(("authors", "method", "data", "slice_thickness", "dsc", "footnote"), row, strict=True))
+    | {"source": SOURCE}
+    for row in (
+        ("Diogo F.", "Active shape", "148 CT", "0.625 mm", "0.9400±0.0016", ""),
+        ("Carballido-Gamio J", "Multi-atlas", "210 QCT", "2.5 mm and 1 mm", "0.9760±0.0060", ""),
+        ("Chen F.", "3D CNN", "150 CT", "1.32 to 1.85 mm", "0.9688±0.0095", ""),
+        ("Chang Y.", "CRF", "60 CT (120 hemi-hips)", "0.45 to 1.2 mm", "0.9490±0.0070", ""),
+        (
+            *("Deniz, C.M.", "3D CNN", "36 3T MR", "1.5 mm", "0.9500±0.0200"),
+            "later versions of the cited paper report 86 people",
+        ),
+        (
+            *("Zhao C. (the paper)", "3D CNN", "397 QCT", "3 mm", "0.9815±0.0009"),
+            "the paper does not say what ± spreads over; sensitivity and specificity are from its text",
+        ),
+    )
+)
+ZHAO_SCORES = {"sex": "M&F", "sensitivity": "0.9852", "specificity": "0.9992"}
+OUR_FOOTNOTE = (
+    "{people} test people, predicted by the ensemble of folds; mean±SD over scans (ddof 1); other people than in the "
+    "rows above; specificity depends on the crop"
+)
+
+
+def table2(metrics: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool) -> pd.DataFrame:
+    """Return TABLE2_COLUMNS: the rows of the paper, and last this study's, one for each network.
+
+    This study's row is of the test people of the widest cohort (all, else one sex), predicted by the ensemble.
+    `runs` are the records of the trained folds (run.json). A synthetic cohort gets no row at all: agreement on
+    made-up people says nothing beside that on real ones.
+    """
+    rows: list[Mapping] = []
+    if not synthetic:
+        rows = [*PAPER_TABLE2[:-1], PAPER_TABLE2[-1] | ZHAO_SCORES, *_own_rows(metrics, runs)]
+    return pd.DataFrame(rows, columns=list(TABLE2_COLUMNS)).fillna("")
+
+
+def _own_rows(metrics: pd.DataFrame, runs: Iterable[Mapping]) -> list[dict]:
+    trained = {(run["cohort"], run["model"]): run for run in runs}
+    test = without_repeats(metrics[metrics["protocol"] == "test"])
+    found = groups(test, "cohort", "model")
+    widest = found[0][0][0] if found else ""
+    people = metrics[metrics["cohort"] == widest].groupby("model")["subject"].nunique()
+    return [
+        _own_row(group, int(people[model]), trained.get((cohort, model), {}), model)
+        for (cohort, model), group in found
+        if cohort == widest
+    ]
+
+
+def _own_row(test: pd.DataFrame, people: int, run: Mapping, model: str) -> dict:
+    dimensions = run.get("configured", {}).get("network", {}).get("dimensions")
+    thickness = run.get("preprocessing", {}).get("resample", {}).get("thickness_mm")
+    return {
+        "authors": "This study",
+        "method": f"{dimensions}D CNN ({model})" if dimensions else model,
+        "data": f"{people} {run.get('modality', 'scans')}".strip(),
+        "sex": "&".join(sorted(set(test["sex"]) & {"M", "F"}, reverse=True)),
+        **{name: _mean_and_sd(test[name]) for name in ("dsc", "sensitivity", "specificity")},
+        "source": "this study",
+        "footnote": OUR_FOOTNOTE.format(people=test["subject"].nunique()),
+        "slice_thickness": f"{thickness:g} mm" if thickness else "",
+    }
+
+
+def _mean_and_sd(scores: pd.Series) -> str:
+    """Return mean±SD (ddof 1) with four decimals, as the paper writes them; the mean alone for one scan."""
+    scores = scores.dropna().astype(float)
+    if scores.empty:
+        return ""
+    return f"{scores.mean():.4f}" + (f"±{scores.std(ddof=1):.4f}" if len(scores) > 1 else "")

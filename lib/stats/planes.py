@@ -1,0 +1,125 @@
+"""Three planes through the femoral head with the contours of the masks, at one scale in mm."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from lib.stats.contours import GAP_PX, HEADER_PX, PAPER, Sight, View, draw_view, write_legend, write_words
+
+WIDTH_PX, MOST_HEIGHT_PX = 1080, 560
+LINE_COLOR = (150, 160, 170)
+# the femoral head's centre lies about its radius below the top of the bone
+HEAD_BELOW_TOP_MM = 25.0
+
+
+def choose_point(bone_zyx: np.ndarray, step_mm: float) -> tuple[int, int, int]:
+    """Return the voxel (z, y, x) in which the planes cross: about the femoral head's centre.
+
+    It is the middle of the largest part of the slice HEAD_BELOW_TOP_MM below the top of the bone (of its lowest slice
+    if it is shorter than that), or the middle of the scan if there is no bone.
+
+    Args:
+        bone_zyx: the mask of the femur, (z, y, x), index 0 of z distal.
+        step_mm: distance of slices.
+    """
+    slices = np.flatnonzero(bone_zyx.any(axis=(1, 2)))
+    if not slices.size:
+        return tuple(count // 2 for count in bone_zyx.shape)
+    z = int(slices[max(0, len(slices) - 1 - round(HEAD_BELOW_TOP_MM / step_mm))])
+    parts, _ = ndimage.label(bone_zyx[z])
+    largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    y, x = (round(float(index.mean())) for index in np.nonzero(largest))
+    return z, y, x
+
+
+def draw_planes(
+    image_zyx: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    spacing_mm_zyx: tuple[float, float, float],
+    sight: Sight,
+    point_zyx: tuple[int, int, int],
+) -> Image.Image:
+    """Return the axial, the coronal and the sagittal plane through a voxel, side by side.
+
+    The coronal plane is seen from the front, the sagittal one from the patient's left; the head is on top. Thin lines
+    show where the other planes run.
+
+    Args:
+        image_zyx: intensities in HU, (z, y, x), index 0 of z distal, x to the patient's left.
+        masks: boolean masks on the same grid by name (see `lib.stats.contours.named_masks`).
+        spacing_mm_zyx: voxel spacing.
+        sight: the part of the slices that is shown.
+        point_zyx: the voxel in which the planes cross.
+    """
+    views = _views(image_zyx, masks, spacing_mm_zyx, sight, point_zyx)
+    height = HEADER_PX + max(view.size_px[1] for view, _, _ in views) + GAP_PX
+    width = sum(view.size_px[0] + GAP_PX for view, _, _ in views) + GAP_PX
+    picture, left = Image.new("RGB", (width, height), PAPER), GAP_PX
+    for view, cross, (name, first, last) in views:
+        drawn = draw_view(view)
+        _draw_cross(drawn, view, cross)
+        middle = drawn.height // 2 - 8
+        write_words(drawn, (6, middle), first)
+        write_words(drawn, (drawn.width - 16, middle), last)
+        write_words(drawn, (6, 4), name)
+        picture.paste(drawn, (left, HEADER_PX))
+        left += drawn.width + GAP_PX
+    write_legend(picture, width - GAP_PX - 4, list(masks))
+    return picture
+
+
+def _views(
+    image_zyx: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    spacing_mm_zyx: tuple[float, float, float],
+    sight: Sight,
+    point_zyx: tuple[int, int, int],
+) -> list[tuple[View, tuple[int, int], tuple[str, str, str]]]:
+    """Return each plane with the (column, row) of the point and its name and the letters of its edges."""
+    slices = len(image_zyx)
+    (z, y, x), (top, left), edge = point_zyx, sight.start_yx, sight.edge
+    up = slice(None, None, -1)
+    planes = [
+        ((z, slice(None), slice(None)), (top, left), (edge, edge), (1, 2), (x, y), ("axial", "R", "L")),
+        ((up, y, slice(None)), (0, left), (slices, edge), (0, 2), (x, slices - 1 - z), ("coronal", "R", "L")),
+        ((up, slice(None), x), (0, top), (slices, edge), (0, 1), (y, slices - 1 - z), ("sagittal", "A", "P")),
+    ]
+    shapes_mm = [
+        tuple(spacing_mm_zyx[axis] * n for axis, n in zip(axes, count, strict=True))
+        for _, _, count, axes, _, _ in planes
+    ]
+    px_per_mm = min(
+        (WIDTH_PX - 4 * GAP_PX) / sum(width for _, width in shapes_mm),
+        MOST_HEIGHT_PX / max(height for height, _ in shapes_mm),
+    )
+    return [
+        (
+            View(
+                plane=image_zyx[cut],
+                masks={name: mask[cut] for name, mask in masks.items()},
+                start=start,
+                count=count,
+                size_px=(round(width * px_per_mm), round(height * px_per_mm)),
+            ),
+            cross,
+            words,
+        )
+        for (cut, start, count, _, cross, words), (height, width) in zip(planes, shapes_mm, strict=True)
+    ]
+
+
+def _draw_cross(picture: Image.Image, view: View, cross: tuple[int, int]) -> None:
+    """Draw where the two other planes run, as a line at each border that leaves the bone free."""
+    ((x, y),) = view.place(np.array([cross], float)).tolist()
+    width, height = picture.size
+    pen = ImageDraw.Draw(picture)
+    reach = round(0.06 * min(width, height))
+    for ends in (
+        ((x, 0), (x, reach)),
+        ((x, height - reach), (x, height)),
+        ((0, y), (reach, y)),
+        ((width - reach, y), (width, y)),
+    ):
+        pen.line(ends, fill=LINE_COLOR)

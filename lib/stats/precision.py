@@ -1,0 +1,117 @@
+"""How well a measurement repeats: short-term precision from scans of the same hip made again.
+
+Source: Glüer et al., Osteoporos Int 1995;5:262. With n_j scans of hip j, SD_j (ddof 1) and mean m_j:
+
+    RMS-SD   sqrt(sum((n_j - 1) SD_j^2) / sum(n_j - 1)): with equally many scans of all, the root mean square of SD_j
+    RMS-CV   the same of SD_j / m_j, in percent
+    df       sum(n_j - 1), the degrees of freedom; the interval of the RMS-SD is that of chi-square with df
+    LSC      2.77 RMS-SD, the least significant change: a smaller one between two scans is noise (95 %)
+"""
+
+import math
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lib.stats.agreement import AgreementConfig
+from lib.stats.concordance import NAN, Interval
+from lib.stats.tables import first_or_own, groups
+
+# 1.96 sqrt(2), as the International Society for Clinical Densitometry rounds it
+LSC_FACTOR = 2.77
+MEASURES = ("predicted_mm3", "predicted_cut_mm3", "reference_mm3", "reference_cut_mm3", "hu_mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """Precision error of repeated measurements, in their unit and in percent of the mean."""
+
+    scans: int
+    degrees_of_freedom: int
+    mean: float
+    rms_sd: float
+    rms_sd_ci_low: float
+    rms_sd_ci_high: float
+    rms_cv_percent: float
+    rms_cv_percent_ci_low: float
+    rms_cv_percent_ci_high: float
+    lsc: float
+    lsc_percent: float
+
+
+COUNTS = ("scans", "degrees_of_freedom")
+ERRORS = tuple(field.name for field in fields(Precision) if field.name not in COUNTS)
+PRECISION_COLUMNS = ("cohort", "model", "protocol", "measure", "people", *COUNTS, *ERRORS)
+
+
+def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: float) -> Precision:
+    """Return the precision of values (n,); `repeated` (n,) numbers what was measured, from 0 without a gap.
+
+    What was measured once tells nothing and is left out. Everything is NaN where nothing was measured twice, and
+    the CV where a mean is not positive. `mean` is that of the means m_j.
+    """
+    counts = np.bincount(repeated) if len(repeated) else np.zeros(0, int)
+    twice = counts > 1
+    freedom = int(np.sum(counts[twice] - 1))
+    if not freedom:
+        return Precision(**dict.fromkeys(COUNTS, 0), **dict.fromkeys(ERRORS, NAN))
+    means = np.bincount(repeated, values) / counts
+    squares = np.bincount(repeated, (values - means[repeated]) ** 2)[twice]
+    means = means[twice]
+    rms_sd = math.sqrt(squares.sum() / freedom)
+    rms_cv = 100 * math.sqrt(np.sum(squares / means**2) / freedom) if np.all(means > 0) else NAN
+    low, high = _chi_square_factors(freedom, confidence)
+    return Precision(
+        scans=int(counts[twice].sum()),
+        degrees_of_freedom=freedom,
+        mean=float(means.mean()),
+        rms_sd=rms_sd,
+        rms_sd_ci_low=low * rms_sd,
+        rms_sd_ci_high=high * rms_sd,
+        rms_cv_percent=rms_cv,
+        rms_cv_percent_ci_low=low * rms_cv,
+        rms_cv_percent_ci_high=high * rms_cv,
+        lsc=LSC_FACTOR * rms_sd,
+        lsc_percent=LSC_FACTOR * rms_cv,
+    )
+
+
+def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+    """Return PRECISION_COLUMNS: the precision of each of MEASURES by cohort, model and protocol.
+
+    A scan and its repetitions count where the same models predicted at least two of them; a repetition without a
+    reference then counts under the protocol of its first scan. `people` and `scans` are those with a repetition.
+    """
+    rows, scans = [], _repeated_scans(metrics, volumes)
+    for (cohort, model, protocol), group in groups(scans, "cohort", "model", "protocol"):
+        for measure in MEASURES:
+            measured = group[group[measure].notna()]
+            measured = measured[measured.duplicated("first_scan", keep=False)]
+            if len(measured):
+                key = {"cohort": cohort, "model": model, "protocol": protocol, "measure": measure}
+                repeated = pd.factorize(measured["first_scan"])[0]
+                precision = measure_precision(measured[measure].to_numpy(float), repeated, config.confidence)
+                rows.append(key | {"people": measured["subject"].nunique()} | asdict(precision))
+    return pd.DataFrame(rows, columns=list(PRECISION_COLUMNS))
+
+
+def _repeated_scans(metrics: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFrame:
+    """Return all predicted scans with MEASURES, `first_scan`, and one protocol for a scan and its repetitions."""
+    models = ["cohort", "model", "members"]
+    references = metrics[[*models, "scan", "reference_mm3", "reference_cut_mm3"]]
+    scans = volumes.merge(references, how="left", on=[*models, "scan"])
+    scans = scans.assign(first_scan=first_or_own(scans))
+    scored = scans["protocol"].where(scans["protocol"] != "apply")
+    shared = scored.groupby([scans[name] for name in (*models, "first_scan")]).transform("first")
+    scans = scans.assign(protocol=shared.fillna("apply"))
+    # people without any reference are predicted by the ensemble too: they count once
+    return scans[(scans["protocol"] != "apply") | (scans["members"] != "single")]
+
+
+def _chi_square_factors(freedom: int, confidence: float) -> Interval:
+    """What an SD with so many degrees of freedom is multiplied by for the ends of its interval."""
+    tail = (1 - confidence) / 2
+    low, high = (math.sqrt(freedom / stats.chi2.ppf(share, freedom)) for share in (1 - tail, tail))
+    return low, high

@@ -1,0 +1,76 @@
+"""A second reader beside the model: how far two people agree is the most that a model can be asked for."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from lib.stats.agreement import AgreementConfig, summarize_agreement
+from lib.stats.overlap import OverlapConfig, Spacing, measure_overlap
+from lib.stats.tables import groups, prediction_key, without_repeats
+
+PAIRS = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
+MEASURES = ("dsc", "hd95_mm", "assd_mm", "nsd", "reference_mm3", "predicted_mm3")
+AGREEMENT = (
+    *("mae_mm3", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
+    *("r2", "ccc"),
+)
+READER_COLUMNS = (
+    *("cohort", "model", "protocol", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
+    *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT),
+)
+
+
+def compare_readers(
+    masks_zyx: tuple[np.ndarray, np.ndarray, np.ndarray], spacing_mm_zyx: Spacing, config: OverlapConfig
+) -> dict[str, dict]:
+    """Return for each of PAIRS what `measure_overlap` says; the first of a pair stands as the reference.
+
+    `masks_zyx` are those of reader 1, reader 2 and the model, each (z, y, x) on one grid.
+    """
+    first, second, predicted = masks_zyx
+    compared = zip(PAIRS, ((first, second), (first, predicted), (second, predicted)), strict=True)
+    return {pair: measure_overlap(*masks, spacing_mm_zyx, config) for pair, masks in compared}
+
+
+def readers_table(
+    metrics: pd.DataFrame, records: Mapping[str, Mapping], config: AgreementConfig
+) -> pd.DataFrame:
+    """Return READER_COLUMNS: three rows (PAIRS) for each cohort, model and protocol with a second reader.
+
+    `records` holds what `compare_readers` returned by `prediction_key`. The three rows are of the same people; each
+    mean is over the scans for which all three pairs define it. Differences of volumes are the second of a pair minus
+    the first.
+    """
+    rows, read = [], without_repeats(metrics)
+    read = read.assign(key=[prediction_key(row) for row in read.to_dict("records")])
+    read = read[read["key"].isin(list(records))]
+    for (cohort, model, protocol), group in groups(read, "cohort", "model", "protocol"):
+        told = {"cohort": cohort, "model": model, "protocol": protocol}
+        measured = _measured(group["key"].tolist(), records)
+        for pair in PAIRS:
+            rows.append(told | {"pair": pair} | _summary(measured[pair], group["subject"].tolist(), config))
+    return pd.DataFrame(rows, columns=list(READER_COLUMNS))
+
+
+def _measured(keys: list[str], records: Mapping[str, Mapping]) -> dict[str, dict[str, np.ndarray]]:
+    """Return pair -> measure -> values (scans,), NaN where one of the three pairs does not define the measure."""
+    values = np.array(
+        [[[records[key][pair][name] for key in keys] for name in MEASURES] for pair in PAIRS], float
+    )
+    values[:, np.isnan(values).any(axis=0)] = np.nan
+    return {pair: dict(zip(MEASURES, table, strict=True)) for pair, table in zip(PAIRS, values, strict=True)}
+
+
+def _summary(measured: Mapping[str, np.ndarray], subjects: list[str], config: AgreementConfig) -> dict:
+    agreement = asdict(
+        summarize_agreement(measured["reference_mm3"], measured["predicted_mm3"], subjects, config)
+    )
+    dsc = pd.Series(measured["dsc"])
+    means = {f"{name}_mean": pd.Series(measured[name]).mean() for name in ("hd95_mm", "assd_mm", "nsd")}
+    return {
+        **{name: agreement[name] for name in ("n", "scans", *AGREEMENT)},
+        **{"dsc_mean": dsc.mean(), "dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()},
+        **means,
+    }

@@ -1,0 +1,90 @@
+"""What was found and done with a scan, step by step, as its page tells it: from screening to review."""
+
+from collections.abc import Mapping, Sequence
+
+from lib.stats.formats import show_text
+from lib.stats.scan_numbers import ScanPrediction
+from lib.stats.wording import PROTOCOLS, WEIGHTS
+
+
+def decision_history(
+    placement: Mapping,
+    screened: Mapping,
+    crop: Mapping,
+    predictions: Sequence[ScanPrediction],
+    review: Mapping[str, str],
+) -> list[dict]:
+    """Return the steps in their order, each with title, facts, and reasons as screening gave them.
+
+    Args:
+        placement: set and fold by name.
+        screened: content of the screening file.
+        crop: content of crop.json.
+        predictions: all predictions of the scan.
+        review: verdict and comment of an earlier review; empty if there was none.
+    """
+    return [
+        _screening_step(screened),
+        _conversion_step(screened),
+        _crop_step(crop, screened),
+        _split_step(placement, predictions),
+        _review_step(review),
+    ]
+
+
+def _screening_step(screened: Mapping) -> dict:
+    reasons = screened["reasons"]
+    verdict = "accepted" if screened["verdict"] == "ok" else screened["verdict"]
+    facts = [f"Verdict: {verdict}{'' if reasons else ', nothing to remark'}."]
+    return {"title": "Screening", "facts": facts, "reasons": reasons}
+
+
+def _conversion_step(screened: Mapping) -> dict:
+    shape, values = screened["geometry"], screened.get("acquisition") or {}
+    size, spacing = shape["size_xyz"], shape["spacing_mm_xyz"]
+    scanner = " ".join(show_text(values[name]) for name in ("manufacturer", "model") if values.get(name))
+    facts = [
+        f"{size[0]} × {size[1]} × {size[2]} voxels of {spacing[0]:.3f} × {spacing[1]:.3f} × {spacing[2]:.2f} mm "
+        f"({shape['source']}).",
+        f"Scanner {scanner or 'not stated'}; "
+        + "; ".join(
+            f"{label} {show_text(values.get(name))}"
+            for name, label in (("kvp", "kVp"), ("kernel", "kernel"), ("contrast", "contrast medium"))
+        )
+        + ".",
+    ]
+    return {"title": "Conversion to Hounsfield units", "facts": facts, "reasons": []}
+
+
+def _crop_step(crop: Mapping, screened: Mapping) -> dict:
+    x_mm, y_mm = crop["center_mm_xy"]
+    source = "given in the cohort table" if crop["source"] == "override" else "found automatically"
+    size_x, size_y, size_z = crop["size_xyz"]
+    doubts = screened["hip"]["doubts"] if crop["source"] != "override" else []
+    margins = ", ".join(f"{border} {margin:.0f} mm" for border, margin in crop["margins_mm"].items())
+    facts = [
+        f"Slices resampled to a distance of {crop['spacing_mm_xyz'][2]:g} mm.",
+        f"Window of the {crop['side']} hip: {size_x} × {size_y} × {size_z} voxels round "
+        f"({x_mm:.1f}, {y_mm:.1f}) mm LPS, {source}.",
+        f"From the femur to the window's border: {margins or 'no bone found'}.",
+        *(f"Doubt: {doubt}." for doubt in doubts),
+    ]
+    return {"title": "Resampling and crop", "facts": facts, "reasons": [], "crop": True}
+
+
+def _split_step(placement: Mapping, predictions: Sequence[ScanPrediction]) -> dict:
+    fold = f", fold {placement['fold']}" if placement["fold"] >= 0 else ""
+    facts = [f"Set: {placement['set']}{fold}."]
+    for prediction in predictions:
+        title, who = PROTOCOLS[prediction.plan["protocol"]]
+        facts.append(f"{prediction.name}: {title}, {who}; {WEIGHTS[prediction.plan['weights']]}.")
+    return {"title": "Split and prediction", "facts": facts, "reasons": []}
+
+
+def _review_step(review: Mapping[str, str]) -> dict:
+    facts = (
+        [f"Verdict: {review['verdict'].replace('-', ' ') or 'none'}."] if review else ["Not reviewed yet."]
+    )
+    if review.get("comment"):
+        facts.append(f"Comment: {review['comment']}")
+    return {"title": "Review", "facts": facts, "reasons": []}

@@ -1,0 +1,228 @@
+"""The page of a scan: contours on all slices, three planes, a 3-D view, numbers, flags, and what was decided when.
+
+A page and its pictures stand alone: they open from a file, without a network. Outlines are vector paths over one
+sheet of slices. The pictures show the first prediction; the slices and the numbers show all of them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from lib.ages import printed_age
+from lib.atomic import write_text
+from lib.errors import ScanError
+from lib.stats.contours import (
+    PREDICTED_COLOR,
+    REFERENCE_COLOR,
+    WINDOW_HU,
+    Sight,
+    draw_contours,
+    draw_thumbnail,
+    find_sight,
+    named_masks,
+    write_picture,
+)
+from lib.stats.formats import show_number
+from lib.stats.planes import HEAD_BELOW_TOP_MM, choose_point, draw_planes
+from lib.stats.scan_history import decision_history
+from lib.stats.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.stats.slices import (
+    UNITS_PER_PIXEL,
+    draw_sheet,
+    middle_slice,
+    sheet_columns,
+    slice_areas,
+    slice_dice,
+    slice_paths,
+)
+from lib.stats.solid import BONE, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, turntable
+from lib.stats.wording import PROTOCOLS
+
+REPORT_FOLDER = Path(__file__).resolve().parents[2] / "report"
+# from results/report/scans/batch-0/
+INDEX_LINK, CROP_LINK = "../../index.html", "../../../crops/{scan}.webp"
+
+TURN_VIEWS, TURN_COLUMNS, TURN_PX = 24, 6, 160
+SHEET_QUALITY, TURN_QUALITY = 78, 70
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanPage:
+    """What the page of a scan shows.
+
+    Attributes:
+        placement: scan, subject, sex, age, site, set and fold by name.
+        image_zyx: the cropped scan in HU, (z, y, x), index 0 of z distal, x to the patient's left.
+        spacing_mm_zyx: its voxel spacing.
+        reference_zyx: reference mask on the same grid, or None.
+        predictions: all predictions of the scan, the first one is shown in the pictures.
+        screened: content of the screening file.
+        crop: content of crop.json.
+        crop_picture: there is a picture of the window in the whole scan.
+        review: verdict and comment of an earlier review; empty if there was none.
+        settings: the sections of the configuration that FLAG_MEANINGS quotes.
+        synthetic: the person is made up.
+    """
+
+    placement: Mapping
+    image_zyx: np.ndarray
+    spacing_mm_zyx: tuple[float, float, float]
+    reference_zyx: np.ndarray | None
+    predictions: Sequence[ScanPrediction]
+    screened: Mapping
+    crop: Mapping
+    crop_picture: bool = True
+    review: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping = field(default_factory=dict)
+    synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a scan without a prediction, and masks of another grid."""
+        if not self.predictions:
+            raise ValueError(f"{self.scan}: a page needs at least one prediction, there is none")
+        for mask in (self.reference_zyx, *(prediction.mask_zyx for prediction in self.predictions)):
+            if mask is not None and mask.shape != self.image_zyx.shape:
+                raise ScanError(
+                    "mask_off_grid",
+                    f"{self.scan}: a mask has {mask.shape} voxels (z, y, x), the scan {self.image_zyx.shape}",
+                )
+
+    @property
+    def scan(self) -> str:
+        """Return the scan's pseudonym."""
+        return self.placement["scan"]
+
+    @property
+    def bone_zyx(self) -> np.ndarray:
+        """Return where any mask has bone."""
+        masks = [prediction.mask_zyx > 0 for prediction in self.predictions]
+        return np.logical_or.reduce(masks if self.reference_zyx is None else [*masks, self.reference_zyx > 0])
+
+
+def write_scan_page(page: ScanPage, folder: str | Path) -> None:
+    """Write {scan}.html and its pictures {scan}-(small, contours, slices, planes, turn).webp into a folder."""
+    folder = Path(folder)
+    for name, (picture, options) in draw_pictures(page).items():
+        write_picture(picture, folder / f"{page.scan}-{name}.webp", **options)
+    environment = Environment(
+        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["number"] = show_number
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    environment.globals["asset"] = lambda name: Markup(
+        (REPORT_FOLDER / "page" / name).read_text(encoding="utf-8")
+    )
+    text = environment.get_template("page/scan.html.j2").render(build_scan_context(page))
+    write_text(folder / f"{page.scan}.html", text)
+
+
+def draw_pictures(page: ScanPage) -> dict[str, tuple[Image.Image, dict]]:
+    """Return the pictures of a page by name, each with the options of `write_picture`."""
+    image, spacing = page.image_zyx, page.spacing_mm_zyx
+    reference, predicted = page.reference_zyx, page.predictions[0].mask_zyx
+    masks = named_masks(predicted, reference)
+    shown = next(
+        (mask for mask in (masks.get("reference"), masks["predicted"]) if np.any(mask)), page.bone_zyx
+    )
+    planes = draw_planes(image, masks, spacing, find_sight(shown, spacing), choose_point(shown, spacing[0]))
+    return {
+        "small": (draw_thumbnail(image, predicted, reference, spacing), {}),
+        "contours": (draw_contours(image, predicted, reference, spacing, page.scan), {}),
+        "planes": (planes, {}),
+        "slices": (draw_sheet(image, find_sight(page.bone_zyx, spacing)), {"quality": SHEET_QUALITY}),
+        "turn": (draw_turn(reference, predicted, spacing), {"quality": TURN_QUALITY}),
+    }
+
+
+def draw_turn(
+    reference_zyx: np.ndarray | None, predicted_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]
+) -> Image.Image:
+    """Return TURN_VIEWS views round the bone as one picture, row by row; the first one from the front."""
+    angles = [360 / TURN_VIEWS * view for view in range(TURN_VIEWS)]
+    views = turntable(reference_zyx, predicted_zyx, spacing_mm_zyx, angles, TURN_PX)
+    rows = [np.hstack(views[start : start + TURN_COLUMNS]) for start in range(0, TURN_VIEWS, TURN_COLUMNS)]
+    return Image.fromarray(np.vstack(rows), "RGBA")
+
+
+def build_scan_context(page: ScanPage) -> dict:
+    """Return everything the template shows, by name."""
+    return {
+        "page": page,
+        "scan": page.scan,
+        "person": describe_person(page.placement),
+        "links": {
+            "index": INDEX_LINK,
+            "crop": CROP_LINK.format(scan=page.scan) if page.crop_picture else "",
+        },
+        "models": [
+            {"name": prediction.name, "protocol": PROTOCOLS[prediction.plan["protocol"]][0]}
+            for prediction in page.predictions
+        ],
+        "viewer": viewer_data(page),
+        "numbers": number_groups(page.predictions),
+        "reasons": reason_notes(page.predictions),
+        "flags": flag_rows(page.predictions, page.screened, page.settings),
+        "history": decision_history(page.placement, page.screened, page.crop, page.predictions, page.review),
+        "colors": {
+            name: "#{:02x}{:02x}{:02x}".format(*color)
+            for name, color in (
+                ("predicted", PREDICTED_COLOR),
+                ("reference", REFERENCE_COLOR),
+                ("both", TRUE_POSITIVE),
+                ("missed", FALSE_NEGATIVE),
+                ("added", FALSE_POSITIVE),
+                ("bone", BONE),
+            )
+        },
+        "window_hu": WINDOW_HU,
+        "head_below_top_mm": HEAD_BELOW_TOP_MM,
+    }
+
+
+def viewer_data(page: ScanPage) -> dict:
+    """Return what the script of the page needs to show slices and views: plain numbers and path data."""
+    spacing = page.spacing_mm_zyx
+    sight = find_sight(page.bone_zyx, spacing)
+    slices, columns = len(page.image_zyx), sheet_columns(len(page.image_zyx))
+    reference = page.reference_zyx
+    return {
+        "slices": slices,
+        "columns": columns,
+        "rows": math.ceil(slices / columns),
+        "edge": sight.edge * UNITS_PER_PIXEL,
+        "width_mm": round(sight.edge * spacing[2], 2),
+        "height_mm": round(sight.edge * spacing[1], 2),
+        "step_mm": spacing[0],
+        "first": middle_slice([page.bone_zyx]),
+        "reference": None if reference is None else _outlined(reference, page, sight),
+        "predictions": [
+            {"dice": None if reference is None else slice_dice(reference, prediction.mask_zyx)}
+            | _outlined(prediction.mask_zyx, page, sight)
+            for prediction in page.predictions
+        ],
+        "turn": {
+            "views": TURN_VIEWS,
+            "columns": TURN_COLUMNS,
+            "rows": math.ceil(TURN_VIEWS / TURN_COLUMNS),
+            "px": TURN_PX,
+        },
+    }
+
+
+def describe_person(placement: Mapping) -> str:
+    """Return in a line who was scanned, as far as it is known: pseudonym, sex, age, site."""
+    sex = {"F": "woman", "M": "man"}.get(placement["sex"], "")
+    age = printed_age(placement["age"])
+    facts = (f"Person {placement['subject']}", sex, f"{age} years" if age else "", placement["site"])
+    return ", ".join(fact for fact in facts if fact)
+
+
+def _outlined(mask_zyx: np.ndarray, page: ScanPage, sight: Sight) -> dict:
+    return {"paths": slice_paths(mask_zyx, sight), "areas": slice_areas(mask_zyx, page.spacing_mm_zyx)}

@@ -1,0 +1,73 @@
+"""Where the scores differ: between parts of the femur, between the models of the folds, between people."""
+
+import numpy as np
+import pandas as pd
+
+from lib.stats.concordance import NAN
+from lib.stats.tables import LEVELS, groups, without_repeats
+from lib.stats.variance import variance_components
+
+SPREAD_MEASURES = ("dsc", "re_percent")
+LEVEL_COLUMNS = ("cohort", "model", "protocol", "level", "n", "dsc_mean", "dsc_sd", "dsc_min")
+SPREAD_COLUMNS = (
+    *("cohort", "model", "measure", "people", "folds", "mean", "fold_mean_low", "fold_mean_high"),
+    *("sd_of_fold_means", "sd_expected_by_people", "sd_between_people", "sd_between_folds"),
+)
+
+
+def level_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return LEVEL_COLUMNS: Dice of each part of the femur (LEVELS) over the scans that show it.
+
+    `n` counts people, the SD is that of scans (ddof 1). A part that no scan shows has no row.
+    """
+    rows = []
+    for (cohort, model, protocol), group in groups(without_repeats(metrics), "cohort", "model", "protocol"):
+        for level in LEVELS:
+            shown = group[group[f"dsc_{level}"].notna()]
+            dsc = shown[f"dsc_{level}"].astype(float)
+            if len(shown):
+                key = {"cohort": cohort, "model": model, "protocol": protocol, "level": level}
+                scores = {"dsc_mean": dsc.mean(), "dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()}
+                rows.append(key | {"n": shown["subject"].nunique()} | scores)
+    return pd.DataFrame(rows, columns=list(LEVEL_COLUMNS))
+
+
+def spread_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return SPREAD_COLUMNS: how far cross-validation folds differ, apart from how far people differ.
+
+    Each fold is one model scored on people of its own; even equally good models get different means, because
+    people differ. See `fold_spread` for the columns. A person with several scans counts with their mean.
+    """
+    rows = []
+    held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
+    for (cohort, model), group in groups(held_out, "cohort", "model"):
+        for measure in SPREAD_MEASURES:
+            people = group.groupby(["fold", "subject"])[measure].mean().astype(float).dropna()
+            if len(people):
+                folds = pd.factorize(people.index.get_level_values("fold"))[0]
+                key = {"cohort": cohort, "model": model, "measure": measure}
+                rows.append(key | fold_spread(people.to_numpy(), folds))
+    return pd.DataFrame(rows, columns=list(SPREAD_COLUMNS))
+
+
+def fold_spread(values: np.ndarray, folds: np.ndarray) -> dict[str, float]:
+    """Return the spread of values (people,), one a person; `folds` (people,) numbers the folds from 0 without a gap.
+
+    `sd_of_fold_means` is what is seen (ddof 1). `sd_expected_by_people` is what would be seen of folds that are
+    equally good: sqrt(mean over folds of sd_between_people^2 / people of the fold). `sd_between_people` is the pooled
+    SD within folds, `sd_between_folds` the root of the variance component (0 if the estimate is negative).
+    """
+    counts = np.bincount(folds)
+    means = np.bincount(folds, values) / counts
+    components = variance_components(values, folds)
+    return {
+        "people": len(values),
+        "folds": len(counts),
+        "mean": float(values.mean()),
+        "fold_mean_low": float(means.min()),
+        "fold_mean_high": float(means.max()),
+        "sd_of_fold_means": float(means.std(ddof=1)) if len(means) > 1 else NAN,
+        "sd_expected_by_people": float(np.sqrt(np.mean(components.within / counts))),
+        "sd_between_people": float(np.sqrt(components.within)),
+        "sd_between_folds": float(np.sqrt(components.between)),
+    }

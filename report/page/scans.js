@@ -1,0 +1,284 @@
+// The table of scans and the gallery: shown, filtered, sorted and saved from the data in the page.
+const $ = (id) => document.getElementById(id);
+const data = JSON.parse($("scan-data").textContent);
+const ROWS_A_PAGE = 50, ROWS_ON_PAPER = 300, GALLERY = 60;
+const VERDICTS = { accepted: "✓ accepted", rejected: "✕ rejected", "needs-edit": "✎ needs edit" };
+const inOrder = new Intl.Collator("en", { numeric: true }).compare;
+
+// ---- data: one object a prediction, and the primary one of each scan
+const scans = data.scans.map(([scan, sex, age, site, folder]) => ({
+  scan, sex, age, site, page: folder < 0 ? "" : `${data.folders[folder]}/${scan}`,
+}));
+const rows = data.rows.map(([person, set, fold, flags, why, ...values]) => {
+  const row = { ...scans[person], set, fold, flags: flags.replaceAll(" ", ", ").replaceAll("_", " "), codes: flags.split(" ").filter(Boolean) };
+  [row.cohort, row.model, row.protocol] = data.sets[set];
+  data.numbers.forEach((number, position) => (row[number.name] = values[position]));
+  row.reasons = data.reasons[why];
+  row.searched = `${row.scan} ${row.site} ${row.flags} ${flags}`.toLowerCase();
+  return row;
+});
+const primary = new Map();
+for (const row of rows) if (!primary.has(row.scan)) primary.set(row.scan, row);
+const reviewable = [...primary.values()].filter((row) => row.page);
+
+// ---- what is shown
+const state = { sort: "dsc", down: false, page: 0, more: false, paper: false };
+const marks = new Map(); // scan -> {verdict, comment, seen_mm3, corrected_mask}; review.js fills it
+const verdictOf = (scan) => marks.get(scan)?.verdict ?? "";
+
+const textColumns = [
+  { name: "scan", head: "Scan" }, { name: "review", head: "Review" }, { name: "protocol", head: "Protocol" },
+  { name: "fold", head: "Fold" }, { name: "sex", head: "Sex" }, { name: "age", head: "Age" },
+];
+const siteColumn = { name: "site", head: "Site" };
+const lastColumns = [{ name: "flags", head: "Flags" }];
+const severalSites = new Set(scans.map((scan) => scan.site)).size > 1;
+const severalSets = new Set(data.sets.map(([cohort, model]) => `${cohort}/${model}`)).size > 1;
+
+function columns() {
+  const numbers = data.numbers.filter((number) => number.at_once || state.more);
+  const models = state.more && severalSets ? [{ name: "models", head: "Models" }] : [];
+  const sites = state.more || severalSites ? [siteColumn] : [];
+  return [...textColumns, ...sites, ...models, ...numbers, ...lastColumns];
+}
+
+function valueOf(row, name) {
+  if (name === "review") return verdictOf(row.scan);
+  if (name === "models") return `${row.cohort}/${row.model}`;
+  if (name === "age") return row.age === "" ? "" : parseFloat(row.age);
+  return row[name];
+}
+
+function shownText(row, column) {
+  const value = valueOf(row, column.name);
+  if (column.digits !== undefined) return shownNumber(value, column.digits);
+  if (column.name === "age") return row.age;
+  if (column.name === "protocol") return data.protocols[value];
+  if (column.name === "review") return VERDICTS[value] ?? "";
+  return String(value);
+}
+
+function shownNumber(value, digits) {
+  if (value === null || value === undefined) return "–";
+  const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return value.toLocaleString("en-US", options).replace("-", "−");
+}
+
+const limitOf = (id) => {
+  const text = $(id).value.trim().replace(",", ".").replace("−", "-");
+  const value = text === "" ? NaN : Number(text);
+  $(id).setAttribute("aria-invalid", text !== "" && Number.isNaN(value));
+  return value;
+};
+
+function chosenRows() {
+  const chosen = $("set").value;
+  return chosen === "primary" ? [...primary.values()] : rows.filter((row) => row.set === Number(chosen));
+}
+
+function filteredRows() {
+  const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const same = ["sex", "protocol", "fold"].map((name) => [name, $(name).value]).filter(([, value]) => value);
+  const [flag, verdict, limited] = ["flag", "verdict", "limited"].map((id) => $(id).value);
+  const [low, high] = [limitOf("from"), limitOf("to")];
+  const limits = !Number.isNaN(low) || !Number.isNaN(high);
+  return chosenRows().filter((row) =>
+    words.every((word) => row.searched.includes(word)) &&
+    same.every(([name, value]) => String(row[name]) === value) &&
+    (!flag || (flag === "any" ? row.codes.length > 0 : flag === "none" ? row.codes.length === 0 : row.codes.includes(flag))) &&
+    (!verdict || (verdict === "none" ? !verdictOf(row.scan) : verdictOf(row.scan) === verdict)) &&
+    (!limits || (row[limited] !== null && !(row[limited] < low) && !(row[limited] > high))));
+}
+
+function sorted(chosen) {
+  const empty = (value) => value === "" || value === null || value === undefined;
+  return chosen
+    .map((row) => [valueOf(row, state.sort), row])
+    .sort(([x, a], [y, b]) => {
+      if (empty(x) || empty(y)) return empty(x) - empty(y) || inOrder(a.scan, b.scan);
+      const order = typeof x === "number" && typeof y === "number" ? x - y : inOrder(String(x), String(y));
+      return (state.down ? -order : order) || inOrder(a.scan, b.scan);
+    })
+    .map(([, row]) => row);
+}
+
+let shown = [];
+
+function update() {
+  shown = sorted(filteredRows());
+  const pages = Math.max(1, Math.ceil(shown.length / ROWS_A_PAGE));
+  state.page = Math.min(state.page, pages - 1);
+  const start = state.page * ROWS_A_PAGE;
+  const part = state.paper ? shown.slice(0, ROWS_ON_PAPER) : shown.slice(start, start + ROWS_A_PAGE);
+  $("count").textContent = `${shown.length} of ${chosenRows().length} scans`;
+  $("page-number").textContent = `Page ${state.page + 1} of ${pages}`;
+  $("page-back").disabled = state.page === 0;
+  $("page-on").disabled = state.page >= pages - 1;
+  $("print-note").hidden = !state.paper || shown.length <= ROWS_ON_PAPER;
+  $("print-note").textContent = `The first ${ROWS_ON_PAPER} of ${shown.length} rows; metrics.csv and volumes.csv hold all.`;
+  markHeads();
+  $("scan-rows").tBodies[0].replaceChildren(...part.map(tableRow));
+}
+
+// ---- the table's elements
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function thumbnail(row, size) {
+  return element("img", { src: `${row.page}-small.webp`, width: size, height: size, loading: "lazy", alt: "" });
+}
+
+function pageLink(row, ...children) {
+  const link = element("a", { href: `${row.page}.html` }, ...children);
+  link.dataset.scan = row.scan;
+  return link;
+}
+
+function tableRow(row) {
+  const line = element("tr");
+  const picture = element("td", { className: "picture" });
+  if (row.page) {
+    const link = pageLink(row, thumbnail(row, 56));
+    link.tabIndex = -1; // the name beside it leads to the same page
+    link.setAttribute("aria-hidden", "true");
+    picture.append(link);
+  }
+  line.append(picture);
+  for (const column of columns()) line.append(cell(row, column));
+  return line;
+}
+
+function cell(row, column) {
+  const text = shownText(row, column);
+  if (column.name === "scan") {
+    return element("th", { scope: "row" }, row.page ? pageLink(row, text) : text);
+  }
+  const made = element("td", { className: column.digits === undefined ? "" : "n" }, text);
+  if (column.digits !== undefined && text === "–") made.title = row.reasons[column.name] ?? "not measured";
+  if (column.name === "review") made.className = `verdict ${verdictOf(row.scan)}`;
+  if (column.name === "flags" && text) made.prepend("⚑ ");
+  if (column.name === "flags" || column.name === "site") made.classList.add("words");
+  return made;
+}
+
+function drawHeads() {
+  const line = element("tr", {}, element("th", { scope: "col" }, element("span", { className: "unseen" }, "Picture")));
+  for (const column of columns()) {
+    const head = element("th", { scope: "col", className: column.digits === undefined ? "" : "n" });
+    head.dataset.name = column.name;
+    head.append(element("button", { type: "button" }, column.head));
+    line.append(head);
+  }
+  $("scan-rows").tHead.replaceChildren(line);
+}
+
+function markHeads() {
+  for (const head of $("scan-rows").tHead.rows[0].cells) {
+    if (head.dataset.name === state.sort) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+    else head.removeAttribute("aria-sort");
+  }
+}
+
+// ---- filters
+function fill(id, first, options) {
+  $(id).replaceChildren(...[["", first], ...options].map(([value, label]) => new Option(label, value)));
+}
+
+function fillFilters() {
+  const unique = (name) => [...new Set(rows.map((row) => String(row[name])))].filter(Boolean).sort(inOrder);
+  const setName = ([cohort, model, protocol]) => `${data.protocols[protocol]} · ${cohort} · ${model}`;
+  $("set").replaceChildren(new Option("primary of each scan", "primary"), ...data.sets.map((set, position) => new Option(setName(set), position)));
+  fill("sex", "all", unique("sex").map((sex) => [sex, { M: "men", F: "women" }[sex] ?? sex]));
+  fill("protocol", "all", unique("protocol").map((name) => [name, data.protocols[name]]));
+  fill("fold", "all", unique("fold").map((fold) => [fold, fold]));
+  const codes = [...new Set(rows.flatMap((row) => row.codes))].sort();
+  fill("flag", "all", [["any", "any flag"], ["none", "no flag"], ...codes.map((code) => [code, code.replaceAll("_", " ")])]);
+  fill("verdict", "all", [["none", "not reviewed"], ...Object.entries(VERDICTS)]);
+  $("limited").replaceChildren(...data.numbers.map((number) => new Option(number.head, number.name)));
+}
+
+function again() {
+  state.page = 0;
+  update();
+}
+
+function turnPage(step) {
+  state.page += step;
+  update();
+}
+
+function sortBy(name) {
+  state.down = state.sort === name ? !state.down : false;
+  state.sort = name;
+  again();
+}
+
+// ---- files
+const csvText = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+const csvLine = (values) => values.map((value) => csvText(String(value ?? ""))).join(",");
+const csvFile = (lines) => lines.map((line) => csvLine(line) + "\r\n").join("");
+
+function saveFile(name, text) {
+  const address = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+  const link = element("a", { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+function saveRows() {
+  const numbers = data.numbers.map((number) => number.name);
+  const names = ["scan", "cohort", "model", "protocol", "fold", "sex", "age", "site", ...numbers];
+  const lines = shown.map((row) => [...names.map((name) => row[name]), row.codes.join(" "), verdictOf(row.scan)]);
+  saveFile("scans.csv", csvFile([[...names, "flags", "verdict"], ...lines]));
+}
+
+// ---- the gallery: what to look at first
+function galleryCard(row) {
+  const doubt = row.dsc ?? row.member_dice;
+  const words = row.dsc !== null ? `DSC ${shownNumber(row.dsc, 4)}` : doubt !== null ? `member DSC ${shownNumber(doubt, 4)}` : "";
+  const lines = [row.scan, words, row.codes.length ? `⚑ ${row.flags}` : "", VERDICTS[verdictOf(row.scan)] ?? ""];
+  return pageLink(row, thumbnail(row, 112), ...lines.filter(Boolean).map((line) => element("span", {}, line)));
+}
+
+const most = (value) => value ?? Infinity;
+const galleries = [
+  ["Lowest Dice first", reviewable.filter((row) => row.dsc !== null).sort((a, b) => a.dsc - b.dsc)],
+  ["Without a reference: most flags first, then the lowest agreement of the models",
+    reviewable.filter((row) => row.dsc === null).sort((a, b) => b.codes.length - a.codes.length || most(a.member_dice) - most(b.member_dice) || inOrder(a.scan, b.scan))],
+];
+
+function drawGallery() {
+  $("gallery-cards")?.replaceChildren(...galleries.filter(([, chosen]) => chosen.length).flatMap(([title, chosen]) => [
+    element("h3", {}, `${title}: ${Math.min(GALLERY, chosen.length)} of ${chosen.length}`),
+    element("div", { className: "thumbs" }, ...chosen.slice(0, GALLERY).map(galleryCard)),
+  ]));
+}
+
+function startTable() {
+  if (!$("scan-table")) return;
+  fillFilters();
+  drawHeads();
+  $("scan-table").hidden = false;
+  const form = document.querySelector(".filters");
+  form.addEventListener("input", again);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(again));
+  $("scan-rows").tHead.addEventListener("click", (event) => {
+    const head = event.target.closest("th[data-name]");
+    if (head) sortBy(head.dataset.name);
+  });
+  $("more").addEventListener("change", () => {
+    state.more = $("more").checked;
+    drawHeads();
+    update();
+  });
+  $("page-back").addEventListener("click", () => turnPage(-1));
+  $("page-on").addEventListener("click", () => turnPage(1));
+  $("save-scans").addEventListener("click", saveRows);
+  update();
+}

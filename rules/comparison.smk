@@ -1,0 +1,73 @@
+"""This run beside another one: what each was made with, what moved."""
+
+
+def other_tables(wildcards):
+    """Return the tables of the other run."""
+    if not config["other"]:
+        raise WorkflowError("name the run to compare with: snakemake compare --config other=FOLDER")
+    return [f"{OTHER}/{name}" for name in NEEDED]
+
+
+rule record_run:
+    """Settings, versions and code of this run, for comparisons with later ones."""
+    output:
+        record="results/cohort/run.json",
+    log:
+        "results/logs/record_run/cohort.log",
+    benchmark:
+        "results/benchmarks/record_run/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(500),
+        runtime=5,
+    params:
+        settings=SETTINGS,
+        software=lambda wildcards: describe_software(),
+        digests=lambda wildcards: {
+            rule: code_of(rule)
+            for rule in (
+                *("convert_dicom", "resample_ct", "crop_ct", "resample_mask", "crop_mask", "train_fold"),
+                *("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"),
+            )
+        },
+        code=code_of("record_run"),
+    message:
+        "Record what this run is made with"
+    script:
+        "../scripts/record_run.py"
+
+
+rule compare_runs:
+    """What moved between this run and the one that `other` names, scan by scan."""
+    input:
+        volumes="results/tables/volumes.csv",
+        metrics="results/tables/metrics.csv",
+        flow="results/tables/flow.csv",
+        record="results/cohort/run.json",
+        other=other_tables,
+    output:
+        scans="results/comparison/scans.csv",
+        summary="results/comparison/summary.csv",
+        page="results/comparison/index.html",
+    log:
+        "results/logs/compare_runs/cohort.log",
+    benchmark:
+        "results/benchmarks/compare_runs/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 2
+    resources:
+        mem_mb=grow(2000),
+        runtime=30,
+    params:
+        other=OTHER,
+        compare=lookup("compare", within=config),
+        report=lookup("report", within=config),
+        seed=lookup("seed", within=config),
+        code=code_of("compare_runs"),
+    message:
+        "Compare this run with another one"
+    script:
+        "../scripts/compare_runs.py"

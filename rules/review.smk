@@ -1,0 +1,27 @@
+"""What people said of the masks: masks that they corrected by hand."""
+
+
+rule measure_corrected:
+    """Volume, HU and length of a predicted mask that a person corrected; it is never scored."""
+    input:
+        mask=lambda wildcards: CORRECTED[wildcards.scan],
+        image="results/cropped/{scan}/image.nii.gz",
+        converted="results/converted/{scan}/image.nii.gz",
+    output:
+        json="results/corrected/{scan}.json",
+    log:
+        "results/logs/measure_corrected/{scan}.log",
+    benchmark:
+        "results/benchmarks/measure_corrected/{scan}.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1500),
+        runtime=15,
+    params:
+        code=code_of("measure_corrected"),
+    message:
+        "Measure the corrected mask of {wildcards.scan}"
+    script:
+        "../scripts/measure_corrected.py"

@@ -1,0 +1,19 @@
+"""Job script of rule measure_corrected: what a mask measures that a person corrected.
+
+input: mask (the corrected one), image (CT of the crop), converted (the converted scan); output: json
+"""
+
+from pathlib import Path
+
+from lib.atomic import write_json
+from lib.imaging.corrected import measure_corrected, read_corrected
+from lib.imaging.nifti import read_image
+from lib.joblog import job_log
+
+with job_log(snakemake.log[0], hide=[Path(snakemake.input.mask).absolute()]) as logger:
+    given, scan = snakemake.input, snakemake.wildcards.scan
+    mask = read_corrected(given.mask, scan)
+    grids = {"the converted scan": read_image(given.converted), "the crop": read_image(given.image)}
+    measured = measure_corrected(mask, grids, f"corrected mask {Path(given.mask).name} of scan {scan}")
+    logger.info("%.1f mm3 on the grid of %s", measured["corrected_mm3"], measured["grid"])
+    write_json(snakemake.output.json, measured)

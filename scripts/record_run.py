@@ -1,0 +1,14 @@
+"""Job script of rule record_run: what this run was made with, for later comparisons.
+
+output: record (json); params: settings, software (versions), digests (of the code, by rule)
+"""
+
+from lib.atomic import write_json
+from lib.joblog import job_log
+from lib.learning.finished import flat
+
+with job_log(snakemake.log[0]) as logger:
+    params = snakemake.params
+    record = {"settings": flat(params.settings), "software": params.software, "code": params.digests}
+    write_json(snakemake.output.record, record)
+    logger.info("%d settings recorded", len(record["settings"]))

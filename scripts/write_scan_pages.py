@@ -1,0 +1,49 @@
+"""Job script of rule write_scan_pages: a page with its pictures for each predicted scan of a batch.
+
+input: by scan: images (cropped CT), references (cropped mask, where there is one), records (crop.json), screened,
+    crops (picture of the window); by prediction: masks, volumes, overlaps (where it is scored)
+output: pages (folder with {scan}.html and {scan}-*.webp)
+params: scans (placement, review and predictions of each, the primary one first), shown (settings, synthetic)
+"""
+
+from pathlib import Path
+
+from lib.atomic import read_json, whole_folder
+from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
+from lib.imaging.nifti import read_image, read_mask
+from lib.joblog import job_log
+from lib.stats.scan_numbers import ScanPrediction
+from lib.stats.scan_page import ScanPage, write_scan_page
+from lib.stats.tables import by_scan, path_key, prediction_key
+
+
+def read_on_grid(path, image):
+    """Return a mask that lies on the grid of the cropped scan, (z, y, x)."""
+    mask = read_mask(path)
+    require_same_grid(image, mask, "the cropped scan", "the mask")
+    return array_zyx(mask)
+
+
+with job_log(snakemake.log[0]) as logger:
+    given, params = snakemake.input, snakemake.params
+    images, references, records = (by_scan(given[name]) for name in ("images", "references", "records"))
+    screened, crops = ({Path(path).stem: path for path in given[name]} for name in ("screened", "crops"))
+    masks = {path_key(Path(path).parent): path for path in given.masks}
+    files = {"volume": given.volumes, "overlap": given.overlaps}
+    measured = {name: {path_key(path): read_json(path) for path in paths} for name, paths in files.items()}
+    with whole_folder(snakemake.output.pages) as folder:
+        for row in params.scans:
+            scan, image = row["placement"]["scan"], read_image(images[row["placement"]["scan"]])
+            predictions = []
+            for plan in row["predictions"]:
+                key, mask_zyx = prediction_key(plan), read_on_grid(masks[prediction_key(plan)], image)
+                numbers = {name: records_by_key.get(key, {}) for name, records_by_key in measured.items()}
+                predictions.append(ScanPrediction(plan=plan, mask_zyx=mask_zyx, **numbers))
+            decided = {"screened": read_json(screened[scan]), "crop": read_json(records[scan])}
+            reference_zyx = read_on_grid(references[scan], image) if scan in references else None
+            shown = {"placement": row["placement"], "review": row["review"], "crop_picture": scan in crops}
+            shown |= {"predictions": predictions, "reference_zyx": reference_zyx, **decided, **params.shown}
+            write_scan_page(
+                ScanPage(image_zyx=array_zyx(image), spacing_mm_zyx=spacing_zyx(image), **shown), folder
+            )
+    logger.info("pages of %d scans written", len(params.scans))

@@ -1,0 +1,75 @@
+"""The paper's Table 2 with this study's row, and what its Table 1 says about itself."""
+
+import numpy as np
+import pytest
+
+from lib.stats.paper import TABLE2_COLUMNS, table2
+from lib.stats.tables import PAPER_TABLE1, read_table, write_table
+from tests.unit.study_tables import no_metrics, tables
+
+RUN = {
+    "cohort": "all",
+    "model": "vnet",
+    "modality": "CT",
+    "configured": {"network": {"dimensions": 3}},
+    "preprocessing": {"resample": {"thickness_mm": 3.0}},
+}
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    return tables()[0]
+
+
+def test_our_row_is_last_and_of_the_test_people(metrics):
+    table = table2(metrics, [RUN], synthetic=False)
+    assert tuple(table.columns) == TABLE2_COLUMNS
+    assert len(table) == 7
+    ours = table.iloc[-1]
+    test = metrics[(metrics["cohort"] == "all") & (metrics["protocol"] == "test")]
+    assert ours["authors"] == "This study"
+    assert (ours["method"], ours["data"], ours["sex"], ours["slice_thickness"]) == (
+        *("3D CNN (vnet)", "60 CT", "M&F", "3 mm"),
+    )
+    assert ours["dsc"] == f"{test['dsc'].mean():.4f}±{np.std(test['dsc'], ddof=1):.4f}"
+    assert ours["footnote"].startswith("8 test people")
+
+
+def test_the_papers_rows_are_as_printed(metrics):
+    table = table2(metrics, [RUN], synthetic=False).iloc[:-1]
+    assert table["dsc"].str[:6].tolist() == ["0.9400", "0.9760", "0.9688", "0.9490", "0.9500", "0.9815"]
+    zhao = table.iloc[-1]
+    assert (zhao["sensitivity"], zhao["specificity"], zhao["data"]) == ("0.9852", "0.9992", "397 QCT")
+    deniz = table[table["data"] == "36 3T MR"].iloc[0]
+    assert "86 people" in deniz["footnote"]
+
+
+def test_a_synthetic_cohort_gets_no_row(metrics, tmp_path):
+    table = table2(metrics, [RUN], synthetic=True)
+    write_table(table, tmp_path / "table2.csv")
+    assert (tmp_path / "table2.csv").read_text() == ",".join(TABLE2_COLUMNS) + "\n"
+
+
+def test_a_study_of_men_has_men_in_its_row(metrics):
+    men = metrics[metrics["cohort"] == "male"]
+    ours = table2(men, [], synthetic=False).iloc[-1]
+    assert (ours["sex"], ours["method"], ours["data"]) == ("M", "vnet", "30 scans")
+
+
+def test_no_test_people_no_row_of_ours(metrics):
+    assert len(table2(metrics[metrics["protocol"] == "cv"], [RUN], synthetic=False)) == 6
+    assert len(table2(no_metrics(), [], synthetic=False)) == 6
+
+
+def test_empty_cells_stay_empty_in_a_file(metrics, tmp_path):
+    write_table(table2(metrics, [RUN], synthetic=False), tmp_path / "table2.csv")
+    again = read_table(tmp_path / "table2.csv")
+    assert again.loc[0, ["sex", "footnote"]].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize(("cohort", "follows"), [("male", 0.9977), ("female", 0.9896), ("all", 0.9963)])
+def test_the_papers_r2_follows_from_its_rmse_and_population_sd(cohort, follows):
+    _, sd, _, rmse, r2, _, _ = PAPER_TABLE1[cohort]
+    assert round(1 - rmse**2 / sd**2, 4) == follows
+    # men and women as printed; for all the paper prints another value than its own RMSE and SD give
+    assert (follows == r2) == (cohort != "all")

@@ -1,0 +1,343 @@
+"""The page of a scan: paths on the sheet, planes, numbers with reasons, text that stays text, links that exist."""
+
+import json
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.errors import ScanError
+from lib.stats.contours import Sight, find_sight, named_masks
+from lib.stats.planes import HEAD_BELOW_TOP_MM, choose_point, draw_planes
+from lib.stats.scan_history import decision_history
+from lib.stats.scan_numbers import MEASURES, ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.stats.scan_page import ScanPage, build_scan_context, draw_turn, write_scan_page
+from lib.stats.slices import (
+    MOST_TILE_PX,
+    UNITS_PER_PIXEL,
+    draw_sheet,
+    middle_slice,
+    sheet_columns,
+    slice_areas,
+    slice_dice,
+    slice_paths,
+)
+from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
+from lib.stats.wording import FLAG_MEANINGS
+
+SPACING = (3.0, 0.8, 0.8)
+SIGHT = Sight(start_yx=(0, 0), edge=96)
+HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
+SETTINGS = {"measure": {"distal_cut_mm": 20.0}, "predict": {"review_member_dice": 0.9}}
+
+
+def disc(center=(48, 60), radius=18.0, depth=12, size=96, top=10):
+    z, y, x = np.mgrid[:depth, :size, :size]
+    return ((y - center[0]) ** 2 + (x - center[1]) ** 2 < radius**2) & (z < top)
+
+
+def points_of(path):
+    """Return the closed polygons of SVG path data in its own units."""
+    polygons = []
+    for x, y, steps in re.findall(r"M(-?\d+) (-?\d+)l([^z]*)z", path):
+        moves = np.array(re.findall(r"-?\d+", steps), int).reshape(-1, 2)
+        polygons.append(np.vstack([[int(x), int(y)], [int(x), int(y)] + np.cumsum(moves, axis=0)]))
+    return polygons
+
+
+def polygon_area(points):
+    x, y = points.T
+    return abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+
+
+def plan(members="fold-0", protocol="cv"):
+    return {
+        "scan": "P001", "cohort": "all", "model": "vnet", "members": members,
+        "protocol": protocol, "weights": "last",
+    }  # fmt: skip
+
+
+def prediction(mask=None, **changes):
+    mask = disc() if mask is None else mask
+    volume = {"predicted_mm3": 1234.5, "flags": [], "undefined": {}, "truncated_distally": True}
+    overlap = {"dsc": 0.9876, "hd95_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
+    return ScanPrediction(
+        **{"plan": plan(), "mask_zyx": mask, "volume": volume, "overlap": overlap} | changes
+    )
+
+
+def screened(**changes):
+    geometry = {"size_xyz": [512, 512, 50], "spacing_mm_xyz": [0.8, 0.8, 2.0], "source": "dicom"}
+    record = {"verdict": "ok", "reasons": [], "geometry": geometry, "hip": {"doubts": []}}
+    return record | {"acquisition": {"manufacturer": "SIEMENS", "kvp": 120.0}} | changes
+
+
+def crop(**changes):
+    record = {"side": "left", "center_mm_xy": [92.8, -15.2], "source": "automatic", "size_xyz": [96, 96, 12]}
+    return (
+        record | {"spacing_mm_xyz": [0.8, 0.8, 3.0], "margins_mm": {"lateral": 33.6}, "flags": []} | changes
+    )
+
+
+def scan_page(**changes):
+    placement = {
+        "scan": "P001",
+        "subject": "P001",
+        "sex": "F",
+        "age": 93.0,
+        "site": "",
+        "set": "train",
+        "fold": 0,
+    }
+    image = np.where(disc(), 300, 20).astype(np.int16)
+    made = {"placement": placement, "image_zyx": image, "spacing_mm_zyx": SPACING, "reference_zyx": disc()}
+    made |= {"predictions": [prediction()], "screened": screened(), "crop": crop(), "settings": SETTINGS}
+    return ScanPage(**made | changes)
+
+
+def written(tmp_path, **changes):
+    write_scan_page(scan_page(**changes), tmp_path)
+    return (tmp_path / "P001.html").read_text(encoding="utf-8")
+
+
+def viewer_of(text):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+
+
+def test_a_path_has_the_area_and_the_middle_of_its_disc():
+    mask = disc(center=(48, 60), radius=18)
+    (polygon,) = points_of(slice_paths(mask, SIGHT)[0])
+    area = polygon_area(polygon) / UNITS_PER_PIXEL**2
+    assert area == pytest.approx(np.pi * 18**2, rel=0.02)
+    # chamfered corners take at most an eighth of a pixel each from the count of voxels
+    assert 0 <= mask[0].sum() - area <= len(polygon) / 8
+    middle = (polygon.min(axis=0) + polygon.max(axis=0)) / 2 / UNITS_PER_PIXEL
+    assert middle.tolist() == [60.5, 48.5]  # a pixel's centre lies half a pixel from its edge
+
+
+def test_a_box_is_four_sides_and_four_chamfers_from_the_corner_of_the_sight():
+    mask = np.zeros((1, 20, 20), bool)
+    mask[0, 8:12, 6:14] = True
+    (polygon,) = points_of(slice_paths(mask, Sight(start_yx=(5, 3), edge=15))[0])
+    assert len(polygon) == 8
+    assert polygon.min(axis=0).tolist() == [2 * (6 - 3), 2 * (8 - 5)]
+    assert polygon.max(axis=0).tolist() == [2 * (14 - 3), 2 * (12 - 5)]
+
+
+def test_a_ring_has_two_outlines_and_no_bone_none():
+    ring = disc(radius=18) & ~disc(radius=9)
+    paths = slice_paths(ring, SIGHT)
+    assert len(points_of(paths[0])) == 2
+    assert paths[-1] == ""
+
+
+def test_every_corner_of_a_path_is_a_turn():
+    for points in points_of(slice_paths(disc(), SIGHT)[0]):
+        steps = np.diff(np.vstack([points, points[:2]]), axis=0)
+        assert all(a[0] * b[1] != a[1] * b[0] for a, b in pairwise(steps))
+
+
+def test_slices_lie_on_the_sheet_row_by_row():
+    image = np.stack([np.full((40, 40), value) for value in np.linspace(-250, 1000, 7)]).astype(np.int16)
+    sheet = np.asarray(draw_sheet(image, Sight(start_yx=(4, 4), edge=20)))
+    columns = sheet_columns(7)
+    assert (columns, sheet.shape) == (3, (60, 60))
+    shown = [sheet[20 * (k // columns) + 10, 20 * (k % columns) + 10] for k in range(7)]
+    assert shown == pytest.approx(np.linspace(0, 255, 7), abs=1)
+
+
+def test_a_sheet_of_fine_pixels_is_brought_down():
+    sheet = draw_sheet(np.zeros((4, 500, 500), np.int16), Sight(start_yx=(0, 0), edge=500))
+    assert sheet.size == (2 * MOST_TILE_PX, 2 * MOST_TILE_PX)
+
+
+def test_areas_and_dice_of_slices():
+    reference, predicted = np.zeros((2, 3, 10, 10), bool)
+    reference[0, :4, :5], predicted[0, :4, :5] = True, True
+    reference[1, :4, :5], predicted[1, 2:6, :5] = True, True
+    assert slice_areas(reference, (3.0, 0.5, 2.0)) == [20.0, 20.0, 0.0]
+    assert slice_dice(reference, predicted) == [1.0, 0.5, None]
+
+
+def test_the_first_slice_shown_is_in_the_middle_of_the_bone():
+    assert middle_slice([disc(top=4), disc(top=9)]) == 4
+    assert middle_slice([np.zeros((7, 2, 2), bool)]) == 3
+
+
+def test_planes_cross_in_the_head():
+    mask = disc(center=(30, 40), radius=8, depth=40, top=38)
+    mask[:, 70:73, 70:73] = mask[:, 30:31, 40:41]  # a smaller part beside it
+    assert choose_point(mask, 3.0) == (37 - round(HEAD_BELOW_TOP_MM / 3.0), 30, 40)
+    assert choose_point(mask[:3], 3.0)[0] == 0
+    assert choose_point(np.zeros((8, 10, 12), bool), 3.0) == (4, 5, 6)
+
+
+def test_planes_are_at_one_scale_in_mm():
+    mask = disc(center=(48, 48), radius=20, depth=20, top=20)
+    sight = find_sight(mask, SPACING)
+    image = np.where(mask, 1000, -250).astype(np.int16)
+    picture = draw_planes(image, named_masks(mask, None), SPACING, sight, (10, 48, 48))
+    grey = np.asarray(picture.convert("L"), int)
+    edge_mm, height_mm = sight.edge * 0.8, 20 * 3.0
+    px_per_mm = (1080 - 16) / (3 * edge_mm)
+    widths = (grey[30 + round(edge_mm * px_per_mm / 2) - 20] > 150).sum()
+    assert widths == pytest.approx(3 * 39 * 0.8 * px_per_mm, rel=0.03)
+    assert picture.height == pytest.approx(30 + max(edge_mm, height_mm) * px_per_mm + 4, abs=2)
+
+
+def test_a_turntable_without_bone_is_empty_and_with_bone_is_not():
+    assert np.asarray(draw_turn(None, np.zeros((6, 20, 20), bool), SPACING)).max() == 0
+    views = np.asarray(draw_turn(disc(), disc(), SPACING))
+    assert views.shape == (640, 960, 4)
+    assert all(
+        views[y : y + 160, x : x + 160, 3].any() for y in range(0, 640, 160) for x in range(0, 960, 160)
+    )
+
+
+def test_measures_are_columns_of_the_tables():
+    names = [name for _, measures in MEASURES for name, *_ in measures]
+    own = {"lesser_trochanter_mm", "reference_lesser_trochanter_mm"}
+    assert set(names) - own <= {*METRIC_COLUMNS, *VOLUME_COLUMNS}
+    assert len(names) == len(set(names))
+
+
+def test_an_undefined_number_is_a_dash_with_its_reason():
+    predictions = [prediction(), prediction(overlap={}, plan=plan("ensemble", "apply"))]
+    rows = {row["label"]: row["values"] for group in number_groups(predictions) for row in group["rows"]}
+    reasons = reason_notes(predictions)
+    assert rows["95th percentile (HD95)"][0] == {
+        "text": "–",
+        "note": 1 + reasons.index("the predicted mask is empty"),
+    }
+    assert rows["95th percentile (HD95)"][1] == {"text": "–", "note": 1 + reasons.index("not measured")}
+    assert rows["Dice coefficient (DSC)"][0] == {"text": "0.9876", "note": None}
+    assert rows["Cut by the scan's distal end"][0]["text"] == "yes"
+    assert "Sensitivity" not in rows  # neither measured nor missing for a reason
+
+
+def test_flags_say_what_they_mean_and_who_carries_them():
+    carried = prediction(volume={"flags": ["metal", "cut_not_reached"]})
+    reasons = [
+        {
+            "code": "metal",
+            "severity": "warning",
+            "found": "8017 mm3",
+            "rule": "Metal is bad.",
+            "action": "Look.",
+        }
+    ]
+    metal = {"flag": "metal", "meaning": "8017 mm3. Metal is bad. Look.", "where": "all / vnet / fold-0"}
+    rows = flag_rows([carried, prediction(plan=plan("single"))], screened(reasons=reasons), SETTINGS)
+    assert rows[1] == metal
+    assert "20.0 mm below" in rows[0]["meaning"]
+
+
+def test_every_meaning_can_be_told_with_the_settings_of_the_rule():
+    for flag in FLAG_MEANINGS:
+        (row,) = flag_rows([prediction(volume={"flags": [flag]})], screened(), SETTINGS)
+        assert row["meaning"], flag
+        assert row["where"] == ""
+
+
+def test_history_runs_from_screening_to_review():
+    doubtful = screened(hip={"doubts": ["two hips look alike"]})
+    placement = {"set": "train", "fold": 3}
+    review = {"verdict": "needs-edit", "comment": "the neck"}
+    steps = decision_history(placement, doubtful, crop(), [prediction()], review)
+    told = " ".join(fact for step in steps for fact in step["facts"])
+    for words in ("accepted", "two hips look alike", "fold 3", "needs edit", "the neck", "distance of 3 mm"):
+        assert words in told
+    nothing = decision_history({"set": "apply", "fold": -1}, screened(), crop(), [prediction()], {})
+    assert nothing[-1]["facts"] == ["Not reviewed yet."]
+    assert "fold -1" not in str(nothing)
+
+
+def test_all_links_exist(tmp_path):
+    text = written(tmp_path)
+    links = {*re.findall(r'(?:src|href)="([^"#]+)"', text)}
+    beside = {link for link in links if not link.startswith("..")}
+    assert beside == {f"P001-{name}.webp" for name in ("slices", "planes", "turn", "contours")}
+    assert all((tmp_path / name).stat().st_size for name in [*beside, "P001-small.webp"])
+    assert links - beside == {"../../index.html", "../../../crops/P001.webp"}
+    assert Image.open(tmp_path / "P001-small.webp").size == (112, 112)
+    ids = set(re.findall(r'id="([^"]+)"', text))
+    assert set(re.findall(r'(?:href="#|for="|aria-labelledby=")([^"]+)"', text)) <= ids
+    assert "crops/" not in written(tmp_path, crop_picture=False)
+
+
+def test_text_cannot_break_out(tmp_path):
+    reason = {"code": HOSTILE, "severity": "warning", "found": HOSTILE, "rule": HOSTILE, "action": HOSTILE}
+    text = written(
+        tmp_path,
+        placement=scan_page().placement | {"site": HOSTILE, "subject": HOSTILE},
+        review={"verdict": "rejected", "comment": HOSTILE},
+        screened=screened(reasons=[reason], acquisition={"kernel": HOSTILE}, hip={"doubts": [HOSTILE]}),
+        predictions=[
+            prediction(plan=plan() | {"model": HOSTILE}, volume={"flags": [HOSTILE, "a{b}"], "dsc": None})
+        ],
+    )
+    assert "alert(1)</script>" not in text
+    assert "<img src=x" not in text
+    assert text.count("<script") == text.count("</script>") == 2
+    assert not re.search(r"\son\w+=", re.sub(r"&#34;|&lt;.*?&gt;", "", text))
+
+
+def test_ages_of_90_and_more_are_not_told_apart(tmp_path):
+    text = written(tmp_path)
+    assert "90+ years" in text
+    assert "93" not in re.sub(r"<style>.*?</style>|<script.*?</script>", "", text, flags=re.S)
+
+
+def test_a_scan_without_a_reference_is_shown_alone(tmp_path):
+    alone = prediction(plan=plan("ensemble", "apply"), overlap={})
+    text = written(tmp_path, reference_zyx=None, predictions=[alone])
+    viewer = viewer_of(text)
+    assert viewer["reference"] is None
+    assert viewer["predictions"][0]["dice"] is None
+    assert 'id="reference-toggle"' not in text
+    assert "measured but not scored" in text
+
+
+def test_an_empty_mask_has_a_page(tmp_path):
+    empty = np.zeros_like(disc())
+    viewer = viewer_of(written(tmp_path, predictions=[prediction(mask=empty)]))
+    assert set(viewer["predictions"][0]["paths"]) == {""}
+    assert viewer["predictions"][0]["dice"][:10] == [0.0] * 10
+    written(tmp_path, reference_zyx=None, predictions=[prediction(mask=empty)])
+
+
+def test_several_predictions_share_one_reference(tmp_path):
+    shifted = np.roll(disc(), 3, axis=2)
+    second = prediction(mask=shifted, plan=plan("single", "test-single"))
+    text = written(tmp_path, predictions=[prediction(), second])
+    viewer = viewer_of(text)
+    assert len(re.findall(r"<option ", text)) == 2
+    assert [predicted["dice"][0] == 1.0 for predicted in viewer["predictions"]] == [True, False]
+    assert viewer["predictions"][0]["paths"] == viewer["reference"]["paths"]
+    assert "all / vnet / fold-0: Cross-validation" in text
+
+
+def test_one_prediction_needs_no_selector_and_made_up_people_a_banner(tmp_path):
+    assert 'id="model"' not in written(tmp_path)
+    assert "Synthetic cohort" not in written(tmp_path)
+    assert "Synthetic cohort" in written(tmp_path, synthetic=True)
+
+
+def test_the_sight_of_the_sheet_is_that_of_the_paths():
+    context = build_scan_context(scan_page())
+    viewer = context["viewer"]
+    sight = find_sight(disc(), SPACING)
+    assert viewer["edge"] == UNITS_PER_PIXEL * sight.edge
+    assert viewer["width_mm"] == pytest.approx(0.8 * sight.edge, abs=0.01)
+    (polygon,) = points_of(viewer["reference"]["paths"][0])
+    margins = [*polygon.min(axis=0), *(viewer["edge"] - polygon.max(axis=0))]
+    assert margins == pytest.approx([15 / 0.8 * UNITS_PER_PIXEL] * 4, abs=2 * UNITS_PER_PIXEL)
+
+
+def test_masks_of_another_grid_and_no_prediction_are_refused():
+    with pytest.raises(ScanError, match="P001.*voxels"):
+        scan_page(reference_zyx=disc(depth=5))
+    with pytest.raises(ValueError, match="at least one prediction"):
+        scan_page(predictions=[])
