@@ -104,7 +104,7 @@ def _draw_against(people: pd.DataFrame, name: str, label: str) -> Drawing | None
         if error == "re_percent":
             axes.axhline(0, color=INK, linewidth=0.9)
         elif len(shown):
-            set_reach(axes, shown[error].min(), shown[error].max(), most=1.0)
+            set_reach(axes, shown[error].min(), shown[error].max(), least=0.0, most=1.0)
             error_label += f" (axis from {axes.get_ylim()[0]:.3f})"
         axes.set(xlabel=label, ylabel=error_label)
         axes.set_title(spearman_text(shown, name, error), fontsize=7.5, fontweight="normal")

@@ -79,7 +79,8 @@ def draw_fold_spread(people: pd.DataFrame, spread: pd.DataFrame) -> Drawing:
     for axes, (measure, (label, _)) in zip(grid[:, 0], _MEASURES.items(), strict=True):
         values = people[measure].dropna()
         if len(values):
-            set_reach(axes, values.min(), values.max(), most=1.0 if measure == "dsc" else np.inf)
+            limits = {"least": 0.0, "most": 1.0} if measure == "dsc" else {}
+            set_reach(axes, values.min(), values.max(), **limits)
         axes.set_ylabel(f"{label} (axis from {axes.get_ylim()[0]:.3f})" if measure == "dsc" else label)
     legend_of_sexes(figure, people)
     told = [f"{cohort}, DSC: {_spread_text(rows.loc[(cohort, 'dsc')], 'dsc')}" for cohort in cohorts

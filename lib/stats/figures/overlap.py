@@ -80,7 +80,7 @@ def draw_levels(metrics: pd.DataFrame) -> Drawing:
         axes.grid(axis="x", visible=False)
     values = metrics[LEVEL_COLUMNS].to_numpy(float)
     first = next(iter(panels.values()))
-    set_reach(first, np.nanmin(values), np.nanmax(values), most=1.0)
+    set_reach(first, np.nanmin(values), np.nanmax(values), least=0.0, most=1.0)
     first.set_ylabel(f"DSC (axis from {first.get_ylim()[0]:.3f})")
     legend_of_sexes(figure, metrics)
     whole = metrics[metrics["cohort"] == cohorts_of(metrics)[0]]

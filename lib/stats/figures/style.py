@@ -168,7 +168,7 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def set_reach(axes: Axes, low: float, high: float, most: float = np.inf) -> None:
-    """Set the y axis to hold `low` to `high` with room, no further up than `most`; one value gets room as well."""
+def set_reach(axes: Axes, low: float, high: float, least: float = -np.inf, most: float = np.inf) -> None:
+    """Set the y axis to hold `low` to `high` with room, within `least` and `most`; one value gets room as well."""
     room = 0.08 * (high - low) or 0.02 * max(abs(high), 1e-3)
-    axes.set_ylim(low - room, min(high + room, most))
+    axes.set_ylim(max(low - room, least), min(high + room, most))
