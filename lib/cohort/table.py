@@ -296,6 +296,8 @@ def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
                 )
         if row.mask_labels and not row.mask:
             yield Problem(row.line, "mask_label", str(row.mask_labels[0]), "there is no mask in this row")
+        if row.mask2 and not row.mask:
+            yield Problem(row.line, "mask2", Path(row.mask2).name, "a second reader needs a first: `mask`")
         if row.set in ("train", "test") and not row.mask:
             yield Problem(row.line, "set", row.set, "a scan without a mask can only be auto or apply")
     by_scan = {row.scan: row for row in rows}
@@ -308,7 +310,23 @@ def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
                 yield Problem(
                     row.line, "repeat_of", row.repeat_of, "a repeated scan must be of the same subject"
                 )
+            elif _in_circle(row, by_scan):
+                yield Problem(
+                    row.line,
+                    "repeat_of",
+                    row.repeat_of,
+                    "scans repeat one another in a circle; leave one empty",
+                )
     yield from _problems_of_people(rows)
+
+
+def _in_circle(row: ScanRow, by_scan: dict[str, ScanRow]) -> bool:
+    """Return whether the scans that a row repeats, one after the other, lead back to it."""
+    seen, repeated = {row.scan}, by_scan.get(row.repeat_of)
+    while repeated is not None and repeated.scan not in seen:
+        seen.add(repeated.scan)
+        repeated = by_scan.get(repeated.repeat_of)
+    return repeated is row
 
 
 def _problems_of_people(rows: list[ScanRow]) -> Iterable[Problem]:

@@ -161,3 +161,19 @@ def test_planned_cohort_needs_no_files(tmp_path):
     path = tmp_path / "cohort.csv"
     path.write_text(table_text(records))
     assert read_cohort(path)["P001"].age == rows["P001"].age == 63.0
+
+
+def test_scans_may_not_repeat_one_another_in_a_circle(folder):
+    table = write(folder, "scan,image,subject,repeat_of\nS1,a,P,S3\nS2,a,P,S1\nS3,a,P,S2\nS4,a,P,S1\n")
+    with pytest.raises(TableError) as caught:
+        read_cohort(table)
+    text = str(caught.value)
+    assert text.count("in a circle") == 3 and "row 5" not in text
+    chain = write(folder, "scan,image,subject,repeat_of\nS1,a,P,\nS2,a,P,S1\nS3,a,P,S2\n")
+    assert [row.repeat_of for row in read_cohort(chain).values()] == ["", "S1", "S2"]
+
+
+def test_a_second_reader_needs_a_first(folder):
+    (folder / "second.nii.gz").write_bytes(b"")
+    with pytest.raises(TableError, match="row 2, column mask2: 'second.nii.gz'; a second reader"):
+        read_cohort(write(folder, "scan,image,mask2\nS1,a,second.nii.gz\n"))
