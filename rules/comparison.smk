@@ -1,13 +1,6 @@
 """This run beside another one: what each was made with, what moved."""
 
 
-def other_tables(wildcards):
-    """Return the tables of the other run."""
-    if not config["other"]:
-        raise WorkflowError("name the run to compare with: snakemake compare --config other=FOLDER")
-    return [f"{OTHER}/{name}" for name in NEEDED]
-
-
 rule record_run:
     """Settings, versions and code of this run, for comparisons with later ones."""
     output:

@@ -262,3 +262,11 @@ def of_shown_predictions(pattern, chosen=lambda row: True):
         for row in shown_predictions(wildcards)
         if chosen(row)
     )
+
+
+# ---- two runs beside each other --------------------------------------------------------------------------------
+def other_tables(wildcards):
+    """Return the tables of the other run."""
+    if not config["other"]:
+        raise WorkflowError("name the run to compare with: snakemake compare --config other=FOLDER")
+    return [f"{OTHER}/{name}" for name in NEEDED]

@@ -106,4 +106,4 @@ def test_report_from_what_is_there_says_what_is_missing(study):
     assert (flow[lost]["stage"], flow[lost]["reason"]) == ("cropped", "not_predicted")
     assert lost not in (study.folder / "results/tables/metrics.csv").read_text()
     page = (study.folder / "results/report/index.html").read_text()
-    assert "1 of 12 scans are missing" in page and "partial=true" in page
+    assert "1 of 12 scans is missing" in page and "partial=true" in page

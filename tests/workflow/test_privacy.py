@@ -54,9 +54,12 @@ def test_old_people_are_not_told_apart(finished):
         for age in ages_in(json.loads(path.read_text())):
             assert re.fullmatch(r"\d0-\d9|90\+", age), path
     page = (results / "report/index.html").read_text()
-    assert re.search(r">90\+<", page)
+    assert '"90+"' in page
+    scan_pages = {path.stem: path.read_text() for path in results.rglob("report/scans/*/*.html")}
+    assert all("90+ years" in scan_pages[scan] for scan in OLD_PEOPLE)
     for old in OLD_PEOPLE.values():
-        assert not re.search(rf">{old}<|· {old} y|\bto {old}\b(?!\+)|\b{old} years", page)
+        assert not re.search(rf'>{old}<|"{old}"|· {old} y|\bto {old}\b(?!\+)|\b{old} years', page)
+        assert not [scan for scan, text in scan_pages.items() if re.search(rf"\b{old} (y|years)\b", text)]
 
 
 def ages_in(content, of_age=False):

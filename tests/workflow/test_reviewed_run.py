@@ -32,7 +32,7 @@ def test_a_review_leaves_out_flags_and_measures(study, finished):
     )
     before = (study.folder / "results/folds/folds.csv").read_bytes()
     plan = study.planned(settings=("review=review.csv",))
-    assert plan["measure_corrected"] == 1 and not plan["train_fold"] and not plan["convert_dicom"]
+    assert plan["gather_screening"] == 1 and not plan["train_fold"] and not plan["convert_dicom"]
 
     study.run(settings=("review=review.csv",))
     assert (study.folder / "results/folds/folds.csv").read_bytes() == before
