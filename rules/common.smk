@@ -138,7 +138,7 @@ def code_of(rule, texts=()):
 
 
 def page_files(*patterns):
-    """Return the templates, styles and scripts of a page, from the project's root."""
+    """Return the templates, styles and scripts of a page that match the patterns below report/."""
     folder = Path(workflow.basedir, "report")
     return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 

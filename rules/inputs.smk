@@ -3,10 +3,14 @@
 from dataclasses import asdict
 
 
+def there(files):
+    """Return the files; with partial=true those that exist."""
+    return [file for file in files if not config["partial"] or os.path.exists(file)]
+
+
 def screened_files():
     """Return the screening file of every scan; with partial=true of those that have one."""
-    files = [f"results/screened/{scan}.json" for scan in SCANS]
-    return [file for file in files if not config["partial"] or os.path.exists(file)]
+    return there(f"results/screened/{scan}.json" for scan in SCANS)
 
 
 # ---- the split, once screening has ended ----------------------------------------------------------------------
@@ -57,8 +61,7 @@ def scored_predictions():
 
 def made(pattern):
     """Return a file of every accepted scan; with partial=true of those that have one."""
-    files = expand(pattern, scan=accepted())
-    return [file for file in files if not config["partial"] or os.path.exists(file)]
+    return there(expand(pattern, scan=accepted()))
 
 
 def predicted_paths():
@@ -239,11 +242,6 @@ def shown_scans(wildcards):
         named = ("cohort", "model", "members", "protocol", "weights")
         page["predictions"].append({"scan": scan} | {name: getattr(row, name) for name in named})
     return list(scans.values())
-
-
-def there(files):
-    """Return the files; with partial=true those that exist."""
-    return [file for file in files if not config["partial"] or os.path.exists(file)]
 
 
 def of_shown_scans(pattern, chosen=lambda scan: True):

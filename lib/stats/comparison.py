@@ -107,7 +107,8 @@ def pair_runs(here: Run, there: Run) -> pd.DataFrame:
     theirs = theirs.assign(other_model=theirs["model"], model=theirs["model"].replace(partners))
     keys = pd.concat([ours[KEYS], theirs[KEYS]]).drop_duplicates()
     scans = dict.fromkeys([*here.flow["scan"], *there.flow["scan"]])
-    unpredicted = [scan for scan in scans if scan not in set(keys["scan"])]
+    predicted = set(keys["scan"])
+    unpredicted = [scan for scan in scans if scan not in predicted]
     keys = pd.concat([keys, pd.DataFrame({"scan": unpredicted, "cohort": "", "model": ""})])
     table = keys.merge(ours, on=KEYS, how="left")
     table = table.merge(_as_other(theirs, (*KEYS, "other_model")), on=KEYS, how="left")

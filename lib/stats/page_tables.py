@@ -228,12 +228,13 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
     )
 
 
+def measured(name: str) -> Show:
+    """Return what shows a number with the digits of the row's measure."""
+    return lambda row: show_number(row[name], MEASURES[row["measure"]][2])
+
+
 def spread_view(rows: Sequence[Mapping]) -> PageTable:
     """Return how far folds differ, beside what people alone would make of equally good folds."""
-
-    def measured(name: str) -> Show:
-        return lambda row: show_number(row[name], MEASURES[row["measure"]][2])
-
     several = len({row["model"] for row in rows}) > 1
     columns = (
         words("Measure", measure_name),
@@ -287,9 +288,6 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
 
 def precision_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the precision of repeated scans: RMS-SD, RMS-CV and least significant change."""
-
-    def measured(name: str) -> Show:
-        return lambda row: show_number(row[name], MEASURES[row["measure"]][2])
 
     def measured_interval(row: Mapping) -> Markup | str:
         return show_interval(row, "rms_sd", MEASURES[row["measure"]][2])

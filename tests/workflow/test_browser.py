@@ -12,8 +12,13 @@ axe = pytest.importorskip(
     "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
 )
 
+# waits without eval(), which the pages' Content-Security-Policy forbids; page.wait_for_function needs it
+expect = playwright.expect
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
 LOCAL = ("file:", "data:", "blob:")
 
 
@@ -94,7 +99,7 @@ def test_the_table_filters_by_text_sex_and_number(visit, report):
     assert column(page, "scan") == [every[-1]]
     assert page.inner_text("#count") == f"1 of {len(every)} scans"
     page.click("#reset")
-    page.wait_for_function(f"document.querySelectorAll('#scan-rows tbody tr').length === {len(every)}")
+    expect(page.locator("#scan-rows tbody tr")).to_have_count(len(every))
     page.select_option("#sex", "M")
     men = [scan for scan, sex in zip(column(page, "scan"), column(page, "sex"), strict=True) if sex == "M"]
     assert 0 < len(men) == len(column(page, "scan")) < len(every)
@@ -122,18 +127,18 @@ def test_a_review_by_keyboard_comes_out_as_a_file(visit, report, tmp_path):
     page.wait_for_selector("#review[open]")
     frame = page.frame_locator("#review-page")
     frame.locator("#slice").wait_for()
-    page.wait_for_function("document.activeElement.id === 'review-page'")
+    expect(page.locator("#review-page")).to_be_focused()
     page.keyboard.press("r")
     page.wait_for_selector("[data-verdict=rejected][aria-pressed=true]")
     page.keyboard.press("c")
-    page.wait_for_function("document.activeElement.id === 'review-comment'")
+    expect(page.locator("#review-comment")).to_be_focused()
     page.keyboard.type('blurred, "all" of it')
     page.keyboard.press("Escape")
     page.keyboard.press("n")
-    page.wait_for_function(f"document.getElementById('review-scan').textContent === 'Scan {second}'")
+    expect(page.locator("#review-scan")).to_have_text(f"Scan {second}")
     page.keyboard.press("e")
     page.keyboard.press("j")
-    page.wait_for_function(f"document.getElementById('review-scan').textContent === 'Scan {third}'")
+    expect(page.locator("#review-scan")).to_have_text(f"Scan {third}")
     page.keyboard.press("a")
     assert page.inner_text("#review-progress").startswith("3 of ")
     page.keyboard.press("Escape")
@@ -164,7 +169,7 @@ def test_a_review_outlives_the_page_and_loads_again(visit, report, tmp_path):
         f'{scan},needs-edit,"=1+1, a <b>bold</b> word",12.0,edits/mine.nii.gz\nother,perhaps,,,\n'
     )
     page.set_input_files("#load-review", tmp_path / "review.csv")
-    page.wait_for_function("document.getElementById('loaded').textContent !== ''")
+    expect(page.locator("#loaded")).not_to_be_empty()
     assert "1 verdicts loaded" in page.inner_text("#loaded") and "rows 3" in page.inner_text("#loaded")
     assert "needs edit" in column(page, "review")[0]
     page.reload()

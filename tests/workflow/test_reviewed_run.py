@@ -63,5 +63,6 @@ def test_a_review_with_mistakes_stops_the_run(study):
 
 
 def test_a_comparison_needs_another_run(study):
-    assert "other" in study.call("compare").stdout
-    assert study.call("compare", settings=("other=nowhere",)).returncode != 0
+    assert "name the run to compare with" in study.refuse("compare")
+    assert "other: there is no folder nowhere" in study.refuse("compare", settings=("other=nowhere",))
+    assert "this study itself" in study.refuse("compare", settings=(f"other={study.folder}",))
