@@ -1,42 +1,37 @@
-"""The report of a large study: weight and loading time of its index, seconds and memory of the pages of scans.
+"""The report of a large study: weight and loading time of its index; seconds and memory of making all of it.
 
-Takes a finished study (the folder that holds `results/`, such as the demo's). For the index its people are repeated
-under new ids until there are `--scans` of them, with pages and thumbnails, and Chromium opens the page. Pages are
-written for the study's own scans, enlarged to the network's full window of 192 x 192 and 60 slices, in `--cores`
-processes.
+Takes a finished demo (the folder that holds `results/`). For the index its people are repeated under new ids until
+there are `--scans` of them, with pages and thumbnails, and Chromium opens the page. Then Snakemake makes the whole
+report (tables, figures, pages of scans, index) of a study of `--run` people with masks of 192 x 192 x 60 voxels (see
+`made_study.py`) on `--cores` cores.
 """
 
 import argparse
+import contextlib
 import json
 import os
-import resource
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import psutil
 import yaml
-from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.made_study import make_study
 from lib.atomic import read_json
-from lib.imaging.grid import array_zyx
-from lib.imaging.nifti import read_image, read_mask
 from lib.stats.page import TABLES, ReportData, write_page
-from lib.stats.scan_numbers import ScanPrediction
-from lib.stats.scan_page import ScanPage, write_scan_page
-from lib.stats.tables import path_key, read_table
+from lib.stats.tables import read_table
 
+ROOT = Path(__file__).parents[1]
 REPEATED = ("metrics", "volumes", "flow", "acquisition")
-FULL_ZYX = (60, 192, 192)
-SPACING_MM_ZYX = (3.0, 0.8, 0.8)
-SETTINGS = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+SETTINGS = yaml.safe_load((ROOT / "config.yaml").read_text())
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -106,72 +101,51 @@ def measure_index(results: Path, scans: int, repeats: int) -> dict:
         return told | {"load_s": loading_seconds(page, repeats) if CHROMIUM else None}
 
 
-def full_size(array_zyx: np.ndarray) -> np.ndarray:
-    """Return an array enlarged to the full window."""
-    return ndimage.zoom(
-        array_zyx, [new / old for new, old in zip(FULL_ZYX, array_zyx.shape, strict=True)], order=1
-    )
+def peak_of_tree(process: psutil.Process) -> float:
+    """Return the memory in GB that a process and all its descendants hold together now."""
+    held = 0
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            held += one.memory_info().rss
+    return held / 1e9
 
 
-def write_one(results: Path, path: Path, folder: str) -> float:
-    """Write the page of one scored prediction (path of its mask) at full size; return this process's peak in GB."""
-    scan, key = path.parent.name, path_key(path.parent)
-    noise = np.random.default_rng(0).normal(0, 20, FULL_ZYX)
-    image = (
-        full_size(array_zyx(read_image(results / f"cropped/{scan}/image.nii.gz")).astype(np.float32)) + noise
-    )
-    masks = [array_zyx(read_mask(file)) for file in (results / f"cropped/{scan}/mask.nii.gz", path)]
-    reference, predicted = (full_size(mask.astype(np.float32)) >= 0.5 for mask in masks)
-    cohort, model, members, _ = key.split("/")
-    plan = {"cohort": cohort, "model": model, "members": members, "protocol": "test", "weights": "best"}
-    measured = {name: read_json(results / f"{name}s/{key}.json") for name in ("volume", "overlap")}
-    page = ScanPage(
-        placement={
-            "scan": scan,
-            "subject": scan,
-            "sex": "",
-            "age": None,
-            "site": "",
-            "set": "test",
-            "fold": -1,
-        },
-        image_zyx=image.astype(np.int16),
-        spacing_mm_zyx=SPACING_MM_ZYX,
-        reference_zyx=reference,
-        predictions=[ScanPrediction(plan=plan, mask_zyx=predicted, **measured)],
-        screened=read_json(results / f"screened/{scan}.json"),
-        crop=read_json(results / f"cropped/{scan}/crop.json"),
-        settings=SETTINGS,
-    )
-    write_scan_page(page, folder)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def measure_pages(results: Path, cores: int, pages: int) -> dict:
-    """Return wall seconds a scan with all cores at work, weight of a page with its pictures, peak of a process."""
-    masks = sorted((results / "masks").glob("*/*/ensemble/*/mask.nii.gz"))
-    masks = [path for path in masks if (results / f"overlaps/{path_key(path.parent)}.json").exists()]
-    chosen = [masks[number % len(masks)] for number in range(pages)]
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(cores) as pool:
-        started = time.perf_counter()
-        peaks = list(pool.map(write_one, [results] * pages, chosen, [folder] * pages))
-        seconds = (time.perf_counter() - started) / pages
-        weight = sum(file.stat().st_size for file in Path(folder).iterdir()) / len(set(chosen)) / 1e6
-    return {"pages": pages, "cores": cores, "s_a_scan": seconds, "mb_a_scan": weight, "peak_gb": max(peaks)}
+def measure_run(demo: Path, scans: int, cores: int) -> dict:
+    """Return seconds and memory of Snakemake making the whole report of a study of at least `scans` people."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = make_study(demo, Path(folder), scans)
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--directory", folder]
+        command += ["--configfile", "studies/demo.yaml", "--rerun-triggers", "mtime", "--quiet", "all"]
+        command += ["--config", f"cohort={table}"]
+        started, peak = time.perf_counter(), 0.0
+        with subprocess.Popen(command, cwd=ROOT) as running:
+            tree = psutil.Process(running.pid)
+            while running.poll() is None:
+                peak = max(peak, peak_of_tree(tree))
+                time.sleep(0.2)
+        seconds = time.perf_counter() - started
+        if running.returncode:
+            raise SystemExit("Snakemake has failed, see above")
+        report = Path(folder, "results/report")
+        jobs = list(Path(folder, "results/benchmarks").rglob("*.tsv"))
+        pages = list(report.glob("scans/batch-*/*.html"))
+        weight = sum(file.stat().st_size for file in report.rglob("*") if file.is_file()) / 1e6
+        told = {"scans": len(pages), "cores": cores, "jobs": len(jobs), "seconds": seconds, "peak_gb": peak}
+        return told | {"report_mb": weight, "index_mb": (report / "index.html").stat().st_size / 1e6}
 
 
 def main() -> None:
-    """Print one JSON line for the index and one for the pages."""
+    """Print one JSON line for the index and one for the whole report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path, help="folder of a finished study")
-    parser.add_argument("--scans", type=int, default=1000)
-    parser.add_argument("--pages", type=int, default=20)
+    parser.add_argument("--scans", type=int, default=1000, help="scans of the index that is opened")
+    parser.add_argument("--run", type=int, default=400, help="scans of the report that is made as a whole")
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     results = options.study.resolve() / "results"
     print(json.dumps({"what": "index"} | measure_index(results, options.scans, options.repeats)))
-    print(json.dumps({"what": "scan pages"} | measure_pages(results, options.cores, options.pages)))
+    print(json.dumps({"what": "whole report"} | measure_run(results, options.run, options.cores)))
 
 
 if __name__ == "__main__":

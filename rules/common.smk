@@ -6,8 +6,8 @@ from functools import cache
 
 import yaml
 from lib.cohort.acquisitions import read_protocol
-from lib.cohort.failures import MEASURE_JOBS, SCORE_JOBS
-from lib.cohort.failures import explain_failures, explain_fold, job_failure, prediction_failure
+from lib.cohort.failures import READER_JOBS, SCORE_JOBS
+from lib.cohort.failures import explain_failures, explain_fold, is_measurable, job_failure, prediction_failure
 from lib.cohort.placement import trains_fold, validates_fold
 from lib.cohort.protocols import plan_predictions, weights_of
 from lib.cohort.review import in_words, read_review, rejected

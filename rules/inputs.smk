@@ -1,5 +1,6 @@
 """Which files each step reads: the functions behind the inputs. Tables are read once in a run."""
 
+import json
 from dataclasses import asdict
 
 
@@ -36,17 +37,17 @@ def _predictions(rows):
     return plan_predictions(rows, COHORTS, NETWORKS, config["predict"]["heldout_weights"])
 
 
-def _measurable(row):
-    path = f"{row.folder}/{row.placement.scan}"
-    return os.path.exists(f"results/masks/{path}/mask.nii.gz") and (
-        os.path.exists(f"results/volumes/{path}.json") or not prediction_failure(row, MEASURE_JOBS, "results")
-    )
+@cache
+def _measurable(planned):
+    # tens of thousands of jobs ask: logs and files are looked through once
+    folds = untrained_folds()
+    return [row for row in planned if is_measurable(row, folds, "results")]
 
 
 def predictions():
     """Return every prediction of the study; with partial=true those that have ended well."""
     planned = _predictions(tuple(placements()))
-    return [row for row in planned if _measurable(row)] if config["partial"] else planned
+    return _measurable(tuple(planned)) if config["partial"] else planned
 
 
 def scored_predictions():
@@ -57,6 +58,11 @@ def scored_predictions():
         if row.protocol != "apply"
         and not (config["partial"] and prediction_failure(row, SCORE_JOBS, "results"))
     ]
+
+
+def second_read():
+    """Return those of `scored_predictions` that are set beside a second reader."""
+    return [row for row in scored_predictions() if SCANS[row.placement.scan].mask2]
 
 
 def made(pattern):
@@ -138,10 +144,12 @@ def scored_paths():
 
 
 def reader_files(wildcards):
-    """Return the comparison of readers of each scored prediction whose scan a second reader marked, too."""
-    return there(
-        f"results/readers/{path}.json" for path in scored_paths() if SCANS[os.path.basename(path)].mask2
-    )
+    """Return the comparison of readers of each prediction that has one; with partial=true but where that failed."""
+    return [
+        f"results/readers/{row.folder}/{row.placement.scan}.json"
+        for row in second_read()
+        if not (config["partial"] and prediction_failure(row, READER_JOBS, "results"))
+    ]
 
 
 def scored_scans(pattern):
@@ -164,8 +172,17 @@ def fold_files(name):
 
 # ---- review, and what did not come through --------------------------------------------------------------------
 def corrected_files():
-    """Return the measures of every corrected mask whose scan is in the study."""
-    return [f"results/corrected/{scan}.json" for scan in accepted() if scan in CORRECTED]
+    """Return the measures of the corrected masks of the study's scans; with partial=true but where that failed."""
+    return [
+        f"results/corrected/{scan}.json"
+        for scan in corrected_scans()
+        if not (config["partial"] and job_failure("measure_corrected", "results", scan=scan))
+    ]
+
+
+def corrected_scans():
+    """Return the scans of the study that have a corrected mask."""
+    return [scan for scan in accepted() if scan in CORRECTED]
 
 
 def untrained_folds(wildcards=None):
@@ -192,6 +209,7 @@ def failures(wildcards):
         rows,
         _predictions(tuple(rows)),
         (set(predicted_paths()), set(scored_paths())),
+        (second_read(), corrected_scans()),
         untrained_folds(),
         "results",
     )
@@ -260,6 +278,19 @@ def of_shown_predictions(pattern, chosen=lambda row: True):
         for row in shown_predictions(wildcards)
         if chosen(row)
     )
+
+
+# ---- Snakemake's own report -------------------------------------------------------------------------------------
+def captions():
+    """Return the text under each kind of figure, by kind, as the study's page has it."""
+    return {path.stem: path.read_text(encoding="utf-8").strip() for path in page_files("captions/*.rst")}
+
+
+def figure_labels(wildcards, output):
+    """Return what tells a figure from the others of its category."""
+    entries = json.loads(Path(output.figures, "figures.json").read_text(encoding="utf-8"))["figures"]
+    entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
+    return {"figure": entry["title"], "network": entry["model"], "protocol": entry["protocol"]}
 
 
 # ---- two runs beside each other --------------------------------------------------------------------------------

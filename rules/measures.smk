@@ -105,7 +105,12 @@ rule gather_metrics:
         volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
         acquisition="results/tables/acquisition.csv",
     output:
-        metrics="results/tables/metrics.csv",
+        metrics=report(
+            "results/tables/metrics.csv",
+            category="Scans",
+            labels={"table": "Scores of every prediction"},
+            caption="../report/captions/metrics.rst",
+        ),
     log:
         "results/logs/gather_metrics/cohort.log",
     benchmark:
@@ -137,7 +142,12 @@ rule gather_volumes:
         corrected=lambda wildcards: corrected_files(),
         acquisition="results/tables/acquisition.csv",
     output:
-        volumes="results/tables/volumes.csv",
+        volumes=report(
+            "results/tables/volumes.csv",
+            category="Scans",
+            labels={"table": "Volumes of every prediction"},
+            caption="../report/captions/volumes.rst",
+        ),
     log:
         "results/logs/gather_volumes/cohort.log",
     benchmark:
@@ -170,7 +180,12 @@ rule gather_flow:
         volumes="results/tables/volumes.csv",
         metrics="results/tables/metrics.csv",
     output:
-        flow="results/tables/flow.csv",
+        flow=report(
+            "results/tables/flow.csv",
+            category="Scans",
+            labels={"table": "How far every scan came"},
+            caption="../report/captions/flow.rst",
+        ),
     log:
         "results/logs/gather_flow/cohort.log",
     benchmark:

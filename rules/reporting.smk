@@ -9,6 +9,12 @@ rule summarize_agreement:
         readers=reader_files,
         runs=fold_files("run.json"),
     output:
+        scores=report(
+            "results/tables/scores.csv",
+            category="Agreement",
+            labels={"table": "Overlap and surface distances"},
+            caption="../report/captions/scores_table.rst",
+        ),
         agreement=report(
             "results/tables/agreement.csv",
             category="Agreement",
@@ -177,7 +183,7 @@ rule draw_figures:
             directory("results/figures"),
             patterns=["{figure}.png"],
             category="Figures",
-            labels={"figure": "{figure}"},
+            labels=figure_labels,
             caption="../report/captions/figure.rst",
         ),
     log:
@@ -192,6 +198,8 @@ rule draw_figures:
         runtime=30,
     params:
         synthetic=SYNTHETIC,
+        # for Snakemake's report alone; a function of `output` is no reason to draw again
+        captions=lambda wildcards, output: captions(),
         code=code_of("draw_figures"),
     message:
         "Draw the figures"
@@ -281,6 +289,7 @@ rule write_report:
     input:
         metrics="results/tables/metrics.csv",
         volumes="results/tables/volumes.csv",
+        scores="results/tables/scores.csv",
         agreement="results/tables/agreement.csv",
         agreement_cut="results/tables/agreement_cut.csv",
         folds="results/tables/folds.csv",

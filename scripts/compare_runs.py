@@ -31,4 +31,5 @@ with job_log(snakemake.log[0], hide=[snakemake.params.other]) as logger:
     write_table(table, made.scans)
     write_table(summary, made.summary)
     write_comparison(runs, table, summary, config, made.page)
-    logger.info("%d of %d scans moved", table.loc[table["moved"] != "", "scan"].nunique(), len(pairs))
+    moved = table.loc[table["moved"] != "", "scan"]
+    logger.info("%d of %d scans moved", moved.nunique(), table["scan"].nunique())

@@ -1,9 +1,9 @@
 """Job script of rule summarize_agreement: how well volumes and masks agree, and how far that can be trusted.
 
 input: metrics, volumes (.csv); readers (list of .../{cohort}/{model}/{members}/{scan}.json), runs (list of run.json)
-output: agreement, agreement_cut (volumes above the distal cut), folds (fold by fold), paired (models of one sex
-    against that of all), ages (scores by age band), levels (Dice by part of the femur), spread (folds apart from
-    people), precision (repeated scans), readers (two readers beside the model)
+output: scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut),
+    folds (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
+    part of the femur), spread (folds apart from people), precision (repeated scans), readers (two beside the model)
 params: report (section of the configuration), seed
 """
 
@@ -13,6 +13,7 @@ from lib.seeding import derive_seed
 from lib.stats.agreement import AgreementConfig
 from lib.stats.precision import precision_table
 from lib.stats.readers import readers_table
+from lib.stats.scores import score_table
 from lib.stats.spread import level_table, spread_table
 from lib.stats.tables import (
     DISTAL_CUT,
@@ -30,6 +31,7 @@ with job_log(snakemake.log[0]) as logger:
     config = AgreementConfig(seed=derive_seed(params.seed, "bootstrap"), **params.report)
     metrics, volumes = read_table(given.metrics), read_table(given.volumes)
     tables = {
+        "scores": score_table(metrics, config),
         "agreement": agreement_table(metrics, config),
         "agreement_cut": agreement_table(metrics, config, DISTAL_CUT),
         "folds": fold_table(metrics, config),

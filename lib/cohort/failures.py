@@ -4,25 +4,36 @@ Logs are those of `lib.joblog`, which keeps identity out of them.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lib.cohort.placement import Placement
 from lib.cohort.protocols import SCORED_PROTOCOLS, Prediction
 from lib.cohort.rerun import STAGE_FILES
 
-# jobs that bring a scan to the models, that make a mask, that measure it, that score it, each in their order
+# jobs that bring a scan to the models, that make a mask, that measure it, that score it, that set a second reader
+# beside it: each in their order
 SCAN_JOBS = ("convert_dicom", "resample_ct", "crop_ct")
 MASK_JOBS = ("predict_scans", "otsu_mask")
 MEASURE_JOBS = ("resample_mask", "crop_mask", "measure_volume")
 SCORE_JOBS = ("measure_overlap",)
+READER_JOBS = ("resample_mask2", "crop_mask2", "measure_readers")
 NOT_TRIED = "not tried yet"
 NOT_PREDICTED = f"not predicted: {NOT_TRIED}"
 LONGEST = 300  # characters of an explanation
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 
 
-def job_failure(job: str, results: str | Path, *, scan: str = "", folder: str = "", batch: int = -1) -> str:
+def job_failure(
+    job: str,
+    results: str | Path,
+    *,
+    scan: str = "",
+    folder: str = "",
+    batch: int = -1,
+    certain: bool = False,
+) -> str:
     """Return in words why a job did not end; empty if it ended well or never began, for then it has no log.
 
     Args:
@@ -31,18 +42,21 @@ def job_failure(job: str, results: str | Path, *, scan: str = "", folder: str = 
         scan: the job's scan.
         folder: `{cohort}/{network}/{members}` of a job that belongs to a prediction.
         batch: of a job that predicts.
+        certain: count only jobs whose log holds an error, as `log_failure` does.
     """
     file = STAGE_FILES[job]
     name = f"batch-{batch}" if "{batch}" in file else scan
     log = Path(results, "logs", job, folder if "{folder}" in file else "", f"{name}.log")
-    return log_failure(log, Path(results, file.format(scan=scan, folder=folder, batch=batch)))
+    made = Path(results, file.format(scan=scan, folder=folder, batch=batch))
+    return log_failure(log, made, certain=certain)
 
 
-def log_failure(log: Path, made: Path) -> str:
+def log_failure(log: Path, made: Path, *, certain: bool = False) -> str:
     """Return in words why a job that writes `log` has not left the file `made`; empty if it has, or never began.
 
     An error raised on purpose is told as it is; of an unexpected one the last line, which names it. A job whose log
-    holds no error was killed (memory, time, a lost node) or still runs.
+    holds no error was killed (memory, time, a lost node) or still runs. Where later files are there it may also have
+    ended well and its file been cleared away since: with `certain` it does not count.
     """
     if made.exists() or not log.exists():
         return ""
@@ -52,20 +66,48 @@ def log_failure(log: Path, made: Path) -> str:
     errors = [words for level, words in records if level == "ERROR"]
     if errors:
         return _shortened(_told(errors[-1]))
+    if certain:
+        return ""
     last = f"; its last words: {' '.join(records[-1][1].split())}" if records else ""
     return _shortened(f"its job {log.parts[log.parts.index('logs') + 1]} was killed or still runs{last}")
 
 
-def prediction_failure(row: Prediction, jobs: Iterable[str], results: str | Path) -> str:
+def prediction_failure(
+    row: Prediction, jobs: Iterable[str], results: str | Path, *, certain: bool = False
+) -> str:
     """Return why one of the jobs that belong to a prediction did not end; empty if none failed."""
     where = {"scan": row.placement.scan, "folder": row.folder, "batch": row.placement.batch}
-    return _first(job_failure(job, results, **where) for job in jobs)
+    return _first(job_failure(job, results, **where, certain=certain) for job in jobs)
+
+
+def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) -> bool:
+    """Say whether a prediction's numbers are there, or can be made from a mask that is there.
+
+    Files of an earlier run do not count once the model is gone or a job before them has failed: they are of other
+    input than today's.
+
+    Args:
+        row: the prediction.
+        folds: `{cohort}/{model}/fold-{fold}` of the folds that have no model.
+        results: the folder results/ of the study.
+    """
+    path = f"{row.folder}/{row.placement.scan}"
+    return (
+        Path(results, f"masks/{path}/mask.nii.gz").exists()
+        and not _lacking(row, folds)
+        and not prediction_failure(row, (*SCAN_JOBS, *MASK_JOBS, *MEASURE_JOBS), results, certain=True)
+        and (
+            Path(results, f"volumes/{path}.json").exists()
+            or not prediction_failure(row, MEASURE_JOBS, results)
+        )
+    )
 
 
 def explain_failures(
     placements: Iterable[Placement],
     planned: Iterable[Prediction],
     there: tuple[Collection[str], Collection[str]],
+    extras: tuple[Iterable[Prediction], Iterable[str]],
     folds: Mapping[str, str],
     results: str | Path,
 ) -> dict[str, str]:
@@ -75,30 +117,30 @@ def explain_failures(
         placements: the accepted scans.
         planned: all their predictions.
         there: `{cohort}/{model}/{members}/{scan}` of the predictions that are measured, and of those scored.
+        extras: the predictions to set beside a second reader, and the scans with a corrected mask.
         folds: why a fold has no model, by `{cohort}/{model}/fold-{fold}`; of the folds that have none.
         results: the folder results/ of the study.
     """
-    placements = list(placements)
-    uncropped = [row for row in placements if not Path(results, f"cropped/{row.scan}/image.nii.gz").exists()]
-    stopped = {
-        row.scan: _first(job_failure(job, results, scan=row.scan) for job in SCAN_JOBS) or NOT_TRIED
-        for row in uncropped
-    }
-    waits: dict[int, list[str]] = {}
-    for row in uncropped:
-        waits.setdefault(row.batch, []).append(row.scan)
+    stopped: dict[str, str] = {}
+    waits: dict[int, list[str]] = defaultdict(list)
+    for row in placements:
+        if why := _not_cropped(row.scan, results):
+            stopped[row.scan] = why
+            waits[row.batch].append(row.scan)
     told: dict[str, dict[str, list[str]]] = {}
     for row in planned:
-        scan = row.placement.scan
-        why = "" if scan in stopped else _missing(row, there, folds, results)
+        why = _missing(row, there, folds, results)
         if why == NOT_PREDICTED and row.placement.batch in waits:
             why = f"not predicted: its batch waits for {', '.join(waits[row.placement.batch])}"
         if why:
-            told.setdefault(scan, {}).setdefault(why, []).append(f"{row.protocol} ({row.folder})")
-    return stopped | {
+            name = f"{row.protocol} ({row.folder})"
+            told.setdefault(row.placement.scan, {}).setdefault(why, []).append(name)
+    for scan, name, why in _extras_missing(extras, results):
+        told.setdefault(scan, {}).setdefault(why, []).append(name)
+    return {
         scan: " | ".join(f"{', '.join(names)} {why}" for why, names in reasons.items())
         for scan, reasons in told.items()
-    }
+    } | stopped
 
 
 def explain_fold(folder: str, results: str | Path) -> str:
@@ -108,6 +150,27 @@ def explain_fold(folder: str, results: str | Path) -> str:
         Path(results, "models", folder, "model.pt"),
     )
     return log_failure(log, model) or NOT_TRIED
+
+
+def _not_cropped(scan: str, results: str | Path) -> str:
+    """Return why a scan did not come to the models; a crop that an earlier run left there does not hide it."""
+    there = Path(results, f"cropped/{scan}/image.nii.gz").exists()
+    failure = _first(job_failure(job, results, scan=scan, certain=there) for job in SCAN_JOBS)
+    return failure or ("" if there else NOT_TRIED)
+
+
+def _extras_missing(
+    extras: tuple[Iterable[Prediction], Iterable[str]], results: str | Path
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (scan, what of it, why) where a second reader's or a corrected mask could not be measured."""
+    read, corrected = extras
+    for row in read:
+        if why := prediction_failure(row, READER_JOBS, results):
+            told = f"not set beside the second reader: {why}"
+            yield row.placement.scan, f"{row.protocol} ({row.folder})", told
+    for scan in corrected:
+        if why := job_failure("measure_corrected", results, scan=scan):
+            yield scan, "corrected mask", f"not measured: {why}"
 
 
 def _missing(
@@ -129,10 +192,15 @@ def _missing(
 
 
 def _no_model(row: Prediction, folds: Mapping[str, str]) -> str:
+    untrained = _lacking(row, folds)
+    return f"no model of {', '.join(untrained)} ({folds[untrained[0]]})" if untrained else ""
+
+
+def _lacking(row: Prediction, folds: Collection[str]) -> list[str]:
+    """Return those of the folds without a model that a prediction needs."""
     own = f"{row.cohort}/{row.model}/"
     needed = [row.folder] if row.members.startswith("fold-") else folds
-    untrained = [fold for fold in needed if fold in folds and fold.startswith(own)]
-    return f"no model of {', '.join(untrained)} ({folds[untrained[0]]})" if untrained else ""
+    return [fold for fold in needed if fold in folds and fold.startswith(own)]
 
 
 def _first(failures: Iterable[str]) -> str:

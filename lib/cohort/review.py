@@ -121,7 +121,7 @@ def _verdict(text: str) -> str:
 
 
 def _volume(text: str) -> float:
-    volume_mm3 = float(text)
+    volume_mm3 = float(text.replace(",", "."))  # spreadsheets write the comma of their country
     if not (math.isfinite(volume_mm3) and volume_mm3 >= 0):
         raise ValueError(text)
     return volume_mm3

@@ -4,7 +4,13 @@ from pathlib import Path
 
 from lib.errors import ConfigError
 
-NEEDED = ("tables/volumes.csv", "tables/metrics.csv", "tables/flow.csv")
+_PREDICTION = ("scan", "cohort", "model", "members", "protocol")
+# the tables that a comparison reads, and of each the columns that it cannot do without
+NEEDED = {
+    "tables/volumes.csv": (*_PREDICTION, "predicted_mm3", "otsu_threshold", "flags"),
+    "tables/metrics.csv": (*_PREDICTION, "reference_mm3", "dsc", "hd95_mm"),
+    "tables/flow.csv": ("scan", "subject", "set", "fold", "verdict"),
+}
 
 
 def find_results(other: str, own: str | Path) -> str:
@@ -15,7 +21,7 @@ def find_results(other: str, own: str | Path) -> str:
         own: results folder of this study.
 
     Raises:
-        ConfigError: there is none, it is this one, or it holds no tables.
+        ConfigError: there is none, it is this one, or it holds no tables, or such of other software.
     """
     folder = Path(other)
     if not folder.is_dir():
@@ -31,4 +37,16 @@ def find_results(other: str, own: str | Path) -> str:
             f"other: {other} holds no {', '.join(missing)}; run it to its end first (with --config partial=true if "
             "scans failed)"
         )
+    lacking = [f"{name}: {', '.join(columns)}" for name in NEEDED if (columns := _lacking(results, name))]
+    if lacking:
+        raise ConfigError(
+            f"other: tables of {other} lack columns ({'; '.join(lacking)}); a version too old to be compared wrote "
+            "them. Run that study again with this one, in a copy of its folder"
+        )
     return str(results)
+
+
+def _lacking(results: Path, name: str) -> list[str]:
+    with open(results / name, encoding="utf-8") as table:
+        header = table.readline().strip().split(",")
+    return [column for column in NEEDED[name] if column not in header]

@@ -310,6 +310,10 @@ def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
                 yield Problem(
                     row.line, "repeat_of", row.repeat_of, "a repeated scan must be of the same subject"
                 )
+            elif first.side != row.side:
+                yield Problem(
+                    row.line, "repeat_of", row.repeat_of, "a repeated scan must show the same hip: give both one side"
+                )
             elif _in_circle(row, by_scan):
                 yield Problem(
                     row.line,

@@ -12,12 +12,13 @@ Definitions used everywhere in the project, x = reference, y = predicted, d = y 
     ICC   ICC(2,1): two-way random, absolute agreement, a single measurement; interval of McGraw & Wong
 
 A number that its sample does not define is NaN. Where a person has several scans, scans are not independent: limits
-then use variance components (Bland & Altman, Stat Methods Med Res 1999;8:135, 5.3) and only the bootstrap over people
-gives intervals and no p-value is stated.
+then use variance components (Bland & Altman, Stat Methods Med Res 1999;8:135, 5.3), intervals of bias, limits, slope,
+intercept and proportional bias come from the bootstrap over people too, and neither a p-value nor an interval of the
+ICC is stated.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -28,8 +29,18 @@ from lib.errors import ConfigError
 from lib.stats.concordance import NAN, NO_INTERVAL, Interval, concordance, intraclass_correlation
 from lib.stats.variance import variance_components
 
+# a limit of agreement lies so many SD from the bias
+_LIMIT = float(stats.norm.ppf(0.975))
+
 # rows of resampled people held at once: bounds the memory of a bootstrap over many people
 _BOOTSTRAP_CELLS = 4_000_000
+
+# what has an interval from the bootstrap alone, and what else where a person has several scans
+_RESAMPLED = ("mae_mm3", "rmse_mm3", "r2", "pearson_r", "ccc")
+_RESAMPLED_IF_DEPENDENT = (
+    *("bias_mm3", "loa_low_mm3", "loa_high_mm3"),
+    *("slope", "intercept_mm3", "proportional_bias"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,17 +150,17 @@ def summarize_agreement(
     """
     x, y, people = _finite_pairs(reference_mm3, predicted_mm3, subjects)
     n = int(people.max()) + 1 if len(people) else 0
-    independent = n == len(x)
-    numbers = _point_estimates(x, y)
-    intervals = bootstrap_intervals(x, y, people, config) if n >= config.min_people else {}
-    numbers |= _limits(y - x, people, intervals, config)
-    numbers |= _lines(x, y, config, independent)
     icc, icc_ci = intraclass_correlation(np.column_stack([x, y]), config.confidence)
-    numbers |= {"icc": icc, **_interval("icc", icc_ci if independent else NO_INTERVAL)}
-    for name in ("mae_mm3", "rmse_mm3", "r2", "pearson_r", "ccc"):
-        numbers |= _interval(name, intervals.get(name, NO_INTERVAL))
-    if not independent:
-        numbers["pearson_p_value"] = NAN
+    numbers = _point_estimates(x, y) | _limits(y - x, people, config) | _lines(x, y, config)
+    numbers |= {"icc": icc, **_interval("icc", icc_ci)}
+    resampled = _RESAMPLED
+    if n < len(x):
+        resampled = (*_RESAMPLED, *_RESAMPLED_IF_DEPENDENT)
+        numbers |= {"pearson_p_value": NAN, **_interval("icc", NO_INTERVAL)}
+    intervals = bootstrap_intervals(x, y, people, config) if n >= config.min_people else {}
+    for name in resampled:
+        defined = math.isfinite(numbers[name])
+        numbers |= _interval(name, intervals.get(name, NO_INTERVAL) if defined else NO_INTERVAL)
     return Agreement(n=n, scans=len(x), **numbers)
 
 
@@ -170,8 +181,8 @@ def limit_interval(sd: float, n: int, confidence: float) -> Interval:
     """
     if n < 2 or not math.isfinite(sd):
         return NO_INTERVAL
-    z, tail = stats.norm.ppf(0.975), (1 - confidence) / 2
-    low, high = stats.nct.ppf([tail, 1 - tail], n - 1, z * math.sqrt(n)) * sd / math.sqrt(n)
+    tail = (1 - confidence) / 2
+    low, high = stats.nct.ppf([tail, 1 - tail], n - 1, _LIMIT * math.sqrt(n)) * sd / math.sqrt(n)
     return float(low), float(high)
 
 
@@ -205,26 +216,48 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """Percentile intervals from resampling people with replacement, all scans of a person together.
 
-    `people` numbers the person of each scan from 0. The same seed gives the same intervals.
+    `people` numbers the person of each scan from 0. The same seed gives the same intervals. With few people they are
+    too narrow: at 95 %, those of the limits held the true limit in 300 made-up studies of 20 people with two scans
+    each in 85 to 89 %, of 60 people in 90 to 91 %.
     """
-    generator = np.random.default_rng(config.seed)
-    n = int(people.max()) + 1
     # centred in units of the spread: raw sums of squares of volumes would cancel
     origin, unit = reference.mean(), max(float(np.ptp(reference)), 1.0)
     x, y = (reference - origin) / unit, (predicted - origin) / unit
-    chunk = max(1, _BOOTSTRAP_CELLS // max(len(x), n))
-    draws = []
-    for start in range(0, config.bootstrap, chunk):
-        times = generator.multinomial(n, np.full(n, 1 / n), size=min(chunk, config.bootstrap - start))
-        draws.append(_weighted_estimates(x, y, times[:, people].astype(float)))
-    tails = [50 * (1 - config.confidence), 50 * (1 + config.confidence)]
-    units = {"mae_mm3": unit, "rmse_mm3": unit, "bias_mm3": unit, "sd_mm3": unit}
+    draws = [
+        _weighted_estimates(x, y, origin / unit, weights) | _weighted_limits(y - x, people, weights)
+        for weights in _resamples(people, config)
+    ]
+    tails = _tails(config)
     return {
         name: tuple(
-            units.get(name, 1.0) * _percentiles(np.concatenate([draw[name] for draw in draws]), tails)
+            (unit if name.endswith("_mm3") else 1.0)
+            * _percentiles(np.concatenate([draw[name] for draw in draws]), tails)
         )
         for name in draws[0]
     }
+
+
+def bootstrap_means(values: np.ndarray, subjects: Sequence[str], config: AgreementConfig) -> np.ndarray:
+    """Percentile intervals (columns, 2) of the means of values (scans, columns), from resampling people.
+
+    All scans of a person are drawn together; a mean is that of the values that are numbers. NaN for a column that
+    fewer than `config.min_people` people define.
+    """
+    _, people = np.unique(np.asarray(subjects, str), return_inverse=True)
+    known = np.isfinite(values)
+    enough = [len(np.unique(people[column])) >= config.min_people for column in known.T]
+    if not any(enough):
+        return np.full((values.shape[1], 2), NAN)
+    filled, counts = np.where(known, values, 0), known.astype(float)
+    with np.errstate(invalid="ignore"):
+        means = np.vstack([weights @ filled / (weights @ counts) for weights in _resamples(people, config)])
+    tails = _tails(config)
+    return np.array(
+        [
+            _percentiles(column, tails) if shown else NO_INTERVAL
+            for column, shown in zip(means.T, enough, strict=True)
+        ]
+    )
 
 
 def compare_paired(
@@ -240,8 +273,7 @@ def compare_paired(
     n, low, high = len(difference), NAN, NAN
     if n >= config.min_people:
         draws = np.random.default_rng(config.seed).integers(0, n, (config.bootstrap, n))
-        tails = [50 * (1 - config.confidence), 50 * (1 + config.confidence)]
-        low, high = np.percentile(difference[draws].mean(axis=1), tails)
+        low, high = np.percentile(difference[draws].mean(axis=1), _tails(config))
     tested = n >= 6 and np.any(difference != 0)
     return PairedComparison(
         n=n,
@@ -285,20 +317,17 @@ def _point_estimates(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     }
 
 
-def _limits(
-    difference: np.ndarray, people: np.ndarray, bootstrap: dict[str, Interval], config: AgreementConfig
-) -> dict[str, float]:
-    """Bias, SD and limits; exact intervals for one scan a person, else the bootstrap's for the bias."""
+def _limits(difference: np.ndarray, people: np.ndarray, config: AgreementConfig) -> dict[str, float]:
+    """Bias, SD and limits; the intervals are exact for one scan a person."""
     bias, sd, n = _mean(difference), sd_of_differences(difference, people), len(difference)
-    z = float(stats.norm.ppf(0.975))
-    bias_ci, upper = bootstrap.get("bias_mm3", NO_INTERVAL), NO_INTERVAL
-    if len(np.unique(people)) == n and n > 1:
+    bias_ci, upper = NO_INTERVAL, limit_interval(sd, n, config.confidence)
+    if n > 1:
         half = float(stats.t.ppf(0.5 + config.confidence / 2, n - 1)) * sd / math.sqrt(n)
-        bias_ci, upper = (bias - half, bias + half), limit_interval(sd, n, config.confidence)
+        bias_ci = bias - half, bias + half
     return {
         "bias_mm3": bias,
-        "loa_low_mm3": bias - z * sd,
-        "loa_high_mm3": bias + z * sd,
+        "loa_low_mm3": bias - _LIMIT * sd,
+        "loa_high_mm3": bias + _LIMIT * sd,
         "difference_sd_mm3": sd,
         **_interval("bias_mm3", bias_ci),
         **_interval("loa_low_mm3", (bias - upper[1], bias - upper[0])),
@@ -306,7 +335,7 @@ def _limits(
     }
 
 
-def _lines(x: np.ndarray, y: np.ndarray, config: AgreementConfig, independent: bool) -> dict[str, float]:
+def _lines(x: np.ndarray, y: np.ndarray, config: AgreementConfig) -> dict[str, float]:
     """Regression of predicted on reference, and of the difference on the mean (proportional bias)."""
     line = fit_line(x, y, config.confidence)
     trend = fit_line((x + y) / 2, y - x, config.confidence)
@@ -314,14 +343,36 @@ def _lines(x: np.ndarray, y: np.ndarray, config: AgreementConfig, independent: b
         "slope": line.slope,
         "intercept_mm3": line.intercept,
         "proportional_bias": trend.slope,
-        **_interval("slope", line.slope_ci if independent else NO_INTERVAL),
-        **_interval("intercept_mm3", line.intercept_ci if independent else NO_INTERVAL),
-        **_interval("proportional_bias", trend.slope_ci if independent else NO_INTERVAL),
+        **_interval("slope", line.slope_ci),
+        **_interval("intercept_mm3", line.intercept_ci),
+        **_interval("proportional_bias", trend.slope_ci),
     }
 
 
-def _weighted_estimates(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Estimates of each resample; `weights` (resamples, scans) says how often each scan was drawn."""
+def _resamples(people: np.ndarray, config: AgreementConfig) -> Iterator[np.ndarray]:
+    """Yield blocks (resamples, scans) that say how often each scan is drawn, `config.bootstrap` rows in all.
+
+    `people` (scans,) numbers the person of each scan from 0 without a gap; people are drawn, with all their scans.
+    """
+    generator = np.random.default_rng(config.seed)
+    n = int(people.max()) + 1
+    chunk = max(1, _BOOTSTRAP_CELLS // max(len(people), n))
+    for start in range(0, config.bootstrap, chunk):
+        times = generator.multinomial(n, np.full(n, 1 / n), size=min(chunk, config.bootstrap - start))
+        yield times[:, people].astype(float)
+
+
+def _tails(config: AgreementConfig) -> list[float]:
+    return [50 * (1 - config.confidence), 50 * (1 + config.confidence)]
+
+
+def _weighted_estimates(
+    x: np.ndarray, y: np.ndarray, origin: float, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Estimates of each resample, from volumes less `origin`, all in one unit.
+
+    `weights` (resamples, scans) says how often each scan was drawn.
+    """
     total = weights.sum(axis=1)
     difference = y - x
     mean = {name: weights @ values / total for name, values in (("x", x), ("y", y), ("d", difference))}
@@ -329,6 +380,7 @@ def _weighted_estimates(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> di
     variance_x, variance_y = square["x"] - mean["x"] ** 2, square["y"] - mean["y"] ** 2
     covariance = weights @ (x * y) / total - mean["x"] * mean["y"]
     with np.errstate(invalid="ignore", divide="ignore"):
+        slope = covariance / variance_x
         return {
             "mae_mm3": weights @ np.abs(difference) / total,
             "rmse_mm3": np.sqrt(square["d"]),
@@ -336,7 +388,29 @@ def _weighted_estimates(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> di
             "r2": 1 - square["d"] / variance_x,
             "pearson_r": covariance / np.sqrt(variance_x * variance_y),
             "ccc": 2 * covariance / (variance_x + variance_y + (mean["x"] - mean["y"]) ** 2),
+            "slope": slope,
+            "intercept_mm3": origin + mean["y"] - slope * (origin + mean["x"]),
+            # slope of y - x on (x + y) / 2
+            "proportional_bias": 2 * (variance_y - variance_x) / (variance_x + variance_y + 2 * covariance),
         }
+
+
+def _weighted_limits(
+    difference: np.ndarray, people: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Limits of agreement of each resample, by `variance_components`; who is drawn twice counts as two people."""
+    counts = np.bincount(people)
+    means = np.bincount(people, difference) / counts
+    squares = np.bincount(people, (difference - means[people]) ** 2)
+    times = weights[:, np.unique(people, return_index=True)[1]]
+    drawn, scans = times.sum(axis=1), times @ counts
+    bias = times @ (counts * means) / scans
+    # a resample of people with one scan each says nothing of the variance within
+    within = times @ squares / np.maximum(scans - drawn, 1)
+    mean_square = (times @ (counts * means**2) - scans * bias**2) / (drawn - 1)
+    typical_count = (scans - times @ counts**2 / scans) / (drawn - 1)
+    sd = np.sqrt(np.maximum(0, (mean_square - within) / typical_count) + within)
+    return {"loa_low_mm3": bias - _LIMIT * sd, "loa_high_mm3": bias + _LIMIT * sd}
 
 
 def _percentiles(values: np.ndarray, tails: list[float]) -> np.ndarray:

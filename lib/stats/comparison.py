@@ -253,7 +253,8 @@ def _predictions(run: Run) -> pd.DataFrame:
     """Return the primary prediction of each scan by cohort and network, with its scores."""
     scores = run.metrics[[*PREDICTION_KEYS, *SCORES]]
     table = primary_rows(run.volumes, per=KEYS).merge(scores, on=PREDICTION_KEYS, how="left")
-    return table[[*KEYS, *PREDICTION_WORDS, *NUMBERS]]
+    # a table without a row has columns without a kind
+    return table[[*KEYS, *PREDICTION_WORDS, *NUMBERS]].astype(dict.fromkeys(NUMBERS, float))
 
 
 def _models(predictions: pd.DataFrame) -> list[str]:

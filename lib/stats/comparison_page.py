@@ -11,6 +11,7 @@ from lib.atomic import write_text
 from lib.stats.comparison import ComparisonConfig, Run, count_moved, differences
 from lib.stats.formats import records, show_codes, show_number
 from lib.stats.page import REPORT_FOLDER, content_policy, page_asset
+from lib.stats.wording import PROTOCOLS
 
 MOST_ROWS = 500  # the table beside the page holds every row
 # numbers of a scan: name, words, digits
@@ -77,6 +78,7 @@ def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.D
         "summary": records(summary),
         "differences": differences(here, there),
         "numbers": NUMBERS,
+        "protocols": PROTOCOLS,
         "several": len(predicted[["cohort", "model"]].drop_duplicates()) > 1,
     }
 

@@ -28,7 +28,7 @@ def intraclass_correlation(ratings: np.ndarray, confidence: float) -> tuple[floa
     NaN for fewer than two targets and where nothing varies.
     """
     n, k = ratings.shape
-    if n < 2:
+    if n < 2 or np.ptp(ratings) == 0:
         return NAN, NO_INTERVAL
     targets, raters, residual = _mean_squares(ratings)
     total = targets + (k - 1) * residual + k * (raters - residual) / n

@@ -37,9 +37,11 @@ from lib.stats.page_tables import (
     flag_view,
     fold_view,
     level_view,
+    of_first_cohort,
     paired_view,
     precision_view,
     reader_view,
+    score_tables,
     spread_view,
     table1_view,
     table2_view,
@@ -47,28 +49,48 @@ from lib.stats.page_tables import (
 )
 from lib.stats.references import Citations
 from lib.stats.scan_table import scan_data, script_json
-from lib.stats.tables import PROTOCOL_ORDER, score_table
+from lib.stats.scores import scores_by_group
+from lib.stats.tables import PROTOCOL_ORDER
 from lib.stats.wording import (
     PROTOCOL_SOURCES,
     PROTOCOLS,
     WEIGHTS,
     augmentation_text,
+    counted,
     flag_meanings,
     follows_paper,
     loss_text,
     network_texts,
+    people_text,
 )
 
 REPORT_FOLDER = Path(__file__).resolve().parents[2] / "report"
 SCRIPTS = ("scans.js", "review.js", "page.js")
 TABLES = (
-    *("metrics", "volumes", "agreement", "agreement_cut", "folds", "paired", "ages", "levels", "spread"),
+    *(
+        "metrics",
+        "volumes",
+        "scores",
+        "agreement",
+        "agreement_cut",
+        "folds",
+        "paired",
+        "ages",
+        "levels",
+        "spread",
+    ),
     *("precision", "readers", "table1", "table2", "flow", "acquisition"),
 )
 # sections in reading order: the name in links, the title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
-    *(("agreement", "Agreement"), ("papers", "Tables 1 and 2"), ("figures", "Figures"), ("scans", "Scans")),
+    *(
+        ("overlap", "Overlap"),
+        ("agreement", "Agreement of volumes"),
+        ("papers", "Tables 1 and 2"),
+        ("figures", "Figures"),
+        ("scans", "Scans"),
+    ),
     *(("gallery", "Worst first"), ("flags", "Flags"), ("ages", "Ages"), ("refused", "Refused")),
     *(("acquisition", "Acquisition"), ("provenance", "Provenance")),
 )
@@ -170,7 +192,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "settings": data.settings,
         "protocols": PROTOCOLS,
         "weights": WEIGHTS,
-        "headlines": headlines(tables["metrics"], tables["agreement"]),
+        "headlines": headlines(tables["scores"], tables["agreement"]),
         "flow": summarize_flow(tables["flow"]),
         "people": describe_people(tables["flow"]),
         "views": page_views(data, pages),
@@ -183,6 +205,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
             )
         ),
         "scans": tables["volumes"]["scan"].nunique(),
+        "flagged": int((tables["volumes"]["flags"] != "").sum()),
         "flag_meanings": flag_meanings(tables["volumes"], data.screened, data.settings),
         "refused": refused_rows(tables["flow"], data.screened),
         "acquisition_counts": acquisition_counts(tables["acquisition"]),
@@ -191,6 +214,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "off_protocol": off_protocol_rows(tables["acquisition"]),
         "networks": network_texts(data.runs),
         "follows_paper": follows_paper(data.runs),
+        "counted": counted,
         "loss_text": loss_text,
         "augmentation_text": augmentation_text,
         "most_rows": MOST_ROWS,
@@ -212,6 +236,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "ages": age_view,
     }
     made = {name: [view(rows[name])] if rows[name] else [] for name, view in views.items()}
+    made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
     cut = rows["agreement_cut"]
     made["agreement_cut"] = [cut_table(rows["agreement"], cut)] if cut else []
@@ -226,14 +251,12 @@ def configured_networks(settings: Mapping) -> list[str]:
     return list(settings.get("networks") or settings.get("models", ()))
 
 
-def headlines(metrics: pd.DataFrame, agreement: pd.DataFrame) -> list[dict]:
-    """Return the numbers of the first cohort for each model and protocol: never pooled with one another."""
-    scores = {(r["cohort"], r["model"], r["protocol"]): r for r in records(score_table(metrics))}
+def headlines(scores: pd.DataFrame, agreement: pd.DataFrame) -> list[dict]:
+    """Return scores and agreement of the first cohort for each model and protocol: never pooled with one another."""
+    keys = ("cohort", "model", "protocol", "sex")
+    by_key = {tuple(group[key] for key in keys): group for group in scores_by_group(records(scores))}
     rows = [row for row in records(agreement) if row["sex"] == "all"]
-    first = rows[0]["cohort"] if rows else ""
-    return [
-        scores[row["cohort"], row["model"], row["protocol"]] | row for row in rows if row["cohort"] == first
-    ]
+    return [by_key[tuple(row[key] for key in keys)] | row for row in of_first_cohort(rows)]
 
 
 def summarize_flow(flow: pd.DataFrame) -> list[dict]:
@@ -256,17 +279,17 @@ def summarize_flow(flow: pd.DataFrame) -> list[dict]:
 
 
 def describe_people(flow: pd.DataFrame) -> dict:
-    """Return counts by sex and set and the range of age of the people whose scans were accepted."""
-    accepted = flow[flow["verdict"] == "ok"].drop_duplicates("subject")
-    ages = sorted(years for years in map(age_years, accepted["age"]) if years is not None)
+    """Return who the people are whose scans were accepted: counts of scans, people and sets, sex and age in words."""
+    scans = flow[flow["verdict"] == "ok"]
+    people = scans.drop_duplicates("subject")
+    ages = sorted(years for years in map(age_years, people["age"]) if years is not None)
+    women, men = (int((people["sex"] == sex).sum()) for sex in "FM")
     return {
-        "count": len(accepted),
-        "women": int((accepted["sex"] == "F").sum()),
-        "men": int((accepted["sex"] == "M").sum()),
-        "ages": [printed_age(ages[0]), printed_age(ages[-1])] if ages else [],
-        "sets": {
-            name: int((accepted["set"] == name).sum()) for name in ("train", "test", "external", "apply")
-        },
+        "count": len(people),
+        "scans": len(scans),
+        "unpredicted": int((~scans["stage"].isin(("predicted", "scored"))).sum()),
+        "words": people_text(len(people), women, men, [printed_age(years) for years in ages]),
+        "sets": {name: int((people["set"] == name).sum()) for name in ("train", "test", "external", "apply")},
     }
 
 
@@ -305,7 +328,7 @@ def refused_rows(flow: pd.DataFrame, screened: Iterable[Mapping]) -> list[dict]:
     """Return scans that were rejected, excluded or got stuck: what was found, which rule, what to do."""
     found = {record["scan"]: record["reasons"] for record in screened}
     rows = []
-    for row in records(flow[(flow["reason"] != "") & (flow["reason"] != "no_reference")].head(MOST_ROWS)):
+    for row in records(flow[(flow["reason"] != "") & (flow["reason"] != "no_reference")]):
         reasons = [reason for reason in found.get(row["scan"], ()) if reason["severity"] == "rejected"]
         plain = [{"code": row["reason"], "found": row["explanation"], "rule": "", "action": ""}]
         rows.append(row | {"reasons": reasons or plain})

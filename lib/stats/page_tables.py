@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from lib.stats.formats import DASH, show_codes, show_interval, show_number, show_p_value
+from lib.stats.scores import scores_by_group
 from lib.stats.tables import PAPER_TABLE1, TABLE1_NUMBERS
 from lib.stats.wording import PROTOCOLS, SEX_NAMES, WEIGHTS
 
@@ -100,17 +101,24 @@ def plain(head: str, name: str, digits: int, note: str = "") -> Column:
     return Column(head=head, show=number(name, digits), note=note)
 
 
+def deviation(value: float | None, digits: int, *, why: str = "one scan has no SD") -> Markup | str:
+    """Return an SD as small print, or a dash that says why there is none."""
+    shown = show_number(value, digits, why=why)
+    return shown if isinstance(shown, Markup) else f"± {shown}"
+
+
 def words(head: str, show: Show | str) -> Column:
     """Return a column of text: a function of the row, or the name of its text."""
     return Column(head=head, show=text(show) if isinstance(show, str) else show, numeric=False)
 
 
-COUNT = Column(
-    head="n",
-    show=lambda row: str(row["n"]),
-    small=lambda row: f"{row['scans']} scans" if row["scans"] != row["n"] else "",
-)
+COUNT = Column(head="n", show=lambda row: str(row["n"]), small=lambda row: scans_of(row))
 PEOPLE = words("People", lambda row: people_name(row))
+
+
+def scans_of(row: Mapping) -> str:
+    """Return the number of scans of a row where people have several, else nothing."""
+    return f"{row['scans']} scans" if row["scans"] != row["n"] else ""
 
 
 def people_name(row: Mapping) -> str:
@@ -134,6 +142,47 @@ def shown_agreement(rows: Iterable[Mapping]) -> list[Mapping]:
     return [row for row in rows if row["sex"] == "all" or row["cohort"] == "all"]
 
 
+def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
+    """Return overlap, then surface distances: means with SD and, with enough people, the interval of the mean."""
+    rows = shown_agreement(scores_by_group(rows))
+
+    def mean_of(head: str, name: str, digits: int) -> Column:
+        return Column(
+            head=head,
+            show=lambda row: show_number(row[name]["mean"], digits),
+            small=lambda row: spread_of(row[name], digits),
+        )
+
+    def worst_of(head: str, name: str, digits: int) -> Column:
+        return Column(head=head, show=lambda row: show_number(row[name]["worst"], digits))
+
+    def count_of(name: str) -> Column:
+        return Column(head="n", show=lambda row: str(row[name]["n"]), small=lambda row: scans_of(row[name]))
+
+    overlap = (
+        *(PEOPLE, count_of("dsc"), mean_of("DSC", "dsc", 4), worst_of("lowest DSC", "dsc", 4)),
+        *(mean_of("DSC, native grid", "dsc_native", 4), mean_of("SN", "sensitivity", 4)),
+        *(mean_of("SP", "specificity", 4), mean_of("Precision", "precision", 4)),
+    )
+    distances = (
+        *(PEOPLE, count_of("hd95_mm"), mean_of("HD, mm", "hd_mm", 2), worst_of("largest HD, mm", "hd_mm", 2)),
+        *(mean_of("HD95, mm", "hd95_mm", 2), mean_of("ASSD, mm", "assd_mm", 2), mean_of("NSD", "nsd", 3)),
+    )
+    group = protocol_group(rows)
+    return [
+        page_table("Overlap", overlap, rows, name="scores", group=group),
+        page_table("Surface distances", distances, rows, name="scores", group=group),
+    ]
+
+
+def spread_of(score: Mapping, digits: int) -> Markup:
+    """Return SD and interval of a mean as small print; the interval only where there is one."""
+    spread = deviation(score["sd"], digits)
+    if score["mean_ci_low"] is None:
+        return spread
+    return spread + Markup("<br>{}").format(show_interval(score, "mean", digits))
+
+
 def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
     """Return errors and concordance, then bias and limits, each within sex beside pooled."""
     rows = shown_agreement(rows)
@@ -142,9 +191,7 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
         head="Reference, mm³",
         note="mean ± SD",
         show=number("reference_mean_mm3", 0),
-        small=lambda row: Markup("± {}").format(
-            show_number(row["reference_sd_mm3"], 0, why="one person has no SD")
-        ),
+        small=lambda row: deviation(row["reference_sd_mm3"], 0, why="one person has no SD"),
     )
     relative = Column(
         head="RE, %",
@@ -313,7 +360,7 @@ def reader_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head="DSC",
             show=number("dsc_mean", 4),
-            small=lambda row: Markup("± {}").format(show_number(row["dsc_sd"], 4)),
+            small=lambda row: deviation(row["dsc_sd"], 4),
         ),
         *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_mean", 2)),
         *(plain("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3), plain("MAE, mm³", "mae_mm3", 0)),
@@ -337,7 +384,7 @@ def level_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head="DSC",
             show=number("dsc_mean", 4),
-            small=lambda row: Markup("± {}").format(show_number(row["dsc_sd"], 4, why="one scan has no SD")),
+            small=lambda row: deviation(row["dsc_sd"], 4),
         ),
         plain("lowest DSC", "dsc_min", 4),
     )
@@ -428,7 +475,7 @@ def age_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head="DSC",
             show=number("dsc_mean", 4),
-            small=lambda row: Markup("± {}").format(show_number(row["dsc_sd"], 4, why="one scan has no SD")),
+            small=lambda row: deviation(row["dsc_sd"], 4),
         ),
         *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_median", 2, "median")),
         *(plain("MAE, mm³", "mae_mm3", 0), plain("mean RE, %", "re_mean_percent", 2)),

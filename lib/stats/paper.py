@@ -40,7 +40,8 @@ OUR_FOOTNOTE = (
 def table2(metrics: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool) -> pd.DataFrame:
     """Return TABLE2_COLUMNS: the rows of the paper, and last this study's, one for each network.
 
-    This study's row is of the test people of the widest cohort (all, else one sex), predicted by the ensemble.
+    This study's row is of the test people of cohort `all`, predicted by the ensemble; without that cohort there is
+    a row for each sex. `data` counts the people who were trained, validated or tested on, not the external ones.
     `runs` are the records of the trained folds (run.json). A synthetic cohort gets no row at all: agreement on
     made-up people says nothing beside that on real ones.
     """
@@ -53,13 +54,13 @@ def table2(metrics: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool) -
 def _own_rows(metrics: pd.DataFrame, runs: Iterable[Mapping]) -> list[dict]:
     trained = {(run["cohort"], run["model"]): run for run in runs}
     test = without_repeats(metrics[metrics["protocol"] == "test"])
-    found = groups(test, "cohort", "model")
-    widest = found[0][0][0] if found else ""
-    people = metrics[metrics["cohort"] == widest].groupby("model")["subject"].nunique()
+    if "all" in set(test["cohort"]):
+        test = test[test["cohort"] == "all"]
+    drawn = metrics[metrics["protocol"].isin(["cv", "test"])]
+    people = drawn.groupby(["cohort", "model"])["subject"].nunique()
     return [
-        _own_row(group, int(people[model]), trained.get((cohort, model), {}), model)
-        for (cohort, model), group in found
-        if cohort == widest
+        _own_row(group, int(people[key]), trained.get(key, {}), key[1])
+        for key, group in groups(test, "cohort", "model")
     ]
 
 
@@ -69,7 +70,7 @@ def _own_row(test: pd.DataFrame, people: int, run: Mapping, model: str) -> dict:
     return {
         "authors": "This study",
         "method": f"{dimensions}D CNN ({model})" if dimensions else model,
-        "data": f"{people} {run.get('modality', 'scans')}".strip(),
+        "data": f"{people} {run.get('modality', 'people')}",
         "sex": "&".join(sorted(set(test["sex"]) & {"M", "F"}, reverse=True)),
         **{name: _mean_and_sd(test[name]) for name in ("dsc", "sensitivity", "specificity")},
         "source": "this study",

@@ -52,7 +52,7 @@ def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: floa
     What was measured once tells nothing and is left out. Everything is NaN where nothing was measured twice, and
     the CV where a mean is not positive. `mean` is that of the means m_j.
     """
-    counts = np.bincount(repeated) if len(repeated) else np.zeros(0, int)
+    counts = np.bincount(repeated)
     twice = counts > 1
     freedom = int(np.sum(counts[twice] - 1))
     if not freedom:
@@ -105,9 +105,7 @@ def _repeated_scans(metrics: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFram
     scans = scans.assign(first_scan=first_or_own(scans))
     scored = scans["protocol"].where(scans["protocol"] != "apply")
     shared = scored.groupby([scans[name] for name in (*models, "first_scan")]).transform("first")
-    scans = scans.assign(protocol=shared.fillna("apply"))
-    # people without any reference are predicted by the ensemble too: they count once
-    return scans[(scans["protocol"] != "apply") | (scans["members"] != "single")]
+    return scans.assign(protocol=shared.fillna("apply"))
 
 
 def _chi_square_factors(freedom: int, confidence: float) -> Interval:

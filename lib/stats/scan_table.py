@@ -89,7 +89,11 @@ def scan_data(
         "scans": people,
         "reasons": [undefined_reasons(text) for text in reasons.values],
         "rows": rows,
-        "reviews": {scan: dict(review) for scan, review in reviews.items() if review.get("verdict")},
+        "reviews": {
+            scan: dict(review)
+            for scan, review in reviews.items()
+            if review.get("verdict") or review.get("comment")
+        },
     }
 
 

@@ -4,7 +4,7 @@ Their columns are a contract (README, "Where results lie"). Numbers of one proto
 of another: `cv` are ten single models, each on people it never saw; `test` is one ensemble on people nobody saw.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
@@ -59,7 +59,6 @@ NO_REPEATS: Mapping[str, str] = MappingProxyType({})
 
 COHORT_ORDER = ("all", "male", "female")
 PROTOCOL_ORDER = ("cv", "test", "test-single", "external", "apply")
-SCORES = ("dsc", "sensitivity", "specificity", "precision", "dsc_native", "hd95_mm", "assd_mm", "nsd")
 AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, "80 and over"))
 
 # Zhao et al. 2020, Table 1 (test people; population SD)
@@ -169,11 +168,8 @@ def agreement_table(
     """
     rows = []
     both = without_repeats(metrics[metrics[list(volumes)].notna().all(axis=1)])
-    for (cohort, model, protocol), group in groups(both, "cohort", "model", "protocol"):
-        for sex in ("all", *sorted(set(group["sex"]) & {"M", "F"}, reverse=True)):
-            people = group if sex == "all" else group[group["sex"] == sex]
-            key = {"cohort": cohort, "model": model, "protocol": protocol, "sex": sex}
-            rows.append(key | _agreement_of(people, config, volumes))
+    for key, people in groups_by_sex(both):
+        rows.append(key | _agreement_of(people, config, volumes))
     return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "sex", *AGREEMENT_COLUMNS])
 
 
@@ -207,19 +203,6 @@ def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -
     return table.reset_index(drop=True)
 
 
-def score_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and sample SD (ddof 1) over scans of each score, by cohort, model and protocol."""
-    rows = []
-    for (cohort, model, protocol), group in groups(without_repeats(metrics), "cohort", "model", "protocol"):
-        key = {"cohort": cohort, "model": model, "protocol": protocol, "weights": group["weights"].iloc[0]}
-        row = key | {"n": group["subject"].nunique(), "scans": len(group)}
-        for name in SCORES:
-            row |= {f"{name}_mean": group[name].mean(), f"{name}_sd": group[name].std(ddof=1)}
-        rows.append(row)
-    spread = [f"{name}_{kind}" for name in SCORES for kind in ("mean", "sd")]
-    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "weights", "n", "scans", *spread])
-
-
 def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return scores by age band within cohort, model, protocol and site; `n` counts people."""
     banded = without_repeats(metrics)
@@ -246,7 +229,7 @@ def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
 def paired_table(
     metrics: pd.DataFrame, config: AgreementConfig, runs: Iterable[Mapping] = ()
 ) -> pd.DataFrame:
-    """Compare each sex-specific model with the all-cohort model on the same people, a mean error a person.
+    """Compare each sex-specific model with the all-cohort model on the same scans, a mean error a person.
 
     Absolute volume errors, by model and protocol; a negative difference says that the sex-specific model errs less.
     `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates` say how many
@@ -256,11 +239,11 @@ def paired_table(
     metrics = without_repeats(metrics)
     measured = metrics.assign(error=(metrics["predicted_mm3"] - metrics["reference_mm3"]).abs())
     for (model, protocol), group in groups(measured, "model", "protocol"):
-        errors = {name: part.groupby("subject")["error"].mean() for name, part in group.groupby("cohort")}
+        errors = group.pivot(index=["subject", "scan"], columns="cohort", values="error")
         for cohort in ("male", "female"):
-            if cohort in errors and "all" in errors:
-                both = pd.concat([errors[cohort], errors["all"]], axis=1, join="inner").dropna()
-                compared = compare_paired(both.iloc[:, 0], both.iloc[:, 1], config)
+            if {cohort, "all"} <= set(errors):
+                both = errors[[cohort, "all"]].dropna().groupby("subject").mean()
+                compared = compare_paired(both[cohort], both["all"], config)
                 key = {"model": model, "protocol": protocol, "cohort": cohort, "compared_with": "all"}
                 trained = {
                     "first_updates": updates.get((cohort, model)),
@@ -314,6 +297,14 @@ def groups(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]
     return sorted(
         groups, key=lambda pair: [orders.get(n, {}).get(v, v) for n, v in zip(names, pair[0], strict=True)]
     )
+
+
+def groups_by_sex(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Yield cohort, model, protocol and sex by name with their rows: everybody's, then those of each sex."""
+    for (cohort, model, protocol), group in groups(table, "cohort", "model", "protocol"):
+        for sex in ("all", *sorted(set(group["sex"]) & {"M", "F"}, reverse=True)):
+            people = group if sex == "all" else group[group["sex"] == sex]
+            yield {"cohort": cohort, "model": model, "protocol": protocol, "sex": sex}, people
 
 
 def age_band(age: float | str | None) -> str:

@@ -21,7 +21,7 @@ def variance_components(values: np.ndarray, groups: np.ndarray) -> VarianceCompo
     chapter 10). `between` is 0 where the groups differ by less than their members make them; NaN for fewer
     than two groups. `within` (and so `between`) is NaN where every group has one value.
     """
-    counts = np.bincount(groups) if len(groups) else np.empty(0)
+    counts = np.bincount(groups)
     spare = len(values) - len(counts)
     if spare == 0:
         return VarianceComponents(between=math.nan, within=math.nan)

@@ -1,6 +1,6 @@
 """The words of the report: what protocols, weights, flags, networks and losses are called and mean."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -70,6 +70,25 @@ NETWORK_CHOICES = {
     "dropout": ("0.2", "a dropout of {}"),
     "classes": ("1", "{} kinds of bone"),
 }
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with the word for what it counts."""
+    return f"{number} {one if number == 1 else several}"
+
+
+def people_text(count: int, women: int, men: int, ages: Sequence[str]) -> str:
+    """Return who people are: women, men, how many of unstated sex, and the range of the `ages`, sorted, if any."""
+    known = ((women, "woman", "women"), (men, "man", "men"))
+    sexes = [counted(*words) for words in known if words[0]]
+    if unstated := count - women - men:
+        sexes.append(f"{unstated} of unstated sex" if sexes else "sex not stated")
+    if not ages:
+        return ", ".join(sexes)
+    low, high = ages[0], ages[-1]
+    years = f"{low} years" if low == high else f"{low} to {high} years"
+    some = "" if len(ages) == count else f", age of {count - len(ages)} not stated"
+    return f"{', '.join(sexes)}; {years}{some}"
 
 
 def flag_meanings(

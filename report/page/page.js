@@ -24,10 +24,16 @@ function startContents() {
   showHere();
 }
 
+// lists are copied without their numbers, and the text cites by number
+function methodsText() {
+  const works = [...document.querySelectorAll("#methods-copy .references li")];
+  return [$("methods-text").innerText, ...works.map((work, position) => `${position + 1}. ${work.textContent}`)].join("\n");
+}
+
 async function copyMethods() {
   const part = $("methods-copy");
   try {
-    await navigator.clipboard.writeText(part.innerText);
+    await navigator.clipboard.writeText(methodsText());
   } catch {
     getSelection().selectAllChildren(part); // browsers that keep the clipboard from local files
     document.execCommand("copy");
@@ -42,7 +48,7 @@ function toPaper(paper) {
     if (paper) part.dataset.closed = !part.open;
     part.open = paper || part.dataset.closed !== "true";
   }
-  for (const image of document.images) image.loading = paper ? "eager" : "lazy";
+  for (const image of document.images) image.loading = "eager";
   state.paper = paper;
   if ($("scan-table")) update();
 }
@@ -53,5 +59,9 @@ drawGallery();
 startContents();
 $("copy-methods").hidden = false;
 $("copy-methods").addEventListener("click", copyMethods);
+// paper does not wait for pictures: those of the figures come as soon as the page stands
+addEventListener("load", () => {
+  for (const image of document.querySelectorAll("figure img")) image.loading = "eager";
+});
 addEventListener("beforeprint", () => toPaper(true));
 addEventListener("afterprint", () => toPaper(false));

@@ -1,15 +1,15 @@
 // Review: a person's verdict on each scan, by mouse or keyboard, kept in the browser, saved as review.csv.
 const HEADER = ["scan", "verdict", "comment", "seen_mm3", "corrected_mask"];
 const STORE = `osteoflow-review/${data.study}/${data.digest}`;
-const review = { order: [], place: 0, saved: "" };
+const REVIEWED = JSON.stringify(data.reviews); // the review that this run used
+const review = { order: [], place: 0, saved: "", home: "scan-table" };
 const dialog = $("review"), frame = $("review-page"), comment = $("review-comment");
 
 // ---- marks
 const lineOf = ([scan, mark]) => [scan, mark.verdict, mark.comment, mark.seen_mm3, mark.corrected_mask];
 
 function reviewFile() {
-  const judged = [...marks].filter(([, mark]) => mark.verdict).sort(([a], [b]) => inOrder(a, b));
-  return csvFile([HEADER, ...judged.map(lineOf)]);
+  return csvFile([HEADER, ...[...marks].sort(([a], [b]) => inOrder(a, b)).map(lineOf)]);
 }
 
 const seenVolume = (scan) => primary.get(scan)?.predicted_mm3?.toFixed(1) ?? "";
@@ -17,21 +17,15 @@ const seenVolume = (scan) => primary.get(scan)?.predicted_mm3?.toFixed(1) ?? "";
 function setMark(scan, change) {
   const before = marks.get(scan) ?? { verdict: "", comment: "", corrected_mask: "" };
   const mark = { ...before, ...change, seen_mm3: seenVolume(scan) };
-  if (mark.verdict || mark.comment) marks.set(scan, mark);
+  if (mark.verdict || mark.comment || mark.corrected_mask) marks.set(scan, mark);
   else marks.delete(scan);
-  keep();
-  showProgress();
-}
-
-function clearMark(scan) {
-  marks.delete(scan);
   keep();
   showProgress();
 }
 
 function keep() {
   try {
-    localStorage.setItem(STORE, JSON.stringify({ marks: [...marks], saved: review.saved }));
+    localStorage.setItem(STORE, JSON.stringify({ marks: [...marks], saved: review.saved, reviewed: REVIEWED }));
   } catch {
     // a browser may forbid storage to local files: then marks live until the page is closed, and it warns of that
   }
@@ -44,16 +38,28 @@ function recall() {
   review.saved = reviewFile();
   try {
     const kept = JSON.parse(localStorage.getItem(STORE));
-    if (!kept) return;
-    marks.clear();
-    for (const [scan, mark] of kept.marks) marks.set(scan, mark);
-    review.saved = kept.saved;
+    if (kept) takeKept(kept);
   } catch {
     // no storage, or not ours: the review of the last run stands
   }
 }
 
+function takeKept(kept) {
+  if (kept.reviewed === REVIEWED) {
+    marks.clear();
+    for (const [scan, mark] of kept.marks) marks.set(scan, mark);
+    review.saved = kept.saved;
+  } else {
+    // the run has used another review since: it stands, and what was never downloaded comes on top of it
+    const downloaded = new Set(kept.saved.split("\r\n"));
+    for (const [scan, mark] of kept.marks) if (!downloaded.has(csvLine(lineOf([scan, mark])))) marks.set(scan, mark);
+  }
+}
+
 const unsaved = () => reviewFile() !== review.saved;
+
+// the page does not know where corrected masks lie, only which scans have one
+const withoutPath = () => reviewable.filter((row) => row.codes.includes("corrected") && !marks.get(row.scan)?.corrected_mask);
 
 function showProgress() {
   const done = reviewable.filter((row) => verdictOf(row.scan)).length;
@@ -61,21 +67,26 @@ function showProgress() {
   const progress = `${done} of ${reviewable.length} reviewed`;
   $("review-progress").textContent = progress;
   if (!$("progress")) return;
-  $("progress").textContent = progress + (open ? ` · ${open} with a comment but no verdict, which the file leaves out` : "");
+  $("progress").textContent = progress + (open ? ` · ${open} with a comment but no verdict` : "");
   $("unsaved").textContent = unsaved() ? "Unsaved marks: download review.csv" : "";
+  const lost = withoutPath().map((row) => row.scan);
+  $("lost").textContent = lost.length ? `Load the review.csv of this run first: this page does not know the corrected masks of ${lost.join(", ")}, and its file would leave them out.` : "";
 }
 
-// verdicts on scans that this run does not show: kept in the file unless they are taken back
+// marks of scans that this run does not show: kept in the file unless they are taken back
 function showKept() {
-  const gone = [...marks].filter(([scan, mark]) => mark.verdict && !primary.has(scan));
+  const gone = [...marks].filter(([scan]) => !primary.has(scan));
   const items = gone.map(([scan, mark]) => {
     const back = element("button", { type: "button" }, "Take back");
-    back.setAttribute("aria-label", `Take back the verdict on ${scan}`);
+    back.setAttribute("aria-label", `Take back what was said of ${scan}`);
     back.addEventListener("click", () => {
-      clearMark(scan);
+      marks.delete(scan);
+      keep();
+      showProgress();
       showKept();
     });
-    return element("li", {}, `${scan}: ${VERDICTS[mark.verdict]}${mark.comment ? `, ${mark.comment}` : ""} `, back);
+    const said = [VERDICTS[mark.verdict], mark.comment, mark.corrected_mask].filter(Boolean);
+    return element("li", {}, `${scan}: ${said.join(", ")} `, back);
   });
   const title = element("summary", {}, `Kept from an earlier review, on scans that are not in this table: ${gone.length}`);
   $("kept").replaceChildren(...(gone.length ? [element("details", {}, title, element("ul", {}, ...items))] : []));
@@ -96,6 +107,7 @@ function showScan() {
   const row = primary.get(current());
   $("review-scan").textContent = `Scan ${row.scan}`;
   $("review-place").textContent = `${review.place + 1} of ${review.order.length}`;
+  $("review-scan").focus(); // while the frame loads, keys would be lost in it
   frame.title = `Page of scan ${row.scan}`;
   frame.contentWindow.location.replace(new URL(`${row.page}.html`, location.href));
   $("review-back").disabled = review.place === 0;
@@ -113,8 +125,7 @@ function showMark() {
 }
 
 function judge(verdict) {
-  if (verdict) setMark(current(), { verdict });
-  else clearMark(current());
+  setMark(current(), verdict ? { verdict } : { verdict, comment: "" });
   showMark();
 }
 
@@ -137,6 +148,13 @@ const KEYS = {
   p: () => step(-1), k: () => step(-1), ArrowLeft: () => step(-1), Escape: () => dialog.close(), "?": toggleHelp,
 };
 
+function press(key) {
+  const name = key.length === 1 ? key.toLowerCase() : key;
+  const known = Object.hasOwn(KEYS, name);
+  if (known) KEYS[name]();
+  return known;
+}
+
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target === comment) {
@@ -146,14 +164,12 @@ function pressed(event) {
     }
     return;
   }
-  if (!Object.hasOwn(KEYS, event.key)) return;
-  event.preventDefault();
-  KEYS[event.key]();
+  if (press(event.key)) event.preventDefault();
 }
 
 function fromFrame(event) {
   if (event.source !== frame.contentWindow || event.data?.osteoflow !== "key" || !dialog.open) return;
-  if (Object.hasOwn(KEYS, event.data.key)) KEYS[event.data.key]();
+  press(event.data.key);
 }
 
 // ---- review.csv
@@ -168,15 +184,23 @@ function readCsv(text) {
   const lines = [[""]];
   let quoted = false;
   const source = text.replace(/^\uFEFF/, "").replace(/\r\n?/g, "\n");
+  const [head] = source.split("\n", 1), count = (mark) => head.split(mark).length;
+  const separator = [",", ";", "\t"].reduce((most, mark) => (count(mark) > count(most) ? mark : most));
   for (let at = 0; at < source.length; at++) {
     const line = lines.at(-1), letter = source[at];
     if (quoted && letter === '"' && source[at + 1] === '"') line[line.length - 1] += source[++at];
-    else if (letter === '"' && (quoted || line.at(-1) === "")) quoted = !quoted;
-    else if (letter === "," && !quoted) line.push("");
+    else if (letter === '"' && (quoted || !line.at(-1).trim())) quoted = !quoted;
+    else if (letter === separator && !quoted) line.push("");
     else if (letter === "\n" && !quoted) lines.push([""]);
     else line[line.length - 1] += letter;
   }
   return lines.filter((line) => line.some((value) => value.trim()));
+}
+
+// a spreadsheet may have written a decimal comma; what is no volume is left out
+function volumeText(text) {
+  const volume = text.replace(",", ".");
+  return volume && Number(volume) >= 0 ? volume : "";
 }
 
 function takeReview(text) {
@@ -186,11 +210,14 @@ function takeReview(text) {
   const odd = [];
   lines.forEach((line, position) => {
     const given = Object.fromEntries(names.map((name, column) => [name, (line[column] ?? "").trim()]));
-    if (!given.scan || !Object.hasOwn(VERDICTS, given.verdict)) odd.push(position + 2);
-    else marks.set(given.scan, { verdict: given.verdict, comment: given.comment ?? "", seen_mm3: given.seen_mm3 ?? "", corrected_mask: given.corrected_mask ?? "" });
+    const { scan, verdict, comment = "", seen_mm3 = "", corrected_mask = "" } = given;
+    const known = verdict ? Object.hasOwn(VERDICTS, verdict) : comment || corrected_mask;
+    if (scan && known) marks.set(scan, { verdict, comment, seen_mm3: volumeText(seen_mm3), corrected_mask });
+    else odd.push(position + 2);
   });
-  const left = odd.length ? ` Left out: rows ${odd.join(", ")}; the verdict must be accepted, rejected or needs-edit.` : "";
-  return `${lines.length - odd.length} verdicts loaded.${left}`;
+  const taken = lines.length - odd.length;
+  const left = odd.length ? ` Left out: ${odd.length === 1 ? "row" : "rows"} ${odd.join(", ")}; a row needs a scan and accepted, rejected, needs-edit or a comment.` : "";
+  return `${taken} ${taken === 1 ? "row" : "rows"} loaded.${left}`;
 }
 
 async function loadReview(event) {
@@ -210,8 +237,19 @@ function follow(event) {
   const link = event.target.closest?.("a[data-scan]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const inTable = shown.some((row) => row.scan === link.dataset.scan);
-  openReview(link.dataset.scan, inTable ? shown : galleries.flatMap(([, chosen]) => chosen));
+  const inGallery = link.closest("#gallery-cards");
+  review.home = inGallery ? "gallery-cards" : "scan-table";
+  openReview(link.dataset.scan, inGallery ? galleries.flatMap(([, chosen]) => chosen) : shown);
+}
+
+// the focus goes to the scan that was seen last, on the table's page that holds it; a filter may have dropped it
+function backHome() {
+  update();
+  const place = shown.findIndex((row) => row.scan === current());
+  if (place >= 0) turnPage(Math.floor(place / ROWS_A_PAGE) - state.page);
+  drawGallery();
+  const links = [...$(review.home).querySelectorAll("a[data-scan]")];
+  (links.find((link) => link.dataset.scan === current() && link.tabIndex === 0) ?? $("start-review")).focus();
 }
 
 function startReview() {
@@ -221,11 +259,7 @@ function startReview() {
   dialog.addEventListener("cancel", (event) => {
     if (document.activeElement === comment) event.preventDefault();
   });
-  dialog.addEventListener("close", () => {
-    if ($("scan-table")) update();
-    drawGallery();
-    [...document.querySelectorAll("a[data-scan]")].find((link) => link.dataset.scan === current() && link.tabIndex === 0)?.focus();
-  });
+  dialog.addEventListener("close", backHome);
   // the page of the scan takes the keys of its slices and hands on the others
   frame.addEventListener("load", () => {
     if (dialog.open && document.activeElement !== comment) frame.contentWindow.focus();
@@ -247,6 +281,7 @@ function startReview() {
   $("load-review").addEventListener("change", loadReview);
   $("start-review").addEventListener("click", () => {
     const first = shown.find((row) => row.page && !verdictOf(row.scan)) ?? shown.find((row) => row.page);
+    review.home = "scan-table";
     if (first) openReview(first.scan, shown);
   });
 }

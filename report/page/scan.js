@@ -132,4 +132,6 @@
   }, { passive: false });
   document.addEventListener("keydown", onKey);
   chooseModel(0);
+  // a reviewer sees the slices at once
+  if (window.parent !== window) window.scrollTo({ top: at("viewer").closest("section").offsetTop, behavior: "instant" });
 })();

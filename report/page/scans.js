@@ -64,8 +64,12 @@ function shownNumber(value, digits) {
   return value.toLocaleString("en-US", options).replace("-", "−");
 }
 
+// "89,999" is written as this page writes it, "0,98" with a decimal comma
+const THOUSANDS = /^-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$/;
+
 const limitOf = (id) => {
-  const text = $(id).value.trim().replace(",", ".").replace("−", "-");
+  const given = $(id).value.trim().replace("−", "-");
+  const text = THOUSANDS.test(given) ? given.replaceAll(",", "") : given.replace(",", ".");
   const value = text === "" ? NaN : Number(text);
   $(id).setAttribute("aria-invalid", text !== "" && Number.isNaN(value));
   return value;
@@ -217,8 +221,10 @@ function sortBy(name) {
 }
 
 // ---- files
-const csvText = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-const csvLine = (values) => values.map((value) => csvText(String(value ?? ""))).join(",");
+// a blank before what a spreadsheet would take for a formula: readers of review.csv drop blanks round a value
+const guarded = (value) => (typeof value === "string" && /^[=+\-@]/.test(value) ? ` ${value}` : String(value ?? ""));
+const csvText = (text) => (/^[\w./+ -]*$/.test(text) ? text : `"${text.replaceAll('"', '""')}"`);
+const csvLine = (values) => values.map((value) => csvText(guarded(value))).join(",");
 const csvFile = (lines) => lines.map((line) => csvLine(line) + "\r\n").join("");
 
 function saveFile(name, text) {

@@ -192,6 +192,29 @@ def test_weighted_resampling_equals_resampling_by_index():
     assert intervals["r2"][0] == pytest.approx(r_squared(x, y))
     assert intervals["ccc"][0] == pytest.approx(concordance(x, y))
     assert intervals["mae_mm3"][0] == pytest.approx(np.abs(y - x).mean())
+    assert intervals["rmse_mm3"][0] == pytest.approx(math.sqrt(np.mean((y - x) ** 2)))
+    assert intervals["bias_mm3"][0] == pytest.approx(np.mean(y - x))
+    assert intervals["pearson_r"][0] == pytest.approx(np.corrcoef(x, y)[0, 1])
+    line, trend = fit_line(x, y, 0.5), fit_line((x + y) / 2, y - x, 0.5)
+    assert intervals["slope"][0] == pytest.approx(line.slope)
+    assert intervals["intercept_mm3"][0] == pytest.approx(line.intercept)
+    assert intervals["proportional_bias"][0] == pytest.approx(trend.slope)
+
+
+@pytest.mark.parametrize("scans", [1, 2, 3])
+def test_limits_of_a_resample_use_the_variance_components_of_the_people_drawn(scans):
+    reference, predicted = volumes(25 * scans)
+    subjects = np.repeat(np.arange(25), scans)
+    subjects[-scans:] = 23  # the 24th person has twice as many scans as the others
+    intervals = bootstrap_intervals(
+        reference, predicted, subjects, AgreementConfig(bootstrap=1, confidence=0.5, seed=5)
+    )
+    times = np.random.default_rng(5).multinomial(24, np.full(24, 1 / 24), size=1)[0]
+    drawn = [np.flatnonzero(subjects == person) for person in np.repeat(np.arange(24), times)]
+    difference = (predicted - reference)[np.concatenate(drawn)]
+    sd = sd_of_differences(difference, np.repeat(np.arange(24), [len(rows) for rows in drawn]))
+    assert intervals["loa_low_mm3"][0] == pytest.approx(difference.mean() - 1.959964 * sd)
+    assert intervals["loa_high_mm3"][1] == pytest.approx(difference.mean() + 1.959964 * sd)
 
 
 def test_scans_of_a_person_are_resampled_together():
@@ -211,6 +234,22 @@ def test_repeated_scans_get_no_interval_that_assumes_independence():
     for name in ("slope_ci_low", "loa_high_mm3_ci_low", "proportional_bias_ci_low", "pearson_p_value"):
         assert math.isnan(getattr(result, name))
     assert math.isfinite(result.loa_high_mm3)
+
+
+def test_a_second_scan_of_one_person_costs_no_interval_but_that_of_the_icc():
+    reference, predicted = volumes(200)
+    config = AgreementConfig(bootstrap=4000, seed=2)
+    once = asdict(summarize_agreement(reference, predicted, people(200), config))
+    again = asdict(summarize_agreement(reference, predicted, [*people(199), "p0"], config))
+    assert (again["n"], again["scans"]) == (199, 200)
+    missing = {name for name, value in again.items() if math.isnan(value)}
+    assert missing == {"pearson_p_value", "icc_ci_low", "icc_ci_high"}
+    for name in ("bias_mm3", "loa_low_mm3", "loa_high_mm3", "slope", "intercept_mm3", "proportional_bias"):
+        widths = [found[f"{name}_ci_high"] - found[f"{name}_ci_low"] for found in (once, again)]
+        # from the bootstrap and from theory: nearly, but not quite the same
+        assert widths[1] == pytest.approx(widths[0], rel=0.2)
+        assert widths[1] != widths[0]
+        assert again[f"{name}_ci_low"] < again[name] < again[f"{name}_ci_high"]
 
 
 def test_variance_components_add_up():
@@ -237,8 +276,10 @@ def test_nobody_and_one_person_give_no_statistics():
 def test_two_people_give_no_line_and_no_correlation():
     two = summarize_agreement([100.0, 200.0], [103.0, 199.0], people(2), CONFIG)
     assert two.r2 == pytest.approx(1 - 10 / 5000)
+    three = summarize_agreement([100.0, 200.0, 300.0], [103.0, 199.0, 301.0], people(3), CONFIG)
     for name in ("pearson_r", "pearson_p_value", "slope", "proportional_bias"):
         assert math.isnan(getattr(two, name))
+        assert math.isfinite(getattr(three, name))
 
 
 def test_a_constant_reference_has_no_r2():
@@ -248,9 +289,30 @@ def test_a_constant_reference_has_no_r2():
     assert result.mae_mm3 == 1
 
 
+def test_what_is_undefined_has_no_interval_either():
+    for subjects in (people(24), people(23) + ["p0"]):
+        result = asdict(summarize_agreement([100.0] * 24, np.arange(88.0, 112), subjects, CONFIG))
+        for name in ("r2", "pearson_r", "slope", "intercept_mm3", "ccc"):
+            assert all(math.isnan(result[f"{name}{end}"]) for end in ("", "_ci_low", "_ci_high"))
+        assert result["mae_mm3_ci_low"] < result["mae_mm3"] < result["mae_mm3_ci_high"]
+
+
 def test_unknown_volumes_are_left_out():
     result = summarize_agreement([100.0, math.nan, 300.0], [101.0, 5.0, math.nan], people(3), CONFIG)
     assert (result.n, result.mae_mm3) == (1, 1)
+
+
+def test_an_empty_reference_has_no_relative_error():
+    result = summarize_agreement([0.0, 100.0], [5.0, 103.0], people(2), CONFIG)
+    assert (result.re_min_percent, result.re_max_percent, result.mae_mm3) == (3, 3, 4)
+
+
+def test_what_many_resamples_leave_undefined_has_no_interval():
+    # one resample of three people in nine holds one person alone, whose reference does not vary
+    config = AgreementConfig(min_people=3, bootstrap=200)
+    result = summarize_agreement([1.0, 2.0, 4.0], [1.5, 2.0, 4.5], people(3), config)
+    assert math.isnan(result.r2_ci_low) and math.isnan(result.r2_ci_high)
+    assert result.mae_mm3_ci_low < result.mae_mm3 < result.mae_mm3_ci_high
 
 
 def test_proportional_bias_is_the_trend_of_the_difference():
@@ -270,6 +332,14 @@ def test_paired_comparison_uses_absolute_errors_of_the_same_people():
     assert (result.n, result.first_mae_mm3, result.second_mae_mm3) == (30, 3, 5)
     assert result.difference_mm3 == result.difference_mm3_ci_low == result.difference_mm3_ci_high == -2
     assert result.wilcoxon_p_value < 0.001
+    for count in (19, 20):
+        enough = compare_paired(first[:count], second[:count], CONFIG)
+        assert math.isfinite(enough.difference_mm3_ci_low) == (count >= CONFIG.min_people)
+    # of 2^6 signs of six differences two are this extreme
+    assert compare_paired(range(1, 7), [0.0] * 6, CONFIG).wilcoxon_p_value == pytest.approx(2 / 64)
+    assert math.isfinite(compare_paired(range(0, 7), [0.0] * 7, CONFIG).wilcoxon_p_value)
+    assert math.isnan(compare_paired(range(1, 6), [0.0] * 5, CONFIG).wilcoxon_p_value)
+    assert math.isnan(compare_paired([5.0] * 6, [5.0] * 6, CONFIG).wilcoxon_p_value)
     few = compare_paired([1.0], [2.0], CONFIG)
     assert few.difference_mm3 == -1
     assert math.isnan(few.difference_mm3_ci_low)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ from lib.stats.comparison import (
 )
 from lib.stats.comparison_page import write_comparison
 from lib.stats.primary import primary_rows
-from lib.stats.tables import write_table
+from lib.stats.tables import read_table, write_table
 
 CONFIG = ComparisonConfig()
 SAME = (1.0, "")
@@ -160,6 +161,21 @@ def test_a_scan_that_no_run_predicted_is_compared_by_its_verdict():
     runs = [dataclasses.replace(run, volumes=run.volumes[run.volumes["scan"] != "B"]) for run in runs]
     table = compare(*runs)
     assert table.iloc[0][["scan", "cohort", "moved"]].tolist() == ["B", "", "verdict"]
+
+
+@pytest.mark.parametrize("empty", [("metrics",), ("volumes", "metrics")])
+def test_runs_without_references_or_predictions_are_compared(tmp_path, empty):
+    # as they are read from a file that holds the names of its columns alone
+    bare = make_run()
+    for table in empty:
+        write_table(getattr(bare, table).head(0), tmp_path / f"{table}.csv")
+        bare = dataclasses.replace(bare, **{table: read_table(tmp_path / f"{table}.csv")})
+    assert moved(bare, bare) == {}
+    word = "prediction" if "volumes" in empty else "reference_mm3 dsc hd95_mm"
+    for here, there in ((bare, make_run()), (make_run(), bare)):
+        assert moved(here, there) == dict.fromkeys("ABC", word)
+    summary = summarize_comparison(compare(bare, bare), AgreementConfig())
+    assert set(summary["quantity"]) == (set() if "volumes" in empty else {"predicted_mm3"})
 
 
 def test_networks_with_other_names_are_compared_in_their_order():
@@ -301,7 +317,7 @@ def test_the_other_run_is_found_by_its_study_or_its_results(tmp_path):
     results = tmp_path / "study/results"
     for name in NEEDED:
         (results / name).parent.mkdir(parents=True, exist_ok=True)
-        (results / name).touch()
+        (results / name).write_text(",".join(NEEDED[name]) + ",later\n")
     own = tmp_path / "results"
     own.mkdir()
     assert find_results(str(tmp_path / "study"), own) == find_results(str(results), own) == str(results)
@@ -309,9 +325,21 @@ def test_the_other_run_is_found_by_its_study_or_its_results(tmp_path):
         find_results(str(tmp_path), own)
     with pytest.raises(ConfigError, match="there is no folder"):
         find_results(str(tmp_path / "none"), own)
-    (results / NEEDED[0]).unlink()
-    with pytest.raises(ConfigError, match=f"holds no {NEEDED[0]}; run it to its end"):
+    (results / "tables/volumes.csv").write_text("scan,cohort,model,members,protocol,predicted_mm3\n")
+    with pytest.raises(ConfigError, match=r"lack columns \(tables/volumes.csv: otsu_threshold, flags\)"):
         find_results(str(results), own)
+    (results / "tables/volumes.csv").unlink()
+    with pytest.raises(ConfigError, match=r"holds no tables/volumes.csv; run it to its end"):
+        find_results(str(results), own)
+
+
+def test_a_comparison_lacks_nothing_that_it_needs(tmp_path):
+    whole = make_run()
+    tables = {
+        name: getattr(whole, Path(name).stem)[[*columns]].assign(later=1) for name, columns in NEEDED.items()
+    }
+    least = dataclasses.replace(whole, **{Path(name).stem: table for name, table in tables.items()})
+    assert "Nothing moved beyond" in page_of(tmp_path, least, least)
 
 
 # ---- the page --------------------------------------------------------------------------------------------------
@@ -328,6 +356,7 @@ def test_the_page_counts_and_lists_what_moved(tmp_path):
     page = page_of(tmp_path, changed(make_run(), "volumes", "B", predicted_mm3=1200.0), make_run())
     assert "3 scans in both, 1 moved" in page and "1,100 → 1,200" in page and "9.09 %" in page
     assert "Nothing moved" not in page
+    assert "all, vnet, Cross-validation" in page
     assert "Nothing moved beyond the tolerances" in page_of(tmp_path, make_run(), make_run())
 
 

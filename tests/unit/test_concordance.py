@@ -45,11 +45,19 @@ def test_icc_of_two_raters_by_hand():
     assert icc == pytest.approx(50 / 54)
 
 
-def test_icc_does_not_move_with_unit_or_origin():
-    volumes = 90_000 + 1000 * SHROUT_FLEISS
+@pytest.mark.parametrize("unit", [1000, 0.001])
+def test_icc_does_not_move_with_unit_or_origin(unit):
+    volumes = unit * (90 + SHROUT_FLEISS)
     assert intraclass_correlation(volumes, 0.9)[1] == pytest.approx(
         intraclass_correlation(SHROUT_FLEISS, 0.9)[1]
     )
+
+
+def test_two_targets_are_enough():
+    # centred: targets +-2, raters -+1: R = 16, C = 4, E = 0; moments 4, 4, 4 and a shift of 2
+    ratings = np.array([[1.0, 3.0], [5.0, 7.0]])
+    assert intraclass_correlation(ratings, 0.95)[0] == pytest.approx(16 / (16 + 4))
+    assert concordance(*ratings.T) == pytest.approx(2 * 4 / (4 + 4 + 4))
 
 
 def test_icc_covers_at_its_level():
@@ -69,6 +77,8 @@ def test_icc_covers_at_its_level():
         (np.empty((0, 2)), math.nan),
         (np.array([[1.0, 2.0]]), math.nan),
         (np.ones((4, 2)), math.nan),
+        (np.full((3, 2), 0.1), math.nan),  # their mean is not quite 0.1
+        (np.array([[1.0, 2.0], [2.0, 1.0]]), math.nan),  # neither targets nor raters differ
         (np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), 1.0),
         (np.array([[1.0, 4.0], [1.0, 4.0], [1.0, 4.0]]), 0.0),
     ],

@@ -18,12 +18,19 @@ from lib.stats.figures.covariates import (
     spearman_text,
 )
 from lib.stats.figures.examples import Example, draw_examples, draw_solids, example_scans
-from lib.stats.figures.folds import draw_fold_spread, history_key
+from lib.stats.figures.folds import draw_fold_spread, draw_learning_curves, history_key
 from lib.stats.figures.gallery import TITLES, StudyResults, draw_figures
 from lib.stats.figures.overlap import draw_dice_by_distance, draw_error_by_distance, draw_levels, draw_scores
-from lib.stats.figures.repeats import draw_precision, draw_readers
-from lib.stats.figures.style import STYLE, draw_quartiles
-from lib.stats.figures.volumes import draw_bland_altman, draw_relative_error, draw_sex_specific
+from lib.stats.figures.repeats import draw_precision, draw_readers, repeated_pairs
+from lib.stats.figures.style import STYLE, beside, draw_quartiles, scatter_people
+from lib.stats.figures.volumes import (
+    draw_bland_altman,
+    draw_regression,
+    draw_relative_error,
+    draw_sex_specific,
+)
+from lib.stats.precision import precision_table
+from lib.stats.spread import spread_table
 from lib.stats.tables import LEVELS, agreement_table, paired_table, prediction_key, read_table
 from tests.unit.study_tables import history, no_metrics, tables
 
@@ -183,11 +190,27 @@ def test_one_person_of_one_cohort_and_fold_can_be_drawn(everything, tmp_path, pr
 
 
 def test_scores_that_are_not_defined_leave_their_figures_out(study, tmp_path):
-    undefined = cohort_of(study[0], "test", "all").assign(dsc=np.nan, re_percent=np.nan)
+    undefined = cohort_of(study[0], "test", "all").assign(dsc=np.nan, re_percent=np.nan, predicted_mm3=np.nan)
     assert draw_figures(results_of(undefined), tmp_path / "none") == []
     without_levels = cohort_of(study[0], "test", "all").assign(**{f"dsc_{level}": np.nan for level in LEVELS})
     kinds = {entry["kind"] for entry in draw_figures(results_of(without_levels), tmp_path)}
     assert kinds == {"scores", "relative_error", "regression", "bland_altman", "error_by_age"}
+    without_relative = cohort_of(study[0], "test", "all").assign(dsc=np.nan, re_percent=np.nan)
+    kinds = {entry["kind"] for entry in draw_figures(results_of(without_relative), tmp_path / "relative")}
+    assert kinds == {"regression", "bland_altman"}
+
+
+def test_volumes_are_of_the_people_of_the_agreement_table(study, tmp_path):
+    test = cohort_of(study[0], "test", "all")
+    again = test.tail(1).assign(scan="again", repeat_of=test["scan"].iloc[-1])
+    metrics = pd.concat([test, again], ignore_index=True)
+    # the first scan has no volumes, its repetition has
+    metrics.loc[len(test) - 1, ["reference_mm3", "predicted_mm3", "re_percent"]] = np.nan
+    results = results_of(metrics)
+    entries = {entry["kind"]: entry["n"] for entry in draw_figures(results, tmp_path)}
+    everybody = results.agreement[results.agreement["sex"] == "all"]
+    assert entries["regression"] == entries["bland_altman"] == everybody["n"].item() == len(test)
+    assert "again" in read_table(tmp_path / "regression-vnet-test.csv")["scan"].tolist()
 
 
 def test_made_up_people_are_marked_in_the_figure(everything, tmp_path, monkeypatch):
@@ -228,6 +251,44 @@ def test_bars_say_where_their_axis_starts_and_how_many_people(study):
     assert f"all (n = 20) {cv[cv['cohort'] == 'all']['dsc'].mean():.4f}" in drawing.alt
 
 
+def test_no_whisker_and_no_number_of_a_bar_is_cut_off(study):
+    test = cohort_of(study[0], "test", "all").head(3).assign(dsc=[0.6, 0.99, 0.99])
+    drawing = draw_scores(test)
+    axes = drawing.figure.axes[0]
+    low, high = axes.get_ylim()
+    mean, sd = test["dsc"].mean(), test["dsc"].std(ddof=1)
+    assert low < mean - sd < mean + sd < high
+    assert axes.texts[0].get_text() == f"{mean:.4f}"
+    assert [low < text.xy[1] < high for text in axes.texts] == [True] * 3
+
+
+def test_a_single_scan_is_not_hidden_by_its_mean(study):
+    one = study[0][(study[0]["protocol"] == "cv") & (study[0]["cohort"] == "all")].head(1)
+    scores, levels = draw_scores(one).figure.axes[0], draw_levels(one).figure.axes[0]
+    assert not scores.lines
+    folds = draw_fold_spread(one, pd.DataFrame(columns=["cohort", "measure"])).figure.axes[0]
+    for axes in (scores, levels, folds):
+        assert not [part for part in axes.collections if hasattr(part, "get_segments")]
+
+
+def test_sexes_stand_beside_each_other():
+    offsets = beside(pd.Series(["M", "F", "M", "F", "F"]), 0.6)
+    assert all(offsets[[0, 2]] < 0) and all(offsets[[1, 3, 4]] > 0)
+    assert np.abs(offsets).max() <= 0.3
+    alone = beside(pd.Series(["F"] * 50), 0.6)
+    assert alone.min() < -0.2 and alone.max() > 0.2
+
+
+def test_of_many_points_neither_sex_hides_the_other():
+    axes, count = mpl.figure.Figure().subplots(), 300
+    people = pd.DataFrame({"sex": ["M", "F"] * count, "subject": range(2 * count)})
+    scatter_people(axes, people, np.arange(2 * count), np.zeros(2 * count))
+    order = shapes(axes)
+    assert len(points_of(axes)) == 2 * count
+    assert order[0::2] == [order[0]] * 10 and order[1::2] == [order[1]] * 10
+    assert order[0] != order[1]
+
+
 def test_levels_show_every_scan_that_has_the_part(study):
     test = cohort_of(study[0], "test", "all").assign(dsc_shaft=np.nan)
     drawing = draw_levels(test)
@@ -237,6 +298,7 @@ def test_levels_show_every_scan_that_has_the_part(study):
     )
     assert f"{axes.get_ylim()[0]:.3f}" in axes.get_ylabel()
     assert f"head {test['dsc_head'].median():.4f}" in drawing.alt
+    assert "shaft" not in drawing.alt
 
 
 def test_quartiles_are_those_of_the_values():
@@ -254,18 +316,52 @@ RECORDS = [
 
 
 def test_errors_along_the_bone_are_shares_of_all_people():
-    drawing = draw_error_by_distance(RECORDS)
+    drawing = draw_error_by_distance(RECORDS, 2)
     left, right = drawing.figure.axes
     missed, added = (line.get_ydata().tolist() for line in left.lines)
     assert missed == pytest.approx([5.0, 1.0])
     assert added == pytest.approx([1.0, 2.0])
     assert right.lines[0].get_ydata().tolist() == pytest.approx([1.0, 5.0])
     nothing = {"distance_mm": [0.0], "reference_mm3": [0.0], "missed_mm3": [0.0], "added_mm3": [5.0]}
-    assert draw_error_by_distance([nothing]) is None
+    assert draw_error_by_distance([nothing], 1) is None
+
+
+def test_distances_that_few_scans_reach_are_left_out():
+    long = {name: [*values, values[-1]] for name, values in RECORDS[0].items()} | {
+        "distance_mm": [0.0, 3.0, 6.0]
+    }
+    for draw in (draw_error_by_distance, draw_dice_by_distance):
+        data = draw([long, RECORDS[1], RECORDS[1]], 2).data
+        assert data["from_mm"].tolist() == [0, 3, 0, 3]
+        assert data["scans"].tolist() == [3, 3, 3, 3]
+        assert draw([long, RECORDS[1]], 2).data["from_mm"].max() == 6
+    apart = [RECORDS[0] | {"distance_mm": [start, start + 3]} for start in (0.0, 30.0, 60.0)]
+    far = draw_dice_by_distance([apart[2]], 1)
+    assert "0.947 at 60 mm from the scan's distal end" in far.alt
+    assert draw_error_by_distance(apart, 3).data["end"].unique().tolist() == ["top"]
+
+
+def test_the_worse_end_of_the_bone_is_not_cut_off():
+    missed_at_the_top = [
+        {"distance_mm": [3.0 * i for i in range(n)], "reference_mm3": [100.0] * n,
+         "missed_mm3": [0.0] * (n - 1) + [50.0], "added_mm3": [0.0] * n}
+        for n in (2, 3, 4)
+    ]  # fmt: skip
+    left, right = draw_error_by_distance(missed_at_the_top, 3).figure.axes
+    assert left.lines[0].get_ydata().max() == 25
+    assert right.lines[0].get_ydata().max() == 50 < right.get_ylim()[1]
+    assert right.get_ylim()[0] == 0
+
+
+def test_people_and_scans_along_the_bone_are_told_apart():
+    drawing = draw_error_by_distance(RECORDS, 1)
+    assert drawing.n == 1
+    assert "Scan's end (n = 1, 2 scans)" in texts(drawing.figure)
+    assert "Scan's end (n = 2)" in texts(draw_error_by_distance(RECORDS, 2).figure)
 
 
 def test_dice_of_a_slice_is_twice_the_common_over_the_sum():
-    data = draw_dice_by_distance([RECORDS[0]]).data
+    data = draw_dice_by_distance([RECORDS[0]], 1).data
     distal, top = (data[data["end"] == end].set_index("from_mm")["median"] for end in ("distal", "top"))
     # 2 * 90 / (100 + 90), 2 * 297 / (300 + 303)
     assert distal.to_dict() == pytest.approx({0.0: 180 / 190, 3.0: 594 / 603})
@@ -273,11 +369,15 @@ def test_dice_of_a_slice_is_twice_the_common_over_the_sum():
 
 
 def test_few_scans_are_single_lines_and_many_get_a_band():
-    few = draw_dice_by_distance(RECORDS).figure.axes[0]
-    many = draw_dice_by_distance(RECORDS * 10).figure.axes[0]
+    few = draw_dice_by_distance(RECORDS, 2).figure.axes[0]
+    many = draw_dice_by_distance(RECORDS * 10, 20).figure.axes[0]
     assert (len(few.lines), len(few.collections)) == (3, 0)
     assert len(many.lines) == 1
     assert len(many.collections) >= 1
+    missed = RECORDS[0] | {"missed_mm3": [100.0, 0.0], "added_mm3": [0.0, 0.0]}
+    everything = draw_dice_by_distance([missed], 1).figure.axes[0]
+    assert everything.get_ylim() == (0, 1)
+    assert everything.get_ylabel() == "DSC of the slice"
 
 
 # volumes
@@ -315,6 +415,47 @@ def test_limits_of_agreement_stand_where_the_table_says(study):
     assert f"{row['bias_mm3'].item() / 1000:+.2f} cm³".replace("-", "−") in drawing.alt
 
 
+def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study):
+    cv = cohort_of(study[0], "cv", "all")
+    rows = agreement_table(cv, CONFIG)
+    row = rows[rows["sex"] == "all"]
+    drawing = draw_regression(cv, row)
+    axes = drawing.figure.axes[0]
+    identity, fitted = axes.lines
+    x, y = fitted.get_data()
+    slope = (y[1] - y[0]) / (x[1] - x[0])
+    assert slope == pytest.approx(row["slope"].item())
+    assert y[0] - slope * x[0] == pytest.approx(row["intercept_mm3"].item() / 1000)
+    assert identity.get_xdata().tolist() == identity.get_ydata().tolist()
+    sign = "−" if row["intercept_mm3"].item() < 0 else "+"
+    told = f"y = {row['slope'].item():.3f} x {sign} {abs(row['intercept_mm3'].item()) / 1000:.2f}"
+    assert axes.get_xlabel().endswith(told)
+    assert told in drawing.alt
+
+
+def test_texts_and_legends_cover_no_data(study):
+    cv = study[0][study[0]["protocol"] == "cv"]
+    rows = agreement_table(cv, CONFIG)
+    everybody = rows[rows["sex"] == "all"]
+    paired = paired_table(cv, CONFIG).assign(first_updates=1.0, second_updates=1.0)
+    for drawing in (
+        draw_regression(cv, everybody),
+        draw_bland_altman(cv, everybody),
+        draw_sex_specific(cv, paired),
+    ):
+        for axes in drawing.figure.axes:
+            assert axes.get_legend() is None
+            assert not axes.texts
+
+
+def test_a_single_person_has_a_bias_but_no_limits(study):
+    one = cohort_of(study[0], "cv", "all").head(1)
+    rows = agreement_table(one, CONFIG)
+    bias = (one["predicted_mm3"] - one["reference_mm3"]).item() / 1000
+    told = f"bias {bias:+.2f} cm³, limits not defined".replace("-", "−")
+    assert told in draw_bland_altman(one, rows[rows["sex"] == "all"]).alt
+
+
 def test_models_are_compared_on_the_people_that_both_predicted(study):
     cv = study[0][study[0]["protocol"] == "cv"]
     gone = cv[(cv["cohort"] == "male")].iloc[0]
@@ -324,6 +465,7 @@ def test_models_are_compared_on_the_people_that_both_predicted(study):
     men = drawing.data[drawing.data["cohort"] == "male"].set_index("subject")
     assert gone["subject"] not in men.index
     assert len(men) == 9
+    assert drawing.alt.index("male (n = 9)") < drawing.alt.index("female (n = 10)")
     difference = (men["own_error_mm3"] - men["common_error_mm3"]).mean()
     assert difference == pytest.approx(paired.set_index("cohort").loc["male", "difference_mm3"])
     first = drawing.figure.axes[0]
@@ -381,7 +523,23 @@ def test_scanners_are_compared_with_kernel_and_voltage():
     drawing = draw_error_by_scanner(people, acquisition)
     labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
     assert labels == [r"A\$B, B30s, 120 kV (n = 3)", r"A\$B, B60f (n = 1)"]
+    assert "median DSC: 0.9800 (A$B, B30s, 120 kV) to 0.9800 (A$B, B60f)" in drawing.alt
     assert draw_error_by_scanner(people.head(3), acquisition) is None
+
+
+def test_a_long_name_of_a_scanner_leaves_room_for_the_figure():
+    people = ranked([1.0, 2, 3, 4, 5, 6])
+    names = ["S", "one word after another " * 8]
+    acquisition = pd.DataFrame({"scan": people["scan"], "manufacturer": names * 3, "kernel": "B30s"})
+    drawing = draw_error_by_scanner(people, acquisition)
+    assert f"{names[1].strip()}, B30s" in set(drawing.data["setting"])
+    drawing.figure.canvas.draw()
+    left, right = (axes.get_position().width for axes in drawing.figure.axes)
+    assert min(left, right) > 0.25
+    label = drawing.figure.axes[0].get_yticklabels()[1].get_text()
+    assert label.startswith("one word")
+    assert "…" in label
+    assert label.endswith("B30s (n = 3)")
 
 
 def test_rare_scanners_share_the_last_line():
@@ -403,13 +561,31 @@ def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
          row | {"scan": "A1", "repeat_of": "", "predicted_mm3": 5000.0, "members": "ensemble"},
          row | {"scan": "B2", "repeat_of": "B1", "predicted_mm3": 9.0, "subject": "B"}]
     )  # fmt: skip
-    drawing = draw_precision(volumes, precision_row())
+    pairs = repeated_pairs(volumes.assign(model="vnet", protocol="cv"))
+    drawing = draw_precision(pairs, precision_row())
     assert drawing.data[["scan", "mean_mm3", "difference_mm3"]].values.tolist() == [["A2", 1200.0, 400.0]]
     assert points_of(drawing.figure.axes[0]).tolist() == [[1.2, 0.4]]
     assert "LSC 1.11 cm³" in drawing.alt
-    assert draw_precision(volumes.assign(repeat_of=""), precision_row()) is None
-    undefined = draw_precision(volumes, precision_row().head(0))
+    undefined = draw_precision(pairs, precision_row().head(0))
     assert "precision not defined" in undefined.alt
+
+
+def test_repetitions_are_drawn_where_the_table_counts_them(study):
+    """A repetition without a reference stands with its first scan; without that scan, with the first repetition."""
+    test = study[1][(study[1]["protocol"] == "test") & (study[1]["cohort"] == "all")].assign(repeat_of="")
+    made = [
+        test.head(2).assign(
+            repeat_of=test["scan"].head(2), scan=[f"{name}{end}" for name in "AB"], protocol="apply"
+        )
+        for end in "xy"
+    ]
+    volumes = pd.concat([test, *made], ignore_index=True).drop(index=0)
+    pairs = repeated_pairs(volumes)
+    assert pairs[["scan", "first_scan"]].values.tolist() == [["Bx", "P001"], ["Ay", "Ax"], ["By", "P001"]]
+    table = precision_table(study[0], volumes, CONFIG)
+    table = table[table["measure"] == "predicted_mm3"].set_index("protocol")
+    assert pairs["protocol"].value_counts().to_dict() == table["degrees_of_freedom"].to_dict()
+    assert table["degrees_of_freedom"].to_dict() == {"test": 2, "apply": 1}
 
 
 def test_readers_stand_beside_the_model():
@@ -429,6 +605,22 @@ def test_fold_means_stand_where_the_people_of_the_fold_put_them(study, everythin
     assert lines == pytest.approx(cv.groupby("fold")["dsc"].mean().tolist())
     assert "SD of fold means 0.0020, by people alone 0.0010, SD between people 0.0040" in drawing.alt
     assert axes.get_title().startswith("SD of fold means 0.0020")
+    other_hips = cv.iloc[:3].assign(scan=["a", "b", "c"], dsc=0.9)
+    both = pd.concat([cv, other_hips])
+    axes = draw_fold_spread(both, everything.spread).figure.axes[0]
+    lines = [part.get_segments()[0][0, 1] for part in axes.collections if hasattr(part, "get_segments")]
+    table = spread_table(both).set_index("measure").loc["dsc"]
+    assert (min(lines), max(lines)) == pytest.approx((table["fold_mean_low"], table["fold_mean_high"]))
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(table["mean"])
+
+
+def test_the_mean_curve_ends_where_the_first_fold_stops():
+    curves = {("all", 0): history(0, 50), ("all", 1): history(1, 30)}
+    figure = draw_learning_curves(curves).figure
+    for axes in figure.axes:
+        *folds, mean = axes.lines
+        assert sorted(max(line.get_xdata()) for line in folds) == [30, 50]
+        assert max(mean.get_xdata()) == 30
 
 
 def test_histories_are_known_by_their_path():

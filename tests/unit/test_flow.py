@@ -3,7 +3,13 @@
 import pandas as pd
 import pytest
 
-from lib.cohort.failures import explain_failures, explain_fold, job_failure, prediction_failure
+from lib.cohort.failures import (
+    explain_failures,
+    explain_fold,
+    is_measurable,
+    job_failure,
+    prediction_failure,
+)
 from lib.cohort.placement import Placement
 from lib.cohort.protocols import plan_predictions
 from lib.errors import ScanError
@@ -57,6 +63,16 @@ def test_flow_tells_how_far_and_why_no_further():
     }
     assert (flow.loc["scored", "set"], flow.loc["scored", "fold"]) == ("train", 3)
     assert flow.loc["left-out", "explanation"] == "consent withdrawn"
+
+
+def test_a_scan_without_a_reference_that_was_not_predicted_waits_for_its_prediction():
+    flow = flow_table(
+        pd.DataFrame([scan_row("stuck", has_mask="0"), scan_row("first")]),
+        pd.DataFrame({"scan": ["stuck", "first"], "set": ["apply", "train"], "fold": [-1, 0]}),
+        {"cropped": ["stuck", "first"], "predicted": ["first"], "scored": ["first"]},
+    ).set_index("scan")
+    assert flow["reason"].to_dict() == {"stuck": "not_predicted", "first": ""}
+    assert flow["fold"].to_dict() == {"stuck": "", "first": 0}  # folds count from 0
 
 
 def test_flow_keeps_every_scan_of_the_table_before_anything_ran():
@@ -132,9 +148,22 @@ def placed(scan, batch=0, **values):
     return Placement(scan=scan, batch=batch, **(person | values))
 
 
-def explained(results, rows, measured=(), scored=(), folds=None):
+def explained(results, rows, measured=(), scored=(), folds=None, corrected=()):
     planned = plan_predictions(rows, ["all"], ["vnet"], "best")
-    return explain_failures(rows, planned, (set(measured), set(scored)), folds or {}, results)
+    extras = ([row for row in planned if f"{row.folder}/{row.placement.scan}" in scored], corrected)
+    return explain_failures(rows, planned, (set(measured), set(scored)), extras, folds or {}, results)
+
+
+def one_prediction(scan="A"):
+    """Return the cross-validated prediction of a scan, and the files that a complete one leaves."""
+    (row,) = plan_predictions([placed(scan)], ["all"], ["vnet"], "best")
+    files = (
+        *(f"{stage}/{scan}/image.nii.gz" for stage in ("converted", "resampled", "cropped")),
+        *(f"{stage}/{scan}/mask.nii.gz" for stage in ("resampled", "cropped", f"masks/{row.folder}")),
+        f"predictions/{row.folder}/batch-0/x",
+        f"volumes/{row.folder}/{scan}.json",
+    )
+    return row, files
 
 
 def test_a_scan_that_fails_in_convert_is_told_in_the_words_of_its_log(tmp_path):
@@ -228,6 +257,63 @@ def test_a_score_that_failed_is_told(tmp_path):
     assert found == {"T": "test-single (all/vnet/single) not scored: off grid"}
     single = plan_predictions([row], ["all"], ["vnet"], "best")[1]
     assert prediction_failure(single, ("measure_volume", "measure_overlap"), tmp_path) == "off grid"
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "file"),
+    [
+        ("convert_dicom", "A", "converted/A/image.nii.gz"),
+        ("resample_ct", "A", "resampled/A/image.nii.gz"),
+        ("crop_mask", "A", "cropped/A/mask.nii.gz"),
+        ("otsu_mask", "all/vnet/fold-0/A", "masks/all/vnet/fold-0/A/mask.nii.gz"),
+    ],
+)
+def test_files_of_an_earlier_run_do_not_count_behind_a_job_that_failed(tmp_path, job, name, file):
+    row, files = one_prediction()
+    leave(tmp_path, *files)
+    assert is_measurable(row, {}, tmp_path)
+    log_of(tmp_path, job, name, ScanError("x", "broken"))
+    assert is_measurable(row, {}, tmp_path)
+    (tmp_path / file).unlink()  # Snakemake removes what a failed job has left
+    assert not is_measurable(row, {}, tmp_path)
+    (why,) = explained(tmp_path, [placed("A")]).values()
+    assert why.endswith("broken")
+
+
+def test_files_that_were_cleared_away_are_no_failure(tmp_path):
+    row, files = one_prediction()
+    log_of(tmp_path, "convert_dicom", "A")
+    leave(tmp_path, *(file for file in files if not file.startswith("converted/")))
+    assert is_measurable(row, {}, tmp_path)
+    path = f"{row.folder}/A"
+    assert explained(tmp_path, [placed("A")], measured={path}, scored={path}) == {}
+
+
+def test_masks_of_a_model_that_is_gone_do_not_count(tmp_path):
+    row, files = one_prediction()
+    leave(tmp_path, *files)
+    assert is_measurable(row, {"all/vnet/fold-1": "another fold"}, tmp_path)
+    assert not is_measurable(row, {"all/vnet/fold-0": "out of memory"}, tmp_path)
+
+
+def test_a_mask_is_measured_unless_that_has_failed_before(tmp_path):
+    row, files = one_prediction()
+    leave(tmp_path, *(file for file in files if not file.startswith("volumes/")))
+    assert is_measurable(row, {}, tmp_path)
+    log_of(tmp_path, "measure_volume", "all/vnet/fold-0/A", ScanError("x", "broken"))
+    assert not is_measurable(row, {}, tmp_path)
+
+
+def test_a_second_reader_and_a_corrected_mask_that_failed_are_told(tmp_path):
+    leave(tmp_path, "cropped/A/image.nii.gz")
+    log_of(tmp_path, "crop_mask2", "A", ScanError("x", "cut off"))
+    log_of(tmp_path, "measure_corrected", "A", ScanError("x", "another grid"))
+    path = "all/vnet/fold-0/A"
+    found = explained(tmp_path, [placed("A")], measured={path}, scored={path}, corrected=["A"])
+    assert found["A"].split(" | ") == [
+        "cv (all/vnet/fold-0) not set beside the second reader: cut off",
+        "corrected mask not measured: another grid",
+    ]
 
 
 def test_a_long_error_is_cut(tmp_path):

@@ -289,6 +289,14 @@ def test_all_three_agree_exactly_on_a_shift(axis, step_mm):
     assert measure(reference, predicted)["hd_mm"] == pytest.approx(3 * step_mm)
 
 
+def test_faces_of_a_voxel_look_outwards():
+    surface = find_surface(box((3, 3, 3), (1, 1, 1), (2, 2, 2)), SPACING)
+    outwards = 2 * (surface.center_mm_zyx / SPACING - 1)
+    assert sorted(surface.facing) == [-3, -2, -1, 1, 2, 3]
+    assert surface.facing.tolist() == pytest.approx((outwards @ [1, 2, 3]).tolist())
+    assert surface.area_mm2.sum() == pytest.approx(2 * (0.64 + 2.4 + 2.4))
+
+
 def shaft(first_slice, radius=10, shape=(20, 40, 40)):
     y, x = np.mgrid[: shape[1], : shape[2]] - 20
     disk = y**2 + x**2 <= radius**2
@@ -404,7 +412,9 @@ def test_two_empty_masks_are_not_a_perfect_score():
     result = measure(empty, empty)
     assert result["dsc"] is None
     assert "empty" in result["undefined"]["dsc"]
-    assert measure_native(empty, empty, SPACING)["dsc_native"] is None
+    native = measure_native(empty, empty, SPACING)
+    assert native["dsc_native"] is None
+    assert native["undefined"] == {"dsc_native": result["undefined"]["dsc"]}
 
 
 def test_a_mask_that_fills_the_volume_has_no_surface():
@@ -448,6 +458,17 @@ def test_errors_by_slice_add_up_to_the_whole():
     assert sum(by_slice["added_mm3"]) == pytest.approx(np.sum(predicted & ~reference & 1) * voxel_mm3)
 
 
+def test_a_slice_that_is_wrong_throughout_is_told():
+    reference, predicted = box((3, 9, 9), (1, 1, 1), (2, 4, 4)), box((3, 9, 9), (1, 5, 5), (2, 8, 8))
+    by_slice = measure(reference, predicted, (1.0, 1.0, 1.0))["by_slice"]
+    assert by_slice == {
+        "distance_mm": [1.0],
+        "reference_mm3": [9.0],
+        "missed_mm3": [9.0],
+        "added_mm3": [9.0],
+    }
+
+
 def test_native_overlap_uses_the_references_own_voxels():
     reference = box((12, 20, 20), (2, 5, 5), (8, 15, 15))
     predicted = box((12, 20, 20), (2, 5, 5), (10, 15, 15))
@@ -477,3 +498,16 @@ def test_masks_of_different_shape_are_refused():
 def test_a_bad_tolerance_is_refused(tolerance):
     with pytest.raises(ConfigError, match="nsd_tolerance_mm"):
         OverlapConfig(nsd_tolerance_mm=tolerance)
+
+
+def test_a_distance_of_exactly_the_tolerance_is_within_it():
+    mask = box((8, 40, 40), (2, 8, 8), (6, 22, 22))
+    touching = OverlapConfig(nsd_tolerance_mm=0.8)
+    assert measure(mask, np.roll(mask, 1, axis=2), config=touching)["nsd"] == 1
+
+
+def test_a_tolerance_of_zero_asks_for_equal_surfaces():
+    mask = box((8, 10, 10), (2, 2, 2), (6, 8, 8))
+    strict = OverlapConfig(nsd_tolerance_mm=0.0)
+    assert measure(mask, mask, config=strict)["nsd"] == 1
+    assert measure(mask, np.roll(mask, 1, axis=2), config=strict)["nsd"] < 1

@@ -26,20 +26,23 @@ from lib.stats.page import (
     acquisition_counts,
     acquisition_rows,
     content_policy,
+    describe_people,
     figure_groups,
     flag_rows,
     fold_ranges,
     off_protocol_rows,
     page_asset,
+    refused_rows,
     summarize_flow,
     write_page,
 )
-from lib.stats.page_tables import cut_table, people_name, precision_view, table1_view
+from lib.stats.page_tables import cut_table, deviation, people_name, precision_view, table1_view
 from lib.stats.paper import table2
 from lib.stats.precision import precision_table
 from lib.stats.readers import READER_COLUMNS
 from lib.stats.references import REFERENCES, Citations
 from lib.stats.scan_table import NUMBERS, scan_data, script_json
+from lib.stats.scores import score_table
 from lib.stats.spread import level_table, spread_table
 from lib.stats.tables import (
     DISTAL_CUT,
@@ -62,6 +65,7 @@ from lib.stats.wording import (
     follows_paper,
     loss_text,
     network_texts,
+    people_text,
 )
 from tests.unit.study_tables import measured, no_metrics, people, predictions, tables
 
@@ -137,6 +141,7 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
     made = {
         "metrics": metrics,
         "volumes": volumes,
+        "scores": score_table(metrics, CONFIG),
         "agreement": agreement,
         "agreement_cut": agreement_table(metrics, CONFIG, DISTAL_CUT),
         "folds": fold_table(metrics, CONFIG),
@@ -464,6 +469,25 @@ def test_a_large_study_keeps_the_page_small(full):
     assert len(flag_rows(many)) == MOST_ROWS < len(many)
 
 
+def test_lists_that_are_cut_say_so_and_name_the_file(full, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.stats.page.MOST_ROWS", 1)
+    table = acquisition(full[2], P001="kvp 140", P003="kvp 140")
+    made = full[0] | {"volumes": full[0]["volumes"].assign(flags="padded"), "acquisition": table}
+    paths = {name: f"{name}.csv" for name in TABLES}
+    text = render(report(made, table_paths=paths, protocol=PROTOCOL), tmp_path)
+    refused = len(refused_rows(full[0]["flow"], []))
+    assert refused > 1
+    for section, count, what, name in (
+        ("refused", refused, "scans", "flow"),
+        ("flags", len(made["volumes"]), "predictions", "volumes"),
+        ("acquisition", 2, "scans", "acquisition"),
+    ):
+        said = section_of(text, section)
+        assert f"The first 1 of {count} {what}; all of them:" in said
+        assert f'{name}.csv" download' in said
+    assert section_of(text, "refused").count("<tr>") == 2  # the head and one scan
+
+
 def of_scans(made, **values):
     given = {"study": "Hips", "networks": ["vnet"], "pages": {}, "reviews": {}}
     return scan_data(made, **(given | values))
@@ -523,7 +547,8 @@ def test_earlier_verdicts_are_in_the_page_also_those_of_scans_that_are_gone(full
         "X02": {"verdict": "rejected", "comment": "a nail", "seen_mm3": 1.5},
         "P001": {"verdict": "", "comment": "?"},
     }
-    assert of_scans(full[0], reviews=reviews)["reviews"] == {"X02": reviews["X02"]}
+    nothing_said = {"P002": {"verdict": "", "comment": ""}}
+    assert of_scans(full[0], reviews=reviews | nothing_said)["reviews"] == reviews
 
 
 HOSTILE = "</script><script>alert(2)</script><!--\u2028 & \"'"
@@ -573,7 +598,7 @@ def test_the_policy_allows_the_pages_own_script_and_nothing_from_a_network(page)
 def test_sections_come_in_order_and_can_be_linked(page):
     found = re.findall(r'<section id="(\w+)" aria-labelledby="\1-title">', page)
     assert found == re.findall(r'<li><a href="#(\w+)">', page)
-    assert found[:4] == ["numbers", "methods", "flow", "agreement"]
+    assert found[:5] == ["numbers", "methods", "flow", "overlap", "agreement"]
     assert found[-1] == "provenance"
 
 
@@ -755,7 +780,10 @@ def test_a_work_keeps_its_number():
             {"predict": SETTINGS["predict"] | {"z_padding": 16}},
             "by 1 slice (with 16 replicated slices at each end)",
         ),
-        ({"predict": SETTINGS["predict"] | {"heldout_weights": "last"}}, "each with its last weights."),
+        (
+            {"predict": SETTINGS["predict"] | {"heldout_weights": "last"}},
+            "each with its last weights, and test people also by the one fold",
+        ),
         ({"seed": 77}, "derive from the seed 77."),
     ],
 )
@@ -770,6 +798,92 @@ def test_methods_with_repeated_scans_cite_how_precision_is_measured(full, tmp_pa
     precision = precision_table(full[0]["metrics"], both, CONFIG)
     said = methods(full[0] | {"volumes": both, "precision": precision}, tmp_path)
     assert "root mean square over people. The protocol follows" in said
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ((24, 12, 12, ["27"] * 23 + ["90+"]), "12 women, 12 men; 27 to 90+ years"),
+        ((1, 1, 0, ["45"]), "1 woman; 45 years"),
+        ((5, 2, 1, ["30", "60"]), "2 women, 1 man, 2 of unstated sex; 30 to 60 years, age of 3 not stated"),
+        ((3, 0, 0, []), "sex not stated"),
+    ],
+)
+def test_people_are_told_as_far_as_they_are_known(counts, words):
+    assert people_text(*counts) == words
+
+
+def test_people_are_those_whose_scans_were_accepted(full):
+    flow = full[0]["flow"].copy()
+    flow.loc[flow["scan"] == "P001", "stage"] = "cropped"
+    told = describe_people(flow)
+    assert (told["count"], told["scans"], told["unpredicted"]) == (24, 24, 1)
+    assert told["sets"] == {"train": 20, "test": 4, "external": 0, "apply": 0}
+
+
+def in_sets(made, **sets):
+    """The tables with the sets of some scans changed."""
+    flow = made["flow"]
+    return made | {"flow": flow.assign(set=flow["scan"].map(sets).fillna(flow["set"]))}
+
+
+def test_methods_count_everybody_who_was_not_trained_on(full, tmp_path):
+    apart = in_sets(full[0], P000="external", P001="external", P010="apply")
+    assert (
+        "Of these, 2 test people were set aside (drawn within each sex, unless the table chose them); 19 people with "
+        "a reference entered 10-fold cross-validation"
+    ) in methods(apart, tmp_path)
+    assert (
+        "Of the others, 2 with a reference took no part in training (external) and 1 without a reference was "
+        "measured only."
+    ) in methods(apart, tmp_path)
+
+
+def test_methods_name_no_people_that_are_not_there(full, tmp_path):
+    everybody = dict.fromkeys((f"P{number:03d}" for number in range(24)), "train")
+    said = methods(in_sets(full[0], **everybody), tmp_path)
+    assert "with its last weights. Overlap" in said
+    assert not re.search("test people|external|Of the others|all other people|not predicted", said)
+    both = methods(full[0], tmp_path)
+    assert "best validation Dice, and test people also by the one fold with the best validation Dice." in both
+
+
+def test_methods_tell_of_accepted_scans_without_a_prediction(full, tmp_path):
+    flow = full[0]["flow"].copy()
+    flow.loc[flow["scan"].isin(["P001", "P002"]), "stage"] = "converted"
+    assert "2 scans were accepted but not predicted." in methods(full[0] | {"flow": flow}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("resample", "words"),
+    [
+        ({"inplane_mm": 0.75}, "in-plane spacing was set to 0.75 mm by averaging."),
+        ({"method": "none", "inplane_mm": 0.75}, "used as acquired; in-plane spacing was set to 0.75 mm"),
+        (
+            {"thickness_mm": 2.25, "method": "area"},
+            "were converted to 2.25 mm by exact slab averaging, starting",
+        ),
+        (
+            {},
+            "Slices of another thickness were converted to 3 mm by Fourier interpolation and averaging where three",
+        ),
+    ],
+)
+def test_methods_tell_how_slices_were_resampled(full, tmp_path, resample, words):
+    assert words in methods(full[0], tmp_path, resample=SETTINGS["resample"] | resample)
+
+
+def test_cross_validation_is_explained_where_there_is_one(full, tmp_path, page):
+    words = "pools the out-of-fold people"
+    assert words in section_of(page, "agreement")
+    nothing = full[0]["folds"].iloc[:0]
+    assert words not in section_of(render(report(full[0] | {"folds": nothing}), tmp_path), "agreement")
+
+
+def test_an_sd_of_one_scan_is_a_dash_with_its_reason():
+    assert deviation(0.0125, 3) == "± 0.013"
+    assert "one scan has no SD" in deviation(None, 3)
+    assert "±" not in deviation(np.nan, 3)
 
 
 def test_methods_tell_what_a_review_left_out(full, tmp_path):

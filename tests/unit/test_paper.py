@@ -1,6 +1,7 @@
 """The paper's Table 2 with this study's row, and what its Table 1 says about itself."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lib.stats.paper import TABLE2_COLUMNS, table2
@@ -53,7 +54,24 @@ def test_a_synthetic_cohort_gets_no_row(metrics, tmp_path):
 def test_a_study_of_men_has_men_in_its_row(metrics):
     men = metrics[metrics["cohort"] == "male"]
     ours = table2(men, [], synthetic=False).iloc[-1]
-    assert (ours["sex"], ours["method"], ours["data"]) == ("M", "vnet", "30 scans")
+    assert (ours["sex"], ours["method"], ours["data"]) == ("M", "vnet", "30 people")
+    # an interval of one scan is none, and a score that nobody has is empty
+    alone = table2(men[men["scan"] == "P000"].assign(sensitivity=np.nan), [], synthetic=False).iloc[-1]
+    assert (alone["dsc"], alone["sensitivity"]) == (f"{men.set_index('scan')['dsc']['P000'].iloc[0]:.4f}", "")
+
+
+def test_a_study_of_either_sex_alone_has_a_row_for_each(metrics):
+    apart = metrics[metrics["cohort"] != "all"]
+    assert table2(apart, [], synthetic=False).iloc[6:]["sex"].tolist() == ["M", "F"]
+
+
+def test_external_people_are_no_data_of_this_study(metrics):
+    guests = metrics[metrics["protocol"] == "test"].assign(
+        protocol="external", subject=lambda table: "X" + table["subject"]
+    )
+    ours = table2(pd.concat([metrics, guests], ignore_index=True), [RUN], synthetic=False).iloc[-1]
+    assert ours["data"] == "60 CT"
+    assert ours["footnote"].startswith("8 test people")
 
 
 def test_no_test_people_no_row_of_ours(metrics):
@@ -71,5 +89,6 @@ def test_empty_cells_stay_empty_in_a_file(metrics, tmp_path):
 def test_the_papers_r2_follows_from_its_rmse_and_population_sd(cohort, follows):
     _, sd, _, rmse, r2, _, _ = PAPER_TABLE1[cohort]
     assert round(1 - rmse**2 / sd**2, 4) == follows
+    assert PAPER_TABLE1[cohort][5] < 0 < PAPER_TABLE1[cohort][6]  # relative errors, smallest and largest
     # men and women as printed; for all the paper prints another value than its own RMSE and SD give
     assert (follows == r2) == (cohort != "all")

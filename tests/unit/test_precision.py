@@ -43,6 +43,8 @@ def test_interval_is_that_of_chi_square():
     assert precision.rms_sd_ci_high == pytest.approx(precision.rms_sd * math.sqrt(28 / 15.308), rel=1e-4)
     ratio = precision.rms_cv_percent_ci_high / precision.rms_cv_percent
     assert ratio == pytest.approx(math.sqrt(28 / stats.chi2.ppf(0.025, 28)))
+    ratio = precision.rms_cv_percent_ci_low / precision.rms_cv_percent
+    assert ratio == pytest.approx(math.sqrt(28 / stats.chi2.ppf(0.975, 28)))
 
 
 def test_interval_covers_at_its_level():
@@ -62,6 +64,10 @@ def test_nothing_repeated_has_no_precision_and_no_cv_without_a_positive_mean():
     marrow = measure_precision(np.array([-60.0, -58.0]), np.array([0, 0]), 0.95)  # HU of yellow marrow
     assert marrow.rms_sd == pytest.approx(math.sqrt(2))
     assert math.isnan(marrow.rms_cv_percent)
+    one_of_two = measure_precision(np.array([-60.0, -58, 40, 42]), np.array([0, 0, 1, 1]), 0.95)
+    assert math.isnan(one_of_two.rms_cv_percent)
+    around_zero = measure_precision(np.array([-1.0, 1]), np.array([0, 0]), 0.95)
+    assert math.isnan(around_zero.lsc_percent)
 
 
 def prediction(scan, members, protocol, subject="P1"):
@@ -83,19 +89,17 @@ def made_tables(planned, repeats, volumes_mm3):
 
 def test_a_repetition_without_a_reference_counts_with_its_first_scan():
     scored = [prediction("a", "ensemble", "test"), prediction("a", "single", "test-single")]
-    planned = [*scored, prediction("b", "ensemble", "apply"), prediction("b", "single", "apply")]
+    planned = [*scored, prediction("b", "ensemble", "apply")]
     table = precision_table(*made_tables(planned, {"b": "a"}, {"a": 100.0, "b": 104.0}), CONFIG)
     assert tuple(table.columns) == PRECISION_COLUMNS
-    assert table[["protocol", "measure"]].to_numpy().tolist() == [
-        ["test", "predicted_mm3"],
-        ["test-single", "predicted_mm3"],
-    ]  # one reference only: its precision is not known
-    assert table["rms_sd"].tolist() == pytest.approx([math.sqrt(8), math.sqrt(8)])
-    assert table[["people", "scans", "degrees_of_freedom"]].to_numpy().tolist() == [[1, 2, 1]] * 2
+    # one reference only: its precision is not known
+    assert table[["protocol", "measure"]].to_numpy().tolist() == [["test", "predicted_mm3"]]
+    assert table["rms_sd"].tolist() == pytest.approx([math.sqrt(8)])
+    assert table[["people", "scans", "degrees_of_freedom"]].to_numpy().tolist() == [[1, 2, 1]]
 
 
-def test_people_without_any_reference_count_once():
-    planned = [prediction(scan, members, "apply") for scan in "ab" for members in ("ensemble", "single")]
+def test_people_without_any_reference_have_a_precision_too():
+    planned = [prediction(scan, "ensemble", "apply") for scan in "ab"]
     table = precision_table(*made_tables(planned, {"b": "a"}, {"a": 100.0, "b": 104.0}), CONFIG)
     assert table[["protocol", "scans"]].to_numpy().tolist() == [["apply", 2]]
 

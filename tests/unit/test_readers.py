@@ -74,6 +74,21 @@ def test_all_three_rows_are_of_the_same_people():
     assert table["dsc_min"].tolist() == [0.98, 0, 0]
 
 
+def test_scores_of_a_pair_are_means_over_scans():
+    metrics, keys = study(4)
+    scores = np.array(
+        [[0.90, 4.0, 1.0, 0.5], [0.98, 1.0, 0.3, 0.9], [0.97, 1.5, 0.4, 0.8], [0.99, 0.5, 0.1, 1.0]]
+    )
+    names = ("dsc", "hd95_mm", "assd_mm", "nsd")
+    records = {
+        key: record(1.0, 2.0, 3.0, **{PAIRS[2]: dict(zip(names, row, strict=True))})
+        for key, row in zip(keys, scores, strict=True)
+    }
+    row = readers_table(metrics, records, CONFIG).iloc[2]
+    assert row[[f"{name}_mean" for name in names]].tolist() == pytest.approx(scores.mean(axis=0).tolist())
+    assert row[["dsc_sd", "dsc_min"]].tolist() == pytest.approx([scores[:, 0].std(ddof=1), 0.9])
+
+
 def test_a_single_scan_has_no_spread():
     metrics, keys = study(1)
     table = readers_table(metrics, {keys[0]: record(1.0, 2.0, 3.0)}, CONFIG)

@@ -30,6 +30,14 @@ def test_two_folds_by_hand():
     assert spread["sd_between_folds"] == pytest.approx(math.sqrt((24 - 1) / 3))
 
 
+def test_folds_of_unequal_size_expect_unequal_errors_of_their_means():
+    values = np.array([0.0, 2, 5, 7, 3, 9, 11, 9, 12])
+    folds = np.repeat([0, 1, 2], [2, 3, 4])
+    spread = fold_spread(values, folds)
+    within = sum(np.sum((values[folds == k] - values[folds == k].mean()) ** 2) for k in range(3)) / 6
+    assert spread["sd_expected_by_people"] == pytest.approx(math.sqrt(within * (1 / 2 + 1 / 3 + 1 / 4) / 3))
+
+
 def test_components_agree_with_the_analysis_of_variance_of_statsmodels():
     groups = np.repeat(np.arange(6), [3, 5, 2, 7, 4, 4])
     values = np.random.default_rng(3).normal(groups / 3, 1)
@@ -87,8 +95,12 @@ def test_numbers_stay_numbers_in_a_file(metrics, tmp_path):
 
 def test_a_person_with_several_scans_counts_once(metrics):
     cv = metrics[(metrics["protocol"] == "cv") & (metrics["cohort"] == "all")]
-    again = cv.head(9).assign(scan=lambda table: table["scan"] + "b")
-    spread = spread_table(pd.concat([cv, again], ignore_index=True))
+    # further scans of nine people leave the mean of their Dice where it was, but not the median
+    further = [
+        cv.head(9).assign(scan=lambda table, name=name: table["scan"] + name, dsc=cv["dsc"].head(9) + change)
+        for name, change in (("b", 0.004), ("c", -0.001), ("d", -0.003))
+    ]
+    spread = spread_table(pd.concat([cv, *further], ignore_index=True))
     pd.testing.assert_frame_equal(spread, spread_table(cv))
 
 

@@ -173,6 +173,12 @@ def test_scans_may_not_repeat_one_another_in_a_circle(folder):
     assert [row.repeat_of for row in read_cohort(chain).values()] == ["", "S1", "S2"]
 
 
+def test_a_repeated_scan_shows_the_same_hip(folder):
+    table = write(folder, "scan,image,subject,repeat_of,side\nS1,a,P,,left\nS2,a,P,S1,right\n")
+    with pytest.raises(TableError, match="row 3, column repeat_of: 'S1'; .* must show the same hip"):
+        read_cohort(table)
+
+
 def test_a_second_reader_needs_a_first(folder):
     (folder / "second.nii.gz").write_bytes(b"")
     with pytest.raises(TableError, match="row 2, column mask2: 'second.nii.gz'; a second reader"):

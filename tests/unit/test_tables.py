@@ -2,12 +2,14 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from lib.errors import TableError
 from lib.stats.agreement import AgreementConfig
+from lib.stats.paper import table2
+from lib.stats.scores import score_table
+from lib.stats.spread import level_table, spread_table
 from lib.stats.tables import (
     DISTAL_CUT,
     METRIC_COLUMNS,
@@ -22,7 +24,6 @@ from lib.stats.tables import (
     path_key,
     printed_age,
     read_table,
-    score_table,
     table1,
     volumes_table,
     with_flag,
@@ -99,6 +100,12 @@ def test_fold_table_has_a_row_for_each_model(metrics):
     folds = fold_table(metrics, CONFIG)
     assert len(folds) == 3 * 5
     assert folds.loc[folds["cohort"] == "all", "n"].sum() == 52
+    men = metrics[(metrics["cohort"] == "male") & (metrics["fold"] == 3)]
+    row = folds[(folds["cohort"] == "male") & (folds["fold"] == 3)].iloc[0]
+    errors = men["predicted_mm3"] - men["reference_mm3"]
+    assert row[["dsc_mean", "bias_mm3", "mae_mm3"]].tolist() == pytest.approx(
+        [men["dsc"].mean(), errors.mean(), errors.abs().mean()]
+    )
 
 
 def test_table1_shows_test_people_and_the_paper_only_beside_people(metrics):
@@ -111,14 +118,12 @@ def test_table1_shows_test_people_and_the_paper_only_beside_people(metrics):
     synthetic = table1(agreement, metrics, synthetic=True)
     assert not [name for name in synthetic if name.startswith("paper")]
     assert len(synthetic) == len(real)
-
-
-def test_scores_state_mean_and_sample_sd(metrics):
-    scores = score_table(metrics).set_index(["cohort", "protocol"])
-    group = metrics[(metrics["cohort"] == "male") & (metrics["protocol"] == "test")]
-    row = scores.loc[("male", "test")]
-    assert row["n"] == len(group) == 4
-    assert row["dsc_sd"] == pytest.approx(np.std(group["dsc"], ddof=1))
+    women = metrics[(metrics["cohort"] == "female") & (metrics["protocol"] == "test")]
+    row = synthetic.set_index(["cohort", "protocol"]).loc[("female", "test")]
+    errors = (women["predicted_mm3"] - women["reference_mm3"]).abs()
+    assert (row["n"], row["mae_mm3"]) == pytest.approx((4, errors.mean()))
+    everybody = synthetic.set_index(["cohort", "protocol"]).loc[("all", "test"), "n"]
+    assert everybody == 8  # and not a row of one sex within the cohort of all
 
 
 def test_a_repeated_scan_is_no_further_person():
@@ -134,6 +139,28 @@ def test_a_repeated_scan_is_no_further_person():
     assert len(without_repeats(alone)) == 4  # its first scan is not scored: the repeated one counts
     agreement = agreement_table(table, CONFIG)
     assert agreement[["n", "scans"]].iloc[0].tolist() == [4, 4]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda table: agreement_table(table, CONFIG),
+        lambda table: table1(agreement_table(table, CONFIG), table, synthetic=False),
+        lambda table: table2(table, [], synthetic=False),
+        lambda table: score_table(table, CONFIG),
+        lambda table: fold_table(table, CONFIG),
+        lambda table: paired_table(table, CONFIG),
+        age_table,
+        level_table,
+        spread_table,
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_repeated_scans_change_no_table_of_people(metrics, make, first):
+    worse = {"predicted_mm3": 1.1 * metrics["predicted_mm3"], "re_percent": 9.0, "dsc": 0.5, "dsc_neck": 0.5}
+    again = metrics.assign(repeat_of=metrics["scan"], scan=metrics["scan"] + "b", **worse)
+    both = pd.concat([again, metrics] if first else [metrics, again], ignore_index=True)
+    pd.testing.assert_frame_equal(make(both), make(metrics))
 
 
 def test_of_repetitions_whose_first_scan_is_missing_one_stays():
@@ -164,6 +191,14 @@ def test_volumes_at_the_distal_cut_have_a_table_of_their_own(metrics):
     assert table.loc[("all", "test", "all"), "n"] == 8
 
 
+def test_a_repetition_with_a_cut_stands_for_a_first_scan_without_one(metrics):
+    first = metrics[(metrics["cohort"] == "all") & (metrics["scan"] == "P020")]
+    first = first.assign(reference_cut_mm3=math.nan, predicted_cut_mm3=90.0)
+    again = first.assign(scan="P020b", repeat_of="P020", reference_cut_mm3=80.0)
+    table = agreement_table(pd.concat([first, again], ignore_index=True), CONFIG, DISTAL_CUT)
+    assert table[["n", "scans", "bias_mm3"]].iloc[0].tolist() == [1, 1, 10]
+
+
 def test_paired_models_say_how_long_each_was_trained(metrics):
     runs = [{"cohort": "all", "model": "vnet", "updates": updates} for updates in (900, 1000)]
     runs.append({"cohort": "male", "model": "vnet", "updates": 500})
@@ -183,12 +218,52 @@ def test_sex_specific_models_are_compared_on_the_same_people(metrics):
     assert paired.loc[("cv", "male"), "difference_mm3"] == pytest.approx((own - common).mean())
 
 
+def test_scans_that_only_one_of_two_models_predicted_are_not_compared(metrics):
+    # the other hip of a man, which the men's model missed: it would stand beside his first one
+    other = metrics[(metrics["cohort"] == "all") & (metrics["scan"] == "P010")]
+    other = other.assign(scan="P010b", predicted_mm3=0.0)
+    paired = paired_table(pd.concat([metrics, other], ignore_index=True), CONFIG)
+    pd.testing.assert_frame_equal(paired, paired_table(metrics, CONFIG))
+
+
+def test_several_scans_of_a_person_count_with_their_mean_error(metrics):
+    # the errors of two further scans are 0 and 5 times that of the first: twice as large on average
+    error = metrics["predicted_mm3"] - metrics["reference_mm3"]
+    further = [
+        metrics.assign(scan=metrics["scan"] + name, predicted_mm3=metrics["reference_mm3"] + times * error)
+        for name, times in (("b", 0), ("c", 5))
+    ]
+    several = paired_table(pd.concat([metrics, *further], ignore_index=True), CONFIG)
+    once = paired_table(metrics, CONFIG)
+    assert several["n"].tolist() == once["n"].tolist()
+    assert several["difference_mm3"].tolist() == pytest.approx((2 * once["difference_mm3"]).tolist())
+
+
+def test_without_a_model_of_everybody_nothing_is_paired(metrics):
+    assert paired_table(metrics[metrics["cohort"] != "all"], CONFIG).empty
+    men = paired_table(metrics[metrics["cohort"] != "female"], CONFIG)
+    assert set(men["cohort"]) == {"male"}
+
+
 def test_age_bands_cover_everybody(metrics):
     bands = age_table(metrics)
     counted = bands[(bands["cohort"] == "all") & (bands["protocol"] == "cv")]
     assert counted["n"].sum() == 52
     for _, site in counted.groupby("site"):
         assert site["age_band"].tolist() == ["below 50", "50-59", "60-69", "70-79", "80 and over"]
+    seventies = metrics[metrics["age"].isin([str(age) for age in range(70, 80)])]
+    group = seventies[
+        (seventies["cohort"] == "all") & (seventies["protocol"] == "cv") & (seventies["site"] == "north")
+    ]
+    row = counted[(counted["site"] == "north") & (counted["age_band"] == "70-79")].iloc[0]
+    expected = {
+        "scans": len(group),
+        "dsc_mean": group["dsc"].mean(),
+        "hd95_mm_median": group["hd95_mm"].median(),
+        "mae_mm3": (group["predicted_mm3"] - group["reference_mm3"]).abs().mean(),
+        "re_mean_percent": group["re_percent"].mean(),
+    }
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +285,13 @@ def test_age_bands_cover_everybody(metrics):
 def test_ages_of_ninety_and_more_are_not_told(age, printed, band):
     assert printed_age(age) == printed
     assert age_band(age) == band
+
+
+def test_predictions_without_a_file_have_no_row():
+    planned = [row for row in predictions(people(3, 0)) if row["cohort"] == "all"]
+    volumes = volumes_table(planned, {"all/vnet/fold-1/P001": {"predicted_mm3": 5.0}})
+    assert volumes[["scan", "predicted_mm3"]].to_numpy().tolist() == [["P001", 5.0]]
+    assert metrics_table(planned, {}, {}, {}).empty
 
 
 def test_undefined_scores_stay_empty_and_say_why(tmp_path):
@@ -288,7 +370,7 @@ def test_paths_and_predictions_share_their_key():
 def test_a_study_without_references_has_empty_tables():
     empty = no_metrics()
     agreement = agreement_table(empty, CONFIG)
-    for table in (agreement, table1(agreement, empty, synthetic=False), score_table(empty), age_table(empty)):
+    for table in (agreement, table1(agreement, empty, synthetic=False), age_table(empty)):
         assert table.empty
     assert fold_table(empty, CONFIG).empty
     assert paired_table(empty, CONFIG).empty

@@ -17,6 +17,7 @@ from canaries import plant_source
 
 ROOT = Path(__file__).parents[2]
 OVERRIDDEN, OFF_PROTOCOL = "P004", "P006"
+SECOND_READ = "P001"
 OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
 
 
@@ -83,16 +84,20 @@ def finished(phantom, tmp_path_factory) -> Study:
 
 
 def _make_unusual(source: Path) -> None:
-    """Give one scan of the table the centre of its crop, and another one's series a voltage of its own."""
+    """Give a scan of the table the centre of its crop, another's series a voltage, a third a second reader's mask."""
     with open(source / "cohort.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        row |= {"crop_x_mm": "", "crop_y_mm": ""}
+        row |= {"crop_x_mm": "", "crop_y_mm": "", "mask2": ""}
         if row["scan"] == OVERRIDDEN:
             mask = sitk.ReadImage(str(source / row["mask"]))
             shape = sitk.LabelShapeStatisticsImageFilter()
             shape.Execute(mask)
             row["crop_x_mm"], row["crop_y_mm"] = (round(place_mm, 1) for place_mm in shape.GetCentroid(1)[:2])
+        if row["scan"] == SECOND_READ:
+            row["mask2"] = f"{row['scan']}/second.nii.gz"
+            mask = sitk.ReadImage(str(source / row["mask"]))
+            sitk.WriteImage(sitk.BinaryErode(mask, (1, 1, 0)), str(source / row["mask2"]))
         if row["scan"] == OFF_PROTOCOL:
             for path in (source / row["image"]).glob("*.dcm"):
                 dataset = pydicom.dcmread(path)

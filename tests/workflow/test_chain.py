@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import SimpleITK as sitk
-from conftest import OFF_PROTOCOL, OVERRIDDEN, ROOT, Study
+from conftest import OFF_PROTOCOL, OVERRIDDEN, ROOT, SECOND_READ, Study
 
 from lib.learning.checkpoint import read_model
 from lib.pseudonyms import read_secret, trained_on
@@ -196,6 +196,36 @@ def test_numbers_of_the_table_follow_from_the_masks(finished):
     assert float(row["reference_mm3"]) == pytest.approx(a.sum() * voxel_mm3, rel=1e-6)
     assert float(row["predicted_mm3"]) == pytest.approx(b.sum() * voxel_mm3, rel=1e-6)
     assert float(row["dsc"]) == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), abs=1e-6)
+
+
+def test_a_second_reader_stands_beside_the_model(finished):
+    rows = table(finished, "tables/readers.csv")
+    # everybody, and the people of this person's sex
+    assert [(row["cohort"], row["pair"], row["scans"]) for row in rows] == [
+        (cohort, pair, "1")
+        for cohort in ("all", "female")
+        for pair in ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
+    ]
+    results = finished.folder / "results"
+    first, second = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(results / f"cropped/{SECOND_READ}/{name}.nii.gz"))) > 0
+        for name in ("mask", "mask2")
+    )
+    dice = 2 * (first & second).sum() / (first.sum() + second.sum())
+    assert 0.5 < dice < 0.95 and float(rows[0]["dsc_mean"]) == pytest.approx(dice)
+    assert float(rows[0]["bias_mm3"]) < 0  # reader 2 marks less
+    assert "reader 1 - reader 2" in (results / "report/index.html").read_text().replace("−", "-")
+    assert (results / "figures/readers-vnet-cv.svg").exists()
+
+
+def test_snakemakes_own_report_says_of_each_figure_what_it_shows(finished, tmp_path):
+    finished.run("--report", str(tmp_path / "report.html"))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for words in ("exact for each limit on its own (Carkeet 2015)", "shades differ in lightness", "Scans"):
+        assert words in page
+    for label in ("Difference against mean", "How far every scan came"):
+        assert label in page
+    assert str(finished.folder) not in page and str(ROOT) not in page
 
 
 def test_a_second_run_has_nothing_to_do(finished):

@@ -91,19 +91,37 @@ def test_training_goes_on_where_it_was_ended(study, tmp_path, number):
     assert not state.exists()
 
 
-def test_report_from_what_is_there_says_what_is_missing(study):
-    lost = "P003"
-    for kind, name in (
-        ("masks", f"{lost}/mask.nii.gz"),
-        ("volumes", f"{lost}.json"),
-        ("overlaps", f"{lost}.json"),
-    ):
-        for path in (study.folder / "results" / kind).glob(f"*/*/*/{name}"):
-            path.unlink()
-    study.run(settings=("partial=true",))
+def flow_of(study):
     with open(study.folder / "results/tables/flow.csv", newline="") as file:
-        flow = {row["scan"]: row for row in csv.DictReader(file)}
-    assert (flow[lost]["stage"], flow[lost]["reason"]) == ("cropped", "not_predicted")
-    assert lost not in (study.folder / "results/tables/metrics.csv").read_text()
-    page = (study.folder / "results/report/index.html").read_text()
-    assert "1 of 12 scans is missing" in page and "partial=true" in page
+        return {row["scan"]: row for row in csv.DictReader(file)}
+
+
+def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study):
+    results = study.folder / "results"
+    damaged, person, fold = "P003", "P006", "male/vnet/fold-0"
+    mask, model = results / f"cropped/{damaged}/mask.nii.gz", results / f"models/{fold}/model.pt"
+    whole = {path: path.with_suffix(".whole") for path in (mask, model)}
+    mask.rename(whole[mask])
+    mask.write_bytes(b"damaged")
+    ended = study.call("--keep-going")
+    assert ended.returncode != 0 and "--config partial=true" in ended.stdout, ended.stdout[-6000:]
+
+    model.rename(whole[model])
+    study.run(settings=("partial=true",))
+    flow = flow_of(study)
+    assert flow[damaged]["reason"] == "not_predicted"
+    assert "the image file is damaged, cut off or not an image" in flow[damaged]["explanation"]
+    assert flow[person]["reason"] == "partly_missing" and f"no model of {fold}" in flow[person]["explanation"]
+    assert damaged not in (results / "tables/metrics.csv").read_text()
+    page = (results / "report/index.html").read_text()
+    assert "made from what is there (partial=true)" in page and f"{damaged}: not predicted. cv" in page
+    assert f"1 of 6 folds have no model ({fold}: " in page
+
+    for path, kept in whole.items():
+        kept.replace(path)
+    study.run()
+    assert not flow_of(study)[damaged]["reason"] and not flow_of(study)[person]["reason"]
+    assert damaged in (results / "tables/metrics.csv").read_text()
+    page = (results / "report/index.html").read_text()
+    assert "partial=true" not in page and "have no model" not in page
+    assert study.planned() == {}

@@ -1,5 +1,6 @@
 """Figures of error against what a scan is like: the person's age, the pixel size, the scanner and its kernel."""
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,13 +15,14 @@ from lib.stats.figures.style import (
     INK,
     SEXES,
     Drawing,
+    beside,
     count_people,
     draw_quartiles,
+    label_dice,
     legend_of_sexes,
     minus,
     scatter_people,
     set_reach,
-    spread_out,
 )
 
 ERRORS = {"re_percent": "relative error of volume, %", "dsc": "DSC"}
@@ -29,6 +31,8 @@ _PERSON = ["scan", "subject", "sex"]
 _FEWEST_FOR_RHO = 5
 # lines of a figure of scanners; rarer settings than these stand together in the last line
 _MOST_SETTINGS = 12
+# characters of the name of a setting in all, and in a line
+_LONGEST_NAME, _NAME_WIDTH = 90, 36
 
 
 def draw_error_by_age(people: pd.DataFrame) -> Drawing | None:
@@ -60,19 +64,21 @@ def draw_error_by_scanner(people: pd.DataFrame, acquisition: pd.DataFrame) -> Dr
     for name, axes in panels.items():
         _draw_settings(axes, drawn.dropna(subset=[name]), name, order)
     counts = [count_people(drawn[drawn["setting"] == setting]) for setting in order]
-    labels = [f"{setting} (n = {n})" for setting, n in zip(order, counts, strict=True)]
-    # a dollar sign would start a formula
-    shown = [label.replace("$", r"\$") for label in labels]
-    panels["re_percent"].set_yticks(range(len(order)), shown, color=INK, fontsize=8)
+    labels = [_setting_label(setting, n) for setting, n in zip(order, counts, strict=True)]
+    panels["re_percent"].set_yticks(range(len(order)), labels, color=INK, fontsize=8)
     panels["re_percent"].invert_yaxis()
     panels["re_percent"].axvline(0, color=INK, linewidth=0.9)
     legend_of_sexes(figure, drawn)
-    medians = drawn.groupby("setting")[list(ERRORS)].median()
-    told = [f"{label} {medians.loc[s, 'dsc']:.4f}" for label, s in zip(labels, order, strict=True)]
+    medians = drawn.groupby("setting")["dsc"].median().dropna().sort_values()
+    ends = (
+        [f"{medians[name]:.4f} ({name})" for name in medians.index[[0, -1]]]
+        if len(medians)
+        else ["not defined"]
+    )
     return Drawing(
         figure=figure,
         data=drawn[[*_PERSON, "setting", *ERRORS]],
-        alt=f"Errors by scanner, kernel and tube voltage; median DSC: {', '.join(told)}.",
+        alt=f"Errors by scanner, kernel and tube voltage, {len(order)} settings; median DSC: {' to '.join(ends)}.",
         n=count_people(drawn),
     )
 
@@ -105,8 +111,9 @@ def _draw_against(people: pd.DataFrame, name: str, label: str) -> Drawing | None
             axes.axhline(0, color=INK, linewidth=0.9)
         elif len(shown):
             set_reach(axes, shown[error].min(), shown[error].max(), least=0.0, most=1.0)
-            error_label += f" (axis from {axes.get_ylim()[0]:.3f})"
         axes.set(xlabel=label, ylabel=error_label)
+        if error == "dsc":
+            label_dice(axes, error_label)
         axes.set_title(spearman_text(shown, name, error), fontsize=7.5, fontweight="normal")
     legend_of_sexes(figure, known)
     told = [f"{error_label}: {spearman_text(known, name, error)}" for error, error_label in ERRORS.items()]
@@ -127,13 +134,15 @@ def _draw_trend(axes: Axes, group: pd.DataFrame, name: str, error: str, look: tu
     along = np.linspace(x.min(), x.max(), 50)
     fitted = slope * along + intercept
     color, style = look
-    axes.plot(along, fitted, style, color=color, linewidth=1.2)
+    axes.plot(along, fitted, style, color=color, linewidth=1.4, zorder=4)
     if count_people(group) >= FEWEST_FOR_BAND:
         freedom = len(x) - 2
         residual = np.sqrt(np.sum((y - slope * x - intercept) ** 2) / freedom)
         leverage = 1 / len(x) + (along - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
         reach = stats.t.ppf(0.975, freedom) * residual * np.sqrt(leverage)
-        axes.fill_between(along, fitted - reach, fitted + reach, color=color, alpha=0.12, linewidth=0)
+        axes.fill_between(
+            along, fitted - reach, fitted + reach, color=color, alpha=0.2, linewidth=0, zorder=4
+        )
 
 
 def _settings(acquisition: pd.DataFrame) -> dict[str, str]:
@@ -148,6 +157,14 @@ def _settings(acquisition: pd.DataFrame) -> dict[str, str]:
     return settings
 
 
+def _setting_label(setting: str, people: int) -> str:
+    """Return the name of a setting in short lines with its number of people; a long one loses its middle."""
+    half = _LONGEST_NAME // 2
+    name = setting if len(setting) <= _LONGEST_NAME else f"{setting[:half]}…{setting[-half:]}"
+    # a dollar sign would start a formula
+    return "\n".join(textwrap.wrap(name, _NAME_WIDTH)).replace("$", r"\$") + f" (n = {people})"
+
+
 def _text(row: Mapping, name: str) -> str:
     value = row.get(name, "")
     return "" if pd.isna(value) else str(value).strip()
@@ -157,6 +174,6 @@ def _draw_settings(axes: Axes, shown: pd.DataFrame, name: str, order: list[str])
     for place, setting in enumerate(order):
         group = shown[shown["setting"] == setting]
         draw_quartiles(axes, place, group[name].to_numpy(), 0.7, across=True)
-        scatter_people(axes, group, group[name], place + spread_out(len(group), 0.5), largest=0.5)
+        scatter_people(axes, group, group[name], place + beside(group["sex"], 0.6), largest=0.5)
     axes.set_xlabel(ERRORS[name])
     axes.grid(axis="y", visible=False)

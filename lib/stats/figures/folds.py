@@ -13,12 +13,13 @@ from lib.stats.figures.style import (
     INK,
     MUTED,
     Drawing,
+    beside,
     cohorts_of,
     count_people,
+    label_dice,
     legend_of_sexes,
     scatter_people,
     set_reach,
-    spread_out,
 )
 from lib.stats.tables import COHORT_ORDER
 
@@ -81,7 +82,8 @@ def draw_fold_spread(people: pd.DataFrame, spread: pd.DataFrame) -> Drawing:
         if len(values):
             limits = {"least": 0.0, "most": 1.0} if measure == "dsc" else {}
             set_reach(axes, values.min(), values.max(), **limits)
-        axes.set_ylabel(f"{label} (axis from {axes.get_ylim()[0]:.3f})" if measure == "dsc" else label)
+        axes.set_ylabel(label)
+    label_dice(grid[0, 0], "DSC")
     legend_of_sexes(figure, people)
     told = [f"{cohort}, DSC: {_spread_text(rows.loc[(cohort, 'dsc')], 'dsc')}" for cohort in cohorts
             if (cohort, "dsc") in rows.index]  # fmt: skip
@@ -97,20 +99,27 @@ def _draw_curves(axes: Axes, folds: Sequence[pd.DataFrame], name: str, color: st
     known = [curve.dropna(subset=[name]) for curve in folds]
     for curve in known:
         axes.plot(curve["epoch"], curve[name], color=color, alpha=0.35, linewidth=0.8)
-    mean = pd.concat(known).groupby("epoch")[name].mean()
+    by_epoch = pd.concat(known).groupby("epoch")[name]
+    # where a fold has stopped the mean is one of other folds: a step that no fold took
+    mean = by_epoch.mean()[by_epoch.size() == sum(len(curve) > 0 for curve in known)]
     axes.plot(mean.index, mean, color=INK, linewidth=1.4)
 
 
 def _draw_folds(axes: Axes, group: pd.DataFrame, measure: str) -> None:
-    """Draw the people of each fold, the fold's mean as a short line and the mean of all as a dashed one."""
+    """Draw the scans of each fold, its mean as a short line and that of all as a dashed one, a person counting once.
+
+    A fold of one person gets no line: it would hide the point.
+    """
     folds = sorted(group["fold"].dropna().unique())
     for fold in folds:
         of_fold = group[group["fold"] == fold]
-        x = float(fold) + spread_out(len(of_fold), 0.5)
-        scatter_people(axes, of_fold, x, of_fold[measure], largest=0.5)
-        axes.hlines(of_fold[measure].mean(), fold - 0.36, fold + 0.36, color=INK, linewidth=1.8, zorder=4)
+        scatter_people(axes, of_fold, fold + beside(of_fold["sex"], 0.6), of_fold[measure], largest=0.5)
+        if count_people(of_fold) > 1:
+            mean = of_fold.groupby("subject")[measure].mean().mean()
+            axes.hlines(mean, fold - 0.36, fold + 0.36, color=INK, linewidth=1.8, zorder=4)
     if len(group):
-        axes.axhline(group[measure].mean(), color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
+        mean = group.groupby("subject")[measure].mean().mean()
+        axes.axhline(mean, color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
     axes.set_xticks([int(fold) for fold in folds])
     axes.grid(axis="x", visible=False)
 

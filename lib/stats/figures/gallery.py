@@ -23,15 +23,15 @@ from lib.stats.figures.overlap import (
     draw_levels,
     draw_scores,
 )
-from lib.stats.figures.repeats import draw_precision, draw_readers
-from lib.stats.figures.style import MUTED, PROTOCOL_NAMES, RED, STYLE, Drawing, cohorts_of
+from lib.stats.figures.repeats import draw_precision, draw_readers, repeated_pairs
+from lib.stats.figures.style import MUTED, PROTOCOL_NAMES, RED, STYLE, Drawing, cohorts_of, count_people
 from lib.stats.figures.volumes import (
     draw_bland_altman,
     draw_regression,
     draw_relative_error,
     draw_sex_specific,
 )
-from lib.stats.tables import PROTOCOL_ORDER, without_repeats, write_table
+from lib.stats.tables import PROTOCOL_ORDER, WHOLE_MASK, without_repeats, write_table
 
 # every kind of figure in reading order; report/captions holds a text for each
 TITLES = {
@@ -113,12 +113,15 @@ def _all_figures(results: StudyResults) -> _Plan:
         yield "examples", ("", ""), lambda: draw_examples(results.examples)
         yield "solid", ("", ""), lambda: draw_solids(results.examples)
     people = without_repeats(results.metrics)
+    # as `agreement_table` does it: a repetition stands in for a first scan that has no volumes
+    measured = without_repeats(results.metrics.dropna(subset=list(WHOLE_MASK)))
+    pairs = repeated_pairs(results.volumes) if len(results.volumes) else results.volumes
     for key in _keys(results.metrics, results.volumes, results.readers):
         of_key = _of(people, key)
         yield from _overlap_figures(of_key, results.slices, key)
-        yield from _volume_figures(of_key, results, key)
+        yield from _volume_figures(of_key, _of(measured, key), results, key)
         yield from _covariate_figures(of_key, results.acquisition, key)
-        yield from _repeat_figures(results, key)
+        yield from _repeat_figures(_of(pairs, key), results, key)
         if key[1] == "cv" and len(of_key):
             spread = _of(results.spread, (key[0], ""))
             if len(spread):
@@ -142,24 +145,29 @@ def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: t
         yield "levels", key, lambda: draw_levels(scored)
     first = people[people["cohort"] == cohorts_of(people)[0]]
     names = first[["cohort", "model", "members", "scan"]].agg("/".join, axis=1)
-    along = [slices[name] for name in names if slices.get(name, {}).get("distance_mm")]
+    first = first[[bool(slices.get(name, {}).get("distance_mm")) for name in names]]
+    along, counted = [slices[name] for name in names[first.index]], count_people(first)
     if along:
-        yield "error_by_distance", key, lambda: draw_error_by_distance(along)
-        yield "dice_by_distance", key, lambda: draw_dice_by_distance(along)
+        yield "error_by_distance", key, lambda: draw_error_by_distance(along, counted)
+        yield "dice_by_distance", key, lambda: draw_dice_by_distance(along, counted)
 
 
-def _volume_figures(people: pd.DataFrame, results: StudyResults, key: tuple[str, str]) -> _Plan:
-    measured = people.dropna(subset=["reference_mm3", "predicted_mm3", "re_percent"])
+def _volume_figures(
+    people: pd.DataFrame, measured: pd.DataFrame, results: StudyResults, key: tuple[str, str]
+) -> _Plan:
+    """Yield the figures of volume: of the `measured` scans that agreement is of, of `people` where models compare."""
     if measured.empty:
         return
     agreement = _of(results.agreement, key)
     agreement = agreement[agreement["sex"] == "all"]
     paired = _of(results.paired, key)
-    yield "relative_error", key, lambda: draw_relative_error(measured)
+    relative = measured.dropna(subset=["re_percent"])
+    if len(relative):
+        yield "relative_error", key, lambda: draw_relative_error(relative)
     yield "regression", key, lambda: draw_regression(measured, agreement)
     yield "bland_altman", key, lambda: draw_bland_altman(measured, agreement)
     if len(paired):
-        yield "sex_specific", key, lambda: draw_sex_specific(measured, paired)
+        yield "sex_specific", key, lambda: draw_sex_specific(people, paired)
 
 
 def _covariate_figures(people: pd.DataFrame, acquisition: pd.DataFrame, key: tuple[str, str]) -> _Plan:
@@ -173,10 +181,10 @@ def _covariate_figures(people: pd.DataFrame, acquisition: pd.DataFrame, key: tup
         yield "error_by_scanner", key, lambda: draw_error_by_scanner(first, acquisition)
 
 
-def _repeat_figures(results: StudyResults, key: tuple[str, str]) -> _Plan:
-    volumes, readers = _of(results.volumes, key), _of(results.readers, key)
-    if len(volumes):
-        yield "precision", key, lambda: draw_precision(volumes, _of(results.precision, key))
+def _repeat_figures(pairs: pd.DataFrame, results: StudyResults, key: tuple[str, str]) -> _Plan:
+    readers = _of(results.readers, key)
+    if len(pairs):
+        yield "precision", key, lambda: draw_precision(pairs, _of(results.precision, key))
     if len(readers):
         yield "readers", key, lambda: draw_readers(readers)
 

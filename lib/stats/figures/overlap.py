@@ -16,29 +16,29 @@ from lib.stats.figures.style import (
     MUTED,
     RED,
     Drawing,
+    beside,
     cohort_panels,
     cohorts_of,
     count_people,
     draw_quartiles,
+    label_dice,
     legend_of_sexes,
     scatter_people,
     set_reach,
-    spread_out,
 )
 from lib.stats.tables import LEVELS
 
 SCORE_NAMES = {"dsc": "DSC", "sensitivity": "SN", "specificity": "SP"}
 LEVEL_COLUMNS = [f"dsc_{level}" for level in LEVELS]
 _PERSON = ["cohort", "scan", "subject", "sex"]
-# farther from either end than this, a femur's parts no longer lie side by side
-_REACH_MM = 120
+_ENDS = {"distal": "from the scan's distal end", "top": "below the top of the femur"}
 
 
 def draw_scores(metrics: pd.DataFrame) -> Drawing:
     """DSC, sensitivity and specificity of each cohort as bars of mean and sample SD, scans as points (Fig. 6)."""
     figure = Figure(figsize=(7.4, 3.7), layout="constrained")
     axes, cohorts = figure.subplots(), cohorts_of(metrics)
-    lowest = float(metrics[list(SCORE_NAMES)].min().min())
+    lowest, highest = _reach_of_bars(metrics)
     floor = max(0.0, np.floor(lowest * 50 - 0.5) / 50) if lowest > 0.5 else 0.0
     width = 0.8 / len(cohorts)
     for position, cohort in enumerate(cohorts):
@@ -47,7 +47,7 @@ def draw_scores(metrics: pd.DataFrame) -> Drawing:
             x = place + (position - (len(cohorts) - 1) / 2) * width
             _draw_bar(axes, x, width, group.dropna(subset=[name]), name)
     axes.set_xticks(range(len(SCORE_NAMES)), SCORE_NAMES.values(), color=INK, fontsize=10)
-    axes.set_ylim(floor, 1 + 0.09 * (1 - floor))
+    axes.set_ylim(floor, highest + 0.09 * (highest - floor))
     axes.set_ylabel("mean ± SD" + (f"; the axis starts at {floor:.2f}" if floor else ""))
     axes.grid(axis="x", visible=False)
     bars = [Patch(color=COHORT_COLORS[name], alpha=0.35, label=_counted(metrics, name)) for name in cohorts]
@@ -74,67 +74,74 @@ def draw_levels(metrics: pd.DataFrame) -> Drawing:
         for place, column in enumerate(LEVEL_COLUMNS):
             known = group.dropna(subset=[column])
             draw_quartiles(axes, place, known[column].to_numpy(), 0.7)
-            scatter_people(axes, known, place + spread_out(len(known), 0.55), known[column], largest=0.5)
+            scatter_people(axes, known, place + beside(known["sex"], 0.6), known[column], largest=0.5)
         axes.set_xticks(range(len(LEVELS)), LEVELS, color=INK, fontsize=8)
         axes.set_xlim(-0.6, len(LEVELS) - 0.4)
         axes.grid(axis="x", visible=False)
     values = metrics[LEVEL_COLUMNS].to_numpy(float)
     first = next(iter(panels.values()))
     set_reach(first, np.nanmin(values), np.nanmax(values), least=0.0, most=1.0)
-    first.set_ylabel(f"DSC (axis from {first.get_ylim()[0]:.3f})")
+    label_dice(first, "DSC")
     legend_of_sexes(figure, metrics)
     whole = metrics[metrics["cohort"] == cohorts_of(metrics)[0]]
-    medians = [f"{level} {whole[f'dsc_{level}'].median():.4f}" for level in LEVELS]
+    medians = whole[LEVEL_COLUMNS].median().set_axis(LEVELS).dropna()
     return Drawing(
         figure=figure,
         data=metrics[[*_PERSON, *LEVEL_COLUMNS]],
         alt=f"Dice by part of the femur, medians of cohort {_counted(whole, whole['cohort'].iloc[0])}: "
-        + ", ".join(medians)
+        + (", ".join(f"{level} {median:.4f}" for level, median in medians.items()) or "not defined")
         + ".",
         n=count_people(metrics),
     )
 
 
-def draw_error_by_distance(slices: Sequence[Mapping]) -> Drawing | None:
+def draw_error_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | None:
     """Missed and added bone as a share of the reference's slice, from either end of the bone in the scan.
 
-    None if no slice holds any of the reference.
+    None if no distance holds any of the reference. Distances that fewer than half of the scans reach are left out:
+    a sum of few scans would stand beside one of all.
 
     Args:
         slices: for each scan lists of distance_mm (from the distal end), reference_mm3, missed_mm3 and added_mm3.
+        people: number of people that were scanned.
     """
-    figure, sides = _two_ends(len(slices))
+    figure, sides = _two_ends(len(slices), people)
     parts = []
     for end, axes in sides.items():
-        sums = _from_end(slices, end).groupby("from_mm")[["reference_mm3", "missed_mm3", "added_mm3"]].sum()
+        by_mm = _from_end(slices, end).groupby("from_mm")
+        sums = by_mm[["reference_mm3", "missed_mm3", "added_mm3"]].sum()
         shares = sums[["missed_mm3", "added_mm3"]].div(sums["reference_mm3"], axis=0).mul(100)
         shares = shares[np.isfinite(shares).all(axis=1)].set_axis(["missed_percent", "added_percent"], axis=1)
         for name, color, style in (("missed_percent", RED, "-"), ("added_percent", GREEN, "--")):
             label = name.removesuffix("_percent")
             axes.plot(shares.index, shares[name], style, color=color, linewidth=1.6, label=label)
-        axes.set_ylim(bottom=0)
-        parts.append(shares.reset_index().assign(end=end))
+        parts.append(
+            shares.assign(end=end, scans=by_mm["scan"].nunique().reindex(shares.index)).reset_index()
+        )
+    # only now: limits of one panel that stand before the other is drawn would cut it off
+    sides["distal"].set_ylim(bottom=0)
     sides["distal"].set_ylabel("share of the slice, %")
     sides["top"].legend(loc="upper center")
-    data = pd.concat(parts, ignore_index=True)[["end", "from_mm", "missed_percent", "added_percent"]]
+    data = pd.concat(parts, ignore_index=True)[["end", "from_mm", "scans", "missed_percent", "added_percent"]]
     if data.empty:
         return None
     worst = data.loc[data[["missed_percent", "added_percent"]].max(axis=1).idxmax()]
     return Drawing(
         figure=figure,
         data=data,
-        alt=f"Missed and added bone along the femur of {len(slices)} scans: most at {worst['from_mm']:.0f} mm from "
-        f"the {worst['end']} end, {worst['missed_percent']:.1f} % missed and {worst['added_percent']:.1f} % added.",
-        n=len(slices),
+        alt=f"Missed and added bone along the femur, scans of n = {people} people: most at {worst['from_mm']:.0f} mm "
+        f"{_ENDS[worst['end']]}, {worst['missed_percent']:.1f} % missed and {worst['added_percent']:.1f} % added.",
+        n=people,
     )  # fmt: skip
 
 
-def draw_dice_by_distance(slices: Sequence[Mapping]) -> Drawing:
+def draw_dice_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | None:
     """Dice of each slice, from either end of the bone: median, and quartiles or single scans if they are few.
 
     The Dice of a slice is 2 TP / (reference + predicted), where TP = reference - missed and predicted = TP + added.
+    Arguments, and which distances are left out, as for `draw_error_by_distance`; None if none is left.
     """
-    figure, sides = _two_ends(len(slices))
+    figure, sides = _two_ends(len(slices), people)
     parts = []
     for end, axes in sides.items():
         table = _from_end(slices, end)
@@ -147,16 +154,20 @@ def draw_dice_by_distance(slices: Sequence[Mapping]) -> Drawing:
         _draw_dice_lines(axes, table, drawn, len(slices))
         parts.append(drawn.reset_index().assign(end=end))
     distal = sides["distal"]
-    distal.set_ylabel(f"DSC of the slice (axis from {distal.get_ylim()[0]:.2f})")
+    low, high = distal.get_ylim()
+    distal.set_ylim(max(low, 0.0), min(high, 1.0))
+    label_dice(distal, "DSC of the slice")
     sides["top"].legend(loc="lower center")
     data = pd.concat(parts, ignore_index=True)[["end", "from_mm", "scans", "median", "q25", "q75"]]
-    last = data[data["end"] == "distal"].iloc[0]
+    if data.empty:
+        return None
+    ends = data.drop_duplicates("end")
+    told = [f"{row.median:.3f} at {row.from_mm:.0f} mm {_ENDS[row.end]}" for row in ends.itertuples()]
     return Drawing(
         figure=figure,
         data=data,
-        alt=f"Dice of single slices along the femur of {len(slices)} scans: median {last['median']:.3f} in the last "
-        f"slice at the scan's end, {data['median'].median():.3f} in the middle of all slices.",
-        n=len(slices),
+        alt=f"Dice of single slices along the femur, scans of n = {people} people: median {', '.join(told)}.",
+        n=people,
     )  # fmt: skip
 
 
@@ -169,10 +180,11 @@ def _draw_bar(axes: Axes, x: float, width: float, group: pd.DataFrame, name: str
     if not len(group):
         return
     values = group[name].to_numpy(float)
-    mean, sd = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+    mean, sd = _mean_and_sd(group[name])
     axes.bar(x, mean, 0.9 * width, color=COHORT_COLORS[group["cohort"].iloc[0]], alpha=0.35)
-    scatter_people(axes, group, x + spread_out(len(values), 0.6 * width), values, largest=0.45)
-    axes.errorbar(x, mean, sd, color=INK, linewidth=1.2, capsize=3, zorder=4)
+    scatter_people(axes, group, x + beside(group["sex"], 0.7 * width), values, largest=0.45)
+    if len(values) > 1:
+        axes.errorbar(x, mean, sd, color=INK, linewidth=1.2, capsize=3, zorder=4)
     axes.annotate(
         f"{mean:.4f}",
         (x, max(values.max(), mean + sd)),
@@ -183,17 +195,37 @@ def _draw_bar(axes: Axes, x: float, width: float, group: pd.DataFrame, name: str
     )
 
 
-def _two_ends(scans: int) -> tuple[Figure, dict[str, Axes]]:
+def _mean_and_sd(scores: pd.Series) -> tuple[float, float]:
+    """Return mean and sample SD of scores without NaN; the SD of a single one is 0."""
+    return float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
+
+
+def _reach_of_bars(metrics: pd.DataFrame) -> tuple[float, float]:
+    """Return the lowest and the highest that a point or a whisker of the bars reaches, the latter 1 at the least."""
+    scores = metrics[list(SCORE_NAMES)].astype(float)
+    by_bar = [
+        of_cohort[name].dropna() for _, of_cohort in scores.groupby(metrics["cohort"]) for name in scores
+    ]
+    bars = [_mean_and_sd(values) for values in by_bar if len(values)]
+    low = min([scores.min().min(), *(mean - sd for mean, sd in bars)])
+    return float(low), max([1.0, *(mean + sd for mean, sd in bars)])
+
+
+def _two_ends(scans: int, people: int) -> tuple[Figure, dict[str, Axes]]:
     """Return a figure with one axes for each end of the bone in the scan."""
     figure = Figure(figsize=(7.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    left.set(xlabel="distance from the scan's distal end, mm", title=f"Scan's end (n = {scans})")
-    right.set(xlabel="distance below the top of the femur, mm", title=f"Femoral head (n = {scans})")
+    counted = f"n = {people}" if scans == people else f"n = {people}, {scans} scans"
+    left.set(xlabel=f"distance {_ENDS['distal']}, mm", title=f"Scan's end ({counted})")
+    right.set(xlabel=f"distance {_ENDS['top']}, mm", title=f"Femoral head ({counted})")
     return figure, {"distal": left, "top": right}
 
 
 def _from_end(slices: Sequence[Mapping], end: str) -> pd.DataFrame:
-    """Return the slices of all scans by distance `from_mm` of an end, in bins of the usual distance of slices."""
+    """Return the slices of all scans by distance `from_mm` of an end, in bins of the usual distance of slices.
+
+    A bin that fewer than half of the scans reach is left out.
+    """
     tables = [pd.DataFrame(dict(record)).assign(scan=index) for index, record in enumerate(slices)]
     steps = np.concatenate([np.diff(table["distance_mm"]) for table in tables])
     step_mm = float(np.median(steps)) if len(steps) else 1.0
@@ -201,7 +233,7 @@ def _from_end(slices: Sequence[Mapping], end: str) -> pd.DataFrame:
         tables = [t.assign(distance_mm=t["distance_mm"].max() - t["distance_mm"]) for t in tables]
     table = pd.concat(tables)
     table = table.assign(from_mm=((table["distance_mm"] / step_mm).round() * step_mm).round(3))
-    return table[table["from_mm"] <= _REACH_MM]
+    return table[table.groupby("from_mm")["scan"].transform("nunique") >= len(slices) / 2]
 
 
 def _draw_dice_lines(axes: Axes, table: pd.DataFrame, drawn: pd.DataFrame, scans: int) -> None:

@@ -17,7 +17,6 @@ from lib.stats.figures.style import (
     count_people,
     legend_of_sexes,
     minus,
-    note,
     scatter_people,
 )
 from lib.stats.tables import first_or_own
@@ -29,17 +28,15 @@ _LOOKS = {
 }
 
 
-def draw_precision(volumes: pd.DataFrame, precision: pd.DataFrame) -> Drawing | None:
-    """Difference between a repeated scan and the first against their mean; None without repeated scans.
+def draw_precision(pairs: pd.DataFrame, precision: pd.DataFrame) -> Drawing:
+    """Difference between a repeated scan and the first against their mean.
 
     Args:
-        volumes: rows of `volumes_table` of one model and protocol.
+        pairs: rows of `repeated_pairs` of one model and protocol, one at the least.
         precision: rows of `precision_table` for them.
     """
-    drawn = _repeated(volumes)
-    if drawn.empty:
-        return None
-    figure, panels = cohort_panels(drawn, share_x=False, share_y=True, width=3.4)
+    drawn = pairs.drop(columns=["model", "protocol"])
+    figure, panels = cohort_panels(drawn, share_x=False, share_y=True, height=3.7)
     rows = precision[precision["measure"] == "predicted_mm3"].set_index("cohort")
     reach = drawn["difference_mm3"].abs().max()
     told = []
@@ -52,13 +49,11 @@ def draw_precision(volumes: pd.DataFrame, precision: pd.DataFrame) -> Drawing | 
             reach = max(reach, lsc)
         scatter_people(axes, group, group["mean_mm3"] / 1000, group["difference_mm3"] / 1000)
         axes.axhline(0, color=MUTED, linewidth=0.8)
-        axes.set_xlabel("mean of both volumes, cm³")
+        axes.set_xlabel(f"mean of both volumes, cm³\n{_precision_text(row)}")
         axes.margins(x=0.15)
-        note(axes, _precision_text(row), size=7.5)
         told.append(f"{cohort} (n = {count_people(group)}) {_precision_text(row)}".replace("\n", ", "))
     first = next(iter(panels.values()))
-    # room above for the text
-    first.set_ylim(-1.2 * max(reach, 1) / 1000, 2.2 * max(reach, 1) / 1000)
+    first.set_ylim(-1.2 * max(reach, 1) / 1000, 1.2 * max(reach, 1) / 1000)
     first.set_ylabel("repeated − first, predicted, cm³")
     legend_of_sexes(figure, drawn)
     return Drawing(
@@ -67,6 +62,31 @@ def draw_precision(volumes: pd.DataFrame, precision: pd.DataFrame) -> Drawing | 
         alt=f"Difference of predicted volumes between repeated and first scans: {'; '.join(told)}.",
         n=count_people(drawn),
     )
+
+
+def repeated_pairs(volumes: pd.DataFrame) -> pd.DataFrame:
+    """Return every repeated scan with the first one by the same models: their mean and difference in mm3.
+
+    Where the first scan has no volume, the first repetition that has one stands for it. A pair counts under the
+    protocol of a scan with a reference, as in `precision_table`: repetitions seldom have one.
+    """
+    keys = ["cohort", "model", "members", "origin"]
+    table = volumes.assign(origin=first_or_own(volumes)).dropna(subset=["predicted_mm3"])
+    table = table.assign(
+        again=table["origin"] != table["scan"], scored=table["protocol"].where(table["protocol"] != "apply")
+    )
+    table = table.sort_values("again", kind="stable")
+    firsts = table.groupby(keys)[["scan", "predicted_mm3", "scored"]].transform("first")
+    table = table.assign(
+        protocol=firsts["scored"].fillna("apply"),
+        first_scan=firsts["scan"],
+        mean_mm3=(table["predicted_mm3"] + firsts["predicted_mm3"]) / 2,
+        difference_mm3=table["predicted_mm3"] - firsts["predicted_mm3"],
+    )
+    pairs = table[table["scan"] != table["first_scan"]].sort_index()
+    return pairs[
+        [*keys[:2], "protocol", "scan", "first_scan", "subject", "sex", "mean_mm3", "difference_mm3"]
+    ]
 
 
 def draw_readers(readers: pd.DataFrame) -> Drawing:
@@ -102,27 +122,12 @@ def draw_readers(readers: pd.DataFrame) -> Drawing:
     )
 
 
-def _repeated(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Return every repeated scan with the first one of the same models: their mean and difference in mm3."""
-    keys = ["cohort", "members"]
-    table = volumes.assign(first_scan=first_or_own(volumes)).dropna(subset=["predicted_mm3"])
-    again = table[table["first_scan"] != table["scan"]]
-    firsts = table[[*keys, "scan", "predicted_mm3"]]
-    firsts = firsts.rename(columns={"scan": "first_scan", "predicted_mm3": "first_mm3"})
-    both = again.merge(firsts, on=[*keys, "first_scan"])
-    both = both.assign(
-        mean_mm3=(both["predicted_mm3"] + both["first_mm3"]) / 2,
-        difference_mm3=both["predicted_mm3"] - both["first_mm3"],
-    )
-    return both[["cohort", "scan", "first_scan", "subject", "sex", "mean_mm3", "difference_mm3"]]
-
-
 def _precision_text(row: pd.Series) -> str:
     if not np.isfinite(float(row.get("rms_sd", np.nan))):
         return "precision not defined"
     return (
         f"RMS-SD {row['rms_sd'] / 1000:.2f} cm³, RMS-CV {row['rms_cv_percent']:.2f} %\n"
-        f"LSC {row['lsc'] / 1000:.2f} cm³ (band), {row['degrees_of_freedom']:.0f} degrees of freedom"
+        f"LSC {row['lsc'] / 1000:.2f} cm³ (band)\ndegrees of freedom: {row['degrees_of_freedom']:.0f}"
     )
 
 

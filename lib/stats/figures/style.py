@@ -29,6 +29,9 @@ PROTOCOL_NAMES = {
 # below this number of people a band or an interval would say more than the data
 FEWEST_FOR_BAND = 20
 _FEWEST_FOR_QUARTILES = 4
+# of more points than this, those drawn last would hide the others
+_MANY_POINTS = 200
+_LAYERS = 10
 
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -62,7 +65,7 @@ STYLE = {
 class Drawing:
     """A figure with the table of exactly what it draws and one sentence for those who cannot see it.
 
-    `n` counts people, for learning curves and spread between folds: folds.
+    `n` counts people, for learning curves: folds.
     """
 
     figure: Figure
@@ -82,12 +85,12 @@ def count_people(table: pd.DataFrame) -> int:
 
 
 def cohort_panels(
-    metrics: pd.DataFrame, *, share_x: bool, share_y: bool, width: float = 2.75
+    metrics: pd.DataFrame, *, share_x: bool, share_y: bool, width: float = 2.75, height: float = 3.35
 ) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with a panel for each cohort, titled with its number of people; `width` of one in inches."""
+    """Return a figure with a panel for each cohort, titled with its number of people; sizes of one in inches."""
     cohorts = cohorts_of(metrics)
     # a single panel is as wide as its heading
-    figure = Figure(figsize=(max(4.4, width * len(cohorts) + 0.6), 3.35), layout="constrained")
+    figure = Figure(figsize=(max(4.4, width * len(cohorts) + 0.6), height), layout="constrained")
     axes = figure.subplots(1, len(cohorts), sharex=share_x, sharey=share_y, squeeze=False)[0]
     panels = dict(zip(cohorts, axes, strict=True))
     for cohort, panel in panels.items():
@@ -105,29 +108,36 @@ def scatter_people(
 ) -> None:
     """Draw each scan of `group` at (x, y): shape by sex, colour by person where `colors` are given, else by sex.
 
-    Marks shrink as they become many; `largest` is the size of a few, as a share of the usual one.
+    Marks shrink as they become many, and the sexes are then drawn in turns, so that neither hides the other;
+    `largest` is the size of a few, as a share of the usual one.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     shrink = largest * min(1.0, max(0.25, 8 / max(len(x), 1) ** 0.5))
-    for sex, (label, marker, size, color) in SEXES.items():
-        chosen = (group["sex"] == sex).to_numpy()
-        shades = [colors[person] for person in group["subject"][chosen]] if colors else color
-        if chosen.any():
-            axes.scatter(
-                x[chosen], y[chosen], s=shrink * size, marker=marker, c=shades, edgecolors="white", linewidths=0.4,
-                label=label, alpha=0.9, zorder=3,
-            )  # fmt: skip
+    many = len(x) > _MANY_POINTS
+    layers = _LAYERS if many else 1
+    look = {"alpha": 0.6, "linewidths": 0} if many else {"alpha": 0.9, "linewidths": 0.4}
+    for layer in range(layers):
+        for sex, (_, marker, size, color) in SEXES.items():
+            chosen = np.flatnonzero(group["sex"] == sex)[layer::layers]
+            shades = [colors[person] for person in group["subject"].iloc[chosen]] if colors else color
+            if len(chosen):
+                axes.scatter(
+                    x[chosen], y[chosen], s=shrink * size, marker=marker, c=shades, edgecolors="white", zorder=3,
+                    **look,
+                )  # fmt: skip
 
 
-def legend_of_sexes(figure: Figure, people: pd.DataFrame, *, colored: bool = True) -> None:
-    """Put the marks of the sexes that occur below a figure, with their number of people."""
+def legend_of_sexes(
+    figure: Figure, people: pd.DataFrame, *, colored: bool = True, lines: Sequence[Line2D] = ()
+) -> None:
+    """Put the marks of the sexes that occur below a figure, with their number of people, and after them `lines`."""
     marks = []
     for sex, (label, marker, size, color) in SEXES.items():
         group = people[people["sex"] == sex]
         if len(group):
             shown = {"marker": marker, "markersize": 0.8 * size**0.5, "color": color if colored else MUTED}
             marks.append(Line2D([], [], linestyle="", label=f"{label} (n = {count_people(group)})", **shown))
-    figure.legend(handles=marks, loc="outside lower center", ncols=3)
+    figure.legend(handles=[*marks, *lines], loc="outside lower center", ncols=2 if lines else 3)
 
 
 def spread_out(count: int, width: float) -> np.ndarray:
@@ -135,11 +145,25 @@ def spread_out(count: int, width: float) -> np.ndarray:
     return ((np.arange(count) * 0.618) % 1 - 0.5) * width
 
 
+def beside(sexes: pd.Series, width: float) -> np.ndarray:
+    """Return offsets within `width` for the points of one place: where both sexes occur, men left, women right."""
+    known = [sex for sex in SEXES if (sexes == sex).any()]
+    offsets = np.zeros(len(sexes))
+    for position, sex in enumerate(known):
+        chosen = (sexes == sex).to_numpy()
+        center = ((position + 0.5) / len(known) - 0.5) * width
+        offsets[chosen] = center + spread_out(int(chosen.sum()), 0.9 * width / len(known))
+    return offsets
+
+
 def draw_quartiles(
     axes: Axes, place: float, values: np.ndarray, width: float, *, across: bool = False
 ) -> None:
-    """Draw the median as a line and, from four values on, the middle half as a box; `across`: along the x axis."""
-    if not len(values):
+    """Draw the median as a line and, from four values on, the middle half as a box; `across`: along the x axis.
+
+    A single value gets no line: it would hide its point.
+    """
+    if len(values) < 2:
         return
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     line, box = (axes.vlines, axes.barh) if across else (axes.hlines, axes.bar)
@@ -147,20 +171,6 @@ def draw_quartiles(
         start = {"left" if across else "bottom": low}
         box(place, high - low, width, **start, color=MUTED, alpha=0.22, linewidth=0, zorder=1)
     line(middle, place - width / 2, place + width / 2, color=INK, linewidth=1.6, zorder=4)
-
-
-def note(axes: Axes, text: str, *, place: tuple[float, float] = (0.03, 0.97), size: float = 8) -> None:
-    """Write a text on a light ground into an axes, at a place in shares of its width and height."""
-    axes.text(
-        *place,
-        text,
-        transform=axes.transAxes,
-        va="top" if place[1] > 0.5 else "bottom",
-        ha="left" if place[0] < 0.5 else "right",
-        fontsize=size,
-        zorder=6,
-        bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
-    )
 
 
 def minus(text: str) -> str:
@@ -172,3 +182,9 @@ def set_reach(axes: Axes, low: float, high: float, least: float = -np.inf, most:
     """Set the y axis to hold `low` to `high` with room, within `least` and `most`; one value gets room as well."""
     room = 0.08 * (high - low) or 0.02 * max(abs(high), 1e-3)
     axes.set_ylim(max(low - room, least), min(high + room, most))
+
+
+def label_dice(axes: Axes, label: str) -> None:
+    """Name a y axis of Dice, once its limits stand, and say where it starts if that is not 0."""
+    start = axes.get_ylim()[0]
+    axes.set_ylabel(f"{label} (axis from {start:.3f})" if start > 0 else label)

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from lib.stats.agreement import fit_line
 from lib.stats.figures.style import (
@@ -16,21 +17,25 @@ from lib.stats.figures.style import (
     ORANGE,
     Drawing,
     cohort_panels,
+    cohorts_of,
     count_people,
     legend_of_sexes,
     minus,
-    note,
     scatter_people,
 )
 
 _PERSON = ["cohort", "scan", "subject", "sex"]
+_IDENTITY = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1}
+_FITTED = {"color": GREEN, "linewidth": 1.4}
+# brighter shades of the colour map are lost on white
+_BRIGHTEST = 0.85
 
 
 def draw_relative_error(metrics: pd.DataFrame) -> Drawing:
     """Relative volume error against reference volume; a person keeps its colour in every cohort (Fig. 7)."""
     figure, panels = cohort_panels(metrics, share_x=True, share_y=True)
     ranks = metrics.groupby("subject")["reference_mm3"].mean().rank(pct=True)
-    colors = {person: mpl.colormaps["viridis"](0.95 * rank) for person, rank in ranks.items()}
+    colors = {person: mpl.colormaps["viridis"](_BRIGHTEST * rank) for person, rank in ranks.items()}
     for cohort, axes in panels.items():
         group = metrics[metrics["cohort"] == cohort]
         axes.axhline(0, color=INK, linewidth=0.9)
@@ -54,14 +59,16 @@ def draw_relative_error(metrics: pd.DataFrame) -> Drawing:
 
 def draw_regression(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing:
     """Predicted against reference volume with the fitted line and the line of identity."""
-    figure, panels = cohort_panels(metrics, share_x=False, share_y=False)
+    figure, panels = cohort_panels(metrics, share_x=False, share_y=False, height=3.8)
     rows = agreement.set_index("cohort")
     for cohort, axes in panels.items():
         _draw_fit(axes, metrics[metrics["cohort"] == cohort])
-        note(axes, _regression_text(rows.loc[cohort]))
-    first = next(iter(panels.values()))
-    first.set_ylabel("predicted volume, cm³")
-    first.legend(loc="lower right", fontsize=8)
+        axes.set_xlabel(f"reference volume, cm³\n{_regression_text(rows.loc[cohort])}")
+    next(iter(panels.values())).set_ylabel("predicted volume, cm³")
+    lines = {"identity": _IDENTITY, "least squares": _FITTED}
+    legend_of_sexes(
+        figure, metrics, lines=[Line2D([], [], label=label, **look) for label, look in lines.items()]
+    )
     return Drawing(
         figure=figure,
         data=metrics[[*_PERSON, "reference_mm3", "predicted_mm3"]],
@@ -73,7 +80,7 @@ def draw_regression(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing:
 
 def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing:
     """Difference against mean with bias and 95 % limits of agreement; bands are their 95 % intervals."""
-    figure, panels = cohort_panels(metrics, share_x=False, share_y=True)
+    figure, panels = cohort_panels(metrics, share_x=False, share_y=True, height=3.7)
     rows = agreement.set_index("cohort")
     drawn = metrics.assign(
         mean_mm3=(metrics["predicted_mm3"] + metrics["reference_mm3"]) / 2,
@@ -85,7 +92,7 @@ def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing
             _draw_level(axes, rows.loc[cohort], name, color)
         scatter_people(axes, group, group["mean_mm3"] / 1000, group["difference_mm3"] / 1000)
         axes.axhline(0, color=MUTED, linewidth=0.7)
-        axes.set_xlabel("mean of both volumes, cm³")
+        axes.set_xlabel(f"mean of both volumes, cm³\n{minus(_limits_text(rows.loc[cohort]))}")
         axes.margins(x=0.12)
     # the bands of a few people are wide: points and lines set the scale, bands may run out of the picture
     shown = pd.concat([drawn["difference_mm3"], rows["loa_low_mm3"], rows["loa_high_mm3"]])
@@ -97,8 +104,8 @@ def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing
     return Drawing(
         figure=figure,
         data=drawn[[*_PERSON, "mean_mm3", "difference_mm3"]],
-        alt="Difference of volumes against their mean: "
-        + _by_cohort(drawn, lambda group: _limits_text(rows.loc[group.name])),
+        alt="Difference of volumes against their mean, limits of agreement: "
+        + _by_cohort(drawn, lambda group: _limits_text(rows.loc[group.name]).replace("\n", ", ")),
         n=count_people(metrics),
     )
 
@@ -114,17 +121,17 @@ def draw_sex_specific(people: pd.DataFrame, paired: pd.DataFrame) -> Drawing | N
     drawn = drawn[drawn["cohort"].isin(paired["cohort"])]
     if drawn.empty:
         return None
-    figure, panels = cohort_panels(drawn, share_x=True, share_y=True, width=3.2)
+    figure, panels = cohort_panels(drawn, share_x=True, share_y=True, width=3.2, height=4.2)
     rows = paired.set_index("cohort")
     reach = 1.1 * drawn[["common_error_mm3", "own_error_mm3"]].to_numpy().max() / 1000 or 1.0
     for cohort, axes in panels.items():
         group, row = drawn[drawn["cohort"] == cohort], rows.loc[cohort]
-        axes.plot([0, reach], [0, reach], color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
+        axes.plot([0, reach], [0, reach], **_IDENTITY)
         scatter_people(axes, group, group["common_error_mm3"] / 1000, group["own_error_mm3"] / 1000)
         axes.set(xlim=(0, reach), ylim=(0, reach), aspect="equal")
-        axes.set_xlabel(f"|error| of the all-cohort model, cm³\n{_updates(row, 'second_updates')}")
+        common = f"|error| of the all-cohort model, cm³\n{_updates(row, 'second_updates')}"
+        axes.set_xlabel(f"{common}\n{_paired_text(row)}")
         axes.set_ylabel(f"|error| of the {cohort} model, cm³\n{_updates(row, 'first_updates')}")
-        note(axes, _paired_text(row))
     return Drawing(
         figure=figure,
         data=drawn,
@@ -137,7 +144,7 @@ def draw_sex_specific(people: pd.DataFrame, paired: pd.DataFrame) -> Drawing | N
 def _by_cohort(table: pd.DataFrame, tell) -> str:
     """Return "all (n = 9) ..., male (n = 4) ..." where `tell` says what follows for the rows of a cohort."""
     parts = []
-    for cohort in dict.fromkeys(table["cohort"]):
+    for cohort in cohorts_of(table):
         group = table[table["cohort"] == cohort]
         group.name = cohort
         parts.append(f"{cohort} (n = {count_people(group)}) {tell(group)}")
@@ -149,13 +156,13 @@ def _draw_fit(axes: Axes, group: pd.DataFrame) -> None:
     x, y = group["reference_mm3"].to_numpy() / 1000, group["predicted_mm3"].to_numpy() / 1000
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
     ends = np.array([low, high]) + np.array([-0.05, 0.05]) * max(high - low, 1.0)
-    axes.plot(ends, ends, color=MUTED, linestyle=(0, (4, 3)), linewidth=1, label="identity")
+    axes.plot(ends, ends, **_IDENTITY)
     line = fit_line(x, y, 0.95)
     if np.isfinite(line.slope):
         fitted = line.slope * ends + line.intercept
-        axes.plot(ends, fitted, color=GREEN, linewidth=1.4, label="least squares")
+        axes.plot(ends, fitted, **_FITTED)
     scatter_people(axes, group, x, y)
-    axes.set(xlim=ends, ylim=ends, xlabel="reference volume, cm³", aspect="equal")
+    axes.set(xlim=ends, ylim=ends, aspect="equal")
 
 
 def _draw_level(axes: Axes, row: pd.Series, name: str, color: str) -> None:
@@ -163,45 +170,35 @@ def _draw_level(axes: Axes, row: pd.Series, name: str, color: str) -> None:
     value, low, high = (row[f"{name}_mm3{part}"] / 1000 for part in ("", "_ci_low", "_ci_high"))
     if not np.isfinite(value):
         return
-    axes.axhline(value, color=color, linewidth=1.3, linestyle="-" if name == "bias" else "--")
+    axes.axhline(value, color=color, linewidth=1.3, linestyle="-" if name == "bias" else "--", zorder=4)
     if np.isfinite([low, high]).all():
         axes.axhspan(low, high, color=color, alpha=0.13, linewidth=0)
-    axes.annotate(
-        minus(f"{value:+.2f}"),
-        (1, value),
-        (-2, 2),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=7,
-        zorder=5,
-        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
-    )
 
 
 def _regression_text(row: Mapping) -> str:
     lines = [f"R² = {row['r2']:.4f}"] if np.isfinite(row["r2"]) else ["R² not defined"]
     if np.isfinite(row["slope"]):
-        lines.append(f"y = {row['slope']:.3f} x {row['intercept_mm3'] / 1000:+.2f}")
+        intercept = row["intercept_mm3"] / 1000
+        lines.append(f"y = {row['slope']:.3f} x {'-' if intercept < 0 else '+'} {abs(intercept):.2f}")
     return minus("\n".join(lines))
 
 
 def _limits_text(row: Mapping) -> str:
-    if not np.isfinite(row["loa_low_mm3"]):
-        return "limits of agreement not defined"
     bias, low, high = (row[f"{name}_mm3"] / 1000 for name in ("bias", "loa_low", "loa_high"))
-    return f"bias {bias:+.2f} cm³, limits of agreement {low:+.2f} to {high:+.2f} cm³"
+    limits = f"{low:+.2f} to {high:+.2f} cm³" if np.isfinite(low) else "not defined"
+    return f"bias {bias:+.2f} cm³\nlimits {limits}"
 
 
 def _paired_errors(people: pd.DataFrame) -> pd.DataFrame:
-    """Return cohort, subject, sex, common_error_mm3, own_error_mm3: a person's mean absolute errors, both known."""
+    """Return cohort, subject, sex, common_error_mm3, own_error_mm3: means over scans that both predicted."""
     errors = people.assign(error=(people["predicted_mm3"] - people["reference_mm3"]).abs())
-    means = errors.groupby(["cohort", "subject", "sex"], as_index=False)["error"].mean().dropna()
-    common = means.loc[means["cohort"] == "all", ["subject", "error"]]
-    own = means[means["cohort"] != "all"].rename(columns={"error": "own_error_mm3"})
-    both = own.merge(common.rename(columns={"error": "common_error_mm3"}), on="subject")
-    return both[["cohort", "subject", "sex", "common_error_mm3", "own_error_mm3"]]
+    errors = errors[["cohort", "subject", "sex", "scan", "error"]].dropna(subset=["error"])
+    common = errors.loc[errors["cohort"] == "all", ["scan", "error"]].rename(
+        columns={"error": "common_error_mm3"}
+    )
+    own = errors[errors["cohort"] != "all"].rename(columns={"error": "own_error_mm3"})
+    names = ["common_error_mm3", "own_error_mm3"]
+    return own.merge(common, on="scan").groupby(["cohort", "subject", "sex"], as_index=False)[names].mean()
 
 
 def _updates(row: Mapping, name: str) -> str:
