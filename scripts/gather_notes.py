@@ -40,7 +40,8 @@ with job_log(snakemake.log[0]) as logger:
     primary = primary_rows(read_table(given.volumes), params.networks)
     volumes_mm3 = dict(zip(primary["scan"], primary["predicted_mm3"], strict=True))
     notes = [*missing_notes(flow, partial=params.partial), *fold_notes(params.untrained, params.folds)]
-    notes += [*review_notes(other_masks(params.reviews, volumes_mm3)), *model_notes(changes)]
+    notes += review_notes(flow, other_masks(params.reviews, volumes_mm3))
+    notes += model_notes(changes)
     notes += overlap_notes(models, {row.subject for row in placements}) if params.finished else []
     write_json(snakemake.output.notes, {"notes": notes})
     logger.info("%d notes", len(notes))

@@ -13,7 +13,15 @@ from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
-from lib.stats.tables import first_scans, flat_prediction, path_key, volumes_table, with_flag, write_table
+from lib.stats.tables import (
+    first_scans,
+    flat_prediction,
+    path_key,
+    volumes_table,
+    with_corrected,
+    with_flag,
+    write_table,
+)
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
@@ -24,7 +32,6 @@ with job_log(snakemake.log[0]) as logger:
     volumes = with_flag(volumes, "off_protocol", off_protocol_scans(given.acquisition))
     volumes = with_flag(volumes, "needs_edit", params.needs_edit)
     corrected = {Path(path).stem: read_json(path)["corrected_mm3"] for path in given.corrected}
-    volumes["corrected_mm3"] = volumes["scan"].map(corrected)
-    volumes = with_flag(volumes, "corrected", corrected)
+    volumes = with_corrected(volumes, corrected)
     write_table(volumes, snakemake.output.volumes)
     logger.info("%d volumes of %d planned predictions", len(volumes), len(plan))

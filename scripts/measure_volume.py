@@ -32,7 +32,9 @@ with job_log(snakemake.log[0]) as logger:
     end = measure_distal_end(mask, reference, crop["side"], MeasureConfig(distal_cut_mm=params.distal_cut_mm))
     measured["density_phantom_in_view"] = screened["density_phantom_in_view"]
     flags = gather_flags(otsu, crop, screened, uncertainty, params.review_member_dice)
-    measured |= end | uncertainty | {"flags": sorted({*flags, *end["flags"]})}
-    measured["undefined"] = end["undefined"] | uncertainty["undefined"]
+    undefined = {
+        name: why for told in (measured, end, uncertainty) for name, why in told["undefined"].items()
+    }
+    measured |= end | uncertainty | {"flags": sorted({*flags, *end["flags"]}), "undefined": undefined}
     logger.info("%.1f mm3, flags: %s", measured["predicted_mm3"], ", ".join(measured["flags"]) or "none")
     write_json(snakemake.output.json, measured)

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from lib.cohort.scans import REJECTED_IN_REVIEW
 from lib.pseudonyms import pseudonym, pseudonyms
 
 # reasons in flow.csv of accepted scans that came as far as they can
@@ -63,19 +64,33 @@ def fold_notes(untrained: Mapping[str, str], folds: int) -> list[str]:
     reasons = "; ".join(f"{fold}: {why}" for fold, why in list(untrained.items())[:MOST_LISTED])
     rest = f"; and {len(untrained) - MOST_LISTED} more" if len(untrained) > MOST_LISTED else ""
     return [
-        f"{len(untrained)} of {folds} folds have no model ({reasons}{rest}). The people whom they hold out, and "
+        f"Folds without a model: {len(untrained)} of {folds} ({reasons}{rest}). The people whom they hold out, and "
         "everybody whom the ensemble of their network predicts, are missing."
     ]
 
 
-def review_notes(scans: Sequence[str]) -> list[str]:
-    """Say which scans were reviewed on another mask than today's."""
-    if not scans:
-        return []
-    return [
-        f"The review of {_listed(scans)} was of another mask: the predicted volume differs by more than 1 % from "
-        "the one that was seen. Look again."
+def review_notes(flow: Iterable[Mapping[str, str]], scans: Sequence[str]) -> list[str]:
+    """Say how many scans a review took out of the numbers, and which were reviewed on another mask than today's.
+
+    Args:
+        flow: the records of `tables/flow.csv`.
+        scans: those reviewed on another mask (see `lib.cohort.review.other_masks`).
+    """
+    rejected = [
+        row for row in flow if row["reason"].split()[:1] == [REJECTED_IN_REVIEW] and row["has_mask"] == "1"
     ]
+    notes = []
+    if rejected:
+        notes.append(
+            f"Scans with a reference that were rejected in review: {len(rejected)}. The scores are those of the "
+            "others; a rejection because of the prediction itself flatters them."
+        )
+    if scans:
+        notes.append(
+            f"The review of {_listed(scans)} was of another mask: the predicted volume differs by more than 1 % from "
+            "the one that was seen. Look again."
+        )
+    return notes
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -49,9 +49,9 @@ def read_review(table: str | Path, scans: Collection[str]) -> dict[str, Review]:
         TableError: the table cannot be read or has problems; the text lists every one with row and column.
     """
     table = Path(table)
-    names, records = split_table(read_text(table, "review", "review"))
-    raise_problems(table, header_problems(names, ("scan", "verdict"), REVIEW_COLUMNS), "review")
-    problems: list[Problem] = []
+    names, records, problems = split_table(read_text(table, "review", "review"))
+    problems += header_problems(names, ("scan", "verdict"), REVIEW_COLUMNS)
+    raise_problems(table, problems, "review")
     rows = [_review(line, record, table.parent, problems) for line, record in enumerate(records, start=2)]
     problems += _problems_of_scans([row.scan for row in rows], scans)
     raise_problems(table, problems, "review")

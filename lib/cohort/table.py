@@ -121,14 +121,27 @@ def read_text(table: Path, what: str, setting: str) -> str:
         ) from None
 
 
-def split_table(text: str) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the column names of a CSV text (comma, semicolon or tab) and its rows, all without blanks around."""
+def split_table(text: str) -> tuple[list[str], list[dict[str, str]], list[Problem]]:
+    """Return the column names of a CSV text (comma, semicolon or tab) and its rows, all without blanks around.
+
+    With them go the rows that have more cells than the header.
+    """
     header = text.split("\n", 1)[0]
     separator = max(",;\t", key=header.count)
     reader = csv.DictReader(text.splitlines(keepends=True), delimiter=separator, skipinitialspace=True)
     names = [name.strip() for name in reader.fieldnames or []]
     reader.fieldnames = names
-    return names, [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+    records = list(reader)
+    advice = (
+        f"only the header's {len(names)} cells are read: put text that holds {separator!r} in double quotes"
+    )
+    problems = [
+        Problem(line, names[-1], f"{len(names) + len(record[None])} cells", advice)
+        for line, record in enumerate(records, start=2)
+        if any(cell.strip() for cell in record.get(None, ()))
+    ]
+    rows = [{key: (value or "").strip() for key, value in record.items() if key} for record in records]
+    return names, rows, problems
 
 
 def header_problems(names: list[str], required: Iterable[str], known: Sequence[str]) -> Iterable[Problem]:
@@ -169,8 +182,8 @@ def _checked_rows(
 
 def _records(text: str, table: Path, extra_columns: Sequence[str]) -> list[dict[str, str]]:
     """Return the table's rows as text, after checking that it has a usable header and at least one row."""
-    names, records = split_table(text)
-    raise_problems(table, _header_problems(names, extra_columns))
+    names, records, problems = split_table(text)
+    raise_problems(table, [*_header_problems(names, extra_columns), *problems])
     if not records:
         raise TableError(f"cohort table {table.name} has a header but no scan; give one row for each scan")
     return records
@@ -312,7 +325,10 @@ def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
                 )
             elif first.side != row.side:
                 yield Problem(
-                    row.line, "repeat_of", row.repeat_of, "a repeated scan must show the same hip: give both one side"
+                    row.line,
+                    "repeat_of",
+                    row.repeat_of,
+                    "a repeated scan must show the same hip: give both one side",
                 )
             elif _in_circle(row, by_scan):
                 yield Problem(

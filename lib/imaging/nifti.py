@@ -3,6 +3,8 @@
 Files of unknown origin are for `lib.imaging.image_files`.
 """
 
+import math
+import os
 import struct
 import tempfile
 from collections.abc import Callable
@@ -27,6 +29,8 @@ GZIP_LEVEL = 2
 
 _HEADER_BYTES = 352  # of NIfTI-1, with the four bytes that say that nothing follows
 _DIM_OFFSET = 42  # bytes; fields dim[1] to dim[3] (int16)
+_BITPIX_OFFSET = 72  # int16: bits of a voxel
+_VOXELS_OFFSET = 108  # float32: byte at which voxels begin
 _SCL_SLOPE_OFFSET = 112  # bytes; fields scl_slope and scl_inter (float32) of the NIfTI-1 header
 
 
@@ -36,7 +40,9 @@ def read_image(path: str | Path) -> sitk.Image:
     Raises:
         ScanError: `unreadable_file`.
     """
-    return to_patient_axes(run_itk(open_reader(path).Execute))
+    reader = open_reader(path)
+    _require_whole(Path(path))
+    return to_patient_axes(run_itk(reader.Execute))
 
 
 def read_mask(path: str | Path) -> sitk.Image:
@@ -124,6 +130,28 @@ def _write_nifti(image: sitk.Image, path: str | Path, slope: float) -> None:
         # slice by slice, so that no second copy is made
         for slice_yx in sitk.GetArrayViewFromImage(image):
             content.write(slice_yx.tobytes())
+
+
+def _require_whole(path: Path) -> None:
+    """Refuse a compressed file that was cut short, which ITK reads without a word.
+
+    A gzip file ends with the length of its content (modulo 2^32), which the NIfTI header tells, too.
+    """
+    if path.suffix != ".gz":
+        return
+    with open(path, "rb") as file:
+        file.seek(-4, os.SEEK_END)
+        (ending,) = struct.unpack("<I", file.read(4))
+        file.seek(0)
+        with igzip.IGzipFile(fileobj=file, mode="rb") as content:
+            header = content.read(_HEADER_BYTES)
+    rank, *size = struct.unpack_from("<8h", header, _DIM_OFFSET - 2)
+    (bits,), (start,) = (
+        struct.unpack_from("<h", header, _BITPIX_OFFSET),
+        struct.unpack_from("<f", header, _VOXELS_OFFSET),
+    )
+    if ending != (int(start) + math.prod(size[:rank]) * bits // 8) % 2**32:
+        raise unreadable()
 
 
 def _header(image: sitk.Image) -> bytearray:

@@ -79,7 +79,8 @@ def measure_volume(
     Returns:
         Volumes in mm3 (of `mask`, of `full`, and at probability 0.5 with components chosen alike); mean and standard
         deviation (over voxels, ddof 0) of HU in the mask, None where it is empty; whether the mask reaches the most
-        distal slice, so that only the part of the bone that was scanned is measured; its length along z.
+        distal slice, so that only the part of the bone that was scanned is measured; its length along z; `undefined`,
+        the reasons for values that are None.
 
     Raises:
         ScanError: `mask_off_grid`, image, probability and mask do not lie on one grid.
@@ -98,6 +99,7 @@ def measure_volume(
         "hu_sd": float(hu.std()) if hu.size else None,
         "truncated_distally": bool(mask_zyx[0].any()),
         "length_mm": length_mm(mask_zyx, image.GetSpacing()[2]),
+        "undefined": {} if hu.size else dict.fromkeys(("hu_mean", "hu_sd"), "the predicted mask is empty"),
     }
 
 

@@ -23,7 +23,7 @@ from lib.stats.tables import COHORT_ORDER, read_table
 KEYS = ["scan", "cohort", "model"]
 PREDICTION_KEYS = [*KEYS, "members", "protocol"]
 # what a run says of a scan, and of a prediction
-SCAN_WORDS = ("verdict", "set", "fold", "review")
+SCAN_WORDS = ("subject", "verdict", "set", "fold", "review")
 PREDICTION_WORDS = ("protocol", "members", "flags")
 SCORES = ("reference_mm3", "dsc", "hd95_mm")
 NUMBERS = ("predicted_mm3", *SCORES, "otsu_threshold")
@@ -263,7 +263,7 @@ def _models(predictions: pd.DataFrame) -> list[str]:
 
 def _words(run: Run) -> pd.DataFrame:
     """Return what a run says of each scan, as text; columns that an older run does not have are empty."""
-    flow = run.flow.reindex(columns=["scan", "subject", *SCAN_WORDS])
+    flow = run.flow.reindex(columns=["scan", *SCAN_WORDS])
     fold = ["" if pd.isna(fold) else f"{int(fold)}" for fold in flow["fold"]]
     return flow.assign(fold=fold, review=flow["review"].astype(object).fillna(""))
 

@@ -33,7 +33,7 @@ KINDS = {
     "reference_mask": "reference mask",
     "prediction": "predicted in one run only",
 }
-WORDS = ("verdict", "set", "fold", "review", "protocol", "members", "flags")
+WORDS = ("subject", "verdict", "set", "fold", "review", "protocol", "members", "flags")
 
 
 def write_comparison(

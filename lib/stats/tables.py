@@ -39,6 +39,7 @@ VOLUME_COLUMNS = (
     *("truncated_distally", "length_mm", "density_phantom_in_view", "flags"),
     *("member_dice", "mean_entropy_bits", "undefined"),
     *("lesser_trochanter_mm", "shaft_below_trochanter_mm", "predicted_cut_mm3", "corrected_mm3", "repeat_of"),
+    "final_mm3",
 )
 # columns of metrics.csv that come from the volume files
 METRICS_OF_VOLUME = (
@@ -332,6 +333,16 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
 def _of_volume(volume: Mapping, *names: str) -> dict:
     flags = " ".join(dict.fromkeys(volume.get("flags", ())))
     return {name: volume.get(name) for name in names} | ({"flags": flags} if "flags" in names else {})
+
+
+def with_corrected(volumes: pd.DataFrame, corrected_mm3: Mapping[str, float]) -> pd.DataFrame:
+    """Return a table of volumes with those of corrected masks (scan -> mm3), flagged `corrected`.
+
+    `final_mm3` is the corrected mask's volume where there is one, else the predicted one.
+    """
+    corrected = volumes["scan"].map(corrected_mm3).astype(float)
+    final = corrected.fillna(volumes["predicted_mm3"])
+    return with_flag(volumes, "corrected", corrected_mm3).assign(corrected_mm3=corrected, final_mm3=final)
 
 
 def with_flag(table: pd.DataFrame, flag: str, scans: Collection[str]) -> pd.DataFrame:

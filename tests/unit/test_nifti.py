@@ -71,6 +71,18 @@ def test_file_that_is_no_image_is_unreadable_and_its_path_unsaid(tmp_path, conte
     assert "doe" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.99])
+def test_a_file_cut_short_is_no_darker_image(tmp_path, kept):
+    image = sitk.GetImageFromArray(
+        np.random.default_rng(0).integers(-1000, 1000, (20, 64, 64)).astype(np.int16)
+    )
+    write_image(image, tmp_path / "image.nii.gz")
+    content = (tmp_path / "image.nii.gz").read_bytes()
+    (tmp_path / "image.nii.gz").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ScanError, match="cut off"):
+        read_image(tmp_path / "image.nii.gz")
+
+
 def test_mask_is_what_is_not_zero(tmp_path):
     write_image(make_image(np.uint8), tmp_path / "mask.nii.gz")
     mask = read_mask(tmp_path / "mask.nii.gz")

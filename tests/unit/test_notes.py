@@ -74,13 +74,20 @@ def test_many_reasons_are_counted_not_listed():
 def test_folds_without_a_model_are_told_with_what_they_leave_out():
     assert fold_notes({}, 10) == []
     (note,) = fold_notes({"all/vnet/fold-3": "out of memory"}, 10)
-    assert "1 of 10 folds have no model (all/vnet/fold-3: out of memory)" in note and "ensemble" in note
+    assert "Folds without a model: 1 of 10 (all/vnet/fold-3: out of memory)" in note and "ensemble" in note
 
 
 def test_a_review_of_another_mask_is_pointed_out():
-    assert review_notes([]) == []
-    (note,) = review_notes(["A", "B"])
+    assert review_notes([], []) == []
+    (note,) = review_notes([], ["A", "B"])
     assert note.startswith("The review of A, B was of another mask")
+
+
+def test_scored_scans_that_were_rejected_after_a_look_are_counted():
+    flow = [record("A", "screened", reason="rejected_in_review"), record("B", "scored")]
+    flow.append(record("C", "screened", reason="rejected_in_review") | {"has_mask": "0"})
+    (note,) = review_notes(flow, [])
+    assert "rejected in review: 1." in note and "flatters" in note
 
 
 def test_models_that_are_older_are_named_once_for_each_change():

@@ -173,6 +173,14 @@ def test_scans_may_not_repeat_one_another_in_a_circle(folder):
     assert [row.repeat_of for row in read_cohort(chain).values()] == ["", "S1", "S2"]
 
 
+def test_cells_beyond_the_header_are_not_lost_in_silence(folder):
+    table = write(folder, "scan,image,site\nS1,a,Bonn, old scanner\nS2,a,Bonn,,\n")
+    with pytest.raises(TableError) as caught:
+        read_cohort(table)
+    text = str(caught.value)
+    assert "row 2, column site: '4 cells'; only the header's 3 cells are read" in text and "row 3" not in text
+
+
 def test_a_repeated_scan_shows_the_same_hip(folder):
     table = write(folder, "scan,image,subject,repeat_of,side\nS1,a,P,,left\nS2,a,P,S1,right\n")
     with pytest.raises(TableError, match="row 3, column repeat_of: 'S1'; .* must show the same hip"):

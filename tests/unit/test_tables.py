@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -26,6 +27,7 @@ from lib.stats.tables import (
     read_table,
     table1,
     volumes_table,
+    with_corrected,
     with_flag,
     without_repeats,
     write_table,
@@ -374,6 +376,14 @@ def test_a_study_without_references_has_empty_tables():
         assert table.empty
     assert fold_table(empty, CONFIG).empty
     assert paired_table(empty, CONFIG).empty
+
+
+def test_a_corrected_volume_is_the_final_one():
+    table = pd.DataFrame({"scan": ["a", "b"], "flags": ["padded", ""], "predicted_mm3": [10.0, 20.0]})
+    told = with_corrected(table, {"a": 12.5})
+    assert told["final_mm3"].tolist() == [12.5, 20.0] and told["flags"].tolist() == ["padded corrected", ""]
+    assert np.isnan(told["corrected_mm3"][1])
+    assert with_corrected(table, {})["final_mm3"].tolist() == [10.0, 20.0]
 
 
 def test_a_flag_joins_those_of_a_scan():

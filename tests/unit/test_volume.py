@@ -161,6 +161,7 @@ def test_the_volume_at_one_half_chooses_components_alike(keep_largest, voxels):
 def test_an_empty_mask_has_no_hu_and_no_length():
     measured = measure(np.zeros((3, 4, 5), np.uint8))
     assert measured["hu_mean"] is None
+    assert measured["undefined"]["hu_mean"] == "the predicted mask is empty"
     assert measured["hu_sd"] is None
     assert (measured["predicted_mm3"], measured["length_mm"], measured["truncated_distally"]) == (
         0.0,

@@ -115,7 +115,7 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     assert damaged not in (results / "tables/metrics.csv").read_text()
     page = (results / "report/index.html").read_text()
     assert "made from what is there (partial=true)" in page and f"{damaged}: not predicted. cv" in page
-    assert f"1 of 6 folds have no model ({fold}: " in page
+    assert f"Folds without a model: 1 of 6 ({fold}: " in page
 
     for path, kept in whole.items():
         kept.replace(path)
@@ -123,5 +123,5 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     assert not flow_of(study)[damaged]["reason"] and not flow_of(study)[person]["reason"]
     assert damaged in (results / "tables/metrics.csv").read_text()
     page = (results / "report/index.html").read_text()
-    assert "partial=true" not in page and "have no model" not in page
+    assert "partial=true" not in page and "without a model" not in page
     assert study.planned() == {}
