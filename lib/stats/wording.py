@@ -31,8 +31,8 @@ FLAG_MEANINGS = {
     "components_dropped": "parts that hang apart from the largest one were more than 1 % of it and were left out.",
     "crop_uncertain": "the hip was not found without doubt. Look at its crop; if the window is wrong, read its "
     "centre from the scales and give it in the table (crop_x_mm, crop_y_mm).",
-    "corrected": "a mask corrected by hand was given in the review; its volume (corrected_mm3, final_mm3) stands beside "
-    "the predicted one and enters no score and no agreement.",
+    "corrected": "a mask corrected by hand was given in the review; its volume (corrected_mm3, final_mm3) stands "
+    "beside the predicted one and enters no score and no agreement.",
     "cut_not_reached": "the mask ends above the plane {measure[distal_cut_mm]} mm below the lesser trochanter.",
     "empty_mask": "no bone was found at all.",
     "members_disagree": "the mean Dice between the fold models' masks (member DSC) is below "
