@@ -63,7 +63,9 @@ def test_volumes_have_the_columns_of_the_contract():
         "predicted_at_half_mm3,otsu_threshold,hu_mean,hu_sd,truncated_distally,length_mm,density_phantom_in_view,flags"
     )
     further = ",member_dice,mean_entropy_bits,undefined"
-    further += ",lesser_trochanter_mm,shaft_below_trochanter_mm,predicted_cut_mm3,corrected_mm3,repeat_of,final_mm3"
+    further += (
+        ",lesser_trochanter_mm,shaft_below_trochanter_mm,predicted_cut_mm3,corrected_mm3,repeat_of,final_mm3"
+    )
     assert ",".join(tables()[1].columns) == contract + further == ",".join(VOLUME_COLUMNS)
 
 
