@@ -126,11 +126,11 @@ def write_cohort(demo: Path, folder: Path, copies: dict[str, list[str]]) -> Path
 
 
 def stamp_stages(table: Path, results: Path) -> None:
-    """Give the cohort table and all files the time stamp of their stage, a minute apart; the last one an hour ago."""
-    last = time.time() - 3600
+    """Give the cohort table and all files the time stamp of their stage, a second apart; the last one is now."""
+    last = time.time()
     os.utime(table, (0, 0))
     for position, stage in enumerate(STAGES):
-        moment = last - 60 * (len(STAGES) - position)
+        moment = last - (len(STAGES) - position)
         for path in (results / stage).rglob("*"):
             if path.is_dir() and path.name.startswith("batch-"):
                 (path / ".snakemake_timestamp").touch()

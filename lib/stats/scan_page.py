@@ -7,10 +7,11 @@ sheet of slices. The pictures show the first prediction; the slices and the numb
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image
 
@@ -110,17 +111,7 @@ def write_scan_page(page: ScanPage, folder: str | Path) -> None:
     folder = Path(folder)
     for name, (picture, options) in draw_pictures(page).items():
         write_picture(picture, folder / f"{page.scan}-{name}.webp", **options)
-    environment = Environment(
-        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["number"] = show_number
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    environment.globals["asset"] = lambda name: Markup(
-        (REPORT_FOLDER / "page" / name).read_text(encoding="utf-8")
-    )
-    text = environment.get_template("page/scan.html.j2").render(build_scan_context(page))
-    write_text(folder / f"{page.scan}.html", text)
+    write_text(folder / f"{page.scan}.html", _template().render(build_scan_context(page)))
 
 
 def draw_pictures(page: ScanPage) -> dict[str, tuple[Image.Image, dict]]:
@@ -222,6 +213,20 @@ def describe_person(placement: Mapping) -> str:
     age = printed_age(placement["age"])
     facts = (f"Person {placement['subject']}", sex, f"{age} years" if age else "", placement["site"])
     return ", ".join(fact for fact in facts if fact)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["number"] = show_number
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    environment.globals["asset"] = lambda name: Markup(
+        (REPORT_FOLDER / "page" / name).read_text(encoding="utf-8")
+    )
+    return environment.get_template("page/scan.html.j2")
 
 
 def _outlined(mask_zyx: np.ndarray, page: ScanPage, sight: Sight) -> dict:
