@@ -110,9 +110,11 @@ def prepare_solid(
     # what is thinner than the smoothing would be lost
     surface /= surface.max()
     fields = [_interpolate(_cut(mask, window), positions) for mask in masks]
+    # a ray that strides 255 voxels at once is soon there, too
+    free = ndimage.distance_transform_cdt(surface < 0.5, metric="chessboard")
     return Solid(
         surface=surface,
-        clearance=ndimage.distance_transform_cdt(surface < 0.5, metric="chessboard").astype(np.float32),
+        clearance=np.minimum(free, 255, out=free).astype(np.uint8),
         reference=fields[0] if len(fields) == 2 else None,
         predicted=fields[-1],
         inset=_INSET * float(spacing[1:].min()) / step_mm,
@@ -190,11 +192,11 @@ def _interpolate(field: np.ndarray, positions: Sequence[np.ndarray]) -> np.ndarr
         low = np.floor(position).astype(int)
         share = (position - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
         ends = []
-        for index in (low, low + 1):
-            known = ((index >= 0) & (index < field.shape[axis])).astype(np.float32)
-            values = np.take(field, np.clip(index, 0, field.shape[axis] - 1), axis=axis)
-            ends.append(values * known.reshape(share.shape))
-        field = ends[0] * (1 - share) + ends[1] * share
+        for index, weight in ((low, 1 - share), (low + 1, share)):
+            known = ((index >= 0) & (index < field.shape[axis])).reshape(share.shape)
+            ends.append(np.take(field, np.clip(index, 0, field.shape[axis] - 1), axis=axis))
+            ends[-1] *= weight * known
+        field = np.add(*ends, out=ends[0])
     return field
 
 

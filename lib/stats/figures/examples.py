@@ -19,7 +19,7 @@ VIEWS = {
     180: "from behind",
     270: "from the patient's right",
 }
-_VIEW_PX = 360
+_VIEW_PX = 320
 _SLICES = 6
 
 
