@@ -51,7 +51,7 @@ def visit(browser):
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("requestfailed", lambda request: wrong.append(f"missing: {request.url}"))
+        page.on("requestfailed", lambda request: wrong.extend(missing(request)))
         page.on(
             "request", lambda request: None if request.url.startswith(LOCAL) else wrong.append(request.url)
         )
@@ -101,6 +101,11 @@ def saved_review(page, folder: Path) -> Path:
         page.click("#save-review")
     download.value.save_as(folder / "review.csv")
     return folder / "review.csv"
+
+
+def missing(request) -> list[str]:
+    """Return what is wrong with a request that failed; a page that was left before it had loaded is none."""
+    return [] if request.failure == "net::ERR_ABORTED" else [f"missing: {request.url}"]
 
 
 def first_scan_page(report: Path) -> Path:
