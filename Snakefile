@@ -46,6 +46,14 @@ localrules:
     measured,
     report,
     compare,
+    # seconds of work on tables: not worth a job of a cluster
+    make_phantom_table,
+    split_folds,
+    gather_flow,
+    gather_notes,
+    tabulate_table1,
+    tabulate_table2,
+    record_run,
 
 
 rule all:

@@ -17,7 +17,7 @@ rule screen_scan:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=15,
+        runtime=grow(15),
     params:
         side=lambda wildcards: SCANS[wildcards.scan].side,
         series_uid=lambda wildcards: SCANS[wildcards.scan].series_uid,
@@ -50,7 +50,7 @@ rule gather_screening:
     threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=15,
+        runtime=grow(15),
     params:
         cohort_columns=lookup("cohort_columns", within=config),
         rejected=REJECTED,
@@ -78,7 +78,7 @@ rule gather_acquisition:
     threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=15,
+        runtime=grow(15),
     params:
         protocol=lookup("acquisition_protocol", within=config),
         code=code_of("gather_acquisition"),

@@ -132,9 +132,17 @@ def configured(network):
     return {"network": config["models"][network], "train": config["train"], "intensity": config["intensity"]}
 
 
-def code_of(rule, texts=()):
-    """Return the digest of all lib code that the script of a rule reaches, and of texts; a change reruns the rule."""
+@cache
+def _code(rule, texts):
     return code_digest(f"scripts/{rule}.py", texts)
+
+
+def code_of(rule, *texts):
+    """Return the function that gives the digest of all lib code that the script of a rule reaches, and of texts.
+
+    A change reruns the rule. Each cluster job parses this anew: only digests that its own jobs ask for are taken.
+    """
+    return lambda wildcards: _code(rule, texts)
 
 
 def page_files(*patterns):
@@ -154,6 +162,6 @@ def window_pixel_mm():
     return None if inplane_mm == "native" else inplane_mm
 
 
-def grow(mem_mb):
-    """Return a memory request that doubles at each new attempt."""
-    return lambda wildcards, attempt: mem_mb * 2 ** (attempt - 1)
+def grow(first):
+    """Return a request of memory (MB) or time (minutes) that doubles at each new attempt."""
+    return lambda wildcards, attempt: first * 2 ** (attempt - 1)

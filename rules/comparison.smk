@@ -14,12 +14,12 @@ rule record_run:
     threads: 1
     resources:
         mem_mb=grow(500),
-        runtime=5,
+        runtime=grow(5),
     params:
         settings=SETTINGS,
         software=lambda wildcards: describe_software(),
         digests=lambda wildcards: {
-            rule: code_of(rule)
+            rule: code_of(rule)(wildcards)
             for rule in (
                 *("convert_dicom", "resample_ct", "crop_ct", "resample_mask", "crop_mask", "train_fold"),
                 *("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"),
@@ -53,7 +53,7 @@ rule compare_runs:
     threads: 2
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         other=OTHER,
         compare=lookup("compare", within=config),

@@ -16,7 +16,7 @@ checkpoint split_folds:
     threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=15,
+        runtime=grow(15),
     params:
         folds=lookup("folds", within=config),
         seed=lookup("seed", within=config),

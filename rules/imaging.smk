@@ -18,7 +18,7 @@ rule convert_dicom:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=15,
+        runtime=grow(15),
     params:
         series_uid=lambda wildcards: SCANS[wildcards.scan].series_uid,
         code=code_of("convert_dicom"),
@@ -43,7 +43,7 @@ rule resample_ct:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=15,
+        runtime=grow(15),
     params:
         resample=lookup("resample", within=config),
         code=code_of("resample_ct"),
@@ -69,7 +69,7 @@ rule resample_mask:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=15,
+        runtime=grow(15),
     params:
         resample=lookup("resample", within=config),
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
@@ -111,7 +111,7 @@ rule crop_ct:
     threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=15,
+        runtime=grow(15),
     params:
         side=lambda wildcards: SCANS[wildcards.scan].side,
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
@@ -139,7 +139,7 @@ rule crop_mask:
     threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=15,
+        runtime=grow(15),
     params:
         code=code_of("crop_mask"),
     message:

@@ -1,6 +1,7 @@
 """Which files each step reads: the functions behind the inputs. Tables are read once in a run."""
 
 import json
+from collections import defaultdict
 from dataclasses import asdict
 
 
@@ -15,17 +16,23 @@ def screened_files():
 
 
 # ---- the split, once screening has ended ----------------------------------------------------------------------
+# Tens of thousands of jobs ask for their part of it: what they find is kept for each draw, by path and time of folds.csv.
+def draw():
+    """Return path and time of the draw of folds. Waits for the checkpoint."""
+    path = checkpoints.split_folds.get().output.folds
+    return path, os.path.getmtime(path)
+
+
 @cache
-def _placements(path, modified, kept=()):
+def _placements(draw, kept=()):
     # a former row stays in the split when its scan is excluded or rejected later, but nothing is done with it
     accepted_now = {row.scan for row in accepted_scans(read_records("results/cohort/scans.csv"))}
-    return [row for row in read_folds(path) if row.scan in SCANS and row.scan in accepted_now.union(kept)]
+    return [row for row in read_folds(draw[0]) if row.scan in SCANS and row.scan in accepted_now.union(kept)]
 
 
 def placements():
-    """Return the accepted scans with set, fold and batch. Waits for the checkpoint."""
-    path = checkpoints.split_folds.get().output.folds
-    return _placements(path, os.path.getmtime(path))
+    """Return the accepted scans with set, fold and batch."""
+    return _placements(draw())
 
 
 def accepted():
@@ -33,21 +40,33 @@ def accepted():
 
 
 @cache
-def _predictions(rows):
+def _batches(draw):
+    return {row.scan: row.batch for row in _placements(draw)}
+
+
+@cache
+def _planned(draw, kept=()):
+    rows = _placements(draw, kept)
     return plan_predictions(rows, COHORTS, NETWORKS, config["predict"]["heldout_weights"])
 
 
 @cache
-def _measurable(planned):
-    # tens of thousands of jobs ask: logs and files are looked through once
+def _planned_by_batch(draw, kept):
+    batches = defaultdict(list)
+    for row in _planned(draw, kept):
+        batches[row.folder, row.placement.batch].append(row.placement.scan)
+    return batches
+
+
+@cache
+def _measurable(draw):
     folds = untrained_folds()
-    return [row for row in planned if is_measurable(row, folds, "results")]
+    return [row for row in _planned(draw) if is_measurable(row, folds, "results")]
 
 
 def predictions():
     """Return every prediction of the study; with partial=true those that have ended well."""
-    planned = _predictions(tuple(placements()))
-    return _measurable(tuple(planned)) if config["partial"] else planned
+    return _measurable(draw()) if config["partial"] else _planned(draw())
 
 
 def scored_predictions():
@@ -114,14 +133,9 @@ def batch_scans(wildcards):
 
     A scan that was rejected in review stays in its batch: the others' maps need not be made again.
     """
-    path = checkpoints.split_folds.get().output.folds
     cropped = tuple(scan for scan in REJECTED if os.path.exists(f"results/cropped/{scan}/image.nii.gz"))
-    return [
-        row.placement.scan
-        for row in _predictions(tuple(_placements(path, os.path.getmtime(path), cropped)))
-        if row.folder == f"{wildcards.cohort}/{wildcards.network}/{wildcards.members}"
-        and row.placement.batch == int(wildcards.batch)
-    ]
+    folder = f"{wildcards.cohort}/{wildcards.network}/{wildcards.members}"
+    return _planned_by_batch(draw(), cropped)[folder, int(wildcards.batch)]
 
 
 def member_models(wildcards):
@@ -134,7 +148,7 @@ def member_models(wildcards):
 
 def batch_folder(wildcards):
     """Return the batch that holds a scan's probability map."""
-    batch = next(row.batch for row in placements() if row.scan == wildcards.scan)
+    batch = _batches(draw())[wildcards.scan]
     return f"results/predictions/{wildcards.cohort}/{wildcards.network}/{wildcards.members}/batch-{batch}"
 
 
@@ -207,7 +221,7 @@ def failures(wildcards):
     unscreened = {scan: job_failure("screen_scan", "results", scan=scan) for scan in SCANS}
     return {scan: why for scan, why in unscreened.items() if why} | explain_failures(
         rows,
-        _predictions(tuple(rows)),
+        _planned(draw()),
         (set(predicted_paths()), set(scored_paths())),
         (second_read(), corrected_scans()),
         untrained_folds(),
@@ -227,11 +241,10 @@ def scan_page_folders():
 
 
 @cache
-def _shown_by_batch(modified):
-    # tens of thousands of jobs ask for their part: it is sorted once for each draw of folds
-    cohorts, batches = ("all", "male", "female"), {}
+def _shown_by_batch(draw):
+    cohorts, batches = ("all", "male", "female"), defaultdict(list)
     for row in predictions():
-        batches.setdefault(row.placement.batch, []).append(row)
+        batches[row.placement.batch].append(row)
     for rows in batches.values():
         rows.sort(
             key=lambda row: (
@@ -245,8 +258,7 @@ def _shown_by_batch(modified):
 
 def shown_predictions(wildcards):
     """Return the predictions of a batch, the primary one of each scan before its others."""
-    folds = checkpoints.split_folds.get().output.folds
-    return _shown_by_batch(os.path.getmtime(folds)).get(int(wildcards.batch), [])
+    return _shown_by_batch(draw())[int(wildcards.batch)]
 
 
 def shown_scans(wildcards):

@@ -27,7 +27,7 @@ rule measure_volume:
     threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=15,
+        runtime=grow(15),
     params:
         otsu=lookup("otsu", within=config),
         distal_cut_mm=lookup("measure/distal_cut_mm", within=config),
@@ -58,7 +58,7 @@ rule measure_overlap:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=15,
+        runtime=grow(15),
     params:
         measure={"nsd_tolerance_mm": lookup("measure/nsd_tolerance_mm", within=config)},
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
@@ -86,7 +86,7 @@ rule measure_readers:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=15,
+        runtime=grow(15),
     params:
         measure={"nsd_tolerance_mm": lookup("measure/nsd_tolerance_mm", within=config)},
         code=code_of("measure_readers"),
@@ -120,7 +120,7 @@ rule gather_metrics:
     threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         cohorts=COHORTS,
         models=NETWORKS,
@@ -157,7 +157,7 @@ rule gather_volumes:
     threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         cohorts=COHORTS,
         models=NETWORKS,
@@ -195,7 +195,7 @@ rule gather_flow:
     threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         failures=failures,
         reviews=REVIEWS,

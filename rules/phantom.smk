@@ -18,7 +18,7 @@ rule make_phantom_table:
     threads: 1
     resources:
         mem_mb=grow(500),
-        runtime=5,
+        runtime=grow(5),
     params:
         phantom=lookup("phantom", within=config),
         code=code_of("make_phantom_table"),
@@ -43,7 +43,7 @@ rule make_phantom_scan:
     threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=15,
+        runtime=grow(15),
     params:
         phantom=lookup("phantom", within=config),
         code=code_of("make_phantom_scan"),

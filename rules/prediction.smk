@@ -19,7 +19,7 @@ rule predict_scans:
     resources:
         gpu=1,
         mem_mb=grow(8000),
-        runtime=120,
+        runtime=grow(120),
     params:
         scans=batch_scans,
         predict=lambda wildcards: {  # the other keys leave the maps as they are
@@ -55,7 +55,7 @@ rule otsu_mask:
     threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=15,
+        runtime=grow(15),
     params:
         otsu=lookup("otsu", within=config),
         code=code_of("otsu_mask"),

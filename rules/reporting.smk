@@ -63,7 +63,7 @@ rule summarize_agreement:
     threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         report=lookup("report", within=config),
         seed=lookup("seed", within=config),
@@ -95,7 +95,7 @@ rule tabulate_table1:
     threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         synthetic=SYNTHETIC,
         code=code_of("tabulate_table1"),
@@ -126,7 +126,7 @@ rule tabulate_table2:
     threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         synthetic=SYNTHETIC,
         code=code_of("tabulate_table2"),
@@ -153,7 +153,7 @@ rule draw_crop:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=15,
+        runtime=grow(15),
     params:
         code=code_of("draw_crop"),
     message:
@@ -195,7 +195,7 @@ rule draw_figures:
     threads: 1
     resources:
         mem_mb=grow(3000),
-        runtime=30,
+        runtime=grow(30),
     params:
         synthetic=SYNTHETIC,
         # for Snakemake's report alone; a function of `output` is no reason to draw again
@@ -229,7 +229,7 @@ rule write_scan_pages:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=30,
+        runtime=grow(30),
     params:
         scans=shown_scans,
         shown={
@@ -240,7 +240,7 @@ rule write_scan_pages:
             },
             "synthetic": SYNTHETIC,
         },
-        code=code_of("write_scan_pages", page_files("page/scan.*", "page/style.css")),
+        code=code_of("write_scan_pages", *page_files("page/scan.*", "page/style.css")),
     message:
         "Write the scan pages of batch {wildcards.batch}"
     script:
@@ -265,7 +265,7 @@ rule gather_notes:
     threads: 1
     resources:
         mem_mb=grow(1000),
-        runtime=15,
+        runtime=grow(15),
     params:
         configured={network: configured(network) for network in config["models"]},
         secrets=SECRETS,
@@ -321,13 +321,13 @@ rule write_report:
     threads: 1
     resources:
         mem_mb=grow(2000),
-        runtime=30,
+        runtime=grow(30),
     params:
         study=STUDY["study"],
         synthetic=SYNTHETIC,
         settings=SETTINGS,
         reviews=REVIEWS,
-        code=code_of("write_report", page_files("page/*", "captions/*")),
+        code=code_of("write_report", *page_files("page/*", "captions/*")),
     message:
         "Write the report"
     script:

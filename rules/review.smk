@@ -18,7 +18,7 @@ rule measure_corrected:
     threads: 1
     resources:
         mem_mb=grow(1500),
-        runtime=15,
+        runtime=grow(15),
     params:
         code=code_of("measure_corrected"),
     message:

@@ -2,12 +2,7 @@
 
 import csv
 import os
-import re
 import shutil
-import subprocess
-import sys
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
@@ -15,47 +10,11 @@ import pytest
 import SimpleITK as sitk
 from canaries import plant_source
 
-ROOT = Path(__file__).parents[2]
+from tests.study import Study
+
 OVERRIDDEN, OFF_PROTOCOL = "P004", "P006"
 SECOND_READ = "P001"
 OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
-
-
-@dataclass(frozen=True)
-class Study:
-    """A folder with results, and the overlay and settings that belong to it."""
-
-    folder: Path
-    overlay: str = "studies/ci.yaml"
-    settings: tuple[str, ...] = ()
-
-    def call(self, *arguments: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-        """Run Snakemake from the project's root and return what it printed."""
-        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(os.cpu_count()), "--nocolor"]
-        command += ["--directory", str(self.folder), "--configfile", self.overlay]
-        every = (*self.settings, *settings)
-        command += ["--config", *every] if every else []
-        return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-    def run(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
-        """Run and expect success; return what was printed."""
-        ended = self.call(*arguments, settings=settings)
-        assert ended.returncode == 0, ended.stdout[-6000:]
-        return ended.stdout
-
-    def refuse(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
-        """Run and expect that nothing is started; return the message."""
-        ended = self.call(*arguments, settings=settings)
-        assert ended.returncode != 0 and "Job stats" not in ended.stdout, ended.stdout[-6000:]
-        return ended.stdout
-
-    def planned(self, *arguments: str, settings: tuple[str, ...] = ()) -> Counter:
-        """Return how many jobs of each rule a dry run announces."""
-        printed = self.run("--dry-run", *arguments, settings=settings)
-        stats = printed.split("Job stats:")[1].split("\n\n")[0] if "Job stats:" in printed else ""
-        counts = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+)\s+(\d+)\s*$", stats, re.M)})
-        del counts["total"], counts["all"]
-        return counts
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 import SimpleITK as sitk
-from conftest import OFF_PROTOCOL, OVERRIDDEN, ROOT, SECOND_READ, Study
+from conftest import OFF_PROTOCOL, OVERRIDDEN, SECOND_READ
 
 from lib.learning.checkpoint import read_model
 from lib.pseudonyms import read_secret, trained_on
+from tests.study import ROOT, Study
 
 pytestmark = pytest.mark.workflow
 

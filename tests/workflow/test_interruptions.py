@@ -11,7 +11,8 @@ import time
 
 import pytest
 import yaml
-from conftest import ROOT, Study
+
+from tests.study import ROOT, Study
 
 pytestmark = pytest.mark.workflow
 

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Study
+
+from tests.study import Study
 
 REAL = Path(__file__).parents[3] / "shared/data/real"
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, Study
+
+from tests.study import ROOT, Study
 
 pytestmark = pytest.mark.workflow
 

@@ -1,0 +1,57 @@
+"""A study in a folder of its own, run as a user runs it."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A folder with results, and the overlay, settings, options of Snakemake and environment that belong to it."""
+
+    folder: Path
+    overlay: str = "studies/ci.yaml"
+    settings: tuple[str, ...] = ()
+    options: tuple[str, ...] = ("--cores", str(os.cpu_count()))
+    environment: Mapping[str, str] | None = None
+
+    def command(self, *arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
+        """Return the command that runs Snakemake in this study."""
+        command = [sys.executable, "-m", "snakemake", *arguments, *self.options, "--nocolor"]
+        command += ["--directory", str(self.folder), "--configfile", self.overlay]
+        every = (*self.settings, *settings)
+        return [*command, "--config", *every] if every else command
+
+    def call(self, *arguments: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+        """Run Snakemake from the project's root and return what it printed."""
+        return subprocess.run(
+            self.command(*arguments, settings=settings),
+            cwd=ROOT, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
+        """Run and expect success; return what was printed."""
+        ended = self.call(*arguments, settings=settings)
+        assert ended.returncode == 0, ended.stdout[-6000:]
+        return ended.stdout
+
+    def refuse(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
+        """Run and expect that nothing is started; return the message."""
+        ended = self.call(*arguments, settings=settings)
+        assert ended.returncode != 0 and "Job stats" not in ended.stdout, ended.stdout[-6000:]
+        return ended.stdout
+
+    def planned(self, *arguments: str, settings: tuple[str, ...] = ()) -> Counter:
+        """Return how many jobs of each rule a dry run announces."""
+        printed = self.run("--dry-run", *arguments, settings=settings)
+        stats = printed.split("Job stats:")[1].split("\n\n")[0] if "Job stats:" in printed else ""
+        counts = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+)\s+(\d+)\s*$", stats, re.M)})
+        del counts["total"], counts["all"]
+        return counts
