@@ -1,6 +1,7 @@
 """The small study on a real SLURM of two nodes: `snakemake --profile slurm`, as its users run it."""
 
 import csv
+import os
 import re
 from collections import Counter
 
@@ -22,6 +23,8 @@ def cluster(tmp_path_factory):
     """Return a running cluster of two nodes."""
     if missing := missing_programs():
         pytest.skip(f"no {', '.join(missing)} on this machine (Debian: apt-get install slurm-wlm munge)")
+    if os.geteuid():
+        pytest.skip("only root can start a SLURM with devices of its own")
     with Cluster(tmp_path_factory.mktemp("slurm")) as running:
         yield running
 
