@@ -14,13 +14,17 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Study:
-    """A folder with results, and the overlay, settings, options of Snakemake and environment that belong to it."""
+    """A folder with results, and the overlay, settings, options of Snakemake and environment that belong to it.
+
+    `seconds` is the longest that a run may take.
+    """
 
     folder: Path
     overlay: str = "studies/ci.yaml"
     settings: tuple[str, ...] = ()
     options: tuple[str, ...] = ("--cores", str(os.cpu_count()))
     environment: Mapping[str, str] | None = None
+    seconds: float | None = None
 
     def command(self, *arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
         """Return the command that runs Snakemake in this study."""
@@ -33,7 +37,8 @@ class Study:
         """Run Snakemake from the project's root and return what it printed."""
         return subprocess.run(
             self.command(*arguments, settings=settings),
-            cwd=ROOT, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=ROOT, env=self.environment, timeout=self.seconds, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     def run(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:

@@ -104,7 +104,11 @@ class Cluster:
         }
 
     def __enter__(self) -> "Cluster":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

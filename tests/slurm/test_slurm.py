@@ -37,6 +37,7 @@ def sent(cluster, tmp_path_factory) -> tuple[Study, str]:
         settings=("cohorts=[all]", "phantom={people: 6, unlabelled_people: 0}"),
         options=OPTIONS,
         environment=cluster.environment,
+        seconds=1800,  # a job that no node can take waits for ever
     )
     return study, study.run()
 
