@@ -4,13 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lib.atomic import write_text
 from lib.stats.comparison import ComparisonConfig, Run, count_moved, differences
-from lib.stats.formats import records, show_codes, show_number
-from lib.stats.page import REPORT_FOLDER, content_policy, page_asset
+from lib.stats.formats import records
+from lib.stats.templates import content_policy, page_asset, page_environment
 from lib.stats.wording import PROTOCOLS
 
 MOST_ROWS = 500  # the table beside the page holds every row
@@ -44,18 +43,13 @@ def write_comparison(
     path: str | Path,
 ) -> None:
     """Render the comparison of this run with another to `path` (index.html), whole or not at all."""
-    environment = Environment(
-        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"number": show_number, "codes": show_codes}
     style = page_asset("style.css")
     context = comparison_context(runs, table, summary) | {
         "tolerances": asdict(config),
         "style": Markup(style),
         "policy": content_policy("", style),
     }
-    write_text(path, environment.get_template("page/comparison.html.j2").render(context))
+    write_text(path, page_environment().get_template("page/comparison.html.j2").render(context))
 
 
 def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.DataFrame) -> dict:

@@ -4,8 +4,6 @@
 tables is escaped by the template engine; the page loads nothing from elsewhere, and its policy forbids it.
 """
 
-import base64
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lib.ages import age_years, printed_age
@@ -21,10 +18,6 @@ from lib.atomic import write_text
 from lib.stats.flow import STAGES
 from lib.stats.formats import (
     records,
-    show_codes,
-    show_interval,
-    show_number,
-    show_p_value,
     show_range,
     show_text,
     undefined_reasons,
@@ -51,6 +44,7 @@ from lib.stats.references import Citations
 from lib.stats.scan_table import scan_data, script_json
 from lib.stats.scores import scores_by_group
 from lib.stats.tables import PROTOCOL_ORDER
+from lib.stats.templates import REPORT_FOLDER, content_policy, page_asset, page_environment
 from lib.stats.wording import (
     PROTOCOL_SOURCES,
     PROTOCOLS,
@@ -64,35 +58,17 @@ from lib.stats.wording import (
     people_text,
 )
 
-REPORT_FOLDER = Path(__file__).resolve().parents[2] / "report"
 SCRIPTS = ("scans.js", "review.js", "page.js")
 TABLES = (
-    *(
-        "metrics",
-        "volumes",
-        "scores",
-        "agreement",
-        "agreement_cut",
-        "folds",
-        "paired",
-        "ages",
-        "levels",
-        "spread",
-    ),
-    *("precision", "readers", "table1", "table2", "flow", "acquisition"),
+    *("metrics", "volumes", "scores", "agreement", "agreement_cut", "folds", "paired", "ages"),
+    *("levels", "spread", "precision", "readers", "table1", "table2", "flow", "acquisition"),
 )
 # sections in reading order: the name in links, the title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
-    *(
-        ("overlap", "Overlap"),
-        ("agreement", "Agreement of volumes"),
-        ("papers", "Tables 1 and 2"),
-        ("figures", "Figures"),
-        ("scans", "Scans"),
-    ),
-    *(("gallery", "Worst first"), ("flags", "Flags"), ("ages", "Ages"), ("refused", "Refused")),
-    *(("acquisition", "Acquisition"), ("provenance", "Provenance")),
+    *(("overlap", "Overlap"), ("agreement", "Agreement of volumes"), ("papers", "Tables 1 and 2")),
+    *(("figures", "Figures"), ("scans", "Scans"), ("gallery", "Worst first"), ("flags", "Flags")),
+    *(("ages", "Ages"), ("refused", "Refused"), ("acquisition", "Acquisition"), ("provenance", "Provenance")),
 )
 # figures of pictures: their SVG would hold the same pixels in more bytes
 PIXEL_FIGURES = ("examples", "solid")
@@ -141,44 +117,16 @@ class ReportData:
 
 def write_page(data: ReportData, path: str | Path) -> None:
     """Render the report to `path` (index.html), whole or not at all; links are relative to its folder."""
-    environment = Environment(
-        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"number": show_number, "interval": show_interval, "pvalue": show_p_value}
-    environment.filters["codes"] = show_codes
     script = "".join(page_asset(name) for name in SCRIPTS)
     style = page_asset("style.css")
     context = build_context(data, lambda target: link_from(path, target)) | {"citations": Citations()}
     context |= {"script": Markup(script), "style": Markup(style), "policy": content_policy(script, style)}
-    write_text(path, environment.get_template("page/index.html.j2").render(context))
-
-
-def page_asset(name: str) -> str:
-    """Return a script or style of the page."""
-    return (REPORT_FOLDER / "page" / name).read_text(encoding="utf-8")
+    write_text(path, page_environment().get_template("page/index.html.j2").render(context))
 
 
 def link_from(page: str | Path, target: str | Path) -> str:
     """Return the relative link from a page to a file."""
     return os.path.relpath(target, Path(page).parent).replace(os.sep, "/")
-
-
-def content_policy(script: str, style: str) -> str:
-    """Return the content security policy of the page: its own script and style, files beside it, no network.
-
-    `file:` stands beside 'self', which means nothing to a page that was opened from a file.
-    """
-    allowed = {
-        "default-src": "'none'",
-        "script-src": _hash_source(script),
-        "style-src": _hash_source(style),
-        "img-src": "'self' file: data:",
-        "frame-src": "'self' file:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {sources}" for name, sources in allowed.items())
 
 
 def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
@@ -429,8 +377,3 @@ def _caption(kind: str) -> str:
 def _together(row: Mapping, names: Iterable[str]) -> str:
     """Return the values of a row as one text, without those that are not stated."""
     return " ".join(show_text(row[name]) for name in names if row[name] not in (None, "")) or show_text(None)
-
-
-def _hash_source(text: str) -> str:
-    """Return the source expression that allows exactly this inline script or style."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -11,8 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from jinja2 import Template
 from PIL import Image
 
 from lib.ages import printed_age
@@ -29,7 +28,6 @@ from lib.stats.contours import (
     named_masks,
     write_picture,
 )
-from lib.stats.formats import show_number
 from lib.stats.planes import HEAD_BELOW_TOP_MM, choose_point, draw_planes
 from lib.stats.scan_history import decision_history
 from lib.stats.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
@@ -43,9 +41,9 @@ from lib.stats.slices import (
     slice_paths,
 )
 from lib.stats.solid import BONE, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, turntable
+from lib.stats.templates import page_environment
 from lib.stats.wording import PROTOCOLS
 
-REPORT_FOLDER = Path(__file__).resolve().parents[2] / "report"
 # from results/report/scans/batch-0/
 INDEX_LINK, CROP_LINK = "../../index.html", "../../../crops/{scan}.webp"
 
@@ -217,16 +215,7 @@ def describe_person(placement: Mapping) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["number"] = show_number
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    environment.globals["asset"] = lambda name: Markup(
-        (REPORT_FOLDER / "page" / name).read_text(encoding="utf-8")
-    )
-    return environment.get_template("page/scan.html.j2")
+    return page_environment().get_template("page/scan.html.j2")
 
 
 def _outlined(mask_zyx: np.ndarray, page: ScanPage, sight: Sight) -> dict:

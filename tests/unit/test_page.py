@@ -19,19 +19,16 @@ from lib.stats.flow import flow_table
 from lib.stats.formats import show_interval, show_number, show_p_value, undefined_reasons
 from lib.stats.page import (
     MOST_ROWS,
-    REPORT_FOLDER,
     SCRIPTS,
     TABLES,
     ReportData,
     acquisition_counts,
     acquisition_rows,
-    content_policy,
     describe_people,
     figure_groups,
     flag_rows,
     fold_ranges,
     off_protocol_rows,
-    page_asset,
     refused_rows,
     summarize_flow,
     write_page,
@@ -56,6 +53,7 @@ from lib.stats.tables import (
     volumes_table,
     write_table,
 )
+from lib.stats.templates import REPORT_FOLDER, content_policy, page_asset
 from lib.stats.wording import (
     FLAG_MEANINGS,
     NETWORK_CHOICES,

@@ -1,0 +1,52 @@
+"""What all pages share: templates, styles and scripts below report/page, how numbers read, what a page may load."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lib.stats.formats import show_codes, show_interval, show_number, show_p_value
+
+REPORT_FOLDER = Path(__file__).resolve().parents[2] / "report"
+
+
+def page_environment() -> Environment:
+    """Return the template engine of the pages: it escapes all text and refuses names that nobody gave."""
+    environment = Environment(
+        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": show_number, "interval": show_interval, "pvalue": show_p_value}
+    environment.filters["codes"] = show_codes
+    environment.globals["asset"] = lambda name: Markup(page_asset(name))
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
+
+
+def page_asset(name: str) -> str:
+    """Return a style or script of the pages."""
+    return (REPORT_FOLDER / "page" / name).read_text(encoding="utf-8")
+
+
+def content_policy(script: str, style: str) -> str:
+    """Return the content security policy of a page: its own script and style, files beside it, no network.
+
+    `file:` stands beside 'self', which means nothing to a page that was opened from a file.
+    """
+    allowed = {
+        "default-src": "'none'",
+        "script-src": _hash_source(script),
+        "style-src": _hash_source(style),
+        "img-src": "'self' file: data:",
+        "frame-src": "'self' file:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {sources}" for name, sources in allowed.items())
+
+
+def _hash_source(text: str) -> str:
+    """Return the source expression that allows exactly this inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
