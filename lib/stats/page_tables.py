@@ -113,6 +113,7 @@ def words(head: str, show: Show | str) -> Column:
 
 
 COUNT = Column(head="n", show=lambda row: str(row["n"]), small=lambda row: scans_of(row))
+MEAN_DICE = Column(head="DSC", show=number("dsc_mean", 4), small=lambda row: deviation(row["dsc_sd"], 4))
 PEOPLE = words("People", lambda row: people_name(row))
 
 
@@ -357,11 +358,7 @@ def reader_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the two readers and the model against one another, on the same people."""
     columns = (
         *(words("Pair", lambda row: row["pair"].replace(" - ", " − ")), COUNT),
-        Column(
-            head="DSC",
-            show=number("dsc_mean", 4),
-            small=lambda row: deviation(row["dsc_sd"], 4),
-        ),
+        MEAN_DICE,
         *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_mean", 2)),
         *(plain("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3), plain("MAE, mm³", "mae_mm3", 0)),
         estimate("Bias, mm³", "bias_mm3", 0),
@@ -381,11 +378,7 @@ def level_view(rows: Sequence[Mapping]) -> PageTable:
     """Return Dice by part of the femur, of the first cohort."""
     columns = (
         *(words("Part of the femur", "level"), Column(head="n", show=lambda row: str(row["n"]))),
-        Column(
-            head="DSC",
-            show=number("dsc_mean", 4),
-            small=lambda row: deviation(row["dsc_sd"], 4),
-        ),
+        MEAN_DICE,
         plain("lowest DSC", "dsc_min", 4),
     )
     rows = of_first_cohort(rows)
@@ -472,11 +465,7 @@ def age_view(rows: Sequence[Mapping]) -> PageTable:
     """Return scores by age band, of the first cohort."""
     columns = (
         *(words("Age, years", "age_band"), words("Site", "site"), COUNT),
-        Column(
-            head="DSC",
-            show=number("dsc_mean", 4),
-            small=lambda row: deviation(row["dsc_sd"], 4),
-        ),
+        MEAN_DICE,
         *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_median", 2, "median")),
         *(plain("MAE, mm³", "mae_mm3", 0), plain("mean RE, %", "re_mean_percent", 2)),
     )
