@@ -218,7 +218,7 @@ def bootstrap_intervals(
 
     `people` numbers the person of each scan from 0. The same seed gives the same intervals. With few people they are
     too narrow: at 95 %, those of the limits held the true limit in 85 to 91 % of made-up studies of 20 people with
-    two scans each (150 to 300 studies, several ratios of the variances), of 60 people in 90 to 92 %.
+    two scans each (150 to 300 studies), of 60 people in 90 to 92 %.
     """
     # centred in units of the spread: raw sums of squares of volumes would cancel
     origin, unit = reference.mean(), max(float(np.ptp(reference)), 1.0)
