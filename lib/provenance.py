@@ -4,10 +4,14 @@ import ast
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from lib.atomic import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,8 +26,7 @@ def code_digest(source: str | Path, texts: Iterable[str | Path] = ()) -> str:
     """
     digest = hashlib.sha256()
     for module in sorted(_reachable(ROOT / source)):
-        digest.update(str(module.relative_to(ROOT)).encode())
-        digest.update(_tree_text(module).encode())
+        digest.update(f"{module.relative_to(ROOT)} {_read_module(module)['digest']}\n".encode())
     for text in sorted(texts):
         digest.update((ROOT / text).read_bytes())
     return digest.hexdigest()[:16]
@@ -63,41 +66,55 @@ def workflow_version() -> str:
 def _reachable(script: Path) -> set[Path]:
     """Return the files of all `lib` modules that `script` imports, directly or through others."""
     found: set[Path] = set()
-    waiting = list(_imported(script))
+    waiting = [script]
     while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            waiting.extend(_imported(module))
+        for name in _read_module(waiting.pop())["imports"]:
+            module = ROOT / name
+            if module not in found and module.is_file():
+                found.add(module)
+                waiting.append(module)
     return found
 
 
 @cache
-def _imported(source: Path) -> tuple[Path, ...]:
+def _read_module(source: Path) -> dict:
+    """Return the digest of a source file's syntax tree and the `lib` modules that it may import.
+
+    Each of a cluster's jobs asks anew, so what was read is kept beside the byte code, and like it belongs to
+    a time and size of the source.
+    """
+    status = source.stat()
+    state = [status.st_mtime_ns, status.st_size, sys.implementation.cache_tag]
+    kept = source.parent / "__pycache__" / f"{source.stem}.provenance.json"
+    with suppress(OSError, ValueError, KeyError):
+        known = read_json(kept)
+        if known["state"] == state:
+            return known
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    read = {"state": state, "imports": _imports(tree), "digest": _tree_digest(tree)}
+    if not sys.dont_write_bytecode:
+        with suppress(OSError):
+            write_json(kept, read)
+    return read
+
+
+def _imports(tree: ast.Module) -> list[str]:
     names = set()
-    for node in ast.walk(_tree(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    files = (ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names if name.startswith("lib."))
-    return tuple(file for file in files if file.is_file())
+    return sorted(f"{name.replace('.', '/')}.py" for name in names if name.startswith("lib."))
 
 
-@cache
-def _tree(source: Path) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"))
-
-
-@cache
-def _tree_text(source: Path) -> str:
-    tree = ast.parse(source.read_text(encoding="utf-8"))
+def _tree_digest(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
             node.body = body[1:]
-    return ast.dump(tree)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -44,7 +44,7 @@ wildcard_constraints:
 
 def checked_study():
     """Return the cohort by scan, the path of its table and the finished models to use (None: train here)."""
-    schema = yaml.safe_load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text())
+    schema = yaml.load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text(), yaml.CSafeLoader)
     config.update(read_words(config, schema))
     check_settings(config, schema)
     for entry in config["models"].values():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # jobs keep byte code and code digests, as a user's jobs do
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What all packages share: whole files, seeds, digests, the study's folder, finished models."""
 
 import json
+import sys
 
 import pytest
 
@@ -19,7 +20,7 @@ from lib.cohort.scans import (
 from lib.cohort.table import planned_cohort
 from lib.errors import ConfigError, ModelError
 from lib.learning.finished import changes_since, check_preprocessing, read_finished
-from lib.provenance import _tree_text, code_digest, settings_digest, versions, workflow_version
+from lib.provenance import _read_module, code_digest, settings_digest, versions, workflow_version
 from lib.pseudonyms import pseudonyms
 from lib.seeding import derive_seed
 from lib.study import check_study, study_identity, write_study
@@ -64,15 +65,31 @@ def test_seeds_differ_by_purpose_and_are_stable():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
+def digest_of(path, text):
+    path.write_text(text)
+    _read_module.cache_clear()  # as another process would read it
+    return _read_module(path)["digest"]
+
+
 def test_digest_ignores_comments_and_docstrings_but_no_code(tmp_path):
     def digest(text):
-        path = tmp_path / f"{abs(hash(text))}.py"
-        path.write_text(text)
-        return _tree_text(path)
+        return digest_of(tmp_path / f"{abs(hash(text))}.py", text)
 
     plain = digest("def f(x):\n    return x + 1\n")
     assert digest('"""Doc."""\n\n\ndef f(x):  # why\n    """Say."""\n    return x + 1\n') == plain
     assert digest("def f(x):\n    return x + 2\n") != plain
+
+
+def test_digest_is_kept_until_the_source_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    source, kept = tmp_path / "a.py", tmp_path / "__pycache__/a.provenance.json"
+    first = digest_of(source, "a = 1\n")
+    written = kept.stat().st_mtime_ns
+    _read_module.cache_clear()
+    assert _read_module(source)["digest"] == first and kept.stat().st_mtime_ns == written
+    assert digest_of(source, "a = 2\n") != first
+    kept.write_text("damaged")
+    assert digest_of(source, "a = 1\n") == first
 
 
 def test_digest_covers_what_a_script_reaches_and_nothing_else():
