@@ -122,8 +122,7 @@ rule compare:
 
 
 onstart:
-    write_study(STUDY_FILE, STUDY)
-    write_secret(SECRET_FILE)
+    begin_run()
 
 
 onerror:

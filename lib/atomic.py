@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def forbid_world_writing() -> None:
+    """Make no file from now on, in this process and its children, that everybody may write, whatever the umask."""
+    os.umask(os.umask(0o077) | 0o002)
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` when the block ends well.

@@ -29,6 +29,20 @@ def _read(value: object, schema: Mapping) -> object:
     return meant if not valid(value) and valid(meant) else value
 
 
+def in_order_of(settings: Mapping, defaults: Mapping) -> dict:
+    """Return the same settings with their keys in the order of `defaults`, at every level; further keys come last.
+
+    Snakemake takes two mappings for different if their keys are written in another order.
+    """
+    keys = sorted(settings, key=lambda key: list(defaults).index(key) if key in defaults else len(defaults))
+    return {
+        key: in_order_of(settings[key], defaults[key])
+        if isinstance(settings[key], Mapping) and isinstance(defaults.get(key), Mapping)
+        else settings[key]
+        for key in keys
+    }
+
+
 def _as_yaml(value: object) -> object:
     """Return what texts mean in a YAML file, in lists and mappings too."""
     if isinstance(value, Mapping):

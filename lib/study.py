@@ -1,12 +1,21 @@
-"""Which study a folder of results belongs to: another study in the same folder is refused."""
+"""A study's folder: whose it is, where it may lie, and that one run at a time works in it."""
 
+import fcntl
 import hashlib
+import logging
 import os
-from collections.abc import Mapping
+import shlex
+import socket
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lib.atomic import read_json, write_json
 from lib.errors import ConfigError
+
+logger = logging.getLogger("osteoflow.study")
+
+# what a shell reads even between double quotes, and the quotes themselves
+SHELL_SIGNS = frozenset("\"'$`\\")
 
 
 def study_identity(*, study: str, table: str, synthetic: bool, model: str) -> dict:
@@ -51,6 +60,112 @@ def write_study(path: str | Path, identity: Mapping) -> None:
     """Write study.json unless it is there already."""
     if not Path(path).exists():
         write_json(path, identity)
+
+
+# ---- one run at a time -----------------------------------------------------------------------------------------
+
+
+def lock_study(results: str | Path) -> int:
+    """Let no other run work in a folder of results until this process ends; return the descriptor of the lock.
+
+    Snakemake's own lock holds for the files that a run knows of at its start, which with a checkpoint are not all.
+    This one (flock) is given back by the system, also when the process is killed. It lies in the results themselves,
+    so that two studies meet whose `results` are links to one place. A file system without locks is told of in a
+    warning.
+
+    Raises:
+        ConfigError: another run works there, or this user may not write there.
+    """
+    path = Path(results, ".lock")
+    descriptor = _open_lock(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _holder(descriptor)
+        os.close(descriptor)
+        raise ConfigError(
+            f"another run works in {path.parent}/ ({holder}); nothing was run. Let it end, or end it with Ctrl-C "
+            "where it runs; to run beside it, give this run a folder of its own with --directory STUDY"
+        ) from None
+    except OSError as error:
+        logger.warning("%s/ cannot be locked (%s): start no second run there", path.parent, error.strerror)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    return descriptor
+
+
+def _open_lock(path: Path) -> int:
+    """Open a plain file to lock; make it where there is none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # for writing: a network file system wants it before it locks
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o664)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be made or opened ({error.strerror}); nothing was run. Run as the user who made this "
+            "study, or have them give your group the right to write"
+        ) from None
+
+
+def _holder(descriptor: int) -> str:
+    """Return what the holder of a lock wrote about itself; nothing that a terminal would obey."""
+    text = os.pread(descriptor, 200, 0).decode(errors="replace")
+    return text if text.isprintable() and text else "a process that did not say its name"
+
+
+# ---- names that Snakemake and shells misread -------------------------------------------------------------------
+
+
+def check_paths(folder: str, python: str, settings: Mapping[str, str]) -> None:
+    """Return if no path is one that Snakemake would misread.
+
+    Args:
+        folder: the study's folder.
+        python: the interpreter that runs, which Snakemake gives to a shell without quotes.
+        settings: paths that the configuration gives, by key; empty ones do not count.
+
+    Raises:
+        ConfigError: a path holds braces, which Snakemake takes for wildcards, or the interpreter's one holds what a
+            shell reads.
+    """
+    for name, path in {"the study's folder": folder, **settings}.items():
+        if "{" in path or "}" in path:
+            raise ConfigError(
+                f"{name}: {path!r} holds a brace, which Snakemake takes for a wildcard; nothing was run. Rename it, "
+                "or make a link to it that has none"
+            )
+    if shlex.quote(python) != python:
+        raise ConfigError(
+            f"Python lies at {python!r}: no job can be started from a path with a blank or a sign that a shell "
+            "reads; nothing was run. Move the project to a folder of plain letters, digits, '.', '_' and '-'"
+        )
+
+
+def check_submitted(folder: str, words: Mapping[str, Iterable[str]]) -> None:
+    """Return if these words come whole through the shells of a cluster.
+
+    A job is sent as a command line that shells read up to three times, put between double quotes without protection.
+    What one of them reads would break the job, or run.
+
+    Args:
+        folder: the study's folder, in which SLURM also reads `%` (in names of logs).
+        words: paths and settings on the command line of a job, by what they are.
+
+    Raises:
+        ConfigError: one of them holds a quote, a dollar sign, a backtick, a backslash or what cannot be printed.
+    """
+    if "%" in folder:
+        raise ConfigError(
+            f"the study's folder: {folder!r} holds a %, which SLURM replaces; nothing was submitted. Rename it"
+        )
+    for name, several in {"the study's folder": [folder], **words}.items():
+        for word in several:
+            if not (SHELL_SIGNS.isdisjoint(word) and word.isprintable()):
+                raise ConfigError(
+                    f"{name}: {word!r} cannot be sent to the cluster, whose shells would misread it; nothing was "
+                    "submitted. Quotes, $, `, \\ and what cannot be printed are possible on one machine only: rename "
+                    "it, or make a link to it. A setting can stand in the overlay (--configfile) instead of --config"
+                )
 
 
 def _path_digest(path: str) -> str:

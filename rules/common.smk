@@ -1,10 +1,12 @@
 """What all rules share: checked settings, the cohort, who is predicted by what. Parsed again in every cluster job."""
 
 import os
+import sys
 from datetime import datetime
 from functools import cache
 
 import yaml
+from lib.atomic import forbid_world_writing
 from lib.cohort.acquisitions import read_protocol
 from lib.cohort.failures import READER_JOBS, SCORE_JOBS
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable, job_failure, prediction_failure
@@ -17,11 +19,12 @@ from lib.cohort.table import planned_cohort, read_cohort
 from lib.errors import ConfigError, OsteoflowError
 from lib.learning.architecture import read_network
 from lib.learning.finished import check_preprocessing, read_finished
+from lib.model_record import model_digests
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
-from lib.settings import check_settings, read_words
-from lib.study import check_study, study_identity, write_study
+from lib.settings import check_settings, in_order_of, read_words
+from lib.study import check_paths, check_study, check_submitted, lock_study, study_identity, write_study
 from snakemake.exceptions import WorkflowError
 
 PHANTOM_TABLE = "results/phantom/cohort.csv"
@@ -31,6 +34,8 @@ NO_COHORT = """there is no cohort to work on. Either
   set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
   or try the synthetic demo:          make demo   (snakemake --cores 2 --configfile studies/demo.yaml)
 README.md tells what the table holds, under "Your own cohort"."""
+
+forbid_world_writing()
 
 
 wildcard_constraints:
@@ -42,11 +47,21 @@ wildcard_constraints:
     batch="[0-9]+",
 
 
+def read_yaml(name):
+    """Return the content of a YAML file of the project."""
+    return yaml.load(Path(workflow.basedir, name).read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
 def checked_study():
     """Return the cohort by scan, the path of its table and the finished models to use (None: train here)."""
-    schema = yaml.load(Path(workflow.basedir, "schemas/config.schema.yaml").read_text(), yaml.CSafeLoader)
-    config.update(read_words(config, schema))
+    schema = read_yaml("schemas/config.schema.yaml")
+    settings = in_order_of(read_words(config, schema), read_yaml("config.yaml"))
+    config.clear()
+    config.update(settings)
     check_settings(config, schema)
+    check_paths(
+        os.getcwd(), sys.executable, {key: config[key] for key in ("cohort", "model", "review", "other")}
+    )
     for entry in config["models"].values():
         read_network(entry)  # refuses what the schema cannot tell, such as levels that do not fit together
     read_protocol(config["acquisition_protocol"])
@@ -125,6 +140,38 @@ SETTINGS = {
     for key, value in config.items()
     if key not in ("cohort", "model", "review", "other", "compare")
 }
+
+
+def begin_run():
+    """Claim the study for this run, before its first job."""
+    try:
+        if workflow.non_local_exec:
+            from profiles.slurm.arrays import mend_arrays  # not in each of a cluster's jobs
+
+            check_submitted(os.getcwd(), words_of_jobs())
+            mend_arrays()
+        lock_study("results")
+        write_study(STUDY_FILE, STUDY)
+        write_secret(SECRET_FILE)
+    except OsteoflowError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def words_of_jobs():
+    """Return what stands on the command lines of jobs that are sent away: paths and settings, by what they are."""
+    tables = {
+        column: [getattr(row, column) for row in SCANS.values()] for column in ("image", "mask", "mask2")
+    }
+    return {
+        "the project's folder": [workflow.basedir],
+        "--configfile": [str(path) for path in workflow.overwrite_configfiles],
+        "--config": workflow.config_settings.config_args,
+        "cohort": [TABLE],
+        "model": [config["model"]],
+        "other": [OTHER],
+        "corrected_mask": CORRECTED.values(),
+        **tables,
+    }
 
 
 def configured(network):

@@ -7,10 +7,11 @@ from lib.imaging.grid import array_zyx, mirror_for_model
 from lib.imaging.nifti import read_image, write_probability
 from lib.joblog import job_log
 from lib.learning.determinism import prepare_torch
+from lib.learning.devices import own_device
 from lib.learning.predict import PredictConfig, choose_members, load_models, predict_scan
 from lib.learning.uncertainty import disagreement_of_one
 
-with job_log(snakemake.log[0]) as logger:
+with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
     given, params, members = snakemake.input, snakemake.params, snakemake.wildcards.members
     prepare_torch(reproducible=params.reproducible, threads=snakemake.threads)
     paths = choose_members(given.models, members)

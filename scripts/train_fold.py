@@ -15,6 +15,7 @@ from lib.joblog import job_log
 from lib.learning.card import model_card
 from lib.learning.checkpoint import write_model
 from lib.learning.determinism import prepare_torch
+from lib.learning.devices import own_device
 from lib.learning.finished import describe_fold
 from lib.learning.history import write_history
 from lib.learning.recipe import FoldSettings
@@ -32,7 +33,7 @@ def read_scans(image_paths, mask_paths, record_paths):
         yield TrainingScan(Path(image_path).parent.name, *arrays_zyx, spacing_zyx(image))
 
 
-with job_log(snakemake.log[0]):
+with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["train"]["device"]):
     given, params, made = snakemake.input, snakemake.params, snakemake.output
     fold, secret = params.fold, read_secret(params.secret)
     prepare_torch(reproducible=params.reproducible, threads=snakemake.threads)

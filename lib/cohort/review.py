@@ -6,11 +6,12 @@ the original and never scored: a prediction that was mended after a look at it s
 """
 
 import math
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.cohort.table import Problem, header_problems, raise_problems, read_text, split_table
+from lib.cohort.table import Problem, header_problems, plain_text, raise_problems, read_text, split_table
 
 REVIEW_COLUMNS = ("scan", "verdict", "comment", "seen_mm3", "corrected_mask")
 VERDICTS = ("accepted", "rejected", "needs-edit")
@@ -103,11 +104,11 @@ def _review(line: int, record: Mapping[str, str], folder: Path, problems: list[P
     return Review(
         scan=record.get("scan", ""),
         verdict=parse("verdict", f"use {', '.join(VERDICTS)}, or leave it empty", _verdict, ""),
-        comment=record.get("comment", ""),
+        comment=plain_text(record.get("comment", "")),
         seen_mm3=parse("seen_mm3", "use a volume in mm3 (0 or more), or leave it empty", _volume, None),
         corrected_mask=parse(
             "corrected_mask",
-            "there is no such file (relative to the review's folder)",
+            "there is no such file (relative to the review's folder), or its path holds a brace",
             lambda text: _file(folder / text),
             "",
         ),
@@ -128,7 +129,8 @@ def _volume(text: str) -> float:
 
 
 def _file(path: Path) -> str:
-    if not path.is_file():
+    # Snakemake takes braces for wildcards
+    if not os.path.isfile(path) or not {"{", "}"}.isdisjoint(str(path)):
         raise ValueError(path)
     return str(path)
 

@@ -3,6 +3,7 @@
 import csv
 import difflib
 import io
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.ages import age_years
-from lib.cohort.headers import image_header
+from lib.cohort.headers import Grid, image_header
 from lib.errors import TableError
 
 COLUMNS = (
@@ -19,7 +20,11 @@ COLUMNS = (
 )  # fmt: skip
 SIDES = ("left", "right")
 SETS = ("auto", "train", "test", "apply")
-IDENTIFIER = re.compile(r"[A-Za-z0-9-]+")
+# names files and folders, and may stand alone on a command line
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+IDENTIFIER_RULE = "use letters, digits and '-' only, a letter or digit first, 64 of them at most"
+# no formula to a spreadsheet, although the first letter is a sign: numbers, and signs alone
+_SIGNED = re.compile(r"[+-][\d.,]+%?|[+-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +120,7 @@ def read_text(table: Path, what: str, setting: str) -> str:
         return table.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise TableError(f"{what} {table} does not exist; set `{setting}` to its path") from None
-    except (UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:  # no UTF-8; or no path, such as one with a zero byte
         raise TableError(
             f"{what} {table.name} cannot be read as UTF-8 text ({type(error).__name__}); save it as CSV (UTF-8)"
         ) from None
@@ -125,13 +130,21 @@ def split_table(text: str) -> tuple[list[str], list[dict[str, str]], list[Proble
     """Return the column names of a CSV text (comma, semicolon or tab) and its rows, all without blanks around.
 
     With them go the rows that have more cells than the header.
+
+    Raises:
+        TableError: it is no CSV.
     """
     header = text.split("\n", 1)[0]
     separator = max(",;\t", key=header.count)
     reader = csv.DictReader(text.splitlines(keepends=True), delimiter=separator, skipinitialspace=True)
     names = [name.strip() for name in reader.fieldnames or []]
     reader.fieldnames = names
-    records = list(reader)
+    try:
+        records = list(reader)
+    except csv.Error as error:
+        raise TableError(
+            f"line {reader.line_num} of a table cannot be read as CSV ({error}); mend it"
+        ) from None
     advice = (
         f"only the header's {len(names)} cells are read: put text that holds {separator!r} in double quotes"
     )
@@ -211,7 +224,7 @@ def _row(
             problems.append(Problem(line, column, text, allowed))
             return default
 
-    scan = parse("scan", "use letters, digits and '-' only", _identifier, "")
+    scan = parse("scan", IDENTIFIER_RULE, _identifier, "")
     if not record.get("scan"):
         problems.append(Problem(line, "scan", "", "every row needs a scan id (a pseudonym)"))
     if not record.get("image"):
@@ -220,10 +233,10 @@ def _row(
         line=line,
         scan=scan,
         image=_located(folder, record.get("image", "")),
-        subject=parse("subject", "use letters, digits and '-' only", _identifier, scan),
+        subject=parse("subject", IDENTIFIER_RULE, _identifier, scan),
         sex=parse("sex", "use M or F, or leave it empty", {"M": "M", "F": "F"}.__getitem__, ""),
         age=parse("age", "use years, 0 to 120 (or 90+), or leave it empty", age_years, None),
-        site=record.get("site", ""),
+        site=plain_text(record.get("site", "")),
         series_uid=parse("series_uid", "use digits and dots (a DICOM UID)", _uid, ""),
         mask=_located(folder, record.get("mask", "")),
         mask_labels=parse("mask_label", "use whole numbers > 0, several separated by spaces", _labels, ()),
@@ -232,9 +245,14 @@ def _row(
         repeat_of=record.get("repeat_of", ""),
         center_mm_xy=_center(line, record, problems),
         set=parse("set", f"use {', '.join(SETS)}", {name: name for name in SETS}.__getitem__, "auto"),
-        exclude=record.get("exclude", ""),
-        extra={name: record.get(name, "") for name in extra_columns},
+        exclude=plain_text(record.get("exclude", "")),
+        extra={name: plain_text(record.get(name, "")) for name in extra_columns},
     )
+
+
+def plain_text(cell: str) -> str:
+    """Return a cell so that no spreadsheet which opens our tables runs it: a formula gets an apostrophe before it."""
+    return f"'{cell}" if cell[:1] in tuple("=@+-") and not _SIGNED.fullmatch(cell) else cell
 
 
 def _identifier(text: str) -> str:
@@ -279,7 +297,14 @@ def _center(line: int, record: dict[str, str], problems: list[Problem]) -> tuple
 def _missing_files(row: ScanRow) -> Iterable[Problem]:
     for column in ("image", "mask", "mask2"):
         path = getattr(row, column)
-        if path and not Path(path).exists():
+        if "{" in path or "}" in path:
+            yield Problem(
+                row.line,
+                column,
+                path,
+                "Snakemake takes braces for wildcards: rename it, or make a link to it",
+            )
+        elif path and not os.path.exists(path):
             yield Problem(
                 row.line, column, path, "there is no such file or folder (relative to the table's folder)"
             )
@@ -290,11 +315,15 @@ def grid_problems(row: ScanRow) -> Iterable[Problem]:
 
     A DICOM series has no such header: its mask is checked when the scan is screened.
     """
-    image = image_header(row.image)
+    image = _grid_of(row.image)
     for column in ("mask", "mask2"):
-        mask = image_header(getattr(row, column))
+        mask = _grid_of(getattr(row, column))
         if image and mask and not image.matches(mask):
             yield Problem(row.line, column, f"{mask}", f"must lie on the image's grid, {image}")
+
+
+def _grid_of(path: str) -> Grid | None:
+    return image_header(path) if os.path.isfile(path) else None  # false, too, for what no file can be called
 
 
 def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:

@@ -64,7 +64,8 @@ class Compute:
 def choose_compute(device: str = "auto", precision: str = "auto", layout: str = "auto") -> Compute:
     """Resolve the settings `train.device`, `train.precision` and `train.memory_layout`.
 
-    The precision `auto` is bf16 where the device computes in it: CUDA since Ampere, CPUs with AVX512-BF16 or AMX.
+    A CUDA device is torch's current one, by its number (see `lib.learning.devices`). The precision `auto` is bf16
+    where the device computes in it: CUDA since Ampere, CPUs with AVX512-BF16 or AMX.
 
     Raises:
         ConfigError: an unknown name, or CUDA is asked for and torch finds none.
@@ -80,7 +81,8 @@ def choose_compute(device: str = "auto", precision: str = "auto", layout: str = 
         )
     kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     bf16 = precision == "bf16" or (precision == "auto" and _computes_in_bf16(kind))
-    return Compute(device=torch.device(kind), bf16=bf16, layout=layout)
+    index = torch.cuda.current_device() if kind == "cuda" else None
+    return Compute(device=torch.device(kind, index), bf16=bf16, layout=layout)
 
 
 def _computes_in_bf16(kind: str) -> bool:

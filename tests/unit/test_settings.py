@@ -21,7 +21,7 @@ from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
 from lib.phantom.people import PhantomConfig
-from lib.settings import check_settings, read_words
+from lib.settings import check_settings, in_order_of, read_words
 from lib.stats.overlap import OverlapConfig
 
 ROOT = Path(__file__).parents[2]
@@ -233,3 +233,11 @@ def test_texts_of_a_section_become_what_the_schema_takes(section, given, meant):
     read = read_words(merged(DEFAULTS, {section: given}), SCHEMA)
     assert {key: read[section][key] for key in meant} == meant
     check_settings(read, SCHEMA)
+
+
+def test_settings_come_in_the_order_of_the_defaults():
+    written = {"otsu": {"high": 0.9, "low": 0.1}, "models": {"b": {}, "a": {}}, "seed": 1}
+    ordered = in_order_of(written, {"seed": 0, "models": {"vnet": {}}, "otsu": {"low": 0.2, "high": 0.8}})
+    assert ordered == written
+    assert list(ordered) == ["seed", "models", "otsu"] and list(ordered["otsu"]) == ["low", "high"]
+    assert list(ordered["models"]) == ["b", "a"]  # as they are reported
