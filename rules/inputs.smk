@@ -4,6 +4,10 @@ import json
 from collections import defaultdict
 from dataclasses import asdict
 
+from lib.atomic import read_json
+from lib.cohort.seen import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
+from lib.pseudonyms import matching_secret
+
 
 def there(files):
     """Return the files; with partial=true those that exist."""
@@ -45,17 +49,55 @@ def _batches(draw):
 
 
 @cache
-def _planned(draw, kept=()):
+def _asked(draw, kept=()):
     rows = _placements(draw, kept)
     return plan_predictions(rows, COHORTS, NETWORKS, config["predict"]["heldout_weights"])
 
 
 @cache
-def _planned_by_batch(draw, kept):
+def _asked_by_batch(draw, kept):
     batches = defaultdict(list)
-    for row in _planned(draw, kept):
+    for row in _asked(draw, kept):
         batches[row.folder, row.placement.batch].append(row.placement.scan)
     return batches
+
+
+@cache
+def _roster(secret):
+    # people left out count too: one of their scans may have trained a model
+    return Roster({scan: row.subject for scan, row in COHORT.items()}, secret)
+
+
+def _people_of_fold(draw, cohort, network, fold, model):
+    # by the split while a fold waits for its training, by its record then: both name the same people, so that the
+    # plan is the same before and after it, in this process and in those of its jobs
+    if awaits_training(cohort, network, fold):
+        return people_to_be(_placements(draw), cohort, fold)
+    record = f"{os.path.dirname(model)}/run.json"
+    run = read_json(record) if os.path.exists(record) else None
+    secret = matching_secret(run, SECRETS) if run else None
+    return _roster(secret).people_of(run) if secret else FoldPeople()
+
+
+@cache
+def _seen(draw):
+    folds = {
+        f"{cohort}/{network}/fold-{fold}": _people_of_fold(draw, cohort, network, fold, model)
+        for cohort in COHORTS
+        for network in NETWORKS
+        for fold, model in zip(FOLDS, models_of(cohort, network), strict=True)
+    }
+    return seen_paths(_asked(draw), folds)
+
+
+def seen_in_training(wildcards):
+    """Return the paths of the predictions by models that their person trained: measured, never scored."""
+    return _seen(draw())
+
+
+@cache
+def _planned(draw):
+    return mark_seen(_asked(draw), _seen(draw))
 
 
 @cache
@@ -91,7 +133,7 @@ def made(pattern):
 
 def predicted_paths():
     """Return the common part of path, models and scan, of all predictions."""
-    return [f"{row.folder}/{row.placement.scan}" for row in predictions()]
+    return [row.path for row in predictions()]
 
 
 def models_of(cohort, network):
@@ -100,20 +142,23 @@ def models_of(cohort, network):
     return [f"{folder}/fold-{fold}/model.pt" for fold in FOLDS]
 
 
-def untrained():
-    """Return a pattern of the folds that may be trained: none that has a model.pt, unless retrain=true.
+def awaits_training(cohort, network, fold):
+    """Say whether a fold may be trained: one that has no model.pt, or any with retrain=true.
 
     A finished model is a leaf of the workflow: neither new code nor a changed cohort trains it again by itself.
     """
+    model = f"results/models/{cohort}/{network}/fold-{fold}/model.pt"
+    return not FINISHED and (config["retrain"] or not os.path.exists(model))
+
+
+def untrained():
+    """Return a pattern of the folds that may be trained."""
     folds = [
         f"{cohort}/{network}/fold-{fold}"
         for cohort in COHORTS
         for network in NETWORKS
         for fold in FOLDS
-        if not FINISHED
-        and (
-            config["retrain"] or not os.path.exists(f"results/models/{cohort}/{network}/fold-{fold}/model.pt")
-        )
+        if awaits_training(cohort, network, fold)
     ]
     # a look-ahead in the first wildcard's pattern holds for the three wildcards together
     return f"(?=(?:{'|'.join(folds)})/)[a-z]+" if folds else "(?!)"
@@ -135,7 +180,7 @@ def batch_scans(wildcards):
     """
     cropped = tuple(scan for scan in REJECTED if os.path.exists(f"results/cropped/{scan}/image.nii.gz"))
     folder = f"{wildcards.cohort}/{wildcards.network}/{wildcards.members}"
-    return _planned_by_batch(draw(), cropped)[folder, int(wildcards.batch)]
+    return _asked_by_batch(draw(), cropped)[folder, int(wildcards.batch)]
 
 
 def member_models(wildcards):
@@ -154,13 +199,13 @@ def batch_folder(wildcards):
 
 def scored_paths():
     """Return the paths of predictions that have a reference to be compared with."""
-    return [f"{row.folder}/{row.placement.scan}" for row in scored_predictions()]
+    return [row.path for row in scored_predictions()]
 
 
 def reader_files(wildcards):
     """Return the comparison of readers of each prediction that has one; with partial=true but where that failed."""
     return [
-        f"results/readers/{row.folder}/{row.placement.scan}.json"
+        f"results/readers/{row.path}.json"
         for row in second_read()
         if not (config["partial"] and prediction_failure(row, READER_JOBS, "results"))
     ]
@@ -263,14 +308,15 @@ def shown_predictions(wildcards):
 
 def shown_scans(wildcards):
     """Return placement, review and predictions of each scan of a batch as plain values: what its page tells."""
-    scans = {}
+    scans, seen = {}, set(seen_in_training(wildcards))
     for row in shown_predictions(wildcards):
         scan = row.placement.scan
         page = scans.setdefault(
             scan, {"placement": asdict(row.placement), "review": REVIEWS.get(scan, {}), "predictions": []}
         )
         named = ("cohort", "model", "members", "protocol", "weights")
-        page["predictions"].append({"scan": scan} | {name: getattr(row, name) for name in named})
+        plan = {"scan": scan, "seen_in_training": row.path in seen}
+        page["predictions"].append(plan | {name: getattr(row, name) for name in named})
     return list(scans.values())
 
 
@@ -286,9 +332,7 @@ def of_shown_scans(pattern, chosen=lambda scan: True):
 def of_shown_predictions(pattern, chosen=lambda row: True):
     """Return the function that lists a file of each `chosen` prediction of a batch."""
     return lambda wildcards: there(
-        pattern.format(path=f"{row.folder}/{row.placement.scan}")
-        for row in shown_predictions(wildcards)
-        if chosen(row)
+        pattern.format(path=row.path) for row in shown_predictions(wildcards) if chosen(row)
     )
 
 

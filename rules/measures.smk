@@ -125,6 +125,7 @@ rule gather_metrics:
         cohorts=COHORTS,
         models=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
+        seen=seen_in_training,
         needs_edit=NEEDS_EDIT,
         code=code_of("gather_metrics"),
     message:
@@ -162,6 +163,7 @@ rule gather_volumes:
         cohorts=COHORTS,
         models=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
+        seen=seen_in_training,
         needs_edit=NEEDS_EDIT,
         code=code_of("gather_volumes"),
     message:

@@ -250,6 +250,7 @@ rule write_scan_pages:
 rule gather_notes:
     """What a reader must know first: models older than code, settings or cohort; parts that are missing."""
     input:
+        scans="results/cohort/scans.csv",
         folds="results/folds/folds.csv",
         flow="results/tables/flow.csv",
         volumes="results/tables/volumes.csv",

@@ -1,7 +1,8 @@
 """Job script of rule gather_metrics: a row for each scored prediction of the study.
 
 input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{cohort}/{model}/{members}/{scan}.json)
-output: metrics; params: cohorts, models (lists of names), heldout_weights, needs_edit (scans)
+output: metrics; params: cohorts, models (lists of names), heldout_weights, seen (paths of predictions that are not
+    scored), needs_edit (scans)
 """
 
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from lib.atomic import read_json
 from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import read_folds, read_records
+from lib.cohort.seen import mark_seen
 from lib.joblog import job_log
 from lib.stats.tables import first_scans, flat_prediction, metrics_table, path_key, with_flag, write_table
 
@@ -17,7 +19,7 @@ with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     plan = plan_predictions(read_folds(given.folds), params.cohorts, params.models, params.heldout_weights)
     metrics = metrics_table(
-        [flat_prediction(asdict(prediction)) for prediction in plan],
+        [flat_prediction(asdict(prediction)) for prediction in mark_seen(plan, params.seen)],
         {path_key(path): read_json(path) for path in given.overlaps},
         {path_key(path): read_json(path) for path in given.volumes},
         first_scans({record["scan"]: record["repeat_of"] for record in read_records(given.scans)}),

@@ -1,13 +1,21 @@
 """Job script of rule gather_notes: what a reader of the report must know first.
 
-input: folds, flow, volumes (tables), runs (list of run.json); output: notes (json)
+input: scans, folds, flow, volumes (tables), runs (list of run.json); output: notes (json)
 params: configured (settings of each network's training), secrets (paths), training_code, seed, finished, partial,
     untrained (why a fold has no model), folds (their number), networks (names), reviews (by scan)
 """
 
 from lib.atomic import read_json, write_json
-from lib.cohort.notes import fold_notes, leaks_of, missing_notes, model_notes, overlap_notes, review_notes
-from lib.cohort.placement import held_out_from_fold, trains_fold
+from lib.cohort.notes import (
+    fold_notes,
+    late_notes,
+    missing_notes,
+    model_notes,
+    review_notes,
+    secret_notes,
+    seen_notes,
+)
+from lib.cohort.placement import trains_fold
 from lib.cohort.review import other_masks
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
@@ -33,15 +41,16 @@ with job_log(snakemake.log[0]) as logger:
             training=[row.scan for row in placements if trains_fold(row, cohort, fold)],
             secret=secret,
         )
-        held_out = {row.subject for row in placements if held_out_from_fold(row, cohort, fold)}
-        found += leaks_of(run, held_out, secret)
         if run["seed"] != derive_seed(params.seed, "train", cohort, model, fold):
             found.append("the seed has changed")
     primary = primary_rows(read_table(given.volumes), params.networks)
     volumes_mm3 = dict(zip(primary["scan"], primary["predicted_mm3"], strict=True))
     notes = [*missing_notes(flow, partial=params.partial), *fold_notes(params.untrained, params.folds)]
     notes += review_notes(flow, other_masks(params.reviews, volumes_mm3))
-    notes += model_notes(changes)
-    notes += overlap_notes(models, {row.subject for row in placements}) if params.finished else []
+    notes += seen_notes(flow, finished=params.finished) + model_notes(changes)
+    wishes = {record["scan"]: record["set"] for record in read_records(given.scans)}
+    notes += (
+        secret_notes(secret for _, secret in models) if params.finished else late_notes(placements, wishes)
+    )
     write_json(snakemake.output.notes, {"notes": notes})
     logger.info("%d notes", len(notes))

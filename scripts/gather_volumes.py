@@ -2,7 +2,8 @@
 
 input: folds, scans, acquisition (.csv); volumes (list of .../{cohort}/{model}/{members}/{scan}.json),
     corrected (list of .../{scan}.json)
-output: volumes; params: cohorts, models (lists of names), heldout_weights, needs_edit (scans)
+output: volumes; params: cohorts, models (lists of names), heldout_weights, seen (paths of predictions by models that
+    their person trained), needs_edit (scans)
 """
 
 from dataclasses import asdict
@@ -12,7 +13,9 @@ from lib.atomic import read_json
 from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import read_folds, read_records
+from lib.cohort.seen import mark_seen
 from lib.joblog import job_log
+from lib.stats.flow import SEEN_IN_TRAINING
 from lib.stats.tables import (
     first_scans,
     flat_prediction,
@@ -26,7 +29,10 @@ from lib.stats.tables import (
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     plan = plan_predictions(read_folds(given.folds), params.cohorts, params.models, params.heldout_weights)
+    plan = mark_seen(plan, params.seen)
     records = {path_key(path): read_json(path) for path in given.volumes}
+    for path in records.keys() & params.seen:
+        records[path]["flags"].append(SEEN_IN_TRAINING)
     repeats = first_scans({record["scan"]: record["repeat_of"] for record in read_records(given.scans)})
     volumes = volumes_table([flat_prediction(asdict(prediction)) for prediction in plan], records, repeats)
     volumes = with_flag(volumes, "off_protocol", off_protocol_scans(given.acquisition))

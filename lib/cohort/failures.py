@@ -91,13 +91,12 @@ def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) 
         folds: `{cohort}/{model}/fold-{fold}` of the folds that have no model.
         results: the folder results/ of the study.
     """
-    path = f"{row.folder}/{row.placement.scan}"
     return (
-        Path(results, f"masks/{path}/mask.nii.gz").exists()
+        Path(results, f"masks/{row.path}/mask.nii.gz").exists()
         and not _lacking(row, folds)
         and not prediction_failure(row, (*SCAN_JOBS, *MASK_JOBS, *MEASURE_JOBS), results, certain=True)
         and (
-            Path(results, f"volumes/{path}.json").exists()
+            Path(results, f"volumes/{row.path}.json").exists()
             or not prediction_failure(row, MEASURE_JOBS, results)
         )
     )
@@ -181,12 +180,11 @@ def _missing(
 ) -> str:
     """Return why a prediction is not measured or not scored; empty if it is there."""
     measured, scored = there
-    path = f"{row.folder}/{row.placement.scan}"
-    if path not in measured:
+    if row.path not in measured:
         jobs = (*MASK_JOBS, *MEASURE_JOBS)
         failure = _no_model(row, folds) or prediction_failure(row, jobs, results)
         return f"not predicted: {failure}" if failure else NOT_PREDICTED
-    if row.protocol in SCORED_PROTOCOLS and path not in scored:
+    if row.protocol in SCORED_PROTOCOLS and row.path not in scored:
         return f"not scored: {prediction_failure(row, SCORE_JOBS, results) or NOT_TRIED}"
     return ""
 

@@ -1,13 +1,14 @@
 """Sentences that stand at the top of the report: what a reader must know before any number."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from lib.cohort.placement import Placement
 from lib.cohort.scans import REJECTED_IN_REVIEW
-from lib.pseudonyms import pseudonym, pseudonyms
 
+SEEN_IN_TRAINING = "seen_in_training"
 # reasons in flow.csv of accepted scans that came as far as they can
-_COMPLETE = ("", "no_reference")
+_COMPLETE = ("", "no_reference", SEEN_IN_TRAINING)
 
 
 # more reasons, and more names of scans behind one of them, than this are counted, not listed
@@ -115,43 +116,53 @@ def model_notes(changes: Mapping[str, Iterable[str]]) -> list[str]:
     ]
 
 
-def leaks_of(run: Mapping, held_out: Iterable[str], secret: bytes | None) -> list[str]:
-    """Say that a fold is scored on people it was trained on, if it is (test people or folds were drawn anew).
+def late_notes(placements: Iterable[Placement], wishes: Mapping[str, str]) -> list[str]:
+    """Say how many people with a reference came after test people and folds were drawn, so that they train nobody.
 
     Args:
-        run: content of the fold's run.json.
-        held_out: people whom the fold is scored on as new ones.
-        secret: with which the fold's pseudonyms were made; None: nobody can be recognised.
+        placements: the accepted scans.
+        wishes: `set` of the cohort table, by scan: whoever stands there as `apply` was never meant to train.
     """
-    if secret is None:
-        return []
-    leaked = set(pseudonyms(held_out, secret)) & set(run["people"]["training"]["pseudonyms"])
-    if not leaked:
-        return []
-    return [f"it was trained on {len(leaked)} people that it is scored on, SO THE SCORES ARE NOT VALID"]
-
-
-def overlap_notes(models: Sequence[tuple[Mapping, bytes | None]], subjects: Collection[str]) -> list[str]:
-    """Warn where people carry ids that finished models were trained or validated with.
-
-    Args:
-        models: of each fold the content of run.json, and the secret of its study (None: not at hand).
-        subjects: people of this study.
-    """
-    if any(secret is None for _, secret in models):
-        return [
-            "Whether people of this study trained the finished models cannot be told: the study.secret of "
-            "the study that trained them is not at hand. Make sure that they did not."
-        ]
-    known = set()
-    for run, secret in models:
-        people = {name for group in run["people"].values() for name in group["pseudonyms"]}
-        known |= {subject for subject in subjects if pseudonym(subject, secret) in people}
-    if not known:
+    late = {row.subject for row in placements if row.set == "external" and wishes[row.scan] != "apply"}
+    if not late:
         return []
     return [
-        f"{len(known)} people have ids that the finished models were trained or validated with. If they are the same "
-        "people, their scores are not those of new people: set `exclude` for them, or give other people other ids."
+        f"Models are older than this cohort: {len(late)} people with a reference came after test people and folds "
+        "were drawn. They are scored as external and train no model; --config redraw=true retrain=true draws and "
+        "trains anew with them."
+    ]
+
+
+def seen_notes(flow: Iterable[Mapping[str, str]], *, finished: bool) -> list[str]:
+    """Say how many scans are not scored because models were trained on their people, and what to do.
+
+    Args:
+        flow: the records of `tables/flow.csv`.
+        finished: the study predicts with finished models and trains none.
+    """
+    scans = [row["scan"] for row in flow if row["reason"] == SEEN_IN_TRAINING]
+    if not scans:
+        return []
+    advice = (
+        "If they are other people who happen to have the same ids, give them other ids."
+        if finished
+        else "--config retrain=true trains models that have not seen them; where scans became one person after the "
+        "draw, --config redraw=true retrain=true."
+    )
+    return [
+        f"Scans with a reference that are not scored, or not by all models, because models were trained on these "
+        f"people or chosen by their score: {len(scans)} ({_listed(scans)}; {SEEN_IN_TRAINING} in tables/flow.csv). "
+        f"They are measured. {advice}"
+    ]
+
+
+def secret_notes(secrets: Iterable[bytes | None]) -> list[str]:
+    """Say that nobody can be recognised where a finished model's secret (None) is not at hand."""
+    if all(secret is not None for secret in secrets):
+        return []
+    return [
+        "Whether people of this study trained the finished models cannot be told: the study.secret of "
+        "the study that trained them is not at hand. Make sure that they did not."
     ]
 
 

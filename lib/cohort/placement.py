@@ -37,12 +37,6 @@ def trains_fold(placement: Placement, cohort: str, fold: int) -> bool:
     return placement.trains and in_cohort(placement, cohort) and placement.fold != fold
 
 
-def held_out_from_fold(placement: Placement, cohort: str, fold: int) -> bool:
-    """Say whether a fold's model is scored on a scan as one of a person it never trained on."""
-    is_own_fold = placement.set == "train" and placement.fold == fold
-    return in_cohort(placement, cohort) and (is_own_fold or placement.set in ("test", "external"))
-
-
 def validates_fold(placement: Placement, cohort: str, fold: int) -> bool:
     """Say whether a scan validates the model of a fold: the people of this fold do."""
     return placement.trains and in_cohort(placement, cohort) and placement.fold == fold

@@ -6,6 +6,7 @@
     test                     single      test-single   heldout_weights
     external                 ensemble    external      heldout_weights
     any, without a mask      as above    apply         as above
+    any, seen in training    as above    apply         as above (`lib.cohort.seen`)
 
 `fold-k` is the model that never trained on the people of fold k; `ensemble` the mean probability of all folds;
 `single` the fold with the best validation Dice.
@@ -34,6 +35,11 @@ class Prediction:
     def folder(self) -> str:
         """Return the part of the path that masks, volumes and overlaps of this prediction share."""
         return f"{self.cohort}/{self.model}/{self.members}"
+
+    @property
+    def path(self) -> str:
+        """Return what tells this prediction from all others, and stands in the paths of its files."""
+        return f"{self.folder}/{self.placement.scan}"
 
 
 def plan_predictions(

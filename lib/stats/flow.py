@@ -15,6 +15,8 @@ FLOW_COLUMNS = (
 STAGES = ("listed", "screened", "converted", "cropped", "predicted", "scored")
 # reason of a scan that came to the end with some of its models and not with others
 PARTLY_MISSING = "partly_missing"
+# flag of a prediction by models that its person trained or helped to choose; reason of a scan that is not scored so
+SEEN_IN_TRAINING = "seen_in_training"
 NONE: Mapping = MappingProxyType({})
 
 
@@ -24,6 +26,7 @@ def flow_table(
     reached: Mapping[str, Iterable[str]],
     failures: Mapping[str, str] = NONE,
     reviews: Mapping[str, Mapping] = NONE,
+    seen: Mapping[str, Iterable[str]] = NONE,
 ) -> pd.DataFrame:
     """Return FLOW_COLUMNS: for every scan of the cohort table the last stage it reached, and why no further.
 
@@ -33,16 +36,35 @@ def flow_table(
         reached: ids of the scans that came through "converted", "cropped", "predicted", "scored".
         failures: in words what did not end well, by scan (`lib.cohort.failures`).
         reviews: `verdict` and `comment` of the review, by scan.
+        seen: the models that saw a scan's person in training, by scan (see `seen_in_training`).
     """
     placed = folds.set_index("scan")
     through = {stage: set(ids) for stage, ids in reached.items()}
     rows = [
         _flow_row(record, placed, through)
-        | _why_no_further(record, _last_stage(record, through), failures.get(record["scan"], ""))
+        | _why_no_further(
+            record,
+            _last_stage(record, through),
+            failures.get(record["scan"], ""),
+            _not_scored(seen.get(record["scan"], ())),
+        )
         | _reviewed(reviews.get(record["scan"], {}))
         for record in scans.to_dict("records")
     ]
     return pd.DataFrame(rows, columns=list(FLOW_COLUMNS))
+
+
+def seen_in_training(volumes: pd.DataFrame) -> dict[str, list[str]]:
+    """Return `{cohort}/{model}/{members}` of the models that saw a scan's person in training, by scan.
+
+    Args:
+        volumes: `tables/volumes.csv`, in which their predictions carry the flag.
+    """
+    flagged = volumes[[SEEN_IN_TRAINING in flags.split() for flags in volumes["flags"]]]
+    seen: dict[str, list[str]] = {}
+    for row in flagged.to_dict("records"):
+        seen.setdefault(row["scan"], []).append(f"{row['cohort']}/{row['model']}/{row['members']}")
+    return seen
 
 
 def _flow_row(record: Mapping, placed: pd.DataFrame, through: Mapping[str, set[str]]) -> dict:
@@ -66,13 +88,21 @@ def _last_stage(record: Mapping, through: Mapping[str, set[str]]) -> str:
     return "screened" if record["verdict"] in ("ok", "rejected") else "listed"
 
 
-def _why_no_further(record: Mapping, stage: str, failure: str) -> dict[str, str]:
+def _not_scored(models: Iterable[str]) -> str:
+    models = ", ".join(models)
+    return f"not scored by {models}: trained on this person, or chosen by their score" if models else ""
+
+
+def _why_no_further(record: Mapping, stage: str, failure: str, seen: str) -> dict[str, str]:
     if record["verdict"] != "ok":
         told = record.get("explanation", "")
         return _because(record["reason"] or record["verdict"], f"{told}: {failure}" if failure else told)
-    if stage == STAGES[-1] or (stage == "predicted" and str(record["has_mask"]) != "1"):
+    has_mask = str(record["has_mask"]) == "1"
+    if stage == STAGES[-1] or (stage == "predicted" and (seen or not has_mask)):
         if failure:
-            return _because(PARTLY_MISSING, failure)
+            return _because(PARTLY_MISSING, " | ".join(filter(None, (failure, has_mask and seen))))
+        if seen and has_mask:
+            return _because(SEEN_IN_TRAINING, seen)
         if stage == STAGES[-1]:
             return _because("", "")
         return _because("no_reference", "has no reference mask, so it is measured but not scored")

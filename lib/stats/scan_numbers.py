@@ -82,13 +82,13 @@ class ScanPrediction:
     """One prediction of a scan.
 
     Attributes:
-        plan: cohort, model, members, protocol and weights by name.
+        plan: cohort, model, members, protocol, weights and seen_in_training by name.
         mask_zyx: predicted mask on the grid of the scan.
         volume: content of the volume file; empty if there is none.
         overlap: content of the overlap file; empty if there is none.
     """
 
-    plan: Mapping[str, str]
+    plan: Mapping
     mask_zyx: np.ndarray
     volume: Mapping = field(default_factory=dict)
     overlap: Mapping = field(default_factory=dict)
@@ -157,7 +157,8 @@ def flag_rows(
     meanings |= FLAG_MEANINGS
     carried: dict[str, list[str]] = {}
     for prediction in predictions:
-        for flag in prediction.volume.get("flags", ()):
+        seen = ("seen_in_training",) if prediction.plan.get("seen_in_training") else ()
+        for flag in (*prediction.volume.get("flags", ()), *seen):
             carried.setdefault(flag, []).append(prediction.name)
     return [
         {

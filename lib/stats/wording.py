@@ -18,7 +18,10 @@ PROTOCOLS = {
         "External",
         "people with a reference who played no part in training, predicted by the ensemble",
     ),
-    "apply": ("Apply", "people without a reference: measured, not scored"),
+    "apply": (
+        "Apply",
+        "people without a reference, or whom the models were trained on: measured, not scored",
+    ),
 }
 WEIGHTS = {
     "last": "last weights of the training (or their running average); nothing was chosen on validation people",
@@ -46,6 +49,8 @@ FLAG_MEANINGS = {
     "otsu_undefined": "the probability map holds one value only and has no Otsu threshold; otsu.fallback was used.",
     "override": "the centre of the window was given in the table, not found.",
     "padded": "the window reaches beyond the scan; it was filled with air there.",
+    "seen_in_training": "a model that predicted this was trained on this person, or chosen by their score; the "
+    "volume is measured and enters no score.",
 }
 # where the protocol of the section Acquisition comes from
 PROTOCOL_SOURCES = {

@@ -14,7 +14,7 @@ from lib.cohort.placement import Placement
 from lib.cohort.protocols import plan_predictions
 from lib.errors import ScanError
 from lib.joblog import job_log
-from lib.stats.flow import FLOW_COLUMNS, flow_table
+from lib.stats.flow import FLOW_COLUMNS, flow_table, seen_in_training
 
 
 def scan_row(scan, **values):
@@ -327,3 +327,36 @@ def test_a_source_never_enters_an_explanation(tmp_path):
         raise FileNotFoundError(2, "No such file", str(source / "1.dcm"))
     why = explained(tmp_path, [placed("A")])["A"]
     assert why.startswith("unexpected failure: FileNotFoundError") and "Doe" not in why
+
+
+def test_a_scan_that_models_have_seen_is_not_scored_and_not_missing():
+    scans = pd.DataFrame([scan_row("A"), scan_row("B"), scan_row("C", has_mask="0"), scan_row("D")])
+    folds = pd.DataFrame({"scan": list("ABCD"), "set": "train", "fold": 0})
+    volumes = pd.DataFrame(
+        [
+            {"cohort": cohort, "model": "vnet", "members": "fold-0", "scan": scan, "flags": flags}
+            for cohort, scan, flags in (
+                ("all", "A", "padded seen_in_training"),
+                ("male", "A", "seen_in_training"),
+                ("all", "B", "seen_in_training"),
+                ("male", "B", ""),
+                ("all", "C", "seen_in_training"),
+                ("all", "D", "seen_in_training"),
+            )
+        ]
+    )
+    seen = seen_in_training(volumes)
+    assert seen["A"] == ["all/vnet/fold-0", "male/vnet/fold-0"] and seen["B"] == ["all/vnet/fold-0"]
+    reached = {"cropped": list("ABCD"), "predicted": list("ABCD"), "scored": ["B"]}
+    flow = flow_table(scans, folds, reached, {"D": "male: disk full"}, seen=seen).set_index("scan")
+    assert flow["stage"].to_dict() == {"A": "predicted", "B": "scored", "C": "predicted", "D": "predicted"}
+    assert flow["reason"].to_dict() == {
+        "A": "seen_in_training",
+        "B": "seen_in_training",
+        "C": "no_reference",
+        "D": "partly_missing",
+    }
+    assert flow.loc["A", "explanation"].startswith(
+        "not scored by all/vnet/fold-0, male/vnet/fold-0: trained on"
+    )
+    assert flow.loc["D", "explanation"].startswith("male: disk full | not scored by all/vnet/fold-0: ")

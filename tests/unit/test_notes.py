@@ -1,30 +1,17 @@
 """What stands at the top of the report."""
 
-import pytest
-
 from lib.cohort.notes import (
     fold_notes,
-    leaks_of,
+    late_notes,
     missing_notes,
     model_notes,
-    overlap_notes,
     review_notes,
+    secret_notes,
+    seen_notes,
 )
-from lib.pseudonyms import key_of, pseudonyms
+from lib.cohort.placement import Placement
 
 SECRET = bytes(range(32))
-
-
-@pytest.fixture
-def run():
-    """A fold that A and B trained and C validated."""
-    return {
-        "people": {
-            "training": {"pseudonyms": pseudonyms("AB", SECRET)},
-            "validation": {"pseudonyms": pseudonyms("C", SECRET)},
-        },
-        "pseudonym_key": key_of(SECRET),
-    }
 
 
 def record(scan, stage, verdict="ok", has_mask="1", reason="", explanation=""):
@@ -38,6 +25,7 @@ def test_a_complete_study_needs_no_note():
         record("B", "predicted", has_mask="0", reason="no_reference"),
         record("C", "screened", verdict="rejected", reason="gantry_tilt"),
         record("D", "listed", verdict="excluded", reason="excluded"),
+        record("E", "predicted", reason="seen_in_training"),
     ]
     assert missing_notes(flow, partial=False) == []
     assert missing_notes(flow, partial=True) == [
@@ -99,19 +87,35 @@ def test_models_that_are_older_are_named_once_for_each_change():
     assert "(all/vnet fold 1): code changed" in notes[1]
 
 
-def test_people_known_to_finished_models_are_pointed_out(run):
-    assert overlap_notes([(run, SECRET)], {"X", "Y"}) == []
-    (note,) = overlap_notes([(run, SECRET), (run, SECRET)], {"B", "C", "X"})
-    assert note.startswith("2 people have ids")
+def test_people_who_came_after_the_draw_make_the_models_old():
+    def placed(scan, subject, outcome):
+        return Placement(
+            scan=scan, subject=subject, sex="M", age=70, site="", has_mask=outcome != "apply", set=outcome
+        )
+
+    placements = [
+        placed("T", "T", "train"),
+        placed("N1", "N", "external"),
+        placed("N2", "N", "external"),
+        placed("H", "H", "external"),
+        placed("U", "U", "apply"),
+    ]
+    wishes = dict.fromkeys(("T", "N1", "N2", "H", "U"), "auto")
+    (note,) = late_notes(placements, wishes | {"H": "apply"})
+    assert "1 people with a reference came after" in note and "redraw=true retrain=true" in note
+    assert late_notes(placements, wishes | dict.fromkeys(("N1", "N2", "H"), "apply")) == []
 
 
-def test_that_nobody_can_be_recognised_is_said_once_and_is_no_acquittal(run):
-    (note,) = overlap_notes([(run, None), (run, None)], {"A", "X"})
+def test_scans_that_models_have_seen_are_counted_with_what_to_do():
+    flow = [record("A", "predicted", reason="seen_in_training"), record("B", "scored")]
+    (own,) = seen_notes(flow, finished=False)
+    (finished,) = seen_notes(flow, finished=True)
+    assert ": 1 (A; seen_in_training" in own and "--config retrain=true" in own
+    assert "retrain" not in finished and "give them other ids" in finished
+    assert seen_notes(flow[1:], finished=False) == []
+
+
+def test_that_nobody_can_be_recognised_is_said_once_and_is_no_acquittal():
+    (note,) = secret_notes([SECRET, None, None])
     assert "cannot be told" in note and "study.secret" in note
-
-
-def test_a_model_scored_on_people_it_was_trained_on_is_pointed_out(run):
-    assert leaks_of(run, ["C", "D"], SECRET) == []
-    (leak,) = leaks_of(run, ["B", "B", "C"], SECRET)
-    assert "trained on 1 people" in leak and "NOT VALID" in leak
-    assert leaks_of(run, ["B"], None) == []
+    assert secret_notes([SECRET]) == []

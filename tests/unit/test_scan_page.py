@@ -234,6 +234,12 @@ def test_flags_say_what_they_mean_and_who_carries_them():
     assert "20.0 mm below" in rows[0]["meaning"]
 
 
+def test_a_person_whom_the_models_were_trained_on_is_flagged():
+    seen = prediction(plan=plan("ensemble") | {"seen_in_training": True})
+    (row,) = flag_rows([seen, prediction(plan=plan("single"))], screened(), SETTINGS)
+    assert row["flag"] == "seen in training" and row["where"] == "all / vnet / ensemble"
+
+
 def test_every_meaning_can_be_told_with_the_settings_of_the_rule():
     for flag in FLAG_MEANINGS:
         (row,) = flag_rows([prediction(volume={"flags": [flag]})], screened(), SETTINGS)

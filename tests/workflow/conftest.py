@@ -12,6 +12,9 @@ from canaries import plant_source
 
 from tests.study import Study
 
+# more than studies/ci.yaml: people without a reference, and models of each sex
+MORE_PEOPLE = "phantom={people: 10, unlabelled_people: 1}"
+EVERY_COHORT = "cohorts=[all, male, female]"
 OVERRIDDEN, OFF_PROTOCOL = "P004", "P006"
 SECOND_READ = "P001"
 OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
@@ -20,7 +23,7 @@ OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory) -> Path:
     """Return a folder with the series and the table of the small synthetic cohort, as a source of data."""
-    study = Study(tmp_path_factory.mktemp("phantom"))
+    study = Study(tmp_path_factory.mktemp("phantom"), settings=(MORE_PEOPLE,))
     study.run("--until", "make_phantom_scan")
     study.run("results/phantom/cohort.csv")
     return study.folder / "results/phantom"
@@ -37,7 +40,7 @@ def finished(phantom, tmp_path_factory) -> Study:
     shutil.copytree(phantom, folder / "source", ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     plant_source(folder / "source", ages=OLD_PEOPLE)
     _make_unusual(folder / "source")
-    study = Study(folder, settings=("cohort=source/cohort.csv",))
+    study = Study(folder, settings=("cohort=source/cohort.csv", EVERY_COHORT))
     study.run()
     return study
 

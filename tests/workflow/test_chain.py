@@ -66,7 +66,6 @@ AGREEMENT = [
     "loa_high_mm3",
     "ccc",
 ]
-TRAINING = {"train_fold"}
 
 
 def table(study, name):
@@ -233,84 +232,104 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert finished.planned() == {}
 
 
-def test_adding_a_scan_runs_its_rules_its_batch_and_the_report(study):
-    text = source(study).read_text().splitlines()
-    first = next(line for line in text if line.startswith("P001,"))
-    shutil.copytree(study.folder / "source/P001", study.folder / "source/N001")
-    source(study).write_text("\n".join([*text, first.replace("P001", "N001")]) + "\n")
+def seen_by_models(study, models):
+    """Return (cohort, model, members, scan) of each prediction of a person whom its models were trained on."""
+    runs = {path.parent.name: json.loads(path.read_text()) for path in models.glob("fold-*/run.json")}
+    secret = read_secret(models.parents[3] / "study.secret")
+    seen = set()
+    for row in table(study, "tables/volumes.csv"):
+        folds = [row["members"]] if row["members"] in runs else list(runs)
+        if any(trained_on(runs[fold], row["subject"], secret) for fold in folds):
+            seen.add((row["cohort"], row["model"], row["members"], row["scan"]))
+    return seen
+
+
+def flagged(study):
+    """Return the predictions that are flagged as seen in training, and those that are scored."""
+    rows = {"volumes": [], "metrics": []}
+    for name, found in rows.items():
+        for row in table(study, f"tables/{name}.csv"):
+            key = tuple(row[column] for column in ("cohort", "model", "members", "scan"))
+            found.append((key, "seen_in_training" in row["flags"].split(), row["protocol"]))
+    assert not any(seen for _, seen, _ in rows["metrics"])
+    assert {protocol for _, seen, protocol in rows["volumes"] if seen} <= {"apply"}
+    return {key for key, seen, _ in rows["volumes"] if seen}, {key for key, _, _ in rows["metrics"]}
+
+
+def notes(study):
+    return json.loads((study.folder / "results/cohort/notes.json").read_text())["notes"]
+
+
+def write_source(study, rows):
+    with open(source(study), "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_changed_cohort_moves_nobody_and_its_models_are_called_older(study):
+    rows = table(study, "../source/cohort.csv")
+    trained = next(row["scan"] for row in table(study, "folds/folds.csv") if row["set"] == "train")
+    for row in rows:
+        if row["scan"] == trained:
+            rows.append(row | {"scan": "N001", "subject": "N001"})
+            row["exclude"] = "hip replacement"
+            break
+    write_source(study, rows)
+    before, target = table(study, "folds/folds.csv"), "results/cohort/notes.json"
+    assert "Train fold" not in study.run(target)
+    *kept, new = table(study, "folds/folds.csv")
+    assert kept == before and (new["scan"], new["set"], new["trains"]) == ("N001", "external", "0")
+    scored = {row["scan"]: row["protocol"] for row in table(study, "tables/metrics.csv")}
+    assert trained not in scored and scored["N001"] == "external"
+    told = " ".join(notes(study))
+    assert "1 people with a reference came after" in told
+    assert "1 of the scans that trained it would not train it today" in told
+    assert study.planned(target) == {}
+
+
+def test_after_a_new_draw_nobody_is_scored_by_a_model_that_trained_on_them(study):
+    overlay = study.folder / "redrawn.yaml"
+    overlay.write_text((ROOT / study.overlay).read_text() + "cohorts: [all]\nseed: 7\n")
+    study, target = replace(study, overlay=str(overlay)), "results/cohort/notes.json"
+    models = study.folder / "results/models/all/vnet"
+    redraw = ("redraw=true",)
+    assert "Train fold" not in study.run(target, settings=redraw)
+    seen, scored = flagged(study)
+    assert seen and scored and seen == seen_by_models(study, models) and not seen & scored
+    flow = {row["scan"]: row for row in table(study, "tables/flow.csv")}
+    scans = {scan for *_, scan in seen if flow[scan]["has_mask"] == "1"}
+    assert {scan for scan, row in flow.items() if row["reason"] == "seen_in_training"} == scans
+    assert any(
+        f"chosen by their score: {len(scans)} (" in note and "retrain=true" in note for note in notes(study)
+    )
+    assert study.planned(target, settings=redraw) == {}
     before = table(study, "folds/folds.csv")
-    study.run("results/folds/folds.csv")
-    after = table(study, "folds/folds.csv")
-    assert after[: len(before)] == before
-    assert [(row["scan"], row["set"]) for row in after[len(before) :]] == [("N001", "external")]
-    planned = study.planned()
-    per_scan = {"convert_dicom", "resample_ct", "resample_mask", "crop_ct", "crop_mask"}
-    assert {rule: planned[rule] for rule in per_scan} == dict.fromkeys(per_scan, 1)
-    assert not TRAINING & set(planned)
-    # two cohorts: everybody, and the people of this person's sex
-    assert planned["predict_scans"] == planned["otsu_mask"] == planned["measure_overlap"] == 2
-    assert planned["write_report"] == 1
+    study.run(target, settings=("retrain=true",))
+    assert table(study, "folds/folds.csv") == before
+    assert seen_by_models(study, models) == flagged(study)[0] == set()
+    assert flagged(study)[1] > scored and notes(study) == []
+    assert study.planned(target) == {}
 
 
-def test_editing_a_scan_reruns_it_its_batch_and_the_report(study):
-    (study.folder / "source/P001/dicom").touch()
-    study.run("results/folds/folds.csv")
-    planned = study.planned()
-    assert planned["convert_dicom"] == planned["crop_ct"] == 1
-    assert planned["predict_scans"] >= 1 and planned["write_report"] == 1
-    assert not TRAINING & set(planned)
-
-
-@pytest.mark.parametrize("how", ["exclude", "remove"])
-def test_leaving_a_scan_out_runs_its_batch_and_the_report(study, how):
-    text = source(study).read_text().splitlines()
-    columns = text[0].split(",")
-    kept = []
-    for line in text:
-        if line.startswith("P002,"):
-            if how == "remove":
-                continue
-            values = line.split(",")
-            values[columns.index("exclude")] = "hip replacement"
-            line = ",".join(values)
-        kept.append(line)
-    source(study).write_text("\n".join(kept) + "\n")
-    study.run("results/folds/folds.csv")
-    assert "P002" in {row["scan"] for row in table(study, "folds/folds.csv")}
-    planned = study.planned()
-    assert not TRAINING & set(planned) and "convert_dicom" not in planned
-    assert planned["write_report"] == 1 and planned["gather_metrics"] == 1
-    study.run()
-    assert "P002" not in {row["scan"] for row in table(study, "tables/metrics.csv")}
-    assert study.planned() == {}
-
-
-def test_rerunning_one_scan_from_a_stage(study):
-    planned = study.planned("--forcerun", "results/cropped/P001/image.nii.gz")
-    assert planned["crop_ct"] == 1 and "resample_ct" not in planned and not TRAINING & set(planned)
-    assert planned["predict_scans"] >= 1 and planned["write_report"] == 1
-
-
-def test_changing_a_setting_reruns_what_depends_on_it(study):
-    overlay = study.folder / "otsu.yaml"
-    overlay.write_text((ROOT / study.overlay).read_text() + "otsu: {keep_largest: false}\n")
-    planned = replace(study, overlay=str(overlay)).planned()
-    assert planned["otsu_mask"] > 1 and "predict_scans" not in planned and not TRAINING & set(planned)
-
-
-def test_training_again_needs_a_word(study):
-    assert study.planned(settings=("retrain=true",))["train_fold"] == 6
-
-
-def test_finished_models_predict_a_new_cohort_and_train_nothing(finished, tmp_path):
+def test_finished_models_score_new_people_alone_and_train_nothing(finished, tmp_path):
     shutil.copytree(finished.folder / "source", tmp_path / "source")
-    model = finished.folder / "results/models/all/vnet"
-    study = Study(tmp_path, settings=("cohort=source/cohort.csv", f"model={model}"))
+    rows = table(finished, "../source/cohort.csv")
+    known = next(row["scan"] for row in table(finished, "folds/folds.csv") if row["set"] == "train")
+    for row in rows:
+        if row["scan"] != known:
+            row["scan"] = row["subject"] = f"N-{row['scan']}"
+    models = finished.folder / "results/models/all/vnet"
+    study = Study(tmp_path, settings=("cohort=source/cohort.csv", f"model={models}"))
+    write_source(study, rows)
     study.run()
     assert not (tmp_path / "results/models").exists()
     metrics = table(study, "tables/metrics.csv")
     assert {(row["protocol"], row["members"]) for row in metrics} == {("external", "ensemble")}
-    assert len(metrics) == 10
+    assert len(metrics) == 9
+    assert flagged(study)[0] == {("all", "vnet", "ensemble", known)}
+    assert any(known in note and "give them other ids" in note for note in notes(study))
+    assert study.planned() == {}
 
 
 def test_finished_models_refuse_images_made_otherwise(finished, tmp_path):

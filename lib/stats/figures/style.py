@@ -24,7 +24,7 @@ PROTOCOL_NAMES = {
     "test": "test people, ensemble of folds",
     "test-single": "test people, single model",
     "external": "external people, ensemble of folds",
-    "apply": "people without a reference",
+    "apply": "people without a reference, or seen in training",
 }
 # below this number of people a band or an interval would say more than the data
 FEWEST_FOR_BAND = 20

@@ -1,0 +1,90 @@
+"""Nobody is scored by a model that they trained or helped to choose."""
+
+import pytest
+
+from lib.cohort.groups import describe_people
+from lib.cohort.placement import Placement
+from lib.cohort.protocols import plan_predictions
+from lib.cohort.seen import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
+
+SECRET, OTHER = bytes(range(32)), bytes(range(1, 33))
+TEST, SINGLE = "all/vnet/ensemble/T", "all/vnet/single/T"
+
+
+def placed(scan, outcome="train", fold=-1, *, subject="", trains=None, has_mask=True):
+    return Placement(
+        scan=scan, subject=subject or scan, sex="M", age=70, site="", has_mask=has_mask, set=outcome,
+        fold=fold, batch=0, trains=outcome == "train" if trains is None else trains,
+    )  # fmt: skip
+
+
+def plan_of(rows, weights="best"):
+    return plan_predictions(rows, ["all"], ["vnet"], weights)
+
+
+def folds_of(**people):
+    return {f"all/vnet/{name.replace('_', '-')}": folk for name, folk in people.items()}
+
+
+def saw(training="", validation=""):
+    return FoldPeople(training=frozenset(training), validation=frozenset(validation))
+
+
+COHORT = [placed("A", fold=0), placed("B", fold=1), placed("T", "test"), placed("U", "apply", has_mask=False)]
+
+
+def test_a_split_of_its_own_leaks_nobody():
+    folds = {f"all/vnet/fold-{fold}": people_to_be(COHORT, "all", fold) for fold in (0, 1)}
+    assert folds["all/vnet/fold-0"] == saw("B", "A")
+    assert seen_paths(plan_of(COHORT), folds) == []
+
+
+def test_whoever_trained_a_fold_is_seen_by_it_and_by_all_folds_together():
+    assert seen_paths(plan_of(COHORT), folds_of(fold_0=saw("A"), fold_1=saw("A"))) == ["all/vnet/fold-0/A"]
+    assert seen_paths(plan_of(COHORT), folds_of(fold_0=saw("B"), fold_1=saw("T"))) == [TEST, SINGLE]
+    assert seen_paths(plan_of(COHORT), folds_of(fold_0=saw("U"))) == ["all/vnet/ensemble/U"]
+    assert seen_paths(plan_of(COHORT), {"all/unet/fold-0": saw("ATU")}) == []
+
+
+@pytest.mark.parametrize(("weights", "seen"), [("best", [TEST, SINGLE]), ("last", [SINGLE])])
+def test_who_chose_weights_or_fold_is_seen_where_that_choice_is_used(weights, seen):
+    assert seen_paths(plan_of(COHORT, weights), folds_of(fold_0=saw("B", "AT"))) == seen
+
+
+def test_seen_predictions_are_measured_and_not_scored():
+    marked = {row.path: row for row in mark_seen(plan_of(COHORT), [TEST])}
+    assert {path: row.protocol for path, row in marked.items()} == {
+        "all/vnet/fold-0/A": "cv",
+        "all/vnet/fold-1/B": "cv",
+        TEST: "apply",
+        SINGLE: "test-single",
+        "all/vnet/ensemble/U": "apply",
+    }
+    assert marked[TEST].members == "ensemble"
+
+
+def test_a_finished_fold_names_its_people_by_id_and_by_scan():
+    facts = {"training": ["B", "B2"], "validation": ["A"]}
+    rows = [placed("A", fold=0), placed("B", fold=1), placed("B2", fold=1, subject="B")]
+    run = describe_people(rows, facts, SECRET)
+    subjects = {"A": "A", "B": "B", "B2": "B", "T": "T"}
+    assert Roster(subjects, SECRET).people_of(run) == saw("B", "A")
+    # the ids of B's scans were corrected since: T and B2 are one person, and B is called C
+    assert Roster({"A": "A", "B": "C", "B2": "T", "T": "T"}, SECRET).people_of(run) == saw("CT", "A")
+    # a new scan of a person who trained it; the old ones are no longer in the table
+    assert Roster({"B3": "B"}, SECRET).people_of(run) == saw("B")
+    assert Roster(subjects, OTHER).people_of(run) == saw()
+
+
+def test_the_plan_is_the_same_before_and_after_the_training():
+    late = placed("E", "external", subject="B")  # its subject was corrected after the draw
+    rows = [*COHORT, late]
+    subjects = {row.scan: row.subject for row in rows}
+    before = {fold: people_to_be(rows, "all", fold) for fold in (0, 1)}
+    runs = {0: {"training": ["B"], "validation": ["A"]}, 1: {"training": ["A"], "validation": ["B"]}}
+    after = {
+        fold: Roster(subjects, SECRET).people_of(describe_people(rows, facts, SECRET))
+        for fold, facts in runs.items()
+    }
+    assert before == after
+    assert seen_paths(plan_of(rows), folds_of(fold_0=before[0])) == ["all/vnet/ensemble/E"]

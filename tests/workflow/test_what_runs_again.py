@@ -1,0 +1,407 @@
+"""What runs again when something changes: each row of the README's table, held by a dry run."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+import yaml
+
+from lib.cohort.rerun import files_to_rerun
+from tests.study import ROOT, Study
+
+pytestmark = pytest.mark.workflow
+
+HEADING = "## What runs again when something changes"
+FOLDS = "results/folds/folds.csv"
+
+# ---- sets of rules that follow one another -------------------------------------------------------------------
+RECORD = {"record_run"}
+REPORT = {"write_report"}
+# what is drawn and told of the two tables of predictions
+STATISTICS = {"summarize_agreement", "tabulate_table1", "tabulate_table2", "draw_figures"} | REPORT
+TABLES = {"gather_metrics", "gather_volumes", "gather_flow", "gather_notes"} | STATISTICS
+MEASURES = {"measure_volume", "measure_overlap", "measure_readers", "write_scan_pages"} | TABLES
+MASKS = {"otsu_mask"} | MEASURES
+PREDICTIONS = {"predict_scans"} | MASKS
+CROPS = {"crop_ct", "crop_mask", "crop_mask2", "draw_crop"} | PREDICTIONS
+SLICES = {"resample_ct", "resample_mask", "resample_mask2"} | CROPS
+
+
+# ---- how things are changed -----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class OtherCode(Study):
+    """A study that is run with a copy of the code."""
+
+    code: Path = ROOT
+
+    def call(self, *arguments: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+        """Run Snakemake from the copy's root and return what it printed."""
+        return subprocess.run(
+            self.command(*arguments, settings=settings),
+            cwd=self.code, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def with_settings(study: Study, changes: Mapping, file: Path) -> Study:
+    """Return the study with an overlay, written to `file`, that says `changes` beside its own settings."""
+    own = yaml.safe_load((ROOT / study.overlay).read_text())
+    # keys keep their places: Snakemake compares settings as they are written
+    file.write_text(yaml.safe_dump(merged(own, changes), sort_keys=False))
+    return replace(study, overlay=str(file))
+
+
+def merged(settings: Mapping, changes: Mapping) -> dict:
+    both = dict(settings)
+    for key, value in changes.items():
+        both[key] = merged(both.get(key, {}), value) if isinstance(value, dict) else value
+    return both
+
+
+def table(study: Study, name: str) -> list[dict]:
+    with open(study.folder / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def edit_table(study: Study, edit: Callable[[list[dict]], Iterable[dict]]) -> None:
+    """Write the cohort table anew, as `edit` returns its rows, and bring the study to the split."""
+    rows = list(edit(table(study, "source/cohort.csv")))
+    with open(study.folder / "source/cohort.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def set_cells(**scans: Mapping[str, str]) -> Callable[[Study], None]:
+    """Return the change that gives rows of the cohort table, by scan, other cells."""
+
+    def edit(rows):
+        return [row | scans.get(row["scan"], {}) for row in rows]
+
+    return lambda study: edit_table(study, edit)
+
+
+# ---- settings: seen on the finished study itself, for a dry run changes nothing ------------------------------------
+SETTINGS = {
+    "nothing": ({}, set()),
+    "`otsu`": ({"otsu": {"keep_largest": False}}, MASKS | RECORD),
+    "`measure.nsd_tolerance_mm`": (
+        {"measure": {"nsd_tolerance_mm": 2.0}},
+        (MEASURES - {"measure_volume", "gather_volumes"}) | RECORD,
+    ),
+    "`measure.distal_cut_mm`, `predict.review_member_dice`": (
+        {"measure": {"distal_cut_mm": 12}, "predict": {"review_member_dice": 0.8}},
+        (MEASURES - {"measure_overlap", "measure_readers"}) | RECORD,
+    ),
+    "`report`": ({"report": {"bootstrap": 100}}, (STATISTICS - {"tabulate_table2"}) | RECORD),
+    "`predict.step`, `z_padding`, `batch_windows`, `heldout_weights`; `train.device`, `precision`; `reproducible`": (
+        {"predict": {"step": 2}, "train": {"precision": "float32"}},
+        PREDICTIONS | RECORD,
+    ),
+    "`acquisition_protocol`": (
+        {"acquisition_protocol": {"kvp": 100}},
+        {"gather_acquisition"} | TABLES | RECORD,
+    ),
+    "`models`, `train` (but for device and precision)": (
+        {"models": {"vnet": {"dropout": 0.3}}, "train": {"epochs": 20}},
+        {"gather_notes"} | REPORT | RECORD,
+    ),
+    "a network more in `models`": (
+        {"models": {"unet": {"unet": {"initial_maps": 4, "levels": 2}}}},
+        {"train_fold"} | PREDICTIONS | RECORD,
+    ),
+    "`compare`": ({"compare": {"dsc": 0.1}}, set()),
+    # what follows a new verdict or a new split is not known before it is made
+    "`screening`, `dicom`, or `crop` but for `size_xy`": (
+        {"screening": {"metal_hu": 2600.0}},
+        {"screen_scan", "gather_screening", "gather_acquisition", "split_folds"} | TABLES | RECORD,
+    ),
+    "a network or a cohort less": ({"cohorts": ["all"]}, {"split_folds"} | TABLES | RECORD),
+    "`predict.batch_scans`, `folds.test_fraction`, `folds.age_bands`": (
+        {"predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
+        {"split_folds"} | TABLES | RECORD,
+    ),
+    "`seed`": ({"seed": 7}, {"split_folds"} | TABLES | RECORD),
+}
+
+
+@pytest.mark.parametrize("row", SETTINGS)
+def test_a_changed_setting_runs_what_depends_on_it(finished, tmp_path, row):
+    changes, expected = SETTINGS[row]
+    planned = with_settings(finished, changes, tmp_path / "overlay.yaml").planned()
+    assert set(planned) == expected, planned
+
+
+# ---- the cohort table: brought to the split, then looked at ---------------------------------------------------
+def add_a_scan(study: Study) -> None:
+    shutil.copytree(study.folder / "source/P001", study.folder / "source/N001")
+    own = {"scan": "N001", "subject": "N001", "mask2": ""}
+
+    def edit(rows):
+        first = next(row for row in rows if row["scan"] == "P001")
+        moved = {name: first[name].replace("P001", "N001", 1) for name in ("image", "mask")}
+        return [*rows, first | own | moved]
+
+    edit_table(study, edit)
+
+
+def other_images(study: Study) -> None:
+    (study.folder / "source/P001/dicom").touch()
+    (row,) = (row for row in table(study, "source/cohort.csv") if row["scan"] == "P004")
+    set_cells(P004={"crop_x_mm": str(float(row["crop_x_mm"]) + 1)})(study)
+
+
+def erode(path: Path) -> None:
+    """Take a layer of voxels from a mask; a file that is only touched is known by its checksum to be the same."""
+    mask = sitk.ReadImage(str(path))
+    path.unlink()  # the finished study has a link to it
+    sitk.WriteImage(sitk.BinaryErode(mask, (1, 1, 0)), str(path))
+
+
+def other_references(study: Study) -> None:
+    (row,) = (row for row in table(study, "source/cohort.csv") if row["scan"] == "P002")
+    erode(study.folder / "source" / row["mask"])
+    set_cells(P003={"mask_label": "1"})(study)
+
+
+def leave_out(study: Study) -> None:
+    def edit(rows):
+        left_out = {"P002": "hip replacement"}
+        return [row | {"exclude": left_out.get(row["scan"], "")} for row in rows if row["scan"] != "P003"]
+
+    edit_table(study, edit)
+
+
+PER_SCAN = ("convert_dicom", "resample_ct", "resample_mask", "crop_ct", "crop_mask", "draw_crop")
+# what follows the split, and the rules of which exactly so many jobs run
+COHORT = {
+    "a scan is added": (
+        add_a_scan,
+        ({"gather_acquisition", "convert_dicom"} | SLICES)
+        - {"resample_mask2", "crop_mask2", "measure_readers"},
+        dict.fromkeys(PER_SCAN, 1)
+        | dict.fromkeys(("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"), 2),
+    ),
+    "image, `series_uid`, `side` or crop centre of a scan": (
+        other_images,
+        {"gather_acquisition", "convert_dicom"} | SLICES,
+        {"convert_dicom": 2, "resample_ct": 2, "crop_ct": 2, "crop_mask2": 1},
+    ),
+    "`mask` or `mask_label` of a scan": (
+        other_references,
+        {"resample_mask", "crop_mask"} | (MEASURES - {"measure_readers"}),
+        {"resample_mask": 2, "crop_mask": 2},
+    ),
+    "`mask2` of a scan": (
+        lambda study: erode(study.folder / "source/P001/second.nii.gz"),
+        {"resample_mask2", "crop_mask2", "measure_readers"} | (STATISTICS - {"tabulate_table2"}),
+        {"resample_mask2": 1, "crop_mask2": 1},
+    ),
+    "`subject`, `age`, `site`, `repeat_of` or `set` of a scan": (
+        set_cells(P002={"subject": "Q002", "age": "70", "site": "B", "set": "test"}),
+        {"gather_acquisition", "write_scan_pages"} | TABLES,
+        {},
+    ),
+    "a scan is excluded or removed": (
+        leave_out,
+        {"gather_acquisition"} | PREDICTIONS,
+        {},
+    ),
+    "a column that is not read, the order of rows": (
+        lambda study: edit_table(study, lambda rows: [row | {"remark": "seen"} for row in rows]),
+        set(),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("row", COHORT)
+def test_a_changed_cohort_runs_what_depends_on_it(study, row):
+    change, expected, counts = COHORT[row]
+    before = table(study, FOLDS)
+    change(study)
+    study.run(FOLDS)
+    after = {line["scan"]: line for line in table(study, FOLDS)}
+    for line in before:  # nobody moves
+        kept = ("set", "fold", "batch", "trains")
+        assert [after[line["scan"]][name] for name in kept] == [line[name] for name in kept]
+    planned = study.planned()
+    assert set(planned) == expected, planned
+    assert {rule: planned[rule] for rule in counts} == counts
+
+
+def test_a_setting_of_the_draw_moves_nobody_after_it(study):
+    before, changes = (
+        table(study, FOLDS),
+        {"seed": 7, "predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
+    )
+    changed = with_settings(study, changes, study.folder / "overlay.yaml")
+    changed.run(FOLDS)
+    assert table(study, FOLDS) == before
+    assert set(changed.planned()) == {"gather_notes"} | (STATISTICS - {"tabulate_table2"}) | RECORD
+
+
+# ---- reviews, code, files, and words of command ---------------------------------------------------------------
+def review_of(finished: Study, file: Path, **cells: str) -> Study:
+    header = ("scan", "verdict", "comment", "corrected_mask")
+    with open(file, "w", newline="", encoding="utf-8") as written:
+        writer = csv.writer(written, lineterminator="\n")
+        writer.writerows([header, ["P001", *(cells.get(name, "") for name in header[1:])]])
+    return replace(finished, settings=(*finished.settings, f"review={file}"))
+
+
+def with_code(finished: Study, folder: Path, file: str, old: str, new: str) -> OtherCode:
+    """Return the finished study with a copy of the code in which a text of one file is another."""
+    unused = shutil.ignore_patterns(".*", "results", "__pycache__", "tests", "bench", "docs", "shared")
+    shutil.copytree(ROOT, folder / "code", ignore=unused)
+    text = (folder / "code" / file).read_text(encoding="utf-8")
+    assert old in text
+    (folder / "code" / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    return OtherCode(finished.folder, finished.overlay, finished.settings, code=folder / "code")
+
+
+def corrected(finished: Study, folder: Path) -> Study:
+    mask = finished.folder / "results/masks/all/vnet/fold-1/P001/mask.nii.gz"
+    return review_of(finished, folder / "review.csv", corrected_mask=str(mask))
+
+
+def lacking(finished: Study, folder: Path, *names: str) -> Study:
+    """Return a copy of the finished study without some files."""
+    shutil.copytree(finished.folder, folder / "study", copy_function=os.link, symlinks=True)
+    for name in names:
+        (folder / "study" / name).unlink()
+    return Study(folder / "study", finished.overlay, finished.settings)
+
+
+def from_a_stage(finished: Study, folder: Path) -> Counter:
+    return finished.planned("--forcerun", *files_to_rerun("P001", "crop_ct", finished.folder))
+
+
+OTHERS = {
+    "`review`: a comment, or the verdict `accepted`": (
+        lambda finished, folder: review_of(finished, folder / "review.csv", comment="well done").planned(),
+        {"gather_flow", "gather_notes", "write_scan_pages"} | REPORT,
+        {"write_scan_pages": 1},
+    ),
+    "`review`: a corrected mask": (
+        lambda finished, folder: corrected(finished, folder).planned(),
+        {"measure_corrected", "write_scan_pages"} | (TABLES - {"gather_metrics", "tabulate_table2"}),
+        {"measure_corrected": 1, "write_scan_pages": 1},
+    ),
+    "code under `lib/` or of a script, but for comments": (
+        lambda finished, folder: with_code(
+            finished,
+            folder,
+            "lib/imaging/full_mask.py",
+            "import numpy as np",
+            "import numpy as np\n\nNEW = 1",
+        ).planned(),
+        MASKS | RECORD,
+        {},
+    ),
+    "code that trains": (
+        lambda finished, folder: with_code(
+            finished, folder, "lib/learning/losses.py", "import torch", "import torch\n\nNEW = 1"
+        ).planned(),
+        {"gather_notes"} | REPORT | RECORD,
+        {},
+    ),
+    "a comment or a docstring in `lib/`": (
+        lambda finished, folder: with_code(
+            finished,
+            folder,
+            "lib/imaging/full_mask.py",
+            "import numpy as np",
+            "# a comment\nimport numpy as np",
+        ).planned(),
+        set(),
+        {},
+    ),
+    "the version of Osteoflow or of a package": (
+        lambda finished, folder: with_code(
+            finished, folder, "pyproject.toml", 'version = "', 'version = "9'
+        ).planned(),
+        RECORD,
+        {},
+    ),
+    "a file of `results/` is deleted that others were made from": (
+        lambda finished, folder: lacking(
+            finished, folder, "results/overlaps/all/vnet/fold-1/P001.json"
+        ).planned(),
+        set(),
+        {},
+    ),
+    "`report/index.html` is deleted": (
+        lambda finished, folder: lacking(finished, folder, "results/report/index.html").planned(),
+        REPORT,
+        {},
+    ),
+    "`make rerun SUBJECT=… FROM=crop_ct`": (
+        from_a_stage,
+        CROPS - {"resample_ct"},
+        {"crop_ct": 1, "crop_mask": 1, "draw_crop": 1, "predict_scans": 2},
+    ),
+    "`--config retrain=true`": (
+        lambda finished, folder: finished.planned(settings=("retrain=true",)),
+        {"train_fold"} | PREDICTIONS | RECORD,
+        {"train_fold": 6},
+    ),
+    "`--config redraw=true`": (
+        lambda finished, folder: finished.planned(settings=("redraw=true",)),
+        {"split_folds"} | TABLES | RECORD,
+        {},
+    ),
+    "`review`: the verdict `rejected`": (
+        lambda finished, folder: review_of(finished, folder / "review.csv", verdict="rejected").planned(),
+        {"gather_screening", "gather_acquisition", "split_folds"} | TABLES,
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("row", OTHERS)
+def test_another_change_runs_what_depends_on_it(finished, tmp_path, row):
+    plan, expected, counts = OTHERS[row]
+    planned = plan(finished, tmp_path)
+    assert set(planned) == expected, planned
+    assert {rule: planned[rule] for rule in counts} == counts
+
+
+# ---- refused --------------------------------------------------------------------------------------------------
+REFUSED = {
+    "`resample`, `crop.size_xy`, `intensity`": ({"crop": {"size_xy": [40, 40]}}, "the models need [32, 32]"),
+    "`study`, `model`, another cohort table": ({"study": "another"}, "--directory STUDY"),
+}
+
+
+@pytest.mark.parametrize("row", REFUSED)
+def test_what_does_not_fit_is_refused(finished, tmp_path, row):
+    changes, told = REFUSED[row]
+    assert told in with_settings(finished, changes, tmp_path / "overlay.yaml").refuse("--dry-run")
+
+
+FOLD_NUMBER = "`folds.folds`"
+
+
+def test_another_number_of_folds_is_refused_by_the_split(study):
+    overlay = study.folder / "overlay.yaml"
+    ended = with_settings(study, {"folds": {"folds": 3}}, overlay).call(FOLDS)
+    assert ended.returncode and "redraw=true retrain=true" in ended.stdout, ended.stdout[-3000:]
+
+
+# ---- the table of the README ----------------------------------------------------------------------------------
+def rows_of_the_readme() -> list[str]:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split(HEADING)[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [re.match(r"\| (.+?) \|", line).group(1) for line in lines[2:]]
+
+
+def test_every_row_of_the_readme_has_a_test_and_every_test_a_row():
+    assert Counter(rows_of_the_readme()) == Counter([*SETTINGS, *COHORT, *OTHERS, *REFUSED, FOLD_NUMBER])
