@@ -18,6 +18,7 @@ rule record_run:
     params:
         settings=SETTINGS,
         software=lambda wildcards: describe_software(),
+        models=lambda wildcards: model_digests(config["model"]) if FINISHED else {},
         digests=lambda wildcards: {
             rule: code_of(rule)(wildcards)
             for rule in (

@@ -1,6 +1,7 @@
 """Job script of rule record_run: what this run was made with, for later comparisons.
 
-output: record (json); params: settings, software (versions), digests (of the code, by rule)
+output: record (json); params: settings, software (versions), digests (of the code, by rule), models (digests of
+    finished ones, by fold)
 """
 
 from lib.atomic import write_json
@@ -10,5 +11,6 @@ from lib.learning.finished import flat
 with job_log(snakemake.log[0]) as logger:
     params = snakemake.params
     record = {"settings": flat(params.settings), "software": params.software, "code": params.digests}
+    record["models"] = params.models
     write_json(snakemake.output.record, record)
     logger.info("%d settings recorded", len(record["settings"]))

@@ -1,0 +1,232 @@
+"""The parts of a large cohort, each run as a study of its own, merged into the tables of one study.
+
+Rows are copied one by one, with a column `part` first. What describes everybody (agreement, scores, precision) is
+computed anew over all people: the parts' own intervals and summaries are never pooled.
+"""
+
+import argparse
+import csv
+import io
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.atomic import read_json, whole_folder, write_json
+from lib.errors import ConfigError, OsteoflowError
+from lib.part_results import (
+    NOTES,
+    PROTOCOL,
+    RUN,
+    TABLES,
+    Part,
+    comparable_settings,
+    count_part,
+    differences,
+    digests,
+    find_parts,
+    header,
+    models_recorded,
+    records,
+    refuse,
+)
+from lib.seeding import derive_seed
+from lib.stats.agreement import AgreementConfig
+from lib.stats.summary import summary_tables
+from lib.stats.tables import path_key, read_table, write_table
+
+PARTS = "parts.csv"
+COUNTS = ("scans", "people", "accepted", "predicted", "scored", "missing")
+PART_COLUMNS = ("part", "state", *COUNTS, "notes", *(f"{table}_sha256" for table in TABLES))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What a merge made: the rows of parts.csv, and what a reader must know of the whole."""
+
+    parts: Sequence[Mapping[str, object]]
+    notes: Sequence[str]
+
+
+def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: bool = False) -> Merged:
+    """Merge the parts in `folders` into the folder `target`, whole or not at all; a former merge there is replaced.
+
+    With `partial`, parts without a finished report are taken if their tables are there, and left out if not.
+
+    Raises:
+        ConfigError: parts are not finished, do not belong together or change while they are read, or `target` holds
+            something else than a former merge. The text lists every problem.
+    """
+    target, parts = Path(target), find_parts(folders)
+    _check_target(target, parts)
+    taken = [part for part in parts if part.finished or (partial and part.usable)]
+    before = {part.name: digests(part) for part in taken}
+    unfinished = [f"{part.name} is not finished: {part.unfinished}" for part in parts if not part.finished]
+    if unfinished and not partial:
+        advice = "finish these parts, or take what is there with --partial"
+        refuse([*unfinished, *differences(taken), advice])
+    if not taken:
+        raise ConfigError("merge: no part has all its tables yet; nothing was written")
+    refuse(differences(taken))
+    with whole_folder(target) as folder:
+        for table, path in TABLES.items():
+            _merge_table(taken, table, folder / path)
+        _write_summaries(taken, folder)
+        merged = Merged(parts=_describe(parts, before), notes=_notes(parts, taken))
+        _write_records(merged, taken[0], folder)
+        refuse(
+            [
+                f"{part.name} has changed while it was read: give the command again when nothing runs in it"
+                for part in taken
+                if digests(part) != before[part.name]
+            ]
+        )
+    return merged
+
+
+def _check_target(target: Path, parts: Iterable[Part]) -> None:
+    """Refuse a target that is not ours to replace."""
+    place = target.resolve()
+    results = [part.results.resolve() for part in parts]
+    if any(path.is_relative_to(place) or place.is_relative_to(path) for path in results):
+        raise ConfigError(f"merge: {target} holds a part, or lies in one; name a folder of its own")
+    if target.exists() and not (target / PARTS).is_file():
+        raise ConfigError(
+            f"merge: {target} is there and holds no former merge ({PARTS}); name a folder that is not there"
+        )
+
+
+def _merge_table(parts: Iterable[Part], table: str, target: Path) -> None:
+    """Write the rows of a table of all parts, one after the other, with the part's name first."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for number, part in enumerate(parts):
+            with open(part.results / TABLES[table], newline="", encoding="utf-8") as source:
+                rows = csv.reader(source)
+                names = next(rows)
+                if not number:
+                    writer.writerow(["part", *names])
+                writer.writerows([part.name, *row] for row in rows)
+
+
+def _write_summaries(parts: Sequence[Part], folder: Path) -> None:
+    """Write what is computed over the people of all parts."""
+    settings = comparable_settings(parts[0])
+    report = {
+        key.removeprefix("report."): value for key, value in settings.items() if key.startswith("report.")
+    }
+    readers = (path for part in parts for path in part.results.glob("readers/*/*/*/*.json"))
+    runs = (path for part in parts for path in part.results.glob("models/*/*/fold-*/run.json"))
+    tables = summary_tables(
+        read_table(folder / TABLES["metrics"]),
+        read_table(_repeated(parts)),
+        {path_key(path): read_json(path) for path in readers},
+        [read_json(path) for path in runs],
+        AgreementConfig(seed=derive_seed(settings["seed"], "bootstrap"), **report),
+    )
+    for name, table in tables.items():
+        write_table(table, folder / f"tables/{name}.csv")
+
+
+def _repeated(parts: Sequence[Part]) -> io.StringIO:
+    """Return the volumes of scans that repeat others, and of those others: a table of few of all rows."""
+    first = {row["repeat_of"] for part in parts for row in records(part, "volumes")}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header(parts[0], "volumes"))
+    writer.writeheader()
+    for part in parts:
+        writer.writerows(row for row in records(part, "volumes") if row["repeat_of"] or row["scan"] in first)
+    text.seek(0)
+    return text
+
+
+def _describe(parts: Iterable[Part], read: Mapping[str, Mapping[str, str]]) -> list[dict[str, object]]:
+    """Return the rows of parts.csv; `read` holds the digests of the files that were read, by part."""
+    rows = []
+    for part in parts:
+        row: dict[str, object] = {"part": part.name, "state": "left out"}
+        if part.name in read:
+            row |= {"state": "finished" if part.finished else "not finished"} | count_part(part)
+            row |= {f"{table}_sha256": read[part.name][path] for table, path in TABLES.items()}
+            row["notes"] = len(_own_notes(part))
+        rows.append(row)
+    return rows
+
+
+def _own_notes(part: Part) -> list[str]:
+    path = part.results / NOTES
+    return read_json(path)["notes"] if path.is_file() else []
+
+
+def _notes(parts: Sequence[Part], taken: Sequence[Part]) -> list[str]:
+    """Return what a reader must know: of the merge first, then what the parts' reports say at their top."""
+    notes = []
+    for part in parts:
+        if not part.finished:
+            fate = "was taken as it is" if part in taken else "was left out"
+            notes.append(f"{part.name} {fate}: {part.unfinished}.")
+    if not all(models_recorded(part) for part in taken):
+        notes.append(
+            "Which models made the predictions is known only from where they lay: older runs recorded no more."
+        )
+    if read_json(taken[0].results / PROTOCOL)["source"] == "majority":
+        notes.append(
+            "off_protocol was judged in each part against what most of its own scans share (the same in all parts)."
+        )
+    return [*notes, *_grouped({part.name: _own_notes(part) for part in taken})]
+
+
+def _grouped(notes: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """Yield each sentence once, with the parts that say it."""
+    said = defaultdict(list)
+    for part, sentences in notes.items():
+        for sentence in sentences:
+            said[sentence].append(part)
+    for sentence, names in said.items():
+        yield f"{'all parts' if len(names) == len(notes) > 1 else ', '.join(names)}: {sentence}"
+
+
+def _write_records(merged: Merged, first: Part, folder: Path) -> None:
+    """Write parts.csv, the notes, and what all parts were made with."""
+    with open(folder / PARTS, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, PART_COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(merged.parts)
+    write_json(folder / NOTES, {"notes": list(merged.notes)})
+    run = read_json(first.results / RUN)
+    write_json(folder / RUN, run | {"settings": comparable_settings(first)})
+
+
+def _printed(merged: Merged) -> str:
+    """Return parts and notes as a text for the terminal."""
+    columns = ("part", "state", *COUNTS)
+    rows = [columns, *([str(row.get(name, "")) for name in columns] for row in merged.parts)]
+    totals = [str(sum(row.get(name, 0) for row in merged.parts)) for name in COUNTS]
+    rows.append(["all", "", *totals])
+    widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([*(line.rstrip() for line in lines), *(f"note: {note}" for note in merged.notes)])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Merge parts and print what came of it; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lib.merge", description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="where the merged tables go; a former merge is replaced")
+    parser.add_argument(
+        "parts", type=Path, nargs="+", help="folders of the parts (as named with --directory)"
+    )
+    parser.add_argument("--partial", action="store_true", help="take parts that are not finished as they are")
+    options = parser.parse_args(arguments)
+    try:
+        merged = merge_parts(options.parts, options.folder, partial=options.partial)
+    except OsteoflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(_printed(merged))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

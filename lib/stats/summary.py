@@ -1,0 +1,48 @@
+"""All that is told of the scores of a study as a whole: the tables beside `metrics.csv`, by their file's name."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from lib.stats.agreement import AgreementConfig
+from lib.stats.precision import precision_table
+from lib.stats.readers import readers_table
+from lib.stats.scores import score_table
+from lib.stats.spread import level_table, spread_table
+from lib.stats.tables import DISTAL_CUT, age_table, agreement_table, fold_table, paired_table
+
+
+def summary_tables(
+    metrics: pd.DataFrame,
+    volumes: pd.DataFrame,
+    readers: Mapping[str, Mapping],
+    runs: Iterable[Mapping],
+    config: AgreementConfig,
+) -> dict[str, pd.DataFrame]:
+    """Return the tables that summarize a study.
+
+    Args:
+        metrics: `tables/metrics.csv`.
+        volumes: `tables/volumes.csv`; of it only scans that repeat one another are used.
+        readers: comparisons of readers by `prediction_key` (see `readers_table`).
+        runs: records of the trained folds (run.json).
+        config: intervals and their seed.
+
+    Returns:
+        scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut), folds
+        (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
+        part of the femur), spread (folds apart from people), precision (repeated scans), readers (two beside the
+        model).
+    """
+    return {
+        "scores": score_table(metrics, config),
+        "agreement": agreement_table(metrics, config),
+        "agreement_cut": agreement_table(metrics, config, DISTAL_CUT),
+        "folds": fold_table(metrics, config),
+        "paired": paired_table(metrics, config, runs),
+        "ages": age_table(metrics),
+        "levels": level_table(metrics),
+        "spread": spread_table(metrics),
+        "precision": precision_table(metrics, volumes, config),
+        "readers": readers_table(metrics, readers, config),
+    }
