@@ -1,0 +1,20 @@
+"""Say what is right and what is wrong before a run: python -m lib.doctor [the arguments that snakemake will get]."""
+
+import sys
+
+OLDEST = (3, 11)
+
+
+def main(arguments):
+    """Print all findings; return the exit status. An older Python comes as far as the first check."""
+    if sys.version_info < OLDEST:
+        print(f"  wrong  Python {sys.version.split()[0]} is too old")
+        print("         -> make .venv with 3.11 or newer: make setup PYTHON=python3.12")
+        return 1
+    from lib.doctor.checkup import check_all
+
+    return check_all(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,46 @@
+"""All checks in their order, printed as they are made."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from lib.doctor.cluster import check_cluster
+from lib.doctor.findings import OK, WRONG, Finding, in_words, verdict
+from lib.doctor.machine import check_gpu, check_packages, check_room
+from lib.doctor.study import check_folder, check_locks, check_settings, check_split_and_disk, study_folder
+from lib.planning.workflow import ROOT, Workflow
+
+
+def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) -> int:
+    """Make all checks; return 1 if something is wrong, else 0."""
+    found: list[Finding] = []
+
+    def show(title: str, findings: Iterable[Finding]) -> None:
+        findings = list(findings)
+        found.extend(findings)
+        say(f"{title}\n{in_words(findings)}\n")
+
+    python = Finding(OK, f"Python {sys.version.split()[0]}")
+    show("This machine", [python, *check_packages(Path(ROOT, "requirements.txt"))])
+    workflow, of_study = check_settings(arguments)
+    folder = workflow.study.folder if workflow else study_folder(arguments)
+    of_study += check_split_and_disk(workflow) if workflow else check_folder(folder)
+    of_study += check_locks(folder)
+    show("The study", of_study)
+    if workflow and workflow.executor == "slurm":
+        show(
+            "The cluster (its nodes have GPUs of their own: none was looked for here)",
+            check_cluster(workflow),
+        )
+    else:
+        show("Where jobs run: this machine", check_here(workflow))
+    say(verdict(found))
+    return int(any(finding.mark == WRONG for finding in found))
+
+
+def check_here(workflow: Workflow | None) -> list[Finding]:
+    """Check GPU, cores and memory for a run on this machine; without a workflow only what can be told."""
+    device = workflow.study.config["train"]["device"] if workflow else "auto"
+    rules = workflow.rules.values() if workflow else ()
+    asked = [(rule.name, rule.first.threads, rule.first.mem_mb) for rule in rules]
+    return [*check_gpu(device), *check_room(asked, workflow.cores if workflow else None)]

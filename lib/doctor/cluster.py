@@ -1,0 +1,197 @@
+"""A SLURM cluster: its clients, its controller, its partitions, and whether each rule's job can ever run there."""
+
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from lib.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.doctor.partitions import (
+    FORMAT,
+    Node,
+    Partition,
+    default_of,
+    has_gpus,
+    in_words,
+    read_partitions,
+    takers,
+    unmet,
+)
+from lib.doctor.programs import ask
+from lib.doctor.submission import submit_command
+from lib.errors import ConfigError
+from lib.planning.workflow import Request, Rule, Workflow
+
+CLIENTS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
+UNSEEN = "Snakemake would never see a job end"
+FLOOR_MB = 500  # two nested Snakemake processes take about half of it
+RESOURCES = "set-resources in the profile, for each of these rules"
+SENT_ANYWAY = ("--parsable", "--export=ALL")
+SENT_WITH_VALUE = ("--job-name", "--output", "--comment")
+
+
+def check_cluster(workflow: Workflow) -> list[Finding]:
+    """Check what a run with this profile needs of the cluster."""
+    nodes = ask("sinfo", "--Node", "--noheader", f"--format={FORMAT}")
+    if nodes.problem:
+        advice = "is this a login node of the cluster? are SLURM's clients on the PATH (module load slurm)?"
+        return [Finding(WRONG, f"SLURM does not answer: {nodes.problem}", advice)]
+    findings = []
+    for name in CLIENTS:
+        if (answer := ask(name, "--version")).problem:
+            findings.append(Finding(WRONG, answer.problem, "Snakemake needs it: ask your administrators"))
+    findings += check_status_command(workflow.executor_settings)
+    partitions = read_partitions(nodes.text)
+    findings += [Finding(OK, in_words(partition)) for partition in partitions.values()]
+    return findings + check_requests(workflow, partitions)
+
+
+def check_status_command(settings: object) -> list[Finding]:
+    """Say whether the way in which Snakemake asks for the state of jobs works on this cluster."""
+    shown = ask("scontrol", "show", "config")
+    if shown.problem:
+        return [Finding(WRONG, f"the controller does not answer: {shown.problem}", "ask your administrators")]
+    accounting = ask("sacct", "--noheader", "--allocations", "--name=osteoflow-doctor")
+    return [
+        explain_status(
+            settings.status_command,
+            min_job_age=_seconds(shown.text, "MinJobAge"),
+            needed=3 * settings.init_seconds_before_status_checks,
+            accounting=not accounting.problem,
+            has_sacct="not on this machine" not in accounting.problem,
+        )
+    ]
+
+
+def explain_status(
+    command: str, *, min_job_age: int, needed: int, accounting: bool, has_sacct: bool
+) -> Finding:
+    """Return whether `slurm-status-command` works.
+
+    Args:
+        command: its value.
+        min_job_age: seconds for which ended jobs stay in squeue.
+        needed: seconds that the plugin wants, three times its first wait; with less it asks sacct instead.
+        accounting: sacct answers.
+        has_sacct: there is a sacct.
+    """
+    if command == "sacct":
+        if accounting:
+            return Finding(OK, "accounting is on; slurm-status-command: sacct works")
+        advice = "set slurm-status-command: squeue in the profile"
+        return Finding(WRONG, f"slurm-status-command is sacct, but accounting is off: {UNSEEN}", advice)
+    if min_job_age >= needed:
+        state = "on" if accounting else "off"
+        return Finding(
+            OK,
+            f"slurm-status-command: squeue works (ended jobs stay for {min_job_age} s; accounting is {state})",
+        )
+    short = f"ended jobs stay in squeue for {min_job_age} s (MinJobAge), {needed} are needed"
+    if accounting:
+        return Finding(LOOK, f"{short}: the plugin will ask sacct instead", "set slurm-status-command: sacct")
+    if has_sacct:
+        wait = max(min_job_age // 3, 1)
+        advice = f"set slurm-init-seconds-before-status-checks to {wait} or less, or raise MinJobAge"
+        return Finding(WRONG, f"{short}; the plugin will ask sacct, but accounting is off: {UNSEEN}", advice)
+    return Finding(LOOK, f"{short}: the end of a job may be missed", "ask for a larger MinJobAge")
+
+
+def check_requests(workflow: Workflow, partitions: Mapping[str, Partition]) -> list[Finding]:
+    """Say for each rule that is sent to the cluster whether its job can run; rules with the same request together."""
+    alike: dict[tuple[str, ...], list[Rule]] = defaultdict(list)
+    findings = []
+    for rule in workflow.rules.values():
+        if not rule.is_local:
+            try:
+                line = submit_command(
+                    rule.name, rule.first, default_of(partitions), workflow.executor_settings
+                )
+            except ConfigError as error:
+                findings.append(Finding(WRONG, str(error), f"{RESOURCES}: take it away"))
+            else:
+                alike[tuple(asked_for(line))].append(rule)
+    for line, rules in alike.items():
+        names = ", ".join(rule.name for rule in rules)
+        finding = check_request(rules[0], line, partitions)
+        findings.append(Finding(finding.mark, f"{names}\n{finding.text}", finding.advice))
+    return findings
+
+
+def asked_for(line: Sequence[str]) -> list[str]:
+    """Return the part of an sbatch line that says what is asked for."""
+    words, kept = iter(line[1:]), []
+    for word in words:
+        if word in SENT_WITH_VALUE:
+            next(words)
+        elif word not in SENT_ANYWAY:
+            kept.append(word)
+    return kept
+
+
+def check_request(rule: Rule, line: Sequence[str], partitions: Mapping[str, Partition]) -> Finding:
+    """Say whether some node of the job's partition can take it, now and with the last attempt's request."""
+    name = str(rule.first.resources.get("slurm_partition", default_of(partitions)))
+    sent = f"sbatch {shlex.join(line)}"
+    if name not in partitions:
+        text = f"there is no partition {name!r}" if name else "no partition is named, and there is no default"
+        return Finding(WRONG, f"{sent}\n{text}", f"set slurm_partition to one of: {', '.join(partitions)}")
+    partition = partitions[name]
+    if reasons := unmet(rule.first, partition):
+        text = f"would wait for ever in partition {name}: {'; '.join(reasons)}"
+        return Finding(WRONG, f"{sent}\n{text}", _remedy(rule.first, partition, partitions))
+    if rule.first.mem_mb < FLOOR_MB:
+        text = f"{rule.first.mem_mb} MB is less than Snakemake itself needs in a job"
+        return Finding(WRONG, f"{sent}\n{text}", f"set mem_mb to {FLOOR_MB} or more")
+    if all(node.away for node in takers(rule.first, partition)):
+        text = (
+            "all nodes that are large enough take no jobs now (down or drained): it waits until one is back"
+        )
+        return Finding(LOOK, f"{sent}\n{text}")
+    tested = ask("sbatch", "--test-only", *line, "--wrap=true")
+    if tested.problem:
+        return Finding(
+            WRONG, f"{sent}\nSLURM refuses it: {tested.problem.split('failed: ')[-1]}", "see man sbatch"
+        )
+    if reasons := unmet(rule.last, partition):
+        text = f"fits, but its last attempt would ask for more and wait for ever: {'; '.join(reasons)}"
+        return Finding(LOOK, f"{sent}\n{text}", "lower `retries` in the profile, or name a larger partition")
+    return Finding(OK, sent)
+
+
+def _remedy(request: Request, partition: Partition, partitions: Mapping[str, Partition]) -> str:
+    """Return what to write into the profile for jobs that no node of their partition can take."""
+    fitting = [other for other in partitions.values() if not unmet(request, other)]
+    if fitting:
+        # a job without a GPU goes to a partition with GPUs only where nothing else takes it
+        plain = [other for other in fitting if not request.gpus and not has_gpus(other)]
+        return f"{RESOURCES}: slurm_partition: {' or '.join(other.name for other in plain or fitting)}"
+    with_gpus = [other for other in partitions.values() if _room(request, other)]
+    if not with_gpus:
+        return f"no node of this cluster has its GPUs; to do without: {RESOURCES}: gpu: 0"
+    where = partition if partition in with_gpus else with_gpus[0]
+    named = [] if where is partition else [f"{RESOURCES}: slurm_partition: {where.name}"]
+    return "\n".join(named + _smaller(request, where))
+
+
+def _smaller(request: Request, partition: Partition) -> list[str]:
+    """Return the settings that make a job fit the largest node that has its GPUs."""
+    largest = max(_room(request, partition), key=lambda node: (node.cpus, node.mem_mb))
+    said = []
+    if request.runtime_min > partition.limit_min:
+        stopped = ", and retries: a stopped training goes on from its last state" if request.gpus else ""
+        said.append(f"{RESOURCES}: runtime: {partition.limit_min:.0f}{stopped}")
+    if request.mem_mb > largest.mem_mb:
+        said.append(f"{RESOURCES}: mem_mb: {largest.mem_mb}")
+    if request.threads > largest.cpus:
+        said.append(f"set-threads in the profile: {largest.cpus}")
+    return said
+
+
+def _room(request: Request, partition: Partition) -> list[Node]:
+    return [node for node in partition.nodes if node.gpus >= request.gpus]
+
+
+def _seconds(text: str, key: str) -> int:
+    """Return a number of `scontrol show config`; 0 if it is not there."""
+    found = re.search(rf"^{key}\s*=\s*(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else 0

@@ -1,0 +1,128 @@
+"""This machine: packages, GPU, memory, cores. Standard library only; PyTorch is asked in a process of its own."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from lib.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.doctor.programs import ask
+
+INSTALL = ".venv/bin/pip install --requirement requirements.txt"
+ASK_TORCH = """
+import json, warnings
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    import torch
+    there = torch.cuda.is_available()
+devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())] if there else []
+print(json.dumps({
+    "torch": torch.__version__, "cuda": torch.version.cuda, "said": [str(one.message) for one in said],
+    "devices": [[device.name, device.total_memory / 1e9] for device in devices],
+}))
+"""
+
+
+def check_packages(requirements: Path) -> list[Finding]:
+    """Compare what is installed with the lock."""
+    lines = [line.strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    found = {name: installed_version(name) for name in pins}
+    missing = [name for name in pins if not found[name]]
+    other = [
+        f"{name} {found[name]} (tested: {pin})" for name, pin in pins.items() if found[name] not in ("", pin)
+    ]
+    findings = []
+    if missing:
+        findings.append(Finding(WRONG, f"packages are missing: {', '.join(missing)}", INSTALL))
+    if other:
+        findings.append(Finding(LOOK, f"other versions than those tested: {', '.join(other)}", INSTALL))
+    return findings or [Finding(OK, f"{len(pins)} packages, each in the tested version")]
+
+
+def installed_version(package: str) -> str:
+    """Return the version of a package without its build (2.13.0+cpu is 2.13.0); empty if it is not installed."""
+    try:
+        return version(package).split("+")[0]
+    except PackageNotFoundError:
+        return ""
+
+
+def check_gpu(device: str) -> list[Finding]:
+    """Say what PyTorch computes on; `device` is the setting train.device."""
+    driver = ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    answer = ask(sys.executable, "-c", ASK_TORCH, seconds=120)
+    if answer.problem:
+        return [Finding(WRONG, f"PyTorch cannot be used: {_last(answer.text) or answer.problem}", INSTALL)]
+    cards = [] if driver.problem else driver.text.strip().splitlines()
+    return explain_gpu(json.loads(answer.text.splitlines()[-1]), cards, device)
+
+
+def explain_gpu(torch: Mapping, cards: list[str], device: str) -> list[Finding]:
+    """Return in words what PyTorch sees (`torch`, as ASK_TORCH prints it) beside what the driver sees (`cards`)."""
+    if torch["devices"]:
+        names = ", ".join(f"{name} ({gigabytes:.0f} GB)" for name, gigabytes in torch["devices"])
+        unused = "; train.device: cpu leaves it unused" if device == "cpu" else ""
+        return [Finding(OK, f"GPU: {names}; PyTorch {torch['torch']} for CUDA {torch['cuda']}{unused}")]
+    mark = WRONG if device == "cuda" else LOOK
+    if cards and not torch["cuda"]:
+        return [
+            Finding(
+                mark,
+                f"this machine has a GPU ({cards[0]}), but PyTorch {torch['torch']} is a build for CPUs",
+                "remove .venv, then make setup TORCH_INDEX=URL with the build for your CUDA version",
+            )
+        ]
+    if cards:
+        said = " ".join(" ".join(torch["said"]).split())[:300]
+        return [
+            Finding(
+                mark,
+                f"PyTorch {torch['torch']} for CUDA {torch['cuda']} cannot use the GPU ({cards[0]}) {said}".strip(),
+                "renew the NVIDIA driver, or take a PyTorch build for an older CUDA: make setup TORCH_INDEX=URL",
+            )
+        ]
+    advice = "set train.device to auto" if device == "cuda" else "train on a machine or a cluster with a GPU"
+    return [
+        Finding(
+            mark, f"no GPU here (PyTorch {torch['torch']}): training at full size would take weeks", advice
+        )
+    ]
+
+
+def check_room(requests: Sequence[tuple[str, int, int]], cores: int | None) -> list[Finding]:
+    """Compare cores and memory with what the largest jobs ask for: (rule, threads, MB) of each rule."""
+    here, memory_mb = len(os.sched_getaffinity(0)), total_memory_mb()
+    findings = []
+    used = cores or here
+    if used > here:
+        findings.append(Finding(LOOK, f"--cores {used}, but this machine has {here}", f"--cores {here}"))
+    wide = [rule for rule, threads, _ in requests if threads > used]
+    limited = f"; {', '.join(wide)} would take more and will run on {used}" if wide else ""
+    findings.append(Finding(OK, f"{used} cores{limited}"))
+    large = [f"{rule} ({mem_mb} MB)" for rule, _, mem_mb in requests if mem_mb > memory_mb]
+    if not requests:
+        findings.append(Finding(OK, f"{memory_mb} MB of memory"))
+    elif large:
+        findings.append(
+            Finding(
+                LOOK,
+                f"{memory_mb} MB of memory: {', '.join(large)} may not fit at full size",
+                "nothing limits memory on one machine; watch the first such job",
+            )
+        )
+    else:
+        findings.append(Finding(OK, f"{memory_mb} MB of memory: the largest job fits"))
+    return findings
+
+
+def total_memory_mb() -> int:
+    """Return the memory of this machine, MB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""

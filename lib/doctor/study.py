@@ -1,0 +1,86 @@
+"""The study: configuration, cohort table, split, disk, what a killed run has left behind. Changes nothing."""
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.errors import OsteoflowError
+from lib.planning.workflow import Workflow, read_workflow
+
+UNLOCK = """if a run is at work in this folder: wait for it
+if it was killed: make recover ARGS="[the same arguments]" ends what it left on the cluster and goes on"""
+
+
+def check_settings(arguments: Sequence[str]) -> tuple[Workflow | None, list[Finding]]:
+    """Read configuration and cohort table as the workflow does; return them with what was found."""
+    try:
+        workflow = read_workflow(arguments)
+    except ImportError as error:
+        text = f"configuration and cohort table were not checked: {error.name or error} is missing"
+        return None, [Finding(LOOK, text, "install the packages, then ask again")]
+    except OsteoflowError as error:
+        return None, [Finding(WRONG, str(error))]
+    study = workflow.study
+    kind = "scans of synthetic people" if study.synthetic else "scans of the cohort table"
+    masks = sum(bool(row.mask) for row in study.scans.values())
+    return workflow, [
+        Finding(OK, f"configuration and {len(study.scans)} {kind}, {masks} with a reference mask")
+    ]
+
+
+def study_folder(arguments: Sequence[str]) -> Path:
+    """Return the study's folder as the arguments name it: all that can be told when Snakemake cannot be asked."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--directory", "-d", default=".", type=Path)
+    return parser.parse_known_args(arguments)[0].directory.absolute()
+
+
+def check_split_and_disk(workflow: Workflow) -> list[Finding]:
+    """Say whether the people can be split as the settings say, and whether what will be written fits on the disk."""
+    try:
+        from lib.planning.estimate import estimate_rules
+
+        needed_gb = sum(row.disk_gb for row in estimate_rules(workflow))
+    except ImportError as error:
+        text = f"folds and disk were not looked at: {error.name or error} is missing"
+        return [Finding(LOOK, text, "install the packages, then ask again")]
+    except OsteoflowError as error:
+        return [Finding(WRONG, str(error)), *check_folder(workflow.study.folder)]
+    return check_folder(workflow.study.folder, needed_gb)
+
+
+def check_folder(folder: Path, needed_gb: float | None = None) -> list[Finding]:
+    """Say whether results can be written to a study's folder, and whether `needed_gb` (None: not known) are free."""
+    there = next(path for path in (folder / "results", folder, *folder.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        text = f"{there} cannot be written"
+        return [Finding(WRONG, text, "choose another --directory, or ask for the right to write there")]
+    free_gb = shutil.disk_usage(there).free / 1e9
+    text = f"{free_gb:.0f} GB are free where results will lie"
+    if needed_gb is None:
+        return [Finding(OK, f"{text}; what the study takes is not known yet")]
+    text += f"; the rest of this study takes about {needed_gb:.1f} GB"
+    if needed_gb > free_gb:
+        return [Finding(WRONG, text, "free space, or choose another --directory")]
+    if needed_gb > free_gb / 2:
+        return [Finding(LOOK, text, "more than half of it: temporary files and other users take theirs, too")]
+    return [Finding(OK, f"{text} (a quota may be lower)")]
+
+
+def check_locks(folder: Path) -> list[Finding]:
+    """Say whether a run is at work in this folder, or was killed."""
+    locks, incomplete = folder / ".snakemake/locks", folder / ".snakemake/incomplete"
+    findings = []
+    if locks.is_dir() and any(locks.iterdir()):
+        findings.append(
+            Finding(LOOK, "the folder is locked: another run is at work in it, or was killed", UNLOCK)
+        )
+    if incomplete.is_dir() and (count := sum(1 for _ in incomplete.iterdir())):
+        text = f"{count} files were being written when a run ended, or are now"
+        findings.append(
+            Finding(LOOK, text, "they are made again with --rerun-incomplete (the profiles have it)")
+        )
+    return findings or [Finding(OK, "no run is at work in this folder, and none was killed in it")]

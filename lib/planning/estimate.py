@@ -1,0 +1,229 @@
+"""What a study will take, before anything is submitted: jobs, CPU and GPU hours, disk, elapsed time.
+
+python -m lib.planning.estimate --cores 16 --gpus 2 [the arguments that snakemake will get]
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lib.errors import OsteoflowError
+from lib.planning.costs import CLUSTER_JOB, GRAPH_JOB, LOCAL_JOB, Cost, unit_costs, unit_name
+from lib.planning.jobs import Job, is_done, plan_jobs
+from lib.planning.workflow import ROOT, Rule, Workflow, read_workflow
+
+HOUR = 3600
+WIDTH = 110  # characters of a line
+QUEUED = ", without the time that jobs wait in the queue"
+ASSUMED = "Counted before screening: every scan of the table that is not excluded is taken for accepted."
+GATHERED = (
+    "Rules with one job gather the cohort: their shipped cost is that of a small study and grows with yours."
+)
+NO_GPU_TIME = (
+    "GPU time was not measured: the CPU hours of {rules} are those without a GPU, which takes far less. Once this "
+    "study has trained a fold and predicted five batches on its GPU, their times are used here."
+)
+OTHER_SIZE = (
+    "The shipped costs of {rules} hold for the network, window and pixels of config.yaml; this study has others "
+    "({keys}), so they are wrong until it has trained a fold and predicted five batches itself."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleEstimate:
+    """What is left to do of one rule. Hours hold Snakemake's and SLURM's own part."""
+
+    rule: str
+    jobs: int
+    done: int
+    cpu_hours: float
+    gpu_hours: float | None  # None: not measured, or no GPU wanted
+    disk_gb: float
+    threads: int
+    gpus: int
+    source: str
+
+    @property
+    def left(self) -> int:
+        """Return the jobs that are left."""
+        return self.jobs - self.done
+
+
+def estimate_rules(workflow: Workflow) -> list[RuleEstimate]:
+    """Return the estimate of each rule that has jobs, in the order of the workflow.
+
+    Raises:
+        ConfigError: the people cannot be split as the settings say.
+    """
+    study, rules = workflow.study, workflow.rules
+    plan = {name: jobs for name, jobs in plan_jobs(study, rules).items() if jobs}
+    costs = unit_costs(plan, rules, study.folder)
+    each_job = {
+        name: costs[LOCAL_JOB if rules[name].is_local or workflow.executor == "local" else CLUSTER_JOB]
+        for name in plan
+    }
+    return [
+        estimate_rule(
+            rules[name],
+            jobs,
+            [job for job in jobs if not is_done(job, rules[name], study.folder)],
+            costs.get(name),
+            each_job[name],
+        )
+        for name, jobs in plan.items()
+    ]
+
+
+def estimate_rule(
+    rule: Rule, jobs: Sequence[Job], left: Sequence[Job], cost: Cost | None, overhead: Cost
+) -> RuleEstimate:
+    """Return what the jobs that are left of a rule take; a rule without a known cost counts as overhead alone."""
+    units = sum(job.units for job in left)
+    seconds = (cost.cpu_seconds if cost else 0.0) * units + overhead.cpu_seconds * len(left)
+    gpu_seconds = cost.gpu_seconds * units if cost and cost.gpu_seconds is not None else None
+    disk_mb = (cost.disk_mb if cost else 0.0) * sum(job.scans for job in left) + overhead.disk_mb * len(left)
+    return RuleEstimate(
+        rule=rule.name,
+        jobs=len(jobs),
+        done=len(jobs) - len(left),
+        cpu_hours=seconds / HOUR,
+        gpu_hours=gpu_seconds / HOUR if gpu_seconds is not None else None,
+        disk_gb=disk_mb / 1000,
+        threads=rule.first.threads,
+        gpus=rule.first.gpus,
+        source=f"{cost.source}, a {unit_name(rule.name)}: {cost.cpu_seconds:.3g} s" if cost else "not known",
+    )
+
+
+def elapsed_hours(estimates: Sequence[RuleEstimate], cores: int, gpus: int) -> float:
+    """Return the hours that all rules take one after the other, each on as many cores or GPUs as its jobs can use."""
+    hours = 0.0
+    for row in estimates:
+        if row.gpus and row.gpu_hours is not None and gpus:
+            hours += row.gpu_hours / max(min(gpus // row.gpus, row.left), 1)
+        elif row.left:
+            hours += row.cpu_hours / min(cores, row.left * row.threads)
+    return hours
+
+
+def table_text(estimates: Sequence[RuleEstimate]) -> str:
+    """Return the estimates as a table with totals, for a terminal."""
+    head = ("rule", "jobs", "there", "CPU hours", "GPU hours", "disk GB", "unit cost from")
+    rows = [
+        (
+            row.rule,
+            str(row.jobs),
+            str(row.done),
+            f"{row.cpu_hours:.2f}",
+            _gpu_text(row),
+            f"{row.disk_gb:.2f}",
+            row.source,
+        )
+        for row in estimates
+    ]
+    measured = [row.gpu_hours for row in estimates if row.gpu_hours is not None]
+    total = (
+        "total",
+        str(sum(row.jobs for row in estimates)),
+        str(sum(row.done for row in estimates)),
+        f"{sum(row.cpu_hours for row in estimates):.2f}",
+        f"{sum(measured):.2f}" if measured else "",
+        f"{sum(row.disk_gb for row in estimates):.2f}",
+        "",
+    )
+    widths = [max(len(line[column]) for line in (head, total, *rows)) for column in range(len(head))]
+    return "\n".join(_line(cells, widths) for cells in (head, *rows, total))
+
+
+def _gpu_text(row: RuleEstimate) -> str:
+    if row.gpu_hours is not None:
+        return f"{row.gpu_hours:.2f}"
+    return "?" if row.gpus else ""
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *numbers, last = cells
+    padded = [number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True)]
+    return "  ".join([first.ljust(widths[0]), *padded, last]).rstrip()
+
+
+def remarks(workflow: Workflow, estimates: Sequence[RuleEstimate]) -> list[str]:
+    """Return what a reader of the table must know."""
+    said = [ASSUMED]
+    on_gpu = [row for row in estimates if row.gpus and row.left]
+    if unmeasured := [row.rule for row in on_gpu if row.gpu_hours is None]:
+        said.append(NO_GPU_TIME.format(rules=" and ".join(unmeasured)))
+    shipped = [row.rule for row in on_gpu if row.source.startswith("shipped")]
+    if shipped and (keys := other_size(workflow.study.config)):
+        said.append(OTHER_SIZE.format(rules=" and ".join(shipped), keys=", ".join(keys)))
+    said.append(GATHERED)
+    return said
+
+
+def other_size(config: Mapping) -> list[str]:
+    """Return the settings that make training and prediction other than what the shipped costs were measured with."""
+    import yaml
+
+    shipped = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    same = {
+        "models": all(network == shipped["models"]["vnet"] for network in config["models"].values()),
+        "crop.size_xy": config["crop"]["size_xy"] == shipped["crop"]["size_xy"],
+        "train.window_slices": config["train"]["window_slices"] == shipped["train"]["window_slices"],
+    }
+    return [key for key, holds in same.items() if not holds]
+
+
+def report_text(workflow: Workflow, cores: int, gpus: int) -> str:
+    """Return the whole answer: the table, the elapsed time, what Snakemake itself takes, remarks."""
+    estimates = estimate_rules(workflow)
+    graph = unit_costs({}, {}, workflow.study.folder)[GRAPH_JOB]
+    jobs = sum(row.jobs for row in estimates)
+    said = [
+        f"Elapsed with {cores} cores and {gpus} GPUs for itself alone: "
+        f"{duration_text(elapsed_hours(estimates, cores, gpus))}{QUEUED if workflow.executor == 'slurm' else ''}.",
+        f"Snakemake itself plans {jobs} jobs: {duration_text(jobs * graph.cpu_seconds / HOUR)} and "
+        f"{jobs * graph.mem_mb / 1000:.1f} GB of memory where it is started.",
+        *remarks(workflow, estimates),
+    ]
+    marked = (textwrap.fill(line, WIDTH, initial_indent="- ", subsequent_indent="  ") for line in said)
+    return "\n".join([table_text(estimates), "", *marked])
+
+
+def duration_text(hours: float) -> str:
+    """Return a time as people say it: minutes, hours or days."""
+    if hours < 1 / 60:
+        return "less than a minute"
+    if hours < 2:
+        return f"about {hours * 60:.0f} minutes"
+    return f"about {hours:.0f} hours" if hours < 72 else f"about {hours / 24:.0f} days"
+
+
+def _cores(text: str) -> int:
+    return os.cpu_count() if text == "all" else max(int(text), 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the estimate; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.planning.estimate",
+        description="What a study will take: jobs, hours, disk. All further arguments are those of snakemake.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--cores", type=_cores, default=os.cpu_count(), help="cores to work on (default: all here)"
+    )
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs to work on (default: 0)")
+    options, of_snakemake = parser.parse_known_args(arguments)
+    try:
+        print(report_text(read_workflow(of_snakemake), options.cores, options.gpus))
+    except OsteoflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

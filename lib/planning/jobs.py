@@ -1,0 +1,161 @@
+"""The jobs of a study, counted before anything is screened: every scan that is not excluded counts as accepted.
+
+What is known already is used: verdicts of scans that were screened, the split if it was drawn.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.cohort.folds import FoldsConfig, split_folds
+from lib.cohort.placement import Placement, trains_fold
+from lib.cohort.protocols import SCORED_PROTOCOLS, Prediction, plan_predictions
+from lib.cohort.scans import accepted_scans, gather_screening, read_folds, read_records
+from lib.errors import ConfigError
+from lib.planning.workflow import Rule, Study
+
+ON_DEMAND = ("compare_runs",)  # asked for by name, never part of the report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job of a rule: its wildcards, units of work (`UNITS`), and the scans that it keeps files of."""
+
+    wildcards: Mapping[str, object]
+    units: float = 1
+    scans: int = 1
+
+
+# what a unit of a rule's work is; of all other rules: a job
+UNITS = {
+    "train_fold": "scan and epoch",
+    "predict_scans": "scan and model",
+    "write_scan_pages": "scan",
+}
+
+
+def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
+    """Return the jobs of each rule that the whole report takes, those that have ended well included.
+
+    Raises:
+        ConfigError: the people cannot be split as the settings say, or a rule is not known here.
+    """
+    placements = plan_placements(study)
+    predictions = plan_predictions(
+        placements, study.cohorts, study.networks, study.config["predict"]["heldout_weights"]
+    )
+    jobs = _scan_jobs(study, placements, predictions) | {
+        "train_fold": [] if study.finished else _training(study, placements),
+        "predict_scans": _batches(study, predictions),
+        "write_scan_pages": _pages(predictions),
+    }
+    once = {name for name, rule in rules.items() if not rule.wildcards} - set(ON_DEMAND)
+    if not study.synthetic:
+        once.discard("make_phantom_table")
+    if unknown := set(rules) - set(jobs) - once - {"make_phantom_table", *ON_DEMAND}:
+        raise ConfigError(
+            f"lib/planning/jobs.py does not know how many jobs {', '.join(sorted(unknown))} has"
+        )
+    return {name: jobs.get(name, [Job(wildcards={})]) for name in rules if name in jobs or name in once}
+
+
+def plan_placements(study: Study) -> list[Placement]:
+    """Return the scans that are or may be accepted, with test people and folds as drawn, or as a draw would be."""
+    results = study.folder / "results"
+    assumed = {scan: {"verdict": "ok", "reasons": []} for scan in study.scans}
+    waiting = accepted_scans(gather_screening(study.scans, assumed, study.rejected))
+    screened = results / "cohort/scans.csv"
+    known = {row["scan"]: row["verdict"] for row in read_records(screened)} if screened.exists() else {}
+    waiting = [scan for scan in waiting if known.get(scan.scan) != "rejected"]
+    former = [] if study.config["redraw"] else read_folds(results / "folds/folds.csv")
+    rows = split_folds(
+        waiting,
+        former,
+        FoldsConfig(**study.config["folds"]),
+        seed=study.config["seed"],
+        batch_scans=study.config["predict"]["batch_scans"],
+        draw=not study.finished,
+        cohorts=study.cohorts,
+    )
+    present = {scan.scan for scan in waiting}
+    return [row for row in rows if row.scan in present]
+
+
+def is_done(job: Job, rule: Rule, folder: Path) -> bool:
+    """Say whether all files of a job are there."""
+    return all(os.path.exists(folder / output.format_map(job.wildcards)) for output in rule.outputs)
+
+
+def _scan_jobs(
+    study: Study, placements: Sequence[Placement], predictions: Sequence[Prediction]
+) -> dict[str, list[Job]]:
+    """Return the jobs of the rules that work on one scan, or on one prediction of a scan."""
+    accepted = [row.scan for row in placements]
+    scored = [row for row in predictions if row.protocol in SCORED_PROTOCOLS]
+    read_twice = [row for row in scored if study.scans[row.placement.scan].mask2]
+    with_reference = _of_scans(scan for scan in accepted if study.scans[scan].mask)
+    with_second = _of_scans(dict.fromkeys(row.placement.scan for row in read_twice))
+    every, predicted = _of_scans(accepted), _of_predictions(predictions)
+    return {
+        "make_phantom_scan": _of_scans(study.scans) if study.synthetic else [],
+        "screen_scan": _of_scans(study.scans),
+        **dict.fromkeys(("convert_dicom", "resample_ct", "crop_ct", "draw_crop"), every),
+        **dict.fromkeys(("resample_mask", "crop_mask"), with_reference),
+        **dict.fromkeys(("resample_mask2", "crop_mask2"), with_second),
+        **dict.fromkeys(("otsu_mask", "measure_volume"), predicted),
+        "measure_overlap": _of_predictions(scored),
+        "measure_readers": _of_predictions(read_twice),
+        "measure_corrected": _of_scans(scan for scan in accepted if scan in study.corrected),
+    }
+
+
+def _of_scans(scans: Iterable[str]) -> list[Job]:
+    return [Job(wildcards={"scan": scan}) for scan in scans]
+
+
+def _of_predictions(predictions: Iterable[Prediction]) -> list[Job]:
+    return [
+        Job(
+            wildcards={
+                "cohort": row.cohort, "network": row.model, "members": row.members, "scan": row.placement.scan,
+            }
+        )
+        for row in predictions
+    ]  # fmt: skip
+
+
+def _training(study: Study, placements: Sequence[Placement]) -> list[Job]:
+    passes = study.config["train"]["epochs"] * study.config["train"]["samples_per_scan"]
+    return [
+        Job(
+            wildcards={"cohort": cohort, "network": network, "fold": fold},
+            units=passes * sum(trains_fold(row, cohort, fold) for row in placements),
+        )
+        for cohort in study.cohorts
+        for network in study.networks
+        for fold in study.folds
+    ]
+
+
+def _batches(study: Study, predictions: Iterable[Prediction]) -> list[Job]:
+    """Return the batches; a scan of an ensemble is as many units as there are folds."""
+    scans = Counter((row.cohort, row.model, row.members, row.placement.batch) for row in predictions)
+    step = study.config["predict"]["step"]
+    return [
+        Job(
+            wildcards={"cohort": cohort, "network": network, "members": members, "batch": batch},
+            units=count * (len(study.folds) if members == "ensemble" else 1) / step,
+            scans=count,
+        )
+        for (cohort, network, members, batch), count in scans.items()
+    ]
+
+
+def _pages(predictions: Iterable[Prediction]) -> list[Job]:
+    scans = {(row.placement.batch, row.placement.scan) for row in predictions}
+    batches = Counter(batch for batch, _ in scans)
+    return [
+        Job(wildcards={"batch": batch}, units=count, scans=count) for batch, count in sorted(batches.items())
+    ]

@@ -1,0 +1,207 @@
+"""The workflow as Snakemake reads it: its rules with their requests, and the study. Nothing is run or written.
+
+Snakemake documents no way to ask a workflow what its rules request: all that goes beyond its documented interface
+stands in `read_workflow` and `_rule`, and a test holds them to the installed version.
+"""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.cohort.table import ScanRow
+from lib.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a job of a rule asks for: cores, and resources by name (`mem_mb`, `runtime` in minutes, `gpu`, ...)."""
+
+    threads: int
+    resources: Mapping[str, object]
+
+    @property
+    def mem_mb(self) -> int:
+        """Return the memory, MB; 0: none is asked for."""
+        return int(self.resources.get("mem_mb", 0))
+
+    @property
+    def runtime_min(self) -> int:
+        """Return the time limit, minutes; 0: none is asked for."""
+        return int(self.resources.get("runtime", 0))
+
+    @property
+    def gpus(self) -> int:
+        """Return the number of GPUs, however they are asked for."""
+        gres = str(self.resources.get("gres", ""))
+        if gres.split(":")[0] == "gpu":
+            count = gres.split(":")[-1]
+            return int(count) if count.isdigit() else 1
+        return int(self.resources.get("gpu", 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A rule that makes files. Patterns hold its wildcards as `{name}`, relative to the study's folder."""
+
+    name: str
+    wildcards: frozenset[str]
+    outputs: tuple[str, ...]
+    benchmark: str
+    log: str
+    is_local: bool  # Snakemake runs it itself, not a job of a cluster
+    first: Request
+    last: Request  # of the last attempt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What the rules know of a study once its settings and its table have been checked."""
+
+    folder: Path
+    config: Mapping
+    scans: Mapping[str, ScanRow]  # those that are not excluded
+    cohorts: Sequence[str]
+    networks: Sequence[str]
+    folds: Sequence[int]
+    rejected: Mapping[str, str]  # in review
+    corrected: Mapping[str, str]  # masks, by scan
+    synthetic: bool
+    finished: bool  # predicts with finished models and trains nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workflow:
+    """A study, the rules that work on it, and how Snakemake was asked to run them."""
+
+    study: Study
+    rules: Mapping[str, Rule]
+    executor: str
+    cores: int | None
+    executor_settings: object = field(repr=False)  # of Snakemake's plugin
+
+
+def read_workflow(arguments: Sequence[str]) -> Workflow:
+    """Return the workflow that `snakemake` with these arguments would run.
+
+    Raises:
+        ConfigError: an argument, the configuration or the cohort table is wrong; the text is the workflow's own and
+            lists every problem.
+        ImportError: a package is missing.
+    """
+    from snakemake import api, cli
+    from snakemake.settings import types
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    args = _parsed(cli, arguments)
+    executor = args.executor or "local"
+    plugin = ExecutorPluginRegistry().get_plugin(executor)
+    quiet = types.OutputSettings(quiet={types.Quietness.ALL}, enable_file_logging=False)
+    with _where(args.directory) as folder, _refusals(), api.SnakemakeApi(quiet) as snakemake:
+        opened = snakemake.workflow(
+            resource_settings=types.ResourceSettings(
+                cores=args.cores,
+                max_threads=args.max_threads,
+                overwrite_threads=args.set_threads,
+                overwrite_resources=args.set_resources,
+                default_resources=args.default_resources,
+            ),
+            config_settings=types.ConfigSettings(
+                config=cli.parse_config(args.config),
+                configfiles=args.configfile,
+                config_args=args.config,
+                replace_workflow_config=args.replace_workflow_config,
+            ),
+            snakefile=args.snakefile or ROOT / "Snakefile",
+            workdir=folder,
+        )
+        read = opened._workflow
+        read._executor_plugin = plugin  # it tells which rules are jobs of the cluster
+        attempts = 1 + (args.retries or 0)
+        return Workflow(
+            study=_study(read.globals, Path(args.directory or Path.cwd()).absolute()),
+            rules={
+                rule.name: _rule(read, rule, attempts)
+                for rule in read.rules
+                if rule.output and rule.benchmark
+            },
+            executor=executor,
+            cores=args.cores,
+            executor_settings=plugin.get_settings(args),
+        )
+
+
+def _parsed(cli: object, arguments: Sequence[str]) -> object:
+    """Return the parsed arguments, those of profiles included."""
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed):
+        try:
+            return cli.parse_args(list(arguments))[1]
+        except SystemExit:
+            said = printed.getvalue().strip().splitlines() or ["no such option"]
+        except cli.CliException as error:
+            said = [str(error)]
+    raise ConfigError(f"snakemake does not take these arguments: {said[-1]}")
+
+
+@contextlib.contextmanager
+def _where(directory: str | None) -> Iterator[Path | None]:
+    """Yield the study's folder, or an empty one in place of one that is not there: Snakemake would make it."""
+    if directory is None or Path(directory).exists():
+        yield None if directory is None else Path(directory)
+        return
+    with tempfile.TemporaryDirectory() as empty:
+        yield Path(empty)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what Snakemake refuses into a ConfigError, and keep its remarks from the terminal."""
+    from snakemake_interface_common.exceptions import ApiError, WorkflowError
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except (WorkflowError, ApiError, OSError) as error:
+        raise ConfigError(str(error).strip()) from None
+
+
+def _study(names: Mapping, folder: Path) -> Study:
+    """Return the study from the names that rules/common.smk has set."""
+    return Study(
+        folder=folder,
+        config=dict(names["config"]),
+        scans=dict(names["SCANS"]),
+        cohorts=list(names["COHORTS"]),
+        networks=list(names["NETWORKS"]),
+        folds=list(names["FOLDS"]),
+        rejected=dict(names["REJECTED"]),
+        corrected=dict(names["CORRECTED"]),
+        synthetic=names["SYNTHETIC"],
+        finished=names["FINISHED"] is not None,
+    )
+
+
+def _rule(read: object, rule: object, attempts: int) -> Rule:
+    """Return one rule; its requests may be functions of the attempt."""
+    from snakemake.io import strip_wildcard_constraints
+    from snakemake.iocontainers import Wildcards
+
+    def request(attempt: int) -> Request:
+        found = dict(rule.expand_resources(Wildcards(fromdict={}), [], attempt).items())
+        return Request(threads=found.pop("_cores"), resources=found)
+
+    return Rule(
+        name=rule.name,
+        wildcards=frozenset(rule.wildcard_names),
+        outputs=tuple(strip_wildcard_constraints(str(output)) for output in rule.output),
+        benchmark=strip_wildcard_constraints(str(rule.benchmark)),
+        log=strip_wildcard_constraints(str(rule.log[0])),
+        is_local=read.is_local(rule),
+        first=request(1),
+        last=request(attempts),
+    )

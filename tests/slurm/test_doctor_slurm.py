@@ -1,0 +1,83 @@
+"""The doctor on a real SLURM: what it says of a job is what SLURM does with it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, missing_programs
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.workflow
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Return a running cluster of two nodes with four processors."""
+    if missing := missing_programs():
+        pytest.skip(f"no {', '.join(missing)} on this machine (Debian: apt-get install slurm-wlm munge)")
+    if os.geteuid():
+        pytest.skip("only root can start a SLURM with devices of its own")
+    with Cluster(tmp_path_factory.mktemp("slurm"), cpus=4) as running:
+        yield running
+
+
+def diagnose(cluster, folder, *arguments):
+    """Return the exit status and the findings of the doctor: the lines of each, by its first line."""
+    command = [sys.executable, "-m", "lib.doctor", "--profile", "slurm", "--configfile", "studies/ci.yaml"]
+    ended = subprocess.run(
+        [*command, "--directory", folder, *arguments],
+        cwd=ROOT, env=cluster.environment, text=True, capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert not ended.stderr, ended.stderr
+    findings, name = {}, ""
+    for line in ended.stdout.splitlines():
+        if line.startswith(("  ok ", "  look ", "  wrong ")):
+            name = line[9:]
+            findings[name] = line[:8].strip()
+        else:
+            findings[name] = f"{findings.get(name, '')}\n{line}"
+    return ended.returncode, findings
+
+
+def test_a_job_for_which_no_node_is_large_enough(cluster, tmp_path):
+    status, findings = diagnose(cluster, tmp_path)
+    assert status == 1
+    assert findings["train_fold"].startswith("wrong") and "8 CPUs are asked for" in findings["train_fold"]
+    assert "set-threads" in findings["train_fold"]
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_profile_that_fits_is_well(cluster, tmp_path):
+    options = (
+        "--set-threads",
+        "train_fold=2",
+        "--retries",
+        "0",
+        "--slurm-init-seconds-before-status-checks",
+        "2",
+    )
+    status, findings = diagnose(cluster, tmp_path, *options)
+    assert status == 0 and findings["train_fold"].startswith("ok")
+    assert any("squeue works" in name for name in findings)
+    sent = findings["train_fold"].splitlines()[1].split()
+    # the judge: SLURM starts this very line
+    cluster.call(*sent, "--test-only", "--wrap=true")
+
+
+def test_a_time_limit_and_nodes_that_are_drained(cluster, tmp_path):
+    cluster.call("scontrol", "update", "PartitionName=cpu", "MaxTime=30")
+    cluster.call("scontrol", "update", "NodeName=node1", "State=DRAIN", "Reason=test")
+    options = ("--set-threads", "train_fold=2", "--retries", "0")
+    where = ("--set-resources", "predict_scans:slurm_partition=gpu", "screen_scan:slurm_partition=nowhere")
+    _, findings = diagnose(cluster, tmp_path, *options, *where)
+    assert findings["train_fold"].startswith("wrong") and "the limit is 30" in findings["train_fold"]
+    assert "slurm_partition: gpu" in findings["train_fold"]
+    assert findings["predict_scans"].startswith("look") and "down or drained" in findings["predict_scans"]
+    assert findings["screen_scan"].startswith("wrong") and "no partition 'nowhere'" in findings["screen_scan"]
+
+
+def test_accounting_that_is_off(cluster, tmp_path):
+    _, findings = diagnose(cluster, tmp_path, "--slurm-status-command", "sacct")
+    assert any("never see a job end" in name for name in findings)

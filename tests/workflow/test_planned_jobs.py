@@ -1,0 +1,34 @@
+"""The estimate counts the jobs that Snakemake plans."""
+
+import pytest
+
+from lib.planning.estimate import estimate_rules
+from lib.planning.workflow import read_workflow
+
+pytestmark = pytest.mark.workflow
+# what stands before the rule that is forced, or beside it
+BEFORE = {"screen_scan", "gather_screening", "gather_acquisition", "split_folds", "record_run"}
+
+
+@pytest.fixture(scope="module")
+def estimated(finished):
+    """Return the estimate of each rule of a study that has run to its report."""
+    arguments = ["--directory", str(finished.folder), "--configfile", finished.overlay]
+    workflow = read_workflow([*arguments, "--config", *finished.settings])
+    return {row.rule: row for row in estimate_rules(workflow)}
+
+
+def test_the_estimate_counts_what_snakemake_would_run(finished, estimated):
+    planned = finished.planned("--forcerun", "convert_dicom", settings=("retrain=true",))
+    assert {name: row.jobs for name, row in estimated.items() if name not in BEFORE} == dict(planned)
+
+
+def test_nothing_is_left_of_a_finished_study(estimated):
+    assert {name: row.left for name, row in estimated.items() if row.left} == {}
+    assert sum(row.cpu_hours + row.disk_gb for row in estimated.values()) == 0
+
+
+def test_the_study_itself_tells_what_its_units_cost(estimated):
+    assert "of this study" in estimated["convert_dicom"].source
+    assert "of this study" in estimated["train_fold"].source
+    assert estimated["write_report"].source.startswith("shipped")
