@@ -11,7 +11,7 @@ CORES ?= $(shell nproc)
 TORCH_INDEX ?=
 READY := $(VENV)/.ready
 
-.PHONY: demo test setup rerun fuzz format
+.PHONY: demo test test-cluster setup doctor estimate rerun recover fuzz format
 
 demo: $(READY)
 	$(BIN)/snakemake --profile profiles/workstation --cores $(CORES) --configfile studies/demo.yaml
@@ -20,11 +20,34 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+# half an hour of faults, and the demo, on a SLURM of two nodes that the tests start themselves (root; slurm-wlm, munge)
+test-cluster: $(READY)
+	$(BIN)/python -m pytest tests/slurm -m "workflow"
+
 setup: $(READY)
 
+# ARGS in what follows: what you give to snakemake, such as ARGS="--profile slurm --configfile studies/hips.yaml --directory /data/hips"
+
+# what is wrong with this machine, this cluster or the cohort table, before anything runs
+doctor:
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m lib.doctor $(ARGS)
+
+# jobs, hours and disk of a study, before anything runs
+estimate: $(READY)
+	@$(BIN)/python -m lib.planning.estimate $(ARGS)
+
+# after a killed run (kill -9, power cut): ends the jobs that it left in SLURM's queue, then goes on where it was
+recover: $(READY)
+	$(BIN)/python -m lib.recovery $(ARGS) && $(BIN)/snakemake $(ARGS) --unlock && $(BIN)/snakemake $(ARGS)
+
 # one subject or scan again, from a chosen stage: make rerun SUBJECT=P001 FROM=crop_ct ARGS="--configfile studies/demo.yaml"
+# what the three variables hold reaches the shell as it was typed, in the environment and between quotes
+unexport SUBJECT FROM STUDY
+rerun: export RERUN_SUBJECT := $(value SUBJECT)
+rerun: export RERUN_FROM := $(value FROM)
+rerun: export RERUN_STUDY := $(if $(value STUDY),$(value STUDY),.)
 rerun: $(READY)
-	files=$$($(BIN)/python -m lib.cohort.rerun $(SUBJECT) $(FROM) $(STUDY)) && \
+	@files=$$($(BIN)/python -m lib.cohort.rerun -- "$$RERUN_SUBJECT" "$$RERUN_FROM" "$$RERUN_STUDY") && \
 	$(BIN)/snakemake --profile profiles/workstation --cores $(CORES) $(ARGS) --forcerun $$files
 
 # 2,000 damaged and malicious inputs for the reader (`make test` runs a few of them)

@@ -1,7 +1,11 @@
-"""How the cost of Snakemake grows with the cohort: time and memory of a dry run.
+"""How the cost of Snakemake grows with the cohort: time and memory of a dry run, and calls of sbatch.
 
 A study of N scans is made up as it stands after screening: cohort table, verdicts, placements and finished models are
 there, images are not. It is to be predicted by ten fold models (`model=FOLDER`), from conversion to the report.
+
+Calls of sbatch are counted in a run by `--profile slurm` with the programs of `stub_slurm.py` in place of SLURM's: no
+job runs, their outputs are empty files. Jobs that Snakemake runs itself would read those, so that they and the last
+job, the report, are left out.
 """
 
 import argparse
@@ -12,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import yaml
@@ -20,9 +25,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lib.cohort.placement import Placement
 from lib.cohort.scans import SCAN_COLUMNS, write_folds, write_records
+from lib.planning.workflow import read_workflow
 
 ROOT = Path(__file__).parents[1]
 FOLDS = 10
+
+
+def batch_scans() -> int:
+    """Return how many scans one job predicts."""
+    return yaml.safe_load((ROOT / "config.yaml").read_text())["predict"]["batch_scans"]
 
 
 def make_cohort(folder: Path, demo: Path, scans: int) -> list[str]:
@@ -32,7 +43,7 @@ def make_cohort(folder: Path, demo: Path, scans: int) -> list[str]:
     """
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     names = [f"S{number:06d}" for number in range(scans)]
-    results, source, batch = folder / "results", folder / "source", config["predict"]["batch_scans"]
+    results, source, batch = folder / "results", folder / "source", batch_scans()
     for path in (results / "cohort", results / "screened", results / "folds", source):
         path.mkdir(parents=True)
     (source / "image.nii.gz").touch()
@@ -93,15 +104,60 @@ def measure_dry_run(demo: Path, scans: int) -> dict:
     return {"what": "dry run", "scans": scans, "jobs": jobs, "seconds": seconds, "peak_gb": peak_gb}
 
 
+def measure_submissions(demo: Path, scans: int) -> dict:
+    """Return jobs, calls of sbatch, the longest call and the largest task of a run of a study of `scans` scans."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, stub = Path(place, "study"), Path(place, "stub")
+        settings = make_cohort(folder, demo, scans)
+        study = ["--profile", "slurm", "--directory", str(folder), "--config", *settings]
+        lay_out_stub(stub, study)
+        pages = [f"results/report/scans/batch-{batch}" for batch in range(-(-scans // batch_scans()))]
+        command = [sys.executable, "-m", "snakemake", "cropped", "results/figures", *pages, *study]
+        command += ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "0"]
+        environment = os.environ | {"STUB_SLURM": str(stub), "PATH": f"{stub}:{os.environ['PATH']}"}
+        seconds, peak_gb, _ = run_measured(command, env=environment)
+        calls = [json.loads(line) for line in (stub / "calls.jsonl").read_text().splitlines()]
+    return {
+        "what": "submissions",
+        "scans": scans,
+        "jobs": sum(call["jobs"] for call in calls),
+        "calls": len(calls),
+        "calls_by_rule": Counter(call["rule"] for call in calls),
+        "longest_array_call_characters": max(call["characters"] for call in calls if call["jobs"] > 1),
+        "largest_task_bytes": max(call["task_bytes"] for call in calls if call["jobs"] > 1),
+        "seconds": seconds,
+        "peak_gb": peak_gb,
+    }
+
+
+def lay_out_stub(stub: Path, study: list[str]) -> None:
+    """Put programs with the names of SLURM's into the folder `stub`, and what they must know of the rules."""
+    stub.mkdir()
+    for name in ("sbatch", "squeue", "scontrol", "sinfo"):
+        (stub / name).symlink_to(ROOT / "bench/stub_slurm.py")
+    folders = {"predict_scans", "write_scan_pages", "draw_figures"}
+    rules = read_workflow(study).rules
+    outputs = {
+        name: [rule.benchmark, *(f"{output}/" if name in folders else output for output in rule.outputs)]
+        for name, rule in rules.items()
+    }
+    (stub / "outputs.json").write_text(json.dumps(outputs))
+
+
+MEASURES = {"dry-run": measure_dry_run, "submissions": measure_submissions}
+
+
 def main() -> None:
     """Print a JSON line for each size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path, help="folder of a finished study")
     parser.add_argument("--scans", type=int, nargs="+", default=[400, 5000, 20000])
+    parser.add_argument("--what", choices=MEASURES, nargs="+", default=list(MEASURES))
     options = parser.parse_args()
     demo = options.study.resolve() / "results"
-    for scans in options.scans:
-        print(json.dumps(measure_dry_run(demo, scans)), flush=True)
+    for what in options.what:
+        for scans in options.scans:
+            print(json.dumps(MEASURES[what](demo, scans)), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 SRUN = Path(__file__).with_name("srun")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "sinfo", "scancel", "srun")
 SECONDS = 60  # to start, to stop, to answer
@@ -153,6 +155,18 @@ class Cluster:
                 wait_until(lambda: not Path(f"/proc/{pid}").exists(), seconds=5)
             os.kill(pid, signal.SIGKILL)
 
+    def lose_node(self, node: str) -> None:
+        """Let a node go as in a power cut: its slurmd, its jobs and all they started are killed at once."""
+        jobs = self.call("squeue", "--noheader", "--format=%A", f"--nodelist={node}").split()
+        lost = [
+            *processes(f"slurmd -N {node}"),
+            *(p for job in jobs for p in processes(f"slurmstepd: [{job}.")),
+        ]
+        below = [process for one in lost for process in one.children(recursive=True)]
+        for process in [*lost, *below]:  # what reports a job's end goes before the job
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def call(self, *command: str) -> str:
         """Run a command of SLURM; return what it printed. Never waits for ever."""
         ended = subprocess.run(
@@ -199,6 +213,17 @@ class Cluster:
         devices = [f"NodeName={node} Name=gpu File={self.folder}/dev/nvidia[0-1]" for node in self.nodes]
         (self.folder / "etc/gres.conf").write_text("\n".join(devices) + "\n")
         (self.folder / "etc/cgroup.conf").touch()
+
+
+def processes(beginning: str) -> list[psutil.Process]:
+    """Return the processes whose command line begins so, without the folder of the program."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if words and " ".join([Path(words[0]).name, *words[1:]]).startswith(beginning):
+                found.append(process)
+    return found
 
 
 def user_name() -> str:

@@ -1,0 +1,95 @@
+"""After a run was killed: end what it left behind, so that the same command can go on.
+
+    python -m lib.recovery [the arguments of the killed snakemake command]
+
+Jobs of SLURM outlive the Snakemake that sent them. Another run must not start while they write: they are cancelled
+first. Nothing that is finished is lost, and an unfinished training goes on from its last saved state.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lib.errors import OsteoflowError
+from lib.study import lock_study
+
+RUN_ID = re.compile(r"^SLURM run ID: ([\w-]+)$", re.MULTILINE)
+ANSWER_SECONDS = 60  # a controller that does not answer must not hold the person up
+ENDING_SECONDS = 300  # jobs have their grace time before they are killed
+
+
+class RecoveryError(OsteoflowError):
+    """What a killed run left behind could not be ended."""
+
+
+def recover(study: Path) -> list[str]:
+    """Cancel the SLURM jobs that earlier runs in `study` left and wait until they have ended; return their ids.
+
+    Raises:
+        ConfigError: a run is still going on in the folder.
+        RecoveryError: SLURM does not answer, or jobs do not end.
+    """
+    lock_study(study / "results")  # until this process ends
+    names = run_ids(study)
+    if not names or not shutil.which("squeue"):
+        return []
+    if left := _jobs_of(names):
+        _ask("scancel", *left)
+        end = time.monotonic() + ENDING_SECONDS
+        while _jobs_of(names):
+            if time.monotonic() > end:
+                raise RecoveryError(
+                    f"jobs did not end within {ENDING_SECONDS} s after scancel: {', '.join(_jobs_of(names))}; "
+                    "see squeue, then try again"
+                )
+            time.sleep(1)
+    return left
+
+
+def run_ids(study: Path) -> list[str]:
+    """Return the names under which runs in the folder `study` sent jobs to SLURM, from Snakemake's logs."""
+    logs = sorted(study.glob(".snakemake/log/*.log"))
+    found = (RUN_ID.findall(log.read_text(encoding="utf-8", errors="replace")) for log in logs)
+    return list(dict.fromkeys(name for names in found for name in names))
+
+
+def _jobs_of(names: Iterable[str]) -> list[str]:
+    """Return the ids of jobs under these names that have not ended."""
+    return _ask("squeue", "--noheader", "--format=%A", f"--name={','.join(names)}").split()
+
+
+def _ask(*command: str) -> str:
+    try:
+        ended = subprocess.run(command, text=True, capture_output=True, timeout=ANSWER_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise RecoveryError(
+            f"SLURM did not answer {command[0]} within {ANSWER_SECONDS} s; try again"
+        ) from None
+    if ended.returncode:
+        raise RecoveryError(f"{command[0]} failed: {ended.stderr.strip()}")
+    return ended.stdout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Say what was done; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lib.recovery", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--directory", "-d", type=Path, default=Path(), help="the study's folder (default: here)"
+    )
+    options, _ = parser.parse_known_args(arguments)
+    try:
+        left = recover(options.directory)
+    except OsteoflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{len(left)} jobs of a killed run were cancelled" if left else "no job of an earlier run is left")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Studies that run on a real SLURM of two nodes by the project's profile, every job of them watched."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, missing_programs, wait_until
+
+from tests.study import ROOT, Study
+
+WATCHER = Path(__file__).with_name("watch")
+# the project's profile, for jobs that last seconds on nodes with two processors
+OPTIONS = (
+    *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "5"),
+    *("--set-threads", "train_fold=2", "predict_scans=2"),
+)
+# what may differ between two runs: how long jobs took, and where an unfinished training stands
+UNCOMPARED = ("logs", "benchmarks", "state")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A study on a cluster, and the folder in which its jobs are noted (see watch/sitecustomize.py)."""
+
+    study: Study
+    cluster: Cluster
+    watch: Path
+
+    @property
+    def folder(self) -> Path:
+        """Return the study's folder."""
+        return self.study.folder
+
+    @property
+    def results(self) -> Path:
+        """Return the folder of results."""
+        return self.study.folder / "results"
+
+    def elsewhere(self, folder: Path, **changes: object) -> "Watched":
+        """Return the same study in another folder, with a watch of its own; the folder is not made."""
+        watch = Path(tempfile.mkdtemp(prefix="watch-", dir=self.watch.parent))
+        environment = self.study.environment | {"TESTS_WATCH": str(watch)}
+        study = replace(self.study, folder=folder, environment=environment, **changes)
+        return replace(self, study=study, watch=watch)
+
+    def tell(self, job: str, fault: str) -> None:
+        """Let a job fail: `job` is rule:wildcards, `fault` one of those that the watcher knows."""
+        (self.watch / f"fault-{job}").write_text(fault)
+
+    def lose_pictures(self) -> None:
+        """Take away the report and the pictures of crops: short jobs, of which each scan has one."""
+        shutil.rmtree(self.results / "crops")
+        (self.results / "report/index.html").unlink()
+
+    def started(self, job: str) -> int:
+        """Return how often a job was started."""
+        log = self.watch / "jobs.log"
+        return sum(line.split()[-1] == job for line in log.read_text().splitlines()) if log.exists() else 0
+
+    def slurm_job(self, job: str) -> tuple[str, str]:
+        """Return node and id of the SLURM job that started a job last."""
+        lines = (self.watch / "jobs.log").read_text().splitlines()
+        return next(tuple(line.split()[:2]) for line in reversed(lines) if line.split()[-1] == job)
+
+    def begin(self, *targets: str) -> subprocess.Popen:
+        """Start a run and return it; its words go to the file `said.txt` of the study."""
+        return subprocess.Popen(
+            self.study.command(*targets), cwd=ROOT, env=self.study.environment, start_new_session=True,
+            stdout=open(self.folder / "said.txt", "w"), stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+
+    def when_started(self, job: str, act: Callable[[], object]) -> str:
+        """Run to the report; once `job` has started, `act`. Return what was said; the run must end well."""
+        running, before = self.begin(), self.started(job)
+        try:
+            wait_until(lambda: self.started(job) > before or running.poll() is not None, seconds=120)
+            assert running.poll() is None, self.said()[-6000:]
+            act()
+            assert running.wait(timeout=self.study.seconds) == 0, self.said()[-6000:]
+        finally:
+            running.kill()
+        return self.said()
+
+    def said(self) -> str:
+        """Return what the run that `begin` started has said."""
+        return (self.folder / "said.txt").read_text()
+
+    def check(self, reference: dict[str, str]) -> None:
+        """Hold that results are those of an undisturbed run, no job ran twice at once and nothing is left."""
+        assert sums(self.results) == reference
+        self.check_once()
+        assert self.study.planned() == {}
+        assert not self.cluster.jobs()
+
+    def check_once(self) -> None:
+        """Hold that no job was computed by two at once."""
+        assert [path.name for path in self.watch.glob("twice-*")] == []
+
+
+def sums(results: Path) -> dict[str, str]:
+    """Return the checksum of every result, by its path; hidden files are none of them."""
+    files = (path for path in sorted(results.rglob("*")) if path.is_file())
+    named = ((path.relative_to(results), path) for path in files)
+    return {
+        str(name): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in named
+        if name.parts[0] not in UNCOMPARED and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """Return a running cluster of two nodes."""
+    if missing := missing_programs():
+        pytest.skip(f"no {', '.join(missing)} on this machine (Debian: apt-get install slurm-wlm munge)")
+    if os.geteuid():
+        pytest.skip("only root can start a SLURM with devices of its own")
+    with Cluster(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sent(cluster, tmp_path_factory) -> tuple[Watched, str]:
+    """Return the small study, run on the cluster to its report, and what Snakemake said."""
+    watch = tmp_path_factory.mktemp("watch")
+    study = Study(
+        tmp_path_factory.mktemp("study"),
+        options=OPTIONS,
+        environment=cluster.environment | {"TESTS_WATCH": str(watch), "PYTHONPATH": str(WATCHER)},
+        seconds=1800,  # a job that no node can take waits for ever
+    )
+    return Watched(study, cluster, watch), study.run()
+
+
+@pytest.fixture(scope="session")
+def reference(sent) -> dict[str, str]:
+    """Return the checksums of the results of an undisturbed run."""
+    return sums(sent[0].results)
+
+
+@pytest.fixture
+def again(sent, tmp_path) -> Watched:
+    """Return a copy of the small study that lacks its report and its pictures of crops."""
+    one = sent[0].elsewhere(tmp_path / "study")
+    shutil.copytree(sent[0].folder, one.folder, symlinks=True)
+    one.lose_pictures()
+    return one
