@@ -1,6 +1,7 @@
 # Two commands: `make demo` (the synthetic cohort, from DICOM to the report) and `make test` (all tests).
 # Both make .venv from requirements.txt first. Variables:
 #   CORES=4           processor cores to use (default: all)
+#   PROFILE=slurm     where jobs run: a cluster, by profiles/slurm (default: this machine, profiles/workstation)
 #   PYTHON=python3.12 the interpreter that makes .venv (3.11 or newer)
 #   TORCH_INDEX=URL   package index that offers the PyTorch build you want (CPU or your CUDA version)
 
@@ -8,13 +9,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 CORES ?= $(shell nproc)
+PROFILE ?= profiles/workstation
 TORCH_INDEX ?=
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-cluster setup doctor estimate rerun recover fuzz format
 
 demo: $(READY)
-	$(BIN)/snakemake --profile profiles/workstation --cores $(CORES) --configfile studies/demo.yaml
+	$(BIN)/snakemake --profile $(PROFILE) --cores $(CORES) --configfile studies/demo.yaml
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: $(READY)
@@ -48,7 +50,7 @@ rerun: export RERUN_FROM := $(value FROM)
 rerun: export RERUN_STUDY := $(if $(value STUDY),$(value STUDY),.)
 rerun: $(READY)
 	@files=$$($(BIN)/python -m lib.cohort.rerun -- "$$RERUN_SUBJECT" "$$RERUN_FROM" "$$RERUN_STUDY") && \
-	$(BIN)/snakemake --profile profiles/workstation --cores $(CORES) $(ARGS) --forcerun $$files
+	$(BIN)/snakemake --profile $(PROFILE) --cores $(CORES) $(ARGS) --forcerun $$files
 
 # 2,000 damaged and malicious inputs for the reader (`make test` runs a few of them)
 fuzz: $(READY)

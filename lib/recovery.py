@@ -7,6 +7,7 @@ first. Nothing that is finished is lost, and an unfinished training goes on from
 """
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -34,10 +35,15 @@ def recover(study: Path) -> list[str]:
         ConfigError: a run is still going on in the folder.
         RecoveryError: SLURM does not answer, or jobs do not end.
     """
-    lock_study(study / "results")  # until this process ends
-    names = run_ids(study)
-    if not names or not shutil.which("squeue"):
-        return []
+    lock = lock_study(study / "results")
+    try:
+        names = run_ids(study)
+        return _end_jobs(names) if names and shutil.which("squeue") else []
+    finally:
+        os.close(lock)
+
+
+def _end_jobs(names: Sequence[str]) -> list[str]:
     if left := _jobs_of(names):
         _ask("scancel", *left)
         end = time.monotonic() + ENDING_SECONDS

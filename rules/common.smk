@@ -1,5 +1,6 @@
 """What all rules share: checked settings, the cohort, who is predicted by what. Parsed again in every cluster job."""
 
+import gc
 import os
 import sys
 from datetime import datetime
@@ -36,6 +37,8 @@ NO_COHORT = """there is no cohort to work on. Either
 README.md tells what the table holds, under "Your own cohort"."""
 
 forbid_world_writing()
+# a graph of a hundred thousand jobs lives to the end: there is little garbage in it, and much to look through
+gc.set_threshold(100_000, 20, 20)
 
 
 wildcard_constraints:
@@ -210,5 +213,8 @@ def window_pixel_mm():
 
 
 def grow(first):
-    """Return a request of memory (MB) or time (minutes) that doubles at each new attempt."""
+    """Return a request of memory (MB) or time (minutes) that doubles at each new attempt.
+
+    First requests of memory are at least twice what was measured at full size (lib/planning/unit_costs.csv).
+    """
     return lambda wildcards, attempt: first * 2 ** (attempt - 1)

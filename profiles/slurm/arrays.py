@@ -96,7 +96,7 @@ def _command(executor: plugin.Executor, job: Job) -> str:
 
 def _script(commands: Iterable[str]) -> str:
     """Return a script of which task number n runs the n-th command."""
-    cases = "".join(f"{number})\nexec {command}\n;;\n" for number, command in enumerate(commands, start=1))
+    cases = "".join(f"{number})\n{command}\n;;\n" for number, command in enumerate(commands, start=1))
     return f'#!/bin/sh\ncase "$SLURM_ARRAY_TASK_ID" in\n{cases}esac\n'
 
 

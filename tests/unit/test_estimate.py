@@ -178,6 +178,13 @@ def test_jobs_of_a_cluster_cost_more(small, tmp_path):
     assert cluster["split_folds"].cpu_hours == local["split_folds"].cpu_hours  # Snakemake runs it itself
 
 
+def test_rules_ask_for_twice_the_memory_that_was_measured(small):
+    nested_mb, floor_mb = 200, 500  # Snakemake runs inside each job of a cluster
+    for name, rule in small.rules.items():
+        measured_mb = shipped_costs()[name].mem_mb if name in shipped_costs() else 0
+        assert rule.first.mem_mb >= max(2 * measured_mb + nested_mb, floor_mb), name
+
+
 # ---- what is printed ------------------------------------------------------------------------------------------
 def test_the_table_adds_up(small):
     rows = estimate_rules(small)

@@ -1,0 +1,65 @@
+"""After a killed run: its jobs, and no others, are ended before anything goes on."""
+
+import os
+
+import pytest
+
+from lib import recovery
+from lib.errors import ConfigError
+from lib.study import lock_study
+
+# jobs stand in a file, a line each: name and id
+SQUEUE = """#!/bin/sh
+for word in "$@"; do case "$word" in --name=*) names=${word#--name=};; esac; done
+[ -e "$QUEUE.broken" ] && { echo "cannot reach the controller" >&2; exit 1; }
+for name in $(echo "$names" | tr , ' '); do sed -n "s/^$name //p" "$QUEUE"; done
+"""
+SCANCEL = """#!/bin/sh
+for id in "$@"; do sed -i "/ $id$/d" "$QUEUE"; done
+"""
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Return a study's folder with the logs of two runs, beside a queue with jobs of these and of another study."""
+    for name, text in (("squeue", SQUEUE), ("scancel", SCANCEL)):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(text)
+        program.chmod(0o755)
+    queue = tmp_path / "queue"
+    queue.write_text("run-1 11\nrun-2 12\nrun-2 13\nother 14\n")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("QUEUE", str(queue))
+    logs = tmp_path / "study/.snakemake/log"
+    logs.mkdir(parents=True)
+    for number in (1, 2):
+        (logs / f"{number}.snakemake.log").write_text(f"Building DAG\nSLURM run ID: run-{number}\nmore\n")
+    return tmp_path / "study"
+
+
+def test_jobs_of_all_runs_of_the_study_are_cancelled_and_no_others(study):
+    assert recovery.recover(study) == ["11", "12", "13"]
+    assert (study.parent / "queue").read_text() == "other 14\n"
+    assert recovery.recover(study) == []
+
+
+def test_nothing_is_cancelled_while_a_run_is_at_work(study):
+    lock = lock_study(study / "results")
+    try:
+        with pytest.raises(ConfigError, match="another run works in"):
+            recovery.recover(study)
+    finally:
+        os.close(lock)
+    assert "run-1 11" in (study.parent / "queue").read_text()
+
+
+def test_a_controller_that_does_not_answer_is_told(study, capsys):
+    (study.parent / "queue.broken").touch()
+    assert recovery.main(["--profile", "slurm", "--directory", str(study)]) == 1
+    assert "cannot reach the controller" in capsys.readouterr().err
+
+
+def test_a_study_that_never_ran_on_a_cluster_has_nothing_to_end(tmp_path, capsys):
+    assert recovery.main(["--cores", "2", "--directory", str(tmp_path)]) == 0
+    assert "no job of an earlier run is left" in capsys.readouterr().out
