@@ -44,17 +44,19 @@ def recover(study: Path) -> list[str]:
 
 
 def _end_jobs(names: Sequence[str]) -> list[str]:
-    if left := _jobs_of(names):
-        _ask("scancel", *left)
-        end = time.monotonic() + ENDING_SECONDS
-        while _jobs_of(names):
-            if time.monotonic() > end:
-                raise RecoveryError(
-                    f"jobs did not end within {ENDING_SECONDS} s after scancel: {', '.join(_jobs_of(names))}; "
-                    "see squeue, then try again"
-                )
-            time.sleep(1)
-    return left
+    """Cancel by name: a task of an array has an id of its own that scancel does not know."""
+    left = _jobs_of(names)
+    for name in set(left.values()):
+        _ask("scancel", f"--name={name}")
+    end = time.monotonic() + ENDING_SECONDS
+    while running := _jobs_of(names):
+        if time.monotonic() > end:
+            raise RecoveryError(
+                f"jobs did not end within {ENDING_SECONDS} s after scancel: {', '.join(running)}; see squeue, then "
+                "try again"
+            )
+        time.sleep(1)
+    return list(left)
 
 
 def run_ids(study: Path) -> list[str]:
@@ -64,9 +66,10 @@ def run_ids(study: Path) -> list[str]:
     return list(dict.fromkeys(name for names in found for name in names))
 
 
-def _jobs_of(names: Iterable[str]) -> list[str]:
-    """Return the ids of jobs under these names that have not ended."""
-    return _ask("squeue", "--noheader", "--format=%A", f"--name={','.join(names)}").split()
+def _jobs_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the names of jobs under these names that have not ended, by id."""
+    lines = _ask("squeue", "--noheader", "--format=%i %j", f"--name={','.join(names)}").splitlines()
+    return dict(line.split() for line in lines if line.strip())
 
 
 def _ask(*command: str) -> str:

@@ -8,14 +8,15 @@ from lib import recovery
 from lib.errors import ConfigError
 from lib.study import lock_study
 
-# jobs stand in a file, a line each: name and id
+# jobs stand in a file, a line each: id and name
 SQUEUE = """#!/bin/sh
 for word in "$@"; do case "$word" in --name=*) names=${word#--name=};; esac; done
 [ -e "$QUEUE.broken" ] && { echo "cannot reach the controller" >&2; exit 1; }
-for name in $(echo "$names" | tr , ' '); do sed -n "s/^$name //p" "$QUEUE"; done
+for name in $(echo "$names" | tr , ' '); do grep " $name$" "$QUEUE"; done
+exit 0
 """
 SCANCEL = """#!/bin/sh
-for id in "$@"; do sed -i "/ $id$/d" "$QUEUE"; done
+for word in "$@"; do case "$word" in --name=*) sed -i "/ ${word#--name=}$/d" "$QUEUE";; esac; done
 """
 
 
@@ -28,7 +29,7 @@ def study(tmp_path, monkeypatch):
         program.write_text(text)
         program.chmod(0o755)
     queue = tmp_path / "queue"
-    queue.write_text("run-1 11\nrun-2 12\nrun-2 13\nother 14\n")
+    queue.write_text("11 run-1\n12_1 run-2\n12_[2-9] run-2\n14 other\n")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("QUEUE", str(queue))
     logs = tmp_path / "study/.snakemake/log"
@@ -39,8 +40,8 @@ def study(tmp_path, monkeypatch):
 
 
 def test_jobs_of_all_runs_of_the_study_are_cancelled_and_no_others(study):
-    assert recovery.recover(study) == ["11", "12", "13"]
-    assert (study.parent / "queue").read_text() == "other 14\n"
+    assert recovery.recover(study) == ["11", "12_1", "12_[2-9]"]
+    assert (study.parent / "queue").read_text() == "14 other\n"
     assert recovery.recover(study) == []
 
 
@@ -51,7 +52,7 @@ def test_nothing_is_cancelled_while_a_run_is_at_work(study):
             recovery.recover(study)
     finally:
         os.close(lock)
-    assert "run-1 11" in (study.parent / "queue").read_text()
+    assert "11 run-1" in (study.parent / "queue").read_text()
 
 
 def test_a_controller_that_does_not_answer_is_told(study, capsys):

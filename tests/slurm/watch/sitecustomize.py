@@ -62,6 +62,12 @@ def strike(fault):
         time.sleep(20)
 
 
+def slurm_job():
+    """Return the id of the SLURM job as scancel knows it."""
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}" if task else os.environ.get("SLURM_JOB_ID", "")
+
+
 def watch(folder):
     """Note this job, lock its name until its process ends, however that is, and strike it if told."""
     job = job_above()
@@ -73,7 +79,7 @@ def watch(folder):
     except OSError:
         (folder / f"twice-{job}").touch()
     with open(folder / "jobs.log", "a") as log:
-        log.write(f"{os.environ.get('SLURMD_NODENAME', '')} {os.environ.get('SLURM_JOB_ID', '')} {job}\n")
+        log.write(f"{os.environ.get('SLURMD_NODENAME', '')} {slurm_job()} {job}\n")
     told = folder / f"fault-{job}"
     if told.exists():
         fault = told.read_text().strip()
