@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import SimpleITK as sitk
+import yaml
 from conftest import OFF_PROTOCOL, OVERRIDDEN, SECOND_READ
 
 from lib.learning.checkpoint import read_model
@@ -290,7 +291,8 @@ def test_a_changed_cohort_moves_nobody_and_its_models_are_called_older(study):
 
 def test_after_a_new_draw_nobody_is_scored_by_a_model_that_trained_on_them(study):
     overlay = study.folder / "redrawn.yaml"
-    overlay.write_text((ROOT / study.overlay).read_text() + "cohorts: [all]\nseed: 7\n")
+    changed = yaml.safe_load((ROOT / study.overlay).read_text()) | {"cohorts": ["all"], "seed": 7}
+    overlay.write_text(yaml.safe_dump(changed, sort_keys=False))
     study, target = replace(study, overlay=str(overlay)), "results/cohort/notes.json"
     models = study.folder / "results/models/all/vnet"
     redraw = ("redraw=true",)
