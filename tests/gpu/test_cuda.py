@@ -7,6 +7,7 @@ import torch
 from lib.learning.architecture import VNetConfig
 from lib.learning.augment import Transform, apply_transforms
 from lib.learning.determinism import choose_compute, prepare_torch
+from lib.learning.devices import own_device, visible_gpus
 from lib.learning.intensity import IntensityConfig
 from lib.learning.losses import LOSSES, segmentation_loss
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
@@ -196,3 +197,10 @@ def test_the_papers_network_trains_at_full_size_within_8_gb(tmp_path):
     ]  # as many as a new network takes its scales from
     train_fold(scans, [], settings(network={}, epochs=1, batch_size=1), tmp_path / "state.pt")
     assert torch.cuda.max_memory_allocated() < 8e9
+
+
+def test_a_job_computes_on_the_gpu_that_it_has_locked():
+    with own_device("auto"):
+        compute = choose_compute("auto")
+        assert compute.device.index == torch.cuda.current_device()
+        assert {gpu.uuid for gpu in visible_gpus()} and all(gpu.uuid for gpu in visible_gpus())
