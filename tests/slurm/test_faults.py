@@ -106,7 +106,7 @@ def test_a_restarted_controller(again, reference):
     again.tell(picture("P001"), "waits-a-little")
 
     def restart():
-        again.cluster.kill("slurmctld", signal.SIGKILL)
+        again.cluster.kill("slurmctld")
         time.sleep(12)  # Snakemake asks for the state of its jobs, and nobody answers
         again.cluster.start_controller()
 
