@@ -149,10 +149,10 @@ def begin_run():
     """Claim the study for this run, before its first job."""
     try:
         if workflow.non_local_exec:
-            from profiles.slurm.arrays import mend_arrays  # not in each of a cluster's jobs
+            from profiles.slurm.mends import mend_plugin  # not in each of a cluster's jobs
 
             check_submitted(os.getcwd(), words_of_jobs())
-            mend_arrays()
+            mend_plugin()
         lock_study("results")
         write_study(STUDY_FILE, STUDY)
         write_secret(SECRET_FILE)

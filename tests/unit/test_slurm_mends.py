@@ -1,14 +1,17 @@
-"""Job arrays: each task runs its own job, however many there are and whatever becomes of the others."""
+"""What is put right of the SLURM plugin: each task of an array runs its own job; a silent cluster loses none."""
 
+import asyncio
+import contextlib
 import os
 import re
 import subprocess
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 
-from profiles.slurm import arrays
+from profiles.slurm import mends
 
 SBATCH = """#!/bin/sh
 [ -e "{folder}/full" ] && { echo "queue is full" >&2; exit 1; }
@@ -62,7 +65,7 @@ def said_by_task(executor, identifier):
 
 
 def test_each_task_runs_its_own_job(executor):
-    arrays.send_arrays(executor, [job(number) for number in range(300)])
+    mends.send_arrays(executor, [job(number) for number in range(300)])
     assert len(executor.sent) == 300 and not executor.failed
     for identifier in ("1_1", "1_2", "1_137", "1_300"):
         info = executor.sent[identifier]
@@ -73,7 +76,7 @@ def test_each_task_runs_its_own_job(executor):
 
 def test_long_commands_make_more_arrays_and_none_is_lost(executor):
     executor.max_array_size = 400
-    arrays.send_arrays(executor, [job(number, length=20_000) for number in range(500)])
+    mends.send_arrays(executor, [job(number, length=20_000) for number in range(500)])
     assert {info.job.words for info in executor.sent.values()} == {
         job(number, length=20_000).words for number in range(500)
     }
@@ -83,7 +86,7 @@ def test_long_commands_make_more_arrays_and_none_is_lost(executor):
 
 
 def test_jobs_that_ask_for_other_memory_go_in_another_array(executor):
-    arrays.send_arrays(executor, [job(number, mem_mb=1000 * (1 + number % 2)) for number in range(6)])
+    mends.send_arrays(executor, [job(number, mem_mb=1000 * (1 + number % 2)) for number in range(6)])
     calls = [(executor.folder / f"call-{number}").read_text() for number in (1, 2)]
     assert [re.search(r"--mem (\d+)", call)[1] for call in calls] == ["1000", "2000"]
     assert {info.job.resources.mem_mb for key, info in executor.sent.items() if key.startswith("2_")} == {
@@ -92,28 +95,61 @@ def test_jobs_that_ask_for_other_memory_go_in_another_array(executor):
 
 
 def test_a_job_that_is_left_alone_is_no_array(executor):
-    arrays.send_arrays(executor, [job(0), job(1), job(2, mem_mb=4000)])
+    mends.send_arrays(executor, [job(0), job(1), job(2, mem_mb=4000)])
     assert len(executor.sent) == 2 and [one.words for one in executor.alone] == ["job-2"]
 
 
 def test_a_refused_array_is_told_of_each_of_its_jobs(executor):
     (executor.folder / "full").touch()
-    arrays.send_arrays(executor, [job(number) for number in range(3)])
+    mends.send_arrays(executor, [job(number) for number in range(3)])
     assert not executor.sent and set(executor.failed) == {"job-0", "job-1", "job-2"}
     assert "queue is full" in executor.failed["job-0"]
 
 
 def test_whatever_goes_wrong_is_told_of_each_job(executor):
     executor.format_job_exec = lambda job: 1 / 0
-    arrays.send_arrays(executor, [job(number) for number in range(3)])
+    mends.send_arrays(executor, [job(number) for number in range(3)])
     assert set(executor.failed) == {"job-0", "job-1", "job-2"}
 
 
 def test_only_the_version_that_needs_it_is_mended(monkeypatch):
     monkeypatch.setattr(plugin.Executor, "run_array_jobs", None)
-    monkeypatch.setattr(arrays, "version", lambda name: "2.9.0")
-    arrays.mend_arrays()
+    monkeypatch.setattr(plugin.Executor, "check_active_jobs", None)
+    monkeypatch.setattr(mends, "version", lambda name: "2.9.0")
+    mends.mend_plugin()
     assert plugin.Executor.run_array_jobs is None
-    monkeypatch.setattr(arrays, "version", lambda name: arrays.MENDED_VERSION)
-    arrays.mend_arrays()
-    assert plugin.Executor.run_array_jobs is arrays.send_arrays
+    monkeypatch.setattr(mends, "version", lambda name: mends.MENDED_VERSION)
+    mends.mend_plugin()
+    assert plugin.Executor.run_array_jobs is mends.send_arrays
+    assert plugin.Executor.check_active_jobs is mends.check_active_jobs
+
+
+@pytest.mark.parametrize("answer", [None, {"1": "RUNNING", "2": "COMPLETED", "3": "RUNNING"}])
+def test_jobs_are_kept_while_the_cluster_is_silent(monkeypatch, answer):
+    async def query_job_status(command, logger):
+        return (answer, 0.1) if answer else (None, None)
+
+    for name, value in {"query_job_status": query_job_status, "get_min_job_age": lambda: 600}.items():
+        monkeypatch.setattr(plugin, name, value)
+    jobs = [SimpleNamespace(external_jobid=number, aux={}) for number in ("1", "2", "3")]
+    ended = []
+
+    async def still_active():
+        return [job.external_jobid async for job in mends.check_active_jobs(waiting_executor(ended), jobs)]
+
+    assert asyncio.run(still_active()) == (["1", "3"] if answer else ["1", "2", "3"])
+    assert ended == (["2"] if answer else [])
+
+
+def waiting_executor(ended):
+    """Return what stands for the plugin's executor when it asks for the state of jobs."""
+    settings = SimpleNamespace(
+        init_seconds_before_status_checks=40, status_attempts=2, keep_successful_logs=True
+    )
+    return SimpleNamespace(
+        workflow=SimpleNamespace(executor_settings=settings), get_status_command=lambda: "squeue", run_uuid="run",
+        logger=MagicMock(), status_rate_limiter=contextlib.nullcontext(), next_seconds_between_status_checks=40,
+        _status_query_calls=0, _status_query_failures=0, _status_query_total_seconds=0,
+        _status_query_min_seconds=None, _status_query_max_seconds=0, _status_query_cycle_rows=[], _preemption_warning=False,
+        report_job_success=lambda job: ended.append(job.external_jobid),
+    )  # fmt: skip

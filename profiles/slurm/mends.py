@@ -1,18 +1,18 @@
-"""Job arrays, sent so that each task runs its own job.
+"""What version 2.8.0 of Snakemake's SLURM plugin gets wrong, put right.
 
-Version 2.8.0 of Snakemake's SLURM plugin hands all commands of an array over in one argument, and has each task
-watched by a Snakemake that waits for the outputs of the array's first job. So a task counts as failed when the first
-job fails or is late, a task that fails removes the first job's outputs, and in an array whose commands exceed the
-128 KB of an argument (some 50 jobs) every task runs the first job.
+Arrays. The plugin hands all commands of an array over in one argument, and has each task watched by a Snakemake that
+waits for the outputs of the array's first job. So a task counts as failed when the first job fails or is late, a task
+that fails removes the first job's outputs, and in an array whose commands exceed the 128 KB of an argument (some 50
+jobs) every task runs the first job. `send_arrays` puts the commands into the script that is sent, and each task picks
+its own by number. It runs one Snakemake, not two. Jobs that ask for different resources never share an array.
 
-`mend_arrays` puts `send_arrays` in the place of that method: the commands stand in the script that is sent, and each
-task picks its own by number. It runs one Snakemake, not two. Jobs that ask for different resources never share an
-array.
+Silence. When the controller does not answer while the state of jobs is asked for, the plugin forgets all jobs that
+are under way, and Snakemake waits for them for ever. `check_active_jobs` keeps them.
 """
 
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from importlib.metadata import version
 
 import snakemake_executor_plugin_slurm as plugin
@@ -24,10 +24,26 @@ SCRIPT_BYTES = 3_000_000  # SLURM takes scripts of 4 MiB (max_script_size)
 NOT_REQUESTED = {"tmpdir", "disk_mb", "disk_mib", "disk"}  # sbatch is told nothing of them
 
 
-def mend_arrays() -> None:
-    """Let the plugin send arrays by `send_arrays`, if it is the version that needs it."""
+def mend_plugin() -> None:
+    """Put the functions of this module in the place of the plugin's, if it is the version that needs it."""
     if version("snakemake-executor-plugin-slurm") == MENDED_VERSION:
         plugin.Executor.run_array_jobs = send_arrays
+        plugin.Executor.check_active_jobs = check_active_jobs
+
+
+_ask_for_states = plugin.Executor.check_active_jobs
+
+
+async def check_active_jobs(
+    executor: plugin.Executor, active_jobs: list[SubmittedJobInfo]
+) -> AsyncIterator[SubmittedJobInfo]:
+    """Report jobs that have ended; yield those that have not, and all of them if SLURM gave no answer."""
+    answers = executor._status_query_calls
+    async for job in _ask_for_states(executor, active_jobs):
+        yield job
+    if executor._status_query_calls == answers:
+        for job in active_jobs:
+            yield job
 
 
 def send_arrays(executor: plugin.Executor, jobs: Sequence[Job]) -> None:

@@ -1,0 +1,89 @@
+"""How the cost of merging grows: seconds and memory of merging 20 parts of made-up tables, no images.
+
+Each scan has a volume of one ensemble; a share of them has a reference.
+"""
+
+import argparse
+import csv
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scale import run_measured
+
+from lib.cohort.acquisitions import ACQUISITION_COLUMNS
+from lib.cohort.scans import SCAN_COLUMNS
+from lib.part_results import NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
+from lib.stats.flow import FLOW_COLUMNS
+from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
+
+PARTS = 20
+COLUMNS = {"scans": SCAN_COLUMNS, "volumes": VOLUME_COLUMNS, "metrics": METRIC_COLUMNS, "flow": FLOW_COLUMNS}
+COLUMNS["acquisition"] = ACQUISITION_COLUMNS
+WORDS = {
+    "cohort": "all", "model": "vnet", "members": "ensemble", "protocol": "external", "weights": "best",
+    "site": "north",
+    "verdict": "ok", "stage": "predicted", "manufacturer": "SIEMENS", "kernel": "B30s", "side": "left", "fold": "",
+    "set": "external",
+    "flags": "no_lesser_trochanter", "undefined": "lesser_trochanter_mm: no lesser trochanter stands out",
+    "truncated_distally": "True", "repeat_of": "", "reason": "", "warnings": "", "explanation": "", "review": "",
+    "review_comment": "", "off_protocol": "",
+}  # fmt: skip
+
+
+def make_part(folder: Path, first: int, scans: int, referenced: bool) -> None:
+    """Write the tables of a finished part of `scans` scans, each of a person."""
+    results, generator = folder / "results", random.Random(first)
+    for table, columns in COLUMNS.items():
+        path = results / TABLES[table]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            for scan in range(first, first + scans) if table != "metrics" or referenced else ():
+                told = WORDS | {
+                    "scan": f"S{scan:06d}",
+                    "subject": f"P{scan:06d}",
+                    "sex": "MF"[scan % 2],
+                    "age": 70,
+                }
+                size = 90_000 + 20_000 * generator.random()
+                told |= {"reference_mm3": size, "predicted_mm3": size + 1000 * generator.gauss(0, 1)}
+                writer.writerow([told.get(name, f"{generator.random():.10g}") for name in columns])
+    settings = {"seed": 1, "report.confidence": 0.95, "report.bootstrap": 2000, "report.min_people": 20}
+    for path, content in {
+        RUN: {"settings": settings, "software": {}, "code": {}, "models": {"all/vnet/fold-0": "0"}},
+        STUDY: {"synthetic": False, "model": ""}, PROTOCOL: {"source": "configuration", "fields": []},
+        NOTES: {"notes": []}, REPORT: {},
+    }.items():  # fmt: skip
+        (results / path).parent.mkdir(parents=True, exist_ok=True)
+        (results / path).write_text(json.dumps(content))
+
+
+def measure_merge(folder: Path, scans: int, referenced: bool) -> dict:
+    """Return seconds and memory of merging PARTS parts that hold `scans` scans together."""
+    parts = [folder / f"part-{number:02d}" for number in range(1, PARTS + 1)]
+    for number, part in enumerate(parts):
+        make_part(part, number * scans // PARTS, scans // PARTS, referenced)
+    command = [sys.executable, "-m", "lib.merge", str(folder / "merged"), *map(str, parts)]
+    seconds, peak_gb, _ = run_measured(command)
+    return {"what": "merge", "scans": scans, "referenced": referenced, "seconds": seconds, "peak_gb": peak_gb}
+
+
+def main() -> None:
+    """Print a JSON line for each size, without and with references."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scans", type=int, nargs="+", default=[5000, 20000, 100000])
+    options = parser.parse_args()
+    for scans in options.scans:
+        for referenced in (False, True):
+            with tempfile.TemporaryDirectory() as folder:
+                print(json.dumps(measure_merge(Path(folder), scans, referenced)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
