@@ -150,6 +150,6 @@ def waiting_executor(ended):
         workflow=SimpleNamespace(executor_settings=settings), get_status_command=lambda: "squeue", run_uuid="run",
         logger=MagicMock(), status_rate_limiter=contextlib.nullcontext(), next_seconds_between_status_checks=40,
         _status_query_calls=0, _status_query_failures=0, _status_query_total_seconds=0,
-        _status_query_min_seconds=None, _status_query_max_seconds=0, _status_query_cycle_rows=[], _preemption_warning=False,
-        report_job_success=lambda job: ended.append(job.external_jobid),
+        _status_query_min_seconds=None, _status_query_max_seconds=0, _status_query_cycle_rows=[],
+        _preemption_warning=False, report_job_success=lambda job: ended.append(job.external_jobid),
     )  # fmt: skip
