@@ -183,16 +183,9 @@ def configured(network):
 
 
 @cache
-def _code(rule, texts):
-    return code_digest(f"scripts/{rule}.py", texts)
-
-
 def code_of(rule, *texts):
-    """Return the function that gives the digest of all lib code that the script of a rule reaches, and of texts.
-
-    A change reruns the rule. Each cluster job parses this anew: only digests that its own jobs ask for are taken.
-    """
-    return lambda wildcards: _code(rule, texts)
+    """Return a digest of all lib code that the script of a rule reaches, and of texts: a change reruns the rule."""
+    return code_digest(f"scripts/{rule}.py", texts)
 
 
 def page_files(*patterns):

@@ -19,8 +19,8 @@ rule record_run:
         settings=SETTINGS,
         software=lambda wildcards: describe_software(),
         models=lambda wildcards: model_digests(config["model"]) if FINISHED else {},
-        digests=lambda wildcards: {
-            rule: code_of(rule)(wildcards)
+        digests={
+            rule: code_of(rule)
             for rule in (
                 *("convert_dicom", "resample_ct", "crop_ct", "resample_mask", "crop_mask", "train_fold"),
                 *("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"),
