@@ -123,8 +123,7 @@ def measure_submissions(demo: Path, scans: int) -> dict:
         "jobs": sum(call["jobs"] for call in calls),
         "calls": len(calls),
         "calls_by_rule": Counter(call["rule"] for call in calls),
-        "longest_array_call_characters": max(call["characters"] for call in calls if call["jobs"] > 1),
-        "largest_task_bytes": max(call["task_bytes"] for call in calls if call["jobs"] > 1),
+        "longest_script_bytes": max(call["bytes"] for call in calls),
         "seconds": seconds,
         "peak_gb": peak_gb,
     }

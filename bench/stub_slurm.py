@@ -5,12 +5,10 @@
 names a folder with outputs.json: the patterns of outputs by rule.
 """
 
-import base64
 import json
 import os
 import re
 import sys
-import zlib
 from pathlib import Path
 
 FOLDER = Path(os.environ.get("STUB_SLURM", ""))
@@ -20,37 +18,30 @@ SETTINGS = "MaxArraySize = 1001\nMinJobAge = 600 sec"
 def sbatch(arguments: list[str]) -> str:
     """Take in a job or an array; return its id."""
     call = " ".join(arguments)
-    if arguments[-1] == "/dev/stdin":
-        sys.exit(
-            "an array that is too long for a command line: all of its tasks would run the first one's job"
-        )
-    commands = {1: call, **tasks_of(call)}
-    jobs = [re.search(r"--target-jobs '([^']*)'", command)[1] for command in commands.values()]
+    array = re.search(r"--array=1-(\d+)", call)
+    commands = tasks_of(sys.stdin.read()) if array else [call]
+    if array and len(commands) != int(array[1]):
+        sys.exit(f"{array[1]} tasks, but {len(commands)} commands")
+    jobs = [re.search(r"--target-jobs '([^']*)'", command)[1] for command in commands]
     outputs = json.loads((FOLDER / "outputs.json").read_text())
     for job in jobs:
         make_outputs(job, outputs)
-    number = str(len((FOLDER / "calls.jsonl").read_text().splitlines()) + 1 if calls_file().exists() else 1)
-    size = max(len(zlib.compress(command.encode(), 9)) for command in commands.values())
-    with calls_file().open("a") as calls:
-        note = {"rule": jobs[0].split(":")[0], "jobs": len(jobs), "characters": len(call), "task_bytes": size}
-        calls.write(json.dumps(note) + "\n")
+    calls = FOLDER / "calls.jsonl"
+    number = len(calls.read_text().splitlines()) + 1 if calls.exists() else 1
+    with calls.open("a") as file:
+        file.write(
+            json.dumps({"rule": jobs[0].split(":")[0], "jobs": len(jobs), "bytes": sum(map(len, commands))})
+            + "\n"
+        )
+    ids = [f"{number}_{task}" for task in range(1, len(jobs) + 1)] if array else [str(number)]
     with (FOLDER / "ended").open("a") as ended:
-        array = re.search(r"--array=(\d+)-(\d+)", call)
-        ids = [f"{number}_{i}" for i in range(int(array[1]), int(array[2]) + 1)] if array else [number]
         ended.writelines(f"{one}|COMPLETED\n" for one in ids)
-    return number
+    return str(number)
 
 
-def calls_file() -> Path:
-    """Return the file with a line for each call."""
-    return FOLDER / "calls.jsonl"
-
-
-def tasks_of(call: str) -> dict[str, str]:
-    """Return the commands of an array's tasks after the first one, by number."""
-    payload = re.search(r"--slurm-jobstep-array-execs[=\s]*'?([A-Za-z0-9+/=]+)", call)
-    packed = json.loads(base64.b64decode(payload[1])) if payload else {}
-    return {number: zlib.decompress(bytes.fromhex(text)).decode() for number, text in packed.items()}
+def tasks_of(script: str) -> list[str]:
+    """Return the command of each task of an array."""
+    return re.findall(r"^\d+\)\n(.*)\n;;$", script, flags=re.MULTILINE)
 
 
 def make_outputs(job: str, outputs: dict[str, list[str]]) -> None:

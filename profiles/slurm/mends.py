@@ -6,10 +6,16 @@ that fails removes the first job's outputs, and in an array whose commands excee
 jobs) every task runs the first job. `send_arrays` puts the commands into the script that is sent, and each task picks
 its own by number. It runs one Snakemake, not two. Jobs that ask for different resources never share an array.
 
+Waiting. The plugin sends no job of an array rule before Snakemake has handed over all that are ready, and never does
+once it has been handed only some: beyond `jobs` or `max-jobs-per-timespan` (100 a second) the run stands still for
+ever. `hand_over` sends what it is given.
+
 Silence. When the controller does not answer while the state of jobs is asked for, the plugin forgets all jobs that
 are under way, and Snakemake waits for them for ever. `check_active_jobs` keeps them.
 """
 
+import asyncio
+import contextlib
 import subprocess
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -27,6 +33,7 @@ NOT_REQUESTED = {"tmpdir", "disk_mb", "disk_mib", "disk"}  # sbatch is told noth
 def mend_plugin() -> None:
     """Put the functions of this module in the place of the plugin's, if it is the version that needs it."""
     if version("snakemake-executor-plugin-slurm") == MENDED_VERSION:
+        plugin.Executor.run_jobs = hand_over
         plugin.Executor.run_array_jobs = send_arrays
         plugin.Executor.check_active_jobs = check_active_jobs
 
@@ -44,6 +51,21 @@ async def check_active_jobs(
     if executor._status_query_calls == answers:
         for job in active_jobs:
             yield job
+
+
+def hand_over(executor: plugin.Executor, jobs: Iterable[Job]) -> None:
+    """Submit all jobs that Snakemake gives, those of an array rule together."""
+    with contextlib.suppress(RuntimeError):  # outside a loop the plugin reports directly
+        executor._main_event_loop = asyncio.get_running_loop()
+    by_name = defaultdict(list)
+    for job in jobs:
+        by_name[job.name].append(job)
+    for name, same in by_name.items():
+        if len(same) > 1 and not same[0].is_group() and executor.array_jobs & {"all", name}:
+            executor._submit_array_jobs(same)
+        else:
+            for job in same:
+                executor._submit_job(job)
 
 
 def send_arrays(executor: plugin.Executor, jobs: Sequence[Job]) -> None:

@@ -99,6 +99,20 @@ def test_a_job_that_is_left_alone_is_no_array(executor):
     assert len(executor.sent) == 2 and [one.words for one in executor.alone] == ["job-2"]
 
 
+def test_all_jobs_that_are_handed_over_are_sent():
+    arrays, alone = [], []
+    executor = SimpleNamespace(
+        array_jobs={"crop_ct"},
+        _submit_array_jobs=lambda jobs: arrays.append(len(jobs)),
+        _submit_job=alone.append,
+    )
+    named = [*("crop_ct" for _ in range(5)), "train_fold", "train_fold"]
+    mends.hand_over(executor, [SimpleNamespace(name=name, is_group=lambda: False) for name in named])
+    assert arrays == [5] and [job.name for job in alone] == ["train_fold", "train_fold"]
+    mends.hand_over(executor, [SimpleNamespace(name="crop_ct", is_group=lambda: False)])
+    assert arrays == [5] and alone[-1].name == "crop_ct"
+
+
 def test_a_refused_array_is_told_of_each_of_its_jobs(executor):
     (executor.folder / "full").touch()
     mends.send_arrays(executor, [job(number) for number in range(3)])
@@ -113,6 +127,7 @@ def test_whatever_goes_wrong_is_told_of_each_job(executor):
 
 
 def test_only_the_version_that_needs_it_is_mended(monkeypatch):
+    monkeypatch.setattr(plugin.Executor, "run_jobs", None)
     monkeypatch.setattr(plugin.Executor, "run_array_jobs", None)
     monkeypatch.setattr(plugin.Executor, "check_active_jobs", None)
     monkeypatch.setattr(mends, "version", lambda name: "2.9.0")
@@ -120,6 +135,7 @@ def test_only_the_version_that_needs_it_is_mended(monkeypatch):
     assert plugin.Executor.run_array_jobs is None
     monkeypatch.setattr(mends, "version", lambda name: mends.MENDED_VERSION)
     mends.mend_plugin()
+    assert plugin.Executor.run_jobs is mends.hand_over
     assert plugin.Executor.run_array_jobs is mends.send_arrays
     assert plugin.Executor.check_active_jobs is mends.check_active_jobs
 
