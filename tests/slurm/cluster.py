@@ -62,8 +62,6 @@ MaxArraySize=1001
 GresTypes=gpu
 DefMemPerCPU=100
 AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/filetxt
-JobCompLoc={folder}/log/jobs.txt
 """
 NODE = "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={mem_mb} Gres=gpu:2"
 PARTITIONS = """\
@@ -185,12 +183,6 @@ class Cluster:
         """Return id, state and comment of the jobs of the queue."""
         lines = self.call("squeue", "--noheader", "--array", "--format=%i|%T|%k", *options).split("\n")
         return [line.strip().split("|") for line in lines if line]
-
-    def ended_jobs(self) -> list[dict[str, str]]:
-        """Return the records of all jobs that have ended."""
-        log = self.folder / "log/jobs.txt"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
 
     def _write(self, cpus: int, mem_mb: int) -> None:
         for name in ("etc", "state", "log", "run", "munge", "dev", *(f"spool/{node}" for node in self.nodes)):

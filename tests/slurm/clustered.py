@@ -128,8 +128,8 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def sent(cluster, tmp_path_factory) -> tuple[Watched, str]:
-    """Return the small study, run on the cluster to its report, and what Snakemake said."""
+def sent(cluster, tmp_path_factory) -> tuple[Watched, str, list[str]]:
+    """Return the small study, run on the cluster to its report, what Snakemake said, SLURM's record of each job."""
     watch = tmp_path_factory.mktemp("watch")
     study = Study(
         tmp_path_factory.mktemp("study"),
@@ -137,7 +137,12 @@ def sent(cluster, tmp_path_factory) -> tuple[Watched, str]:
         environment=cluster.environment | {"TESTS_WATCH": str(watch), "PYTHONPATH": str(WATCHER)},
         seconds=1800,  # a job that no node can take waits for ever
     )
-    return Watched(study, cluster, watch), study.run()
+    said = study.run()
+    return (
+        Watched(study, cluster, watch),
+        said,
+        cluster.call("scontrol", "--oneliner", "show", "jobs").splitlines(),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -231,7 +231,10 @@ def test_a_training_that_is_preempted_three_times(sent, tmp_path):
         wait_until(lambda times=times: preempted.started(job) == times, seconds=120)
         before = state.stat().st_mtime if state.exists() else 0
         wait_until(lambda before=before: state.exists() and state.stat().st_mtime > before, seconds=120)
-        preempted.cluster.call("scontrol", "requeue", preempted.slurm_job(job)[1])
+        number = preempted.slurm_job(job)[1]
+        preempted.cluster.call("scontrol", "requeue", number)
+        wait_until(lambda number=number: [number, "PENDING"] in [one[:2] for one in preempted.cluster.jobs()])
+        preempted.cluster.call("scontrol", "update", f"jobid={number}", "starttime=now")  # not in two minutes
     assert running.wait(timeout=600) == 0, preempted.said()[-6000:]
     preempted.check_once()
     assert preempted.started(job) == 4
