@@ -213,7 +213,7 @@ def test_a_scan_that_always_fails(again, reference):
 def test_a_training_that_is_preempted_three_times(sent, tmp_path):
     overlay, fold = tmp_path / "long.yaml", "results/models/all/vnet/fold-0"
     settings = yaml.safe_load((ROOT / sent[0].study.overlay).read_text())
-    settings["train"] |= {"epochs": 600, "checkpoint_minutes": 0.01}
+    settings["train"] |= {"epochs": 200, "checkpoint_minutes": 0.01}
     overlay.write_text(yaml.safe_dump(settings))
     trained = []
     for name in ("undisturbed", "preempted"):
