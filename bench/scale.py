@@ -1,4 +1,4 @@
-"""How the cost of Snakemake grows with the cohort: time and memory of a dry run, and calls of sbatch.
+"""How cost grows with the cohort: time and memory of a dry run, calls of sbatch, memory of rules that gather tables.
 
 A study of N scans is made up as it stands after screening: cohort table, verdicts, placements and finished models are
 there, images are not. It is to be predicted by ten fold models (`model=FOLDER`), from conversion to the report.
@@ -6,6 +6,8 @@ there, images are not. It is to be predicted by ten fold models (`model=FOLDER`)
 Calls of sbatch are counted in a run by `--profile slurm` with the programs of `stub_slurm.py` in place of SLURM's: no
 job runs, their outputs are empty files. Jobs that Snakemake runs itself would read those, so that they and the last
 job, the report, are left out.
+
+Gathering is measured on the study of `made_study.py`: a demo's people, again and again under new ids.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.made_study import make_study
 from lib.cohort.placement import Placement
 from lib.cohort.scans import SCAN_COLUMNS, write_folds, write_records
 from lib.planning.workflow import read_workflow
@@ -143,7 +146,29 @@ def lay_out_stub(stub: Path, study: list[str]) -> None:
     (stub / "outputs.json").write_text(json.dumps(outputs))
 
 
-MEASURES = {"dry-run": measure_dry_run, "submissions": measure_submissions}
+def measure_gathering(demo: Path, scans: int) -> dict:
+    """Return peak memory (MB) and seconds of each rule that gathers a made-up, measured study of `scans` people."""
+    with tempfile.TemporaryDirectory() as place:
+        table = make_study(demo, Path(place), scans)
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "results/cohort/notes.json",
+            "results/tables/precision.csv",
+        ]
+        command += ["--cores", "1", "--directory", place, "--configfile", "studies/demo.yaml"]
+        command += ["--rerun-triggers", "mtime", "--config", f"cohort={table}"]
+        run_measured(command)
+        rules = {}
+        for path in Path(place, "results/benchmarks").glob("*/cohort.tsv"):
+            with open(path, newline="") as file:
+                (row,) = csv.DictReader(file, delimiter="\t")
+            rules[path.parent.name] = {"mem_mb": float(row["max_rss"]), "seconds": float(row["s"])}
+    return {"what": "gathering", "scans": scans, "rules": rules}
+
+
+MEASURES = {"dry-run": measure_dry_run, "submissions": measure_submissions, "gathering": measure_gathering}
 
 
 def main() -> None:

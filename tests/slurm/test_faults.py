@@ -235,7 +235,7 @@ def test_a_training_that_is_preempted_three_times(sent, tmp_path):
         preempted.cluster.call("scontrol", "requeue", number)
         wait_until(lambda number=number: [number, "PENDING"] in [one[:2] for one in preempted.cluster.jobs()])
         preempted.cluster.call("scontrol", "update", f"jobid={number}", "starttime=now")  # not in two minutes
-    assert running.wait(timeout=600) == 0, preempted.said()[-6000:]
+    assert running.wait(timeout=preempted.study.seconds) == 0, preempted.said()[-6000:]
     preempted.check_once()
     assert preempted.started(job) == 4
     whole, pieced = (read_model(one.folder / fold / "model.pt") for one in trained)
