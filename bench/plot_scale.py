@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+SIZES = (400, 5000, 20000)
 
 # field, what it is, the label of its axis, and what a cluster's user was promised for 400, 5,000 and 20,000 scans
 PANELS = (
@@ -22,10 +25,14 @@ def draw(records: list[dict], path: Path) -> None:
         axis.loglog(*zip(*points, strict=True), "o-", color="#1f4e79", label="measured")
         axis.loglog(limits.keys(), limits.values(), "_", color="#b03a2e", markersize=18, label="limit")
         for scans, value in points:
-            axis.annotate(
-                f"{value:.3g}", (scans, value), textcoords="offset points", xytext=(6, -11), fontsize=8
-            )
-        axis.set(xlabel="scans", title=label)
+            text = f"{value:.3g}"
+            axis.annotate(text, (scans, value), textcoords="offset points", xytext=(9, -8), fontsize=8)
+        axis.set(xlabel="scans", title=label, xlim=(250, 40000))
+        axis.margins(y=0.15)
+        axis.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.grid(visible=True, which="major", alpha=0.3)
     axes[0].legend(frameon=False)
     figure.savefig(path)
