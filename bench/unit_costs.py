@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument(
         "--cluster-job",
         type=float,
-        default=3.5,
+        default=1.6,
         help="CPU seconds of Snakemake and SLURM for each job, measured apart",
     )
     parser.add_argument(
