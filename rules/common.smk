@@ -184,7 +184,7 @@ def configured(network):
 
 @cache
 def code_of(rule, *texts):
-    """Return a digest of all lib code that the script of a rule reaches, and of texts: a change reruns the rule."""
+    """Return a digest of all lib code that a rule's script reaches, and of texts. A change runs its jobs again."""
     return code_digest(f"scripts/{rule}.py", texts)
 
 
