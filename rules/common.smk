@@ -1,5 +1,6 @@
 """What all rules share: checked settings, the cohort, who is predicted by what. Parsed again in every cluster job."""
 
+import atexit
 import gc
 import os
 import sys
@@ -39,6 +40,7 @@ README.md tells what the table holds, under "Your own cohort"."""
 forbid_world_writing()
 # a graph of a hundred thousand jobs lives to the end: there is little garbage in it, and much to look through
 gc.set_threshold(100_000, 20, 20)
+atexit.register(gc.freeze)  # nor is it looked through when Python ends: a fifth of a dry run
 
 
 wildcard_constraints:

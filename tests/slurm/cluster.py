@@ -70,9 +70,11 @@ PartitionName=gpu Nodes={first} MaxTime=INFINITE State=UP
 """
 
 
-def missing_programs() -> list[str]:
-    """Return the programs of SLURM and munge that this machine lacks."""
-    return [name for name in PROGRAMS if not shutil.which(name, path=search_path())]
+def why_none() -> str:
+    """Return why no cluster can be started on this machine; nothing: one can."""
+    if missing := [name for name in PROGRAMS if not shutil.which(name, path=search_path())]:
+        return f"no {', '.join(missing)} on this machine (Debian: apt-get install slurm-wlm munge)"
+    return "only root can start a SLURM with devices of its own" if os.geteuid() else ""
 
 
 def search_path() -> str:

@@ -1,7 +1,6 @@
 """Studies that run on a real SLURM of two nodes by the project's profile, every job of them watched."""
 
 import hashlib
-import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, missing_programs, wait_until
+from cluster import Cluster, wait_until, why_none
 
 from tests.study import ROOT, Study
 
@@ -119,10 +118,8 @@ def sums(results: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """Return a running cluster of two nodes."""
-    if missing := missing_programs():
-        pytest.skip(f"no {', '.join(missing)} on this machine (Debian: apt-get install slurm-wlm munge)")
-    if os.geteuid():
-        pytest.skip("only root can start a SLURM with devices of its own")
+    if reason := why_none():
+        pytest.skip(reason)
     with Cluster(tmp_path_factory.mktemp("slurm")) as running:
         yield running
 

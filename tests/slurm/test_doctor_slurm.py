@@ -1,12 +1,11 @@
 """The doctor on a real SLURM: what it says of a job is what SLURM does with it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, missing_programs
+from cluster import Cluster, why_none
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.workflow
@@ -15,10 +14,8 @@ pytestmark = pytest.mark.workflow
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Return a running cluster of two nodes with four processors."""
-    if missing := missing_programs():
-        pytest.skip(f"no {', '.join(missing)} on this machine (Debian: apt-get install slurm-wlm munge)")
-    if os.geteuid():
-        pytest.skip("only root can start a SLURM with devices of its own")
+    if reason := why_none():
+        pytest.skip(reason)
     with Cluster(tmp_path_factory.mktemp("slurm"), cpus=4) as running:
         yield running
 
