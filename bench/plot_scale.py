@@ -25,9 +25,9 @@ def draw(records: list[dict], path: Path) -> None:
         axis.loglog(*zip(*points, strict=True), "o-", color="#1f4e79", label="measured")
         axis.loglog(limits.keys(), limits.values(), "_", color="#b03a2e", markersize=18, label="limit")
         for scans, value in points:
-            text = f"{value:.3g}"
+            text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
             axis.annotate(text, (scans, value), textcoords="offset points", xytext=(9, -8), fontsize=8)
-        axis.set(xlabel="scans", title=label, xlim=(250, 40000))
+        axis.set(xlabel="scans", title=label, xlim=(250, 60000))
         axis.margins(y=0.15)
         axis.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
         axis.xaxis.set_minor_locator(NullLocator())

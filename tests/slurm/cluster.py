@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -61,7 +61,6 @@ MinJobAge=600
 MaxArraySize=1001
 GresTypes=gpu
 DefMemPerCPU=100
-AccountingStorageType=accounting_storage/none
 """
 NODE = "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={mem_mb} Gres=gpu:2"
 PARTITIONS = """\
@@ -70,10 +69,10 @@ PartitionName=gpu Nodes={first} MaxTime=INFINITE State=UP
 """
 
 
-def why_none() -> str:
+def why_none(programs: Sequence[str] = PROGRAMS, packages: str = "slurm-wlm munge") -> str:
     """Return why no cluster can be started on this machine; nothing: one can."""
-    if missing := [name for name in PROGRAMS if not shutil.which(name, path=search_path())]:
-        return f"no {', '.join(missing)} on this machine (Debian: apt-get install slurm-wlm munge)"
+    if missing := [name for name in programs if not shutil.which(name, path=search_path())]:
+        return f"no {', '.join(missing)} on this machine (Debian: apt-get install {packages})"
     return "only root can start a SLURM with devices of its own" if os.geteuid() else ""
 
 
@@ -95,6 +94,7 @@ class Cluster:
     def __init__(self, folder: Path, *, nodes: int = 2, cpus: int = 2, mem_mb: int = 16000) -> None:
         self.folder = folder
         self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
+        self.daemons = [*(f"slurmd-{node}" for node in self.nodes), "slurmctld", "munged"]
         self._write(cpus, mem_mb)
         self.environment = {
             **os.environ,
@@ -117,16 +117,20 @@ class Cluster:
         self.stop()
 
     def start(self) -> None:
-        """Start munge, controller and nodes; return when all nodes are idle."""
+        """Start all daemons; return when all nodes are idle."""
+        self.start_services()
+        self.start_controller()
+        for node in self.nodes:
+            self.start_node(node)
+        wait_until(lambda: len(self.states()) == len(self.nodes) and set(self.states().values()) == {"idle"})
+
+    def start_services(self) -> None:
+        """Start what the controller needs: munge."""
         munge = {"socket": "run/munge.sock", "key-file": "munge/key", "pid-file": "run/munged.pid"}
         munge |= {"log-file": "log/munged.log", "seed-file": "munge/seed"}
         options = [f"--{name}={self.folder / file}" for name, file in munge.items()]
         # --force: folders of tests are closed to other users, which munge would have open
         self.call("munged", "--force", "--num-threads=2", *options)
-        self.start_controller()
-        for node in self.nodes:
-            self.start_node(node)
-        wait_until(lambda: len(self.states()) == len(self.nodes) and set(self.states().values()) == {"idle"})
 
     def start_controller(self) -> None:
         """Start slurmctld; it goes on from the state that it saved."""
@@ -137,16 +141,15 @@ class Cluster:
         self.call("slurmd", "-N", node)
 
     def stop(self) -> None:
-        """End all jobs and all daemons; what does not end in time is killed."""
+        """End all jobs, then the `daemons` in their order; what does not end in time is killed."""
         with contextlib.suppress(ClusterError, subprocess.TimeoutExpired, TimeoutError):
             self.call("scancel", "--user", str(os.getuid()))
             wait_until(lambda: not self.call("squeue", "--noheader"), seconds=15)
-        daemons = [*(f"slurmd-{node}" for node in self.nodes), "slurmctld", "munged"]
-        for daemon in daemons:
+        for daemon in self.daemons:
             self.kill(daemon)
 
     def kill(self, daemon: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End a daemon (`slurmctld`, `slurmd-{node}`, `munged`) and wait until it is gone."""
+        """End one of the `daemons` and wait until it is gone."""
         file = self.folder / f"run/{daemon}.pid"
         with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
             pid = int(file.read_text())
@@ -186,6 +189,10 @@ class Cluster:
         lines = self.call("squeue", "--noheader", "--array", "--format=%i|%T|%k", *options).split("\n")
         return [line.strip().split("|") for line in lines if line]
 
+    def accounting(self) -> str:
+        """Return the lines of slurm.conf that tell who keeps accounts: nobody."""
+        return "AccountingStorageType=accounting_storage/none\n"
+
     def _write(self, cpus: int, mem_mb: int) -> None:
         for name in ("etc", "state", "log", "run", "munge", "dev", *(f"spool/{node}" for node in self.nodes)):
             (self.folder / name).mkdir(parents=True)
@@ -199,7 +206,7 @@ class Cluster:
         text = CONFIGURATION.format(folder=self.folder, host=host, port=ports[0], user=user_name())
         for node, port in zip(self.nodes, ports[1:], strict=True):
             text += NODE.format(node=node, host=host, port=port, cpus=cpus, mem_mb=mem_mb) + "\n"
-        text += PARTITIONS.format(nodes=",".join(self.nodes), first=self.nodes[0])
+        text += PARTITIONS.format(nodes=",".join(self.nodes), first=self.nodes[0]) + self.accounting()
         (self.folder / "etc/slurm.conf").write_text(text)
         for number in range(2):
             # a clone of /dev/null: a plain file would be handed out, too, but not named to the job

@@ -42,12 +42,18 @@ class Watched:
         """Return the folder of results."""
         return self.study.folder / "results"
 
-    def elsewhere(self, folder: Path, **changes: object) -> "Watched":
-        """Return the same study in another folder, with a watch of its own; the folder is not made."""
-        watch = Path(tempfile.mkdtemp(prefix="watch-", dir=self.watch.parent))
-        environment = self.study.environment | {"TESTS_WATCH": str(watch)}
+    def elsewhere(self, folder: Path, cluster: Cluster | None = None, **changes: object) -> "Watched":
+        """Return the same study in another folder, with a watch of its own; the folder is not made.
+
+        `cluster`: where it is to run, if not where this one did.
+        """
+        cluster, watch = (
+            cluster or self.cluster,
+            Path(tempfile.mkdtemp(prefix="watch-", dir=self.watch.parent)),
+        )
+        environment = watched_environment(cluster, watch)
         study = replace(self.study, folder=folder, environment=environment, **changes)
-        return replace(self, study=study, watch=watch)
+        return Watched(study, cluster, watch)
 
     def tell(self, job: str, fault: str) -> None:
         """Let a job fail: `job` is rule:wildcards, `fault` one of those that the watcher knows."""
@@ -104,6 +110,11 @@ class Watched:
         assert [path.name for path in self.watch.glob("twice-*")] == []
 
 
+def watched_environment(cluster: Cluster, watch: Path) -> dict[str, str]:
+    """Return the environment of a study on `cluster` whose jobs are noted in the folder `watch`."""
+    return cluster.environment | {"TESTS_WATCH": str(watch), "PYTHONPATH": str(WATCHER)}
+
+
 def sums(results: Path) -> dict[str, str]:
     """Return the checksum of every result, by its path; hidden files are none of them."""
     files = (path for path in sorted(results.rglob("*")) if path.is_file())
@@ -131,7 +142,7 @@ def sent(cluster, tmp_path_factory) -> tuple[Watched, str, list[str]]:
     study = Study(
         tmp_path_factory.mktemp("study"),
         options=OPTIONS,
-        environment=cluster.environment | {"TESTS_WATCH": str(watch), "PYTHONPATH": str(WATCHER)},
+        environment=watched_environment(cluster, watch),
         seconds=1800,  # a job that no node can take waits for ever
     )
     said = study.run()

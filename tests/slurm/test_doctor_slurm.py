@@ -1,13 +1,9 @@
 """The doctor on a real SLURM: what it says of a job is what SLURM does with it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from cluster import Cluster, why_none
+from diagnosis import diagnose
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.workflow
 
 
@@ -18,24 +14,6 @@ def cluster(tmp_path_factory):
         pytest.skip(reason)
     with Cluster(tmp_path_factory.mktemp("slurm"), cpus=4) as running:
         yield running
-
-
-def diagnose(cluster, folder, *arguments):
-    """Return the exit status and the findings of the doctor: the lines of each, by its first line."""
-    command = [sys.executable, "-m", "lib.doctor", "--profile", "slurm", "--configfile", "studies/ci.yaml"]
-    ended = subprocess.run(
-        [*command, "--directory", folder, *arguments],
-        cwd=ROOT, env=cluster.environment, text=True, capture_output=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert not ended.stderr, ended.stderr
-    findings, name = {}, ""
-    for line in ended.stdout.splitlines():
-        if line.startswith(("  ok ", "  look ", "  wrong ")):
-            name = line[9:]
-            findings[name] = line[:8].strip()
-        else:
-            findings[name] = f"{findings.get(name, '')}\n{line}"
-    return ended.returncode, findings
 
 
 def test_a_job_for_which_no_node_is_large_enough(cluster, tmp_path):

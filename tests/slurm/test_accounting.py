@@ -1,0 +1,68 @@
+"""The small study on a SLURM that keeps accounts, by the profile as a user of such a cluster fills it in."""
+
+import re
+from pathlib import Path
+
+import pytest
+from accounting import ACCOUNT, AccountedCluster, why_none
+from diagnosis import diagnose
+
+from tests.study import ROOT
+
+pytest_plugins = ["clustered"]
+pytestmark = [pytest.mark.workflow, pytest.mark.faults]
+PICTURE = "draw_crop:scan=P001"
+
+
+@pytest.fixture(scope="module")
+def accounted(tmp_path_factory):
+    """Return a running cluster of two nodes that keeps accounts."""
+    if reason := why_none():
+        pytest.skip(reason)
+    with AccountedCluster(tmp_path_factory.mktemp("accounted")) as running:
+        yield running
+
+
+def fill_in(folder: Path) -> Path:
+    """Write the project's profile into `folder` as its comments say: account, partitions, `sacct`."""
+    yours, heading, rest = (ROOT / "profiles/slurm/config.yaml").read_text().partition("# ---- how Snakemake")
+    yours = re.sub(r"^( *)# (.*[:\"])$", r"\1\2", yours, flags=re.MULTILINE)
+    for word, mine in {"account": ACCOUNT, "cpu-partition": "cpu", "gpu-partition": "gpu"}.items():
+        yours = yours.replace(f'"your-{word}"', mine)
+    folder.mkdir()
+    status = "slurm-status-command: "
+    (folder / "config.yaml").write_text(yours + heading + rest.replace(f"{status}squeue", f"{status}sacct"))
+    return folder
+
+
+def test_a_filled_in_profile_on_a_cluster_that_keeps_accounts(sent, accounted, reference, tmp_path):
+    _, _, *options = sent[0].study.options  # all but --profile slurm
+    options = ("--profile", str(fill_in(tmp_path / "profile")), *options)
+    one = sent[0].elsewhere(tmp_path / "study", accounted, options=options)
+    one.folder.mkdir()
+    one.tell(PICTURE, "killed")
+    one.study.run()
+    assert one.started(PICTURE) == 2
+    one.check(reference)
+    fields = ("Account", "Partition", "State", "AllocTRES", "Comment")
+    printed = accounted.call(
+        "sacct", "--allocations", "--array", "--noheader", "--parsable2", f"--format={','.join(fields)}"
+    )
+    jobs = [dict(zip(fields, line.split("|"), strict=True)) for line in printed.splitlines()]
+    assert {job["Account"] for job in jobs} == {ACCOUNT}
+    failed = [job["Comment"] for job in jobs if job["State"] != "COMPLETED"]
+    assert len(failed) == 1 and "draw_crop" in failed[0]
+    on_gpus = [job for job in jobs if "gres/gpu=1" in job["AllocTRES"]]
+    rules = {re.search("train_fold|predict_scans", job["Comment"])[0] for job in on_gpus}
+    assert rules == {"train_fold", "predict_scans"}
+    assert {job["Partition"] for job in on_gpus} == {"gpu"}
+    assert {job["Partition"] for job in jobs if job not in on_gpus} == {"cpu"}
+
+
+def test_the_doctor_finds_that_accounts_are_kept(accounted, tmp_path):
+    options = ("--set-threads", "train_fold=2", "predict_scans=2", "--retries", "0")
+    profile = str(fill_in(tmp_path / "profile"))
+    status, findings = diagnose(accounted, tmp_path, *options, profile=profile)
+    assert status == 0 and findings["train_fold"].startswith("ok")
+    assert f"sbatch -A {ACCOUNT} -p gpu" in findings["train_fold"]
+    assert "accounting is on; slurm-status-command: sacct works" in findings
