@@ -1,6 +1,7 @@
-# Two commands: `make demo` (the synthetic cohort, from DICOM to the report) and `make test` (all tests).
+# Two commands: `make demo` (the synthetic cohort, from DICOM to the report) and `make test` (all tests but the faults
+# of a cluster, which are in `make test-cluster`).
 # Both make .venv from requirements.txt first. Variables:
-#   CORES=4           processor cores to use (default: all)
+#   CORES=4           processor cores of this machine to use (default: all)
 #   PROFILE=slurm     where jobs run: a cluster, by profiles/slurm (default: this machine, profiles/workstation)
 #   PYTHON=python3.12 the interpreter that makes .venv (3.11 or newer)
 #   TORCH_INDEX=URL   package index that offers the PyTorch build you want (CPU or your CUDA version)
@@ -12,11 +13,13 @@ CORES ?= $(shell nproc)
 PROFILE ?= profiles/workstation
 TORCH_INDEX ?=
 READY := $(VENV)/.ready
+# a cluster's jobs take the cores that their rules ask for: --cores would cap them at those of the login node
+CORES_HERE := $(if $(filter slurm,$(notdir $(PROFILE:/=))),,--cores $(CORES))
 
 .PHONY: demo test test-cluster setup doctor estimate rerun recover fuzz format
 
 demo: $(READY)
-	$(BIN)/snakemake --profile $(PROFILE) --cores $(CORES) --configfile studies/demo.yaml
+	$(BIN)/snakemake --profile $(PROFILE) $(CORES_HERE) --configfile studies/demo.yaml
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: $(READY)
@@ -28,7 +31,8 @@ test-cluster: $(READY)
 
 setup: $(READY)
 
-# ARGS in what follows: what you give to snakemake, such as ARGS="--profile slurm --configfile studies/hips.yaml --directory /data/hips"
+# ARGS in what follows: what you give to snakemake, such as
+# ARGS="--profile slurm --configfile studies/hips.yaml --directory /data/hips"
 
 # what is wrong with this machine, this cluster or the cohort table, before anything runs
 doctor:
@@ -50,7 +54,7 @@ rerun: export RERUN_FROM := $(value FROM)
 rerun: export RERUN_STUDY := $(if $(value STUDY),$(value STUDY),.)
 rerun: $(READY)
 	@files=$$($(BIN)/python -m lib.cohort.rerun -- "$$RERUN_SUBJECT" "$$RERUN_FROM" "$$RERUN_STUDY") && \
-	$(BIN)/snakemake --profile $(PROFILE) --cores $(CORES) $(ARGS) --forcerun $$files
+	$(BIN)/snakemake --profile $(PROFILE) $(CORES_HERE) $(ARGS) --forcerun $$files
 
 # 2,000 damaged and malicious inputs for the reader (`make test` runs a few of them)
 fuzz: $(READY)

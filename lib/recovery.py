@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lib.errors import OsteoflowError
@@ -37,26 +37,49 @@ def recover(study: Path) -> list[str]:
     """
     lock = lock_study(study / "results")
     try:
-        names = run_ids(study)
-        return _end_jobs(names) if names and shutil.which("squeue") else []
+        left, end = set(), time.monotonic() + ENDING_SECONDS
+        while running := jobs_left(study):
+            if time.monotonic() > end:
+                raise RecoveryError(
+                    f"jobs did not end within {ENDING_SECONDS} s after scancel: {', '.join(running)}; see squeue, "
+                    "then try again"
+                )
+            for name in set(
+                running.values()
+            ):  # a task of an array has an id of its own that scancel does not know
+                _ask("scancel", f"--name={name}")
+            left |= set(running)
+            time.sleep(1)
+        return sorted(left)
     finally:
         os.close(lock)
 
 
-def _end_jobs(names: Sequence[str]) -> list[str]:
-    """Cancel by name: a task of an array has an id of its own that scancel does not know."""
-    left = _jobs_of(names)
-    for name in set(left.values()):
-        _ask("scancel", f"--name={name}")
-    end = time.monotonic() + ENDING_SECONDS
-    while running := _jobs_of(names):
-        if time.monotonic() > end:
-            raise RecoveryError(
-                f"jobs did not end within {ENDING_SECONDS} s after scancel: {', '.join(running)}; see squeue, then "
-                "try again"
-            )
-        time.sleep(1)
-    return list(left)
+def check_none_left(study: Path) -> None:
+    """Return if no job of an earlier run in `study` is in SLURM's queue.
+
+    Raises:
+        RecoveryError: there are some: they would write the same files. Or SLURM does not answer.
+    """
+    if left := jobs_left(study):
+        raise RecoveryError(
+            f"{len(left)} SLURM jobs of an earlier run in this folder have not ended ({', '.join(list(left)[:5])}"
+            f"{', …' if len(left) > 5 else ''}); nothing was run. End them and go on where it was: "
+            'make recover ARGS="…" with the arguments of this command'
+        )
+
+
+def jobs_left(study: Path) -> dict[str, str]:
+    """Return the SLURM jobs of earlier runs in `study` that have not ended: the names they were sent under, by id.
+
+    Raises:
+        RecoveryError: SLURM does not answer.
+    """
+    names = run_ids(study)
+    if not names or not shutil.which("squeue"):
+        return {}
+    lines = _ask("squeue", "--noheader", "--format=%i %j", f"--name={','.join(names)}").splitlines()
+    return dict(line.split() for line in lines if line.strip())
 
 
 def run_ids(study: Path) -> list[str]:
@@ -64,12 +87,6 @@ def run_ids(study: Path) -> list[str]:
     logs = sorted(study.glob(".snakemake/log/*.log"))
     found = (RUN_ID.findall(log.read_text(encoding="utf-8", errors="replace")) for log in logs)
     return list(dict.fromkeys(name for names in found for name in names))
-
-
-def _jobs_of(names: Iterable[str]) -> dict[str, str]:
-    """Return the names of jobs under these names that have not ended, by id."""
-    lines = _ask("squeue", "--noheader", "--format=%i %j", f"--name={','.join(names)}").splitlines()
-    return dict(line.split() for line in lines if line.strip())
 
 
 def _ask(*command: str) -> str:
@@ -96,7 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OsteoflowError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{len(left)} jobs of a killed run were cancelled" if left else "no job of an earlier run is left")
+    if left:
+        print(f"{len(left)} jobs of a killed run were cancelled")
+    elif run_ids(options.directory) and not shutil.which("squeue"):
+        print("there is no squeue on this machine: nobody looked for jobs of earlier runs in SLURM's queue")
+    else:
+        print("no job of an earlier run is left")
     return 0
 
 

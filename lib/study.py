@@ -161,10 +161,13 @@ def check_submitted(folder: str, words: Mapping[str, Iterable[str]]) -> None:
     for name, several in {"the study's folder": [folder], **words}.items():
         for word in several:
             if not (SHELL_SIGNS.isdisjoint(word) and word.isprintable()):
+                link = (
+                    "" if word == folder else ", or make a link to it"
+                )  # the folder's own path is read through one
                 raise ConfigError(
                     f"{name}: {word!r} cannot be sent to the cluster, whose shells would misread it; nothing was "
                     "submitted. Quotes, $, `, \\ and what cannot be printed are possible on one machine only: rename "
-                    "it, or make a link to it. A setting can stand in the overlay (--configfile) instead of --config"
+                    f"it{link}. A setting can stand in the overlay (--configfile) instead of --config"
                 )
 
 

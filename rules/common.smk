@@ -25,6 +25,7 @@ from lib.model_record import model_digests
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
+from lib.recovery import check_none_left
 from lib.settings import check_settings, in_order_of, read_words
 from lib.study import check_paths, check_study, check_submitted, lock_study, study_identity, write_study
 from snakemake.exceptions import WorkflowError
@@ -156,6 +157,7 @@ def begin_run():
             check_submitted(os.getcwd(), words_of_jobs())
             mend_plugin()
         lock_study("results")
+        check_none_left(Path())
         write_study(STUDY_FILE, STUDY)
         write_secret(SECRET_FILE)
     except OsteoflowError as error:

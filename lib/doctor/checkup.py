@@ -6,8 +6,15 @@ from pathlib import Path
 
 from lib.doctor.cluster import check_cluster
 from lib.doctor.findings import OK, WRONG, Finding, in_words, verdict
-from lib.doctor.machine import check_gpu, check_packages, check_room
-from lib.doctor.study import check_folder, check_locks, check_settings, check_split_and_disk, study_folder
+from lib.doctor.machine import check_build, check_gpu, check_packages, check_room
+from lib.doctor.study import (
+    check_folder,
+    check_locks,
+    check_settings,
+    check_split_and_disk,
+    check_words,
+    study_folder,
+)
 from lib.planning.workflow import ROOT, Workflow
 
 
@@ -25,17 +32,23 @@ def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) ->
     workflow, of_study = check_settings(arguments)
     folder = workflow.study.folder if workflow else study_folder(arguments)
     of_study += check_split_and_disk(workflow) if workflow else check_folder(folder)
-    of_study += check_locks(folder)
+    executor = workflow.executor if workflow else ""
+    of_study += check_words(workflow) if executor == "slurm" else []
+    of_study += check_locks(folder, executor)
     show("The study", of_study)
-    if workflow and workflow.executor == "slurm":
-        show(
-            "The cluster (its nodes have GPUs of their own: none was looked for here)",
-            check_cluster(workflow),
-        )
+    if executor == "slurm":
+        title = "The cluster (its nodes have GPUs of their own: none was looked for on this machine)"
+        show(title, check_there(workflow))
     else:
         show("Where jobs run: this machine", check_here(workflow))
     say(verdict(found))
     return int(any(finding.mark == WRONG for finding in found))
+
+
+def check_there(workflow: Workflow) -> list[Finding]:
+    """Check the cluster, and whether PyTorch can use the GPUs that jobs ask for there."""
+    on_gpus = [rule.name for rule in workflow.rules.values() if rule.first.gpus and not rule.is_local]
+    return [*check_cluster(workflow), *check_build(workflow.study.config["train"]["device"], on_gpus)]
 
 
 def check_here(workflow: Workflow | None) -> list[Finding]:

@@ -24,6 +24,7 @@ from lib.planning.workflow import Request, Rule, Workflow
 
 CLIENTS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
 UNSEEN = "Snakemake would never see a job end"
+SURE_SECONDS = 120  # jobs are asked for once a minute (profiles/slurm/mends.py), and one answer may fail
 FLOOR_MB = 500  # two nested Snakemake processes take about half of it
 RESOURCES = "set-resources in the profile, for each of these rules"
 SENT_ANYWAY = ("--parsable", "--export=ALL")
@@ -56,7 +57,7 @@ def check_status_command(settings: object) -> list[Finding]:
         explain_status(
             settings.status_command,
             min_job_age=_seconds(shown.text, "MinJobAge"),
-            needed=3 * settings.init_seconds_before_status_checks,
+            needed=max(3 * settings.init_seconds_before_status_checks, SURE_SECONDS),
             accounting=not accounting.problem,
             has_sacct="not on this machine" not in accounting.problem,
         )
@@ -71,7 +72,8 @@ def explain_status(
     Args:
         command: its value.
         min_job_age: seconds for which ended jobs stay in squeue.
-        needed: seconds that the plugin wants, three times its first wait; with less it asks sacct instead.
+        needed: seconds that are wanted, three times the first wait and SURE_SECONDS at least; with less, sacct is
+            asked instead.
         accounting: sacct answers.
         has_sacct: there is a sacct.
     """
@@ -88,33 +90,47 @@ def explain_status(
         )
     short = f"ended jobs stay in squeue for {min_job_age} s (MinJobAge), {needed} are needed"
     if accounting:
-        return Finding(LOOK, f"{short}: the plugin will ask sacct instead", "set slurm-status-command: sacct")
+        return Finding(LOOK, f"{short}: sacct will be asked instead", "set slurm-status-command: sacct")
     if has_sacct:
-        wait = max(min_job_age // 3, 1)
-        advice = f"set slurm-init-seconds-before-status-checks to {wait} or less, or raise MinJobAge"
-        return Finding(WRONG, f"{short}; the plugin will ask sacct, but accounting is off: {UNSEEN}", advice)
+        advice = f"ask your administrators for a MinJobAge of {needed} or more"
+        if min_job_age >= SURE_SECONDS:
+            advice = f"set slurm-init-seconds-before-status-checks to {min_job_age // 3} or less, or raise MinJobAge"
+        return Finding(WRONG, f"{short}; sacct will be asked, but accounting is off: {UNSEEN}", advice)
     return Finding(LOOK, f"{short}: the end of a job may be missed", "ask for a larger MinJobAge")
 
 
 def check_requests(workflow: Workflow, partitions: Mapping[str, Partition]) -> list[Finding]:
     """Say for each rule that is sent to the cluster whether its job can run; rules with the same request together."""
     alike: dict[tuple[str, ...], list[Rule]] = defaultdict(list)
-    findings = []
+    settings, default = workflow.executor_settings, default_of(partitions)
+    chooser, chosen, findings = partition_file(settings), [], []
     for rule in workflow.rules.values():
-        if not rule.is_local:
-            try:
-                line = submit_command(
-                    rule.name, rule.first, default_of(partitions), workflow.executor_settings
-                )
-            except ConfigError as error:
-                findings.append(Finding(WRONG, str(error), f"{RESOURCES}: take it away"))
-            else:
-                alike[tuple(asked_for(line))].append(rule)
+        if rule.is_local:
+            continue
+        try:
+            line = submit_command(rule.name, rule.first, default, settings)
+        except ConfigError as error:
+            findings.append(Finding(WRONG, str(error), f"{RESOURCES}: take it away"))
+            continue
+        if chooser and not rule.first.resources.get("slurm_partition"):
+            chosen.append(rule.name)
+        else:
+            alike[tuple(asked_for(line))].append(rule)
+    if chosen:
+        text = (
+            f"{chooser} chooses the partitions of rules that name none: not checked for {', '.join(chosen)}"
+        )
+        findings.append(Finding(LOOK, text))
     for line, rules in alike.items():
         names = ", ".join(rule.name for rule in rules)
         finding = check_request(rules[0], line, partitions)
         findings.append(Finding(finding.mark, f"{names}\n{finding.text}", finding.advice))
     return findings
+
+
+def partition_file(settings: object) -> str:
+    """Return the path of the file by which the plugin chooses partitions itself; empty if it does not."""
+    return str(settings.partition_config or ask("printenv", "SNAKEMAKE_SLURM_PARTITIONS").text.strip())
 
 
 def asked_for(line: Sequence[str]) -> list[str]:
@@ -129,20 +145,21 @@ def asked_for(line: Sequence[str]) -> list[str]:
 
 
 def check_request(rule: Rule, line: Sequence[str], partitions: Mapping[str, Partition]) -> Finding:
-    """Say whether some node of the job's partition can take it, now and with the last attempt's request."""
-    name = str(rule.first.resources.get("slurm_partition", default_of(partitions)))
+    """Say whether some node of the job's partitions can take it, now and with the last attempt's request."""
+    named = str(rule.first.resources.get("slurm_partition") or default_of(partitions))
+    names = [name for name in named.split(",") if name]  # SLURM starts the job in the first one that is free
     sent = f"sbatch {shlex.join(line)}"
-    if name not in partitions:
-        text = f"there is no partition {name!r}" if name else "no partition is named, and there is no default"
-        return Finding(WRONG, f"{sent}\n{text}", f"set slurm_partition to one of: {', '.join(partitions)}")
-    partition = partitions[name]
-    if reasons := unmet(rule.first, partition):
-        text = f"would wait for ever in partition {name}: {'; '.join(reasons)}"
-        return Finding(WRONG, f"{sent}\n{text}", _remedy(rule.first, partition, partitions))
+    if problem := _misnamed(names, partitions):
+        advice = f"set slurm_partition to one of: {', '.join(partitions)}"
+        return Finding(WRONG, f"{sent}\n{problem}", advice)
+    members = [partitions[name] for name in names]
+    if reasons := _unmet_in_all(rule.first, members):
+        text = f"would wait for ever in {reasons}"
+        return Finding(WRONG, f"{sent}\n{text}", _remedy(rule.first, members, partitions))
     if rule.first.mem_mb < FLOOR_MB:
         text = f"{rule.first.mem_mb} MB is less than Snakemake itself needs in a job"
         return Finding(WRONG, f"{sent}\n{text}", f"set mem_mb to {FLOOR_MB} or more")
-    if all(node.away for node in takers(rule.first, partition)):
+    if all(node.away for node in _takers_in(rule.first, members)):
         text = (
             "all nodes that are large enough take no jobs now (down or drained): it waits until one is back"
         )
@@ -152,14 +169,36 @@ def check_request(rule: Rule, line: Sequence[str], partitions: Mapping[str, Part
         return Finding(
             WRONG, f"{sent}\nSLURM refuses it: {tested.problem.split('failed: ')[-1]}", "see man sbatch"
         )
-    if reasons := unmet(rule.last, partition):
-        text = f"fits, but its last attempt would ask for more and wait for ever: {'; '.join(reasons)}"
+    if reasons := _unmet_in_all(rule.last, members):
+        text = f"fits, but its last attempt would ask for more and wait for ever in {reasons}"
         return Finding(LOOK, f"{sent}\n{text}", "lower `retries` in the profile, or name a larger partition")
     return Finding(OK, sent)
 
 
-def _remedy(request: Request, partition: Partition, partitions: Mapping[str, Partition]) -> str:
-    """Return what to write into the profile for jobs that no node of their partition can take."""
+def _misnamed(names: Sequence[str], partitions: Mapping[str, Partition]) -> str:
+    """Return in words which partitions do not exist; empty if all do."""
+    if not names:
+        return "no partition is named, and there is no default"
+    unknown = [repr(name) for name in names if name not in partitions]
+    return f"there is no partition {', '.join(unknown)}" if unknown else ""
+
+
+def _unmet_in_all(request: Request, members: Sequence[Partition]) -> str:
+    """Return in words why none of the partitions can ever take a job; empty if one can."""
+    reasons = {partition.name: unmet(request, partition) for partition in members}
+    if not all(reasons.values()):
+        return ""
+    return "; ".join(f"partition {name}: {'; '.join(several)}" for name, several in reasons.items())
+
+
+def _takers_in(request: Request, members: Sequence[Partition]) -> list[Node]:
+    """Return the nodes that are large enough for a job, of those partitions that can take it."""
+    fitting = [partition for partition in members if not unmet(request, partition)]
+    return [node for partition in fitting for node in takers(request, partition)]
+
+
+def _remedy(request: Request, members: Sequence[Partition], partitions: Mapping[str, Partition]) -> str:
+    """Return what to write into the profile for jobs that no node of their partitions can take."""
     fitting = [other for other in partitions.values() if not unmet(request, other)]
     if fitting:
         # a job without a GPU goes to a partition with GPUs only where nothing else takes it
@@ -168,8 +207,8 @@ def _remedy(request: Request, partition: Partition, partitions: Mapping[str, Par
     with_gpus = [other for other in partitions.values() if _room(request, other)]
     if not with_gpus:
         return f"no node of this cluster has its GPUs; to do without: {RESOURCES}: gpu: 0"
-    where = partition if partition in with_gpus else with_gpus[0]
-    named = [] if where is partition else [f"{RESOURCES}: slurm_partition: {where.name}"]
+    where = next((member for member in members if member in with_gpus), with_gpus[0])
+    named = [] if where in members else [f"{RESOURCES}: slurm_partition: {where.name}"]
     return "\n".join(named + _smaller(request, where))
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lib.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.doctor.programs import ask
+from lib.planning.workflow import ROOT
 
-INSTALL = ".venv/bin/pip install --requirement requirements.txt"
+OTHER_BUILD = "remove .venv, then make setup TORCH_INDEX=URL with the build for"
 ASK_TORCH = """
 import json, warnings
 with warnings.catch_warnings(record=True) as said:
@@ -36,10 +37,18 @@ def check_packages(requirements: Path) -> list[Finding]:
     ]
     findings = []
     if missing:
-        findings.append(Finding(WRONG, f"packages are missing: {', '.join(missing)}", INSTALL))
+        findings.append(Finding(WRONG, f"packages are missing: {', '.join(missing)}", how_to_install()))
     if other:
-        findings.append(Finding(LOOK, f"other versions than those tested: {', '.join(other)}", INSTALL))
+        text = f"other versions than those tested: {', '.join(other)}"
+        findings.append(Finding(LOOK, text, how_to_install()))
     return findings or [Finding(OK, f"{len(pins)} packages, each in the tested version")]
+
+
+def how_to_install() -> str:
+    """Return the command that installs the packages: into .venv, or with it where there is none."""
+    if Path(ROOT, ".venv").exists():
+        return ".venv/bin/pip install --requirement requirements.txt"
+    return "make setup"
 
 
 def installed_version(package: str) -> str:
@@ -53,11 +62,40 @@ def installed_version(package: str) -> str:
 def check_gpu(device: str) -> list[Finding]:
     """Say what PyTorch computes on; `device` is the setting train.device."""
     driver = ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    torch, problem = ask_torch()
+    if problem:
+        return [Finding(WRONG, f"PyTorch cannot be used: {problem}", how_to_install())]
+    cards = [] if driver.problem else driver.text.strip().splitlines()
+    return explain_gpu(torch, cards, device)
+
+
+def ask_torch() -> tuple[dict, str]:
+    """Return what ASK_TORCH prints and an empty text, or nothing and in words why PyTorch cannot be used."""
     answer = ask(sys.executable, "-c", ASK_TORCH, seconds=120)
     if answer.problem:
-        return [Finding(WRONG, f"PyTorch cannot be used: {_last(answer.text) or answer.problem}", INSTALL)]
-    cards = [] if driver.problem else driver.text.strip().splitlines()
-    return explain_gpu(json.loads(answer.text.splitlines()[-1]), cards, device)
+        return {}, _last(answer.text) or answer.problem
+    return json.loads(answer.text.splitlines()[-1]), ""
+
+
+def check_build(device: str, rules: Sequence[str]) -> list[Finding]:
+    """Say whether PyTorch is built for GPUs of a cluster's nodes, where this machine has none; nothing without need.
+
+    Args:
+        device: the setting train.device.
+        rules: names of those whose jobs ask for GPUs.
+    """
+    if device == "cpu" or not rules:
+        return []
+    torch, problem = ask_torch()
+    if problem:
+        text = f"whether PyTorch can use the GPUs of the nodes is not known: {problem}"
+        return [Finding(LOOK, text, how_to_install())]
+    if torch["cuda"]:
+        return [Finding(OK, f"PyTorch {torch['torch']} is a build for CUDA {torch['cuda']}")]
+    would = "fail" if device == "cuda" else "hold a GPU and compute on the CPU"
+    text = f"PyTorch {torch['torch']} is a build for CPUs: jobs of {', '.join(rules)} would {would}"
+    mark = WRONG if device == "cuda" else LOOK
+    return [Finding(mark, text, f"{OTHER_BUILD} the CUDA version of the nodes")]
 
 
 def explain_gpu(torch: Mapping, cards: list[str], device: str) -> list[Finding]:
@@ -72,7 +110,7 @@ def explain_gpu(torch: Mapping, cards: list[str], device: str) -> list[Finding]:
             Finding(
                 mark,
                 f"this machine has a GPU ({cards[0]}), but PyTorch {torch['torch']} is a build for CPUs",
-                "remove .venv, then make setup TORCH_INDEX=URL with the build for your CUDA version",
+                f"{OTHER_BUILD} your CUDA version",
             )
         ]
     if cards:

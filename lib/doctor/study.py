@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.doctor.findings import LOOK, OK, WRONG, Finding
-from lib.errors import OsteoflowError
+from lib.errors import ConfigError, OsteoflowError
 from lib.planning.workflow import Workflow, read_workflow
+from lib.study import check_submitted
 
 UNLOCK = """if a run is at work in this folder: wait for it
 if it was killed: make recover ARGS="[the same arguments]" ends what it left on the cluster and goes on"""
@@ -70,8 +71,18 @@ def check_folder(folder: Path, needed_gb: float | None = None) -> list[Finding]:
     return [Finding(OK, f"{text} (a quota may be lower)")]
 
 
-def check_locks(folder: Path) -> list[Finding]:
-    """Say whether a run is at work in this folder, or was killed."""
+def check_words(workflow: Workflow) -> list[Finding]:
+    """Return what the shells of a cluster would misread on the command lines of jobs; nothing if all comes whole."""
+    try:
+        # a run stands in the folder itself, whatever links led to it
+        check_submitted(str(workflow.study.folder.resolve()), workflow.words)
+    except ConfigError as error:
+        return [Finding(WRONG, str(error))]
+    return []
+
+
+def check_locks(folder: Path, executor: str) -> list[Finding]:
+    """Say whether a run is at work in this folder, or was killed; with slurm also whether its jobs are left."""
     locks, incomplete = folder / ".snakemake/locks", folder / ".snakemake/incomplete"
     findings = []
     if locks.is_dir() and any(locks.iterdir()):
@@ -83,4 +94,20 @@ def check_locks(folder: Path) -> list[Finding]:
         findings.append(
             Finding(LOOK, text, "they are made again with --rerun-incomplete (the profiles have it)")
         )
+    if executor == "slurm":
+        findings += _check_queue(folder)
     return findings or [Finding(OK, "no run is at work in this folder, and none was killed in it")]
+
+
+def _check_queue(folder: Path) -> list[Finding]:
+    """Return whether SLURM still holds jobs of an earlier run; nothing if it does not."""
+    from lib.recovery import jobs_left
+
+    try:
+        left = jobs_left(folder)
+    except OsteoflowError as error:
+        text = f"whether jobs of an earlier run are still in SLURM's queue is not known: {error}"
+        return [Finding(LOOK, text, "see squeue --me")]
+    if not left:
+        return []
+    return [Finding(WRONG, f"{len(left)} jobs of an earlier run are still in SLURM's queue", UNLOCK)]

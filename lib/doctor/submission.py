@@ -26,7 +26,7 @@ def submit_command(rule: str, request: Request, partition: str, settings: object
 
     job = _Job(rule, request.threads, ResourceList(fromdict=dict(request.resources)))
     account = request.resources.get("slurm_account", "")
-    where = request.resources.get("slurm_partition", partition)
+    where = request.resources.get("slurm_partition") or partition
     params = {
         "run_uuid": "doctor", "slurm_logfile": "/dev/null", "comment_str": f"rule_{rule}", "workdir": "",
         "account": f" -A {shlex.quote(str(account))}" if account else "",

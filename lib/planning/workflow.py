@@ -83,6 +83,9 @@ class Workflow:
     executor: str
     cores: int | None
     executor_settings: object = field(repr=False)  # of Snakemake's plugin
+    words: Mapping[str, tuple[str, ...]] = field(
+        repr=False
+    )  # on command lines of jobs sent away, by what they are
 
 
 def read_workflow(arguments: Sequence[str]) -> Workflow:
@@ -132,6 +135,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
             executor=executor,
             cores=args.cores,
             executor_settings=plugin.get_settings(args),
+            words={what: tuple(words) for what, words in read.globals["words_of_jobs"]().items()},
         )
 
 

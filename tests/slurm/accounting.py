@@ -8,7 +8,7 @@ from pathlib import Path
 from cluster import PROGRAMS, Cluster, ClusterError, free_ports, user_name, wait_until
 from cluster import why_none as why_no_cluster
 
-ACCOUNT = "study"
+ACCOUNT = "12-34"  # what a number is not must not be evaluated
 ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1

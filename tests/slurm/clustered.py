@@ -42,18 +42,16 @@ class Watched:
         """Return the folder of results."""
         return self.study.folder / "results"
 
-    def elsewhere(self, folder: Path, cluster: Cluster | None = None, **changes: object) -> "Watched":
-        """Return the same study in another folder, with a watch of its own; the folder is not made.
+    def elsewhere(self, folder: Path, **changes: object) -> "Watched":
+        """Return the same study in another folder, with a watch of its own; the folder is not made."""
+        watch = Path(tempfile.mkdtemp(prefix="watch-", dir=self.watch.parent))
+        one = Watched(replace(self.study, folder=folder, **changes), self.cluster, watch)
+        return one.on(self.cluster)
 
-        `cluster`: where it is to run, if not where this one did.
-        """
-        cluster, watch = (
-            cluster or self.cluster,
-            Path(tempfile.mkdtemp(prefix="watch-", dir=self.watch.parent)),
-        )
-        environment = watched_environment(cluster, watch)
-        study = replace(self.study, folder=folder, environment=environment, **changes)
-        return Watched(study, cluster, watch)
+    def on(self, cluster: Cluster) -> "Watched":
+        """Return the same study on another cluster."""
+        environment = watched_environment(cluster, self.watch)
+        return replace(self, study=replace(self.study, environment=environment), cluster=cluster)
 
     def tell(self, job: str, fault: str) -> None:
         """Let a job fail: `job` is rule:wildcards, `fault` one of those that the watcher knows."""
@@ -98,9 +96,19 @@ class Watched:
         """Return what the run that `begin` started has said."""
         return (self.folder / "said.txt").read_text()
 
+    def sums(self) -> dict[str, str]:
+        """Return the checksum of every result, by its path; hidden files are none of them."""
+        files = (path for path in sorted(self.results.rglob("*")) if path.is_file())
+        named = ((path.relative_to(self.results), path) for path in files)
+        return {
+            str(name): hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in named
+            if name.parts[0] not in UNCOMPARED and not path.name.startswith(".")
+        }
+
     def check(self, reference: dict[str, str]) -> None:
         """Hold that results are those of an undisturbed run, no job ran twice at once and nothing is left."""
-        assert sums(self.results) == reference
+        assert self.sums() == reference
         self.check_once()
         assert self.study.planned() == {}
         assert not self.cluster.jobs()
@@ -113,17 +121,6 @@ class Watched:
 def watched_environment(cluster: Cluster, watch: Path) -> dict[str, str]:
     """Return the environment of a study on `cluster` whose jobs are noted in the folder `watch`."""
     return cluster.environment | {"TESTS_WATCH": str(watch), "PYTHONPATH": str(WATCHER)}
-
-
-def sums(results: Path) -> dict[str, str]:
-    """Return the checksum of every result, by its path; hidden files are none of them."""
-    files = (path for path in sorted(results.rglob("*")) if path.is_file())
-    named = ((path.relative_to(results), path) for path in files)
-    return {
-        str(name): hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in named
-        if name.parts[0] not in UNCOMPARED and not path.name.startswith(".")
-    }
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +153,7 @@ def sent(cluster, tmp_path_factory) -> tuple[Watched, str, list[str]]:
 @pytest.fixture(scope="session")
 def reference(sent) -> dict[str, str]:
     """Return the checksums of the results of an undisturbed run."""
-    return sums(sent[0].results)
+    return sent[0].sums()
 
 
 @pytest.fixture

@@ -136,11 +136,13 @@ def test_a_killed_snakemake(again, reference):
     running.wait()
     assert again.cluster.jobs()  # they run on
     again.study.refuse()  # the lock of the killed run
+    again.study.run("--unlock")  # as Snakemake itself advises
+    refused = again.study.call()
+    assert refused.returncode and "make recover" in refused.stdout
 
     recovered = recover(again)
     assert not recovered.returncode and "of a killed run were cancelled" in recovered.stdout
     assert not again.cluster.jobs()
-    again.study.run("--unlock")
     again.study.run()
     again.check(reference)
 

@@ -64,3 +64,18 @@ def test_a_controller_that_does_not_answer_is_told(study, capsys):
 def test_a_study_that_never_ran_on_a_cluster_has_nothing_to_end(tmp_path, capsys):
     assert recovery.main(["--cores", "2", "--directory", str(tmp_path)]) == 0
     assert "no job of an earlier run is left" in capsys.readouterr().out
+
+
+def test_a_machine_without_slurm_does_not_say_that_nothing_is_left(study, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert recovery.main(["--directory", str(study)]) == 0
+    assert "nobody looked" in capsys.readouterr().out
+
+
+def test_no_run_starts_beside_jobs_of_an_earlier_one(study):
+    with pytest.raises(
+        recovery.RecoveryError, match=r"3 SLURM jobs .* \(11, 12_1, 12_\[2-9\]\).* make recover"
+    ):
+        recovery.check_none_left(study)
+    recovery.recover(study)
+    recovery.check_none_left(study)

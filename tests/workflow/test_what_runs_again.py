@@ -101,7 +101,7 @@ SETTINGS = {
         (MEASURES - {"measure_overlap", "measure_readers"}) | RECORD,
     ),
     "`report`": ({"report": {"bootstrap": 100}}, (STATISTICS - {"tabulate_table2"}) | RECORD),
-    "`predict.step`, `z_padding`, `batch_windows`, `heldout_weights`; `train.device`, `precision`; `reproducible`": (
+    "`predict.step`, `z_padding`, `batch_windows`; `train.device`, `precision`; `reproducible`": (
         {"predict": {"step": 2}, "train": {"precision": "float32"}},
         PREDICTIONS | RECORD,
     ),
@@ -285,6 +285,15 @@ def from_a_stage(finished: Study, folder: Path) -> Counter:
 
 
 OTHERS = {
+    "`predict.heldout_weights`": (
+        lambda finished, folder: with_settings(
+            finished, {"predict": {"heldout_weights": "last"}}, folder / "overlay.yaml"
+        ).planned(),
+        # the scan that was read twice trains: it is predicted by cross-validation
+        (PREDICTIONS - {"measure_readers"}) | RECORD,
+        # ensemble and single of each cohort, and none of its folds
+        {"predict_scans": 6},
+    ),
     "`review`: a comment, or the verdict `accepted`": (
         lambda finished, folder: review_of(finished, folder / "review.csv", comment="well done").planned(),
         {"gather_flow", "gather_notes", "write_scan_pages"} | REPORT,
