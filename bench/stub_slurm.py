@@ -17,9 +17,9 @@ SETTINGS = "MaxArraySize = 1001\nMinJobAge = 600 sec"
 
 def sbatch(arguments: list[str]) -> str:
     """Take in a job or an array; return its id."""
-    call = " ".join(arguments)
-    array = re.search(r"--array=1-(\d+)", call)
-    commands = tasks_of(sys.stdin.read()) if array else [call]
+    array = re.search(r"--array=1-(\d+)", " ".join(arguments))
+    script = sys.stdin.read()
+    commands = tasks_of(script) if array else [script]
     if array and len(commands) != int(array[1]):
         sys.exit(f"{array[1]} tasks, but {len(commands)} commands")
     jobs = [re.search(r"--target-jobs '([^']*)'", command)[1] for command in commands]

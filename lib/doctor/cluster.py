@@ -25,7 +25,7 @@ from lib.planning.workflow import Request, Rule, Workflow
 CLIENTS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
 UNSEEN = "Snakemake would never see a job end"
 SURE_SECONDS = 120  # jobs are asked for once a minute (profiles/slurm/mends.py), and one answer may fail
-FLOOR_MB = 500  # two nested Snakemake processes take about half of it
+FLOOR_MB = 500  # Snakemake itself takes 150 to 300 MB of a job
 RESOURCES = "set-resources in the profile, for each of these rules"
 SENT_ANYWAY = ("--parsable", "--export=ALL")
 SENT_WITH_VALUE = ("--job-name", "--output", "--comment")

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import psutil
 
-SRUN = Path(__file__).with_name("srun")
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "sinfo", "scancel", "srun")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "sinfo", "scancel")
 SECONDS = 60  # to start, to stop, to answer
 
 CONFIGURATION = """\
@@ -96,14 +95,7 @@ class Cluster:
         self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
         self.daemons = [*(f"slurmd-{node}" for node in self.nodes), "slurmctld", "munged"]
         self._write(cpus, mem_mb)
-        self.environment = {
-            **os.environ,
-            # the plugin takes every SLURM_* variable from the environment of its inner srun: ours sets it again
-            "PATH": f"{SRUN.parent}:{search_path()}",
-            "SLURM_CONF": str(folder / "etc/slurm.conf"),
-            "TESTS_SLURM_CONF": str(folder / "etc/slurm.conf"),
-            "TESTS_SRUN": shutil.which("srun") or "srun",
-        }
+        self.environment = {**os.environ, "PATH": search_path(), "SLURM_CONF": str(folder / "etc/slurm.conf")}
 
     def __enter__(self) -> "Cluster":
         try:
