@@ -16,7 +16,7 @@ AccountingStoragePort={port}
 AccountingStoragePass={folder}/run/munge.sock
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
-AccountingStorageEnforce=associations
+AccountingStorageEnforce=limits
 """
 DATABASE_DAEMON = """\
 AuthType=auth/munge
