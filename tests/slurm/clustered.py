@@ -15,7 +15,7 @@ from cluster import Cluster, wait_until, why_none
 from tests.study import ROOT, Study
 
 WATCHER = Path(__file__).with_name("watch")
-# the project's profile, for jobs that last seconds; two trainings at once have a processor each, as the machine has two
+# the project's profile, for jobs that last seconds; two trainings at once have a processor each: the machine has two
 OPTIONS = (
     *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "5"),
     *("--set-threads", "train_fold=1", "predict_scans=1"),
