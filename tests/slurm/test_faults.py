@@ -236,6 +236,7 @@ def test_a_training_that_is_preempted_three_times(sent, tmp_path):
         number = preempted.slurm_job(job)[1]
         preempted.cluster.call("scontrol", "requeue", number)
         wait_until(lambda number=number: [number, "PENDING"] in [one[:2] for one in preempted.cluster.jobs()])
+        time.sleep(2)  # within a second SLURM would take the job's new credential for its revoked one
         preempted.cluster.call("scontrol", "update", f"jobid={number}", "starttime=now")  # not in two minutes
     assert running.wait(timeout=preempted.study.seconds) == 0, preempted.said()[-6000:]
     preempted.check_once()
