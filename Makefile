@@ -25,7 +25,8 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-# half an hour of faults, and the demo, on a SLURM of two nodes that the tests start themselves (root; slurm-wlm, munge)
+# faults, accounts and the demo on a SLURM of two nodes that the tests start themselves: about three quarters of an hour
+# (as root; Debian packages slurm-wlm and munge, for accounts slurmdbd and mariadb-server)
 test-cluster: $(READY)
 	$(BIN)/python -m pytest tests/slurm -m "workflow"
 
