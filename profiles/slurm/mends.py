@@ -53,7 +53,7 @@ LIMIT = re.compile(r"Submit\w*Limit", re.IGNORECASE)  # of a user's, a group's o
 AGAIN_SECONDS = 30  # between two attempts to submit
 ANSWER_SECONDS = 60  # for squeue, scancel
 LONGEST_WAIT_SECONDS = (
-    60  # between two questions for states: ended jobs stay in squeue for two minutes at least
+    60  # between two questions for states, half the time that ended jobs must stay in squeue
 )
 FAILED = {"BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"}
 ENDED = {*FAILED, "COMPLETED", "NODE_FAIL", "PREEMPTED"}
