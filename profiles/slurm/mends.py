@@ -52,9 +52,8 @@ PASSING = re.compile(
 LIMIT = re.compile(r"Submit\w*Limit", re.IGNORECASE)  # of a user's, a group's or a QOS's jobs in the queue
 AGAIN_SECONDS = 30  # between two attempts to submit
 ANSWER_SECONDS = 60  # for squeue, scancel
-LONGEST_WAIT_SECONDS = (
-    60  # between two questions for states, half the time that ended jobs must stay in squeue
-)
+# between two questions for states: half the time that ended jobs must stay in squeue
+LONGEST_WAIT_SECONDS = 60
 FAILED = {"BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"}
 ENDED = {*FAILED, "COMPLETED", "NODE_FAIL", "PREEMPTED"}
 # SLURM sends these again by itself or never: they have failed if it has not by the next answers

@@ -202,11 +202,11 @@ def test_whether_the_end_of_jobs_is_seen(command, min_job_age, accounting, has_s
     assert found.mark == mark
 
 
-def test_the_plugin_builds_the_line_from_the_profile():
+def test_the_plugin_builds_the_line_from_the_profile(tmp_path):
     """Holds what is no documented interface of Snakemake and its plugin to the installed versions."""
     workflow = read_workflow(
         [
-            *("--profile", "slurm", "--configfile", "studies/ci.yaml"),
+            *("--profile", "slurm", "--configfile", "studies/ci.yaml", "--directory", str(tmp_path)),
             *("--set-resources", "train_fold:slurm_partition=gpu", "--set-threads", "train_fold=3"),
         ]
     )

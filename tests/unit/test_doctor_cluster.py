@@ -119,7 +119,8 @@ def test_without_such_a_file_the_default_partition_is_judged(monkeypatch):
 def test_the_plugin_has_the_setting_and_takes_an_empty_partition_for_none(tmp_path):
     file = tmp_path / "partitions.yaml"
     file.write_text("partitions: {}\n")
-    settings = read_workflow([*SLURM, "--slurm-partition-config", str(file)]).executor_settings
+    arguments = [*SLURM, "--directory", str(tmp_path), "--slurm-partition-config", str(file)]
+    settings = read_workflow(arguments).executor_settings
     assert cluster_checks.partition_file(settings) == str(file)
     assert "-p" in submit_command("train_fold", request(slurm_partition=""), "cpu", settings)
 
