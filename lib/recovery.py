@@ -44,12 +44,11 @@ def recover(study: Path) -> list[str]:
                     f"jobs did not end within {ENDING_SECONDS} s after scancel: {', '.join(running)}; see squeue, "
                     "then try again"
                 )
-            for name in set(
-                running.values()
-            ):  # a task of an array has an id of its own that scancel does not know
+            # by name: a task of an array has an id of its own that scancel does not know
+            for name in set(running.values()):
                 _ask("scancel", f"--name={name}")
             left |= set(running)
-            time.sleep(1)
+            time.sleep(2)
         return sorted(left)
     finally:
         os.close(lock)

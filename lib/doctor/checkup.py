@@ -34,7 +34,7 @@ def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) ->
     of_study += check_split_and_disk(workflow) if workflow else check_folder(folder)
     executor = workflow.executor if workflow else ""
     of_study += check_words(workflow) if executor == "slurm" else []
-    of_study += check_locks(folder, executor)
+    of_study += check_locks(folder)
     show("The study", of_study)
     if executor == "slurm":
         title = "The cluster (its nodes have GPUs of their own: none was looked for on this machine)"

@@ -9,6 +9,7 @@ from pathlib import Path
 from lib.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.errors import ConfigError, OsteoflowError
 from lib.planning.workflow import Workflow, read_workflow
+from lib.recovery import jobs_left
 from lib.study import check_submitted
 
 UNLOCK = """if a run is at work in this folder: wait for it
@@ -81,8 +82,8 @@ def check_words(workflow: Workflow) -> list[Finding]:
     return []
 
 
-def check_locks(folder: Path, executor: str) -> list[Finding]:
-    """Say whether a run is at work in this folder, or was killed; with slurm also whether its jobs are left."""
+def check_locks(folder: Path) -> list[Finding]:
+    """Say whether a run is at work in this folder, or was killed, and whether it left jobs in SLURM's queue."""
     locks, incomplete = folder / ".snakemake/locks", folder / ".snakemake/incomplete"
     findings = []
     if locks.is_dir() and any(locks.iterdir()):
@@ -94,15 +95,12 @@ def check_locks(folder: Path, executor: str) -> list[Finding]:
         findings.append(
             Finding(LOOK, text, "they are made again with --rerun-incomplete (the profiles have it)")
         )
-    if executor == "slurm":
-        findings += _check_queue(folder)
+    findings += _check_queue(folder)
     return findings or [Finding(OK, "no run is at work in this folder, and none was killed in it")]
 
 
 def _check_queue(folder: Path) -> list[Finding]:
     """Return whether SLURM still holds jobs of an earlier run; nothing if it does not."""
-    from lib.recovery import jobs_left
-
     try:
         left = jobs_left(folder)
     except OsteoflowError as error:

@@ -83,9 +83,8 @@ class Workflow:
     executor: str
     cores: int | None
     executor_settings: object = field(repr=False)  # of Snakemake's plugin
-    words: Mapping[str, tuple[str, ...]] = field(
-        repr=False
-    )  # on command lines of jobs sent away, by what they are
+    # what stands on the command lines of jobs that are sent away, by what it is
+    words: Mapping[str, tuple[str, ...]] = field(repr=False)
 
 
 def read_workflow(arguments: Sequence[str]) -> Workflow:

@@ -181,19 +181,22 @@ def _submit(executor: plugin.Executor, call: str, script: str, mark: str) -> str
     """
     while True:
         ended = subprocess.run(call, shell=True, input=script, text=True, capture_output=True, check=False)
+        said = (ended.stderr if ended.returncode else ended.stdout).strip()
         if not ended.returncode:
             with contextlib.suppress(WorkflowError):  # some clusters answer with more than a number
-                return plugin.validate_or_get_slurm_job_id(ended.stdout.strip().split(";")[0], ended.stdout)
-        elif not PASSING.search(ended.stderr):
-            raise OSError(f"sbatch failed: {ended.stderr.strip()}\n    the call: {call}")
-        said = ended.stderr.strip() or ended.stdout.strip()
+                return plugin.validate_or_get_slurm_job_id(said.split(";")[0], ended.stdout)
+        elif not PASSING.search(said):
+            raise OSError(f"sbatch failed: {said}\n    the call: {call}")
+        else:
+            _wait(executor, said)  # a slow controller may take the job after sbatch has given up
         while (queue := _queue(executor.run_uuid)) is None:
             _wait(executor, said)
         if taken := [number for number, _, comment in queue if comment == mark]:
             return taken[0]
+        if not ended.returncode:
+            raise OSError(f"sbatch named no job: {said}\n    the call: {call}")
         if "--array" in call and LIMIT.search(said) and all(state in ENDED for _, state, _ in queue):
             raise TooManyError
-        _wait(executor, said)
 
 
 def _wait(executor: plugin.Executor, said: str) -> None:

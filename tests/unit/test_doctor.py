@@ -111,11 +111,11 @@ def test_every_mistake_of_the_table_is_listed(tmp_path):
 
 
 def test_locks_and_half_written_files_are_told(tmp_path):
-    assert [finding.mark for finding in study_checks.check_locks(tmp_path, "local")] == [OK]
+    assert [finding.mark for finding in study_checks.check_locks(tmp_path)] == [OK]
     for name in ("locks/0.input.lock", "incomplete/abc"):
         (tmp_path / ".snakemake" / name).parent.mkdir(parents=True)
         (tmp_path / ".snakemake" / name).touch()
-    locked, incomplete = study_checks.check_locks(tmp_path, "local")
+    locked, incomplete = study_checks.check_locks(tmp_path)
     assert "make recover" in locked.advice and "1 files" in incomplete.text
 
 

@@ -175,22 +175,21 @@ def test_the_folder_counts_as_the_run_will_see_it(tmp_path):
 
 
 # ---- what an earlier run has left -----------------------------------------------------------------------------
-def test_jobs_of_an_earlier_run_are_wrong_on_a_cluster(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.recovery.jobs_left", lambda folder: ["7", "8_1"], raising=False)
-    (found,) = study_checks.check_locks(tmp_path, "slurm")
+def test_jobs_of_an_earlier_run_are_wrong(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_checks, "jobs_left", lambda folder: ["7", "8_1"])
+    (found,) = study_checks.check_locks(tmp_path)
     assert found.mark == WRONG and found.text == "2 jobs of an earlier run are still in SLURM's queue"
     assert "make recover" in found.advice
-    assert [finding.mark for finding in study_checks.check_locks(tmp_path, "local")] == [OK]
-    monkeypatch.setattr("lib.recovery.jobs_left", lambda folder: [])
-    assert [finding.mark for finding in study_checks.check_locks(tmp_path, "slurm")] == [OK]
+    monkeypatch.setattr(study_checks, "jobs_left", lambda folder: [])
+    assert [finding.mark for finding in study_checks.check_locks(tmp_path)] == [OK]
 
 
 def test_a_queue_that_does_not_answer_is_told(tmp_path, monkeypatch):
     def no_answer(folder):
         raise OsteoflowError("SLURM did not answer")
 
-    monkeypatch.setattr("lib.recovery.jobs_left", no_answer, raising=False)
-    (found,) = study_checks.check_locks(tmp_path, "slurm")
+    monkeypatch.setattr(study_checks, "jobs_left", no_answer)
+    (found,) = study_checks.check_locks(tmp_path)
     assert found.mark == LOOK and "did not answer" in found.text
 
 
@@ -218,7 +217,7 @@ def test_packages_are_installed_by_make_setup_where_there_is_no_environment(tmp_
 
 
 def test_all_of_it_is_asked_for_a_cluster(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.recovery.jobs_left", lambda folder: ["7"], raising=False)
+    monkeypatch.setattr(study_checks, "jobs_left", lambda folder: ["7"])
     monkeypatch.setattr(machine, "ask_torch", lambda: (FOR_CPUS, ""))
     monkeypatch.setattr(checkup, "check_cluster", lambda workflow: [Finding(OK, "SLURM answers")])
     said = []
