@@ -7,6 +7,7 @@ params: configured (settings of each network's training), secrets (paths), train
 
 from lib.atomic import read_json, write_json
 from lib.cohort.notes import (
+    failed_notes,
     fold_notes,
     late_notes,
     missing_notes,
@@ -19,6 +20,7 @@ from lib.cohort.placement import trains_fold
 from lib.cohort.review import other_masks
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
+from lib.learning.collapse import describe_warnings
 from lib.learning.finished import changes_since
 from lib.pseudonyms import matching_secret
 from lib.seeding import derive_seed
@@ -45,8 +47,9 @@ with job_log(snakemake.log[0]) as logger:
             found.append("the seed has changed")
     primary = primary_rows(read_table(given.volumes), params.networks)
     volumes_mm3 = dict(zip(primary["scan"], primary["predicted_mm3"], strict=True))
-    notes = [*missing_notes(flow, partial=params.partial), *fold_notes(params.untrained, params.folds)]
-    notes += review_notes(flow, other_masks(params.reviews, volumes_mm3))
+    notes = missing_notes(flow, partial=params.partial) + fold_notes(params.untrained, params.folds)
+    failures = {f"{run['cohort']}/{run['model']} fold {run['fold']}": describe_warnings(run) for run in runs}
+    notes += failed_notes(failures) + review_notes(flow, other_masks(params.reviews, volumes_mm3))
     notes += seen_notes(flow, finished=params.finished) + model_notes(changes)
     wishes = {record["scan"]: record["set"] for record in read_records(given.scans)}
     notes += (

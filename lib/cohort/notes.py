@@ -70,6 +70,23 @@ def fold_notes(untrained: Mapping[str, str], folds: int) -> list[str]:
     ]
 
 
+def failed_notes(failures: Mapping[str, str]) -> list[str]:
+    """Say which trained folds failed to learn, one sentence for each kind of failure.
+
+    Args:
+        failures: what is wrong with a trained fold and what to do, by the fold's name; empty of a good one.
+    """
+    folds = defaultdict(list)
+    for fold, words in failures.items():
+        if words:
+            folds[words].append(fold)
+    return [
+        f"Trainings that failed ({_names(names, len(failures))}). {words} Numbers that rest on these folds say "
+        "nothing of the method."
+        for words, names in folds.items()
+    ]
+
+
 def review_notes(flow: Iterable[Mapping[str, str]], scans: Sequence[str]) -> list[str]:
     """Say how many scans a review took out of the numbers, and which were reviewed on another mask than today's.
 

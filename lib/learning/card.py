@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lib.learning.collapse import describe_warnings
 from lib.learning.finished import RUNTIME_KEYS, flat
 
 TEMPLATE = """\
@@ -79,6 +80,9 @@ SYNTHETIC_WARNING = """
 > **Trained on a synthetic cohort.** Its scans were computed, not taken of people. The model shows that the workflow
 > works; it must not be used on scans of people.
 """
+FAILED_WARNING = """
+> **This training failed.** {words}
+"""
 SEX_WORDS = {"F": "women", "M": "men", "unknown": "unknown"}
 
 
@@ -94,7 +98,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
     return TEMPLATE.format_map(
         {
             **metadata,
-            "warning": SYNTHETIC_WARNING if metadata["synthetic"] else "",
+            "warning": _warning(metadata),
             "osteoflow": software["osteoflow"],
             "slices": _slices(preprocessing["resample"]),
             "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
@@ -110,6 +114,12 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "software": ", ".join(installed),
         }
     )
+
+
+def _warning(metadata: Mapping[str, Any]) -> str:
+    words = describe_warnings(metadata)
+    failed = FAILED_WARNING.format(words=words) if words else ""
+    return failed + (SYNTHETIC_WARNING if metadata["synthetic"] else "")
 
 
 def _slices(resample: Mapping[str, Any]) -> str:

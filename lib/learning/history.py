@@ -16,6 +16,8 @@ class EpochRecord:
         epoch: counted from 1.
         loss: mean over the updates; without the penalty on the weights, which is part of the optimiser.
         validation_dice: mean over whole validation scans at probability 0.5; None where none was made.
+        validation_bone: mean share of the voxels of the validation scans that is predicted as bone, scans without any
+            reference left out; None where there is none. At 0 or 1 the network predicts the same everywhere.
         learning_rate: of the last update.
         seconds: of the epoch, validation included.
         samples_per_second: windows trained on, validation not counted.
@@ -25,6 +27,7 @@ class EpochRecord:
     epoch: int
     loss: float
     validation_dice: float | None
+    validation_bone: float | None
     learning_rate: float
     seconds: float
     samples_per_second: float
@@ -32,7 +35,7 @@ class EpochRecord:
 
 
 def write_history(path: str | Path, history: Sequence[EpochRecord]) -> None:
-    """Write history.csv; an epoch that was not validated leaves its Dice empty."""
+    """Write history.csv; an epoch that was not validated leaves what is known of its validation empty."""
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [entry.name for entry in fields(EpochRecord)], lineterminator="\n")
         writer.writeheader()

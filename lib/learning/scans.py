@@ -51,6 +51,7 @@ class ScanStore:
 
     Attributes:
         scans: what was stored; its order is that of the indices.
+        bone_shares: share of each scan's voxels that its reference outlines.
         placement: where the voxels lie: "device", "host" or "file".
         bytes: of all images and masks.
         digest: SHA-256 over names, shapes, spacings and voxels.
@@ -79,15 +80,16 @@ class ScanStore:
         """
         self._device = device
         storage = VolumeStorage(device, device_gb=device_gb, host_gb=host_gb, spill_folder=spill_folder)
-        digest, stored = hashlib.sha256(), []
+        digest, stored, bone_shares = hashlib.sha256(), [], []
         for scan in scans:
             stored.append(_described(scan))
             _require_usable(scan, stored[0].shape_zyx[1:])
             image, mask = _own_copy(scan.image_zyx), _own_copy(scan.mask_zyx)
             for part in (json.dumps(asdict(stored[-1])).encode(), image, mask):
                 digest.update(part)
+            bone_shares.append(np.count_nonzero(mask) / mask.size)
             storage.append(torch.from_numpy(image), torch.from_numpy(mask))
-        self.scans = tuple(stored)
+        self.scans, self.bone_shares = tuple(stored), tuple(bone_shares)
         self.placement, self.bytes, self.digest = storage.placement, storage.bytes, digest.hexdigest()
         self._volumes = storage.volumes()
         self._home = device if self.placement == "device" else torch.device("cpu")

@@ -25,6 +25,14 @@ from lib.joblog import progress
 from lib.learning.augment import Transform, apply_transforms, draw_transform, margin_slices
 from lib.learning.average import RunningAverage
 from lib.learning.checkpoint import read_state, weights_on_host, write_state
+from lib.learning.collapse import (
+    Yardstick,
+    constant_loss,
+    describe_collapse,
+    describe_warnings,
+    find_warnings,
+    remedies,
+)
 from lib.learning.determinism import choose_compute, memory_explained
 from lib.learning.history import EpochRecord, has_settled
 from lib.learning.intensity import to_intensity
@@ -89,6 +97,15 @@ class Draw:
     transforms: list[Transform]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """What a validation found in one scan: its Dice, and the shares of its voxels that are bone."""
+
+    dice: float
+    predicted_share: float
+    reference_share: float
+
+
 def train_fold(
     training: Iterable[TrainingScan],
     validation: Iterable[TrainingScan],
@@ -110,7 +127,9 @@ def train_fold(
         after_validation: called after each validation with the epoch and the Dice of each validation scan.
 
     Raises:
-        TrainingError: no usable scans, a loss that is not finite, too little memory, or told to stop.
+        TrainingError: no usable scans, a loss that is not finite, a network that has collapsed
+            (`lib.learning.collapse`; the state is kept, so that a retry ends as it did), too little memory, or told
+            to stop.
     """
     if settings.network.classes != 1:
         raise TrainingError(
@@ -139,6 +158,7 @@ class _FoldTrainer:
             raise TrainingError("nothing to train on: no scan with a reference is left for this fold")
         self.validation = self._store(validation, beside=self.training)
         self.key = self._key()
+        self.yardstick = self._yardstick()
         self.margin = max(
             margin_slices(self.config.augment, scan.shape_zyx, scan.spacing_mm_zyx)
             for scan in self.training.scans
@@ -175,13 +195,15 @@ class _FoldTrainer:
             self.updates_per_epoch,
         )
         try:
+            self._refuse_collapse()
             while not self._has_ended():
                 self._make_updates(stop, after_update)
                 begin = time.monotonic()
-                dice = self._validate(stop) if self._is_validated() else []
-                self._close_epoch(dice, time.monotonic() - begin)
-                if dice:
-                    after_validation(self.progress.epoch, dice)
+                found = self._validate(stop) if self._is_validated() else []
+                self._close_epoch(found, time.monotonic() - begin)
+                if found:
+                    after_validation(self.progress.epoch, [scan.dice for scan in found])
+                self._refuse_collapse()
         except ToldToStopError:
             self._save()
             where = f"after update {self.progress.update} of epoch {self.progress.epoch + 1}"
@@ -221,12 +243,34 @@ class _FoldTrainer:
         intensity, _ = self._prepare(draw, *self.training.windows(*self._place(draw), self.slices))
         initialise_on(self.network, intensity)
 
+    def _history(self) -> list[EpochRecord]:
+        return [EpochRecord(**row) for row in self.progress.history]
+
     def _has_ended(self) -> bool:
         state = self.progress
         if state.epoch == self.config.epochs:
             return True
-        history = [EpochRecord(**row) for row in state.history]
-        return state.update == 0 and has_settled(history, self.config.early_stop_epochs)
+        return state.update == 0 and has_settled(self._history(), self.config.early_stop_epochs)
+
+    def _refuse_collapse(self) -> None:
+        """End a training that has collapsed; the state is saved first, so that a retry ends here at once."""
+        words = describe_collapse(self._history(), self.yardstick)
+        if words:
+            self._save()
+            advice = remedies(asdict(self.config), asdict(self.settings.network))
+            raise TrainingError(f"{self.settings.name} {words}. {advice}")
+
+    def _yardstick(self) -> Yardstick:
+        """Return what this training's course is measured by; where windows exceed a scan they hold air beside it."""
+        shares = [
+            share * min(1.0, scan.shape_zyx[0] / self.config.window_slices)
+            for share, scan in zip(self.training.bone_shares, self.training.scans, strict=True)
+        ]
+        return Yardstick(
+            constant_loss=constant_loss(shares, self.config.loss, self.config.bone_weight),
+            updates_per_epoch=self.updates_per_epoch,
+            warm_up_epochs=math.ceil(self.config.warm_up * self.config.epochs),
+        )
 
     def _make_updates(self, stop: StopRequest, after_update: AfterUpdate) -> None:
         """Make the updates that the current epoch still lacks."""
@@ -249,14 +293,16 @@ class _FoldTrainer:
         self._fetch_losses()
         state.seconds = time.monotonic() - begin
 
-    def _close_epoch(self, dice: list[float], validation_seconds: float) -> None:
+    def _close_epoch(self, found: list[Validated], validation_seconds: float) -> None:
         """Record the epoch, and keep its weights if they are the best so far."""
         state = self.progress
-        mean_dice = float(np.mean(dice)) if dice else None
+        mean_dice = float(np.mean([scan.dice for scan in found])) if found else None
+        bone = [scan.predicted_share for scan in found if scan.reference_share > 0]
         record = EpochRecord(
             epoch=state.epoch + 1,
             loss=math.fsum(state.losses) / len(state.losses),
             validation_dice=mean_dice,
+            validation_bone=math.fsum(bone) / len(bone) if bone else None,
             learning_rate=self._learning_rate(state.update - 1),
             seconds=round(state.seconds + validation_seconds, 3),
             samples_per_second=round(self.windows_per_epoch / max(state.seconds, 1e-9), 3),
@@ -266,15 +312,15 @@ class _FoldTrainer:
         state.epoch, state.update, state.losses, state.seconds = record.epoch, 0, [], 0.0
         if mean_dice is not None and (state.best_dice is None or mean_dice > state.best_dice):
             state.best_epoch, state.best_dice, self.best = record.epoch, mean_dice, self.average.weights()
-        report = progress if dice else logger.info
-        report("%s: %s (%.1f s)", self.settings.name, self._course(record, dice), record.seconds)
+        report = progress if found else logger.info
+        report("%s: %s (%.1f s)", self.settings.name, self._course(record, found), record.seconds)
 
-    def _course(self, record: EpochRecord, dice: list[float]) -> str:
+    def _course(self, record: EpochRecord, found: list[Validated]) -> str:
         text = f"epoch {record.epoch}/{self.config.epochs} loss {record.loss:.4f}"
-        if not dice:
+        if not found:
             return text
-        lowest = int(np.argmin(dice))
-        worst = f"lowest {dice[lowest]:.4f}, scan {self.validation.scans[lowest].scan}"
+        lowest = int(np.argmin([scan.dice for scan in found]))
+        worst = f"lowest {found[lowest].dice:.4f}, scan {self.validation.scans[lowest].scan}"
         return f"{text} validation Dice {record.validation_dice:.4f} ({worst})"
 
     def _scans_of_updates(self, epoch: int) -> list[np.ndarray]:
@@ -348,8 +394,8 @@ class _FoldTrainer:
         epoch = self.progress.epoch + 1
         return epoch % self.config.validate_every == 0 or epoch == self.config.epochs
 
-    def _validate(self, stop: StopRequest) -> list[float]:
-        """Return the Dice of each whole validation scan, at probability 0.5."""
+    def _validate(self, stop: StopRequest) -> list[Validated]:
+        """Return what is found in each whole validation scan, at probability 0.5."""
         layout = WindowLayout(
             window=self.config.window_slices,
             step=self.config.validate_step,
@@ -363,15 +409,21 @@ class _FoldTrainer:
                 stop.heed()
                 return network(windows)
 
-            return [self._dice(index, predictor, layout) for index in range(len(self.validation.scans))]
+            return [self._find(index, predictor, layout) for index in range(len(self.validation.scans))]
 
-    def _dice(self, index: int, predictor: Callable[[Tensor], Tensor], layout: WindowLayout) -> float:
+    def _find(self, index: int, predictor: Callable[[Tensor], Tensor], layout: WindowLayout) -> Validated:
         image_hu, mask = self.validation.volume(index)
         intensity = to_intensity(image_hu, self.settings.intensity)
         predicted = predict_volume([predictor], intensity, layout, self.compute) >= 0.5
         mask = mask > 0
-        shared, total = (predicted & mask).sum().item(), predicted.sum().item() + mask.sum().item()
-        return 2 * shared / total if total else 1.0
+        shared = (predicted & mask).sum().item()
+        bone, reference = predicted.sum().item(), mask.sum().item()
+        total = bone + reference
+        return Validated(
+            dice=2 * shared / total if total else 1.0,
+            predicted_share=bone / mask.numel(),
+            reference_share=reference / mask.numel(),
+        )
 
     def _fetch_losses(self) -> None:
         """Bring the losses of this epoch to the host and refuse one that is not finite."""
@@ -438,14 +490,17 @@ class _FoldTrainer:
         state, last = self.progress, self._finite(self.average.weights())
         validated = state.best_dice is not None
         best_epoch = state.best_epoch if validated else state.epoch
-        history = [EpochRecord(**row) for row in state.history]
+        history = self._history()
+        facts = self._facts(history, best_epoch)
+        if facts["warnings"]:
+            progress("%s: %s", self.settings.name, describe_warnings(facts))
         return TrainedFold(
             last=last,
             best=self.best if validated else last,
             best_epoch=best_epoch,
             best_validation_dice=state.best_dice,
             history=history,
-            facts=self._facts(history, best_epoch),
+            facts=facts,
             settings=self.settings,
         )
 
@@ -460,6 +515,7 @@ class _FoldTrainer:
             "epochs": len(history),
             "best_epoch": best_epoch,
             "best_validation_dice": self.progress.best_dice,
+            "warnings": find_warnings(history, self.yardstick),
             "updates": len(history) * self.updates_per_epoch,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "seconds": round(sum(record.seconds for record in history), 1),

@@ -121,6 +121,21 @@ def test_a_model_of_a_synthetic_cohort_is_marked_before_all_else(metadata):
     assert "**Trained on a synthetic cohort.**" in head and "must not be used" in head
 
 
+def test_a_training_that_failed_is_marked_with_what_to_do(metadata):
+    metadata["train"] = metadata["train"] | {"learning_rate": 0.01, "warm_up": 0.1}
+    metadata["network"] = metadata["network"] | {"normalisation": "instance"}
+    assert "failed" not in model_card(metadata) + model_card(metadata | {"warnings": []})
+    card = model_card(
+        metadata | {"warnings": ["no_bone_in_validation", "loss_of_a_constant"], "synthetic": True}
+    )
+    head = card.split("## Input")[0]
+    assert (
+        "> **This training failed.** No bone was predicted in the scans of the last validation and the loss"
+        in head
+    )
+    assert "Lower train.learning_rate (0.01). If it still fell" in head and "synthetic cohort" in head
+
+
 def test_what_was_not_there_or_shaped_nothing_is_left_out(metadata):
     metadata["software"] = {"osteoflow": "9.8.7", "pydicom": "absent", "torch": "2.13.0"}
     metadata["train"] = metadata["train"] | {"device_cache_gb": 24.0}

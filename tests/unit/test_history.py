@@ -13,6 +13,7 @@ def course(*losses):
             epoch=number,
             loss=loss,
             validation_dice=0.9 if number % 2 == 0 else None,
+            validation_bone=0.04 if number % 2 == 0 else None,
             learning_rate=1e-4,
             seconds=1.5,
             samples_per_second=4.0,
@@ -26,9 +27,10 @@ def test_history_file(tmp_path):
     write_history(tmp_path / "history.csv", course(0.5, 0.4, 0.3))
     with open(tmp_path / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = "epoch loss validation_dice learning_rate seconds samples_per_second memory_mb"
+    columns = "epoch loss validation_dice validation_bone learning_rate seconds samples_per_second memory_mb"
     assert list(rows[0]) == columns.split()
     assert [row["validation_dice"] for row in rows] == ["", "0.9", ""]
+    assert [row["validation_bone"] for row in rows] == ["", "0.04", ""]
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
 
 

@@ -1,6 +1,7 @@
 """What stands at the top of the report."""
 
 from lib.cohort.notes import (
+    failed_notes,
     fold_notes,
     late_notes,
     missing_notes,
@@ -63,6 +64,22 @@ def test_folds_without_a_model_are_told_with_what_they_leave_out():
     assert fold_notes({}, 10) == []
     (note,) = fold_notes({"all/vnet/fold-3": "out of memory"}, 10)
     assert "Folds without a model: 1 of 10 (all/vnet/fold-3: out of memory)" in note and "ensemble" in note
+
+
+def test_folds_that_failed_to_learn_are_named_once_for_each_kind_of_failure():
+    assert failed_notes({"all/vnet fold 0": "", "all/vnet fold 1": ""}) == []
+    none, all_bone = failed_notes(
+        {
+            "all/vnet fold 0": "No bone.",
+            "all/vnet fold 1": "",
+            "all/vnet fold 2": "No bone.",
+            "male/vnet fold 0": "All.",
+        }
+    )
+    assert none.startswith("Trainings that failed (all/vnet fold 0, all/vnet fold 2). No bone. ")
+    assert all_bone.startswith("Trainings that failed (male/vnet fold 0). All. ")
+    (everywhere,) = failed_notes({"all/vnet fold 0": "No bone.", "all/vnet fold 1": "No bone."})
+    assert "(all folds)" in everywhere
 
 
 def test_a_review_of_another_mask_is_pointed_out():

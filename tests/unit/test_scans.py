@@ -160,6 +160,7 @@ def test_memory_that_is_refused_is_said_with_what_helps(tmp_path, monkeypatch):
 
 def test_the_store_keeps_what_is_known_of_each_scan(tmp_path):
     stored = store(SCANS[:2], tmp_path)
+    assert stored.bone_shares == tuple(scan.mask_zyx.mean() for scan in SCANS[:2])
     assert stored.scans == (
         StoredScan("s0", (10, 10, 6), (3.0, 0.8, 0.8)),
         StoredScan("s1", (13, 10, 6), (3.0, 0.8, 0.8)),

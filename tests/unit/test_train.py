@@ -75,6 +75,8 @@ def test_training_learns_and_reports(tmp_path):
     trained = train_fold(TRAINING, VALIDATION, settings(epochs=40, learning_rate=2e-2), tmp_path / "state.pt")
     assert trained.best_validation_dice > 0.9
     assert trained.history[-1].loss < trained.history[0].loss / 2
+    assert trained.history[-1].validation_bone == pytest.approx(VALIDATION[0].mask_zyx.mean(), rel=0.3)
+    assert trained.facts["warnings"] == []
     assert [record.epoch for record in trained.history if record.validation_dice is not None] == list(
         range(2, 41, 2)
     )
@@ -360,6 +362,45 @@ def test_a_signal_during_validation_is_heeded_there(tmp_path, monkeypatch):
     whole = train_fold(TRAINING, VALIDATION * 5, settings(), tmp_path / "whole.pt")
     assert resumed.facts["resumed"] and same_weights(resumed.last, whole.last)
     assert resumed.best_validation_dice == whole.best_validation_dice
+
+
+@pytest.mark.parametrize("loss", ["dice", "cross_entropy", "dice_cross_entropy"])
+def test_a_learning_rate_that_is_too_high_ends_the_fold_and_its_retry_at_once(tmp_path, loss):
+    # three updates an epoch, a hundred from validation to validation
+    how = {"loss": loss, "epochs": 1000, "batch_size": 1, "validate_every": 34}
+    wild, state = settings(learning_rate=1.0, **how), tmp_path / "state.pt"
+    updates, told = [], []
+    for _ in range(2):
+        with pytest.raises(
+            TrainingError, match=r"fold 0 has collapsed: (no|all) bone in \d+ validations"
+        ) as ended:
+            train_fold(TRAINING, VALIDATION, wild, state, lambda *now: updates.append(now))
+        told.append((str(ended.value), len(updates)))
+    assert told[0] == told[1] and 300 <= len(updates) < 3000
+    assert ". Lower train.learning_rate (1), or set train.warm_up above 0" in told[0][0]
+    sound = train_fold(TRAINING, VALIDATION, settings(**how | {"epochs": 102}), state)
+    assert not sound.facts["resumed"] and sound.facts["warnings"] == []
+
+
+def test_a_collapse_that_is_not_certain_is_flagged(tmp_path):
+    short = settings(loss="cross_entropy", learning_rate=1.0, epochs=60, validate_every=30)
+    trained = train_fold(TRAINING, VALIDATION, short, tmp_path / "state.pt")
+    assert trained.history[-1].validation_bone == 0
+    assert trained.facts["warnings"] == ["no_bone_in_validation", "loss_of_a_constant"]
+
+
+def test_the_share_of_bone_is_that_of_validation_scans_with_a_reference(tmp_path, monkeypatch):
+    def left_half(networks, intensity, layout, compute):
+        x = torch.arange(intensity.shape[-1])
+        return (x < len(x) / 2).float().expand(intensity.shape) * (intensity.shape[0] > 8)
+
+    monkeypatch.setattr(engine, "predict_volume", left_half)
+    empty = replace(ball("p5", 20), mask_zyx=np.zeros((20, 16, 16), np.uint8))
+    scans = [ball("p4", 12), ball("p6", 8), empty]
+    (record,) = train_fold(TRAINING, scans, settings(epochs=1), tmp_path / "s").history
+    assert record.validation_bone == 0.25  # half of one scan, nothing of the other
+    (record,) = train_fold(TRAINING, [empty], settings(epochs=1), tmp_path / "s").history
+    assert record.validation_bone is None and record.validation_dice == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,198 @@
+"""A training that has collapsed, told from one that is only slow.
+
+A learning rate that is too high leaves a network that predicts the same everywhere: all bone, or none. Its loss is
+then that of a constant prediction and stays there. The loss of a slow training starts near that one too, but falls.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from statistics import fmean, median
+from typing import Any
+
+from lib.learning.history import EpochRecord
+
+# validations in a row that find no bone, or nothing else, and updates that they span; from fewer, networks came back
+LEAST_VALIDATIONS, LEAST_UPDATES = 3, 300
+# after so many a loss that does not move is enough by itself: a slow training may need hundreds of updates
+STILL_UPDATES = 2000
+LEAST_EPOCHS = 4  # of a course of the loss that is judged
+# shares of a scan: up to the first it counts as no bone, from the second as all bone; a femur fills some percent
+NO_BONE, ALL_BONE = 1e-4, 0.99
+# share of a constant's loss from which a loss counts as no better: windows hold more or less bone than whole scans
+NEAR_CONSTANT = 0.9
+# a loss that falls by less than 1 % from the first half of the epochs to the second does not move
+NOT_FALLING = 0.99
+# of validation scans, above which a network has learnt: all bone has less, unless bone fills a third of a scan
+LEARNT_DICE = 0.5
+# Adam moves a weight by no more than its rate in an update: below this one, a training hardly leaves its start
+SLOW_RATE = 1e-5
+GRID = 1000  # constants that are tried
+
+WARNINGS = {
+    "no_bone_in_validation": "no bone was predicted in the scans of the last validation",
+    "all_bone_in_validation": "everything was predicted as bone in the scans of the last validation",
+    "loss_of_a_constant": "the loss ended no better than about a constant prediction's",
+}
+_RUNNING_WORDS = {"no_bone_in_validation": "no bone", "all_bone_in_validation": "all bone"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """What the course of a training is measured by.
+
+    Attributes:
+        constant_loss: the lowest loss of a prediction that is the same everywhere (`constant_loss`).
+        updates_per_epoch: of this training.
+        warm_up_epochs: at its start, in which nothing is judged because the learning rate still rises.
+    """
+
+    constant_loss: float
+    updates_per_epoch: int
+    warm_up_epochs: int
+
+
+def constant_loss(bone_shares: Sequence[float], kind: str, bone_weight: float = 1.0) -> float:
+    """Return the lowest loss that one probability for all voxels of all scans can have.
+
+    With a share s of bone, probability p has the soft Dice loss 1 - 2ps / (p + s) and the cross-entropy
+    -q ln p - (1 - q) ln(1 - p), where q is the weighted share of bone; the best p is looked for on a grid.
+
+    Args:
+        bone_shares: of the voxels of each scan, 0 to 1.
+        kind: one of `lib.learning.losses.LOSSES`.
+        bone_weight: as there.
+    """
+    bone = bone_weight * fmean(bone_shares)
+    weighted = bone / (bone + 1 - fmean(bone_shares))
+
+    def loss(p: float) -> float:
+        dice = fmean(1 - 2 * p * share / (p + share) for share in bone_shares)
+        cross_entropy = -weighted * math.log(p) - (1 - weighted) * math.log(1 - p)
+        return {"dice": dice, "cross_entropy": cross_entropy}.get(kind, dice + cross_entropy)
+
+    return min(loss((step + 0.5) / GRID) for step in range(GRID))
+
+
+def describe_collapse(history: Sequence[EpochRecord], yardstick: Yardstick) -> str:
+    """Return in words why a training is taken for collapsed; empty while it is not.
+
+    A training has collapsed once `LEAST_VALIDATIONS` validations in a row, over at least `LEAST_UPDATES` updates,
+    found no bone, or nothing else, while the loss neither fell nor was better than a constant prediction's. Without
+    such validations the loss must have stood there for `STILL_UPDATES` updates, without a Dice above `LEARNT_DICE`.
+    """
+    judged = history[yardstick.warm_up_epochs :]
+    validated, epochs = _running(judged)
+    many = len(validated) >= LEAST_VALIDATIONS and len(epochs) * yardstick.updates_per_epoch >= LEAST_UPDATES
+    if many and _stands(*_halves(epochs), yardstick.constant_loss):
+        found = _RUNNING_WORDS[_found(validated[-1])]
+        span = f"epochs {validated[0].epoch} to {validated[-1].epoch}"
+        seen = f"{found} in {len(validated)} validations running ({span})"
+        return f"has collapsed: {seen}, with {_beside(epochs, yardstick.constant_loss)}"
+    still = max(LEAST_EPOCHS, math.ceil(STILL_UPDATES / yardstick.updates_per_epoch))
+    epochs = judged[-still:]
+    if (
+        len(epochs) == still
+        and not _has_learnt(epochs)
+        and _stands(*_halves(epochs), yardstick.constant_loss)
+    ):
+        span = f"epochs {epochs[0].epoch} to {epochs[-1].epoch}"
+        return f"does not learn: {span} stood at {_beside(epochs, yardstick.constant_loss)}"
+    return ""
+
+
+def find_warnings(history: Sequence[EpochRecord], yardstick: Yardstick) -> list[str]:
+    """Return what is wrong with a training that has ended, as keys of `WARNINGS`; none of a good one.
+
+    Where the last validation found bone, a loss that still falls, or has made few updates, is no fault.
+    """
+    validated = [record for record in history if record.validation_bone is not None]
+    codes = [_found(validated[-1])] if validated and _found(validated[-1]) else []
+    early, late = _halves(history)[0], history[-math.ceil(len(history) / 10) :]
+    if codes:
+        like_a_constant = _level(late) >= NEAR_CONSTANT * yardstick.constant_loss
+    else:
+        long = len(history) >= max(LEAST_EPOCHS, LEAST_UPDATES / yardstick.updates_per_epoch)
+        like_a_constant = (
+            long and not _has_learnt(validated[-1:]) and _stands(early, late, yardstick.constant_loss)
+        )
+    return [*codes, "loss_of_a_constant"] if like_a_constant else codes
+
+
+def describe_warnings(run: Mapping[str, Any]) -> str:
+    """Return what is wrong with a finished fold and what to do, in sentences; empty of a good one.
+
+    Args:
+        run: content of run.json. An older one without `warnings` was not looked at and has none.
+    """
+    codes = run.get("warnings", [])
+    if not codes:
+        return ""
+    # a later version of the same format may know more
+    words = " and ".join(WARNINGS.get(code, code) for code in codes)
+    advice = [remedies(run["train"], run["network"])]
+    if "loss_of_a_constant" in codes:
+        advice.append("If it still fell (history.csv), raise train.epochs instead.")
+    else:
+        advice.insert(0, "Look at these scans and their references.")
+    return f"{words[0].upper()}{words[1:]}. {' '.join(advice)}"
+
+
+def remedies(train: Mapping[str, Any], network: Mapping[str, Any]) -> str:
+    """Return in a sentence what to change after a collapse, with the learning rate that led there.
+
+    Args:
+        train, network: settings of the fold, by the keys of the configuration.
+    """
+    rate = train["learning_rate"]
+    if rate < SLOW_RATE:
+        return f"Raise train.learning_rate ({rate:g})."
+    ways = [f"Lower train.learning_rate ({rate:g})"]
+    ways += ["set train.warm_up above 0"] if train["warm_up"] == 0 else []
+    ways += ["set normalisation: instance for the model"] if network["normalisation"] != "instance" else []
+    return f"{', or '.join(ways)}."
+
+
+def _found(record: EpochRecord) -> str:
+    """Return the code of a validation that found no bone or nothing else, or an empty text."""
+    share = record.validation_bone
+    if share is None or NO_BONE < share < ALL_BONE:
+        return ""
+    return "no_bone_in_validation" if share <= NO_BONE else "all_bone_in_validation"
+
+
+def _running(history: Sequence[EpochRecord]) -> tuple[list[EpochRecord], list[EpochRecord]]:
+    """Return the last validations, all with one and the same code, and the epochs since the one before them."""
+    validated = [record for record in history if record.validation_bone is not None]
+    code = _found(validated[-1]) if validated else ""
+    running = list(takewhile(lambda record: code and _found(record) == code, reversed(validated)))[::-1]
+    before = validated[: len(validated) - len(running)]
+    since = before[-1].epoch if before else 0
+    return running, [record for record in history if record.epoch > since]
+
+
+def _halves(epochs: Sequence[EpochRecord]) -> tuple[Sequence[EpochRecord], Sequence[EpochRecord]]:
+    half = len(epochs) // 2
+    return epochs[:half], epochs[half:]
+
+
+def _stands(early: Sequence[EpochRecord], late: Sequence[EpochRecord], constant_loss: float) -> bool:
+    """Tell whether the late loss is neither clearly lower than the early one nor than a constant prediction's.
+
+    Medians, because a collapse often begins with a few losses of many times the constant's.
+    """
+    return _level(late) >= max(NEAR_CONSTANT * constant_loss, NOT_FALLING * _level(early))
+
+
+def _has_learnt(epochs: Sequence[EpochRecord]) -> bool:
+    return any((record.validation_dice or 0.0) > LEARNT_DICE for record in epochs)
+
+
+def _level(epochs: Sequence[EpochRecord]) -> float:
+    return median(record.loss for record in epochs)
+
+
+def _beside(epochs: Sequence[EpochRecord], constant_loss: float) -> str:
+    late = _halves(epochs)[1]
+    return f"a loss of {_level(late):.4f}, where a constant prediction has {constant_loss:.4f}"
