@@ -1,6 +1,7 @@
 """Where torch computes, in which precision, and whether twice the same."""
 
 import ctypes
+import logging
 import os
 import re
 import sys
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from lib.errors import ConfigError, TrainingError
+from lib.learning.cuda import held_by_others, warn_of_unused_gpu, why_no_gpu
 from lib.learning.settings import require
+from lib.learning.threads import usable_processors
 from lib.learning.vnet import VNet
 
 # how other libraries say that memory has run out; cuDNN tries its plans in turn and ends with the last of these,
@@ -24,6 +27,8 @@ MEMORY_SIGNS = (
     "unable to find an engine",
 )
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_MAX = -1, -4  # names of malloc.h
+
+logger = logging.getLogger("osteoflow.learning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +80,9 @@ def choose_compute(device: str = "auto", precision: str = "auto", layout: str = 
     layouts = ("auto", "channels_last", "plain")
     require(layout in layouts, "train.memory_layout", layout, "auto, channels_last or plain")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "train.device: cuda is asked for, but torch finds no CUDA device; "
-            "use auto or cpu, or install a CUDA build of torch (make TORCH_INDEX=...)"
-        )
+        raise ConfigError(f"train.device: cuda is asked for, but torch finds no CUDA device: {why_no_gpu()}")
+    if device == "auto":
+        warn_of_unused_gpu()
     kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     bf16 = precision == "bf16" or (precision == "auto" and _computes_in_bf16(kind))
     index = torch.cuda.current_device() if kind == "cuda" else None
@@ -98,8 +102,16 @@ def prepare_torch(*, reproducible: bool, threads: int) -> None:
 
     In reproducible mode the same seed, device and thread count give the same bits: an operation that has no
     deterministic kernel raises instead of running. Otherwise cuDNN may choose the fastest kernels by trial.
+
+    Args:
+        reproducible: as the setting of that name.
+        threads: of the CPU, at most; fewer where the process may use fewer processors, since threads that share one
+            wait for each other.
     """
-    torch.set_num_threads(threads)
+    usable = usable_processors()
+    if usable < threads:
+        logger.info("%d threads were asked for; this process may use %d processors", threads, usable)
+    torch.set_num_threads(min(threads, usable))
     keep_freed_memory()
     torch.use_deterministic_algorithms(reproducible)
     # no operation here reads memory it has not written, so torch need not fill it
@@ -140,7 +152,10 @@ def memory_explained(remedy: str) -> Iterator[None]:
             isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in MEMORY_SIGNS)
         ):
             raise
-        raise TrainingError(f"out of memory: {_asked(str(error))} more was asked for; {remedy}") from error
+        others = held_by_others(str(error))
+        raise TrainingError(
+            f"out of memory: {_asked(str(error))} more was asked for; {remedy}{others}"
+        ) from error
 
 
 def _asked(message: str) -> str:

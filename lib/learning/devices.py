@@ -24,6 +24,7 @@ import torch
 
 from lib.errors import TrainingError
 from lib.joblog import progress
+from lib.learning.cuda import cuda_explained
 
 # not tempfile.gettempdir(), which each user may move: all users of the machine have to meet here
 LOCK_FOLDER = Path("/tmp")
@@ -56,15 +57,17 @@ def own_device(device: str, find_gpus: Callable[[], list[Gpu]] = visible_gpus) -
         find_gpus: returns the devices to choose from.
 
     Raises:
-        TrainingError: the file that a device is locked by cannot be used.
+        TrainingError: the file that a device is locked by cannot be used, or the device itself (see
+            `lib.learning.cuda`), also while the block runs.
     """
-    gpus = [] if device == "cpu" else find_gpus()
-    if not gpus:
-        yield
-        return
-    with one_of(gpus, LOCK_FOLDER) as gpu:
-        torch.cuda.set_device(gpu.index)
-        yield
+    with cuda_explained():
+        gpus = [] if device == "cpu" else find_gpus()
+        if not gpus:
+            yield
+            return
+        with one_of(gpus, LOCK_FOLDER) as gpu:
+            torch.cuda.set_device(gpu.index)
+            yield
 
 
 @contextmanager
