@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.learning.architecture import VNetConfig
+from lib.learning.layers import Convolution, GroupNorm, InstanceNorm
 
 NORMALISED_GROUPS = 8  # of channels, at most
 START_LOGIT = -2.0  # of a new network: a probability of 0.12, about the share of bone in a window
@@ -140,69 +141,6 @@ def _along(axis: int, values: Tensor, axes: int) -> Tensor:
     return values.view([-1 if other == axis else 1 for other in range(axes)])
 
 
-class _EntryConvolution(nn.Conv3d):
-    """The convolution of the one-channel intensity, out in the layout of the weights.
-
-    A tensor of one channel is contiguous in both layouts, so torch may choose the plain one; every later
-    concatenation and convolution would inherit it. And for a float32 window alone on the CPU torch chooses a
-    kernel of its own, four times slower than oneDNN's (`use_mkldnn` in ATen's Convolution.cpp weighs
-    n * channels * z * y). Halves of the window, overlapping by the kernel, make a batch of two: the same sums.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (N, maps, z, y, x) for (N, 1, z, y, x)."""
-        if self.weight.stride(1) != 1:  # plain
-            return super().forward(x)
-        alone = len(x) == 1 and x.shape[2] % 2 == 0
-        halved = alone and not (x.is_cuda or torch.is_autocast_enabled("cpu"))
-        features = self._by_halves(x) if halved else super().forward(x)
-        return features.contiguous(memory_format=torch.channels_last_3d)
-
-    def _by_halves(self, x: Tensor) -> Tensor:
-        edge, half = self.padding[0], x.shape[2] // 2
-        padded = functional.pad(x, (0, 0, 0, 0, edge, edge))
-        halves = torch.cat([padded[:, :, : half + 2 * edge], padded[:, :, half:]])
-        features = functional.conv3d(
-            halves, self.weight, self.bias, padding=(0, *self.padding[1:]), dilation=self.dilation
-        )  # (2, maps, z / 2, y, x)
-        return features.movedim(1, -1).flatten(0, 1).unsqueeze(0).movedim(-1, 1)
-
-
-class _GroupNorm(nn.GroupNorm):
-    """Group normalisation in the precision of its input; autocast would run it in float32.
-
-    On CUDA it leaves the channels-last layout, so that each convolution after it converts back.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return normalised feature maps (N, C, ...)."""
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            return functional.group_norm(x, self.num_groups, weight, bias, self.eps)
-
-
-class _InstanceNorm(nn.GroupNorm):
-    """Instance normalisation, one group to each map, by batch normalisation of each sample alone.
-
-    The same numbers as torch's instance and group normalisation. But the one leaves the channels-last layout, and
-    the kernel of the other takes twice the time of a whole bf16 update on a CPU.
-    """
-
-    def __init__(self, maps: int) -> None:
-        super().__init__(maps, maps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return normalised feature maps (N, C, ...)."""
-        if x.is_cuda and len(x) > 1:  # one kernel for all samples is worth more there than the layout
-            return functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
-        samples = [
-            # not functional.batch_norm, which refuses a single voxel
-            torch.batch_norm(sample, self.weight, self.bias, None, None, True, 0.0, self.eps, True)
-            for sample in x.split(1)
-        ]
-        return samples[0] if len(samples) == 1 else torch.cat(samples)
-
-
 class _Residual(nn.Module):
     """Convolutions with a shortcut from their input; the sum is activated (Milletari et al. 2016)."""
 
@@ -216,9 +154,8 @@ class _Residual(nn.Module):
 
 
 class _Kinds(NamedTuple):
-    """Layers for one number of dimensions. Those of one incoming channel, `entry`, need their own in 3-D."""
+    """Layers for one number of dimensions."""
 
-    entry: type[nn.Module]
     convolution: type[nn.Module]
     transposed: type[nn.Module]
     dropout: type[nn.Module]
@@ -226,8 +163,8 @@ class _Kinds(NamedTuple):
 
 
 _KINDS = {
-    2: _Kinds(nn.Conv2d, nn.Conv2d, nn.ConvTranspose2d, nn.Dropout2d, nn.BatchNorm2d),
-    3: _Kinds(_EntryConvolution, nn.Conv3d, nn.ConvTranspose3d, nn.Dropout3d, nn.BatchNorm3d),
+    2: _Kinds(nn.Conv2d, nn.ConvTranspose2d, nn.Dropout2d, nn.BatchNorm2d),
+    3: _Kinds(Convolution, nn.ConvTranspose3d, nn.Dropout3d, nn.BatchNorm3d),
 }
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
@@ -249,9 +186,9 @@ def _level(entering: int, width: int, count: int, config: VNetConfig, dilation: 
 
 
 def _convolution(entering: int, width: int, kernel: int, dilation: int, dimensions: int) -> nn.Module:
-    kinds = _KINDS[dimensions]
-    kind = kinds.entry if entering == 1 else kinds.convolution
-    return kind(entering, width, kernel, padding=dilation * (kernel // 2), dilation=dilation)
+    return _KINDS[dimensions].convolution(
+        entering, width, kernel, padding=dilation * (kernel // 2), dilation=dilation
+    )
 
 
 def _normalisation(width: int, config: VNetConfig) -> list[nn.Module]:
@@ -261,8 +198,8 @@ def _normalisation(width: int, config: VNetConfig) -> list[nn.Module]:
     if config.normalisation == "batch":
         return [_KINDS[config.dimensions].batch_norm(width)]
     if config.normalisation == "instance":
-        return [_InstanceNorm(width)]
-    return [_GroupNorm(math.gcd(width, NORMALISED_GROUPS), width)]
+        return [InstanceNorm(width)]
+    return [GroupNorm(math.gcd(width, NORMALISED_GROUPS), width)]
 
 
 def _he_initialise(module: nn.Module) -> None:
