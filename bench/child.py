@@ -1,20 +1,63 @@
-"""One side of a benchmark in a process of its own: python bench/child.py MODULE.FUNCTION '{"argument": value}'.
+"""Sides of a benchmark in a process of their own.
 
-The last line it prints is what the function returns, as JSON, with the peak memory of the process.
+    python bench/child.py MODULE.FUNCTION '{"argument": value}'      one call; the last line printed is its report
+    python bench/child.py --serve                                    calls come as lines, reports go as lines
+
+A report is what the function returns, as JSON, with the peak memory of the process. With --serve a call is
+{"call": MODULE.FUNCTION, "arguments": {...}}; one that fails is reported as {"failed": why}, and ends the process.
 """
 
+import gc
 import importlib
 import json
 import sys
+import traceback
+from typing import Any, TextIO
 
+import torch
 from common import resident_gb
+from wheels import add_unpacked
+from workers import in_words
 
 
 def main() -> None:
-    """Call the function and print its report."""
-    module, function = sys.argv[1].split(".")
-    report = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
-    print(json.dumps(report | {"peak_gb": resident_gb("VmHWM")}))
+    """Make the call that the command line names, or those that come."""
+    add_unpacked()
+    if sys.argv[1:] == ["--serve"]:
+        answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no report
+        serve(sys.stdin, answers)
+    else:
+        print(json.dumps(report_of(sys.argv[1], json.loads(sys.argv[2]))))
+
+
+def report_of(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Call `module.function` and return its report."""
+    module, function = name.rsplit(".", 1)
+    report = getattr(importlib.import_module(module), function)(**arguments)
+    return report | {"peak_gb": resident_gb("VmHWM")}
+
+
+def serve(calls: TextIO, answers: TextIO) -> None:
+    """Make one call after another until there are no more, or one fails."""
+    for line in calls:
+        request = json.loads(line)
+        _forget_device_memory()
+        try:
+            report = report_of(request["call"], request["arguments"])
+        except Exception as error:
+            traceback.print_exc()
+            report = {"failed": in_words(error)}
+        print(json.dumps(report), file=answers, flush=True)
+        if "failed" in report:
+            sys.exit(1)  # after an error of CUDA a process cannot go on
+
+
+def _forget_device_memory() -> None:
+    """Give back what torch keeps of the device from the call before, and count its peak anew."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from wheels import installed_version
 
 BENCH = Path(__file__).parent
 SPACING_MM_ZYX = (3.0, 0.8, 0.8)
@@ -87,6 +90,26 @@ def parse_options(description: str) -> Options:
     return read_options(options_parser(description).parse_args())
 
 
+def machine_facts(options: Options) -> dict[str, str | int | None]:
+    """Return date, machine and versions, which every result carries."""
+    cores = f"{os.cpu_count()} cores of {processor_name()}"
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": torch.cuda.get_device_name() if options.device == "cuda" else cores,
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "monai": installed_version("monai") or None,
+    }
+
+
+def processor_name() -> str:
+    """Return the processor's name as Linux gives it."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
 def synthetic_scan(size: Size, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Return image (z, y, x; int16 HU) and mask (uint8): noise with a box; no time depends on what is seen."""
     shape = (size.slices, size.inplane, size.inplane)
@@ -116,10 +139,14 @@ def resident_gb(kind: str = "VmRSS") -> float:
 def run_side(side: Side) -> dict[str, Any]:
     """Call a side in a fresh process, whose allocator and torch settings are its own; return what it reports."""
     command = [sys.executable, str(BENCH / "child.py"), side.call, json.dumps(side.arguments)]
-    paths = [str(BENCH.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=side_environment(), check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def side_environment() -> dict[str, str]:
+    """Return the environment of a side's process, which finds the project's own modules."""
+    paths = [str(BENCH.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def in_turn(sides: Mapping[str, Side], rounds: int) -> dict[str, list[dict[str, Any]]]:
@@ -162,13 +189,14 @@ def result_row(
 ) -> dict[str, Any]:
     """Return one result: `ours` and `peer` (numbers or None) under their unit, their ratio, and further values.
 
-    `goals`, where given, are triples (key, ">=" or "<=", bound); tiny sizes have none.
+    `goals`, where given, are triples (key, ">=" or "<=", bound); tiny sizes have none, nor has what was not measured.
     """
     ours, peer = values.pop("ours", None), values.pop("peer", None)
-    if options.quick:
-        values["goals"] = []
     empty = {"ours_s": None, "peer_s": None}
     measured = {f"ours_{unit}": ours, f"peer_{unit}": peer, "ratio": peer / ours if ours and peer else None}
+    if "goals" in values or options.quick:
+        known = {key for key, value in (measured | values).items() if value is not None}
+        values["goals"] = [goal for goal in values.get("goals", []) if goal[0] in known and not options.quick]
     return {
         "what": what,
         "size": size,
@@ -191,6 +219,8 @@ def compared_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each precision: ours against the peer in float32, and in bf16 where that was timed.
 
+    A precision that ours was not timed in has none; a peer that was not timed is left out.
+
     Args:
         options: of the script.
         what: is timed.
@@ -200,20 +230,21 @@ def compared_rows(
         times: how many of the timed units make up `what`, e.g. the updates of an epoch.
     """
     seconds = {name: times * median_s(of_side) for name, of_side in reports.items()}
-    for precision in PRECISIONS:
+    for precision in (name for name in PRECISIONS if f"ours {name}" in seconds):
         more = {"goals": goals.get(precision, [])}
         if precision == "bf16" and "peer bf16" in seconds:
             more["peer_bf16_s"] = seconds["peer bf16"]
             more["ratio_bf16"] = seconds["peer bf16"] / seconds["ours bf16"]
-        ours, peer = seconds[f"ours {precision}"], seconds["peer float32"]
+        ours, peer = seconds[f"ours {precision}"], seconds.get("peer float32")
         yield result_row(options, what, size, precision, ours=ours, peer=peer, **more)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print results as JSON, one a line."""
     for row in rows:
-        print(json.dumps(_rounded(row)), flush=True)
+        print(json.dumps(rounded(row)), flush=True)
 
 
-def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result with its numbers to four digits."""
     return {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}

@@ -4,7 +4,8 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ from lib.learning.vnet import VNet, initialise_on
 BATCH_WINDOWS = 4  # of prediction, the default of config predict
 
 
+class EnoughError(Exception):
+    """Raised out of a training when all is timed, or its time is over."""
+
+
 def update_seconds(
     *,
     size: Mapping[str, Any],
@@ -44,33 +49,53 @@ def update_seconds(
     epochs: int = 1,
     reproducible: bool = False,
     train: Mapping[str, Any] | None = None,
+    limit_s: float = math.inf,
 ) -> dict[str, Any]:
     """Train with `train_fold` and return the seconds per update of each block of updates after `warm_up`.
 
     Everything is in it: windows, augmentation, forward, loss, backward, Adam, what an epoch's end costs.
-    `train` adds to or replaces settings of config `train`.
+    `train` adds to or replaces settings of config `train`. After `limit_s` seconds no further block begins.
+    `warm_up_s` is the time from the start of the training to the end of the warm-up.
     """
     prepare_torch(reproducible=reproducible, threads=threads)
     updates, cohort = warm_up + block * blocks, Size(**size)
     ends, number, moments = range(warm_up, updates + 1, block), itertools.count(1), []
 
     def watch(epoch: int, update: int) -> None:
-        if next(number) in ends:
-            synchronize(device)
-            moments.append(time.perf_counter())
+        if next(number) not in ends:
+            return
+        synchronize(device)
+        moments.append(time.perf_counter())
+        if len(moments) == len(ends) or (len(moments) > 1 and moments[-1] - begin > limit_s):
+            raise EnoughError
 
     schedule = {"epochs": epochs, "samples_per_scan": math.ceil(updates / (epochs * cohort.scans))}
     settings = FoldSettings(
-        network={"channels": cohort.channels},
+        network=network_of(cohort.channels),
         train={**schedule, "device": device, "precision": precision, **(train or {})},
         intensity={},
         predict={},
         name="bench",
         seed=0,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        train_fold(list(_scans(cohort)), [], settings, Path(folder, "state.pt"), watch)
-    return {"seconds": list(np.diff(moments) / block), "device_gb": device_memory_gb(device)}
+    scans, begin = list(_scans(cohort)), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, suppress(EnoughError):
+        train_fold(scans, [], settings, Path(folder, "state.pt"), watch)
+    return {
+        "seconds": list(np.diff(moments) / block),
+        "warm_up_s": moments[0] - begin,
+        "device_gb": device_memory_gb(device),
+    }
+
+
+def network_of(channels: Sequence[int]) -> dict[str, Sequence[int]]:
+    """Return the shape of the paper's network with other channels, and with fewer levels where they are fewer."""
+    levels = len(channels)
+    return {
+        "channels": channels,
+        "encoder_convolutions": (1, 2, 3, 3)[:levels],
+        "decoder_convolutions": (2,) * (levels - 1),
+    }
 
 
 def write_case(*, size: Mapping[str, Any], weights: str, scan: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Where MONAI leaves a choice, the faster one is taken: no metadata on tensors, on
 more loader processes, pinned memory and cuDNN's own search for kernels on CUDA. See requirements-bench.txt.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -72,8 +73,12 @@ def update_seconds(
     block: int,
     blocks: int,
     workers: int,
+    limit_s: float = math.inf,
 ) -> dict[str, Any]:
-    """Return the seconds per update of each block of updates after `warm_up`; `workers` are loader processes."""
+    """Return the seconds per update of each block of updates after `warm_up`; `workers` are loader processes.
+
+    After `limit_s` seconds no further block begins.
+    """
     _prepare(threads)
     cohort, moments = Size(**size), []
     network = PlainVNet(cohort.channels).to(device)
@@ -85,11 +90,13 @@ def update_seconds(
         persistent_workers=True,
         pin_memory=device == "cuda",
     )
-    ends = range(warm_up, warm_up + block * blocks + 1, block)
+    ends, begin = range(warm_up, warm_up + block * blocks + 1, block), time.perf_counter()
     for number, _ in zip(range(1, ends[-1] + 1), _updates(network, batches, device, precision), strict=False):
         if number in ends:
             synchronize(device)
             moments.append(time.perf_counter())
+            if len(moments) > 1 and moments[-1] - begin > limit_s:
+                break
     return {"seconds": list(np.diff(moments) / block), "device_gb": device_memory_gb(device)}
 
 

@@ -82,10 +82,13 @@ def time_shares(work: Callable[[], object], device: str) -> dict[str, float]:
 
 
 def shares_by_kind(times: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Return for each of KINDS, and for other operations, its share of the times given by operation."""
+    """Return for each of KINDS, and for other operations, its share of the times given by operation.
+
+    Nothing where no time is given: a machine may keep its device's counters from a profiler.
+    """
     spent: Counter[str] = Counter(dict.fromkeys([*KINDS, "other"], 0.0))
     for name, amount in times:
         kinds = (kind for kind, words in KINDS.items() if any(word in name for word in words))
         spent[next(kinds, "other")] += amount
     total = spent.total()
-    return {f"share_{kind}": amount / total for kind, amount in spent.items()}
+    return {f"share_{kind}": amount / total for kind, amount in spent.items()} if total else {}

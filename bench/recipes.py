@@ -12,7 +12,7 @@ import csv
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.atomic import read_json, write_json
+from lib.errors import TrainingError
 from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.learning.determinism import prepare_torch
@@ -33,7 +34,7 @@ from lib.learning.train import train_fold
 
 ROOT = Path(__file__).parents[1]
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 3e-3)  # tried for the paper's recipe
-CHANNELS = [8, 16, 32, 64]  # of the demo's network
+CHANNELS = (8, 16, 32, 64)  # of the demo's network
 FOLD = "0"
 
 
@@ -66,8 +67,11 @@ def read_scan(folder: Path) -> TrainingScan:
     return TrainingScan(folder.name, *arrays, spacing_zyx(image))
 
 
-def recipe(name: str) -> dict:
-    """Return sections `network` and `train` of config.yaml (paper), or of it with studies/fast.yaml over it."""
+def recipe(name: str, channels: Sequence[int] = CHANNELS) -> dict:
+    """Return sections `network` and `train` of config.yaml (paper), or of it with studies/fast.yaml over it.
+
+    `channels` of the network are given apart.
+    """
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     parts = {"network": config["models"]["vnet"], "train": config["train"]}
     if name == "fast":
@@ -75,7 +79,7 @@ def recipe(name: str) -> dict:
         parts["network"] |= overlay["models"]["vnet"]
         augment = parts["train"]["augment"] | overlay["train"].pop("augment", {})
         parts["train"] |= overlay["train"] | {"augment": augment}
-    parts["network"]["channels"] = CHANNELS
+    parts["network"]["channels"] = list(channels)
     parts["train"] |= {"batch_size": 1, "samples_per_scan": 1, "accumulate": 1, "checkpoint_minutes": 1e6}
     return parts
 
@@ -102,13 +106,16 @@ def curve(parts: dict, people: People, watched: str, *, updates: int, every: int
         points.append({"updates": epoch * scans, "dice": float(np.mean(dice))})
 
     with tempfile.TemporaryDirectory() as folder:
-        train_fold(
-            people.training,
-            getattr(people, watched),
-            settings,
-            Path(folder, "state.pt"),
-            after_validation=note,
-        )
+        try:
+            train_fold(
+                people.training,
+                getattr(people, watched),
+                settings,
+                Path(folder, "state.pt"),
+                after_validation=note,
+            )
+        except TrainingError as error:  # a rate at which the network collapses is a result too
+            print(error, file=sys.stderr)
     return points
 
 

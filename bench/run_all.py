@@ -6,17 +6,12 @@
 """
 
 import json
-import os
-import platform
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
-import torch
-from common import BENCH, Options, options_parser, read_options
+from common import BENCH, Options, machine_facts, options_parser, read_options
 from table import render
 
 SCRIPTS = {
@@ -72,26 +67,6 @@ def result_lines(printed: str) -> Iterator[dict]:
     for line in printed.splitlines():
         if line.startswith("{"):
             yield json.loads(line)
-
-
-def machine_facts(options: Options) -> dict[str, str | int]:
-    """Return date, machine and versions, which every row carries."""
-    cores = f"{os.cpu_count()} cores of {processor_name()}"
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": torch.cuda.get_device_name() if options.device == "cuda" else cores,
-        "threads": options.threads,
-        "torch": torch.__version__,
-        "monai": version("monai"),
-    }
-
-
-def processor_name() -> str:
-    """Return the processor's name as Linux gives it."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

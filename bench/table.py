@@ -1,10 +1,13 @@
-"""Put measured results into the table of README.md: python bench/table.py [RESULTS.jsonl ...]
+"""Put measured results into the table of README.md: python bench/table.py [--keep DIR] [RESULTS.jsonl ...]
 
-Without a file: all of bench/results. No figure of that table is written by hand.
+Without a file: all of bench/results. --keep takes the results that gpu.py left in DIR to bench/results/cuda.jsonl
+before. No figure of that table is written by hand.
 """
 
+import argparse
 import json
 import operator
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -15,19 +18,41 @@ BENCH = Path(__file__).parent
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 FACTS = ("date", "machine", "threads", "torch", "monai", "simpleitk", "dcm2niix")
 COLUMNS = ("what", "size", "precision", "ours", "peer", "peer / ours", "goal", "further")
-OWN_COLUMN = {"what", "size", "device", "precision", "peer", "ratio", "goals", *FACTS}
+OWN_COLUMN = {"part", "what", "size", "device", "precision", "peer", "ratio", "goals", "quick", *FACTS}
 OWN_COLUMN |= {f"{who}_{unit}" for who in ("ours", "peer") for unit in ("s", "gb")}
 RELATIONS = {">=": operator.ge, "<=": operator.le}
 
 
 def main() -> None:
     """Replace what stands between the marks in README.md."""
-    paths = [Path(name) for name in sys.argv[1:]] or sorted((BENCH / "results").glob("*.jsonl"))
-    rows = [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="RESULTS.jsonl")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="results of gpu.py that this table shall show"
+    )
+    given = parser.parse_args()
+    if given.keep:
+        keep(given.keep / "results.jsonl", BENCH / "results/cuda.jsonl")
+    paths = given.files or sorted((BENCH / "results").glob("*.jsonl"))
+    rows = [row for path in paths for row in read_rows(path)]
     readme = BENCH / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
     readme.write_text(f"{before}{BEGIN}\n\n{render(rows)}\n{END}{after}", encoding="utf-8")
+
+
+def keep(results: Path, target: Path) -> None:
+    """Copy the results of a run on a GPU; those of another device or of tiny sizes are refused."""
+    if any(row["device"] != "cuda" or row.get("quick") for row in read_rows(results)):
+        sys.exit(f"{results} holds results of a CPU or of --quick: expected those of a full run on a GPU")
+    shutil.copyfile(results, target)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read results, one JSON object a line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def render(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -1,0 +1,89 @@
+"""Simulated people from the scanner to the crop, and predictions to scores, by the functions that the rules call.
+
+Runs in processes of one core each and imports no torch. It leaves out of the chain: the process that guards
+screening, the screening of the reference mask (it needs nibabel), pictures, levels of the femur, the distal cut.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from lib.atomic import read_json, write_json
+from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
+from lib.imaging.dicom import read_scan
+from lib.imaging.full_mask import full_mask
+from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
+from lib.imaging.nifti import read_image, read_mask, write_image
+from lib.imaging.otsu import OtsuConfig, otsu_mask
+from lib.imaging.resample import ResampleConfig, resample_ct, resample_mask
+from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+from lib.phantom.people import PhantomConfig, find_person
+from lib.phantom.scan import make_phantom_scan
+from lib.stats.overlap import OverlapConfig, measure_native, measure_overlap
+
+SCORES = ("dsc", "re_percent", "reference_mm3", "predicted_mm3", "hd95_mm", "assd_mm")
+
+
+def prepare_person(config: Mapping[str, Any], scan: str, folder: Path) -> Path:
+    """Simulate a person's series, read it, find the hip, resample, crop; return the folder with the cropped scan.
+
+    Args:
+        config: the configuration; its sections phantom, screening, dicom, resample and crop count.
+        scan: of the synthetic cohort.
+        folder: of all people.
+    """
+    home = folder / scan
+    series, native = home / "series", home / "native.nii.gz"
+    phantom = PhantomConfig(**config["phantom"])
+    make_phantom_scan(phantom, scan, series, native, home / "truth.json")
+    side, crop = find_person(phantom, scan).side, CropConfig(**config["crop"])
+    limits = ScreeningConfig(**config["screening"], **config["dicom"])
+    pixel = config["resample"]["inplane_mm"]
+    asked = ScanRequest(side=side, window_pixel_mm=None if pixel == "native" else pixel)
+    screened = screen_scan(series, asked, limits, crop).to_json()
+    image, reference = read_scan(series, config=limits).image, read_mask(native)
+    require_same_grid(image, reference, "the series", "its reference mask")
+    resample = ResampleConfig(**config["resample"])
+    mask = resample_mask(reference, image, resample)
+    center = crop_center(side, screened["hip"], None)
+    cropped, record = crop_ct(resample_ct(image, resample), center, crop)
+    write_image(cropped, home / "image.nii.gz")
+    write_image(crop_mask(mask, record.to_json()), home / "mask.nii.gz")
+    write_json(home / "crop.json", record.to_json())
+    return home
+
+
+def score_person(config: Mapping[str, Any], home: Path, probability: Path) -> dict[str, Any]:
+    """Return how a probability map agrees with the person's reference: mask by Otsu, on the crop and the native grid.
+
+    Args:
+        config: the configuration; its sections otsu and measure count.
+        home: the folder that `prepare_person` made.
+        probability: file of the map, on the grid of the crop.
+    """
+    image, native, reference = (
+        read_image(probability),
+        read_mask(home / "native.nii.gz"),
+        read_mask(home / "mask.nii.gz"),
+    )
+    otsu = otsu_mask(array_zyx(image), OtsuConfig(**config["otsu"]))
+    tolerance = OverlapConfig(nsd_tolerance_mm=config["measure"]["nsd_tolerance_mm"])
+    overlap = measure_overlap(array_zyx(reference), otsu.mask_zyx, spacing_zyx(reference), tolerance)
+    full = full_mask(image, otsu, native)
+    own = measure_native(array_zyx(native), array_zyx(full), spacing_zyx(native))
+    exact = read_json(home / "truth.json")["exact_mm3"]
+    return {
+        "scan": home.name,
+        **{name: overlap[name] for name in SCORES},
+        "dsc_native": own["dsc_native"],
+        "exact_mm3": exact,
+        "otsu_threshold": otsu.threshold,
+        "flags": list(otsu.flags),
+    }
+
+
+def stay_on_one_core() -> None:
+    """Keep this process of many from starting threads of its own."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
