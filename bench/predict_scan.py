@@ -18,7 +18,7 @@ from common import (
 )
 
 GOALS = {
-    "cpu": {"float32": [("ratio", ">=", 1.4)], "bf16": [("ratio", ">=", 2.5)]},
+    "cpu": {"float32": [("ratio", ">=", 2.0)], "bf16": [("ratio", ">=", 2.5)]},
     "cuda": {"bf16": [("ours_s", "<=", 0.4), ("ratio", ">=", 2.0)]},
 }
 SLICES = {"cpu": 40, "cuda": 60}
