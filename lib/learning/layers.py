@@ -14,7 +14,7 @@ from torch.nn import functional
 from lib.learning.winograd import WinogradConvolution
 
 MOST_NATIVE = 20480  # n * channels * z * y up to which torch does not give one float32 window to oneDNN
-LEAST_WINOGRAD = 1.5e9  # multiplications from which on Winograd's way is the faster one
+LEAST_WINOGRAD = 1.5e9  # multiplications for one window, from which on Winograd's way is the faster one
 FEW_MAPS = 16  # fewer than fill a vector of the processor: torch's normalisations are slow there
 ROW = 64  # values in a row of what is summed over voxels, a multiple of what a vector holds
 
@@ -44,7 +44,7 @@ class Convolution(nn.Conv3d):
         dense = self.kernel_size == (3, 3, 3) and self.dilation == (1, 1, 1)
         if not (dense and min(self.weight.shape[:2]) >= FEW_MAPS and _is_float32_of_cpu(x)):
             return False
-        return x.numel() * self.weight[:, 0].numel() >= LEAST_WINOGRAD
+        return x[0].numel() * self.weight[:, 0].numel() >= LEAST_WINOGRAD
 
     def _is_left_to_torch(self, x: Tensor) -> bool:
         """Tell whether torch would not give x to oneDNN."""

@@ -57,11 +57,11 @@ def test_large_layers_take_winograds_way_and_small_ones_torchs(monkeypatch):
     layer, x = convolution(FEW_MAPS, FEW_MAPS), draw(2, FEW_MAPS, 4, 6, 6)
     torchs = layer(x)
     assert "Winograd" not in way(torchs)
-    monkeypatch.setattr(layers, "LEAST_WINOGRAD", x.numel() * FEW_MAPS * 27)
+    monkeypatch.setattr(layers, "LEAST_WINOGRAD", x[0].numel() * FEW_MAPS * 27)
     features = layer(x)
     assert "Winograd" in way(features)
     assert_all_close([features], [torchs], 1e-4)
-    monkeypatch.setattr(layers, "LEAST_WINOGRAD", x.numel() * FEW_MAPS * 27 + 1)
+    monkeypatch.setattr(layers, "LEAST_WINOGRAD", x[0].numel() * FEW_MAPS * 27 + 1)
     assert "Winograd" not in way(layer(x))
 
 
