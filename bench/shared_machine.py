@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import Options, Side, Size, median_s, parse_options, print_rows, result_row, run_side
 
-from lib.learning.threads import SPINS
+from lib.processors import SPINS
 
 TORCHS_SPINS = "300000"  # libgomp's own GOMP_SPINCOUNT
 BUSY = (0, 1, 2, 4)  # processes that each keep a processor busy

@@ -10,6 +10,7 @@ from pathlib import Path
 from lib.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.doctor.programs import ask
 from lib.planning.workflow import ROOT
+from lib.processors import usable_processors
 
 OTHER_BUILD = "remove .venv, then make setup TORCH_INDEX=URL with the build for"
 ASK_TORCH = """
@@ -132,11 +133,13 @@ def explain_gpu(torch: Mapping, cards: list[str], device: str) -> list[Finding]:
 
 def check_room(requests: Sequence[tuple[str, int, int]], cores: int | None) -> list[Finding]:
     """Compare cores and memory with what the largest jobs ask for: (rule, threads, MB) of each rule."""
-    here, memory_mb = len(os.sched_getaffinity(0)), total_memory_mb()
+    here, memory_mb = usable_processors(), total_memory_mb()
     findings = []
     used = cores or here
     if used > here:
-        findings.append(Finding(LOOK, f"--cores {used}, but this machine has {here}", f"--cores {here}"))
+        findings.append(
+            Finding(LOOK, f"--cores {used}, but of this machine {here} may be used", f"--cores {here}")
+        )
     wide = [rule for rule, threads, _ in requests if threads > used]
     limited = f"; {', '.join(wide)} would take more and will run on {used}" if wide else ""
     findings.append(Finding(OK, f"{used} cores{limited}"))

@@ -1,5 +1,5 @@
 """The network: architecture, loss, augmentation, training, prediction."""
 
-from lib.learning.threads import share_processors
+from lib.processors import share_processors
 
 share_processors()  # before any module of this package loads torch

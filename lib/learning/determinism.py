@@ -14,8 +14,8 @@ import torch
 from lib.errors import ConfigError, TrainingError
 from lib.learning.cuda import held_by_others, warn_of_unused_gpu, why_no_gpu
 from lib.learning.settings import require
-from lib.learning.threads import usable_processors
 from lib.learning.vnet import VNet
+from lib.processors import usable_processors
 
 # how other libraries say that memory has run out; cuDNN tries its plans in turn and ends with the last of these,
 # which it also says of a GPU that it does not support

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib.learning.determinism import prepare_torch
-from lib.learning.threads import SPINS, share_processors, usable_processors
+from lib.processors import SPINS, share_processors, usable_processors
 
 ROOT = Path(__file__).parents[2]
 HERE = len(os.sched_getaffinity(0))
@@ -73,8 +73,7 @@ def test_a_quota_of_version_1_limits(tmp_path, many_processors, quota, expected)
         ({"NSLOTS": "6"}, 6),
         ({"NCPUS": "5"}, 5),
         ({"LSB_DJOB_NUMPROC": "7"}, 7),
-        ({"OMP_NUM_THREADS": "4,2"}, 4),
-        ({"SLURM_CPUS_PER_TASK": "8", "OMP_NUM_THREADS": "2"}, 2),
+        ({"SLURM_CPUS_PER_TASK": "8", "NSLOTS": "2"}, 2),
         ({"SLURM_CPUS_PER_TASK": "200"}, 64),
         ({"SLURM_CPUS_PER_TASK": "", "NSLOTS": "many", "NCPUS": "0"}, 64),
     ],

@@ -1,4 +1,4 @@
-"""Threads of a process on a machine that others use too: how many there may be, and how they wait.
+"""Processors that others use too: how many threads a process may have, and how they wait.
 
 Standard library only: the waiting has to be settled before torch is loaded.
 """
@@ -18,7 +18,6 @@ CLUSTER_VARIABLES = (
     ("NSLOTS",),  # Grid Engine
     ("NCPUS",),  # PBS
     ("LSB_DJOB_NUMPROC",),  # LSF
-    ("OMP_NUM_THREADS",),  # whoever sets it wants no more
 )
 
 
@@ -45,7 +44,7 @@ def usable_processors(environment: Mapping[str, str] = os.environ, root: Path = 
     limits = [float(len(affinity(0)) if affinity else os.cpu_count() or 1)]
     limits += _quotas(root)
     for names in CLUSTER_VARIABLES:
-        values = [environment[name].split(",")[0] for name in names if environment.get(name)]
+        values = [environment[name] for name in names if environment.get(name)]
         if values and values[0].isdecimal() and int(values[0]):
             limits.append(float(values[0]))
     return max(1, math.floor(min(limits)))
