@@ -34,7 +34,7 @@ class Convolution(nn.Conv3d):
         if self._is_worth_winograd(x):
             x = x.contiguous(memory_format=torch.channels_last_3d)
             return WinogradConvolution.apply(x, self.weight, self.bias)
-        if self._is_left_to_torch(x):
+        if _is_left_to_torch(x, self.kernel_size):
             return _LoneConvolution.apply(x, self.weight, self.bias, self.padding, self.dilation)
         features = super().forward(x)
         return features.contiguous(memory_format=torch.channels_last_3d) if x.shape[1] == 1 else features
@@ -46,10 +46,24 @@ class Convolution(nn.Conv3d):
             return False
         return x[0].numel() * self.weight[:, 0].numel() >= LEAST_WINOGRAD
 
-    def _is_left_to_torch(self, x: Tensor) -> bool:
-        """Tell whether torch would not give x to oneDNN."""
-        small = math.prod(x.shape[1:4]) <= MOST_NATIVE and max(self.kernel_size) <= 3
-        return len(x) == 1 and x.shape[2] % 2 == 0 and small and _is_float32_of_cpu(x)
+
+class TransposedConvolution(nn.ConvTranspose3d):
+    """A 3-D convolution that doubles the size, transposed; it stays in oneDNN on a CPU as `Convolution` does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps (N, maps, 2 z, 2 y, 2 x) for (N, channels, z, y, x)."""
+        if self.weight.stride(1) != 1 or not _is_left_to_torch(x, self.kernel_size):
+            return super().forward(x)
+        # halves along z that overlap by a slice make a batch of two; what is cut off belongs to the other half
+        half, padding = x.shape[2] // 2, self.padding[0]
+        padded = functional.pad(x, (0, 0, 0, 0, 1, 1))
+        halves = torch.cat([padded[:, :, : half + 2], padded[:, :, half:]])
+        risen = functional.conv_transpose3d(
+            halves.contiguous(memory_format=torch.channels_last_3d), self.weight, self.bias, self.stride,
+            (0, *self.padding[1:]), (0, *self.output_padding[1:]),
+        )  # fmt: skip
+        own = risen[:, :, 2 + padding : 2 + padding + x.shape[2]]
+        return _voxels_first(own).flatten(0, 1).unsqueeze(0).movedim(-1, 1)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -166,6 +180,12 @@ class _FewMapsNorm(torch.autograd.Function):
         rest = torch.addcmul(_over_rows(constant, centred), centred, _over_rows(slope, centred))
         torch.addcmul(rest, upstream, _over_rows(scale, centred), out=_in_rows(of_x))
         return of_x, (along * inverse).sum(0), total.sum(0), None
+
+
+def _is_left_to_torch(x: Tensor, kernel_size: tuple[int, ...]) -> bool:
+    """Tell whether torch would not give x to oneDNN, which can be had for halves of x."""
+    small = math.prod(x.shape[1:4]) <= MOST_NATIVE and max(kernel_size) <= 3
+    return len(x) == 1 and x.shape[2] % 2 == 0 and small and _is_float32_of_cpu(x)
 
 
 def _is_float32_of_cpu(x: Tensor) -> bool:

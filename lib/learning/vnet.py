@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.learning.architecture import VNetConfig
-from lib.learning.layers import Convolution, GroupNorm, InstanceNorm
+from lib.learning.layers import Convolution, GroupNorm, InstanceNorm, TransposedConvolution
 
 NORMALISED_GROUPS = 8  # of channels, at most
 START_LOGIT = -2.0  # of a new network: a probability of 0.12, about the share of bone in a window
@@ -164,7 +164,7 @@ class _Kinds(NamedTuple):
 
 _KINDS = {
     2: _Kinds(nn.Conv2d, nn.ConvTranspose2d, nn.Dropout2d, nn.BatchNorm2d),
-    3: _Kinds(Convolution, nn.ConvTranspose3d, nn.Dropout3d, nn.BatchNorm3d),
+    3: _Kinds(Convolution, TransposedConvolution, nn.Dropout3d, nn.BatchNorm3d),
 }
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, *_TRANSPOSED)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from lib.learning import layers
-from lib.learning.layers import FEW_MAPS, Convolution, InstanceNorm
+from lib.learning.layers import FEW_MAPS, Convolution, InstanceNorm, TransposedConvolution
 
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -42,6 +42,20 @@ def test_one_window_gets_the_sums_of_a_plain_convolution_from_onednn(slices, dil
     features = layer(x)
     assert "LoneConvolution" in way(features) and features.is_contiguous(memory_format=LAST[5])
     plain = functional.conv3d(x, layer.weight, layer.bias, padding=dilation, dilation=dilation)
+    inputs = (x, layer.weight, layer.bias)
+    assert_all_close([features], [plain], 1e-5)
+    assert_all_close(gradients_of(features, inputs), gradients_of(plain, inputs), 1e-4)
+
+
+@pytest.mark.parametrize("slices", [2, 6, 8])
+@pytest.mark.parametrize("edge", [2, 3])
+def test_one_window_rises_as_by_a_plain_transposed_convolution(edge, slices):
+    torch.manual_seed(0)
+    options = {"stride": 2, "padding": (edge - 1) // 2, "output_padding": edge % 2}
+    layer = TransposedConvolution(5, 7, edge, **options).to(memory_format=torch.channels_last_3d)
+    x = draw(1, 5, slices, 6, 4)
+    features, plain = layer(x), functional.conv_transpose3d(x, layer.weight, layer.bias, **options)
+    assert features.is_contiguous(memory_format=LAST[5]) and way(features) != way(plain)
     inputs = (x, layer.weight, layer.bias)
     assert_all_close([features], [plain], 1e-5)
     assert_all_close(gradients_of(features, inputs), gradients_of(plain, inputs), 1e-4)
