@@ -205,9 +205,8 @@ def lines_until(process: subprocess.Popen[bytes], end: float) -> Iterator[str]:
                 return
             else:
                 asked, end = True, time.monotonic() + GRACE_S
-                process.send_signal(
-                    signal.SIGTERM
-                )  # to it alone: it reports what those that it started have told
+                # to it alone: it reports what the processes that it has started have measured
+                process.send_signal(signal.SIGTERM)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from lib.learning.winograd import WinogradConvolution
 
 MOST_NATIVE = 20480  # n * channels * z * y up to which torch does not give one float32 window to oneDNN
-LEAST_WINOGRAD = 1.5e9  # multiplications for one window, from which on Winograd's way is the faster one
+LEAST_WINOGRAD = 1.5e9  # multiplications for one window from which Winograd's convolution is the faster one
 FEW_MAPS = 16  # fewer than fill a vector of the processor: torch's normalisations are slow there
 ROW = 64  # values in a row of what is summed over voxels, a multiple of what a vector holds
 
@@ -107,8 +107,8 @@ class InstanceNorm(nn.GroupNorm):
 class _LoneConvolution(torch.autograd.Function):
     """A size-preserving convolution of one window, in both directions by oneDNN.
 
-    Backward torch takes oneDNN only for two windows and more. So the window is cut into halves along z that overlap
-    by the reach of the kernel: a batch of two with the same sums.
+    In the backward pass torch uses oneDNN for such maps only if the batch has two windows or more. The window is
+    therefore cut into halves along z that overlap by the reach of the kernel: a batch of two with the same sums.
     """
 
     @staticmethod
@@ -116,9 +116,8 @@ class _LoneConvolution(torch.autograd.Function):
         ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, padding: list[int], dilation: list[int]
     ) -> Tensor:
         """Return (1, maps, z, y, x), channels last, for x (1, channels, z, y, x) with z even."""
-        x = (
-            _voxels_first(x).contiguous().movedim(-1, 1)
-        )  # one channel, too, gets the strides of channels last
+        # the strides of channels last, for a single channel too
+        x = _voxels_first(x).contiguous().movedim(-1, 1)
         ctx.save_for_backward(x, weight)
         ctx.padding, ctx.dilation = padding, dilation
         features = torch.ops.aten.mkldnn_convolution(x, weight, bias, padding, (1, 1, 1), dilation, 1)
@@ -183,7 +182,7 @@ class _FewMapsNorm(torch.autograd.Function):
 
 
 def _is_left_to_torch(x: Tensor, kernel_size: tuple[int, ...]) -> bool:
-    """Tell whether torch would not give x to oneDNN, which can be had for halves of x."""
+    """Tell whether torch would not give x to oneDNN, although it would give it halves of x."""
     small = math.prod(x.shape[1:4]) <= MOST_NATIVE and max(kernel_size) <= 3
     return len(x) == 1 and x.shape[2] % 2 == 0 and small and _is_float32_of_cpu(x)
 

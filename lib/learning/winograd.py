@@ -59,8 +59,8 @@ class WinogradConvolution(torch.autograd.Function):
         """Return (N, maps, z, y, x) for x (N, channels, z, y, x) and weight (maps, channels, 3, 3, 3)."""
         ctx.save_for_backward(x, weight)
         kernels, size_yx = _at_points(weight), x.shape[3:]
-        features = torch.empty_like(x[:, :1].expand(-1, len(weight), -1, -1, -1))
-        features = features.contiguous(memory_format=torch.channels_last_3d)
+        shape = (len(x), len(weight), *x.shape[2:])
+        features = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last_3d)
         for sample, outputs in zip(_slices(x), _slices(features), strict=True):
             for tiles in _chunks(sample):
                 transformed = _transform(sample, tiles)
