@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from common import Options, Side, Size, median_s, parse_options, print_rows, result_row, run_side
+from common import BENCH, Options, Side, Size, median_s, parse_options, print_rows, result_row, run_side
 
+sys.path.insert(0, str(BENCH.parent))
 from lib.processors import SPINS
 
 TORCHS_SPINS = "300000"  # libgomp's own GOMP_SPINCOUNT
@@ -27,9 +28,8 @@ GOALS = {0: [("over_torchs_alone", "<=", 1.03)], 2: [("over_alone", "<=", 3.0)]}
 def measure(options: Options) -> list[dict]:
     """Return a row for an update and a prediction beside each number of busy processes."""
     with tempfile.TemporaryDirectory() as name:
-        case = {key: str(Path(name, key)) for key in ("weights", "scan", "result")}
-        given = {key: case[key] for key in ("weights", "scan")}
-        run_side(Side(call="ours.write_case", arguments={"size": asdict(DEMO), **given}))
+        case = {"weights": str(Path(name, "weights.pt")), "scan": str(Path(name, "scan.npy"))}
+        run_side(Side(call="ours.write_case", arguments={"size": asdict(DEMO), **case}))
         common = options.child(DEMO, precision="float32")
         updates = 4 if options.quick else 12
         sides = {
@@ -39,7 +39,12 @@ def measure(options: Options) -> list[dict]:
             ),
             "prediction of a scan, demo": Side(
                 call="ours.predict_seconds",
-                arguments={**common, **case, "repeats": 2 if options.quick else 5},
+                arguments={
+                    **common,
+                    **case,
+                    "result": str(Path(name, "result.npy")),
+                    "repeats": 2 if options.quick else 5,
+                },
             ),
         }
         return [row for what, side in sides.items() for row in rows_of(options, what, side)]
