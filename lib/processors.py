@@ -11,7 +11,7 @@ from pathlib import Path
 # Rounds that a thread of torch's OpenMP (libgomp) looks for work before it sleeps. The default, 300,000 or some
 # milliseconds, keeps a processor from whoever the thread waits for; no waiting at all costs each of a thousand waits
 # of an update the time to wake up. See bench/README.md, "Beside other work".
-SPINS = "2000"
+SPINS = "20000"
 # what cluster systems say of the processors of a job, the first of each group that is set
 CLUSTER_VARIABLES = (
     ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),

@@ -162,6 +162,18 @@ def begin_run():
         write_secret(SECRET_FILE)
     except OsteoflowError as error:
         raise WorkflowError(str(error)) from None
+    rest_between_jobs()
+
+
+def rest_between_jobs():
+    """Let Snakemake sleep while jobs run, unless it was given a limit of jobs of its own.
+
+    To keep to its limit (100 jobs a second as a default) Snakemake 9.27 looks for new jobs a second after each job that
+    has ended, and from then on every second for each of them: after 200 jobs that alone keeps half a core busy.
+    """
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit and limit.max_jobs >= 100 * limit.timespan:
+        workflow.scheduler.job_rate_limiter = None
 
 
 def words_of_jobs():

@@ -307,8 +307,10 @@ def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: 
     )
     a, b = a * swell * taper, b * swell * taper
     c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-    u, v = (x - center_x) * c + (y - center_y) * s, (y - center_y) * c - (x - center_x) * s
-    return (1 - np.hypot(u / a, v / b)) * np.sqrt(a * b)
+    # along the ellipse's axes, in half axes; np.hypot would take ten times as long as squares and root
+    u = (x - center_x) * (c / a) + (y - center_y) * (s / a)
+    v = (y - center_y) * (c / b) - (x - center_x) * (s / b)
+    return (1 - np.sqrt(u * u + v * v)) * np.sqrt(a * b)
 
 
 def _ball(x: np.ndarray, y: np.ndarray, z: float, center: tuple, half_axes: tuple) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""The estimate counts the jobs that Snakemake plans."""
+"""The estimate counts the jobs that Snakemake plans; Snakemake looks for jobs when one has ended, and rests else."""
 
 import pytest
 
 from lib.planning.estimate import estimate_rules
 from lib.planning.workflow import read_workflow
+from tests.study import Study
 
 pytestmark = pytest.mark.workflow
 # what stands before the rule that is forced, or beside it
@@ -33,3 +34,13 @@ def test_the_study_itself_tells_what_its_units_cost(estimated):
     assert "of this study" in estimated["convert_dicom"].source
     assert "of this study" in estimated["train_fold"].source
     assert estimated["write_report"].source.startswith("shipped")
+
+
+@pytest.mark.parametrize(("limit", "rests"), [("100/1s", True), ("50/1s", False)])
+def test_snakemake_rests_while_jobs_run_unless_it_was_given_a_limit(phantom, tmp_path, limit, rests):
+    options = ("--cores", "1", "--verbose", "--max-jobs-per-timespan", limit)
+    table = (f"cohort={phantom / 'cohort.csv'}",)
+    printed = Study(tmp_path, settings=table, options=options).run("--until", "screen_scan")
+    ended, looked = printed.count("Finished jobid"), printed.count("Resources before job selection")
+    assert ended > 10
+    assert (looked <= ended + 1) == rests
