@@ -2,8 +2,8 @@
 
 from lib.atomic import read_json
 from lib.imaging.crop import crop_mask
+from lib.imaging.grid import volume_mm3
 from lib.imaging.nifti import read_mask, write_image
-from lib.imaging.volume import volume_mm3
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from lib.atomic import write_json
 from lib.imaging.full_mask import full_mask
-from lib.imaging.grid import array_zyx, image_like
+from lib.imaging.grid import array_zyx, image_like, voxel_mm3
 from lib.imaging.nifti import read_image, write_image
 from lib.imaging.otsu import OtsuConfig, otsu_mask
-from lib.imaging.volume import voxel_mm3
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:

@@ -6,9 +6,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.imaging.grid import array_zyx, describe_grid, same_grid
+from lib.imaging.grid import array_zyx, describe_grid, same_grid, volume_mm3
 from lib.imaging.image_files import read_labels
-from lib.imaging.volume import length_mm, volume_mm3
+from lib.imaging.volume import length_mm
 
 
 def read_corrected(path: str | Path, scan: str) -> sitk.Image:

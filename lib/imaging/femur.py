@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, optimize, signal
+from scipy import ndimage, optimize
 
 # Seen from above, the trochanter points backwards by this angle from the medial direction. With 15 degrees it is seen
 # less often in femurs turned inwards, with 45 the crest between the trochanters is taken for it now and then.
@@ -218,8 +218,10 @@ def _head_level(medial_mm: np.ndarray, step_mm: float) -> int:
 
 def _lowest_rise(reach_mm: np.ndarray, head: int, step_mm: float) -> int | None:
     """Return the slice of the most prominent rise at a trochanter's distance below the head, None without one."""
+    from scipy.signal import find_peaks  # loads for longer than all else here, and most jobs seek no peak
+
     smooth_mm = ndimage.gaussian_filter1d(reach_mm, _SMOOTHING_MM / step_mm, mode="nearest")
-    peaks, found = signal.find_peaks(smooth_mm, prominence=_MIN_PROMINENCE_MM)
+    peaks, found = find_peaks(smooth_mm, prominence=_MIN_PROMINENCE_MM)
     below_head_mm = (head - peaks) * step_mm
     near = (below_head_mm > _BELOW_HEAD_MM[0]) & (below_head_mm < _BELOW_HEAD_MM[1])
     return int(peaks[near][found["prominences"][near].argmax()]) if near.any() else None

@@ -29,6 +29,16 @@ def array_zyx(image: sitk.Image) -> np.ndarray:
     return sitk.GetArrayFromImage(image)
 
 
+def voxel_mm3(image: sitk.Image) -> float:
+    """Return the volume of one voxel of `image`."""
+    return math.prod(image.GetSpacing())
+
+
+def volume_mm3(mask: sitk.Image) -> float:
+    """Return the volume of the non-zero voxels of `mask`."""
+    return int(np.count_nonzero(array_zyx(mask))) * voxel_mm3(mask)
+
+
 def image_like(array_zyx: np.ndarray, reference: sitk.Image) -> sitk.Image:
     """Return `array_zyx` (bool becomes uint8) as an image on the grid of `reference`.
 

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from lib.errors import ConfigError, ScanError
 from lib.imaging.acquisition import Acquisition
 from lib.imaging.crop import CropConfig, HipLocation, locate_hip, window_start
+from lib.imaging.density_phantom import density_phantom_in_view
 from lib.imaging.dicom import survey_scan
 from lib.imaging.geometry import Geometry
 from lib.imaging.grid import SIDES, array_zyx, column_index, column_mm, require_same_grid
@@ -29,7 +30,6 @@ from lib.imaging.verdicts import (
     is_rejected,
     reason_of,
 )
-from lib.imaging.volume import density_phantom_in_view
 
 # The lesser trochanter is about 15 mm high: with slices further apart than this three of them must do for it.
 COARSE_SLICES_MM = 5.0

@@ -8,21 +8,17 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ConfigError
-from lib.imaging.density_phantom import density_phantom_in_view
 from lib.imaging.femur import find_lesser_trochanter
-from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
+from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx, volume_mm3, voxel_mm3
 from lib.imaging.otsu import OtsuConfig, mask_at
 
 __all__ = [
     "MeasureConfig",
-    "density_phantom_in_view",
     "gather_flags",
     "length_mm",
     "measure_distal_end",
     "measure_volume",
     "volume_above_mm3",
-    "volume_mm3",
-    "voxel_mm3",
 ]
 
 # Names of the same values, for a prediction and for its reference.
@@ -46,16 +42,6 @@ class MeasureConfig:
         cut_mm = self.distal_cut_mm
         if cut_mm is not None and not (math.isfinite(cut_mm) and cut_mm >= 0):
             raise ConfigError(f"measure.distal_cut_mm must be null or a number >= 0 (mm), got {cut_mm!r}")
-
-
-def voxel_mm3(image: sitk.Image) -> float:
-    """Return the volume of one voxel of `image`."""
-    return math.prod(image.GetSpacing())
-
-
-def volume_mm3(mask: sitk.Image) -> float:
-    """Return the volume of the non-zero voxels of `mask`."""
-    return int(np.count_nonzero(array_zyx(mask))) * voxel_mm3(mask)
 
 
 def measure_volume(

@@ -8,10 +8,9 @@ import pytest
 from lib.errors import ScanError
 from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
 from lib.imaging.density_phantom import density_phantom_in_view
-from lib.imaging.grid import array_zyx
+from lib.imaging.grid import array_zyx, volume_mm3
 from lib.imaging.hip import locate_hip
 from lib.imaging.image_files import read_image_file, read_labels
-from lib.imaging.volume import volume_mm3
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "totalsegmentator"
 LABELS = {"left": 75, "right": 76}

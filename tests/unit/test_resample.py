@@ -8,9 +8,8 @@ import pytest
 import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
-from lib.imaging.grid import array_zyx, same_grid
+from lib.imaging.grid import array_zyx, same_grid, volume_mm3
 from lib.imaging.resample import ResampleConfig, resample_ct, resample_mask
-from lib.imaging.volume import volume_mm3
 
 FOURIER, AREA = ResampleConfig(), ResampleConfig(method="area")
 OVERSHOOT = (2 / np.sqrt(3) - 1) / 3  # 0.052

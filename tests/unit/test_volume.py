@@ -6,6 +6,7 @@ import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.femur import EMPTY
+from lib.imaging.grid import volume_mm3
 from lib.imaging.otsu import OtsuConfig
 from lib.imaging.volume import (
     MeasureConfig,
@@ -13,7 +14,6 @@ from lib.imaging.volume import (
     measure_distal_end,
     measure_volume,
     volume_above_mm3,
-    volume_mm3,
 )
 from tests.unit.solid_femur import solid_femur
 
