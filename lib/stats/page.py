@@ -48,6 +48,7 @@ from lib.stats.templates import REPORT_FOLDER, content_policy, page_asset, page_
 from lib.stats.wording import (
     PROTOCOL_SOURCES,
     PROTOCOLS,
+    SETS,
     WEIGHTS,
     augmentation_text,
     counted,
@@ -139,6 +140,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "sections": SECTIONS,
         "settings": data.settings,
         "protocols": PROTOCOLS,
+        "set_words": SETS,
         "weights": WEIGHTS,
         "headlines": headlines(tables["scores"], tables["agreement"]),
         "flow": summarize_flow(tables["flow"]),
@@ -237,7 +239,7 @@ def describe_people(flow: pd.DataFrame) -> dict:
         "scans": len(scans),
         "unpredicted": int((~scans["stage"].isin(("predicted", "scored"))).sum()),
         "words": people_text(len(people), women, men, [printed_age(years) for years in ages]),
-        "sets": {name: int((people["set"] == name).sum()) for name in ("train", "test", "external", "apply")},
+        "sets": {name: int((people["set"] == name).sum()) for name in SETS},
     }
 
 

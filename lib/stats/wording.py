@@ -14,14 +14,27 @@ PROTOCOLS = {
         "Test, single model",
         "test people, predicted by the one fold model with the best validation Dice",
     ),
+    "later": (
+        "Later",
+        "people with a reference who were added after the draw or kept out of it, and of whom the table does not say "
+        "that they are of another institution, predicted by the ensemble",
+    ),
     "external": (
         "External",
-        "people with a reference who played no part in training, predicted by the ensemble",
+        "people with a reference whom the table places in another institution, predicted by the ensemble",
     ),
     "apply": (
         "Apply",
         "people without a reference, or whom the models were trained on: measured, not scored",
     ),
+}
+# people by their set: what the words of the report call them
+SETS = {
+    "train": "cross-validated",
+    "test": "test",
+    "later": "later",
+    "external": "external",
+    "apply": "without a reference",
 }
 WEIGHTS = {
     "last": "last weights of the training (or their running average); nothing was chosen on validation people",

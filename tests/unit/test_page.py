@@ -817,7 +817,7 @@ def test_people_are_those_whose_scans_were_accepted(full):
     flow.loc[flow["scan"] == "P001", "stage"] = "cropped"
     told = describe_people(flow)
     assert (told["count"], told["scans"], told["unpredicted"]) == (24, 24, 1)
-    assert told["sets"] == {"train": 20, "test": 4, "external": 0, "apply": 0}
+    assert told["sets"] == {"train": 20, "test": 4, "later": 0, "external": 0, "apply": 0}
 
 
 def in_sets(made, **sets):
@@ -827,14 +827,14 @@ def in_sets(made, **sets):
 
 
 def test_methods_count_everybody_who_was_not_trained_on(full, tmp_path):
-    apart = in_sets(full[0], P000="external", P001="external", P010="apply")
+    apart = in_sets(full[0], P000="later", P001="external", P010="apply")
     assert (
         "Of these, 2 test people were set aside (drawn within each sex, unless the table chose them); 19 people with "
         "a reference entered 10-fold cross-validation"
     ) in methods(apart, tmp_path)
     assert (
-        "Of the others, 2 with a reference took no part in training (external) and 1 without a reference was "
-        "measured only."
+        "Of the others, 1 with a reference took no part in the draw (later people); 1 with a reference was of "
+        "another institution (external); 1 without a reference was measured only."
     ) in methods(apart, tmp_path)
 
 
@@ -842,7 +842,7 @@ def test_methods_name_no_people_that_are_not_there(full, tmp_path):
     everybody = dict.fromkeys((f"P{number:03d}" for number in range(24)), "train")
     said = methods(in_sets(full[0], **everybody), tmp_path)
     assert "with its last weights. Overlap" in said
-    assert not re.search("test people|external|Of the others|all other people|not predicted", said)
+    assert not re.search("test people|later|external|Of the others|all other people|not predicted", said)
     both = methods(full[0], tmp_path)
     assert "best validation Dice, and test people also by the one fold with the best validation Dice." in both
 

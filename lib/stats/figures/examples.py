@@ -44,7 +44,7 @@ def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict
     scored = without_repeats(metrics).dropna(subset=["dsc"])
     known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
     scored = scored[pd.Series(known, index=scored.index, dtype=bool)]
-    for protocol in ("test", "cv", "external"):
+    for protocol in ("test", "cv", "later", "external"):
         group = scored[scored["protocol"] == protocol]
         if len(group):
             cohort = next(name for name in COHORT_ORDER if name in set(group["cohort"]))

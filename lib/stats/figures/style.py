@@ -23,7 +23,8 @@ PROTOCOL_NAMES = {
     "cv": "cross-validation, out-of-fold people",
     "test": "test people, ensemble of folds",
     "test-single": "test people, single model",
-    "external": "external people, ensemble of folds",
+    "later": "later people, ensemble of folds",
+    "external": "people of other institutions, ensemble of folds",
     "apply": "people without a reference, or seen in training",
 }
 # below this number of people a band or an interval would say more than the data
