@@ -378,6 +378,256 @@ def test_the_open_review_is_accessible(visit, report):
     assert found.violations_count == 0, found.generate_report()
 
 
+def test_a_table_that_is_wider_than_the_page_says_so(visit, report):
+    page = visit(report)
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.wait_for_selector(".wider")
+    cut = (
+        "[...document.querySelectorAll('.scroll')].filter((part) => part.scrollWidth > part.clientWidth + 2)"
+    )
+    assert page.locator(".wider").count() == page.evaluate(f"{cut}.length") > 0
+
+
+def test_thumbnails_and_links_exist(visit, report):
+    page = visit(report)
+    links = page.eval_on_selector_all("a[href]", "links => links.map((link) => link.href)")
+    pictures = page.eval_on_selector_all("img", "images => images.map((image) => image.src)")
+    files = {re.sub(r"#.*", "", link) for link in links + pictures if link.startswith("file:")}
+    assert len(files) > 20
+    assert not [link for link in files if not Path(link.removeprefix("file://")).exists()]
+
+
+def test_a_review_by_keyboard_comes_out_as_a_file(visit, report, tmp_path):
+    page = visit(report)
+    first, second, third = column(page, "scan")[:3]
+    page.focus(f"#scan-rows a[data-scan='{first}']:not([tabindex='-1'])")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#review[open]")
+    frame = page.frame_locator("#review-page")
+    frame.locator("#slice").wait_for()
+    expect(page.locator("#review-page")).to_be_focused()
+    page.keyboard.press("r")
+    page.wait_for_selector("[data-verdict=rejected][aria-pressed=true]")
+    page.keyboard.press("c")
+    expect(page.locator("#review-comment")).to_be_focused()
+    page.keyboard.type('blurred, "all" of it')
+    for key in ("Escape", "n", "e", "j", "a"):  # faster than pages load
+        page.keyboard.press(key)
+    expect(page.locator("#review-scan")).to_have_text(f"Scan {third}")
+    expect(page.locator("#review-progress")).to_contain_text("3 of ")
+    expect(page.locator("#review-page")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#review:not([open])", state="attached")
+    assert "download" in page.inner_text("#unsaved")
+    with page.expect_download() as download:
+        page.click("#save-review")
+    download.value.save_as(tmp_path / "review.csv")
+    with open(tmp_path / "review.csv", newline="", encoding="utf-8") as file:
+        rows = {row["scan"]: row for row in csv.DictReader(file)}
+    assert {scan: row["verdict"] for scan, row in rows.items()} == {
+        first: "rejected", second: "needs-edit", third: "accepted"
+    }  # fmt: skip
+    assert rows[first]["comment"] == 'blurred, "all" of it'
+    shown = (
+        row for row in read_metrics(report) if row["cohort"] == "all" and row["protocol"] != "test-single"
+    )
+    seen = {row["scan"]: row["predicted_mm3"] for row in shown}
+    assert float(rows[first]["seen_mm3"]) == pytest.approx(float(seen[first]), abs=0.06)
+    assert page.inner_text("#unsaved") == ""
+
+
+def test_a_review_outlives_the_page_and_loads_again(visit, report, tmp_path):
+    page = visit(report)
+    scan = column(page, "scan")[0]
+    (tmp_path / "review.csv").write_text(
+        "scan,verdict,comment,seen_mm3,corrected_mask\n"
+        f'{scan},needs-edit,"=1+1, a <b>bold</b> word",12.0,edits/mine.nii.gz\nother,perhaps,,,\n'
+    )
+    page.set_input_files("#load-review", tmp_path / "review.csv")
+    expect(page.locator("#loaded")).not_to_be_empty()
+    assert "1 row loaded" in page.inner_text("#loaded") and "row 3" in page.inner_text("#loaded")
+    assert "needs edit" in column(page, "review")[0]
+    page.reload()
+    assert "needs edit" in column(page, "review")[0]
+    text = saved_review(page, tmp_path).read_text(encoding="utf-8")
+    # a spreadsheet takes no text that begins with a blank for a formula
+    assert f'{scan},needs-edit," =1+1, a <b>bold</b> word",12.0,edits/mine.nii.gz' in text
+
+
+def test_a_review_comes_back_as_a_spreadsheet_saves_it(visit, report, tmp_path):
+    page = visit(report)
+    first, second, third = column(page, "scan")[:3]
+    lines = (
+        "\ufeffscan;verdict;comment;seen_mm3;corrected_mask",
+        f'{first};accepted;"two\r\nlines; ""so"" said";12,5;',
+        f"{second};;no verdict yet;;",
+        f"{third};;;;a b.nii.gz\r\n",
+    )
+    (tmp_path / "mine.csv").write_bytes("\r\n".join(lines).encode())
+    (tmp_path / "a b.nii.gz").touch()
+    page.set_input_files("#load-review", tmp_path / "mine.csv")
+    expect(page.locator("#loaded")).to_have_text("3 rows loaded.")
+    rows = read_review(saved_review(page, tmp_path), [first, second, third])
+    assert (rows[first].verdict, rows[first].comment) == ("accepted", 'two\nlines; "so" said')
+    assert rows[first].seen_mm3 == 12.5
+    assert (rows[second].verdict, rows[second].comment) == ("", "no verdict yet")
+    assert rows[third].corrected_mask == str(tmp_path / "a b.nii.gz")
+
+
+@pytest.mark.parametrize("comment", ["=1+1", "- cut off", "@home", "a\x0bb\x0cc\u2028d\x85e", 'a, "b"; c'])
+def test_the_workflow_reads_the_comments_that_were_typed(visit, report, tmp_path, comment):
+    page = visit(report)
+    first, second = column(page, "scan")[:2]
+    judge(page, first, "a", comment)
+    judge(page, second, "R")  # with Caps Lock
+    rows = read_review(saved_review(page, tmp_path), [first, second])
+    assert (rows[first].comment, rows[second].verdict) == (plain_text(comment), "rejected")
+
+
+def test_another_review_stands_and_what_was_never_downloaded_comes_on_top(visit, report, bent, tmp_path):
+    page = visit(bent(lambda data: None))
+    first, second = column(page, "scan")[:2]
+    judge(page, first, "r")
+    saved_review(page, tmp_path)
+    judge(page, second, "a")
+    said = {"verdict": "needs-edit", "comment": "a colleague", "seen_mm3": 1.0}
+    bent(lambda data: data["reviews"].update({first: said}))
+    page.reload()
+    assert ["needs edit" in text for text in column(page, "review")[:2]] == [True, False]
+    assert "accepted" in column(page, "review")[1]
+    assert "download" in page.inner_text("#unsaved")
+
+
+def test_a_corrected_mask_is_not_lost_in_silence(visit, report, bent, tmp_path):
+    def correct(data):
+        for row in data["rows"]:
+            row[3] = "corrected" if data["scans"][row[0]][0] == scan else row[3]
+
+    scan = column(visit(report), "scan")[0]
+    page = visit(bent(correct))
+    assert scan in page.inner_text("#lost")
+    (tmp_path / "old.csv").write_text(f"scan,verdict,corrected_mask\n{scan},,mine.nii.gz\n")
+    page.set_input_files("#load-review", tmp_path / "old.csv")
+    expect(page.locator("#lost")).to_be_empty()
+    judge(page, scan, "a")
+    assert "mine.nii.gz" in saved_review(page, tmp_path).read_text(encoding="utf-8")
+
+
+def test_the_focus_comes_back_to_the_scan_seen_last(visit, report):
+    page = visit(report)
+    page.click("#scan-rows th[data-name=scan] button")
+    cards = page.eval_on_selector_all("#gallery-cards a", "links => links.map((link) => link.dataset.scan)")
+    page.click(f"#gallery-cards a[data-scan='{cards[0]}']")
+    page.frame_locator("#review-page").locator("#slice").wait_for()
+    page.click("#review-on")
+    expect(page.locator("#review-scan")).to_have_text(f"Scan {cards[1]}")  # in the order of the gallery
+    page.click("#review-close")
+    expect(page.locator(f"#gallery-cards a[data-scan='{cards[1]}']")).to_be_focused()
+    page.select_option("#verdict", "none")
+    judge(page, cards[1], "a")  # no longer in the table
+    expect(page.locator("#start-review")).to_be_focused()
+
+
+def test_a_review_works_where_the_browser_stores_nothing(visit, report):
+    page = visit(report)
+    blocked = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } })"
+    page.context.add_init_script(blocked)
+    page.reload()
+    judge(page, column(page, "scan")[0], "a")
+    assert page.inner_text("#progress").startswith("1 of ")
+    assert "download" in page.inner_text("#unsaved")
+
+
+def test_copied_methods_carry_numbered_references(visit, report):
+    page = visit(report)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("#copy-methods")
+    expect(page.locator("#copied")).not_to_be_empty()
+    text = page.evaluate("navigator.clipboard.readText()")
+    cited = {int(number) for mark in re.findall(r"\[([\d,]+)\]", text) for number in mark.split(",")}
+    assert {int(number) for number in re.findall(r"^(\d+)\. ", text, re.M)} == cited
+
+
+def test_limits_are_read_as_the_page_writes_numbers(visit, report):
+    page = visit(report)
+    page.select_option("#limited", "predicted_mm3")
+    volumes = sorted(column(page, "predicted_mm3"), key=lambda text: float(text.replace(",", "")))
+    page.fill("#from", volumes[1])
+    assert volumes[0] not in column(page, "predicted_mm3") and volumes[-1] in column(page, "predicted_mm3")
+    page.select_option("#limited", "dsc")
+    page.fill("#from", "0,0001")
+    assert column(page, "dsc")
+
+
+def test_a_reviewer_sees_the_slices_at_once(visit, report):
+    page = visit(report, viewport={"width": 400, "height": 800})
+    page.click("#start-review")
+    expect(page.frame_locator("#review-page").locator("#stage")).to_be_in_viewport(ratio=0.9)
+
+
+def test_long_words_stay_on_the_page(visit, report, bent):
+    page = bent(lambda data: None)
+    page.write_text(page.read_text(encoding="utf-8").replace("<h1>", "<h1>" + "x" * 200), encoding="utf-8")
+    shown = visit(page, viewport={"width": 400, "height": 800})
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_the_slider_of_a_scan_moves_outlines_and_numbers(visit, report):
+    page = visit(first_scan_page(report))
+    before = page.inner_text("#where"), page.get_attribute("#predicted-outline", "d")
+    page.focus("#slice")
+    page.keyboard.press("ArrowUp")
+    after = page.inner_text("#where"), page.get_attribute("#predicted-outline", "d")
+    number = [int(re.match(r"Slice (\d+)", text).group(1)) for text in (before[0], after[0])]
+    assert number[1] == number[0] + 1 and before[1] != after[1]
+    page.keyboard.press("m")
+    assert page.get_attribute("#predicted-outline", "d") == ""
+    sheet = page.get_attribute("#sheet", "x"), page.get_attribute("#sheet", "y")
+    page.keyboard.press("Home")
+    assert page.inner_text("#where").startswith("Slice 1 of")
+    assert (page.get_attribute("#sheet", "x"), page.get_attribute("#sheet", "y")) != sheet
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 360])
+def test_pages_are_accessible_and_fit_the_screen(visit, report, mode, width):
+    grounds = {}
+    for path in (report, first_scan_page(report)):
+        page = visit(path, color_scheme=mode, viewport={"width": width, "height": 900})
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        grounds[path] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    bright = [sum(map(int, re.findall(r"\d+", ground)[:3])) > 384 for ground in grounds.values()]
+    assert bright == [mode == "light"] * 2
+
+
+def test_the_open_review_is_accessible(visit, report):
+    page = visit(report)
+    page.click("#start-review")
+    page.frame_locator("#review-page").locator("#slice").wait_for()
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_table_that_is_wider_than_the_page_says_so(visit, report):
+    page = visit(report)
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.wait_for_selector(".wider")
+    cut = (
+        "[...document.querySelectorAll('.scroll')].filter((part) => part.scrollWidth > part.clientWidth + 2)"
+    )
+    assert page.locator(".wider").count() == page.evaluate(f"{cut}.length") > 0
+    page.set_viewport_size({"width": 3000, "height": 900})
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.thumbs img')].every((image) => image.naturalWidth > 0)"
+    )
+    page.emulate_media(media="print")
+    background = "getComputedStyle(document.querySelector('.thumbs img')).backgroundColor"
+    assert page.evaluate(background) == "rgba(0, 0, 0, 0)"
+
+
 def test_paper_shows_rows_and_no_controls(visit, report):
     page = visit(report)
     page.emulate_media(media="print")

@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito, told apart with every kind of colour vision;
 (star = men, circle = women, as in Zhao 2020, Fig. 7).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -175,8 +176,8 @@ def draw_quartiles(
 
 
 def minus(text: str) -> str:
-    """Return a text of numbers with true minus signs."""
-    return text.replace("-", "−")
+    """Return a text of numbers with true minus signs; what rounds to 0 has no sign."""
+    return re.sub(r"(?<![\w.])[+-](0(?:\.0+)?)(?![\d.])", r"\1", text).replace("-", "−")
 
 
 def set_reach(axes: Axes, low: float, high: float, least: float = -np.inf, most: float = np.inf) -> None:
