@@ -276,7 +276,7 @@ def failures(wildcards):
 
 # ---- pages of scans: a folder a batch -------------------------------------------------------------------------
 # the first of a scan's predictions is the one that pictures show
-SHOWN_FIRST = ("test", "external", "cv", "apply", "test-single")
+SHOWN_FIRST = ("test", "later", "external", "cv", "apply", "test-single")
 
 
 def scan_page_folders():

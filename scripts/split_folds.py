@@ -1,6 +1,7 @@
 """Job script of checkpoint split_folds: draw test people and folds once, then keep them."""
 
 from lib.cohort.folds import FoldsConfig, split_folds
+from lib.cohort.placement import OUTCOMES
 from lib.cohort.scans import accepted_scans, read_folds, read_records, write_folds
 from lib.joblog import job_log
 
@@ -17,5 +18,5 @@ with job_log(snakemake.log[0]) as logger:
     )
     write_folds(placements, snakemake.output.folds)
     logger.info("kept %d scans, placed %d new ones", len(former), len(placements) - len(former))
-    for name in ("train", "test", "external", "apply"):
+    for name in OUTCOMES:
         logger.info("%s: %d scans", name, sum(placement.set == name for placement in placements))

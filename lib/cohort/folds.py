@@ -6,7 +6,7 @@ index, in every cohort (Zhao 2020 as decoded from its Table 1).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from lib.cohort.placement import NO_FOLD, Placement, in_cohort
 from lib.errors import ConfigError
 from lib.seeding import derive_seed
+
+DRAWN = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ def split_folds(
         config: settings of the draw.
         seed: the study's seed.
         batch_scans: most scans predicted by one job.
-        draw: False where finished models are used: nobody is trained on, everybody is external or apply.
+        draw: False where finished models are used: nobody is trained on, everybody is later, external or apply.
         cohorts: groups of people that get models of their own.
 
     Raises:
@@ -62,11 +64,12 @@ def split_folds(
     """
     known = {placement.scan for placement in former}
     new = [scan for scan in scans if scan.scan not in known]
-    people = {placement.subject: placement for placement in former if placement.set in ("train", "test")}
+    people = {placement.subject: placement for placement in former if placement.set in DRAWN}
     if draw and not former:
         people = _draw_people(new, config, seed)
     placed = [_place(scan, people.get(scan.subject), drawn=not former) for scan in new]
     rows = _refreshed(former, scans) + _into_batches(placed, former, batch_scans)
+    rows = _others_named(rows, {scan.scan: scan.set for scan in scans})
     _check_people(rows)
     if draw:
         _check_folds(rows, config.folds, cohorts)
@@ -77,7 +80,7 @@ def _check_people(rows: Iterable[Placement]) -> None:
     """Refuse a person in two places of the split: a subject that was corrected after the draw."""
     places: dict[str, set] = defaultdict(set)
     for row in rows:
-        if row.set in ("train", "test"):
+        if row.set in DRAWN:
             places[row.subject].add((row.set, row.fold))
     torn = sorted(subject for subject, found in places.items() if len(found) > 1)
     if torn:
@@ -112,29 +115,52 @@ def _refreshed(former: Iterable[Placement], scans: Iterable[Placement]) -> list[
     for row in former:
         scan = now.get(row.scan)
         if scan:
-            outcome = row.set
-            if outcome in ("external", "apply"):
-                outcome = "external" if scan.has_mask else "apply"
             trains = row.trains and scan.has_mask
-            kept = {"set": outcome, "fold": row.fold, "batch": row.batch, "trains": trains}
-            row = replace(scan, **kept)
+            row = replace(scan, set=row.set, fold=row.fold, batch=row.batch, trains=trains)
         refreshed.append(row)
     return refreshed
 
 
 def _place(scan: Placement, person: Placement | None, *, drawn: bool) -> Placement:
-    """Return the outcome for a new scan, given its person's outcome (None: not part of the draw)."""
+    """Return the outcome for a new scan, given its person's outcome (None: not part of the draw, see below)."""
     if person is None:
-        return replace(scan, set="external" if scan.has_mask else "apply")
+        return replace(scan, set="apply")
     trains = drawn and person.set == "train" and scan.has_mask and scan.set in ("auto", "train")
     return replace(scan, set=person.set, fold=person.fold, trains=trains)
+
+
+def _others_named(rows: Sequence[Placement], wishes: Mapping[str, str]) -> list[Placement]:
+    """Return the rows in which people who took no part in the draw are later, external or apply.
+
+    A person is of another institution if the table says so (`set` external), or if nobody of the draw has their
+    site and every site is stated. `wishes`: the table's `set` by scan; a row of no scan there stays as it is.
+    """
+    own = {row.site for row in rows if row.set in DRAWN}
+    external, sites = set(), defaultdict(set)
+    for row in rows:
+        sites[row.subject].add(row.site)
+        if wishes.get(row.scan) == "external":
+            external.add(row.subject)
+    if own:
+        external |= {name for name, found in sites.items() if "" not in own | found and not own & found}
+    return [
+        replace(row, set=_other_set(row, external)) if row.set not in DRAWN and row.scan in wishes else row
+        for row in rows
+    ]
+
+
+def _other_set(row: Placement, external: Container[str]) -> str:
+    if not row.has_mask:
+        return "apply"
+    return "external" if row.subject in external else "later"
 
 
 def _draw_people(scans: Iterable[Placement], config: FoldsConfig, seed: int) -> dict[str, Placement]:
     """Return set and fold of every person who takes part in the draw, one sex after the other."""
     wishes: dict[str, list[Placement]] = defaultdict(list)
+    external = {scan.subject for scan in scans if scan.set == "external"}
     for scan in scans:
-        if scan.has_mask and scan.set != "apply":
+        if scan.has_mask and scan.set != "apply" and scan.subject not in external:
             wishes[scan.subject].append(scan)
     drawn: dict[str, Placement] = {}
     for sex in sorted({rows[0].sex for rows in wishes.values()}):

@@ -138,14 +138,20 @@ def late_notes(placements: Iterable[Placement], wishes: Mapping[str, str]) -> li
 
     Args:
         placements: the accepted scans.
-        wishes: `set` of the cohort table, by scan: whoever stands there as `apply` was never meant to train.
+        wishes: `set` of the cohort table, by scan: who is `apply` or `external` there was never meant to train.
     """
-    late = {row.subject for row in placements if row.set == "external" and wishes[row.scan] != "apply"}
+    apart = [
+        row
+        for row in placements
+        if row.set in ("later", "external") and wishes[row.scan] in ("auto", "train", "test")
+    ]
+    late = {row.subject for row in apart}
     if not late:
         return []
+    names = " or ".join(sorted({row.set for row in apart}, reverse=True))
     return [
         f"Models are older than this cohort: {len(late)} people with a reference came after test people and folds "
-        "were drawn. They are scored as external and train no model; --config redraw=true retrain=true draws and "
+        f"were drawn. They are scored as {names} and train no model; --config redraw=true retrain=true draws and "
         "trains anew with them."
     ]
 

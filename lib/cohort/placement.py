@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 NO_FOLD = -1
+OUTCOMES = ("train", "test", "later", "external", "apply")
 COHORT_SEXES = {"all": ("M", "F", ""), "male": ("M",), "female": ("F",)}
 
 
@@ -10,9 +11,11 @@ COHORT_SEXES = {"all": ("M", "F", ""), "male": ("M",), "female": ("F",)}
 class Placement:
     """Where one accepted scan stands. `set` is the table's wish before the draw, the outcome after it.
 
-    Outcomes: `train` (cross-validated in `fold`), `test`, `external` (a reference, no part in training) and
-    `apply` (no reference). `trains` says whether this scan's voxels are used for training: a scan that came
-    later, or one whose row says `apply`, follows its person's fold without training.
+    Outcomes (OUTCOMES): `train` (cross-validated in `fold`), `test`, then people with a reference who took no
+    part in the draw: `external` of another institution, `later` all others (they were added after the draw, or
+    the table kept them out of it); and `apply` (no reference). `trains` says whether this scan's voxels are used
+    for training: a scan that came later, or one whose row says `apply`, follows its person's fold without
+    training.
     """
 
     scan: str

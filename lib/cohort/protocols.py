@@ -4,6 +4,7 @@
     train, fold k            fold-k      cv            last (the training: no choice was made on these people)
     test                     ensemble    test          heldout_weights
     test                     single      test-single   heldout_weights
+    later                    ensemble    later         heldout_weights
     external                 ensemble    external      heldout_weights
     any, without a mask      as above    apply         as above
     any, seen in training    as above    apply         as above (`lib.cohort.seen`)
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from lib.cohort.placement import Placement, in_cohort
 
-SCORED_PROTOCOLS = ("cv", "test", "test-single", "external")
+SCORED_PROTOCOLS = ("cv", "test", "test-single", "later", "external")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,9 @@ def _verdict(row: ScanRow, screening: Mapping | None, rejection: str | None) -> 
         "verdict": screening["verdict"],
         "reason": _codes(reasons, "rejected"),
         "warnings": _codes(reasons, "warning"),
-        "explanation": " | ".join(f"{reason['found'].rstrip('.')}. {reason['action']}" for reason in reasons),
+        "explanation": " | ".join(
+            f"{reason['found'].rstrip('.')}. What to do: {reason['action']}" for reason in reasons
+        ),
     }
 
 

@@ -3,6 +3,7 @@
 import csv
 import difflib
 import io
+import itertools
 import os
 import re
 from collections import defaultdict
@@ -19,7 +20,7 @@ COLUMNS = (
     "repeat_of", "crop_x_mm", "crop_y_mm", "set", "exclude",
 )  # fmt: skip
 SIDES = ("left", "right")
-SETS = ("auto", "train", "test", "apply")
+SETS = ("auto", "train", "test", "apply", "external")
 # names files and folders, and may stand alone on a command line
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 IDENTIFIER_RULE = "use letters, digits and '-' only, a letter or digit first, 64 of them at most"
@@ -391,8 +392,8 @@ def _problems_of_people(rows: list[ScanRow]) -> Iterable[Problem]:
                 yield Problem(
                     row.line, "sex", row.sex, f"row {first.line} has {first.sex!r} for the same subject"
                 )
-        sets = {row.set: row for row in scans if row.set in ("train", "test")}
-        if len(sets) > 1:
+        sets = {row.set: row for row in scans if row.set in ("train", "test", "external")}
+        for name, other in itertools.combinations(sets, 2):
             yield Problem(
-                sets["test"].line, "set", "test", f"row {sets['train'].line} puts the same subject into train"
+                sets[other].line, "set", other, f"row {sets[name].line} puts the same subject into {name}"
             )

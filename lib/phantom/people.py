@@ -157,7 +157,7 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
         repeat_of=person.repeat_of,
         site="hard variant" if person.variant == "hard" else "",
         # hard and unusual scans must never move the folds of the people proper
-        set="" if person.scan.startswith("P") else "apply",
+        set="" if person.scan.startswith("P") else "external" if person.variant == "hard" else "apply",
     )
     return row
 

@@ -23,8 +23,8 @@ GATHERED = (
     "Rules with one job gather the cohort: their shipped cost is that of a small study and grows with yours."
 )
 NO_GPU_TIME = (
-    "GPU time was not measured: the CPU hours of {rules} are those without a GPU, which takes far less. Once this "
-    "study has trained a fold and predicted five batches on its GPU, their times are used here."
+    "GPU time was not measured: {rules}. Their CPU hours are those without a GPU; time on a GPU is far shorter"
+    "{without}. Once this study has trained a fold and predicted five batches on its GPU, their times are used here."
 )
 OTHER_SIZE = (
     "The shipped costs of {rules} hold for the network, window and pixels of config.yaml; this study has others "
@@ -99,14 +99,27 @@ def estimate_rule(
 
 
 def elapsed_hours(estimates: Sequence[RuleEstimate], cores: int, gpus: int) -> float:
-    """Return the hours that all rules take one after the other, each on as many cores or GPUs as its jobs can use."""
+    """Return the hours that all rules take one after the other, each on as many cores or GPUs as its jobs can use.
+
+    Rules whose time on a GPU is not known count only where there is no GPU: by their CPU hours.
+    """
     hours = 0.0
     for row in estimates:
         if row.gpus and row.gpu_hours is not None and gpus:
-            hours += row.gpu_hours / max(min(gpus // row.gpus, row.left), 1)
-        elif row.left:
+            hours += row.gpu_hours / _at_once(row, gpus)
+        elif row.left and not (gpus and row.gpus):
             hours += row.cpu_hours / min(cores, row.left * row.threads)
     return hours
+
+
+def _at_once(row: RuleEstimate, gpus: int) -> int:
+    """Return how many jobs of a rule run at once on so many GPUs."""
+    return max(min(gpus // row.gpus, row.left), 1)
+
+
+def untimed(estimates: Sequence[RuleEstimate], gpus: int) -> list[RuleEstimate]:
+    """Return the rules with jobs left whose time on a GPU is not known, where there are GPUs to work on."""
+    return [row for row in estimates if gpus and row.gpus and row.left and row.gpu_hours is None]
 
 
 def table_text(estimates: Sequence[RuleEstimate]) -> str:
@@ -150,17 +163,25 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first.ljust(widths[0]), *padded, last]).rstrip()
 
 
-def remarks(workflow: Workflow, estimates: Sequence[RuleEstimate]) -> list[str]:
-    """Return what a reader of the table must know."""
+def remarks(workflow: Workflow, estimates: Sequence[RuleEstimate], gpus: int) -> list[str]:
+    """Return what a reader of the table must know; `gpus` to work on."""
     said = [ASSUMED]
     on_gpu = [row for row in estimates if row.gpus and row.left]
-    if unmeasured := [row.rule for row in on_gpu if row.gpu_hours is None]:
-        said.append(NO_GPU_TIME.format(rules=" and ".join(unmeasured)))
+    if unmeasured := [row for row in on_gpu if row.gpu_hours is None]:
+        counts = (_rounds_text(row, gpus) if gpus else row.rule for row in unmeasured)
+        without = " and is not in the elapsed time" if gpus else ""
+        said.append(NO_GPU_TIME.format(rules=" and ".join(counts), without=without))
     shipped = [row.rule for row in on_gpu if row.source.startswith("shipped")]
     if shipped and (keys := other_size(workflow.study.config)):
         said.append(OTHER_SIZE.format(rules=" and ".join(shipped), keys=", ".join(keys)))
     said.append(GATHERED)
     return said
+
+
+def _rounds_text(row: RuleEstimate, gpus: int) -> str:
+    """Return how many jobs of a rule follow one another on so many GPUs."""
+    at_once = _at_once(row, gpus)
+    return f"{row.rule} ({row.left} jobs, {at_once} at once: {-(-row.left // at_once)} after one another)"
 
 
 def other_size(config: Mapping) -> list[str]:
@@ -181,12 +202,14 @@ def report_text(workflow: Workflow, cores: int, gpus: int) -> str:
     estimates = estimate_rules(workflow)
     graph = unit_costs({}, {}, workflow.study.folder)[GRAPH_JOB]
     jobs = sum(row.jobs for row in estimates)
+    unknown = "".join(f" and {row.rule}" for row in untimed(estimates, gpus)).removeprefix(" and ")
     said = [
-        f"Elapsed with {cores} cores and {gpus} GPUs for itself alone: "
+        f"Elapsed with {cores} cores and {gpus} GPUs for itself alone"
+        f"{f', but for {unknown}' if unknown else ''}: "
         f"{duration_text(elapsed_hours(estimates, cores, gpus))}{QUEUED if workflow.executor == 'slurm' else ''}.",
         f"Snakemake itself plans {jobs} jobs: {duration_text(jobs * graph.cpu_seconds / HOUR)} and "
         f"{jobs * graph.mem_mb / 1000:.1f} GB of memory where it is started.",
-        *remarks(workflow, estimates),
+        *remarks(workflow, estimates, gpus),
     ]
     marked = (textwrap.fill(line, WIDTH, initial_indent="- ", subsequent_indent="  ") for line in said)
     return "\n".join([table_text(estimates), "", *marked])

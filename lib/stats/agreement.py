@@ -3,7 +3,7 @@
 Definitions used everywhere in the project, x = reference, y = predicted, d = y - x:
 
     R2    1 - SS_res / SS_tot = 1 - sum(d^2) / sum((x - mean(x))^2): the share of the reference's variance that the
-          prediction itself explains, no line fitted (Zhao 2020, Table 1). It is not Pearson's r squared.
+          prediction itself explains, no line fitted (deduced from Zhao 2020, Table 1). It is not Pearson's r squared.
     RE    100 d / x, in percent
     SD    of the reference: population SD (ddof 0), as in that table; of differences: sample SD (ddof 1)
     LoA   bias -/+ 1.96 SD of the differences (Bland & Altman), intervals from the noncentral t distribution

@@ -13,10 +13,8 @@ from contourpy import contour_generator
 from PIL import Image, ImageDraw, ImageFont
 
 from lib.atomic import whole_file
+from lib.stats.palette import PREDICTED, REFERENCE
 
-# orange and sky blue of Okabe and Ito
-REFERENCE_COLOR = (230, 159, 0)
-PREDICTED_COLOR = (86, 180, 233)
 INK, PAPER = (233, 238, 242), (17, 21, 25)
 
 WINDOW_HU = (-250.0, 1000.0)
@@ -148,7 +146,7 @@ def draw_view(view: View) -> Image.Image:
     picture = shown.resize(large.size_px, Image.Resampling.BICUBIC).convert("RGB")
     pen = ImageDraw.Draw(picture)
     for name, mask in view.masks.items():
-        color = REFERENCE_COLOR if name == "reference" else PREDICTED_COLOR
+        color = REFERENCE if name == "reference" else PREDICTED
         for line in mask_contours(mask):
             points = large.place(line)
             for part in _dashes(points, _OVERSAMPLING) if name == "reference" else (points,):
@@ -188,7 +186,7 @@ def write_words(
 def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> None:
     """Write the names of the outlined masks in their colours at the top, ending at `right_px`, with a sample line."""
     pen = ImageDraw.Draw(picture)
-    for name, color in (("predicted", PREDICTED_COLOR), ("reference", REFERENCE_COLOR)):
+    for name, color in (("predicted", PREDICTED), ("reference", REFERENCE)):
         if name in names:
             right_px -= round(_font(14).getlength(name))
             write_words(picture, (right_px, 7), name, size=14, color=color)

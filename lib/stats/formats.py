@@ -12,13 +12,22 @@ DASH = "–"
 UNDEFINED = re.compile(r"(\w+(?:, \w+)*): (.+?)(?=; \w+(?:, \w+)*: |$)")
 
 
+def fixed(value: float, digits: int, *, sign: str = "") -> str:
+    """Write a number with thousands separators and a true minus; what rounds to 0 has no sign.
+
+    `sign`: `+` for a sign before positive numbers too.
+    """
+    text = f"{value:{sign},.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if re.search("[1-9]", text) else text.lstrip("+-")
+
+
 def show_number(value: object, digits: int = 2, *, why: str = "not defined for this sample") -> Markup | str:
     """Format a number with thousands separators and a true minus; an en dash that says why if there is none."""
     if value is None or pd.isna(value):
         return Markup('<span class="none" title="{0}">{1}<span class="unseen"> ({0})</span></span>').format(
             why, DASH
         )
-    return f"{float(value):,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return fixed(float(value), digits)
 
 
 def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) -> Markup | str:
@@ -38,7 +47,7 @@ def show_p_value(value: object) -> Markup | str:
 
 def show_range(values: list[float], digits: int) -> str:
     """Format the smallest and largest of some numbers; one number where they read the same."""
-    low, high = (f"{end(values):.{digits}f}" for end in (min, max))
+    low, high = (fixed(end(values), digits).replace(",", "") for end in (min, max))
     return low if low == high else f"{low} to {high}"
 
 

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -48,17 +49,19 @@ from lib.stats.templates import REPORT_FOLDER, content_policy, page_asset, page_
 from lib.stats.wording import (
     PROTOCOL_SOURCES,
     PROTOCOLS,
+    SETS,
     WEIGHTS,
     augmentation_text,
     counted,
     flag_meanings,
-    follows_paper,
     loss_text,
     network_texts,
     people_text,
+    training_text,
 )
+from lib.stats.zhao import paper_text
 
-SCRIPTS = ("scans.js", "review.js", "page.js")
+SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "agreement_cut", "folds", "paired", "ages"),
     *("levels", "spread", "precision", "readers", "table1", "table2", "flow", "acquisition"),
@@ -139,6 +142,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "sections": SECTIONS,
         "settings": data.settings,
         "protocols": PROTOCOLS,
+        "set_words": SETS,
         "weights": WEIGHTS,
         "headlines": headlines(tables["scores"], tables["agreement"]),
         "flow": summarize_flow(tables["flow"]),
@@ -161,7 +165,8 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "protocol_source": PROTOCOL_SOURCES[data.protocol["source"]],
         "off_protocol": off_protocol_rows(tables["acquisition"]),
         "networks": network_texts(data.runs),
-        "follows_paper": follows_paper(data.runs),
+        "paper_text": partial(paper_text, data.settings, data.runs),
+        "training_text": training_text(data.runs),
         "counted": counted,
         "loss_text": loss_text,
         "augmentation_text": augmentation_text,
@@ -237,7 +242,7 @@ def describe_people(flow: pd.DataFrame) -> dict:
         "scans": len(scans),
         "unpredicted": int((~scans["stage"].isin(("predicted", "scored"))).sum()),
         "words": people_text(len(people), women, men, [printed_age(years) for years in ages]),
-        "sets": {name: int((people["set"] == name).sum()) for name in ("train", "test", "external", "apply")},
+        "sets": {name: int((people["set"] == name).sum()) for name in SETS},
     }
 
 

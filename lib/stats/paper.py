@@ -41,7 +41,7 @@ def table2(metrics: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool) -
     """Return TABLE2_COLUMNS: the rows of the paper, and last this study's, one for each network.
 
     This study's row is of the test people of cohort `all`, predicted by the ensemble; without that cohort there is
-    a row for each sex. `data` counts the people who were trained, validated or tested on, not the external ones.
+    a row for each sex. `data` counts the people who were trained, validated or tested on, not later or external ones.
     `runs` are the records of the trained folds (run.json). A synthetic cohort gets no row at all: agreement on
     made-up people says nothing beside that on real ones.
     """

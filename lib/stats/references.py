@@ -10,6 +10,9 @@ REFERENCES = {
     "unet": "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image "
     "segmentation. MICCAI 2015:234-241.",
     "adam": "Kingma DP, Ba J. Adam: a method for stochastic optimization. ICLR 2015.",
+    "he": "He K, Zhang X, Ren S, Sun J. Delving deep into rectifiers: surpassing human-level performance on ImageNet "
+    "classification. ICCV 2015:1026-1034.",
+    "lsuv": "Mishkin D, Matas J. All you need is a good init. ICLR 2016.",
     "otsu": "Otsu N. A threshold selection method from gray-level histograms. IEEE Transactions on Systems, "
     "Man, and Cybernetics 1979;9:62-66.",
     "surface_dice": "Nikolov S, Blackwell S, Zverovitch A, et al. Clinically applicable segmentation of head and "

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -116,7 +117,7 @@ class ScanPrediction:
 
 def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
     """Return the measures that say something of any prediction, group by group: label, unit, a value for each."""
-    notes = {reason: number for number, reason in enumerate(reason_notes(predictions), start=1)}
+    notes = {reason: note for note, reason in reason_notes(predictions).items()}
     groups = []
     for title, measures in MEASURES:
         rows = [
@@ -135,15 +136,19 @@ def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
     return groups
 
 
-def reason_notes(predictions: Sequence[ScanPrediction]) -> list[str]:
-    """Return the reasons for which numbers of `number_groups` are not defined, each once."""
+def reason_notes(predictions: Sequence[ScanPrediction]) -> dict[str, str]:
+    """Return the reasons for which numbers of `number_groups` are not defined, each once, by the letter of its note.
+
+    A letter: a figure behind a dash reads as a negative number.
+    """
     reasons = (
         _reason(prediction, name)
         for _, measures in MEASURES
         for name, *_ in _told(measures, predictions)
         for prediction in predictions
     )
-    return list(dict.fromkeys(reason for reason in reasons if reason))
+    known = dict.fromkeys(reason for reason in reasons if reason)
+    return {_letters(position): reason for position, reason in enumerate(known)}
 
 
 def flag_rows(
@@ -151,7 +156,7 @@ def flag_rows(
 ) -> list[dict[str, str]]:
     """Return the flags of all predictions, each with its meaning and the predictions that carry it (if not all)."""
     meanings = {
-        reason["code"]: f"{reason['found']}. {reason['rule']} {reason['action']}"
+        reason["code"]: f"{reason['found']}. {reason['rule']} What to do: {reason['action']}"
         for reason in screened["reasons"]
     }
     meanings |= FLAG_MEANINGS
@@ -186,8 +191,14 @@ def _reason(prediction: ScanPrediction, name: str) -> str:
     return "" if prediction.numbers.get(name) is not None else prediction.reasons.get(name, NOT_MEASURED)
 
 
-def _shown(value: object, digits: int, note: int | None) -> dict:
-    """Return a number as text with the number of the note that says why there is none."""
+def _letters(position: int) -> str:
+    """Return a, b, ... z, aa, ab, ... for 0, 1, ..."""
+    before, letter = divmod(position, len(ascii_lowercase))
+    return (_letters(before - 1) if before else "") + ascii_lowercase[letter]
+
+
+def _shown(value: object, digits: int, note: str | None) -> dict:
+    """Return a number as text with the letter of the note that says why there is none."""
     if value is None:
         return {"text": DASH, "note": note}
     return {"text": show_text(value) if isinstance(value, bool) else show_number(value, digits), "note": None}

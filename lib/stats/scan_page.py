@@ -18,8 +18,6 @@ from lib.ages import printed_age
 from lib.atomic import write_text
 from lib.errors import ScanError
 from lib.stats.contours import (
-    PREDICTED_COLOR,
-    REFERENCE_COLOR,
     WINDOW_HU,
     Sight,
     draw_contours,
@@ -28,6 +26,7 @@ from lib.stats.contours import (
     named_masks,
     write_picture,
 )
+from lib.stats.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
 from lib.stats.planes import HEAD_BELOW_TOP_MM, choose_point, draw_planes
 from lib.stats.scan_history import decision_history
 from lib.stats.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
@@ -40,7 +39,7 @@ from lib.stats.slices import (
     slice_dice,
     slice_paths,
 )
-from lib.stats.solid import BONE, FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, turntable
+from lib.stats.solid import turntable
 from lib.stats.templates import page_environment
 from lib.stats.wording import PROTOCOLS
 
@@ -160,15 +159,11 @@ def build_scan_context(page: ScanPage) -> dict:
         "flags": flag_rows(page.predictions, page.screened, page.settings),
         "history": decision_history(page.placement, page.screened, page.crop, page.predictions, page.review),
         "colors": {
-            name: "#{:02x}{:02x}{:02x}".format(*color)
-            for name, color in (
-                ("predicted", PREDICTED_COLOR),
-                ("reference", REFERENCE_COLOR),
-                ("both", TRUE_POSITIVE),
-                ("missed", FALSE_NEGATIVE),
-                ("added", FALSE_POSITIVE),
-                ("bone", BONE),
-            )
+            "predicted": css(PREDICTED),
+            "reference": css(REFERENCE),
+            "both": css(BONE),
+            "missed": css(MISSED),
+            "added": css(ADDED),
         },
         "window_hu": WINDOW_HU,
         "head_below_top_mm": HEAD_BELOW_TOP_MM,

@@ -14,7 +14,7 @@ from lib.stats.tables import COHORT_ORDER, LEVELS
 from lib.stats.wording import PROTOCOLS
 
 # a scan is shown by the first of these protocols that predicted it
-PRIMARY_PROTOCOLS = ("test", "external", "cv", "apply", "test-single")
+PRIMARY_PROTOCOLS = ("test", "later", "external", "cv", "apply", "test-single")
 KEYS = ("cohort", "model", "members", "scan")
 
 

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-# Red, blue and green as in Zhao 2020, Fig. 5, in shades that differ in lightness for every kind of colour vision
-TRUE_POSITIVE, FALSE_NEGATIVE, FALSE_POSITIVE = (0xC8, 0x36, 0x2B), (0x16, 0x2F, 0x9E), (0x8F, 0xF0, 0x7C)
-# a prediction without a reference is neither right nor wrong
-BONE = (0xD9, 0xCB, 0xAF)
+from lib.stats.palette import ADDED, BONE, MISSED
+
 # towards the viewer, to the viewer's right, up: the light stands above the viewer's left shoulder
 _LIGHT = np.array([0.80, -0.34, 0.50]) / np.linalg.norm([0.80, -0.34, 0.50])
 _AMBIENT = 0.58
@@ -282,7 +280,7 @@ def _colors(solid: Solid, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
     )
     # squared: a border between colours is narrower than the voxel over which the masks are interpolated
     shares = shares**2 / (shares**2).sum(axis=0)
-    return shares.T @ np.array([TRUE_POSITIVE, FALSE_NEGATIVE, FALSE_POSITIVE], np.float32)
+    return shares.T @ np.array([BONE, MISSED, ADDED], np.float32)
 
 
 def _pixels_of_rays(solid: Solid) -> np.ndarray:

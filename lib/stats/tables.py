@@ -59,7 +59,7 @@ DISTAL_CUT = ("reference_cut_mm3", "predicted_cut_mm3")
 NO_REPEATS: Mapping[str, str] = MappingProxyType({})
 
 COHORT_ORDER = ("all", "male", "female")
-PROTOCOL_ORDER = ("cv", "test", "test-single", "external", "apply")
+PROTOCOL_ORDER = ("cv", "test", "test-single", "later", "external", "apply")
 AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, "80 and over"))
 
 # Zhao et al. 2020, Table 1 (test people; population SD)

@@ -14,14 +14,27 @@ PROTOCOLS = {
         "Test, single model",
         "test people, predicted by the one fold model with the best validation Dice",
     ),
+    "later": (
+        "Later",
+        "people with a reference who were added after the draw or kept out of it, and of whom the table does not say "
+        "that they are of another institution, predicted by the ensemble",
+    ),
     "external": (
         "External",
-        "people with a reference who played no part in training, predicted by the ensemble",
+        "people with a reference whom the table places in another institution, predicted by the ensemble",
     ),
     "apply": (
         "Apply",
         "people without a reference, or whom the models were trained on: measured, not scored",
     ),
+}
+# people by their set: what the words of the report call them
+SETS = {
+    "train": "cross-validated",
+    "test": "test",
+    "later": "later",
+    "external": "external",
+    "apply": "without a reference",
 }
 WEIGHTS = {
     "last": "last weights of the training (or their running average); nothing was chosen on validation people",
@@ -60,21 +73,15 @@ PROTOCOL_SOURCES = {
     "counts as one without.",
 }
 SEX_NAMES = {"all": "everybody", "M": "men", "F": "women"}
-# the network of Zhao et al. 2020: each choice but the channels, and the words for another one
-NETWORK_CHOICES = {
-    "dimensions": ("3", ""),  # always told
-    "encoder_convolutions": ("1-2-3-3", "{} convolutions on the encoder's levels"),
-    "decoder_convolutions": ("2-2-2", "{} convolutions on the decoder's levels"),
-    "kernel": ("3", "kernels with an edge of {}"),
-    "transposed_kernel": ("3", "transposed kernels with an edge of {}"),
-    "skip": ("concat", "skip connections that add"),
-    "residual": ("False", "residual shortcuts"),
-    "normalisation": ("none", "{} normalisation"),
-    "activation": ("relu", "{} activation"),
-    "bottleneck_dilation": ("1", "a dilation of {} in the bottleneck"),
-    "dropout": ("0.2", "a dropout of {}"),
-    "classes": ("1", "{} kinds of bone"),
+NORMALISATIONS = {
+    "none": "",
+    "batch": "batch normalisation",
+    "instance": "instance normalisation",
+    "group": "group normalisation (8 groups at most)",
 }
+DEVICES = {"cpu": "CPUs"}
+PRECISIONS = {"bf16": "bf16 (weights, loss and updates in float32)"}
+ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "leaky ReLU (slope 0.01)", "elu": "ELU"}
 
 
 def counted(number: int, one: str, several: str) -> str:
@@ -102,20 +109,26 @@ def flag_meanings(
     """Return the flags that occur, by name, each with what it means under `settings` (the configuration)."""
     raised = {flag for flags in volumes["flags"] for flag in flags.split()}
     reasons = (reason for record in screened for reason in record["reasons"])
-    known = {reason["code"]: f"{reason['rule']} {reason['action']}" for reason in reasons}
+    known = {reason["code"]: f"{reason['rule']} What to do: {reason['action']}" for reason in reasons}
     known |= {flag: FLAG_MEANINGS[flag].format_map(settings) for flag in raised & FLAG_MEANINGS.keys()}
     return [(flag, known[flag]) for flag in sorted(raised & known.keys())]
 
 
 def network_texts(runs: Iterable[Mapping]) -> dict[str, str]:
-    """Return for each model what its network is: dimensions, feature maps, and what the paper's has otherwise."""
-    return {model: _network_text(network) for model, network in _networks(runs).items()}
+    """Return for each model what its network is, layer by layer."""
+    return {run["model"]: _network_text(run["network"], run.get("parameters")) for run in runs}
 
 
-def follows_paper(runs: Iterable[Mapping]) -> bool:
-    """Return whether there are networks and all of them are the paper's, whatever their number of feature maps."""
-    networks = _networks(runs).values()
-    return bool(networks) and not any(_other_choices(network) for network in networks)
+def training_text(runs: Iterable[Mapping]) -> str:
+    """Return the sentence about the precision and the devices of the trainings; empty where no run tells them."""
+    told = [run for run in runs if run.get("precision")]
+    if not told:
+        return ""
+    precisions = sorted({run["precision"] for run in told})
+    devices = sorted({DEVICES.get(run["device"], run["device"]) for run in told if run.get("device")})
+    words = [PRECISIONS.get(name, name) for name in precisions]
+    on = f" on {_listed(devices)}" if devices else ""
+    return f"Networks were computed in {' or '.join(words)}{on}."
 
 
 def loss_text(train: Mapping) -> str:
@@ -135,36 +148,43 @@ def augmentation_text(augment: Mapping) -> str:
     if augment["mirror_axes"]:
         changes.append(f"mirroring ({', '.join(augment['mirror_axes'])})")
     if augment["brightness"]:
-        changes.append("a change of brightness")
+        changes.append(f"a change of brightness (up to ±{augment['brightness']:g})")
     if any(exponent != 1 for exponent in augment["gamma"]):
-        changes.append("a change of gamma")
+        low, high = augment["gamma"]
+        changes.append(f"a change of gamma ({low:g} to {high:g})")
     if augment["noise_sd"]:
-        changes.append("Gaussian noise")
+        changes.append(f"Gaussian noise (SD up to {augment['noise_sd']:g})")
     if not changes or not augment["probability"]:
         return "Training windows were not changed at random."
-    listed = " and ".join(filter(None, (", ".join(changes[:-1]), changes[-1])))
     chance = f"each with a probability of {augment['probability']:g}"
-    return f"Training windows were changed at random by {listed}, {chance}."
+    return f"Training windows were changed at random by {_listed(changes)}, {chance}."
 
 
-def _networks(runs: Iterable[Mapping]) -> dict[str, Mapping]:
-    return {run["model"]: run["network"] for run in runs}
+def _listed(words: Sequence[object]) -> str:
+    return " and ".join(filter(None, (", ".join(map(str, words[:-1])), str(words[-1]))))
 
 
-def _network_text(network: Mapping) -> str:
-    others = _other_choices(network)
-    dimensions = others.pop("dimensions", NETWORK_CHOICES["dimensions"][0])
-    words = [NETWORK_CHOICES[name][1].format(value) for name, value in others.items()]
-    return ", ".join([f"{dimensions}-D", f"{_choice_text(network['channels'])} feature maps", *words])
-
-
-def _other_choices(network: Mapping) -> dict[str, str]:
-    """Return the choices of a network, as text, that are not the paper's."""
-    made = {name: _choice_text(network[name]) for name in NETWORK_CHOICES}
-    return {name: value for name, value in made.items() if value != NETWORK_CHOICES[name][0]}
-
-
-def _choice_text(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return "-".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ")
+def _network_text(network: Mapping, parameters: int | None) -> str:
+    """Return every layer of a network (keys of an entry of config `models`) in words."""
+    axes = network["dimensions"]
+    edge, risen = ("×".join([str(network[name])] * axes) for name in ("kernel", "transposed_kernel"))
+    maps = network["channels"]
+    size = f", {parameters:,} parameters" if parameters else ""
+    dilated = network["bottleneck_dilation"]
+    spaced = f", those of the last level with a dilation of {dilated}" if dilated > 1 else ""
+    activation = ACTIVATIONS[network["activation"]]
+    normalised = NORMALISATIONS[network["normalisation"]]
+    after = f"{normalised} and {activation}" if normalised else f"{activation}, without normalisation"
+    shortcut = ", and a shortcut around the convolutions of each level" if network["residual"] else ""
+    classes, dropout = network["classes"], network["dropout"]
+    drop = f"dropout of {100 * dropout:g} % of the maps, " if dropout else ""
+    head = "1 map and a sigmoid" if classes == 1 else f"{classes + 1} maps and a softmax"
+    joined = "concatenated with" if network["skip"] == "concat" else "added to"
+    return (
+        f"{axes}-D{size}; encoder of {len(maps)} levels with {_listed(maps)} feature maps and "
+        f"{_listed(network['encoder_convolutions'])} convolutions ({edge}, zero-padded{spaced}), each followed by "
+        f"{after}{shortcut}; max-pooling by 2 between levels; decoder with a transposed convolution ({risen}, "
+        f"stride 2) to each upper level, whose output is {joined} the encoder’s maps from before the pooling and "
+        f"goes through {_listed(network['decoder_convolutions'])} such convolutions, deepest level first; {drop}"
+        f"{'×'.join(['1'] * axes)} convolution to {head}"
+    )

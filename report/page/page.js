@@ -59,9 +59,9 @@ drawGallery();
 startContents();
 $("copy-methods").hidden = false;
 $("copy-methods").addEventListener("click", copyMethods);
-// paper does not wait for pictures: those of the figures come as soon as the page stands
+// paper does not wait for pictures: those of figures and gallery come as soon as the page stands
 addEventListener("load", () => {
-  for (const image of document.querySelectorAll("figure img")) image.loading = "eager";
+  for (const image of document.querySelectorAll("figure img, .thumbs img")) image.loading = "eager";
 });
 addEventListener("beforeprint", () => toPaper(true));
 addEventListener("afterprint", () => toPaper(false));

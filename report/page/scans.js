@@ -61,7 +61,8 @@ function shownText(row, column) {
 function shownNumber(value, digits) {
   if (value === null || value === undefined) return "–";
   const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return value.toLocaleString("en-US", options).replace("-", "−");
+  const text = value.toLocaleString("en-US", options);
+  return text.replace("-", /[1-9]/.test(text) ? "−" : ""); // what rounds to 0 has no sign
 }
 
 // "89,999" is written as this page writes it, "0,98" with a decimal comma
@@ -169,7 +170,7 @@ function cell(row, column) {
 }
 
 function drawHeads() {
-  const line = element("tr", {}, element("th", { scope: "col" }, element("span", { className: "unseen" }, "Picture")));
+  const line = element("tr", {}, element("th", { scope: "col", className: "picture" }, element("span", { className: "unseen" }, "Picture")));
   for (const column of columns()) {
     const head = element("th", { scope: "col", className: column.digits === undefined ? "" : "n" });
     head.dataset.name = column.name;

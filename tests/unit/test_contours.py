@@ -8,8 +8,6 @@ from lib.stats.contours import (
     COLUMNS,
     GAP_PX,
     HEADER_PX,
-    PREDICTED_COLOR,
-    REFERENCE_COLOR,
     ROWS,
     TILE_PX,
     choose_slices,
@@ -18,6 +16,7 @@ from lib.stats.contours import (
     mask_contours,
     write_picture,
 )
+from lib.stats.palette import PREDICTED, REFERENCE
 
 SPACING = (3.0, 0.8, 0.8)
 
@@ -63,10 +62,10 @@ def test_both_contours_are_drawn_and_the_reference_only_if_there_is_one():
     image, mask = scan()
     both = draw_contours(image, mask, np.roll(mask, 6, axis=2), SPACING, "P001")
     alone = draw_contours(image, mask, None, SPACING, "P001")
-    assert near(both, REFERENCE_COLOR).sum() > 1000
-    assert near(both, PREDICTED_COLOR).sum() > 1000
-    assert near(alone, REFERENCE_COLOR).sum() == 0
-    assert near(alone, PREDICTED_COLOR).sum() > 1000
+    assert near(both, REFERENCE).sum() > 1000
+    assert near(both, PREDICTED).sum() > 1000
+    assert near(alone, REFERENCE).sum() == 0
+    assert near(alone, PREDICTED).sum() > 1000
     assert both.size == (
         COLUMNS * (TILE_PX + GAP_PX) + GAP_PX,
         ROWS * (TILE_PX + GAP_PX) + GAP_PX + HEADER_PX,
@@ -86,7 +85,7 @@ def test_the_patients_left_is_at_the_right_and_the_front_on_top():
 def test_an_empty_prediction_can_be_looked_at():
     image, mask = scan()
     picture = draw_contours(image, np.zeros_like(mask), None, SPACING, "P001")
-    assert near(picture, PREDICTED_COLOR)[HEADER_PX:].sum() == 0
+    assert near(picture, PREDICTED)[HEADER_PX:].sum() == 0
     assert draw_thumbnail(image, np.zeros_like(mask), None, SPACING).size == (112, 112)
 
 
@@ -108,7 +107,7 @@ def test_files_are_small_repeatable_and_hold_nothing_but_pixels(tmp_path):
 def test_the_window_keeps_a_margin_around_the_bone(spacing):
     image, mask = scan()
     picture = draw_contours(image, mask, None, spacing, "")
-    tile = near(picture, PREDICTED_COLOR)[HEADER_PX : HEADER_PX + TILE_PX, GAP_PX : GAP_PX + TILE_PX]
+    tile = near(picture, PREDICTED)[HEADER_PX : HEADER_PX + TILE_PX, GAP_PX : GAP_PX + TILE_PX]
     edge_mm = 35 * spacing[1] + 2 * 15
     margin_px = 15 / edge_mm * TILE_PX
     rows = np.flatnonzero(tile.any(axis=1))
@@ -120,7 +119,7 @@ def test_where_both_outlines_run_together_both_are_seen():
     together = draw_contours(image, mask, mask, SPACING, "")
     alone = draw_contours(image, mask, None, SPACING, "")
     tiles = (slice(HEADER_PX, None), slice(None))
-    predicted = near(together, PREDICTED_COLOR)[tiles].sum() / near(alone, PREDICTED_COLOR)[tiles].sum()
+    predicted = near(together, PREDICTED)[tiles].sum() / near(alone, PREDICTED)[tiles].sum()
     # dashes of 5 pixels with gaps of 4 let the line below through
     assert 0.2 < predicted < 0.6
-    assert near(together, REFERENCE_COLOR)[tiles].sum() > 1000
+    assert near(together, REFERENCE)[tiles].sum() > 1000

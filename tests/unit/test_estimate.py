@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,8 +16,10 @@ from lib.planning.estimate import (
     estimate_rules,
     main,
     other_size,
+    remarks,
     report_text,
     table_text,
+    untimed,
 )
 from lib.planning.jobs import ON_DEMAND, Job, is_done, plan_jobs
 from lib.planning.workflow import Request, Rule, read_workflow
@@ -165,6 +168,24 @@ def test_elapsed_time_is_bound_by_jobs_cores_and_gpus():
     on_gpu = replace(row, gpus=1, gpu_hours=6.0)
     assert elapsed_hours([on_gpu], cores=100, gpus=3) == 2
     assert elapsed_hours([row, on_gpu], cores=2, gpus=1) == 10
+
+
+def test_an_unknown_time_on_a_gpu_is_left_out_and_its_jobs_are_counted_by_gpus():
+    row = RuleEstimate(
+        rule="a", jobs=4, done=0, cpu_hours=8, gpu_hours=None, disk_gb=0, threads=1, gpus=0, source=""
+    )
+    training = replace(row, rule="train_fold", jobs=12, done=2, cpu_hours=700.0, gpus=1)
+    assert elapsed_hours([row, training], cores=2, gpus=4) == elapsed_hours([row], cores=2, gpus=4)
+    assert elapsed_hours([row, training], cores=2, gpus=0) == 4 + 350
+    assert [found.rule for found in untimed([row, training], 4)] == ["train_fold"]
+    assert untimed([row, training], 0) == untimed([replace(training, gpu_hours=3.0)], 4) == []
+    workflow = SimpleNamespace(study=SimpleNamespace(config={}))
+    words = [remarks(workflow, [row, training], gpus)[1] for gpus in (1, 4, 40)]
+    for text, count in zip(words, (10, 3, 1), strict=True):
+        assert f": {count} after one another). Their CPU hours are those without a GPU" in text
+        assert "is not in the elapsed time" in text
+    assert "train_fold (10 jobs, 4 at once: 3 after one another)" in words[1]
+    assert "elapsed" not in remarks(workflow, [row, training], 0)[1]
 
 
 def test_jobs_of_a_cluster_cost_more(small, tmp_path):

@@ -22,7 +22,7 @@ from lib.stats.figures.folds import draw_fold_spread, draw_learning_curves, hist
 from lib.stats.figures.gallery import TITLES, StudyResults, draw_figures
 from lib.stats.figures.overlap import draw_dice_by_distance, draw_error_by_distance, draw_levels, draw_scores
 from lib.stats.figures.repeats import draw_precision, draw_readers, repeated_pairs
-from lib.stats.figures.style import STYLE, beside, draw_quartiles, scatter_people
+from lib.stats.figures.style import STYLE, beside, draw_quartiles, minus, scatter_people
 from lib.stats.figures.volumes import (
     draw_bland_altman,
     draw_regression,
@@ -488,7 +488,7 @@ def ranked(errors, sexes="MMMFFF"):
 def test_spearman_is_pooled_and_within_sex_with_n():
     people = ranked([1.0, 2, 3, 4, 5, 5, 4, 3, 2, 1], "M" * 5 + "F" * 5).assign(x=[*range(5), *range(5)])
     assert spearman_text(people, "x", "re_percent") == (
-        "Spearman's ρ: all +0.00 (n = 10)\nmen +1.00 (n = 5), women −1.00 (n = 5)"
+        "Spearman's ρ: all 0.00 (n = 10)\nmen +1.00 (n = 5), women −1.00 (n = 5)"
     )
     assert spearman_text(people.head(4), "x", "re_percent") == "Spearman's ρ not defined"
     assert spearman_text(people.assign(x=1), "x", "re_percent") == "Spearman's ρ not defined"
@@ -670,3 +670,8 @@ def test_a_solid_is_shown_from_four_sides_with_its_volumes():
     assert {"in both", "missed", "added", "from the front"} <= set(texts(drawing.figure))
     empty = replace(one, reference_zyx=one.reference_zyx * 0, predicted_zyx=one.predicted_zyx * 0)
     assert draw_solids([empty]).data["dsc"].isna().all()
+
+
+def test_numbers_of_figures_have_true_minus_signs_and_no_negative_zero():
+    assert minus("-0.00 to +0.0 %, -0.01; +0 and -10") == "0.00 to 0.0 %, −0.01; 0 and −10"
+    assert minus("x-0.5, rms-0") == "x−0.5, rms−0"

@@ -12,7 +12,7 @@ from lib.cohort.protocols import plan_predictions
 from lib.errors import ConfigError
 
 
-def people(men, women, **changes):
+def people(men, women, site="", **changes):
     rng = np.random.default_rng(3)
     return [
         Placement(
@@ -20,7 +20,7 @@ def people(men, women, **changes):
             subject=f"{sex}{number:03}",
             sex=sex,
             age=float(rng.integers(27, 90)),
-            site="",
+            site=site,
             has_mask=True,
             **changes,
         )
@@ -76,7 +76,7 @@ def test_wishes_of_the_table_are_kept():
     rows = {row.scan: row for row in split(scans, folds=3)}
     assert rows["M000"].set == "test"
     assert rows["M001"].set == "train" and rows["M001"].trains
-    assert rows["M002"].set == "external" and not rows["M002"].trains
+    assert rows["M002"].set == "later" and not rows["M002"].trains
     assert rows["M003"].set == "apply"
 
 
@@ -86,7 +86,7 @@ def test_former_rows_never_move_and_new_people_play_no_part():
     newcomers[0] = replace(newcomers[0], has_mask=False)
     later = split(people(12, 12) + newcomers, former=first, folds=3)
     assert later[: len(first)] == first
-    assert [row.set for row in later[len(first) :]] == ["apply", "external", "external", "external"]
+    assert [row.set for row in later[len(first) :]] == ["apply", "later", "later", "later"]
     assert not {row.batch for row in later[len(first) :]} & {row.batch for row in first}
 
 
@@ -120,10 +120,63 @@ def test_removed_scans_stay_and_corrected_details_are_taken():
     assert {row.scan: row.site for row in later} == {row.scan: "B" for row in first} | {"M000": ""}
 
 
-def test_finished_models_make_everybody_external_or_apply():
+def late(first, newcomers):
+    """The sets of people who are added to the table after the draw `first` of `people(12, 12)` at site A."""
+    rows = split([*people(12, 12, site="A"), *newcomers], former=first, folds=3)
+    return [row.set for row in rows[len(first) :]]
+
+
+def newcomer(name, **changes):
+    return replace(people(1, 0)[0], scan=name, subject=name, **changes)
+
+
+def test_external_is_who_the_table_places_in_another_institution():
+    first = split(people(12, 12, site="A"), folds=3)
+    assert late(first, [newcomer("N1", site="A"), newcomer("N2", site="B"), newcomer("N3")]) == [
+        *("later", "external", "later")
+    ]
+    assert late(first, [newcomer("N1", site="A", set="external")]) == ["external"]
+    assert late(first, [newcomer("N1", site="B", has_mask=False, set="external")]) == ["apply"]
+    # a person whom the own site scanned as well is none of another institution
+    both = [newcomer("N1", site="B"), replace(newcomer("N2", site="A"), subject="N1")]
+    assert late(first, both) == ["later", "later"]
+
+
+def test_no_site_tells_of_another_institution_while_one_of_the_draw_is_unknown():
+    scans = people(12, 12, site="A")
+    scans[0] = replace(scans[0], site="")
+    first = split(scans, folds=3)
+    added = newcomer("N1", site="B")
+    assert split([*scans, added], former=first, folds=3)[-1].set == "later"
+    corrected = [replace(row, site="A") for row in scans]
+    assert split([*corrected, added], former=first, folds=3)[-1].set == "external"
+
+
+def test_people_of_another_institution_are_never_drawn():
+    scans = people(12, 12)
+    scans[0] = replace(scans[0], set="external")
+    again = replace(scans[0], scan="again", set="auto")
+    rows = {row.scan: row for row in split([*scans, again], folds=3)}
+    assert {rows[name].set for name in ("M000", "again")} == {"external"}
+    assert not rows["M000"].trains and not rows["again"].trains
+
+
+def test_external_rows_of_an_older_table_are_named_anew_and_keep_their_batch():
+    scans = [*people(12, 12, site="A"), newcomer("N1", site="A"), newcomer("N2", site="B")]
+    drawn = split(scans[:24], folds=3)
+    rows = split(scans, former=drawn, folds=3)
+    assert [row.set for row in rows[24:]] == ["later", "external"]
+    gone = replace(newcomer("N9", site="A"), set="external", batch=99)
+    older = [*(replace(row, set="external") if row.set == "later" else row for row in rows), gone]
+    assert split(scans, former=older, folds=3) == [*rows, gone]
+
+
+def test_finished_models_make_everybody_later_external_or_apply():
     scans = people(3, 3)
     scans[0] = replace(scans[0], has_mask=False)
-    assert [row.set for row in split(scans, draw=False)] == ["apply"] + ["external"] * 5
+    scans[1] = replace(scans[1], set="external")
+    scans[2] = replace(scans[2], site="B")  # no site of the people who trained is known
+    assert [row.set for row in split(scans, draw=False)] == ["apply", "external"] + ["later"] * 4
 
 
 def test_batches_hold_scans_of_the_same_models():
@@ -205,6 +258,9 @@ def test_protocols_and_weights():
             assert row.members == f"fold-{row.placement.fold}" and row.weights == "last"
         else:
             assert row.weights == "best" and row.placement.fold == -1
+    assert {
+        row.protocol for row in plan_predictions([newcomer("N1", set="later")], ["all"], ["vnet"], "best")
+    } == {"later"}
     test = [row for row in plan if row.placement.set == "test" and row.cohort == "all"]
     assert Counter(row.protocol for row in test) == {"test": 4, "test-single": 4}
     assert all(row.placement.sex == "M" for row in plan if row.cohort == "male")

@@ -112,14 +112,18 @@ def test_people_who_came_after_the_draw_make_the_models_old():
 
     placements = [
         placed("T", "T", "train"),
-        placed("N1", "N", "external"),
-        placed("N2", "N", "external"),
-        placed("H", "H", "external"),
+        placed("N1", "N", "later"),
+        placed("N2", "N", "later"),
+        placed("H", "H", "later"),
         placed("U", "U", "apply"),
     ]
     wishes = dict.fromkeys(("T", "N1", "N2", "H", "U"), "auto")
     (note,) = late_notes(placements, wishes | {"H": "apply"})
     assert "1 people with a reference came after" in note and "redraw=true retrain=true" in note
+    assert "scored as later and train no model" in note
+    elsewhere = [*placements, placed("E1", "E1", "external"), placed("E2", "E2", "external")]
+    (note,) = late_notes(elsewhere, wishes | {"H": "apply", "E1": "auto", "E2": "external"})
+    assert ": 2 people" in note and "scored as later or external" in note
     assert late_notes(placements, wishes | dict.fromkeys(("N1", "N2", "H"), "apply")) == []
 
 

@@ -84,6 +84,7 @@ def test_table_says_what_each_scan_is_for():
     assert {scan: row["set"] for scan, row in rows.items() if row["set"] != "apply"} == {
         "P001": "",
         "P002": "",
+        "H01": "external",
     }
     assert [scan for scan, row in rows.items() if not row["mask"]] == ["U01"]
     assert rows["X08-right-side"]["side"] == "right"

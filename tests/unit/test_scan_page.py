@@ -207,11 +207,13 @@ def test_an_undefined_number_is_a_dash_with_its_reason():
     predictions = [prediction(), prediction(overlap={}, plan=plan("ensemble", "apply"))]
     rows = {row["label"]: row["values"] for group in number_groups(predictions) for row in group["rows"]}
     reasons = reason_notes(predictions)
+    notes = {reason: note for note, reason in reasons.items()}
+    assert list(reasons) == list("abcdefghijklmnopqrstuvwxyz")[: len(reasons)]  # no figure: "–1" is a number
     assert rows["95th percentile (HD95)"][0] == {
         "text": "–",
-        "note": 1 + reasons.index("the predicted mask is empty"),
+        "note": notes["the predicted mask is empty"],
     }
-    assert rows["95th percentile (HD95)"][1] == {"text": "–", "note": 1 + reasons.index("not measured")}
+    assert rows["95th percentile (HD95)"][1] == {"text": "–", "note": notes["not measured"]}
     assert rows["Dice coefficient (DSC)"][0] == {"text": "0.9876", "note": None}
     assert rows["Cut by the scan's distal end"][0]["text"] == "yes"
     assert "Sensitivity" not in rows  # neither measured nor missing for a reason
@@ -228,7 +230,11 @@ def test_flags_say_what_they_mean_and_who_carries_them():
             "action": "Look.",
         }
     ]
-    metal = {"flag": "metal", "meaning": "8017 mm3. Metal is bad. Look.", "where": "all / vnet / fold-0"}
+    metal = {
+        "flag": "metal",
+        "meaning": "8017 mm3. Metal is bad. What to do: Look.",
+        "where": "all / vnet / fold-0",
+    }
     rows = flag_rows([carried, prediction(plan=plan("single"))], screened(reasons=reasons), SETTINGS)
     assert rows[1] == metal
     assert "20.0 mm below" in rows[0]["meaning"]

@@ -129,6 +129,15 @@ def test_contradictions_between_scans_of_a_person(folder):
     assert "row 3, column set" in str(caught.value)
 
 
+@pytest.mark.parametrize("other", ["train", "test"])
+def test_nobody_of_another_institution_is_trained_on_or_a_test_person(folder, other):
+    text = f"scan,image,subject,mask,set\nS1,a,P,m.nii.gz,external\nS2,b,P,m.nii.gz,{other}\n"
+    with pytest.raises(
+        TableError, match=f"row 3, column set: '{other}'; row 2 puts the same subject into external"
+    ):
+        read_cohort(write(folder, text))
+
+
 def nifti(path, size, spacing_mm):
     header = bytearray(348)
     struct.pack_into("<i", header, 0, 348)

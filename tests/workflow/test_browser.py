@@ -378,6 +378,26 @@ def test_the_open_review_is_accessible(visit, report):
     assert found.violations_count == 0, found.generate_report()
 
 
+def test_a_table_that_is_wider_than_the_page_says_so(visit, report):
+    page = visit(report)
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    cut = "(part) => part.scrollWidth > part.clientWidth + 2"
+    tables = page.evaluate(f"[...document.querySelectorAll('.scroll')].filter({cut}).length")
+    assert tables > 2
+    expect(page.locator(".wider")).to_have_count(tables)
+
+
+def test_thumbnails_are_there_before_paper_asks_for_them(visit, report):
+    page = visit(report)
+    page.wait_for_load_state("networkidle")
+    seen = "[...document.querySelectorAll('.thumbs img')].every((image) => image.naturalWidth > 0)"
+    assert page.evaluate(seen)
+    page.emulate_media(media="print")
+    background = "getComputedStyle(document.querySelector('.thumbs img')).backgroundColor"
+    assert page.evaluate(background) == "rgba(0, 0, 0, 0)"
+
+
 def test_paper_shows_rows_and_no_controls(visit, report):
     page = visit(report)
     page.emulate_media(media="print")

@@ -280,9 +280,9 @@ def test_a_changed_cohort_moves_nobody_and_its_models_are_called_older(study):
     before, target = table(study, "folds/folds.csv"), "results/cohort/notes.json"
     assert "Train fold" not in study.run(target)
     *kept, new = table(study, "folds/folds.csv")
-    assert kept == before and (new["scan"], new["set"], new["trains"]) == ("N001", "external", "0")
+    assert kept == before and (new["scan"], new["set"], new["trains"]) == ("N001", "later", "0")
     scored = {row["scan"]: row["protocol"] for row in table(study, "tables/metrics.csv")}
-    assert trained not in scored and scored["N001"] == "external"
+    assert trained not in scored and scored["N001"] == "later"
     told = " ".join(notes(study))
     assert "1 people with a reference came after" in told
     assert "1 of the scans that trained it would not train it today" in told
@@ -327,7 +327,7 @@ def test_finished_models_score_new_people_alone_and_train_nothing(finished, tmp_
     study.run()
     assert not (tmp_path / "results/models").exists()
     metrics = table(study, "tables/metrics.csv")
-    assert {(row["protocol"], row["members"]) for row in metrics} == {("external", "ensemble")}
+    assert {(row["protocol"], row["members"]) for row in metrics} == {("later", "ensemble")}
     assert len(metrics) == 9
     assert flagged(study)[0] == {("all", "vnet", "ensemble", known)}
     assert any(known in note and "give them other ids" in note for note in notes(study))

@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lib.stats.figures.style import GREEN, INK, PROTOCOL_NAMES, RED, Drawing
-from lib.stats.solid import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, turntable
+from lib.stats.figures.style import INK, PROTOCOL_NAMES, Drawing
+from lib.stats.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
+from lib.stats.solid import turntable
 from lib.stats.tables import COHORT_ORDER, prediction_key, without_repeats
 
 # degrees that the viewer has gone round the patient, to the patient's left
@@ -44,7 +45,7 @@ def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict
     scored = without_repeats(metrics).dropna(subset=["dsc"])
     known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
     scored = scored[pd.Series(known, index=scored.index, dtype=bool)]
-    for protocol in ("test", "cv", "external"):
+    for protocol in ("test", "cv", "later", "external"):
         group = scored[scored["protocol"] == protocol]
         if len(group):
             cohort = next(name for name in COHORT_ORDER if name in set(group["cohort"]))
@@ -62,7 +63,7 @@ def example_title(row: Mapping) -> str:
 
 
 def draw_examples(examples: Sequence[Example]) -> Drawing:
-    """Original slices, the reference's contour (red) and the prediction's (green) in rows (Zhao 2020, Fig. 4)."""
+    """Original slices, the reference's contour and the prediction's in rows (Zhao 2020, Fig. 4)."""
     figure = Figure(figsize=(8.2, 4.33 * len(examples) + 0.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, hspace=0.01, wspace=0.01)
     parts = figure.subfigures(len(examples), 1, squeeze=False)[:, 0]
@@ -75,13 +76,13 @@ def draw_examples(examples: Sequence[Example]) -> Drawing:
     return Drawing(
         figure=figure,
         data=pd.concat(tables),
-        alt=f"Slices with the contours of reference (red) and prediction (green): {_titles(examples)}.",
+        alt=f"Slices with the contours of reference (orange) and prediction (blue): {_titles(examples)}.",
         n=len(examples),
     )
 
 
 def draw_solids(examples: Sequence[Example]) -> Drawing:
-    """Bone in both masks (red), missed (blue) and added (green), from four sides (Zhao 2020, Fig. 5)."""
+    """Bone in both masks (grey), missed (orange) and added (blue), from four sides (Zhao 2020, Fig. 5)."""
     figure = Figure(figsize=(8.2, 2.7 * len(examples) + 0.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.04, hspace=0.06, wspace=0.01)
     counts = pd.DataFrame([_compared(example) for example in examples])
@@ -94,8 +95,8 @@ def draw_solids(examples: Sequence[Example]) -> Drawing:
             axes.imshow(picture, interpolation="antialiased")
             axes.set_axis_off()
             axes.text(0.5, 0.0, label, transform=axes.transAxes, ha="center", va="top", fontsize=8)
-    colors = {"in both": TRUE_POSITIVE, "missed": FALSE_NEGATIVE, "added": FALSE_POSITIVE}
-    marks = [Patch(color=np.array(color) / 255, label=label) for label, color in colors.items()]
+    colors = {"in both": BONE, "missed": MISSED, "added": ADDED}
+    marks = [Patch(color=css(color), label=label) for label, color in colors.items()]
     figure.legend(handles=marks, loc="outside lower center", ncols=3)
     told = [
         f"{row.scan} {row.false_negative_mm3 / 1000:.1f} cm³ missed, {row.false_positive_mm3 / 1000:.1f} cm³ added"
@@ -152,8 +153,8 @@ def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None
     window = _window_around(either, example.spacing_mm_zyx)
     rows = (
         ("original", None, ""),
-        ("reference", example.reference_zyx, RED),
-        ("prediction", example.predicted_zyx, GREEN),
+        ("reference", example.reference_zyx, css(REFERENCE)),
+        ("prediction", example.predicted_zyx, css(PREDICTED)),
     )
     for axes_row, (label, mask, color) in zip(grid, rows, strict=True):
         for axes, index in zip(axes_row, slices, strict=True):
@@ -165,7 +166,7 @@ def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             axes.grid(visible=False)
-        axes_row[0].set_ylabel(label, color=color or INK, fontsize=8)
+        axes_row[0].set_ylabel(label, color=INK, fontsize=8)
 
 
 def _window_around(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> tuple[slice, slice]:

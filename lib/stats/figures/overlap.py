@@ -11,10 +11,8 @@ from matplotlib.patches import Patch
 from lib.stats.figures.style import (
     COHORT_COLORS,
     FEWEST_FOR_BAND,
-    GREEN,
     INK,
     MUTED,
-    RED,
     Drawing,
     beside,
     cohort_panels,
@@ -26,6 +24,7 @@ from lib.stats.figures.style import (
     scatter_people,
     set_reach,
 )
+from lib.stats.palette import ADDED, MISSED, css
 from lib.stats.tables import LEVELS
 
 SCORE_NAMES = {"dsc": "DSC", "sensitivity": "SN", "specificity": "SP"}
@@ -112,7 +111,7 @@ def draw_error_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | 
         sums = by_mm[["reference_mm3", "missed_mm3", "added_mm3"]].sum()
         shares = sums[["missed_mm3", "added_mm3"]].div(sums["reference_mm3"], axis=0).mul(100)
         shares = shares[np.isfinite(shares).all(axis=1)].set_axis(["missed_percent", "added_percent"], axis=1)
-        for name, color, style in (("missed_percent", RED, "-"), ("added_percent", GREEN, "--")):
+        for name, color, style in (("missed_percent", css(MISSED), "-"), ("added_percent", css(ADDED), "--")):
             label = name.removesuffix("_percent")
             axes.plot(shares.index, shares[name], style, color=color, linewidth=1.6, label=label)
         parts.append(

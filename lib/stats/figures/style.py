@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito, told apart with every kind of colour vision;
 (star = men, circle = women, as in Zhao 2020, Fig. 7).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,8 @@ PROTOCOL_NAMES = {
     "cv": "cross-validation, out-of-fold people",
     "test": "test people, ensemble of folds",
     "test-single": "test people, single model",
-    "external": "external people, ensemble of folds",
+    "later": "later people, ensemble of folds",
+    "external": "people of other institutions, ensemble of folds",
     "apply": "people without a reference, or seen in training",
 }
 # below this number of people a band or an interval would say more than the data
@@ -174,8 +176,8 @@ def draw_quartiles(
 
 
 def minus(text: str) -> str:
-    """Return a text of numbers with true minus signs."""
-    return text.replace("-", "−")
+    """Return a text of numbers with true minus signs; what rounds to 0 has no sign."""
+    return re.sub(r"(?<![\w.])[+-](0(?:\.0+)?)(?![\d.])", r"\1", text).replace("-", "−")
 
 
 def set_reach(axes: Axes, low: float, high: float, least: float = -np.inf, most: float = np.inf) -> None:

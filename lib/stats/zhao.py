@@ -1,0 +1,275 @@
+"""The protocol of Zhao et al. 2020, choice by choice: what the article states, and what it leaves to its reader.
+
+One list holds all choices. `docs/zhao-2020.md` shows it whole (`choices_table`), config.yaml repeats the tag of each
+setting, and the report's methods paragraph says where a study differs (`paper_text`); tests hold the three together.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+TAGS = {
+    "stated": "the article states it",
+    "deduced": "the article does not state it; it follows from numbers or words that the article gives",
+    "chosen": "the article leaves it open; Osteoflow chose it",
+    "deviates": "the article states otherwise; Osteoflow departs from it on purpose",
+}
+OF_TRAINING = ("People", "Training", "Augmentation")  # steps of CHOICES
+NETWORK = "models.vnet."  # settings of the network: those of any name are compared with them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One choice of the protocol.
+
+    Attributes:
+        step: the step of the chain that it belongs to.
+        here: what Osteoflow does with the settings of config.yaml.
+        tag: a key of TAGS.
+        why: what the article says, how it was deduced, or why it was chosen.
+        settings: the settings that make the choice, by their dotted names, with the values of config.yaml.
+        departs: the words for a departure that no setting takes back, as the end of "Osteoflow departs in that".
+    """
+
+    step: str
+    here: str
+    tag: str
+    why: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    departs: str = ""
+
+
+def _choice(step: str, tag: str, here: str, why: str, departs: str = "", **settings: object) -> Choice:
+    """Return a choice; settings are named with `__` in place of the dot."""
+    named = {name.replace("__", "."): value for name, value in settings.items()}
+    return Choice(step=step, tag=tag, here=here, why=why, departs=departs, settings=named)
+
+
+CHOICES = (
+    _choice(
+        "Slices", "stated", "2 mm slices become 3 mm slices: three make six of 1 mm by Fourier interpolation, and "
+        "these two of 3 mm by averaging", "Section 2.1.", resample__method="fourier", resample__thickness_mm=3.0,
+    ),
+    _choice(
+        "Slices", "chosen", "the 1 mm slabs tile the 2 mm slabs (a shift of half a voxel)",
+        "The article does not say where the new slices lie. Without the shift the two new slices have different "
+        "filters.",
+    ),
+    _choice(
+        "Slices", "chosen", "groups begin at the distal end; a remainder above the head is dropped",
+        "The article does not say where groups begin.", resample__group_start="distal",
+    ),
+    _choice(
+        "Slices", "chosen", "pixels stay as acquired",
+        "The article gives 0.742 to 0.977 mm in one place and 0.8 mm in another.", resample__inplane_mm="native",
+    ),
+    _choice(
+        "Window", "stated", "192 × 192 pixels around one hip", "Section 2.3.", crop__size_xy=[192, 192],
+    ),
+    _choice(
+        "Window", "deviates", "the window is placed automatically; a centre can be given in the table",
+        "The article placed it by hand.", departs="the window is placed automatically",
+    ),
+    _choice(
+        "Window", "deviates", "slices more than 60 mm above the centre of the femoral head are cut",
+        "The article kept all 37 to 95 slices.", departs="slices far above the femoral head are cut",
+        crop__above_head_mm=60.0,
+    ),
+    _choice(
+        "Window", "chosen", "right hips are mirrored to left ones", "The article used left hips alone.",
+    ),
+    _choice(
+        "Intensity", "chosen", "−1000 to 2000 HU, clipped, scaled to 0 to 1", "The article names no range.",
+        intensity__low_hu=-1000.0, intensity__high_hu=2000.0,
+    ),
+    _choice(
+        "People", "stated", "10 % test people, 10-fold cross-validation of the others, for all, men and women",
+        "Section 2.4.", folds__folds=10, folds__test_fraction=0.1, cohorts=["all", "male", "female"],
+    ),
+    _choice(
+        "People", "deduced", "a test person is one in every cohort: all = men + women",
+        "Mean and SD of all in Table 1 are those of 17 men and 20 women together, to 0.01 mm³.",
+    ),
+    _choice(
+        "People", "chosen", "folds and test people are balanced over age bands; all scans of a person stay together",
+        "The article does not say how people were drawn.", folds__age_bands=3,
+    ),
+    _choice(
+        "Network", "stated", "3-D V-Net: three max-poolings, three transposed convolutions, concatenated skips, "
+        "dropout, a 1×1×1 convolution, a probability for each voxel", "Section 2.3.",
+        models__vnet__dimensions=3, models__vnet__skip="concat", models__vnet__classes=1,
+    ),
+    _choice(
+        "Network", "deduced", "32, 64, 128, 256 feature maps; 1, 2, 3, 3 convolutions on the encoder's levels, 2, 2, "
+        "2 on the decoder's; kernels of 3×3×3, transposed ones too: 8,601,409 parameters",
+        "The article states 8.6 million parameters; its figure, not its text, has the maps. Other counts of "
+        "convolutions and kernels fit as well.",
+        models__vnet__channels=[32, 64, 128, 256], models__vnet__encoder_convolutions=[1, 2, 3, 3],
+        models__vnet__decoder_convolutions=[2, 2, 2], models__vnet__kernel=3, models__vnet__transposed_kernel=3,
+    ),
+    _choice(
+        "Network", "deviates", "skips branch off before each max-pooling",
+        "The article says that maps after the pooling go to the decoder; the uppermost level would then have no "
+        "skip.",
+        departs="skip connections branch off before the pooling",
+    ),
+    _choice(
+        "Network", "chosen", "ReLU after each convolution, none after transposed ones; no normalisation, no residual "
+        "shortcuts, no dilation", "The article names none. So few parameters would not show in 8.6 million.",
+        models__vnet__activation="relu", models__vnet__normalisation="none", models__vnet__residual=False,
+        models__vnet__bottleneck_dilation=1,
+    ),
+    _choice(
+        "Network", "chosen", "dropout drops 20 % of the feature maps, each as a whole",
+        "“The dropout probability was set as 0.8” is read as the share that is kept; whether voxels or maps drop is "
+        "not said.", models__vnet__dropout=0.2,
+    ),
+    _choice(
+        "Network", "chosen", "weights start as He et al. 2015 draw them; each layer is then scaled on four windows",
+        "The article names no initialisation. Without the scaling soft Dice soon settles on bone everywhere.",
+    ),
+    _choice(
+        "Training", "stated", "Dice loss, Adam, learning rate 0.0001, 1000 epochs, windows of 32 slices",
+        "Sections 2.3 and 2.4.",
+        train__loss="dice", train__learning_rate=1e-4, train__epochs=1000, train__window_slices=32,
+    ),
+    _choice(
+        "Training", "deduced", "the Dice loss takes probabilities (soft Dice)",
+        "The article writes it with the binary result, which has no gradient.",
+    ),
+    _choice(
+        "Training", "chosen", "L2 term: α = 0.00001 times the sum of squared weights, biases left out",
+        "The article gives no α, and its formula is garbled in the text that we have.", train__l2_alpha=1e-5,
+    ),
+    _choice(
+        "Training", "chosen", "batch size 1; an epoch takes one window of each scan, at a random place",
+        "The article says neither.", train__batch_size=1, train__samples_per_scan=1, train__accumulate=1,
+    ),
+    _choice(
+        "Training", "chosen", "constant learning rate; no warm-up, no average of weights, no early stop",
+        "The article mentions none.", train__schedule="constant", train__warm_up=0.0, train__weight_average=0.0,
+        train__early_stop_epochs=0,
+    ),
+    _choice(
+        "Training", "chosen", "bf16 where the device computes in it, else float32",
+        "The article does not name its precision.", train__precision="auto",
+    ),
+    _choice(
+        "Training", "deviates", "PyTorch", "The article used TensorFlow.", departs="PyTorch takes TensorFlow’s place",
+    ),
+    _choice(
+        "Augmentation", "stated", "rotation about each axis by up to 15°, mirror, brightness, gamma, Gaussian noise, "
+        "at random", "Section 2.4.", train__augment__rotation_degrees=15.0,
+    ),
+    _choice(
+        "Augmentation", "chosen", "each with a probability of 0.5; angles uniform; mirroring from front to back "
+        "alone, because left to right would make a right hip; brightness ± 0.1, gamma 0.7 to 1.5, noise SD up to "
+        "0.02",
+        "The article gives no amounts and no axes.",
+        train__augment__probability=0.5, train__augment__mirror_axes=["y"], train__augment__brightness=0.1,
+        train__augment__gamma=[0.7, 1.5], train__augment__noise_sd=0.02,
+    ),
+    _choice(
+        "Weights", "deviates", "weights are chosen on the fold's validation people, for held-out people alone; "
+        "cross-validation uses the last ones", "The article chose its model by the Dice of the test people: a leak.",
+        departs="no weights are chosen on test people", predict__heldout_weights="best",
+    ),
+    _choice(
+        "Prediction", "deviates", "test people are predicted by the mean probability of all folds; the one fold with "
+        "the best validation Dice stands beside it (single model)", "The article used one model.",
+        departs="test people are predicted by all folds together, and by a single model beside that",
+    ),
+    _choice(
+        "Prediction", "stated", "windows move by one slice, none beyond the ends (D − 31 windows for D slices)",
+        "Section 2.4.", predict__step=1, predict__z_padding=0,
+    ),
+    _choice(
+        "Prediction", "chosen", "overlapping probabilities are averaged", "The article does not say how they meet.",
+    ),
+    _choice("Prediction", "stated", "Otsu's threshold of the probability map", "Section 2.3."),
+    _choice(
+        "Prediction", "chosen", "the middle of the criterion's plateau; 0.5 where the threshold is below 0.2 or "
+        "above 0.8; only the largest component is kept", "The article says no more than “the OTSU algorithm”.",
+        otsu__low=0.2, otsu__high=0.8, otsu__fallback=0.5, otsu__keep_largest=True,
+    ),
+    _choice(
+        "Numbers", "deduced", "R² = 1 − SS(residual) / SS(total); SD of the reference with ddof 0; RE = (predicted − "
+        "reference) / reference", "The article gives no formula. R² follows from RMSE and SD of Table 1 for men and "
+        "women; for all it would be 0.9963 in place of the printed 0.9956.",
+    ),
+)  # fmt: skip
+
+
+def choices_table() -> str:
+    """Return all choices as the Markdown table of docs/zhao-2020.md."""
+    lines = ["| step | what Osteoflow does | | the article | settings |", "| --- | --- | --- | --- | --- |"]
+    for choice in CHOICES:
+        settings = ", ".join(f"`{name}`" for name in choice.settings)
+        lines.append(f"| {choice.step} | {choice.here} | [{choice.tag}] | {choice.why} | {settings} |")
+    return "\n".join(lines)
+
+
+def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained: bool) -> str:
+    """Return what the methods paragraph says of the article: what differs, and what it leaves open.
+
+    Args:
+        settings: the configuration.
+        runs: the records of the models that were used; each holds its `network`.
+        mark: the reference's number, such as `[12]`.
+        trained: False where finished models were used: the configuration does not say how they were trained.
+    """
+    runs = list(runs)
+    told = [choice for choice in CHOICES if trained or choice.step not in OF_TRAINING]
+    other, own = (
+        [text for choice in told if choice.tag in tags for text in _differences(choice, settings, runs)]
+        for tags in (("stated", "deduced"), ("chosen", "deviates"))
+    )
+    sentences = []
+    if other:
+        sentences.append(f"This is not the protocol of Zhao et al. (2020) {mark}: {'; '.join(other)}.")
+        if own:
+            sentences.append(
+                f"Where that article is silent, Osteoflow’s own choices differ in {'; '.join(own)}."
+            )
+    elif own:
+        sentences.append(
+            f"Settings that Zhao et al. (2020) {mark} state were kept; others differ: {'; '.join(own)}."
+        )
+    else:
+        sentences.append(f"The settings are Osteoflow’s reading of Zhao et al. (2020) {mark}.")
+    departs = [choice.departs for choice in told if choice.departs]
+    sentences.append(
+        f"In any case Osteoflow departs from the article: {'; '.join(departs)}. What the article leaves open, such "
+        "as the convolutions of each level, normalisation, α, batch size and the range of intensities, was deduced "
+        "or chosen (docs/zhao-2020.md)."
+    )
+    return " ".join(sentences)
+
+
+def _differences(choice: Choice, settings: Mapping, runs: Iterable[Mapping]) -> list[str]:
+    """Return `setting value (value of the protocol)` for each setting of a choice that is another one."""
+    texts: dict[str, None] = {}
+    for name, expected in choice.settings.items():
+        if name.startswith(NETWORK):
+            key = name.removeprefix(NETWORK)
+            made = [(f"models.{run['model']}.{key}", run["network"][key]) for run in runs]
+        else:
+            made = [(name, _setting(settings, name))]
+        for where, value in made:
+            if _plain(value) != _plain(expected):
+                texts[f"{where} {_plain(value)} (in place of {_plain(expected)})"] = None
+    return list(texts)
+
+
+def _setting(settings: Mapping, name: str) -> object:
+    value: object = settings
+    for key in name.split("."):
+        value = value[key]
+    return value
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(map(_plain, value)) or "none"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}"
+    return str(value)

@@ -1,0 +1,17 @@
+// A table that is wider than the page says so: some systems show no scroll bar until one scrolls.
+function tellWidth(part) {
+  const hidden = part.scrollWidth - part.clientWidth > 2;
+  const told = part.previousElementSibling?.classList.contains("wider");
+  if (hidden && !told) {
+    const hint = document.createElement("p");
+    hint.className = "note wider screen";
+    hint.textContent = "More columns to the right: scroll the table sideways \u2192";
+    part.before(hint);
+  } else if (!hidden && told) part.previousElementSibling.remove();
+}
+
+const widths = new ResizeObserver((changes) => changes.forEach((change) => tellWidth(change.target.closest(".scroll"))));
+for (const part of document.querySelectorAll(".scroll")) {
+  widths.observe(part);
+  if (part.firstElementChild) widths.observe(part.firstElementChild);
+}
