@@ -34,7 +34,7 @@ from lib.stats.spread import spread_table
 from lib.stats.tables import LEVELS, agreement_table, paired_table, prediction_key, read_table
 from tests.unit.study_tables import history, no_metrics, tables
 
-CONFIG = AgreementConfig(bootstrap=50)
+CONFIG = AgreementConfig()
 CAPTIONS = Path(__file__).parents[2] / "report" / "captions"
 SCORED = {
     "scores",
@@ -609,7 +609,7 @@ def test_fold_means_stand_where_the_people_of_the_fold_put_them(study, everythin
     both = pd.concat([cv, other_hips])
     axes = draw_fold_spread(both, everything.spread).figure.axes[0]
     lines = [part.get_segments()[0][0, 1] for part in axes.collections if hasattr(part, "get_segments")]
-    table = spread_table(both).set_index("measure").loc["dsc"]
+    table = spread_table(both, CONFIG).set_index("measure").loc["dsc"]
     assert (min(lines), max(lines)) == pytest.approx((table["fold_mean_low"], table["fold_mean_high"]))
     assert axes.lines[0].get_ydata()[0] == pytest.approx(table["mean"])
 

@@ -67,7 +67,7 @@ from lib.stats.wording import (
 )
 from tests.unit.study_tables import measured, no_metrics, people, predictions, tables
 
-CONFIG = AgreementConfig(bootstrap=50)
+CONFIG = AgreementConfig()
 SETTINGS = yaml.safe_load((REPORT_FOLDER.parent / "config.yaml").read_text(encoding="utf-8"))
 REJECTED = {
     "scan": "X01",
@@ -144,9 +144,9 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "agreement_cut": agreement_table(metrics, CONFIG, DISTAL_CUT),
         "folds": fold_table(metrics, CONFIG),
         "paired": paired_table(metrics, CONFIG, []),
-        "ages": age_table(metrics),
-        "levels": level_table(metrics),
-        "spread": spread_table(metrics),
+        "ages": age_table(metrics, CONFIG),
+        "levels": level_table(metrics, CONFIG),
+        "spread": spread_table(metrics, CONFIG),
         "precision": precision_table(metrics, volumes, CONFIG),
         "readers": pd.DataFrame(columns=list(READER_COLUMNS)),
         "table2": table2(metrics, [], synthetic=synthetic),
