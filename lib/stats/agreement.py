@@ -334,6 +334,15 @@ def fit_line(x: np.ndarray, y: np.ndarray, confidence: float) -> Line:
     return Line(slope=slope, intercept=intercept, slope_ci=slope_ci, intercept_ci=intercept_ci)
 
 
+def line_band(x: np.ndarray, y: np.ndarray, along: np.ndarray, confidence: float) -> np.ndarray:
+    """Return line, lower and upper end of the interval of its mean (3, points) at places `along` (statsmodels)."""
+    fit = sm.OLS(y, sm.add_constant(x)).fit()
+    # two columns even where all places are the same
+    places = np.column_stack([np.ones(len(along)), along])
+    table = fit.get_prediction(places).summary_frame(alpha=1 - confidence)
+    return table[["mean", "mean_ci_lower", "mean_ci_upper"]].to_numpy().T
+
+
 def growing_spread(reference: np.ndarray, predicted: np.ndarray) -> float:
     """Return the p-value of a spread of predicted - reference that changes with the mean of both.
 
