@@ -9,8 +9,8 @@ of scan j of person i, predicted by the model of fold k, is
 
 The residuals have an SD of 1,000 mm3 where people have one scan; with two scans person and residual have 707 mm3
 each. Where folds are drawn, models have an SD of 500 mm3. "skewed": errors of a gamma distribution of shape 2
-(skewness 1.4); "growing": errors in proportion to the volume. Scores are 1 - gamma (shape 2, mean 0.02); with folds each model
-multiplies its people's losses by a lognormal factor (sigma 0.3).
+(skewness 1.4); "growing": errors in proportion to the volume. Scores are 1 - gamma (shape 2, mean 0.02); with folds
+each model multiplies its people's losses by a lognormal factor (sigma 0.3).
 
 The truth is that of very many people: in rows "these models" of one set of models, in rows "a model trained this way"
 of very many models. "these models, asked of all": how often the intervals for these models hold the truth of others.

@@ -567,7 +567,7 @@ def _why(name: str, numbers: Mapping[str, float], pairs: _Pairs) -> str:
     if name == "growing_spread_p_value" and len(x) >= _FEWEST_FOR_GROWTH:
         return "the differences do not vary about their line"
     if estimate == "icc":
-        return "two people" if len(x) < 3 else "neither people nor raters differ"
+        return "people differ less than chance makes them"
     few = "fewer than ten people" if name == "growing_spread_p_value" else "fewer than three scans"
     return (
         few if len(x) < (_FEWEST_FOR_GROWTH if "growing" in name else 3) else "the mean volume does not vary"

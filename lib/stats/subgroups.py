@@ -31,7 +31,8 @@ def subgroup_table(metrics: pd.DataFrame, acquisition: pd.DataFrame, config: Agr
     fold of a cross-validation at a time. Nothing is corrected for the number of comparisons, and subgroups differ in
     more than their name. `acquisition` (`tables/acquisition.csv`) names the scanner of a scan.
     """
-    scanners = acquisition.set_index("scan")[["manufacturer", "model"]].agg(" ".join, axis=1).str.strip()
+    named = acquisition.set_index("scan")
+    scanners = (named["manufacturer"].astype(str) + " " + named["model"].astype(str)).str.strip()
     scored = without_repeats(metrics)
     scored = scored.assign(
         scanner=scored["scan"].map(scanners).astype(object).fillna(""),

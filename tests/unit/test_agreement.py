@@ -141,7 +141,7 @@ def test_icc_stands_beside_the_concordance():
     assert result.icc_ci_low < result.icc < result.icc_ci_high <= 1
     repeated = summarize_agreement(reference, predicted, people(20) * 2, CONFIG)
     assert repeated.icc == pytest.approx(result.icc)
-    assert math.isnan(repeated.icc_ci_low)
+    assert repeated.icc_ci_low < repeated.icc < repeated.icc_ci_high < 1
 
 
 def test_exact_limits_cover_at_their_level():
@@ -388,7 +388,9 @@ def test_a_constant_reference_has_no_r2():
 def test_an_icc_beyond_its_range_is_not_defined():
     # mean squares of two targets and two raters: targets 0.02, raters 0, residual 50
     result = summarize_agreement([0.0, 10.0], [10.1, 0.1], people(2), CONFIG)
-    assert math.isnan(result.icc) and undefined_reasons(result.undefined)["icc"] == "two people"
+    assert math.isnan(result.icc) and undefined_reasons(result.undefined)["icc"].startswith(
+        "people differ less"
+    )
     assert intraclass_correlation(np.array([[0.0, 10.1], [10.0, 0.1]]), 0.95)[0] < -1
 
 

@@ -86,10 +86,8 @@ def test_of_several_scanners_each_stands_against_all_others(metrics):
 
 def test_a_person_counts_once_on_a_side(metrics):
     test = metrics[(metrics["protocol"] == "test") & (metrics["cohort"] == "all")]
-    again = [
-        test.assign(scan=test["scan"] + name, dsc=test["dsc"] + change)
-        for name, change in (("b", 0.01), ("c", -0.01))
-    ]
+    changes = {"b": 0.01, "c": -0.01}
+    again = [test.assign(scan=test["scan"] + name, dsc=test["dsc"] + changes[name]) for name in changes]
     once = subgroup_table(test, acquisition(test), CONFIG)
     both = pd.concat([test, *again], ignore_index=True)
     of_sex = once["kind"] == "sex"
