@@ -100,7 +100,7 @@ def spearman_text(table: pd.DataFrame, x: str, y: str) -> str:
             ends = f" ({low:+.2f} to {high:+.2f})" if np.isfinite([low, high]).all() else ""
             parts.append(f"{label} {rho:+.2f}{ends}, n = {people}")
     if not parts:
-        return f"Spearman's ρ not given (below {_FEWEST_FOR_RHO} people, or several scans of a person)"
+        return "Spearman's ρ not given"
     return minus("\n".join(["Spearman's ρ: " + parts[0], *parts[1:]]))
 
 
