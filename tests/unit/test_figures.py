@@ -444,11 +444,8 @@ def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study
     at = outline[middle][0][0]
     line = stats.linregress(*volumes)
     rest = volumes[1] - line.intercept - line.slope * volumes[0]
-    error = np.sqrt(
-        np.sum(rest**2)
-        / 50
-        * (1 / 52 + (at - volumes[0].mean()) ** 2 / np.sum((volumes[0] - volumes[0].mean()) ** 2))
-    )
+    leverage = 1 / 52 + (at - volumes[0].mean()) ** 2 / (52 * volumes[0].var())
+    error = np.sqrt(np.sum(rest**2) / 50 * leverage)
     ends = outline[outline[:, 0] == at][:, 1]
     assert np.ptp(ends) == pytest.approx(2 * stats.t.ppf(0.975, 50) * error)
 
@@ -521,8 +518,8 @@ def test_spearman_is_pooled_and_within_sex_with_n():
     assert spearman_text(people, "x", "re_percent") == (
         f"Spearman's ρ: all +0.00 (−{end:.2f} to +{end:.2f}), n = 20\nmen +1.00, n = 10\nwomen −1.00, n = 10"
     )
-    for people in (people.head(9), people.assign(x=1), people.assign(subject="P0")):
-        assert spearman_text(people, "x", "re_percent") == "Spearman's ρ not given"
+    for few in (people.head(9), people.assign(x=1), people.assign(subject="P0")):
+        assert spearman_text(few, "x", "re_percent") == "Spearman's ρ not given"
 
 
 def test_spearmans_interval_is_wider_than_pearsons():
