@@ -19,7 +19,8 @@ Intervals where each person has one scan:
     MAE, RMSE, R2, r, CCC, MAPE          jackknife over people (`lib.stats.jackknife`)
 
 Where a person has several scans, scans are not independent: limits then use variance components (Bland & Altman, Stat
-Methods Med Res 1999;8:135, 5.3), all intervals are of the jackknife over people, and no p-value is stated.
+Methods Med Res 1999;8:135, 5.3), all intervals are of the jackknife over people, and neither a p-value nor an
+interval of the ICC is stated.
 
 All these hold for further people and the models that were trained. In a cross-validation each fold has a model of
 its own; `fold_intervals` leave out a fold at a time, so that they hold for models trained this way. They take folds
@@ -60,7 +61,6 @@ _JACKKNIFED = {
 _JACKKNIFED_IF_DEPENDENT = {
     **_JACKKNIFED,
     **dict.fromkeys(("slope", "intercept_mm3", "proportional_bias"), "plain"),
-    "icc": "z",
 }
 # mean, lower and upper limit of differences and of relative errors
 _LIMITS = ("bias_mm3", "loa_low_mm3", "loa_high_mm3")
@@ -223,7 +223,7 @@ def summarize_agreement(
     jackknifed = _JACKKNIFED
     if pairs.count < len(x):
         jackknifed = _JACKKNIFED_IF_DEPENDENT
-        numbers |= {"pearson_p_value": NAN, "growing_spread_p_value": NAN}
+        numbers |= {"pearson_p_value": NAN, "growing_spread_p_value": NAN, **_interval("icc", NO_INTERVAL)}
     numbers |= _jackknifed(pairs, people, jackknifed, config)
     told = {"n": pairs.count, "scans": len(x)}
     return Agreement(**told, **numbers, undefined=undefined_text(_reasons(numbers, pairs)))
@@ -520,18 +520,11 @@ def estimates_without(
             "r2": 1 - square / variance_x,
             "pearson_r": covariance / np.sqrt(variance_x * variance_y),
             "ccc": 2 * covariance / (both + bias**2),
-            "icc": _icc_of_moments(n, both, covariance, bias),
             "slope": slope,
             "intercept_mm3": unit * (mean_y - slope * mean_x) + origin * (1 - slope),
             # slope of y - x on (x + y) / 2
             "proportional_bias": 2 * (variance_y - variance_x) / (both + 2 * covariance),
         }
-
-
-def _icc_of_moments(n: np.ndarray, both: np.ndarray, covariance: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """ICC(2,1) of two ratings from the sum of their variances, covariance (divisor n) and mean difference."""
-    targets, residual = (n / (n - 1) * (both / 2 + sign * covariance) for sign in (1, -1))
-    return (targets - residual) / (targets + residual + bias**2 - 2 * residual / n)
 
 
 def _reasons(numbers: Mapping[str, float], pairs: _Pairs) -> dict[str, str]:
@@ -554,6 +547,8 @@ def _why(name: str, numbers: Mapping[str, float], pairs: _Pairs) -> str:
             return "no reference above 0 mm3"
     estimate = name.split("_ci_")[0]
     if name != estimate and math.isfinite(numbers.get(estimate, NAN)):
+        if estimate == "icc" and count < len(pairs.x):
+            return "several scans of a person"
         return _why_no_interval(estimate, numbers[estimate], count)
     of_reference = ("r2", "pearson_", "slope", "intercept_", "ccc", "icc")
     if count == 1:

@@ -141,7 +141,8 @@ def test_icc_stands_beside_the_concordance():
     assert result.icc_ci_low < result.icc < result.icc_ci_high <= 1
     repeated = summarize_agreement(reference, predicted, people(20) * 2, CONFIG)
     assert repeated.icc == pytest.approx(result.icc)
-    assert repeated.icc_ci_low < repeated.icc < repeated.icc_ci_high < 1
+    assert math.isnan(repeated.icc_ci_low)
+    assert undefined_reasons(repeated.undefined)["icc_ci"] == "several scans of a person"
 
 
 def test_exact_limits_cover_at_their_level():
@@ -246,7 +247,7 @@ def test_a_spread_that_grows_with_volume_is_seen():
     noise = generator.normal(0, 1, 60)
     even = growing_spread(reference, reference + 1500 * noise)
     growing = growing_spread(reference, reference * (1 + 2e-7 * (reference - 40_000) * noise))
-    assert growing < 0.001 < 0.05 < even
+    assert growing < 0.01 < 0.05 < even
     # by hand: F of the squared residuals on the means
     predicted = reference + 1500 * noise
     mean, difference = (reference + predicted) / 2, predicted - reference
@@ -262,7 +263,6 @@ def direct(x, y):
     return {
         "r2": r_squared(x, y),
         "ccc": concordance(x, y),
-        "icc": intraclass_correlation(np.column_stack([x, y]), 0.9)[0],
         "mae_mm3": np.abs(y - x).mean(),
         "rmse_mm3": math.sqrt(np.mean((y - x) ** 2)),
         "mape_percent": 100 * np.abs(y / x - 1).mean(),
@@ -319,16 +319,16 @@ def test_scans_of_a_person_are_resampled_together():
     assert both.mae_mm3_ci_high == pytest.approx(once.mae_mm3_ci_high)
 
 
-def test_a_second_scan_of_one_person_costs_p_values_alone():
+def test_a_second_scan_of_one_person_costs_p_values_and_the_interval_of_the_icc():
     reference, predicted = volumes(200)
     once = asdict(summarize_agreement(reference, predicted, people(200), CONFIG))
     again = asdict(summarize_agreement(reference, predicted, [*people(199), "p0"], CONFIG))
     assert (again["n"], again["scans"]) == (199, 200)
-    p_values = ("pearson_p_value", "growing_spread_p_value")
-    assert again.pop("undefined") == f"{', '.join(p_values)}: several scans of a person"
-    assert {name for name, value in again.items() if math.isnan(value)} == set(p_values)
+    assert set(undefined_reasons(again.pop("undefined")).values()) == {"several scans of a person"}
+    missing = {name for name, value in again.items() if math.isnan(value)}
+    assert missing == {"pearson_p_value", "growing_spread_p_value", "icc_ci_low", "icc_ci_high"}
     names = ("bias_mm3", "loa_low_mm3", "loa_high_mm3", "slope", "intercept_mm3", "proportional_bias")
-    for name in (*names, "loa_low_percent", "icc"):
+    for name in (*names, "loa_low_percent"):
         widths = [found[f"{name}_ci_high"] - found[f"{name}_ci_low"] for found in (once, again)]
         # from leaving out people and from theory: nearly, but not quite the same
         assert widths[1] == pytest.approx(widths[0], rel=0.2)
