@@ -54,7 +54,7 @@ def make_part(folder: Path, first: int, scans: int, referenced: bool) -> None:
                 size = 90_000 + 20_000 * generator.random()
                 told |= {"reference_mm3": size, "predicted_mm3": size + 1000 * generator.gauss(0, 1)}
                 writer.writerow([told.get(name, f"{generator.random():.10g}") for name in columns])
-    settings = {"seed": 1, "report.confidence": 0.95, "report.bootstrap": 2000, "report.min_people": 20}
+    settings = {"seed": 1, "report.confidence": 0.95}
     for path, content in {
         RUN: {"settings": settings, "software": {}, "code": {}, "models": {"all/vnet/fold-0": "0"}},
         STUDY: {"synthetic": False, "model": ""}, PROTOCOL: {"source": "configuration", "fields": []},

@@ -31,7 +31,6 @@ from lib.part_results import (
     records,
     refuse,
 )
-from lib.seeding import derive_seed
 from lib.stats.agreement import AgreementConfig
 from lib.stats.summary import summary_tables
 from lib.stats.tables import path_key, read_table, write_table
@@ -124,7 +123,8 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> None:
         read_table(_repeated(parts)),
         {path_key(path): read_json(path) for path in readers},
         [read_json(path) for path in runs],
-        AgreementConfig(seed=derive_seed(settings["seed"], "bootstrap"), **report),
+        read_table(folder / TABLES["acquisition"]),
+        AgreementConfig(**report),
     )
     for name, table in tables.items():
         write_table(table, folder / f"tables/{name}.csv")

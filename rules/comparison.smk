@@ -59,7 +59,6 @@ rule compare_runs:
         other=OTHER,
         compare=lookup("compare", within=config),
         report=lookup("report", within=config),
-        seed=lookup("seed", within=config),
         code=code_of("compare_runs"),
     message:
         "Compare this run with another one"

@@ -6,6 +6,7 @@ rule summarize_agreement:
     input:
         metrics="results/tables/metrics.csv",
         volumes="results/tables/volumes.csv",
+        acquisition="results/tables/acquisition.csv",
         readers=reader_files,
         runs=fold_files("run.json"),
     output:
@@ -42,6 +43,12 @@ rule summarize_agreement:
         ages="results/tables/ages.csv",
         levels="results/tables/levels.csv",
         spread="results/tables/spread.csv",
+        subgroups=report(
+            "results/tables/subgroups.csv",
+            category="Agreement",
+            labels={"table": "One sex, site or scanner against the others"},
+            caption="../report/captions/subgroups.rst",
+        ),
         precision=report(
             "results/tables/precision.csv",
             category="Agreement",
@@ -66,7 +73,6 @@ rule summarize_agreement:
         runtime=grow(30),
     params:
         report=lookup("report", within=config),
-        seed=lookup("seed", within=config),
         code=code_of("summarize_agreement"),
     message:
         "Summarize the agreement"
@@ -298,6 +304,7 @@ rule write_report:
         ages="results/tables/ages.csv",
         levels="results/tables/levels.csv",
         spread="results/tables/spread.csv",
+        subgroups="results/tables/subgroups.csv",
         precision="results/tables/precision.csv",
         readers="results/tables/readers.csv",
         table1="results/tables/table1.csv",

@@ -2,7 +2,7 @@
 
 input: volumes, metrics, flow, record of this run, and the tables of the other
 output: scans, summary (csv), page (html); params: other (results folder of the other run), compare and report
-    (sections of the configuration), seed
+    (sections of the configuration)
 """
 
 from lib.imaging.mask_pairs import compare_masks
@@ -27,7 +27,7 @@ with job_log(snakemake.log[0], hide=[snakemake.params.other]) as logger:
     masks = {name: compare_masks(both, snakemake.threads) for name, both in files.items()}
     config = ComparisonConfig(**params.compare)
     table = compare_runs(pairs, masks, config)
-    summary = summarize_comparison(table, AgreementConfig(**params.report, seed=params.seed))
+    summary = summarize_comparison(table, AgreementConfig(**params.report))
     write_table(table, made.scans)
     write_table(summary, made.summary)
     write_comparison(runs, table, summary, config, made.page)

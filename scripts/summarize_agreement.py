@@ -1,25 +1,28 @@
 """Job script of rule summarize_agreement: how well volumes and masks agree, and how far that can be trusted.
 
-input: metrics, volumes (.csv); readers (list of .../{cohort}/{model}/{members}/{scan}.json), runs (list of run.json)
+input: metrics, volumes, acquisition (.csv); lists readers (.../{cohort}/{model}/{members}/{scan}.json), runs
 output: scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut),
     folds (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
-    part of the femur), spread (folds apart from people), precision (repeated scans), readers (two beside the model)
-params: report (section of the configuration), seed
+    part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
+    precision (repeated scans), readers (two beside the model)
+params: report (section of the configuration)
 """
 
 from lib.atomic import read_json
 from lib.joblog import job_log
-from lib.seeding import derive_seed
 from lib.stats.agreement import AgreementConfig
 from lib.stats.summary import summary_tables
 from lib.stats.tables import path_key, read_table, write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
-    config = AgreementConfig(seed=derive_seed(params.seed, "bootstrap"), **params.report)
-    metrics, volumes = read_table(given.metrics), read_table(given.volumes)
+    config = AgreementConfig(**params.report)
+    metrics, volumes, acquisition = (
+        read_table(given[name]) for name in ("metrics", "volumes", "acquisition")
+    )
     readers = {path_key(path): read_json(path) for path in given.readers}
-    tables = summary_tables(metrics, volumes, readers, [read_json(path) for path in given.runs], config)
+    runs = [read_json(path) for path in given.runs]
+    tables = summary_tables(metrics, volumes, readers, runs, acquisition, config)
     for name, table in tables.items():
         write_table(table, snakemake.output[name])
     logger.info("%d scored predictions; rows: %s", len(metrics), {name: len(tables[name]) for name in tables})

@@ -282,7 +282,7 @@ def summary(
     reference, predicted, scans = (
         [person[key] for person in scores] for key in ("reference_mm3", "predicted_mm3", "scan")
     )
-    agreement = asdict(summarize_agreement(reference, predicted, scans, AgreementConfig(bootstrap=200)))
+    agreement = asdict(summarize_agreement(reference, predicted, scans, AgreementConfig()))
     errors = [abs(person["re_percent"]) for person in scores]
     values = {
         "dice": mean(person["dsc"] for person in scores),

@@ -19,6 +19,7 @@ from lib.errors import ConfigError
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 from lib.stats.primary import primary_rows
 from lib.stats.tables import COHORT_ORDER, read_table
+from lib.stats.undefined import reasons_of
 
 KEYS = ["scan", "cohort", "model"]
 PREDICTION_KEYS = [*KEYS, "members", "protocol"]
@@ -35,8 +36,11 @@ OF_AGREEMENT = (
     *("n", "scans", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
     *("mae_mm3", "ccc"),
 )
+INTERVALS = ("loa_low_mm3", "loa_high_mm3", "mae_mm3", "ccc")
 SUMMARY_COLUMNS = ("cohort", "model", "other_model", "protocol", "quantity", *OF_AGREEMENT) + (
     *("moved", "largest_change_percent", "mask_dsc_mean", "mask_dsc_min"),
+    *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
+    "undefined",
 )
 
 
@@ -203,7 +207,8 @@ def summarize_comparison(table: pd.DataFrame, config: AgreementConfig) -> pd.Dat
             rows.append(
                 dict(zip(("cohort", "model", "other_model", "protocol"), key, strict=True))
                 | {"quantity": quantity}
-                | {name: agreement[name] for name in OF_AGREEMENT}
+                | {name: agreement[name] for name in SUMMARY_COLUMNS if name in agreement}
+                | {"undefined": reasons_of(agreement["undefined"], SUMMARY_COLUMNS)}
                 | {
                     "moved": int(_names(group["moved"], quantity).sum()),
                     "largest_change_percent": group[f"{quantity}_change_percent"].abs().max(),

@@ -31,17 +31,21 @@ def show_number(value: object, digits: int = 2, *, why: str = "not defined for t
 
 
 def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) -> Markup | str:
-    """Format `name`_ci_low to `name`_ci_high of a row; an en dash if the sample allows no interval."""
-    ends = [row.get(f"{name}_ci_{end}") for end in ("low", "high")]
-    if any(end is None or pd.isna(end) for end in ends):
-        return show_number(None, why="no interval: too few people, or several scans of one person")
-    return " to ".join(show_number(end * scale, digits) for end in ends)
+    """Format `name`_ci_low to `name`_ci_high of a row, and below them the interval with the folds if there is one.
+
+    An en dash with the reason if the sample allows no interval.
+    """
+    ends = _show_ends(row, f"{name}_ci", digits, scale)
+    if not ends:
+        return show_number(None, why=f"no interval: {reason_of(row, f'{name}_ci', 'too few people')}")
+    with_folds = _show_ends(row, f"{name}_fold_ci", digits, scale)
+    return Markup("{}<br>with folds {}").format(ends, with_folds) if with_folds else ends
 
 
-def show_p_value(value: object) -> Markup | str:
+def show_p_value(value: object, *, why: str = "too few people") -> Markup | str:
     """Format a p-value as papers do."""
     if value is None or pd.isna(value):
-        return show_number(None, why="no test: too few people, or several scans of one person")
+        return show_number(None, why=f"no test: {why}")
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -74,6 +78,19 @@ def records(table: pd.DataFrame) -> list[dict]:
         }
         for row in table.astype(object).where(table.notna(), None).to_dict("records")
     ]
+
+
+def reason_of(row: Mapping, name: str, otherwise: str) -> str:
+    """Return why a number of a row is empty, from its `undefined` (text, or reasons by name)."""
+    told = row.get("undefined") or ""
+    return (told if isinstance(told, Mapping) else undefined_reasons(told)).get(name, otherwise)
+
+
+def _show_ends(row: Mapping, name: str, digits: int, scale: float) -> str:
+    ends = [row.get(f"{name}_{end}") for end in ("low", "high")]
+    if any(end is None or pd.isna(end) for end in ends):
+        return ""
+    return " to ".join(str(show_number(end * scale, digits)) for end in ends)
 
 
 def undefined_reasons(text: str) -> dict[str, str]:

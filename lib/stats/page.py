@@ -37,6 +37,7 @@ from lib.stats.page_tables import (
     reader_view,
     score_tables,
     spread_view,
+    subgroup_view,
     table1_view,
     table2_view,
     training_view,
@@ -64,7 +65,7 @@ from lib.stats.zhao import paper_text
 SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "agreement_cut", "folds", "paired", "ages"),
-    *("levels", "spread", "precision", "readers", "table1", "table2", "flow", "acquisition"),
+    *("levels", "spread", "subgroups", "precision", "readers", "table1", "table2", "flow", "acquisition"),
 )
 # sections in reading order: the name in links, the title
 SECTIONS = (
@@ -187,6 +188,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "table1": table1_view,
         "table2": table2_view,
         "ages": age_view,
+        "subgroups": subgroup_view,
     }
     made = {name: [view(rows[name])] if rows[name] else [] for name, view in views.items()}
     made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from lib.stats.formats import DASH, show_codes, show_interval, show_number, show_p_value
+from lib.stats.formats import DASH, reason_of, show_codes, show_interval, show_number, show_p_value
+from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
 from lib.stats.tables import PAPER_TABLE1, TABLE1_NUMBERS
 from lib.stats.wording import PROTOCOLS, SEX_NAMES, WEIGHTS
@@ -23,7 +24,9 @@ MEASURES = {
     "hu_mean": ("Mean intensity in the mask", "HU", 1),
     "dsc": ("DSC", "", 4),
     "re_percent": ("Relative error of volume", "%", 2),
+    "absolute_re_percent": ("Relative error without its sign", "%", 2),
 }
+SUBGROUP_KINDS = {"sex": "Sex:", "site": "Site:", "scanner": "Scanner:"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,13 @@ def page_table(
 
 def number(name: str, digits: int, **words: str) -> Show:
     """Return what shows a number of a row (`why`: the words for one that is not defined)."""
-    return lambda row: show_number(row[name], digits, **words)
+    why = words.get("why", "not defined for this sample")
+    return lambda row: show_number(row[name], digits, why=reason_of(row, name, why))
+
+
+def p_value(name: str) -> Show:
+    """Return what shows a p-value of a row."""
+    return lambda row: show_p_value(row[name], why=reason_of(row, name, "too few people"))
 
 
 def text(name: str) -> Show:
@@ -113,7 +122,11 @@ def words(head: str, show: Show | str) -> Column:
 
 
 COUNT = Column(head="n", show=lambda row: str(row["n"]), small=lambda row: scans_of(row))
-MEAN_DICE = Column(head="DSC", show=number("dsc_mean", 4), small=lambda row: deviation(row["dsc_sd"], 4))
+MEAN_DICE = Column(
+    head="DSC",
+    show=number("dsc_mean", 4),
+    small=lambda row: with_interval(deviation(row["dsc_sd"], 4), row, "dsc_mean", 4),
+)
 PEOPLE = words("People", lambda row: people_name(row))
 
 
@@ -178,10 +191,14 @@ def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
 
 def spread_of(score: Mapping, digits: int) -> Markup:
     """Return SD and interval of a mean as small print; the interval only where there is one."""
-    spread = deviation(score["sd"], digits)
-    if score["mean_ci_low"] is None:
-        return spread
-    return spread + Markup("<br>{}").format(show_interval(score, "mean", digits))
+    return with_interval(deviation(score["sd"], digits), score, "mean", digits)
+
+
+def with_interval(spread: Markup | str, row: Mapping, name: str, digits: int) -> Markup:
+    """Return small print with the interval of `name` below it, where there is one."""
+    if row.get(f"{name}_ci_low") is None:
+        return Markup("{}").format(spread)
+    return Markup("{}<br>{}").format(spread, show_interval(row, name, digits))
 
 
 def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
@@ -209,7 +226,16 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
         head="Pearson r",
         note="p",
         show=number("pearson_r", 4),
-        small=lambda row: show_p_value(row["pearson_p_value"]),
+        small=p_value("pearson_p_value"),
+    )
+    percent = (
+        *(PEOPLE, COUNT, estimate("Mean RE, %", "re_mean_percent", 2), plain("SD, %", "re_sd_percent", 2)),
+        *(
+            estimate("Lower limit, %", "loa_low_percent", 2),
+            estimate("Upper limit, %", "loa_high_percent", 2),
+        ),
+        estimate("MAPE, %", "mape_percent", 2),
+        Column(head="Spread grows", note="p", show=p_value("growing_spread_p_value")),
     )
     limits = (
         *(PEOPLE, COUNT, estimate("Bias, mm³", "bias_mm3", 0), plain("SD, mm³", "difference_sd_mm3", 0)),
@@ -220,6 +246,7 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
     return [
         page_table("Errors and concordance of volumes", errors, rows, name="agreement", group=group),
         page_table("Bias and 95 % limits of agreement", limits, rows, name="agreement", group=group),
+        page_table("Agreement in percent of the reference", percent, rows, name="agreement", group=group),
     ]
 
 
@@ -258,14 +285,10 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
     several = len({row["model"] for row in rows}) > 1
     columns = (
         *(words("Fold", "fold"), Column(head="n", show=lambda row: str(row["n"]))),
+        *(estimate("DSC", "dsc_mean", 4), estimate("MAE, mm³", "mae_mm3", 0)),
+        *(estimate("RMSE, mm³", "rmse_mm3", 0), estimate("R²", "r2", 4)),
         *(
-            plain("DSC", "dsc_mean", 4),
-            plain("MAE, mm³", "mae_mm3", 0),
-            plain("RMSE, mm³", "rmse_mm3", 0),
-            plain("R²", "r2", 4),
-        ),
-        *(
-            plain("Bias, mm³", "bias_mm3", 0),
+            estimate("Bias, mm³", "bias_mm3", 0),
             plain("RE min, %", "re_min_percent", 2),
             plain("RE max, %", "re_max_percent", 2),
         ),
@@ -278,7 +301,9 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
 
 def measured(name: str) -> Show:
     """Return what shows a number with the digits of the row's measure."""
-    return lambda row: show_number(row[name], MEASURES[row["measure"]][2])
+    return lambda row: show_number(
+        row[name], MEASURES[row["measure"]][2], why=reason_of(row, name, "not defined for this sample")
+    )
 
 
 def spread_view(rows: Sequence[Mapping]) -> PageTable:
@@ -289,7 +314,12 @@ def spread_view(rows: Sequence[Mapping]) -> PageTable:
         words("Models", lambda row: models_name(row, several=several)),
         Column(head="People", show=lambda row: str(row["people"])),
         Column(head="Folds", show=lambda row: str(row["folds"])),
-        Column(head="Mean", show=measured("mean")),
+        Column(
+            head="Mean",
+            note="interval with folds",
+            show=measured("mean"),
+            small=lambda row: show_interval(row, "mean_fold", MEASURES[row["measure"]][2]),
+        ),
         Column(
             head="Means of folds",
             show=lambda row: Markup("{} to {}").format(
@@ -318,7 +348,7 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
             show=number("difference_mm3", 0),
             small=lambda row: show_interval(row, "difference_mm3", 0),
         ),
-        Column(head="Wilcoxon p", show=lambda row: show_p_value(row["wilcoxon_p_value"])),
+        Column(head="Wilcoxon p", note="these models", show=p_value("wilcoxon_p_value")),
         Column(
             head="Updates a fold",
             note="own / everybody",
@@ -337,18 +367,24 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
 def precision_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the precision of repeated scans: RMS-SD, RMS-CV and least significant change."""
 
-    def measured_interval(row: Mapping) -> Markup | str:
-        return show_interval(row, "rms_sd", MEASURES[row["measure"]][2])
+    def interval_of(name: str) -> Show:
+        return lambda row: show_interval(row, name, MEASURES[row["measure"]][2])
+
+    freedom = Column(
+        head="df",
+        show=lambda row: str(row["degrees_of_freedom"]),
+        small=lambda row: "" if row.get("enough", True) else f"below {ENOUGH_FREEDOM}",
+    )
 
     columns = (
         words("Measure", measure_name),
         Column(head="People", show=lambda row: str(row["people"]), small=lambda row: f"{row['scans']} scans"),
-        Column(head="df", show=lambda row: str(row["degrees_of_freedom"])),
+        freedom,
         Column(head="Mean", show=measured("mean")),
-        Column(head="RMS-SD", show=measured("rms_sd"), small=measured_interval),
+        Column(head="RMS-SD", show=measured("rms_sd"), small=interval_of("rms_sd")),
         estimate("RMS-CV, %", "rms_cv_percent", 2),
-        Column(head="LSC", show=measured("lsc")),
-        plain("LSC, %", "lsc_percent", 2),
+        Column(head="LSC", show=measured("lsc"), small=interval_of("lsc")),
+        estimate("LSC, %", "lsc_percent", 2),
     )
     caption = "Precision of repeated scans"
     return page_table(caption, columns, rows, name="precision", group=protocol_group(rows))
@@ -360,15 +396,19 @@ def reader_view(rows: Sequence[Mapping]) -> PageTable:
         *(words("Pair", lambda row: row["pair"].replace(" - ", " − ")), COUNT),
         MEAN_DICE,
         *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_mean", 2)),
-        *(plain("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3), plain("MAE, mm³", "mae_mm3", 0)),
+        *(plain("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3)),
+        estimate("MAE, mm³", "mae_mm3", 0),
         estimate("Bias, mm³", "bias_mm3", 0),
         Column(
             head="95 % limits, mm³",
             show=lambda row: Markup("{} to {}").format(
                 show_number(row["loa_low_mm3"], 0), show_number(row["loa_high_mm3"], 0)
             ),
+            small=lambda row: Markup("{}; {}").format(
+                show_interval(row, "loa_low_mm3", 0), show_interval(row, "loa_high_mm3", 0)
+            ),
         ),
-        *(plain("R²", "r2", 4), plain("CCC", "ccc", 4)),
+        *(estimate("R²", "r2", 4), estimate("CCC", "ccc", 4)),
     )
     caption = "Two readers beside the model"
     return page_table(caption, columns, rows, name="readers", group=protocol_group(rows))
@@ -466,11 +506,45 @@ def age_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         *(words("Age, years", "age_band"), words("Site", "site"), COUNT),
         MEAN_DICE,
-        *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_median", 2, "median")),
-        *(plain("MAE, mm³", "mae_mm3", 0), plain("mean RE, %", "re_mean_percent", 2)),
+        plain("lowest DSC", "dsc_min", 4),
+        Column(
+            head="HD95, mm",
+            note="median",
+            show=number("hd95_mm_median", 2),
+            small=lambda row: show_interval(row, "hd95_mm_median", 2),
+        ),
+        *(estimate("MAE, mm³", "mae_mm3", 0), estimate("mean RE, %", "re_mean_percent", 2)),
     )
     rows = of_first_cohort(rows)
     return page_table("Scores by age", columns, rows, name="ages", group=protocol_group(rows))
+
+
+def subgroup_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return each sex, site and scanner against the others, of the first cohort."""
+    columns = (
+        words("Subgroup", lambda row: f"{SUBGROUP_KINDS[row['kind']]} {sex_or(row['subgroup'])}"),
+        words("Against", lambda row: sex_or(row["others"])),
+        words("Measure", measure_name),
+        Column(head="n", note="inside / others", show=lambda row: f"{row['n']} / {row['n_others']}"),
+        *(
+            Column(head="Mean", show=measured("mean")),
+            Column(head="Mean of others", show=measured("mean_others")),
+        ),
+        Column(
+            head="Difference",
+            show=measured("difference"),
+            small=lambda row: show_interval(row, "difference", MEASURES[row["measure"]][2]),
+        ),
+    )
+    rows = of_first_cohort(rows)
+    return page_table(
+        "Subgroups against the others", columns, rows, name="subgroups", group=protocol_group(rows)
+    )
+
+
+def sex_or(name: str) -> str:
+    """Return the words for a sex, or the name of another subgroup as it is."""
+    return SEX_NAMES.get(name, name)
 
 
 def training_view(rows: Sequence[Mapping]) -> PageTable:

@@ -5,7 +5,9 @@ Source: Glüer et al., Osteoporos Int 1995;5:262. With n_j scans of hip j, SD_j 
     RMS-SD   sqrt(sum((n_j - 1) SD_j^2) / sum(n_j - 1)): with equally many scans of all, the root mean square of SD_j
     RMS-CV   the same of SD_j / m_j, in percent
     df       sum(n_j - 1), the degrees of freedom; the interval of the RMS-SD is that of chi-square with df
-    LSC      2.77 RMS-SD, the least significant change: a smaller one between two scans is noise (95 %)
+    LSC      2.77 RMS-SD, the least significant change: a smaller one between two scans is noise (95 %); its interval
+             is that of the RMS-SD times 2.77. The International Society for Clinical Densitometry asks for 30 degrees
+             of freedom (ISCD Official Positions, Adult, 2019): `enough` says whether there are so many.
 """
 
 import math
@@ -18,9 +20,11 @@ from scipy import stats
 from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN, Interval
 from lib.stats.tables import first_or_own, groups
+from lib.stats.undefined import explain
 
 # 1.96 sqrt(2), as the International Society for Clinical Densitometry rounds it
 LSC_FACTOR = 2.77
+ENOUGH_FREEDOM = 30
 MEASURES = ("predicted_mm3", "predicted_cut_mm3", "reference_mm3", "reference_cut_mm3", "hu_mean")
 
 
@@ -39,11 +43,18 @@ class Precision:
     rms_cv_percent_ci_high: float
     lsc: float
     lsc_percent: float
+    lsc_ci_low: float
+    lsc_ci_high: float
+    lsc_percent_ci_low: float
+    lsc_percent_ci_high: float
+    enough: bool
 
 
-COUNTS = ("scans", "degrees_of_freedom")
+COUNTS = ("scans", "degrees_of_freedom", "enough")
 ERRORS = tuple(field.name for field in fields(Precision) if field.name not in COUNTS)
-PRECISION_COLUMNS = ("cohort", "model", "protocol", "measure", "people", *COUNTS, *ERRORS)
+PRECISION_COLUMNS = (
+    *("cohort", "model", "protocol", "measure", "people", *COUNTS[:2], *ERRORS, "enough", "undefined"),
+)
 
 
 def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: float) -> Precision:
@@ -75,6 +86,11 @@ def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: floa
         rms_cv_percent_ci_high=high * rms_cv,
         lsc=LSC_FACTOR * rms_sd,
         lsc_percent=LSC_FACTOR * rms_cv,
+        lsc_ci_low=LSC_FACTOR * low * rms_sd,
+        lsc_ci_high=LSC_FACTOR * high * rms_sd,
+        lsc_percent_ci_low=LSC_FACTOR * low * rms_cv,
+        lsc_percent_ci_high=LSC_FACTOR * high * rms_cv,
+        enough=freedom >= ENOUGH_FREEDOM,
     )
 
 
@@ -93,7 +109,8 @@ def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: Agreem
                 key = {"cohort": cohort, "model": model, "protocol": protocol, "measure": measure}
                 repeated = pd.factorize(measured["first_scan"])[0]
                 precision = measure_precision(measured[measure].to_numpy(float), repeated, config.confidence)
-                rows.append(key | {"people": measured["subject"].nunique()} | asdict(precision))
+                row = key | {"people": measured["subject"].nunique()} | asdict(precision)
+                rows.append(explain(row, {}, "a mean is not above 0"))
     return pd.DataFrame(rows, columns=list(PRECISION_COLUMNS))
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 from lib.stats.overlap import OverlapConfig, Spacing, measure_overlap
-from lib.stats.tables import groups, prediction_key, without_repeats
+from lib.stats.tables import groups, mean_columns, prediction_key, why_no_interval, without_repeats
+from lib.stats.undefined import explain, reasons_of
 
 PAIRS = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
 MEASURES = ("dsc", "hd95_mm", "assd_mm", "nsd", "reference_mm3", "predicted_mm3")
@@ -16,9 +17,15 @@ AGREEMENT = (
     *("mae_mm3", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
     *("r2", "ccc"),
 )
+# means over scans, with the scale of their interval (`lib.stats.jackknife.SCALES`)
+MEANS = {"dsc": "complement", "hd95_mm": "log", "assd_mm": "log", "nsd": "complement"}
+INTERVALS = ("mae_mm3", "loa_low_mm3", "loa_high_mm3", "r2", "ccc")
 READER_COLUMNS = (
     *("cohort", "model", "protocol", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
     *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT),
+    *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
+    *(f"{name}_mean_ci_{end}" for name in MEANS for end in ("low", "high")),
+    "undefined",
 )
 
 
@@ -68,9 +75,16 @@ def _summary(measured: Mapping[str, np.ndarray], subjects: list[str], config: Ag
         summarize_agreement(measured["reference_mm3"], measured["predicted_mm3"], subjects, config)
     )
     dsc = pd.Series(measured["dsc"])
-    means = {f"{name}_mean": pd.Series(measured[name]).mean() for name in ("hd95_mm", "assd_mm", "nsd")}
+    group = pd.DataFrame({"subject": subjects})
+    means: dict = {}
+    for name, scale in MEANS.items():
+        means |= mean_columns(f"{name}_mean", group, pd.Series(measured[name]), (scale, config))
+    spread = {"dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()}
+    told = explain(means | spread, {"dsc_sd": "fewer than two scans"}, why_no_interval(group))["undefined"]
+    of_volumes = reasons_of(agreement["undefined"], READER_COLUMNS)
     return {
-        **{name: agreement[name] for name in ("n", "scans", *AGREEMENT)},
-        **{"dsc_mean": dsc.mean(), "dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()},
+        **{name: agreement[name] for name in READER_COLUMNS if name in agreement},
         **means,
+        **spread,
+        "undefined": "; ".join(filter(None, (of_volumes, told))),
     }

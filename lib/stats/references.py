@@ -22,6 +22,7 @@ REFERENCES = {
     "clinical measurement. Lancet 1986;327:307-310.",
     "carkeet": "Carkeet A. Exact parametric confidence intervals for Bland-Altman limits of agreement. "
     "Optometry and Vision Science 2015;92:e71-e80.",
+    "jackknife": "Efron B, Tibshirani RJ. An introduction to the bootstrap. Chapman & Hall, 1993, chapter 11.",
     "lin": "Lin LI. A concordance correlation coefficient to evaluate reproducibility. Biometrics "
     "1989;45:255-268.",
     "icc": "McGraw KO, Wong SP. Forming inferences about some intraclass correlation coefficients. "

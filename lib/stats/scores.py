@@ -4,8 +4,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lib.stats.agreement import AgreementConfig, bootstrap_means
-from lib.stats.tables import groups_by_sex, without_repeats
+from lib.stats.agreement import AgreementConfig
+from lib.stats.concordance import NAN
+from lib.stats.jackknife import mean_interval
+from lib.stats.tables import groups_by_sex, why_no_interval, without_repeats
+from lib.stats.undefined import explain
 
 # columns of metrics.csv that are summarized, and whether more of it is better
 SCORES: Mapping[str, bool] = {
@@ -16,6 +19,7 @@ SCORES: Mapping[str, bool] = {
 SCORE_COLUMNS = (
     *("cohort", "model", "protocol", "sex", "weights", "measure", "n", "scans"),
     *("mean", "mean_ci_low", "mean_ci_high", "sd", "median", "worst"),
+    *("folds", "mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
 
 
@@ -23,17 +27,21 @@ def score_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return SCORE_COLUMNS, a row for each cohort, model, protocol, sex and measure.
 
     `n` counts people and `scans` their scans with a value; `sd` is that of scans (ddof 1), `worst` the smallest or
-    largest value, whichever is bad. The interval of the mean is the percentile bootstrap over people, NaN for fewer
-    than `config.min_people`. A scan that repeats another one is left out.
+    largest value, whichever is bad. The interval of the mean leaves out one person at a time, that with the folds one
+    fold of a cross-validation (`lib.stats.jackknife`). A scan that repeats another one is left out.
     """
     rows = []
     for key, people in groups_by_sex(without_repeats(metrics)):
         key = key | {"weights": people["weights"].iloc[0]}
-        values = people[list(SCORES)].astype(float)
-        intervals = bootstrap_means(values.to_numpy(), people["subject"].tolist(), config)
-        for (measure, more_is_better), (low, high) in zip(SCORES.items(), intervals, strict=True):
-            known = values[measure].dropna()
-            counts = {"n": people.loc[known.index, "subject"].nunique(), "scans": len(known)}
+        folds = people["fold"] if key["protocol"] == "cv" else None
+        for measure, more_is_better in SCORES.items():
+            known = people[measure].astype(float).dropna()
+            scored = people.loc[known.index]
+            counts = {"n": scored["subject"].nunique(), "scans": len(known)}
+            scale = "complement" if more_is_better else "log"
+            low, high = mean_interval(
+                known.to_numpy(), scored["subject"].to_numpy(), config.confidence, scale
+            )
             summary = {
                 "mean": known.mean(),
                 "mean_ci_low": low,
@@ -41,9 +49,28 @@ def score_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
                 "sd": known.std(ddof=1),
                 "median": known.median(),
                 "worst": known.min() if more_is_better else known.max(),
+                "folds": 0,
+                "mean_fold_ci_low": NAN,
+                "mean_fold_ci_high": NAN,
             }
-            rows.append(key | {"measure": measure} | counts | summary)
+            if folds is not None:
+                fold = folds[known.index].astype(int).to_numpy()
+                low, high = mean_interval(known.to_numpy(), fold, config.confidence, scale)
+                summary |= {"folds": len(set(fold)), "mean_fold_ci_low": low, "mean_fold_ci_high": high}
+            rows.append(_explained(key | {"measure": measure} | counts | summary, scored))
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def _explained(row: Mapping, scored: pd.DataFrame) -> dict:
+    """Return a row with the reasons of its empty numbers; `scored` are the scans with a value."""
+    why = {"sd": "one scan", "mean_fold_ci": "fewer than two folds"}
+    if row["protocol"] != "cv":
+        why["mean_fold_ci"] = "no cross-validation"
+    elif row["folds"] > 1:
+        why["mean_fold_ci"] = "a fold's values are all the same"
+    if not row["scans"]:
+        return explain(row, {}, "no scan defines it")
+    return explain(row, why, why_no_interval(scored))
 
 
 def scores_by_group(rows: list[Mapping]) -> list[dict]:

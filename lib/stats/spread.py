@@ -1,24 +1,36 @@
 """Where the scores differ: between parts of the femur, between the models of the folds, between people."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
+from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN
-from lib.stats.tables import LEVELS, groups, without_repeats
+from lib.stats.jackknife import mean_interval
+from lib.stats.tables import LEVELS, groups, mean_columns, why_no_interval, without_repeats
+from lib.stats.undefined import explain
 from lib.stats.variance import variance_components
 
 SPREAD_MEASURES = ("dsc", "re_percent")
-LEVEL_COLUMNS = ("cohort", "model", "protocol", "level", "n", "dsc_mean", "dsc_sd", "dsc_min")
+LEVEL_COLUMNS = (
+    *("cohort", "model", "protocol", "level", "n", "dsc_mean", "dsc_sd", "dsc_min"),
+    *("dsc_mean_ci_low", "dsc_mean_ci_high", "undefined"),
+)
 SPREAD_COLUMNS = (
     *("cohort", "model", "measure", "people", "folds", "mean", "fold_mean_low", "fold_mean_high"),
     *("sd_of_fold_means", "sd_expected_by_people", "sd_between_people", "sd_between_folds"),
+    *("mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
+# scale of the interval of a mean (`lib.stats.jackknife.SCALES`)
+_SCALES = {"dsc": "complement", "re_percent": "plain"}
 
 
-def level_table(metrics: pd.DataFrame) -> pd.DataFrame:
+def level_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return LEVEL_COLUMNS: Dice of each part of the femur (LEVELS) over the scans that show it.
 
-    `n` counts people, the SD is that of scans (ddof 1). A part that no scan shows has no row.
+    `n` counts people, the SD is that of scans (ddof 1), the interval of the mean leaves out a person at a time. A
+    part that no scan shows has no row.
     """
     rows = []
     for (cohort, model, protocol), group in groups(without_repeats(metrics), "cohort", "model", "protocol"):
@@ -27,16 +39,19 @@ def level_table(metrics: pd.DataFrame) -> pd.DataFrame:
             dsc = shown[f"dsc_{level}"].astype(float)
             if len(shown):
                 key = {"cohort": cohort, "model": model, "protocol": protocol, "level": level}
-                scores = {"dsc_mean": dsc.mean(), "dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()}
-                rows.append(key | {"n": shown["subject"].nunique()} | scores)
+                scores = mean_columns("dsc_mean", shown, dsc, ("complement", config))
+                scores |= {"dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()}
+                row = key | {"n": shown["subject"].nunique()} | scores
+                rows.append(explain(row, {"dsc_sd": "one scan"}, why_no_interval(shown)))
     return pd.DataFrame(rows, columns=list(LEVEL_COLUMNS))
 
 
-def spread_table(metrics: pd.DataFrame) -> pd.DataFrame:
+def spread_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return SPREAD_COLUMNS: how far cross-validation folds differ, apart from how far people differ.
 
     Each fold is one model scored on people of its own; even equally good models get different means, because
-    people differ. See `fold_spread` for the columns. A person with several scans counts with their mean.
+    people differ. See `fold_spread` for the columns. A person with several scans counts with their mean. The interval
+    of the mean leaves out a fold at a time: it holds for models trained this way.
     """
     rows = []
     held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
@@ -46,7 +61,10 @@ def spread_table(metrics: pd.DataFrame) -> pd.DataFrame:
             if len(people):
                 folds = pd.factorize(people.index.get_level_values("fold"))[0]
                 key = {"cohort": cohort, "model": model, "measure": measure}
-                rows.append(key | fold_spread(people.to_numpy(), folds))
+                low, high = mean_interval(people.to_numpy(), folds, config.confidence, _SCALES[measure])
+                row = key | fold_spread(people.to_numpy(), folds)
+                row |= {"mean_fold_ci_low": low, "mean_fold_ci_high": high}
+                rows.append(explain(row, {}, _why(row)))
     return pd.DataFrame(rows, columns=list(SPREAD_COLUMNS))
 
 
@@ -71,3 +89,10 @@ def fold_spread(values: np.ndarray, folds: np.ndarray) -> dict[str, float]:
         "sd_between_people": float(np.sqrt(components.within)),
         "sd_between_folds": float(np.sqrt(components.between)),
     }
+
+
+def _why(row: Mapping) -> str:
+    """Return why a number of a row of the spread is empty."""
+    if row["folds"] < 2:
+        return "fewer than two folds" if row["people"] > 1 else "one person"
+    return "one person in each fold" if row["people"] == row["folds"] else "values are all the same"

@@ -9,6 +9,7 @@ from lib.stats.precision import precision_table
 from lib.stats.readers import readers_table
 from lib.stats.scores import score_table
 from lib.stats.spread import level_table, spread_table
+from lib.stats.subgroups import subgroup_table
 from lib.stats.tables import DISTAL_CUT, age_table, agreement_table, fold_table, paired_table
 
 
@@ -17,6 +18,7 @@ def summary_tables(
     volumes: pd.DataFrame,
     readers: Mapping[str, Mapping],
     runs: Iterable[Mapping],
+    acquisition: pd.DataFrame,
     config: AgreementConfig,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables that summarize a study.
@@ -26,13 +28,14 @@ def summary_tables(
         volumes: `tables/volumes.csv`; of it only scans that repeat one another are used.
         readers: comparisons of readers by `prediction_key` (see `readers_table`).
         runs: records of the trained folds (run.json).
-        config: intervals and their seed.
+        acquisition: `tables/acquisition.csv`, which names the scanner of each scan.
+        config: level of the intervals.
 
     Returns:
         scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut), folds
         (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
-        part of the femur), spread (folds apart from people), precision (repeated scans), readers (two beside the
-        model).
+        part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
+        precision (repeated scans), readers (two beside the model).
     """
     return {
         "scores": score_table(metrics, config),
@@ -40,9 +43,10 @@ def summary_tables(
         "agreement_cut": agreement_table(metrics, config, DISTAL_CUT),
         "folds": fold_table(metrics, config),
         "paired": paired_table(metrics, config, runs),
-        "ages": age_table(metrics),
-        "levels": level_table(metrics),
-        "spread": spread_table(metrics),
+        "ages": age_table(metrics, config),
+        "levels": level_table(metrics, config),
+        "spread": spread_table(metrics, config),
+        "subgroups": subgroup_table(metrics, acquisition, config),
         "precision": precision_table(metrics, volumes, config),
         "readers": readers_table(metrics, readers, config),
     }

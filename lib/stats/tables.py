@@ -4,6 +4,7 @@ Their columns are a contract (README, "Where results lie"). Numbers of one proto
 of another: `cv` are ten single models, each on people it never saw; `test` is one ensemble on people nobody saw.
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,9 @@ import pandas as pd
 from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
 from lib.errors import TableError
-from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, compare_paired, summarize_agreement
+from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, agreement_row, compare_paired
+from lib.stats.jackknife import mean_interval, median_interval
+from lib.stats.undefined import explain, reasons_of, undefined_text
 
 # parts of the proximal femur, from above, as lib.imaging.femur tells them apart
 LEVELS = ("head", "neck", "trochanter", "shaft")
@@ -51,6 +54,7 @@ TEXT_COLUMNS = {
     *("stage", "manufacturer", "kernel", "contrast", "off_protocol", "reason", "explanation", "warnings"),
     *("side", "repeat_of", "age_band", "compared_with", "review", "review_comment", "measure"),
     *("pair", "level", "authors", "method", "data", "source", "footnote", "slice_thickness"),
+    *("kind", "subgroup", "others"),
 }
 
 # reference and predicted volume: of the whole mask, and above one distal cut in all scans
@@ -175,14 +179,33 @@ def agreement_table(
 
 
 def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return Dice and agreement of each cross-validation fold: one model and its own held-out people a row."""
+    """Return Dice and agreement of each cross-validation fold: one model and its own held-out people a row.
+
+    The intervals hold for further people and this model.
+    """
+    numbers = ("mae_mm3", "rmse_mm3", "r2", "bias_mm3")
+    ends = [f"{name}_ci_{end}" for name in ("dsc_mean", *numbers) for end in ("low", "high")]
+    columns = [
+        "cohort",
+        "model",
+        "fold",
+        "n",
+        "dsc_mean",
+        *numbers,
+        "re_min_percent",
+        "re_max_percent",
+        *ends,
+    ]
     rows = []
     held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
     for (cohort, model, fold), group in groups(held_out, "cohort", "model", "fold"):
-        key = {"cohort": cohort, "model": model, "fold": int(fold), "dsc_mean": group["dsc"].mean()}
-        rows.append(key | _agreement_of(group, config))
-    columns = ("n", "dsc_mean", "mae_mm3", "rmse_mm3", "r2", "bias_mm3", "re_min_percent", "re_max_percent")
-    return pd.DataFrame(rows, columns=["cohort", "model", "fold", *columns])
+        dice = mean_columns("dsc_mean", group, group["dsc"], ("complement", config))
+        agreement = _agreement_of(group, config)
+        of_dice = explain(dice, {}, why_no_interval(group))["undefined"]
+        told = "; ".join(filter(None, (of_dice, reasons_of(agreement["undefined"], columns))))
+        row = agreement | {"cohort": cohort, "model": model, "fold": int(fold), "undefined": told}
+        rows.append(row | dice)
+    return pd.DataFrame(rows, columns=[*columns, "undefined"])
 
 
 def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -> pd.DataFrame:
@@ -197,6 +220,7 @@ def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -
     keys = ["cohort", "model", "protocol"]
     columns = [*keys, "n", *TABLE1_NUMBERS, "pearson_p_value"]
     table = whole[columns].copy()
+    table["undefined"] = [reasons_of(text, columns) for text in whole["undefined"]]
     table.insert(3, "weights", [used[tuple(row)] for row in whole[keys].itertuples(index=False)])
     if not synthetic:
         for position, name in enumerate(TABLE1_NUMBERS):
@@ -204,27 +228,55 @@ def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -
     return table.reset_index(drop=True)
 
 
-def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return scores by age band within cohort, model, protocol and site; `n` counts people."""
+def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+    """Return scores by age band within cohort, model, protocol and site; `n` counts people.
+
+    Intervals: of means the jackknife over people; of the median order statistics, where people have one scan each.
+    """
     banded = without_repeats(metrics)
     banded = banded.assign(age_band=[age_band(age) for age in banded["age"]])
     rows = []
     for key, group in groups(banded, "cohort", "model", "protocol", "site", "age_band"):
         names = dict(zip(("cohort", "model", "protocol", "site", "age_band"), key, strict=True))
         error = (group["predicted_mm3"] - group["reference_mm3"]).abs()
-        rows.append(
-            names
-            | {"n": group["subject"].nunique(), "scans": len(group)}
-            | {
-                "dsc_mean": group["dsc"].mean(),
-                "dsc_sd": group["dsc"].std(ddof=1),
-                "dsc_min": group["dsc"].min(),
-            }
-            | {"hd95_mm_median": group["hd95_mm"].median(), "mae_mm3": error.mean()}
-            | {"re_mean_percent": group["re_percent"].mean()}
-        )
+        people, hd95 = group["subject"].nunique(), group["hd95_mm"]
+        median = median_interval(hd95, config.confidence) if people == len(group) else (math.nan, math.nan)
+        numbers = {
+            **mean_columns("dsc_mean", group, group["dsc"], ("complement", config)),
+            "dsc_sd": group["dsc"].std(ddof=1),
+            "dsc_min": group["dsc"].min(),
+            "hd95_mm_median": hd95.median(),
+            "hd95_mm_median_ci_low": median[0],
+            "hd95_mm_median_ci_high": median[1],
+            **mean_columns("mae_mm3", group, error, ("log", config)),
+            **mean_columns("re_mean_percent", group, group["re_percent"], ("plain", config)),
+        }
+        rows.append(explain(names | {"n": people, "scans": len(group)} | numbers, {}, why_no_interval(group)))
     numbers = ("n", "scans", "dsc_mean", "dsc_sd", "dsc_min", "hd95_mm_median", "mae_mm3", "re_mean_percent")
-    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "site", "age_band", *numbers])
+    means = ("dsc_mean", "hd95_mm_median", "mae_mm3", "re_mean_percent")
+    ends = [f"{name}_ci_{end}" for name in means for end in ("low", "high")]
+    return pd.DataFrame(
+        rows, columns=["cohort", "model", "protocol", "site", "age_band", *numbers, *ends, "undefined"]
+    )
+
+
+def mean_columns(
+    name: str, group: pd.DataFrame, values: pd.Series, told: tuple[str, AgreementConfig]
+) -> dict[str, float]:
+    """Return a mean over the scans of a group with the interval of the jackknife over people (scale and level)."""
+    scale, config = told
+    values = values.astype(float)
+    low, high = mean_interval(values.to_numpy(), group["subject"].to_numpy(), config.confidence, scale)
+    return {name: float(values.mean()), f"{name}_ci_low": low, f"{name}_ci_high": high}
+
+
+def why_no_interval(group: pd.DataFrame) -> str:
+    """Return why a number of a group of scans is empty where nothing else tells."""
+    return (
+        "one person"
+        if group["subject"].nunique() == 1
+        else "too few people, or their values are all the same"
+    )
 
 
 def paired_table(
@@ -233,6 +285,7 @@ def paired_table(
     """Compare each sex-specific model with the all-cohort model on the same scans, a mean error a person.
 
     Absolute volume errors, by model and protocol; a negative difference says that the sex-specific model errs less.
+    Models of one fold were held out from the same people, so the interval with the folds leaves out both at a time.
     `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates` say how many
     updates a fold of either model was trained for, on average: at equal epochs everybody's model gets more.
     """
@@ -241,22 +294,28 @@ def paired_table(
     measured = metrics.assign(error=(metrics["predicted_mm3"] - metrics["reference_mm3"]).abs())
     for (model, protocol), group in groups(measured, "model", "protocol"):
         errors = group.pivot(index=["subject", "scan"], columns="cohort", values="error")
+        fold_of = group.dropna(subset=["fold"]).groupby("subject")["fold"].first()
         for cohort in ("male", "female"):
             if {cohort, "all"} <= set(errors):
                 both = errors[[cohort, "all"]].dropna().groupby("subject").mean()
-                compared = compare_paired(both[cohort], both["all"], config)
+                folds = both.index.map(fold_of).astype(int) if protocol == "cv" else None
+                compared = compare_paired(both[cohort], both["all"], config, folds)
                 key = {"model": model, "protocol": protocol, "cohort": cohort, "compared_with": "all"}
                 trained = {
                     "first_updates": updates.get((cohort, model)),
                     "second_updates": updates.get(("all", model)),
                 }
-                rows.append(key | asdict(compared) | trained)
+                row = key | asdict(compared) | trained
+                unknown = {name: "not recorded" for name, count in trained.items() if count is None}
+                row["undefined"] = "; ".join(filter(None, (row["undefined"], undefined_text(unknown))))
+                rows.append(row)
     numbers = ("n", "first_mae_mm3", "second_mae_mm3", "difference_mm3", "difference_mm3_ci_low")
     return pd.DataFrame(
         rows,
         columns=[
             *("model", "protocol", "cohort", "compared_with"),
             *(*numbers, "difference_mm3_ci_high", "wilcoxon_p_value", "first_updates", "second_updates"),
+            *("folds", "difference_mm3_fold_ci_low", "difference_mm3_fold_ci_high", "undefined"),
         ],
     )
 
@@ -353,12 +412,12 @@ def with_flag(table: pd.DataFrame, flag: str, scans: Collection[str]) -> pd.Data
 
 def _undefined(columns: Sequence[str], *records: Mapping) -> str:
     """Return the reasons of all `columns` that the records of a prediction do not define, as text."""
-    names: dict[str, list[str]] = {}
+    reasons: dict[str, str] = {}
     for record in records:
         for name, reason in record.get("undefined", {}).items():
             if name in columns:
-                names.setdefault(reason, []).append(name)
-    return "; ".join(f"{', '.join(dict.fromkeys(named))}: {reason}" for reason, named in names.items())
+                reasons.setdefault(name, reason)
+    return undefined_text(reasons)
 
 
 def _identity(prediction: Mapping) -> dict:
@@ -389,5 +448,7 @@ def _position(order: Sequence[str]) -> dict[str, int]:
 def _agreement_of(
     people: pd.DataFrame, config: AgreementConfig, volumes: tuple[str, str] = WHOLE_MASK
 ) -> dict:
+    """Return the agreement of scans of one protocol; out-of-fold ones get the intervals with the folds too."""
     pair = (people[name].to_numpy(float) for name in volumes)
-    return asdict(summarize_agreement(*pair, people["subject"].tolist(), config))
+    folds = people["fold"].astype(int).tolist() if (people["protocol"] == "cv").all() else None
+    return agreement_row(*pair, people["subject"].tolist(), config, folds)

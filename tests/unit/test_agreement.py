@@ -1,6 +1,7 @@
 """Agreement statistics against hand-computed values, statsmodels, pingouin and the paper's own table."""
 
 import math
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -11,18 +12,23 @@ from scipy import stats
 
 from lib.errors import ConfigError
 from lib.stats.agreement import (
+    AGREEMENT_COLUMNS,
+    FOLD_INTERVALS,
     AgreementConfig,
-    bootstrap_intervals,
+    agreement_row,
     compare_paired,
+    estimates_without,
     fit_line,
+    growing_spread,
     limit_interval,
     r_squared,
     sd_of_differences,
     summarize_agreement,
 )
-from lib.stats.concordance import concordance
+from lib.stats.concordance import concordance, intraclass_correlation
+from lib.stats.formats import undefined_reasons
 
-CONFIG = AgreementConfig(bootstrap=400, seed=7)
+CONFIG = AgreementConfig()
 
 
 def people(n):
@@ -136,6 +142,7 @@ def test_icc_stands_beside_the_concordance():
     repeated = summarize_agreement(reference, predicted, people(20) * 2, CONFIG)
     assert repeated.icc == pytest.approx(result.icc)
     assert math.isnan(repeated.icc_ci_low)
+    assert undefined_reasons(repeated.undefined)["icc_ci"] == "several scans of a person"
 
 
 def test_exact_limits_cover_at_their_level():
@@ -163,58 +170,142 @@ def test_limits_lie_symmetrically_about_the_bias():
     assert result.loa_low_mm3_ci_low < result.loa_low_mm3 < result.loa_low_mm3_ci_high < result.bias_mm3
 
 
-def test_bootstrap_needs_twenty_people_and_is_repeatable():
-    few = summarize_agreement(*volumes(19), people(19), CONFIG)
-    assert math.isnan(few.r2_ci_low)
-    assert math.isnan(few.mae_mm3_ci_high)
-    assert not math.isnan(few.loa_high_mm3_ci_low)
-    enough = summarize_agreement(*volumes(20), people(20), CONFIG)
-    assert enough.r2_ci_low < enough.r2 < enough.r2_ci_high <= 1
-    assert enough == summarize_agreement(*volumes(20), people(20), CONFIG)
-    other = summarize_agreement(*volumes(20), people(20), AgreementConfig(bootstrap=400, seed=8))
-    assert other.r2_ci_low != enough.r2_ci_low
+def lin_interval(x, y, confidence=0.95):
+    """Lin's interval of the CCC (Biometrics 1989;45:255, with the correction of 2000;56:324), written out here."""
+    n, ccc, r = len(x), concordance(x, y), np.corrcoef(x, y)[0, 1]
+    shift = (x.mean() - y.mean()) ** 2 / (x.std() * y.std())
+    variance = (1 - r**2) * ccc**2 / ((1 - ccc**2) * r**2)
+    variance += 2 * ccc**3 * (1 - ccc) * shift / (r * (1 - ccc**2) ** 2)
+    variance -= ccc**4 * shift**2 / (2 * r**2 * (1 - ccc**2) ** 2)
+    half = stats.norm.ppf(0.5 + confidence / 2) * math.sqrt(variance / (n - 2))
+    return tuple(np.tanh(np.arctanh(ccc) + np.array([-half, half])))
 
 
-def test_bootstrap_of_a_mean_approaches_its_standard_error():
-    reference, predicted = volumes(400)
-    config = AgreementConfig(bootstrap=4000, seed=1)
-    low, high = bootstrap_intervals(reference, predicted, np.arange(400), config)["bias_mm3"]
-    error = (predicted - reference).std(ddof=1) / 20
-    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.06)
+def test_the_interval_of_the_concordance_approaches_that_of_lin():
+    reference, predicted = volumes(4000)
+    result = summarize_agreement(reference, predicted, people(4000), CONFIG)
+    low, high = lin_interval(reference, predicted)
+    assert result.ccc_ci_low == pytest.approx(low, abs=0.05 * (high - low))
+    assert result.ccc_ci_high == pytest.approx(high, abs=0.05 * (high - low))
 
 
-def test_weighted_resampling_equals_resampling_by_index():
-    reference, predicted = volumes(25)
-    config = AgreementConfig(bootstrap=1, confidence=0.5, seed=5)
-    intervals = bootstrap_intervals(reference, predicted, np.arange(25), config)
-    times = np.random.default_rng(5).multinomial(25, np.full(25, 1 / 25), size=1)[0]
-    x, y = np.repeat(reference, times), np.repeat(predicted, times)
-    assert intervals["r2"][0] == pytest.approx(r_squared(x, y))
-    assert intervals["ccc"][0] == pytest.approx(concordance(x, y))
-    assert intervals["mae_mm3"][0] == pytest.approx(np.abs(y - x).mean())
-    assert intervals["rmse_mm3"][0] == pytest.approx(math.sqrt(np.mean((y - x) ** 2)))
-    assert intervals["bias_mm3"][0] == pytest.approx(np.mean(y - x))
-    assert intervals["pearson_r"][0] == pytest.approx(np.corrcoef(x, y)[0, 1])
-    line, trend = fit_line(x, y, 0.5), fit_line((x + y) / 2, y - x, 0.5)
-    assert intervals["slope"][0] == pytest.approx(line.slope)
-    assert intervals["intercept_mm3"][0] == pytest.approx(line.intercept)
-    assert intervals["proportional_bias"][0] == pytest.approx(trend.slope)
+def test_the_peak_flow_has_a_concordance_with_its_interval():
+    # 0.943, 0.848 to 0.979 by Lin's formula; seventeen people are enough for the jackknife too
+    result = summarize_agreement(MINI_WRIGHT, WRIGHT, people(17), CONFIG)
+    low, high = lin_interval(*(np.array(meter, float) for meter in (MINI_WRIGHT, WRIGHT)))
+    assert round(result.ccc, 3) == 0.943
+    assert (low, high) == pytest.approx((0.848, 0.979), abs=0.003)
+    assert (result.ccc_ci_low, result.ccc_ci_high) == pytest.approx((low, high), abs=0.06)
 
 
-@pytest.mark.parametrize("scans", [1, 2, 3])
-def test_limits_of_a_resample_use_the_variance_components_of_the_people_drawn(scans):
-    reference, predicted = volumes(25 * scans)
-    subjects = np.repeat(np.arange(25), scans)
-    subjects[-scans:] = 23  # the 24th person has twice as many scans as the others
-    intervals = bootstrap_intervals(
-        reference, predicted, subjects, AgreementConfig(bootstrap=1, confidence=0.5, seed=5)
+def test_r_has_about_fishers_interval_and_r2_that_of_f():
+    reference, predicted = volumes(4000)
+    result = summarize_agreement(reference, predicted, people(4000), CONFIG)
+    fisher = stats.pearsonr(reference, predicted).confidence_interval(0.95)
+    width = fisher.high - fisher.low
+    assert (result.pearson_r_ci_low, result.pearson_r_ci_high) == pytest.approx(
+        tuple(fisher), abs=0.05 * width
     )
-    times = np.random.default_rng(5).multinomial(24, np.full(24, 1 / 24), size=1)[0]
-    drawn = [np.flatnonzero(subjects == person) for person in np.repeat(np.arange(24), times)]
-    difference = (predicted - reference)[np.concatenate(drawn)]
-    sd = sd_of_differences(difference, np.repeat(np.arange(24), [len(rows) for rows in drawn]))
-    assert intervals["loa_low_mm3"][0] == pytest.approx(difference.mean() - 1.959964 * sd)
-    assert intervals["loa_high_mm3"][1] == pytest.approx(difference.mean() + 1.959964 * sd)
+    # (1 - R2) times the ratio of the true variances is F where errors are normal, of mean 0 and independent of size
+    reference, predicted = reference, reference + np.random.default_rng(2).normal(0, 900, 4000)
+    result = summarize_agreement(reference, predicted, people(4000), CONFIG)
+    low, high = 1 - (1 - result.r2) / stats.f.ppf([0.025, 0.975], 4000, 3999)
+    assert (result.r2_ci_low, result.r2_ci_high) == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
+def test_few_people_have_intervals_of_all_that_is_defined():
+    few = summarize_agreement(*volumes(10), people(10), CONFIG)
+    for name in ("ccc", "r2", "mae_mm3", "rmse_mm3", "pearson_r", "mape_percent", "re_mean_percent"):
+        low, high = (getattr(few, f"{name}_ci_{end}") for end in ("low", "high"))
+        assert low < getattr(few, name) < high
+    assert few.undefined == ""
+    assert few.mae_mm3_ci_low > 0 and few.ccc_ci_high < 1 and few.r2_ci_high < 1
+
+
+def test_agreement_in_percent_is_that_of_relative_errors():
+    reference, predicted = volumes(30)
+    result = summarize_agreement(reference, predicted, people(30), CONFIG)
+    relative = 100 * (predicted / reference - 1)
+    of_relative = summarize_agreement(np.full(30, 100.0), 100 + relative, people(30), CONFIG)
+    for name, same in (
+        ("re_mean_percent", "bias"),
+        ("loa_low_percent", "loa_low"),
+        ("loa_high_percent", "loa_high"),
+    ):
+        for end in ("", "_ci_low", "_ci_high"):
+            assert getattr(result, name + end) == pytest.approx(getattr(of_relative, f"{same}_mm3{end}"))
+    assert result.re_sd_percent == pytest.approx(np.std(relative, ddof=1))
+    assert result.mape_percent == pytest.approx(np.abs(relative).mean())
+    # pingouin's limits of agreement are bias -/+ 1.96 SD with the divisor n
+    expected = stats.ttest_1samp(relative, 0).confidence_interval(0.95)
+    assert (result.re_mean_percent_ci_low, result.re_mean_percent_ci_high) == pytest.approx(tuple(expected))
+
+
+def test_a_spread_that_grows_with_volume_is_seen():
+    generator = np.random.default_rng(3)
+    reference = generator.uniform(50_000, 130_000, 60)
+    noise = generator.normal(0, 1, 60)
+    even = growing_spread(reference, reference + 1500 * noise)
+    growing = growing_spread(reference, reference * (1 + 2e-7 * (reference - 40_000) * noise))
+    assert growing < 0.01 < 0.05 < even
+    # by hand: F of the squared residuals on the means
+    predicted = reference + 1500 * noise
+    mean, difference = (reference + predicted) / 2, predicted - reference
+    residuals = difference - np.polyval(np.polyfit(mean, difference, 1), mean)
+    assert even == pytest.approx(stats.linregress(mean, residuals**2).pvalue, rel=1e-6)
+    assert math.isnan(growing_spread(reference[:9], predicted[:9]))
+    assert math.isnan(growing_spread(reference, reference + 3))
+
+
+def direct(x, y):
+    """The estimates of some pairs, each computed by itself."""
+    line, trend = fit_line(x, y, 0.5), fit_line((x + y) / 2, y - x, 0.5)
+    return {
+        "r2": r_squared(x, y),
+        "ccc": concordance(x, y),
+        "mae_mm3": np.abs(y - x).mean(),
+        "rmse_mm3": math.sqrt(np.mean((y - x) ** 2)),
+        "mape_percent": 100 * np.abs(y / x - 1).mean(),
+        "pearson_r": np.corrcoef(x, y)[0, 1],
+        "slope": line.slope,
+        "intercept_mm3": line.intercept,
+        "proportional_bias": trend.slope,
+    }
+
+
+def test_estimates_without_a_group_are_those_of_the_others():
+    reference, predicted = volumes(23)
+    groups = np.arange(23) % 4
+    left = estimates_without(reference, predicted, groups)
+    for group in range(4):
+        expected = direct(reference[groups != group], predicted[groups != group])
+        assert {name: values[group] for name, values in left.items()} == pytest.approx(expected)
+
+
+def test_intervals_with_the_folds_are_wider_where_folds_differ():
+    reference, predicted = volumes(40)
+    folds = np.arange(40) % 5
+    row = agreement_row(reference, predicted, people(40), CONFIG, folds)
+    again = agreement_row(reference, predicted + 2000 * (folds - 2), people(40), CONFIG, folds)
+    assert tuple(row) == AGREEMENT_COLUMNS and row["folds"] == 5 and row["undefined"] == ""
+    wide, narrow = (
+        again[f"bias_mm3{kind}_ci_high"] - again[f"bias_mm3{kind}_ci_low"] for kind in ("_fold", "")
+    )
+    assert wide > 2 * narrow
+    # of folds of one size: Student's t of the means of the folds
+    means = [(predicted - reference)[folds == fold].mean() for fold in range(5)]
+    expected = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    assert (row["bias_mm3_fold_ci_low"], row["bias_mm3_fold_ci_high"]) == pytest.approx(tuple(expected))
+    for name in FOLD_INTERVALS:
+        assert again[f"{name}_fold_ci_low"] < again[name] < again[f"{name}_fold_ci_high"]
+
+
+def test_without_folds_the_reason_stands_beside_the_empty_interval():
+    row = agreement_row(*volumes(12), people(12), CONFIG)
+    assert row["folds"] == 0 and math.isnan(row["bias_mm3_fold_ci_low"])
+    assert undefined_reasons(row["undefined"])["ccc_fold_ci"] == "no cross-validation"
+    one = agreement_row(*volumes(12), people(12), CONFIG, [3] * 12)
+    assert one["folds"] == 1 and undefined_reasons(one["undefined"])["ccc_fold_ci"] == "fewer than two folds"
 
 
 def test_scans_of_a_person_are_resampled_together():
@@ -228,28 +319,31 @@ def test_scans_of_a_person_are_resampled_together():
     assert both.mae_mm3_ci_high == pytest.approx(once.mae_mm3_ci_high)
 
 
-def test_repeated_scans_get_no_interval_that_assumes_independence():
-    reference, predicted = volumes(30)
-    result = summarize_agreement(reference, predicted, people(15) * 2, CONFIG)
-    for name in ("slope_ci_low", "loa_high_mm3_ci_low", "proportional_bias_ci_low", "pearson_p_value"):
-        assert math.isnan(getattr(result, name))
-    assert math.isfinite(result.loa_high_mm3)
-
-
-def test_a_second_scan_of_one_person_costs_no_interval_but_that_of_the_icc():
+def test_a_second_scan_of_one_person_costs_p_values_and_the_interval_of_the_icc():
     reference, predicted = volumes(200)
-    config = AgreementConfig(bootstrap=4000, seed=2)
-    once = asdict(summarize_agreement(reference, predicted, people(200), config))
-    again = asdict(summarize_agreement(reference, predicted, [*people(199), "p0"], config))
+    once = asdict(summarize_agreement(reference, predicted, people(200), CONFIG))
+    again = asdict(summarize_agreement(reference, predicted, [*people(199), "p0"], CONFIG))
     assert (again["n"], again["scans"]) == (199, 200)
+    assert set(undefined_reasons(again.pop("undefined")).values()) == {"several scans of a person"}
     missing = {name for name, value in again.items() if math.isnan(value)}
-    assert missing == {"pearson_p_value", "icc_ci_low", "icc_ci_high"}
-    for name in ("bias_mm3", "loa_low_mm3", "loa_high_mm3", "slope", "intercept_mm3", "proportional_bias"):
+    assert missing == {"pearson_p_value", "growing_spread_p_value", "icc_ci_low", "icc_ci_high"}
+    names = ("bias_mm3", "loa_low_mm3", "loa_high_mm3", "slope", "intercept_mm3", "proportional_bias")
+    for name in (*names, "loa_low_percent"):
         widths = [found[f"{name}_ci_high"] - found[f"{name}_ci_low"] for found in (once, again)]
-        # from the bootstrap and from theory: nearly, but not quite the same
+        # from leaving out people and from theory: nearly, but not quite the same
         assert widths[1] == pytest.approx(widths[0], rel=0.2)
         assert widths[1] != widths[0]
         assert again[f"{name}_ci_low"] < again[name] < again[f"{name}_ci_high"]
+
+
+@pytest.mark.parametrize("numbers", [[1.0, 2.0, 0.5], [3.0], []])
+def test_every_empty_number_has_a_reason(numbers):
+    for reference, predicted in ((numbers, numbers[::-1]), ([5.0] * len(numbers), numbers)):
+        for folds in (None, range(len(numbers))):
+            row = agreement_row(reference, predicted, people(len(numbers)), CONFIG, folds)
+            reasons = undefined_reasons(row.pop("undefined"))
+            empty = {name for name, value in row.items() if math.isnan(value)}
+            assert {re.sub("_ci_(low|high)$", "_ci", name) for name in empty} == set(reasons)
 
 
 def test_variance_components_add_up():
@@ -266,6 +360,7 @@ def test_variance_components_add_up():
 def test_nobody_and_one_person_give_no_statistics():
     empty = asdict(summarize_agreement([], [], [], CONFIG))
     assert (empty.pop("n"), empty.pop("scans")) == (0, 0)
+    assert empty.pop("undefined").endswith(": nobody has both volumes")
     assert all(math.isnan(value) for value in empty.values())
     one = summarize_agreement([100.0], [103.0], ["a"], CONFIG)
     assert (one.n, one.mae_mm3, one.bias_mm3, one.re_max_percent) == (1, 3, 3, 3)
@@ -284,9 +379,19 @@ def test_two_people_give_no_line_and_no_correlation():
 
 def test_a_constant_reference_has_no_r2():
     result = summarize_agreement([100.0] * 4, [99.0, 100.0, 101.0, 102.0], people(4), CONFIG)
-    for name in ("r2", "pearson_r", "slope", "ccc"):
+    for name in ("r2", "pearson_r", "slope", "ccc", "icc"):
         assert math.isnan(getattr(result, name))
+        assert undefined_reasons(result.undefined)[name] == "the reference does not vary"
     assert result.mae_mm3 == 1
+
+
+def test_an_icc_beyond_its_range_is_not_defined():
+    # mean squares of two targets and two raters: targets 0.02, raters 0, residual 50
+    result = summarize_agreement([0.0, 10.0], [10.1, 0.1], people(2), CONFIG)
+    assert math.isnan(result.icc) and undefined_reasons(result.undefined)["icc"].startswith(
+        "people differ less"
+    )
+    assert intraclass_correlation(np.array([[0.0, 10.1], [10.0, 0.1]]), 0.95)[0] < -1
 
 
 def test_what_is_undefined_has_no_interval_either():
@@ -307,11 +412,11 @@ def test_an_empty_reference_has_no_relative_error():
     assert (result.re_min_percent, result.re_max_percent, result.mae_mm3) == (3, 3, 4)
 
 
-def test_what_many_resamples_leave_undefined_has_no_interval():
-    # one resample of three people in nine holds one person alone, whose reference does not vary
-    config = AgreementConfig(min_people=3, bootstrap=200)
-    result = summarize_agreement([1.0, 2.0, 4.0], [1.5, 2.0, 4.5], people(3), config)
+def test_what_is_left_undefined_has_no_interval():
+    # without the third person the reference does not vary
+    result = summarize_agreement([1.0, 1.0, 4.0], [1.5, 2.0, 4.5], people(3), CONFIG)
     assert math.isnan(result.r2_ci_low) and math.isnan(result.r2_ci_high)
+    assert undefined_reasons(result.undefined)["r2_ci"] == "too few people, or nothing varies"
     assert result.mae_mm3_ci_low < result.mae_mm3 < result.mae_mm3_ci_high
 
 
@@ -332,23 +437,32 @@ def test_paired_comparison_uses_absolute_errors_of_the_same_people():
     assert (result.n, result.first_mae_mm3, result.second_mae_mm3) == (30, 3, 5)
     assert result.difference_mm3 == result.difference_mm3_ci_low == result.difference_mm3_ci_high == -2
     assert result.wilcoxon_p_value < 0.001
-    for count in (19, 20):
-        enough = compare_paired(first[:count], second[:count], CONFIG)
-        assert math.isfinite(enough.difference_mm3_ci_low) == (count >= CONFIG.min_people)
     # of 2^6 signs of six differences two are this extreme
     assert compare_paired(range(1, 7), [0.0] * 6, CONFIG).wilcoxon_p_value == pytest.approx(2 / 64)
     assert math.isfinite(compare_paired(range(0, 7), [0.0] * 7, CONFIG).wilcoxon_p_value)
     assert math.isnan(compare_paired(range(1, 6), [0.0] * 5, CONFIG).wilcoxon_p_value)
     assert math.isnan(compare_paired([5.0] * 6, [5.0] * 6, CONFIG).wilcoxon_p_value)
+    generator = np.random.default_rng(1)
+    first, second, folds = *generator.normal(0, 1, (2, 8)), np.arange(8) % 4
+    result = compare_paired(first, second, CONFIG, folds)
+    expected = stats.ttest_rel(np.abs(first), np.abs(second)).confidence_interval(0.95)
+    assert (result.difference_mm3_ci_low, result.difference_mm3_ci_high) == pytest.approx(tuple(expected))
+    means = [np.mean((np.abs(first) - np.abs(second))[folds == fold]) for fold in range(4)]
+    expected = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    found = result.difference_mm3_fold_ci_low, result.difference_mm3_fold_ci_high
+    assert (result.folds, *found) == pytest.approx((4, *expected))
     few = compare_paired([1.0], [2.0], CONFIG)
+    assert undefined_reasons(few.undefined) == {
+        "difference_mm3_ci": "one person",
+        "difference_mm3_fold_ci": "no cross-validation",
+        "wilcoxon_p_value": "fewer than six people",
+    }
     assert few.difference_mm3 == -1
     assert math.isnan(few.difference_mm3_ci_low)
     assert math.isnan(few.wilcoxon_p_value)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"), [("confidence", 1.0), ("confidence", 0.2), ("bootstrap", 0), ("min_people", 1)]
-)
+@pytest.mark.parametrize(("setting", "value"), [("confidence", 1.0), ("confidence", 0.2)])
 def test_bad_settings_are_refused_by_name(setting, value):
     with pytest.raises(ConfigError, match=f"report.{setting}"):
         AgreementConfig(**{setting: value})

@@ -8,13 +8,16 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import pingouin
 import pytest
+from scipy import stats
 
 from lib.stats.agreement import AgreementConfig
 from lib.stats.figures.covariates import (
     draw_error_by_age,
     draw_error_by_pixel,
     draw_error_by_scanner,
+    spearman_interval,
     spearman_text,
 )
 from lib.stats.figures.examples import Example, draw_examples, draw_solids, example_scans
@@ -34,7 +37,7 @@ from lib.stats.spread import spread_table
 from lib.stats.tables import LEVELS, agreement_table, paired_table, prediction_key, read_table
 from tests.unit.study_tables import history, no_metrics, tables
 
-CONFIG = AgreementConfig(bootstrap=50)
+CONFIG = AgreementConfig()
 CAPTIONS = Path(__file__).parents[2] / "report" / "captions"
 SCORED = {
     "scores",
@@ -92,6 +95,7 @@ def everything(study):
 def precision_row():
     keys = {"cohort": "all", "model": "vnet", "protocol": "test", "measure": "predicted_mm3"}
     numbers = {"rms_sd": 400.0, "rms_cv_percent": 0.5, "lsc": 1108.0, "degrees_of_freedom": 1}
+    numbers |= {"lsc_ci_low": 494.0, "lsc_ci_high": 35_400.0}
     return pd.DataFrame([keys | numbers])
 
 
@@ -427,10 +431,31 @@ def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study
     assert slope == pytest.approx(row["slope"].item())
     assert y[0] - slope * x[0] == pytest.approx(row["intercept_mm3"].item() / 1000)
     assert identity.get_xdata().tolist() == identity.get_ydata().tolist()
-    sign = "−" if row["intercept_mm3"].item() < 0 else "+"
-    told = f"y = {row['slope'].item():.3f} x {sign} {abs(row['intercept_mm3'].item()) / 1000:.2f}"
+    slope, low, high = (row[f"slope{end}"].item() for end in ("", "_ci_low", "_ci_high"))
+    told = f"slope {slope:.3f} ({low:.3f} to {high:.3f})"
     assert axes.get_xlabel().endswith(told)
     assert told in drawing.alt
+    assert f"R² {row['r2'].item():.4f} ({row['r2_ci_low'].item():.4f} to" in drawing.alt
+    (band,) = bands(drawing.figure)
+    outline = band.get_paths()[0].vertices
+    middle = np.abs(outline[:, 0] - x.mean()) < (x[-1] - x[0]) / 60
+    # the band of the mean, as scipy's standard error of the fitted value at the mean of x has it
+    volumes = cv[["reference_mm3", "predicted_mm3"]].to_numpy().T / 1000
+    at = outline[middle][0][0]
+    line = stats.linregress(*volumes)
+    rest = volumes[1] - line.intercept - line.slope * volumes[0]
+    leverage = 1 / 52 + (at - volumes[0].mean()) ** 2 / (52 * volumes[0].var())
+    error = np.sqrt(np.sum(rest**2) / 50 * leverage)
+    ends = outline[outline[:, 0] == at][:, 1]
+    assert np.ptp(ends) == pytest.approx(2 * stats.t.ppf(0.975, 50) * error)
+
+
+def test_where_people_have_several_scans_there_is_no_line(study):
+    cv = cohort_of(study[0], "cv", "all")
+    again = pd.concat([cv, cv.head(1).assign(scan="X")], ignore_index=True)
+    rows = agreement_table(again, CONFIG)
+    axes = draw_regression(again, rows[rows["sex"] == "all"]).figure.axes[0]
+    assert len(axes.lines) == 1
 
 
 def test_texts_and_legends_cover_no_data(study):
@@ -486,12 +511,28 @@ def ranked(errors, sexes="MMMFFF"):
 
 
 def test_spearman_is_pooled_and_within_sex_with_n():
-    people = ranked([1.0, 2, 3, 4, 5, 5, 4, 3, 2, 1], "M" * 5 + "F" * 5).assign(x=[*range(5), *range(5)])
+    errors = [*range(1, 11), *range(10, 0, -1)]
+    people = ranked(errors, "M" * 10 + "F" * 10).assign(x=[*range(10), *range(10)])
+    # Fisher's z of 0 with the variance 1 / 17; a rho of 1 has no interval
+    end = np.tanh(stats.norm.ppf(0.975) / np.sqrt(17))
     assert spearman_text(people, "x", "re_percent") == (
-        "Spearman's ρ: all 0.00 (n = 10)\nmen +1.00 (n = 5), women −1.00 (n = 5)"
+        f"Spearman's ρ: all 0.00 (−{end:.2f} to +{end:.2f}), n = 20\nmen +1.00, n = 10\nwomen −1.00, n = 10"
     )
-    assert spearman_text(people.head(4), "x", "re_percent") == "Spearman's ρ not defined"
-    assert spearman_text(people.assign(x=1), "x", "re_percent") == "Spearman's ρ not defined"
+    for few in (people.head(9), people.assign(x=1), people.assign(subject="P0")):
+        assert spearman_text(few, "x", "re_percent") == "Spearman's ρ not given"
+
+
+def test_spearmans_interval_is_wider_than_pearsons():
+    generator = np.random.default_rng(3)
+    x = generator.normal(0, 1, 30)
+    y = x + generator.normal(0, 1, 30)
+    rho = stats.spearmanr(x, y).statistic
+    low, high = spearman_interval(x, y)
+    theirs = pingouin.compute_esci(stat=rho, nx=30, ny=30, eftype="r")
+    assert (np.arctanh(high) - np.arctanh(low)) / 2 == pytest.approx(
+        stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / 27)
+    )
+    assert low < theirs[0] < rho < theirs[1] < high
 
 
 def test_people_over_ninety_are_not_told_apart():
@@ -506,11 +547,13 @@ def bands(figure):
     return [part for part in figure.axes[0].collections if isinstance(part, mpl.collections.PolyCollection)]
 
 
-def test_bands_need_twenty_people_of_a_sex():
+def test_bands_and_lines_need_twenty_people_of_a_sex():
     few, many = (ranked(np.sin(np.arange(n)), "M" * n) for n in (19, 20))
     pixels = pd.DataFrame({"scan": many["scan"], "pixel_mm": np.linspace(0.6, 0.9, 20)})
     drawn = [draw_error_by_pixel(people, pixels).figure for people in (few, many)]
     assert [len(bands(figure)) for figure in drawn] == [0, 1]
+    # the line of no error stands alone where there is no trend
+    assert [len(figure.axes[0].lines) for figure in drawn] == [1, 2]
     assert draw_error_by_pixel(few, pixels.assign(pixel_mm=0.8)) is None
 
 
@@ -565,7 +608,7 @@ def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
     drawing = draw_precision(pairs, precision_row())
     assert drawing.data[["scan", "mean_mm3", "difference_mm3"]].values.tolist() == [["A2", 1200.0, 400.0]]
     assert points_of(drawing.figure.axes[0]).tolist() == [[1.2, 0.4]]
-    assert "LSC 1.11 cm³" in drawing.alt
+    assert "LSC 1.11 cm³ (0.49 to 35.40), degrees of freedom: 1 (below 30)" in drawing.alt
     undefined = draw_precision(pairs, precision_row().head(0))
     assert "precision not defined" in undefined.alt
 
@@ -609,7 +652,7 @@ def test_fold_means_stand_where_the_people_of_the_fold_put_them(study, everythin
     both = pd.concat([cv, other_hips])
     axes = draw_fold_spread(both, everything.spread).figure.axes[0]
     lines = [part.get_segments()[0][0, 1] for part in axes.collections if hasattr(part, "get_segments")]
-    table = spread_table(both).set_index("measure").loc["dsc"]
+    table = spread_table(both, CONFIG).set_index("measure").loc["dsc"]
     assert (min(lines), max(lines)) == pytest.approx((table["fold_mean_low"], table["fold_mean_high"]))
     assert axes.lines[0].get_ydata()[0] == pytest.approx(table["mean"])
 

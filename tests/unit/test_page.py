@@ -43,6 +43,7 @@ from lib.stats.references import REFERENCES, Citations
 from lib.stats.scan_table import NUMBERS, scan_data, script_json
 from lib.stats.scores import score_table
 from lib.stats.spread import level_table, spread_table
+from lib.stats.subgroups import subgroup_table
 from lib.stats.tables import (
     DISTAL_CUT,
     VOLUME_COLUMNS,
@@ -67,7 +68,7 @@ from lib.stats.wording import (
 )
 from tests.unit.study_tables import measured, no_metrics, people, predictions, tables
 
-CONFIG = AgreementConfig(bootstrap=50)
+CONFIG = AgreementConfig()
 SETTINGS = yaml.safe_load((REPORT_FOLDER.parent / "config.yaml").read_text(encoding="utf-8"))
 REJECTED = {
     "scan": "X01",
@@ -144,10 +145,11 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "agreement_cut": agreement_table(metrics, CONFIG, DISTAL_CUT),
         "folds": fold_table(metrics, CONFIG),
         "paired": paired_table(metrics, CONFIG, []),
-        "ages": age_table(metrics),
-        "levels": level_table(metrics),
-        "spread": spread_table(metrics),
+        "ages": age_table(metrics, CONFIG),
+        "levels": level_table(metrics, CONFIG),
+        "spread": spread_table(metrics, CONFIG),
         "precision": precision_table(metrics, volumes, CONFIG),
+        "subgroups": subgroup_table(metrics, acquisition(placed), CONFIG),
         "readers": pd.DataFrame(columns=list(READER_COLUMNS)),
         "table2": table2(metrics, [], synthetic=synthetic),
         "table1": table1(agreement, metrics, synthetic=synthetic),
@@ -402,6 +404,10 @@ def test_numbers_are_written_as_papers_write_them():
     assert show_range([-0.001, 1234.5], 2) == "0.00 to 1234.50"
     assert show_interval({"r2_ci_low": 0.9, "r2_ci_high": 0.99}, "r2", 2) == "0.90 to 0.99"
     assert "no interval" in show_interval({"r2_ci_low": None, "r2_ci_high": np.nan}, "r2")
+    told = {"r2_ci_low": None, "undefined": "ccc: one; r2_ci, mae_mm3_ci: the reference does not vary"}
+    assert "no interval: the reference does not vary" in show_interval(told, "r2")
+    both = {"r2_ci_low": 0.9, "r2_ci_high": 0.99, "r2_fold_ci_low": 0.8, "r2_fold_ci_high": 0.995}
+    assert show_interval(both, "r2", 2) == "0.90 to 0.99<br>with folds 0.80 to 0.99"
     assert (show_p_value(0.0004), show_p_value(0.0417)) == ("< 0.001", "0.042")
 
 
@@ -626,6 +632,22 @@ def test_values_at_the_cut_stand_beside_those_of_the_whole_mask(full):
     assert everybody[:5] == ["everybody", "20", "19", f"{whole[0]['mae_mm3']:,.0f}", "12"]
 
 
+def test_intervals_say_what_they_hold_for(full, tmp_path):
+    section = section_of(render(report(full[0]), tmp_path), "agreement")
+    cv = full[0]["agreement"].query("protocol == 'cv' and cohort == 'all' and sex == 'all'").iloc[0]
+    ends = [f"{cv[f'ccc_fold_ci_{end}']:.4f}" for end in ("low", "high")]
+    assert f"<br>with folds {' to '.join(ends)}" in section
+    assert "Further people and models trained this way".lower() in section.lower()
+    assert "Agreement in percent of the reference" in section and "Subgroups against the others" in section
+    women = (
+        full[0]["subgroups"]
+        .query("protocol == 'test' and cohort == 'all' and measure == 're_percent'")
+        .iloc[0]
+    )
+    ends = [f"{women[f'difference_ci_{end}']:.2f}".replace("-", "−") for end in ("low", "high")]
+    assert " to ".join(ends) in section
+
+
 def test_people_of_a_cohort_of_one_sex_are_called_by_it():
     names = [
         people_name({"cohort": cohort, "sex": sex})
@@ -635,10 +657,11 @@ def test_people_of_a_cohort_of_one_sex_are_called_by_it():
 
 
 def test_precision_shows_the_units_of_its_measures():
-    row = dict.fromkeys(("mean", "rms_sd", "rms_sd_ci_low", "rms_sd_ci_high", "lsc"), 12.345)
-    row |= dict.fromkeys(
-        ("rms_cv_percent", "rms_cv_percent_ci_low", "rms_cv_percent_ci_high", "lsc_percent"), 1.5
-    )
+    names = ("mean", "rms_sd", "rms_sd_ci_low", "rms_sd_ci_high", "lsc", "lsc_ci_low", "lsc_ci_high")
+    row: dict = dict.fromkeys(names, 12.345)
+    names = ("rms_cv_percent", "lsc_percent")
+    row |= dict.fromkeys((f"{name}{end}" for name in names for end in ("", "_ci_low", "_ci_high")), 1.5)
+    row |= {"enough": False, "undefined": ""}
     row |= {
         "cohort": "all",
         "model": "vnet",
@@ -650,6 +673,7 @@ def test_precision_shows_the_units_of_its_measures():
     lines = precision_view([row | {"measure": "predicted_mm3"}, row | {"measure": "hu_mean"}]).lines
     assert [line[0][0] for line in lines[1:]] == ["Predicted volume, mm³", "Mean intensity in the mask, HU"]
     assert [line[4][0] for line in lines[1:]] == ["12", "12.3"]
+    assert lines[1][2] == ("3", "below 30") and lines[1][6][1] == "12 to 12"
 
 
 def test_the_range_of_the_folds_is_that_of_their_r2():

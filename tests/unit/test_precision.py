@@ -10,7 +10,7 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.precision import PRECISION_COLUMNS, measure_precision, precision_table
 from lib.stats.tables import metrics_table, volumes_table
 
-CONFIG = AgreementConfig(bootstrap=20)
+CONFIG = AgreementConfig()
 
 
 def test_duplicates_by_hand():

@@ -11,7 +11,7 @@ from lib.stats.readers import PAIRS, READER_COLUMNS, compare_readers, readers_ta
 from lib.stats.tables import metrics_table
 from tests.unit.study_tables import no_metrics, people, predictions
 
-CONFIG = AgreementConfig(bootstrap=20)
+CONFIG = AgreementConfig()
 
 
 def box(x_start, x_stop):

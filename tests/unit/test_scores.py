@@ -1,17 +1,17 @@
-"""Overlap summarized: against scipy's bootstrap, within sex, with gaps, with people who have several scans."""
+"""Overlap summarized: against Student's t, within sex, with gaps, with people who have several scans."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.stats.agreement import AgreementConfig, bootstrap_means
+from lib.stats.agreement import AgreementConfig
 from lib.stats.formats import records
 from lib.stats.scores import SCORE_COLUMNS, SCORES, score_table, scores_by_group
 from lib.stats.tables import read_table, write_table
 from tests.unit.study_tables import no_metrics, tables
 
-CONFIG = AgreementConfig(bootstrap=4000, seed=3)
+CONFIG = AgreementConfig()
 
 
 @pytest.fixture(scope="module")
@@ -42,35 +42,37 @@ def test_everybody_and_each_sex_have_a_row_for_each_measure(metrics, scores):
     assert ("male", "cv", "F", "nsd") not in scores.index
 
 
-def test_the_interval_is_that_of_scipy_and_needs_enough_people(metrics, scores):
+def test_the_interval_comes_near_students_and_never_passes_one(metrics, scores):
     group = metrics[(metrics["cohort"] == "all") & (metrics["protocol"] == "cv")]
     row = scores.loc[("all", "cv", "all", "dsc")]
-    theirs = stats.bootstrap(
-        (group["dsc"].to_numpy(),), np.mean, n_resamples=20_000, method="percentile", rng=1
+    low, high = stats.ttest_1samp(group["dsc"], 0).confidence_interval(0.95)
+    assert (row["mean_ci_low"], row["mean_ci_high"]) == pytest.approx((low, high), abs=0.05 * (high - low))
+    few = scores.loc[("male", "test", "all", "nsd")]
+    assert few["mean_ci_low"] < few["mean"] < few["mean_ci_high"] < 1
+    assert scores.loc[("male", "test", "all", "hd95_mm"), "mean_ci_low"] > 0
+
+
+def test_the_interval_with_the_folds_is_of_their_means(metrics, scores):
+    group = metrics[(metrics["cohort"] == "all") & (metrics["protocol"] == "cv")]
+    row = scores.loc[("all", "cv", "all", "dsc")]
+    low, high = stats.ttest_1samp(group.groupby("fold")["dsc"].mean(), 0).confidence_interval(0.95)
+    assert row["folds"] == 5
+    assert (row["mean_fold_ci_low"], row["mean_fold_ci_high"]) == pytest.approx(
+        (low, high), abs=0.06 * (high - low)
     )
-    width = theirs.confidence_interval.high - theirs.confidence_interval.low
-    assert row["mean_ci_low"] == pytest.approx(theirs.confidence_interval.low, abs=0.05 * width)
-    assert row["mean_ci_high"] == pytest.approx(theirs.confidence_interval.high, abs=0.05 * width)
-    assert np.isnan(scores.loc[("all", "test", "all", "dsc"), "mean_ci_low"])  # eight people
+    test = scores.loc[("all", "test", "all", "dsc")]
+    assert test["folds"] == 0 and test["undefined"] == "mean_fold_ci: no cross-validation"
 
 
-def test_scans_of_a_person_are_drawn_together():
-    # twenty people, each scanned five times with the same result: no more certain than twenty scans
-    once = np.random.default_rng(0).normal(0.98, 0.01, (20, 1))
-    people = [f"P{number}" for number in range(20)]
-    one = bootstrap_means(once, people, CONFIG)
-    five = bootstrap_means(np.repeat(once, 5, axis=0), np.repeat(people, 5).tolist(), CONFIG)
-    assert five == pytest.approx(one)
-
-
-def test_gaps_count_neither_in_the_mean_nor_as_people():
-    values = np.random.default_rng(1).normal(2, 0.3, (24, 2))
-    values[:4, 0], values[:5, 1] = np.nan, np.nan
-    people = [str(number) for number in range(24)]
-    (low, high), too_few = bootstrap_means(values, people, CONFIG)
-    mean, half = values[4:, 0].mean(), 1.96 * values[4:, 0].std() / np.sqrt(20)
-    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1 * half)
-    assert np.isnan(too_few).all()
+def test_scans_of_a_person_count_together(metrics):
+    group = metrics[(metrics["cohort"] == "all") & (metrics["protocol"] == "cv")]
+    # everybody scanned five times with the same result: no more certain than once
+    five = [group.assign(scan=group["scan"] + name) for name in "abcde"]
+    made = (score_table(table, CONFIG) for table in (group, pd.concat(five, ignore_index=True)))
+    once, often = (table.set_index(["sex", "measure"]) for table in made)
+    names = ["mean_ci_low", "mean_ci_high", "mean_fold_ci_low", "mean_fold_ci_high"]
+    pd.testing.assert_frame_equal(once[names], often[names])
+    assert (often["scans"] == 5 * often["n"]).all()
 
 
 def test_a_repeated_scan_is_left_out_and_an_undefined_measure_has_an_empty_row(metrics):

@@ -8,10 +8,13 @@ import pytest
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
+from lib.stats.agreement import AgreementConfig
 from lib.stats.spread import LEVEL_COLUMNS, SPREAD_COLUMNS, fold_spread, level_table, spread_table
 from lib.stats.tables import read_table, write_table
 from lib.stats.variance import variance_components
 from tests.unit.study_tables import no_metrics, tables
+
+CONFIG = AgreementConfig()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def test_one_fold_and_one_person_a_fold_leave_open_what_they_do_not_tell():
 
 
 def test_spread_of_a_study(metrics):
-    spread = spread_table(metrics)
+    spread = spread_table(metrics, CONFIG)
     assert tuple(spread.columns) == SPREAD_COLUMNS
     assert spread[["cohort", "measure"]].to_numpy().tolist() == [
         [cohort, measure] for cohort in ("all", "male", "female") for measure in ("dsc", "re_percent")
@@ -88,9 +91,9 @@ def test_spread_of_a_study(metrics):
 
 
 def test_numbers_stay_numbers_in_a_file(metrics, tmp_path):
-    write_table(spread_table(metrics), tmp_path / "spread.csv")
+    write_table(spread_table(metrics, CONFIG), tmp_path / "spread.csv")
     again = read_table(tmp_path / "spread.csv")
-    assert again["people"].tolist() == spread_table(metrics)["people"].tolist()
+    assert again["people"].tolist() == spread_table(metrics, CONFIG)["people"].tolist()
 
 
 def test_a_person_with_several_scans_counts_once(metrics):
@@ -100,12 +103,12 @@ def test_a_person_with_several_scans_counts_once(metrics):
         cv.head(9).assign(scan=lambda table, name=name: table["scan"] + name, dsc=cv["dsc"].head(9) + change)
         for name, change in (("b", 0.004), ("c", -0.001), ("d", -0.003))
     ]
-    spread = spread_table(pd.concat([cv, *further], ignore_index=True))
-    pd.testing.assert_frame_equal(spread, spread_table(cv))
+    spread = spread_table(pd.concat([cv, *further], ignore_index=True), CONFIG)
+    pd.testing.assert_frame_equal(spread, spread_table(cv, CONFIG))
 
 
 def test_levels_that_a_scan_does_not_show_take_no_part(metrics):
-    levels = level_table(metrics.assign(dsc_shaft=np.nan))
+    levels = level_table(metrics.assign(dsc_shaft=np.nan), CONFIG)
     assert tuple(levels.columns) == LEVEL_COLUMNS
     test = levels[(levels["cohort"] == "all") & (levels["protocol"] == "test")]
     assert test["level"].tolist() == ["head", "neck", "trochanter"]
@@ -118,5 +121,5 @@ def test_levels_that_a_scan_does_not_show_take_no_part(metrics):
 
 
 def test_no_references_no_rows():
-    assert spread_table(no_metrics()).empty
-    assert level_table(no_metrics()).empty
+    assert spread_table(no_metrics(), CONFIG).empty
+    assert level_table(no_metrics(), CONFIG).empty

@@ -34,7 +34,7 @@ from lib.stats.tables import (
 )
 from tests.unit.study_tables import no_metrics, people, predictions, tables
 
-CONFIG = AgreementConfig(bootstrap=50, seed=1)
+CONFIG = AgreementConfig()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,10 @@ def test_agreement_has_the_columns_of_the_contract(metrics):
         "pearson_p_value,slope,intercept_mm3,re_min_percent,re_max_percent,bias_mm3,loa_low_mm3,loa_high_mm3,ccc"
     )
     found = [name for name in agreement_table(metrics, CONFIG).columns if "_ci_" not in name]
-    assert ",".join(found) == contract + ",proportional_bias,scans,difference_sd_mm3,icc"
+    assert ",".join(found) == contract + (
+        ",proportional_bias,scans,difference_sd_mm3,icc,re_mean_percent,re_sd_percent,mape_percent"
+        ",loa_low_percent,loa_high_percent,growing_spread_p_value,folds,undefined"
+    )
 
 
 def test_protocols_and_cohorts_are_never_pooled(metrics):
@@ -154,9 +157,9 @@ def test_a_repeated_scan_is_no_further_person():
         lambda table: score_table(table, CONFIG),
         lambda table: fold_table(table, CONFIG),
         lambda table: paired_table(table, CONFIG),
-        age_table,
-        level_table,
-        spread_table,
+        lambda table: age_table(table, CONFIG),
+        lambda table: level_table(table, CONFIG),
+        lambda table: spread_table(table, CONFIG),
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
@@ -250,7 +253,7 @@ def test_without_a_model_of_everybody_nothing_is_paired(metrics):
 
 
 def test_age_bands_cover_everybody(metrics):
-    bands = age_table(metrics)
+    bands = age_table(metrics, CONFIG)
     counted = bands[(bands["cohort"] == "all") & (bands["protocol"] == "cv")]
     assert counted["n"].sum() == 52
     for _, site in counted.groupby("site"):
@@ -374,7 +377,7 @@ def test_paths_and_predictions_share_their_key():
 def test_a_study_without_references_has_empty_tables():
     empty = no_metrics()
     agreement = agreement_table(empty, CONFIG)
-    for table in (agreement, table1(agreement, empty, synthetic=False), age_table(empty)):
+    for table in (agreement, table1(agreement, empty, synthetic=False), age_table(empty, CONFIG)):
         assert table.empty
     assert fold_table(empty, CONFIG).empty
     assert paired_table(empty, CONFIG).empty

@@ -100,7 +100,7 @@ SETTINGS = {
         {"measure": {"distal_cut_mm": 12}, "predict": {"review_member_dice": 0.8}},
         (MEASURES - {"measure_overlap", "measure_readers"}) | RECORD,
     ),
-    "`report`": ({"report": {"bootstrap": 100}}, (STATISTICS - {"tabulate_table2"}) | RECORD),
+    "`report`": ({"report": {"confidence": 0.9}}, (STATISTICS - {"tabulate_table2"}) | RECORD),
     "`predict.step`, `z_padding`, `batch_windows`; `train.device`, `precision`; `reproducible`": (
         {"predict": {"step": 2}, "train": {"precision": "float32"}},
         PREDICTIONS | RECORD,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lib.ages import OLDEST_PRINTED_AGE, age_years
+from lib.stats.agreement import line_band
 from lib.stats.figures.style import (
     FEWEST_FOR_BAND,
     INK,
@@ -27,8 +28,8 @@ from lib.stats.figures.style import (
 
 ERRORS = {"re_percent": "relative error of volume, %", "dsc": "DSC"}
 _PERSON = ["scan", "subject", "sex"]
-# a rank correlation of fewer scans says nothing
-_FEWEST_FOR_RHO = 5
+# the interval of a rank correlation of fewer people holds less than it says
+_FEWEST_FOR_RHO = 10
 # lines of a figure of scanners; rarer settings than these stand together in the last line
 _MOST_SETTINGS = 12
 # characters of the name of a setting in all, and in a line
@@ -84,17 +85,36 @@ def draw_error_by_scanner(people: pd.DataFrame, acquisition: pd.DataFrame) -> Dr
 
 
 def spearman_text(table: pd.DataFrame, x: str, y: str) -> str:
-    """Return Spearman's rho with n of all people and of each sex that has five scans and more than one value."""
+    """Return Spearman's rho with its 95 % interval and n, of all people and of each sex that has ten or more.
+
+    None is given where people have several scans, for scans are then not independent, or a value does not vary.
+    """
     groups = {"all": table} | {SEXES[sex][0]: table[table["sex"] == sex] for sex in ("M", "F")}
     parts = []
     for label, group in groups.items():
         known = group.dropna(subset=[x, y])
-        if len(known) >= _FEWEST_FOR_RHO and known[x].nunique() > 1 and known[y].nunique() > 1:
+        people, varies = count_people(known), known[x].nunique() > 1 and known[y].nunique() > 1
+        if people >= _FEWEST_FOR_RHO and people == len(known) and varies:
             rho = stats.spearmanr(known[x], known[y]).statistic
-            parts.append(f"{label} {rho:+.2f} (n = {count_people(known)})")
+            low, high = spearman_interval(known[x].to_numpy(float), known[y].to_numpy(float))
+            ends = f" ({low:+.2f} to {high:+.2f})" if np.isfinite([low, high]).all() else ""
+            parts.append(f"{label} {rho:+.2f}{ends}, n = {people}")
     if not parts:
-        return "Spearman's ρ not defined"
-    return minus("\n".join(part for part in (f"Spearman's ρ: {parts[0]}", ", ".join(parts[1:])) if part))
+        return "Spearman's ρ not given"
+    return minus("\n".join(["Spearman's ρ: " + parts[0], *parts[1:]]))
+
+
+def spearman_interval(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of Spearman's rho of x and y (n,); two NaN where rho is -1 or 1.
+
+    On Fisher's z with the variance (1 + rho^2 / 2) / (n - 3): Bonett & Wright, Psychometrika 2000;65:23.
+    """
+    rho = float(stats.spearmanr(x, y).statistic)
+    if not abs(rho) < 1:
+        return np.nan, np.nan
+    half = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt((1 + rho**2 / 2) / (len(x) - 3))
+    low, high = np.tanh(np.arctanh(rho) + np.array([-half, half]))
+    return float(low), float(high)
 
 
 def _draw_against(people: pd.DataFrame, name: str, label: str) -> Drawing | None:
@@ -126,23 +146,15 @@ def _draw_against(people: pd.DataFrame, name: str, label: str) -> Drawing | None
 
 
 def _draw_trend(axes: Axes, group: pd.DataFrame, name: str, error: str, look: tuple[str, str]) -> None:
-    """Draw the least-squares line of one sex, with the 95 % band of its mean where people are enough."""
+    """Draw the least-squares line of one sex with the 95 % band of its mean, where people are enough for both."""
     x, y = group[name].to_numpy(float), group[error].to_numpy(float)
-    if len(x) < 3 or np.ptp(x) == 0:
+    if count_people(group) < FEWEST_FOR_BAND or count_people(group) < len(group) or np.ptp(x) == 0:
         return
-    slope, intercept = np.polyfit(x, y, 1)
     along = np.linspace(x.min(), x.max(), 50)
-    fitted = slope * along + intercept
+    fitted, low, high = line_band(x, y, along, 0.95)
     color, style = look
     axes.plot(along, fitted, style, color=color, linewidth=1.4, zorder=4)
-    if count_people(group) >= FEWEST_FOR_BAND:
-        freedom = len(x) - 2
-        residual = np.sqrt(np.sum((y - slope * x - intercept) ** 2) / freedom)
-        leverage = 1 / len(x) + (along - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
-        reach = stats.t.ppf(0.975, freedom) * residual * np.sqrt(leverage)
-        axes.fill_between(
-            along, fitted - reach, fitted + reach, color=color, alpha=0.2, linewidth=0, zorder=4
-        )
+    axes.fill_between(along, low, high, color=color, alpha=0.2, linewidth=0, zorder=4)
 
 
 def _settings(acquisition: pd.DataFrame) -> dict[str, str]:

@@ -19,6 +19,7 @@ from lib.stats.figures.style import (
     minus,
     scatter_people,
 )
+from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.tables import first_or_own
 
 _LOOKS = {
@@ -45,7 +46,9 @@ def draw_precision(pairs: pd.DataFrame, precision: pd.DataFrame) -> Drawing:
         row = rows.loc[cohort] if cohort in rows.index else pd.Series(dtype=float)
         lsc = float(row.get("lsc", np.nan))
         if np.isfinite(lsc):
-            axes.axhspan(-lsc / 1000, lsc / 1000, color=BLUE, alpha=0.1, linewidth=0)
+            # the LSC itself, and how far it may reach
+            for name in ("lsc", "lsc_ci_high"):
+                axes.axhspan(-row[name] / 1000, row[name] / 1000, color=BLUE, alpha=0.08, linewidth=0)
             reach = max(reach, lsc)
         scatter_people(axes, group, group["mean_mm3"] / 1000, group["difference_mm3"] / 1000)
         axes.axhline(0, color=MUTED, linewidth=0.8)
@@ -127,8 +130,13 @@ def _precision_text(row: pd.Series) -> str:
         return "precision not defined"
     return (
         f"RMS-SD {row['rms_sd'] / 1000:.2f} cm³, RMS-CV {row['rms_cv_percent']:.2f} %\n"
-        f"LSC {row['lsc'] / 1000:.2f} cm³ (band)\ndegrees of freedom: {row['degrees_of_freedom']:.0f}"
+        f"LSC {row['lsc'] / 1000:.2f} cm³ ({row['lsc_ci_low'] / 1000:.2f} to {row['lsc_ci_high'] / 1000:.2f})\n"
+        f"degrees of freedom: {row['degrees_of_freedom']:.0f}{_few(row)}"
     )
+
+
+def _few(row: pd.Series) -> str:
+    return "" if row["degrees_of_freedom"] >= ENOUGH_FREEDOM else f" (below {ENOUGH_FREEDOM})"
 
 
 def _draw_limits(axes: Axes, row: dict, place: float, look: dict) -> None:

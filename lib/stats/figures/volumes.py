@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lib.stats.agreement import fit_line
+from lib.stats.agreement import fit_line, line_band
 from lib.stats.figures.style import (
     BLUE,
     GREEN,
@@ -152,15 +152,20 @@ def _by_cohort(table: pd.DataFrame, tell) -> str:
 
 
 def _draw_fit(axes: Axes, group: pd.DataFrame) -> None:
-    """Draw one cohort's volumes in cm³ with the line of identity and that of least squares."""
+    """Draw one cohort's volumes in cm³ with the line of identity, that of least squares and its 95 % band.
+
+    Where people have several scans the band would be too narrow: then there is no line.
+    """
     x, y = group["reference_mm3"].to_numpy() / 1000, group["predicted_mm3"].to_numpy() / 1000
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
     ends = np.array([low, high]) + np.array([-0.05, 0.05]) * max(high - low, 1.0)
     axes.plot(ends, ends, **_IDENTITY)
-    line = fit_line(x, y, 0.95)
-    if np.isfinite(line.slope):
-        fitted = line.slope * ends + line.intercept
-        axes.plot(ends, fitted, **_FITTED)
+    independent = count_people(group) == len(group)
+    if independent and np.isfinite(fit_line(x, y, 0.95).slope):
+        along = np.linspace(*ends, 50)
+        fitted, below, above = line_band(x, y, along, 0.95)
+        axes.plot(along, fitted, **_FITTED)
+        axes.fill_between(along, below, above, color=GREEN, alpha=0.15, linewidth=0)
     scatter_people(axes, group, x, y)
     axes.set(xlim=ends, ylim=ends, aspect="equal")
 
@@ -176,11 +181,16 @@ def _draw_level(axes: Axes, row: pd.Series, name: str, color: str) -> None:
 
 
 def _regression_text(row: Mapping) -> str:
-    lines = [f"R² = {row['r2']:.4f}"] if np.isfinite(row["r2"]) else ["R² not defined"]
-    if np.isfinite(row["slope"]):
-        intercept = row["intercept_mm3"] / 1000
-        lines.append(f"y = {row['slope']:.3f} x {'-' if intercept < 0 else '+'} {abs(intercept):.2f}")
+    lines = [f"R² {row['r2']:.4f}{_ends(row, 'r2', 4)}"] if np.isfinite(row["r2"]) else ["R² not defined"]
+    if np.isfinite(row["slope_ci_low"]):
+        lines.append(f"slope {row['slope']:.3f}{_ends(row, 'slope', 3)}")
     return minus("\n".join(lines))
+
+
+def _ends(row: Mapping, name: str, digits: int) -> str:
+    """Return the ends of an interval in brackets, nothing where there is none."""
+    low, high = (row[f"{name}_ci_{end}"] for end in ("low", "high"))
+    return f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite([low, high]).all() else ""
 
 
 def _limits_text(row: Mapping) -> str:

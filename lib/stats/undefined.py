@@ -1,0 +1,34 @@
+"""Why a number of a table is empty, as the text of its column `undefined`: "name, name: reason; name: reason"."""
+
+import math
+from collections.abc import Collection, Mapping
+
+from lib.stats.formats import undefined_reasons
+
+
+def undefined_text(reasons: Mapping[str, str]) -> str:
+    """Return the text for reasons by name; names with one reason stand together, an empty reason is left out."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if reason:
+            names.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(named)}: {reason}" for reason, named in names.items())
+
+
+def reasons_of(text: str, columns: Collection[str]) -> str:
+    """Return of the text of `undefined` what tells of these columns; an interval has one name, that ends in `_ci`."""
+    found = undefined_reasons(text)
+    return undefined_text({name: why for name, why in found.items() if {name, f"{name}_low"} & set(columns)})
+
+
+def explain(row: Mapping, why: Mapping[str, str], otherwise: str) -> dict:
+    """Return a row of a table with the column `undefined`, the reason for each of its numbers that is NaN.
+
+    Reasons stand in `why` by name, else it is `otherwise`. The ends of an interval have one name that ends in `_ci`.
+    """
+    empty = [
+        name.removesuffix("_low") if name.endswith("_ci_low") else name
+        for name, value in row.items()
+        if isinstance(value, float) and math.isnan(value) and not name.endswith("_ci_high")
+    ]
+    return dict(row) | {"undefined": undefined_text({name: why.get(name, otherwise) for name in empty})}
