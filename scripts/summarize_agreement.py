@@ -3,7 +3,8 @@
 input: metrics, volumes (.csv); readers (list of .../{cohort}/{model}/{members}/{scan}.json), runs (list of run.json)
 output: scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut),
     folds (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
-    part of the femur), spread (folds apart from people), precision (repeated scans), readers (two beside the model)
+    part of the femur), spread (folds apart from people), precision (repeated scans), readers (two beside the model),
+    coverage (of the intervals of volumes)
 params: report (section of the configuration), seed
 """
 

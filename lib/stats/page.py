@@ -26,6 +26,7 @@ from lib.stats.page_tables import (
     PageTable,
     age_view,
     agreement_tables,
+    coverage_view,
     cut_table,
     flag_view,
     fold_view,
@@ -61,7 +62,7 @@ from lib.stats.wording import (
 SCRIPTS = ("scans.js", "review.js", "page.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "agreement_cut", "folds", "paired", "ages"),
-    *("levels", "spread", "precision", "readers", "table1", "table2", "flow", "acquisition"),
+    *("levels", "spread", "precision", "readers", "coverage", "table1", "table2", "flow", "acquisition"),
 )
 # sections in reading order: the name in links, the title
 SECTIONS = (
@@ -178,6 +179,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "paired": paired_view,
         "precision": precision_view,
         "readers": reader_view,
+        "coverage": coverage_view,
         "levels": level_view,
         "table1": table1_view,
         "table2": table2_view,

@@ -21,6 +21,8 @@ REFERENCES = {
     "Optometry and Vision Science 2015;92:e71-e80.",
     "lin": "Lin LI. A concordance correlation coefficient to evaluate reproducibility. Biometrics "
     "1989;45:255-268.",
+    "jackknife": "Barber RF, Candès EJ, Ramdas A, Tibshirani RJ. Predictive inference with the jackknife+. "
+    "Annals of Statistics 2021;49:486-507.",
     "icc": "McGraw KO, Wong SP. Forming inferences about some intraclass correlation coefficients. "
     "Psychological Methods 1996;1:30-46.",
     "precision": "Glüer CC, Blake G, Lu Y, Blunt BA, Jergas M, Genant HK. Accurate assessment of precision "

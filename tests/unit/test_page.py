@@ -17,6 +17,7 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.figures.gallery import TITLES
 from lib.stats.flow import flow_table
 from lib.stats.formats import show_interval, show_number, show_p_value, undefined_reasons
+from lib.stats.intervals import coverage_table
 from lib.stats.page import (
     MOST_ROWS,
     SCRIPTS,
@@ -147,6 +148,7 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "ages": age_table(metrics),
         "levels": level_table(metrics),
         "spread": spread_table(metrics),
+        "coverage": coverage_table(metrics, CONFIG),
         "precision": precision_table(metrics, volumes, CONFIG),
         "readers": pd.DataFrame(columns=list(READER_COLUMNS)),
         "table2": table2(metrics, [], synthetic=synthetic),
