@@ -171,7 +171,8 @@ def volume_interval(
     if people < fewest:
         words = f"{people:g} {'person' if people == 1 else 'people'} with an out-of-fold error"
         return VolumeInterval(
-            undefined=f"{words}: an interval of {100 * confidence:g} % needs {fewest} at least"
+            undefined=f"{words}, but an interval of {100 * confidence:g} % needs {fewest} (a lower "
+            "report.confidence needs fewer)"
         )
     enough = confidence * (people + 1) - 1e-6  # weights are sums of shares of one
     volumes = predicted_mm3 * np.array([ratios.get(errors.folds[number], 1.0) for number in used])
