@@ -4,9 +4,9 @@
 
 A volume that model k predicts for person i is truth * (1 + bias_k + own_i + both_ik): an error of the model, one that
 all models share, one of this model with this person; all normal, or with sizes that differ between people as a
-log-normal does (heavy). Of n people each is predicted by the model that did not train on them, of 10 new people each by
-all. Printed are, for each kind and n: the share of new people whose truth lies in the interval, half its median width
-in percent, and the share that carries the flag interval_wide. A dash: n people allow no interval of this level.
+log-normal does (heavy). Of n people each is predicted by the model that did not train on them, of 10 new people each
+by all. Printed are, for each kind and n: the share of new people whose truth lies in the interval, half its median
+width in percent, and the share that carries the flag interval_wide. A dash: n people allow no interval of this level.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PEOPLE, NEW = (10, 20, 40, 100), 10
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """SDs of the errors (relative), number of folds; what new people have otherwise: a bias, members further apart."""
+    """SDs of relative errors, number of folds; of new people: a bias, and how much further apart members lie."""
 
     own: float = 0.015
     both: float = 0.0

@@ -48,8 +48,8 @@ COVERAGE_COLUMNS = (
     *("coverage", "coverage_ci_low", "coverage_ci_high", "interval_percent_median", "wide", "undefined"),
 )
 WIDE = "interval_wide"  # the flag
-# so many times the width that fold models which agree would have made it is unusual
-WIDE_FACTOR = 2.0
+# so many times the width of models that agree is unusual: the models then lie further apart than they usually err
+WIDE_FACTOR = 1.5
 
 OWN_ERROR = "the error of this scan is one of those that the intervals are made of"
 SEEN = "a model that predicted this was trained on this person, or chosen by their score"
@@ -206,8 +206,9 @@ def with_intervals(
     """
     planned = {prediction_key(prediction): prediction for prediction in predictions}
     return {
-        key: with_interval(volumes[key], planned[key], errors, confidence)
-        for key in volumes.keys() & planned.keys()
+        key: with_interval(volume, planned[key], errors, confidence)
+        for key, volume in volumes.items()
+        if key in planned
     }
 
 
