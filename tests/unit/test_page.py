@@ -401,7 +401,14 @@ def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
     assert {"padded", "otsu_undefined"} < raised
     volume = (lib / "volume.py").read_text(encoding="utf-8")
     raised |= {flag for flag in ("cut_not_reached", "no_lesser_trochanter") if f'"{flag}"' in volume}
-    told_later = {"members_disagree", "off_protocol", "needs_edit", "corrected", "seen_in_training"}
+    told_later = {
+        "members_disagree",
+        "off_protocol",
+        "needs_edit",
+        "corrected",
+        "seen_in_training",
+        "interval_wide",
+    }
     assert raised | told_later == set(FLAG_MEANINGS)
 
 
