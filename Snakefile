@@ -49,6 +49,7 @@ localrules:
     # seconds of work on tables: not worth a job of a cluster
     make_phantom_table,
     split_folds,
+    gather_volume_errors,
     gather_flow,
     gather_notes,
     tabulate_table1,

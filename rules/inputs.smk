@@ -229,6 +229,33 @@ def fold_files(name):
     return [file for file in files if not (config["partial"] or FINISHED) or os.path.exists(file)]
 
 
+# ---- intervals of volumes --------------------------------------------------------------------------------------
+def out_of_fold_predictions(cohort, network):
+    """Return the scored predictions of people by the fold model of a network that never saw them."""
+    return [
+        row
+        for row in scored_predictions()
+        if row.protocol == "cv" and (row.cohort, row.model) == (cohort, network)
+    ]
+
+
+def out_of_fold(pattern):
+    """Return the function that lists a file of each of `out_of_fold_predictions`."""
+    return lambda wildcards: [
+        pattern.format(path=row.path) for row in out_of_fold_predictions(wildcards.cohort, wildcards.network)
+    ]
+
+
+def volume_error_files():
+    """Return the out-of-fold errors of every network; finished models may come without."""
+    if FINISHED:
+        file = f"{config['model']}/volume_errors.json"
+        return [file] if os.path.exists(file) else []
+    return [
+        f"results/models/{cohort}/{network}/volume_errors.json" for cohort in COHORTS for network in NETWORKS
+    ]
+
+
 # ---- review, and what did not come through --------------------------------------------------------------------
 def corrected_files():
     """Return the measures of the corrected masks of the study's scans; with partial=true but where that failed."""

@@ -96,6 +96,38 @@ rule measure_readers:
         "../scripts/measure_readers.py"
 
 
+rule gather_volume_errors:
+    """The out-of-fold errors of a network's volumes, without an id: what intervals of further volumes are made of."""
+    input:
+        overlaps=out_of_fold("results/overlaps/{path}.json"),
+        runs=lambda wildcards: there(
+            f"{os.path.dirname(model)}/run.json" for model in models_of(wildcards.cohort, wildcards.network)
+        ),
+    output:
+        # beside the models, with which it goes to other studies
+        errors="results/models/{cohort}/{network}/volume_errors.json",
+    log:
+        "results/logs/gather_volume_errors/{cohort}/{network}.log",
+    benchmark:
+        "results/benchmarks/gather_volume_errors/{cohort}/{network}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(15),
+    params:
+        subjects=lambda wildcards: {
+            row.placement.scan: row.placement.subject
+            for row in out_of_fold_predictions(wildcards.cohort, wildcards.network)
+        },
+        code=code_of("gather_volume_errors"),
+    message:
+        "Gather the out-of-fold errors of {wildcards.cohort}/{wildcards.network}"
+    script:
+        "../scripts/gather_volume_errors.py"
+
+
 rule gather_metrics:
     """One row for each scored prediction."""
     input:
@@ -103,6 +135,7 @@ rule gather_metrics:
         scans="results/cohort/scans.csv",
         overlaps=lambda wildcards: [f"results/overlaps/{path}.json" for path in scored_paths()],
         volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+        errors=lambda wildcards: volume_error_files(),
         acquisition="results/tables/acquisition.csv",
     output:
         metrics=report(
@@ -127,6 +160,7 @@ rule gather_metrics:
         heldout_weights=lookup("predict/heldout_weights", within=config),
         seen=seen_in_training,
         needs_edit=NEEDS_EDIT,
+        confidence=lookup("report/confidence", within=config),
         code=code_of("gather_metrics"),
     message:
         "Gather the scores of all scans"
@@ -140,6 +174,7 @@ rule gather_volumes:
         folds="results/folds/folds.csv",
         scans="results/cohort/scans.csv",
         volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+        errors=lambda wildcards: volume_error_files(),
         corrected=lambda wildcards: corrected_files(),
         acquisition="results/tables/acquisition.csv",
     output:
@@ -165,6 +200,7 @@ rule gather_volumes:
         heldout_weights=lookup("predict/heldout_weights", within=config),
         seen=seen_in_training,
         needs_edit=NEEDS_EDIT,
+        confidence=lookup("report/confidence", within=config),
         code=code_of("gather_volumes"),
     message:
         "Gather the volumes of all scans"

@@ -61,6 +61,12 @@ rule summarize_agreement:
             labels={"table": "Two readers and the model"},
             caption="../report/captions/readers_table.rst",
         ),
+        coverage=report(
+            "results/tables/coverage.csv",
+            category="Agreement",
+            labels={"table": "Coverage of the intervals of volumes"},
+            caption="../report/captions/coverage.rst",
+        ),
     log:
         "results/logs/summarize_agreement/cohort.log",
     benchmark:
@@ -224,6 +230,7 @@ rule write_scan_pages:
         masks=of_shown_predictions("results/masks/{path}/mask.nii.gz"),
         volumes=of_shown_predictions("results/volumes/{path}.json"),
         overlaps=of_shown_predictions("results/overlaps/{path}.json", lambda row: row.protocol != "apply"),
+        errors=lambda wildcards: volume_error_files(),
     output:
         pages=directory("results/report/scans/batch-{batch}"),
     log:
@@ -238,6 +245,7 @@ rule write_scan_pages:
         runtime=grow(30),
     params:
         scans=shown_scans,
+        confidence=lookup("report/confidence", within=config),
         shown={
             # what the meanings of flags quote
             "settings": {
@@ -307,6 +315,7 @@ rule write_report:
         subgroups="results/tables/subgroups.csv",
         precision="results/tables/precision.csv",
         readers="results/tables/readers.csv",
+        coverage="results/tables/coverage.csv",
         table1="results/tables/table1.csv",
         table2="results/tables/table2.csv",
         flow="results/tables/flow.csv",

@@ -1,8 +1,9 @@
 """Job script of rule gather_metrics: a row for each scored prediction of the study.
 
-input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{cohort}/{model}/{members}/{scan}.json)
+input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{cohort}/{model}/{members}/{scan}.json),
+    errors (list of volume_errors.json)
 output: metrics; params: cohorts, models (lists of names), heldout_weights, seen (paths of predictions that are not
-    scored), needs_edit (scans)
+    scored), needs_edit (scans), confidence (of the intervals)
 """
 
 from dataclasses import asdict
@@ -13,15 +14,18 @@ from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import read_folds, read_records
 from lib.cohort.seen import mark_seen
 from lib.joblog import job_log
+from lib.stats.intervals import read_volume_errors, with_intervals
 from lib.stats.tables import first_scans, flat_prediction, metrics_table, path_key, with_flag, write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     plan = plan_predictions(read_folds(given.folds), params.cohorts, params.models, params.heldout_weights)
+    predictions = [flat_prediction(asdict(prediction)) for prediction in mark_seen(plan, params.seen)]
+    volumes = {path_key(path): read_json(path) for path in given.volumes}
     metrics = metrics_table(
-        [flat_prediction(asdict(prediction)) for prediction in mark_seen(plan, params.seen)],
+        predictions,
         {path_key(path): read_json(path) for path in given.overlaps},
-        {path_key(path): read_json(path) for path in given.volumes},
+        with_intervals(volumes, predictions, read_volume_errors(given.errors), params.confidence),
         first_scans({record["scan"]: record["repeat_of"] for record in read_records(given.scans)}),
     )
     metrics = with_flag(metrics, "off_protocol", off_protocol_scans(given.acquisition))

@@ -1,9 +1,9 @@
 """Job script of rule gather_volumes: a row for each predicted scan of the study.
 
 input: folds, scans, acquisition (.csv); volumes (list of .../{cohort}/{model}/{members}/{scan}.json),
-    corrected (list of .../{scan}.json)
+    corrected (list of .../{scan}.json), errors (list of volume_errors.json)
 output: volumes; params: cohorts, models (lists of names), heldout_weights, seen (paths of predictions by models that
-    their person trained), needs_edit (scans)
+    their person trained), needs_edit (scans), confidence (of the intervals)
 """
 
 from dataclasses import asdict
@@ -16,6 +16,7 @@ from lib.cohort.scans import read_folds, read_records
 from lib.cohort.seen import mark_seen
 from lib.joblog import job_log
 from lib.stats.flow import SEEN_IN_TRAINING
+from lib.stats.intervals import read_volume_errors, with_intervals
 from lib.stats.tables import (
     first_scans,
     flat_prediction,
@@ -34,7 +35,9 @@ with job_log(snakemake.log[0]) as logger:
     for path in records.keys() & params.seen:
         records[path]["flags"].append(SEEN_IN_TRAINING)
     repeats = first_scans({record["scan"]: record["repeat_of"] for record in read_records(given.scans)})
-    volumes = volumes_table([flat_prediction(asdict(prediction)) for prediction in plan], records, repeats)
+    predictions = [flat_prediction(asdict(prediction)) for prediction in plan]
+    records = with_intervals(records, predictions, read_volume_errors(given.errors), params.confidence)
+    volumes = volumes_table(predictions, records, repeats)
     volumes = with_flag(volumes, "off_protocol", off_protocol_scans(given.acquisition))
     volumes = with_flag(volumes, "needs_edit", params.needs_edit)
     corrected = {Path(path).stem: read_json(path)["corrected_mm3"] for path in given.corrected}

@@ -1,6 +1,7 @@
 """Job script of rule predict_scans: a batch of cropped scans in, a folder of probability maps out."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from lib.atomic import read_json, whole_folder, write_json
 from lib.imaging.grid import array_zyx, mirror_for_model
@@ -15,6 +16,7 @@ with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
     given, params, members = snakemake.input, snakemake.params, snakemake.wildcards.members
     prepare_torch(reproducible=params.reproducible, threads=snakemake.threads)
     paths = choose_members(given.models, members)
+    folds = [Path(path).parent.name for path in paths]
     ensemble = load_models(paths, params.weights, params.device, params.precision)
     logger.info("%d networks, %s weights, %s", len(paths), params.weights, ensemble.compute.describe())
     config = PredictConfig(**params.predict)
@@ -25,5 +27,9 @@ with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
             disagreement = predicted.disagreement or disagreement_of_one(members)
             path = batch / scan / "probability.nii.gz"
             write_probability(mirror_for_model(predicted.probability_zyx, side), image, path)
-            write_json(batch / scan / "uncertainty.json", asdict(disagreement))
+            ratios = dict(
+                zip(folds, disagreement.member_volume_ratios, strict=False)
+            )  # none of a single model
+            uncertainty = asdict(disagreement) | {"member_volume_ratios": ratios}
+            write_json(batch / scan / "uncertainty.json", uncertainty)
             logger.info("%s: size (x, y, z) %s", scan, image.GetSize())

@@ -4,7 +4,7 @@ input: metrics, volumes, acquisition (.csv); lists readers (.../{cohort}/{model}
 output: scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut),
     folds (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
     part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
-    precision (repeated scans), readers (two beside the model)
+    precision (repeated scans), readers (two beside the model), coverage (of the intervals of volumes)
 params: report (section of the configuration)
 """
 

@@ -1,9 +1,11 @@
 """Job script of rule write_scan_pages: a page with its pictures for each predicted scan of a batch.
 
 input: by scan: images (cropped CT), references (cropped mask, where there is one), records (crop.json), screened,
-    crops (picture of the window); by prediction: masks, volumes, overlaps (where it is scored)
+    crops (picture of the window); by prediction: masks, volumes, overlaps (where it is scored);
+    errors (list of volume_errors.json)
 output: pages (folder with {scan}.html and {scan}-*.webp)
-params: scans (placement, review and predictions of each, the primary one first), shown (settings, synthetic)
+params: scans (placement, review and predictions of each, the primary one first), shown (settings, synthetic),
+    confidence (of the intervals)
 """
 
 from pathlib import Path
@@ -12,6 +14,7 @@ from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
+from lib.stats.intervals import read_volume_errors, with_intervals
 from lib.stats.scan_numbers import ScanPrediction
 from lib.stats.scan_page import ScanPage, write_scan_page
 from lib.stats.tables import by_scan, path_key, prediction_key
@@ -31,6 +34,9 @@ with job_log(snakemake.log[0]) as logger:
     masks = {path_key(Path(path).parent): path for path in given.masks}
     files = {"volume": given.volumes, "overlap": given.overlaps}
     measured = {name: {path_key(path): read_json(path) for path in paths} for name, paths in files.items()}
+    plans = [plan for row in params.scans for plan in row["predictions"]]
+    errors = read_volume_errors(given.errors)
+    measured["volume"] = with_intervals(measured["volume"], plans, errors, params.confidence)
     with whole_folder(snakemake.output.pages) as folder:
         for row in params.scans:
             scan, image = row["placement"]["scan"], read_image(images[row["placement"]["scan"]])
@@ -43,7 +49,6 @@ with job_log(snakemake.log[0]) as logger:
             reference_zyx = read_on_grid(references[scan], image) if scan in references else None
             shown = {"placement": row["placement"], "review": row["review"], "crop_picture": scan in crops}
             shown |= {"predictions": predictions, "reference_zyx": reference_zyx, **decided, **params.shown}
-            write_scan_page(
-                ScanPage(image_zyx=array_zyx(image), spacing_mm_zyx=spacing_zyx(image), **shown), folder
-            )
+            shown |= {"image_zyx": array_zyx(image), "spacing_mm_zyx": spacing_zyx(image)}
+            write_scan_page(ScanPage(**shown), folder)
     logger.info("pages of %d scans written", len(params.scans))

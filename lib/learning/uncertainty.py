@@ -16,6 +16,7 @@ MEMBER_THRESHOLD = 0.5  # probability from which on a voxel is bone to one membe
 
 NO_BONE = "no member finds bone"
 ONE_MODEL = "one model only"
+NO_COMMON_BONE = "the members find no bone in common"
 TRAINED_ON_PERSON = "the other fold models have trained on this person"
 
 
@@ -27,11 +28,16 @@ class Disagreement:
         member_dice: expected Dice between two members: mean over all pairs, 1 for members that agree voxel by voxel.
         mean_entropy_bits: mean binary entropy of the ensemble's probability over the voxels that at least one member
             calls bone, in bits: 0 (all sure and agreed) to 1.
+        member_volume_ratios: each member's volume over that of the ensemble, both cut at MEMBER_THRESHOLD, in the
+            members' order; empty where there is none.
+        member_range_percent: the largest of these ratios minus the smallest, in percent.
         undefined: reason for each value that is None.
     """
 
     member_dice: float | None = None
     mean_entropy_bits: float | None = None
+    member_volume_ratios: tuple[float, ...] = ()
+    member_range_percent: float | None = None
     undefined: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,7 +52,7 @@ def measure_disagreement(probability: Tensor, masks: Tensor) -> Disagreement:
         masks: each member's own mask (members, z, y, x), bool; at least two members, on the same device.
 
     Returns:
-        Both values; neither is defined where no member finds bone.
+        All values; none is defined where no member finds bone, no ratio where their mean probability has none.
     """
     union = masks.any(dim=0)
     if not union.any():
@@ -60,7 +66,15 @@ def measure_disagreement(probability: Tensor, masks: Tensor) -> Disagreement:
     bone = probability[union].double()
     entropy_bits = (torch.special.entr(bone) + torch.special.entr(1 - bone)).mean() / math.log(2)
     member_dice, mean_entropy_bits = torch.stack([dice, entropy_bits]).tolist()
-    return Disagreement(member_dice=member_dice, mean_entropy_bits=mean_entropy_bits)
+    together = int((bone >= MEMBER_THRESHOLD).sum())
+    ratios = tuple(size / together for size in sizes.tolist()) if together else ()
+    return Disagreement(
+        member_dice=member_dice,
+        mean_entropy_bits=mean_entropy_bits,
+        member_volume_ratios=ratios,
+        member_range_percent=100 * (max(ratios) - min(ratios)) if ratios else None,
+        undefined={} if ratios else {"member_range_percent": NO_COMMON_BONE},
+    )
 
 
 def disagreement_of_one(members: str) -> Disagreement:
@@ -74,4 +88,5 @@ def disagreement_of_one(members: str) -> Disagreement:
 
 
 def _undefined(reason: str) -> Disagreement:
-    return Disagreement(undefined={"member_dice": reason, "mean_entropy_bits": reason})
+    names = ("member_dice", "mean_entropy_bits", "member_range_percent")
+    return Disagreement(undefined=dict.fromkeys(names, reason))

@@ -48,6 +48,7 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
     )
     jobs = _scan_jobs(study, placements, predictions) | {
         "train_fold": [] if study.finished else _training(study, placements),
+        "gather_volume_errors": [] if study.finished else _networks(study),
         "predict_scans": _batches(study, predictions),
         "write_scan_pages": _pages(predictions),
     }
@@ -136,6 +137,14 @@ def _training(study: Study, placements: Sequence[Placement]) -> list[Job]:
         for cohort in study.cohorts
         for network in study.networks
         for fold in study.folds
+    ]
+
+
+def _networks(study: Study) -> list[Job]:
+    return [
+        Job(wildcards={"cohort": cohort, "network": network})
+        for cohort in study.cohorts
+        for network in study.networks
     ]
 
 

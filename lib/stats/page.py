@@ -27,6 +27,7 @@ from lib.stats.page_tables import (
     PageTable,
     age_view,
     agreement_tables,
+    coverage_view,
     cut_table,
     flag_view,
     fold_view,
@@ -65,7 +66,18 @@ from lib.stats.zhao import paper_text
 SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "agreement_cut", "folds", "paired", "ages"),
-    *("levels", "spread", "subgroups", "precision", "readers", "table1", "table2", "flow", "acquisition"),
+    *(
+        "levels",
+        "spread",
+        "subgroups",
+        "precision",
+        "readers",
+        "coverage",
+        "table1",
+        "table2",
+        "flow",
+        "acquisition",
+    ),
 )
 # sections in reading order: the name in links, the title
 SECTIONS = (
@@ -184,6 +196,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "paired": paired_view,
         "precision": precision_view,
         "readers": reader_view,
+        "coverage": coverage_view,
         "levels": level_view,
         "table1": table1_view,
         "table2": table2_view,

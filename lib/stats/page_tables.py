@@ -414,6 +414,32 @@ def reader_view(rows: Sequence[Mapping]) -> PageTable:
     return page_table(caption, columns, rows, name="readers", group=protocol_group(rows))
 
 
+def coverage_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return how often the intervals of volumes held the reference, and how wide they are."""
+
+    def share(row: Mapping) -> Markup | str:
+        if not row["n"]:
+            return show_number(None, why=row["undefined"] or "no interval")
+        return f"{row['covered']} of {row['n']}"
+
+    columns = (
+        words("Protocol", lambda row: PROTOCOLS[row["protocol"]][0]),
+        Column(head="People", show=lambda row: str(row["people"])),
+        Column(
+            head="Reference in the interval",
+            show=share,
+            small=lambda row: show_interval(row, "coverage", 1, 100) + " %" if row["n"] else row["undefined"],
+        ),
+        plain("Median interval, ± %", "interval_percent_median", 2),
+        Column(head="Unusually wide", show=lambda row: str(row["wide"])),
+    )
+    several = len({row["model"] for row in rows}) > 1
+    caption = "Intervals of single volumes: how often they held the reference"
+    return page_table(
+        caption, columns, rows, name="coverage", group=lambda row: models_name(row, several=several)
+    )
+
+
 def level_view(rows: Sequence[Mapping]) -> PageTable:
     """Return Dice by part of the femur, of the first cohort."""
     columns = (
@@ -582,11 +608,18 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
             words("Models", lambda row: f"{row['cohort']}/{row['model']}/{row['members']}"),
         ),
         words("Flags", lambda row: show_codes(row["flags"])),
-        *(plain("Otsu threshold", "otsu_threshold", 3), plain("Volume, mm³", "predicted_mm3", 0)),
+        plain("Otsu threshold", "otsu_threshold", 3),
+        Column(head="Volume, mm³", show=number("predicted_mm3", 0), small=volume_bounds),
         plain("at 0.5, mm³", "predicted_at_half_mm3", 0),
         *(reasoned("Member DSC", "member_dice", 4), reasoned("Mean entropy, bits", "mean_entropy_bits", 3)),
     )
     return page_table("Predictions with flags", columns, rows, name="volumes")
+
+
+def volume_bounds(row: Mapping) -> Markup | str:
+    """Return the interval of a predicted volume as small print; nothing where there is none."""
+    low, high = (row.get(f"interval_{end}_mm3") for end in ("low", "high"))
+    return "" if high is None else f"{show_number(low, 0)} to {show_number(high, 0)}"
 
 
 def of_first_cohort(rows: Sequence[Mapping]) -> list[Mapping]:

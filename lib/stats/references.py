@@ -25,6 +25,8 @@ REFERENCES = {
     "jackknife": "Efron B, Tibshirani RJ. An introduction to the bootstrap. Chapman & Hall, 1993, chapter 11.",
     "lin": "Lin LI. A concordance correlation coefficient to evaluate reproducibility. Biometrics "
     "1989;45:255-268.",
+    "cv_plus": "Barber RF, Candès EJ, Ramdas A, Tibshirani RJ. Predictive inference with the jackknife+. "
+    "Annals of Statistics 2021;49:486-507.",
     "icc": "McGraw KO, Wong SP. Forming inferences about some intraclass correlation coefficients. "
     "Psychological Methods 1996;1:30-46.",
     "precision": "Glüer CC, Blake G, Lu Y, Blunt BA, Jergas M, Genant HK. Accurate assessment of precision "

@@ -43,6 +43,9 @@ MEASURES = (
         "Volume",
         (
             ("predicted_mm3", "Predicted", "mm³", 0),
+            ("interval_low_mm3", "Interval of the predicted volume, from", "mm³", 0),
+            ("interval_high_mm3", "Interval of the predicted volume, to", "mm³", 0),
+            ("interval_percent", "Half of this interval", "%", 2),
             ("reference_mm3", "Reference", "mm³", 0),
             ("volume_error_mm3", "Predicted − reference", "mm³", 0),
             ("re_percent", "Predicted − reference", "%", 2),
@@ -72,6 +75,7 @@ MEASURES = (
             ("otsu_threshold", "Otsu's threshold of the probability", "", 3),
             ("member_dice", "DSC between the fold models (member DSC)", "", 4),
             ("mean_entropy_bits", "Mean entropy at the bone", "bits", 3),
+            ("member_range_percent", "Volumes of the fold models, largest − smallest", "%", 2),
         ),
     ),
 )

@@ -155,6 +155,7 @@ def build_scan_context(page: ScanPage) -> dict:
         ],
         "viewer": viewer_data(page),
         "numbers": number_groups(page.predictions),
+        "interval": any(prediction.volume.get("interval_percent") for prediction in page.predictions),
         "reasons": reason_notes(page.predictions),
         "flags": flag_rows(page.predictions, page.screened, page.settings),
         "history": decision_history(page.placement, page.screened, page.crop, page.predictions, page.review),

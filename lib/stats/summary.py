@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from lib.stats.agreement import AgreementConfig
+from lib.stats.intervals import coverage_table
 from lib.stats.precision import precision_table
 from lib.stats.readers import readers_table
 from lib.stats.scores import score_table
@@ -35,7 +36,8 @@ def summary_tables(
         scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut), folds
         (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
         part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
-        precision (repeated scans), readers (two beside the model).
+        precision (repeated scans), readers (two beside the model), coverage (how often intervals of
+        volumes held the reference).
     """
     return {
         "scores": score_table(metrics, config),
@@ -49,4 +51,5 @@ def summary_tables(
         "subgroups": subgroup_table(metrics, acquisition, config),
         "precision": precision_table(metrics, volumes, config),
         "readers": readers_table(metrics, readers, config),
+        "coverage": coverage_table(metrics, config),
     }

@@ -24,6 +24,7 @@ from lib.stats.undefined import explain, reasons_of, undefined_text
 LEVELS = ("head", "neck", "trochanter", "shaft")
 PREDICTION_COLUMNS = ("cohort", "model", "members", "protocol", "weights")
 PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")
+INTERVAL_COLUMNS = ("interval_low_mm3", "interval_high_mm3", "interval_percent")
 METRIC_COLUMNS = (
     *PREDICTION_COLUMNS,
     *PERSON_COLUMNS,
@@ -34,6 +35,7 @@ METRIC_COLUMNS = (
     *("hd_mm", "hd_reference_to_predicted_mm", "hd_predicted_to_reference_mm"),
     *("hd95_reference_to_predicted_mm", "hd95_predicted_to_reference_mm", "volume_error_mm3"),
     *("specificity_voxels", *(f"dsc_{level}" for level in LEVELS)),
+    *("member_range_percent", *INTERVAL_COLUMNS),
 )
 VOLUME_COLUMNS = (
     *PREDICTION_COLUMNS,
@@ -43,11 +45,13 @@ VOLUME_COLUMNS = (
     *("member_dice", "mean_entropy_bits", "undefined"),
     *("lesser_trochanter_mm", "shaft_below_trochanter_mm", "predicted_cut_mm3", "corrected_mm3", "repeat_of"),
     "final_mm3",
+    *("member_range_percent", *INTERVAL_COLUMNS),
 )
 # columns of metrics.csv that come from the volume files
 METRICS_OF_VOLUME = (
     *("otsu_threshold", "flags", "member_dice", "mean_entropy_bits"),
     *("reference_cut_mm3", "predicted_cut_mm3", "reference_lesser_trochanter_mm", "lesser_trochanter_mm"),
+    *("member_range_percent", *INTERVAL_COLUMNS),
 )
 TEXT_COLUMNS = {
     *(*PREDICTION_COLUMNS, "scan", "subject", "sex", "age", "site", "set", "flags", "undefined", "verdict"),

@@ -51,6 +51,9 @@ FLAG_MEANINGS = {
     "beside the predicted one and enters no score and no agreement.",
     "cut_not_reached": "the mask ends above the plane {measure[distal_cut_mm]} mm below the lesser trochanter.",
     "empty_mask": "no bone was found at all.",
+    "interval_wide": "the fold models' volumes lie so far apart that the interval of this volume is more than 1.5 "
+    "times as wide as it would be if they agreed. Look at the mask before the volume is used. Members can also be "
+    "wrong together: no flag is no proof.",
     "members_disagree": "the mean Dice between the fold models' masks (member DSC) is below "
     "{predict[review_member_dice]}. Often the image is unlike the training people, or damaged. Members can also be "
     "wrong together: no flag is no proof.",

@@ -19,6 +19,7 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.figures.gallery import TITLES
 from lib.stats.flow import flow_table
 from lib.stats.formats import fixed, show_interval, show_number, show_p_value, show_range, undefined_reasons
+from lib.stats.intervals import coverage_table
 from lib.stats.page import (
     MOST_ROWS,
     SCRIPTS,
@@ -35,7 +36,15 @@ from lib.stats.page import (
     summarize_flow,
     write_page,
 )
-from lib.stats.page_tables import cut_table, deviation, people_name, precision_view, table1_view
+from lib.stats.page_tables import (
+    coverage_view,
+    cut_table,
+    deviation,
+    flag_view,
+    people_name,
+    precision_view,
+    table1_view,
+)
 from lib.stats.paper import table2
 from lib.stats.precision import precision_table
 from lib.stats.readers import READER_COLUMNS
@@ -148,6 +157,7 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "ages": age_table(metrics, CONFIG),
         "levels": level_table(metrics, CONFIG),
         "spread": spread_table(metrics, CONFIG),
+        "coverage": coverage_table(metrics, CONFIG),
         "precision": precision_table(metrics, volumes, CONFIG),
         "subgroups": subgroup_table(metrics, acquisition(placed), CONFIG),
         "readers": pd.DataFrame(columns=list(READER_COLUMNS)),
@@ -393,7 +403,14 @@ def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
     assert {"padded", "otsu_undefined"} < raised
     volume = (lib / "volume.py").read_text(encoding="utf-8")
     raised |= {flag for flag in ("cut_not_reached", "no_lesser_trochanter") if f'"{flag}"' in volume}
-    told_later = {"members_disagree", "off_protocol", "needs_edit", "corrected", "seen_in_training"}
+    told_later = {
+        "members_disagree",
+        "off_protocol",
+        "needs_edit",
+        "corrected",
+        "seen_in_training",
+        "interval_wide",
+    }
     assert raised | told_later == set(FLAG_MEANINGS)
 
 
@@ -654,6 +671,38 @@ def test_people_of_a_cohort_of_one_sex_are_called_by_it():
         for cohort, sex in (("all", "all"), ("all", "M"), ("female", "all"))
     ]
     assert names == ["everybody", "men", "women"]
+
+
+def test_coverage_tells_counts_and_interval_or_why_there_is_none():
+    row = {"cohort": "all", "model": "vnet", "protocol": "test", "people": 8, "n": 7, "covered": 6, "wide": 1}
+    row |= {
+        "coverage": 6 / 7,
+        "coverage_ci_low": 0.421,
+        "coverage_ci_high": 0.996,
+        "undefined": "an empty mask",
+    }
+    few = {"protocol": "external", "n": 0, "covered": 0, "coverage": None, "undefined": "18 people"}
+    heading, first, second = coverage_view(
+        [row | {"interval_percent_median": 4.25}, row | few | {"interval_percent_median": None}]
+    ).lines
+    assert heading == "all"
+    assert [shown for shown, _ in first] == ["Test", "8", "6 of 7", "4.25", "1"]
+    assert first[2][1] == "42.1 to 99.6 %"
+    assert second[0][0] == "External" and "18 people" in second[2][0] and second[2][1] == "18 people"
+
+
+def test_a_flagged_volume_stands_with_its_interval():
+    row = {"scan": "P1", "cohort": "all", "model": "vnet", "members": "ensemble", "flags": "interval_wide"}
+    row |= dict.fromkeys(("otsu_threshold", "predicted_at_half_mm3", "member_dice", "mean_entropy_bits"), 0.5)
+    row |= {"predicted_mm3": 91000.0, "undefined": {}}
+    both = row | {"interval_low_mm3": 84000.4, "interval_high_mm3": 98000.0}
+    lines = flag_view([both, row | {"interval_low_mm3": None, "interval_high_mm3": None}], {}).lines
+    assert [line[4] for line in lines] == [("91,000", "84,000 to 98,000"), ("91,000", "")]
+
+
+def test_the_report_says_where_no_interval_holds(page):
+    assert "It holds for no scanner and no population that the cohort has not seen" in page
+    assert "Intervals of single volumes" in page
 
 
 def test_precision_shows_the_units_of_its_measures():

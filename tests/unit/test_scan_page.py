@@ -219,6 +219,22 @@ def test_an_undefined_number_is_a_dash_with_its_reason():
     assert "Sensitivity" not in rows  # neither measured nor missing for a reason
 
 
+def test_a_volume_stands_with_its_interval_and_where_that_holds(tmp_path):
+    bounds = {"interval_low_mm3": 1180.0, "interval_high_mm3": 1290.0, "interval_percent": 4.4557}
+    volume = {"predicted_mm3": 1234.5, "flags": [], "undefined": {}}
+    rows = {
+        row["label"]: row["values"][0]["text"]
+        for group in number_groups([prediction(volume=volume | bounds)])
+        for row in group["rows"]
+    }
+    assert rows["Interval of the predicted volume, from"] == "1,180"
+    assert rows["Interval of the predicted volume, to"] == "1,290"
+    assert rows["Half of this interval"] == "4.46"
+    told = "it holds for people and scanners like those, and for no others"
+    assert told in written(tmp_path, predictions=[prediction(volume=volume | bounds)])
+    assert told not in written(tmp_path)
+
+
 def test_flags_say_what_they_mean_and_who_carries_them():
     carried = prediction(volume={"flags": ["metal", "cut_not_reached"]})
     reasons = [

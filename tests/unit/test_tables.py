@@ -54,6 +54,7 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
     )
     further += ",hd95_predicted_to_reference_mm,volume_error_mm3,specificity_voxels"
     further += ",dsc_head,dsc_neck,dsc_trochanter,dsc_shaft"
+    further += ",member_range_percent,interval_low_mm3,interval_high_mm3,interval_percent"
     assert ",".join(metrics.columns) == contract + further == ",".join(METRIC_COLUMNS)
 
 
@@ -66,6 +67,7 @@ def test_volumes_have_the_columns_of_the_contract():
     further += (
         ",lesser_trochanter_mm,shaft_below_trochanter_mm,predicted_cut_mm3,corrected_mm3,repeat_of,final_mm3"
     )
+    further += ",member_range_percent,interval_low_mm3,interval_high_mm3,interval_percent"
     assert ",".join(tables()[1].columns) == contract + further == ",".join(VOLUME_COLUMNS)
 
 

@@ -9,11 +9,14 @@ import torch
 
 from lib.learning.uncertainty import (
     NO_BONE,
+    NO_COMMON_BONE,
     ONE_MODEL,
     TRAINED_ON_PERSON,
     disagreement_of_one,
     measure_disagreement,
 )
+
+NAMES = ("member_dice", "mean_entropy_bits", "member_range_percent")
 
 
 def stripes(*bounds, slices=20):
@@ -70,7 +73,7 @@ def test_random_masks_agree_with_loops_and_the_order_of_members_does_not_matter(
 def test_where_no_member_finds_bone_nothing_is_defined():
     found = measure(stripes((0, 0), (0, 0)), torch.full((20, 1, 1), 0.3))
     assert (found.member_dice, found.mean_entropy_bits) == (None, None)
-    assert found.undefined == {"member_dice": NO_BONE, "mean_entropy_bits": NO_BONE}
+    assert found.undefined == dict.fromkeys(NAMES, NO_BONE)
 
 
 @pytest.mark.parametrize(
@@ -80,4 +83,18 @@ def test_where_no_member_finds_bone_nothing_is_defined():
 def test_one_model_says_why_it_has_none(members, reason):
     found = disagreement_of_one(members)
     assert (found.member_dice, found.mean_entropy_bits) == (None, None)
-    assert found.undefined == {"member_dice": reason, "mean_entropy_bits": reason}
+    assert found.undefined == dict.fromkeys(NAMES, reason)
+
+
+def test_volumes_of_members_are_told_beside_that_of_their_mean():
+    # 10, 8 and 5 slices; two of three call the first 8 bone
+    found = measure(stripes((0, 10), (0, 8), (0, 5)))
+    assert found.member_volume_ratios == pytest.approx((10 / 8, 1, 5 / 8), rel=1e-12)
+    assert found.member_range_percent == pytest.approx(100 * 5 / 8, rel=1e-12)
+
+
+def test_members_without_common_bone_have_no_ratio_and_a_reason():
+    found = measure(stripes((0, 4), (5, 9), (10, 14)))
+    assert found.member_volume_ratios == () and found.member_range_percent is None
+    assert found.undefined == {"member_range_percent": NO_COMMON_BONE}
+    assert found.member_dice == 0

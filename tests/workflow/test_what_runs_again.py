@@ -28,7 +28,10 @@ REPORT = {"write_report"}
 # what is drawn and told of the two tables of predictions
 STATISTICS = {"summarize_agreement", "tabulate_table1", "tabulate_table2", "draw_figures"} | REPORT
 TABLES = {"gather_metrics", "gather_volumes", "gather_flow", "gather_notes"} | STATISTICS
-MEASURES = {"measure_volume", "measure_overlap", "measure_readers", "write_scan_pages"} | TABLES
+ERRORS = {
+    "gather_volume_errors"
+}  # of people of cross-validation: the intervals of all volumes are made of them
+MEASURES = {"measure_volume", "measure_overlap", "measure_readers", "write_scan_pages"} | ERRORS | TABLES
 MASKS = {"otsu_mask"} | MEASURES
 PREDICTIONS = {"predict_scans"} | MASKS
 CROPS = {"crop_ct", "crop_mask", "crop_mask2", "draw_crop"} | PREDICTIONS
@@ -94,13 +97,13 @@ SETTINGS = {
     "`otsu`": ({"otsu": {"keep_largest": False}}, MASKS | RECORD),
     "`measure.nsd_tolerance_mm`": (
         {"measure": {"nsd_tolerance_mm": 2.0}},
-        (MEASURES - {"measure_volume", "gather_volumes"}) | RECORD,
+        (MEASURES - {"measure_volume"}) | RECORD,
     ),
     "`measure.distal_cut_mm`, `predict.review_member_dice`": (
         {"measure": {"distal_cut_mm": 12}, "predict": {"review_member_dice": 0.8}},
-        (MEASURES - {"measure_overlap", "measure_readers"}) | RECORD,
+        (MEASURES - {"measure_overlap", "measure_readers"} - ERRORS) | RECORD,
     ),
-    "`report`": ({"report": {"confidence": 0.9}}, (STATISTICS - {"tabulate_table2"}) | RECORD),
+    "`report`": ({"report": {"confidence": 0.9}}, {"write_scan_pages"} | TABLES | RECORD),
     "`predict.step`, `z_padding`, `batch_windows`; `train.device`, `precision`; `reproducible`": (
         {"predict": {"step": 2}, "train": {"precision": "float32"}},
         PREDICTIONS | RECORD,
@@ -185,7 +188,8 @@ COHORT = {
     "a scan is added": (
         add_a_scan,
         ({"gather_acquisition", "convert_dicom"} | SLICES)
-        - {"resample_mask2", "crop_mask2", "measure_readers"},
+        - {"resample_mask2", "crop_mask2", "measure_readers"}
+        - ERRORS,
         dict.fromkeys(PER_SCAN, 1)
         | dict.fromkeys(("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"), 2),
     ),
@@ -206,7 +210,7 @@ COHORT = {
     ),
     "`subject`, `age`, `site`, `repeat_of` or `set` of a scan": (
         set_cells(P002={"subject": "Q002", "age": "70", "site": "B", "set": "test"}),
-        {"gather_acquisition", "write_scan_pages"} | TABLES,
+        {"gather_acquisition", "write_scan_pages"} | ERRORS | TABLES,
         {},
     ),
     "a scan is excluded or removed": (
@@ -290,7 +294,7 @@ OTHERS = {
             finished, {"predict": {"heldout_weights": "last"}}, folder / "overlay.yaml"
         ).planned(),
         # the scan that was read twice trains: it is predicted by cross-validation
-        (PREDICTIONS - {"measure_readers"}) | RECORD,
+        (PREDICTIONS - {"measure_readers"} - ERRORS) | RECORD,
         # ensemble and single of each cohort, and none of its folds
         {"predict_scans": 6},
     ),

@@ -1,0 +1,329 @@
+"""How far a predicted volume may lie from what a reader would measure: intervals from out-of-fold errors.
+
+Source: the CV+ interval of Barber, Candès, Ramdas & Tibshirani (Ann Stat 2021;49:486). A person i whom the model of
+fold k(i) never saw gives a relative error e_i = |reference - predicted| / predicted. A new scan gets the volumes v_k
+of all fold models, so that
+
+    high   the smallest bound with enough of v_k(i) (1 + e_i) at or below it
+    low    the largest bound with enough of v_k(i) (1 - e_i) at or above it; 0 at least
+
+where "enough" is a weight of confidence * (n + 1) of n people. Where the fold models lie apart, so do the bounds: the
+interval is wide where the models disagree, although no disagreement is known of the people of cross-validation, whom
+all models but one were trained on. The predicted volume lies in the interval at least.
+
+For a new person of the same population and n people with k(i) in K folds, the interval holds the reference with a
+probability of at least 1 - 2 (1 - confidence) - sqrt(2/n), whatever the models and errors are, and in practice of
+about `confidence` or more. Where n < confidence / (1 - confidence) (19 people at 95 %) no bound exists. This assumes
+that members of the ensemble err as the models of cross-validation do: their weights may be the `best` in place of the
+`last`, and their volume is taken as the predicted one times the ratio of both at a threshold of one half. No interval
+holds for a scanner or a population that the cohort has not seen.
+
+Errors are relative because they grow with the bone: bounds in mm3 would be too narrow for large femurs and too wide
+for small ones. A person has the weight 1, shared by their scans (Lee, Barber & Willett, arXiv:2306.06342). An empty
+prediction has an infinite error; it is never left out.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lib.atomic import read_json
+from lib.errors import ModelError
+from lib.model_record import model_digests
+from lib.stats.agreement import AgreementConfig
+from lib.stats.concordance import NAN
+from lib.stats.flow import SEEN_IN_TRAINING
+from lib.stats.formats import undefined_reasons
+from lib.stats.tables import INTERVAL_COLUMNS, groups, prediction_key, without_repeats
+
+ERRORS_FILE = "volume_errors.json"
+ERRORS_FORMAT = 1
+COVERAGE_COLUMNS = (
+    *("cohort", "model", "protocol", "people", "n", "covered"),
+    *("coverage", "coverage_ci_low", "coverage_ci_high", "interval_percent_median", "wide", "undefined"),
+)
+WIDE = "interval_wide"  # the flag
+# so many times the width of models that agree is unusual: the models then lie further apart than they usually err
+WIDE_FACTOR = 1.5
+
+OWN_ERROR = "the error of this scan is one of those that the intervals are made of"
+SEEN = "a model that predicted this was trained on this person, or chosen by their score"
+EMPTY = "the predicted mask is empty"
+NO_RATIOS = "the fold models find no bone in common"
+NO_BOUND = (
+    "too many models of cross-validation or of this prediction found no bone: the interval has no upper bound"
+)
+NO_FILE = f"the models came without {ERRORS_FILE}, which their study wrote beside the folders of their folds"
+OTHER_MODELS = f"the {ERRORS_FILE} beside the models was measured with other models; copy both from one study"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldErrors:
+    """Out-of-fold errors of the volumes of one network.
+
+    Attributes:
+        folds: (n,) the fold whose model predicted, such as `fold-0`.
+        relative: (n,) |reference - predicted| / predicted; infinite for an empty prediction.
+        weights: (n,) one over the number of the person's scans.
+        missing: why there are none; empty if there are.
+    """
+
+    folds: Sequence[str] = ()
+    relative: Sequence[float] = ()
+    weights: Sequence[float] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeInterval:
+    """Bounds of a volume in mm3; half their distance in percent of the predicted volume, here and where models agree.
+
+    `undefined` says why there are none.
+    """
+
+    low_mm3: float = NAN
+    high_mm3: float = NAN
+    percent: float = NAN
+    agreed_percent: float = NAN
+    undefined: str = ""
+
+    @property
+    def wide(self) -> bool:
+        """Return whether the fold models lie so far apart that the interval is unusually wide."""
+        return self.percent > WIDE_FACTOR * self.agreed_percent
+
+
+def volume_errors(
+    network: str, overlaps: Mapping[str, Mapping], subjects: Mapping[str, str], folder: str | Path
+) -> dict:
+    """Return the content of ERRORS_FILE: the errors of the people of cross-validation, without an id.
+
+    Args:
+        network: cohort and model, such as `all/vnet`.
+        overlaps: contents of its overlap files by `prediction_key`, of out-of-fold predictions alone.
+        subjects: the person of each of these predictions, by the same keys.
+        folder: that of the models, with `fold-*/run.json`.
+
+    Returns:
+        `network`; `people`; `models`, a digest of each fold's run.json; `errors`, sorted by fold and size, each with
+        `fold`, `difference_percent` (100 (reference - predicted) / predicted; null: an empty prediction), `weight`.
+    """
+    scans = pd.Series(subjects, dtype=object).value_counts()
+    errors = []
+    for key, overlap in overlaps.items():
+        reference, predicted = overlap["reference_mm3"], overlap["predicted_mm3"]
+        difference = round(100 * (reference - predicted) / predicted, 4) if predicted else None
+        errors.append(
+            {
+                "fold": key.split("/")[2],
+                "difference_percent": difference,
+                "weight": 1 / int(scans[subjects[key]]),
+            }
+        )
+    errors.sort(key=lambda error: (error["fold"], error["difference_percent"] is None, _size(error)))
+    return {
+        "format": ERRORS_FORMAT,
+        "network": network,
+        "people": len(scans),
+        "models": model_digests(folder),
+        "errors": errors,
+    }
+
+
+def read_volume_errors(paths: Iterable[str | Path]) -> dict[str, FoldErrors]:
+    """Return the errors of each network `{cohort}/{model}` from files that `volume_errors` filled.
+
+    A file must lie beside the models that its errors are those of; else its errors are `missing`.
+
+    Raises:
+        ModelError: a file is damaged or of another format.
+    """
+    return dict(map(_read_errors, paths))
+
+
+def fewest_people(confidence: float) -> int:
+    """Return how many people with an out-of-fold error an interval of a level in (0, 1) needs: 19 for 0.95."""
+    return math.ceil(confidence / (1 - confidence) - 1e-9)
+
+
+def volume_interval(
+    predicted_mm3: float, ratios: Mapping[str, float], errors: FoldErrors, confidence: float
+) -> VolumeInterval:
+    """Return the interval of one predicted volume.
+
+    Args:
+        predicted_mm3: the volume, mm3.
+        ratios: of an ensemble, each fold model's volume over that of the ensemble, by fold; empty for one model,
+            which then stands for all folds. Errors of folds that did not predict are left out.
+        errors: of cross-validation.
+        confidence: the level, in (0, 1).
+    """
+    if errors.missing:
+        return VolumeInterval(undefined=errors.missing)
+    used = [number for number, fold in enumerate(errors.folds) if not ratios or fold in ratios]
+    relative, weights = (np.array(values, float)[used] for values in (errors.relative, errors.weights))
+    people, fewest = round(float(weights.sum()), 6), fewest_people(confidence)
+    if people < fewest:
+        words = f"{people:g} {'person' if people == 1 else 'people'} with an out-of-fold error"
+        return VolumeInterval(
+            undefined=f"{words}, but an interval of {100 * confidence:g} % needs {fewest} (a lower "
+            "report.confidence needs fewer)"
+        )
+    enough = confidence * (people + 1) - 1e-6  # weights are sums of shares of one
+    volumes = predicted_mm3 * np.array([ratios.get(errors.folds[number], 1.0) for number in used])
+    sizes = np.where(volumes > 0, relative, math.inf)  # a member without bone bounds nothing
+    high = _bound(np.where(volumes > 0, volumes, 1.0) * (1 + sizes), weights, enough)
+    low = -_bound(-volumes * np.maximum(0, 1 - sizes), weights, enough)
+    if not math.isfinite(high):
+        return VolumeInterval(undefined=NO_BOUND)
+    low, high = min(low, predicted_mm3), max(high, predicted_mm3)
+    return VolumeInterval(
+        low_mm3=low,
+        high_mm3=high,
+        percent=50 * (high - low) / predicted_mm3,
+        agreed_percent=100 * _bound(relative, weights, enough),
+    )
+
+
+def with_intervals(
+    volumes: Mapping[str, Mapping],
+    predictions: Iterable[Mapping],
+    errors: Mapping[str, FoldErrors],
+    confidence: float,
+) -> dict[str, dict]:
+    """Return the contents of volume files with their intervals, by `prediction_key` (see `with_interval`).
+
+    Args:
+        volumes: contents of the volume files by key; their flags say who was seen in training.
+        predictions: what was planned, by name. A volume that was not planned is left out.
+        errors: of each network (see `read_volume_errors`).
+        confidence: level of the intervals.
+    """
+    planned = {prediction_key(prediction): prediction for prediction in predictions}
+    return {
+        key: with_interval(volume, planned[key], errors, confidence)
+        for key, volume in volumes.items()
+        if key in planned
+    }
+
+
+def with_interval(
+    volume: Mapping, prediction: Mapping, errors: Mapping[str, FoldErrors], confidence: float
+) -> dict:
+    """Return the content of a volume file with INTERVAL_COLUMNS, the flag WIDE where it applies, and reasons.
+
+    Args:
+        volume: content of the volume file.
+        prediction: what was planned: cohort, model, members and protocol by name. `seen_in_training`, here or among
+            the flags of the volume, says that a model that predicted was trained on this person.
+        errors: of each network; one that is not there came without them.
+        confidence: level of the interval.
+    """
+    own = errors.get("{cohort}/{model}".format_map(prediction), FoldErrors(missing=NO_FILE))
+    interval = _interval_of(volume, prediction, own, confidence)
+    reasons = dict.fromkeys(INTERVAL_COLUMNS, interval.undefined) if interval.undefined else {}
+    numbers = (interval.low_mm3, interval.high_mm3, interval.percent)
+    values = [None if interval.undefined else number for number in numbers]
+    return {
+        **volume,
+        **dict(zip(INTERVAL_COLUMNS, values, strict=True)),
+        "flags": [*volume["flags"], *([WIDE] if interval.wide else [])],
+        "undefined": {**volume.get("undefined", {}), **reasons},
+    }
+
+
+def coverage_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+    """Return COVERAGE_COLUMNS: how often the interval held the reference, by cohort, model and protocol.
+
+    Of each person the first scan counts, so that the interval of the coverage is exact (Clopper & Pearson); `n` of
+    the scored `people` have an interval. People of cross-validation have none and stand in no row.
+    """
+    rows = []
+    scored = without_repeats(metrics[metrics["protocol"] != "cv"])
+    for (cohort, model, protocol), group in groups(scored, "cohort", "model", "protocol"):
+        people = group.sort_values("scan", kind="stable").drop_duplicates("subject")
+        held = people[people["interval_high_mm3"].notna()]
+        inside = held["reference_mm3"].between(held["interval_low_mm3"], held["interval_high_mm3"])
+        key = {"cohort": cohort, "model": model, "protocol": protocol, "people": len(people)}
+        rows.append(
+            key
+            | _coverage(int(inside.sum()), len(held), config.confidence)
+            | {
+                "interval_percent_median": held["interval_percent"].astype(float).median(),
+                "wide": int(held["flags"].str.split().map(lambda flags: WIDE in flags).sum()),
+                "undefined": _why_undefined(people[people["interval_high_mm3"].isna()]["undefined"]),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
+
+
+def _read_errors(path: str | Path) -> tuple[str, FoldErrors]:
+    try:
+        content = read_json(path)
+        if content["format"] != ERRORS_FORMAT:
+            raise ModelError(
+                f"{path} is of format {content['format']!r}; this Osteoflow reads format {ERRORS_FORMAT}. "
+                "Use the models with the Osteoflow that wrote them, or remove the file: volumes then have no interval"
+            )
+        network, models, entries = content["network"], content["models"], content["errors"]
+        if any(models.get(fold) != digest for fold, digest in model_digests(Path(path).parent).items()):
+            return network, FoldErrors(missing=OTHER_MODELS)
+        errors = [(str(entry["fold"]), _size(entry), float(entry["weight"])) for entry in entries]
+        if not all(size >= 0 and 0 < weight <= 1 for _, size, weight in errors):
+            raise ValueError("an error that is no number, or a weight outside of (0, 1]")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(
+            f"{path} is damaged; copy it again from the study that trained the models, or remove it: "
+            "volumes then have no interval"
+        ) from None
+    folds, relative, weights = zip(*errors, strict=True) if errors else ((), (), ())
+    return network, FoldErrors(folds=folds, relative=relative, weights=weights)
+
+
+def _interval_of(
+    volume: Mapping, prediction: Mapping, errors: FoldErrors, confidence: float
+) -> VolumeInterval:
+    ratios = volume.get("member_volume_ratios") or {}
+    if prediction.get(SEEN_IN_TRAINING) or SEEN_IN_TRAINING in volume["flags"]:
+        return VolumeInterval(undefined=SEEN)
+    if prediction["protocol"] == "cv":
+        return VolumeInterval(undefined=OWN_ERROR)
+    if not volume["predicted_mm3"]:
+        return VolumeInterval(undefined=EMPTY)
+    if prediction["members"] == "ensemble" and not ratios and len(set(errors.folds)) > 1:
+        return VolumeInterval(undefined=NO_RATIOS)
+    return volume_interval(volume["predicted_mm3"], ratios, errors, confidence)
+
+
+def _bound(values: np.ndarray, weights: np.ndarray, enough: float) -> float:
+    """Return the smallest of `values` such that those at or below it weigh `enough` together."""
+    order = np.argsort(values, kind="stable")
+    return float(values[order][np.searchsorted(np.cumsum(weights[order]), enough)])
+
+
+def _coverage(covered: int, n: int, confidence: float) -> dict:
+    interval = stats.binomtest(covered, n).proportion_ci(confidence, method="exact") if n else (NAN, NAN)
+    return {
+        "n": n,
+        "covered": covered,
+        "coverage": covered / n if n else NAN,
+        "coverage_ci_low": float(interval[0]),
+        "coverage_ci_high": float(interval[1]),
+    }
+
+
+def _why_undefined(texts: pd.Series) -> str:
+    """Return the reasons for which intervals are not defined, each once, from the texts of `undefined`."""
+    reasons = (undefined_reasons(text).get(INTERVAL_COLUMNS[0], "") for text in texts)
+    return "; ".join(dict.fromkeys(filter(None, reasons)))
+
+
+def _size(error: Mapping) -> float:
+    """Return the relative error of an entry of ERRORS_FILE."""
+    difference = error["difference_percent"]
+    return math.inf if difference is None else abs(float(difference)) / 100

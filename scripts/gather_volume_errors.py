@@ -1,0 +1,21 @@
+"""Job script of rule gather_volume_errors: the errors that the intervals of volumes are made of, without an id.
+
+input: overlaps (list of .../{cohort}/{model}/fold-{k}/{scan}.json, out-of-fold predictions alone),
+    runs (list of run.json)
+output: errors (beside the folders of the folds); params: subjects (the person of each scan)
+"""
+
+from pathlib import Path
+
+from lib.atomic import read_json, write_json
+from lib.joblog import job_log
+from lib.stats.intervals import volume_errors
+from lib.stats.tables import path_key
+
+with job_log(snakemake.log[0]) as logger:
+    network = "{cohort}/{network}".format_map(snakemake.wildcards)
+    overlaps = {path_key(path): read_json(path) for path in snakemake.input.overlaps}
+    subjects = {key: snakemake.params.subjects[Path(key).name] for key in overlaps}
+    errors = volume_errors(network, overlaps, subjects, Path(snakemake.output.errors).parent)
+    write_json(snakemake.output.errors, errors)
+    logger.info("%d out-of-fold errors of %d people", len(errors["errors"]), errors["people"])
