@@ -6,6 +6,8 @@ rule summarize_agreement:
     input:
         metrics="results/tables/metrics.csv",
         volumes="results/tables/volumes.csv",
+        folds="results/folds/folds.csv",
+        acquisition="results/tables/acquisition.csv",
         readers=reader_files,
         runs=fold_files("run.json"),
     output:
@@ -53,6 +55,12 @@ rule summarize_agreement:
             category="Agreement",
             labels={"table": "Two readers and the model"},
             caption="../report/captions/readers_table.rst",
+        ),
+        partitions=report(
+            "results/tables/partitions.csv",
+            category="Scans",
+            labels={"table": "People of each partition"},
+            caption="../report/captions/partitions.rst",
         ),
     log:
         "results/logs/summarize_agreement/cohort.log",
@@ -300,6 +308,7 @@ rule write_report:
         spread="results/tables/spread.csv",
         precision="results/tables/precision.csv",
         readers="results/tables/readers.csv",
+        partitions="results/tables/partitions.csv",
         table1="results/tables/table1.csv",
         table2="results/tables/table2.csv",
         flow="results/tables/flow.csv",

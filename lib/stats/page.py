@@ -32,6 +32,7 @@ from lib.stats.page_tables import (
     level_view,
     of_first_cohort,
     paired_view,
+    partition_view,
     precision_view,
     reader_view,
     score_tables,
@@ -61,11 +62,12 @@ from lib.stats.wording import (
 SCRIPTS = ("scans.js", "review.js", "page.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "agreement_cut", "folds", "paired", "ages"),
-    *("levels", "spread", "precision", "readers", "table1", "table2", "flow", "acquisition"),
+    *("levels", "spread", "precision", "readers", "partitions", "table1", "table2", "flow", "acquisition"),
 )
 # sections in reading order: the name in links, the title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
+    ("partitions", "People by partition"),
     *(("overlap", "Overlap"), ("agreement", "Agreement of volumes"), ("papers", "Tables 1 and 2")),
     *(("figures", "Figures"), ("scans", "Scans"), ("gallery", "Worst first"), ("flags", "Flags")),
     *(("ages", "Ages"), ("refused", "Refused"), ("acquisition", "Acquisition"), ("provenance", "Provenance")),
@@ -182,6 +184,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "table1": table1_view,
         "table2": table2_view,
         "ages": age_view,
+        "partitions": partition_view,
     }
     made = {name: [view(rows[name])] if rows[name] else [] for name, view in views.items()}
     made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from lib.stats.formats import DASH, show_codes, show_interval, show_number, show_p_value
+from lib.stats.formats import DASH, scans_told, show_codes, show_interval, show_number, show_p_value
 from lib.stats.scores import scores_by_group
 from lib.stats.tables import PAPER_TABLE1, TABLE1_NUMBERS
 from lib.stats.wording import PROTOCOLS, SEX_NAMES, WEIGHTS
@@ -101,6 +101,16 @@ def plain(head: str, name: str, digits: int, note: str = "") -> Column:
     return Column(head=head, show=number(name, digits), note=note)
 
 
+def distance(head: str, name: str, digits: int, note: str = "") -> Column:
+    """Return a column of a distance between surfaces, with the scans that have one where some have none."""
+
+    def counted(row: Mapping) -> str:
+        lacking = row["scans"] - row["hd95_mm_scans"]
+        return f"{lacking} of {row['scans']} without" if lacking else ""
+
+    return Column(head=head, show=number(name, digits), small=counted, note=note)
+
+
 def deviation(value: float | None, digits: int, *, why: str = "one scan has no SD") -> Markup | str:
     """Return an SD as small print, or a dash that says why there is none."""
     shown = show_number(value, digits, why=why)
@@ -176,12 +186,12 @@ def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
     ]
 
 
-def spread_of(score: Mapping, digits: int) -> Markup:
-    """Return SD and interval of a mean as small print; the interval only where there is one."""
-    spread = deviation(score["sd"], digits)
-    if score["mean_ci_low"] is None:
-        return spread
-    return spread + Markup("<br>{}").format(show_interval(score, "mean", digits))
+def spread_of(score: Mapping, digits: int) -> Markup | str:
+    """Return SD and interval of a mean as small print, then what its scans tell; the interval where there is one."""
+    lines = [deviation(score["sd"], digits)]
+    if score["mean_ci_low"] is not None:
+        lines.append(show_interval(score, "mean", digits))
+    return Markup("<br>").join([*lines, *scans_told(score)])
 
 
 def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
@@ -359,8 +369,12 @@ def reader_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         *(words("Pair", lambda row: row["pair"].replace(" - ", " − ")), COUNT),
         MEAN_DICE,
-        *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_mean", 2)),
-        *(plain("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3), plain("MAE, mm³", "mae_mm3", 0)),
+        *(plain("lowest DSC", "dsc_min", 4), distance("HD95, mm", "hd95_mm_mean", 2)),
+        *(
+            distance("ASSD, mm", "assd_mm_mean", 2),
+            plain("NSD", "nsd_mean", 3),
+            plain("MAE, mm³", "mae_mm3", 0),
+        ),
         estimate("Bias, mm³", "bias_mm3", 0),
         Column(
             head="95 % limits, mm³",
@@ -466,11 +480,37 @@ def age_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         *(words("Age, years", "age_band"), words("Site", "site"), COUNT),
         MEAN_DICE,
-        *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_median", 2, "median")),
+        *(plain("lowest DSC", "dsc_min", 4), distance("HD95, mm", "hd95_mm_median", 2, "median")),
         *(plain("MAE, mm³", "mae_mm3", 0), plain("mean RE, %", "re_mean_percent", 2)),
     )
     rows = of_first_cohort(rows)
     return page_table("Scores by age", columns, rows, name="ages", group=protocol_group(rows))
+
+
+def partition_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return who the people of each partition are."""
+
+    def sexes(row: Mapping) -> str:
+        unknown = f" / {row['sex_unknown']} unknown" if row["sex_unknown"] else ""
+        return f"{row['women']} / {row['men']}{unknown}"
+
+    columns = (
+        *(words("Partition", "partition"), COUNT, Column(head="Sex", note="women / men", show=sexes)),
+        Column(
+            head="Age, years",
+            note="mean ± SD",
+            show=number("age_mean", 1, why="no age is known"),
+            small=lambda row: deviation(row["age_sd"], 1, why="one person has no SD"),
+        ),
+        Column(
+            head="Reference, mm³",
+            note="mean ± SD",
+            show=number("reference_mean_mm3", 0, why="no reference has been compared"),
+            small=lambda row: deviation(row["reference_sd_mm3"], 0, why="one scan has no SD"),
+        ),
+        words("Scanners, scans", "scanners"),
+    )
+    return page_table("People of each partition", columns, rows, name="partitions")
 
 
 def training_view(rows: Sequence[Mapping]) -> PageTable:

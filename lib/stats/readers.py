@@ -18,7 +18,7 @@ AGREEMENT = (
 )
 READER_COLUMNS = (
     *("cohort", "model", "protocol", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
-    *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT),
+    *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT, "hd95_mm_scans"),
 )
 
 
@@ -40,8 +40,8 @@ def readers_table(
     """Return READER_COLUMNS: three rows (PAIRS) for each cohort, model and protocol with a second reader.
 
     `records` holds what `compare_readers` returned by `prediction_key`. The three rows are of the same people; each
-    mean is over the scans for which all three pairs define it. Differences of volumes are the second of a pair minus
-    the first.
+    mean is over the scans for which all three pairs define it, those of distances over `hd95_mm_scans`. Differences
+    of volumes are the second of a pair minus the first.
     """
     rows, read = [], without_repeats(metrics)
     read = read.assign(key=[prediction_key(row) for row in read.to_dict("records")])
@@ -73,4 +73,5 @@ def _summary(measured: Mapping[str, np.ndarray], subjects: list[str], config: Ag
         **{name: agreement[name] for name in ("n", "scans", *AGREEMENT)},
         **{"dsc_mean": dsc.mean(), "dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()},
         **means,
+        "hd95_mm_scans": int(np.count_nonzero(~np.isnan(measured["hd95_mm"]))),
     }

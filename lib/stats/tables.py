@@ -31,6 +31,8 @@ METRIC_COLUMNS = (
     *("hd_mm", "hd_reference_to_predicted_mm", "hd_predicted_to_reference_mm"),
     *("hd95_reference_to_predicted_mm", "hd95_predicted_to_reference_mm", "volume_error_mm3"),
     *("specificity_voxels", *(f"dsc_{level}" for level in LEVELS)),
+    *("true_positive_voxels", "false_positive_voxels", "false_negative_voxels", "true_negative_voxels"),
+    *("side", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm", "nsd_tolerance_mm"),
 )
 VOLUME_COLUMNS = (
     *PREDICTION_COLUMNS,
@@ -51,6 +53,7 @@ TEXT_COLUMNS = {
     *("stage", "manufacturer", "kernel", "contrast", "off_protocol", "reason", "explanation", "warnings"),
     *("side", "repeat_of", "age_band", "compared_with", "review", "review_comment", "measure"),
     *("pair", "level", "authors", "method", "data", "source", "footnote", "slice_thickness"),
+    *("without_reason", "partition", "scanners"),
 }
 
 # reference and predicted volume: of the whole mask, and above one distal cut in all scans
@@ -205,7 +208,10 @@ def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -
 
 
 def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return scores by age band within cohort, model, protocol and site; `n` counts people."""
+    """Return scores by age band within cohort, model, protocol and site; `n` counts people.
+
+    `hd95_mm_scans` counts the scans that have a distance: an empty prediction has none.
+    """
     banded = without_repeats(metrics)
     banded = banded.assign(age_band=[age_band(age) for age in banded["age"]])
     rows = []
@@ -221,10 +227,11 @@ def age_table(metrics: pd.DataFrame) -> pd.DataFrame:
                 "dsc_min": group["dsc"].min(),
             }
             | {"hd95_mm_median": group["hd95_mm"].median(), "mae_mm3": error.mean()}
-            | {"re_mean_percent": group["re_percent"].mean()}
+            | {"re_mean_percent": group["re_percent"].mean(), "hd95_mm_scans": group["hd95_mm"].count()}
         )
     numbers = ("n", "scans", "dsc_mean", "dsc_sd", "dsc_min", "hd95_mm_median", "mae_mm3", "re_mean_percent")
-    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "site", "age_band", *numbers])
+    columns = ("cohort", "model", "protocol", "site", "age_band", *numbers, "hd95_mm_scans")
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def paired_table(
