@@ -6,6 +6,7 @@ rule summarize_agreement:
     input:
         metrics="results/tables/metrics.csv",
         volumes="results/tables/volumes.csv",
+        folds="results/folds/folds.csv",
         acquisition="results/tables/acquisition.csv",
         readers=reader_files,
         runs=fold_files("run.json"),
@@ -66,6 +67,12 @@ rule summarize_agreement:
             category="Agreement",
             labels={"table": "Coverage of the intervals of volumes"},
             caption="../report/captions/coverage.rst",
+        ),
+        partitions=report(
+            "results/tables/partitions.csv",
+            category="Scans",
+            labels={"table": "People of each partition"},
+            caption="../report/captions/partitions.rst",
         ),
     log:
         "results/logs/summarize_agreement/cohort.log",
@@ -316,6 +323,7 @@ rule write_report:
         precision="results/tables/precision.csv",
         readers="results/tables/readers.csv",
         coverage="results/tables/coverage.csv",
+        partitions="results/tables/partitions.csv",
         table1="results/tables/table1.csv",
         table2="results/tables/table2.csv",
         flow="results/tables/flow.csv",

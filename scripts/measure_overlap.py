@@ -21,7 +21,8 @@ with job_log(snakemake.log[0], hide=[snakemake.input.reference_native]) as logge
     require_same_grid(reference, predicted, "the reference mask", "the predicted mask")
     masks_zyx = array_zyx(reference), array_zyx(predicted)
     overlap = measure_overlap(*masks_zyx, spacing_zyx(reference), OverlapConfig(**params.measure))
-    levels = femur_levels(masks_zyx[0], spacing_zyx(reference), read_json(given.record)["side"])
+    side = read_json(given.record)["side"]
+    levels = femur_levels(masks_zyx[0], spacing_zyx(reference), side)
     parts = measure_levels(*masks_zyx, levels.slices, levels.missing)
     native = read_labels(given.reference_native, params.mask_labels)
     # on the reference's own grid; where that is the converted scan's, this leaves the voxels as they are
@@ -30,5 +31,5 @@ with job_log(snakemake.log[0], hide=[snakemake.input.reference_native]) as logge
     )
     own = measure_native(array_zyx(native), array_zyx(full) >= 0.5, spacing_zyx(native))
     undefined = overlap["undefined"] | parts["undefined"] | own["undefined"]
-    write_json(snakemake.output.json, overlap | parts | own | {"undefined": undefined})
+    write_json(snakemake.output.json, overlap | parts | own | {"side": side, "undefined": undefined})
     logger.info("dsc %s, volume error %s %%", overlap["dsc"], overlap["re_percent"])

@@ -1,16 +1,18 @@
 """Job script of rule summarize_agreement: how well volumes and masks agree, and how far that can be trusted.
 
-input: metrics, volumes, acquisition (.csv); lists readers (.../{cohort}/{model}/{members}/{scan}.json), runs
+input: metrics, volumes, folds, acquisition (.csv); lists readers (.../{cohort}/{model}/{members}/{scan}.json), runs
 output: scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut),
     folds (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
     part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
-    precision (repeated scans), readers (two beside the model), coverage (of the intervals of volumes)
+    precision (repeated scans), readers (two beside the model), coverage (of the intervals of volumes),
+    partitions (who the people of each set are)
 params: report (section of the configuration)
 """
 
 from lib.atomic import read_json
 from lib.joblog import job_log
 from lib.stats.agreement import AgreementConfig
+from lib.stats.partitions import partition_table
 from lib.stats.summary import summary_tables
 from lib.stats.tables import path_key, read_table, write_table
 
@@ -23,6 +25,7 @@ with job_log(snakemake.log[0]) as logger:
     readers = {path_key(path): read_json(path) for path in given.readers}
     runs = [read_json(path) for path in given.runs]
     tables = summary_tables(metrics, volumes, readers, runs, acquisition, config)
+    tables["partitions"] = partition_table(read_table(given.folds), acquisition, metrics)
     for name, table in tables.items():
         write_table(table, snakemake.output[name])
     logger.info("%d scored predictions; rows: %s", len(metrics), {name: len(tables[name]) for name in tables})

@@ -42,6 +42,18 @@ def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) 
     return Markup("{}<br>with folds {}").format(ends, with_folds) if with_folds else ends
 
 
+def scans_told(score: Mapping) -> list[Markup | str]:
+    """Return how many scans of a score have no value, and how many one that the grid decides; nothing if none."""
+    lines: list[Markup | str] = []
+    total = score["scans"] + score["scans_without"]
+    if score["scans_without"]:
+        without = Markup('<span title="{}">{} of {} without</span>')
+        lines.append(without.format(score["without_reason"], score["scans_without"], total))
+    if score["scans_within_voxel"]:
+        lines.append(f"{score['scans_within_voxel']:.0f} of {score['scans']} within a voxel")
+    return lines
+
+
 def show_p_value(value: object, *, why: str = "too few people") -> Markup | str:
     """Format a p-value as papers do."""
     if value is None or pd.isna(value):

@@ -34,6 +34,7 @@ from lib.stats.page_tables import (
     level_view,
     of_first_cohort,
     paired_view,
+    partition_view,
     precision_view,
     reader_view,
     score_tables,
@@ -66,22 +67,13 @@ from lib.stats.zhao import paper_text
 SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "agreement_cut", "folds", "paired", "ages"),
-    *(
-        "levels",
-        "spread",
-        "subgroups",
-        "precision",
-        "readers",
-        "coverage",
-        "table1",
-        "table2",
-        "flow",
-        "acquisition",
-    ),
+    *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
+    *("table1", "table2", "flow", "acquisition"),
 )
 # sections in reading order: the name in links, the title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
+    ("partitions", "People by partition"),
     *(("overlap", "Overlap"), ("agreement", "Agreement of volumes"), ("papers", "Tables 1 and 2")),
     *(("figures", "Figures"), ("scans", "Scans"), ("gallery", "Worst first"), ("flags", "Flags")),
     *(("ages", "Ages"), ("refused", "Refused"), ("acquisition", "Acquisition"), ("provenance", "Provenance")),
@@ -202,6 +194,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "table2": table2_view,
         "ages": age_view,
         "subgroups": subgroup_view,
+        "partitions": partition_view,
     }
     made = {name: [view(rows[name])] if rows[name] else [] for name, view in views.items()}
     made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []

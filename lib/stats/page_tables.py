@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from lib.stats.formats import DASH, reason_of, show_codes, show_interval, show_number, show_p_value
+from lib.stats.formats import (
+    DASH,
+    reason_of,
+    scans_told,
+    show_codes,
+    show_interval,
+    show_number,
+    show_p_value,
+)
 from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
 from lib.stats.tables import PAPER_TABLE1, TABLE1_NUMBERS
@@ -110,6 +118,17 @@ def plain(head: str, name: str, digits: int, note: str = "") -> Column:
     return Column(head=head, show=number(name, digits), note=note)
 
 
+def distance(head: str, name: str, digits: int, note: str = "") -> Column:
+    """Return a column of a distance between surfaces, with its interval and how many scans have none."""
+
+    def small(row: Mapping) -> Markup:
+        lacking = row["scans"] - row["hd95_mm_scans"]
+        lines = [] if row.get(f"{name}_ci_low") is None else [show_interval(row, name, digits)]
+        return Markup("<br>").join([*lines, *([f"{lacking} of {row['scans']} without"] if lacking else [])])
+
+    return Column(head=head, show=number(name, digits), small=small, note=note)
+
+
 def deviation(value: float | None, digits: int, *, why: str = "one scan has no SD") -> Markup | str:
     """Return an SD as small print, or a dash that says why there is none."""
     shown = show_number(value, digits, why=why)
@@ -190,8 +209,9 @@ def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
 
 
 def spread_of(score: Mapping, digits: int) -> Markup:
-    """Return SD and interval of a mean as small print; the interval only where there is one."""
-    return with_interval(deviation(score["sd"], digits), score, "mean", digits)
+    """Return SD and interval of a mean as small print, the interval where there is one; then what its scans tell."""
+    spread = with_interval(deviation(score["sd"], digits), score, "mean", digits)
+    return Markup("<br>").join([spread, *scans_told(score)])
 
 
 def with_interval(spread: Markup | str, row: Mapping, name: str, digits: int) -> Markup:
@@ -395,8 +415,8 @@ def reader_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         *(words("Pair", lambda row: row["pair"].replace(" - ", " − ")), COUNT),
         MEAN_DICE,
-        *(plain("lowest DSC", "dsc_min", 4), plain("HD95, mm", "hd95_mm_mean", 2)),
-        *(plain("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3)),
+        *(plain("lowest DSC", "dsc_min", 4), distance("HD95, mm", "hd95_mm_mean", 2)),
+        *(distance("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3)),
         estimate("MAE, mm³", "mae_mm3", 0),
         estimate("Bias, mm³", "bias_mm3", 0),
         Column(
@@ -532,13 +552,7 @@ def age_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         *(words("Age, years", "age_band"), words("Site", "site"), COUNT),
         MEAN_DICE,
-        plain("lowest DSC", "dsc_min", 4),
-        Column(
-            head="HD95, mm",
-            note="median",
-            show=number("hd95_mm_median", 2),
-            small=lambda row: show_interval(row, "hd95_mm_median", 2),
-        ),
+        *(plain("lowest DSC", "dsc_min", 4), distance("HD95, mm", "hd95_mm_median", 2, "median")),
         *(estimate("MAE, mm³", "mae_mm3", 0), estimate("mean RE, %", "re_mean_percent", 2)),
     )
     rows = of_first_cohort(rows)
@@ -571,6 +585,32 @@ def subgroup_view(rows: Sequence[Mapping]) -> PageTable:
 def sex_or(name: str) -> str:
     """Return the words for a sex, or the name of another subgroup as it is."""
     return SEX_NAMES.get(name, name)
+
+
+def partition_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return who the people of each partition are."""
+
+    def sexes(row: Mapping) -> str:
+        unknown = f" / {row['sex_unknown']} unknown" if row["sex_unknown"] else ""
+        return f"{row['women']} / {row['men']}{unknown}"
+
+    columns = (
+        *(words("Partition", "partition"), COUNT, Column(head="Sex", note="women / men", show=sexes)),
+        Column(
+            head="Age, years",
+            note="mean ± SD",
+            show=number("age_mean", 1, why="no age is known"),
+            small=lambda row: deviation(row["age_sd"], 1, why="one person has no SD"),
+        ),
+        Column(
+            head="Reference, mm³",
+            note="mean ± SD",
+            show=number("reference_mean_mm3", 0, why="no reference has been compared"),
+            small=lambda row: deviation(row["reference_sd_mm3"], 0, why="one scan has no SD"),
+        ),
+        words("Scanners, scans", "scanners"),
+    )
+    return page_table("People of each partition", columns, rows, name="partitions")
 
 
 def training_view(rows: Sequence[Mapping]) -> PageTable:

@@ -22,7 +22,7 @@ MEANS = {"dsc": "complement", "hd95_mm": "log", "assd_mm": "log", "nsd": "comple
 INTERVALS = ("mae_mm3", "loa_low_mm3", "loa_high_mm3", "r2", "ccc")
 READER_COLUMNS = (
     *("cohort", "model", "protocol", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
-    *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT),
+    *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT, "hd95_mm_scans"),
     *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
     *(f"{name}_mean_ci_{end}" for name in MEANS for end in ("low", "high")),
     "undefined",
@@ -47,8 +47,8 @@ def readers_table(
     """Return READER_COLUMNS: three rows (PAIRS) for each cohort, model and protocol with a second reader.
 
     `records` holds what `compare_readers` returned by `prediction_key`. The three rows are of the same people; each
-    mean is over the scans for which all three pairs define it. Differences of volumes are the second of a pair minus
-    the first.
+    mean is over the scans for which all three pairs define it, those of distances over `hd95_mm_scans`. Differences
+    of volumes are the second of a pair minus the first.
     """
     rows, read = [], without_repeats(metrics)
     read = read.assign(key=[prediction_key(row) for row in read.to_dict("records")])
@@ -86,5 +86,6 @@ def _summary(measured: Mapping[str, np.ndarray], subjects: list[str], config: Ag
         **{name: agreement[name] for name in READER_COLUMNS if name in agreement},
         **means,
         **spread,
+        "hd95_mm_scans": int(np.count_nonzero(~np.isnan(measured["hd95_mm"]))),
         "undefined": "; ".join(filter(None, (of_volumes, told))),
     }

@@ -18,6 +18,8 @@ REFERENCES = {
     "surface_dice": "Nikolov S, Blackwell S, Zverovitch A, et al. Clinically applicable segmentation of head and "
     "neck anatomy for radiotherapy: deep learning algorithm development and validation study. "
     "Journal of Medical Internet Research 2021;23:e26151.",
+    "marching_cubes": "Lewiner T, Lopes H, Vieira AW, Tavares G. Efficient implementation of marching cubes' cases "
+    "with topological guarantees. Journal of Graphics Tools 2003;8(2):1-15.",
     "bland_altman": "Bland JM, Altman DG. Statistical methods for assessing agreement between two methods of "
     "clinical measurement. Lancet 1986;327:307-310.",
     "carkeet": "Carkeet A. Exact parametric confidence intervals for Bland-Altman limits of agreement. "

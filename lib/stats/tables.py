@@ -35,6 +35,8 @@ METRIC_COLUMNS = (
     *("hd_mm", "hd_reference_to_predicted_mm", "hd_predicted_to_reference_mm"),
     *("hd95_reference_to_predicted_mm", "hd95_predicted_to_reference_mm", "volume_error_mm3"),
     *("specificity_voxels", *(f"dsc_{level}" for level in LEVELS)),
+    *("true_positive_voxels", "false_positive_voxels", "false_negative_voxels", "true_negative_voxels"),
+    *("side", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm", "nsd_tolerance_mm"),
     *("member_range_percent", *INTERVAL_COLUMNS),
 )
 VOLUME_COLUMNS = (
@@ -59,6 +61,7 @@ TEXT_COLUMNS = {
     *("side", "repeat_of", "age_band", "compared_with", "review", "review_comment", "measure"),
     *("pair", "level", "authors", "method", "data", "source", "footnote", "slice_thickness"),
     *("kind", "subgroup", "others"),
+    *("without_reason", "partition", "scanners"),
 }
 
 # reference and predicted volume: of the whole mask, and above one distal cut in all scans
@@ -236,6 +239,7 @@ def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return scores by age band within cohort, model, protocol and site; `n` counts people.
 
     Intervals: of means the jackknife over people; of the median order statistics, where people have one scan each.
+    `hd95_mm_scans` counts the scans that have a distance: an empty prediction has none.
     """
     banded = without_repeats(metrics)
     banded = banded.assign(age_band=[age_band(age) for age in banded["age"]])
@@ -252,6 +256,7 @@ def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
             "hd95_mm_median": hd95.median(),
             "hd95_mm_median_ci_low": median[0],
             "hd95_mm_median_ci_high": median[1],
+            "hd95_mm_scans": hd95.count(),
             **mean_columns("mae_mm3", group, error, ("log", config)),
             **mean_columns("re_mean_percent", group, group["re_percent"], ("plain", config)),
         }
@@ -260,7 +265,18 @@ def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     means = ("dsc_mean", "hd95_mm_median", "mae_mm3", "re_mean_percent")
     ends = [f"{name}_ci_{end}" for name in means for end in ("low", "high")]
     return pd.DataFrame(
-        rows, columns=["cohort", "model", "protocol", "site", "age_band", *numbers, *ends, "undefined"]
+        rows,
+        columns=[
+            "cohort",
+            "model",
+            "protocol",
+            "site",
+            "age_band",
+            *numbers,
+            *ends,
+            "hd95_mm_scans",
+            "undefined",
+        ],
     )
 
 

@@ -1,10 +1,10 @@
 """Overlap and surface metrics against answers that can be derived by hand, and against two other libraries.
 
-SimpleITK takes the centres of voxels at a mask's edge for its surface; surface-distance (DeepMind, Nikolov 2021)
-takes corners between voxels, with the areas of marching cubes; `lib.stats.overlap` takes the faces of voxels. Each of
-their points lies near one of ours and the other way about: half a voxel from an edge voxel's centre, half a face's
-diagonal from a corner. So Hausdorff distances differ by at most the longest side of a voxel or the longest diagonal
-of its faces. No mask compared with them touches the array's border, where ours alone leaves the cut out.
+`lib.stats.overlap` measures from the centres of a mesh's triangles to the other mesh. surface-distance (DeepMind,
+Nikolov 2021) has the same areas at corners between voxels; SimpleITK takes the centres of voxels at a mask's edge for
+its surface. Each of their points lies near one of ours and the other way about: half the diagonal of a voxel from a
+corner, half a voxel from an edge voxel's centre. No mask compared with them touches the array's border, where ours
+alone leaves the cut out.
 """
 
 import math
@@ -22,6 +22,7 @@ from lib.stats.overlap import (
     NO_SURFACE,
     SURFACE_METRICS,
     OverlapConfig,
+    distance_to_triangles,
     find_surface,
     measure_levels,
     measure_native,
@@ -72,6 +73,10 @@ def test_counts_of_a_shifted_box():
     assert result["specificity"] == pytest.approx((3400 - 120) / 3400)
     assert result["reference_mm3"] == result["predicted_mm3"] == pytest.approx(600 * 3 * 0.64)
     assert result["re_percent"] == 0
+    names = ("true_positive", "false_positive", "false_negative", "true_negative")
+    assert [result[f"{name}_voxels"] for name in names] == [480, 120, 120, 3280]
+    assert [result[f"spacing_{axis}_mm"] for axis in "xyz"] == [0.8, 0.8, 3.0]
+    assert result["nsd_tolerance_mm"] == 1.0
 
 
 def test_relative_error_is_predicted_minus_reference():
@@ -127,15 +132,14 @@ def test_surface_dice_follows_its_tolerance():
 
 
 def test_surface_dice_counts_the_area_within_tolerance():
-    reference = box((20, 60, 60), (5, 20, 20), (15, 40, 40))
-    predicted = box((20, 60, 60), (5, 20, 20), (15, 40, 45))  # one wall 4 mm out
-    both_mm2 = sum(2 * (20 * x * 0.64 + 10 * 20 * 2.4 + 10 * x * 2.4) for x in (20, 25))
-    # that wall, seen from either side; the edges of the inner one lie 0.57 mm from the first rim column
-    far_mm2 = 2 * 10 * 20 * 2.4 - 2 * 10 * 2.4
-    # the rim's five columns lie 0.8, 1.6, ... 4 mm beyond the last faces of the reference: four are too far
-    rim_mm2 = 4 * 2 * (20 * 0.64 + 10 * 2.4)
-    expected = 1 - (far_mm2 + rim_mm2) / both_mm2
-    assert measure(reference, predicted)["nsd"] == pytest.approx(expected, abs=1e-9)
+    spacing = (1.0, 0.5, 0.5)
+    reference = box((60, 120, 120), (10, 20, 20), (50, 100, 100))
+    predicted = box((60, 120, 120), (10, 20, 20), (50, 100, 110))  # one wall 5 mm out
+    both_mm2 = sum(2 * (40 * x + 40 * 40 + 40 * x) for x in (40, 45))
+    # that wall, seen from either side, but for the rim within 1 mm of the other's walls; and 4 of the 5 mm beyond
+    far_mm2 = 40 * 40 + 38 * 38 + 2 * 4 * (40 + 40)
+    # edges of the mesh are cut off by half a voxel
+    assert measure(reference, predicted, spacing)["nsd"] == pytest.approx(1 - far_mm2 / both_mm2, abs=0.01)
 
 
 def test_distances_are_symmetric_and_in_true_millimetres():
@@ -157,9 +161,9 @@ def test_hausdorff_takes_the_worse_direction():
     result = measure(reference, predicted)
     assert result["hd95_mm"] > 4
     assert result["hd95_mm"] == result["hd95_predicted_to_reference_mm"]
-    # the spur's tip lies above the middle of a wall; the wall's covered part lies up to 1.5 voxels inside the spur
+    # the spur's tip lies above the middle of a wall; the wall's covered part lies up to 2 voxels inside the spur
     assert result["hd_mm"] == result["hd_predicted_to_reference_mm"] == pytest.approx(18 * 0.8)
-    assert result["hd_reference_to_predicted_mm"] == pytest.approx(math.hypot(0.4, 1.5 * 0.8))
+    assert result["hd_reference_to_predicted_mm"] == pytest.approx(2 * 0.8, abs=0.4)
     assert result["hd95_reference_to_predicted_mm"] == 0
 
 
@@ -179,7 +183,7 @@ def test_a_sphere_within_a_shifted_one_has_distances_in_closed_form(spacing, sma
     inward = large_mm - small_mm - shift_mm**2 / (3 * small_mm)
     outward = large_mm - small_mm + shift_mm**2 / (3 * large_mm)
     mean_mm = (inward * small_mm**2 + outward * large_mm**2) / (small_mm**2 + large_mm**2)
-    # the nearest face of a staircase lies a little nearer than the sphere it stands for
+    # the nearest point of a staircase lies a little nearer than the sphere it stands for
     assert mean_mm - 0.2 * math.hypot(*spacing) < result["assd_mm"] < mean_mm
     # heights on a sphere are evenly distributed, so 95 % of its area lies below 0.9 of its radius
     most_mm = math.sqrt(large_mm**2 + shift_mm**2 + 1.8 * large_mm * shift_mm) - small_mm
@@ -192,29 +196,46 @@ def blob(rng, shape=(14, 24, 26)):
 
 
 def naive_distances(source, target):
-    """Every face that is no cut against every face that is none, or that is one and looks the same way."""
+    """Every triangle that is no cut against a net of points on every one that is none, or that looks the same way."""
+    steps = np.arange(9) / 8
+    shares = np.array([(u, v, 1 - u - v) for u in steps for v in steps if u + v <= 1])
+    net_mm = np.einsum("sc,tcj->tsj", shares, target.corners_mm_zyx)
     real = ~source.cut
-    away = np.linalg.norm(source.center_mm_zyx[real, None] - target.center_mm_zyx[None], axis=-1)
-    allowed = ~target.cut[None] | (target.facing[None] == source.facing[real, None])
-    return np.where(allowed, away, np.inf).min(axis=1)
+    rows = []
+    for center, facing in zip(source.center_mm_zyx[real], source.facing[real], strict=True):
+        allowed = ~target.cut | (target.facing == facing)
+        rows.append(np.linalg.norm(net_mm[allowed] - center, axis=-1).min())
+    return np.array(rows)
 
 
 @pytest.mark.parametrize("first", [0, 2])
-def test_hausdorff_is_the_largest_of_all_distances_between_faces(first):
+def test_distances_are_those_to_all_points_of_the_other_surface(first):
     rng = np.random.default_rng(first)
     # from 2 on the blobs are cut by three borders of the array
-    masks = [blob(rng)[first:, first:, : -first or None] for _ in range(2)]
+    masks = [blob(rng, (12, 18, 20))[first:, first:, : -first or None] for _ in range(2)]
     surfaces = [find_surface(mask, SPACING) for mask in masks]
     there, back = naive_distances(*surfaces), naive_distances(*surfaces[::-1])
+    assert (surfaces[0].cut.any(), surfaces[1].cut.any()) == (bool(first), bool(first))
     result = measure(*masks)
-    assert result["hd_reference_to_predicted_mm"] == pytest.approx(there.max())
-    assert result["hd_predicted_to_reference_mm"] == pytest.approx(back.max())
+    # the net is the finest along a voxel's longest edges: 0.2 mm
+    assert result["hd_reference_to_predicted_mm"] == pytest.approx(there.max(), abs=0.1)
+    assert result["hd_predicted_to_reference_mm"] == pytest.approx(back.max(), abs=0.1)
     areas = [surface.area_mm2[~surface.cut] for surface in surfaces]
     total = (there @ areas[0] + back @ areas[1]) / np.sum([area.sum() for area in areas])
-    assert result["assd_mm"] == pytest.approx(total)
+    assert total - 0.05 < result["assd_mm"] <= total + 1e-9
     assert result["hd95_mm"] == pytest.approx(
-        max(weighted_quantile(away, area, 0.95) for away, area in zip((there, back), areas, strict=True))
+        max(weighted_quantile(away, area, 0.95) for away, area in zip((there, back), areas, strict=True)),
+        abs=0.1,
     )
+
+
+def test_the_distance_to_a_triangle_is_that_of_its_plane_its_edge_or_its_corner():
+    triangle = np.array([[[0.0, 0, 0], [4, 0, 0], [0, 4, 0]]])
+    points = np.array([[1.0, 1, 3], [2, -2, 0], [-3, -4, 0], [3, 3, 0], [2, 2, 5], [8, -3, 0]])
+    expected = [3, 2, 5, math.sqrt(2), 5, 5]
+    assert distance_to_triangles(points, triangle) == pytest.approx(expected)
+    turned = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    assert distance_to_triangles(points @ turned + 7, triangle @ turned + 7) == pytest.approx(expected)
 
 
 def as_image(mask):
@@ -260,21 +281,59 @@ def test_simpleitk_finds_the_hausdorff_distance_within_a_voxel(reference, predic
 
 @pytest.mark.parametrize(("reference", "predicted"), list(pairs()))
 @OLD_NAMES
-def test_surface_distance_finds_the_same_distances_within_a_voxel(reference, predicted):
+def test_surface_distance_finds_the_same_areas_and_the_same_distances_within_a_voxel(reference, predicted):
     found = surface_distance.compute_surface_distances(reference > 0, predicted > 0, SPACING)
     result = measure(reference, predicted)
-    diagonal_mm = math.hypot(*sorted(SPACING)[1:])
+    areas = [found["surfel_areas_gt"].sum(), found["surfel_areas_pred"].sum()]
+    for mask, area in zip((reference, predicted), areas, strict=True):
+        assert find_surface(mask, SPACING).area_mm2.sum() == pytest.approx(area, rel=0.01)
+    half_mm = math.hypot(*SPACING) / 2
     for name, percent in (("hd_mm", 100), ("hd95_mm", 95)):
         largest_mm = surface_distance.compute_robust_hausdorff(found, percent)
-        assert result[name] == pytest.approx(largest_mm, abs=diagonal_mm)
+        assert result[name] == pytest.approx(largest_mm, abs=half_mm)
     means_mm = surface_distance.compute_average_surface_distance(found)
-    areas = [found["surfel_areas_gt"].sum(), found["surfel_areas_pred"].sum()]
-    # corners lie nearer to each other than faces do: theirs comes out lower, by less than half a face's diagonal
-    assert 0 <= result["assd_mm"] - np.average(means_mm, weights=areas) < diagonal_mm / 2
-    # at a tolerance that is no smaller than the points are apart
+    # corners that two surfaces share are 0 apart: theirs comes out lower, by less than half a voxel's diagonal
+    assert 0 <= result["assd_mm"] - np.average(means_mm, weights=areas) < half_mm / 2
+    # at a tolerance that is no smaller than a voxel
     wide = OverlapConfig(nsd_tolerance_mm=3.0)
     share = surface_distance.compute_surface_dice_at_tolerance(found, wide.nsd_tolerance_mm)
-    assert measure(reference, predicted, config=wide)["nsd"] == pytest.approx(share, abs=0.08)
+    assert measure(reference, predicted, config=wide)["nsd"] == pytest.approx(share, abs=0.05)
+
+
+@OLD_NAMES
+def test_on_a_fine_grid_surface_distance_finds_the_same_surface_dice():
+    spacing = (0.5, 0.5, 0.5)
+    reference, predicted = (sphere((101, 101, 101), 20.0, spacing, shift) for shift in (0.0, 2.0))
+    found = surface_distance.compute_surface_distances(reference > 0, predicted > 0, spacing)
+    result = measure(reference, predicted, spacing)
+    share = surface_distance.compute_surface_dice_at_tolerance(found, 1.0)
+    # 2 |cos| of the angle to the shift is at most 1 on half of a sphere
+    assert share == pytest.approx(0.5, abs=0.15)
+    assert abs(result["nsd"] - 0.5) < abs(share - 0.5)
+    assert result["hd95_mm"] == pytest.approx(surface_distance.compute_robust_hausdorff(found, 95), abs=0.25)
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 0.8, 0.8), (3.0, 1.92, 1.92)])
+@pytest.mark.parametrize(("grown_mm", "shift_mm"), [(0.3, 0.4), (0.0, 0.8), (0.6, 1.2)])
+@OLD_NAMES
+def test_a_third_of_a_millimetre_is_seen_on_slices_of_three(spacing, grown_mm, shift_mm):
+    shape = (30, int(100 / spacing[1]), int(100 / spacing[1]))
+    masks = sphere(shape, 25.0, spacing), sphere(shape, 25.0 + grown_mm, spacing, shift_mm)
+    points = np.random.default_rng(0).normal(size=(20_000, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    center = np.array([0, 0, shift_mm])
+    true_mm = np.concatenate(
+        [
+            np.linalg.norm(25 * points - center, axis=1) - 25 - grown_mm,
+            np.linalg.norm((25 + grown_mm) * points + center, axis=1) - 25,
+        ]
+    )
+    result = measure(*masks, spacing)
+    assert 0.8 < result["assd_mm"] / np.abs(true_mm).mean() < 0.95
+    assert result["nsd"] == pytest.approx(np.mean(np.abs(true_mm) <= 1), abs=0.13)
+    found = surface_distance.compute_surface_distances(*(mask > 0 for mask in masks), spacing)
+    by_corners = np.mean(surface_distance.compute_average_surface_distance(found))
+    assert by_corners / np.abs(true_mm).mean() < 0.55
 
 
 @pytest.mark.parametrize(("axis", "step_mm"), [(0, 3.0), (1, 0.8), (2, 0.8)])
@@ -289,12 +348,18 @@ def test_all_three_agree_exactly_on_a_shift(axis, step_mm):
     assert measure(reference, predicted)["hd_mm"] == pytest.approx(3 * step_mm)
 
 
-def test_faces_of_a_voxel_look_outwards():
-    surface = find_surface(box((3, 3, 3), (1, 1, 1), (2, 2, 2)), SPACING)
-    outwards = 2 * (surface.center_mm_zyx / SPACING - 1)
-    assert sorted(surface.facing) == [-3, -2, -1, 1, 2, 3]
-    assert surface.facing.tolist() == pytest.approx((outwards @ [1, 2, 3]).tolist())
-    assert surface.area_mm2.sum() == pytest.approx(2 * (0.64 + 2.4 + 2.4))
+def test_the_surface_of_a_box_looks_outwards_and_has_its_area():
+    surface = find_surface(box((12, 32, 32), (2, 6, 6), (10, 26, 26)), SPACING)
+    outwards = surface.corners_mm_zyx.mean(axis=1) - np.array([5.5, 15.5, 15.5]) * SPACING
+    axis = np.abs(surface.facing) - 1
+    assert (
+        np.sign(surface.facing) == np.sign(np.take_along_axis(outwards, axis[:, None], axis=1)[:, 0])
+    ).all()
+    assert set(surface.facing) == {-3, -2, -1, 1, 2, 3}
+    # a step across each of the twelve edges cuts a corner off: the two halves of its faces become their diagonal
+    flat = 2 * (19 * 0.8 * 19 * 0.8 + 2 * 7 * 3 * 19 * 0.8)
+    edges = 4 * (7 * 3 * math.hypot(0.4, 0.4) + 2 * 19 * 0.8 * math.hypot(0.4, 1.5))
+    assert surface.area_mm2.sum() == pytest.approx(flat + edges, rel=0.005)
 
 
 def shaft(first_slice, radius=10, shape=(20, 40, 40)):
@@ -307,9 +372,14 @@ def shaft(first_slice, radius=10, shape=(20, 40, 40)):
 
 def test_the_cut_at_the_scans_end_is_no_surface():
     surface = find_surface(shaft(0), SPACING)
-    caps = (np.abs(surface.facing) == 1) & (surface.center_mm_zyx[:, 0] < 0)
+    caps = (surface.corners_mm_zyx[:, :, 0] == -1.5).all(axis=1)
     assert caps.any()
     assert np.array_equal(caps, surface.cut)
+    assert set(surface.facing[caps]) == {-1}
+    # the wall counts as far as the array goes: three half slices less than the same shaft twice three slices longer
+    longer = find_surface(np.concatenate([shaft(0)[:1]] * 6 + [shaft(0)]), SPACING)
+    walls_mm2 = [one.area_mm2[~one.cut].sum() for one in (surface, longer)]
+    assert (walls_mm2[1] - walls_mm2[0]) / 18 == pytest.approx(2 * math.pi * 8.4, rel=0.1)
     assert not find_surface(shaft(1), SPACING).cut.any()
 
 
@@ -342,7 +412,8 @@ def test_a_mask_one_voxel_short_of_any_border_is_wrong_by_that_voxel(axis, end):
     predicted = reference.copy()
     np.moveaxis(predicted, axis, 0)[end] = 0
     for masks in ((reference, predicted), (predicted, reference)):
-        assert measure(*masks)["hd_mm"] == pytest.approx(SPACING[axis])
+        # the edges of a mesh are cut off by half a voxel, beside an end too
+        assert SPACING[axis] <= measure(*masks)["hd_mm"] + 1e-9 <= 1.25 * SPACING[axis]
 
 
 def test_an_upper_end_cannot_hide_in_the_cut_below_it():
@@ -356,7 +427,8 @@ def test_an_upper_end_cannot_hide_in_the_cut_below_it():
 def test_bone_that_runs_through_the_scan_has_walls_alone():
     reference, predicted = box((9, 30, 30), (0, 8, 8), (9, 22, 22)), box((9, 30, 30), (0, 9, 9), (9, 21, 21))
     result = measure(reference, predicted)
-    assert result["hd_predicted_to_reference_mm"] == pytest.approx(0.8)
+    # walls are one voxel apart, the edges between them a diagonal
+    assert 0.8 <= result["hd_predicted_to_reference_mm"] <= 0.8 * math.sqrt(2)
     assert result["assd_mm"] < 0.8 * math.sqrt(2)
     assert result["re_percent"] == pytest.approx(100 * (144 / 196 - 1))
 
@@ -366,7 +438,7 @@ def test_masks_of_one_slice_have_distances(slices, at):
     reference, predicted = (
         box((slices, 30, 30), (at, 8, 8 + n), (at + 1, 22, 22 + n)).astype(np.uint8) for n in (0, 2)
     )
-    assert measure(reference, predicted)["hd_mm"] == pytest.approx(1.6)
+    assert measure(reference, predicted)["hd_mm"] == pytest.approx(1.6, abs=0.1)
 
 
 def test_a_thin_shell_is_wrong_inside_only():
@@ -387,30 +459,41 @@ def test_a_hollow_at_the_cut_is_seen_by_its_wall():
     assert result["hd_predicted_to_reference_mm"] == pytest.approx(3 * 0.8, abs=0.8)
 
 
+DISTANCES = tuple(name for name in SURFACE_METRICS if name != "nsd")
+
+
 def test_an_empty_prediction_is_zero_overlap_but_has_no_distance():
     mask = box((8, 10, 10), (2, 2, 2), (6, 8, 8))
     result = measure(mask, np.zeros_like(mask))
-    assert (result["dsc"], result["sensitivity"], result["specificity"]) == (0, 0, 1)
+    assert (result["dsc"], result["sensitivity"], result["specificity"], result["nsd"]) == (0, 0, 1, 0)
     assert result["re_percent"] == -100
     assert result["volume_error_mm3"] == pytest.approx(-np.count_nonzero(mask) * 3 * 0.64)
-    for name in ("precision", *SURFACE_METRICS):
+    for name in ("precision", *DISTANCES):
         assert result[name] is None
         assert result["undefined"][name] == NO_PREDICTION
+    assert "nsd" not in result["undefined"]
 
 
 def test_an_empty_reference_leaves_most_undefined():
     mask = box((8, 10, 10), (2, 2, 2), (6, 8, 8))
     result = measure(np.zeros_like(mask), mask)
-    assert result["dsc"] == result["precision"] == 0
-    for name in ("sensitivity", *SURFACE_METRICS, "re_percent"):
+    assert result["dsc"] == result["precision"] == result["nsd"] == 0
+    for name in ("sensitivity", *DISTANCES, "re_percent"):
         assert result[name] is None
         assert result["undefined"][name] == NO_REFERENCE
+
+
+def test_a_prediction_that_fills_the_volume_is_no_gap_in_the_surface_dice():
+    mask = box((8, 10, 10), (2, 2, 2), (6, 8, 8))
+    result = measure(mask, np.ones_like(mask))
+    assert result["nsd"] == 0
+    assert {result["undefined"].get(name) for name in SURFACE_METRICS} == {NO_SURFACE, None}
 
 
 def test_two_empty_masks_are_not_a_perfect_score():
     empty = np.zeros((4, 5, 6), np.uint8)
     result = measure(empty, empty)
-    assert result["dsc"] is None
+    assert result["dsc"] is result["nsd"] is None
     assert "empty" in result["undefined"]["dsc"]
     native = measure_native(empty, empty, SPACING)
     assert native["dsc_native"] is None

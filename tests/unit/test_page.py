@@ -46,6 +46,7 @@ from lib.stats.page_tables import (
     table1_view,
 )
 from lib.stats.paper import table2
+from lib.stats.partitions import partition_table
 from lib.stats.precision import precision_table
 from lib.stats.readers import READER_COLUMNS
 from lib.stats.references import REFERENCES, Citations
@@ -167,6 +168,9 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
             pd.DataFrame(scans), pd.DataFrame(placed, columns=["scan", "set", "fold"]), through
         ),
         "acquisition": acquisition(placed),
+        "partitions": partition_table(
+            pd.DataFrame(placed, columns=list(people(1, 0)[0])), acquisition(placed), metrics
+        ),
     }
     assert set(made) == set(TABLES)
     return made
@@ -310,6 +314,40 @@ def test_a_rejected_scan_says_what_was_found_and_what_to_do(page):
     assert "missing slices" in section
     assert "export the series again" in section
     assert "no kernel" not in section
+
+
+def test_cards_and_tables_tell_scans_without_a_distance_and_those_within_a_voxel(full, tmp_path):
+    made, scans, placed = full
+    metrics = made["metrics"].copy()
+    failed = metrics.index[(metrics["protocol"] == "test") & (metrics["cohort"] == "all")][0]
+    metrics.loc[failed, ["hd95_mm", "nsd", "undefined"]] = [
+        np.nan,
+        0.0,
+        "hd95_mm: the predicted mask is empty",
+    ]
+    page = render(report(study_tables(metrics, made["volumes"], scans, placed)), tmp_path)
+    told = '<span title="the predicted mask is empty">1 of 4 without</span>'
+    known = (metrics.loc[metrics.index != failed]).query("cohort == 'all' and protocol == 'test'")["hd95_mm"]
+    within = f"{(known <= 3).sum()} of 3 within a voxel"
+    card = (
+        page.split(f"<h3>{PROTOCOLS['test'][0]}: n = 4")[1]
+        .split("<dt>HD95, mean, mm</dt>")[1]
+        .split("</dd>")[0]
+    )
+    assert card == f"<dd>{known.mean():.2f}<small>n = 3<br>{told}<br>{within}</small>"
+    assert page.count(told) == 2  # the card and the table's row of everybody
+    assert page.count(told.replace("4", "2")) == 1  # that of the person's sex
+    assert "<dt>NSD, mean</dt>" in page
+
+
+def test_people_of_each_partition_have_a_section(page):
+    section = section_of(page, "partitions")
+    assert re.findall(r'<th scope="row">([\w-]+)</th>', section) == [
+        "train",
+        *(f"fold-{k}" for k in range(5)),
+        "test",
+    ]
+    assert "SIEMENS Sensation 64: 20" in section
 
 
 def test_tables_read_back_from_files_give_the_same_page(full, tmp_path, page):
@@ -623,7 +661,7 @@ def test_the_policy_allows_the_pages_own_script_and_nothing_from_a_network(page)
 def test_sections_come_in_order_and_can_be_linked(page):
     found = re.findall(r'<section id="(\w+)" aria-labelledby="\1-title">', page)
     assert found == re.findall(r'<li><a href="#(\w+)">', page)
-    assert found[:5] == ["numbers", "methods", "flow", "overlap", "agreement"]
+    assert found[:6] == ["numbers", "methods", "flow", "partitions", "overlap", "agreement"]
     assert found[-1] == "provenance"
 
 

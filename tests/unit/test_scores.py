@@ -85,6 +85,31 @@ def test_a_repeated_scan_is_left_out_and_an_undefined_measure_has_an_empty_row(m
     assert table.loc[("all", "nsd"), "n"] == 0 and np.isnan(table.loc[("all", "nsd"), "mean"])
 
 
+def test_scans_without_a_value_are_counted_with_the_reason(metrics):
+    group = metrics[(metrics["cohort"] == "male") & (metrics["protocol"] == "test")].reset_index(drop=True)
+    group.loc[0, ["hd95_mm", "nsd", "dsc", "undefined"]] = [np.nan, 0.0, 0.0, "hd95_mm, hd_mm: it is empty"]
+    group.loc[1, "hd95_mm"] = np.nan
+    table = score_table(group, CONFIG).set_index(["sex", "measure"])
+    row = table.loc[("all", "hd95_mm")]
+    assert (row["n"], row["scans"], row["scans_without"]) == (2, 2, 2)
+    assert row["without_reason"] == "it is empty (1); not measured (1)"
+    # the failure is in the means that define it, and in no other
+    assert table.loc[("all", "nsd"), "mean"] == pytest.approx(group["nsd"][1:].sum() / 4)
+    assert (table.loc[("all", "nsd"), "scans_without"], table.loc[("all", "nsd"), "worst"]) == (0, 0)
+    assert table.loc[("all", "hd_mm"), "scans_without"] == 0
+
+
+def test_values_within_a_voxel_are_counted_scan_by_scan(metrics):
+    group = metrics[(metrics["cohort"] == "male") & (metrics["protocol"] == "test")].reset_index(drop=True)
+    group = group.assign(hd95_mm=[3.0, 3.1, 0.8, np.nan], assd_mm=0.3, hd_mm=9.0, spacing_z_mm=3.0)
+    group.loc[2, "spacing_z_mm"] = 0.7
+    group["nsd_tolerance_mm"] = [1.0, 1.0, 1.0, 4.0]
+    within = score_table(group, CONFIG).set_index(["sex", "measure"])["scans_within_voxel"].loc["all"]
+    # the third scan's voxels are 0.8 mm long, the fourth has no HD95 and a tolerance above its slices
+    assert within[["hd95_mm", "assd_mm", "hd_mm", "nsd"]].tolist() == [2, 4, 0, 2]
+    assert within[["dsc", "precision"]].isna().all()
+
+
 def test_the_table_is_read_back_as_groups(metrics, tmp_path):
     table = score_table(metrics, CONFIG)
     assert tuple(table.columns) == SCORE_COLUMNS
@@ -94,6 +119,8 @@ def test_the_table_is_read_back_as_groups(metrics, tmp_path):
     assert (first["cohort"], first["sex"], first["weights"]) == ("all", "all", "last")
     assert first["dsc"]["mean"] == pytest.approx(table["mean"].iloc[0])
     assert len(groups) * len(SCORES) == len(table)
+    assert (first["hd95_mm"]["scans_without"], first["hd95_mm"]["without_reason"]) == (0, "")
+    assert first["dsc"]["scans_within_voxel"] is None
 
 
 def test_no_scores_no_rows():

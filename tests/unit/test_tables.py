@@ -54,6 +54,8 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
     )
     further += ",hd95_predicted_to_reference_mm,volume_error_mm3,specificity_voxels"
     further += ",dsc_head,dsc_neck,dsc_trochanter,dsc_shaft"
+    further += ",true_positive_voxels,false_positive_voxels,false_negative_voxels,true_negative_voxels"
+    further += ",side,spacing_x_mm,spacing_y_mm,spacing_z_mm,nsd_tolerance_mm"
     further += ",member_range_percent,interval_low_mm3,interval_high_mm3,interval_percent"
     assert ",".join(metrics.columns) == contract + further == ",".join(METRIC_COLUMNS)
 

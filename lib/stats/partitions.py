@@ -1,0 +1,73 @@
+"""Who the people of each partition are: training, each fold of it, test, external, without a reference."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pandas as pd
+
+from lib.ages import age_years
+
+PARTITION_COLUMNS = (
+    *("partition", "n", "scans", "women", "men", "sex_unknown", "age_n", "age_mean", "age_sd", "scanners"),
+    *("reference_scans", "reference_mean_mm3", "reference_sd_mm3"),
+)
+SET_ORDER = ("train", "test", "external", "apply")
+
+
+def partition_table(folds: pd.DataFrame, acquisition: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return PARTITION_COLUMNS: a row for each set of people that there is, and after training one for each fold.
+
+    Args:
+        folds: `folds/folds.csv`. The people of `fold-k` validate the model of fold k and train the others.
+        acquisition: `tables/acquisition.csv`, for the scanners; `scanners` gives each with its number of scans.
+        metrics: `tables/metrics.csv`, for the reference volumes on the crop's grid; a scan that repeats another one
+            is left out of them.
+
+    `n` counts people; sex and age are those of a person's first row, an age of 90 and more counts as 90. SDs have
+    ddof 1.
+    """
+    scanners = {row["scan"]: _scanner(row) for row in acquisition.to_dict("records")}
+    scored = metrics[metrics["repeat_of"] == ""].drop_duplicates("scan")
+    volumes = scored.set_index("scan")["reference_mm3"].astype(float).dropna()
+    rows = [
+        {"partition": name} | _people(scans) | _scans(scans, scanners, volumes)
+        for name, scans in _partitions(folds)
+    ]
+    return pd.DataFrame(rows, columns=list(PARTITION_COLUMNS))
+
+
+def _partitions(folds: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    further = sorted(set(folds["set"]) - set(SET_ORDER))
+    for name in (*SET_ORDER, *further):
+        scans = folds[folds["set"] == name]
+        if len(scans):
+            yield name, scans
+        if name == "train":
+            for fold, part in scans.groupby("fold"):
+                yield f"fold-{fold}", part
+
+
+def _people(scans: pd.DataFrame) -> dict:
+    people = scans.drop_duplicates("subject")
+    women, men = (int((people["sex"] == sex).sum()) for sex in "FM")
+    ages = pd.Series([age_years(age) for age in people["age"]], dtype=float).dropna()
+    return {
+        "n": len(people),
+        "scans": len(scans),
+        **{"women": women, "men": men, "sex_unknown": len(people) - women - men},
+        **{"age_n": len(ages), "age_mean": ages.mean(), "age_sd": ages.std(ddof=1)},
+    }
+
+
+def _scans(scans: pd.DataFrame, scanners: dict[str, str], volumes: pd.Series) -> dict:
+    counts = Counter(scanners.get(scan, "not stated") for scan in scans["scan"])
+    known = volumes[volumes.index.isin(scans["scan"])]
+    return {
+        "scanners": "; ".join(f"{name}: {count}" for name, count in counts.most_common()),
+        "reference_scans": len(known),
+        **{"reference_mean_mm3": known.mean(), "reference_sd_mm3": known.std(ddof=1)},
+    }
+
+
+def _scanner(row: dict) -> str:
+    return " ".join(filter(None, (row["manufacturer"], row["model"]))) or "not stated"
