@@ -318,7 +318,9 @@ def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
                     f"row {first.line} names it for subject {first.subject!r}: correct `image` or `subject`, or tell "
                     "their series apart by `series_uid`"
                 )
-            elif row.side == first.side and _origin(row.scan, repeated) != _origin(first.scan, repeated):
+            elif row.side == first.side and first_scan(row.scan, repeated) != first_scan(
+                first.scan, repeated
+            ):
                 advice = (
                     f"row {first.line} names the same {row.side} hip of it: correct `image`, `series_uid` or `side`, "
                     "take one row out, or say `repeat_of`"
@@ -329,8 +331,13 @@ def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
         series[row.series_uid].append(row)
 
 
-def _origin(scan: str, repeated: Mapping[str, str]) -> str:
-    """Return the scan that a scan repeats in the end: itself if it repeats none, nothing for scans in a circle."""
+def first_scan(scan: str, repeated: Mapping[str, str]) -> str:
+    """Return the scan that a scan repeats in the end: itself if it repeats none, nothing for scans in a circle.
+
+    Args:
+        scan: its id.
+        repeated: `repeat_of` of each scan.
+    """
     passed = {scan}
     while first := repeated.get(scan):
         if first in passed:
