@@ -6,7 +6,6 @@ Errors name the file and line, or the key, and what is allowed.
 import difflib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,23 +21,14 @@ _TEXT_STYLES = ("'", '"', "|", ">")
 _MERGE_KEY = "<<"
 
 
-def check_texts(paths: Iterable[str | Path], entries: Iterable[str] = ()) -> None:
-    """Return if all that was typed into configuration files and after --config means what it seems to mean.
-
-    Args:
-        paths: configuration files.
-        entries: words after --config, KEY=VALUE.
+def check_texts(paths: Iterable[str | Path]) -> None:
+    """Return if all that was typed into configuration files means what it seems to mean.
 
     Raises:
         ConfigError: a file is missing or no YAML; a key stands there twice, of which YAML keeps the last; or a number
             is read as another one. The text lists all with file and line.
     """
-    lines = [f"{Path(path).name}, {found}" for path in paths for found in _misread(_read_file(path))]
-    named = Counter(entry.split("=", 1)[0] for entry in entries)
-    lines += [
-        f"--config: {key} is given {count} times; give it once" for key, count in named.items() if count > 1
-    ]
-    _raise_all(lines)
+    _raise_all([f"{Path(path).name}, {found}" for path in paths for found in _misread(_read_file(path))])
 
 
 def _read_file(path: str | Path) -> str:

@@ -60,10 +60,9 @@ def read_yaml(name):
 
 def checked_study():
     """Return the cohort by scan, the path of its table and the finished models to use (None: train here)."""
-    typed = workflow.config_settings.config_args or []
-    check_texts(workflow.overwrite_configfiles, typed)
+    check_texts(workflow.overwrite_configfiles)
     schema = read_yaml("schemas/config.schema.yaml")
-    named = keep_names(config, schema, typed)
+    named = keep_names(config, schema, workflow.config_settings.config_args or [])
     settings = in_order_of(read_words(named, schema), read_yaml("config.yaml"))
     config.clear()
     config.update(settings)

@@ -137,7 +137,10 @@ def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str
         for record in records:
             others = ", ".join(other["scan"] for other in records if other is not record)
             found = f"voxel by voxel the image of {others}, which belongs to another subject"
-            todo = "Correct `image` or `subject`, or exclude those that are wrong; until then none of them is used."
+            todo = (
+                "Correct `image`, give them one `subject` if it is one person, or exclude those that are wrong; until "
+                "then none of them is used."
+            )
             record |= {"verdict": "rejected"} | _with_reason(record, "reason", found, todo)
         return
     for number, record in enumerate(records):

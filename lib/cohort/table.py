@@ -302,7 +302,11 @@ def _grid_of(path: str) -> Grid | None:
 
 
 def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
-    """Yield rows that name the image of another person, or one hip of an image twice without `repeat_of`."""
+    """Yield rows that name the image of another person, or one hip of an image twice without `repeat_of`.
+
+    Where no subject is stated, different requests of one image (another side, mask or centre) are left to screening,
+    which tells what is wrong with each and refuses what is left of them by its voxels.
+    """
     repeated = {row.scan: row.repeat_of for row in rows}
     images: dict[object, dict[str, list[ScanRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -312,23 +316,29 @@ def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
         # without a series_uid a row takes the only series there is: it may be the other's
         earlier = [*series[row.series_uid], *series[""]] if row.series_uid else sum(series.values(), [])
         for first in earlier:
-            advice = ""
-            if row.subject != first.subject:
-                advice = (
-                    f"row {first.line} names it for subject {first.subject!r}: correct `image` or `subject`, or tell "
-                    "their series apart by `series_uid`"
-                )
-            elif row.side == first.side and first_scan(row.scan, repeated) != first_scan(
-                first.scan, repeated
-            ):
-                advice = (
-                    f"row {first.line} names the same {row.side} hip of it: correct `image`, `series_uid` or `side`, "
-                    "take one row out, or say `repeat_of`"
-                )
-            if advice:
+            if advice := _conflict(row, first, repeated):
                 yield Problem(row.line, "image", Path(row.image).name, advice)
                 break
         series[row.series_uid].append(row)
+
+
+def _conflict(row: ScanRow, first: ScanRow, repeated: Mapping[str, str]) -> str:
+    """Return what is wrong with two rows of one image, and what to do; empty if nothing is."""
+    stated = row.subject != row.scan or first.subject != first.scan
+    if stated and row.subject != first.subject:
+        return (
+            f"row {first.line} names it for subject {first.subject!r}: correct `image` or `subject`, or tell their "
+            "series apart by `series_uid`"
+        )
+    asked = [(each.mask, each.mask_labels, each.center_mm_xy) for each in (row, first)]
+    if row.side != first.side or not (stated or asked[0] == asked[1]):
+        return ""
+    if first_scan(row.scan, repeated) == first_scan(first.scan, repeated):
+        return ""
+    return (
+        f"row {first.line} names the same {row.side} hip of it: correct `image`, `series_uid` or `side`, take one "
+        "row out, or say `repeat_of`"
+    )
 
 
 def first_scan(scan: str, repeated: Mapping[str, str]) -> str:
@@ -348,24 +358,18 @@ def first_scan(scan: str, repeated: Mapping[str, str]) -> str:
 
 
 def _shared_masks(rows: Iterable[ScanRow]) -> Iterable[Problem]:
-    """Yield masks that are the image, the first reader's mask, or the mask of another person."""
+    """Yield masks that another person has, and second readers' masks that are the first's."""
     owners: dict[object, ScanRow] = {}
     for row in rows:
-        image = _file_identity(row.image)
-        mask, mask2 = (_file_identity(path) if path else None for path in (row.mask, row.mask2))
-        for column, identity, path in (("mask", mask, row.mask), ("mask2", mask2, row.mask2)):
-            if identity is None:
-                continue
+        identities = [_file_identity(path) if path else None for path in (row.mask, row.mask2)]
+        for column, identity in zip(("mask", "mask2"), identities, strict=True):
             first = owners.setdefault(identity, row)
-            if identity == image:
-                yield Problem(row.line, column, Path(path).name, "this is the scan's image, no mask of it")
-            elif first.subject != row.subject:
+            if identity is not None and first.subject != row.subject:
                 advice = f"row {first.line} names it for subject {first.subject!r}: correct `{column}` or `subject`"
-                yield Problem(row.line, column, Path(path).name, advice)
-        if mask2 and mask2 == mask:
-            yield Problem(
-                row.line, "mask2", Path(row.mask2).name, "this is the first reader's mask: give another"
-            )
+                yield Problem(row.line, column, Path(getattr(row, column)).name, advice)
+        if row.mask2 and identities[0] == identities[1]:
+            name = Path(row.mask2).name
+            yield Problem(row.line, "mask2", name, "this is the first reader's mask: give another")
 
 
 def _file_identity(path: str) -> object:

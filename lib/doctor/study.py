@@ -19,6 +19,7 @@ UNLOCK = """if a run is at work in this folder: wait for it
 if it was killed: make recover ARGS="[the same arguments]" ends what it left on the cluster and goes on"""
 
 MOST_RECORDS = 500  # of Snakemake's records of files, as many are looked at
+LEAVES = "results/models/"  # finished models, which nothing makes again
 LATE_SECONDS = 60  # a file changes as long after the end of its job through a network's clocks
 
 
@@ -122,12 +123,19 @@ def check_times(folder: Path) -> list[Finding]:
 
 
 def _is_out_of_order(record: Path, folder: Path) -> bool:
-    """Return whether a result and one that it was made from changed after its job, the one it was made from last."""
+    """Return whether a result and one that it was made from changed after its job, the one it was made from last.
+
+    Small files, of which a checksum was kept, count as changed by their content alone.
+    """
     try:
-        made = json.loads(record.read_text(encoding="utf-8"))
-        changed = (folder / b64decode(record.name).decode()).stat().st_mtime
-        latest = max((folder / name).stat().st_mtime for name in made["input"] if name.startswith("results/"))
-        return latest > changed > made["endtime"] + LATE_SECONDS
+        name, made = b64decode(record.name).decode(), json.loads(record.read_text(encoding="utf-8"))
+        changed = (folder / name).stat().st_mtime
+        known = made.get("input_checksums") or {}
+        sources = [
+            source for source in made["input"] if source.startswith("results/") and source not in known
+        ]
+        latest = max((folder / source).stat().st_mtime for source in sources)
+        return not name.startswith(LEAVES) and latest > changed > made["endtime"] + LATE_SECONDS
     except (OSError, ValueError, KeyError, TypeError):
         return False  # nothing is known of it
 

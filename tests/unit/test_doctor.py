@@ -136,7 +136,7 @@ def test_room_on_the_disk(tmp_path):
     assert study_checks.study_folder(["--cores", "1", "-d", str(tmp_path)]) == tmp_path
 
 
-def record(folder, output, inputs, *, ended, changed):
+def record(folder, output, inputs, *, ended, changed, checksums=None):
     """Leave a result with its time (seconds), and what Snakemake noted of it."""
     path = folder / output
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def record(folder, output, inputs, *, ended, changed):
     os.utime(path, (changed, changed))
     note = folder / ".snakemake/metadata" / b64encode(output.encode()).decode()
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"input": inputs, "endtime": ended}))
+    note.write_text(json.dumps({"input": inputs, "endtime": ended, "input_checksums": checksums or {}}))
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,11 @@ def record(folder, output, inputs, *, ended, changed):
 def test_a_study_that_was_copied_without_times_is_told(tmp_path, first, second, told):
     record(tmp_path, "results/a.json", ["source/a.nii"], ended=1000, changed=first)
     record(tmp_path, "results/b.json", ["results/a.json", "source/a.nii"], ended=1010, changed=second)
+    # neither a model nor what is known by its checksum is made again for its time
+    model = "results/models/all/vnet/fold-0/model.pt"
+    record(tmp_path, model, ["results/a.json"], ended=1010, changed=second)
+    known = {"results/a.json": "sha256:12"}
+    record(tmp_path, "results/c.json", ["results/a.json"], ended=1010, changed=second, checksums=known)
     (tmp_path / ".snakemake/metadata/no record").write_text("{")
     findings = study_checks.check_times(tmp_path)
     assert len(findings) == told

@@ -203,7 +203,8 @@ PEOPLE = "scan,image,subject,side,series_uid,repeat_of,exclude\n"
     [
         ("S1,a,P1,,,,\nS2,a,P2,,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'P1'"),
         ("S1,a,P1,left,,,\nS2,a,P2,right,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'P1'"),
-        ("S1,a,,,,,\nS2,a/,,,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'S1'"),
+        ("S1,a,,,,,\nS2,a/,,,,,\n", "row 3, column image: 'a'; row 2 names the same left hip of it"),
+        ("S1,a,,,,,\nS2,a,P1,right,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'S1'"),
         ("S1,a,P1,,1.2,,\nS2,./b/../a,P2,,1.2,,\n", "row 3, column image: 'a'; row 2"),
         ("S1,a,P1,,1.2,,\nS2,b,P2,,,,\nS3,a,P3,,,,\n", "row 4, column image: 'a'; row 2"),
         ("S1,a,P1,,,,\nS2,link,P2,,,,\n", "row 3, column image: 'link'; row 2 names it"),
@@ -230,6 +231,7 @@ def test_one_image_is_not_two_scans(folder, rows, words):
         "S1,a,P1,,,,\nS2,a,P1,,,S1,\nS3,a,P1,,,S2,\nS4,a,P1,,,S1,\n",
         "S1,a,P1,,,,\nS2,a,P2,,,,left out\n",
         "S1,a,P1,,,,\nS2,b,P2,,,,\n",
+        "S1,a,,left,,,\nS2,a,,right,,,\n",  # screening refuses them by their voxels: two people by default
     ],
 )
 def test_hips_series_and_stated_repeats_of_one_image_are_taken(folder, rows):
@@ -245,7 +247,6 @@ def test_hips_series_and_stated_repeats_of_one_image_are_taken(folder, rows):
         ),
         ("S1,a,P1,m.nii.gz,n.nii.gz\nS2,b,P2,n.nii.gz,\n", "row 3, column mask: 'n.nii.gz'; row 2 names it"),
         ("S1,a,P1,m.nii.gz,./m.nii.gz\n", "row 2, column mask2: 'm.nii.gz'; this is the first reader's mask"),
-        ("S1,n.nii.gz,P1,n.nii.gz,\n", "row 2, column mask: 'n.nii.gz'; this is the scan's image"),
     ],
 )
 def test_a_mask_is_of_one_person_and_reader(folder, rows, words):
