@@ -138,8 +138,8 @@ def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str
             others = ", ".join(other["scan"] for other in records if other is not record)
             found = f"voxel by voxel the image of {others}, which belongs to another subject"
             todo = (
-                "Correct `image`, give them one `subject` if it is one person, or exclude those that are wrong; until "
-                "then none of them is used."
+                "Correct `image`, give them one `subject` if it is one person, or exclude those that are wrong; "
+                "until then none of them is used."
             )
             record |= {"verdict": "rejected"} | _with_reason(record, "reason", found, todo)
         return
