@@ -1,14 +1,94 @@
-"""Checking the configuration against its schema, with errors that name the key and what is allowed."""
+"""Checking the configuration: its files as they were typed, then all of it against its schema.
+
+Errors name the file and line, or the key, and what is allowed.
+"""
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from lib.errors import ConfigError
+
+# numbers that YAML counts with another base than they seem to have: octal, and hours or degrees (1:30)
+_ODD_NUMBER = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_TEXT_STYLES = ("'", '"', "|", ">")
+_MERGE_KEY = "<<"
+
+
+def check_texts(paths: Iterable[str | Path]) -> None:
+    """Return if all that was typed into configuration files means what it seems to mean.
+
+    Raises:
+        ConfigError: a file is missing or no YAML; a key stands there twice, of which YAML keeps the last; or a number
+            is read as another one. The text lists all with file and line.
+    """
+    _raise_all([f"{Path(path).name}, {found}" for path in paths for found in _misread(_read_file(path))])
+
+
+def _read_file(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"the configuration file {path} does not exist (it was looked for at {Path(path).absolute()}); nothing "
+            "was run. All words after --configfile are taken for files: put targets before it, or after --"
+        ) from None
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"the configuration file {path} cannot be read as UTF-8 text; save it as such"
+        ) from None
+
+
+def _misread(text: str) -> Iterator[str]:
+    """Yield what YAML would lose, or read otherwise than it is written."""
+    try:
+        root = yaml.compose(text, yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        with suppress(ValueError):
+            json.loads(text)  # which Snakemake takes, too
+            return
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        yield f"{where}this is no YAML ({getattr(error, 'problem', None) or 'damaged'}); indent with blanks, not tabs"
+        return
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        yield "line 1: no keys here; write `key: value`"
+    elif root is not None:
+        yield from _misread_node(root, (), set())
+
+
+def _misread_node(node: yaml.Node, keys: tuple[str, ...], seen: set[int]) -> Iterator[str]:
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _misread_node(item, keys, seen)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            within = (*keys, name)
+            if name in lines and name != _MERGE_KEY:
+                yield (
+                    f"line {line}: {'.'.join(within)} stands in line {lines[name]} already, and what is written "
+                    "there would be lost; write it once"
+                )
+            lines.setdefault(name, line)
+            yield from _misread_node(value, within, seen)
+    elif node.style not in _TEXT_STYLES and _ODD_NUMBER.fullmatch(node.value):
+        read = yaml.safe_load(node.value)
+        if not isinstance(read, str):
+            yield (
+                f"line {node.start_mark.line + 1}: {'.'.join(keys)}: YAML reads {node.value} as {read}; write the "
+                "number plainly, or in quotes if it is a name"
+            )
 
 
 def read_words(settings: Mapping, schema: Mapping) -> dict:
@@ -27,6 +107,22 @@ def _read(value: object, schema: Mapping) -> object:
     valid = Draft202012Validator(schema).is_valid
     meant = "" if value is None else _as_yaml(value)
     return meant if not valid(value) and valid(meant) else value
+
+
+def keep_names(settings: Mapping, schema: Mapping, entries: Iterable[str]) -> dict:
+    """Return settings in which a name from the command line is what was typed: `study=001` is no number.
+
+    Args:
+        settings: as Snakemake has read them.
+        schema: of the settings.
+        entries: words after --config, KEY=VALUE.
+    """
+    typed = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    names = {key for key, part in schema["properties"].items() if part.get("type") == "string"}
+    return {
+        key: typed[key] if key in names & typed.keys() and not isinstance(value, str) else value
+        for key, value in settings.items()
+    }
 
 
 def in_order_of(settings: Mapping, defaults: Mapping) -> dict:
@@ -64,27 +160,73 @@ def check_settings(settings: Mapping, schema: Mapping) -> None:
     Raises:
         ConfigError: they do not; the text lists every key that is unknown, of the wrong type or out of range.
     """
-    errors = sorted(Draft202012Validator(schema).iter_errors(settings), key=lambda error: list(error.path))
-    lines = [line for error in errors for line in _explain(error)]
+    errors = Draft202012Validator(schema).iter_errors(settings)
+    ordered = sorted(errors, key=lambda error: [str(part) for part in error.path])
+    _raise_all([line for error in ordered for line in _explain(error, schema)])
+
+
+def _raise_all(lines: list[str]) -> None:
     if lines:
         text = "\n".join(f"  {line}" for line in lines)
         count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
         raise ConfigError(f"configuration: {count}; nothing was run.\n{text}")
 
 
-def _explain(error: ValidationError) -> Iterable[str]:
+def _explain(error: ValidationError, schema: Mapping) -> Iterable[str]:
     key = ".".join(str(part) for part in error.absolute_path) or "top level"
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
-        for name in sorted(set(error.instance) - set(known)):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(known))}"
-            yield f"{key}: unknown key {name!r}; {hint}"
+        for name in sorted(set(error.instance) - set(known), key=str):
+            yield f"{key}: unknown key {name!r}; {_advice_on_key(name, error.instance[name], known, schema)}"
     elif error.validator == "required":
         described = f" ({error.schema['description']})" if "description" in error.schema else ""
         yield f"{key}: {error.message}{described}"
     else:
-        yield f"{key}: {json.dumps(error.instance, default=str)}; {_allowed(error)}"
+        yield f"{key}: {_shown(error.instance)}; {_allowed(error)}{_advice_on_type(error)}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except TypeError:  # keys that are no texts
+        return str(value)
+
+
+def _advice_on_key(name: object, value: object, known: Mapping, schema: Mapping) -> str:
+    """Say what an unknown key may have been meant as."""
+    if isinstance(name, bool):
+        return "YAML reads yes, no, on and off as true and false; write a name that reads so in quotes"
+    if not isinstance(name, str):
+        if value is None:
+            return "decimals are written with a point, such as 60.5"
+        return f"keys are names; known keys: {', '.join(sorted(known))}"
+    near = difflib.get_close_matches(re.sub(r"[\s-]", "_", name.lower()), known, n=1)
+    elsewhere = [path for path in _paths(schema) if path.split(".")[-1] == name]
+    if near:
+        return f"did you mean {near[0]}?"
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    return f"known keys: {', '.join(sorted(known))}"
+
+
+def _paths(schema: Mapping, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of each setting."""
+    for name, part in schema.get("properties", {}).items():
+        yield prefix + name
+        yield from _paths(part, f"{prefix}{name}.")
+
+
+def _advice_on_type(error: ValidationError) -> str:
+    """Say how YAML understood what was typed, where that is not what was meant."""
+    if error.validator != "type":
+        return ""
+    if error.schema["type"] == "string" and not isinstance(error.instance, list | Mapping):
+        return "; put it in quotes"
+    if error.schema["type"] == "object" and error.instance is None:
+        return "; indent its keys below it"
+    if error.schema["type"] in ("number", "integer") and re.fullmatch(r"[-+]?\d+,\d+", str(error.instance)):
+        return "; write decimals with a point"
+    return ""
 
 
 def _allowed(error: ValidationError) -> str:

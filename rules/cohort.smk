@@ -41,6 +41,7 @@ rule gather_screening:
         screened=screened_files(),
     output:
         scans="results/cohort/scans.csv",
+        digests="results/cohort/digests.csv",
     log:
         "results/logs/gather_screening/cohort.log",
     benchmark:

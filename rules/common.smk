@@ -16,7 +16,7 @@ from lib.cohort.placement import trains_fold, validates_fold
 from lib.cohort.protocols import plan_predictions, weights_of
 from lib.cohort.review import in_words, read_review, rejected
 from lib.cohort.runs import NEEDED, find_results
-from lib.cohort.scans import accepted_scans, read_folds, read_records
+from lib.cohort.scans import accepted_scans, read_digests, read_folds, read_records
 from lib.cohort.table import planned_cohort, read_cohort
 from lib.errors import ConfigError, OsteoflowError
 from lib.learning.architecture import read_network
@@ -26,7 +26,7 @@ from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
 from lib.recovery import check_none_left
-from lib.settings import check_settings, in_order_of, read_words
+from lib.settings import check_settings, check_texts, in_order_of, keep_names, read_words
 from lib.study import check_paths, check_study, check_submitted, lock_study, study_identity, write_study
 from snakemake.exceptions import WorkflowError
 
@@ -60,8 +60,10 @@ def read_yaml(name):
 
 def checked_study():
     """Return the cohort by scan, the path of its table and the finished models to use (None: train here)."""
+    check_texts(workflow.overwrite_configfiles)
     schema = read_yaml("schemas/config.schema.yaml")
-    settings = in_order_of(read_words(config, schema), read_yaml("config.yaml"))
+    named = keep_names(config, schema, workflow.config_settings.config_args or [])
+    settings = in_order_of(read_words(named, schema), read_yaml("config.yaml"))
     config.clear()
     config.update(settings)
     check_settings(config, schema)

@@ -65,7 +65,8 @@ def _asked_by_batch(draw, kept):
 @cache
 def _roster(secret):
     # people left out count too: one of their scans may have trained a model
-    return Roster({scan: row.subject for scan, row in COHORT.items()}, secret)
+    subjects = {scan: row.subject for scan, row in COHORT.items()}
+    return Roster(subjects, secret, read_digests("results/cohort/digests.csv"))
 
 
 def _people_of_fold(draw, cohort, network, fold, model):

@@ -5,6 +5,7 @@ rule train_fold:
     """Train one fold: people of the other folds teach, people of this fold validate."""
     input:
         folds="results/folds/folds.csv",
+        digests="results/cohort/digests.csv",
         train_images=scans_of_fold(trains_fold, "results/cropped/{scan}/image.nii.gz"),
         train_masks=scans_of_fold(trains_fold, "results/cropped/{scan}/mask.nii.gz"),
         train_records=scans_of_fold(trains_fold, "results/cropped/{scan}/crop.json"),

@@ -1,13 +1,13 @@
 """Job script of rule gather_screening: one row a scan of the cohort table, with its verdict.
 
-input: table (the cohort table), screened (list of json); output: scans
+input: table (the cohort table), screened (list of json); output: scans, digests (of voxels)
 params: cohort_columns (further columns to repeat), rejected (comments of the review by rejected scan)
 """
 
 from pathlib import Path
 
 from lib.atomic import read_json
-from lib.cohort.scans import SCAN_COLUMNS, gather_screening, write_records
+from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, gather_screening, voxel_digests, write_records
 from lib.cohort.table import read_cohort
 from lib.joblog import job_log
 
@@ -17,5 +17,7 @@ with job_log(snakemake.log[0], hide=[snakemake.input.table]) as logger:
     screened = {Path(path).stem: read_json(path) for path in snakemake.input.screened}
     records = gather_screening(cohort, screened, snakemake.params.rejected)
     write_records(records, [*SCAN_COLUMNS, *extra], snakemake.output.scans)
+    digests = ({"scan": scan, "voxels": digest} for scan, digest in voxel_digests(screened).items())
+    write_records(digests, DIGEST_COLUMNS, snakemake.output.digests)
     for verdict in ("ok", "rejected", "excluded", "missing"):
         logger.info("%s: %d scans", verdict, sum(record["verdict"] == verdict for record in records))

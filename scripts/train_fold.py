@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lib.atomic import read_json, write_json, write_text
 from lib.cohort.groups import describe_people
-from lib.cohort.scans import read_folds
+from lib.cohort.scans import read_digests, read_folds
 from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
@@ -49,7 +49,7 @@ with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["
     trained = train_fold(training, validation, settings, params.state)
     metadata = describe_fold(
         fold | trained.facts,
-        people=describe_people(read_folds(given.folds), trained.facts, secret),
+        people=describe_people(read_folds(given.folds), trained.facts, secret, read_digests(given.digests)),
         crops=[read_json(path) for path in given.train_records],
         folds_sha256=sha256(Path(given.folds).read_bytes()).hexdigest(),
     )

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom import dcmread
+from pydicom.misc import is_dicom
+
 ROOT = Path(__file__).parents[1]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # jobs keep byte code and code digests, as a user's jobs do
 
@@ -61,3 +64,16 @@ class Study:
         counts = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+)\s+(\d+)\s*$", stats, re.M)})
         del counts["total"], counts["all"]
         return counts
+
+
+def make_another_image(folder: Path) -> None:
+    """Change the middle pixel of each DICOM image below a folder, so that a copy is not the same image."""
+    for path in folder.rglob("*"):
+        if not path.is_file() or path.is_symlink() or not is_dicom(path):
+            continue
+        dataset = dcmread(path)
+        if "PixelData" in dataset:
+            pixels = bytearray(dataset.PixelData)
+            pixels[dataset.Rows // 2 * dataset.Columns * 2 + dataset.Columns // 2 * 2] ^= 1
+            dataset.PixelData = bytes(pixels)
+            dataset.save_as(path)

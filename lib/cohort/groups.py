@@ -8,22 +8,30 @@ from lib.cohort.placement import Placement
 from lib.pseudonyms import key_of, pseudonyms
 
 
-def describe_people(placements: Iterable[Placement], facts: Mapping, secret: bytes) -> dict:
+def describe_people(
+    placements: Iterable[Placement], facts: Mapping, secret: bytes, digests: Mapping[str, str]
+) -> dict:
     """Return who trained and who validated a model, without an id.
 
     Args:
         placements: all scans of the study.
         facts: ids of the scans in `training` and in `validation`.
         secret: of the study, with which ids become pseudonyms.
+        digests: of the voxels of scans, by scan.
 
     Returns:
-        `training` and `validation`: pseudonyms of the scans; `people`: `describe_group` of both;
+        `training` and `validation`: pseudonyms of the scans; `images`: pseudonyms of their voxels, in both;
+        `people`: `describe_group` of both;
         `pseudonym_key`: which secret the pseudonyms were made with.
     """
     rows = {row.scan: row for row in placements}
     roles = {role: [rows[scan] for scan in facts[role]] for role in ("training", "validation")}
     return {
         **{role: pseudonyms((row.scan for row in group), secret) for role, group in roles.items()},
+        "images": {
+            role: pseudonyms((digests[row.scan] for row in group if row.scan in digests), secret)
+            for role, group in roles.items()
+        },
         "people": {role: describe_group(group, secret) for role, group in roles.items()},
         "pseudonym_key": key_of(secret),
     }

@@ -1,12 +1,21 @@
-"""The grid of a NIfTI file from its first 348 bytes: cheap enough to check a table before anything runs."""
+"""The grid of a NIfTI-1 file from its first 348 bytes: cheap enough to check a table before anything runs.
+
+The image reader (`lib.imaging.image_files`) decides; this look says nothing wherever that one might see it otherwise.
+"""
 
 import gzip
+import itertools
+import math
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-GRID_TOLERANCE_MM = 0.01
+# as lib.imaging.grid has it: two grids are the same when no voxel lies further apart than this share of an edge
+GRID_TOLERANCE_VOXELS = 0.05
+
+_HEADER_BYTES = 348
+_UNIT_MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # of xyzt_units: unknown, metre, millimetre, micrometre
 
 
 @dataclass(frozen=True)
@@ -17,29 +26,47 @@ class Grid:
     spacing_mm: tuple[float, float, float]
 
     def matches(self, other: "Grid") -> bool:
-        """Say whether both grids hold the same axes, in any order (files may store them differently)."""
-        mine, theirs = (sorted(zip(grid.size, grid.spacing_mm, strict=True)) for grid in (self, other))
-        return all(
-            a[0] == b[0] and abs(a[1] - b[1]) <= GRID_TOLERANCE_MM for a, b in zip(mine, theirs, strict=True)
+        """Say whether both grids may hold the same axes, in any order (files may store them differently)."""
+        edges = [*zip(self.size, self.spacing_mm, strict=True)]
+        return any(
+            all(
+                one[0] == two[0] and self._agree(one, two, other)
+                for one, two in zip(edges, order, strict=True)
+            )
+            for order in itertools.permutations(zip(other.size, other.spacing_mm, strict=True))
         )
+
+    def _agree(self, one: tuple[int, float], two: tuple[int, float], other: "Grid") -> bool:
+        """Say whether voxels along an axis may lie at the same places: both grids laid middle on middle."""
+        apart_mm = 0.5 * (one[0] - 1) * abs(one[1] - two[1])
+        return apart_mm <= GRID_TOLERANCE_VOXELS * min(*self.spacing_mm, *other.spacing_mm)
 
     def __str__(self) -> str:
         """Return size and spacing as a user reads them."""
         size = " x ".join(str(count) for count in self.size)
-        spacing = " x ".join(f"{step:.3g}" for step in self.spacing_mm)
+        spacing = " x ".join(f"{step:.6g}" for step in self.spacing_mm)
         return f"{size} voxels of {spacing} mm"
 
 
 def image_header(path: str) -> Grid | None:
-    """Return the grid of a NIfTI-1 file (`.nii`, `.nii.gz`); None for anything else or a damaged header."""
+    """Return the grid of a NIfTI-1 file (`.nii`, `.nii.gz`).
+
+    None for anything else (NIfTI-2 too), and for a header that is damaged or leaves the grid open.
+    """
     if not path.endswith((".nii", ".nii.gz")) or not Path(path).is_file():
         return None
     try:
         with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
-            header = file.read(348)
-        order = "<" if struct.unpack_from("<i", header)[0] == 348 else ">"
-        size = struct.unpack_from(f"{order}3h", header, 42)
-        spacing_mm = struct.unpack_from(f"{order}3f", header, 80)
-    except (OSError, EOFError, zlib.error, struct.error):
+            header = file.read(_HEADER_BYTES)
+        order = next(order for order in "<>" if struct.unpack_from(f"{order}i", header)[0] == _HEADER_BYTES)
+        dimensions, *size = struct.unpack_from(f"{order}8h", header, 40)
+        edges = struct.unpack_from(f"{order}3f", header, 80)
+        unit_mm, magic = _UNIT_MM.get(header[123] % 8), header[344:347]
+    except (OSError, EOFError, IndexError, StopIteration, zlib.error, struct.error):
         return None
-    return Grid(size, spacing_mm)
+    is_volume = 3 <= dimensions <= 7 and min(size[:3]) > 0 and all(count == 1 for count in size[3:dimensions])
+    is_sized = all(edge and math.isfinite(edge) for edge in edges)
+    if magic != b"n+1" or unit_mm is None or not is_volume or not is_sized:
+        return None
+    # a negative size has no meaning, and readers take it without its sign
+    return Grid(tuple(size[:3]), tuple(unit_mm * abs(edge) for edge in edges))

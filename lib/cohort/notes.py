@@ -167,7 +167,8 @@ def seen_notes(flow: Iterable[Mapping[str, str]], *, finished: bool) -> list[str
     if not scans:
         return []
     advice = (
-        "If they are other people who happen to have the same ids, give them other ids."
+        "If they are other people who happen to have the same ids, give them other ids; an image that trained one "
+        "is known under any id."
         if finished
         else "--config retrain=true trains models that have not seen them; where scans became one person after the "
         "draw, --config redraw=true retrain=true."

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.atomic import write_text
-from lib.cohort.table import ScanRow, read_cohort, read_text, split_table
+from lib.cohort.sheet import plain_cell, read_sheet, read_text
+from lib.cohort.table import ScanRow, read_cohort
 from lib.errors import ConfigError, OsteoflowError, TableError
 
 TABLE = "cohort.csv"
@@ -87,18 +88,15 @@ def cut_cohort(table: str | Path, folder: str | Path, scans: int) -> Cut:
 
 
 def _read_sheet(table: Path) -> _Sheet:
-    """Read a table that the project's own reader has found right, as the lines and separators that one reads."""
-    text = read_text(table, "cohort table", "cohort")
-    separator = max(",;\t", key=text.split("\n", 1)[0].count)
-    lines = text.splitlines(keepends=True)
-    header, *rows = (row for row in csv.reader(lines, delimiter=separator, skipinitialspace=True) if row)
-    return _Sheet(separator=separator, header=header, rows=rows)
+    """Read a table that the project's own reader has found right."""
+    sheet = read_sheet(read_text(table, "cohort table", "cohort"), f"cohort table {table.name}")
+    return _Sheet(separator=sheet.separator, header=sheet.header, rows=[cells for _, cells in sheet.rows])
 
 
 def _from_parts(sheet: _Sheet, origin: Path, folder: Path) -> _Sheet:
     """Return a sheet of `origin` whose relative paths are seen from the folder of a part below `folder`."""
     way = os.path.relpath(os.path.realpath(origin), os.path.join(os.path.realpath(folder), "part"))
-    places = [place for place, name in enumerate(sheet.header) if name.strip() in PATH_COLUMNS]
+    places = [place for place, name in enumerate(sheet.header) if plain_cell(name) in PATH_COLUMNS]
     rows = [
         [_moved(cell, way) if place in places else cell for place, cell in enumerate(row)]
         for row in sheet.rows
@@ -107,7 +105,7 @@ def _from_parts(sheet: _Sheet, origin: Path, folder: Path) -> _Sheet:
 
 
 def _moved(path: str, way: str) -> str:
-    path = path.strip()
+    path = plain_cell(path)
     # the path itself is not tidied: `a/..` is not nothing where `a` is a link
     return path if not path or os.path.isabs(path) else os.path.join(way, path)
 
@@ -147,8 +145,8 @@ def _read_parts(folder: Path) -> dict[str, dict[str, dict[str, str]]]:
     tables = sorted(table for table in folder.glob(f"part-*/{TABLE}") if _NAME.fullmatch(table.parent.name))
     parts = {}
     for table in tables:
-        _, records, _ = split_table(read_text(table, "cohort table", "cohort"))
-        parts[table.parent.name] = {record.get("scan", ""): record for record in records}
+        sheet = read_sheet(read_text(table, "cohort table", "cohort"), f"cohort table {table}")
+        parts[table.parent.name] = {record.get("scan", ""): record for _, record in sheet.records}
     return parts
 
 
@@ -190,11 +188,11 @@ def _changed(
     former: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> Iterator[str]:
     """Say which scans have other cells in the table than in their part, which was left as it is."""
-    names = [name.strip() for name in header]
+    names = [plain_cell(name) for name in header]
     for part, records in former.items():
         differing = []
         for scan in records.keys() & rows.keys():
-            now = {name: cell.strip() for name, cell in zip(names, rows[scan], strict=False)}
+            now = {name: plain_cell(cell) for name, cell in zip(names, rows[scan], strict=False)}
             shared = [name for name in now if name in records[scan]]
             if any(now[name] != records[scan][name] for name in shared):
                 differing.append(scan)

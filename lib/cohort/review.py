@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.cohort.table import Problem, header_problems, plain_text, raise_problems, read_text, split_table
+from lib.cohort.sheet import read_sheet, read_text
+from lib.cohort.table import Problem, header_problems, plain_text, raise_problems
 
 REVIEW_COLUMNS = ("scan", "verdict", "comment", "seen_mm3", "corrected_mask")
 VERDICTS = ("accepted", "rejected", "needs-edit")
@@ -50,13 +51,13 @@ def read_review(table: str | Path, scans: Collection[str]) -> dict[str, Review]:
         TableError: the table cannot be read or has problems; the text lists every one with row and column.
     """
     table = Path(table)
-    names, records, problems = split_table(read_text(table, "review", "review"))
-    problems += header_problems(names, ("scan", "verdict"), REVIEW_COLUMNS)
+    sheet = read_sheet(read_text(table, "review", "review"), f"review {table.name}")
+    raise_problems(table, header_problems(sheet, ("scan", "verdict"), REVIEW_COLUMNS), "review")
+    problems: list[Problem] = []
+    rows = {line: _review(line, record, table.parent, problems) for line, record in sheet.records}
+    problems += _problems_of_scans({line: row.scan for line, row in rows.items()}, scans)
     raise_problems(table, problems, "review")
-    rows = [_review(line, record, table.parent, problems) for line, record in enumerate(records, start=2)]
-    problems += _problems_of_scans([row.scan for row in rows], scans)
-    raise_problems(table, problems, "review")
-    return {row.scan: row for row in rows}
+    return {row.scan: row for row in rows.values()}
 
 
 def rejected(reviews: Mapping[str, Review]) -> dict[str, str]:
@@ -135,10 +136,10 @@ def _file(path: Path) -> str:
     return str(path)
 
 
-def _problems_of_scans(listed: Iterable[str], scans: Collection[str]) -> Iterable[Problem]:
-    """Yield scans that the cohort table does not have, and those that are there twice."""
+def _problems_of_scans(listed: Mapping[int, str], scans: Collection[str]) -> Iterable[Problem]:
+    """Yield scans (by row) that the cohort table does not have, and those that are there twice."""
     lines: dict[str, int] = {}
-    for line, scan in enumerate(listed, start=2):
+    for line, scan in listed.items():
         first = lines.setdefault(scan, line)
         if scan and first != line:
             yield Problem(line, "scan", scan, f"one row for each scan: see row {first}")

@@ -1,6 +1,7 @@
 """What screening found, scan by scan: the table `cohort/scans.csv` between the cohort table and the split."""
 
 import csv
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -9,13 +10,15 @@ from types import MappingProxyType
 from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
 from lib.cohort.placement import Placement
-from lib.cohort.table import ScanRow
+from lib.cohort.table import ScanRow, first_scan
 
 SCAN_COLUMNS = (
     "scan", "subject", "sex", "age", "site", "side", "set", "repeat_of", "has_mask", "verdict", "reason",
     "warnings", "explanation",
 )  # fmt: skip
 REJECTED_IN_REVIEW = "rejected_in_review"  # reason code
+SAME_VOXELS = "same_voxels"  # reason code, found between scans
+DIGEST_COLUMNS = ("scan", "voxels")
 NOBODY: Mapping = MappingProxyType({})
 FOLD_COLUMNS = tuple(field.name for field in fields(Placement))
 
@@ -34,9 +37,29 @@ def gather_screening(
 
     Returns:
         Records with the columns SCAN_COLUMNS. `verdict` is ok, rejected, excluded or missing (not screened
-        yet); `reason` and `warnings` hold reason codes, `explanation` what was found and what to do.
+        yet); `reason` and `warnings` hold reason codes, `explanation` what was found and what to do. Scans of the
+        same voxels are refused, all of them where they are given to several people.
     """
-    return [_scan_record(row, screened.get(scan), rejected.get(scan)) for scan, row in cohort.items()]
+    records = [_scan_record(row, screened.get(scan), rejected.get(scan)) for scan, row in cohort.items()]
+    digests = voxel_digests(screened)
+    repeated = {record["scan"]: record["repeat_of"] for record in records}
+    alike: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for record in records:
+        if record["verdict"] == "ok" and record["scan"] in digests:
+            alike[digests[record["scan"]]].append(record)
+    for several in alike.values():
+        _judge_same_voxels(several, repeated)
+    return records
+
+
+def voxel_digests(screened: Mapping[str, Mapping]) -> dict[str, str]:
+    """Return the digest of each scan's voxels, by scan; a scan that could not be read has none."""
+    return {scan: found["voxels"] for scan, found in screened.items() if found.get("voxels")}
+
+
+def read_digests(path: str | Path) -> dict[str, str]:
+    """Read `cohort/digests.csv`, digests by scan; a table that is not there holds none."""
+    return {row["scan"]: row["voxels"] for row in read_records(path)} if Path(path).exists() else {}
 
 
 def accepted_scans(records: Iterable[Mapping[str, str]]) -> list[Placement]:
@@ -101,6 +124,45 @@ def _fold_record(placement: Placement) -> dict[str, object]:
 
 def _scan_record(row: ScanRow, screening: Mapping | None, rejection: str | None) -> dict[str, str]:
     return _listed(row) | _verdict(row, screening, rejection)
+
+
+def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str]) -> None:
+    """Refuse or flag scans that are one image: in a split they could stand on both sides of it.
+
+    Args:
+        records: of the scans, in the table's order; they are changed.
+        repeated: `repeat_of` of each scan.
+    """
+    if len({record["subject"] for record in records}) > 1:
+        for record in records:
+            others = ", ".join(other["scan"] for other in records if other is not record)
+            found = f"voxel by voxel the image of {others}, which belongs to another subject"
+            todo = (
+                "Correct `image`, give them one `subject` if it is one person, or exclude those that are wrong; "
+                "until then none of them is used."
+            )
+            record |= {"verdict": "rejected"} | _with_reason(record, "reason", found, todo)
+        return
+    for number, record in enumerate(records):
+        for first in records[:number]:
+            if first["verdict"] != "ok" or first["side"] != record["side"]:
+                continue
+            found = f"voxel by voxel the image of {first['scan']}, of the same subject and side"
+            if first_scan(first["scan"], repeated) == first_scan(record["scan"], repeated):
+                todo = "Check `image`: a repeat that is the same image says nothing about precision."
+                record |= _with_reason(record, "warnings", found, todo)
+            else:
+                todo = "Correct `image` or `side`, exclude it, or say `repeat_of`."
+                record |= {"verdict": "rejected"} | _with_reason(record, "reason", found, todo)
+            break
+
+
+def _with_reason(record: Mapping[str, str], column: str, found: str, todo: str) -> dict[str, str]:
+    """Return what changes in a record by a finding between scans: its code in `column`, and the explanation."""
+    return {
+        column: f"{record[column]} {SAME_VOXELS}".strip(),
+        "explanation": " | ".join(filter(None, (record["explanation"], f"{found}. {todo}"))),
+    }
 
 
 def _listed(row: ScanRow) -> dict[str, str]:

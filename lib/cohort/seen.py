@@ -8,9 +8,11 @@ A score says how models do on new people. A prediction is seen where
     single               any fold's model                    always: they chose the fold
 
 A finished model says by pseudonyms whom it saw; for one that is still to be trained the split says it. A person
-counts as seen by id or by any of their scans: an id may have been corrected since.
+counts as seen by id, by any of their scans, or by the voxels of one: ids may have been corrected since, or be another
+study's.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -28,12 +30,16 @@ class FoldPeople:
 
 
 class Roster:
-    """Today's people by the pseudonyms of their own ids and of their scans'."""
+    """Today's people by the pseudonyms of their own ids, of their scans' and of their images' voxels."""
 
-    def __init__(self, subjects: Mapping[str, str], secret: bytes) -> None:
-        """Take the subject of each scan of the table, and the secret that models' pseudonyms were made with."""
+    def __init__(self, subjects: Mapping[str, str], secret: bytes, digests: Mapping[str, str]) -> None:
+        """Take subject and digest of voxels by scan, and the secret that models' pseudonyms were made with."""
         self._by_scan = {pseudonym(scan, secret): subject for scan, subject in subjects.items()}
         self._by_subject = {pseudonym(subject, secret): subject for subject in set(subjects.values())}
+        self._by_image: dict[str, set[str]] = defaultdict(set)
+        for scan, digest in digests.items():
+            if scan in subjects:
+                self._by_image[pseudonym(digest, secret)].add(subjects[scan])
 
     def people_of(self, run: Mapping) -> FoldPeople:
         """Return those whom a finished fold (content of its run.json) saw."""
@@ -42,6 +48,9 @@ class Roster:
     def _find(self, run: Mapping, role: str) -> frozenset[str]:
         people = {self._by_subject.get(name) for name in run["people"][role]["pseudonyms"]}
         people |= {self._by_scan.get(name) for name in run[role]}
+        # older models name no images
+        for name in run.get("images", {}).get(role, ()):
+            people |= self._by_image.get(name, set())
         return frozenset(people - {None})
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lib.ages import age_years
 from lib.cohort.headers import Grid, image_header
+from lib.cohort.sheet import Sheet, plain_cell, read_sheet, read_text
 from lib.errors import TableError
 
 COLUMNS = (
@@ -24,6 +25,8 @@ SETS = ("auto", "train", "test", "apply", "external")
 # names files and folders, and may stand alone on a command line
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 IDENTIFIER_RULE = "use letters, digits and '-' only, a letter or digit first, 64 of them at most"
+_OTHER_LINE_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
+_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")  # those in front of a number
 # no formula to a spreadsheet, although the first letter is a sign: numbers, and signs alone
 _SIGNED = re.compile(r"[+-][\d.,]+%?|[+-]+")
 
@@ -71,7 +74,7 @@ def read_cohort(
     """Read and check a cohort table; return its rows by scan id, in the table's order.
 
     Paths inside the table are relative to the table's folder. Comma, semicolon and tab are accepted as
-    separators.
+    separators; blank rows are skipped.
 
     Raises:
         TableError: the table cannot be read or has problems; the text lists every one with row and column.
@@ -79,8 +82,10 @@ def read_cohort(
     table = Path(table)
     text = read_text(table, "cohort table", "cohort")
     rows, problems = _checked_rows(text, table, extra_columns, sex_required)
-    problems += [problem for row in rows if not row.exclude for problem in _missing_files(row)]
-    problems += [problem for row in rows if not row.exclude for problem in grid_problems(row)]
+    used = [row for row in rows if not row.exclude]
+    problems += [problem for row in used for problem in _missing_files(row)]
+    problems += [problem for row in used for problem in grid_problems(row)]
+    problems += [*_shared_images(used), *_shared_masks(used)]
     raise_problems(table, problems)
     return {row.scan: row for row in rows}
 
@@ -108,71 +113,36 @@ def raise_problems(table: Path, problems: Iterable[Problem], what: str = "cohort
     if ordered:
         lines = "\n".join(f"  {problem}" for problem in ordered)
         count = f"{len(ordered)} problem" + ("s" if len(ordered) > 1 else "")
-        raise TableError(f"{what} {table.name}: {count}; nothing was run. Row 1 is the header.\n{lines}")
-
-
-def read_text(table: Path, what: str, setting: str) -> str:
-    """Return the text of a table that a person wrote; `what` it is and the `setting` that names it go into errors.
-
-    Raises:
-        TableError: there is no such file, or it is no UTF-8 text.
-    """
-    try:
-        return table.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise TableError(f"{what} {table} does not exist; set `{setting}` to its path") from None
-    except (ValueError, OSError) as error:  # no UTF-8; or no path, such as one with a zero byte
         raise TableError(
-            f"{what} {table.name} cannot be read as UTF-8 text ({type(error).__name__}); save it as CSV (UTF-8)"
-        ) from None
+            f"{what} {table.name}: {count}; nothing was run. Rows are numbered as in a spreadsheet.\n{lines}"
+        )
 
 
-def split_table(text: str) -> tuple[list[str], list[dict[str, str]], list[Problem]]:
-    """Return the column names of a CSV text (comma, semicolon or tab) and its rows, all without blanks around.
-
-    With them go the rows that have more cells than the header.
-
-    Raises:
-        TableError: it is no CSV.
-    """
-    header = text.split("\n", 1)[0]
-    separator = max(",;\t", key=header.count)
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=separator, skipinitialspace=True)
-    names = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = names
-    try:
-        records = list(reader)
-    except csv.Error as error:
-        raise TableError(
-            f"line {reader.line_num} of a table cannot be read as CSV ({error}); mend it"
-        ) from None
-    advice = (
-        f"only the header's {len(names)} cells are read: put text that holds {separator!r} in double quotes"
-    )
-    problems = [
-        Problem(line, names[-1], f"{len(names) + len(record[None])} cells", advice)
-        for line, record in enumerate(records, start=2)
-        if any(cell.strip() for cell in record.get(None, ()))
-    ]
-    rows = [{key: (value or "").strip() for key, value in record.items() if key} for record in records]
-    return names, rows, problems
-
-
-def header_problems(names: list[str], required: Iterable[str], known: Sequence[str]) -> Iterable[Problem]:
-    """Yield required columns that are missing, columns that are there twice, and names like a known one."""
+def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str]) -> Iterable[Problem]:
+    """Yield columns that are missing or there twice, names like a known one, and rows with more cells than names."""
+    names, row = sheet.names, sheet.header_row
     for name in required:
         if name not in names:
+            found = ", ".join(name if name.isprintable() else ascii(name) for name in names if name)
+            yield Problem(row, name, "no such column", f"columns found: {found or 'none'}")
+    for name in names:
+        if _OTHER_LINE_ENDS.search(name):
             yield Problem(
-                1, name, "no such column", f"columns found: {', '.join(filter(None, names)) or 'none'}"
+                row, ascii(name)[1:-1], name, "lines must end in a line feed: save the table as CSV again"
             )
     for name in {name for name in names if name and names.count(name) > 1}:
-        yield Problem(1, name, name, "this column is there twice")
+        yield Problem(row, name, name, "this column is there twice")
     for name in names:
         if name in known:
             continue
         near = difflib.get_close_matches(name.lower().replace(" ", "_"), known, n=1, cutoff=0.84)
         if near and near[0] not in names:
-            yield Problem(1, name, name, f"did you mean {near[0]}?")
+            yield Problem(row, name, name, f"did you mean {near[0]}?")
+    for number, cells in sheet.rows:
+        if any(map(plain_cell, cells[len(names) :])):
+            advice = f"put text that holds {sheet.separator!r} in double quotes"
+            text = f"only the header's {len(names)} cells are read: {advice}"
+            yield Problem(number, names[-1], f"{len(cells)} cells", text)
 
 
 def _checked_rows(
@@ -182,7 +152,7 @@ def _checked_rows(
     problems: list[Problem] = []
     rows = [
         _row(line, record, table.parent, extra_columns, problems)
-        for line, record in enumerate(_records(text, table, extra_columns), start=2)
+        for line, record in _records(text, table, extra_columns)
     ]
     problems += _problems_between(rows)
     if sex_required:
@@ -194,20 +164,25 @@ def _checked_rows(
     return rows, problems
 
 
-def _records(text: str, table: Path, extra_columns: Sequence[str]) -> list[dict[str, str]]:
-    """Return the table's rows as text, after checking that it has a usable header and at least one row."""
-    names, records, problems = split_table(text)
-    raise_problems(table, [*_header_problems(names, extra_columns), *problems])
-    if not records:
+def _records(text: str, table: Path, extra_columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return number and cells of each row, after checking that there is a usable header and at least one row."""
+    sheet = read_sheet(text, f"cohort table {table.name}")
+    raise_problems(table, _header_problems(sheet, extra_columns))
+    if not sheet.rows:
         raise TableError(f"cohort table {table.name} has a header but no scan; give one row for each scan")
-    return records
+    return sheet.records
 
 
-def _header_problems(names: list[str], extra_columns: Sequence[str]) -> Iterable[Problem]:
+def _header_problems(sheet: Sheet, extra_columns: Sequence[str]) -> Iterable[Problem]:
     for name in sorted(set(extra_columns) & set(COLUMNS)):
         # an age, a path or a UID would be repeated as it stands
-        yield Problem(1, name, name, "cohort_columns may only name columns that the workflow does not know")
-    yield from header_problems(names, ("scan", "image", *extra_columns), (*COLUMNS, *extra_columns))
+        yield Problem(
+            sheet.header_row,
+            name,
+            name,
+            "cohort_columns may only name columns that the workflow does not know",
+        )
+    yield from header_problems(sheet, ("scan", "image", *extra_columns), (*COLUMNS, *extra_columns))
 
 
 def _row(
@@ -327,6 +302,86 @@ def _grid_of(path: str) -> Grid | None:
     return image_header(path) if os.path.isfile(path) else None  # false, too, for what no file can be called
 
 
+def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
+    """Yield rows that name the image of another person, or one hip of an image twice without `repeat_of`.
+
+    Where no subject is stated, different requests of one image (another side, mask or centre) are left to screening,
+    which tells what is wrong with each and refuses what is left of them by its voxels.
+    """
+    repeated = {row.scan: row.repeat_of for row in rows}
+    images: dict[object, dict[str, list[ScanRow]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if not row.image:
+            continue
+        series = images[_file_identity(row.image)]
+        # without a series_uid a row takes the only series there is: it may be the other's
+        earlier = [*series[row.series_uid], *series[""]] if row.series_uid else sum(series.values(), [])
+        for first in earlier:
+            if advice := _conflict(row, first, repeated):
+                yield Problem(row.line, "image", Path(row.image).name, advice)
+                break
+        series[row.series_uid].append(row)
+
+
+def _conflict(row: ScanRow, first: ScanRow, repeated: Mapping[str, str]) -> str:
+    """Return what is wrong with two rows of one image, and what to do; empty if nothing is."""
+    stated = row.subject != row.scan or first.subject != first.scan
+    if stated and row.subject != first.subject:
+        return (
+            f"row {first.line} names it for subject {first.subject!r}: correct `image` or `subject`, or tell their "
+            "series apart by `series_uid`"
+        )
+    asked = [(each.mask, each.mask_labels, each.center_mm_xy) for each in (row, first)]
+    if row.side != first.side or not (stated or asked[0] == asked[1]):
+        return ""
+    if first_scan(row.scan, repeated) == first_scan(first.scan, repeated):
+        return ""
+    return (
+        f"row {first.line} names the same {row.side} hip of it: correct `image`, `series_uid` or `side`, take one "
+        "row out, or say `repeat_of`"
+    )
+
+
+def first_scan(scan: str, repeated: Mapping[str, str]) -> str:
+    """Return the scan that a scan repeats in the end: itself if it repeats none, nothing for scans in a circle.
+
+    Args:
+        scan: its id.
+        repeated: `repeat_of` of each scan.
+    """
+    passed = {scan}
+    while first := repeated.get(scan):
+        if first in passed:
+            return ""
+        passed.add(first)
+        scan = first
+    return scan
+
+
+def _shared_masks(rows: Iterable[ScanRow]) -> Iterable[Problem]:
+    """Yield masks that another person has, and second readers' masks that are the first's."""
+    owners: dict[object, ScanRow] = {}
+    for row in rows:
+        identities = [_file_identity(path) if path else None for path in (row.mask, row.mask2)]
+        for column, identity in zip(("mask", "mask2"), identities, strict=True):
+            first = owners.setdefault(identity, row)
+            if identity is not None and first.subject != row.subject:
+                advice = f"row {first.line} names it for subject {first.subject!r}: correct `{column}` or `subject`"
+                yield Problem(row.line, column, Path(getattr(row, column)).name, advice)
+        if row.mask2 and identities[0] == identities[1]:
+            name = Path(row.mask2).name
+            yield Problem(row.line, "mask2", name, "this is the first reader's mask: give another")
+
+
+def _file_identity(path: str) -> object:
+    """Return what two paths share that lead to one file or folder, through links too; the path if it is not there."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return path
+    return found.st_dev, found.st_ino
+
+
 def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
     """Yield what is wrong across columns of a row and across rows."""
     lines: dict[str, int] = {}
@@ -380,7 +435,8 @@ def _in_circle(row: ScanRow, by_scan: dict[str, ScanRow]) -> bool:
 
 
 def _problems_of_people(rows: list[ScanRow]) -> Iterable[Problem]:
-    """Yield contradictions between the scans of one person."""
+    """Yield contradictions between the scans of one person, and people who may be one."""
+    yield from _alike_subjects(rows)
     people: dict[str, list[ScanRow]] = defaultdict(list)
     for row in rows:
         if row.subject:
@@ -397,3 +453,25 @@ def _problems_of_people(rows: list[ScanRow]) -> Iterable[Problem]:
             yield Problem(
                 sets[other].line, "set", other, f"row {sets[name].line} puts the same subject into {name}"
             )
+
+
+def _alike_subjects(rows: Iterable[ScanRow]) -> Iterable[Problem]:
+    """Yield subjects that differ from an earlier one by capitals or leading zeros alone: spreadsheets drop zeros."""
+    spellings: dict[str, dict[str, ScanRow]] = defaultdict(dict)
+    for row in rows:
+        others = spellings[_ZEROS.sub("", row.subject.lower())]
+        if not row.subject or row.subject in others:
+            continue
+        for other, first in others.items():
+            capitals = other.lower() == row.subject.lower()
+            if capitals and (first.scan, row.scan) == (other, row.subject):
+                continue  # the scans' own ids, which are told of as such
+            # of one length they differ by where zeros stand, which no spreadsheet does
+            if capitals or len(other) != len(row.subject):
+                allowed = (
+                    f"row {first.line} has {other!r}: one person? Then write one of both; else give one of them "
+                    "another id, for capitals and leading zeros do not count"
+                )
+                yield Problem(row.line, "subject", row.subject, allowed)
+                break
+        others[row.subject] = row

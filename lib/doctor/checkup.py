@@ -6,12 +6,13 @@ from pathlib import Path
 
 from lib.doctor.cluster import check_cluster
 from lib.doctor.findings import OK, WRONG, Finding, in_words, verdict
-from lib.doctor.machine import check_build, check_gpu, check_packages, check_room
+from lib.doctor.machine import check_build, check_cache, check_gpu, check_packages, check_room
 from lib.doctor.study import (
     check_folder,
     check_locks,
     check_settings,
     check_split_and_disk,
+    check_times,
     check_words,
     study_folder,
 )
@@ -28,13 +29,13 @@ def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) ->
         say(f"{title}\n{in_words(findings)}\n")
 
     python = Finding(OK, f"Python {sys.version.split()[0]}")
-    show("This machine", [python, *check_packages(Path(ROOT, "requirements.txt"))])
+    show("This machine", [python, *check_packages(Path(ROOT, "requirements.txt")), *check_cache()])
     workflow, of_study = check_settings(arguments)
     folder = workflow.study.folder if workflow else study_folder(arguments)
     of_study += check_split_and_disk(workflow) if workflow else check_folder(folder)
     executor = workflow.executor if workflow else ""
     of_study += check_words(workflow) if executor == "slurm" else []
-    of_study += check_locks(folder)
+    of_study += [*check_locks(folder), *check_times(folder)]
     show("The study", of_study)
     if executor == "slurm":
         title = "The cluster (its nodes have GPUs of their own: none was looked for on this machine)"

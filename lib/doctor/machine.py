@@ -45,6 +45,24 @@ def check_packages(requirements: Path) -> list[Finding]:
     return findings or [Finding(OK, f"{len(pins)} packages, each in the tested version")]
 
 
+def check_cache() -> list[Finding]:
+    """Say whether Snakemake can write to its cache: without it no run starts. Nothing, if there is no Snakemake."""
+    try:
+        from snakemake.common import get_appdirs
+    except ImportError:
+        return []
+    return explain_cache(Path(get_appdirs().user_cache_dir))
+
+
+def explain_cache(cache: Path) -> list[Finding]:
+    """Say whether a folder can be written to, or made."""
+    there = next(path for path in (cache, *cache.parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return [Finding(OK, "Snakemake can write to its cache")]
+    advice = "export XDG_CACHE_HOME=FOLDER, one that you and the jobs of a cluster may write to, then start snakemake"
+    return [Finding(WRONG, f"Snakemake cannot write to its cache {cache}: {there} cannot be written", advice)]
+
+
 def how_to_install() -> str:
     """Return the command that installs the packages: into .venv, or with it where there is none."""
     if Path(ROOT, ".venv").exists():

@@ -1,9 +1,12 @@
 """The study: configuration, cohort table, split, disk, what a killed run has left behind. Changes nothing."""
 
 import argparse
+import json
 import os
 import shutil
+from base64 import b64decode
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from lib.doctor.findings import LOOK, OK, WRONG, Finding
@@ -14,6 +17,10 @@ from lib.study import check_submitted
 
 UNLOCK = """if a run is at work in this folder: wait for it
 if it was killed: make recover ARGS="[the same arguments]" ends what it left on the cluster and goes on"""
+
+MOST_RECORDS = 500  # of Snakemake's records of files, as many are looked at
+LEAVES = "results/models/"  # finished models, which nothing makes again
+LATE_SECONDS = 60  # a file changes as long after the end of its job through a network's clocks
 
 
 def check_settings(arguments: Sequence[str]) -> tuple[Workflow | None, list[Finding]]:
@@ -97,6 +104,40 @@ def check_locks(folder: Path) -> list[Finding]:
         )
     findings += _check_queue(folder)
     return findings or [Finding(OK, "no run is at work in this folder, and none was killed in it")]
+
+
+def check_times(folder: Path) -> list[Finding]:
+    """Say whether files have lost their times, as in a plain copy, and would be made again. Nothing, if not."""
+    records = islice((folder / ".snakemake/metadata").glob("*"), MOST_RECORDS)
+    count = sum(_is_out_of_order(record, folder) for record in records)
+    if not count:
+        return []
+    text = (
+        f"{count} results are older than the files they were made from, and both are newer than the run: the study "
+        "was copied without its times, and these would be made again"
+    )
+    advice = (
+        "copy it with cp -a or rsync -a; or, in the copy, give the command of the study once with --touch"
+    )
+    return [Finding(LOOK, text, advice)]
+
+
+def _is_out_of_order(record: Path, folder: Path) -> bool:
+    """Return whether a result and one that it was made from changed after its job, the one it was made from last.
+
+    Small files, of which a checksum was kept, count as changed by their content alone.
+    """
+    try:
+        name, made = b64decode(record.name).decode(), json.loads(record.read_text(encoding="utf-8"))
+        changed = (folder / name).stat().st_mtime
+        known = made.get("input_checksums") or {}
+        sources = [
+            source for source in made["input"] if source.startswith("results/") and source not in known
+        ]
+        latest = max((folder / source).stat().st_mtime for source in sources)
+        return not name.startswith(LEAVES) and latest > changed > made["endtime"] + LATE_SECONDS
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # nothing is known of it
 
 
 def _check_queue(folder: Path) -> list[Finding]:

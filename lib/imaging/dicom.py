@@ -291,7 +291,7 @@ def _acquisition(dataset: Dataset, step_mm: float | None) -> Acquisition:
 def _read_dataset(source: SourceFile) -> Dataset:
     with source.open() as file:
         dataset = pydicom.dcmread(file, force=True)
-    if "TransferSyntaxUID" not in dataset.file_meta:
+    if not dataset.file_meta.get("TransferSyntaxUID"):
         # a file without preamble: pydicom has found out by itself how it is encoded
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.imaging.grid import obliquity_degrees
+from lib.imaging.grid import GRID_TOLERANCE_VOXELS, obliquity_degrees
 from lib.imaging.headers import SliceHeader
 from lib.imaging.verdicts import Reason, ScreeningConfig
 
@@ -168,14 +168,26 @@ def stack_slices(slices: Sequence[SliceHeader], config: ScreeningConfig) -> tupl
 
 
 def _check_sizes(slices: Sequence[SliceHeader]) -> list[Reason]:
+    if all(_same_size(one, slices[0]) for one in slices):
+        return []
     sizes = Counter(
-        f"{one.columns}x{one.rows} pixels of {one.pixel_mm_xy[0]:.5f}x{one.pixel_mm_xy[1]:.5f} mm"
+        f"{one.columns}x{one.rows} pixels of {one.pixel_mm_xy[0]:.7g}x{one.pixel_mm_xy[1]:.7g} mm"
         for one in slices
     )
-    if len(sizes) == 1:
-        return []
     listed = ", ".join(f"{count} slices with {size}" for size, count in sizes.most_common(_LISTED))
     return [Reason("mixed_size", listed)]
+
+
+def _same_size(one: SliceHeader, other: SliceHeader) -> bool:
+    """Return whether two slices have as many pixels, and none further apart than GRID_TOLERANCE_VOXELS of an edge.
+
+    Headers print sizes with few digits, and not always as many.
+    """
+    counts = (one.columns, one.rows)
+    return counts == (other.columns, other.rows) and all(
+        count * abs(mine_mm - their_mm) <= GRID_TOLERANCE_VOXELS * min(one.pixel_mm_xy)
+        for count, mine_mm, their_mm in zip(counts, one.pixel_mm_xy, other.pixel_mm_xy, strict=True)
+    )
 
 
 def _check_parallel(slices: Sequence[SliceHeader]) -> list[Reason]:

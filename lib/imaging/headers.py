@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from lib.errors import ScanError
@@ -92,6 +93,7 @@ class DicomObject:
     slices: tuple[SliceHeader, ...] = ()
     problem: ScanError | None = None
     burned_in: bool = False  # whether the header says that text is burned into the pixels
+    directory: bool = False  # whether it is a DICOMDIR, a table of contents of other files
 
 
 def read_object(dataset: Dataset, file: int) -> DicomObject:
@@ -100,8 +102,10 @@ def read_object(dataset: Dataset, file: int) -> DicomObject:
     Raises:
         ValueError: the header ends before it says to which series the file belongs.
     """
-    if "SeriesInstanceUID" not in dataset and not _is_directory(dataset):
-        raise ValueError("no SeriesInstanceUID")
+    directory = _is_directory(dataset)
+    # elements stand in the order of their tags: without a later one the header is cut off, else its UID was taken out
+    if not directory and max(dataset.keys(), default=0) < Tag("SeriesInstanceUID"):
+        raise ValueError("the header ends before SeriesInstanceUID")
     kind = _kind(dataset)
     slices: tuple[SliceHeader, ...] = ()
     problem = None
@@ -118,6 +122,7 @@ def read_object(dataset: Dataset, file: int) -> DicomObject:
         slices=slices,
         problem=problem,
         burned_in=str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES",
+        directory=directory,
     )
 
 
@@ -159,11 +164,11 @@ def _listed(value: object) -> Sequence:
 
 
 def _slices(dataset: Dataset, file: int) -> list[SliceHeader]:
-    if dataset.get("SamplesPerPixel", 1) != 1:
+    if (dataset.get("SamplesPerPixel") or 1) != 1:
         raise ScanError("incomplete_header", "a slice in colour")
-    if dataset.get("PhotometricInterpretation", "MONOCHROME2") not in ("MONOCHROME1", "MONOCHROME2"):
+    if (dataset.get("PhotometricInterpretation") or "MONOCHROME2") not in ("MONOCHROME1", "MONOCHROME2"):
         raise ScanError("incomplete_header", "a slice whose values are no shades of grey")
-    if "PerFrameFunctionalGroupsSequence" in dataset:
+    if dataset.get("PerFrameFunctionalGroupsSequence"):
         return _frames(dataset, file)
     if (dataset.get("NumberOfFrames") or 1) > 1:
         raise ScanError("unsupported_frames", f"{dataset.NumberOfFrames} frames without a place of their own")
@@ -240,7 +245,7 @@ def _directions(orientation: Sequence[float]) -> tuple[tuple[float, ...], tuple[
 
 def _numbers(places: Sequence[Dataset], field: str, count: int) -> tuple[float, ...]:
     for place in places:
-        if field in place:
+        if _states(place, field):
             try:
                 numbers = tuple(float(value) for value in _listed(place.get(field)))
             except (TypeError, ValueError):
@@ -252,4 +257,12 @@ def _numbers(places: Sequence[Dataset], field: str, count: int) -> tuple[float, 
 
 
 def _optional_number(places: Sequence[Dataset], field: str) -> float | None:
-    return _numbers(places, field, 1)[0] if any(field in place for place in places) else None
+    return _numbers(places, field, 1)[0] if any(_states(place, field) for place in places) else None
+
+
+def _states(place: Dataset, field: str) -> bool:
+    """Return whether a header states a field: an empty one, as anonymisers leave it, is as good as none."""
+    try:
+        return field in place and not place[field].is_empty
+    except (TypeError, ValueError):
+        return True  # a damaged value

@@ -169,7 +169,9 @@ def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
         _require_volume(size, 1 if kind.names is None and kind.kind in "iuf" else kind.itemsize)
         _require_size(math.prod(size) * kind.itemsize, max_gb)
         affine = _affine(header, size[:3])
-        stored = _stored_values(path, proxy.offset, math.prod(size), kind)
+        # the standard: a smaller vox_offset in a .nii file, 0 above all, stands for the end of the header
+        offset = max(proxy.offset, header.single_vox_offset)
+        stored = _stored_values(path, offset, math.prod(size), kind)
         values_zyx = _scaled(stored.reshape(size[2::-1]), proxy.slope, proxy.inter)
     except (ScanError, MemoryError):
         raise

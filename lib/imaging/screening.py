@@ -5,6 +5,7 @@ resampling and cropping, and what is refused says why and what to do. The limits
 verdict: conversion takes them from there.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -85,6 +86,7 @@ class Screening:
     acquisition: Acquisition | None = None
     hip: HipLocation | None = None
     density_phantom_in_view: bool | None = None
+    voxels: str | None = None  # digest of the intensities: scans of one digest are one image
 
     @property
     def verdict(self) -> str:
@@ -100,6 +102,7 @@ class Screening:
             "acquisition": self.acquisition.to_json() if self.acquisition else None,
             "hip": _hip_json(self.hip) if self.hip else None,
             "density_phantom_in_view": self.density_phantom_in_view,
+            "voxels": self.voxels,
             "limits": asdict(self.limits),
         }
 
@@ -141,7 +144,19 @@ def screen_scan(
         acquisition=survey.acquisition,
         hip=hip,
         density_phantom_in_view=in_view,
+        voxels=digest_voxels(image),
     )
+
+
+def digest_voxels(image: sitk.Image) -> str:
+    """Return 32 hex digits that tell images apart by size and intensities, wherever and in whatever file they lie.
+
+    Args:
+        image: int16 HU on patient axes, as scans are read.
+    """
+    digest = hashlib.blake2b(str(image.GetSize()).encode(), digest_size=16)
+    digest.update(sitk.GetArrayViewFromImage(image).astype("<i2", copy=False))
+    return digest.hexdigest()
 
 
 def screen_scan_guarded(

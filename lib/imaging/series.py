@@ -16,13 +16,13 @@ def choose_series(
     for one in objects:
         if one.kind == "slice":
             series.setdefault(one.series_uid, []).append(one)
+    if not series and objects:
+        return [], [*findings, _nothing_but(objects)]
     if series_uid:
         if series_uid not in series:
             return [], [*findings, Reason("series_not_found", f"not among the {len(series)} series found")]
         return series[series_uid], findings
     chosen, more = _only_plausible(series, config)
-    if not series and objects:
-        more = [_nothing_but(objects)]
     return chosen, findings + more
 
 
@@ -80,6 +80,8 @@ def _set_apart(objects: Sequence[DicomObject]) -> list[Reason]:
 
 
 def _nothing_but(objects: Sequence[DicomObject]) -> Reason:
+    if all(one.directory for one in objects):
+        return Reason("dicomdir", "a DICOMDIR, which lists image files and holds none")
     localizers = sum(one.kind == "localizer" for one in objects)
     captures = sum(one.kind == "capture" for one in objects)
     others = len(objects) - localizers - captures

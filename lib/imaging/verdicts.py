@@ -119,6 +119,10 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
         "no_slices": _rejected(
             "The source must hold slices of a scan, not only captures, reports or structures.", _EXPORT
         ),
+        "dicomdir": _rejected(
+            "The source must hold slices of a scan, not only their table of contents.",
+            "Name the folder that the DICOMDIR lies in, together with the image files that it lists.",
+        ),
         "localizer_only": _rejected(
             "The source must hold slices of a scan, not only localizers (scout views).", _EXPORT
         ),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lib.cohort.table import ScanRow
 from lib.errors import ConfigError
+from lib.settings import check_texts
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,6 +101,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
     from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
     args = _parsed(cli, arguments)
+    check_texts(args.configfile or ())
     executor = args.executor or "local"
     plugin = ExecutorPluginRegistry().get_plugin(executor)
     quiet = types.OutputSettings(quiet={types.Quietness.ALL}, enable_file_logging=False)

@@ -129,6 +129,22 @@ def uids_blanked(folder: Path) -> Source:
     return write_slices(folder, _with(SOPClassUID="", SeriesInstanceUID=""))
 
 
+@good()
+def series_uid_removed(folder: Path) -> Source:
+    datasets = base_series()
+    for dataset in datasets:
+        del dataset.SeriesInstanceUID
+    return write_slices(folder, datasets)
+
+
+@good()
+def pixel_sizes_a_rounding_apart(folder: Path) -> Source:
+    datasets = base_series()
+    for dataset in datasets[::2]:
+        dataset.PixelSpacing = [f"{edge_mm + 1e-10:.12f}" for edge_mm in dataset.PixelSpacing]
+    return write_slices(folder, datasets)
+
+
 def _with(**fields: Any) -> list[Dataset]:
     datasets = base_series()
     for dataset, (keyword, value) in itertools.product(datasets, fields.items()):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import struct
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from tiny_series import (
@@ -262,6 +264,105 @@ def test_blanked_uids_of_an_anonymiser(tmp_path):
     for dataset in datasets:
         dataset.SOPClassUID = dataset.SeriesInstanceUID = ""
     assert_is_tiny_scan(write_series(datasets, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "SeriesInstanceUID",
+        "SOPClassUID",
+        "SeriesNumber",
+        "ImageType",
+        "PhotometricInterpretation",
+        "RescaleType",
+    ]
+    + ["SamplesPerPixel", "BurnedInAnnotation", "NumberOfFrames", "PerFrameFunctionalGroupsSequence"],
+)
+def test_a_field_that_is_missing_reads_as_one_that_is_blank(tmp_path, field):
+    for name, change in (
+        ("missing", delattr),
+        ("blank", lambda dataset, field: setattr(dataset, field, None)),
+    ):
+        datasets = tiny_series(tiny_scan())
+        for dataset in datasets:
+            if field in dataset or name == "blank":
+                change(dataset, field)
+        write_series(datasets, tmp_path / name)
+    found = [reasons(tmp_path / name) for name in ("missing", "blank")]
+    assert found[0] == found[1], found
+    if field not in (
+        "PhotometricInterpretation",
+        "SamplesPerPixel",
+    ):  # without which no pixels can be decoded
+        assert_is_tiny_scan(tmp_path / "missing")
+        assert_is_tiny_scan(tmp_path / "blank")
+
+
+@pytest.mark.parametrize(
+    ("field", "code", "found"),
+    [
+        ("PixelSpacing", "incomplete_header", "a file with no PixelSpacing"),
+        ("ImagePositionPatient", "incomplete_header", "a file with no ImagePositionPatient"),
+        ("ImageOrientationPatient", "incomplete_header", "a file with no ImageOrientationPatient"),
+        ("RescaleSlope", "no_rescale", "12 of 12 slices without slope or intercept"),
+        ("RescaleIntercept", "no_rescale", "12 of 12 slices without slope or intercept"),
+        ("Modality", "not_ct", "modality unknown instead of CT"),
+    ],
+)
+@pytest.mark.parametrize("blank", [True, False])
+def test_a_blank_field_is_told_of_as_a_missing_one(tmp_path, field, code, found, blank):
+    datasets = tiny_series(tiny_scan())
+    for dataset in datasets:
+        if blank:
+            setattr(dataset, field, None)
+        else:
+            delattr(dataset, field)
+    assert reasons(write_series(datasets, tmp_path))[code] == found
+
+
+def test_headers_that_end_before_the_series_are_damaged(tmp_path):
+    datasets = tiny_series(tiny_scan())
+    write_series(datasets, tmp_path)
+    for file in sorted(tmp_path.iterdir())[:3]:
+        content = file.read_bytes()
+        file.write_bytes(content[: content.index(b"\x20\x00\x0e\x00UI")])
+    assert reasons(tmp_path)["unreadable_file"] == "3 of 12 files are damaged or cut off"
+
+
+@pytest.mark.parametrize("series_uid", ["", "1.2.3"])
+@pytest.mark.parametrize("named", ["folder", "file"])
+def test_a_dicomdir_alone_says_that_its_folder_is_wanted(tmp_path, named, series_uid):
+    folder = write_series(tiny_series(tiny_scan()), tmp_path / "disc")
+    path = folder / "DICOMDIR"
+    shutil.copy(get_testdata_file("DICOMDIR"), path)
+    assert_is_tiny_scan(folder, warnings={"other_objects_ignored"})
+    for file in folder.glob("*.dcm"):
+        file.unlink()
+    found = reasons(path if named == "file" else folder, series_uid)
+    assert found == {"dicomdir": "a DICOMDIR, which lists image files and holds none"}
+
+
+@pytest.mark.parametrize(
+    ("edges_mm", "accepted"),
+    [
+        (("0.703125", "0.7031249999"), True),
+        (("0.703125", "0.70312500000001"), True),
+        (("0.703125", "0.70313"), True),
+        (("0.703125", "0.70312"), True),
+        (("0.703125", "0.7031"), True),
+        (("0.703125", "0.70"), True),  # of 9 pixels, none lies further away than 0.03 mm
+        (("0.703125", "0.708"), False),
+        (("0.703125", "0.72"), False),
+    ],
+)
+def test_pixel_sizes_are_one_size_as_long_as_every_pixel_keeps_its_place(tmp_path, edges_mm, accepted):
+    datasets = tiny_series(tiny_scan())
+    for number, dataset in enumerate(datasets):
+        dataset.PixelSpacing = [edges_mm[number % 2]] * 2
+    found = reasons(write_series(datasets, tmp_path))
+    assert ("mixed_size" not in found) == accepted, found
+    if not accepted:
+        assert "6 slices with 9x8 pixels of 0.703125x0.703125 mm" in found["mixed_size"]
 
 
 @pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nrrd", "scan.mha"])
@@ -584,9 +685,9 @@ def without_pixels(datasets):
         (
             with_a_smaller_slice,
             "mixed_size",
-            "11 slices with 9x8 pixels of 0.75000x0.80000 mm, 1 slices with 9x7",
+            "11 slices with 9x8 pixels of 0.75x0.8 mm, 1 slices with 9x7",
         ),
-        (with_another_pixel_size, "mixed_size", "1 slices with 9x8 pixels of 0.75000x0.81000 mm"),
+        (with_another_pixel_size, "mixed_size", "1 slices with 9x8 pixels of 0.75x0.81 mm"),
         (with_copies_a_hair_apart, "duplicate_positions", "1 of 13 slices repeat a position (slices 4-5)"),
         (tilted_by_a_tenth_of_a_degree, "gantry_tilt", "stacked at 0.10 degrees"),
         (with_a_step_two_percent_wider, "uneven_slices", "slice distances 6.000 and 6.120 mm at slices 7-8"),

@@ -1,8 +1,11 @@
 """The doctor says what is wrong, in words, and what to do."""
 
+import json
 import math
+import os
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,14 @@ import pytest
 from lib.doctor import study as study_checks
 from lib.doctor.cluster import asked_for, check_request, explain_status
 from lib.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
-from lib.doctor.machine import check_packages, check_room, explain_gpu, installed_version, total_memory_mb
+from lib.doctor.machine import (
+    check_packages,
+    check_room,
+    explain_cache,
+    explain_gpu,
+    installed_version,
+    total_memory_mb,
+)
 from lib.doctor.partitions import limit_minutes, read_partitions, unmet
 from lib.doctor.programs import ask
 from lib.doctor.submission import submit_command
@@ -124,6 +134,69 @@ def test_room_on_the_disk(tmp_path):
     assert study_checks.check_folder(tmp_path, 1e9)[0].mark == WRONG
     assert "not known yet" in study_checks.check_folder(tmp_path)[0].text
     assert study_checks.study_folder(["--cores", "1", "-d", str(tmp_path)]) == tmp_path
+
+
+def record(folder, output, inputs, *, ended, changed, checksums=None):
+    """Leave a result with its time (seconds), and what Snakemake noted of it."""
+    path = folder / output
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (changed, changed))
+    note = folder / ".snakemake/metadata" / b64encode(output.encode()).decode()
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"input": inputs, "endtime": ended, "input_checksums": checksums or {}}))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (1000, 1010, False),  # as it was made
+        (9000, 8000, True),  # copied in another order
+        (8000, 9000, False),  # copied in this order, or touched
+        (9000, 1010, False),  # the first was changed since: it is to run again
+    ],
+)
+def test_a_study_that_was_copied_without_times_is_told(tmp_path, first, second, told):
+    record(tmp_path, "results/a.json", ["source/a.nii"], ended=1000, changed=first)
+    record(tmp_path, "results/b.json", ["results/a.json", "source/a.nii"], ended=1010, changed=second)
+    # neither a model nor what is known by its checksum is made again for its time
+    model = "results/models/all/vnet/fold-0/model.pt"
+    record(tmp_path, model, ["results/a.json"], ended=1010, changed=second)
+    known = {"results/a.json": "sha256:12"}
+    record(tmp_path, "results/c.json", ["results/a.json"], ended=1010, changed=second, checksums=known)
+    (tmp_path / ".snakemake/metadata/no record").write_text("{")
+    findings = study_checks.check_times(tmp_path)
+    assert len(findings) == told
+    if told:
+        assert findings[0].mark == LOOK and "1 results are older" in findings[0].text
+        assert "cp -a" in findings[0].advice and "--touch" in findings[0].advice
+
+
+def test_a_study_without_records_is_no_copy(tmp_path):
+    assert study_checks.check_times(tmp_path) == []
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_what_to_do(tmp_path):
+    assert [finding.mark for finding in explain_cache(tmp_path / "not/yet/there")] == [OK]
+    (tmp_path / "file").touch()
+    blocked_by = {Path("/dev/null/.cache/snakemake"): "/dev/null", tmp_path / "file/x": tmp_path / "file"}
+    for cache, blocked in blocked_by.items():
+        (finding,) = explain_cache(cache)
+        assert finding.mark == WRONG and finding.text.endswith(f"{cache}: {blocked} cannot be written")
+        assert "export XDG_CACHE_HOME=FOLDER" in finding.advice
+
+
+def test_the_doctor_tells_of_a_home_that_cannot_be_written(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", "from lib.doctor.machine import check_cache; print(check_cache())"],
+        cwd=ROOT,
+        env={name: text for name, text in os.environ.items() if name != "XDG_CACHE_HOME"}
+        | {"HOME": "/dev/null"},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    assert "cannot write to its cache /dev/null/.cache/snakemake" in ended.stdout
 
 
 # ---- the cluster ----------------------------------------------------------------------------------------------

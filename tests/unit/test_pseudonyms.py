@@ -77,7 +77,7 @@ def test_the_secret_of_a_model_is_found_by_its_key(tmp_path):
 
 def test_a_person_who_trained_is_recognised_in_the_same_study_only():
     rows = [person("A1", "A"), person("A2", "A"), person("B", "B"), person("C", "C")]
-    metadata = describe_people(rows, {"training": ["A1", "A2"], "validation": ["B"]}, SECRET)
+    metadata = describe_people(rows, {"training": ["A1", "A2"], "validation": ["B"]}, SECRET, {})
     assert [trained_on(metadata, subject, SECRET) for subject in "ABC"] == [True, False, False]
     assert not trained_on(metadata, "A1", SECRET)  # a scan is no person
     with pytest.raises(ModelError, match="not the one of the study that trained"):
@@ -93,7 +93,14 @@ def test_people_are_described_in_numbers_and_pseudonyms():
         person("Dan-1", "Dan", "M", 50.0),
     ]
     facts = {"training": ["Bob-1", "Ann-1", "Ann-2", "Cid-1"], "validation": ["Dan-1"]}
-    found = describe_people(rows, facts, SECRET)
+    found = describe_people(
+        rows, facts, SECRET, {"Ann-1": "0a1b", "Bob-1": "2c3d", "Dan-1": "4e5f", "X": "6a"}
+    )
+    assert found["images"] == {
+        "training": pseudonyms(["0a1b", "2c3d"], SECRET),
+        "validation": [pseudonym("4e5f", SECRET)],
+    }
+    assert not any(digest in str(found) for digest in ("0a1b", "2c3d", "4e5f"))
     assert found["training"] == pseudonyms(facts["training"], SECRET)
     assert found["validation"] == [pseudonym("Dan-1", SECRET)]
     assert found["people"]["training"] == {

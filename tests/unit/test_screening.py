@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import yaml
@@ -14,7 +16,7 @@ from lib.imaging.crop import CropConfig
 from lib.imaging.dicom import read_scan
 from lib.imaging.geometry import require_same_geometry
 from lib.imaging.nifti import write_image
-from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, screen_scan
+from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, digest_voxels, screen_scan
 from lib.imaging.verdicts import REASONS, REJECTED, WARNING, Reason, raise_rejected, reasons_table
 
 CONFIG = ScreeningConfig(min_slices=5, max_metal_mm3=5.0)
@@ -58,6 +60,7 @@ def test_good_scan_is_accepted_with_what_is_known_of_it(scan_path):
     assert content["hip"]["center_mm_xy"] == list(CENTER_MM_XY)
     assert content["hip"]["uncertain"] is False
     assert content["density_phantom_in_view"] is False
+    assert content["voxels"] == digest_voxels(read_scan(scan_path).image)
 
 
 def test_verdict_is_strict_json_without_identity(scan_path, tmp_path):
@@ -288,3 +291,15 @@ def test_every_documented_reason_can_be_given(code):
 def test_every_documented_reason_is_tested(code):
     tests = list(Path(__file__).parent.glob("test_*.py"))
     assert any(f'"{code}"' in path.read_text(encoding="utf-8") for path in tests)
+
+
+def test_voxels_are_digested_by_size_and_value_alone():
+    zyx = np.arange(-60, 60, dtype=np.int16).reshape(4, 5, 6)
+    arrays = zyx, zyx, zyx.copy(), zyx.reshape(4, 6, 5)
+    arrays[2][2, 3, 1] += 1
+    image, moved, other, turned = map(sitk.GetImageFromArray, arrays)
+    moved.SetOrigin((1, 2, 3))
+    moved.SetSpacing((0.5, 0.5, 3))
+    digests = [digest_voxels(each) for each in (image, moved, other, turned)]
+    assert digests[0] == digests[1] and len(set(digests)) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests)

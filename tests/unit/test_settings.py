@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.cli import parse_config
 
 from lib.cohort.acquisitions import PROTOCOL_FIELDS
 from lib.cohort.folds import FoldsConfig
@@ -21,7 +22,7 @@ from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
 from lib.phantom.people import PhantomConfig
-from lib.settings import check_settings, in_order_of, read_words
+from lib.settings import check_settings, check_texts, in_order_of, keep_names, read_words
 from lib.stats.overlap import OverlapConfig
 
 ROOT = Path(__file__).parents[2]
@@ -241,3 +242,135 @@ def test_settings_come_in_the_order_of_the_defaults():
     assert ordered == written
     assert list(ordered) == ["seed", "models", "otsu"] and list(ordered["otsu"]) == ["low", "high"]
     assert list(ordered["models"]) == ["b", "a"]  # as they are reported
+
+
+# ---- as people type -------------------------------------------------------------------------------------------
+def typed(tmp_path, text):
+    path = tmp_path / "overlay.yaml"
+    path.write_text(text, encoding="utf-8")
+    check_texts([path])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train: {epochs: 3}\ntrain: {device: cpu}\n", "line 2: train stands in line 1 already"),
+        ("train:\n  epochs: 3\n  epochs: 4\n", "line 3: train.epochs stands in line 2 already"),
+        (
+            "models:\n  a:\n    unet: {levels: 3}\n  b: {}\n  a: {}\n",
+            "line 5: models.a stands in line 2 already",
+        ),
+        (
+            "train: {augment: {gamma: [1, 2],\n  gamma: [1, 1]}}\n",
+            "line 2: train.augment.gamma stands in line 1",
+        ),
+        ("seed: 1\n'seed': 2\n", "line 2: seed stands in line 1 already"),
+        ("list:\n- {a: 1, a: 2}\n", "line 2: list.a stands in line 2 already"),
+        ("one: &x {a: 1, a: 2}\ntwo: *x\n", "1 problem;"),
+        ("study: 001\n", "line 1: study: YAML reads 001 as 1; write the number plainly, or in quotes"),
+        ("train:\n  epochs: 0300\n", "line 2: train.epochs: YAML reads 0300 as 192"),
+        ("screening: {max_minutes: 1:30}\n", "YAML reads 1:30 as 90"),
+        ("networks: [012]\n", "networks: YAML reads 012 as 10"),
+        ("train:\n\tepochs: 3\n", "line 2: this is no YAML"),
+        ("study: 'a\n", "this is no YAML"),
+        ("study: a\n---\nstudy: b\n", "this is no YAML"),
+        ("- study\n", "line 1: no keys here"),
+        ("study\n", "line 1: no keys here"),
+    ],
+)
+def test_what_yaml_would_lose_or_read_otherwise_is_told_with_its_line(tmp_path, text, words):
+    with pytest.raises(ConfigError, match="configuration: 1 problem; nothing was run") as caught:
+        typed(tmp_path, text)
+    assert words in str(caught.value) and "overlay.yaml, line" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n",
+        "a: {x: 1}\nb: {x: 1}\n",
+        "a: &a {x: 1}\nb: {<<: *a, x: 2}\nc:\n  <<: *a\n  <<: {y: 3}\n",
+        "a: &a\n  b: [1, *a]\n",
+        "a: '001'\nb: \"1:30\"\nc: 1_000\nd: 0\ne: -3\nf: 0x10\ng: 1e-4\nh: 0.5\ni: 08\nj: 2024-01-01\n",
+        '{"a": 1,\n\t"b": {"a": 2}}\n',
+        "\ufeffstudy: x\n",
+    ],
+)
+def test_what_means_what_it_seems_to_mean_is_taken(tmp_path, text):
+    typed(tmp_path, text)
+
+
+def test_the_project_s_own_files_mean_what_they_seem_to_mean():
+    check_texts([ROOT / "config.yaml", *(ROOT / "studies").glob("*.yaml")])
+
+
+def test_a_configuration_file_that_is_not_there_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        check_texts(["studies/hip.yaml"])
+    assert f"studies/hip.yaml does not exist (it was looked for at {tmp_path}/studies/hip.yaml)" in str(
+        caught.value
+    )
+    assert "put targets before it, or after --" in str(caught.value)
+    (tmp_path / "latin.yaml").write_bytes("study: Köln".encode("latin-1"))
+    with pytest.raises(ConfigError, match="cannot be read as UTF-8 text"):
+        check_texts(["latin.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("screening: {min_length_mm: 60,5}", "screening: unknown key 5; decimals are written with a point"),
+        (
+            "screening: {max_gb: '4,5'}",
+            'screening.max_gb: "4,5"; expected number, > 0 (largest scan and largest',
+        ),
+        ("screening: {max_gb: '4,5'}", "; write decimals with a point"),
+        ("1: x", "top level: unknown key 1; keys are names; known keys: acquisition_protocol"),
+        ("{1: x, b: y, 2.5: z}", "3 problems"),
+        ("on: x", "top level: unknown key True; YAML reads yes, no, on and off as true and false"),
+        ("~: x", "top level: unknown key None"),
+        ("2024-01-01: x", "top level: unknown key datetime.date(2024, 1, 1); keys are names"),
+        ("train: {2: x, 3: y}", "train: unknown key 2; keys are names; known keys: accumulate"),
+        ("train: {learning-rate: 0.1}", "train: unknown key 'learning-rate'; did you mean learning_rate?"),
+        ("train: {Learning Rate: 0.1}", "train: unknown key 'Learning Rate'; did you mean learning_rate?"),
+        ("TRAIN: {epochs: 3}", "top level: unknown key 'TRAIN'; did you mean train?"),
+        ("epochs: 3", "top level: unknown key 'epochs'; did you mean train.epochs?"),
+        ("distal_cut_mm: 3", "unknown key 'distal_cut_mm'; did you mean measure.distal_cut_mm?"),
+        ("train:\nepochs: 3", "train: null; expected object"),
+        ("train:\nepochs: 3", "; indent its keys below it"),
+        (
+            "study: no",
+            "study: false; expected string (name of the study; empty takes the file name of the cohort",
+        ),
+        ("study: 12", "study: 12; expected string (name of the study"),
+        ("study: 1e3.5", ""),
+        ("study: 2024-01-01", "; put it in quotes"),
+        ("networks: [yes]", "networks.0: true; expected string (a name under models); put it in quotes"),
+        ("cohort_columns: [2020]", "cohort_columns.0: 2020; expected string; put it in quotes"),
+        ("reproducible: maybe", 'reproducible: "maybe"; expected boolean'),
+        ("seed: 3,5", 'seed: "3,5"; expected integer, >= 0'),
+        ("models: {3: {}}", "models.3"),
+    ],
+)
+def test_what_people_type_is_explained(text, words):
+    settings = merged(DEFAULTS, yaml.safe_load(text))
+    read = in_order_of(read_words(settings, SCHEMA), DEFAULTS)
+    if not words:
+        check_settings(read, SCHEMA)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_settings(read, SCHEMA)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["001", "1e5", "12", "0.50", "true", "1_000", "inf", "a: b", "[x]", "null", ""]
+)
+def test_names_on_the_command_line_that_look_like_something_else_are_names(name):
+    entry = f"study={name}"
+    settings = DEFAULTS | parse_config([entry, "seed=7", "folds={folds: 5}"])
+    read = read_words(keep_names(settings, SCHEMA, [entry, "seed=7", "folds={folds: 5}"]), SCHEMA)
+    assert read["study"] == name and read["seed"] == 7 and read["folds"] == {"folds": 5}
+    assert keep_names(DEFAULTS | {"study": "001"}, SCHEMA, ["study='001'"])["study"] == "001"

@@ -143,14 +143,16 @@ def nifti(path, size, spacing_mm):
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *size, 1, 1, 1, 1)
     struct.pack_into("<8f", header, 76, 1, *spacing_mm, 0, 0, 0, 0)
+    header[344:348] = b"n+1\0"
     path.write_bytes(gzip.compress(bytes(header)) if path.suffix == ".gz" else bytes(header))
 
 
 def test_mask_on_another_grid_is_a_problem_of_the_table(tmp_path):
     nifti(tmp_path / "image.nii", (64, 64, 40), (0.8, 0.8, 3.0))
+    nifti(tmp_path / "image2.nii", (64, 64, 40), (0.8, 0.8, 3.0))
     nifti(tmp_path / "same.nii.gz", (40, 64, 64), (3.0, 0.8, 0.8))
     nifti(tmp_path / "other.nii.gz", (64, 64, 60), (0.8, 0.8, 2.0))
-    table = write(tmp_path, "scan,image,mask\nS1,image.nii,same.nii.gz\nS2,image.nii,other.nii.gz\n")
+    table = write(tmp_path, "scan,image,mask\nS1,image.nii,same.nii.gz\nS2,image2.nii,other.nii.gz\n")
     with pytest.raises(TableError) as caught:
         read_cohort(table)
     assert str(caught.value).count("\n") == 1
@@ -200,3 +202,102 @@ def test_a_second_reader_needs_a_first(folder):
     (folder / "second.nii.gz").write_bytes(b"")
     with pytest.raises(TableError, match="row 2, column mask2: 'second.nii.gz'; a second reader"):
         read_cohort(write(folder, "scan,image,mask2\nS1,a,second.nii.gz\n"))
+
+
+PEOPLE = "scan,image,subject,side,series_uid,repeat_of,exclude\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("S1,a,P1,,,,\nS2,a,P2,,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'P1'"),
+        ("S1,a,P1,left,,,\nS2,a,P2,right,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'P1'"),
+        ("S1,a,,,,,\nS2,a/,,,,,\n", "row 3, column image: 'a'; row 2 names the same left hip of it"),
+        ("S1,a,,,,,\nS2,a,P1,right,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'S1'"),
+        ("S1,a,P1,,1.2,,\nS2,./b/../a,P2,,1.2,,\n", "row 3, column image: 'a'; row 2"),
+        ("S1,a,P1,,1.2,,\nS2,b,P2,,,,\nS3,a,P3,,,,\n", "row 4, column image: 'a'; row 2"),
+        ("S1,a,P1,,,,\nS2,link,P2,,,,\n", "row 3, column image: 'link'; row 2 names it"),
+        ("S1,one.nii,P1,,,,\nS2,hard.nii,P2,,,,\n", "row 3, column image: 'hard.nii'; row 2 names it"),
+        ("S1,a,P1,,,,\nS2,a,P1,,,,\n", "row 3, column image: 'a'; row 2 names the same left hip of it"),
+        ("S1,a,P1,right,1.2,,\nS2,a,P1,right,1.2,,\n", "row 2 names the same right hip of it"),
+        ("S1,a,P1,,,,\nS2,b,P1,,,S1,\nS3,b,P1,,,,\n", "row 4, column image: 'b'; row 3 names the same left"),
+    ],
+)
+def test_one_image_is_not_two_scans(folder, rows, words):
+    (folder / "link").symlink_to("a")
+    (folder / "one.nii").write_bytes(b"")
+    (folder / "hard.nii").hardlink_to(folder / "one.nii")
+    with pytest.raises(TableError, match="1 problem;") as caught:
+        read_cohort(write(folder, PEOPLE + rows))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "S1,a,P1,left,,,\nS2,a,P1,right,,,\n",
+        "S1,a,P1,,1.2,,\nS2,a,P2,,1.3,,\n",
+        "S1,a,P1,,,,\nS2,a,P1,,,S1,\nS3,a,P1,,,S2,\nS4,a,P1,,,S1,\n",
+        "S1,a,P1,,,,\nS2,a,P2,,,,left out\n",
+        "S1,a,P1,,,,\nS2,b,P2,,,,\n",
+        "S1,a,,left,,,\nS2,a,,right,,,\n",  # screening refuses them by their voxels: two people by default
+    ],
+)
+def test_hips_series_and_stated_repeats_of_one_image_are_taken(folder, rows):
+    assert len(read_cohort(write(folder, PEOPLE + rows))) == rows.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (
+            "S1,a,P1,m.nii.gz,\nS2,b,P2,m.nii.gz,\n",
+            "row 3, column mask: 'm.nii.gz'; row 2 names it for subject 'P1'",
+        ),
+        ("S1,a,P1,m.nii.gz,n.nii.gz\nS2,b,P2,n.nii.gz,\n", "row 3, column mask: 'n.nii.gz'; row 2 names it"),
+        ("S1,a,P1,m.nii.gz,./m.nii.gz\n", "row 2, column mask2: 'm.nii.gz'; this is the first reader's mask"),
+    ],
+)
+def test_a_mask_is_of_one_person_and_reader(folder, rows, words):
+    (folder / "n.nii.gz").write_bytes(b"")
+    with pytest.raises(TableError, match="1 problem;") as caught:
+        read_cohort(write(folder, "scan,image,subject,mask,mask2\n" + rows))
+    assert words in str(caught.value)
+
+
+def test_one_mask_may_hold_both_hips_of_a_person(folder):
+    rows = "S1,a,P1,left,m.nii.gz,1\nS2,a,P1,right,m.nii.gz,2\n"
+    assert len(read_cohort(write(folder, "scan,image,subject,side,mask,mask_label\n" + rows))) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "asked"),
+    [
+        ("P001", "p001", True),
+        ("7", "007", True),
+        ("P7", "P007", True),
+        ("site2-07", "Site2-7", True),
+        ("0", "00", True),
+        ("P1", "P10", False),
+        ("P010", "P100", False),
+        ("P1-2", "P12", False),
+        ("00a1", "0a01", False),
+        ("P001", "P001", False),
+    ],
+)
+def test_subjects_that_capitals_or_leading_zeros_alone_tell_apart_are_asked_about(
+    folder, first, second, asked
+):
+    table = write(folder, f"scan,image,subject\nS1,a,{first}\nS2,b,{second}\n")
+    if not asked:
+        assert len(read_cohort(table)) == 2
+        return
+    with pytest.raises(
+        TableError, match=f"1 problem.*\n.*row 3, column subject: '{second}'; row 2 has '{first}'"
+    ):
+        read_cohort(table)
+
+
+def test_many_series_of_one_folder_are_checked_quickly(folder):
+    rows = "".join(f"S{number},a,P{number},,1.{number},,\n" for number in range(5000))
+    assert len(read_cohort(write(folder, PEOPLE + rows))) == 5000

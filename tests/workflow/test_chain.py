@@ -12,7 +12,7 @@ from conftest import OFF_PROTOCOL, OVERRIDDEN, SECOND_READ
 
 from lib.learning.checkpoint import read_model
 from lib.pseudonyms import read_secret, trained_on
-from tests.study import ROOT, Study
+from tests.study import ROOT, Study, make_another_image
 
 pytestmark = pytest.mark.workflow
 
@@ -273,7 +273,11 @@ def test_a_changed_cohort_moves_nobody_and_its_models_are_called_older(study):
     trained = next(row["scan"] for row in table(study, "folds/folds.csv") if row["set"] == "train")
     for row in rows:
         if row["scan"] == trained:
-            rows.append(row | {"scan": "N001", "subject": "N001"})
+            folder = study.folder / "source"
+            shutil.copytree(folder / trained, folder / "N001")
+            make_another_image(folder / "N001")
+            moved = {name: row[name].replace(trained, "N001", 1) for name in ("image", "mask")}
+            rows.append(row | {"scan": "N001", "subject": "N001", "mask2": ""} | moved)
             row["exclude"] = "hip replacement"
             break
     write_source(study, rows)
@@ -317,8 +321,11 @@ def test_after_a_new_draw_nobody_is_scored_by_a_model_that_trained_on_them(study
 def test_finished_models_score_new_people_alone_and_train_nothing(finished, tmp_path):
     shutil.copytree(finished.folder / "source", tmp_path / "source")
     rows = table(finished, "../source/cohort.csv")
-    known = next(row["scan"] for row in table(finished, "folds/folds.csv") if row["set"] == "train")
+    # one is known by the id, one by the image under another id
+    known, renamed = [row["scan"] for row in table(finished, "folds/folds.csv") if row["set"] == "train"][:2]
     for row in rows:
+        if row["scan"] not in (known, renamed):
+            make_another_image(tmp_path / "source" / row["scan"])
         if row["scan"] != known:
             row["scan"] = row["subject"] = f"N-{row['scan']}"
     models = finished.folder / "results/models/all/vnet"
@@ -328,8 +335,8 @@ def test_finished_models_score_new_people_alone_and_train_nothing(finished, tmp_
     assert not (tmp_path / "results/models").exists()
     metrics = table(study, "tables/metrics.csv")
     assert {(row["protocol"], row["members"]) for row in metrics} == {("later", "ensemble")}
-    assert len(metrics) == 9
-    assert flagged(study)[0] == {("all", "vnet", "ensemble", known)}
+    assert len(metrics) == 8
+    assert flagged(study)[0] == {("all", "vnet", "ensemble", scan) for scan in (known, f"N-{renamed}")}
     assert any(known in note and "give them other ids" in note for note in notes(study))
     assert study.planned() == {}
 

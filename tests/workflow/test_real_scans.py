@@ -42,12 +42,13 @@ EXPECTED_REASONS = {
 @pytest.fixture(scope="module")
 def ended(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
-    lines = ["scan,image,side,mask,mask_label"]
+    lines = ["scan,subject,image,side,mask,mask_label"]
     for scan, (image, side, _) in SCANS.items():
         mask = (
             f"{REAL}/totalsegmentator/example_seg_fast_force_split.nii.gz,76" if scan == "right-hip" else ","
         )
-        lines.append(f"{scan},{REAL / image},{side},{mask}")
+        subject = "both-hips" if SCANS[scan][0] == SCANS["right-hip"][0] else scan
+        lines.append(f"{scan},{subject},{REAL / image},{side},{mask}")
     (folder / "cohort.csv").write_text("\n".join(lines) + "\n")
     model = finished.folder / "results/models/all/vnet"
     study = Study(folder, settings=("cohort=cohort.csv", f"model={model}"))

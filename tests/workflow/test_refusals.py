@@ -27,12 +27,39 @@ def test_wrong_settings_are_all_named(tmp_path):
 
 
 def test_wrong_table_is_listed_as_a_whole(tmp_path):
-    (tmp_path / "cohort.csv").write_text("scan,image,sex,subject\nA,gone,F,P\nA,gone,x,Q\n")
+    (tmp_path / "cohort.csv").write_text("scan,image,sex,subject\nA,gone,F,P\nA,lost,x,Q\n")
     message = Study(tmp_path).refuse(settings=("cohort=cohort.csv", "cohorts=[all]"))
     assert "4 problems; nothing was run" in message
     for words in ("row 2, column image", "row 3, column scan", "row 3, column image", "row 3, column sex"):
         assert words in message
     assert not (tmp_path / "results").exists()
+
+
+def test_a_section_that_stands_twice_in_an_overlay_is_refused(tmp_path):
+    overlay = tmp_path / "hips.yaml"
+    overlay.write_text("train: {epochs: 300}\nscreening: {min_length_mm: 60}\ntrain: {device: cpu}\n")
+    message = Study(tmp_path, overlay=str(overlay)).refuse()
+    assert "hips.yaml, line 3: train stands in line 1 already" in message and "Traceback" not in message
+
+
+def test_a_decimal_comma_in_an_overlay_is_explained(tmp_path):
+    overlay = tmp_path / "hips.yaml"
+    overlay.write_text("screening: {min_length_mm: 60,5}\n1: x\n")
+    message = Study(tmp_path, overlay=str(overlay)).refuse()
+    assert "screening: unknown key 5; decimals are written with a point" in message
+    assert "top level: unknown key 1" in message and "Traceback" not in message and "File " not in message
+
+
+def test_a_table_that_is_not_there_says_where_it_was_looked_for(tmp_path):
+    message = Study(tmp_path).refuse(settings=("cohort=tables/cohort.csv",))
+    assert f"it was looked for at {tmp_path}/tables/cohort.csv" in message and "Traceback" not in message
+
+
+def test_a_name_that_looks_like_a_number_is_a_name(tmp_path):
+    (tmp_path / "7").write_text("scan,image\nA,a\n")
+    (tmp_path / "a").mkdir()
+    study = Study(tmp_path, settings=("cohort=7", "study=001"))
+    assert study.planned("results/screened/A.json") == {"screen_scan": 1}
 
 
 def test_missing_models_are_a_clear_error(tmp_path):

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import yaml
 
 from lib.cohort.rerun import files_to_rerun
-from tests.study import ROOT, Study
+from tests.study import ROOT, Study, make_another_image
 
 pytestmark = pytest.mark.workflow
 
@@ -145,6 +145,7 @@ def test_a_changed_setting_runs_what_depends_on_it(finished, tmp_path, row):
 # ---- the cohort table: brought to the split, then looked at ---------------------------------------------------
 def add_a_scan(study: Study) -> None:
     shutil.copytree(study.folder / "source/P001", study.folder / "source/N001")
+    make_another_image(study.folder / "source/N001")
     own = {"scan": "N001", "subject": "N001", "mask2": ""}
 
     def edit(rows):
