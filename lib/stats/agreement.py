@@ -508,7 +508,7 @@ def estimates_without(
     terms = (np.ones(len(x)), x, y, x**2, y**2, x * y, difference**2, np.abs(difference))
     sums = sums_without(np.column_stack([*terms, some, np.abs(relative)]), groups).T
     with np.errstate(invalid="ignore", divide="ignore"):
-        n, (mean_x, mean_y, xx, yy, xy, square, absolute) = sums[0], sums[1:8] / sums[0]
+        mean_x, mean_y, xx, yy, xy, square, absolute = sums[1:8] / sums[0]
         # below: rounding of a constant
         variance_x, variance_y = (np.where(v > 1e-18, v, NAN) for v in (xx - mean_x**2, yy - mean_y**2))
         covariance, bias = xy - mean_x * mean_y, mean_y - mean_x

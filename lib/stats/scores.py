@@ -67,7 +67,7 @@ def _explained(row: Mapping, scored: pd.DataFrame) -> dict:
     if row["protocol"] != "cv":
         why["mean_fold_ci"] = "no cross-validation"
     elif row["folds"] > 1:
-        why["mean_fold_ci"] = "a fold's values are all the same"
+        why["mean_fold_ci"] = "fewer than three folds, or their values are all the same"
     if not row["scans"]:
         return explain(row, {}, "no scan defines it")
     return explain(row, why, why_no_interval(scored))

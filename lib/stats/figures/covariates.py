@@ -110,7 +110,7 @@ def spearman_interval(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) ->
     On Fisher's z with the variance (1 + rho^2 / 2) / (n - 3): Bonett & Wright, Psychometrika 2000;65:23.
     """
     rho = float(stats.spearmanr(x, y).statistic)
-    if not abs(rho) < 1:
+    if not abs(rho) < 1 - 1e-12:
         return np.nan, np.nan
     half = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt((1 + rho**2 / 2) / (len(x) - 3))
     low, high = np.tanh(np.arctanh(rho) + np.array([-half, half]))
