@@ -21,6 +21,8 @@ from scipy import stats
 
 from lib.stats.concordance import NAN, NO_INTERVAL, Interval
 
+# fewer leave an interval on another scale than the plain one without an end
+FEWEST_GROUPS = 3
 Transform = Callable[[np.ndarray], np.ndarray]
 # name -> there and back
 SCALES: Mapping[str, tuple[Transform, Transform]] = MappingProxyType(
@@ -41,12 +43,15 @@ def jackknife_interval(
 ) -> Interval:
     """Return the interval of an estimate from those without one group each (groups,), on a scale of SCALES.
 
-    Two NaN where an estimate is not defined on the scale, such as a correlation of 1, or where there is one group.
+    Two NaN where an estimate is not defined on the scale, such as a correlation of 1, for one group, and for two on
+    another scale than the plain one: Student's t of one degree of freedom, 12.7, leaves nothing there.
     """
     there, back = SCALES[scale]
     with np.errstate(divide="ignore", invalid="ignore"):
         middle, moved = there(np.float64(estimate)), there(np.asarray(left_out, float))
-    if len(moved) < 2 or not (np.isfinite(middle) and np.isfinite(moved).all()):
+    if len(moved) < (2 if scale == "plain" else FEWEST_GROUPS) or not (
+        np.isfinite(middle) and np.isfinite(moved).all()
+    ):
         return NO_INTERVAL
     half = student(len(moved), confidence) * standard_error(moved)
     return float(back(middle - half)), float(back(middle + half))
@@ -116,7 +121,7 @@ def limit_intervals(
     """
     sd, factor = spread
     count = int(groups.max()) + 1 if len(groups) else 0
-    if count < 2 or not (math.isfinite(sd) and sd > 0):
+    if count < FEWEST_GROUPS or not (math.isfinite(sd) and sd > 0):
         return NO_INTERVAL, NO_INTERVAL, NO_INTERVAL
     mean, quantile = float(values.mean()), student(count, confidence)
     half = quantile * standard_error(means_without(values, groups))

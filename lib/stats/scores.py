@@ -63,7 +63,7 @@ def score_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
                 "median": known.median(),
                 "worst": known.min() if more_is_better else known.max(),
                 **_without(people, measure),
-                "scans_within_voxel": int(bound[measure].sum()) if measure in bound else None,
+                "scans_within_voxel": int(bound[measure].sum()) if measure in bound else NAN,
                 "folds": 0,
                 "mean_fold_ci_low": NAN,
                 "mean_fold_ci_high": NAN,
@@ -78,11 +78,11 @@ def score_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
 
 def _explained(row: Mapping, scored: pd.DataFrame) -> dict:
     """Return a row with the reasons of its empty numbers; `scored` are the scans with a value."""
-    why = {"sd": "one scan", "mean_fold_ci": "fewer than two folds"}
+    why = {"sd": "one scan", "mean_fold_ci": "fewer than two folds", "scans_within_voxel": "no distance"}
     if row["protocol"] != "cv":
         why["mean_fold_ci"] = "no cross-validation"
     elif row["folds"] > 1:
-        why["mean_fold_ci"] = "a fold's values are all the same"
+        why["mean_fold_ci"] = "fewer than three folds, or their values are all the same"
     if not row["scans"]:
         return explain(row, {}, "no scan defines it")
     return explain(row, why, why_no_interval(scored))

@@ -444,11 +444,10 @@ def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study
     at = outline[middle][0][0]
     line = stats.linregress(*volumes)
     rest = volumes[1] - line.intercept - line.slope * volumes[0]
-    n = len(cv)
-    leverage = 1 / n + (at - volumes[0].mean()) ** 2 / (n * volumes[0].var())
-    error = np.sqrt(np.sum(rest**2) / (n - 2) * leverage)
+    leverage = (1 + (at - volumes[0].mean()) ** 2 / volumes[0].var()) / len(cv)
+    error = np.sqrt(np.sum(rest**2) / (len(cv) - 2) * leverage)
     ends = outline[outline[:, 0] == at][:, 1]
-    assert np.ptp(ends) == pytest.approx(2 * stats.t.ppf(0.975, n - 2) * error)
+    assert np.ptp(ends) == pytest.approx(2 * stats.t.ppf(0.975, len(cv) - 2) * error)
 
 
 def test_where_people_have_several_scans_there_is_no_line(study):

@@ -65,7 +65,10 @@ def test_scales_keep_an_interval_where_the_value_can_lie(values):
         assert back(there(np.array([0.3, 0.9]))) == pytest.approx([0.3, 0.9])
     # what is all 1, or 0, has no place on the scale
     assert all(math.isnan(end) for end in mean_interval(np.ones(9), np.arange(9), 0.95, "complement"))
-    assert all(math.isnan(end) for end in jackknife_interval(0.5, np.array([0.4, 1.0]), 0.95, "z"))
+    assert all(math.isnan(end) for end in jackknife_interval(0.5, np.array([0.4, 0.5, 1.0]), 0.95, "z"))
+    # with two groups Student's t is 12.7: nothing is left of an interval of a logarithm
+    two = [jackknife_interval(3.0, np.array([2.0, 4.0]), 0.95, scale) for scale in ("log", "plain")]
+    assert math.isnan(two[0][0]) and two[1] == pytest.approx((3 - 12.7062, 3 + 12.7062), rel=1e-5)
 
 
 def test_the_delta_method_gives_the_same_error_of_many_people():
