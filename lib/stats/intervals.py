@@ -40,6 +40,7 @@ from lib.stats.concordance import NAN
 from lib.stats.flow import SEEN_IN_TRAINING
 from lib.stats.formats import undefined_reasons
 from lib.stats.tables import INTERVAL_COLUMNS, groups, prediction_key, without_repeats
+from lib.stats.undefined import explain, undefined_text
 
 ERRORS_FILE = "volume_errors.json"
 ERRORS_FORMAT = 1
@@ -249,16 +250,15 @@ def coverage_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFra
         people = group.sort_values("scan", kind="stable").drop_duplicates("subject")
         held = people[people["interval_high_mm3"].notna()]
         inside = held["reference_mm3"].between(held["interval_low_mm3"], held["interval_high_mm3"])
-        key = {"cohort": cohort, "model": model, "protocol": protocol, "people": len(people)}
-        rows.append(
-            key
-            | _coverage(int(inside.sum()), len(held), config.confidence)
-            | {
-                "interval_percent_median": held["interval_percent"].astype(float).median(),
-                "wide": int(held["flags"].str.split().map(lambda flags: WIDE in flags).sum()),
-                "undefined": _why_undefined(people[people["interval_high_mm3"].isna()]["undefined"]),
-            }
-        )
+        why = _why_undefined(people[people["interval_high_mm3"].isna()]["undefined"])
+        row = {"cohort": cohort, "model": model, "protocol": protocol, "people": len(people)}
+        row |= _coverage(int(inside.sum()), len(held), config.confidence)
+        row |= {
+            "interval_percent_median": held["interval_percent"].astype(float).median(),
+            "wide": int(held["flags"].str.split().map(lambda flags: WIDE in flags).sum()),
+        }
+        row = explain(row, {}, why or "no interval")
+        rows.append(row | {"undefined": row["undefined"] or undefined_text({"n": why})})
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
 
 
@@ -318,9 +318,9 @@ def _coverage(covered: int, n: int, confidence: float) -> dict:
 
 
 def _why_undefined(texts: pd.Series) -> str:
-    """Return the reasons for which intervals are not defined, each once, from the texts of `undefined`."""
+    """Return the reasons for which intervals of volumes are not defined, each once."""
     reasons = (undefined_reasons(text).get(INTERVAL_COLUMNS[0], "") for text in texts)
-    return "; ".join(dict.fromkeys(filter(None, reasons)))
+    return " / ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def _size(error: Mapping) -> float:

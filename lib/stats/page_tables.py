@@ -439,7 +439,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
 
     def share(row: Mapping) -> Markup | str:
         if not row["n"]:
-            return show_number(None, why=row["undefined"] or "no interval")
+            return show_number(None, why=reason_of(row, "coverage", "no interval"))
         return f"{row['covered']} of {row['n']}"
 
     columns = (
@@ -448,7 +448,9 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head="Reference in the interval",
             show=share,
-            small=lambda row: show_interval(row, "coverage", 1, 100) + " %" if row["n"] else row["undefined"],
+            small=lambda row: (
+                show_interval(row, "coverage", 1, 100) + " %" if row["n"] else reason_of(row, "coverage", "")
+            ),
         ),
         plain("Median interval, ± %", "interval_percent_median", 2),
         Column(head="Unusually wide", show=lambda row: str(row["wide"])),

@@ -717,9 +717,9 @@ def test_coverage_tells_counts_and_interval_or_why_there_is_none():
         "coverage": 6 / 7,
         "coverage_ci_low": 0.421,
         "coverage_ci_high": 0.996,
-        "undefined": "an empty mask",
+        "undefined": "n: an empty mask",
     }
-    few = {"protocol": "external", "n": 0, "covered": 0, "coverage": None, "undefined": "18 people"}
+    few = {"protocol": "external", "n": 0, "covered": 0, "coverage": None, "undefined": "coverage: 18 people"}
     heading, first, second = coverage_view(
         [row | {"interval_percent_median": 4.25}, row | few | {"interval_percent_median": None}]
     ).lines
