@@ -10,6 +10,7 @@ from PIL import Image
 
 from lib.errors import ScanError
 from lib.stats.contours import Sight, find_sight, named_masks
+from lib.stats.palette import BONE, PREDICTED, REFERENCE, css
 from lib.stats.planes import HEAD_BELOW_TOP_MM, choose_point, draw_planes
 from lib.stats.scan_history import decision_history
 from lib.stats.scan_numbers import MEASURES, ScanPrediction, flag_rows, number_groups, reason_notes
@@ -369,3 +370,11 @@ def test_masks_of_another_grid_and_no_prediction_are_refused():
         scan_page(reference_zyx=disc(depth=5))
     with pytest.raises(ValueError, match="at least one prediction"):
         scan_page(predictions=[])
+
+
+def test_the_page_draws_masks_in_the_colours_of_the_pictures(tmp_path):
+    text = written(tmp_path)
+    assert f":root {{ --predicted: {css(PREDICTED)}; --reference: {css(REFERENCE)}; }}" in text
+    assert "stroke: var(--predicted)" in text and "stroke: var(--reference)" in text
+    for color in (BONE, REFERENCE, PREDICTED):  # in both masks, missed, added
+        assert f'fill="{css(color)}"' in text

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.stats.palette import ADDED, BONE, MISSED
+from lib.stats.palette import BONE, PREDICTED, REFERENCE
 from lib.stats.solid import render_solid, turntable
 
 SPACING = (3.0, 0.8, 0.8)
@@ -29,7 +29,7 @@ def seen(picture):
 def kinds(picture):
     """Numbers of pixels of full colour that are nearest in hue to bone in both masks, added and missed bone."""
     colors = picture[picture[..., 3] == 255][:, :3].astype(float)
-    hues = np.array([BONE, ADDED, MISSED], float)
+    hues = np.array([BONE, PREDICTED, REFERENCE], float)  # what one mask alone holds has its colour
     hues /= np.linalg.norm(hues, axis=1, keepdims=True)
     return np.bincount((colors @ hues.T).argmax(axis=1), minlength=3)
 
@@ -124,6 +124,6 @@ def lightness_and_hue(color, matrix):
 
 @pytest.mark.parametrize("matrix", VISION.values(), ids=VISION.keys())
 def test_shades_stay_apart_with_every_kind_of_colour_vision(matrix):
-    true, missed, added = (lightness_and_hue(color, matrix) for color in (BONE, MISSED, ADDED))
+    true, missed, added = (lightness_and_hue(color, matrix) for color in (BONE, REFERENCE, PREDICTED))
     for one, other in ((true, missed), (true, added), (missed, added)):
         assert np.linalg.norm(one - other) > 30
