@@ -1,4 +1,4 @@
-"""Who the people of each partition are: training, each fold of it, test, external, without a reference."""
+"""Who the people of each partition are: training, each fold of it, test, later, external, without a reference."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ PARTITION_COLUMNS = (
     *("partition", "n", "scans", "women", "men", "sex_unknown", "age_n", "age_mean", "age_sd", "scanners"),
     *("reference_scans", "reference_mean_mm3", "reference_sd_mm3"),
 )
-SET_ORDER = ("train", "test", "external", "apply")
+SET_ORDER = ("train", "test", "later", "external", "apply")
 
 
 def partition_table(folds: pd.DataFrame, acquisition: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
