@@ -13,7 +13,6 @@ from pathlib import Path
 
 from lib.cohort.table import ScanRow
 from lib.errors import ConfigError
-from lib.settings import check_texts
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +98,8 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
     from snakemake import api, cli
     from snakemake.settings import types
     from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    from lib.settings import check_texts
 
     args = _parsed(cli, arguments)
     check_texts(args.configfile or ())

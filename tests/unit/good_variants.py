@@ -140,8 +140,8 @@ def series_uid_removed(folder: Path) -> Source:
 @good()
 def pixel_sizes_a_rounding_apart(folder: Path) -> Source:
     datasets = base_series()
-    for dataset in datasets[::2]:
-        dataset.PixelSpacing = [f"{edge_mm + 1e-10:.12f}" for edge_mm in dataset.PixelSpacing]
+    for dataset in datasets[1::2]:
+        dataset.PixelSpacing = [f"{edge_mm + 6e-6:.7f}" for edge_mm in dataset.PixelSpacing]
     return write_slices(folder, datasets)
 
 
