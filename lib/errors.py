@@ -18,11 +18,15 @@ class TableError(OsteoflowError):
 
 
 class ScanError(OsteoflowError):
-    """A scan, or a mask of it, cannot be used. `code` is one of the documented reason codes."""
+    """A scan, or a mask of it, cannot be used. `code` is one of the documented reason codes.
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)  # both, so that it can be sent between processes
+    `action` says what to do where the cause is known better than the code tells; empty: the code's own advice holds.
+    """
+
+    def __init__(self, code: str, message: str, action: str = "") -> None:
+        super().__init__(code, message, action)  # all, so that it can be sent between processes
         self.code = code
+        self.action = action
 
     def __str__(self) -> str:
         """Return the message alone."""

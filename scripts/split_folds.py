@@ -1,14 +1,14 @@
 """Job script of checkpoint split_folds: draw test people and folds once, then keep them."""
 
-from lib.cohort.folds import FoldsConfig, split_folds
+from lib.cohort.folds import FoldsConfig, place_scans
 from lib.cohort.placement import OUTCOMES
-from lib.cohort.scans import accepted_scans, read_folds, read_records, write_folds
+from lib.cohort.scans import read_folds, read_records, write_folds
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
     former = [] if snakemake.params.redraw else read_folds(snakemake.output.folds)
-    placements = split_folds(
-        accepted_scans(read_records(snakemake.input.scans)),
+    placements = place_scans(
+        read_records(snakemake.input.scans),
         former,
         FoldsConfig(**snakemake.params.folds),
         seed=snakemake.params.seed,

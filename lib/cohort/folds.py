@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from lib.cohort.placement import NO_FOLD, Placement, in_cohort
+from lib.cohort.scans import accepted_scans, refused_references
 from lib.errors import ConfigError
 from lib.seeding import derive_seed
 
@@ -35,6 +36,32 @@ class FoldsConfig:
             raise ConfigError(f"folds.test_fraction is {self.test_fraction}; expected 0 or more, below 1")
         if self.age_bands < 1:
             raise ConfigError(f"folds.age_bands is {self.age_bands}; expected a whole number of at least 1")
+
+
+class TooFewPeopleError(ConfigError):
+    """Too few people are left for the folds: the scans that were refused may be why."""
+
+
+def place_scans(
+    records: Sequence[Mapping[str, str]],
+    former: Sequence[Placement],
+    config: FoldsConfig,
+    *,
+    seed: int,
+    batch_scans: int,
+    draw: bool,
+    cohorts: Sequence[str] = ("all",),
+) -> list[Placement]:
+    """Return what `split_folds` gives for the accepted ones of `records` (rows of `cohort/scans.csv`).
+
+    Raises:
+        ConfigError: as `split_folds`; where too few people are left, with the references that were refused and why.
+    """
+    settings = {"seed": seed, "batch_scans": batch_scans, "draw": draw, "cohorts": cohorts}
+    try:
+        return split_folds(accepted_scans(records), former, config, **settings)
+    except TooFewPeopleError as error:
+        raise TooFewPeopleError(f"{error}{refused_references(records)}") from None
 
 
 def split_folds(
@@ -102,7 +129,7 @@ def _check_folds(rows: Iterable[Placement], folds: int, cohorts: Iterable[str]) 
     for cohort in cohorts:
         people = {row.subject for row in training if in_cohort(row, cohort)}
         if len(people) < folds:
-            raise ConfigError(
+            raise TooFewPeopleError(
                 f"cohort {cohort} has {len(people)} people for training, fewer than its {folds} folds; leave it "
                 "out of `cohorts`, or lower folds.folds"
             )
@@ -176,7 +203,7 @@ def _draw_people(scans: Iterable[Placement], config: FoldsConfig, seed: int) -> 
         }
     training = sum(person.set == "train" for person in drawn.values())
     if training < config.folds:
-        raise ConfigError(
+        raise TooFewPeopleError(
             f"{training} people with a usable reference are left for training, but folds.folds is "
             f"{config.folds}; lower folds.folds or folds.test_fraction, give more people a mask, or predict with "
             "finished models (model=FOLDER)"

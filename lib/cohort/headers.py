@@ -9,6 +9,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 # as lib.imaging.grid has it: two grids are the same when no voxel lies further apart than this share of an edge
@@ -46,6 +47,17 @@ class Grid:
         size = " x ".join(str(count) for count in self.size)
         spacing = " x ".join(f"{step:.6g}" for step in self.spacing_mm)
         return f"{size} voxels of {spacing} mm"
+
+    def may_hold(self, part: "Grid") -> bool:
+        """Say whether `part` may be a crop of this grid: no axis longer, its voxels of the same size."""
+        edges = [*zip(self.size, self.spacing_mm, strict=True)]
+        return any(
+            all(
+                count <= whole and abs(edge - whole_edge) <= GRID_TOLERANCE_MM
+                for (count, edge), (whole, whole_edge) in zip(order, edges, strict=True)
+            )
+            for order in permutations(zip(part.size, part.spacing_mm, strict=True))
+        )
 
 
 def image_header(path: str) -> Grid | None:

@@ -1,7 +1,7 @@
 """What screening found, scan by scan: the table `cohort/scans.csv` between the cohort table and the split."""
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -65,6 +65,20 @@ def read_digests(path: str | Path) -> dict[str, str]:
 def accepted_scans(records: Iterable[Mapping[str, str]]) -> list[Placement]:
     """Return the scans with verdict ok as placements that wait for the draw."""
     return [_placement(record) for record in records if record["verdict"] == "ok"]
+
+
+def refused_references(records: Iterable[Mapping[str, str]]) -> str:
+    """Return how many scans with a reference are not accepted and for which reasons, as sentences; "" if all are."""
+    with_mask = [record for record in records if record["has_mask"] == "1"]
+    refused = [record for record in with_mask if record["verdict"] != "ok"]
+    if not refused:
+        return ""
+    reasons = Counter(reason for record in refused for reason in record["reason"].split())
+    words = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return (
+        f". Of {len(with_mask)} scans with a reference {len(refused)} were not accepted ({words}): see "
+        "results/cohort/scans.csv for what to do. Pictures of crops need no folds: ask for results/crops/SCAN.webp"
+    )
 
 
 def read_records(path: str | Path) -> list[dict[str, str]]:

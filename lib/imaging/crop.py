@@ -20,6 +20,7 @@ __all__ = [
     "crop_ct",
     "crop_mask",
     "head_slice",
+    "kept_slices",
     "locate_hip",
     "window_start",
 ]
@@ -132,7 +133,7 @@ def crop_ct(image: sitk.Image, center: CropCenter, config: CropConfig) -> tuple[
     """
     slices = image.GetSize()[2]
     start_xy = window_start(image, center.center_mm_xy, config.size_xy)
-    size_xyz = (*config.size_xy, _kept_slices(image, center, config))
+    size_xyz = (*config.size_xy, kept_slices(image, center, config))
     window = _cut(image, start_xy, size_xyz, PADDING_HU)
     in_view = _columns_in_view(image, start_xy, config.size_xy)
     margins_mm = _femur_margins(window, in_view, center, config.bone_hu)
@@ -166,8 +167,8 @@ def crop_mask(mask: sitk.Image, record: Mapping) -> sitk.Image:
     return _cut(mask, tuple(record["start_xy"]), tuple(record["size_xyz"]), 0)
 
 
-def _kept_slices(image: sitk.Image, center: CropCenter, config: CropConfig) -> int:
-    """Return how many slices, from the distal end on, belong to the window."""
+def kept_slices(image: sitk.Image, center: CropCenter, config: CropConfig) -> int:
+    """Return how many slices of `image`, from the distal end on, belong to the window."""
     slices = image.GetSize()[2]
     if center.head_mm_xyz is None or center.uncertain:
         return slices

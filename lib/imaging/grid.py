@@ -23,6 +23,13 @@ ROUNDING_MM = 0.005
 # NIfTI stores positions as float32, which moves voxels of a femur scan by about 1e-4 of an edge.
 GRID_TOLERANCE_VOXELS = 0.05
 
+# What to do about two grids of one size that differ by less than a voxel, and by more.
+_SAME_HEADER = (
+    "Spacing or origin was rounded when the mask was saved: save it again with the header of this scan "
+    "(a label map with the CT as reference volume)."
+)
+_OTHER_PLACE = "Check that the mask is of this very scan: it has its size, but lies in another place."
+
 
 def array_zyx(image: sitk.Image) -> np.ndarray:
     """Return a copy of the voxels of `image` as an array (z, y, x)."""
@@ -92,13 +99,56 @@ def grid_distance_mm(a: sitk.Image, b: sitk.Image) -> float:
 
 
 def require_same_grid(a: sitk.Image, b: sitk.Image, what_a: str, what_b: str) -> None:
-    """Raise `ScanError("mask_off_grid")` naming both grids unless `a` and `b` lie on the same one."""
-    if not same_grid(a, b):
-        raise ScanError(
-            "mask_off_grid",
-            f"{what_a} and {what_b} must lie on the same grid; "
-            f"{what_a} has {describe_grid(a)}, {what_b} has {describe_grid(b)}",
-        )
+    """Raise `ScanError("mask_off_grid")` naming both grids unless `a` and `b` lie on the same one.
+
+    Grids of one size may look alike in print: the error says how far apart they lie, and how far they may.
+    """
+    if same_grid(a, b):
+        return
+    found = (
+        f"{what_a} and {what_b} must lie on the same grid; "
+        f"{what_a} has {describe_grid(a)}, {what_b} has {describe_grid(b)}"
+    )
+    if a.GetSize() != b.GetSize():
+        raise ScanError("mask_off_grid", found)
+    apart_mm, edge_mm = grid_distance_mm(a, b), min(*a.GetSpacing(), *b.GetSpacing())
+    raise ScanError(
+        "mask_off_grid",
+        f"{found}: voxels lie up to {apart_mm:.2g} mm apart; {GRID_TOLERANCE_VOXELS * edge_mm:.2g} mm pass",
+        _SAME_HEADER if apart_mm <= edge_mm else _OTHER_PLACE,
+    )
+
+
+def laid_on(mask: sitk.Image, image: sitk.Image) -> sitk.Image | None:
+    """Return a mask (uint8) on the whole grid of `image`, zero beyond a cropped one; None where it does not fit.
+
+    Segmentations are often saved with the empty borders cut away. Such a mask fits if it lies within the image and
+    its voxel centres are voxel centres of the image (to GRID_TOLERANCE_VOXELS).
+    """
+    if same_grid(mask, image):
+        return mask
+    start = [round(i) for i in image.TransformPhysicalPointToContinuousIndex(mask.GetOrigin())]
+    counts = zip(start, mask.GetSize(), image.GetSize(), strict=True)
+    if not all(first >= 0 and first + count <= whole for first, count, whole in counts):
+        return None
+    part = sitk.Image(mask.GetSize(), sitk.sitkUInt8)
+    part.SetOrigin(image.TransformIndexToPhysicalPoint(start))
+    part.SetSpacing(image.GetSpacing())
+    part.SetDirection(image.GetDirection())
+    if not same_grid(mask, part):
+        return None
+    whole_zyx = np.zeros(image.GetSize()[::-1], np.uint8)
+    x, y, z = (slice(first, first + count) for first, count in zip(start, mask.GetSize(), strict=True))
+    whole_zyx[z, y, x] = sitk.GetArrayViewFromImage(mask)
+    return image_like(whole_zyx, image)
+
+
+def require_laid_on(mask: sitk.Image, image: sitk.Image, what_mask: str, what_image: str) -> sitk.Image:
+    """Return `laid_on(mask, image)`, or raise `ScanError("mask_off_grid")` naming both grids."""
+    laid = laid_on(mask, image)
+    if laid is None:
+        require_same_grid(mask, image, what_mask, what_image)
+    return laid
 
 
 def describe_grid(image: sitk.Image) -> str:

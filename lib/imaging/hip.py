@@ -17,6 +17,7 @@ from lib.imaging.kernels import block_mean
 
 COARSE_MM = 3.0
 HEAD_EVIDENCE = ("head_x_mm", "head_y_mm", "head_z_mm")
+OTHER_HEAD_EVIDENCE = ("other_head_x_mm", "other_head_y_mm", "other_head_z_mm")
 
 # Density 0 ... 1 between these multiples of bone_hu: trabecular bone of an old head counts a little, metal no more
 # than cortical bone.
@@ -89,7 +90,8 @@ class HipLocation:
         side: `left` or `right` of the patient.
         center_mm_xy: centre of the femur's in-plane box, LPS mm at the height of the image's centre.
         evidence: numbers behind it; `head_x_mm`, `head_y_mm`, `head_z_mm` (LPS) is the ball of bone taken for the
-            head; `midplane_x_mm` and `body_x_mm` are along the image's own axis.
+            head, `other_head_x_mm` and so on that of the other side; `midplane_x_mm` and `body_x_mm` are along the
+            image's own axis.
         doubts: why it may be wrong, in words.
     """
 
@@ -198,6 +200,8 @@ def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> HipLocation:
     evidence |= dict(zip(HEAD_EVIDENCE, head_mm.tolist(), strict=True))
     evidence |= {"head_density": head.density, "body_x_mm": coarse.body_x_mm}
     if other is not None:
+        other_mm = axes.point_mm((other.x_mm, other.y_mm, other.z_mm))
+        evidence |= dict(zip(OTHER_HEAD_EVIDENCE, other_mm.tolist(), strict=True))
         evidence |= {"other_head_density": other.density, "midplane_x_mm": 0.5 * (head.x_mm + other.x_mm)}
     doubts += _doubts(evidence)
     center_mm_xy = axes.column_mm(0.5 * (low_xy + high_xy))
@@ -277,7 +281,11 @@ def _choose_head(balls: list[Ball], side: str, coarse: _Coarse) -> tuple[Ball, B
     if seen is None:
         raise ScanError("no_hip_in_view", "the most compact bone lies in the body's middle, not at a hip")
     if seen != side:
-        raise ScanError("no_hip_in_view", f"only one hip is in the scan and it looks like the {seen} one")
+        raise ScanError(
+            "no_hip_in_view",
+            f"only one hip is in the scan and it looks like the {seen} one",
+            f"Correct `side`; if it is the {side} one, give the centre of the crop (crop_x_mm, crop_y_mm).",
+        )
     # sacrum and spine may be as dense as a head, but lie further in
     outward = 1.0 if side == "left" else -1.0
     dense = [ball for ball in balls if ball.density >= _SURE_BALANCE * balls[0].density]
@@ -356,6 +364,7 @@ def _require_femur(side: str, volume_mm3: float, length_mm: float) -> None:
             "no_hip_in_view",
             f"the scan ends {length_mm:.0f} mm below what would be the {side} femoral head: "
             f"there is no neck in it (expected at least {_HEAD_LENGTH_MM:g} mm)",
+            "Use a scan that reaches further down, or exclude this one.",
         )
     if volume_mm3 < _MIN_FEMUR_MM3:
         raise ScanError(

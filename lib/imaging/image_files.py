@@ -36,6 +36,8 @@ _NRRD_SPACES = (
 _WHERE_FROM = str.maketrans("LRPASI", "RLAPIS")
 _PERPENDICULAR = 1e-4  # products of unit vectors: 0.02 mm over 200 mm
 _UNITS_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}  # of NIfTI's xyzt_units
+_GZIP_MAGIC = b"\x1f\x8b"
+_MOST_LABELS = 256  # of one map; the largest in common use names about 200 structures
 _TRAILING_BYTES = 1 << 20  # what may follow the voxels of a NIfTI file without being looked at
 
 # NIfTI counts towards right, front and head where ITK counts towards left, back and head.
@@ -59,12 +61,13 @@ def read_image_file(path: str | Path, max_gb: float = math.inf) -> tuple[sitk.Im
 
 
 def read_labels(path: str | Path, labels: Sequence[int] = (), max_gb: float = math.inf) -> sitk.Image:
-    """Read a label map as a binary uint8 mask on patient axes: voxels of `labels`, or all non-zero if empty.
+    """Read a label map as a binary uint8 mask on patient axes: voxels of `labels`, or all above zero if empty.
 
     Voxels without value (NaN) belong to no label.
 
     Raises:
-        ScanError: as `read_image_file`, and `mask_not_labels` where values are not whole numbers.
+        ScanError: as `read_image_file`, and `mask_not_labels` where values are not whole numbers, or so many of them
+            that they are intensities.
     """
     image, _ = read_image_file(path, max_gb)
     values_zyx = array_zyx(image)
@@ -72,8 +75,26 @@ def read_labels(path: str | Path, labels: Sequence[int] = (), max_gb: float = ma
         values_zyx = np.nan_to_num(values_zyx, nan=0.0, posinf=0.5, neginf=0.5)
         if not np.array_equal(values_zyx, np.rint(values_zyx)):
             raise ScanError("mask_not_labels", "the mask holds values that are not whole numbers")
-    chosen_zyx = np.isin(values_zyx, list(labels)) if len(labels) else values_zyx != 0
+    _require_labels(values_zyx)
+    chosen_zyx = np.isin(values_zyx, list(labels)) if len(labels) else values_zyx > 0
     return image_like(chosen_zyx, image)
+
+
+def _require_labels(values_zyx: np.ndarray) -> None:
+    """Refuse values of so many kinds that they must be intensities, as of the CT itself."""
+    lowest, highest = values_zyx.min(), values_zyx.max()
+    if lowest >= 0 and highest <= _MOST_LABELS:
+        return
+    kinds: set[float] = set()
+    for values_yx in values_zyx:
+        kinds.update(np.unique(values_yx).tolist())
+        if len(kinds) > _MOST_LABELS:
+            raise ScanError(
+                "mask_not_labels",
+                f"the mask holds more than {_MOST_LABELS} different values, from {lowest:g} to {highest:g}: they "
+                "look like intensities",
+                "Check that `mask` names the label map and not an image.",
+            )
 
 
 def _require_size(voxel_bytes: int, max_gb: float) -> None:
@@ -98,7 +119,11 @@ def _read_other(path: Path, max_gb: float) -> sitk.Image:
     suffix = path.suffix.lower()
     if suffix not in _OTHER_SUFFIXES:
         known = ", ".join((*_NIFTI_SUFFIXES, *_OTHER_SUFFIXES))
-        raise ScanError("unreadable_file", f"an image file must be of one of the kinds {known}")
+        raise ScanError(
+            "unreadable_file",
+            f"an image file must be of one of the kinds {known}",
+            "Save it as one of these kinds; of a DICOM series name the folder.",
+        )
     reader = open_reader(path)
     header = _header_fields(path)
     (_require_nrrd if suffix in _NRRD_SUFFIXES else _require_metaimage)(header)
@@ -162,6 +187,7 @@ def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
     import nibabel
 
     nibabel.imageglobals.logger.disabled = True  # what it repairs it says on the terminal
+    _require_compression_of_name(path)
     try:
         nifti = nibabel.load(path)  # voxels are not read yet
         header, proxy = nifti.header, nifti.dataobj
@@ -186,6 +212,28 @@ def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
     return image
 
 
+def _require_compression_of_name(path: Path) -> None:
+    """Refuse a file whose name says otherwise than its first bytes whether it is compressed."""
+    try:
+        if not path.is_file():  # a pipe would never end
+            raise unreadable()
+        with open(path, "rb") as file:
+            start = file.read(2)
+    except (OSError, ValueError):  # ValueError: a path that is no text
+        raise unreadable() from None
+    is_gzip, named_gzip = start == _GZIP_MAGIC, path.name.lower().endswith(".gz")
+    if named_gzip and start and not is_gzip:
+        raise ScanError(
+            "unreadable_file",
+            "the file is called .nii.gz and is not compressed",
+            "Rename it to .nii if it is an uncompressed NIfTI file; else save it again.",
+        )
+    if is_gzip and not named_gzip:
+        raise ScanError(
+            "unreadable_file", "the file is called .nii and is compressed", "Rename it to .nii.gz."
+        )
+
+
 def _stored_values(path: Path, offset: int, count: int, kind: np.dtype) -> np.ndarray:
     """Return `count` voxels as they are stored, in this machine's byte order; a gzip file's checksum is compared.
 
@@ -197,7 +245,7 @@ def _stored_values(path: Path, offset: int, count: int, kind: np.dtype) -> np.nd
     values = np.empty(count, kind)
     room = memoryview(values).cast("B")
     with open(path, "rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
+        is_gzip = file.read(2) == _GZIP_MAGIC
     try:
         with igzip.open(path, "rb") if is_gzip else open(path, "rb") as content:
             content.read(offset)

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
-from lib.imaging.grid import array_zyx, image_like, require_same_grid, same_grid
+from lib.imaging.grid import array_zyx, image_like, laid_on, require_laid_on
 from lib.imaging.hounsfield import to_hu
 from lib.imaging.kernels import apply_weights, fourier_weights, overlap_weights
 
@@ -142,18 +142,19 @@ def resample_mask(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -
     """Return a binary mask (uint8) on the grid that `resample_ct` gives `image`.
 
     A mask on the grid of `image` is resampled as coverage (slab and pixel average, whatever the method for HU) and
-    set from one half on; one that lies on the new grid already passes. Volumes are unbiased on average, but with
-    three slices to two a flat end that falls inside a group moves by 1 mm to either side.
+    set from one half on; one that lies on the new grid already passes. It may be cropped (see `laid_on`). Volumes
+    are unbiased on average, but with three slices to two a flat end that falls inside a group moves by 1 mm to
+    either side.
 
     Raises:
         ScanError: `mask_off_grid`, it lies on neither grid; `too_short` as in `resample_ct`.
     """
     axes_xyz = resampled_axes(image, config)
     grid = resampled_grid(image, axes_xyz)
-    if same_grid(mask, grid):
-        return image_like(array_zyx(mask) != 0, grid)
-    require_same_grid(mask, image, "the mask", "its scan")
-    mask_zyx = array_zyx(mask) != 0
+    resampled = laid_on(mask, grid)
+    if resampled is not None:
+        return image_like(array_zyx(resampled) != 0, grid)
+    mask_zyx = array_zyx(require_laid_on(mask, image, "the mask", "its scan")) != 0
     return image_like(
         _resample(mask_zyx, axes_xyz, "area", lambda coverage_yx: coverage_yx >= COVERAGE), grid
     )

@@ -17,13 +17,15 @@ import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.acquisition import Acquisition
-from lib.imaging.crop import CropConfig, HipLocation, locate_hip, window_start
+from lib.imaging.crop import CropConfig, HipLocation, crop_center, kept_slices, locate_hip, window_start
 from lib.imaging.density_phantom import density_phantom_in_view
 from lib.imaging.dicom import survey_scan
 from lib.imaging.geometry import Geometry
-from lib.imaging.grid import SIDES, array_zyx, column_index, column_mm, require_same_grid
+from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on
 from lib.imaging.guard import guarded
+from lib.imaging.hip import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE
 from lib.imaging.image_files import read_labels
+from lib.imaging.reference import judge_reference
 from lib.imaging.verdicts import (
     REASONS,
     Reason,
@@ -42,8 +44,23 @@ _VOXEL_MM = (0.05, 20.0)
 # window (192 pixels of 0.78 mm); the other hip is about 200 mm away.
 NEAR_MM = 75.0
 
-# A mask of which more than this lies away from the hip is not of this hip.
-_MAX_FAR_SHARE = 0.5
+# A mask of which more than this lies away from the hip is not of this hip, or not of it alone: half of a mask of both
+# femurs does. A whole femur stays within NEAR_MM of its upper part's middle, down to the knee of a straight leg.
+_MAX_FAR_SHARE = 0.25
+
+# Less bone than this near a given centre, mm3, is no hip: with less the search takes nothing for a femur either.
+_MIN_BONE_MM3 = 3000.0
+
+# What to do about a mask that cannot be read, by what is wrong with the file.
+_MASK_ADVICE = {
+    "not_a_volume": "Export the segmentation as one label map, with the CT as reference volume: segments that "
+    "overlap are stored as several volumes.",
+    "no_orientation": "Save the mask with the header of the scan (niftiwrite: with its niftiinfo; nibabel: with its "
+    "affine): without it left is a guess.",
+    "contradictory_orientation": "Save the mask with the header of the scan, so that qform, sform and pixdim agree.",
+    "too_large": "Check that the file is a label map; if it is, raise screening.max_gb (and the memory of the job).",
+    "unreadable_file": "Save the mask again as NIfTI, NRRD or MetaImage.",
+}
 
 __all__ = [
     "REASONS",
@@ -130,7 +147,7 @@ def screen_scan(
     hip, in_view = None, None
     # a hip is not looked for in what is no CT or no volume
     if not is_rejected(reasons):
-        hip, more = _find_hip(image, request, crop)
+        hip, more = _find_hip(image, request, crop, config)
         reasons += more
         in_view = bool(density_phantom_in_view(image))
     if hip:
@@ -188,11 +205,14 @@ def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:
 
 
 def _find_hip(
-    image: sitk.Image, request: ScanRequest, crop: CropConfig
+    image: sitk.Image, request: ScanRequest, crop: CropConfig, config: ScreeningConfig
 ) -> tuple[HipLocation | None, list[Reason]]:
     """Return where the requested hip is: as the table says, else as found in the image."""
     if request.crop_center_mm_xy is not None:
-        return _given_hip(image, request)
+        hip, reasons = _given_hip(image, request)
+        if hip and config.modality == "CT":
+            reasons += _check_given(hip, image, crop)
+        return hip, reasons
     try:
         hip = locate_hip(image, request.side, crop)
     except ScanError as error:
@@ -214,6 +234,30 @@ def _given_hip(image: sitk.Image, request: ScanRequest) -> tuple[HipLocation | N
         )
         return None, [Reason("crop_center_outside", found)]
     return HipLocation(side=request.side, center_mm_xy=tuple(center_mm_xy), evidence={"given": 1.0}), []
+
+
+def _check_given(hip: HipLocation, image: sitk.Image, crop: CropConfig) -> list[Reason]:
+    """Compare a centre that the table gives with the hip that is found; where none is found it stands alone."""
+    try:
+        found = locate_hip(image, hip.side, crop)
+    except ScanError:
+        return []
+    apart_mm = math.dist(hip.center_mm_xy, found.center_mm_xy)
+    if apart_mm <= NEAR_MM:
+        return []
+    x_mm, y_mm = found.center_mm_xy
+    place = f"the {hip.side} hip that is found at ({x_mm:.0f}, {y_mm:.0f}) mm"
+    words = f"the given centre lies {apart_mm:.0f} mm from {place}"
+    to_head_mm, to_other_mm = (
+        math.dist(hip.center_mm_xy, [found.evidence.get(name, math.inf) for name in names[:2]])
+        for names in (HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE)
+    )
+    if not found.uncertain and to_other_mm < to_head_mm:
+        return [Reason("crop_center_elsewhere", f"{words}, nearer to the other hip")]
+    bone_mm3 = _volume_above(image, _window(hip, image, [2 * NEAR_MM] * 2), crop.bone_hu)
+    if not found.uncertain and bone_mm3 < _MIN_BONE_MM3:
+        return [Reason("crop_center_elsewhere", f"{words}, with {1e-3 * bone_mm3:.1f} ml of bone around it")]
+    return [Reason("crop_uncertain", words)]
 
 
 def _corner_columns(image: sitk.Image) -> list[tuple[int, int]]:
@@ -249,13 +293,17 @@ def _near(hip: HipLocation, image: sitk.Image, size_mm_xy: Sequence[float]) -> _
 
 
 def _check_metal(image: sitk.Image, window: _Window, config: ScreeningConfig) -> list[Reason]:
-    near_zyx = sitk.GetArrayViewFromImage(image)[:, window.y, window.x]
-    voxels = np.count_nonzero(near_zyx > config.metal_hu)
-    metal_mm3 = voxels * math.prod(image.GetSpacing())
+    metal_mm3 = _volume_above(image, window, config.metal_hu)
     if metal_mm3 <= config.max_metal_mm3:
         return []
     found = f"{metal_mm3:.0f} mm3 above {config.metal_hu:.0f} HU near the hip; {config.max_metal_mm3:.0f} mm3 pass"
     return [Reason("metal", found)]
+
+
+def _volume_above(image: sitk.Image, window: _Window, hu: float) -> float:
+    """Return the volume in a window that is brighter than `hu`, mm3."""
+    near_zyx = sitk.GetArrayViewFromImage(image)[:, window.y, window.x]
+    return np.count_nonzero(near_zyx > hu) * math.prod(image.GetSpacing())
 
 
 def _check_mask(
@@ -265,32 +313,57 @@ def _check_mask(
     crop: CropConfig,
     config: ScreeningConfig,
 ) -> list[Reason]:
-    """Check that the mask lies on the scan's grid, has the wanted labels, and has them on the hip."""
+    """Check that the mask lies on the scan's grid, has the wanted labels, has them on the hip, and can be a femur."""
     try:
         mask = read_labels(request.mask, request.mask_labels, config.max_gb)
-        require_same_grid(mask, image, "the mask", "the scan")
+        mask = require_laid_on(mask, image, "the mask", "the scan")
     except ScanError as error:
-        code = error.code if error.code in ("mask_off_grid", "mask_not_labels") else "mask_unreadable"
-        return [Reason(code, str(error))]
-    mask_zyx = array_zyx(mask)
+        if error.code in ("mask_off_grid", "mask_not_labels"):
+            return [reason_of(error)]
+        return [Reason("mask_unreadable", str(error), error.action or _MASK_ADVICE.get(error.code, ""))]
+    mask_zyx = sitk.GetArrayViewFromImage(mask)
     if not mask_zyx.any():
-        labels = ", ".join(str(label) for label in request.mask_labels) or "any but 0"
+        labels = ", ".join(str(label) for label in request.mask_labels) or "above 0"
         return [Reason("mask_empty", f"no voxel of label {labels}")]
     if hip is None:
         return []
+    center = crop_center(request.side, _hip_json(hip), request.crop_center_mm_xy)
+    kept_zyx = mask_zyx[: kept_slices(image, center, crop)]
     size_mm_xy = _window_mm(request, image, crop)
-    far_share = _share_outside(mask_zyx, _near(hip, image, size_mm_xy))
+    voxels = np.count_nonzero(mask_zyx)
+    elsewhere = _check_place(request, voxels, kept_zyx, _near(hip, image, size_mm_xy))
+    reasons = judge_reference(mask, image if config.modality == "CT" else None)
+    if elsewhere:
+        # what is no femur at all is told; the rest follows from the place
+        return [reason for reason in reasons if reason.code == "mask_implausible"] + elsewhere
+    cut_share = 1.0 - _voxels_in(kept_zyx, _window(hip, image, size_mm_xy)) / voxels
+    if cut_share:
+        reasons.append(Reason("mask_cut_by_crop", f"{cut_share:.1%} of the mask lies outside"))
+    return reasons
+
+
+def _check_place(request: ScanRequest, voxels: int, kept_zyx: np.ndarray, near: _Window) -> list[Reason]:
+    """Return `mask_elsewhere` where too much of a mask lies above the slices that are kept, or away from the hip."""
+    above_share = 1.0 - np.count_nonzero(kept_zyx) / voxels
+    if above_share > _MAX_FAR_SHARE:
+        return [
+            Reason(
+                "mask_elsewhere",
+                f"{above_share:.1%} of the mask lies above the slices that the crop keeps",
+                "Lay the mask over the scan in a viewer. If it is upside down, save it again from the program that "
+                "drew it.",
+            )
+        ]
+    far_share = 1.0 - _voxels_in(kept_zyx, near) / voxels
     if far_share > _MAX_FAR_SHARE:
         return [
             Reason("mask_elsewhere", f"{far_share:.1%} of the mask lies away from the {request.side} hip")
         ]
-    cut_share = _share_outside(mask_zyx, _window(hip, image, size_mm_xy))
-    return [Reason("mask_cut_by_crop", f"{cut_share:.1%} of the mask lies outside")] if cut_share else []
+    return []
 
 
-def _share_outside(mask_zyx: np.ndarray, window: _Window) -> float:
-    inside = np.count_nonzero(mask_zyx[:, window.y, window.x])
-    return 1.0 - inside / np.count_nonzero(mask_zyx)
+def _voxels_in(mask_zyx: np.ndarray, window: _Window) -> int:
+    return np.count_nonzero(mask_zyx[:, window.y, window.x])
 
 
 def _hip_json(hip: HipLocation) -> dict:

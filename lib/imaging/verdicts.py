@@ -241,6 +241,10 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
             "The intensities must be HU: air about -1000, soft tissue about 0, bone above 200.",
             "Export in HU, without windowing, scaling or smoothing away of the bone.",
         ),
+        "clipped_hu": _warning(
+            "Intensities should not be cut off at either end: air reaches -1000 HU, cortical bone 2000.",
+            "Export the series again in its full range; if that is lost, do not mix such scans with others.",
+        ),
         "missing_values": _warning(
             "Every voxel should have a value: what is not a number (NaN) counts as outside of the scan, as air.",
             "Check that only the background of the picture is empty.",
@@ -270,22 +274,53 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
             "The given centre of the crop must lie in the scan.",
             "Correct crop_x_mm and crop_y_mm (mm, LPS, as a viewer of the converted scan shows them).",
         ),
+        "crop_center_elsewhere": _rejected(
+            "The given centre of the crop must lie at the requested hip, not at the other one or far from bone.",
+            "Read the centre from the scales of results/crops/: x grows to the patient's left, y to the back (LPS). "
+            "3D Slicer shows both with the other sign (RAS).",
+        ),
         # ---- the reference mask
         "mask_unreadable": _rejected("The mask must be a readable label map.", "Correct the `mask` column."),
         "mask_not_labels": _rejected(
             "The mask must hold whole numbers (labels).", "Save a label map, not a probability or a picture."
         ),
         "mask_off_grid": _rejected(
-            "The mask must lie on the grid of the scan, voxel by voxel (its axes may be ordered otherwise).",
-            "Save the mask on the grid of this very scan.",
+            "The mask must lie on the grid of the scan, voxel by voxel. Its axes may be ordered otherwise, and empty "
+            "borders may be cut away.",
+            "Save the mask on the grid of this very scan (a label map with the CT as reference volume).",
         ),
         "mask_empty": _rejected(
             "The mask must hold at least one voxel of the wanted labels.",
             "Correct `mask` or `mask_label`.",
         ),
         "mask_elsewhere": _rejected(
-            "The mask must lie on the requested hip.",
+            "The mask must lie on the requested hip, in the slices that the crop keeps.",
             "Correct `side`, `mask_label` or the centre of the crop.",
+        ),
+        "mask_implausible": _rejected(
+            "The mask must have a volume, a length and slices that a femur can have.",
+            "Check that `mask` and `mask_label` name one femur, and that the background is 0.",
+        ),
+        "mask_gaps": _rejected(
+            "Every slice between the ends of the mask must be drawn.",
+            "Draw or interpolate the slices that are empty.",
+        ),
+        "mask_in_pieces": _rejected(
+            "The mask must be one body.",
+            "Remove what is not the femur; correct `mask_label` if it names more than one bone.",
+        ),
+        "mask_hollow": _rejected(
+            "The mask must be solid: cortex, trabecular bone and marrow.",
+            "Fill the mask slice by slice; a threshold alone finds the cortex only.",
+        ),
+        "mask_off_bone": _rejected(
+            "The edge of the mask must follow the edge of bone.",
+            "Lay the mask over the scan in a viewer. If it is upside down, back to front or of another scan, save it "
+            "again from the program that drew it.",
+        ),
+        "mask_not_solid": _warning(
+            "The mask should be one body without holes or empty slices.",
+            "Look at the scan's page; mend the mask if the reference is not what was meant.",
         ),
         "mask_cut_by_crop": _warning(
             "The mask should lie inside the window that is cut out.",
@@ -297,10 +332,14 @@ REASONS: Mapping[str, Rule] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Reason:
-    """One finding: its code of REASONS and, in words and numbers, what was found. Never anything of identity."""
+    """One finding: its code of REASONS and, in words and numbers, what was found. Never anything of identity.
+
+    `action` is the advice for this very cause; empty: that of the code holds.
+    """
 
     code: str
     found: str
+    action: str = ""
 
     def __post_init__(self) -> None:
         if self.code not in REASONS:
@@ -319,13 +358,13 @@ class Reason:
             "severity": rule.severity,
             "found": self.found,
             "rule": rule.rule,
-            "action": rule.action,
+            "action": self.action or rule.action,
         }
 
 
 def reason_of(error: ScanError) -> Reason:
     """Return the finding that a `ScanError` stands for."""
-    return Reason(error.code, str(error))
+    return Reason(error.code, str(error), error.action)
 
 
 def is_rejected(reasons: Iterable[Reason]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.cohort.folds import FoldsConfig, split_folds
+from lib.cohort.folds import FoldsConfig, place_scans, split_folds
 from lib.cohort.placement import Placement, in_cohort
 from lib.cohort.protocols import plan_predictions
 from lib.errors import ConfigError
@@ -264,3 +264,36 @@ def test_protocols_and_weights():
     test = [row for row in plan if row.placement.set == "test" and row.cohort == "all"]
     assert Counter(row.protocol for row in test) == {"test": 4, "test-single": 4}
     assert all(row.placement.sex == "M" for row in plan if row.cohort == "male")
+
+
+def screened_records(accepted, **refused):
+    """Return rows of cohort/scans.csv: accepted people, and for each reason how many were refused."""
+    verdicts = [("ok", "")] * accepted
+    verdicts += [("rejected", reason) for reason, count in refused.items() for _ in range(count)]
+    base = {"sex": "M", "age": "60", "site": "", "set": "auto", "has_mask": "1"}
+    return [
+        base | {"scan": f"S{k:02}", "subject": f"S{k:02}", "verdict": verdict, "reason": reason}
+        for k, (verdict, reason) in enumerate(verdicts)
+    ]
+
+
+def place(records, **config):
+    return place_scans(records, (), FoldsConfig(**config), seed=1, batch_scans=16, draw=True)
+
+
+def test_too_few_references_are_told_with_what_was_refused_and_why():
+    records = screened_records(4, mask_off_bone=9, missing_slices=2) + [
+        screened_records(1)[0] | {"scan": "U1", "subject": "U1", "has_mask": "0"}
+    ]
+    with pytest.raises(ConfigError) as caught:
+        place(records, folds=5)
+    assert "4 people with a usable reference" in str(caught.value)
+    words = "Of 15 scans with a reference 11 were not accepted (9 mask_off_bone, 2 missing_slices)"
+    assert words in str(caught.value)
+
+
+def test_nothing_is_said_of_refusals_where_there_are_none_or_enough_is_left():
+    with pytest.raises(ConfigError) as caught:
+        place(screened_records(3), folds=5)
+    assert "not accepted" not in str(caught.value)
+    assert len(place(screened_records(12, mask_gaps=3), folds=3)) == 12

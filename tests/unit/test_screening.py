@@ -177,13 +177,6 @@ def test_scan_without_a_hip(scan_path):
     assert screening.verdict == "rejected"
 
 
-def test_mask_on_the_hip_is_accepted_in_any_axis_order(scan_path, tmp_path):
-    mask = sitk.ReadImage(str(save_mask(tmp_path / "mask.nii.gz", [(2, 5, 0), (4, 3, 7)])))
-    sitk.WriteImage(sitk.DICOMOrient(mask, "SRA"), str(tmp_path / "mask.nrrd"))
-    found = codes(screen_scan(scan_path, request(mask=tmp_path / "mask.nrrd"), CONFIG, CROP))
-    assert list(found) == ["coarse_slices"]
-
-
 def test_mask_on_another_grid(scan_path, tmp_path):
     mask = save_mask(tmp_path / "mask.nii.gz", [(1, 1, 1)], image=tiny_scan(slices=8))
     screening = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
@@ -215,7 +208,6 @@ def test_mask_on_the_other_hip(scan_path, tmp_path):
 def test_mask_that_the_crop_cuts(scan_path, tmp_path):
     mask = save_mask(tmp_path / "mask.nii.gz", [(6, 3, 3), (5, 3, 3), (4, 3, 3), (3, 3, 3)])
     screening = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
-    assert screening.verdict == "ok"
     assert codes(screening)["mask_cut_by_crop"].startswith("25.0%")
 
 

@@ -159,6 +159,16 @@ def test_mask_on_another_grid_is_a_problem_of_the_table(tmp_path):
     assert "row 3, column mask: '64 x 64 x 60 voxels of 0.8 x 0.8 x 2 mm'" in str(caught.value)
 
 
+def test_cropped_mask_is_no_problem_of_the_table(tmp_path):
+    nifti(tmp_path / "image.nii", (64, 64, 40), (0.8, 0.8, 3.0))
+    nifti(tmp_path / "part.nii.gz", (20, 30, 50), (3.0, 0.8, 0.8))
+    nifti(tmp_path / "long.nii.gz", (41, 30, 50), (3.0, 0.8, 0.8))
+    table = write(tmp_path, "scan,image,mask\nS1,image.nii,part.nii.gz\nS2,image.nii,long.nii.gz\n")
+    with pytest.raises(TableError, match="1 problem") as caught:
+        read_cohort(table)
+    assert "row 3, column mask" in str(caught.value)
+
+
 def test_ages_of_90_and_more_are_not_told_apart():
     assert [printed_age(age) for age in (None, 27.9, 89.99, 90.0)] == ["", "27", "89", "90+"]
     assert [age_years(text) for text in ("", "61", "90+", "104")] == [None, 61.0, 90.0, 90.0]

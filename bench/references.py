@@ -1,0 +1,177 @@
+"""Are the references of good people accepted, and those that are no femur refused?
+
+People of the shape model of both sexes, 27 to 90 years, left and right hips, and people of the hard variant (thin
+cortex, low density, twice the noise), as image files on 256 x 256 pixels. Each reference is screened whole, without
+the lowest fifth, third and half of its slices, and from every sixth person on turned over, moved, hollow, thinned out
+and otherwise spoilt. Screening is that of the workflow: `screen_scan` on files.
+
+    python bench/references.py [--people N] [--hard N] [--keep FOLDER]
+
+Prints what was judged wrongly, by name, and one line of JSON with the margins. `--keep` saves the simulated people in
+a folder and takes them from there the next time.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from lib.imaging.crop import CropConfig
+from lib.imaging.nifti import write_image
+from lib.imaging.reference import measure_edge
+from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, screen_scan
+from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
+from lib.phantom.scan import simulate_scan
+
+PHANTOM = PhantomConfig(matrix=256, supersampling=2)
+KEPT = (1.0, 0.8, 0.67, 0.5)  # share of a femur's slices, from the top
+SPOILT_EVERY = 6
+
+
+@dataclass
+class Tally:
+    """What was counted: references by what they should be, wrong verdicts, warnings, edges of the good ones."""
+
+    good: int = 0
+    bad: int = 0
+    wrong: list[str] = field(default_factory=list)
+    warnings: Counter = field(default_factory=Counter)
+    edges: list[tuple[float, float]] = field(default_factory=list)
+
+
+def people(count: int, hard: int) -> list[PhantomPerson]:
+    """Return people with every second one's right hip asked for."""
+    made = phantom_people(replace(PHANTOM, people=count, hard_people=hard))
+    return [replace(one, side="right" if int(one.scan[1:]) % 2 == 0 else "left") for one in made]
+
+
+def simulated(person: PhantomPerson, keep: Path | None) -> tuple[sitk.Image, np.ndarray]:
+    """Return CT and mask (z, y, x) of a person, from `keep` if they are there."""
+    path = keep / f"m256_{person.scan}.npz" if keep else None
+    if path and path.exists():
+        saved = np.load(path)
+        hu_zyx, mask_zyx, origin, spacing = (saved[name] for name in ("hu", "mask", "origin", "spacing"))
+    else:
+        scan = simulate_scan(PHANTOM, person)
+        hu_zyx, mask_zyx = scan.hu_zyx.astype(np.int16), scan.mask_zyx
+        origin, spacing = scan.grid.origin_xyz_mm, scan.grid.spacing_xyz_mm
+        if path:
+            np.savez_compressed(path, hu=hu_zyx, mask=mask_zyx, origin=origin, spacing=spacing)
+    image = sitk.GetImageFromArray(hu_zyx)
+    image.SetOrigin([float(n) for n in origin])
+    image.SetSpacing([float(n) for n in spacing])
+    return image, mask_zyx
+
+
+def good_references(femur_zyx: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield references as people draw them, cut at several levels."""
+    slices = np.flatnonzero(femur_zyx.any(axis=(1, 2)))
+    for share in KEPT:
+        kept = femur_zyx.copy()
+        kept[: slices[-1] + 1 - round(share * len(slices))] = 0
+        yield f"{share:.0%}", kept
+
+
+def spoilt_references(femur_zyx: np.ndarray, image: sitk.Image) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield references that are no femur."""
+    x_mm, y_mm, z_mm = image.GetSpacing()
+    for axis, name in enumerate(("upside down", "back to front", "left is right")):
+        yield name, np.flip(femur_zyx, axis)
+        yield f"{name} in place", _turned_over(femur_zyx, axis)
+    for axis, step_mm in enumerate((z_mm, y_mm, x_mm)):
+        yield f"20 mm along {'zyx'[axis]}", np.roll(femur_zyx, round(20 / step_mm), axis)
+    yield "shell", femur_zyx * (_eroded(femur_zyx, round(3 / x_mm)) == 0)
+    yield "core", _eroded(femur_zyx, round(5 / x_mm))
+    yield "inverted", 1 - femur_zyx
+    yield "CT", (sitk.GetArrayViewFromImage(image) > -500).astype(np.uint8)
+    thinned = femur_zyx.copy()
+    thinned[np.arange(len(thinned)) % 5 != 0] = 0
+    yield "every fifth slice", thinned
+
+
+def _turned_over(femur_zyx: np.ndarray, axis: int) -> np.ndarray:
+    ends = np.flatnonzero(femur_zyx.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]]
+    place = tuple(slice(ends[0], ends[1] + 1) if k == axis else slice(None) for k in range(3))
+    made = np.zeros_like(femur_zyx)
+    made[place] = np.flip(femur_zyx[place], axis)
+    return made
+
+
+def _eroded(femur_zyx: np.ndarray, radius: int) -> np.ndarray:
+    image = sitk.GetImageFromArray(femur_zyx)
+    return sitk.GetArrayFromImage(sitk.BinaryErode(image, [radius, radius, 0], sitk.sitkBall))
+
+
+def judge(
+    person: PhantomPerson, image: sitk.Image, femur_zyx: np.ndarray, tally: Tally, folder: Path
+) -> None:
+    """Screen every reference of one person."""
+    write_image(image, folder / "scan.nii.gz")
+
+    def screened(mask_zyx: np.ndarray) -> Screening:
+        mask = sitk.GetImageFromArray(np.ascontiguousarray(mask_zyx))
+        mask.CopyInformation(image)
+        write_image(mask, folder / "mask.nii.gz")
+        request = ScanRequest(side=person.side, mask=folder / "mask.nii.gz")
+        return screen_scan(folder / "scan.nii.gz", request, ScreeningConfig(), CropConfig())
+
+    for name, mask_zyx in good_references(femur_zyx):
+        screening = screened(mask_zyx)
+        tally.good += 1
+        tally.warnings.update(reason.code for reason in screening.reasons if reason.severity == "warning")
+        if screening.verdict != "ok":
+            tally.wrong.append(f"{person.scan} {person.side} {name}: refused, {_words(screening)}")
+        mask = sitk.GetImageFromArray(mask_zyx)
+        mask.CopyInformation(image)
+        edge = measure_edge(mask, image)
+        tally.edges.append((edge.near_bone, edge.contrast_hu))
+    if int(person.scan[1:]) % SPOILT_EVERY == 0:
+        for name, mask_zyx in spoilt_references(femur_zyx, image):
+            screening = screened(mask_zyx)
+            tally.bad += 1
+            if screening.verdict == "ok":
+                tally.wrong.append(f"{person.scan} {person.side} {name}: accepted, {_words(screening)}")
+
+
+def _words(screening: Screening) -> str:
+    return "; ".join(f"{reason.code}: {reason.found}" for reason in screening.reasons)
+
+
+def main() -> None:
+    """Simulate, screen and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--people", type=int, default=400)
+    parser.add_argument("--hard", type=int, default=60)
+    parser.add_argument("--keep", type=Path, help="folder for simulated people")
+    options = parser.parse_args()
+    tally, scans = Tally(), people(options.people, options.hard)
+    with tempfile.TemporaryDirectory() as name:
+        for person in scans:
+            judge(person, *simulated(person, options.keep), tally, Path(name))
+    print("\n".join(tally.wrong))
+    near, contrast = np.array(tally.edges).T
+    row = {
+        "people": len(scans),
+        "good": tally.good,
+        "good_refused": sum(": refused" in line for line in tally.wrong),
+        "bad": tally.bad,
+        "bad_accepted": sum(": accepted" in line for line in tally.wrong),
+        "warnings": dict(tally.warnings),
+        "least_near_bone": round(float(near.min()), 3),
+        "least_contrast_hu": round(float(contrast.min()), 1),
+    }
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()

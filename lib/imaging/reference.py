@@ -1,0 +1,230 @@
+"""Whether a reference mask can be a femur, judged by what it covers: its size, its body, the bone beneath its edge.
+
+Nothing here knows left from right, so both sides of the body are judged alike.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from lib.imaging.grid import spacing_zyx
+from lib.imaging.hip import label_pieces
+from lib.imaging.verdicts import Reason
+
+_VOLUME_MM3 = (10_000.0, 1_000_000.0)
+_LENGTH_MM = (30.0, 600.0)
+_MAX_SLICE_MM2 = 6_000.0
+_EMPTY_SHARE = 0.005
+_FEW, _MANY = 0.01, 0.1
+_BRIDGED_MM = 2.0
+_BONE_HU, _NEAR_BONE_MM, _MIN_NEAR_BONE = 100.0, 3.0, 0.75
+_INSIDE_MM, _OUTSIDE_MM = 3.0, (2.0, 5.0)
+_MIN_CONTRAST_HU = -50.0
+_HU_RANGE = (-200, 1500)
+_SAMPLED_MM = 5.0
+_MARGIN_MM = 8.0
+_FAR_APART_MM = 1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """The slices (z, y, x) that a mask covers, cut to it with a margin; slices without bone are left out.
+
+    `place` says where the slices lie in the scan, `length_mm` how far they reach, `empty` how many were left out
+    between the first and the last one.
+    """
+
+    mask_zyx: np.ndarray
+    spacing_mm_zyx: tuple[float, float, float]
+    place: tuple[np.ndarray, slice, slice]
+    length_mm: float
+    empty: int
+
+    @property
+    def pixel_mm2(self) -> float:
+        return self.spacing_mm_zyx[1] * self.spacing_mm_zyx[2]
+
+    @property
+    def areas_mm2(self) -> np.ndarray:
+        return np.count_nonzero(self.mask_zyx, axis=(1, 2)) * self.pixel_mm2
+
+    @property
+    def volume_mm3(self) -> float:
+        return float(self.areas_mm2.sum() * self.spacing_mm_zyx[0])
+
+    def of(self, image: sitk.Image) -> np.ndarray:
+        """Return the same part of a scan on the grid of the mask."""
+        slices, rows, columns = self.place
+        return sitk.GetArrayViewFromImage(image)[:, rows, columns][slices]
+
+    def every_mm(self, distance_mm: float) -> slice:
+        """Return the choice of slices that lie this far apart, or as far as slices can."""
+        return slice(None, None, max(1, round(distance_mm / self.spacing_mm_zyx[0])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """What lies at the edge of a mask, slice by slice.
+
+    Attributes:
+        near_bone: share of the edge with bone within 3 mm.
+        inside_hu: mean of what lies up to 3 mm within the edge, HU.
+        outside_hu: mean of what lies 2 to 5 mm outside of it.
+    """
+
+    near_bone: float
+    inside_hu: float
+    outside_hu: float
+
+    @property
+    def contrast_hu(self) -> float:
+        """How much brighter it is within the edge than outside."""
+        return self.inside_hu - self.outside_hu
+
+
+def judge_reference(mask: sitk.Image, image: sitk.Image | None) -> list[Reason]:
+    """Return why a mask cannot be the reference of a femur, and what of it should be looked at.
+
+    Args:
+        mask: binary, not empty, on patient axes.
+        image: the scan in HU on the grid of the mask; None where intensities are no HU: the bone is not judged then.
+
+    Returns:
+        `mask_implausible`, `mask_gaps`, `mask_in_pieces`, `mask_hollow`, `mask_off_bone`; the warning
+        `mask_not_solid`; none for a good reference.
+    """
+    body = _body_of(mask)
+    chosen = body.every_mm(_SAMPLED_MM)
+    filled_zyx = _filled(body.mask_zyx[chosen], body.spacing_mm_zyx)
+    reasons = [*_check_size(body), *_check_gaps(body), *_check_pieces(body)]
+    reasons += _check_hollow(body.mask_zyx[chosen], filled_zyx)
+    if image is not None:
+        reasons += _check_edge(_edge(filled_zyx, body.of(image)[chosen], body.spacing_mm_zyx))
+    return reasons
+
+
+def measure_edge(mask: sitk.Image, image: sitk.Image) -> Edge:
+    """Return what lies at the edge of a mask (binary, not empty) in a scan (HU) on its grid, as it is judged."""
+    body = _body_of(mask)
+    chosen = body.every_mm(_SAMPLED_MM)
+    filled_zyx = _filled(body.mask_zyx[chosen], body.spacing_mm_zyx)
+    return _edge(filled_zyx, body.of(image)[chosen], body.spacing_mm_zyx)
+
+
+def _body_of(mask: sitk.Image) -> _Body:
+    whole_zyx = sitk.GetArrayViewFromImage(mask) != 0
+    spacing_mm = spacing_zyx(mask)
+    areas = np.count_nonzero(whole_zyx, axis=(1, 2))
+    slices = np.flatnonzero(areas > _EMPTY_SHARE * areas.max())
+    margins = [int(np.ceil(_MARGIN_MM / edge_mm)) for edge_mm in spacing_mm[1:]]
+    ranges = []
+    for axes, margin in zip(((0, 2), (0, 1)), margins, strict=True):
+        covered = np.flatnonzero(whole_zyx.any(axis=axes))
+        ranges.append(slice(max(int(covered[0]) - margin, 0), int(covered[-1]) + 1 + margin))
+    spanned = int(slices[-1] - slices[0]) + 1
+    return _Body(
+        mask_zyx=whole_zyx[slices, *ranges],
+        spacing_mm_zyx=spacing_mm,
+        place=(slices, *ranges),
+        length_mm=spanned * spacing_mm[0],
+        empty=spanned - len(slices),
+    )
+
+
+def _check_size(body: _Body) -> list[Reason]:
+    measured = (
+        ("volume", 1e-3 * body.volume_mm3, 1e-3 * np.array(_VOLUME_MM3), "ml"),
+        ("length", body.length_mm, _LENGTH_MM, "mm"),
+        ("largest slice", 1e-2 * body.areas_mm2.max(), (0.0, 1e-2 * _MAX_SLICE_MM2), "cm2"),
+    )
+    found = [
+        f"{name} {value:.4g} {unit}, of a femur {low:g} to {high:g} {unit}"
+        for name, value, (low, high), unit in measured
+        if not low <= value <= high
+    ]
+    return [Reason("mask_implausible", "; ".join(found))] if found else []
+
+
+def _check_gaps(body: _Body) -> list[Reason]:
+    spanned = len(body.mask_zyx) + body.empty
+    found = f"{body.empty} of {spanned} slices between its ends are empty"
+    return _grade("mask_gaps", body.empty / spanned, found, 0.0)
+
+
+def _check_pieces(body: _Body) -> list[Reason]:
+    radii = [*_radii(body.spacing_mm_zyx), 0]
+    image = sitk.GetImageFromArray(body.mask_zyx.astype(np.uint8))
+    joined_zyx = sitk.GetArrayFromImage(sitk.BinaryMorphologicalClosing(image, radii, sitk.sitkBall))
+    pieces = np.bincount(label_pieces(joined_zyx, corners=True)[body.mask_zyx])[1:]
+    beside = 1.0 - pieces.max() / pieces.sum()
+    found = f"{beside:.1%} of it lies apart from its largest piece"
+    return _grade("mask_in_pieces", beside, found, _FEW)
+
+
+def _check_hollow(mask_zyx: np.ndarray, filled_zyx: np.ndarray) -> list[Reason]:
+    hollow = 1.0 - np.count_nonzero(mask_zyx) / np.count_nonzero(filled_zyx)
+    return _grade("mask_hollow", hollow, f"{hollow:.1%} of what it encloses is not in it", _FEW)
+
+
+def _grade(code: str, share: float, found: str, few: float) -> list[Reason]:
+    """Return a refusal for a large share, a warning for a smaller one, nothing for few."""
+    if share > _MANY:
+        return [Reason(code, found)]
+    return [Reason("mask_not_solid", found)] if share > few else []
+
+
+def _filled(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> np.ndarray:
+    """Return the mask with what each slice encloses, narrow cracks bridged."""
+    radii = _radii(spacing_mm_zyx)
+    filled_zyx = np.empty(mask_zyx.shape, bool)
+    for filled_yx, mask_yx in zip(filled_zyx, mask_zyx, strict=True):
+        # a frame, so that nothing is enclosed by the border
+        image = sitk.GetImageFromArray(np.pad(mask_yx.astype(np.uint8), 1 + max(radii)))
+        closed = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(image, radii, sitk.sitkBall))
+        inner = slice(1 + max(radii), -1 - max(radii))
+        filled_yx[:] = sitk.GetArrayViewFromImage(closed)[inner, inner]
+    return filled_zyx
+
+
+def _radii(spacing_mm_zyx: tuple[float, float, float]) -> list[int]:
+    """Return the radii (x, y) in pixels of what bridges a gap."""
+    return [round(0.5 * _BRIDGED_MM / edge_mm) for edge_mm in spacing_mm_zyx[:0:-1]]
+
+
+def _edge(filled_zyx: np.ndarray, hu_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> Edge:
+    if filled_zyx.all():
+        within_hu = float(hu_zyx.mean())
+        return Edge(near_bone=0.0, inside_hu=within_hu, outside_hu=within_hu)
+    pixel_mm = max(spacing_mm_zyx[1:])
+    next_pixel_mm = 1.01 * pixel_mm  # large pixels: what touches counts, whatever its distance
+    depth_mm = _distance_mm(filled_zyx, spacing_mm_zyx)
+    to_bone_mm = _distance_mm(hu_zyx > _BONE_HU, spacing_mm_zyx)
+    hu = np.clip(hu_zyx, *_HU_RANGE)
+    within = depth_mm <= 0
+    edge = within & (depth_mm > -next_pixel_mm)
+    inside = within & (depth_mm > -max(_INSIDE_MM, next_pixel_mm))
+    nearest_mm, furthest_mm = min(_OUTSIDE_MM[0], pixel_mm), max(_OUTSIDE_MM[1], 2 * next_pixel_mm)
+    outside = ~within & (depth_mm >= nearest_mm) & (depth_mm <= furthest_mm)
+    return Edge(
+        near_bone=float((to_bone_mm[edge] <= max(_NEAR_BONE_MM, next_pixel_mm)).mean()),
+        inside_hu=float(hu[inside].mean()),
+        outside_hu=float(hu[outside].mean()),
+    )
+
+
+def _check_edge(edge: Edge) -> list[Reason]:
+    if edge.near_bone >= _MIN_NEAR_BONE and edge.contrast_hu >= _MIN_CONTRAST_HU:
+        return []
+    found = (
+        f"{edge.near_bone:.0%} of its edge lies on bone; {edge.inside_hu:.0f} HU within the edge, "
+        f"{edge.outside_hu:.0f} HU around it"
+    )
+    return [Reason("mask_off_bone", found)]
+
+
+def _distance_mm(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> np.ndarray:
+    """Return how far each pixel lies from the edge of the mask in its own slice, negative within the mask."""
+    image = sitk.GetImageFromArray(mask_zyx.astype(np.uint8))
+    image.SetSpacing((spacing_mm_zyx[2], spacing_mm_zyx[1], _FAR_APART_MM))
+    return sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, False, False, True))
