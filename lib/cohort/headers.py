@@ -9,7 +9,6 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 
 # as lib.imaging.grid has it: two grids are the same when no voxel lies further apart than this share of an edge
@@ -26,38 +25,27 @@ class Grid:
     size: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
 
-    def matches(self, other: "Grid") -> bool:
-        """Say whether both grids may hold the same axes, in any order (files may store them differently)."""
+    def may_hold(self, part: "Grid") -> bool:
+        """Say whether the voxels of `part` may be voxels of this grid: the whole grid, or a crop of it.
+
+        Axes may be in any order, for files store them differently. Where a crop begins is not compared.
+        """
+        tolerance_mm = GRID_TOLERANCE_VOXELS * min(*self.spacing_mm, *part.spacing_mm)
         edges = [*zip(self.size, self.spacing_mm, strict=True)]
         return any(
             all(
-                one[0] == two[0] and self._agree(one, two, other)
-                for one, two in zip(edges, order, strict=True)
+                # laid middle on middle, voxels at the ends lie furthest apart
+                count <= whole and 0.5 * (count - 1) * abs(edge - whole_edge) <= tolerance_mm
+                for (count, edge), (whole, whole_edge) in zip(order, edges, strict=True)
             )
-            for order in itertools.permutations(zip(other.size, other.spacing_mm, strict=True))
+            for order in itertools.permutations(zip(part.size, part.spacing_mm, strict=True))
         )
-
-    def _agree(self, one: tuple[int, float], two: tuple[int, float], other: "Grid") -> bool:
-        """Say whether voxels along an axis may lie at the same places: both grids laid middle on middle."""
-        apart_mm = 0.5 * (one[0] - 1) * abs(one[1] - two[1])
-        return apart_mm <= GRID_TOLERANCE_VOXELS * min(*self.spacing_mm, *other.spacing_mm)
 
     def __str__(self) -> str:
         """Return size and spacing as a user reads them."""
         size = " x ".join(str(count) for count in self.size)
         spacing = " x ".join(f"{step:.6g}" for step in self.spacing_mm)
         return f"{size} voxels of {spacing} mm"
-
-    def may_hold(self, part: "Grid") -> bool:
-        """Say whether `part` may be a crop of this grid: no axis longer, its voxels of the same size."""
-        edges = [*zip(self.size, self.spacing_mm, strict=True)]
-        return any(
-            all(
-                count <= whole and abs(edge - whole_edge) <= GRID_TOLERANCE_MM
-                for (count, edge), (whole, whole_edge) in zip(order, edges, strict=True)
-            )
-            for order in permutations(zip(part.size, part.spacing_mm, strict=True))
-        )
 
 
 def image_header(path: str) -> Grid | None:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from skimage.measure import marching_cubes
 
 from lib.errors import ConfigError, ScanError
 
@@ -340,6 +339,8 @@ def _box_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[tuple[int, i
 
 def _triangles(inside: np.ndarray) -> np.ndarray:
     """Return the mesh (n, 3, 3) between voxels that are inside and those that are not, in voxels."""
+    from skimage.measure import marching_cubes  # only where masks are measured, not where tables are read
+
     if inside.all() or not inside.any():
         return np.zeros((0, 3, 3))
     vertices, faces, *_ = marching_cubes(inside.astype(np.float32), 0.5)

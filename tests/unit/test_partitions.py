@@ -41,7 +41,7 @@ def table():
 
 
 def test_each_set_and_each_fold_has_its_people(table):
-    assert table.index.tolist() == ["train", "fold-0", "fold-1", "test", "apply", "later"]
+    assert table.index.tolist() == ["train", "fold-0", "fold-1", "test", "later", "apply"]
     assert table["n"].tolist() == [4, 2, 2, 1, 1, 1]
     assert table["scans"].tolist() == [5, 2, 3, 1, 1, 1]
     assert table.loc["train", ["women", "men", "sex_unknown"]].tolist() == [2, 1, 1]

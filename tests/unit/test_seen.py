@@ -131,7 +131,7 @@ def test_one_image_of_several_people_is_refused_for_all_of_them():
     assert verdicts == {"A": REFUSED, "B": REFUSED, "C": OK, "D": OK}
     told = records[0]["explanation"]
     assert told.startswith(
-        "metal. Look. | voxel by voxel the image of B, which belongs to another subject. Correct"
+        "metal. What to do: Look. | voxel by voxel the image of B, which belongs to another subject. Correct"
     )
     assert [row.scan for row in accepted_scans(records)] == ["C", "D"]
 
