@@ -178,7 +178,9 @@ def test_scan_without_a_hip(scan_path):
 
 
 def test_mask_on_another_grid(scan_path, tmp_path):
-    mask = save_mask(tmp_path / "mask.nii.gz", [(1, 1, 1)], image=tiny_scan(slices=8))
+    other = tiny_scan(slices=8)
+    other.SetOrigin((-31.1, 12.25, -700.5))  # half a pixel aside: no crop of the scan
+    mask = save_mask(tmp_path / "mask.nii.gz", [(1, 1, 1)], image=other)
     screening = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
     assert screening.verdict == "rejected"
     assert "the mask has 9x8x8 voxels" in codes(screening)["mask_off_grid"]
