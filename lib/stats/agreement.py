@@ -54,7 +54,8 @@ _FEWEST_FOR_GROWTH = 10
 # what has an interval of the jackknife, with its scale (`lib.stats.jackknife.SCALES`): always, and what else where a
 # person has several scans, or folds are left out
 _JACKKNIFED = {
-    **dict.fromkeys(("mae_mm3", "rmse_mm3", "mape_percent"), "log"),
+    **dict.fromkeys(("mae_mm3", "mape_percent"), "log"),
+    "rmse_mm3": "inverse root",
     "r2": "complement",
     **dict.fromkeys(("pearson_r", "ccc"), "z"),
 }

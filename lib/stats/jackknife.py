@@ -30,6 +30,11 @@ SCALES: Mapping[str, tuple[Transform, Transform]] = MappingProxyType(
         "plain": (lambda value: value, lambda moved: moved),
         # errors and distances: above 0
         "log": (np.log, np.exp),
+        # roots of mean squares: above 0, their estimates more skewed than means
+        "inverse root": (
+            lambda value: -1 / np.sqrt(value),
+            lambda moved: np.where(moved < 0, moved**-2, NAN),
+        ),
         # shares and R2: below 1, often near it
         "complement": (lambda value: -np.log1p(-value), lambda moved: -np.expm1(-moved)),
         # correlations: within -1 and 1 (Fisher's z)
@@ -54,7 +59,9 @@ def jackknife_interval(
     ):
         return NO_INTERVAL
     half = student(len(moved), confidence) * standard_error(moved)
-    return float(back(middle - half)), float(back(middle + half))
+    with np.errstate(divide="ignore"):
+        low, high = float(back(middle - half)), float(back(middle + half))
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else NO_INTERVAL
 
 
 def standard_error(left_out: np.ndarray) -> float:

@@ -26,10 +26,11 @@ EVERYBODY_ELSE = "all others"
 def subgroup_table(metrics: pd.DataFrame, acquisition: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return SUBGROUP_COLUMNS: each sex, site and scanner against the others of the same models and protocol.
 
-    Of two subgroups the second is compared with the first, of more each with all others; a person counts with the
-    mean over their scans in a subgroup. The interval of the difference is Welch's t; that with the folds leaves out a
-    fold of a cross-validation at a time. Nothing is corrected for the number of comparisons, and subgroups differ in
-    more than their name. `acquisition` (`tables/acquisition.csv`) names the scanner of a scan.
+    Of two subgroups the second is compared with the first, of more each with all others; one person is no subgroup.
+    A person counts with the mean over their scans in a subgroup. The interval of the difference is Welch's t; that
+    with the folds leaves out a fold of a cross-validation at a time. Nothing is corrected for the number of
+    comparisons, and subgroups differ in more than their name. `acquisition` (`tables/acquisition.csv`) names the
+    scanner of a scan.
     """
     named = acquisition.set_index("scan")
     scanners = (named["manufacturer"].astype(str) + " " + named["model"].astype(str)).str.strip()
@@ -58,9 +59,12 @@ def welch_interval(first: np.ndarray, second: np.ndarray, confidence: float) -> 
 
 
 def _splits(group: pd.DataFrame, kind: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield a subgroup, its others by name, and the group with a column `inside`."""
-    names = sorted(set(group[kind]), reverse=kind == "sex")  # men first, as in every table
+    """Yield a subgroup of two people or more, its others by name, and the group with a column `inside`."""
+    counts = group.groupby(kind)["subject"].nunique()
+    names = sorted(counts.index, reverse=kind == "sex")  # men first, as in every table
     for subgroup in names[1:] if len(names) == 2 else names if len(names) > 2 else ():
+        if counts[subgroup] < 2:
+            continue
         others = names[0] if len(names) == 2 else EVERYBODY_ELSE
         yield subgroup, others, group.assign(inside=group[kind] == subgroup)
 

@@ -95,6 +95,12 @@ def test_a_person_counts_once_on_a_side(metrics):
     pd.testing.assert_frame_equal(once[of_sex], found[found["kind"] == "sex"])
 
 
+def test_one_person_is_no_subgroup(metrics):
+    alone = acquisition(metrics, tuple(f"Scanner {number}" for number in range(200)))
+    table = subgroup_table(metrics, alone, CONFIG)
+    assert set(table["kind"]) == {"sex", "site"}
+
+
 def test_welch_by_scipy_and_too_few():
     first, second = np.array([1.0, 2, 4]), np.array([3.0, 9])
     expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
