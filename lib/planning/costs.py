@@ -17,12 +17,13 @@ LOCAL_JOB, CLUSTER_JOB, GRAPH_JOB = (
     "each job of a cluster",
     "each job in the graph",
 )
-# rules that the measured study has no work for, and one that does the same kind of work
+# rules that were not measured (there was no work for them), and one that does the same kind of work
 LIKE = {
     "resample_mask2": "resample_mask",
     "crop_mask2": "crop_mask",
     "measure_readers": "measure_overlap",
     "measure_corrected": "measure_volume",
+    "gather_volume_errors": "gather_metrics",
 }
 ENOUGH = 5  # benchmarks of a rule in the study itself ...
 ENOUGH_FOLDS = 1  # ... and of train_fold, which has few and long ones
