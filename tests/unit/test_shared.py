@@ -199,7 +199,10 @@ def test_every_row_of_the_table_gets_a_verdict(tmp_path):
     read = {record["scan"]: record for record in read_records(tmp_path / "scans.csv")}
     assert [record["verdict"] for record in read.values()] == ["ok", "rejected", "excluded", "missing"]
     assert read["A"]["age"] == "90+" and read["A"]["warnings"] == "crop_uncertain"
-    assert read["B"]["reason"] == "gantry_tilt" and "tilt 18.5 degrees. What to do: Ask." in read["B"]["explanation"]
+    assert (
+        read["B"]["reason"] == "gantry_tilt"
+        and "tilt 18.5 degrees. What to do: Ask." in read["B"]["explanation"]
+    )
     assert read["C"]["explanation"] == "hip replacement"
     assert [placement.scan for placement in accepted_scans(read.values())] == ["A"]
 

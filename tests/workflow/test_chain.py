@@ -222,7 +222,11 @@ def test_a_second_reader_stands_beside_the_model(finished):
 def test_snakemakes_own_report_says_of_each_figure_what_it_shows(finished, tmp_path):
     finished.run("--report", str(tmp_path / "report.html"))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for words in ("exact for each limit on its own (Carkeet 2015)", "Grey is bone in reference and prediction", "Scans"):
+    for words in (
+        "exact for each limit on its own (Carkeet 2015)",
+        "Grey is bone in reference and prediction",
+        "Scans",
+    ):
         assert words in page
     for label in ("Difference against mean", "How far every scan came"):
         assert label in page

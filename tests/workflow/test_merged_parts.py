@@ -112,11 +112,13 @@ def test_a_part_of_other_settings_is_refused_and_named(parts, cohort, tmp_path):
 def test_scans_that_come_later_make_a_further_part(parts, cohort):
     with open(cohort / "cohort.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    longer = cohort / "longer.csv"
+    longer, image = cohort / "longer.csv", cohort / "new"
+    shutil.copytree(rows[0]["image"], image)
+    new = {"scan": "NEW-1", "subject": "NEW-1", "image": str(image), "mask": "", "mask2": ""}
     with open(longer, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerows([*rows, rows[0] | {"scan": "NEW-1", "subject": "NEW-1"}])
+        writer.writerows([*rows, rows[0] | new])
     ended = call("lib.cohort.parts", longer, cohort / "parts", "--scans", 3)
     assert ended.returncode == 0, ended.stderr
     told = call("lib.merge", cohort / "merged-later", *sorted((cohort / "parts").iterdir()))
