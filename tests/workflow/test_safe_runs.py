@@ -118,7 +118,7 @@ def test_yaml_is_data(tmp_path):
     overlay.write_text(f'study: !!python/object/apply:os.system ["touch {tmp_path}/pwned"]\n')
     assert "not valid JSON or YAML" in Study(tmp_path, overlay=str(overlay)).refuse("--dry-run")
     hostile = f'study=!!python/object/apply:os.system ["touch {tmp_path}/pwned"]'
-    assert "expected string" in Study(tmp_path).refuse("--dry-run", settings=(hostile,))
+    assert Study(tmp_path).planned(settings=(hostile,))["make_phantom_scan"]  # a name, as it was typed
     assert not traces(tmp_path)
 
 
