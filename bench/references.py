@@ -1,14 +1,14 @@
 """Are the references of good people accepted, and those that are no femur refused?
 
 People of the shape model of both sexes, 27 to 90 years, left and right hips, and people of the hard variant (thin
-cortex, low density, twice the noise), as image files on 256 x 256 pixels. Each reference is screened whole, without
-the lowest fifth, third and half of its slices, and from every sixth person on turned over, moved, hollow, thinned out
-and otherwise spoilt. Screening is that of the workflow: `screen_scan` on files.
+cortex, low density, twice the noise), as image files on 256 x 256 pixels. Each reference is screened as the workflow
+does it, and judged once more without the lowest fifth, third and half of its slices. That of every twelfth person is
+screened turned over, moved, hollow, thinned out and otherwise spoilt, too.
 
-    python bench/references.py [--people N] [--hard N] [--keep FOLDER]
+    python bench/references.py [--people N] [--hard N] [--first K] [--keep FOLDER]
 
-Prints what was judged wrongly, by name, and one line of JSON with the margins. `--keep` saves the simulated people in
-a folder and takes them from there the next time.
+Prints each person's margins, what was judged wrongly, and one line of JSON. `--keep` saves the simulated people in a
+folder and takes them from there the next time.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,25 +26,28 @@ import SimpleITK as sitk
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.imaging.crop import CropConfig
 from lib.imaging.nifti import write_image
-from lib.imaging.reference import measure_edge
+from lib.imaging.reference import judge_reference, measure_edge
 from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, screen_scan
+from lib.imaging.verdicts import Reason, is_rejected
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan
 
 PHANTOM = PhantomConfig(matrix=256, supersampling=2)
+WHOLE = "100%"
 KEPT = (1.0, 0.8, 0.67, 0.5)  # share of a femur's slices, from the top
-SPOILT_EVERY = 6
+SPOILT_EVERY = 12
 
 
 @dataclass
 class Tally:
-    """What was counted: references by what they should be, wrong verdicts, warnings, edges of the good ones."""
+    """References by what they should be, wrong verdicts, warnings; edges and sizes of the good ones."""
 
     good: int = 0
     bad: int = 0
     wrong: list[str] = field(default_factory=list)
     warnings: Counter = field(default_factory=Counter)
-    edges: list[tuple[float, float]] = field(default_factory=list)
+    edges: list[tuple[float, float, float]] = field(default_factory=list)
+    sizes: list[tuple[float, float]] = field(default_factory=list)
 
 
 def people(count: int, hard: int) -> list[PhantomPerson]:
@@ -124,25 +127,33 @@ def judge(
         return screen_scan(folder / "scan.nii.gz", request, ScreeningConfig(), CropConfig())
 
     for name, mask_zyx in good_references(femur_zyx):
-        screening = screened(mask_zyx)
-        tally.good += 1
-        tally.warnings.update(reason.code for reason in screening.reasons if reason.severity == "warning")
-        if screening.verdict != "ok":
-            tally.wrong.append(f"{person.scan} {person.side} {name}: refused, {_words(screening)}")
         mask = sitk.GetImageFromArray(mask_zyx)
         mask.CopyInformation(image)
+        reasons = screened(mask_zyx).reasons if name == WHOLE else tuple(judge_reference(mask, image))
+        tally.good += 1
+        tally.warnings.update(reason.code for reason in reasons if reason.severity == "warning")
+        if is_rejected(reasons):
+            tally.wrong.append(f"{person.scan} {person.side} {name}: refused, {_words(reasons)}")
         edge = measure_edge(mask, image)
-        tally.edges.append((edge.near_bone, edge.contrast_hu))
+        tally.edges.append((edge.near_bone, edge.near_bone - edge.near_aside, edge.contrast_hu))
+        areas_mm2 = np.count_nonzero(mask_zyx, axis=(1, 2)) * np.prod(image.GetSpacing()[:2])
+        tally.sizes.append((1e-3 * areas_mm2.sum() * image.GetSpacing()[2], 1e-2 * areas_mm2.max()))
+        print(
+            f"{person.scan} {person.side} {name}: {edge.near_bone:.2f} near bone, {edge.near_aside:.2f} aside, "
+            f"{edge.contrast_hu:.0f} HU, "
+            f"{tally.sizes[-1][0]:.0f} ml, up to {tally.sizes[-1][1]:.0f} cm2",
+            flush=True,
+        )
     if int(person.scan[1:]) % SPOILT_EVERY == 0:
         for name, mask_zyx in spoilt_references(femur_zyx, image):
-            screening = screened(mask_zyx)
+            reasons = screened(mask_zyx).reasons
             tally.bad += 1
-            if screening.verdict == "ok":
-                tally.wrong.append(f"{person.scan} {person.side} {name}: accepted, {_words(screening)}")
+            if not is_rejected(reasons):
+                tally.wrong.append(f"{person.scan} {person.side} {name}: accepted, {_words(reasons)}")
 
 
-def _words(screening: Screening) -> str:
-    return "; ".join(f"{reason.code}: {reason.found}" for reason in screening.reasons)
+def _words(reasons: Iterable[Reason]) -> str:
+    return "; ".join(f"{reason.code}: {reason.found}" for reason in reasons)
 
 
 def main() -> None:
@@ -152,14 +163,15 @@ def main() -> None:
     )
     parser.add_argument("--people", type=int, default=400)
     parser.add_argument("--hard", type=int, default=60)
+    parser.add_argument("--first", type=int, default=1, help="number of the first person, from 1")
     parser.add_argument("--keep", type=Path, help="folder for simulated people")
     options = parser.parse_args()
-    tally, scans = Tally(), people(options.people, options.hard)
+    tally, scans = Tally(), people(options.people, options.hard)[options.first - 1 :]
     with tempfile.TemporaryDirectory() as name:
         for person in scans:
             judge(person, *simulated(person, options.keep), tally, Path(name))
     print("\n".join(tally.wrong))
-    near, contrast = np.array(tally.edges).T
+    (near, gain, contrast), (volume_ml, largest_cm2) = np.array(tally.edges).T, np.array(tally.sizes).T
     row = {
         "people": len(scans),
         "good": tally.good,
@@ -168,7 +180,10 @@ def main() -> None:
         "bad_accepted": sum(": accepted" in line for line in tally.wrong),
         "warnings": dict(tally.warnings),
         "least_near_bone": round(float(near.min()), 3),
+        "least_gain": round(float(gain.min()), 3),
         "least_contrast_hu": round(float(contrast.min()), 1),
+        "volume_ml": [round(float(n)) for n in (volume_ml.min(), volume_ml.max())],
+        "largest_slice_cm2": round(float(largest_cm2.max()), 1),
     }
     print(json.dumps(row))
 

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.imaging.grid import array_zyx, describe_grid, same_grid, volume_mm3
+from lib.imaging.grid import array_zyx, describe_grid, laid_on, same_grid, volume_mm3
 from lib.imaging.image_files import read_labels
 from lib.imaging.volume import length_mm
 
@@ -29,7 +29,7 @@ def measure_corrected(mask: sitk.Image, grids: dict[str, sitk.Image], name: str)
     """Measure a corrected mask.
 
     Args:
-        mask: the corrected mask.
+        mask: the corrected mask; empty borders may be cut away (see `laid_on`).
         grids: CTs in HU on which a prediction may have been edited, by what they are; the first that fits is taken.
         name: of the mask, for errors.
 
@@ -41,7 +41,10 @@ def measure_corrected(mask: sitk.Image, grids: dict[str, sitk.Image], name: str)
     Raises:
         ScanError: `mask_off_grid`, the mask lies on none of the grids; `empty_mask`.
     """
+    laid = {what: laid_on(mask, image) for what, image in grids.items()}
+    # a mask on a whole grid may be a crop of another one, too
     fitting = [what for what, image in grids.items() if same_grid(mask, image)]
+    fitting += [what for what, whole in laid.items() if whole is not None]
     if not fitting:
         expected = "; or ".join(f"{what}, {describe_grid(image)}" for what, image in grids.items())
         raise ScanError(
@@ -49,6 +52,7 @@ def measure_corrected(mask: sitk.Image, grids: dict[str, sitk.Image], name: str)
             f"{name} must lie on the grid of {expected}; it has {describe_grid(mask)}. Edit a copy of "
             "mask_full.nii.gz or of mask.nii.gz and save it without resampling",
         )
+    mask = laid[fitting[0]]
     mask_zyx = array_zyx(mask) > 0
     if not mask_zyx.any():
         raise ScanError("empty_mask", f"{name} is empty; leave corrected_mask empty, or reject the scan")

@@ -19,8 +19,8 @@ _BODY_HU = -500
 _MIN_SOFT_TISSUE_SHARE = 0.2
 _MIN_SHARE = 1e-4
 # Intensities that were cut off pile up at the limit: more voxels hold the last value than twice those of the 20 HU
-# before it. Cut off at 1000 HU, 8 times as many do in a scan of the shape model and 5 times in a real one; where
-# nothing was cut off the last value is that of one to three voxels, and at a limit that no tissue reaches it is
+# before it. Cut off at 600 or 1000 HU it is 6 to 45 times as many in two real scans and three of the shape model, at
+# the low end more; where nothing was cut off the last value is that of one voxel. Limits that no tissue reaches are
 # none of ours (air; metal beyond the range of 12 bits).
 _PILE_VOXELS, _PILE_RATIO, _BEFORE_LIMIT_HU = 20, 2.0, 20
 _HARMLESS_BELOW_HU, _HARMLESS_ABOVE_HU = -900, 2000

@@ -144,6 +144,19 @@ def test_a_corrected_mask_measures_on_the_grid_it_was_edited_on():
     assert on_scan["grid"] == "the converted scan"
 
 
+def test_a_corrected_mask_without_its_empty_borders_measures_as_the_whole_one():
+    for grid, slices in ((CROP, slice(1, 4)), (CONVERTED, slice(0, 5))):
+        whole = box_on(grid, slices)
+        assert measure_corrected(whole[2:7, 1:8, :6], GRIDS, "mask") == measure_corrected(
+            whole, GRIDS, "mask"
+        )
+
+
+def test_a_mask_on_the_crop_is_measured_there_although_it_is_a_part_of_the_scan_too():
+    grids = {"the converted scan": CONVERTED, "the crop": CONVERTED[3:13, 2:12, :]}
+    assert measure_corrected(box_on(grids["the crop"], slice(1, 4)), grids, "mask")["grid"] == "the crop"
+
+
 def test_any_other_grid_is_refused_with_both_that_would_do():
     with pytest.raises(ScanError, match="corrected mask x of scan S") as caught:
         measure_corrected(
