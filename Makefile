@@ -15,14 +15,21 @@ TORCH_INDEX ?=
 READY := $(VENV)/.ready
 # a cluster's jobs take the cores that their rules ask for: --cores would cap them at those of the login node
 CORES_HERE := $(if $(filter slurm,$(notdir $(PROFILE:/=))),,--cores $(CORES))
-# without a GPU the folds of the demo train side by side: its network is too small to keep many threads busy
-FOLDS_AT_ONCE := $(if $(CORES_HERE),$(if $(wildcard /dev/nvidiactl),,--resources gpu=3 \
-    --set-threads train_fold=$(shell echo $$(($(CORES) < 3 ? 1 : $(CORES) / 3)))))
+# Without a GPU the three folds of the demo train side by side, and predict beside one another: its network is too small
+# to keep many threads busy.
+DEMO_CORES := $(CORES_HERE)
+ifneq ($(CORES_HERE),)
+ifeq ($(wildcard /dev/nvidiactl),)
+DEMO_THREADS := $(shell echo $$(($(CORES) < 3 ? 1 : $(CORES) / 3)))
+DEMO_CORES := $(CORES_HERE) --resources gpu=3 \
+    --set-threads train_fold=$(DEMO_THREADS) predict_scans=$(DEMO_THREADS)
+endif
+endif
 
 .PHONY: demo test test-cluster setup doctor estimate rerun recover fuzz format
 
 demo: $(READY)
-	$(BIN)/snakemake --profile $(PROFILE) $(CORES_HERE) $(FOLDS_AT_ONCE) --configfile studies/demo.yaml
+	$(BIN)/snakemake --profile $(PROFILE) $(DEMO_CORES) --configfile studies/demo.yaml
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: $(READY)

@@ -218,13 +218,23 @@ def _head_level(medial_mm: np.ndarray, step_mm: float) -> int:
 
 def _lowest_rise(reach_mm: np.ndarray, head: int, step_mm: float) -> int | None:
     """Return the slice of the most prominent rise at a trochanter's distance below the head, None without one."""
-    from scipy.signal import find_peaks  # loads for longer than all else here, and most jobs seek no peak
-
     smooth_mm = ndimage.gaussian_filter1d(reach_mm, _SMOOTHING_MM / step_mm, mode="nearest")
-    peaks, found = find_peaks(smooth_mm, prominence=_MIN_PROMINENCE_MM)
-    below_head_mm = (head - peaks) * step_mm
-    near = (below_head_mm > _BELOW_HEAD_MM[0]) & (below_head_mm < _BELOW_HEAD_MM[1])
-    return int(peaks[near][found["prominences"][near].argmax()]) if near.any() else None
+    below_head_mm = (head - np.arange(len(smooth_mm))) * step_mm
+    near = np.flatnonzero((below_head_mm > _BELOW_HEAD_MM[0]) & (below_head_mm < _BELOW_HEAD_MM[1]))
+    prominence_mm = {int(place): _prominence(smooth_mm, place) for place in near}
+    rises = [place for place, height_mm in prominence_mm.items() if height_mm >= _MIN_PROMINENCE_MM]
+    return max(rises, key=prominence_mm.get, default=None)
+
+
+def _prominence(profile: np.ndarray, place: int) -> float:
+    """Return how far a profile falls on either side of a place before it rises above it, 0 at no peak.
+
+    This is scipy.signal.peak_prominences, whose package takes longer to load than all else that a measuring job does.
+    """
+    higher = np.flatnonzero(profile > profile[place])
+    start, stop = higher[higher < place].max(initial=-1) + 1, higher[higher > place].min(initial=len(profile))
+    falls = profile[place] - np.array([profile[start : place + 1].min(), profile[place:stop].min()])
+    return float(falls.min())
 
 
 def _apex(reach_mm: np.ndarray, peak: int, step_mm: float) -> float:

@@ -5,8 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.signal import find_peaks, peak_prominences
 
-from lib.imaging.femur import CUT_ABOVE, EMPTY, IN_PIECES, NO_FEMUR, NOT_SEEN, find_lesser_trochanter
+from lib.imaging.femur import (
+    CUT_ABOVE,
+    EMPTY,
+    IN_PIECES,
+    NO_FEMUR,
+    NOT_SEEN,
+    _prominence,
+    find_lesser_trochanter,
+)
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.imaging.image_files import read_labels
 from lib.phantom.mesh import move, rotation_matrix
@@ -141,3 +150,12 @@ def test_scans_of_people_that_end_above_the_trochanter_give_no_level():
 def test_a_real_scan_that_ends_54_mm_below_the_top_shows_no_trochanter(side, label):
     mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", [label])
     assert find_lesser_trochanter(array_zyx(mask), spacing_zyx(mask), side).missing == NOT_SEEN
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_prominence_is_that_of_scipy(seed):
+    profile = np.cumsum(np.random.default_rng(seed).normal(size=60))
+    peaks, _ = find_peaks(profile)
+    found = np.array([_prominence(profile, place) for place in range(len(profile))])
+    np.testing.assert_allclose(found[peaks], peak_prominences(profile, peaks)[0])
+    assert not np.delete(found, peaks).any()
