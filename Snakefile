@@ -75,15 +75,15 @@ rule screened:
 rule converted:
     """Every accepted scan as int16 HU in LPS order."""
     input:
-        lambda wildcards: [f"results/converted/{scan}/image.nii.gz" for scan in accepted()],
+        lambda wildcards: [f"results/converted/{scan}/image.nii.gz" for scan in to_crop()],
 
 
 rule cropped:
     """Every accepted scan on 3 mm slices, in the window of its hip, with a picture of that window."""
     input:
-        lambda wildcards: [f"results/crops/{scan}.webp" for scan in accepted()],
-        lambda wildcards: [f"results/cropped/{scan}/image.nii.gz" for scan in accepted()],
-        lambda wildcards: [f"results/cropped/{scan}/mask.nii.gz" for scan in accepted() if SCANS[scan].mask],
+        lambda wildcards: [f"results/crops/{scan}.webp" for scan in to_crop()],
+        lambda wildcards: [f"results/cropped/{scan}/image.nii.gz" for scan in to_crop()],
+        lambda wildcards: [f"results/cropped/{scan}/mask.nii.gz" for scan in to_crop() if SCANS[scan].mask],
 
 
 rule trained:

@@ -12,6 +12,7 @@ from lib.atomic import forbid_world_writing
 from lib.cohort.acquisitions import read_protocol
 from lib.cohort.failures import READER_JOBS, SCORE_JOBS
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable, job_failure, prediction_failure
+from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.placement import trains_fold, validates_fold
 from lib.cohort.protocols import plan_predictions, weights_of
 from lib.cohort.review import in_words, read_review, rejected
@@ -79,7 +80,7 @@ def checked_study():
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
             "partial=true makes a report from what is there, but people have not been split yet; "
-            "run once without it"
+            f"run once without it. {CROPS_NEED_NO_FOLDS}"
         )
     finished = read_finished(config["model"]) if config["model"] else None
     cohorts = {finished.cohort} if finished else set(config["cohorts"])

@@ -43,6 +43,16 @@ def accepted():
     return [row.scan for row in placements()]
 
 
+def to_crop():
+    """Return the accepted scans; before there is a split those of an ended screening, so that crops can be looked at."""
+    screened = "results/cohort/scans.csv"
+    if not os.path.exists("results/folds/folds.csv") and os.path.exists(screened):
+        records = read_records(screened)
+        if {record["scan"] for record in records} == set(SCANS):
+            return [row.scan for row in accepted_scans(records)]
+    return accepted()
+
+
 @cache
 def _batches(draw):
     return {row.scan: row.batch for row in _placements(draw)}

@@ -38,6 +38,9 @@ class FoldsConfig:
             raise ConfigError(f"folds.age_bands is {self.age_bands}; expected a whole number of at least 1")
 
 
+CROPS_NEED_NO_FOLDS = "Crops can be looked at without folds: the same command with the target `cropped` draws them to results/crops"
+
+
 class TooFewPeopleError(ConfigError):
     """Too few people are left for the folds: the scans that were refused may be why."""
 
@@ -61,7 +64,7 @@ def place_scans(
     try:
         return split_folds(accepted_scans(records), former, config, **settings)
     except TooFewPeopleError as error:
-        raise TooFewPeopleError(f"{error}{refused_references(records)}") from None
+        raise TooFewPeopleError(f"{error}{refused_references(records)}. {CROPS_NEED_NO_FOLDS}") from None
 
 
 def split_folds(

@@ -77,7 +77,7 @@ def refused_references(records: Iterable[Mapping[str, str]]) -> str:
     words = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     return (
         f". Of {len(with_mask)} scans with a reference {len(refused)} were not accepted ({words}): see "
-        "results/cohort/scans.csv for what to do. Pictures of crops need no folds: ask for results/crops/SCAN.webp"
+        "results/cohort/scans.csv for what to do"
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.cohort.folds import FoldsConfig, place_scans, split_folds
+from lib.cohort.folds import CROPS_NEED_NO_FOLDS, FoldsConfig, place_scans, split_folds
 from lib.cohort.placement import Placement, in_cohort
 from lib.cohort.protocols import plan_predictions
 from lib.errors import ConfigError
@@ -289,7 +289,7 @@ def test_too_few_references_are_told_with_what_was_refused_and_why():
         place(records, folds=5)
     assert "4 people with a usable reference" in str(caught.value)
     words = "Of 15 scans with a reference 11 were not accepted (9 mask_off_bone, 2 missing_slices)"
-    assert words in str(caught.value)
+    assert words in str(caught.value) and CROPS_NEED_NO_FOLDS in str(caught.value)
 
 
 def test_nothing_is_said_of_refusals_where_there_are_none_or_enough_is_left():

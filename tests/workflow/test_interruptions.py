@@ -1,4 +1,4 @@
-"""A killed run and a run with losses: nothing is half-written or lost, and the report says what is missing."""
+"""A run that is killed, loses scans or ends before its folds: nothing is lost, and it is told what is missing."""
 
 import csv
 import gzip
@@ -12,6 +12,8 @@ import time
 import pytest
 import yaml
 
+from lib.cohort.folds import CROPS_NEED_NO_FOLDS
+from lib.cohort.scans import read_records
 from tests.study import ROOT, Study
 
 pytestmark = pytest.mark.workflow
@@ -126,3 +128,21 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     page = (results / "report/index.html").read_text()
     assert "partial=true" not in page and "without a model" not in page
     assert study.planned() == {}
+
+
+def test_crops_can_be_looked_at_where_too_few_people_are_left_for_the_folds(phantom, tmp_path):
+    overlay = tmp_path / "many_folds.yaml"
+    settings = yaml.safe_load((ROOT / "studies/ci.yaml").read_text())
+    overlay.write_text(yaml.safe_dump(settings | {"folds": {"folds": 30}}))
+    study = Study(tmp_path, str(overlay), settings=(f"cohort={phantom}/cohort.csv",))
+    ended = study.call()
+    assert ended.returncode != 0 and CROPS_NEED_NO_FOLDS in ended.stdout and "Traceback" not in ended.stdout
+    refused = study.refuse(settings=("partial=true",))
+    assert CROPS_NEED_NO_FOLDS in refused
+    study.run("cropped")
+    accepted = [
+        row["scan"] for row in read_records(tmp_path / "results/cohort/scans.csv") if row["verdict"] == "ok"
+    ]
+    assert len(accepted) > 3
+    assert sorted(path.stem for path in (tmp_path / "results/crops").glob("*.webp")) == sorted(accepted)
+    assert not (tmp_path / "results/folds/folds.csv").exists()

@@ -215,10 +215,13 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     parts = (entry["kind"].replace("_", "-"), entry["model"], entry["protocol"])
     name = "-".join(part for part in parts if part)
     _keep_light(figure)
+    # laid out once: each saving would do it anew
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     with whole_file(folder / f"{name}.svg") as temporary:
         figure.savefig(temporary, metadata={"Date": None, "Creator": None})
     with whole_file(folder / f"{name}.png") as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+        figure.savefig(temporary, metadata={"Software": None}, pil_kwargs={"compress_level": 2})
     write_table(drawing.data, folder / f"{name}.csv")
     width, height = (round(100 * float(inches)) for inches in figure.get_size_inches())
     shown = {"csv": f"{name}.csv", "n": drawing.n, "alt": drawing.alt, "width": width, "height": height}
