@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from scale import run_measured
 
 from lib.cohort.acquisitions import ACQUISITION_COLUMNS
-from lib.cohort.scans import SCAN_COLUMNS
-from lib.part_results import NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
+from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, write_records
+from lib.part_results import DIGESTS, NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
 from lib.stats.flow import FLOW_COLUMNS
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
 
@@ -54,6 +54,8 @@ def make_part(folder: Path, first: int, scans: int, referenced: bool) -> None:
                 size = 90_000 + 20_000 * generator.random()
                 told |= {"reference_mm3": size, "predicted_mm3": size + 1000 * generator.gauss(0, 1)}
                 writer.writerow([told.get(name, f"{generator.random():.10g}") for name in columns])
+    voxels = ({"scan": f"S{scan:06d}", "voxels": f"{scan:032x}"} for scan in range(first, first + scans))
+    write_records(voxels, DIGEST_COLUMNS, results / DIGESTS)
     settings = {"seed": 1, "report.confidence": 0.95}
     for path, content in {
         RUN: {"settings": settings, "software": {}, "code": {}, "models": {"all/vnet/fold-0": "0"}},

@@ -460,15 +460,13 @@ def _alike_subjects(rows: Iterable[ScanRow]) -> Iterable[Problem]:
     """Yield subjects that differ from an earlier one by capitals or leading zeros alone: spreadsheets drop zeros."""
     spellings: dict[str, dict[str, ScanRow]] = defaultdict(dict)
     for row in rows:
-        others = spellings[_ZEROS.sub("", row.subject.lower())]
+        others = spellings[plain_spelling(row.subject)]
         if not row.subject or row.subject in others:
             continue
         for other, first in others.items():
-            capitals = other.lower() == row.subject.lower()
-            if capitals and (first.scan, row.scan) == (other, row.subject):
-                continue  # the scans' own ids, which are told of as such
-            # of one length they differ by where zeros stand, which no spreadsheet does
-            if capitals or len(other) != len(row.subject):
+            # the scans' own ids are told of as such
+            own_ids = other.lower() == row.subject.lower() and (first.scan, row.scan) == (other, row.subject)
+            if not own_ids and may_be_one(other, row.subject):
                 allowed = (
                     f"row {first.line} has {other!r}: one person? Then write one of both; else give one of them "
                     "another id, for capitals and leading zeros do not count"
@@ -476,3 +474,16 @@ def _alike_subjects(rows: Iterable[ScanRow]) -> Iterable[Problem]:
                 yield Problem(row.line, "subject", row.subject, allowed)
                 break
         others[row.subject] = row
+
+
+def plain_spelling(subject: str) -> str:
+    """Return a subject in small letters, without zeros in front of numbers: people who may be one share it."""
+    return _ZEROS.sub("", subject.lower())
+
+
+def may_be_one(subject: str, other: str) -> bool:
+    """Return whether two subjects of one `plain_spelling` may be one person who was written in two ways.
+
+    Ids of one length that differ by where zeros stand (1-01 and 10-1) may not: no spreadsheet moves zeros.
+    """
+    return subject.lower() == other.lower() or len(subject) != len(other)
