@@ -15,6 +15,9 @@ from lib.cohort.table import ScanRow
 from lib.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+CACHE_ADVICE = (
+    "export XDG_CACHE_HOME=FOLDER, one that you and the jobs of a cluster may write to, then start snakemake"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +176,18 @@ def _refusals() -> Iterator[None]:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     except (WorkflowError, ApiError, OSError) as error:
-        raise ConfigError(str(error).strip()) from None
+        raise ConfigError(_blocked_cache(error) or str(error).strip()) from None
+
+
+def _blocked_cache(error: Exception) -> str:
+    """Return what to do where Snakemake could not make its cache; empty if an error is of something else."""
+    from snakemake.common import get_appdirs
+
+    cache = Path(get_appdirs().user_cache_dir)
+    named = getattr(error, "filename", None)
+    if not named or not (cache.is_relative_to(named) or Path(named).is_relative_to(cache)):
+        return ""
+    return f"Snakemake cannot write to its cache {cache}: {CACHE_ADVICE}"
 
 
 def _study(names: Mapping, folder: Path) -> Study:
