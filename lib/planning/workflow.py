@@ -119,7 +119,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
                 default_resources=args.default_resources,
             ),
             config_settings=types.ConfigSettings(
-                config=cli.parse_config(args.config),
+                config=_given(cli, args.config),
                 configfiles=args.configfile,
                 config_args=args.config,
                 replace_workflow_config=args.replace_workflow_config,
@@ -155,6 +155,15 @@ def _parsed(cli: object, arguments: Sequence[str]) -> object:
         except cli.CliException as error:
             said = [str(error)]
     raise ConfigError(f"snakemake does not take these arguments: {said[-1]}")
+
+
+def _given(cli: object, entries: Sequence[str] | None) -> dict:
+    """Return the settings of --config."""
+    try:
+        return cli.parse_config(entries)
+    except ValueError as error:
+        advice = 'Write --config NAME=VALUE, and what stands in a section as "train={epochs: 3}"'
+        raise ConfigError(f"{str(error).strip()} {advice}") from None
 
 
 @contextlib.contextmanager

@@ -313,6 +313,9 @@ def test_what_the_plugin_refuses_is_told():
 def test_wrong_arguments_are_told():
     with pytest.raises(ConfigError, match="no-such-option"):
         read_workflow(["--no-such-option"])
+    for typed in ("train.epochs=3", "seed", "=7"):
+        with pytest.raises(ConfigError, match="Invalid config definition.*train={epochs: 3}"):
+            read_workflow(["--cores", "1", "--config", typed])
 
 
 # ---- what is printed ------------------------------------------------------------------------------------------
