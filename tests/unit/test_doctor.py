@@ -168,7 +168,7 @@ def test_a_study_that_was_copied_without_times_is_told(tmp_path, first, second, 
     findings = study_checks.check_times(tmp_path)
     assert len(findings) == told
     if told:
-        assert findings[0].mark == LOOK and "1 results are older" in findings[0].text
+        assert findings[0].mark == LOOK and "(at least 1) are older" in findings[0].text
         assert "cp -a" in findings[0].advice and "--touch" in findings[0].advice
 
 
