@@ -1,4 +1,4 @@
-"""How the cost of merging grows: seconds and memory of merging 20 parts of made-up tables, no images.
+"""How the cost of merging grows: seconds (of CPU too) and memory of merging 20 parts of made-up tables, no images.
 
 Each scan has a volume of one ensemble; a share of them has a reference.
 """
@@ -7,6 +7,7 @@ import argparse
 import csv
 import json
 import random
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -16,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from scale import run_measured
 
 from lib.cohort.acquisitions import ACQUISITION_COLUMNS
-from lib.cohort.scans import SCAN_COLUMNS
-from lib.part_results import NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
+from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, write_records
+from lib.part_results import DIGESTS, NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
 from lib.stats.flow import FLOW_COLUMNS
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
 
@@ -54,6 +55,8 @@ def make_part(folder: Path, first: int, scans: int, referenced: bool) -> None:
                 size = 90_000 + 20_000 * generator.random()
                 told |= {"reference_mm3": size, "predicted_mm3": size + 1000 * generator.gauss(0, 1)}
                 writer.writerow([told.get(name, f"{generator.random():.10g}") for name in columns])
+    voxels = ({"scan": f"S{scan:06d}", "voxels": f"{scan:032x}"} for scan in range(first, first + scans))
+    write_records(voxels, DIGEST_COLUMNS, results / DIGESTS)
     settings = {"seed": 1, "report.confidence": 0.95}
     for path, content in {
         RUN: {"settings": settings, "software": {}, "code": {}, "models": {"all/vnet/fold-0": "0"}},
@@ -70,8 +73,12 @@ def measure_merge(folder: Path, scans: int, referenced: bool) -> dict:
     for number, part in enumerate(parts):
         make_part(part, number * scans // PARTS, scans // PARTS, referenced)
     command = [sys.executable, "-m", "lib.merge", str(folder / "merged"), *map(str, parts)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds, peak_gb, _ = run_measured(command)
-    return {"what": "merge", "scans": scans, "referenced": referenced, "seconds": seconds, "peak_gb": peak_gb}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    told = {"what": "merge", "scans": scans, "referenced": referenced}
+    return told | {"cpu_seconds": cpu_seconds, "seconds": seconds, "peak_gb": peak_gb}
 
 
 def main() -> None:

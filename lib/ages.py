@@ -21,6 +21,7 @@ def age_years(age: float | str | None) -> float | None:
     if text in ("", "nan"):
         return None
     years = float(text)
-    if not 0 <= years <= 120:
+    # Python reads 6_1 as 61
+    if "_" in text or not 0 <= years <= 120:
         raise ValueError(text)
     return min(years, float(OLDEST_PRINTED_AGE))

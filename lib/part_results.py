@@ -9,11 +9,13 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.atomic import read_json
+from lib.cohort.scans import read_digests
+from lib.cohort.table import may_be_one, plain_spelling
 from lib.errors import ConfigError
 from lib.learning.finished import RUNTIME_KEYS
 from lib.model_record import model_digests
@@ -26,8 +28,9 @@ TABLES = {
     "acquisition": "tables/acquisition.csv",
 }
 RUN, STUDY, PROTOCOL, NOTES = "cohort/run.json", "study.json", "cohort/protocol.json", "cohort/notes.json"
+DIGESTS = "cohort/digests.csv"
 REPORT = "report/index.html"
-NEEDED = (*TABLES.values(), RUN, STUDY, PROTOCOL)
+NEEDED = (*TABLES.values(), DIGESTS, RUN, STUDY, PROTOCOL)
 _EXPECTED = (*NEEDED, NOTES, REPORT)
 # settings that name a study or say how a run is started, not what it computes
 FREE_SETTINGS = ("study", "partial", "redraw", "retrain", *(f"train.{key}" for key in RUNTIME_KEYS))
@@ -119,7 +122,7 @@ def differences(parts: Sequence[Part]) -> list[str]:
     found = [line for kind in kinds for line in _compare(kind, {name: facts[name][kind] for name in facts})]
     if any(line.startswith(_PROTOCOL_KIND) for line in found):
         found.append(_PROTOCOL_ADVICE)
-    return [*found, *_other_models(parts), *_shared_ids(parts)]
+    return [*found, *_other_models(parts), *_shared_ids(parts), *_alike_people(parts), *_shared_images(parts)]
 
 
 def digests(part: Part) -> dict[str, str]:
@@ -154,8 +157,7 @@ def records(part: Part, table: str) -> Iterator[dict[str, str]]:
 
 def header(part: Part, table: str) -> list[str]:
     """Return the column names of a part's table (a key of TABLES)."""
-    with open(part.results / TABLES[table], newline="", encoding="utf-8") as file:
-        return next(csv.reader(file), [])
+    return _columns(part.results / TABLES[table])
 
 
 def comparable_settings(part: Part) -> dict:
@@ -181,9 +183,14 @@ def _damaged(part: Part) -> Iterator[str]:
         _facts(part), _models(part)
     except (ValueError, KeyError, TypeError):
         yield f"{part.name}: {RUN}, {PROTOCOL}, {STUDY} or a run.json of its models is damaged; run it again"
-    for table, path in TABLES.items():
-        if "scan" not in header(part, table):
+    for path in (*TABLES.values(), DIGESTS):
+        if "scan" not in _columns(part.results / path):
             yield f"{part.name}: {path} is damaged; remove it and run the part again"
+
+
+def _columns(table: Path) -> list[str]:
+    with open(table, newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
 
 
 def _facts(part: Part) -> dict[str, Mapping[str, object]]:
@@ -255,6 +262,49 @@ def _shared_ids(parts: Sequence[Part]) -> Iterator[str]:
         if twice[kind]:
             named = [f"{name} ({', '.join(dict.fromkeys(found))})" for name, found in twice[kind].items()]
             yield f"{what} in several parts: {listed(named)}"
+
+
+def _alike_people(parts: Iterable[Part]) -> Iterator[str]:
+    """Yield people of different parts who may be one, as a cohort table is asked about them."""
+    known: dict[str, dict[str, str]] = defaultdict(
+        dict
+    )  # subjects of one spelling, with the first part of each
+    pairs = []
+    for part in parts:
+        for subject in dict.fromkeys(row["subject"] for row in records(part, "scans")):
+            others = known[plain_spelling(subject)]
+            pairs += [
+                f"{other} ({home}) and {subject} ({part.name})"
+                for other, home in others.items()
+                if home != part.name and other != subject and may_be_one(other, subject)
+            ]
+            others.setdefault(subject, part.name)
+    if pairs:
+        yield (
+            f"people of several parts whose ids capitals or leading zeros alone tell apart: {listed(pairs)}. "
+            "All scans of a person belong into one part, under one `subject`; give ids of other people another form"
+        )
+
+
+def _shared_images(parts: Iterable[Part]) -> Iterator[str]:
+    """Yield which accepted scans of different parts and subjects are one image: one person would count as two."""
+    first: dict[str, tuple[str, str, str]] = {}  # part, scan and subject, by digest of the voxels
+    pairs = []
+    for part in parts:
+        voxels = read_digests(part.results / DIGESTS)
+        for row in records(part, "scans"):
+            digest = voxels.get(row["scan"])
+            if row["verdict"] != "ok" or digest is None:
+                continue
+            home, scan, subject = first.setdefault(digest, (part.name, row["scan"], row["subject"]))
+            if home != part.name and subject != row["subject"]:
+                pairs.append(f"{scan} ({home}) and {row['scan']} ({part.name})")
+    if pairs:
+        yield (
+            f"scans of several parts that are voxel by voxel one image: {listed(pairs)}. Correct `image`; or, if it "
+            "is one person, give a reason in `exclude` of one of the tables, or move the rows to one part under one "
+            "`subject`. Then run these parts again"
+        )
 
 
 def _sha256(path: Path) -> str:

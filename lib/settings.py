@@ -5,6 +5,7 @@ Errors name the file and line, or the key, and what is allowed.
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -29,6 +30,28 @@ def check_texts(paths: Iterable[str | Path]) -> None:
             is read as another one. The text lists all with file and line.
     """
     _raise_all([f"{Path(path).name}, {found}" for path in paths for found in _misread(_read_file(path))])
+
+
+def check_words(entries: Iterable[str]) -> None:
+    """Return if the words after --config lose nothing: a section given twice, or a key twice in one.
+
+    Raises:
+        ConfigError: they do; the text lists all.
+    """
+    lines, given = [], set()
+    for name, text in (entry.split("=", 1) for entry in entries if "=" in entry):
+        if not text.lstrip().startswith("{"):
+            continue
+        if name in given:
+            lines.append(
+                f"--config: {name} is given twice, and what the first one says would be lost; write one"
+            )
+        given.add(name)
+        with suppress(yaml.YAMLError):  # told of by the schema
+            node = yaml.compose(text, yaml.CSafeLoader)
+            # numbers are read as typed there, see `_as_yaml`
+            lines += [f"--config, {found}" for found in _misread_node(node, (name,), {}, numbers=False)]
+    _raise_all(lines)
 
 
 def _read_file(path: str | Path) -> str:
@@ -60,16 +83,35 @@ def _misread(text: str) -> Iterator[str]:
     if root is not None and not isinstance(root, yaml.MappingNode):
         yield "line 1: no keys here; write `key: value`"
     elif root is not None:
-        yield from _misread_node(root, (), set())
+        yield from _misread_node(root, (), {})
 
 
-def _misread_node(node: yaml.Node, keys: tuple[str, ...], seen: set[int]) -> Iterator[str]:
+def _misread_node(
+    node: yaml.Node, keys: tuple[str, ...], seen: dict[int, bool], *, numbers: bool = True
+) -> Iterator[str]:
+    """Yield what is wrong in a node.
+
+    Args:
+        node: to look at, with all that it holds.
+        keys: that lead to it.
+        seen: whether each node that was met has been read.
+        numbers: numbers are looked at, too.
+    """
     if id(node) in seen:  # an alias
+        if not seen[id(node)]:
+            yield f"line {node.start_mark.line + 1}: {'.'.join(keys)} holds itself (*); write out what it should hold"
         return
-    seen.add(id(node))
+    seen[id(node)] = False
+    yield from _misread_parts(node, keys, seen, numbers)
+    seen[id(node)] = True
+
+
+def _misread_parts(
+    node: yaml.Node, keys: tuple[str, ...], seen: dict[int, bool], numbers: bool
+) -> Iterator[str]:
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _misread_node(item, keys, seen)
+            yield from _misread_node(item, keys, seen, numbers=numbers)
     elif isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
@@ -81,8 +123,8 @@ def _misread_node(node: yaml.Node, keys: tuple[str, ...], seen: set[int]) -> Ite
                     "there would be lost; write it once"
                 )
             lines.setdefault(name, line)
-            yield from _misread_node(value, within, seen)
-    elif node.style not in _TEXT_STYLES and _ODD_NUMBER.fullmatch(node.value):
+            yield from _misread_node(value, within, seen, numbers=numbers)
+    elif numbers and node.style not in _TEXT_STYLES and _ODD_NUMBER.fullmatch(node.value):
         read = yaml.safe_load(node.value)
         if not isinstance(read, str):
             yield (
@@ -95,7 +137,8 @@ def read_words(settings: Mapping, schema: Mapping) -> dict:
     """Return settings with the words of a command line read as the schema means them.
 
     Snakemake hands `--config partial=true` over as the text "true", `--config model=` as nothing at all, and all that
-    stands in `--config "dicom={correct_tilt: true}"` as texts. What the schema takes as it is stays as it is.
+    stands in `--config "dicom={correct_tilt: true}"` as texts. What the schema takes as it is stays as it is, but for
+    whole numbers that are written as 3e2.
     """
     parts, definitions = schema.get("properties", {}), {"$defs": schema.get("$defs", {})}
     return {key: _read(value, parts.get(key, {}) | definitions) for key, value in settings.items()}
@@ -106,7 +149,9 @@ def _read(value: object, schema: Mapping) -> object:
         return read_words(value, schema)
     valid = Draft202012Validator(schema).is_valid
     meant = "" if value is None else _as_yaml(value)
-    return meant if not valid(value) and valid(meant) else value
+    read = meant if not valid(value) and valid(meant) else value
+    is_whole = schema.get("type") == "integer" and isinstance(read, float) and read.is_integer()
+    return int(read) if is_whole else read
 
 
 def keep_names(settings: Mapping, schema: Mapping, entries: Iterable[str]) -> dict:
@@ -162,7 +207,22 @@ def check_settings(settings: Mapping, schema: Mapping) -> None:
     """
     errors = Draft202012Validator(schema).iter_errors(settings)
     ordered = sorted(errors, key=lambda error: [str(part) for part in error.path])
-    _raise_all([line for error in ordered for line in _explain(error, schema)])
+    endless = [f"{key}: {value}; expected a finite number" for key, value in _endless(settings)]
+    _raise_all([line for error in ordered for line in _explain(error, schema)] + endless)
+
+
+def _endless(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield name and value of settings that are NaN or infinite, which no limit of a schema refuses."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _endless(value, f"{prefix}{key}.")
+        else:
+            numbers = value if isinstance(value, list) else [value]
+            yield from (
+                (prefix + str(key), number)
+                for number in numbers
+                if isinstance(number, float) and not math.isfinite(number)
+            )
 
 
 def _raise_all(lines: list[str]) -> None:
@@ -196,16 +256,16 @@ def _advice_on_key(name: object, value: object, known: Mapping, schema: Mapping)
     """Say what an unknown key may have been meant as."""
     if isinstance(name, bool):
         return "YAML reads yes, no, on and off as true and false; write a name that reads so in quotes"
+    if re.fullmatch(r"\d+", str(name)) and value is None:
+        return "decimals are written with a point, such as 60.5"
     if not isinstance(name, str):
-        if value is None:
-            return "decimals are written with a point, such as 60.5"
         return f"keys are names; known keys: {', '.join(sorted(known))}"
     near = difflib.get_close_matches(re.sub(r"[\s-]", "_", name.lower()), known, n=1)
     elsewhere = [path for path in _paths(schema) if path.split(".")[-1] == name]
-    if near:
-        return f"did you mean {near[0]}?"
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
+    if near:
+        return f"did you mean {near[0]}?"
     return f"known keys: {', '.join(sorted(known))}"
 
 
@@ -218,14 +278,19 @@ def _paths(schema: Mapping, prefix: str = "") -> Iterator[str]:
 
 def _advice_on_type(error: ValidationError) -> str:
     """Say how YAML understood what was typed, where that is not what was meant."""
+    if error.validator == "uniqueItems":
+        return "; each of them once"
     if error.validator != "type":
         return ""
+    if error.schema["type"] == "array" and isinstance(error.instance, str):
+        return "; write a list: [one, two]"
     if error.schema["type"] == "string" and not isinstance(error.instance, list | Mapping):
         return "; put it in quotes"
     if error.schema["type"] == "object" and error.instance is None:
         return "; indent its keys below it"
     if error.schema["type"] in ("number", "integer") and re.fullmatch(r"[-+]?\d+,\d+", str(error.instance)):
-        return "; write decimals with a point"
+        is_whole = error.schema["type"] == "integer"
+        return "; write it without a comma" if is_whole else "; write decimals with a point"
     return ""
 
 

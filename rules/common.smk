@@ -27,7 +27,7 @@ from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
 from lib.recovery import check_none_left
-from lib.settings import check_settings, check_texts, in_order_of, keep_names, read_words
+from lib.settings import check_settings, check_texts, check_words, in_order_of, keep_names, read_words
 from lib.study import check_paths, check_study, check_submitted, lock_study, study_identity, write_study
 from snakemake.exceptions import WorkflowError
 
@@ -61,9 +61,11 @@ def read_yaml(name):
 
 def checked_study():
     """Return the cohort by scan, the path of its table and the finished models to use (None: train here)."""
+    words = workflow.config_settings.config_args or []
     check_texts(workflow.overwrite_configfiles)
+    check_words(words)
     schema = read_yaml("schemas/config.schema.yaml")
-    named = keep_names(config, schema, workflow.config_settings.config_args or [])
+    named = keep_names(config, schema, words)
     settings = in_order_of(read_words(named, schema), read_yaml("config.yaml"))
     config.clear()
     config.update(settings)

@@ -27,6 +27,10 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 IDENTIFIER_RULE = "use letters, digits and '-' only, a letter or digit first, 64 of them at most"
 _OTHER_LINE_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")  # those in front of a number
+_UNIT = re.compile(r"[_ ]*[(\[].*|_(years|mm)$")  # after the name of a column: age (years), age_years
+_MOST_LABEL = 2**32 - 1
+# what stands in a cell of boxes to tick, and says no more than an empty one
+_NOTHING_SAID = frozenset(["0", "false", "no", "n", "none", "nan", "na", "n/a", "-", "."])
 # no formula to a spreadsheet, although the first letter is a sign: numbers, and signs alone
 _SIGNED = re.compile(r"[+-][\d.,]+%?|[+-]+")
 
@@ -124,7 +128,8 @@ def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str])
     for name in required:
         if name not in names:
             found = ", ".join(name if name.isprintable() else ascii(name) for name in names if name)
-            yield Problem(row, name, "no such column", f"columns found: {found or 'none'}")
+            advice = "" if len(names) > 1 else ". Name them in the first row, by comma, semicolon or tab"
+            yield Problem(row, name, "no such column", f"columns found: {found or 'none'}{advice}")
     for name in names:
         if _OTHER_LINE_ENDS.search(name):
             yield Problem(
@@ -135,7 +140,9 @@ def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str])
     for name in names:
         if name in known:
             continue
-        near = difflib.get_close_matches(name.lower().replace(" ", "_"), known, n=1, cutoff=0.84)
+        plain = name.lower().strip().replace(" ", "_")
+        near = [_UNIT.sub("", plain)] if _UNIT.sub("", plain) in known else []
+        near = near or difflib.get_close_matches(plain, known, n=1, cutoff=0.84)
         if near and near[0] not in names:
             yield Problem(row, name, name, f"did you mean {near[0]}?")
     for number, cells in sheet.rows:
@@ -211,7 +218,9 @@ def _row(
         image=_located(folder, record.get("image", "")),
         subject=parse("subject", IDENTIFIER_RULE, _identifier, scan),
         sex=parse("sex", "use M or F, or leave it empty", {"M": "M", "F": "F"}.__getitem__, ""),
-        age=parse("age", "use years, 0 to 120 (or 90+), or leave it empty", age_years, None),
+        age=parse(
+            "age", "use years, 0 to 120 (or 90+; decimals with a point), or leave it empty", age_years, None
+        ),
         site=plain_text(record.get("site", "")),
         series_uid=parse("series_uid", "use digits and dots (a DICOM UID)", _uid, ""),
         mask=_located(folder, record.get("mask", "")),
@@ -221,7 +230,7 @@ def _row(
         repeat_of=record.get("repeat_of", ""),
         center_mm_xy=_center(line, record, problems),
         set=parse("set", f"use {', '.join(SETS)}", {name: name for name in SETS}.__getitem__, "auto"),
-        exclude=plain_text(record.get("exclude", "")),
+        exclude=parse("exclude", "say why; leave it empty to keep the scan", _reason, ""),
         extra={name: plain_text(record.get(name, "")) for name in extra_columns},
     )
 
@@ -237,6 +246,12 @@ def _identifier(text: str) -> str:
     return text
 
 
+def _reason(text: str) -> str:
+    if text.lower() in _NOTHING_SAID:
+        raise ValueError(text)
+    return plain_text(text)
+
+
 def _uid(text: str) -> str:
     if not re.fullmatch(r"[0-9.]{1,64}", text):
         raise ValueError(text)
@@ -245,7 +260,7 @@ def _uid(text: str) -> str:
 
 def _labels(text: str) -> tuple[int, ...]:
     labels = tuple(int(part) for part in re.split(r"[\s|+]+", text))
-    if min(labels) < 1:
+    if "_" in text or min(labels) < 1 or max(labels) > _MOST_LABEL:
         raise ValueError(text)
     return labels
 
@@ -260,12 +275,17 @@ def _center(line: int, record: dict[str, str], problems: list[Problem]) -> tuple
         return None
     try:
         x_mm, y_mm = (float(text) for text in texts)
-        if max(abs(x_mm), abs(y_mm)) < 10_000:  # also false for nan
+        if "_" not in "".join(texts) and max(abs(x_mm), abs(y_mm)) < 10_000:  # also false for nan
             return x_mm, y_mm
     except ValueError:
         pass
     problems.append(
-        Problem(line, "crop_x_mm, crop_y_mm", ", ".join(texts), "give both, as numbers in mm (LPS)")
+        Problem(
+            line,
+            "crop_x_mm, crop_y_mm",
+            ", ".join(texts),
+            "give both, as numbers in mm (LPS; decimals with a point)",
+        )
     )
     return None
 
@@ -460,15 +480,13 @@ def _alike_subjects(rows: Iterable[ScanRow]) -> Iterable[Problem]:
     """Yield subjects that differ from an earlier one by capitals or leading zeros alone: spreadsheets drop zeros."""
     spellings: dict[str, dict[str, ScanRow]] = defaultdict(dict)
     for row in rows:
-        others = spellings[_ZEROS.sub("", row.subject.lower())]
+        others = spellings[plain_spelling(row.subject)]
         if not row.subject or row.subject in others:
             continue
         for other, first in others.items():
-            capitals = other.lower() == row.subject.lower()
-            if capitals and (first.scan, row.scan) == (other, row.subject):
-                continue  # the scans' own ids, which are told of as such
-            # of one length they differ by where zeros stand, which no spreadsheet does
-            if capitals or len(other) != len(row.subject):
+            # the scans' own ids are told of as such
+            own_ids = other.lower() == row.subject.lower() and (first.scan, row.scan) == (other, row.subject)
+            if not own_ids and may_be_one(other, row.subject):
                 allowed = (
                     f"row {first.line} has {other!r}: one person? Then write one of both; else give one of them "
                     "another id, for capitals and leading zeros do not count"
@@ -476,3 +494,16 @@ def _alike_subjects(rows: Iterable[ScanRow]) -> Iterable[Problem]:
                 yield Problem(row.line, "subject", row.subject, allowed)
                 break
         others[row.subject] = row
+
+
+def plain_spelling(subject: str) -> str:
+    """Return a subject in small letters, without zeros in front of numbers: people who may be one share it."""
+    return _ZEROS.sub("", subject.lower())
+
+
+def may_be_one(subject: str, other: str) -> bool:
+    """Return whether two subjects of one `plain_spelling` may be one person who was written in two ways.
+
+    Ids of one length that differ by where zeros stand (1-01 and 10-1) may not: no spreadsheet moves zeros.
+    """
+    return subject.lower() == other.lower() or len(subject) != len(other)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lib.doctor.cluster import check_cluster
-from lib.doctor.findings import OK, WRONG, Finding, in_words, verdict
+from lib.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
 from lib.doctor.machine import check_build, check_cache, check_gpu, check_packages, check_room
 from lib.doctor.study import (
     check_folder,
@@ -18,6 +18,12 @@ from lib.doctor.study import (
 )
 from lib.planning.workflow import ROOT, Workflow
 
+UNREAD_STUDY = Finding(
+    LOOK,
+    "configuration and cohort table were not checked: Snakemake needs its cache for that",
+    "then ask again",
+)
+
 
 def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) -> int:
     """Make all checks; return 1 if something is wrong, else 0."""
@@ -29,8 +35,10 @@ def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) ->
         say(f"{title}\n{in_words(findings)}\n")
 
     python = Finding(OK, f"Python {sys.version.split()[0]}")
-    show("This machine", [python, *check_packages(Path(ROOT, "requirements.txt")), *check_cache()])
-    workflow, of_study = check_settings(arguments)
+    cache = check_cache()
+    show("This machine", [python, *check_packages(Path(ROOT, "requirements.txt")), *cache])
+    starts = all(finding.mark == OK for finding in cache)
+    workflow, of_study = check_settings(arguments) if starts else (None, [UNREAD_STUDY])
     folder = workflow.study.folder if workflow else study_folder(arguments)
     of_study += check_split_and_disk(workflow) if workflow else check_folder(folder)
     executor = workflow.executor if workflow else ""

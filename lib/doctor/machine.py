@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.doctor.programs import ask
-from lib.planning.workflow import ROOT
+from lib.planning.workflow import CACHE_ADVICE, ROOT
 from lib.processors import usable_processors
 
 OTHER_BUILD = "remove .venv, then make setup TORCH_INDEX=URL with the build for"
@@ -59,8 +59,8 @@ def explain_cache(cache: Path) -> list[Finding]:
     there = next(path for path in (cache, *cache.parents) if path.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return [Finding(OK, "Snakemake can write to its cache")]
-    advice = "export XDG_CACHE_HOME=FOLDER, one that you and the jobs of a cluster may write to, then start snakemake"
-    return [Finding(WRONG, f"Snakemake cannot write to its cache {cache}: {there} cannot be written", advice)]
+    text = f"Snakemake cannot write to its cache {cache}: {there} cannot be written"
+    return [Finding(WRONG, text, CACHE_ADVICE)]
 
 
 def how_to_install() -> str:

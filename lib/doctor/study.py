@@ -113,8 +113,8 @@ def check_times(folder: Path) -> list[Finding]:
     if not count:
         return []
     text = (
-        f"{count} results are older than the files they were made from, and both are newer than the run: the study "
-        "was copied without its times, and these would be made again"
+        f"results (at least {count}) are older than the files they were made from, and both are newer than the run: "
+        "the study was copied without its times, and what rests on these files would be made again"
     )
     advice = (
         "copy it with cp -a or rsync -a; or, in the copy, give the command of the study once with --touch"

@@ -210,6 +210,9 @@ def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -
         raise ScanError(
             "no_rescale", "stored values that are rescaled to something else than HU (RescaleType)"
         )
+    slope = _optional_number(places, "RescaleSlope")
+    if dataset.get("Modality") == "CT" and slope is not None and slope <= 0:
+        raise ScanError("no_rescale", "a RescaleSlope that is not positive")
     row_direction, column_direction = _directions(orientation)
     return SliceHeader(
         file=file,
@@ -220,7 +223,7 @@ def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -
         position_mm=position_mm,
         row_direction=row_direction,
         column_direction=column_direction,
-        slope=_optional_number(places, "RescaleSlope"),
+        slope=slope,
         intercept=_optional_number(places, "RescaleIntercept"),
     )
 

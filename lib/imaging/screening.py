@@ -51,6 +51,8 @@ _MAX_FAR_SHARE = 0.25
 # Less bone than this near a given centre, mm3, is no hip: with less the search takes nothing for a femur either.
 _MIN_BONE_MM3 = 3000.0
 
+_AIR_HU = np.int16(-1000)
+
 # What to do about a mask that cannot be read, by what is wrong with the file.
 _MASK_ADVICE = {
     "not_a_volume": "Export the segmentation as one label map, with the CT as reference volume: segments that "
@@ -168,11 +170,14 @@ def screen_scan(
 def digest_voxels(image: sitk.Image) -> str:
     """Return 32 hex digits that tell images apart by size and intensities, wherever and in whatever file they lie.
 
+    What is darker than air counts as air: it is the filling outside of the picture, which each program chooses.
+
     Args:
         image: int16 HU on patient axes, as scans are read.
     """
     digest = hashlib.blake2b(str(image.GetSize()).encode(), digest_size=16)
-    digest.update(sitk.GetArrayViewFromImage(image).astype("<i2", copy=False))
+    for hu_yx in sitk.GetArrayViewFromImage(image):
+        digest.update(np.maximum(hu_yx, _AIR_HU).astype("<i2", copy=False))
     return digest.hexdigest()
 
 
@@ -350,8 +355,8 @@ def _check_place(request: ScanRequest, voxels: int, kept_zyx: np.ndarray, near: 
             Reason(
                 "mask_elsewhere",
                 f"{above_share:.1%} of the mask lies above the slices that the crop keeps",
-                "Lay the mask over the scan in a viewer. If it is upside down, save it again from the program that "
-                "drew it.",
+                "Lay the mask over the scan in a viewer. Correct `mask_label` if it shows another bone; if it is "
+                "upside down, save it again from the program that drew it.",
             )
         ]
     far_share = 1.0 - _voxels_in(kept_zyx, near) / voxels

@@ -15,6 +15,9 @@ from lib.cohort.table import ScanRow
 from lib.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+CACHE_ADVICE = (
+    "export XDG_CACHE_HOME=FOLDER, one that you and the jobs of a cluster may write to, then start snakemake"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +119,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
                 default_resources=args.default_resources,
             ),
             config_settings=types.ConfigSettings(
-                config=cli.parse_config(args.config),
+                config=_given(cli, args.config),
                 configfiles=args.configfile,
                 config_args=args.config,
                 replace_workflow_config=args.replace_workflow_config,
@@ -154,6 +157,15 @@ def _parsed(cli: object, arguments: Sequence[str]) -> object:
     raise ConfigError(f"snakemake does not take these arguments: {said[-1]}")
 
 
+def _given(cli: object, entries: Sequence[str] | None) -> dict:
+    """Return the settings of --config."""
+    try:
+        return cli.parse_config(entries)
+    except ValueError as error:
+        advice = 'Write --config NAME=VALUE, and what stands in a section as "train={epochs: 3}"'
+        raise ConfigError(f"{str(error).strip()} {advice}") from None
+
+
 @contextlib.contextmanager
 def _where(directory: str | None) -> Iterator[Path | None]:
     """Yield the study's folder, or an empty one in place of one that is not there: Snakemake would make it."""
@@ -173,7 +185,18 @@ def _refusals() -> Iterator[None]:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     except (WorkflowError, ApiError, OSError) as error:
-        raise ConfigError(str(error).strip()) from None
+        raise ConfigError(_blocked_cache(error) or str(error).strip()) from None
+
+
+def _blocked_cache(error: Exception) -> str:
+    """Return what to do where Snakemake could not make its cache; empty if an error is of something else."""
+    from snakemake.common import get_appdirs
+
+    cache = Path(get_appdirs().user_cache_dir)
+    named = getattr(error, "filename", None)
+    if not named or not (cache.is_relative_to(named) or Path(named).is_relative_to(cache)):
+        return ""
+    return f"Snakemake cannot write to its cache {cache}: {CACHE_ADVICE}"
 
 
 def _study(names: Mapping, folder: Path) -> Study:

@@ -294,9 +294,14 @@ def intercept_wrong(datasets: list[Dataset]) -> None:
     _set_all("RescaleIntercept", "0", datasets)
 
 
-@defect("implausible_hu")
+@defect("no_rescale")
 def slope_of_zero(datasets: list[Dataset]) -> None:
     _set_all("RescaleSlope", "0", datasets)
+
+
+@defect("no_rescale")
+def slope_negative(datasets: list[Dataset]) -> None:
+    _set_all("RescaleSlope", "-1", datasets)
 
 
 @defect("implausible_hu")

@@ -168,7 +168,7 @@ def test_a_study_that_was_copied_without_times_is_told(tmp_path, first, second, 
     findings = study_checks.check_times(tmp_path)
     assert len(findings) == told
     if told:
-        assert findings[0].mark == LOOK and "1 results are older" in findings[0].text
+        assert findings[0].mark == LOOK and "(at least 1) are older" in findings[0].text
         assert "cp -a" in findings[0].advice and "--touch" in findings[0].advice
 
 
@@ -186,17 +186,29 @@ def test_a_cache_that_cannot_be_written_is_told_with_what_to_do(tmp_path):
         assert "export XDG_CACHE_HOME=FOLDER" in finding.advice
 
 
-def test_the_doctor_tells_of_a_home_that_cannot_be_written(tmp_path):
+@pytest.mark.parametrize(
+    "module, told",
+    [
+        ("doctor", ("configuration and cohort table were not checked", "\n1 wrong")),
+        (
+            "planning.estimate",
+            ("cannot write to its cache /dev/null/.cache/snakemake: export XDG_CACHE_HOME",),
+        ),
+    ],
+)
+def test_a_home_that_cannot_be_written_is_told_of(tmp_path, module, told):
+    arguments = ["--cores", "1", "--configfile", "studies/demo.yaml", "--directory", str(tmp_path)]
     ended = subprocess.run(
-        [sys.executable, "-c", "from lib.doctor.machine import check_cache; print(check_cache())"],
+        [sys.executable, "-m", f"lib.{module}", *arguments],
         cwd=ROOT,
         env={name: text for name, text in os.environ.items() if name != "XDG_CACHE_HOME"}
         | {"HOME": "/dev/null"},
         text=True,
         capture_output=True,
-        check=True,
     )
-    assert "cannot write to its cache /dev/null/.cache/snakemake" in ended.stdout
+    said = ended.stdout + ended.stderr
+    assert ended.returncode and all(words in said for words in told) and "XDG_CACHE_HOME=FOLDER" in said
+    assert "Errno" not in said and "Traceback" not in said
 
 
 # ---- the cluster ----------------------------------------------------------------------------------------------
@@ -301,6 +313,9 @@ def test_what_the_plugin_refuses_is_told():
 def test_wrong_arguments_are_told():
     with pytest.raises(ConfigError, match="no-such-option"):
         read_workflow(["--no-such-option"])
+    for typed in ("train.epochs=3", "seed", "=7"):
+        with pytest.raises(ConfigError, match="Invalid config definition.*train={epochs: 3}"):
+            read_workflow(["--cores", "1", "--config", typed])
 
 
 # ---- what is printed ------------------------------------------------------------------------------------------

@@ -35,6 +35,11 @@ def test_range_of_intensities(hu_zyx, low, high, codes):
     assert [reason.code for reason in check_hu(np.clip(hu_zyx, low, high))] == codes
 
 
+def test_a_negative_is_no_ct(hu_zyx):
+    (reason,) = check_hu(np.maximum(-hu_zyx, -1024).astype(np.int16))
+    assert reason.code == "implausible_hu" and "a negative?" in reason.found
+
+
 def test_words_name_the_limit(hu_zyx):
     low, high = check_hu(np.clip(hu_zyx, -300, 700))
     assert "are exactly -300 HU, and none is below" in low.found

@@ -52,6 +52,8 @@ def write_part(folder, metrics, volumes):
     listed = people[["scan", "subject", "sex", "age", "verdict", "reason"]]
     write_table(listed, results / "cohort/scans.csv")
     write_table(listed, results / "tables/flow.csv")
+    voxels = [f"voxels of {scan.lower()}" for scan in listed["scan"]]
+    write_table(pd.DataFrame({"scan": listed["scan"], "voxels": voxels}), results / "cohort/digests.csv")
     people = people.assign(manufacturer="Siemens", model=["Sensation 64", "Force"][len(people) % 4 == 0])
     write_table(
         people[["scan", "subject", "manufacturer", "model", "off_protocol"]],
@@ -214,6 +216,52 @@ def test_one_scan_or_person_in_two_parts_is_refused(parts, target, tmp_path, who
     told = refusal([*parts, write_part(tmp_path / "more", *again)], target)
     assert "scans in several parts: p001 (part-01, more)\n" in told
     assert "people in several parts: P001 (part-01, more), P002 (part-01, more)" in told
+
+
+def replaced(part, file, before, after):
+    path = part / "results" / file
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def test_one_image_in_two_parts_is_refused_whoever_it_is_said_to_be(parts, target):
+    replaced(parts[1], "cohort/digests.csv", "voxels of p009", "voxels of p003")
+    told = refusal(parts, target)
+    assert "voxel by voxel one image: P003 (part-01) and P009 (part-02). Correct `image`" in told
+    assert "merge: 1 problem" in told and "`exclude`" in told and "run these parts again" in told
+    # with --partial too
+    assert "P003 (part-01) and P009 (part-02)" in refusal(parts, target, partial=True)
+
+
+def test_one_image_of_which_one_scan_is_not_used_is_merged(parts, target):
+    replaced(parts[1], "cohort/digests.csv", "voxels of p009", "voxels of p003")
+    path = parts[1] / "results/cohort/scans.csv"
+    table = read_table(path)
+    table.loc[table["scan"] == "P009", "verdict"] = "excluded"
+    write_table(table, path)
+    assert len(merge_parts(parts, target).parts) == 3
+
+
+def test_parts_that_know_no_voxels_are_to_be_run_again(parts, target):
+    (parts[1] / "results/cohort/digests.csv").unlink()
+    assert "part-02 is not finished: it has no cohort/digests.csv" in refusal(parts, target)
+    (parts[1] / "results/cohort/digests.csv").write_text("")
+    assert "part-02: cohort/digests.csv is damaged" in refusal(parts, target)
+
+
+@pytest.mark.parametrize("spelling", ["p003", "P3", "P0003"])
+def test_people_whom_capitals_or_zeros_alone_tell_apart_are_asked_about(parts, target, spelling):
+    replaced(parts[1], "cohort/scans.csv", ",P009,", f",{spelling},")
+    told = refusal(parts, target)
+    assert f"leading zeros alone tell apart: P003 (part-01) and {spelling} (part-02)" in told
+    assert "merge: 1 problem" in told
+
+
+def test_people_whose_zeros_stand_elsewhere_are_two(parts, target):
+    replaced(parts[1], "cohort/scans.csv", ",P009,", ",P-10-1,")
+    replaced(parts[2], "cohort/scans.csv", ",P012,", ",P-1-01,")
+    merge_parts(parts, target)
 
 
 def test_other_columns_are_refused(parts, target):

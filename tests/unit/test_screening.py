@@ -297,3 +297,12 @@ def test_voxels_are_digested_by_size_and_value_alone():
     digests = [digest_voxels(each) for each in (image, moved, other, turned)]
     assert digests[0] == digests[1] and len(set(digests)) == 3
     assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests)
+
+
+@pytest.mark.parametrize("filling", [-1024, -1001, -3024, -32768])
+def test_an_image_is_the_same_with_another_filling_outside_of_the_picture(filling):
+    zyx = np.arange(-60, 60, dtype=np.int16).reshape(4, 5, 6)
+    zyx[:, 0] = -1000
+    filled = zyx.copy()
+    filled[:, 0] = filling
+    assert digest_voxels(sitk.GetImageFromArray(filled)) == digest_voxels(sitk.GetImageFromArray(zyx))

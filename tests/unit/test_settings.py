@@ -22,7 +22,7 @@ from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
 from lib.phantom.people import PhantomConfig
-from lib.settings import check_settings, check_texts, in_order_of, keep_names, read_words
+from lib.settings import check_settings, check_texts, check_words, in_order_of, keep_names, read_words
 from lib.stats.overlap import OverlapConfig
 
 ROOT = Path(__file__).parents[2]
@@ -267,6 +267,8 @@ def typed(tmp_path, text):
         ("seed: 1\n'seed': 2\n", "line 2: seed stands in line 1 already"),
         ("list:\n- {a: 1, a: 2}\n", "line 2: list.a stands in line 2 already"),
         ("one: &x {a: 1, a: 2}\ntwo: *x\n", "1 problem;"),
+        ("train: &t {epochs: *t}\n", "line 1: train.epochs holds itself (*)"),
+        ("a: &a\n  b: [1, *a]\n", "a.b holds itself (*)"),
         ("study: 001\n", "line 1: study: YAML reads 001 as 1; write the number plainly, or in quotes"),
         ("train:\n  epochs: 0300\n", "line 2: train.epochs: YAML reads 0300 as 192"),
         ("screening: {max_minutes: 1:30}\n", "YAML reads 1:30 as 90"),
@@ -291,7 +293,6 @@ def test_what_yaml_would_lose_or_read_otherwise_is_told_with_its_line(tmp_path, 
         "# nothing\n",
         "a: {x: 1}\nb: {x: 1}\n",
         "a: &a {x: 1}\nb: {<<: *a, x: 2}\nc:\n  <<: *a\n  <<: {y: 3}\n",
-        "a: &a\n  b: [1, *a]\n",
         "a: '001'\nb: \"1:30\"\nc: 1_000\nd: 0\ne: -3\nf: 0x10\ng: 1e-4\nh: 0.5\ni: 08\nj: 2024-01-01\n",
         '{"a": 1,\n\t"b": {"a": 2}}\n',
         "\ufeffstudy: x\n",
@@ -352,6 +353,14 @@ def test_a_configuration_file_that_is_not_there_says_where_it_was_looked_for(tmp
         ("reproducible: maybe", 'reproducible: "maybe"; expected boolean'),
         ("seed: 3,5", 'seed: "3,5"; expected integer, >= 0'),
         ("models: {3: {}}", "models.3"),
+        ("train: {'5': ~}", "decimals are written with a point"),  # as the command line gives it
+        ("cohorts: all", "; write a list: [one, two]"),
+        ("cohorts: [all, all]", "; each of them once"),
+        ("train: {epochs: '1,000'}", "; write it without a comma"),
+        ("train: {seed: 1}", "train: unknown key 'seed'; did you mean seed or phantom.seed?"),
+        ("train: {learning_rate: .nan}", "train.learning_rate: nan; expected a finite number"),
+        ("otsu: {low: -.inf}", "expected a finite number"),
+        ("acquisition_protocol: {kvp: .inf}", "acquisition_protocol.kvp: inf; expected a finite number"),
     ],
 )
 def test_what_people_type_is_explained(text, words):
@@ -363,6 +372,41 @@ def test_what_people_type_is_explained(text, words):
     with pytest.raises(ConfigError) as caught:
         check_settings(read, SCHEMA)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        (["train={epochs: 3}", "train={device: cpu}"], "--config: train is given twice"),
+        (["train={epochs: 3, epochs: 5}"], "--config, line 1: train.epochs stands in line 1 already"),
+        (["train={augment: {gamma: [1, 2], gamma: [1, 1]}}"], "train.augment.gamma stands in line 1"),
+    ],
+)
+def test_what_a_command_line_would_lose_is_told(entries, words):
+    with pytest.raises(ConfigError, match="1 problem") as caught:
+        check_words(["study=a", *entries])
+    assert words in str(caught.value)
+
+
+def test_words_that_lose_nothing_are_taken():
+    check_words(
+        [
+            "train={epochs: 0300}",
+            "report={confidence: 0.9}",
+            "seed=1",
+            "seed=2",
+            "study={",
+            "x",
+            "cohorts=[all]",
+        ]
+    )
+
+
+@pytest.mark.parametrize("text", ["train: {epochs: 3e2}", "train: {epochs: 300.0}", "train: {epochs: '3e2'}"])
+def test_whole_numbers_are_whole_however_they_are_written(text):
+    read = read_words(merged(DEFAULTS, yaml.safe_load(text)), SCHEMA)
+    check_settings(read, SCHEMA)
+    assert read["train"]["epochs"] == 300 and isinstance(read["train"]["epochs"], int)
 
 
 @pytest.mark.parametrize(

@@ -311,3 +311,37 @@ def test_subjects_that_capitals_or_leading_zeros_alone_tell_apart_are_asked_abou
 def test_many_series_of_one_folder_are_checked_quickly(folder):
     rows = "".join(f"S{number},a,P{number},,1.{number},,\n" for number in range(5000))
     assert len(read_cohort(write(folder, PEOPLE + rows))) == 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # spreadsheets that write decimals with a comma
+        ("scan;image;age\nS1;a;61,5\n", "row 2, column age: '61,5'.*decimals with a point"),
+        ("scan;image;crop_x_mm;crop_y_mm\nS1;a;-101,5;20\n", "'-101,5, 20'.*decimals with a point"),
+        ("scan|image\nS1|a\n", r"columns found: scan\|image\. Name them in the first row, by comma"),
+        ("# people of 2024\nscan,image\nS1,a\n", "columns found: # people of 2024. Name them in the first row"),
+        # a column that would not be read
+        ("scan,image,age (years)\nS1,a,61\n", "did you mean age"),
+        ("scan,image,Sex [M/F]\nS1,a,M\n", "did you mean sex"),
+        ("scan,image,age_years\nS1,a,61\n", "did you mean age"),
+        # a box that is not ticked excludes nobody
+        ("scan,image,exclude\nS1,a,FALSE\n", "column exclude: 'FALSE'; say why; leave it empty to keep"),
+        ("scan,image,exclude\nS1,a,0\n", "column exclude: '0'; say why"),
+        ("scan,image,exclude\nS1,a,No\n", "column exclude: 'No'; say why"),
+        # what Python takes for a number, and no person writes for one
+        ("scan,image,age\nS1,a,6_1\n", "column age: '6_1'"),
+        ("scan,image,crop_x_mm,crop_y_mm\nS1,a,1_0,2\n", "'1_0, 2'"),
+        ("scan,image,mask,mask_label\nS1,a,m.nii.gz,1_0\n", "column mask_label: '1_0'"),
+        ("scan,image,mask,mask_label\nS1,a,m.nii.gz,99999999999999999999\n", "column mask_label: '9999"),
+        ("scan,image,mask,mask_label\nS1,a,m.nii.gz,1.0\n", "column mask_label: '1.0'"),
+    ],
+)  # fmt: skip
+def test_what_spreadsheets_and_people_write_is_refused_in_words(folder, text, told):
+    with pytest.raises(TableError, match=told):
+        read_cohort(write(folder, text))
+
+
+def test_columns_of_ones_own_with_a_unit_are_left_alone(folder):
+    rows = read_cohort(write(folder, "scan,image,age,dose (mGy),scan_date,age_group\nS1,a,61,5,2024,old\n"))
+    assert rows["S1"].age == 61
