@@ -266,9 +266,8 @@ def _shared_ids(parts: Sequence[Part]) -> Iterator[str]:
 
 def _alike_people(parts: Iterable[Part]) -> Iterator[str]:
     """Yield people of different parts who may be one, as a cohort table is asked about them."""
-    known: dict[str, dict[str, str]] = defaultdict(
-        dict
-    )  # subjects of one spelling, with the first part of each
+    # subjects of one spelling, with the first part of each
+    known: dict[str, dict[str, str]] = defaultdict(dict)
     pairs = []
     for part in parts:
         for subject in dict.fromkeys(row["subject"] for row in records(part, "scans")):
