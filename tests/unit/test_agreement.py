@@ -257,6 +257,20 @@ def test_a_spread_that_grows_with_volume_is_seen():
     assert math.isnan(growing_spread(reference, reference + 3))
 
 
+def test_which_limits_fit_every_size_is_said():
+    generator = np.random.default_rng(3)
+    reference, noise = generator.uniform(50_000, 130_000, 60), generator.normal(0, 1, 60)
+    spreads = {
+        "mm3": 1500 * noise,
+        "percent": 0.02 * reference * noise,
+        "neither": 1500 * (140_000 / reference) ** 2 * noise,  # smaller bones are worse
+    }
+    for expected, error in spreads.items():
+        assert summarize_agreement(reference, reference + error, people(60), CONFIG).limits_to_use == expected
+    few = summarize_agreement(reference[:9], reference[:9] * 1.01, people(9), CONFIG)
+    assert few.limits_to_use == ""
+
+
 def direct(x, y):
     """The estimates of some pairs, each computed by itself."""
     line, trend = fit_line(x, y, 0.5), fit_line((x + y) / 2, y - x, 0.5)
