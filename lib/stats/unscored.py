@@ -20,7 +20,8 @@ def find_gaps(metrics: pd.DataFrame, unscored: pd.DataFrame) -> pd.DataFrame:
     there = {tuple(row) for row in kept[MODELS].assign(first=first_or_own(kept)).itertuples(index=False)}
     lost = without_repeats(unscored)
     places = lost[MODELS].assign(first=first_or_own(lost)).itertuples(index=False)
-    return lost[[tuple(place) not in there for place in places]]
+    gap = [tuple(place) not in there for place in places]
+    return lost[pd.Series(gap, index=lost.index, dtype=bool)]
 
 
 def with_gaps(table: pd.DataFrame, gaps: pd.DataFrame, key: Sequence[str] = GROUP) -> pd.DataFrame:

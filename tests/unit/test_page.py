@@ -794,7 +794,7 @@ def test_coverage_tells_counts_and_interval_or_why_there_is_none():
     assert heading == "all"
     assert [shown for shown, _ in first] == ["Test", "8", "6 of 7", "4.25", "1"]
     assert first[2][1] == "42.1 to 99.6 %"
-    assert second[0][0] == "External" and "18 people" in second[2][0] and second[2][1] == "18 people"
+    assert second[0][0] == "External" and "18 people" in second[2][0] and ">18 people<" in second[2][1]
 
 
 def test_a_flagged_volume_stands_with_its_interval():
@@ -875,7 +875,7 @@ def test_methods_follow_the_configuration(full, tmp_path):
     assert "Slices were used as acquired" in said
     assert "Fourier" not in said
     assert (
-        "for 1000 epochs. The loss was soft Dice, with an L2 term (α = 1e-05), minimised by Adam with a "
+        "for 1000 epochs. The loss was soft Dice, with an L2 term (α = 0.00001), minimised by Adam with a "
         "batch size of 1 and a constant learning rate of 0.0001. Training windows were changed at random by "
         "rotation (up to 15° about each axis), mirroring (y), a change of brightness (up to ±0.1), a change of gamma "
         "(0.7 to 1.5) and Gaussian noise (SD up to 0.02), each with a probability of 0.5." in said
@@ -955,7 +955,7 @@ def test_a_work_keeps_its_number():
         ),
         (
             {"measure": {"nsd_tolerance_mm": 2.0, "distal_cut_mm": None}},
-            "both surfaces within 2.0 mm. Volumes were",
+            "both surfaces within 2 mm. Volumes were",
         ),
         (
             {"predict": SETTINGS["predict"] | {"z_padding": 16}},

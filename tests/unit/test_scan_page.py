@@ -214,9 +214,14 @@ def test_an_undefined_number_is_a_dash_with_its_reason():
     assert rows["95th percentile (HD95)"][0] == {
         "text": "–",
         "note": notes["the predicted mask is empty"],
+        "within": False,
     }
-    assert rows["95th percentile (HD95)"][1] == {"text": "–", "note": notes["not measured"]}
-    assert rows["Dice coefficient (DSC)"][0] == {"text": "0.9876", "note": None}
+    assert rows["95th percentile (HD95)"][1] == {
+        "text": "–",
+        "note": notes["not measured"],
+        "within": False,
+    }
+    assert rows["Dice coefficient (DSC)"][0]["text"] == "0.9876"
     assert rows["Cut by the scan's distal end"][0]["text"] == "yes"
     assert "Sensitivity" not in rows  # neither measured nor missing for a reason
 

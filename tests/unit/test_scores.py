@@ -157,10 +157,10 @@ def test_repetitions_leave_no_gap(metrics):
     # the first scan failed and its repetition stands for it; one more repetition of another failed
     kept = pd.concat([again, others[0]])
     lost = [unscored(first), unscored(others[0].assign(scan="P901", repeat_of=others[0]["scan"].iloc[0]))]
-    assert find_gaps(kept, pd.concat(lost)).empty
+    assert find_gaps(kept, pd.concat(lost, ignore_index=True)).empty
     assert find_gaps(kept, unscored(others[1]))["scan"].tolist() == others[1]["scan"].tolist()
     # where both failed, they are one gap
-    both = pd.concat([unscored(first), unscored(again)])
+    both = pd.concat([unscored(first), unscored(again)], ignore_index=True)
     assert find_gaps(others[0], both)["scan"].tolist() == first["scan"].tolist()
 
 
