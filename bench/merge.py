@@ -20,11 +20,11 @@ from lib.cohort.acquisitions import ACQUISITION_COLUMNS
 from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, write_records
 from lib.part_results import DIGESTS, NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
 from lib.stats.flow import FLOW_COLUMNS
-from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
+from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS
 
 PARTS = 20
 COLUMNS = {"scans": SCAN_COLUMNS, "volumes": VOLUME_COLUMNS, "metrics": METRIC_COLUMNS, "flow": FLOW_COLUMNS}
-COLUMNS["acquisition"] = ACQUISITION_COLUMNS
+COLUMNS |= {"acquisition": ACQUISITION_COLUMNS, "unscored": UNSCORED_COLUMNS}
 WORDS = {
     "cohort": "all", "model": "vnet", "members": "ensemble", "protocol": "external", "weights": "best",
     "site": "north",
@@ -45,7 +45,8 @@ def make_part(folder: Path, first: int, scans: int, referenced: bool) -> None:
         with open(path, "w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
-            for scan in range(first, first + scans) if table != "metrics" or referenced else ():
+            there = table != "unscored" and (table != "metrics" or referenced)
+            for scan in range(first, first + scans) if there else ():
                 told = WORDS | {
                     "scan": f"S{scan:06d}",
                     "subject": f"P{scan:06d}",

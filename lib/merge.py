@@ -118,12 +118,11 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> None:
     }
     readers = (path for part in parts for path in part.results.glob("readers/*/*/*/*.json"))
     runs = (path for part in parts for path in part.results.glob("models/*/*/fold-*/run.json"))
+    whole = {name: read_table(folder / TABLES[name]) for name in ("metrics", "unscored", "acquisition")}
     tables = summary_tables(
-        read_table(folder / TABLES["metrics"]),
-        read_table(_repeated(parts)),
+        whole | {"volumes": read_table(_repeated(parts))},
         {path_key(path): read_json(path) for path in readers},
         [read_json(path) for path in runs],
-        read_table(folder / TABLES["acquisition"]),
         AgreementConfig(**report),
     )
     for name, table in tables.items():

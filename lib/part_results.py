@@ -24,6 +24,7 @@ TABLES = {
     "scans": "cohort/scans.csv",
     "volumes": "tables/volumes.csv",
     "metrics": "tables/metrics.csv",
+    "unscored": "tables/unscored.csv",
     "flow": "tables/flow.csv",
     "acquisition": "tables/acquisition.csv",
 }

@@ -129,7 +129,7 @@ rule gather_volume_errors:
 
 
 rule gather_metrics:
-    """One row for each scored prediction."""
+    """One row for each scored prediction, and one in a table of its own for each that was to be scored and was not."""
     input:
         folds="results/folds/folds.csv",
         scans="results/cohort/scans.csv",
@@ -144,6 +144,7 @@ rule gather_metrics:
             labels={"table": "Scores of every prediction"},
             caption="../report/captions/metrics.rst",
         ),
+        unscored="results/tables/unscored.csv",
     log:
         "results/logs/gather_metrics/cohort.log",
     benchmark:

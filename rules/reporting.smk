@@ -5,6 +5,7 @@ rule summarize_agreement:
     """Agreement for each cohort, network, protocol and sex; folds, people, repeated scans and readers apart."""
     input:
         metrics="results/tables/metrics.csv",
+        unscored="results/tables/unscored.csv",
         volumes="results/tables/volumes.csv",
         folds="results/folds/folds.csv",
         acquisition="results/tables/acquisition.csv",
@@ -128,6 +129,7 @@ rule tabulate_table2:
     """Table 2 of the paper, with this study's row."""
     input:
         metrics="results/tables/metrics.csv",
+        unscored="results/tables/unscored.csv",
         runs=fold_files("run.json"),
     output:
         table2=report(

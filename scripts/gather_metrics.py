@@ -2,8 +2,8 @@
 
 input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{cohort}/{model}/{members}/{scan}.json),
     errors (list of volume_errors.json)
-output: metrics; params: cohorts, models (lists of names), heldout_weights, seen (paths of predictions that are not
-    scored), needs_edit (scans), confidence (of the intervals)
+output: metrics, unscored (what of the plan was to be scored and was not); params: cohorts, models (lists of names),
+    heldout_weights, seen (paths of predictions that are not scored), needs_edit (scans), confidence (of intervals)
 """
 
 from dataclasses import asdict
@@ -11,24 +11,35 @@ from dataclasses import asdict
 from lib.atomic import read_json
 from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.protocols import plan_predictions
-from lib.cohort.scans import read_folds, read_records
+from lib.cohort.scans import accepted_scans, read_folds, read_records
 from lib.cohort.seen import mark_seen
 from lib.joblog import job_log
 from lib.stats.intervals import read_volume_errors, with_intervals
-from lib.stats.tables import first_scans, flat_prediction, metrics_table, path_key, with_flag, write_table
+from lib.stats.tables import (
+    first_scans,
+    flat_prediction,
+    metrics_table,
+    path_key,
+    unscored_table,
+    with_flag,
+    write_table,
+)
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
-    plan = plan_predictions(read_folds(given.folds), params.cohorts, params.models, params.heldout_weights)
+    scans = read_records(given.scans)
+    accepted = {row.scan for row in accepted_scans(scans)}
+    placed = [row for row in read_folds(given.folds) if row.scan in accepted]
+    plan = plan_predictions(placed, params.cohorts, params.models, params.heldout_weights)
     predictions = [flat_prediction(asdict(prediction)) for prediction in mark_seen(plan, params.seen)]
     volumes = {path_key(path): read_json(path) for path in given.volumes}
-    metrics = metrics_table(
-        predictions,
-        {path_key(path): read_json(path) for path in given.overlaps},
-        with_intervals(volumes, predictions, read_volume_errors(given.errors), params.confidence),
-        first_scans({record["scan"]: record["repeat_of"] for record in read_records(given.scans)}),
-    )
+    overlaps = {path_key(path): read_json(path) for path in given.overlaps}
+    repeats = first_scans({record["scan"]: record["repeat_of"] for record in scans})
+    unscored = unscored_table(predictions, overlaps, volumes, repeats)
+    volumes = with_intervals(volumes, predictions, read_volume_errors(given.errors), params.confidence)
+    metrics = metrics_table(predictions, overlaps, volumes, repeats)
     metrics = with_flag(metrics, "off_protocol", off_protocol_scans(given.acquisition))
     metrics = with_flag(metrics, "needs_edit", params.needs_edit)
     write_table(metrics, snakemake.output.metrics)
-    logger.info("%d scored of %d planned predictions", len(metrics), len(plan))
+    write_table(unscored, snakemake.output.unscored)
+    logger.info("%d scored of %d planned predictions, %d not", len(metrics), len(plan), len(unscored))

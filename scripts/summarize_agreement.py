@@ -1,6 +1,7 @@
 """Job script of rule summarize_agreement: how well volumes and masks agree, and how far that can be trusted.
 
-input: metrics, volumes, folds, acquisition (.csv); lists readers (.../{cohort}/{model}/{members}/{scan}.json), runs
+input: metrics, unscored, volumes, folds, acquisition (.csv); lists readers
+    (.../{cohort}/{model}/{members}/{scan}.json), runs
 output: scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut),
     folds (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
     part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
@@ -19,13 +20,14 @@ from lib.stats.tables import path_key, read_table, write_table
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     config = AgreementConfig(**params.report)
-    metrics, volumes, acquisition = (
-        read_table(given[name]) for name in ("metrics", "volumes", "acquisition")
-    )
+    whole = {name: read_table(given[name]) for name in ("metrics", "unscored", "volumes", "acquisition")}
     readers = {path_key(path): read_json(path) for path in given.readers}
     runs = [read_json(path) for path in given.runs]
-    tables = summary_tables(metrics, volumes, readers, runs, acquisition, config)
-    tables["partitions"] = partition_table(read_table(given.folds), acquisition, metrics)
+    tables = summary_tables(whole, readers, runs, config)
+    tables["partitions"] = partition_table(read_table(given.folds), whole)
     for name, table in tables.items():
         write_table(table, snakemake.output[name])
-    logger.info("%d scored predictions; rows: %s", len(metrics), {name: len(tables[name]) for name in tables})
+    rows = {name: len(table) for name, table in tables.items()}
+    logger.info(
+        "%d scored predictions, %d not; rows: %s", len(whole["metrics"]), len(whole["unscored"]), rows
+    )

@@ -1,6 +1,6 @@
 """Job script of rule tabulate_table2: the paper's Table 2 with this study's row.
 
-input: metrics (.csv), runs (list of run.json); output: table2
+input: metrics, unscored (.csv), runs (list of run.json); output: table2
 params: synthetic (no row at all for people that are made up)
 """
 
@@ -11,6 +11,7 @@ from lib.stats.tables import read_table, write_table
 
 with job_log(snakemake.log[0]) as logger:
     runs = [read_json(path) for path in snakemake.input.runs]
-    table = table2(read_table(snakemake.input.metrics), runs, synthetic=snakemake.params.synthetic)
+    metrics, unscored = read_table(snakemake.input.metrics), read_table(snakemake.input.unscored)
+    table = table2(metrics, unscored, runs, synthetic=snakemake.params.synthetic)
     write_table(table, snakemake.output.table2)
     logger.info("%d rows", len(table))

@@ -50,6 +50,7 @@ from lib.stats.variance import variance_components
 _LIMIT = float(stats.norm.ppf(0.975))
 # fewer people tell nothing of how the spread of the differences grows
 _FEWEST_FOR_GROWTH = 10
+_SIGNIFICANT = 0.05
 
 # what has an interval of the jackknife, with its scale (`lib.stats.jackknife.SCALES`): always, and what else where a
 # person has several scans, or folds are left out
@@ -145,6 +146,7 @@ class Agreement:
     loa_high_percent_ci_low: float
     loa_high_percent_ci_high: float
     growing_spread_p_value: float
+    limits_to_use: str
     undefined: str
 
 
@@ -227,6 +229,7 @@ def summarize_agreement(
         numbers |= {"pearson_p_value": NAN, "growing_spread_p_value": NAN, **_interval("icc", NO_INTERVAL)}
     numbers |= _jackknifed(pairs, people, jackknifed, config)
     told = {"n": pairs.count, "scans": len(x)}
+    told["limits_to_use"] = limits_to_use(x, y, numbers["growing_spread_p_value"])
     return Agreement(**told, **numbers, undefined=undefined_text(_reasons(numbers, pairs)))
 
 
@@ -352,11 +355,34 @@ def growing_spread(reference: np.ndarray, predicted: np.ndarray) -> float:
     NaN for fewer than ten pairs and where nothing varies.
     """
     mean, difference = (reference + predicted) / 2, predicted - reference
+    return _changing_spread(mean, difference, np.abs(mean).max(initial=0.0))
+
+
+def limits_to_use(reference: np.ndarray, predicted: np.ndarray, growing_spread_p_value: float) -> str:
+    """Return which limits of agreement fit bones of every size, from volumes (n,) and p of `growing_spread`.
+
+    `mm3` unless the spread of the differences changes with volume (p below 0.05); then `percent`, unless that of the
+    relative errors changes with volume too (the same test): `neither`, and limits are to be read for each size by
+    itself. Empty where the spread was not tested.
+    """
+    if math.isnan(growing_spread_p_value):
+        return ""
+    if growing_spread_p_value >= _SIGNIFICANT:
+        return "mm3"
+    if not (reference > 0).all():
+        return "neither"
+    relative = 100 * (predicted - reference) / reference
+    p_value = _changing_spread((reference + predicted) / 2, relative, 100.0)
+    return "neither" if p_value < _SIGNIFICANT else "percent"
+
+
+def _changing_spread(mean: np.ndarray, difference: np.ndarray, size: float) -> float:
+    """Return p of Breusch and Pagan's test of differences (n,) on means (n,); residuals below 1e-9 `size` are 0."""
     if len(mean) < _FEWEST_FOR_GROWTH or np.ptp(mean) == 0:
         return NAN
     design = sm.add_constant((mean - mean.mean()) / mean.std())
     residuals = sm.OLS(difference, design).fit().resid
-    if np.ptp(residuals) <= 1e-9 * np.abs(mean).max():
+    if np.ptp(residuals) <= 1e-9 * size:
         return NAN
     return float(het_breuschpagan(residuals, design)[3])
 

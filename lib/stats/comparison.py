@@ -18,6 +18,7 @@ from lib.atomic import read_json
 from lib.errors import ConfigError
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 from lib.stats.primary import primary_rows
+from lib.stats.scores import bound_to_grid
 from lib.stats.tables import COHORT_ORDER, read_table
 from lib.stats.undefined import reasons_of
 
@@ -256,10 +257,12 @@ def _model_facts(folder: Path) -> dict[str, str]:
 
 def _predictions(run: Run) -> pd.DataFrame:
     """Return the primary prediction of each scan by cohort and network, with its scores."""
-    scores = run.metrics[[*PREDICTION_KEYS, *SCORES]]
+    bound = bound_to_grid(run.metrics).get("hd95_mm", pd.Series(False, index=run.metrics.index))
+    scores = run.metrics[[*PREDICTION_KEYS, *SCORES]].assign(hd95_within_voxel=bound.astype(float))
     table = primary_rows(run.volumes, per=KEYS).merge(scores, on=PREDICTION_KEYS, how="left")
     # a table without a row has columns without a kind
-    return table[[*KEYS, *PREDICTION_WORDS, *NUMBERS]].astype(dict.fromkeys(NUMBERS, float))
+    numbers = (*NUMBERS, "hd95_within_voxel")
+    return table[[*KEYS, *PREDICTION_WORDS, *numbers]].astype(dict.fromkeys(numbers, float))
 
 
 def _models(predictions: pd.DataFrame) -> list[str]:

@@ -20,9 +20,8 @@ from lib.stats.contours import (
     show_hu,
     write_words,
 )
-from lib.stats.palette import PREDICTED, REFERENCE
+from lib.stats.palette import FOUND, GIVEN, UNCERTAIN, Color
 
-SURE_COLOR, UNCERTAIN_COLOR, OVERRIDE_COLOR = PREDICTED, REFERENCE, (240, 228, 66)
 LINE_COLOR = (120, 130, 140)
 
 PLANE_WIDTH_PX, PLANE_HEIGHT_PX = 460, 900
@@ -155,14 +154,14 @@ def describe_crop(scan: str, record: Mapping, doubts: Sequence[str]) -> list[str
     return [part for line in lines for part in textwrap.wrap(line, LINE_CHARACTERS, break_on_hyphens=False)]
 
 
-def window_color(record: Mapping) -> tuple[int, int, int]:
+def window_color(record: Mapping) -> Color:
     """Return the colour of the window: by what its centre rests on."""
     if record["source"] == "override":
-        return OVERRIDE_COLOR
-    return UNCERTAIN_COLOR if "crop_uncertain" in record["flags"] else SURE_COLOR
+        return GIVEN
+    return UNCERTAIN if "crop_uncertain" in record["flags"] else FOUND
 
 
-def draw_crop(sight: CropSight, lines: Sequence[str], color: tuple[int, int, int]) -> Image.Image:
+def draw_crop(sight: CropSight, lines: Sequence[str], color: Color) -> Image.Image:
     """Return the axial and the coronal view of the whole scan with the window in `color`, below lines of text."""
     views = [_draw_plane(plane, color) for plane in _planes(sight)]
     top = GAP_PX + LINE_PX * len(lines) + GAP_PX
@@ -212,7 +211,7 @@ def _planes(sight: CropSight) -> tuple[_Plane, _Plane]:
     return axial, coronal
 
 
-def _draw_plane(plane: _Plane, color: tuple[int, int, int]) -> Image.Image:
+def _draw_plane(plane: _Plane, color: Color) -> Image.Image:
     """Return a view of the whole plane: the scan, the window, its centre, the other plane, scales in mm."""
     width, height = plane.size_px
     picture = Image.new("RGB", (width + SCALE_PX, height + SCALE_PX), PAPER)

@@ -3,11 +3,19 @@
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 
 import pandas as pd
 from markupsafe import Markup
 
 DASH = "–"
+# a distance, or the tolerance of NSD, that is no longer than a voxel (`lib.stats.scores.bound_to_grid`)
+WITHIN_VOXEL = "within a voxel"
+WITHIN_VOXEL_MEANING = (
+    "the distance, or the tolerance of NSD, is no longer than a voxel’s longest side, so the grid decides the value: "
+    "it tells no finer difference between models and changes with the grid."
+)
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # text of the column `undefined` (lib.stats.tables): "name, name: reason; name: reason"
 UNDEFINED = re.compile(r"(\w+(?:, \w+)*): (.+?)(?=; \w+(?:, \w+)*: |$)")
 
@@ -19,6 +27,18 @@ def fixed(value: float, digits: int, *, sign: str = "") -> str:
     """
     text = f"{value:{sign},.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}") if re.search("[1-9]", text) else text.lstrip("+-")
+
+
+def show_setting(value: object) -> str:
+    """Write a setting as people do: 0.00001 and not 1e-05, below a millionth 2 × 10⁻⁸; what is no number as it is."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    digits = Decimal(f"{value:.10g}")
+    if digits and abs(digits) < Decimal("1e-6"):
+        mantissa, exponent = f"{value:.9e}".split("e")
+        factor = f"{float(mantissa):g} × 10".replace("-", "\N{MINUS SIGN}")
+        return factor + str(int(exponent)).translate(_SUPERSCRIPTS)
+    return f"{digits.normalize():f}".replace("-", "\N{MINUS SIGN}")
 
 
 def show_number(value: object, digits: int = 2, *, why: str = "not defined for this sample") -> Markup | str:
@@ -47,11 +67,20 @@ def scans_told(score: Mapping) -> list[Markup | str]:
     lines: list[Markup | str] = []
     total = score["scans"] + score["scans_without"]
     if score["scans_without"]:
-        without = Markup('<span title="{}">{} of {} without</span>')
-        lines.append(without.format(score["without_reason"], score["scans_without"], total))
+        without = Markup('<span class="why">{} of {} without: {}</span>')
+        lines.append(without.format(score["scans_without"], total, score["without_reason"]))
     if score["scans_within_voxel"]:
-        lines.append(f"{score['scans_within_voxel']:.0f} of {score['scans']} within a voxel")
+        lines.append(f"{score['scans_within_voxel']:.0f} of {score['scans']} {WITHIN_VOXEL}")
     return lines
+
+
+def gaps_told(row: Mapping) -> Markup | str:
+    """Return how many scans a row lacks that were to be scored, and why; nothing where it lacks none."""
+    count = row.get("not_scored")
+    if not count:
+        return ""
+    told = Markup('<span class="why">{} {} not scored: {}</span>')
+    return told.format(count, "scan" if count == 1 else "scans", row["not_scored_reason"])
 
 
 def show_p_value(value: object, *, why: str = "too few people") -> Markup | str:
@@ -72,7 +101,7 @@ def show_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}"
+        return show_setting(value)
     return "not stated" if value in (None, "") else str(value)
 
 
@@ -102,7 +131,11 @@ def _show_ends(row: Mapping, name: str, digits: int, scale: float) -> str:
     ends = [row.get(f"{name}_{end}") for end in ("low", "high")]
     if any(end is None or pd.isna(end) for end in ends):
         return ""
-    return " to ".join(str(show_number(end * scale, digits)) for end in ends)
+    # an R2 below 0 says that the mean of the people would do better; how far below says nothing more
+    return " to ".join(
+        "below 0" if name.startswith("r2_") and end < 0 else str(show_number(end * scale, digits))
+        for end in ends
+    )
 
 
 def undefined_reasons(text: str) -> dict[str, str]:

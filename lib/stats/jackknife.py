@@ -78,7 +78,8 @@ def student(groups: int, confidence: float) -> float:
 def mean_interval(values: np.ndarray, groups: Sequence, confidence: float, scale: str = "plain") -> Interval:
     """Return the interval of the mean of values (n,), those of a group of `groups` (n,) left out together.
 
-    Values that are not numbers are left out. Two NaN for fewer than two groups.
+    Values that are not numbers are left out. Two NaN for fewer than two groups. On the scale `complement`, which is
+    for shares here, an end below 0 is 0.
     """
     values = np.asarray(values, float)
     known = np.isfinite(values)
@@ -86,7 +87,8 @@ def mean_interval(values: np.ndarray, groups: Sequence, confidence: float, scale
     values = values[known]
     if not len(values) or numbered.max() == 0:
         return NO_INTERVAL
-    return jackknife_interval(float(values.mean()), means_without(values, numbered), confidence, scale)
+    low, high = jackknife_interval(float(values.mean()), means_without(values, numbered), confidence, scale)
+    return (max(low, 0.0) if scale == "complement" else low), high
 
 
 def median_interval(values: np.ndarray, confidence: float) -> Interval:

@@ -9,7 +9,9 @@ that of its centre from the nearest point of the other mesh. Nikolov's program (
 the same areas and places them at corners between voxels, so that surfaces which share a corner are 0 apart; other
 programs take the centres of voxels or their faces. Where two spheres differ by a third of a millimetre on 3 mm slices
 the mesh finds 0.8 to 0.9 of the true mean distance, corners 0.2 to 0.3 of it (tests/unit/test_overlap.py). No
-program resolves a voxel: distances below its longest side are bound to the grid. The flat ends where the scan cuts
+program resolves a voxel: distances below its longest side are bound to the grid. A largest distance (HD) is one of
+triangle centres too: at a bump of one voxel they lie a third of a voxel below its tip, while corners would count the
+edges that the mesh cuts off by half a voxel. The flat ends where the scan cuts
 the bone are no surface here and are one elsewhere.
 """
 
@@ -373,37 +375,6 @@ def _closed_end(inside: np.ndarray, axis: int, index: int) -> np.ndarray:
     layer = np.take(inside, [index], axis=axis)
     ends = [np.zeros_like(layer), layer] if index == 0 else [layer, np.zeros_like(layer)]
     corners = _triangles(np.concatenate(ends, axis=axis))
-    corners[:, :, axis] += 0 if index == 0 else inside.shape[axis] - 2
-    return corners
-
-
-def _in_own_plane(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return axes (m, 3, 3) of triangles, the last across them, and their corners (m, 3, 2) from the first one on."""
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    across = np.cross(first, second)
-    frame = np.stack([first, np.cross(across, first), across], axis=1)
-    frame /= np.linalg.norm(frame, axis=2, keepdims=True)
-    return frame, np.einsum("mij,mcj->mci", frame[:, :2], corners - corners[:, :1])
-
-
-def _squared_in_plane(x: np.ndarray, y: np.ndarray, flat: np.ndarray) -> np.ndarray:
-    """Return squared distances (n,) of points from triangles of their plane (corner, x or y, n), 0 within."""
-    squared, within = np.full(len(x), np.inf), np.ones(len(x), bool)
-    for start, end in zip(flat, np.roll(flat, -1, axis=0), strict=True):
-        along_x, along_y = end - start
-        from_x, from_y = x - start[0], y - start[1]
-        share = np.clip((from_x * along_x + from_y * along_y) / (along_x**2 + along_y**2), 0, 1)
-        squared = np.minimum(squared, (from_x - share * along_x) ** 2 + (from_y - share * along_y) ** 2)
-        within &= along_x * from_y >= along_y * from_x
-    return np.where(within, 0.0, squared)
-
-
-def _flat_end(inside: np.ndarray, axis: int, index: int) -> np.ndarray:
-    """Return the triangles in the plane where a border of the array cuts the bone, in voxels of `inside`."""
-    layer = np.take(inside, [index], axis=axis)
-    ends = [np.zeros_like(layer), layer] if index == 0 else [layer, np.zeros_like(layer)]
-    corners = _triangles(np.concatenate(ends, axis=axis))
-    corners = corners[(corners[:, :, axis] == 0.5).all(axis=1)]
     corners[:, :, axis] += 0 if index == 0 else inside.shape[axis] - 2
     return corners
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from lib.stats.formats import (
     DASH,
+    gaps_told,
     reason_of,
     scans_told,
     show_codes,
@@ -34,6 +35,12 @@ MEASURES = {
     "re_percent": ("Relative error of volume", "%", 2),
     "absolute_re_percent": ("Relative error without its sign", "%", 2),
 }
+# `limits_to_use` of agreement.csv, in the table of limits in mm3 and in that of limits in percent
+LIMITS_ADVICE = {
+    "percent": "spread changes with size: use the limits in %",
+    "neither": "spread changes with size",
+}
+PERCENT_ADVICE = {"percent": "use these limits", "neither": "no one limit fits all sizes: see the figure"}
 SUBGROUP_KINDS = {"sex": "Sex:", "site": "Site:", "scanner": "Scanner:"}
 
 
@@ -140,7 +147,11 @@ def words(head: str, show: Show | str) -> Column:
     return Column(head=head, show=text(show) if isinstance(show, str) else show, numeric=False)
 
 
-COUNT = Column(head="n", show=lambda row: str(row["n"]), small=lambda row: scans_of(row))
+COUNT = Column(
+    head="n",
+    show=lambda row: str(row["n"]),
+    small=lambda row: Markup("<br>").join(filter(None, (scans_of(row), gaps_told(row)))),
+)
 MEAN_DICE = Column(
     head="DSC",
     show=number("dsc_mean", 4),
@@ -239,8 +250,9 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
         ),
     )
     errors = (
-        *(PEOPLE, COUNT, volume, estimate("MAE, mm³", "mae_mm3", 0), estimate("RMSE, mm³", "rmse_mm3", 0)),
-        *(relative, estimate("R²", "r2", 4), estimate("CCC", "ccc", 4), estimate("ICC", "icc", 4)),
+        *(PEOPLE, COUNT, volume, estimate("CCC", "ccc", 4), estimate("R²", "r2", 4)),
+        *(estimate("MAE, mm³", "mae_mm3", 0), estimate("RMSE, mm³", "rmse_mm3", 0)),
+        *(relative, estimate("ICC", "icc", 4)),
     )
     pearson = Column(
         head="Pearson r",
@@ -255,10 +267,22 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
             estimate("Upper limit, %", "loa_high_percent", 2),
         ),
         estimate("MAPE, %", "mape_percent", 2),
-        Column(head="Spread grows", note="p", show=p_value("growing_spread_p_value")),
+        Column(
+            head="Spread changes",
+            note="p",
+            show=p_value("growing_spread_p_value"),
+            small=lambda row: PERCENT_ADVICE.get(row["limits_to_use"], ""),
+        ),
     )
     limits = (
-        *(PEOPLE, COUNT, estimate("Bias, mm³", "bias_mm3", 0), plain("SD, mm³", "difference_sd_mm3", 0)),
+        *(PEOPLE, COUNT, estimate("Bias, mm³", "bias_mm3", 0)),
+        Column(
+            head="SD, mm³",
+            show=number("difference_sd_mm3", 0),
+            small=lambda row: Markup('<span class="why">{}</span>').format(
+                LIMITS_ADVICE.get(row["limits_to_use"], "")
+            ),
+        ),
         *(estimate("Lower limit, mm³", "loa_low_mm3", 0), estimate("Upper limit, mm³", "loa_high_mm3", 0)),
         *(estimate("Trend", "proportional_bias", 3), estimate("Slope", "slope", 3)),
         *(estimate("Intercept, mm³", "intercept_mm3", 0), pearson),
@@ -449,7 +473,9 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
             head="Reference in the interval",
             show=share,
             small=lambda row: (
-                show_interval(row, "coverage", 1, 100) + " %" if row["n"] else reason_of(row, "coverage", "")
+                show_interval(row, "coverage", 1, 100) + " %"
+                if row["n"]
+                else Markup('<span class="why">{}</span>').format(reason_of(row, "coverage", ""))
             ),
         ),
         plain("Median interval, ± %", "interval_percent_median", 2),
@@ -500,6 +526,7 @@ def table1_view(rows: Sequence[Mapping]) -> PageTable:
             show=lambda row: (
                 show_number(None, why="not stated in the paper") if row["n"] is None else str(row["n"])
             ),
+            small=lambda row: gaps_told(row),
         ),
         Column(
             head="Volume in ground truth (mm³)",
@@ -609,6 +636,12 @@ def partition_view(rows: Sequence[Mapping]) -> PageTable:
             note="mean ± SD",
             show=number("reference_mean_mm3", 0, why="no reference has been compared"),
             small=lambda row: deviation(row["reference_sd_mm3"], 0, why="one scan has no SD"),
+        ),
+        Column(
+            head="Not scored",
+            note="scans",
+            show=lambda row: str(row["not_scored"]),
+            small=lambda row: row["not_scored_reason"] or "",
         ),
         words("Scanners, scans", "scanners"),
     )

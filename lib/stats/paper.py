@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from lib.stats.tables import groups, without_repeats
+from lib.stats.undefined import counted_reasons
+from lib.stats.unscored import find_gaps
 
 TABLE2_COLUMNS = (
     *("authors", "method", "data", "sex", "dsc", "sensitivity", "specificity", "source", "footnote"),
@@ -32,34 +34,40 @@ PAPER_TABLE2 = tuple(
 )
 ZHAO_SCORES = {"sex": "M&F", "sensitivity": "0.9852", "specificity": "0.9992"}
 OUR_FOOTNOTE = (
-    "{people} test people, predicted by the ensemble of folds; mean±SD over scans (ddof 1); other people than in the "
-    "rows above; specificity depends on the crop"
+    "{people} test people{missing}, predicted by the ensemble of folds; mean±SD over scans (ddof 1); other people "
+    "than in the rows above; specificity depends on the crop"
 )
 
 
-def table2(metrics: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool) -> pd.DataFrame:
+def table2(
+    metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool
+) -> pd.DataFrame:
     """Return TABLE2_COLUMNS: the rows of the paper, and last this study's, one for each network.
 
     This study's row is of the test people of cohort `all`, predicted by the ensemble; without that cohort there is
     a row for each sex. `data` counts the people who were trained, validated or tested on, not later or external ones.
+    Test scans that have no score (`unscored`) are counted in the remark.
     `runs` are the records of the trained folds (run.json). A synthetic cohort gets no row at all: agreement on
     made-up people says nothing beside that on real ones.
     """
     rows: list[Mapping] = []
     if not synthetic:
-        rows = [*PAPER_TABLE2[:-1], PAPER_TABLE2[-1] | ZHAO_SCORES, *_own_rows(metrics, runs)]
+        rows = [*PAPER_TABLE2[:-1], PAPER_TABLE2[-1] | ZHAO_SCORES, *_own_rows(metrics, unscored, runs)]
     return pd.DataFrame(rows, columns=list(TABLE2_COLUMNS)).fillna("")
 
 
-def _own_rows(metrics: pd.DataFrame, runs: Iterable[Mapping]) -> list[dict]:
+def _own_rows(metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapping]) -> list[dict]:
     trained = {(run["cohort"], run["model"]): run for run in runs}
     test = without_repeats(metrics[metrics["protocol"] == "test"])
     if "all" in set(test["cohort"]):
         test = test[test["cohort"] == "all"]
     drawn = metrics[metrics["protocol"].isin(["cv", "test"])]
     people = drawn.groupby(["cohort", "model"])["subject"].nunique()
+    lost = find_gaps(metrics, unscored)
+    lost = lost[lost["protocol"] == "test"]
     return [
         _own_row(group, int(people[key]), trained.get(key, {}), key[1])
+        | {"footnote": _footnote(group, lost[(lost["cohort"] == key[0]) & (lost["model"] == key[1])])}
         for key, group in groups(test, "cohort", "model")
     ]
 
@@ -74,9 +82,17 @@ def _own_row(test: pd.DataFrame, people: int, run: Mapping, model: str) -> dict:
         "sex": "&".join(sorted(set(test["sex"]) & {"M", "F"}, reverse=True)),
         **{name: _mean_and_sd(test[name]) for name in ("dsc", "sensitivity", "specificity")},
         "source": "this study",
-        "footnote": OUR_FOOTNOTE.format(people=test["subject"].nunique()),
         "slice_thickness": f"{thickness:g} mm" if thickness else "",
     }
+
+
+def _footnote(test: pd.DataFrame, lost: pd.DataFrame) -> str:
+    """Return the remark of our row: how many people it is made of, and how many test scans it lacks and why."""
+    reasons = counted_reasons(lost["without_reason"])
+    missing = (
+        f" ({len(lost)} of {len(test) + len(lost)} scans without a score: {reasons})" if len(lost) else ""
+    )
+    return OUR_FOOTNOTE.format(people=test["subject"].nunique(), missing=missing)
 
 
 def _mean_and_sd(scores: pd.Series) -> str:

@@ -1,37 +1,41 @@
 """Who the people of each partition are: training, each fold of it, test, later, external, without a reference."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from lib.ages import age_years
+from lib.stats.undefined import counted_reasons
 
 PARTITION_COLUMNS = (
     *("partition", "n", "scans", "women", "men", "sex_unknown", "age_n", "age_mean", "age_sd", "scanners"),
-    *("reference_scans", "reference_mean_mm3", "reference_sd_mm3"),
+    *("reference_scans", "reference_mean_mm3", "reference_sd_mm3", "not_scored", "not_scored_reason"),
 )
 SET_ORDER = ("train", "test", "later", "external", "apply")
 
 
-def partition_table(folds: pd.DataFrame, acquisition: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+def partition_table(folds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return PARTITION_COLUMNS: a row for each set of people that there is, and after training one for each fold.
 
     Args:
-        folds: `folds/folds.csv`. The people of `fold-k` validate the model of fold k and train the others.
-        acquisition: `tables/acquisition.csv`, for the scanners; `scanners` gives each with its number of scans.
-        metrics: `tables/metrics.csv`, for the reference volumes on the crop's grid; a scan that repeats another one
-            is left out of them.
+        folds: `folds/folds.csv`. The people of `fold-k` validate the model of fold k and train the others. A scan
+            that was excluded or rejected after the draw counts nowhere.
+        tables: by their file's name `acquisition`, for the verdicts and the scanners (`scanners` gives each with its
+            number of scans); `metrics`, for the reference volumes on the crop's grid, a scan that repeats another one
+            left out; `unscored`: `not_scored` counts the scans that some models were to be scored on and were not.
 
     `n` counts people; sex and age are those of a person's first row, an age of 90 and more counts as 90. SDs have
     ddof 1.
     """
-    scanners = {row["scan"]: _scanner(row) for row in acquisition.to_dict("records")}
-    scored = metrics[metrics["repeat_of"] == ""].drop_duplicates("scan")
+    accepted = tables["acquisition"][tables["acquisition"]["verdict"] == "ok"]
+    scanners = {row["scan"]: _scanner(row) for row in accepted.to_dict("records")}
+    scored = tables["metrics"][tables["metrics"]["repeat_of"] == ""].drop_duplicates("scan")
     volumes = scored.set_index("scan")["reference_mm3"].astype(float).dropna()
+    lost = tables["unscored"].drop_duplicates("scan").set_index("scan")["without_reason"]
     rows = [
-        {"partition": name} | _people(scans) | _scans(scans, scanners, volumes)
-        for name, scans in _partitions(folds)
+        {"partition": name} | _people(scans) | _scans(scans, scanners, volumes) | _not_scored(scans, lost)
+        for name, scans in _partitions(folds[folds["scan"].isin(scanners)])
     ]
     return pd.DataFrame(rows, columns=list(PARTITION_COLUMNS))
 
@@ -67,6 +71,11 @@ def _scans(scans: pd.DataFrame, scanners: dict[str, str], volumes: pd.Series) ->
         "reference_scans": len(known),
         **{"reference_mean_mm3": known.mean(), "reference_sd_mm3": known.std(ddof=1)},
     }
+
+
+def _not_scored(scans: pd.DataFrame, lost: pd.Series) -> dict:
+    reasons = lost[lost.index.isin(scans["scan"])]
+    return {"not_scored": len(reasons), "not_scored_reason": counted_reasons(reasons)}
 
 
 def _scanner(row: dict) -> str:

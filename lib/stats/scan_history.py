@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lib.stats.formats import show_text
+from lib.stats.formats import fixed, show_text
 from lib.stats.scan_numbers import ScanPrediction
 from lib.stats.wording import PROTOCOLS, WEIGHTS
 
@@ -65,7 +65,7 @@ def _crop_step(crop: Mapping, screened: Mapping) -> dict:
     facts = [
         f"Slices resampled to a distance of {crop['spacing_mm_xyz'][2]:g} mm.",
         f"Window of the {crop['side']} hip: {size_x} × {size_y} × {size_z} voxels round "
-        f"({x_mm:.1f}, {y_mm:.1f}) mm LPS, {source}.",
+        f"({fixed(x_mm, 1)}, {fixed(y_mm, 1)}) mm LPS, {source}.",
         f"From the femur to the window's border: {margins or 'no bone found'}.",
         *(f"Doubt: {doubt}." for doubt in doubts),
     ]

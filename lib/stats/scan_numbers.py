@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from string import ascii_lowercase
 
 import numpy as np
+import pandas as pd
 
 from lib.stats.formats import DASH, show_number, show_text
+from lib.stats.scores import bound_to_grid
 from lib.stats.wording import FLAG_MEANINGS
 
 # name in the overlap or volume file, what it is, unit, digits
@@ -109,6 +111,12 @@ class ScanPrediction:
         return {**self.volume, **self.overlap}
 
     @property
+    def within_voxel(self) -> set[str]:
+        """Return the names of the numbers that the grid decides."""
+        bound = bound_to_grid(pd.DataFrame([dict(self.overlap)]))
+        return {name for name, found in bound.items() if found.all()}
+
+    @property
     def told(self) -> set[str]:
         """Return the names of the numbers that there are, and of those that are missing for a reason."""
         return {name for name, value in self.numbers.items() if value is not None} | self.reasons.keys()
@@ -120,8 +128,12 @@ class ScanPrediction:
 
 
 def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
-    """Return the measures that say something of any prediction, group by group: label, unit, a value for each."""
+    """Return the measures that say something of any prediction, group by group: label, unit, a value for each.
+
+    A value is its text, the letter of the note that says why there is none, and `within`: the grid decides it.
+    """
     notes = {reason: note for note, reason in reason_notes(predictions).items()}
+    within = [prediction.within_voxel for prediction in predictions]
     groups = []
     for title, measures in MEASURES:
         rows = [
@@ -130,7 +142,8 @@ def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
                 "unit": unit,
                 "values": [
                     _shown(prediction.numbers.get(name), digits, notes.get(_reason(prediction, name)))
-                    for prediction in predictions
+                    | {"within": name in bound}
+                    for prediction, bound in zip(predictions, within, strict=True)
                 ],
             }
             for name, label, unit, digits in _told(measures, predictions)

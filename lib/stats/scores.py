@@ -1,6 +1,5 @@
 """Overlap and surface distances over the people of a group: mean, its interval, spread, and the worst scan."""
 
-from collections import Counter
 from collections.abc import Mapping
 
 import pandas as pd
@@ -10,7 +9,7 @@ from lib.stats.concordance import NAN
 from lib.stats.formats import undefined_reasons
 from lib.stats.jackknife import mean_interval
 from lib.stats.tables import groups_by_sex, why_no_interval, without_repeats
-from lib.stats.undefined import explain
+from lib.stats.undefined import counted_reasons, explain, undefined_text
 
 # columns of metrics.csv that are summarized, and whether more of it is better
 SCORES: Mapping[str, bool] = {
@@ -25,27 +24,31 @@ SCORE_COLUMNS = (
     *("folds", "mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
 SPACING_COLUMNS = ["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]
+_DISTANCES = (
+    *("hd_mm", "hd_reference_to_predicted_mm", "hd_predicted_to_reference_mm"),
+    *("hd95_mm", "hd95_reference_to_predicted_mm", "hd95_predicted_to_reference_mm", "assd_mm"),
+)
 # what a voxel's longest side is held against: the measure itself, or the tolerance that it is taken at
-BOUND_TO_GRID: Mapping[str, str] = {
-    **{name: name for name in ("hd_mm", "hd95_mm", "assd_mm")},
-    "nsd": "nsd_tolerance_mm",
-}
+BOUND_TO_GRID: Mapping[str, str] = {name: name for name in _DISTANCES} | {"nsd": "nsd_tolerance_mm"}
 
 
-def score_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
+def score_table(
+    metrics: pd.DataFrame, config: AgreementConfig, gaps: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return SCORE_COLUMNS, a row for each cohort, model, protocol, sex and measure.
 
     `n` counts people and `scans` their scans with a value; `sd` is that of scans (ddof 1), `worst` the smallest or
     largest value, whichever is bad. The interval of the mean leaves out one person at a time, that with the folds one
     fold of a cross-validation (`lib.stats.jackknife`). A scan that repeats another one is left out.
-    `scans_without` counts scored scans that do not define the measure, as an empty prediction has no distance, and
-    `without_reason` says why: they are not in the mean. `scans_within_voxel` counts those whose distance, or whose
+    `scans_without` counts scans without a value: scored ones that do not define the measure, as an empty prediction
+    has no distance, and `gaps` (`lib.stats.unscored`), which were to be scored and failed. `without_reason` says why:
+    they are not in the mean. `scans_within_voxel` counts those whose distance, or whose
     tolerance of `nsd`, is no longer than the longest side of a voxel, so that the grid decides it.
     """
     rows = []
-    for key, people in groups_by_sex(without_repeats(metrics)):
+    for key, people in groups_by_sex(_with_gaps(without_repeats(metrics), gaps)):
         key = key | {"weights": people["weights"].iloc[0]}
-        bound = _bound_to_grid(people)
+        bound = bound_to_grid(people)
         folds = people["fold"] if key["protocol"] == "cv" else None
         for measure, more_is_better in SCORES.items():
             known = people[measure].astype(float).dropna()
@@ -88,6 +91,21 @@ def _explained(row: Mapping, scored: pd.DataFrame) -> dict:
     return explain(row, why, why_no_interval(scored))
 
 
+def bound_to_grid(people: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return for the measures of BOUND_TO_GRID in a table which scans have a value within a voxel's longest side.
+
+    Of a table without SPACING_COLUMNS, as an older run has it, nothing is known and nothing returned.
+    """
+    if not set(SPACING_COLUMNS) <= set(people):
+        return {}
+    longest_mm = people[SPACING_COLUMNS].astype(float).max(axis=1)
+    return {
+        measure: people[measure].notna() & (people[name].astype(float) <= longest_mm)
+        for measure, name in BOUND_TO_GRID.items()
+        if {measure, name} <= set(people)
+    }
+
+
 def scores_by_group(rows: list[Mapping]) -> list[dict]:
     """Return the records of a score table as one for each group of people, its measures by name beside its key."""
     keys = ("cohort", "model", "protocol", "sex", "weights")
@@ -102,15 +120,15 @@ def _without(people: pd.DataFrame, measure: str) -> dict:
     """Return how many rows lack a measure, and why: each reason with its number of scans where there are several."""
     lacking = people[people[measure].isna()]
     told = (undefined_reasons(text).get(measure, "not measured") for text in lacking["undefined"])
-    reasons = Counter(told).most_common()
-    words = [f"{why} ({count})" if len(reasons) > 1 else why for why, count in reasons]
-    return {"scans_without": len(lacking), "without_reason": "; ".join(words)}
+    return {"scans_without": len(lacking), "without_reason": counted_reasons(told)}
 
 
-def _bound_to_grid(people: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return for the measures that a grid binds which scans have a value within the longest side of a voxel."""
-    longest_mm = people[SPACING_COLUMNS].astype(float).max(axis=1)
-    return {
-        measure: people[measure].notna() & (people[name].astype(float) <= longest_mm)
-        for measure, name in BOUND_TO_GRID.items()
-    }
+def _with_gaps(scored: pd.DataFrame, gaps: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the scored rows and below them one for each gap, in which every measure is undefined for its reason."""
+    if gaps is None or gaps.empty:
+        return scored
+    told = [undefined_text(dict.fromkeys(SCORES, why)) for why in gaps["without_reason"]]
+    lost = gaps.assign(undefined=told).reindex(columns=scored.columns)
+    numbers = scored.select_dtypes("number").columns
+    both = pd.concat([scored.astype(object), lost.astype(object)], ignore_index=True)
+    return both.astype({name: float for name in numbers if name != "fold"})

@@ -12,24 +12,22 @@ from lib.stats.scores import score_table
 from lib.stats.spread import level_table, spread_table
 from lib.stats.subgroups import subgroup_table
 from lib.stats.tables import DISTAL_CUT, age_table, agreement_table, fold_table, paired_table
+from lib.stats.unscored import find_gaps, with_gaps
 
 
 def summary_tables(
-    metrics: pd.DataFrame,
-    volumes: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     readers: Mapping[str, Mapping],
     runs: Iterable[Mapping],
-    acquisition: pd.DataFrame,
     config: AgreementConfig,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables that summarize a study.
 
     Args:
-        metrics: `tables/metrics.csv`.
-        volumes: `tables/volumes.csv`; of it only scans that repeat one another are used.
+        tables: by their file's name `metrics`; `unscored`, what was to be in it; `volumes`, of which only scans that
+            repeat one another are used; `acquisition`, which names the scanner of each scan.
         readers: comparisons of readers by `prediction_key` (see `readers_table`).
         runs: records of the trained folds (run.json).
-        acquisition: `tables/acquisition.csv`, which names the scanner of each scan.
         config: level of the intervals.
 
     Returns:
@@ -39,17 +37,19 @@ def summary_tables(
         precision (repeated scans), readers (two beside the model), coverage (how often intervals of
         volumes held the reference).
     """
+    metrics = tables["metrics"]
+    gaps = find_gaps(metrics, tables["unscored"])
     return {
-        "scores": score_table(metrics, config),
-        "agreement": agreement_table(metrics, config),
+        "scores": score_table(metrics, config, gaps),
+        "agreement": with_gaps(agreement_table(metrics, config), gaps),
         "agreement_cut": agreement_table(metrics, config, DISTAL_CUT),
         "folds": fold_table(metrics, config),
         "paired": paired_table(metrics, config, runs),
         "ages": age_table(metrics, config),
         "levels": level_table(metrics, config),
         "spread": spread_table(metrics, config),
-        "subgroups": subgroup_table(metrics, acquisition, config),
-        "precision": precision_table(metrics, volumes, config),
+        "subgroups": subgroup_table(metrics, tables["acquisition"], config),
+        "precision": precision_table(metrics, tables["volumes"], config),
         "readers": readers_table(metrics, readers, config),
         "coverage": coverage_table(metrics, config),
     }

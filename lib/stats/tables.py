@@ -55,13 +55,16 @@ METRICS_OF_VOLUME = (
     *("reference_cut_mm3", "predicted_cut_mm3", "reference_lesser_trochanter_mm", "lesser_trochanter_mm"),
     *("member_range_percent", *INTERVAL_COLUMNS),
 )
+# predictions that were to be scored and were not: the rows that metrics.csv lacks
+UNSCORED_COLUMNS = (*PREDICTION_COLUMNS, *PERSON_COLUMNS, "repeat_of", "without_reason")
+NOT_PREDICTED, NOT_COMPARED = "not predicted", "not compared with its reference"
 TEXT_COLUMNS = {
     *(*PREDICTION_COLUMNS, "scan", "subject", "sex", "age", "site", "set", "flags", "undefined", "verdict"),
     *("stage", "manufacturer", "kernel", "contrast", "off_protocol", "reason", "explanation", "warnings"),
     *("side", "repeat_of", "age_band", "compared_with", "review", "review_comment", "measure"),
     *("pair", "level", "authors", "method", "data", "source", "footnote", "slice_thickness"),
     *("kind", "subgroup", "others"),
-    *("without_reason", "partition", "scanners"),
+    *("without_reason", "not_scored_reason", "limits_to_use", "partition", "scanners"),
 }
 
 # reference and predicted volume: of the whole mask, and above one distal cut in all scans
@@ -111,6 +114,30 @@ def metrics_table(
             }
             rows.append(measured | _identity(prediction) | told)
     return _ordered(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)))
+
+
+def unscored_table(
+    predictions: Iterable[Mapping],
+    overlaps: Collection[str],
+    volumes: Collection[str],
+    repeats: Mapping[str, str],
+) -> pd.DataFrame:
+    """Return UNSCORED_COLUMNS, a row for each prediction that was to be scored and was not.
+
+    Args:
+        predictions: what was planned of accepted scans (see `metrics_table`); protocol `apply` is not scored.
+        overlaps: keys of the predictions that are scored.
+        volumes: keys of those that are measured.
+        repeats: scan -> the first scan that it repeats.
+    """
+    rows = []
+    for prediction in predictions:
+        key = prediction_key(prediction)
+        if prediction["protocol"] != "apply" and key not in overlaps:
+            why = NOT_COMPARED if key in volumes else NOT_PREDICTED
+            told = {"repeat_of": repeats.get(prediction["scan"], ""), "without_reason": why}
+            rows.append(_identity(prediction) | told)
+    return _ordered(pd.DataFrame(rows, columns=list(UNSCORED_COLUMNS)))
 
 
 def volumes_table(
@@ -219,14 +246,15 @@ def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -
     """Return the paper's Table 1 for this study: test people, a row for each cohort, model and protocol.
 
     Columns: volume of the reference (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
-    Pearson's r. A cohort of real people gets the paper's numbers beside them as `paper_*`; a synthetic one does
-    not, because agreement with people says nothing there.
+    Pearson's r, scans that are missing from them and why (`lib.stats.unscored`). A cohort of real people gets the
+    paper's numbers beside them as `paper_*`; a synthetic one does not, because agreement with people says nothing
+    there.
     """
     whole = agreement[(agreement["sex"] == "all") & agreement["protocol"].isin(["test", "test-single"])]
     used = metrics.groupby(["cohort", "model", "protocol"])["weights"].first()
     keys = ["cohort", "model", "protocol"]
-    columns = [*keys, "n", *TABLE1_NUMBERS, "pearson_p_value"]
-    table = whole[columns].copy()
+    columns = [*keys, "n", *TABLE1_NUMBERS, "pearson_p_value", "not_scored", "not_scored_reason"]
+    table = whole[[name for name in columns if name in whole]].copy()
     table["undefined"] = [reasons_of(text, columns) for text in whole["undefined"]]
     table.insert(3, "weights", [used[tuple(row)] for row in whole[keys].itertuples(index=False)])
     if not synthetic:

@@ -1,7 +1,8 @@
 """Why a number of a table is empty, as the text of its column `undefined`: "name, name: reason; name: reason"."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
 from lib.stats.formats import undefined_reasons
 
@@ -13,6 +14,12 @@ def undefined_text(reasons: Mapping[str, str]) -> str:
         if reason:
             names.setdefault(reason, []).append(name)
     return "; ".join(f"{', '.join(named)}: {reason}" for reason, named in names.items())
+
+
+def counted_reasons(reasons: Iterable[str]) -> str:
+    """Return each reason once, the most frequent first, with its number where there are several."""
+    counts = Counter(reasons).most_common()
+    return "; ".join(f"{why} ({count})" if len(counts) > 1 else why for why, count in counts)
 
 
 def reasons_of(text: str, columns: Collection[str]) -> str:

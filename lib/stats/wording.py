@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from lib.stats.formats import show_setting
+
 PROTOCOLS = {
     "cv": (
         "Cross-validation",
@@ -137,7 +139,9 @@ def training_text(runs: Iterable[Mapping]) -> str:
 def loss_text(train: Mapping) -> str:
     """Return the words for the loss that the section `train` of the configuration chooses, without its L2 term."""
     weight = train["bone_weight"]
-    entropy = "cross-entropy" + ("" if weight == 1 else f" (each voxel of bone counted {weight:g} times)")
+    entropy = "cross-entropy" + (
+        "" if weight == 1 else f" (each voxel of bone counted {show_setting(weight)} times)"
+    )
     words = {"dice": "soft Dice", "cross_entropy": entropy}
     words["dice_cross_entropy"] = f"the sum of soft Dice and {entropy}"
     return words[train["loss"]]
@@ -147,19 +151,19 @@ def augmentation_text(augment: Mapping) -> str:
     """Return the sentence about how training windows were changed at random; those changes alone that are in use."""
     changes = []
     if augment["rotation_degrees"]:
-        changes.append(f"rotation (up to {augment['rotation_degrees']:g}° about each axis)")
+        changes.append(f"rotation (up to {show_setting(augment['rotation_degrees'])}° about each axis)")
     if augment["mirror_axes"]:
         changes.append(f"mirroring ({', '.join(augment['mirror_axes'])})")
     if augment["brightness"]:
-        changes.append(f"a change of brightness (up to ±{augment['brightness']:g})")
+        changes.append(f"a change of brightness (up to ±{show_setting(augment['brightness'])})")
     if any(exponent != 1 for exponent in augment["gamma"]):
         low, high = augment["gamma"]
-        changes.append(f"a change of gamma ({low:g} to {high:g})")
+        changes.append(f"a change of gamma ({show_setting(low)} to {show_setting(high)})")
     if augment["noise_sd"]:
-        changes.append(f"Gaussian noise (SD up to {augment['noise_sd']:g})")
+        changes.append(f"Gaussian noise (SD up to {show_setting(augment['noise_sd'])})")
     if not changes or not augment["probability"]:
         return "Training windows were not changed at random."
-    chance = f"each with a probability of {augment['probability']:g}"
+    chance = f"each with a probability of {show_setting(augment['probability'])}"
     return f"Training windows were changed at random by {_listed(changes)}, {chance}."
 
 
@@ -180,7 +184,7 @@ def _network_text(network: Mapping, parameters: int | None) -> str:
     after = f"{normalised} and {activation}" if normalised else f"{activation}, without normalisation"
     shortcut = ", and a shortcut around the convolutions of each level" if network["residual"] else ""
     classes, dropout = network["classes"], network["dropout"]
-    drop = f"dropout of {100 * dropout:g} % of the maps, " if dropout else ""
+    drop = f"dropout of {show_setting(100 * dropout)} % of the maps, " if dropout else ""
     head = "1 map and a sigmoid" if classes == 1 else f"{classes + 1} maps and a softmax"
     joined = "concatenated with" if network["skip"] == "concat" else "added to"
     return (

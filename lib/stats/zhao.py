@@ -7,6 +7,8 @@ setting, and the report's methods paragraph says where a study differs (`paper_t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lib.stats.formats import show_setting
+
 TAGS = {
     "stated": "the article states it",
     "deduced": "the article does not state it; it follows from numbers or words that the article gives",
@@ -270,6 +272,4 @@ def _setting(settings: Mapping, name: str) -> object:
 def _plain(value: object) -> str:
     if isinstance(value, list | tuple):
         return "-".join(map(_plain, value)) or "none"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}"
-    return str(value)
+    return show_setting(value)

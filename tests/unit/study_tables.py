@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lib.stats.tables import METRIC_COLUMNS, metrics_table, volumes_table
+from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, metrics_table, unscored_table, volumes_table
 
 COHORT_SEXES = {"all": "MF", "male": "M", "female": "F"}
 
@@ -117,6 +117,16 @@ def tables(count=60, test=8):
     overlaps = {key: pair[0] for key, pair in records.items()}
     volumes = {key: pair[1] for key, pair in records.items()}
     return metrics_table(planned, overlaps, volumes, {}), volumes_table(planned, volumes), overlaps
+
+
+def unscored(metrics, reason="not predicted"):
+    """The rows of `tables/unscored.csv` of predictions that were to be scored, as if these scores were missing."""
+    return metrics.assign(without_reason=reason)[list(UNSCORED_COLUMNS)].reset_index(drop=True)
+
+
+def none_unscored():
+    """The table of a study in which every planned score is there."""
+    return unscored_table([], {}, {}, {})
 
 
 def no_metrics():

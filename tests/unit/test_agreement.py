@@ -257,6 +257,22 @@ def test_a_spread_that_grows_with_volume_is_seen():
     assert math.isnan(growing_spread(reference, reference + 3))
 
 
+def test_which_limits_fit_every_size_is_said():
+    generator = np.random.default_rng(3)
+    reference, noise = generator.uniform(20_000, 150_000, 200), generator.normal(0, 1, 200)
+    spreads = {
+        "mm3": 1500 * noise,
+        "percent": 0.02 * reference * noise,
+        "neither": 1500 * (140_000 / reference) ** 2 * noise,  # smaller bones are worse
+    }
+    for expected, error in spreads.items():
+        assert (
+            summarize_agreement(reference, reference + error, people(200), CONFIG).limits_to_use == expected
+        )
+    few = summarize_agreement(reference[:9], reference[:9] * 1.01, people(9), CONFIG)
+    assert few.limits_to_use == ""
+
+
 def direct(x, y):
     """The estimates of some pairs, each computed by itself."""
     line, trend = fit_line(x, y, 0.5), fit_line((x + y) / 2, y - x, 0.5)
@@ -325,6 +341,7 @@ def test_a_second_scan_of_one_person_costs_p_values_and_the_interval_of_the_icc(
     again = asdict(summarize_agreement(reference, predicted, [*people(199), "p0"], CONFIG))
     assert (again["n"], again["scans"]) == (199, 200)
     assert set(undefined_reasons(again.pop("undefined")).values()) == {"several scans of a person"}
+    assert (once.pop("limits_to_use"), again.pop("limits_to_use")) == ("mm3", "")
     missing = {name for name, value in again.items() if math.isnan(value)}
     assert missing == {"pearson_p_value", "growing_spread_p_value", "icc_ci_low", "icc_ci_high"}
     names = ("bias_mm3", "loa_low_mm3", "loa_high_mm3", "slope", "intercept_mm3", "proportional_bias")
@@ -342,6 +359,7 @@ def test_every_empty_number_has_a_reason(numbers):
         for folds in (None, range(len(numbers))):
             row = agreement_row(reference, predicted, people(len(numbers)), CONFIG, folds)
             reasons = undefined_reasons(row.pop("undefined"))
+            row.pop("limits_to_use", None)
             empty = {name for name, value in row.items() if math.isnan(value)}
             assert {re.sub("_ci_(low|high)$", "_ci", name) for name in empty} == set(reasons)
 
@@ -361,6 +379,7 @@ def test_nobody_and_one_person_give_no_statistics():
     empty = asdict(summarize_agreement([], [], [], CONFIG))
     assert (empty.pop("n"), empty.pop("scans")) == (0, 0)
     assert empty.pop("undefined").endswith(": nobody has both volumes")
+    assert empty.pop("limits_to_use") == ""
     assert all(math.isnan(value) for value in empty.values())
     one = summarize_agreement([100.0], [103.0], ["a"], CONFIG)
     assert (one.n, one.mae_mm3, one.bias_mm3, one.re_max_percent) == (1, 3, 3, 3)

@@ -368,3 +368,16 @@ def test_the_page_escapes_every_text_and_loads_nothing(tmp_path):
     assert "<img" not in page and page.count("&lt;img") >= 4
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page) and "<script" not in page
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+
+
+def test_distances_that_the_grid_decides_are_marked(tmp_path):
+    here, there = make_run(), changed(make_run(), "metrics", "A", hd95_mm=9.0)
+    assert "<small>within a voxel</small>" not in page_of(
+        tmp_path, here, there
+    )  # an older run tells no spacing
+    grid = {"spacing_x_mm": 0.8, "spacing_y_mm": 0.8, "spacing_z_mm": 3.0}
+    here = dataclasses.replace(here, metrics=here.metrics.assign(**grid))
+    assert page_of(tmp_path, here, there).count("<small>within a voxel</small>") == 1
+    fine = here.metrics.assign(**dict.fromkeys(grid, 0.1))
+    coarse = dataclasses.replace(here, metrics=fine)
+    assert "<small>within a voxel</small>" not in page_of(tmp_path, coarse, there)

@@ -7,16 +7,14 @@ from lib.stats.contours import PAPER, write_picture
 from lib.stats.crop_picture import (
     GAP_PX,
     LINE_PX,
-    OVERRIDE_COLOR,
     PLANE_WIDTH_PX,
     SCALE_PX,
-    SURE_COLOR,
-    UNCERTAIN_COLOR,
     CropSight,
     describe_crop,
     draw_crop,
     window_color,
 )
+from lib.stats.palette import FOUND, GIVEN, PREDICTED, REFERENCE, UNCERTAIN
 
 SIZE = 230  # pixels of 1 mm: two pixels of the picture each
 PX = PLANE_WIDTH_PX / SIZE
@@ -59,18 +57,16 @@ def box(picture, view, color):
 
 
 def test_the_window_is_drawn_round_its_voxels_in_both_views():
-    picture = draw_crop(sight(), ["P001"], SURE_COLOR)
-    assert box(picture, 0, SURE_COLOR) == pytest.approx(
-        (120 * PX, 200 * PX - 1, 60 * PX, 160 * PX - 1), abs=1
-    )
+    picture = draw_crop(sight(), ["P001"], FOUND)
+    assert box(picture, 0, FOUND) == pytest.approx((120 * PX, 200 * PX - 1, 60 * PX, 160 * PX - 1), abs=1)
     # 10 of 30 slices, at the head's end, are not in the window; the head is on top
-    assert box(picture, 1, SURE_COLOR) == pytest.approx((120 * PX, 200 * PX - 1, 30 * PX, 90 * PX - 1), abs=1)
+    assert box(picture, 1, FOUND) == pytest.approx((120 * PX, 200 * PX - 1, 30 * PX, 90 * PX - 1), abs=1)
 
 
 def test_a_window_that_leaves_the_scan_is_shown_whole():
-    picture = draw_crop(sight(start_xy=(-40, 180), center_xy=(-0.5, 229.5)), ["P001"], SURE_COLOR)
+    picture = draw_crop(sight(start_xy=(-40, 180), center_xy=(-0.5, 229.5)), ["P001"], FOUND)
     high = np.asarray(picture, int)
-    rows, columns = np.nonzero((np.abs(high[TOP:] - SURE_COLOR) < 30).all(axis=-1))
+    rows, columns = np.nonzero((np.abs(high[TOP:] - FOUND) < 30).all(axis=-1))
     assert columns.min() == pytest.approx(GAP_PX, abs=1)
     assert rows.max() == pytest.approx(280 * PX - 1, abs=1)
 
@@ -78,7 +74,7 @@ def test_a_window_that_leaves_the_scan_is_shown_whole():
 def test_the_axial_view_shows_the_head_s_slice_and_the_left_at_the_right():
     image_zyx = np.full((30, SIZE, SIZE), -1000, np.int16)
     image_zyx[12, 20:40, 200:220] = 1500  # in front, to the patient's left
-    axial = np.asarray(draw_crop(sight(image_zyx=image_zyx), ["P001"], SURE_COLOR).convert("L"), int)
+    axial = np.asarray(draw_crop(sight(image_zyx=image_zyx), ["P001"], FOUND).convert("L"), int)
     bright = np.argwhere(axial[TOP + 40 : TOP + SIZE * 2, GAP_PX : GAP_PX + PLANE_WIDTH_PX - 20] > 250)
     assert np.ptp(bright[:, 1]) == pytest.approx(20 * PX - 1, abs=3)
     assert bright[:, 1].min() == pytest.approx(200 * PX, abs=2)
@@ -122,18 +118,19 @@ def test_an_override_is_said():
 
 
 def test_the_colour_tells_what_the_centre_rests_on():
-    assert window_color(record()) == SURE_COLOR
-    assert window_color(record(flags=("crop_uncertain",))) == UNCERTAIN_COLOR
-    assert window_color(record("override", ("override",))) == OVERRIDE_COLOR
+    assert window_color(record()) == FOUND
+    assert not {FOUND, UNCERTAIN, GIVEN} & {PREDICTED, REFERENCE}  # these are masks wherever they are drawn
+    assert window_color(record(flags=("crop_uncertain",))) == UNCERTAIN
+    assert window_color(record("override", ("override",))) == GIVEN
 
 
 def test_long_doubts_stay_in_the_picture():
     lines = describe_crop("P001", record(flags=("crop_uncertain",)), ["word " * 100])
-    picture = np.asarray(draw_crop(sight(), lines, SURE_COLOR), int)
+    picture = np.asarray(draw_crop(sight(), lines, FOUND), int)
     assert (picture[: LINE_PX * len(lines), -8:] == PAPER).all()
 
 
 def test_files_are_repeatable(tmp_path):
     for name in ("a.webp", "b.webp"):
-        write_picture(draw_crop(sight(), ["P001"], SURE_COLOR), tmp_path / name)
+        write_picture(draw_crop(sight(), ["P001"], FOUND), tmp_path / name)
     assert (tmp_path / "a.webp").read_bytes() == (tmp_path / "b.webp").read_bytes()

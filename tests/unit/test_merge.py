@@ -8,7 +8,7 @@ import sys
 
 import pandas as pd
 import pytest
-from study_tables import tables
+from study_tables import tables, unscored
 
 from lib import merge
 from lib.errors import ConfigError
@@ -61,6 +61,11 @@ def write_part(folder, metrics, volumes):
     )
     write_table(metrics, results / "tables/metrics.csv")
     write_table(volumes, results / "tables/volumes.csv")
+    # each part lacks the score of one person of its own
+    missing = unscored(
+        metrics.head(1).assign(**dict.fromkeys(("scan", "subject"), f"{metrics['scan'].iloc[0]}x"))
+    )
+    write_table(missing, results / "tables/unscored.csv")
     write_json(results / "cohort/run.json", RUN | {"models": FOLDS})
     write_json(results / "cohort/protocol.json", PROTOCOL)
     write_json(results / "cohort/notes.json", {"notes": [NOTE]})
@@ -120,11 +125,15 @@ def test_summaries_are_those_of_one_study_over_all_people(parts, target, whole, 
     merge_parts(parts, target)
     config = AgreementConfig(**REPORT)
     acquisition = read_table(target / "tables/acquisition.csv")
-    for name, expected in summary_tables(*whole, {}, [], acquisition, config).items():
+    tables = dict(zip(("metrics", "volumes"), whole, strict=True)) | {"acquisition": acquisition}
+    tables["unscored"] = read_table(target / "tables/unscored.csv")
+    for name, expected in summary_tables(tables, {}, [], config).items():
         write_table(expected, tmp_path / "expected.csv")
         pd.testing.assert_frame_equal(
             read_table(target / f"tables/{name}.csv"), read_table(tmp_path / "expected.csv"), rtol=1e-8
         )
+    scores = read_table(target / "tables/scores.csv")
+    assert scores.loc[scores["sex"] == "all", "scans_without"].max() == len(parts)
     precision = read_table(target / "tables/precision.csv")
     assert set(precision["people"]) == {1} and len(precision)
 

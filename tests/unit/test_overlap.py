@@ -152,6 +152,16 @@ def test_distances_are_symmetric_and_in_true_millimetres():
         assert doubled[name] == pytest.approx(2 * there[name])
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_bump_of_one_voxel_is_found_to_a_third_of_it(axis):
+    reference = box((30, 60, 60), (10, 20, 20), (20, 40, 40))
+    predicted = reference.copy()
+    tip = np.array([15, 30, 30])
+    tip[axis] = (20, 40, 40)[axis]
+    predicted[tuple(tip)] = 1
+    assert measure(reference, predicted)["hd_mm"] == pytest.approx(SPACING[axis] * 2 / 3)
+
+
 def test_hausdorff_takes_the_worse_direction():
     reference = box((30, 60, 60), (10, 20, 20), (20, 40, 40))
     predicted = reference.copy()

@@ -18,7 +18,15 @@ from lib.learning.vnet import NORMALISED_GROUPS, START_LOGIT
 from lib.stats.agreement import AgreementConfig
 from lib.stats.figures.gallery import TITLES
 from lib.stats.flow import flow_table
-from lib.stats.formats import fixed, show_interval, show_number, show_p_value, show_range, undefined_reasons
+from lib.stats.formats import (
+    fixed,
+    show_interval,
+    show_number,
+    show_p_value,
+    show_range,
+    show_setting,
+    undefined_reasons,
+)
 from lib.stats.intervals import coverage_table
 from lib.stats.page import (
     MOST_ROWS,
@@ -67,6 +75,7 @@ from lib.stats.tables import (
     write_table,
 )
 from lib.stats.templates import REPORT_FOLDER, content_policy, page_asset
+from lib.stats.unscored import find_gaps, with_gaps
 from lib.stats.wording import (
     FLAG_MEANINGS,
     PROTOCOLS,
@@ -76,7 +85,7 @@ from lib.stats.wording import (
     network_texts,
     people_text,
 )
-from tests.unit.study_tables import measured, no_metrics, people, predictions, tables
+from tests.unit.study_tables import measured, no_metrics, none_unscored, people, predictions, tables, unscored
 
 CONFIG = AgreementConfig()
 SETTINGS = yaml.safe_load((REPORT_FOLDER.parent / "config.yaml").read_text(encoding="utf-8"))
@@ -143,7 +152,7 @@ def acquisition(placed, **differences):
 
 
 def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
-    agreement = agreement_table(metrics, CONFIG)
+    agreement = with_gaps(agreement_table(metrics, CONFIG), none_unscored())
     through = {
         name: [row["scan"] for row in placed] for name in ("converted", "cropped", "predicted", "scored")
     }
@@ -162,14 +171,15 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "precision": precision_table(metrics, volumes, CONFIG),
         "subgroups": subgroup_table(metrics, acquisition(placed), CONFIG),
         "readers": pd.DataFrame(columns=list(READER_COLUMNS)),
-        "table2": table2(metrics, [], synthetic=synthetic),
+        "table2": table2(metrics, none_unscored(), [], synthetic=synthetic),
         "table1": table1(agreement, metrics, synthetic=synthetic),
         "flow": flow_table(
             pd.DataFrame(scans), pd.DataFrame(placed, columns=["scan", "set", "fold"]), through
         ),
         "acquisition": acquisition(placed),
         "partitions": partition_table(
-            pd.DataFrame(placed, columns=list(people(1, 0)[0])), acquisition(placed), metrics
+            pd.DataFrame(placed, columns=list(people(1, 0)[0])),
+            {"acquisition": acquisition(placed), "metrics": metrics, "unscored": none_unscored()},
         ),
     }
     assert set(made) == set(TABLES)
@@ -326,7 +336,7 @@ def test_cards_and_tables_tell_scans_without_a_distance_and_those_within_a_voxel
         "hd95_mm: the predicted mask is empty",
     ]
     page = render(report(study_tables(metrics, made["volumes"], scans, placed)), tmp_path)
-    told = '<span title="the predicted mask is empty">1 of 4 without</span>'
+    told = '<span class="why">1 of 4 without: the predicted mask is empty</span>'
     known = (metrics.loc[metrics.index != failed]).query("cohort == 'all' and protocol == 'test'")["hd95_mm"]
     within = f"{(known <= 3).sum()} of 3 within a voxel"
     card = (
@@ -336,8 +346,66 @@ def test_cards_and_tables_tell_scans_without_a_distance_and_those_within_a_voxel
     )
     assert card == f"<dd>{known.mean():.2f}<small>n = 3<br>{told}<br>{within}</small>"
     assert page.count(told) == 2  # the card and the table's row of everybody
-    assert page.count(told.replace("4", "2")) == 1  # that of the person's sex
+    assert page.count(told.replace("of 4", "of 2")) == 1  # that of the person's sex
     assert "<dt>NSD, mean</dt>" in page
+
+
+def test_a_failed_prediction_stands_on_the_card_and_in_the_tables(full, tmp_path):
+    made, scans, placed = full
+    metrics = made["metrics"]
+    lost = (metrics["protocol"] == "test") & (metrics["scan"] == "P001")
+    kept, missing = metrics[~lost], unscored(metrics[lost])
+    gaps = find_gaps(kept, missing)
+    tables = study_tables(kept, made["volumes"], scans, placed)
+    tables["scores"] = score_table(kept, CONFIG, gaps)
+    tables["agreement"] = with_gaps(agreement_table(kept, CONFIG), gaps)
+    tables["table1"] = table1(tables["agreement"], kept, synthetic=False)
+    page = render(report(tables), tmp_path)
+    card = page.split(f"<h3>{PROTOCOLS['test'][0]}: n = 3")[1].split("</article>")[0]
+    told = '<span class="why">1 scan not scored: not predicted</span>'
+    assert f'<p class="lost">{told}</p>' in card
+    assert card.count("1 of 4 without: not predicted") == 2  # HD95 and NSD
+    for name in ("agreement", "papers"):
+        assert told in section_of(page, name)
+    assert "1 of 4 without: not predicted" in section_of(page, "overlap")
+    assert "not scored: not" not in page.split(f"<h3>{PROTOCOLS['cv'][0]}")[1].split("</article>")[0]
+
+
+def test_limits_that_do_not_fit_every_size_say_which_do(full, tmp_path):
+    made, scans, placed = full
+    tables = study_tables(made["metrics"], made["volumes"], scans, placed)
+    for advice, words in (
+        ("percent", "use the limits in %"),
+        ("neither", "no one limit fits all sizes"),
+        ("mm3", ""),
+    ):
+        tables["agreement"] = tables["agreement"].assign(limits_to_use=advice)
+        section = section_of(render(report(tables), tmp_path), "agreement")
+        assert ("spread changes with size" in section, words in section) == (bool(words), True)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e-5, "0.00001"), (0.1 + 0.2, "0.3"), (100 * 0.07, "7"), (1500.0, "1500"), (2e-8, "2 × 10⁻⁸"), (0.0, "0"),
+        (-1.5, "−1.5"), (20201234567, "20201234567"), (True, "True"), ("last", "last"), (None, "None"),
+    ],
+)  # fmt: skip
+def test_settings_read_as_people_write_them(value, text):
+    assert show_setting(value) == text
+
+
+def test_the_methods_write_no_number_as_a_programmer_does(full, tmp_path):
+    settings = SETTINGS | {"train": SETTINGS["train"] | {"l2_alpha": 1e-05, "learning_rate": 3e-05}}
+    section = section_of(render(report(full[0], settings=settings), tmp_path), "methods")
+    assert "α = 0.00001)" in section and "learning rate of 0.00003" in section
+    assert not re.search(r"\de[-+]\d", section)
+
+
+def test_an_interval_of_r2_that_says_nothing_below_0_says_so():
+    row = {"r2_ci_low": -4366.6, "r2_ci_high": 0.98, "ccc_ci_low": -0.5, "ccc_ci_high": 0.5}
+    assert show_interval(row, "r2", 4) == "below 0 to 0.9800"
+    assert show_interval(row, "ccc", 2) == "−0.50 to 0.50"
 
 
 def test_people_of_each_partition_have_a_section(page):
@@ -726,7 +794,7 @@ def test_coverage_tells_counts_and_interval_or_why_there_is_none():
     assert heading == "all"
     assert [shown for shown, _ in first] == ["Test", "8", "6 of 7", "4.25", "1"]
     assert first[2][1] == "42.1 to 99.6 %"
-    assert second[0][0] == "External" and "18 people" in second[2][0] and second[2][1] == "18 people"
+    assert second[0][0] == "External" and "18 people" in second[2][0] and ">18 people<" in second[2][1]
 
 
 def test_a_flagged_volume_stands_with_its_interval():
@@ -807,7 +875,7 @@ def test_methods_follow_the_configuration(full, tmp_path):
     assert "Slices were used as acquired" in said
     assert "Fourier" not in said
     assert (
-        "for 1000 epochs. The loss was soft Dice, with an L2 term (α = 1e-05), minimised by Adam with a "
+        "for 1000 epochs. The loss was soft Dice, with an L2 term (α = 0.00001), minimised by Adam with a "
         "batch size of 1 and a constant learning rate of 0.0001. Training windows were changed at random by "
         "rotation (up to 15° about each axis), mirroring (y), a change of brightness (up to ±0.1), a change of gamma "
         "(0.7 to 1.5) and Gaussian noise (SD up to 0.02), each with a probability of 0.5." in said
@@ -887,7 +955,7 @@ def test_a_work_keeps_its_number():
         ),
         (
             {"measure": {"nsd_tolerance_mm": 2.0, "distal_cut_mm": None}},
-            "both surfaces within 2.0 mm. Volumes were",
+            "both surfaces within 2 mm. Volumes were",
         ),
         (
             {"predict": SETTINGS["predict"] | {"z_padding": 16}},

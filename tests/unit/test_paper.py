@@ -6,8 +6,9 @@ import pytest
 
 from lib.stats.paper import TABLE2_COLUMNS, table2
 from lib.stats.tables import PAPER_TABLE1, read_table, write_table
-from tests.unit.study_tables import no_metrics, tables
+from tests.unit.study_tables import no_metrics, none_unscored, tables, unscored
 
+NONE = none_unscored()
 RUN = {
     "cohort": "all",
     "model": "vnet",
@@ -23,7 +24,7 @@ def metrics():
 
 
 def test_our_row_is_last_and_of_the_test_people(metrics):
-    table = table2(metrics, [RUN], synthetic=False)
+    table = table2(metrics, NONE, [RUN], synthetic=False)
     assert tuple(table.columns) == TABLE2_COLUMNS
     assert len(table) == 7
     ours = table.iloc[-1]
@@ -37,7 +38,7 @@ def test_our_row_is_last_and_of_the_test_people(metrics):
 
 
 def test_the_papers_rows_are_as_printed(metrics):
-    table = table2(metrics, [RUN], synthetic=False).iloc[:-1]
+    table = table2(metrics, NONE, [RUN], synthetic=False).iloc[:-1]
     assert table["dsc"].str[:6].tolist() == ["0.9400", "0.9760", "0.9688", "0.9490", "0.9500", "0.9815"]
     zhao = table.iloc[-1]
     assert (zhao["sensitivity"], zhao["specificity"], zhao["data"]) == ("0.9852", "0.9992", "397 QCT")
@@ -46,41 +47,41 @@ def test_the_papers_rows_are_as_printed(metrics):
 
 
 def test_a_synthetic_cohort_gets_no_row(metrics, tmp_path):
-    table = table2(metrics, [RUN], synthetic=True)
+    table = table2(metrics, NONE, [RUN], synthetic=True)
     write_table(table, tmp_path / "table2.csv")
     assert (tmp_path / "table2.csv").read_text() == ",".join(TABLE2_COLUMNS) + "\n"
 
 
 def test_a_study_of_men_has_men_in_its_row(metrics):
     men = metrics[metrics["cohort"] == "male"]
-    ours = table2(men, [], synthetic=False).iloc[-1]
+    ours = table2(men, NONE, [], synthetic=False).iloc[-1]
     assert (ours["sex"], ours["method"], ours["data"]) == ("M", "vnet", "30 people")
     # an interval of one scan is none, and a score that nobody has is empty
-    alone = table2(men[men["scan"] == "P000"].assign(sensitivity=np.nan), [], synthetic=False).iloc[-1]
+    alone = table2(men[men["scan"] == "P000"].assign(sensitivity=np.nan), NONE, [], synthetic=False).iloc[-1]
     assert (alone["dsc"], alone["sensitivity"]) == (f"{men.set_index('scan')['dsc']['P000'].iloc[0]:.4f}", "")
 
 
 def test_a_study_of_either_sex_alone_has_a_row_for_each(metrics):
     apart = metrics[metrics["cohort"] != "all"]
-    assert table2(apart, [], synthetic=False).iloc[6:]["sex"].tolist() == ["M", "F"]
+    assert table2(apart, NONE, [], synthetic=False).iloc[6:]["sex"].tolist() == ["M", "F"]
 
 
 def test_external_people_are_no_data_of_this_study(metrics):
     guests = metrics[metrics["protocol"] == "test"].assign(
         protocol="external", subject=lambda table: "X" + table["subject"]
     )
-    ours = table2(pd.concat([metrics, guests], ignore_index=True), [RUN], synthetic=False).iloc[-1]
+    ours = table2(pd.concat([metrics, guests], ignore_index=True), NONE, [RUN], synthetic=False).iloc[-1]
     assert ours["data"] == "60 CT"
     assert ours["footnote"].startswith("8 test people")
 
 
 def test_no_test_people_no_row_of_ours(metrics):
-    assert len(table2(metrics[metrics["protocol"] == "cv"], [RUN], synthetic=False)) == 6
-    assert len(table2(no_metrics(), [], synthetic=False)) == 6
+    assert len(table2(metrics[metrics["protocol"] == "cv"], NONE, [RUN], synthetic=False)) == 6
+    assert len(table2(no_metrics(), NONE, [], synthetic=False)) == 6
 
 
 def test_empty_cells_stay_empty_in_a_file(metrics, tmp_path):
-    write_table(table2(metrics, [RUN], synthetic=False), tmp_path / "table2.csv")
+    write_table(table2(metrics, NONE, [RUN], synthetic=False), tmp_path / "table2.csv")
     again = read_table(tmp_path / "table2.csv")
     assert again.loc[0, ["sex", "footnote"]].tolist() == ["", ""]
 
@@ -92,3 +93,16 @@ def test_the_papers_r2_follows_from_its_rmse_and_population_sd(cohort, follows):
     assert PAPER_TABLE1[cohort][5] < 0 < PAPER_TABLE1[cohort][6]  # relative errors, smallest and largest
     # men and women as printed; for all the paper prints another value than its own RMSE and SD give
     assert (follows == r2) == (cohort != "all")
+
+
+def test_test_scans_without_a_score_are_counted_in_our_remark():
+    metrics = tables()[0]
+    lost = unscored(
+        metrics[(metrics["cohort"] == "all") & metrics["protocol"].isin(["test", "cv"])].iloc[[0, -1]]
+    )
+    missing = metrics[~((metrics["protocol"] == "test") & metrics["scan"].isin(lost["scan"]))]
+    assert set(lost["protocol"]) == {"cv", "test"}
+    ours = table2(missing, lost, [RUN], synthetic=False).iloc[-1]
+    assert ours["footnote"].startswith(
+        "7 test people (1 of 8 scans without a score: not predicted), predicted"
+    )

@@ -23,8 +23,8 @@ FOLDS = pd.DataFrame(
 )
 SCANNERS = {"T1": ("GE", "Revolution"), "A1": ("", "")}
 ACQUISITION = pd.DataFrame(
-    [(scan, *SCANNERS.get(scan, ("SIEMENS", "Sensation 64"))) for scan in FOLDS["scan"]],
-    columns=["scan", "manufacturer", "model"],
+    [(scan, "ok", *SCANNERS.get(scan, ("SIEMENS", "Sensation 64"))) for scan in FOLDS["scan"]],
+    columns=["scan", "verdict", "manufacturer", "model"],
 )
 METRICS = pd.DataFrame(
     [
@@ -35,9 +35,16 @@ METRICS = pd.DataFrame(
 )
 
 
+UNSCORED = pd.DataFrame(
+    [("P2", "not predicted"), ("P2", "not predicted"), ("P3", "not compared with its reference")],
+    columns=["scan", "without_reason"],
+)
+TABLES = {"acquisition": ACQUISITION, "metrics": METRICS, "unscored": UNSCORED}
+
+
 @pytest.fixture
 def table():
-    return partition_table(FOLDS, ACQUISITION, METRICS).set_index("partition")
+    return partition_table(FOLDS, TABLES).set_index("partition")
 
 
 def test_each_set_and_each_fold_has_its_people(table):
@@ -68,8 +75,26 @@ def test_scanners_stand_with_their_numbers_of_scans(table):
 
 
 def test_the_table_reads_back_and_nobody_makes_no_rows(tmp_path):
-    write_table(partition_table(FOLDS, ACQUISITION, METRICS), tmp_path / "partitions.csv")
+    write_table(partition_table(FOLDS, TABLES), tmp_path / "partitions.csv")
     again = read_table(tmp_path / "partitions.csv")
     assert tuple(again.columns) == PARTITION_COLUMNS
     assert again["scanners"].iloc[0] == "SIEMENS Sensation 64: 5"
-    assert partition_table(FOLDS[:0], ACQUISITION[:0], no_metrics()).empty
+    assert partition_table(FOLDS[:0], TABLES | {"metrics": no_metrics()}).empty
+
+
+def test_scans_that_were_to_be_scored_and_were_not_are_counted_once_with_the_reason(table):
+    assert table["not_scored"].to_dict() == {
+        "train": 2, "fold-0": 1, "fold-1": 1, "test": 0, "later": 0, "apply": 0
+    }  # fmt: skip
+    assert table.loc["train", "not_scored_reason"] == "not predicted (1); not compared with its reference (1)"
+    assert table.loc["fold-0", "not_scored_reason"] == "not predicted"
+    assert table.loc["test", "not_scored_reason"] == ""
+
+
+def test_a_scan_that_was_rejected_after_the_draw_counts_nowhere():
+    rejected = ACQUISITION.assign(
+        verdict=ACQUISITION["verdict"].where(ACQUISITION["scan"] != "P1", "rejected")
+    )
+    table = partition_table(FOLDS, TABLES | {"acquisition": rejected}).set_index("partition")
+    assert table.loc[["train", "fold-0"], "n"].tolist() == [3, 1]
+    assert table.loc["fold-0", "reference_mean_mm3"] == 80

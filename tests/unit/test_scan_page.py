@@ -10,6 +10,7 @@ from PIL import Image
 
 from lib.errors import ScanError
 from lib.stats.contours import Sight, find_sight, named_masks
+from lib.stats.formats import WITHIN_VOXEL_MEANING
 from lib.stats.palette import BONE, PREDICTED, REFERENCE, css
 from lib.stats.planes import HEAD_BELOW_TOP_MM, choose_point, draw_planes
 from lib.stats.scan_history import decision_history
@@ -213,11 +214,28 @@ def test_an_undefined_number_is_a_dash_with_its_reason():
     assert rows["95th percentile (HD95)"][0] == {
         "text": "–",
         "note": notes["the predicted mask is empty"],
+        "within": False,
     }
-    assert rows["95th percentile (HD95)"][1] == {"text": "–", "note": notes["not measured"]}
-    assert rows["Dice coefficient (DSC)"][0] == {"text": "0.9876", "note": None}
+    assert rows["95th percentile (HD95)"][1] == {
+        "text": "–",
+        "note": notes["not measured"],
+        "within": False,
+    }
+    assert rows["Dice coefficient (DSC)"][0]["text"] == "0.9876"
     assert rows["Cut by the scan's distal end"][0]["text"] == "yes"
     assert "Sensitivity" not in rows  # neither measured nor missing for a reason
+
+
+def test_values_that_the_grid_decides_are_marked_with_the_words_of_the_report(tmp_path):
+    grid = {"spacing_x_mm": 0.8, "spacing_y_mm": 0.8, "spacing_z_mm": 3.0, "nsd_tolerance_mm": 1.0}
+    found = {"hd_mm": 3.1, "hd95_mm": 2.9, "assd_mm": None, "nsd": 0.9, "dsc": 0.9}
+    shown = prediction(overlap=grid | found | {"undefined": {"assd_mm": "no surface"}})
+    assert shown.within_voxel == {"hd95_mm", "nsd"}
+    assert prediction(overlap={}).within_voxel == set()
+    text = written(tmp_path, predictions=[shown])
+    assert text.count("<small>within a voxel</small>") == 2
+    assert "2.90<small>within a voxel</small>" in text and "3.10</td>" in text
+    assert WITHIN_VOXEL_MEANING in text
 
 
 def test_a_volume_stands_with_its_interval_and_where_that_holds(tmp_path):

@@ -9,7 +9,8 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.formats import records, undefined_reasons
 from lib.stats.scores import SCORE_COLUMNS, SCORES, score_table, scores_by_group
 from lib.stats.tables import read_table, write_table
-from tests.unit.study_tables import no_metrics, tables
+from lib.stats.unscored import find_gaps
+from tests.unit.study_tables import no_metrics, tables, unscored
 
 CONFIG = AgreementConfig()
 
@@ -126,3 +127,45 @@ def test_the_table_is_read_back_as_groups(metrics, tmp_path):
 
 def test_no_scores_no_rows():
     assert score_table(no_metrics(), CONFIG).empty
+
+
+def test_a_prediction_that_failed_is_counted_beside_every_mean(metrics):
+    group = metrics[(metrics["cohort"] == "male") & (metrics["protocol"] == "cv")].reset_index(drop=True)
+    lost, kept = group.iloc[[0, 1]], group.iloc[2:]
+    gaps = find_gaps(kept, unscored(lost))
+    whole, table = (score_table(kept, CONFIG, given).set_index(["sex", "measure"]) for given in (None, gaps))
+    told = ["scans_without", "without_reason"]
+    assert (whole["scans_without"] == 0).all()
+    assert (table["scans_without"] == 2).all() and set(table["without_reason"]) == {"not predicted"}
+    # nothing else is another number
+    pd.testing.assert_frame_equal(table.drop(columns=told), whole.drop(columns=told))
+
+
+def test_a_group_of_which_every_prediction_failed_has_a_row(metrics):
+    lost = metrics[metrics["protocol"] == "test"]
+    kept = metrics[metrics["protocol"] == "cv"]
+    table = score_table(kept, CONFIG, find_gaps(kept, unscored(lost))).set_index(
+        ["cohort", "protocol", "sex", "measure"]
+    )
+    row = table.loc[("all", "test", "all", "dsc")]
+    assert (row["n"], row["scans_without"]) == (0, 8) and np.isnan(row["mean"])
+
+
+def test_repetitions_leave_no_gap(metrics):
+    first, *others = (metrics[metrics["protocol"] == "test"].iloc[[number]] for number in range(3))
+    again = first.assign(scan="P900", repeat_of=first["scan"].iloc[0])
+    # the first scan failed and its repetition stands for it; one more repetition of another failed
+    kept = pd.concat([again, others[0]])
+    lost = [unscored(first), unscored(others[0].assign(scan="P901", repeat_of=others[0]["scan"].iloc[0]))]
+    assert find_gaps(kept, pd.concat(lost, ignore_index=True)).empty
+    assert find_gaps(kept, unscored(others[1]))["scan"].tolist() == others[1]["scan"].tolist()
+    # where both failed, they are one gap
+    both = pd.concat([unscored(first), unscored(again)], ignore_index=True)
+    assert find_gaps(others[0], both)["scan"].tolist() == first["scan"].tolist()
+
+
+def test_an_interval_of_a_share_does_not_reach_below_zero(metrics):
+    group = metrics[(metrics["cohort"] == "male") & (metrics["protocol"] == "test")].iloc[:3]
+    table = score_table(group.assign(dsc=[0.99, 0.98, 0.5]), CONFIG).set_index(["sex", "measure"])
+    row = table.loc[("all", "dsc")]
+    assert row["mean_ci_low"] == 0 and row["mean"] < row["mean_ci_high"] < 1

@@ -11,7 +11,7 @@ from lib.stats.formats import undefined_reasons
 from lib.stats.readers import PAIRS
 from lib.stats.summary import summary_tables
 from lib.stats.tables import table1
-from tests.unit.study_tables import no_metrics, tables
+from tests.unit.study_tables import no_metrics, none_unscored, tables
 
 CONFIG = AgreementConfig()
 
@@ -31,6 +31,11 @@ def readers(metrics):
         }
         pairs[key] = {pair: score | {"predicted_mm3": row["reference_mm3"] + 9.0} for pair in PAIRS}
     return pairs
+
+
+def study(metrics, volumes, acquisition):
+    """The tables of a study in which every planned score is there."""
+    return {"metrics": metrics, "volumes": volumes, "acquisition": acquisition, "unscored": none_unscored()}
 
 
 def unexplained(table):
@@ -53,7 +58,7 @@ def test_every_empty_number_has_a_reason(count, test):
     scans = {row["scan"]: row["scan"] + "b" for row in volumes.to_dict("records")}
     again = volumes.assign(repeat_of=volumes["scan"], scan=volumes["scan"].map(scans), hu_mean=-3.0)
     both = pd.concat([volumes, again], ignore_index=True)
-    made = summary_tables(metrics, both, readers(metrics), [], acquisition(metrics), CONFIG)
+    made = summary_tables(study(metrics, both, acquisition(metrics)), readers(metrics), [], CONFIG)
     made["table1"] = table1(made["agreement"], metrics, synthetic=True)
     for name, table in made.items():
         assert unexplained(table) == set(), name
@@ -63,7 +68,7 @@ def test_every_empty_number_has_a_reason(count, test):
 def test_a_prediction_equal_to_its_reference_says_so():
     metrics, volumes, _ = tables(12, 4)
     metrics = metrics.assign(predicted_mm3=metrics["reference_mm3"], re_percent=0.0, dsc=1.0, hd95_mm=0.0)
-    made = summary_tables(metrics, volumes, {}, [], acquisition(metrics), CONFIG)
+    made = summary_tables(study(metrics, volumes, acquisition(metrics)), {}, [], CONFIG)
     for name, table in made.items():
         assert unexplained(table) == set(), name
     reasons = undefined_reasons(made["agreement"]["undefined"].iloc[0])
@@ -74,5 +79,5 @@ def test_a_prediction_equal_to_its_reference_says_so():
 
 def test_without_references_tables_are_empty():
     metrics, volumes, _ = tables(4, 1)
-    made = summary_tables(no_metrics(), volumes.head(0), {}, [], acquisition(metrics), CONFIG)
+    made = summary_tables(study(no_metrics(), volumes.head(0), acquisition(metrics)), {}, [], CONFIG)
     assert all(table.empty for table in made.values())

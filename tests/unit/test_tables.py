@@ -14,6 +14,7 @@ from lib.stats.spread import level_table, spread_table
 from lib.stats.tables import (
     DISTAL_CUT,
     METRIC_COLUMNS,
+    UNSCORED_COLUMNS,
     VOLUME_COLUMNS,
     age_band,
     age_table,
@@ -23,16 +24,19 @@ from lib.stats.tables import (
     metrics_table,
     paired_table,
     path_key,
+    prediction_key,
     printed_age,
     read_table,
     table1,
+    unscored_table,
     volumes_table,
     with_corrected,
     with_flag,
     without_repeats,
     write_table,
 )
-from tests.unit.study_tables import no_metrics, people, predictions, tables
+from lib.stats.unscored import find_gaps, with_gaps
+from tests.unit.study_tables import no_metrics, none_unscored, people, predictions, tables, unscored
 
 CONFIG = AgreementConfig()
 
@@ -81,7 +85,7 @@ def test_agreement_has_the_columns_of_the_contract(metrics):
     found = [name for name in agreement_table(metrics, CONFIG).columns if "_ci_" not in name]
     assert ",".join(found) == contract + (
         ",proportional_bias,scans,difference_sd_mm3,icc,re_mean_percent,re_sd_percent,mape_percent"
-        ",loa_low_percent,loa_high_percent,growing_spread_p_value,folds,undefined"
+        ",loa_low_percent,loa_high_percent,growing_spread_p_value,limits_to_use,folds,undefined"
     )
 
 
@@ -157,7 +161,7 @@ def test_a_repeated_scan_is_no_further_person():
     [
         lambda table: agreement_table(table, CONFIG),
         lambda table: table1(agreement_table(table, CONFIG), table, synthetic=False),
-        lambda table: table2(table, [], synthetic=False),
+        lambda table: table2(table, none_unscored(), [], synthetic=False),
         lambda table: score_table(table, CONFIG),
         lambda table: fold_table(table, CONFIG),
         lambda table: paired_table(table, CONFIG),
@@ -403,3 +407,28 @@ def test_a_flag_joins_those_of_a_scan():
         "padded",
     ]
     assert with_flag(table.head(0).astype(str), "off_protocol", {"a"}).empty
+
+
+def test_what_was_to_be_scored_and_was_not_is_listed_with_the_reason():
+    planned = predictions(people(4, 1))
+    keys = [prediction_key(row) for row in planned]
+    table = unscored_table(planned, keys[3:], [*keys[:1], *keys[2:]], {planned[1]["scan"]: "P000"})
+    assert set(table["scan"]) == {row["scan"] for row in planned[:3]} and len(table) == 3
+    reasons = table.set_index(["cohort", "members", "scan"])["without_reason"]
+    place = [(row["cohort"], row["members"], row["scan"]) for row in planned]
+    assert reasons[place[0]] == "not compared with its reference" and reasons[place[1]] == "not predicted"
+    assert "P000" in set(table["repeat_of"]) and tuple(table.columns) == UNSCORED_COLUMNS
+    assert unscored_table([planned[0] | {"protocol": "apply"}], (), (), {}).empty
+
+
+def test_agreement_and_table_1_tell_how_many_scans_they_lack(metrics):
+    lost = metrics["scan"].isin(["P001", "P002"]) & (metrics["protocol"] == "test")
+    kept = metrics[~lost]
+    agreement = with_gaps(agreement_table(kept, CONFIG), find_gaps(kept, unscored(metrics[lost])))
+    rows = agreement.set_index(["cohort", "protocol", "sex"])
+    assert rows.loc[("all", "test", "all"), ["n", "not_scored"]].tolist() == [6, 2]
+    assert rows.loc[("all", "test", "M"), "not_scored"] == 1
+    assert rows.loc[("all", "test", "M"), "not_scored_reason"] == "not predicted"
+    assert rows.loc[("all", "cv", "all"), "not_scored"] == 0
+    first = table1(agreement, kept, synthetic=True).iloc[0]
+    assert (first["n"], first["not_scored"], first["not_scored_reason"]) == (6, 2, "not predicted")

@@ -94,9 +94,13 @@ def test_training_goes_on_where_it_was_ended(study, tmp_path, number):
     assert not state.exists()
 
 
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def flow_of(study):
-    with open(study.folder / "results/tables/flow.csv", newline="") as file:
-        return {row["scan"]: row for row in csv.DictReader(file)}
+    return {row["scan"]: row for row in rows_of(study.folder / "results/tables/flow.csv")}
 
 
 def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study):
@@ -116,6 +120,15 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     assert "the image file is damaged, cut off or not an image" in flow[damaged]["explanation"]
     assert flow[person]["reason"] == "partly_missing" and f"no model of {fold}" in flow[person]["explanation"]
     assert damaged not in (results / "tables/metrics.csv").read_text()
+    # what failed is counted beside the means that it is missing from
+    unscored = rows_of(results / "tables/unscored.csv")
+    lost = {row["scan"] for row in unscored if (row["cohort"], row["protocol"]) == ("all", "cv")}
+    assert damaged in lost and {row["without_reason"] for row in unscored} == {"not predicted"}
+    dice = [row for row in rows_of(results / "tables/scores.csv") if row["measure"] == "dsc"]
+    everybody = next(
+        row for row in dice if (row["cohort"], row["protocol"], row["sex"]) == ("all", "cv", "all")
+    )
+    assert (everybody["scans_without"], everybody["without_reason"]) == (str(len(lost)), "not predicted")
     page = (results / "report/index.html").read_text()
     assert "made from what is there (partial=true)" in page and f"{damaged}: not predicted. cv" in page
     assert f"Folds without a model: 1 of 6 ({fold}: " in page
@@ -125,6 +138,7 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     study.run()
     assert not flow_of(study)[damaged]["reason"] and not flow_of(study)[person]["reason"]
     assert damaged in (results / "tables/metrics.csv").read_text()
+    assert not rows_of(results / "tables/unscored.csv")
     page = (results / "report/index.html").read_text()
     assert "partial=true" not in page and "without a model" not in page
     assert study.planned() == {}

@@ -113,7 +113,7 @@ def draw_readers(readers: pd.DataFrame) -> Drawing:
     left.set_xlabel("DSC, mean ± SD between scans")
     right.axvline(0, color=MUTED, linewidth=0.8)
     right.set_xlabel(
-        "second − first volume, cm³: bias with 95 %\ninterval (thick), limits of agreement (thin)"
+        "second − first volume, cm³: bias with its\ninterval (thick), limits of agreement (thin)"
     )
     first = readers[readers["cohort"] == cohorts[0]]
     told = [f"{row.pair.replace(' - ', ' and ')} {row.dsc_mean:.4f}" for row in first.itertuples()]

@@ -23,6 +23,7 @@ from lib.stats.figures.style import (
     minus,
     scatter_people,
 )
+from lib.stats.formats import show_p_value
 
 _PERSON = ["cohort", "scan", "subject", "sex"]
 _IDENTITY = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1}
@@ -220,7 +221,8 @@ def _paired_text(row: Mapping) -> str:
     text = f"own − common {row['difference_mm3'] / 1000:+.2f} cm³"
     if np.isfinite(row["difference_mm3_ci_low"]):
         low, high = (row[f"difference_mm3_ci_{end}"] / 1000 for end in ("low", "high"))
-        text += f"\n95 % interval {low:+.2f} to {high:+.2f}"
+        text += f"\ninterval {low:+.2f} to {high:+.2f}"
     if np.isfinite(row["wilcoxon_p_value"]):
-        text += f"\nWilcoxon p = {row['wilcoxon_p_value']:.2g}"
+        value = show_p_value(row["wilcoxon_p_value"])
+        text += f"\nWilcoxon p {value if value.startswith('<') else f'= {value}'}"
     return minus(text)

@@ -1,0 +1,39 @@
+"""Scans that were to be scored and are not: counted beside every mean, so that no failure improves one unseen."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lib.stats.tables import first_or_own, groups_by_sex, without_repeats
+from lib.stats.undefined import counted_reasons
+
+MODELS = ["cohort", "model", "members", "protocol"]
+GROUP = ["cohort", "model", "protocol", "sex"]
+
+
+def find_gaps(metrics: pd.DataFrame, unscored: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `tables/unscored.csv` that leave a gap in the numbers made of `tables/metrics.csv`.
+
+    A scan that repeats another one leaves none, nor does a first scan for which a scored repetition stands.
+    """
+    kept = without_repeats(metrics)
+    there = {tuple(row) for row in kept[MODELS].assign(first=first_or_own(kept)).itertuples(index=False)}
+    lost = without_repeats(unscored)
+    places = lost[MODELS].assign(first=first_or_own(lost)).itertuples(index=False)
+    gap = [tuple(place) not in there for place in places]
+    return lost[pd.Series(gap, index=lost.index, dtype=bool)]
+
+
+def with_gaps(table: pd.DataFrame, gaps: pd.DataFrame, key: Sequence[str] = GROUP) -> pd.DataFrame:
+    """Return a table with the scans that its groups of people lack: `not_scored`, their number, and why.
+
+    `key` names the columns that tell its groups apart; groups without anybody scored have no row and get none.
+    """
+    lost = {
+        tuple(group[name] for name in key): people["without_reason"] for group, people in groups_by_sex(gaps)
+    }
+    found = [lost.get(tuple(row), ()) for row in table[list(key)].itertuples(index=False)]
+    return table.assign(
+        not_scored=pd.Series([len(reasons) for reasons in found], index=table.index, dtype=int),
+        not_scored_reason=[counted_reasons(reasons) for reasons in found],
+    )
