@@ -54,6 +54,11 @@ def scans_told(score: Mapping) -> list[Markup | str]:
     return lines
 
 
+def show_percent(share: float) -> str:
+    """Format a share as percent with the digits that it has: 0.975 is 97.5."""
+    return f"{100 * share:.6g}"
+
+
 def show_p_value(value: object, *, why: str = "too few people") -> Markup | str:
     """Format a p-value as papers do."""
     if value is None or pd.isna(value):

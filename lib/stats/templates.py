@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lib.stats.formats import scans_told, show_codes, show_interval, show_number, show_p_value
+from lib.stats.formats import scans_told, show_codes, show_interval, show_number, show_p_value, show_percent
 
 REPORT_FOLDER = Path(__file__).resolve().parents[2] / "report"
 
@@ -19,7 +19,7 @@ def page_environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"number": show_number, "interval": show_interval, "pvalue": show_p_value}
-    environment.filters |= {"codes": show_codes, "scans_told": scans_told}
+    environment.filters |= {"codes": show_codes, "scans_told": scans_told, "percent": show_percent}
     environment.globals["asset"] = lambda name: Markup(page_asset(name))
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment

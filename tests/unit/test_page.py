@@ -743,6 +743,20 @@ def test_the_report_says_where_no_interval_holds(page):
     assert "Intervals of single volumes" in page
 
 
+def test_intervals_of_people_without_a_reference_are_explained_where_nothing_is_scored(full, tmp_path):
+    volumes = full[0]["volumes"].assign(interval_low_mm3=8e4, interval_high_mm3=9e4, interval_percent=5.9)
+    made = full[0] | {"volumes": volumes}
+    level = {"report": {"confidence": 0.975}}
+    unscored = made | {name: made[name].iloc[:0] for name in ("metrics", "scores", "agreement", "coverage")}
+    page = render(report(unscored, settings=SETTINGS | level), tmp_path)
+    assert "in 97.5 % of people like those of cross-validation" in page
+    assert "What is proved for any errors is 95 %" in page
+    assert "nothing tells whether it holds for these scans" in section_of(page, "scans")
+    assert "Single volumes got 97.5 % intervals" in methods(unscored, tmp_path, **level)
+    assert "Single volumes got" not in methods(full[0] | {"coverage": made["coverage"].iloc[:0]}, tmp_path)
+    assert "nothing tells whether it holds" not in render(report(made), tmp_path)
+
+
 def test_precision_shows_the_units_of_its_measures():
     names = ("mean", "rms_sd", "rms_sd_ci_low", "rms_sd_ci_high", "lsc", "lsc_ci_low", "lsc_ci_high")
     row: dict = dict.fromkeys(names, 12.345)
