@@ -51,11 +51,9 @@ with job_log(snakemake.log[0]) as logger:
     notes = missing_notes(flow, partial=params.partial) + fold_notes(params.untrained, params.folds)
     failures = {f"{run['cohort']}/{run['model']} fold {run['fold']}": describe_warnings(run) for run in runs}
     notes += failed_notes(failures) + review_notes(flow, other_masks(params.reviews, volumes_mm3))
-    notes += seen_notes(flow, finished=params.finished) + model_notes(changes)
     notes += coverage_notes(read_table(given.coverage), params.confidence)
-    wishes = {record["scan"]: record["set"] for record in read_records(given.scans)}
-    notes += (
-        secret_notes(secret for _, secret in models) if params.finished else late_notes(placements, wishes)
-    )
+    notes += seen_notes(flow, finished=params.finished) + model_notes(changes)
+    late = late_notes(placements, {record["scan"]: record["set"] for record in read_records(given.scans)})
+    notes += secret_notes(secret for _, secret in models) if params.finished else late
     write_json(snakemake.output.notes, {"notes": notes})
     logger.info("%d notes", len(notes))

@@ -293,6 +293,7 @@ def test_a_part_that_changes_meanwhile_is_refused(parts, target, monkeypatch):
     def change_and_merge(taken, folder):
         path = parts[1] / "results/tables/volumes.csv"
         write_table(read_table(path).assign(predicted_mm3=1.0), path)
+        return []
 
     monkeypatch.setattr(merge, "_write_summaries", change_and_merge)
     assert "part-02 has changed while it was read" in refusal(parts, target)
