@@ -34,9 +34,8 @@ with job_log(snakemake.log[0]) as logger:
     files = {"volume": given.volumes, "overlap": given.overlaps}
     measured = {name: {path_key(path): read_json(path) for path in paths} for name, paths in files.items()}
     plans = [plan for row in params.scans for plan in row["predictions"]]
-    errors = read_volume_errors(given.errors)
-    confidence = params.shown["settings"]["report"]["confidence"]
-    measured["volume"] = with_intervals(measured["volume"], plans, errors, confidence)
+    errors, report = read_volume_errors(given.errors), params.shown["settings"]["report"]
+    measured["volume"] = with_intervals(measured["volume"], plans, errors, report["confidence"])
     with whole_folder(snakemake.output.pages) as folder:
         for row in params.scans:
             scan, image = row["placement"]["scan"], read_image(images[row["placement"]["scan"]])

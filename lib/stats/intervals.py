@@ -67,7 +67,7 @@ OTHER_MODELS = f"the {ERRORS_FILE} beside the models was measured with other mod
 FAILED_COVERAGE = (
     (
         ("later", "external"),
-        "The models err alike there, as on another scanner or another population, and no flag need tell. Volumes of "
+        "The models err alike there, as on another scanner or another population, mostly without a flag. Volumes of "
         "such people without a reference are no surer: annotate some of them, and train or calibrate with these.",
     ),
     (
