@@ -32,6 +32,7 @@ from lib.part_results import (
     refuse,
 )
 from lib.stats.agreement import AgreementConfig
+from lib.stats.intervals import coverage_notes
 from lib.stats.summary import summary_tables
 from lib.stats.tables import path_key, read_table, write_table
 
@@ -71,8 +72,8 @@ def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: b
     with whole_folder(target) as folder:
         for table, path in TABLES.items():
             _merge_table(taken, table, folder / path)
-        _write_summaries(taken, folder)
-        merged = Merged(parts=_describe(parts, before), notes=_notes(parts, taken))
+        told = _write_summaries(taken, folder)
+        merged = Merged(parts=_describe(parts, before), notes=_notes(parts, taken, told))
         _write_records(merged, taken[0], folder)
         refuse(
             [
@@ -110,8 +111,8 @@ def _merge_table(parts: Iterable[Part], table: str, target: Path) -> None:
                 writer.writerows([part.name, *row] for row in rows)
 
 
-def _write_summaries(parts: Sequence[Part], folder: Path) -> None:
-    """Write what is computed over the people of all parts."""
+def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:
+    """Write what is computed over the people of all parts; return what a reader must know of it."""
     settings = comparable_settings(parts[0])
     report = {
         key.removeprefix("report."): value for key, value in settings.items() if key.startswith("report.")
@@ -119,14 +120,16 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> None:
     readers = (path for part in parts for path in part.results.glob("readers/*/*/*/*.json"))
     runs = (path for part in parts for path in part.results.glob("models/*/*/fold-*/run.json"))
     whole = {name: read_table(folder / TABLES[name]) for name in ("metrics", "unscored", "acquisition")}
+    config = AgreementConfig(**report)
     tables = summary_tables(
         whole | {"volumes": read_table(_repeated(parts))},
         {path_key(path): read_json(path) for path in readers},
         [read_json(path) for path in runs],
-        AgreementConfig(**report),
+        config,
     )
     for name, table in tables.items():
         write_table(table, folder / f"tables/{name}.csv")
+    return coverage_notes(tables["coverage"], config.confidence)
 
 
 def _repeated(parts: Sequence[Part]) -> io.StringIO:
@@ -159,8 +162,8 @@ def _own_notes(part: Part) -> list[str]:
     return read_json(path)["notes"] if path.is_file() else []
 
 
-def _notes(parts: Sequence[Part], taken: Sequence[Part]) -> list[str]:
-    """Return what a reader must know: of the merge first, then what the parts' reports say at their top."""
+def _notes(parts: Sequence[Part], taken: Sequence[Part], told: Sequence[str]) -> list[str]:
+    """Return what a reader must know: of the merge, of all people (`told`), then what the parts' reports say."""
     notes = []
     for part in parts:
         if not part.finished:
@@ -174,7 +177,7 @@ def _notes(parts: Sequence[Part], taken: Sequence[Part]) -> list[str]:
         notes.append(
             "off_protocol was judged in each part against what most of its own scans share (the same in all parts)."
         )
-    return [*notes, *_grouped({part.name: _own_notes(part) for part in taken})]
+    return [*notes, *told, *_grouped({part.name: _own_notes(part) for part in taken})]
 
 
 def _grouped(notes: Mapping[str, Iterable[str]]) -> Iterator[str]:

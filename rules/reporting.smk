@@ -254,10 +254,10 @@ rule write_scan_pages:
         runtime=grow(30),
     params:
         scans=shown_scans,
-        confidence=lookup("report/confidence", within=config),
         shown={
-            # what the meanings of flags quote
+            # what the meanings of flags, and the note on intervals, quote
             "settings": {
+                "report": {"confidence": lookup("report/confidence", within=config)},
                 "measure": {"distal_cut_mm": lookup("measure/distal_cut_mm", within=config)},
                 "predict": {"review_member_dice": lookup("predict/review_member_dice", within=config)},
             },
@@ -271,12 +271,13 @@ rule write_scan_pages:
 
 
 rule gather_notes:
-    """What a reader must know first: models older than code, settings or cohort; parts that are missing."""
+    """What a reader must know first: missing parts, models older than the study, intervals that do not hold."""
     input:
         scans="results/cohort/scans.csv",
         folds="results/folds/folds.csv",
         flow="results/tables/flow.csv",
         volumes="results/tables/volumes.csv",
+        coverage="results/tables/coverage.csv",
         runs=fold_files("run.json"),
     output:
         notes="results/cohort/notes.json",
@@ -301,6 +302,7 @@ rule gather_notes:
         networks=NETWORKS,
         folds=len(COHORTS) * len(NETWORKS) * len(FOLDS),
         reviews=REVIEWS,
+        confidence=lookup("report/confidence", within=config),
         code=code_of("gather_notes"),
     message:
         "Gather what a reader must know first"

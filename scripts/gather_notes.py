@@ -1,8 +1,8 @@
 """Job script of rule gather_notes: what a reader of the report must know first.
 
-input: scans, folds, flow, volumes (tables), runs (list of run.json); output: notes (json)
+input: scans, folds, flow, volumes, coverage (tables), runs (list of run.json); output: notes (json)
 params: configured (settings of each network's training), secrets (paths), training_code, seed, finished, partial,
-    untrained (why a fold has no model), folds (their number), networks (names), reviews (by scan)
+    untrained (why a fold has no model), folds (their number), networks (names), reviews (by scan), confidence
 """
 
 from lib.atomic import read_json, write_json
@@ -24,6 +24,7 @@ from lib.learning.collapse import describe_warnings
 from lib.learning.finished import changes_since
 from lib.pseudonyms import matching_secret
 from lib.seeding import derive_seed
+from lib.stats.intervals import coverage_notes
 from lib.stats.primary import primary_rows
 from lib.stats.tables import read_table
 
@@ -50,10 +51,9 @@ with job_log(snakemake.log[0]) as logger:
     notes = missing_notes(flow, partial=params.partial) + fold_notes(params.untrained, params.folds)
     failures = {f"{run['cohort']}/{run['model']} fold {run['fold']}": describe_warnings(run) for run in runs}
     notes += failed_notes(failures) + review_notes(flow, other_masks(params.reviews, volumes_mm3))
+    notes += coverage_notes(read_table(given.coverage), params.confidence)
     notes += seen_notes(flow, finished=params.finished) + model_notes(changes)
-    wishes = {record["scan"]: record["set"] for record in read_records(given.scans)}
-    notes += (
-        secret_notes(secret for _, secret in models) if params.finished else late_notes(placements, wishes)
-    )
+    late = late_notes(placements, {record["scan"]: record["set"] for record in read_records(given.scans)})
+    notes += secret_notes(secret for _, secret in models) if params.finished else late
     write_json(snakemake.output.notes, {"notes": notes})
     logger.info("%d notes", len(notes))

@@ -4,8 +4,7 @@ input: by scan: images (cropped CT), references (cropped mask, where there is on
     crops (picture of the window); by prediction: masks, volumes, overlaps (where it is scored);
     errors (list of volume_errors.json)
 output: pages (folder with {scan}.html and {scan}-*.webp)
-params: scans (placement, review and predictions of each, the primary one first), shown (settings, synthetic),
-    confidence (of the intervals)
+params: scans (placement, review and predictions of each, the primary one first), shown (settings, synthetic)
 """
 
 from pathlib import Path
@@ -35,8 +34,8 @@ with job_log(snakemake.log[0]) as logger:
     files = {"volume": given.volumes, "overlap": given.overlaps}
     measured = {name: {path_key(path): read_json(path) for path in paths} for name, paths in files.items()}
     plans = [plan for row in params.scans for plan in row["predictions"]]
-    errors = read_volume_errors(given.errors)
-    measured["volume"] = with_intervals(measured["volume"], plans, errors, params.confidence)
+    errors, report = read_volume_errors(given.errors), params.shown["settings"]["report"]
+    measured["volume"] = with_intervals(measured["volume"], plans, errors, report["confidence"])
     with whole_folder(snakemake.output.pages) as folder:
         for row in params.scans:
             scan, image = row["placement"]["scan"], read_image(images[row["placement"]["scan"]])

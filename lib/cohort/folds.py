@@ -38,7 +38,10 @@ class FoldsConfig:
             raise ConfigError(f"folds.age_bands is {self.age_bands}; expected a whole number of at least 1")
 
 
-CROPS_NEED_NO_FOLDS = "Crops can be looked at without folds: the same command with the target `cropped` draws them to results/crops"
+CROPS_NEED_NO_FOLDS = (
+    "Crops can be looked at without folds: the same command with the target `cropped` "
+    "draws them to results/crops"
+)
 
 
 class TooFewPeopleError(ConfigError):

@@ -83,6 +83,11 @@ def gaps_told(row: Mapping) -> Markup | str:
     return told.format(count, "scan" if count == 1 else "scans", row["not_scored_reason"])
 
 
+def show_percent(share: float) -> str:
+    """Format a share as percent with the digits that it has: 0.975 is 97.5."""
+    return f"{100 * share:.6g}"
+
+
 def show_p_value(value: object, *, why: str = "too few people") -> Markup | str:
     """Format a p-value as papers do."""
     if value is None or pd.isna(value):

@@ -38,9 +38,10 @@ from lib.model_record import model_digests
 from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN
 from lib.stats.flow import SEEN_IN_TRAINING
-from lib.stats.formats import undefined_reasons
+from lib.stats.formats import fixed, records, undefined_reasons
 from lib.stats.tables import INTERVAL_COLUMNS, groups, prediction_key, without_repeats
 from lib.stats.undefined import explain, undefined_text
+from lib.stats.wording import PROTOCOLS
 
 ERRORS_FILE = "volume_errors.json"
 ERRORS_FORMAT = 1
@@ -61,6 +62,20 @@ NO_BOUND = (
 )
 NO_FILE = f"the models came without {ERRORS_FILE}, which their study wrote beside the folders of their folds"
 OTHER_MODELS = f"the {ERRORS_FILE} beside the models was measured with other models; copy both from one study"
+
+# what it means that too few intervals held the reference, by the protocols that it is told of
+FAILED_COVERAGE = (
+    (
+        ("later", "external"),
+        "The models err alike there, as on another scanner or another population, mostly without a flag. Volumes of "
+        "such people without a reference are no surer: annotate some of them, and train or calibrate with these.",
+    ),
+    (
+        ("test", "test-single"),
+        "These people are of the same draw as those of cross-validation, so these are too few to tell how far these "
+        "models err, or the models that predicted here err otherwise (predict.heldout_weights: last).",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +275,35 @@ def coverage_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFra
         row = explain(row, {}, why or "no interval")
         rows.append(row | {"undefined": row["undefined"] or undefined_text({"n": why})})
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
+
+
+def coverage_notes(coverage: pd.DataFrame, confidence: float) -> list[str]:
+    """Say for which people too few intervals of volumes held the reference: notes for the top of the report.
+
+    Too few: the upper end of the exact interval of their share lies below the level.
+
+    Args:
+        coverage: table of COVERAGE_COLUMNS.
+        confidence: level of the intervals of volumes, and of the interval of their share.
+    """
+    failed = coverage[coverage["coverage_ci_high"] < confidence]
+    groups_told = [(failed[failed["protocol"].isin(names)], meaning) for names, meaning in FAILED_COVERAGE]
+    return [
+        f"Intervals of volumes at {100 * confidence:g} % do not hold: the reference lay in those of "
+        f"{'; '.join(_held_text(row) for row in records(rows))}. {meaning}"
+        for rows, meaning in groups_told
+        if len(rows)
+    ]
+
+
+def _held_text(row: Mapping) -> str:
+    """Return how many people of a row of the coverage were held, with the interval of their share."""
+    low, high = (fixed(100 * row[f"coverage_ci_{end}"], 0) for end in ("low", "high"))
+    group = PROTOCOLS[row["protocol"]][0].lower()
+    return (
+        f"{row['covered']} of {row['n']} people ({group}, {row['cohort']}/{row['model']}; "
+        f"interval of the share {low} to {high} %)"
+    )
 
 
 def _read_errors(path: str | Path) -> tuple[str, FoldErrors]:

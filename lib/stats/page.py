@@ -153,6 +153,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "flow": summarize_flow(tables["flow"]),
         "people": describe_people(tables["flow"]),
         "views": page_views(data, pages),
+        "intervals": bool(tables["volumes"]["interval_percent"].notna().any()),
         "fold_r2": fold_ranges(tables["folds"]),
         "figures": figure_groups(data),
         "scan_json": script_json(

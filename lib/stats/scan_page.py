@@ -64,7 +64,7 @@ class ScanPage:
         crop: content of crop.json.
         crop_picture: there is a picture of the window in the whole scan.
         review: verdict and comment of an earlier review; empty if there was none.
-        settings: the sections of the configuration that FLAG_MEANINGS quotes.
+        settings: the sections of the configuration that FLAG_MEANINGS quotes, and `report`.
         synthetic: the person is made up.
     """
 

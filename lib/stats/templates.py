@@ -16,6 +16,7 @@ from lib.stats.formats import (
     show_interval,
     show_number,
     show_p_value,
+    show_percent,
     show_setting,
 )
 
@@ -30,7 +31,7 @@ def page_environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {"number": show_number, "interval": show_interval, "pvalue": show_p_value}
     environment.filters |= {"codes": show_codes, "scans_told": scans_told, "gaps_told": gaps_told}
-    environment.filters["setting"] = show_setting
+    environment.filters |= {"setting": show_setting, "percent": show_percent}
     environment.globals |= {"within_voxel": WITHIN_VOXEL, "within_voxel_meaning": WITHIN_VOXEL_MEANING}
     environment.globals["asset"] = lambda name: Markup(page_asset(name))
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}

@@ -24,6 +24,7 @@ from lib.stats.intervals import (
     WIDE,
     WIDE_FACTOR,
     FoldErrors,
+    coverage_notes,
     coverage_table,
     fewest_people,
     read_volume_errors,
@@ -32,7 +33,7 @@ from lib.stats.intervals import (
     with_interval,
     with_intervals,
 )
-from lib.stats.tables import INTERVAL_COLUMNS, METRIC_COLUMNS, volumes_table
+from lib.stats.tables import INTERVAL_COLUMNS, METRIC_COLUMNS, read_table, volumes_table, write_table
 from lib.stats.wording import FLAG_MEANINGS
 from tests.unit.study_tables import people, predictions
 
@@ -340,3 +341,43 @@ def test_coverage_keeps_protocols_apart_and_says_why_people_are_missing():
     assert table.loc["external", "n"] == 0
     assert undefined_reasons(table.loc["external", "undefined"])["coverage"] == EMPTY
     assert math.isnan(table.loc["external", "coverage"])
+
+
+def held(covered, n, protocol="external", **told):
+    """A row of the coverage: so many of n people held, all with one interval."""
+    metrics = scored(
+        scan=[f"S{i}" for i in range(n)],
+        subject=[f"S{i}" for i in range(n)],
+        protocol=[protocol] * n,
+        reference_mm3=[100.0 if i < covered else 120.0 for i in range(n)],
+        interval_low_mm3=[90.0] * n,
+        interval_high_mm3=[110.0] * n,
+    )
+    return coverage_table(metrics.assign(**told), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("covered", "n", "fails"),
+    # upper ends of Clopper & Pearson: 0.881, 0.997, 0.9457, 0.9514, 0.957 and 0.975
+    [(14, 20, True), (9, 10, False), (117, 130, True), (118, 130, False), (4, 6, False), (0, 1, False)],
+)
+def test_intervals_that_held_too_few_are_told(covered, n, fails):
+    row = held(covered, n)
+    assert bool(coverage_notes(row, 0.95)) == fails == bool(row["coverage_ci_high"].iloc[0] < 0.95)
+
+
+def test_the_note_names_group_people_and_what_it_means():
+    table = pd.concat([held(14, 24), held(2, 9, "later"), held(6, 6, "test"), held(1, 6, "test-single")])
+    foreign, own = coverage_notes(table, 0.95)
+    assert foreign.startswith(
+        "Intervals of volumes at 95 % do not hold: the reference lay in those of 14 of 24 people (external, "
+        "all/vnet; interval of the share 37 to 78 %); 2 of 9 people (later, all/vnet; interval of the share 3 to "
+        "60 %). The models err alike there"
+    )
+    assert "1 of 6 people (test, single model, all/vnet" in own and "same draw" in own
+    assert "6 of 6" not in foreign + own
+
+
+def test_a_study_without_scored_people_has_no_note(tmp_path):
+    write_table(held(0, 0), tmp_path / "coverage.csv")
+    assert coverage_notes(read_table(tmp_path / "coverage.csv"), 0.95) == []

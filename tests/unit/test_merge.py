@@ -166,6 +166,18 @@ def test_notes_say_which_parts_they_are_of(parts, target):
     assert json.loads((target / "cohort/notes.json").read_text())["notes"] == notes
 
 
+def test_intervals_that_do_not_hold_over_all_people_are_told_first(parts, target):
+    """Of 3 parts none has enough people to tell, all together have."""
+    for part in parts:
+        path = part / "results/tables/metrics.csv"
+        table = read_table(path)
+        later = table.assign(protocol="later", interval_low_mm3=1.0, interval_high_mm3=2.0)
+        write_table(later[later["members"] == "ensemble"], path)
+    first, *others = merge_parts(parts, target).notes
+    assert first.startswith("Intervals of volumes at 90 % do not hold: ") and " (later, " in first
+    assert others == [f"all parts: {NOTE}"]
+
+
 def test_another_study_name_and_device_are_no_obstacle(parts, target):
     for key, value in (("study", "b"), ("train.device", "cuda"), ("partial", True)):
         change_setting(parts[1], key, value)
@@ -338,6 +350,7 @@ def test_a_part_that_changes_meanwhile_is_refused(parts, target, monkeypatch):
     def change_and_merge(taken, folder):
         path = parts[1] / "results/tables/volumes.csv"
         write_table(read_table(path).assign(predicted_mm3=1.0), path)
+        return []
 
     monkeypatch.setattr(merge, "_write_summaries", change_and_merge)
     assert "part-02 has changed while it was read" in refusal(parts, target)

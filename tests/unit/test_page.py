@@ -811,6 +811,21 @@ def test_the_report_says_where_no_interval_holds(page):
     assert "Intervals of single volumes" in page
 
 
+def test_intervals_of_people_without_a_reference_are_explained_where_nothing_is_scored(full, tmp_path):
+    volumes = full[0]["volumes"].assign(interval_low_mm3=8e4, interval_high_mm3=9e4, interval_percent=5.9)
+    made = full[0] | {"volumes": volumes}
+    level = {"report": {"confidence": 0.975}}
+    unscored = study_tables(no_metrics(), volumes, full[1], full[2])
+    page = render(report(unscored, settings=SETTINGS | level), tmp_path)
+    assert "in 97.5 % of people like those of cross-validation" in page
+    assert "What is proved for any errors is 95 %" in page
+    assert "nothing tells whether it holds for these scans" in section_of(page, "scans")
+    assert "Single volumes got 97.5 % intervals" in methods(unscored, tmp_path, **level)
+    assert html.escape(REFERENCES["cv_plus"]) in page
+    assert "Single volumes got" not in methods(full[0], tmp_path)
+    assert "nothing tells whether it holds" not in render(report(made), tmp_path)
+
+
 def test_precision_shows_the_units_of_its_measures():
     names = ("mean", "rms_sd", "rms_sd_ci_low", "rms_sd_ci_high", "lsc", "lsc_ci_low", "lsc_ci_high")
     row: dict = dict.fromkeys(names, 12.345)
@@ -930,7 +945,9 @@ def test_works_are_numbered_as_they_are_cited_and_listed_in_that_order(page):
     cited = [int(number) for mark in re.findall(r"\[([\d,]+)\]", block) for number in mark.split(",")]
     works = re.findall(r"<li>(.+?)</li>", page[page.index('<ol class="references"') :].split("</ol>")[0])
     assert list(dict.fromkeys(cited)) == list(range(1, len(works) + 1))
-    assert {html.unescape(work) for work in works} == set(REFERENCES.values()) - {REFERENCES["precision"]}
+    # nobody was scanned again, and no volume has an interval
+    uncited = {REFERENCES["precision"], REFERENCES["cv_plus"]}
+    assert {html.unescape(work) for work in works} == set(REFERENCES.values()) - uncited
 
 
 def test_a_work_keeps_its_number():

@@ -32,7 +32,11 @@ from lib.stats.wording import FLAG_MEANINGS
 SPACING = (3.0, 0.8, 0.8)
 SIGHT = Sight(start_yx=(0, 0), edge=96)
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
-SETTINGS = {"measure": {"distal_cut_mm": 20.0}, "predict": {"review_member_dice": 0.9}}
+SETTINGS = {
+    "report": {"confidence": 0.975},
+    "measure": {"distal_cut_mm": 20.0},
+    "predict": {"review_member_dice": 0.9},
+}
 
 
 def disc(center=(48, 60), radius=18.0, depth=12, size=96, top=10):
@@ -250,7 +254,8 @@ def test_a_volume_stands_with_its_interval_and_where_that_holds(tmp_path):
     assert rows["Interval of the predicted volume, to"] == "1,290"
     assert rows["Half of this interval"] == "4.46"
     told = "it holds for people and scanners like those, and for no others"
-    assert told in written(tmp_path, predictions=[prediction(volume=volume | bounds)])
+    page = written(tmp_path, predictions=[prediction(volume=volume | bounds)])
+    assert told in page and "The 97.5 % interval of the predicted volume (whole mask" in page
     assert told not in written(tmp_path)
 
 

@@ -322,6 +322,29 @@ def test_after_a_new_draw_nobody_is_scored_by_a_model_that_trained_on_them(study
     assert study.planned(target) == {}
 
 
+def check_intervals_of_finished_models(study):
+    """The errors that lie beside the models give all volumes but those of people seen in training an interval."""
+    for row in table(study, "tables/volumes.csv"):
+        if "seen_in_training" in row["flags"].split():
+            assert row["interval_low_mm3"] == "" and "trained on this person" in row["undefined"]
+        else:
+            low, volume, high = (
+                float(row[name]) for name in ("interval_low_mm3", "predicted_mm3", "interval_high_mm3")
+            )
+            assert 0 <= low <= volume <= high and low < high
+    (coverage,) = table(study, "tables/coverage.csv")
+    assert (coverage["protocol"], coverage["people"], coverage["n"]) == ("later", "8", "8")
+    told = [note for note in notes(study) if note.startswith("Intervals of volumes at 70 % do not hold")]
+    assert len(told) == (float(coverage["coverage_ci_high"]) < 0.7)
+    page = (study.folder / "results/report/index.html").read_text()
+    assert (
+        "Single volumes got 70 % intervals from the relative out-of-fold errors of the study that trained"
+        in page
+    )
+    (unscored,) = (study.folder / "results/report/scans").glob("batch-*/N-U01.html")
+    assert "The 70 % interval of the predicted volume" in unscored.read_text()
+
+
 def test_finished_models_score_new_people_alone_and_train_nothing(finished, tmp_path):
     shutil.copytree(finished.folder / "source", tmp_path / "source")
     rows = table(finished, "../source/cohort.csv")
@@ -333,7 +356,8 @@ def test_finished_models_score_new_people_alone_and_train_nothing(finished, tmp_
         if row["scan"] != known:
             row["scan"] = row["subject"] = f"N-{row['scan']}"
     models = finished.folder / "results/models/all/vnet"
-    study = Study(tmp_path, settings=("cohort=source/cohort.csv", f"model={models}"))
+    level = "report={confidence: 0.7}"  # for more, the eight people of cross-validation are too few
+    study = Study(tmp_path, settings=("cohort=source/cohort.csv", f"model={models}", level))
     write_source(study, rows)
     study.run()
     assert not (tmp_path / "results/models").exists()
@@ -342,6 +366,7 @@ def test_finished_models_score_new_people_alone_and_train_nothing(finished, tmp_
     assert len(metrics) == 8
     assert flagged(study)[0] == {("all", "vnet", "ensemble", scan) for scan in (known, f"N-{renamed}")}
     assert any(known in note and "give them other ids" in note for note in notes(study))
+    check_intervals_of_finished_models(study)
     assert study.planned() == {}
 
 

@@ -26,8 +26,14 @@ FOLDS = "results/folds/folds.csv"
 RECORD = {"record_run"}
 REPORT = {"write_report"}
 # what is drawn and told of the two tables of predictions
-STATISTICS = {"summarize_agreement", "tabulate_table1", "tabulate_table2", "draw_figures"} | REPORT
-TABLES = {"gather_metrics", "gather_volumes", "gather_flow", "gather_notes"} | STATISTICS
+STATISTICS = {
+    "summarize_agreement",
+    "gather_notes",
+    "tabulate_table1",
+    "tabulate_table2",
+    "draw_figures",
+} | REPORT
+TABLES = {"gather_metrics", "gather_volumes", "gather_flow"} | STATISTICS
 ERRORS = {"gather_volume_errors"}  # of people of cross-validation: intervals of volumes are made of them
 MEASURES = {"measure_volume", "measure_overlap", "measure_readers", "write_scan_pages"} | ERRORS | TABLES
 MASKS = {"otsu_mask"} | MEASURES
