@@ -1,21 +1,20 @@
 """Job script of checkpoint split_folds: draw test people and folds once, then keep them."""
 
-from lib.cohort.folds import FoldsConfig, place_scans
+from lib.cohort.folds import FoldsConfig, Split, place_scans
 from lib.cohort.placement import OUTCOMES
 from lib.cohort.scans import read_folds, read_records, write_folds
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
     former = [] if snakemake.params.redraw else read_folds(snakemake.output.folds)
-    placements = place_scans(
-        read_records(snakemake.input.scans),
-        former,
-        FoldsConfig(**snakemake.params.folds),
+    split = Split(
+        folds=FoldsConfig(**snakemake.params.folds),
         seed=snakemake.params.seed,
         batch_scans=snakemake.params.batch_scans,
         draw=snakemake.params.draw,
         cohorts=snakemake.params.cohorts,
     )
+    placements = place_scans(read_records(snakemake.input.scans), former, split)
     write_folds(placements, snakemake.output.folds)
     logger.info("kept %d scans, placed %d new ones", len(former), len(placements) - len(former))
     for name in OUTCOMES:

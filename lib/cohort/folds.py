@@ -48,48 +48,46 @@ class TooFewPeopleError(ConfigError):
     """Too few people are left for the folds: the scans that were refused may be why."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How a study is split.
+
+    Attributes:
+        folds: settings of the draw.
+        seed: the study's seed.
+        batch_scans: most scans predicted by one job.
+        draw: False where finished models are used: nobody is trained on, everybody is later, external or apply.
+        cohorts: groups of people that get models of their own.
+    """
+
+    folds: FoldsConfig
+    seed: int
+    batch_scans: int
+    draw: bool
+    cohorts: Sequence[str] = ("all",)
+
+
 def place_scans(
-    records: Sequence[Mapping[str, str]],
-    former: Sequence[Placement],
-    config: FoldsConfig,
-    *,
-    seed: int,
-    batch_scans: int,
-    draw: bool,
-    cohorts: Sequence[str] = ("all",),
+    records: Sequence[Mapping[str, str]], former: Sequence[Placement], split: Split
 ) -> list[Placement]:
     """Return what `split_folds` gives for the accepted ones of `records` (rows of `cohort/scans.csv`).
 
     Raises:
         ConfigError: as `split_folds`; where too few people are left, with the references that were refused and why.
     """
-    settings = {"seed": seed, "batch_scans": batch_scans, "draw": draw, "cohorts": cohorts}
     try:
-        return split_folds(accepted_scans(records), former, config, **settings)
+        return split_folds(accepted_scans(records), former, split)
     except TooFewPeopleError as error:
         raise TooFewPeopleError(f"{error}{refused_references(records)}. {CROPS_NEED_NO_FOLDS}") from None
 
 
-def split_folds(
-    scans: Sequence[Placement],
-    former: Sequence[Placement],
-    config: FoldsConfig,
-    *,
-    seed: int,
-    batch_scans: int,
-    draw: bool,
-    cohorts: Sequence[str] = ("all",),
-) -> list[Placement]:
+def split_folds(scans: Sequence[Placement], former: Sequence[Placement], split: Split) -> list[Placement]:
     """Return a placement for every accepted scan, keeping all of `former`.
 
     Args:
         scans: accepted scans of the cohort table, with the table's `set`.
         former: what an earlier call returned; empty at the first call or when the split is to be drawn anew.
-        config: settings of the draw.
-        seed: the study's seed.
-        batch_scans: most scans predicted by one job.
-        draw: False where finished models are used: nobody is trained on, everybody is later, external or apply.
-        cohorts: groups of people that get models of their own.
+        split: how the study is split.
 
     Raises:
         ConfigError: a cohort has fewer people with a reference than folds, the number of folds is not that of
@@ -98,14 +96,14 @@ def split_folds(
     known = {placement.scan for placement in former}
     new = [scan for scan in scans if scan.scan not in known]
     people = {placement.subject: placement for placement in former if placement.set in DRAWN}
-    if draw and not former:
-        people = _draw_people(new, config, seed)
+    if split.draw and not former:
+        people = _draw_people(new, split.folds, split.seed)
     placed = [_place(scan, people.get(scan.subject), drawn=not former) for scan in new]
-    rows = _refreshed(former, scans) + _into_batches(placed, former, batch_scans)
+    rows = _refreshed(former, scans) + _into_batches(placed, former, split.batch_scans)
     rows = _others_named(rows, {scan.scan: scan.set for scan in scans})
     _check_people(rows)
-    if draw:
-        _check_folds(rows, config.folds, cohorts)
+    if split.draw:
+        _check_folds(rows, split.folds.folds, split.cohorts)
     return rows
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.cohort.folds import FoldsConfig, split_folds
+from lib.cohort.folds import FoldsConfig, Split, split_folds
 from lib.cohort.placement import Placement, trains_fold
 from lib.cohort.protocols import SCORED_PROTOCOLS, Prediction, plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening, read_folds, read_records
@@ -71,17 +71,15 @@ def plan_placements(study: Study) -> list[Placement]:
     known = {row["scan"]: row["verdict"] for row in read_records(screened)} if screened.exists() else {}
     waiting = [scan for scan in waiting if known.get(scan.scan) != "rejected"]
     former = [] if study.config["redraw"] else read_folds(results / "folds/folds.csv")
-    rows = split_folds(
-        waiting,
-        former,
-        FoldsConfig(**study.config["folds"]),
+    split = Split(
+        folds=FoldsConfig(**study.config["folds"]),
         seed=study.config["seed"],
         batch_scans=study.config["predict"]["batch_scans"],
         draw=not study.finished,
         cohorts=study.cohorts,
     )
     present = {scan.scan for scan in waiting}
-    return [row for row in rows if row.scan in present]
+    return [row for row in split_folds(waiting, former, split) if row.scan in present]
 
 
 def is_done(job: Job, rule: Rule, folder: Path) -> bool:

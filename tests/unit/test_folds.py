@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.cohort.folds import CROPS_NEED_NO_FOLDS, FoldsConfig, place_scans, split_folds
+from lib.cohort.folds import CROPS_NEED_NO_FOLDS, FoldsConfig, Split, place_scans, split_folds
 from lib.cohort.placement import Placement, in_cohort
 from lib.cohort.protocols import plan_predictions
 from lib.errors import ConfigError
@@ -30,7 +30,8 @@ def people(men, women, site="", **changes):
 
 
 def split(scans, former=(), draw=True, batch_scans=16, **config):
-    return split_folds(scans, former, FoldsConfig(**config), seed=2020, batch_scans=batch_scans, draw=draw)
+    settings = Split(folds=FoldsConfig(**config), seed=2020, batch_scans=batch_scans, draw=draw)
+    return split_folds(scans, former, settings)
 
 
 def test_sizes_of_the_paper():
@@ -198,16 +199,10 @@ def test_a_table_without_references_says_what_to_do():
 
 
 def test_a_cohort_too_small_for_its_folds_is_named():
+    folds, cohorts = FoldsConfig(folds=3, test_fraction=0.0), ["all", "male", "female"]
+    settings = Split(folds=folds, seed=1, batch_scans=4, draw=True, cohorts=cohorts)
     with pytest.raises(ConfigError, match="cohort male has 2 people for training"):
-        split_folds(
-            people(2, 12),
-            [],
-            FoldsConfig(folds=3, test_fraction=0.0),
-            seed=1,
-            batch_scans=4,
-            draw=True,
-            cohorts=["all", "male", "female"],
-        )
+        split_folds(people(2, 12), [], settings)
 
 
 def test_another_number_of_folds_after_the_draw_is_refused():
@@ -278,7 +273,7 @@ def screened_records(accepted, **refused):
 
 
 def place(records, **config):
-    return place_scans(records, (), FoldsConfig(**config), seed=1, batch_scans=16, draw=True)
+    return place_scans(records, (), Split(folds=FoldsConfig(**config), seed=1, batch_scans=16, draw=True))
 
 
 def test_too_few_references_are_told_with_what_was_refused_and_why():
