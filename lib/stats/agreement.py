@@ -35,9 +35,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-import statsmodels.api as sm
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.diagnostic import het_breuschpagan
+from statsmodels.tools import add_constant
 
 from lib.errors import ConfigError
 from lib.stats.concordance import NAN, NO_INTERVAL, Interval, concordance, intraclass_correlation
@@ -332,7 +333,7 @@ def fit_line(x: np.ndarray, y: np.ndarray, confidence: float) -> Line:
     """Ordinary least squares of y on x (statsmodels); all NaN for fewer than three points or a constant x."""
     if len(x) < 3 or np.ptp(x) == 0:
         return Line()
-    fit = sm.OLS(y, sm.add_constant(x)).fit()
+    fit = OLS(y, add_constant(x)).fit()
     intercept_ci, slope_ci = (tuple(map(float, row)) for row in fit.conf_int(1 - confidence))
     intercept, slope = map(float, fit.params)
     return Line(slope=slope, intercept=intercept, slope_ci=slope_ci, intercept_ci=intercept_ci)
@@ -340,7 +341,7 @@ def fit_line(x: np.ndarray, y: np.ndarray, confidence: float) -> Line:
 
 def line_band(x: np.ndarray, y: np.ndarray, along: np.ndarray, confidence: float) -> np.ndarray:
     """Return line, lower and upper end of the interval of its mean (3, points) at places `along` (statsmodels)."""
-    fit = sm.OLS(y, sm.add_constant(x)).fit()
+    fit = OLS(y, add_constant(x)).fit()
     # two columns even where all places are the same
     places = np.column_stack([np.ones(len(along)), along])
     table = fit.get_prediction(places).summary_frame(alpha=1 - confidence)
@@ -380,8 +381,8 @@ def _changing_spread(mean: np.ndarray, difference: np.ndarray, size: float) -> f
     """Return p of Breusch and Pagan's test of differences (n,) on means (n,); residuals below 1e-9 `size` are 0."""
     if len(mean) < _FEWEST_FOR_GROWTH or np.ptp(mean) == 0:
         return NAN
-    design = sm.add_constant((mean - mean.mean()) / mean.std())
-    residuals = sm.OLS(difference, design).fit().resid
+    design = add_constant((mean - mean.mean()) / mean.std())
+    residuals = OLS(difference, design).fit().resid
     if np.ptp(residuals) <= 1e-9 * size:
         return NAN
     return float(het_breuschpagan(residuals, design)[3])
