@@ -36,7 +36,7 @@ from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan_guar
 write_json("screened.json", screen_scan_guarded(series, ScanRequest(), ScreeningConfig(), CropConfig()))
 """,
     "convert_dicom": """
-from lib.imaging.dicom import read_scan
+from lib.reading.dicom import read_scan
 from lib.imaging.nifti import write_image
 write_image(read_scan(series).image, "converted.nii.gz")
 """,

@@ -6,7 +6,7 @@ input: mask (the corrected one), image (CT of the crop), converted (the converte
 from pathlib import Path
 
 from lib.atomic import write_json
-from lib.imaging.corrected import measure_corrected, read_corrected
+from lib.reading.corrected import measure_corrected, read_corrected
 from lib.imaging.nifti import read_image
 from lib.joblog import job_log
 

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from lib.atomic import read_json, write_json
 from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
-from lib.imaging.dicom import read_scan
+from lib.reading.dicom import read_scan
 from lib.imaging.full_mask import full_mask
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask, write_image

@@ -1,6 +1,6 @@
 """The grid of a NIfTI-1 file from its first 348 bytes: cheap enough to check a table before anything runs.
 
-The image reader (`lib.imaging.image_files`) decides; this look says nothing wherever that one might see it otherwise.
+The image reader (`lib.reading.image_files`) decides; this look says nothing wherever that one might see it otherwise.
 """
 
 import gzip

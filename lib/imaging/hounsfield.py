@@ -5,7 +5,7 @@ import SimpleITK as sitk
 
 from lib.errors import ScanError
 from lib.imaging.grid import image_like
-from lib.imaging.verdicts import REASONS, Reason
+from lib.reading.verdicts import REASONS, Reason
 
 AIR_HU = -1024
 MAX_HU = 32767

@@ -1,6 +1,6 @@
 """Volumes in files of this workflow: NIfTI written with nothing but geometry, and read again.
 
-Files of unknown origin are for `lib.imaging.image_files`.
+Files of unknown origin are for `lib.reading.image_files`.
 """
 
 import math

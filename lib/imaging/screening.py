@@ -16,17 +16,17 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
-from lib.imaging.acquisition import Acquisition
+from lib.reading.acquisition import Acquisition
 from lib.imaging.crop import CropConfig, HipLocation, crop_center, kept_slices, locate_hip, window_start
 from lib.imaging.density_phantom import density_phantom_in_view
-from lib.imaging.dicom import survey_scan
-from lib.imaging.geometry import Geometry
+from lib.reading.dicom import survey_scan
+from lib.reading.geometry import Geometry
 from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on
-from lib.imaging.guard import guarded
+from lib.reading.sandbox import guarded
 from lib.imaging.hip import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE
-from lib.imaging.image_files import read_labels
+from lib.reading.image_files import read_labels
 from lib.imaging.reference import judge_reference
-from lib.imaging.verdicts import (
+from lib.reading.verdicts import (
     REASONS,
     Reason,
     ScreeningConfig,
@@ -132,7 +132,7 @@ def screen_scan(
     """Read the scan at `path` completely and judge it.
 
     Args:
-        path: Folder, zip archive or file, as `lib.imaging.dicom.survey_scan` reads it.
+        path: Folder, zip archive or file, as `lib.reading.dicom.survey_scan` reads it.
         request: Side, series, mask and crop centre that the cohort table names.
         config: Limits.
         crop: How the hip is looked for, and the window that is cut out.

@@ -24,7 +24,7 @@ from lib.cohort.acquisitions import (
 )
 from lib.cohort.scans import write_records
 from lib.errors import ConfigError
-from lib.imaging.acquisition import Acquisition, read_acquisition
+from lib.reading.acquisition import Acquisition, read_acquisition
 from tests.unit.tiny_series import tiny_scan, tiny_series
 
 # ---- headers --------------------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ from tiny_series import (
 )
 
 from lib.errors import ScanError
-from lib.imaging.dicom import read_scan, survey_scan
+from lib.reading.dicom import read_scan, survey_scan
 from lib.imaging.grid import array_zyx, same_grid
-from lib.imaging.verdicts import WARNING, ScreeningConfig
+from lib.reading.verdicts import WARNING, ScreeningConfig
 
 CONFIG = ScreeningConfig(min_slices=5)
 

@@ -7,12 +7,12 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from lib.imaging.dicom import read_scan, survey_scan
+from lib.reading.dicom import read_scan, survey_scan
 from lib.imaging.grid import array_zyx, same_grid
-from lib.imaging.headers import read_object
-from lib.imaging.image_files import read_labels
-from lib.imaging.pixels import decode_slice
-from lib.imaging.verdicts import ScreeningConfig, is_rejected
+from lib.reading.headers import read_object
+from lib.reading.image_files import read_labels
+from lib.reading.pixels import decode_slice
+from lib.reading.verdicts import ScreeningConfig, is_rejected
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 

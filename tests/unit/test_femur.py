@@ -17,7 +17,7 @@ from lib.imaging.femur import (
     find_lesser_trochanter,
 )
 from lib.imaging.grid import array_zyx, spacing_zyx
-from lib.imaging.image_files import read_labels
+from lib.reading.image_files import read_labels
 from lib.phantom.mesh import move, rotation_matrix
 from lib.phantom.shape import draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.voxelize import VoxelGrid, coverage

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lib.errors import OsteoflowError, ScanError
-from lib.imaging.guard import guarded
+from lib.reading.sandbox import guarded
 from lib.joblog import CALLS_OF_CHILD
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks safely")
@@ -78,7 +78,7 @@ def test_other_errors_name_their_type_and_bring_their_calls(work, kind):
 def test_a_killed_job_takes_its_child_along():
     program = (
         "import os, time\n"
-        "from lib.imaging.guard import guarded\n"
+        "from lib.reading.sandbox import guarded\n"
         "def work():\n"
         "    print(os.getpid(), flush=True)\n"
         "    time.sleep(60)\n"

@@ -10,7 +10,7 @@ from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
 from lib.imaging.density_phantom import density_phantom_in_view
 from lib.imaging.grid import array_zyx, volume_mm3
 from lib.imaging.hip import locate_hip
-from lib.imaging.image_files import read_image_file, read_labels
+from lib.reading.image_files import read_image_file, read_labels
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "totalsegmentator"
 LABELS = {"left": 75, "right": 76}

@@ -7,7 +7,7 @@ import pytest
 from tiny_series import tiny_scan, tiny_series, write_series
 
 from lib.imaging.crop import CropConfig
-from lib.imaging.headers import HEADER_FIELDS
+from lib.reading.headers import HEADER_FIELDS
 from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
 from tests.workflow.canaries import FOLDER, TEXT, TEXT_VRS, WORKING, canaries_in, plant_dataset
 

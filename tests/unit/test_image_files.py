@@ -11,7 +11,7 @@ from test_nifti import make_image
 
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, same_grid
-from lib.imaging.image_files import read_image_file, read_labels
+from lib.reading.image_files import read_image_file, read_labels
 from lib.imaging.nifti import write_image
 
 

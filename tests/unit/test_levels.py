@@ -17,7 +17,7 @@ from lib.imaging.femur import (
     femur_levels,
 )
 from lib.imaging.grid import array_zyx, spacing_zyx
-from lib.imaging.image_files import read_labels
+from lib.reading.image_files import read_labels
 from lib.phantom.shape import femur_axes, head_top_mm
 from lib.stats import tables
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur

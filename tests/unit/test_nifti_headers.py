@@ -11,7 +11,7 @@ from lib.cohort.headers import Grid, image_header
 from lib.errors import ScanError
 from lib.imaging import grid
 from lib.imaging.grid import array_zyx, same_grid
-from lib.imaging.image_files import read_image_file, read_labels
+from lib.reading.image_files import read_image_file, read_labels
 
 VALUES = np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
 EDGES_MM = (0.8, 0.9, 3.0)

@@ -8,7 +8,7 @@ from lib.cohort.review import Review, in_words, other_masks, read_review, reject
 from lib.cohort.scans import accepted_scans, gather_screening
 from lib.cohort.table import planned_cohort
 from lib.errors import ScanError, TableError
-from lib.imaging.corrected import measure_corrected, read_corrected
+from lib.reading.corrected import measure_corrected, read_corrected
 from lib.imaging.nifti import write_image
 
 SCANS = ("A", "B", "C", "D")

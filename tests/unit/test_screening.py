@@ -13,11 +13,11 @@ from tiny_series import IDENTITY, tiny_scan, tiny_series, write_series
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.crop import CropConfig
-from lib.imaging.dicom import read_scan
-from lib.imaging.geometry import require_same_geometry
+from lib.reading.dicom import read_scan
+from lib.reading.geometry import require_same_geometry
 from lib.imaging.nifti import write_image
 from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, digest_voxels, screen_scan
-from lib.imaging.verdicts import REASONS, REJECTED, WARNING, Reason, raise_rejected, reasons_table
+from lib.reading.verdicts import REASONS, REJECTED, WARNING, Reason, raise_rejected, reasons_table
 
 CONFIG = ScreeningConfig(min_slices=5, max_metal_mm3=5.0)
 CROP = CropConfig(size_xy=(4, 4))

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.imaging.geometry import Stack
+from lib.reading.geometry import Stack
 from lib.imaging.hounsfield import AIR_HU
 
 # Positions of headers carry rounding: a slice this near to its place, in pixels or slices, is at it.

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from lib.imaging.geometry import stack_slices
-from lib.imaging.headers import DicomObject
-from lib.imaging.verdicts import Reason, ScreeningConfig
+from lib.reading.geometry import stack_slices
+from lib.reading.headers import DicomObject
+from lib.reading.verdicts import Reason, ScreeningConfig
 
 
 def choose_series(

@@ -20,7 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from lib.imaging.headers import SliceHeader
+from lib.reading.headers import SliceHeader
 from lib.imaging.hounsfield import AIR_HU, to_hu
 
 # Which decoder reads which syntax, stated rather than left to what happens to be installed: two decoders may
@@ -64,7 +64,7 @@ def decode_slice(dataset: Dataset, header: SliceHeader) -> DecodedSlice:
     taken as 1 and 0: screening refuses CT without them.
 
     Raises:
-        Exception: whatever the decoders raise on damaged data (see `lib.imaging.dicom`), or ValueError where the
+        Exception: whatever the decoders raise on damaged data (see `lib.reading.dicom`), or ValueError where the
             picture has another size than the header says.
     """
     stored = _decode(dataset, header.frame)

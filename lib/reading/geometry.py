@@ -13,8 +13,8 @@ import SimpleITK as sitk
 
 from lib.errors import ScanError
 from lib.imaging.grid import GRID_TOLERANCE_VOXELS, obliquity_degrees
-from lib.imaging.headers import SliceHeader
-from lib.imaging.verdicts import Reason, ScreeningConfig
+from lib.reading.headers import SliceHeader
+from lib.reading.verdicts import Reason, ScreeningConfig
 
 _SAME_DIRECTION_DEGREES = 0.01
 _LISTED = 5  # places named in a finding; the rest is counted
