@@ -36,9 +36,10 @@ from bad_variants import BAD  # noqa: E402
 from good_variants import GOOD  # noqa: E402
 from series_variants import Misfit, Variant, misfit, misfit_at, voxel_places_mm  # noqa: E402
 
+from lib.catalog.reasons import is_rejected  # noqa: E402
 from lib.reading.dicom import survey_scan  # noqa: E402
+from lib.reading.limits import ScreeningConfig  # noqa: E402
 from lib.reading.sources import is_dicom_source  # noqa: E402
-from lib.reading.verdicts import ScreeningConfig, is_rejected  # noqa: E402
 
 REAL = ROOT.parent / "shared" / "data" / "real"
 TIMEOUT_S = 60

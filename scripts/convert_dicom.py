@@ -1,11 +1,11 @@
 """Job script of rule convert_dicom: a scan of any format in, HU on patient axes out."""
 
 from lib.atomic import read_json, write_json
+from lib.imaging.nifti import write_image
+from lib.joblog import job_log
 from lib.reading.dicom import read_scan
 from lib.reading.geometry import require_same_geometry
-from lib.imaging.nifti import write_image
-from lib.reading.verdicts import ScreeningConfig
-from lib.joblog import job_log
+from lib.reading.limits import ScreeningConfig
 
 with job_log(snakemake.log[0], hide=[snakemake.input.image]) as logger:
     screened = read_json(snakemake.input.screened)

@@ -6,9 +6,9 @@ input: mask (the corrected one), image (CT of the crop), converted (the converte
 from pathlib import Path
 
 from lib.atomic import write_json
-from lib.reading.corrected import measure_corrected, read_corrected
 from lib.imaging.nifti import read_image
 from lib.joblog import job_log
+from lib.reading.corrected import measure_corrected, read_corrected
 
 with job_log(snakemake.log[0], hide=[Path(snakemake.input.mask).absolute()]) as logger:
     given, scan = snakemake.input, snakemake.wildcards.scan

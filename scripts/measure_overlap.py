@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from lib.atomic import read_json, write_json
 from lib.imaging.femur import femur_levels
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
-from lib.reading.image_files import read_labels
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
+from lib.reading.image_files import read_labels
 from lib.stats.overlap import OverlapConfig, measure_levels, measure_native, measure_overlap
 
 with job_log(snakemake.log[0], hide=[snakemake.input.reference_native]) as logger:

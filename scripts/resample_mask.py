@@ -1,10 +1,10 @@
 """Job script of rule resample_mask: a reference mask onto the grid of the resampled CT."""
 
 from lib.imaging.grid import volume_mm3
-from lib.reading.image_files import read_labels
 from lib.imaging.nifti import read_image, write_image
 from lib.imaging.resample import ResampleConfig, resample_mask
 from lib.joblog import job_log
+from lib.reading.image_files import read_labels
 
 with job_log(snakemake.log[0], hide=[snakemake.input.mask]) as logger:
     mask = read_labels(snakemake.input.mask, snakemake.params.mask_labels)

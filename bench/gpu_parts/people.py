@@ -12,7 +12,6 @@ import SimpleITK as sitk
 
 from lib.atomic import read_json, write_json
 from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
-from lib.reading.dicom import read_scan
 from lib.imaging.full_mask import full_mask
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask, write_image
@@ -21,6 +20,7 @@ from lib.imaging.resample import ResampleConfig, resample_ct, resample_mask
 from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
 from lib.phantom.people import PhantomConfig, find_person
 from lib.phantom.scan import make_phantom_scan
+from lib.reading.dicom import read_scan
 from lib.stats.overlap import OverlapConfig, measure_native, measure_overlap
 
 SCORES = ("dsc", "re_percent", "reference_mm3", "predicted_mm3", "hd95_mm", "assd_mm")

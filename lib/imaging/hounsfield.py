@@ -3,9 +3,9 @@
 import numpy as np
 import SimpleITK as sitk
 
+from lib.catalog.reasons import REASONS, Reason
 from lib.errors import ScanError
 from lib.imaging.grid import image_like
-from lib.reading.verdicts import REASONS, Reason
 
 AIR_HU = -1024
 MAX_HU = 32767

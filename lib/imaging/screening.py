@@ -15,24 +15,20 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from lib.catalog.reasons import REASONS, Reason, is_rejected
 from lib.errors import ConfigError, ScanError
-from lib.reading.acquisition import Acquisition
 from lib.imaging.crop import CropConfig, HipLocation, crop_center, kept_slices, locate_hip, window_start
 from lib.imaging.density_phantom import density_phantom_in_view
+from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on
+from lib.imaging.hip import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE
+from lib.imaging.reference import judge_reference
+from lib.reading.acquisition import Acquisition
 from lib.reading.dicom import survey_scan
 from lib.reading.geometry import Geometry
-from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on
-from lib.reading.sandbox import guarded
-from lib.imaging.hip import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE
 from lib.reading.image_files import read_labels
-from lib.imaging.reference import judge_reference
-from lib.reading.verdicts import (
-    REASONS,
-    Reason,
-    ScreeningConfig,
-    is_rejected,
-    reason_of,
-)
+from lib.reading.limits import ScreeningConfig
+from lib.reading.sandbox import guarded
+from lib.reading.verdicts import reason_of
 
 # The lesser trochanter is about 15 mm high: with slices further apart than this three of them must do for it.
 COARSE_SLICES_MM = 5.0

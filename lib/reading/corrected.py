@@ -7,8 +7,8 @@ import SimpleITK as sitk
 
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, describe_grid, laid_on, same_grid, volume_mm3
-from lib.reading.image_files import read_labels
 from lib.imaging.volume import length_mm
+from lib.reading.image_files import read_labels
 
 
 def read_corrected(path: str | Path, scan: str) -> sitk.Image:

@@ -21,18 +21,20 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from lib.catalog.reasons import Reason, is_rejected
 from lib.errors import ScanError
+from lib.imaging.grid import axis_letters, to_patient_axes
+from lib.imaging.hounsfield import check_hu, hu_image
 from lib.reading.acquisition import Acquisition, read_acquisition
 from lib.reading.geometry import Geometry, Stack, check_obliquity, geometry_of, stack_slices
-from lib.imaging.grid import axis_letters, to_patient_axes
 from lib.reading.headers import HEADER_FIELDS, DicomObject, SliceHeader, read_object
-from lib.imaging.hounsfield import check_hu, hu_image
 from lib.reading.image_files import read_image_file
+from lib.reading.limits import ScreeningConfig
 from lib.reading.pixels import decode_slice
+from lib.reading.regridding import straighten
 from lib.reading.series import choose_series
 from lib.reading.sources import SourceFile, is_dicom, is_dicom_source, open_source, require_readable_size
-from lib.reading.regridding import straighten
-from lib.reading.verdicts import Reason, ScreeningConfig, is_rejected, raise_rejected, reason_of
+from lib.reading.verdicts import raise_rejected, reason_of
 
 # What pydicom, its decoders and the zip reader raise on damaged data. They are turned into reasons without their
 # text, which may quote the header.

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from lib.catalog.reasons import Reason
 from lib.errors import ScanError
 from lib.imaging.grid import GRID_TOLERANCE_VOXELS, obliquity_degrees
 from lib.reading.headers import SliceHeader
-from lib.reading.verdicts import Reason, ScreeningConfig
+from lib.reading.limits import ScreeningConfig
 
 _SAME_DIRECTION_DEGREES = 0.01
 _LISTED = 5  # places named in a finding; the rest is counted

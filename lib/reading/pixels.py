@@ -20,8 +20,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from lib.reading.headers import SliceHeader
 from lib.imaging.hounsfield import AIR_HU, to_hu
+from lib.reading.headers import SliceHeader
 
 # Which decoder reads which syntax, stated rather than left to what happens to be installed: two decoders may
 # differ, and a GPL one (pylibjpeg-libjpeg) must not be needed. Uncompressed syntaxes need none.

@@ -10,8 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.reading.geometry import Stack
 from lib.imaging.hounsfield import AIR_HU
+from lib.reading.geometry import Stack
 
 # Positions of headers carry rounding: a slice this near to its place, in pixels or slices, is at it.
 _ON_GRID = 1e-3

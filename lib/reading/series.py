@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from lib.catalog.reasons import Reason
 from lib.reading.geometry import stack_slices
 from lib.reading.headers import DicomObject
-from lib.reading.verdicts import Reason, ScreeningConfig
+from lib.reading.limits import ScreeningConfig
 
 
 def choose_series(

@@ -25,10 +25,11 @@ from tiny_series import (
     write_series,
 )
 
+from lib.catalog.reasons import WARNING
 from lib.errors import ScanError
-from lib.reading.dicom import read_scan, survey_scan
 from lib.imaging.grid import array_zyx, same_grid
-from lib.reading.verdicts import WARNING, ScreeningConfig
+from lib.reading.dicom import read_scan, survey_scan
+from lib.reading.limits import ScreeningConfig
 
 CONFIG = ScreeningConfig(min_slices=5)
 

@@ -7,12 +7,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from lib.reading.dicom import read_scan, survey_scan
+from lib.catalog.reasons import is_rejected
 from lib.imaging.grid import array_zyx, same_grid
+from lib.reading.dicom import read_scan, survey_scan
 from lib.reading.headers import read_object
 from lib.reading.image_files import read_labels
+from lib.reading.limits import ScreeningConfig
 from lib.reading.pixels import decode_slice
-from lib.reading.verdicts import ScreeningConfig, is_rejected
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 

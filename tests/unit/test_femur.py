@@ -17,10 +17,10 @@ from lib.imaging.femur import (
     find_lesser_trochanter,
 )
 from lib.imaging.grid import array_zyx, spacing_zyx
-from lib.reading.image_files import read_labels
 from lib.phantom.mesh import move, rotation_matrix
 from lib.phantom.shape import draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.voxelize import VoxelGrid, coverage
+from lib.reading.image_files import read_labels
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "totalsegmentator"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lib.errors import OsteoflowError, ScanError
-from lib.reading.sandbox import guarded
 from lib.joblog import CALLS_OF_CHILD
+from lib.reading.sandbox import guarded
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks safely")
 

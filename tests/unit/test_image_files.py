@@ -11,8 +11,8 @@ from test_nifti import make_image
 
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, same_grid
-from lib.reading.image_files import read_image_file, read_labels
 from lib.imaging.nifti import write_image
+from lib.reading.image_files import read_image_file, read_labels
 
 
 def read_image(path):

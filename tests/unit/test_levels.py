@@ -17,8 +17,8 @@ from lib.imaging.femur import (
     femur_levels,
 )
 from lib.imaging.grid import array_zyx, spacing_zyx
-from lib.reading.image_files import read_labels
 from lib.phantom.shape import femur_axes, head_top_mm
+from lib.reading.image_files import read_labels
 from lib.stats import tables
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
 from tests.unit.test_femur import REAL, rough_mask, turned_femur

@@ -8,8 +8,8 @@ from lib.cohort.review import Review, in_words, other_masks, read_review, reject
 from lib.cohort.scans import accepted_scans, gather_screening
 from lib.cohort.table import planned_cohort
 from lib.errors import ScanError, TableError
-from lib.reading.corrected import measure_corrected, read_corrected
 from lib.imaging.nifti import write_image
+from lib.reading.corrected import measure_corrected, read_corrected
 
 SCANS = ("A", "B", "C", "D")
 

@@ -11,13 +11,20 @@ import SimpleITK as sitk
 import yaml
 from tiny_series import IDENTITY, tiny_scan, tiny_series, write_series
 
+from lib.catalog.reasons import (
+    REASONS,
+    REJECTED,
+    WARNING,
+    Reason,
+    reasons_table,
+)
 from lib.errors import ConfigError, ScanError
 from lib.imaging.crop import CropConfig
-from lib.reading.dicom import read_scan
-from lib.reading.geometry import require_same_geometry
 from lib.imaging.nifti import write_image
 from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, digest_voxels, screen_scan
-from lib.reading.verdicts import REASONS, REJECTED, WARNING, Reason, raise_rejected, reasons_table
+from lib.reading.dicom import read_scan
+from lib.reading.geometry import require_same_geometry
+from lib.reading.verdicts import raise_rejected
 
 CONFIG = ScreeningConfig(min_slices=5, max_metal_mm3=5.0)
 CROP = CropConfig(size_xy=(4, 4))
@@ -277,7 +284,7 @@ def test_documented_reasons_are_those_of_the_code():
 @pytest.mark.parametrize("code", REASONS)
 def test_every_documented_reason_can_be_given(code):
     root = Path(__file__).parents[2]
-    sources = [path for path in (root / "lib").rglob("*.py") if path.name != "verdicts.py"]
+    sources = [path for path in (root / "lib").rglob("*.py") if path.name != "reasons.py"]
     assert any(f'"{code}"' in path.read_text(encoding="utf-8") for path in sources)
 
 

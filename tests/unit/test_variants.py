@@ -9,9 +9,10 @@ from bad_variants import BAD
 from good_variants import AXIS_ORDERS, GOOD, nifti_in_axis_order
 from series_variants import Source, Variant, base_scan, misfit
 
+from lib.catalog.reasons import REJECTED, WARNING
 from lib.reading.dicom import Survey, survey_scan
 from lib.reading.image_files import read_image_file
-from lib.reading.verdicts import REJECTED, WARNING, ScreeningConfig
+from lib.reading.limits import ScreeningConfig
 
 
 def survey(variant: Variant, folder) -> tuple[Source, Survey]:

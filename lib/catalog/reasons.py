@@ -1,0 +1,313 @@
+"""Why a scan is refused or flagged: the closed list of reasons, each with its rule and what to do."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+REJECTED = "rejected"
+WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a reason code means: how grave it is, the rule that was broken and what to do, both in words."""
+
+    severity: str
+    rule: str
+    action: str
+
+
+def _rejected(rule: str, action: str) -> Rule:
+    return Rule(REJECTED, rule, action)
+
+
+def _warning(rule: str, action: str) -> Rule:
+    return Rule(WARNING, rule, action)
+
+
+_EXPORT = "Export the series again from the archive as original axial slices."
+_WHOLE = "Export the series again and check that all its files have arrived."
+
+REASONS: Mapping[str, Rule] = MappingProxyType(
+    {
+        # ---- files
+        "unreadable_file": _rejected("Every file of the scan must be readable.", _WHOLE),
+        "undecodable_pixels": _rejected("The pixels of every slice must decode completely.", _WHOLE),
+        "no_dicom_found": _rejected(
+            "A folder or zip archive must hold DICOM files.",
+            "Check the `image` column of the cohort table; a NIfTI, NRRD or MetaImage file is named directly.",
+        ),
+        "too_large": _rejected(
+            "The voxels of a scan, and each of its files, must be smaller than screening.max_gb.",
+            "Check that the file is what it should be; if it is, raise screening.max_gb (and the memory of the job).",
+        ),
+        "reading_stopped": _rejected(
+            "Reading must end within screening.max_minutes and the job's memory, and no decoder may crash.",
+            "Check that the files are intact; if they are, raise screening.max_minutes or max_gb.",
+        ),
+        "foreign_files": _warning(
+            "Files that are not DICOM are left out.", "Nothing, if the number found is what you expect."
+        ),
+        "unsupported_frames": _rejected(
+            "A multi-frame file must say position, orientation and pixel size of each frame.",
+            "Export the series as single-frame CT images.",
+        ),
+        # ---- which series
+        "no_slices": _rejected(
+            "The source must hold slices of a scan, not only captures, reports or structures.", _EXPORT
+        ),
+        "dicomdir": _rejected(
+            "The source must hold slices of a scan, not only their table of contents.",
+            "Name the folder that the DICOMDIR lies in, together with the image files that it lists.",
+        ),
+        "localizer_only": _rejected(
+            "The source must hold slices of a scan, not only localizers (scout views).", _EXPORT
+        ),
+        "localizer_ignored": _warning(
+            "Localizers (scout views) are left out.", "Nothing, if the number found is what you expect."
+        ),
+        "secondary_capture": _warning(
+            "Secondary captures (screenshots) are left out: they are no slices, and often show a person's name.",
+            "Nothing for the workflow; keep the source where identified data belong.",
+        ),
+        "burned_in_annotation": _warning(
+            "No text may be burned into the pixels (BurnedInAnnotation): it would be in every picture made of them.",
+            "Look at the crop; if there is a name in it exclude the scan, and pass nothing of it on.",
+        ),
+        "other_objects_ignored": _warning(
+            "Reports, structures, projections and other DICOM objects that are no slices are left out.",
+            "Nothing, if the number found is what you expect.",
+        ),
+        "several_series": _rejected(
+            "Exactly one series of the source must have the right modality and enough slices.",
+            "Give the SeriesInstanceUID of the wanted one in the column `series_uid` of the cohort table.",
+        ),
+        "series_ignored": _warning(
+            "Series that cannot be the scan (modality, too few slices) are left out.",
+            "Nothing, if the slices read are what you expect; else give `series_uid`.",
+        ),
+        "series_not_found": _rejected(
+            "The series named by `series_uid` must be in the source.",
+            "Correct `series_uid`, or leave it empty if the source holds one series.",
+        ),
+        "not_ct": _rejected(
+            "The modality must be the one that the study works on (screening.modality).",
+            "Correct the `image` column, or exclude the scan.",
+        ),
+        # ---- geometry
+        "too_few_slices": _rejected(
+            "A scan needs at least screening.min_slices slices.",
+            "Export the whole series, or exclude the scan.",
+        ),
+        "too_short": _rejected(
+            "The scan must cover at least screening.min_length_mm from feet to head.",
+            "Use a longer scan, or exclude this one.",
+        ),
+        "implausible_spacing": _rejected(
+            "The edges of a voxel must be from 0.05 to 20 mm.",
+            "Check pixel size, slice distance and units of the source.",
+        ),
+        "coarse_slices": _warning(
+            "No edge of a voxel should be longer than 5 mm: bone between slices is guessed.",
+            "Use a reconstruction with thinner slices if there is one.",
+        ),
+        "incomplete_header": _rejected(
+            "Every slice must state size, pixel size, position and orientation as numbers.", _EXPORT
+        ),
+        "missing_slices": _rejected(
+            "All slice distances must be equal (screening.spacing_tolerance_mm, _fraction). "
+            "Slices are counted from the feet.",
+            f"{_WHOLE} A gap up to 10 mm can be interpolated (dicom.resample_uneven: true).",
+        ),
+        "uneven_slices": _rejected(
+            "All slice distances must be equal, and small differences not add up (screening.spacing_tolerance_mm, "
+            "_fraction). Slices are counted from the feet.",
+            "Use a reconstruction with one slice distance; or have them interpolated (dicom.resample_uneven: true).",
+        ),
+        "slices_interpolated": _warning(
+            "Slices of uneven distances, gaps up to 10 mm, are interpolated onto an even grid "
+            "(dicom.resample_uneven: true).",
+            "Look at the scan; bone inside a gap is guessed.",
+        ),
+        "shifted_slices": _rejected(
+            "All slices must lie on one straight line, without sideways steps between them.", _EXPORT
+        ),
+        "duplicate_positions": _rejected(
+            "Each position must be covered by one slice only.",
+            "Remove the copies, or split repeated passes and phases into one folder each.",
+        ),
+        "gantry_tilt": _rejected(
+            "The table must move along the slice normal (screening.max_tilt_degrees).",
+            "Use a scan or reconstruction without gantry tilt; or have it corrected (dicom.correct_tilt: true).",
+        ),
+        "tilt_corrected": _warning(
+            "Slices of a tilted gantry are shifted in their planes until they stand upright "
+            "(dicom.correct_tilt: true).",
+            "Nothing, but a reference mask must have been drawn on the corrected volume (results/converted).",
+        ),
+        "mixed_orientation": _rejected("All slices must be parallel.", _EXPORT),
+        "mixed_size": _rejected(
+            "All slices must have the same rows, columns and pixel size.",
+            "Split the series by reconstruction, one folder each.",
+        ),
+        "oblique_orientation": _warning(
+            "The axes of the volume should run along the patient's, to 10 degrees: window, lengths and the distal "
+            "end follow the volume's own axes.",
+            "Nothing, if the crop shows the whole femur.",
+        ),
+        "not_a_volume": _rejected(
+            "The file must hold one three-dimensional volume with one value a voxel.",
+            "Save the one volume that is wanted.",
+        ),
+        "no_orientation": _rejected(
+            "An image file must say how it lies in the patient, and in mm (NIfTI: qform or sform; NRRD: space and "
+            "space directions; MetaImage: TransformMatrix and ElementSpacing): without it left is a guess.",
+            "Convert it again from DICOM with a tool that writes the orientation.",
+        ),
+        "contradictory_orientation": _rejected(
+            "All that an image file says of its orientation (qform, sform, pixdim; AnatomicalOrientation) must "
+            "agree, and its axes be perpendicular.",
+            "Convert it again from DICOM, or set the code of the wrong one to 0.",
+        ),
+        # ---- intensities
+        "no_rescale": _rejected(
+            "CT slices must state how stored values become HU (RescaleSlope, RescaleIntercept, RescaleType).",
+            _EXPORT,
+        ),
+        "implausible_hu": _rejected(
+            "The intensities must be HU: air about -1000, soft tissue about 0, bone above 200.",
+            "Export in HU, without windowing, scaling or smoothing away of the bone.",
+        ),
+        "clipped_hu": _warning(
+            "Intensities should not be cut off at either end: air reaches -1000 HU, cortical bone 2000.",
+            "Export the series again in its full range; if that is lost, do not mix such scans with others.",
+        ),
+        "missing_values": _warning(
+            "Every voxel should have a value: what is not a number (NaN) counts as outside of the scan, as air.",
+            "Check that only the background of the picture is empty.",
+        ),
+        "padding_in_tissue_range": _warning(
+            "Pixels outside the scan circle should be marked by a value that no tissue has.",
+            "Check that the background of the picture is far from the hip: it is kept as it is stored.",
+        ),
+        "blank_slices": _warning(
+            "Every slice should show something.", "Check the series: slices may have lost their content."
+        ),
+        # ---- the hip
+        "metal": _warning(
+            "Metal near the requested hip (screening.metal_hu, max_metal_mm3) makes its volume unreliable.",
+            "Look at the scan; exclude it if the implant lies in the bone that is measured.",
+        ),
+        "no_hip_in_view": _rejected(
+            "The requested hip must be in the scan.",
+            "Check `side`, or give the centre of the crop (crop_x_mm, crop_y_mm).",
+        ),
+        "crop_uncertain": _warning(
+            "The hip should be found without doubt.",
+            "Look at results/crops/; if the window is wrong, read its centre from the scales and give crop_x_mm and "
+            "crop_y_mm.",
+        ),
+        "crop_center_outside": _rejected(
+            "The given centre of the crop must lie in the scan.",
+            "Correct crop_x_mm and crop_y_mm (mm, LPS, as a viewer of the converted scan shows them).",
+        ),
+        "crop_center_elsewhere": _rejected(
+            "The given centre of the crop must lie at the requested hip, not at the other one or far from bone.",
+            "Read the centre from the scales of results/crops/: x grows to the patient's left, y to the back (LPS). "
+            "3D Slicer shows both with the other sign (RAS).",
+        ),
+        # ---- the reference mask
+        "mask_unreadable": _rejected("The mask must be a readable label map.", "Correct the `mask` column."),
+        "mask_not_labels": _rejected(
+            "The mask must hold whole numbers (labels).", "Save a label map, not a probability or a picture."
+        ),
+        "mask_off_grid": _rejected(
+            "The mask must lie on the grid of the scan, voxel by voxel. Its axes may be ordered otherwise, and empty "
+            "borders may be cut away.",
+            "Save the mask on the grid of this very scan (a label map with the CT as reference volume).",
+        ),
+        "mask_empty": _rejected(
+            "The mask must hold at least one voxel of the wanted labels.",
+            "Correct `mask` or `mask_label`.",
+        ),
+        "mask_elsewhere": _rejected(
+            "The mask must lie on the requested hip, in the slices that the crop keeps.",
+            "Correct `side`, `mask_label` or the centre of the crop.",
+        ),
+        "mask_implausible": _rejected(
+            "The mask must have a volume, a length and slices that a femur can have.",
+            "Check that `mask` and `mask_label` name one femur, and that the background is 0.",
+        ),
+        "mask_gaps": _rejected(
+            "Every slice between the ends of the mask must be drawn.",
+            "Draw or interpolate the slices that are empty.",
+        ),
+        "mask_in_pieces": _rejected(
+            "The mask must be one body.",
+            "Remove what is not the femur; correct `mask_label` if it names more than one bone.",
+        ),
+        "mask_hollow": _rejected(
+            "The mask must be solid: cortex, trabecular bone and marrow.",
+            "Fill the mask slice by slice; a threshold alone finds the cortex only.",
+        ),
+        "mask_off_bone": _rejected(
+            "The edge of the mask must follow the edge of bone.",
+            "Lay the mask over the scan in a viewer. If it is upside down, back to front or of another scan, save it "
+            "again from the program that drew it.",
+        ),
+        "mask_not_solid": _warning(
+            "The mask should be one body without holes or empty slices.",
+            "Look at the scan's page; mend the mask if the reference is not what was meant.",
+        ),
+        "mask_cut_by_crop": _warning(
+            "The mask should lie inside the window that is cut out.",
+            "Look at the crop; correct `mask_label` if it names more than the one femur, or give the centre.",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One finding: its code of REASONS and, in words and numbers, what was found. Never anything of identity.
+
+    `action` is the advice for this very cause; empty: that of the code holds.
+    """
+
+    code: str
+    found: str
+    action: str = ""
+
+    def __post_init__(self) -> None:
+        if self.code not in REASONS:
+            raise ValueError(f"{self.code!r} is not one of the documented reason codes")
+
+    @property
+    def severity(self) -> str:
+        """`rejected` or `warning`."""
+        return REASONS[self.code].severity
+
+    def to_json(self) -> dict[str, str]:
+        """Return the finding with its rule and the advice, for the screening file."""
+        rule = REASONS[self.code]
+        return {
+            "code": self.code,
+            "severity": rule.severity,
+            "found": self.found,
+            "rule": rule.rule,
+            "action": self.action or rule.action,
+        }
+
+
+def is_rejected(reasons: Iterable[Reason]) -> bool:
+    """Return whether any of `reasons` refuses the scan."""
+    return any(reason.severity == REJECTED for reason in reasons)
+
+
+def reasons_table() -> str:
+    """Return REASONS as the Markdown table of docs/screening.md, in the order of the code."""
+    lines = ["| reason | severity | rule | what to do |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{code}` | {rule.severity} | {rule.rule} | {rule.action} |" for code, rule in REASONS.items()
+    ]
+    return "\n".join(lines)
