@@ -57,7 +57,7 @@ estimate: $(READY)
 recover: $(READY)
 	$(BIN)/python -m lib.recovery $(ARGS) && $(BIN)/snakemake $(ARGS) --unlock && $(BIN)/snakemake $(ARGS)
 
-# one subject or scan again, from a chosen stage: make rerun SUBJECT=P001 FROM=crop_ct ARGS="--configfile studies/demo.yaml"
+# one subject or scan again, from a chosen stage: make rerun SUBJECT=P001 FROM=crop_image ARGS="--configfile studies/demo.yaml"
 # what the three variables hold reaches the shell as it was typed, in the environment and between quotes
 unexport SUBJECT FROM STUDY
 rerun: export RERUN_SUBJECT := $(value SUBJECT)

@@ -3,8 +3,9 @@
 Synthetic people of both sexes, 27 to 90 years; the left hip or the right one; some with a nail, some with old bone
 and twice the noise; turned by up to 20 degrees about the long axis and 6 degrees about the others, at any place of
 the scanner; slices of 2, 3 or 5 mm. The field of view is whole, or ends at a side of the body, leaves one hip, or
-cuts the femur itself. Each scan is searched by `locate_hip` and cropped by `crop_ct`; the true mask tells how far the
-femur lies from the window's borders. Where one hip is left, the other one is asked for too: that must be refused.
+cuts the femur itself. Each scan is searched by `locate_hip` and cropped by `crop_image`; the true mask tells how
+far the femur lies from the window's borders. Where one hip is left, the other one is asked for too: that must be
+refused.
 
 Images have 256 x 256 pixels, twice as large as those of the 512 x 512 that they stand for, and the window has
 96 x 96: the 142 to 188 mm of 192 x 192 pixels of 0.742 to 0.977 mm. Where the field of view cuts the femur, no window
@@ -26,9 +27,10 @@ import numpy as np
 import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from lib.anatomy.femur.location import SIDES, HipLocation, locate_hip
+from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.errors import ScanError
-from lib.imaging.crop import CropConfig, CropRecord, crop_center, crop_ct
-from lib.imaging.hip import SIDES, HipLocation, locate_hip
+from lib.imaging.crop import CropConfig, CropRecord, crop_image
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan
 from lib.seeding import derive_seed
@@ -159,7 +161,7 @@ def field_of_view(femur: tuple[slice, slice], mask: sitk.Image, view: View) -> t
     return slice(max(0, x.start), min(wide, x.stop)), slice(max(0, y.start), min(high, y.stop))
 
 
-def femur_margins(mask: sitk.Image, record: CropRecord) -> dict[str, float]:
+def true_margins(mask: sitk.Image, record: CropRecord) -> dict[str, float]:
     """Return the femur's distance in mm from each border of the window that the field of view does not cut it at."""
     margins_mm = {}
     for axis, (femur, start, n, count) in enumerate(
@@ -184,7 +186,7 @@ def search(number: int, matrix: int = MATRIX) -> Outcome:
     except ScanError as error:
         return Outcome(number=number, view=view, refused=str(error))
     found = asdict(hip) | {"uncertain": hip.uncertain}
-    _, record = crop_ct(image, crop_center(view.side, found, None), config)
+    _, record = crop_image(image, crop_center(view.side, found, None), config, femur_margins)
     return Outcome(
         number=number,
         view=view,
@@ -192,7 +194,7 @@ def search(number: int, matrix: int = MATRIX) -> Outcome:
         other_side_taken=view.field == "one hip" and _is_found(image, SIDES[view.side == "left"], config),
         doubts=hip.doubts,
         flags=record.flags,
-        margins_mm=tuple(femur_margins(mask, record).items()),
+        margins_mm=tuple(true_margins(mask, record).items()),
     )
 
 

@@ -24,13 +24,14 @@ import numpy as np
 import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from lib.anatomy.femur.reference import judge_reference, measure_edge
 from lib.catalog.reasons import Reason, is_rejected
 from lib.imaging.crop import CropConfig
 from lib.imaging.nifti import write_image
-from lib.imaging.reference import judge_reference, measure_edge
-from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, screen_scan
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan
+from lib.reading.limits import ScreeningConfig
+from lib.screening.scan import ScanRequest, Screening, screen_scan
 
 PHANTOM = PhantomConfig(matrix=256, supersampling=2)
 WHOLE = "100%"

@@ -22,7 +22,14 @@ rule record_run:
         digests={
             rule: code_of(rule)
             for rule in (
-                *("convert_dicom", "resample_ct", "crop_ct", "resample_mask", "crop_mask", "train_fold"),
+                *(
+                    "convert_scan",
+                    "resample_image",
+                    "crop_image",
+                    "resample_labels",
+                    "crop_labels",
+                    "train_fold",
+                ),
                 *("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"),
             )
         },

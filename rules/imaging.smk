@@ -1,7 +1,7 @@
 """One scan at a time: DICOM to HU, 3 mm slices, the hip's window."""
 
 
-rule convert_dicom:
+rule convert_scan:
     """Bring one accepted scan to int16 HU with axes left, posterior, superior."""
     input:
         image=lambda wildcards: SCANS[wildcards.scan].image,
@@ -10,9 +10,9 @@ rule convert_dicom:
         image="results/converted/{scan}/image.nii.gz",
         json="results/converted/{scan}/image.json",
     log:
-        "results/logs/convert_dicom/{scan}.log",
+        "results/logs/convert_scan/{scan}.log",
     benchmark:
-        "results/benchmarks/convert_dicom/{scan}.tsv"
+        "results/benchmarks/convert_scan/{scan}.tsv"
     conda:
         "../envs/imaging.yaml"
     threads: 1
@@ -21,23 +21,23 @@ rule convert_dicom:
         runtime=grow(15),
     params:
         series_uid=lambda wildcards: SCANS[wildcards.scan].series_uid,
-        code=code_of("convert_dicom"),
+        code=code_of("convert_scan"),
     message:
         "Convert scan {wildcards.scan}"
     script:
-        "../scripts/convert_dicom.py"
+        "../scripts/convert_scan.py"
 
 
-rule resample_ct:
+rule resample_image:
     """Put one converted CT onto 3 mm slices (Fourier interpolation, Zhao 2020)."""
     input:
         image="results/converted/{scan}/image.nii.gz",
     output:
         image="results/resampled/{scan}/image.nii.gz",
     log:
-        "results/logs/resample_ct/{scan}.log",
+        "results/logs/resample_image/{scan}.log",
     benchmark:
-        "results/benchmarks/resample_ct/{scan}.tsv"
+        "results/benchmarks/resample_image/{scan}.tsv"
     conda:
         "../envs/imaging.yaml"
     threads: 1
@@ -46,14 +46,14 @@ rule resample_ct:
         runtime=grow(15),
     params:
         resample=lookup("resample", within=config),
-        code=code_of("resample_ct"),
+        code=code_of("resample_image"),
     message:
         "Resample scan {wildcards.scan}"
     script:
-        "../scripts/resample_ct.py"
+        "../scripts/resample_image.py"
 
 
-rule resample_mask:
+rule resample_labels:
     """Put a reference mask onto the grid of the resampled CT, as coverage cut at one half."""
     input:
         mask=lambda wildcards: SCANS[wildcards.scan].mask,
@@ -61,9 +61,9 @@ rule resample_mask:
     output:
         mask="results/resampled/{scan}/mask.nii.gz",
     log:
-        "results/logs/resample_mask/{scan}.log",
+        "results/logs/resample_labels/{scan}.log",
     benchmark:
-        "results/benchmarks/resample_mask/{scan}.tsv"
+        "results/benchmarks/resample_labels/{scan}.tsv"
     conda:
         "../envs/imaging.yaml"
     threads: 1
@@ -73,28 +73,28 @@ rule resample_mask:
     params:
         resample=lookup("resample", within=config),
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
-        code=code_of("resample_mask"),
+        code=code_of("resample_labels"),
     message:
         "Resample the reference mask of {wildcards.scan}"
     script:
-        "../scripts/resample_mask.py"
+        "../scripts/resample_labels.py"
 
 
-use rule resample_mask as resample_mask2 with:
+use rule resample_labels as resample_labels2 with:
     input:
         mask=lambda wildcards: SCANS[wildcards.scan].mask2,
         image="results/converted/{scan}/image.nii.gz",
     output:
         mask="results/resampled/{scan}/mask2.nii.gz",
     log:
-        "results/logs/resample_mask2/{scan}.log",
+        "results/logs/resample_labels2/{scan}.log",
     benchmark:
-        "results/benchmarks/resample_mask2/{scan}.tsv"
+        "results/benchmarks/resample_labels2/{scan}.tsv"
     message:
         "Resample the second reader's mask of {wildcards.scan}"
 
 
-rule crop_ct:
+rule crop_image:
     """Cut the in-plane window of the requested hip, around the found centre or the table's override."""
     input:
         image="results/resampled/{scan}/image.nii.gz",
@@ -103,9 +103,9 @@ rule crop_ct:
         image="results/cropped/{scan}/image.nii.gz",
         json="results/cropped/{scan}/crop.json",
     log:
-        "results/logs/crop_ct/{scan}.log",
+        "results/logs/crop_image/{scan}.log",
     benchmark:
-        "results/benchmarks/crop_ct/{scan}.tsv"
+        "results/benchmarks/crop_image/{scan}.tsv"
     conda:
         "../envs/imaging.yaml"
     threads: 1
@@ -116,14 +116,14 @@ rule crop_ct:
         side=lambda wildcards: SCANS[wildcards.scan].side,
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         crop=lookup("crop", within=config),
-        code=code_of("crop_ct"),
+        code=code_of("crop_image"),
     message:
         "Crop the hip of {wildcards.scan}"
     script:
-        "../scripts/crop_ct.py"
+        "../scripts/crop_image.py"
 
 
-rule crop_mask:
+rule crop_labels:
     """Cut the same window out of the reference mask."""
     input:
         mask="results/resampled/{scan}/mask.nii.gz",
@@ -131,9 +131,9 @@ rule crop_mask:
     output:
         mask="results/cropped/{scan}/mask.nii.gz",
     log:
-        "results/logs/crop_mask/{scan}.log",
+        "results/logs/crop_labels/{scan}.log",
     benchmark:
-        "results/benchmarks/crop_mask/{scan}.tsv"
+        "results/benchmarks/crop_labels/{scan}.tsv"
     conda:
         "../envs/imaging.yaml"
     threads: 1
@@ -141,22 +141,22 @@ rule crop_mask:
         mem_mb=grow(1000),
         runtime=grow(15),
     params:
-        code=code_of("crop_mask"),
+        code=code_of("crop_labels"),
     message:
         "Crop the reference mask of {wildcards.scan}"
     script:
-        "../scripts/crop_mask.py"
+        "../scripts/crop_labels.py"
 
 
-use rule crop_mask as crop_mask2 with:
+use rule crop_labels as crop_labels2 with:
     input:
         mask="results/resampled/{scan}/mask2.nii.gz",
         record="results/cropped/{scan}/crop.json",
     output:
         mask="results/cropped/{scan}/mask2.nii.gz",
     log:
-        "results/logs/crop_mask2/{scan}.log",
+        "results/logs/crop_labels2/{scan}.log",
     benchmark:
-        "results/benchmarks/crop_mask2/{scan}.tsv"
+        "results/benchmarks/crop_labels2/{scan}.tsv"
     message:
         "Crop the second reader's mask of {wildcards.scan}"

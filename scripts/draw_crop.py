@@ -4,8 +4,8 @@ input: image (resampled CT, uncut), record (crop.json), screened (the scan's scr
 output: picture (.webp); the wildcard scan is written above the views
 """
 
+from lib.anatomy.femur.window import head_slice
 from lib.atomic import read_json
-from lib.imaging.crop import head_slice
 from lib.imaging.grid import array_zyx, column_index, column_mm, spacing_zyx
 from lib.imaging.nifti import read_image
 from lib.joblog import job_log

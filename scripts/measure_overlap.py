@@ -7,8 +7,8 @@ output: json; params: measure (section of the configuration), mask_labels (value
 
 import SimpleITK as sitk
 
+from lib.anatomy.femur.landmarks import femur_levels
 from lib.atomic import read_json, write_json
-from lib.imaging.femur import femur_levels
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log

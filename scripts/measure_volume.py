@@ -8,10 +8,12 @@ output: json; params: otsu (section of the configuration), distal_cut_mm, review
 
 from pathlib import Path
 
+from lib.anatomy.femur.distal_end import MeasureConfig, measure_distal_end
 from lib.atomic import read_json, write_json
+from lib.cohort.flags import gather_flags
 from lib.imaging.nifti import read_image, read_mask
 from lib.imaging.otsu import OtsuConfig
-from lib.imaging.volume import MeasureConfig, gather_flags, measure_distal_end, measure_volume
+from lib.imaging.volume import measure_volume
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:

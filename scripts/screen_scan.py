@@ -2,8 +2,9 @@
 
 from lib.atomic import write_json
 from lib.imaging.crop import CropConfig
-from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan_guarded
 from lib.joblog import job_log
+from lib.reading.limits import ScreeningConfig
+from lib.screening.scan import ScanRequest, screen_scan_guarded
 
 mask = snakemake.input.get("mask") or None
 center = snakemake.params.center_mm_xy

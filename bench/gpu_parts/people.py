@@ -10,17 +10,19 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.atomic import read_json, write_json
-from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
+from lib.imaging.crop import CropConfig, crop_image, crop_labels
 from lib.imaging.full_mask import full_mask
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask, write_image
 from lib.imaging.otsu import OtsuConfig, otsu_mask
-from lib.imaging.resample import ResampleConfig, resample_ct, resample_mask
-from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
 from lib.phantom.people import PhantomConfig, find_person
 from lib.phantom.scan import make_phantom_scan
 from lib.reading.dicom import read_scan
+from lib.reading.limits import ScreeningConfig
+from lib.screening.scan import ScanRequest, screen_scan
 from lib.stats.overlap import OverlapConfig, measure_native, measure_overlap
 
 SCORES = ("dsc", "re_percent", "reference_mm3", "predicted_mm3", "hd95_mm", "assd_mm")
@@ -46,11 +48,11 @@ def prepare_person(config: Mapping[str, Any], scan: str, folder: Path) -> Path:
     image, reference = read_scan(series, config=limits).image, read_mask(native)
     require_same_grid(image, reference, "the series", "its reference mask")
     resample = ResampleConfig(**config["resample"])
-    mask = resample_mask(reference, image, resample)
+    mask = resample_labels(reference, image, resample)
     center = crop_center(side, screened["hip"], None)
-    cropped, record = crop_ct(resample_ct(image, resample), center, crop)
+    cropped, record = crop_image(resample_image(image, resample), center, crop, femur_margins)
     write_image(cropped, home / "image.nii.gz")
-    write_image(crop_mask(mask, record.to_json()), home / "mask.nii.gz")
+    write_image(crop_labels(mask, record.to_json()), home / "mask.nii.gz")
     write_json(home / "crop.json", record.to_json())
     return home
 

@@ -14,11 +14,11 @@ from lib.cohort.rerun import STAGE_FILES
 
 # jobs that bring a scan to the models, that make a mask, that measure it, that score it, that set a second reader
 # beside it: each in their order
-SCAN_JOBS = ("convert_dicom", "resample_ct", "crop_ct")
+SCAN_JOBS = ("convert_scan", "resample_image", "crop_image")
 MASK_JOBS = ("predict_scans", "otsu_mask")
-MEASURE_JOBS = ("resample_mask", "crop_mask", "measure_volume")
+MEASURE_JOBS = ("resample_labels", "crop_labels", "measure_volume")
 SCORE_JOBS = ("measure_overlap",)
-READER_JOBS = ("resample_mask2", "crop_mask2", "measure_readers")
+READER_JOBS = ("resample_labels2", "crop_labels2", "measure_readers")
 NOT_TRIED = "not tried yet"
 NOT_PREDICTED = f"not predicted: {NOT_TRIED}"
 LONGEST = 300  # characters of an explanation

@@ -1,1 +1,1 @@
-"""Images: reading and screening, grids, resampling, cropping, thresholding, volumes."""
+"""Images: grids, resampling, cropping, thresholding, volumes."""

@@ -1,34 +1,49 @@
 """The in-plane window of one hip: where it lies, what it cuts, and the record of it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
-from lib.errors import ConfigError, ScanError
-from lib.imaging.grid import SIDES, array_zyx, column_index
-from lib.imaging.hip import HEAD_EVIDENCE, CropConfig, HipLocation, label_pieces, locate_hip
-
-__all__ = [
-    "CropCenter",
-    "CropConfig",
-    "CropRecord",
-    "HipLocation",
-    "crop_center",
-    "crop_ct",
-    "crop_mask",
-    "head_slice",
-    "kept_slices",
-    "locate_hip",
-    "window_start",
-]
+from lib.errors import ConfigError
+from lib.imaging.grid import SIDES, column_index, slice_index
 
 PADDING_HU = -1024
 
 # A slice that ends where the window does belongs to it, whatever rounding makes of the position.
 _SLICE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """Keys of config `crop`.
+
+    Attributes:
+        size_xy: voxels of the in-plane window.
+        bone_hu: intensity above which a voxel is taken for bone.
+        min_margin_mm: femur nearer than this to the window's border is flagged.
+        above_head_mm: slices further than this above the centre of the femoral head are cut.
+    """
+
+    size_xy: tuple[int, int] = (192, 192)
+    bone_hu: float = 200.0
+    min_margin_mm: float = 10.0
+    above_head_mm: float = 60.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size_xy", tuple(self.size_xy))
+        if len(self.size_xy) != 2 or not all(isinstance(n, int) and n >= 1 for n in self.size_xy):
+            raise ConfigError(
+                f"crop.size_xy must be two whole numbers >= 1 (voxels); got {list(self.size_xy)}"
+            )
+        if not self.bone_hu > 0:
+            raise ConfigError(f"crop.bone_hu must be a number > 0 (HU); got {self.bone_hu!r}")
+        if not self.min_margin_mm >= 0:
+            raise ConfigError(f"crop.min_margin_mm must be a number >= 0 (mm); got {self.min_margin_mm!r}")
+        if not self.above_head_mm >= 40:  # the largest heads have a radius of 30 mm
+            raise ConfigError(f"crop.above_head_mm must be a number >= 40 (mm); got {self.above_head_mm!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,55 +103,26 @@ class CropRecord:
         return asdict(self)
 
 
-def crop_center(side: str, hip: Mapping | None, override_mm_xy: Sequence[float] | None) -> CropCenter:
-    """Return the centre that the cohort table gives, else the one that screening has found.
-
-    Args:
-        side: Requested side.
-        hip: The entry `hip` of the screening file.
-        override_mm_xy: Centre from the cohort table, LPS mm, or None.
-
-    Raises:
-        ScanError: `no_hip_in_view`, there is neither.
-    """
-    if override_mm_xy is not None:
-        return CropCenter(side=side, center_mm_xy=tuple(override_mm_xy), source="override")
-    if hip is None or hip["side"] != side:
-        raise ScanError(
-            "no_hip_in_view", f"screening has not found the {side} hip; run screen_scan again for this side"
-        )
-    return CropCenter(
-        side=side,
-        center_mm_xy=tuple(hip["center_mm_xy"]),
-        uncertain=hip["uncertain"],
-        head_mm_xyz=_head_place(hip),
-    )
+# of a window, where it lies in the image (x, y), its centre and the intensity of bone: mm to each border
+FindMargins = Callable[[sitk.Image, tuple[slice, slice], CropCenter, float], Mapping[str, float]]
 
 
-def head_slice(image: sitk.Image, hip: Mapping) -> float | None:
-    """Return the (fractional) index of the slice through the head that screening has found; None: not known.
-
-    Args:
-        image: The scan, or what was resampled from it.
-        hip: The entry `hip` of the screening file.
-    """
-    head_mm_xyz = _head_place(hip)
-    return None if head_mm_xyz is None else _slice_index(image, head_mm_xyz)
-
-
-def crop_ct(image: sitk.Image, center: CropCenter, config: CropConfig) -> tuple[sitk.Image, CropRecord]:
+def crop_image(
+    image: sitk.Image, center: CropCenter, config: CropConfig, find_margins: FindMargins
+) -> tuple[sitk.Image, CropRecord]:
     """Cut the window out of a CT (int16 HU) and say what was cut.
 
     All slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies higher,
     and a network that learnt hips knows nothing of an abdomen. Where the head's height is not known for sure,
     all slices are kept. Voxels keep their positions; outside of the image the window holds -1024 HU.
+    `find_margins` is the anatomy's, such as `lib.anatomy.femur.window.femur_margins`.
     """
     slices = image.GetSize()[2]
     start_xy = window_start(image, center.center_mm_xy, config.size_xy)
     size_xyz = (*config.size_xy, kept_slices(image, center, config))
     window = _cut(image, start_xy, size_xyz, PADDING_HU)
     in_view = _columns_in_view(image, start_xy, config.size_xy)
-    margins_mm = _femur_margins(window, in_view, center, config.bone_hu)
+    margins_mm = find_margins(window, in_view, center, config.bone_hu)
     padded_voxels = window.GetSize()[2] * (
         math.prod(config.size_xy) - math.prod(n.stop - n.start for n in in_view)
     )
@@ -162,7 +148,7 @@ def crop_ct(image: sitk.Image, center: CropCenter, config: CropConfig) -> tuple[
     return window, record
 
 
-def crop_mask(mask: sitk.Image, record: Mapping) -> sitk.Image:
+def crop_labels(mask: sitk.Image, record: Mapping) -> sitk.Image:
     """Cut the window of `record` (content of crop.json) out of a mask on the grid of the image that was cropped."""
     return _cut(mask, tuple(record["start_xy"]), tuple(record["size_xyz"]), 0)
 
@@ -172,18 +158,8 @@ def kept_slices(image: sitk.Image, center: CropCenter, config: CropConfig) -> in
     slices = image.GetSize()[2]
     if center.head_mm_xyz is None or center.uncertain:
         return slices
-    last = _slice_index(image, center.head_mm_xyz) + config.above_head_mm / image.GetSpacing()[2]
+    last = slice_index(image, center.head_mm_xyz) + config.above_head_mm / image.GetSpacing()[2]
     return min(max(math.floor(last + _SLICE_TOLERANCE) + 1, 1), slices)
-
-
-def _head_place(hip: Mapping) -> tuple[float, float, float] | None:
-    evidence = hip["evidence"]
-    return tuple(evidence[name] for name in HEAD_EVIDENCE) if set(HEAD_EVIDENCE) <= set(evidence) else None
-
-
-def _slice_index(image: sitk.Image, point_mm_xyz: Sequence[float]) -> float:
-    """Return the (fractional) index of the slice through a point."""
-    return image.TransformPhysicalPointToContinuousIndex(point_mm_xyz)[2]
 
 
 def window_start(image: sitk.Image, center_mm_xy: Sequence[float], size_xy: Sequence[int]) -> tuple[int, int]:
@@ -219,32 +195,3 @@ def _columns_in_view(
         first = min(max(0, -start), n)
         ranges.append(slice(first, max(first, min(n, count - start))))
     return ranges[0], ranges[1]
-
-
-def _femur_margins(
-    window: sitk.Image, in_view: tuple[slice, slice], center: CropCenter, bone_hu: float
-) -> dict[str, float]:
-    """Return the free distance in mm of the femur's bone from three borders of the window, or of the image in it.
-
-    The femur is the largest piece of bone in the lateral half of the window, up to the head; the medial border
-    always cuts the pelvis. Empty where there is no bone.
-    """
-    step_x_mm, step_y_mm, _ = window.GetSpacing()
-    hu_zyx = array_zyx(window)[:, in_view[1], in_view[0]]
-    if center.head_mm_xyz is not None:
-        hu_zyx = hu_zyx[: max(round(_slice_index(window, center.head_mm_xyz)) + 1, 1)]
-    # the patient's left is at high x: mirror a right hip so that lateral is at high x for both
-    lateral_half = hu_zyx[:, :, ::-1] if center.side == "right" else hu_zyx
-    lateral_half = lateral_half[:, :, lateral_half.shape[2] // 2 :]
-    bone_zyx = lateral_half > bone_hu
-    if not bone_zyx.any():
-        return {}
-    labels_zyx = label_pieces(bone_zyx, corners=False)
-    femur_zyx = labels_zyx == 1 + np.argmax(np.bincount(labels_zyx.ravel())[1:])
-    rows, columns = (np.flatnonzero(femur_zyx.any(axis=axes)) for axes in ((0, 2), (0, 1)))
-    _, height_y, width_x = lateral_half.shape
-    return {
-        "lateral": (width_x - 1 - int(columns[-1])) * step_x_mm,
-        "anterior": int(rows[0]) * step_y_mm,
-        "posterior": (height_y - 1 - int(rows[-1])) * step_y_mm,
-    }

@@ -202,6 +202,11 @@ def column_index(image: sitk.Image, xy_mm: Sequence[float]) -> tuple[float, floa
     return i, j
 
 
+def slice_index(image: sitk.Image, point_mm_xyz: Sequence[float]) -> float:
+    """Return the (fractional) index of the slice through a point (LPS mm)."""
+    return image.TransformPhysicalPointToContinuousIndex(point_mm_xyz)[2]
+
+
 def column_mm(image: sitk.Image, ij: Sequence[float]) -> tuple[float, float]:
     """Return where a column of voxels is at the height of the image's centre: (x, y) mm (see `column_index`)."""
     low, high = (np.array(image.TransformContinuousIndexToPhysicalPoint((*ij, k))) for k in (0.0, 1.0))

@@ -120,7 +120,7 @@ class Axis:
         return overlap_weights(self.old_count, self.count, start=self.start, step=self.step)
 
 
-def resample_ct(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
+def resample_image(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
     """Return a CT (HU) on the slices and pixels of `config` as int16, clipped at -1024 HU only.
 
     An image that has them already is returned with its voxels and geometry untouched.
@@ -138,8 +138,8 @@ def resample_ct(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
     return image_like(hu_zyx, grid)
 
 
-def resample_mask(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -> sitk.Image:
-    """Return a binary mask (uint8) on the grid that `resample_ct` gives `image`.
+def resample_labels(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -> sitk.Image:
+    """Return a binary mask (uint8) on the grid that `resample_image` gives `image`.
 
     A mask on the grid of `image` is resampled as coverage (slab and pixel average, whatever the method for HU) and
     set from one half on; one that lies on the new grid already passes. It may be cropped (see `laid_on`). Volumes
@@ -147,7 +147,7 @@ def resample_mask(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -
     either side.
 
     Raises:
-        ScanError: `mask_off_grid`, it lies on neither grid; `too_short` as in `resample_ct`.
+        ScanError: `mask_off_grid`, it lies on neither grid; `too_short` as in `resample_image`.
     """
     axes_xyz = resampled_axes(image, config)
     grid = resampled_grid(image, axes_xyz)

@@ -19,8 +19,8 @@ LOCAL_JOB, CLUSTER_JOB, GRAPH_JOB = (
 )
 # rules that were not measured (there was no work for them), and one that does the same kind of work
 LIKE = {
-    "resample_mask2": "resample_mask",
-    "crop_mask2": "crop_mask",
+    "resample_labels2": "resample_labels",
+    "crop_labels2": "crop_labels",
     "measure_readers": "measure_overlap",
     "measure_corrected": "measure_volume",
     "gather_volume_errors": "gather_metrics",

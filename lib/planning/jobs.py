@@ -100,9 +100,9 @@ def _scan_jobs(
     return {
         "make_phantom_scan": _of_scans(study.scans) if study.synthetic else [],
         "screen_scan": _of_scans(study.scans),
-        **dict.fromkeys(("convert_dicom", "resample_ct", "crop_ct", "draw_crop"), every),
-        **dict.fromkeys(("resample_mask", "crop_mask"), with_reference),
-        **dict.fromkeys(("resample_mask2", "crop_mask2"), with_second),
+        **dict.fromkeys(("convert_scan", "resample_image", "crop_image", "draw_crop"), every),
+        **dict.fromkeys(("resample_labels", "crop_labels"), with_reference),
+        **dict.fromkeys(("resample_labels2", "crop_labels2"), with_second),
         **dict.fromkeys(("otsu_mask", "measure_volume"), predicted),
         "measure_overlap": _of_predictions(scored),
         "measure_readers": _of_predictions(read_twice),

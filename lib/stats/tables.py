@@ -20,7 +20,7 @@ from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, agreement_ro
 from lib.stats.jackknife import mean_interval, median_interval
 from lib.stats.undefined import explain, reasons_of, undefined_text
 
-# parts of the proximal femur, from above, as lib.imaging.femur tells them apart
+# parts of the proximal femur, from above, as lib.anatomy.femur.landmarks tells them apart
 LEVELS = ("head", "neck", "trochanter", "shaft")
 PREDICTION_COLUMNS = ("cohort", "model", "members", "protocol", "weights")
 PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from hip_scene import Scene, draw
 
-from lib.imaging.density_phantom import density_phantom_in_view
+from lib.density.rods import density_phantom_in_view
 
 STEP_MM = 1.0
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.signal import find_peaks, peak_prominences
 
-from lib.imaging.femur import (
+from lib.anatomy.femur.landmarks import (
     CUT_ABOVE,
     EMPTY,
     IN_PIECES,

@@ -5,9 +5,11 @@ import pytest
 import SimpleITK as sitk
 from hip_scene import Scene, draw, turned
 
-from lib.imaging.crop import CropConfig, locate_hip
+from lib.anatomy.femur.location import locate_hip
+from lib.imaging.crop import CropConfig
 from lib.imaging.nifti import write_image
-from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+from lib.reading.limits import ScreeningConfig
+from lib.screening.scan import ScanRequest, screen_scan
 
 SIGN = {"left": 1, "right": -1}
 

@@ -9,8 +9,9 @@ import SimpleITK as sitk
 from hip_scene import HEAD_X_MM, Scene, draw, margins_mm, turned
 
 from bench.crop_search import FIELDS, LEAST_MARGIN_MM, search
+from lib.anatomy.femur.location import locate_hip
 from lib.errors import ConfigError, ScanError
-from lib.imaging.hip import CropConfig, locate_hip
+from lib.imaging.crop import CropConfig
 
 CONFIG = CropConfig()
 WINDOW_MM = 142.0  # 192 pixels of 0.742 mm, the smallest of the study

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.anatomy.femur.location import locate_hip
+from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.density.rods import density_phantom_in_view
 from lib.errors import ScanError
-from lib.imaging.crop import CropConfig, crop_center, crop_ct, crop_mask
-from lib.imaging.density_phantom import density_phantom_in_view
+from lib.imaging.crop import CropConfig, crop_image, crop_labels
 from lib.imaging.grid import array_zyx, volume_mm3
-from lib.imaging.hip import locate_hip
 from lib.reading.image_files import read_image_file, read_labels
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "totalsegmentator"
@@ -34,9 +35,9 @@ def test_the_window_holds_the_whole_femur_with_a_margin(image, side):
     hip = locate_hip(image, side, CONFIG)
     assert not hip.uncertain
     found = {"side": side, "center_mm_xy": hip.center_mm_xy, "uncertain": False, "evidence": hip.evidence}
-    _, record = crop_ct(image, crop_center(side, found, None), CONFIG)
+    _, record = crop_image(image, crop_center(side, found, None), CONFIG, femur_margins)
     assert record.flags == ()
-    cropped = crop_mask(mask, record.to_json())
+    cropped = crop_labels(mask, record.to_json())
     assert volume_mm3(cropped) == volume_mm3(mask)
     _, y, x = np.nonzero(array_zyx(cropped))
     assert 3.0 * min(x.min(), 46 - x.max(), y.min(), 46 - y.max()) >= 20.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lib.imaging.femur import (
+from lib.anatomy.femur.landmarks import (
     CUT_ABOVE,
     EMPTY,
     ENDS_ABOVE_SHAFT,

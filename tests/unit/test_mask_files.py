@@ -12,7 +12,8 @@ from lib.imaging.crop import CropConfig
 from lib.imaging.grid import array_zyx, image_like, laid_on, same_grid
 from lib.imaging.nifti import write_image
 from lib.imaging.resample import ResampleConfig, resample_mask
-from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+from lib.reading.limits import ScreeningConfig
+from lib.screening.scan import ScanRequest, screen_scan
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import pytest
 import SimpleITK as sitk
 from hip_scene import Scene, draw
 
+from lib.anatomy.femur.reference import judge_reference
 from lib.imaging.crop import CropConfig
 from lib.imaging.grid import array_zyx, image_like
 from lib.imaging.nifti import write_image
-from lib.imaging.reference import judge_reference
-from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+from lib.reading.limits import ScreeningConfig
+from lib.screening.scan import ScanRequest, screen_scan
 
 SIDES = ("left", "right")
 SCENE = Scene()

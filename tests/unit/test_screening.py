@@ -21,10 +21,16 @@ from lib.catalog.reasons import (
 from lib.errors import ConfigError, ScanError
 from lib.imaging.crop import CropConfig
 from lib.imaging.nifti import write_image
-from lib.imaging.screening import ScanRequest, Screening, ScreeningConfig, digest_voxels, screen_scan
 from lib.reading.dicom import read_scan
 from lib.reading.geometry import require_same_geometry
+from lib.reading.limits import ScreeningConfig
 from lib.reading.verdicts import raise_rejected
+from lib.screening.scan import (
+    ScanRequest,
+    Screening,
+    digest_voxels,
+    screen_scan,
+)
 
 CONFIG = ScreeningConfig(min_slices=5, max_metal_mm3=5.0)
 CROP = CropConfig(size_xy=(4, 4))

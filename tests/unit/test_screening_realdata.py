@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from lib.imaging.crop import CropConfig
-from lib.imaging.screening import ScanRequest, ScreeningConfig, screen_scan
+from lib.reading.limits import ScreeningConfig
+from lib.screening.scan import ScanRequest, screen_scan
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 PELVIS = REAL / "totalsegmentator/example_ct.nii.gz"

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from snakemake.cli import parse_config
 
+from lib.anatomy.femur.distal_end import MeasureConfig
 from lib.cohort.acquisitions import PROTOCOL_FIELDS
 from lib.cohort.folds import FoldsConfig
 from lib.errors import ConfigError
 from lib.imaging.crop import CropConfig
 from lib.imaging.otsu import OtsuConfig
 from lib.imaging.resample import ResampleConfig
-from lib.imaging.volume import MeasureConfig
 from lib.learning.architecture import VNetConfig, read_network, unet_config
 from lib.learning.augment import AugmentConfig
 from lib.learning.intensity import IntensityConfig

@@ -4,17 +4,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from lib.anatomy.femur.distal_end import MeasureConfig, measure_distal_end
+from lib.anatomy.femur.landmarks import EMPTY
+from lib.cohort.flags import gather_flags
 from lib.errors import ConfigError, ScanError
-from lib.imaging.femur import EMPTY
 from lib.imaging.grid import volume_mm3
 from lib.imaging.otsu import OtsuConfig
-from lib.imaging.volume import (
-    MeasureConfig,
-    gather_flags,
-    measure_distal_end,
-    measure_volume,
-    volume_above_mm3,
-)
+from lib.imaging.volume import measure_volume, volume_above_mm3
 from tests.unit.solid_femur import solid_femur
 
 SPACING_MM = (0.5, 0.8, 3.0)

@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.catalog.reasons import Reason
+from lib.imaging.components import label_pieces
 from lib.imaging.grid import spacing_zyx
-from lib.imaging.hip import label_pieces
 
 # With room, what a femur can measure: 257 people of the shape model, cut 85 to 120 mm below the head's top, have
 # 80 to 245 ml and at most 40 cm2 in a slice; the truncated femur of a real scan is 54 mm long. The least is for a

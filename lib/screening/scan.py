@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from lib.catalog.reasons import REASONS, Reason, is_rejected
+from lib.anatomy.femur.location import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE, HipLocation, locate_hip
+from lib.anatomy.femur.reference import judge_reference
+from lib.anatomy.femur.window import crop_center
+from lib.catalog.reasons import Reason, is_rejected
+from lib.density.rods import density_phantom_in_view
 from lib.errors import ConfigError, ScanError
-from lib.imaging.crop import CropConfig, HipLocation, crop_center, kept_slices, locate_hip, window_start
-from lib.imaging.density_phantom import density_phantom_in_view
+from lib.imaging.crop import CropConfig, kept_slices, window_start
 from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on
-from lib.imaging.hip import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE
-from lib.imaging.reference import judge_reference
 from lib.reading.acquisition import Acquisition
 from lib.reading.dicom import survey_scan
 from lib.reading.geometry import Geometry
@@ -59,16 +60,6 @@ _MASK_ADVICE = {
     "too_large": "Check that the file is a label map; if it is, raise screening.max_gb (and the memory of the job).",
     "unreadable_file": "Save the mask again as NIfTI, NRRD or MetaImage.",
 }
-
-__all__ = [
-    "REASONS",
-    "Reason",
-    "ScanRequest",
-    "Screening",
-    "ScreeningConfig",
-    "screen_scan",
-    "screen_scan_guarded",
-]
 
 
 @dataclass(frozen=True, kw_only=True)

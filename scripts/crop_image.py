@@ -1,14 +1,17 @@
-"""Job script of rule crop_ct: the window of the requested hip, and the record of where it lies."""
+"""Job script of rule crop_image: the window of the requested hip, and the record of where it lies."""
 
+from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.atomic import read_json, write_json
-from lib.imaging.crop import CropConfig, crop_center, crop_ct
+from lib.imaging.crop import CropConfig, crop_image
 from lib.imaging.nifti import read_image, write_image
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
     hip = read_json(snakemake.input.screened)["hip"]
     center = crop_center(snakemake.params.side, hip, snakemake.params.center_mm_xy)
-    cropped, record = crop_ct(read_image(snakemake.input.image), center, CropConfig(**snakemake.params.crop))
+    cropped, record = crop_image(
+        read_image(snakemake.input.image), center, CropConfig(**snakemake.params.crop), femur_margins
+    )
     logger.info(
         "%s centre (%.1f, %.1f) mm, window from %s", record.source, *record.center_mm_xy, record.start_xy
     )

@@ -12,6 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
+from lib.imaging.components import label_pieces
+from lib.imaging.crop import CropConfig
 from lib.imaging.grid import SIDES, column_mm, spacing_zyx
 from lib.imaging.kernels import block_mean
 
@@ -50,36 +52,6 @@ _MIDLINE_TOLERANCE_MM = 50.0
 # In 90 simulated views of one hip at least 0.09, and towards the right side of the midline in all.
 _MIN_TISSUE_LEAN = 0.05
 _TISSUE_HU = -300.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropConfig:
-    """Keys of config `crop`.
-
-    Attributes:
-        size_xy: voxels of the in-plane window.
-        bone_hu: intensity above which a voxel is taken for bone.
-        min_margin_mm: femur nearer than this to the window's border is flagged.
-        above_head_mm: slices further than this above the centre of the femoral head are cut.
-    """
-
-    size_xy: tuple[int, int] = (192, 192)
-    bone_hu: float = 200.0
-    min_margin_mm: float = 10.0
-    above_head_mm: float = 60.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size_xy", tuple(self.size_xy))
-        if len(self.size_xy) != 2 or not all(isinstance(n, int) and n >= 1 for n in self.size_xy):
-            raise ConfigError(
-                f"crop.size_xy must be two whole numbers >= 1 (voxels); got {list(self.size_xy)}"
-            )
-        if not self.bone_hu > 0:
-            raise ConfigError(f"crop.bone_hu must be a number > 0 (HU); got {self.bone_hu!r}")
-        if not self.min_margin_mm >= 0:
-            raise ConfigError(f"crop.min_margin_mm must be a number >= 0 (mm); got {self.min_margin_mm!r}")
-        if not self.above_head_mm >= 40:  # the largest heads have a radius of 30 mm
-            raise ConfigError(f"crop.above_head_mm must be a number >= 40 (mm); got {self.above_head_mm!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,12 +353,6 @@ def _large_components(bone_zyx: np.ndarray) -> np.ndarray:
     sizes[0] = 0
     keep = (sizes > 0) & (sizes >= _SPECK * sizes.max())
     return keep[labels_zyx]
-
-
-def label_pieces(mask_zyx: np.ndarray, *, corners: bool) -> np.ndarray:
-    """Return numbers from 1 for what hangs together, by faces or also by edges and corners; 0 outside of the mask."""
-    image = sitk.GetImageFromArray(mask_zyx.astype(np.uint8))
-    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image, corners))
 
 
 def _doubts(evidence: dict[str, float]) -> list[str]:

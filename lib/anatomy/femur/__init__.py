@@ -1,0 +1,1 @@
+"""The proximal femur in axial CT."""

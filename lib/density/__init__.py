@@ -1,0 +1,1 @@
+"""Bone density: so far, whether the rods of a calibration phantom are in view."""
