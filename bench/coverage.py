@@ -29,7 +29,7 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.stats.agreement import AgreementConfig, agreement_row, compare_paired, fit_line, r_squared
 from lib.stats.concordance import concordance, intraclass_correlation
-from lib.stats.figures.covariates import spearman_interval
+from lib.figures.covariates import spearman_interval
 from lib.stats.jackknife import mean_interval, median_interval
 from lib.stats.precision import measure_precision
 from lib.stats.subgroups import welch_interval

@@ -11,9 +11,9 @@ from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
-from lib.stats.figures.examples import Example, example_scans, example_title
-from lib.stats.figures.folds import history_key
-from lib.stats.figures.gallery import StudyResults, draw_figures
+from lib.figures.examples import Example, example_scans, example_title
+from lib.figures.learning_curves import history_key
+from lib.figures.gallery import StudyResults, draw_figures
 from lib.stats.tables import by_scan, path_key, prediction_key, read_table
 
 TABLES = ("metrics", "volumes", "agreement", "paired", "spread", "precision", "readers", "acquisition")

@@ -17,7 +17,7 @@ from PIL import Image
 from lib.ages import printed_age
 from lib.atomic import write_text
 from lib.errors import ScanError
-from lib.stats.contours import (
+from lib.figures.contours import (
     WINDOW_HU,
     Sight,
     draw_contours,
@@ -26,11 +26,11 @@ from lib.stats.contours import (
     named_masks,
     write_picture,
 )
-from lib.stats.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
-from lib.stats.planes import HEAD_BELOW_TOP_MM, choose_point, draw_planes
+from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
+from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
 from lib.stats.scan_history import decision_history
 from lib.stats.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
-from lib.stats.slices import (
+from lib.figures.slices import (
     UNITS_PER_PIXEL,
     draw_sheet,
     middle_slice,
@@ -39,7 +39,7 @@ from lib.stats.slices import (
     slice_dice,
     slice_paths,
 )
-from lib.stats.solid import turntable
+from lib.figures.surface_render import turntable
 from lib.stats.templates import page_environment
 from lib.stats.wording import PROTOCOLS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.stats.contours import (
+from lib.figures.contours import (
     COLUMNS,
     GAP_PX,
     HEADER_PX,
@@ -16,7 +16,7 @@ from lib.stats.contours import (
     mask_contours,
     write_picture,
 )
-from lib.stats.palette import PREDICTED, REFERENCE
+from lib.figures.palette import PREDICTED, REFERENCE
 
 SPACING = (3.0, 0.8, 0.8)
 

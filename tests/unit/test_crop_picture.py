@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.stats.contours import PAPER, write_picture
-from lib.stats.crop_picture import (
+from lib.figures.contours import PAPER, write_picture
+from lib.figures.crop_picture import (
     GAP_PX,
     LINE_PX,
     PLANE_WIDTH_PX,
@@ -14,7 +14,7 @@ from lib.stats.crop_picture import (
     draw_crop,
     window_color,
 )
-from lib.stats.palette import FOUND, GIVEN, PREDICTED, REFERENCE, UNCERTAIN
+from lib.figures.palette import FOUND, GIVEN, PREDICTED, REFERENCE, UNCERTAIN
 
 SIZE = 230  # pixels of 1 mm: two pixels of the picture each
 PX = PLANE_WIDTH_PX / SIZE

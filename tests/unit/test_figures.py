@@ -13,20 +13,20 @@ import pytest
 from scipy import stats
 
 from lib.stats.agreement import AgreementConfig
-from lib.stats.figures.covariates import (
+from lib.figures.covariates import (
     draw_error_by_age,
     draw_error_by_pixel,
     draw_error_by_scanner,
     spearman_interval,
     spearman_text,
 )
-from lib.stats.figures.examples import Example, draw_examples, draw_solids, example_scans
-from lib.stats.figures.folds import draw_fold_spread, draw_learning_curves, history_key
-from lib.stats.figures.gallery import TITLES, StudyResults, draw_figures
-from lib.stats.figures.overlap import draw_dice_by_distance, draw_error_by_distance, draw_levels, draw_scores
-from lib.stats.figures.repeats import draw_precision, draw_readers, repeated_pairs
-from lib.stats.figures.style import STYLE, beside, draw_quartiles, minus, scatter_people
-from lib.stats.figures.volumes import (
+from lib.figures.examples import Example, draw_examples, draw_solids, example_scans
+from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves, history_key
+from lib.figures.gallery import TITLES, StudyResults, draw_figures
+from lib.figures.segmentation import draw_dice_by_distance, draw_error_by_distance, draw_levels, draw_scores
+from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
+from lib.figures.style import STYLE, beside, draw_quartiles, minus, scatter_people
+from lib.figures.volumes import (
     draw_bland_altman,
     draw_regression,
     draw_relative_error,

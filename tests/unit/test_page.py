@@ -16,7 +16,7 @@ from lib.learning.losses import LOSSES
 from lib.learning.train import INITIAL_WINDOWS
 from lib.learning.vnet import NORMALISED_GROUPS, START_LOGIT
 from lib.stats.agreement import AgreementConfig
-from lib.stats.figures.gallery import TITLES
+from lib.figures.gallery import TITLES
 from lib.stats.flow import flow_table
 from lib.stats.formats import (
     fixed,

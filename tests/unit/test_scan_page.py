@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from lib.errors import ScanError
-from lib.stats.contours import Sight, find_sight, named_masks
+from lib.figures.contours import Sight, find_sight, named_masks
 from lib.stats.formats import WITHIN_VOXEL_MEANING
-from lib.stats.palette import BONE, PREDICTED, REFERENCE, css
-from lib.stats.planes import HEAD_BELOW_TOP_MM, choose_point, draw_planes
+from lib.figures.palette import BONE, PREDICTED, REFERENCE, css
+from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
 from lib.stats.scan_history import decision_history
 from lib.stats.scan_numbers import MEASURES, ScanPrediction, flag_rows, number_groups, reason_notes
 from lib.stats.scan_page import ScanPage, build_scan_context, draw_turn, write_scan_page
-from lib.stats.slices import (
+from lib.figures.slices import (
     MOST_TILE_PX,
     UNITS_PER_PIXEL,
     draw_sheet,

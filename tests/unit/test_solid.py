@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.stats.palette import BONE, PREDICTED, REFERENCE
-from lib.stats.solid import render_solid, turntable
+from lib.figures.palette import BONE, PREDICTED, REFERENCE
+from lib.figures.surface_render import render_solid, turntable
 
 SPACING = (3.0, 0.8, 0.8)
 # Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.stats.figures.style import (
+from lib.figures.style import (
     COHORT_COLORS,
     INK,
     MUTED,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from lib.stats.agreement import fit_line, line_band
-from lib.stats.figures.style import (
+from lib.figures.style import (
     BLUE,
     GREEN,
     INK,

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lib.stats.figures.style import (
+from lib.figures.style import (
     COHORT_COLORS,
     FEWEST_FOR_BAND,
     INK,
@@ -24,7 +24,7 @@ from lib.stats.figures.style import (
     scatter_people,
     set_reach,
 )
-from lib.stats.palette import ADDED, MISSED, css
+from lib.figures.palette import ADDED, MISSED, css
 from lib.stats.tables import LEVELS
 
 SCORE_NAMES = {"dsc": "DSC", "sensitivity": "SN", "specificity": "SP"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from lib.stats.palette import ADDED, BONE, MISSED
+from lib.figures.palette import ADDED, BONE, MISSED
 
 # towards the viewer, to the viewer's right, up: the light stands above the viewer's left shoulder
 _LIGHT = np.array([0.80, -0.34, 0.50]) / np.linalg.norm([0.80, -0.34, 0.50])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from lib.stats.contours import Sight, mask_contours, show_hu
+from lib.figures.contours import Sight, mask_contours, show_hu
 
 # paths count in parts of a pixel; outlines of a mask turn at half pixels only, so that nothing is rounded
 UNITS_PER_PIXEL = 2

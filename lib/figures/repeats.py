@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.stats.figures.style import (
+from lib.figures.style import (
     BLUE,
     GREEN,
     INK,

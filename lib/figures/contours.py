@@ -13,7 +13,7 @@ from contourpy import contour_generator
 from PIL import Image, ImageDraw, ImageFont
 
 from lib.atomic import whole_file
-from lib.stats.palette import PREDICTED, REFERENCE
+from lib.figures.palette import PREDICTED, REFERENCE
 
 INK, PAPER = (233, 238, 242), (17, 21, 25)
 

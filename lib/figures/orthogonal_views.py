@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from lib.stats.contours import GAP_PX, HEADER_PX, PAPER, Sight, View, draw_view, write_legend, write_words
+from lib.figures.contours import GAP_PX, HEADER_PX, PAPER, Sight, View, draw_view, write_legend, write_words
 
 WIDTH_PX, MOST_HEIGHT_PX = 1080, 560
 LINE_COLOR = (150, 160, 170)
@@ -48,7 +48,7 @@ def draw_planes(
 
     Args:
         image_zyx: intensities in HU, (z, y, x), index 0 of z distal, x to the patient's left.
-        masks: boolean masks on the same grid by name (see `lib.stats.contours.named_masks`).
+        masks: boolean masks on the same grid by name (see `lib.figures.contours.named_masks`).
         spacing_mm_zyx: voxel spacing.
         sight: the part of the slices that is shown.
         point_zyx: the voxel in which the planes cross.

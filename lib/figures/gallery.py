@@ -13,19 +13,19 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from lib.atomic import whole_file, write_json
-from lib.stats.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
-from lib.stats.figures.examples import Example, draw_examples, draw_solids
-from lib.stats.figures.folds import draw_fold_spread, draw_learning_curves
-from lib.stats.figures.overlap import (
+from lib.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
+from lib.figures.examples import Example, draw_examples, draw_solids
+from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves
+from lib.figures.segmentation import (
     LEVEL_COLUMNS,
     draw_dice_by_distance,
     draw_error_by_distance,
     draw_levels,
     draw_scores,
 )
-from lib.stats.figures.repeats import draw_precision, draw_readers, repeated_pairs
-from lib.stats.figures.style import MUTED, PROTOCOL_NAMES, RED, STYLE, Drawing, cohorts_of, count_people
-from lib.stats.figures.volumes import (
+from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
+from lib.figures.style import MUTED, PROTOCOL_NAMES, RED, STYLE, Drawing, cohorts_of, count_people
+from lib.figures.volumes import (
     draw_bland_altman,
     draw_regression,
     draw_relative_error,

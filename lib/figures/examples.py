@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lib.stats.figures.style import INK, PROTOCOL_NAMES, Drawing
-from lib.stats.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
-from lib.stats.solid import turntable
+from lib.figures.style import INK, PROTOCOL_NAMES, Drawing
+from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
+from lib.figures.surface_render import turntable
 from lib.stats.tables import COHORT_ORDER, prediction_key, without_repeats
 
 # degrees that the viewer has gone round the patient, to the patient's left

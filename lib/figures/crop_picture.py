@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lib.stats.contours import (
+from lib.figures.contours import (
     GAP_PX,
     INK,
     PAPER,
@@ -20,7 +20,7 @@ from lib.stats.contours import (
     show_hu,
     write_words,
 )
-from lib.stats.palette import FOUND, GIVEN, UNCERTAIN, Color
+from lib.figures.palette import FOUND, GIVEN, UNCERTAIN, Color
 
 LINE_COLOR = (120, 130, 140)
 

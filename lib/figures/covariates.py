@@ -11,7 +11,7 @@ from scipy import stats
 
 from lib.ages import OLDEST_PRINTED_AGE, age_years
 from lib.stats.agreement import line_band
-from lib.stats.figures.style import (
+from lib.figures.style import (
     FEWEST_FOR_BAND,
     INK,
     SEXES,
