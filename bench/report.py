@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.made_study import make_study
 from lib.atomic import read_json
-from lib.stats.page import TABLES, ReportData, write_page
+from lib.pages.report import TABLES, ReportData, write_page
 from lib.stats.tables import read_table
 
 ROOT = Path(__file__).parents[1]

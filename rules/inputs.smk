@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import asdict
 
 from lib.atomic import read_json
+from lib.catalog.protocols import PRIMARY_PROTOCOLS
 from lib.cohort.seen import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.pseudonyms import matching_secret
 
@@ -313,10 +314,6 @@ def failures(wildcards):
 
 
 # ---- pages of scans: a folder a batch -------------------------------------------------------------------------
-# the first of a scan's predictions is the one that pictures show
-SHOWN_FIRST = ("test", "later", "external", "cv", "apply", "test-single")
-
-
 def scan_page_folders():
     """Return the folder of pages of every batch that has a prediction."""
     batches = sorted({row.placement.batch for row in predictions()})
@@ -333,7 +330,7 @@ def _shown_by_batch(draw):
             key=lambda row: (
                 cohorts.index(row.cohort),
                 NETWORKS.index(row.model),
-                SHOWN_FIRST.index(row.protocol),
+                PRIMARY_PROTOCOLS.index(row.protocol),
             )
         )
     return batches

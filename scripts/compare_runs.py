@@ -7,6 +7,7 @@ output: scans, summary (csv), page (html); params: other (results folder of the 
 
 from lib.imaging.mask_pairs import compare_masks
 from lib.joblog import job_log
+from lib.pages.comparison import write_comparison
 from lib.stats.agreement import AgreementConfig
 from lib.stats.comparison import (
     ComparisonConfig,
@@ -16,7 +17,6 @@ from lib.stats.comparison import (
     read_run,
     summarize_comparison,
 )
-from lib.stats.comparison_page import write_comparison
 from lib.stats.tables import write_table
 
 with job_log(snakemake.log[0], hide=[snakemake.params.other]) as logger:

@@ -6,11 +6,11 @@ output: picture (.webp); the wildcard scan is written above the views
 
 from lib.anatomy.femur.window import head_slice
 from lib.atomic import read_json
+from lib.figures.contours import write_picture
+from lib.figures.crop_picture import CropSight, describe_crop, draw_crop, window_color
 from lib.imaging.grid import array_zyx, column_index, column_mm, spacing_zyx
 from lib.imaging.nifti import read_image
 from lib.joblog import job_log
-from lib.figures.contours import write_picture
-from lib.figures.crop_picture import CropSight, describe_crop, draw_crop, window_color
 
 with job_log(snakemake.log[0]) as logger:
     image = read_image(snakemake.input.image)

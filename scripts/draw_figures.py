@@ -8,12 +8,12 @@ output: figures (directory, with figures.json); params: synthetic
 from pathlib import Path
 
 from lib.atomic import read_json, whole_folder
+from lib.figures.examples import Example, example_scans, example_title
+from lib.figures.gallery import StudyResults, draw_figures
+from lib.figures.learning_curves import history_key
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
-from lib.figures.examples import Example, example_scans, example_title
-from lib.figures.learning_curves import history_key
-from lib.figures.gallery import StudyResults, draw_figures
 from lib.stats.tables import by_scan, path_key, prediction_key, read_table
 
 TABLES = ("metrics", "volumes", "agreement", "paired", "spread", "precision", "readers", "acquisition")

@@ -1,6 +1,6 @@
 """Job script of rule write_report: one page with everything, readable offline.
 
-input: the tables (see `lib.stats.page.TABLES`); figures (directory); protocol, notes (.json); lists pages
+input: the tables (see `lib.pages.report.TABLES`); figures (directory); protocol, notes (.json); lists pages
     (directories), crops (.webp), screened, runs (.json); output: page
 params: study, synthetic, settings, reviews
 """
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lib.atomic import read_json
 from lib.joblog import job_log
+from lib.pages.report import TABLES, ReportData, write_page
 from lib.provenance import describe_software, settings_digest
-from lib.stats.page import TABLES, ReportData, write_page
 from lib.stats.tables import read_table
 
 with job_log(snakemake.log[0]) as logger:

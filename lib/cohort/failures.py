@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.cohort.placement import Placement
-from lib.cohort.protocols import SCORED_PROTOCOLS, Prediction
+from lib.cohort.protocols import Prediction
 from lib.cohort.rerun import STAGE_FILES
 
 # jobs that bring a scan to the models, that make a mask, that measure it, that score it, that set a second reader

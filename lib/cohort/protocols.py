@@ -18,8 +18,6 @@ from dataclasses import dataclass
 
 from lib.cohort.placement import Placement, in_cohort
 
-SCORED_PROTOCOLS = ("cv", "test", "test-single", "later", "external")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:

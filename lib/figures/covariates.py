@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lib.ages import OLDEST_PRINTED_AGE, age_years
-from lib.stats.agreement import line_band
 from lib.figures.style import (
     FEWEST_FOR_BAND,
     INK,
@@ -25,6 +24,7 @@ from lib.figures.style import (
     scatter_people,
     set_reach,
 )
+from lib.stats.agreement import line_band
 
 ERRORS = {"re_percent": "relative error of volume, %", "dsc": "DSC"}
 _PERSON = ["scan", "subject", "sex"]

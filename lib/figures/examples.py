@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lib.figures.style import INK, PROTOCOL_NAMES, Drawing
+from lib.catalog.protocols import PROTOCOLS
 from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
+from lib.figures.style import INK, Drawing
 from lib.figures.surface_render import turntable
 from lib.stats.tables import COHORT_ORDER, prediction_key, without_repeats
 
@@ -59,7 +60,7 @@ def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict
 def example_title(row: Mapping) -> str:
     """Return what stands above an example: pseudonym, sex, Dice and how it was predicted."""
     sex = {"M": ", man", "F": ", woman"}.get(row["sex"], "")
-    return f"{row['scan']}{sex}, DSC {row['dsc']:.4f} ({PROTOCOL_NAMES[row['protocol']]})"
+    return f"{row['scan']}{sex}, DSC {row['dsc']:.4f} ({PROTOCOLS[row['protocol']].on_figures})"
 
 
 def draw_examples(examples: Sequence[Example]) -> Drawing:

@@ -13,9 +13,11 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from lib.atomic import whole_file, write_json
+from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
 from lib.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
 from lib.figures.examples import Example, draw_examples, draw_solids
 from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves
+from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
 from lib.figures.segmentation import (
     LEVEL_COLUMNS,
     draw_dice_by_distance,
@@ -23,15 +25,21 @@ from lib.figures.segmentation import (
     draw_levels,
     draw_scores,
 )
-from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
-from lib.figures.style import MUTED, PROTOCOL_NAMES, RED, STYLE, Drawing, cohorts_of, count_people
+from lib.figures.style import (
+    MUTED,
+    RED,
+    STYLE,
+    Drawing,
+    cohorts_of,
+    count_people,
+)
 from lib.figures.volumes import (
     draw_bland_altman,
     draw_regression,
     draw_relative_error,
     draw_sex_specific,
 )
-from lib.stats.tables import PROTOCOL_ORDER, WHOLE_MASK, without_repeats, write_table
+from lib.stats.tables import WHOLE_MASK, without_repeats, write_table
 
 # every kind of figure in reading order; report/captions holds a text for each
 TITLES = {
@@ -209,7 +217,7 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     """Save a figure as SVG and PNG without date or program, and its table; return its entry for `figures.json`."""
     figure = drawing.figure
     said = ["synthetic cohort"] if synthetic else []
-    said += [PROTOCOL_NAMES[entry["protocol"]]] if entry["protocol"] else []
+    said += [PROTOCOLS[entry["protocol"]].on_figures] if entry["protocol"] else []
     if said:
         figure.suptitle("  ·  ".join(said), x=0.99, ha="right", fontsize=8, color=RED if synthetic else MUTED)
     parts = (entry["kind"].replace("_", "-"), entry["model"], entry["protocol"])

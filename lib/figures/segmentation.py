@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from lib.catalog.anatomies import LEVELS
+from lib.figures.palette import ADDED, MISSED, css
 from lib.figures.style import (
     COHORT_COLORS,
     FEWEST_FOR_BAND,
@@ -24,8 +26,6 @@ from lib.figures.style import (
     scatter_people,
     set_reach,
 )
-from lib.figures.palette import ADDED, MISSED, css
-from lib.stats.tables import LEVELS
 
 SCORE_NAMES = {"dsc": "DSC", "sensitivity": "SN", "specificity": "SP"}
 LEVEL_COLUMNS = [f"dsc_{level}" for level in LEVELS]

@@ -20,14 +20,6 @@ INK, MUTED, GRID = "#1f2933", "#5b6775", "#dde3e9"
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 SEXES = {"M": ("men", "*", 70, BLUE), "F": ("women", "o", 30, RED), "": ("sex unknown", "s", 26, MUTED)}
 COHORT_COLORS = {"all": MUTED, "male": BLUE, "female": RED}
-PROTOCOL_NAMES = {
-    "cv": "cross-validation, out-of-fold people",
-    "test": "test people, ensemble of folds",
-    "test-single": "test people, single model",
-    "later": "later people, ensemble of folds",
-    "external": "people of other institutions, ensemble of folds",
-    "apply": "people without a reference, or seen in training",
-}
 # below this number of people a band or an interval would say more than the data
 FEWEST_FOR_BAND = 20
 _FEWEST_FOR_QUARTILES = 4

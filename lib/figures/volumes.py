@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lib.stats.agreement import fit_line, line_band
 from lib.figures.style import (
     BLUE,
     GREEN,
@@ -23,6 +22,7 @@ from lib.figures.style import (
     minus,
     scatter_people,
 )
+from lib.stats.agreement import fit_line, line_band
 from lib.stats.formats import show_p_value
 
 _PERSON = ["cohort", "scan", "subject", "sex"]

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.cohort.folds import FoldsConfig, Split, split_folds
 from lib.cohort.placement import Placement, trains_fold
-from lib.cohort.protocols import SCORED_PROTOCOLS, Prediction, plan_predictions
+from lib.cohort.protocols import Prediction, plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening, read_folds, read_records
 from lib.errors import ConfigError
 from lib.planning.workflow import Rule, Study

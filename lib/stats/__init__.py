@@ -1,1 +1,1 @@
-"""Numbers and pages: overlap, agreement, tables, figures, the report."""
+"""Numbers: overlap, agreement, precision, intervals, and the tables that hold them."""

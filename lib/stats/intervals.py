@@ -33,6 +33,7 @@ import pandas as pd
 from scipy import stats
 
 from lib.atomic import read_json
+from lib.catalog.protocols import PROTOCOLS
 from lib.errors import ModelError
 from lib.model_record import model_digests
 from lib.stats.agreement import AgreementConfig
@@ -41,7 +42,6 @@ from lib.stats.flow import SEEN_IN_TRAINING
 from lib.stats.formats import fixed, records, undefined_reasons
 from lib.stats.tables import INTERVAL_COLUMNS, groups, prediction_key, without_repeats
 from lib.stats.undefined import explain, undefined_text
-from lib.stats.wording import PROTOCOLS
 
 ERRORS_FILE = "volume_errors.json"
 ERRORS_FORMAT = 1
@@ -299,7 +299,7 @@ def coverage_notes(coverage: pd.DataFrame, confidence: float) -> list[str]:
 def _held_text(row: Mapping) -> str:
     """Return how many people of a row of the coverage were held, with the interval of their share."""
     low, high = (fixed(100 * row[f"coverage_ci_{end}"], 0) for end in ("low", "high"))
-    group = PROTOCOLS[row["protocol"]][0].lower()
+    group = PROTOCOLS[row["protocol"]].title.lower()
     return (
         f"{row['covered']} of {row['n']} people ({group}, {row['cohort']}/{row['model']}; "
         f"interval of the share {low} to {high} %)"

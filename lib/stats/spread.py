@@ -5,10 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from lib.catalog.anatomies import LEVELS
 from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN
 from lib.stats.jackknife import mean_interval
-from lib.stats.tables import LEVELS, groups, mean_columns, why_no_interval, without_repeats
+from lib.stats.tables import (
+    groups,
+    mean_columns,
+    why_no_interval,
+    without_repeats,
+)
 from lib.stats.undefined import explain
 from lib.stats.variance import variance_components
 

@@ -15,13 +15,13 @@ import pandas as pd
 
 from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
+from lib.catalog.anatomies import LEVELS
+from lib.catalog.protocols import PROTOCOL_ORDER
 from lib.errors import TableError
 from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, agreement_row, compare_paired
 from lib.stats.jackknife import mean_interval, median_interval
 from lib.stats.undefined import explain, reasons_of, undefined_text
 
-# parts of the proximal femur, from above, as lib.anatomy.femur.landmarks tells them apart
-LEVELS = ("head", "neck", "trochanter", "shaft")
 PREDICTION_COLUMNS = ("cohort", "model", "members", "protocol", "weights")
 PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")
 INTERVAL_COLUMNS = ("interval_low_mm3", "interval_high_mm3", "interval_percent")
@@ -73,7 +73,6 @@ DISTAL_CUT = ("reference_cut_mm3", "predicted_cut_mm3")
 NO_REPEATS: Mapping[str, str] = MappingProxyType({})
 
 COHORT_ORDER = ("all", "male", "female")
-PROTOCOL_ORDER = ("cv", "test", "test-single", "later", "external", "apply")
 AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, "80 and over"))
 
 # Zhao et al. 2020, Table 1 (test people; population SD)

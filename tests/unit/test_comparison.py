@@ -16,6 +16,7 @@ from lib.cohort.runs import NEEDED, find_results
 from lib.errors import ConfigError
 from lib.imaging.mask_pairs import compare_masks, mask_dice
 from lib.imaging.nifti import write_image
+from lib.pages.comparison import write_comparison
 from lib.stats.agreement import AgreementConfig
 from lib.stats.comparison import (
     SUMMARY_COLUMNS,
@@ -30,7 +31,6 @@ from lib.stats.comparison import (
     read_run,
     summarize_comparison,
 )
-from lib.stats.comparison_page import write_comparison
 from lib.stats.primary import primary_rows
 from lib.stats.tables import read_table, write_table
 

@@ -12,7 +12,7 @@ import pingouin
 import pytest
 from scipy import stats
 
-from lib.stats.agreement import AgreementConfig
+from lib.catalog.anatomies import LEVELS
 from lib.figures.covariates import (
     draw_error_by_age,
     draw_error_by_pixel,
@@ -21,10 +21,10 @@ from lib.figures.covariates import (
     spearman_text,
 )
 from lib.figures.examples import Example, draw_examples, draw_solids, example_scans
-from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves, history_key
 from lib.figures.gallery import TITLES, StudyResults, draw_figures
-from lib.figures.segmentation import draw_dice_by_distance, draw_error_by_distance, draw_levels, draw_scores
+from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves, history_key
 from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
+from lib.figures.segmentation import draw_dice_by_distance, draw_error_by_distance, draw_levels, draw_scores
 from lib.figures.style import STYLE, beside, draw_quartiles, minus, scatter_people
 from lib.figures.volumes import (
     draw_bland_altman,
@@ -32,9 +32,15 @@ from lib.figures.volumes import (
     draw_relative_error,
     draw_sex_specific,
 )
+from lib.stats.agreement import AgreementConfig
 from lib.stats.precision import precision_table
 from lib.stats.spread import spread_table
-from lib.stats.tables import LEVELS, agreement_table, paired_table, prediction_key, read_table
+from lib.stats.tables import (
+    agreement_table,
+    paired_table,
+    prediction_key,
+    read_table,
+)
 from tests.unit.study_tables import history, no_metrics, tables
 
 CONFIG = AgreementConfig()

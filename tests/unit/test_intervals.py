@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from lib.errors import ModelError
+from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.agreement import AgreementConfig
 from lib.stats.flow import SEEN_IN_TRAINING
 from lib.stats.formats import undefined_reasons
@@ -34,7 +35,6 @@ from lib.stats.intervals import (
     with_intervals,
 )
 from lib.stats.tables import INTERVAL_COLUMNS, METRIC_COLUMNS, read_table, volumes_table, write_table
-from lib.stats.wording import FLAG_MEANINGS
 from tests.unit.study_tables import people, predictions
 
 ENSEMBLE = {"cohort": "all", "model": "vnet", "members": "ensemble", "protocol": "apply", "scan": "S1"}

@@ -10,16 +10,15 @@ from lib.anatomy.femur.landmarks import (
     ENDS_ABOVE_SHAFT,
     ENDS_IN_HEAD,
     IN_PIECES,
-    LEVELS,
     NO_FEMUR,
     NO_HEAD,
     NOT_SEEN,
     femur_levels,
 )
+from lib.catalog.anatomies import LEVELS
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.phantom.shape import femur_axes, head_top_mm
 from lib.reading.image_files import read_labels
-from lib.stats import tables
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
 from tests.unit.test_femur import REAL, rough_mask, turned_femur
 
@@ -34,10 +33,6 @@ def levels(mask, side="left", spacing_mm_zyx=SPACING_MM_ZYX):
 def starts_mm(found, step_mm=3.0):
     """Lower face of each level's lowest slice."""
     return {level: inside.start * step_mm for level, inside in found.slices.items()}
-
-
-def test_levels_have_the_names_of_the_tables():
-    assert LEVELS == tables.LEVELS
 
 
 @pytest.mark.parametrize("trochanter_mm", [45.0, 46.1, 47.2, 60.3])

@@ -11,24 +11,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from lib.catalog.protocols import PROTOCOLS
+from lib.figures.gallery import TITLES
 from lib.learning.architecture import read_network
 from lib.learning.losses import LOSSES
 from lib.learning.train import INITIAL_WINDOWS
 from lib.learning.vnet import NORMALISED_GROUPS, START_LOGIT
-from lib.stats.agreement import AgreementConfig
-from lib.figures.gallery import TITLES
-from lib.stats.flow import flow_table
-from lib.stats.formats import (
-    fixed,
-    show_interval,
-    show_number,
-    show_p_value,
-    show_range,
-    show_setting,
-    undefined_reasons,
-)
-from lib.stats.intervals import coverage_table
-from lib.stats.page import (
+from lib.pages.references import REFERENCES, Citations
+from lib.pages.report import (
     MOST_ROWS,
     SCRIPTS,
     TABLES,
@@ -44,7 +34,7 @@ from lib.stats.page import (
     summarize_flow,
     write_page,
 )
-from lib.stats.page_tables import (
+from lib.pages.report_tables import (
     coverage_view,
     cut_table,
     deviation,
@@ -53,12 +43,32 @@ from lib.stats.page_tables import (
     precision_view,
     table1_view,
 )
+from lib.pages.scan_table import NUMBERS, scan_data, script_json
+from lib.pages.templates import REPORT_FOLDER, content_policy, page_asset
+from lib.pages.wording import (
+    FLAG_MEANINGS,
+    augmentation_text,
+    flag_meanings,
+    loss_text,
+    network_texts,
+    people_text,
+)
+from lib.stats.agreement import AgreementConfig
+from lib.stats.flow import flow_table
+from lib.stats.formats import (
+    fixed,
+    show_interval,
+    show_number,
+    show_p_value,
+    show_range,
+    show_setting,
+    undefined_reasons,
+)
+from lib.stats.intervals import coverage_table
 from lib.stats.paper import table2
 from lib.stats.partitions import partition_table
 from lib.stats.precision import precision_table
 from lib.stats.readers import READER_COLUMNS
-from lib.stats.references import REFERENCES, Citations
-from lib.stats.scan_table import NUMBERS, scan_data, script_json
 from lib.stats.scores import score_table
 from lib.stats.spread import level_table, spread_table
 from lib.stats.subgroups import subgroup_table
@@ -74,17 +84,7 @@ from lib.stats.tables import (
     volumes_table,
     write_table,
 )
-from lib.stats.templates import REPORT_FOLDER, content_policy, page_asset
 from lib.stats.unscored import find_gaps, with_gaps
-from lib.stats.wording import (
-    FLAG_MEANINGS,
-    PROTOCOLS,
-    augmentation_text,
-    flag_meanings,
-    loss_text,
-    network_texts,
-    people_text,
-)
 from tests.unit.study_tables import measured, no_metrics, none_unscored, people, predictions, tables, unscored
 
 CONFIG = AgreementConfig()
@@ -286,7 +286,7 @@ def test_text_from_tables_is_escaped(page):
 
 def test_protocols_are_explained_and_carry_their_people(page):
     for protocol, count in (("cv", 20), ("test", 4), ("test-single", 4)):
-        name, who = PROTOCOLS[protocol]
+        name, who = PROTOCOLS[protocol][:2]
         card = re.search(rf"<h3>{name}: n = (\d+)</h3>\s*<p class=\"who\">{re.escape(who)}; ([^.]*)\.", page)
         assert int(card.group(1)) == count
         assert ("last weights" in card.group(2)) == (protocol == "cv")
@@ -340,7 +340,7 @@ def test_cards_and_tables_tell_scans_without_a_distance_and_those_within_a_voxel
     known = (metrics.loc[metrics.index != failed]).query("cohort == 'all' and protocol == 'test'")["hd95_mm"]
     within = f"{(known <= 3).sum()} of 3 within a voxel"
     card = (
-        page.split(f"<h3>{PROTOCOLS['test'][0]}: n = 4")[1]
+        page.split(f"<h3>{PROTOCOLS['test'].title}: n = 4")[1]
         .split("<dt>HD95, mean, mm</dt>")[1]
         .split("</dd>")[0]
     )
@@ -361,14 +361,14 @@ def test_a_failed_prediction_stands_on_the_card_and_in_the_tables(full, tmp_path
     tables["agreement"] = with_gaps(agreement_table(kept, CONFIG), gaps)
     tables["table1"] = table1(tables["agreement"], kept, synthetic=False)
     page = render(report(tables), tmp_path)
-    card = page.split(f"<h3>{PROTOCOLS['test'][0]}: n = 3")[1].split("</article>")[0]
+    card = page.split(f"<h3>{PROTOCOLS['test'].title}: n = 3")[1].split("</article>")[0]
     told = '<span class="why">1 scan not scored: not predicted</span>'
     assert f'<p class="lost">{told}</p>' in card
     assert card.count("1 of 4 without: not predicted") == 2  # HD95 and NSD
     for name in ("agreement", "papers"):
         assert told in section_of(page, name)
     assert "1 of 4 without: not predicted" in section_of(page, "overlap")
-    assert "not scored: not" not in page.split(f"<h3>{PROTOCOLS['cv'][0]}")[1].split("</article>")[0]
+    assert "not scored: not" not in page.split(f"<h3>{PROTOCOLS['cv'].title}")[1].split("</article>")[0]
 
 
 def test_limits_that_do_not_fit_every_size_say_which_do(full, tmp_path):
@@ -601,7 +601,7 @@ def test_a_large_study_keeps_the_page_small(full):
 
 
 def test_lists_that_are_cut_say_so_and_name_the_file(full, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.stats.page.MOST_ROWS", 1)
+    monkeypatch.setattr("lib.pages.report.MOST_ROWS", 1)
     table = acquisition(full[2], P001="kvp 140", P003="kvp 140")
     made = full[0] | {"volumes": full[0]["volumes"].assign(flags="padded"), "acquisition": table}
     paths = {name: f"{name}.csv" for name in TABLES}

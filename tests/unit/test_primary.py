@@ -1,19 +1,8 @@
 """The prediction that stands for a scan is the same one on the index and on the page of the scan."""
 
-import ast
-from pathlib import Path
-
 import pandas as pd
 
 from lib.stats.primary import primary_rows
-from lib.stats.scan_table import PRIMARY_PROTOCOLS
-
-INPUTS = Path(__file__).parents[2] / "rules/inputs.smk"
-
-
-def test_pages_of_scans_show_the_prediction_that_the_index_shows():
-    line = next(line for line in INPUTS.read_text().splitlines() if line.startswith("SHOWN_FIRST = "))
-    assert ast.literal_eval(line.removeprefix("SHOWN_FIRST = ")) == tuple(PRIMARY_PROTOCOLS)
 
 
 def test_the_widest_cohort_the_first_network_and_the_ensemble_stand_first():

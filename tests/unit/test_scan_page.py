@@ -10,12 +10,8 @@ from PIL import Image
 
 from lib.errors import ScanError
 from lib.figures.contours import Sight, find_sight, named_masks
-from lib.stats.formats import WITHIN_VOXEL_MEANING
-from lib.figures.palette import BONE, PREDICTED, REFERENCE, css
 from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
-from lib.stats.scan_history import decision_history
-from lib.stats.scan_numbers import MEASURES, ScanPrediction, flag_rows, number_groups, reason_notes
-from lib.stats.scan_page import ScanPage, build_scan_context, draw_turn, write_scan_page
+from lib.figures.palette import BONE, PREDICTED, REFERENCE, css
 from lib.figures.slices import (
     MOST_TILE_PX,
     UNITS_PER_PIXEL,
@@ -26,8 +22,12 @@ from lib.figures.slices import (
     slice_dice,
     slice_paths,
 )
+from lib.pages.scan import ScanPage, build_scan_context, draw_turn, write_scan_page
+from lib.pages.scan_history import decision_history
+from lib.pages.scan_numbers import MEASURES, ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.pages.wording import FLAG_MEANINGS
+from lib.stats.formats import WITHIN_VOXEL_MEANING
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
-from lib.stats.wording import FLAG_MEANINGS
 
 SPACING = (3.0, 0.8, 0.8)
 SIGHT = Sight(start_yx=(0, 0), edge=96)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.stats.zhao import CHOICES, NETWORK, TAGS, choices_table, paper_text
+from lib.pages.zhao import CHOICES, NETWORK, TAGS, choices_table, paper_text
 
 ROOT = Path(__file__).parents[2]
 CONFIG = (ROOT / "config.yaml").read_text(encoding="utf-8")

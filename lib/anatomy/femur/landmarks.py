@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, optimize
 
+from lib.catalog.anatomies import LEVELS
+
 # Seen from above, the trochanter points backwards by this angle from the medial direction. With 15 degrees it is seen
 # less often in femurs turned inwards, with 45 the crest between the trochanters is taken for it now and then.
 _BEHIND_MEDIAL_DEGREES = 30.0
@@ -50,7 +52,6 @@ _HEAD_ROUNDS = 3
 # Half of those points lie closer to the last sphere than this: within 0.4 to 0.8 mm at heads, 2.2 mm at cylinders.
 _HEAD_ROUGHNESS_MM = 1.5
 
-LEVELS = ("head", "neck", "trochanter", "shaft")
 
 EMPTY = "the mask is empty"
 IN_PIECES = "the mask has slices without bone between slices with bone"

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
+from lib.catalog.anatomies import LEVELS
+from lib.catalog.protocols import PROTOCOLS
 from lib.stats.formats import records, undefined_reasons
-from lib.stats.tables import COHORT_ORDER, LEVELS
-from lib.stats.wording import PROTOCOLS
+from lib.stats.primary import in_primary_order
 
-# a scan is shown by the first of these protocols that predicted it
-PRIMARY_PROTOCOLS = ("test", "later", "external", "cv", "apply", "test-single")
 KEYS = ("cohort", "model", "members", "scan")
 
 
@@ -86,7 +85,7 @@ def scan_data(
         "study": study,
         "digest": _digest(rows, people),
         "numbers": [vars(number) for number in NUMBERS],
-        "protocols": {name: words[0] for name, words in PROTOCOLS.items()},
+        "protocols": {name: protocol.title for name, protocol in PROTOCOLS.items()},
         "sets": sets.values,
         "folders": folders.values,
         "scans": people,
@@ -106,18 +105,6 @@ def script_json(value: object) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
-
-
-def in_primary_order(predictions: pd.DataFrame, networks: Sequence[str]) -> pd.DataFrame:
-    """Return predictions so that the first of a scan is its primary one: cohort, network, PRIMARY_PROTOCOLS.
-
-    Networks that are not in `networks` follow by name.
-    """
-    known = [*networks, *sorted(set(predictions["model"]) - set(networks))]
-    orders = {"cohort": COHORT_ORDER, "model": known, "protocol": PRIMARY_PROTOCOLS}
-    places = pd.DataFrame({name: predictions[name].map(order.index) for name, order in orders.items()})
-    places["scan"] = predictions["scan"]
-    return predictions.loc[places.sort_values(list(places.columns), kind="stable").index]
 
 
 class _Positions:

@@ -6,30 +6,6 @@ import pandas as pd
 
 from lib.stats.formats import show_setting
 
-PROTOCOLS = {
-    "cv": (
-        "Cross-validation",
-        "out-of-fold people, each predicted by the one fold model that never saw them",
-    ),
-    "test": ("Test", "test people, predicted by the ensemble of all folds (mean probability)"),
-    "test-single": (
-        "Test, single model",
-        "test people, predicted by the one fold model with the best validation Dice",
-    ),
-    "later": (
-        "Later",
-        "people with a reference who were added after the draw or kept out of it, and of whom the table does not say "
-        "that they are of another institution, predicted by the ensemble",
-    ),
-    "external": (
-        "External",
-        "people with a reference whom the table places in another institution, predicted by the ensemble",
-    ),
-    "apply": (
-        "Apply",
-        "people without a reference, or whom the models were trained on: measured, not scored",
-    ),
-}
 # people by their set: what the words of the report call them
 SETS = {
     "train": "cross-validated",

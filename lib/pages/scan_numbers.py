@@ -7,9 +7,9 @@ from string import ascii_lowercase
 import numpy as np
 import pandas as pd
 
+from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.formats import DASH, show_number, show_text
 from lib.stats.scores import bound_to_grid
-from lib.stats.wording import FLAG_MEANINGS
 
 # name in the overlap or volume file, what it is, unit, digits
 MEASURES = (

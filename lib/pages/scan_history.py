@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from lib.catalog.protocols import PROTOCOLS
+from lib.pages.scan_numbers import ScanPrediction
+from lib.pages.wording import WEIGHTS
 from lib.stats.formats import fixed, show_text
-from lib.stats.scan_numbers import ScanPrediction
-from lib.stats.wording import PROTOCOLS, WEIGHTS
 
 
 def decision_history(
@@ -76,7 +77,7 @@ def _split_step(placement: Mapping, predictions: Sequence[ScanPrediction]) -> di
     fold = f", fold {placement['fold']}" if placement["fold"] >= 0 else ""
     facts = [f"Set: {placement['set']}{fold}."]
     for prediction in predictions:
-        title, who = PROTOCOLS[prediction.plan["protocol"]]
+        title, who = PROTOCOLS[prediction.plan["protocol"]][:2]
         facts.append(f"{prediction.name}: {title}, {who}; {WEIGHTS[prediction.plan['weights']]}.")
     return {"title": "Split and prediction", "facts": facts, "reasons": []}
 

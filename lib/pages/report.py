@@ -16,14 +16,9 @@ from markupsafe import Markup
 
 from lib.ages import age_years, printed_age
 from lib.atomic import write_text
-from lib.stats.flow import STAGES
-from lib.stats.formats import (
-    records,
-    show_range,
-    show_text,
-    undefined_reasons,
-)
-from lib.stats.page_tables import (
+from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
+from lib.pages.references import Citations
+from lib.pages.report_tables import (
     PageTable,
     age_view,
     agreement_tables,
@@ -44,14 +39,10 @@ from lib.stats.page_tables import (
     table2_view,
     training_view,
 )
-from lib.stats.references import Citations
-from lib.stats.scan_table import scan_data, script_json
-from lib.stats.scores import scores_by_group
-from lib.stats.tables import PROTOCOL_ORDER
-from lib.stats.templates import REPORT_FOLDER, content_policy, page_asset, page_environment
-from lib.stats.wording import (
+from lib.pages.scan_table import scan_data, script_json
+from lib.pages.templates import REPORT_FOLDER, content_policy, page_asset, page_environment
+from lib.pages.wording import (
     PROTOCOL_SOURCES,
-    PROTOCOLS,
     SETS,
     WEIGHTS,
     augmentation_text,
@@ -62,7 +53,15 @@ from lib.stats.wording import (
     people_text,
     training_text,
 )
-from lib.stats.zhao import paper_text
+from lib.pages.zhao import paper_text
+from lib.stats.flow import STAGES
+from lib.stats.formats import (
+    records,
+    show_range,
+    show_text,
+    undefined_reasons,
+)
+from lib.stats.scores import scores_by_group
 
 SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
 TABLES = (

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from lib.catalog.protocols import PROTOCOLS
+from lib.pages.wording import SEX_NAMES, WEIGHTS
 from lib.stats.formats import (
     DASH,
     gaps_told,
@@ -21,7 +23,6 @@ from lib.stats.formats import (
 from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
 from lib.stats.tables import PAPER_TABLE1, TABLE1_NUMBERS
-from lib.stats.wording import PROTOCOLS, SEX_NAMES, WEIGHTS
 
 Show = Callable[[Mapping], Markup | str]
 # measures of precision.csv and spread.csv: words, unit and digits
@@ -71,7 +72,7 @@ class PageTable:
         caption: what it is, in a few words.
         columns: its columns.
         lines: its rows: a text is a heading across all columns, else a cell (text, small print) for each column.
-        name: the table file that holds all of it, by the names of `lib.stats.page.TABLES`; empty: none.
+        name: the table file that holds all of it, by the names of `lib.pages.report.TABLES`; empty: none.
     """
 
     caption: str
@@ -178,7 +179,7 @@ def models_name(row: Mapping, *, several: bool) -> str:
 def protocol_group(rows: Sequence[Mapping]) -> Callable[[Mapping], str]:
     """Return the heading of a row: protocol and models."""
     several = len({row["model"] for row in rows}) > 1
-    return lambda row: f"{PROTOCOLS[row['protocol']][0]} · {models_name(row, several=several)}"
+    return lambda row: f"{PROTOCOLS[row['protocol']].title} · {models_name(row, several=several)}"
 
 
 def shown_agreement(rows: Iterable[Mapping]) -> list[Mapping]:
@@ -381,7 +382,7 @@ def spread_view(rows: Sequence[Mapping]) -> PageTable:
 def paired_view(rows: Sequence[Mapping]) -> PageTable:
     """Return models of one sex against the model of everybody, on the same people."""
     columns = (
-        words("Protocol", lambda row: PROTOCOLS[row["protocol"]][0]),
+        words("Protocol", lambda row: PROTOCOLS[row["protocol"]].title),
         words("Models compared", lambda row: f"{row['cohort']} against all, {row['model']}"),
         Column(head="n", show=lambda row: str(row["n"])),
         plain("MAE, own sex", "first_mae_mm3", 0),
@@ -467,7 +468,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
         return f"{row['covered']} of {row['n']}"
 
     columns = (
-        words("Protocol", lambda row: PROTOCOLS[row["protocol"]][0]),
+        words("Protocol", lambda row: PROTOCOLS[row["protocol"]].title),
         Column(head="People", show=lambda row: str(row["people"])),
         Column(
             head="Reference in the interval",
@@ -549,7 +550,7 @@ def table1_source(row: Mapping, *, several: bool) -> str:
     """Return whose row of Table 1 it is."""
     if row["protocol"] == "paper":
         return "Zhao 2020"
-    return PROTOCOLS[row["protocol"]][0] + (f", {row['model']}" if several else "")
+    return PROTOCOLS[row["protocol"]].title + (f", {row['model']}" if several else "")
 
 
 def table2_view(rows: Sequence[Mapping]) -> PageTable:

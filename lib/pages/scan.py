@@ -16,6 +16,7 @@ from PIL import Image
 
 from lib.ages import printed_age
 from lib.atomic import write_text
+from lib.catalog.protocols import PROTOCOLS
 from lib.errors import ScanError
 from lib.figures.contours import (
     WINDOW_HU,
@@ -26,10 +27,8 @@ from lib.figures.contours import (
     named_masks,
     write_picture,
 )
-from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
 from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
-from lib.stats.scan_history import decision_history
-from lib.stats.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
 from lib.figures.slices import (
     UNITS_PER_PIXEL,
     draw_sheet,
@@ -40,8 +39,9 @@ from lib.figures.slices import (
     slice_paths,
 )
 from lib.figures.surface_render import turntable
-from lib.stats.templates import page_environment
-from lib.stats.wording import PROTOCOLS
+from lib.pages.scan_history import decision_history
+from lib.pages.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.pages.templates import page_environment
 
 # from results/report/scans/batch-0/
 INDEX_LINK, CROP_LINK = "../../index.html", "../../../crops/{scan}.webp"
@@ -150,7 +150,7 @@ def build_scan_context(page: ScanPage) -> dict:
             "crop": CROP_LINK.format(scan=page.scan) if page.crop_picture else "",
         },
         "models": [
-            {"name": prediction.name, "protocol": PROTOCOLS[prediction.plan["protocol"]][0]}
+            {"name": prediction.name, "protocol": PROTOCOLS[prediction.plan["protocol"]].title}
             for prediction in page.predictions
         ],
         "viewer": viewer_data(page),

@@ -7,10 +7,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from lib.atomic import write_text
+from lib.catalog.protocols import PROTOCOLS
+from lib.pages.templates import content_policy, page_asset, page_environment
 from lib.stats.comparison import ComparisonConfig, Run, count_moved, differences
 from lib.stats.formats import records
-from lib.stats.templates import content_policy, page_asset, page_environment
-from lib.stats.wording import PROTOCOLS
 
 MOST_ROWS = 500  # the table beside the page holds every row
 # numbers of a scan: name, words, digits

@@ -1,0 +1,1 @@
+"""HTML: the report, the pages of scans, the comparison of two runs."""
