@@ -47,15 +47,15 @@ setup: $(READY)
 
 # what is wrong with this machine, this cluster or the cohort table, before anything runs
 doctor:
-	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m lib.doctor $(ARGS)
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m lib.commands.doctor $(ARGS)
 
 # jobs, hours and disk of a study, before anything runs
 estimate: $(READY)
-	@$(BIN)/python -m lib.planning.estimate $(ARGS)
+	@$(BIN)/python -m lib.commands.estimate $(ARGS)
 
 # after a killed run (kill -9, power cut): ends the jobs that it left in SLURM's queue, then goes on where it was
 recover: $(READY)
-	$(BIN)/python -m lib.recovery $(ARGS) && $(BIN)/snakemake $(ARGS) --unlock && $(BIN)/snakemake $(ARGS)
+	$(BIN)/python -m lib.commands.recover $(ARGS) && $(BIN)/snakemake $(ARGS) --unlock && $(BIN)/snakemake $(ARGS)
 
 # one subject or scan again, from a chosen stage: make rerun SUBJECT=P001 FROM=crop_image ARGS="--configfile studies/demo.yaml"
 # what the three variables hold reaches the shell as it was typed, in the environment and between quotes
@@ -64,7 +64,7 @@ rerun: export RERUN_SUBJECT := $(value SUBJECT)
 rerun: export RERUN_FROM := $(value FROM)
 rerun: export RERUN_STUDY := $(if $(value STUDY),$(value STUDY),.)
 rerun: $(READY)
-	@files=$$($(BIN)/python -m lib.cohort.rerun -- "$$RERUN_SUBJECT" "$$RERUN_FROM" "$$RERUN_STUDY") && \
+	@files=$$($(BIN)/python -m lib.commands.rerun -- "$$RERUN_SUBJECT" "$$RERUN_FROM" "$$RERUN_STUDY") && \
 	$(BIN)/snakemake --profile $(PROFILE) $(CORES_HERE) $(ARGS) --forcerun $$files
 
 # 2,000 damaged and malicious inputs for the reader (`make test` runs a few of them)

@@ -18,7 +18,7 @@ from scale import run_measured
 
 from lib.cohort.acquisitions import ACQUISITION_COLUMNS
 from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, write_records
-from lib.part_results import DIGESTS, NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
+from lib.commands.parts.results import DIGESTS, NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
 from lib.stats.flow import FLOW_COLUMNS
 from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS
 
@@ -73,7 +73,7 @@ def measure_merge(folder: Path, scans: int, referenced: bool) -> dict:
     parts = [folder / f"part-{number:02d}" for number in range(1, PARTS + 1)]
     for number, part in enumerate(parts):
         make_part(part, number * scans // PARTS, scans // PARTS, referenced)
-    command = [sys.executable, "-m", "lib.merge", str(folder / "merged"), *map(str, parts)]
+    command = [sys.executable, "-m", "lib.commands.parts.merge", str(folder / "merged"), *map(str, parts)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds, peak_gb, _ = run_measured(command)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.made_study import make_study
 from lib.cohort.placement import Placement
 from lib.cohort.scans import SCAN_COLUMNS, write_folds, write_records
-from lib.planning.workflow import read_workflow
+from lib.commands.planning.workflow import read_workflow
 
 ROOT = Path(__file__).parents[1]
 FOLDS = 10

@@ -1,4 +1,4 @@
-"""Measure what a unit of each rule's work takes, at full size on a CPU: the table lib/planning/unit_costs.csv.
+"""Measure what a unit of each rule's work takes, at full size on a CPU: lib/commands/planning/unit_costs.csv.
 
 Two studies in one folder: one with a toy network through all rules (a usable mask matters to the measures), one with
 the network of config.yaml for training and prediction.
@@ -19,9 +19,17 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lib.planning.costs import CLUSTER_JOB, COLUMNS, GRAPH_JOB, LOCAL_JOB, read_benchmark, size_mb, unit_name
-from lib.planning.jobs import plan_jobs
-from lib.planning.workflow import ROOT, Workflow, read_workflow
+from lib.commands.planning.costs import (
+    CLUSTER_JOB,
+    COLUMNS,
+    GRAPH_JOB,
+    LOCAL_JOB,
+    read_benchmark,
+    size_mb,
+    unit_name,
+)
+from lib.commands.planning.jobs import plan_jobs
+from lib.commands.planning.workflow import ROOT, Workflow, read_workflow
 
 LEARNING = ("train_fold", "predict_scans")
 TOY = {

@@ -16,7 +16,7 @@ from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.placement import trains_fold, validates_fold
 from lib.cohort.protocols import plan_predictions, weights_of
 from lib.cohort.review import in_words, read_review, rejected
-from lib.cohort.runs import NEEDED, find_results
+from lib.cohort.other_run import NEEDED, find_results
 from lib.cohort.scans import accepted_scans, read_digests, read_folds, read_records
 from lib.cohort.table import planned_cohort, read_cohort
 from lib.errors import ConfigError, OsteoflowError
@@ -26,7 +26,7 @@ from lib.model_record import model_digests
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
-from lib.recovery import check_none_left
+from lib.leftover_jobs import check_none_left
 from lib.settings import check_settings, check_texts, check_words, in_order_of, keep_names, read_words
 from lib.study import check_paths, check_study, check_submitted, lock_study, study_identity, write_study
 from snakemake.exceptions import WorkflowError
@@ -229,6 +229,6 @@ def window_pixel_mm():
 def grow(first):
     """Return a request of memory (MB) or time (minutes) that doubles at each new attempt.
 
-    First requests of memory are at least twice what was measured at full size (lib/planning/unit_costs.csv).
+    First requests of memory are at least twice what was measured at full size (lib/commands/planning/unit_costs.csv).
     """
     return lambda wildcards, attempt: first * 2 ** (attempt - 1)

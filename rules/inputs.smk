@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from lib.atomic import read_json
 from lib.catalog.protocols import PRIMARY_PROTOCOLS
-from lib.cohort.seen import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
+from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.pseudonyms import matching_secret
 
 

@@ -7,7 +7,7 @@
     later                    ensemble    later         heldout_weights
     external                 ensemble    external      heldout_weights
     any, without a mask      as above    apply         as above
-    any, seen in training    as above    apply         as above (`lib.cohort.seen`)
+    any, seen in training    as above    apply         as above (`lib.cohort.leakage`)
 
 `fold-k` is the model that never trained on the people of fold k; `ensemble` the mean probability of all folds;
 `single` the fold with the best validation Dice.

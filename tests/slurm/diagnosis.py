@@ -13,7 +13,15 @@ def diagnose(
     cluster: Cluster, folder: Path, *arguments: str, profile: str = "slurm"
 ) -> tuple[int, dict[str, str]]:
     """Return the exit status and the findings of the doctor: the lines of each, by its first line."""
-    command = [sys.executable, "-m", "lib.doctor", "--profile", profile, "--configfile", "studies/ci.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "lib.commands.doctor",
+        "--profile",
+        profile,
+        "--configfile",
+        "studies/ci.yaml",
+    ]
     ended = subprocess.run(
         [*command, "--directory", folder, *arguments],
         cwd=ROOT, env=cluster.environment, text=True, capture_output=True, timeout=300, check=False,

@@ -149,7 +149,15 @@ def test_a_killed_snakemake(again, reference):
 
 def recover(one):
     """Do what `make recover` does first."""
-    command = [sys.executable, "-m", "lib.recovery", "--profile", "slurm", "--directory", str(one.folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "lib.commands.recover",
+        "--profile",
+        "slurm",
+        "--directory",
+        str(one.folder),
+    ]
     return subprocess.run(
         command, cwd=ROOT, env=one.study.environment, text=True, capture_output=True, check=False
     )

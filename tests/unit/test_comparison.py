@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
-from lib.cohort.runs import NEEDED, find_results
+from lib.cohort.other_run import NEEDED, find_results
 from lib.errors import ConfigError
 from lib.imaging.mask_pairs import compare_masks, mask_dice
 from lib.imaging.nifti import write_image

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.doctor import study as study_checks
-from lib.doctor.cluster import asked_for, check_request, explain_status
-from lib.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
-from lib.doctor.machine import (
+from lib.commands.doctor import study as study_checks
+from lib.commands.doctor.cluster import asked_for, check_request, explain_status
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
+from lib.commands.doctor.machine import (
     check_packages,
     check_room,
     explain_cache,
@@ -21,11 +21,11 @@ from lib.doctor.machine import (
     installed_version,
     total_memory_mb,
 )
-from lib.doctor.partitions import limit_minutes, read_partitions, unmet
-from lib.doctor.programs import ask
-from lib.doctor.submission import submit_command
+from lib.commands.doctor.partitions import limit_minutes, read_partitions, unmet
+from lib.commands.doctor.programs import ask
+from lib.commands.doctor.submission import submit_command
+from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import ConfigError
-from lib.planning.workflow import Request, Rule, read_workflow
 
 ROOT = Path(__file__).parents[2]
 SINFO = """\
@@ -61,7 +61,7 @@ def test_missing_and_other_packages_are_named(tmp_path):
 def test_it_starts_and_goes_on_without_any_package():
     """The standard library alone: no package can be found, all is said all the same."""
     ended = subprocess.run(
-        [sys.executable, "-S", "-E", "-m", "lib.doctor"],
+        [sys.executable, "-S", "-E", "-m", "lib.commands.doctor"],
         cwd=ROOT,
         text=True,
         capture_output=True,
@@ -199,7 +199,7 @@ def test_a_cache_that_cannot_be_written_is_told_with_what_to_do(tmp_path):
 def test_a_home_that_cannot_be_written_is_told_of(tmp_path, module, told):
     arguments = ["--cores", "1", "--configfile", "studies/demo.yaml", "--directory", str(tmp_path)]
     ended = subprocess.run(
-        [sys.executable, "-m", f"lib.{module}", *arguments],
+        [sys.executable, "-m", f"lib.commands.{module}", *arguments],
         cwd=ROOT,
         env={name: text for name, text in os.environ.items() if name != "XDG_CACHE_HOME"}
         | {"HOME": "/dev/null"},
@@ -246,7 +246,7 @@ def checked(first, last=None):
 
 
 def test_a_job_that_would_wait_for_ever_is_wrong_and_the_remedy_named(monkeypatch):
-    monkeypatch.setattr("lib.doctor.cluster.ask", lambda *command: ask("true"))
+    monkeypatch.setattr("lib.commands.doctor.cluster.ask", lambda *command: ask("true"))
     found = checked(request(8, mem_mb=16000, runtime=2880, gpu=1))
     assert found.mark == WRONG and "for ever" in found.text and "slurm_partition: gpu" in found.advice
     found = checked(request(99, mem_mb=1000, gpu=1, slurm_partition="gpu"))
@@ -262,7 +262,7 @@ def test_a_job_that_would_wait_for_ever_is_wrong_and_the_remedy_named(monkeypatc
 
 def test_slurm_has_the_last_word(monkeypatch):
     monkeypatch.setattr(
-        "lib.doctor.cluster.ask", lambda *command: ask("sh", "-c", "echo invalid account >&2; false")
+        "lib.commands.doctor.cluster.ask", lambda *command: ask("sh", "-c", "echo invalid account >&2; false")
     )
     found = checked(request(1, mem_mb=1000))
     assert found.mark == WRONG and "invalid account" in found.text

@@ -4,17 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib.doctor import checkup, machine
-from lib.doctor import cluster as cluster_checks
-from lib.doctor import study as study_checks
-from lib.doctor.cluster import check_request, check_requests, check_status_command, explain_status
-from lib.doctor.findings import LOOK, OK, WRONG, Finding
-from lib.doctor.machine import check_build, check_packages
-from lib.doctor.partitions import read_partitions
-from lib.doctor.programs import Answer, ask
-from lib.doctor.submission import submit_command
+from lib.commands.doctor import checkup, machine
+from lib.commands.doctor import cluster as cluster_checks
+from lib.commands.doctor import study as study_checks
+from lib.commands.doctor.cluster import check_request, check_requests, check_status_command, explain_status
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.commands.doctor.machine import check_build, check_packages
+from lib.commands.doctor.partitions import read_partitions
+from lib.commands.doctor.programs import Answer, ask
+from lib.commands.doctor.submission import submit_command
+from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import OsteoflowError
-from lib.planning.workflow import Request, Rule, read_workflow
 
 SINFO = """\
 cpu*|node1|1:00:00|8|16000|(null)|idle

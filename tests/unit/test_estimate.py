@@ -6,9 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib.errors import ConfigError
-from lib.planning.costs import CLUSTER_JOB, LIKE, LOCAL_JOB, Cost, shipped_costs, unit_costs
-from lib.planning.estimate import (
+from lib.commands.estimate import (
     RuleEstimate,
     duration_text,
     elapsed_hours,
@@ -21,8 +19,10 @@ from lib.planning.estimate import (
     table_text,
     untimed,
 )
-from lib.planning.jobs import ON_DEMAND, Job, is_done, plan_jobs
-from lib.planning.workflow import Request, Rule, read_workflow
+from lib.commands.planning.costs import CLUSTER_JOB, LIKE, LOCAL_JOB, Cost, shipped_costs, unit_costs
+from lib.commands.planning.jobs import ON_DEMAND, Job, is_done, plan_jobs
+from lib.commands.planning.workflow import Request, Rule, read_workflow
+from lib.errors import ConfigError
 
 PEOPLE, TEST, FOLDS, EPOCHS = 10, 2, 2, 10  # beside one person without a mask and a broken scan
 CONFIG = ["--config", "cohorts=[all]", "phantom={people: 10, unlabelled_people: 1}"]

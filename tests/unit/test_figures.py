@@ -33,8 +33,8 @@ from lib.figures.volumes import (
     draw_sex_specific,
 )
 from lib.stats.agreement import AgreementConfig
+from lib.stats.fold_variance import spread_table
 from lib.stats.precision import precision_table
-from lib.stats.spread import spread_table
 from lib.stats.tables import (
     agreement_table,
     paired_table,

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from study_tables import tables, unscored
 
-from lib import merge
+from lib.commands.parts import merge
+from lib.commands.parts.merge import main, merge_parts
+from lib.commands.parts.results import TABLES
 from lib.errors import ConfigError
-from lib.merge import main, merge_parts
-from lib.part_results import TABLES
 from lib.stats.agreement import AgreementConfig
 from lib.stats.summary import summary_tables
 from lib.stats.tables import read_table, write_table
@@ -384,7 +384,7 @@ def test_command(parts, target, capsys):
 
 
 def test_merging_loads_neither_torch_nor_images():
-    loaded = "import sys, lib.merge; print(*sys.modules)"
+    loaded = "import sys, lib.commands.parts.merge; print(*sys.modules)"
     names = subprocess.run(
         [sys.executable, "-c", loaded], text=True, capture_output=True, check=True, cwd=merge.__file__[:-13]
     ).stdout.split()

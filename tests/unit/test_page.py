@@ -55,6 +55,7 @@ from lib.pages.wording import (
 )
 from lib.stats.agreement import AgreementConfig
 from lib.stats.flow import flow_table
+from lib.stats.fold_variance import level_table, spread_table
 from lib.stats.formats import (
     fixed,
     show_interval,
@@ -70,7 +71,6 @@ from lib.stats.partitions import partition_table
 from lib.stats.precision import precision_table
 from lib.stats.readers import READER_COLUMNS
 from lib.stats.scores import score_table
-from lib.stats.spread import level_table, spread_table
 from lib.stats.subgroups import subgroup_table
 from lib.stats.tables import (
     DISTAL_CUT,

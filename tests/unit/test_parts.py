@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
-from lib.cohort.parts import cut_cohort, main
 from lib.cohort.table import read_cohort
+from lib.commands.parts.cut import cut_cohort, main
 from lib.errors import ConfigError, TableError
 
 HEADER = "scan,image,subject,mask,repeat_of,note"

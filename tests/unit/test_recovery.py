@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lib import recovery
+from lib.commands import recover as recovery
 from lib.errors import ConfigError
 from lib.study import lock_study
 

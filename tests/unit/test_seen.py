@@ -3,10 +3,10 @@
 import pytest
 
 from lib.cohort.groups import describe_people
+from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.cohort.placement import Placement
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening
-from lib.cohort.seen import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.cohort.table import planned_cohort
 
 SECRET, OTHER = bytes(range(32)), bytes(range(1, 33))

@@ -7,7 +7,6 @@ import pytest
 
 from lib.atomic import whole_file, whole_folder, write_json
 from lib.cohort.placement import Placement
-from lib.cohort.rerun import files_to_rerun, main
 from lib.cohort.scans import (
     SCAN_COLUMNS,
     accepted_scans,
@@ -18,6 +17,7 @@ from lib.cohort.scans import (
     write_records,
 )
 from lib.cohort.table import planned_cohort
+from lib.commands.rerun import files_to_rerun, main
 from lib.errors import ConfigError, ModelError
 from lib.learning.finished import changes_since, check_preprocessing, read_finished
 from lib.provenance import _read_module, code_digest, settings_digest, versions, workflow_version

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lib.cohort.parts import cut_cohort
 from lib.cohort.review import read_review
 from lib.cohort.sheet import read_sheet, read_text
 from lib.cohort.table import read_cohort
+from lib.commands.parts.cut import cut_cohort
 from lib.errors import TableError
 
 PLAIN = "scan,image,site\nS1,a,Kiel\nS2,b,Bonn\n"

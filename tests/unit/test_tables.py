@@ -8,9 +8,9 @@ import pytest
 
 from lib.errors import TableError
 from lib.stats.agreement import AgreementConfig
+from lib.stats.fold_variance import level_table, spread_table
 from lib.stats.paper import table2
 from lib.stats.scores import score_table
-from lib.stats.spread import level_table, spread_table
 from lib.stats.tables import (
     DISTAL_CUT,
     METRIC_COLUMNS,

@@ -28,7 +28,7 @@ def call(module, *arguments):
 
 
 def merge(*arguments):
-    ended = call("lib.merge", *arguments)
+    ended = call("lib.commands.parts.merge", *arguments)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -62,7 +62,7 @@ def study(cohort, folder, table) -> Study:
 @pytest.fixture(scope="module")
 def parts(cohort) -> list[Path]:
     """Return the folders of two finished parts."""
-    ended = call("lib.cohort.parts", cohort / "cohort.csv", cohort / "parts", "--scans", 3)
+    ended = call("lib.commands.parts.cut", cohort / "cohort.csv", cohort / "parts", "--scans", 3)
     assert ended.returncode == 0, ended.stderr
     folders = sorted((cohort / "parts").iterdir())
     for folder in folders:
@@ -104,7 +104,7 @@ def test_a_part_of_other_settings_is_refused_and_named(parts, cohort, tmp_path):
     other = Study(tmp_path / "part-02", settings=study(cohort, parts[1], "cohort.csv").settings)
     record = other.folder / "results/cohort/run.json"
     record.write_text(record.read_text().replace('"otsu.high": 0.8', '"otsu.high": 0.7'))
-    ended = call("lib.merge", tmp_path / "merged", parts[0], other.folder)
+    ended = call("lib.commands.parts.merge", tmp_path / "merged", parts[0], other.folder)
     assert ended.returncode == 1 and "setting otsu.high: 0.8 in part-01; 0.7 in part-02" in ended.stderr
     assert not (tmp_path / "merged").exists()
 
@@ -119,9 +119,9 @@ def test_scans_that_come_later_make_a_further_part(parts, cohort):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows([*rows, rows[0] | new])
-    ended = call("lib.cohort.parts", longer, cohort / "parts", "--scans", 3)
+    ended = call("lib.commands.parts.cut", longer, cohort / "parts", "--scans", 3)
     assert ended.returncode == 0, ended.stderr
-    told = call("lib.merge", cohort / "merged-later", *sorted((cohort / "parts").iterdir()))
+    told = call("lib.commands.parts.merge", cohort / "merged-later", *sorted((cohort / "parts").iterdir()))
     assert "part-03 is not finished: it has no results yet" in told.stderr
     printed = merge(cohort / "merged-later", *sorted((cohort / "parts").iterdir()), "--partial")
     assert "note: part-03 was left out: it has no results yet." in printed.splitlines()

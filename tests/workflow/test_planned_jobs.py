@@ -2,8 +2,8 @@
 
 import pytest
 
-from lib.planning.estimate import estimate_rules
-from lib.planning.workflow import read_workflow
+from lib.commands.estimate import estimate_rules
+from lib.commands.planning.workflow import read_workflow
 from tests.study import Study
 
 pytestmark = pytest.mark.workflow

@@ -138,5 +138,5 @@ def test_make_hands_a_subject_over_as_it_is(tmp_path, name):
         text=True,
         capture_output=True,
     )
-    assert ascii(["-m", "lib.cohort.rerun", "--", name, "crop_ct", "a b"]) in ended.stderr
+    assert ascii(["-m", "lib.commands.rerun", "--", name, "crop_ct", "a b"]) in ended.stderr
     assert not traces(tmp_path)

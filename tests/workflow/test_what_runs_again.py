@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
-from lib.cohort.rerun import files_to_rerun
+from lib.commands.rerun import files_to_rerun
 from tests.study import ROOT, Study, make_another_image
 
 pytestmark = pytest.mark.workflow

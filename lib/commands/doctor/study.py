@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from lib.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.commands.planning.workflow import Workflow, read_workflow
 from lib.errors import ConfigError, OsteoflowError
-from lib.planning.workflow import Workflow, read_workflow
-from lib.recovery import jobs_left
+from lib.leftover_jobs import jobs_left
 from lib.study import check_submitted
 
 UNLOCK = """if a run is at work in this folder: wait for it
@@ -50,7 +50,7 @@ def study_folder(arguments: Sequence[str]) -> Path:
 def check_split_and_disk(workflow: Workflow) -> list[Finding]:
     """Say whether the people can be split as the settings say, and whether what will be written fits on the disk."""
     try:
-        from lib.planning.estimate import estimate_rules
+        from lib.commands.estimate import estimate_rules
 
         needed_gb = sum(row.disk_gb for row in estimate_rules(workflow))
     except ImportError as error:

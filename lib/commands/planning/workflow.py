@@ -14,7 +14,7 @@ from pathlib import Path
 from lib.cohort.table import ScanRow
 from lib.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CACHE_ADVICE = (
     "export XDG_CACHE_HOME=FOLDER, one that you and the jobs of a cluster may write to, then start snakemake"
 )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lib.planning.workflow import Request
+from lib.commands.planning.workflow import Request
 
 FORMAT = "%P|%N|%l|%c|%m|%G|%T"  # of sinfo: partition, node, time limit, CPUs, MB, generic resources, state
 AWAY = ("down", "drain", "fail", "maint", "unknown", "inval", "power_down")

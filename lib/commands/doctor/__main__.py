@@ -1,4 +1,7 @@
-"""Say what is right and what is wrong before a run: python -m lib.doctor [the arguments that snakemake will get]."""
+"""Say what is right and what is wrong before a run.
+
+python -m lib.commands.doctor [the arguments that snakemake will get]
+"""
 
 import sys
 
@@ -11,7 +14,7 @@ def main(arguments):
         print(f"  wrong  Python {sys.version.split()[0]} is too old")
         print("         -> make .venv with 3.11 or newer: make setup PYTHON=python3.12")
         return 1
-    from lib.doctor.checkup import check_all
+    from lib.commands.doctor.checkup import check_all
 
     return check_all(arguments)
 

@@ -1,6 +1,6 @@
 """What a study will take, before anything is submitted: jobs, CPU and GPU hours, disk, elapsed time.
 
-python -m lib.planning.estimate --cores 16 --gpus 2 [the arguments that snakemake will get]
+python -m lib.commands.estimate --cores 16 --gpus 2 [the arguments that snakemake will get]
 """
 
 import argparse
@@ -10,10 +10,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lib.commands.planning.costs import CLUSTER_JOB, GRAPH_JOB, LOCAL_JOB, Cost, unit_costs, unit_name
+from lib.commands.planning.jobs import Job, is_done, plan_jobs
+from lib.commands.planning.workflow import ROOT, Rule, Workflow, read_workflow
 from lib.errors import OsteoflowError
-from lib.planning.costs import CLUSTER_JOB, GRAPH_JOB, LOCAL_JOB, Cost, unit_costs, unit_name
-from lib.planning.jobs import Job, is_done, plan_jobs
-from lib.planning.workflow import ROOT, Rule, Workflow, read_workflow
 
 HOUR = 3600
 WIDTH = 110  # characters of a line
@@ -231,7 +231,7 @@ def _cores(text: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Print the estimate; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m lib.planning.estimate",
+        prog="python -m lib.commands.estimate",
         description="What a study will take: jobs, hours, disk. All further arguments are those of snakemake.",
         allow_abbrev=False,
     )

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from lib.doctor.cluster import check_cluster
-from lib.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
-from lib.doctor.machine import check_build, check_cache, check_gpu, check_packages, check_room
-from lib.doctor.study import (
+from lib.commands.doctor.cluster import check_cluster
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
+from lib.commands.doctor.machine import check_build, check_cache, check_gpu, check_packages, check_room
+from lib.commands.doctor.study import (
     check_folder,
     check_locks,
     check_settings,
@@ -16,7 +16,7 @@ from lib.doctor.study import (
     check_words,
     study_folder,
 )
-from lib.planning.workflow import ROOT, Workflow
+from lib.commands.planning.workflow import ROOT, Workflow
 
 UNREAD_STUDY = Finding(
     LOOK,

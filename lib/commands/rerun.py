@@ -1,6 +1,6 @@
 """Which files to make again so that one subject, or one scan, is redone from a stage on.
 
-    snakemake ... --forcerun $(python -m lib.cohort.rerun SUBJECT_OR_SCAN STAGE [STUDY_FOLDER])
+    snakemake ... --forcerun $(python -m lib.commands.rerun SUBJECT_OR_SCAN STAGE [STUDY_FOLDER])
 
 Everything that depends on these files follows by itself; a trained model never does.
 """
@@ -10,29 +10,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from lib.catalog.stages import STAGE_FILES
 from lib.cohort.scans import read_folds, read_records
 from lib.errors import OsteoflowError
-
-# a file of each rule's job, below results/; {folder} is {cohort}/{network}/{members}
-STAGE_FILES = {
-    "make_phantom_scan": "phantom/{scan}/truth.json",
-    "screen_scan": "screened/{scan}.json",
-    "convert_scan": "converted/{scan}/image.nii.gz",
-    "resample_image": "resampled/{scan}/image.nii.gz",
-    "resample_labels": "resampled/{scan}/mask.nii.gz",
-    "crop_image": "cropped/{scan}/image.nii.gz",
-    "crop_labels": "cropped/{scan}/mask.nii.gz",
-    "predict_scans": "predictions/{folder}/batch-{batch}",
-    "otsu_mask": "masks/{folder}/{scan}/mask.nii.gz",
-    "measure_volume": "volumes/{folder}/{scan}.json",
-    "measure_overlap": "overlaps/{folder}/{scan}.json",
-    "draw_crop": "crops/{scan}.webp",
-    "resample_labels2": "resampled/{scan}/mask2.nii.gz",
-    "crop_labels2": "cropped/{scan}/mask2.nii.gz",
-    "measure_readers": "readers/{folder}/{scan}.json",
-    "measure_corrected": "corrected/{scan}.json",
-    "write_scan_pages": "report/scans/batch-{batch}",
-}
 
 
 def files_to_rerun(name: str, stage: str, study: Path) -> list[str]:
@@ -66,7 +46,7 @@ def _existing(study: Path, pattern: str) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the files, separated by spaces; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lib.cohort.rerun", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m lib.commands.rerun", description=__doc__.split("\n")[0])
     parser.add_argument("name", help="a subject or a scan of the cohort table")
     parser.add_argument("stage", choices=STAGE_FILES, help="the rule to begin with")
     parser.add_argument("study", nargs="?", default=".", type=Path, help="the study's folder (default: here)")

@@ -5,8 +5,8 @@ import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from lib.doctor.findings import LOOK, OK, WRONG, Finding
-from lib.doctor.partitions import (
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.commands.doctor.partitions import (
     FORMAT,
     Node,
     Partition,
@@ -17,10 +17,10 @@ from lib.doctor.partitions import (
     takers,
     unmet,
 )
-from lib.doctor.programs import ask
-from lib.doctor.submission import submit_command
+from lib.commands.doctor.programs import ask
+from lib.commands.doctor.submission import submit_command
+from lib.commands.planning.workflow import Request, Rule, Workflow
 from lib.errors import ConfigError
-from lib.planning.workflow import Request, Rule, Workflow
 
 CLIENTS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
 UNSEEN = "Snakemake would never see a job end"

@@ -14,8 +14,8 @@ from lib.cohort.folds import FoldsConfig, Split, split_folds
 from lib.cohort.placement import Placement, trains_fold
 from lib.cohort.protocols import Prediction, plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening, read_folds, read_records
+from lib.commands.planning.workflow import Rule, Study
 from lib.errors import ConfigError
-from lib.planning.workflow import Rule, Study
 
 ON_DEMAND = ("compare_runs",)  # asked for by name, never part of the report
 
@@ -58,7 +58,7 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
         once.discard("make_phantom_table")
     if unknown := set(rules) - set(jobs) - once - {"make_phantom_table", *ON_DEMAND}:
         raise ConfigError(
-            f"lib/planning/jobs.py does not know how many jobs {', '.join(sorted(unknown))} has"
+            f"lib/commands/planning/jobs.py does not know how many jobs {', '.join(sorted(unknown))} has"
         )
     return {name: jobs.get(name, [Job(wildcards={})]) for name in rules if name in jobs or name in once}
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.atomic import read_json, whole_folder, write_json
-from lib.errors import ConfigError, OsteoflowError
-from lib.part_results import (
+from lib.commands.parts.results import (
     NOTES,
     PROTOCOL,
     RUN,
@@ -31,6 +30,7 @@ from lib.part_results import (
     records,
     refuse,
 )
+from lib.errors import ConfigError, OsteoflowError
 from lib.stats.agreement import AgreementConfig
 from lib.stats.intervals import coverage_notes
 from lib.stats.summary import summary_tables
@@ -214,7 +214,9 @@ def _printed(merged: Merged) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Merge parts and print what came of it; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lib.merge", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.commands.parts.merge", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("folder", type=Path, help="where the merged tables go; a former merge is replaced")
     parser.add_argument(
         "parts", type=Path, nargs="+", help="folders of the parts (as named with --directory)"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.planning.jobs import UNITS, Job
-from lib.planning.workflow import Rule
+from lib.commands.planning.jobs import UNITS, Job
+from lib.commands.planning.workflow import Rule
 
 SHIPPED = Path(__file__).with_name("unit_costs.csv")
 COLUMNS = ("rule", "per", "cpu_seconds", "disk_mb", "mem_mb")

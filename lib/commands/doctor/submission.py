@@ -2,8 +2,8 @@
 
 import shlex
 
+from lib.commands.planning.workflow import Request
 from lib.errors import ConfigError
-from lib.planning.workflow import Request
 
 
 def submit_command(rule: str, request: Request, partition: str, settings: object) -> list[str]:

@@ -220,7 +220,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Cut a table and print the parts; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lib.cohort.parts", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.commands.parts.cut", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("table", type=Path, help="the cohort table")
     parser.add_argument("folder", type=Path, help="where the folders of the parts are made")
     parser.add_argument("--scans", type=int, default=5000, help="most scans of a part (default: 5000)")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lib.doctor.findings import LOOK, OK, WRONG, Finding
-from lib.doctor.programs import ask
-from lib.planning.workflow import CACHE_ADVICE, ROOT
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.commands.doctor.programs import ask
+from lib.commands.planning.workflow import CACHE_ADVICE, ROOT
 from lib.processors import usable_processors
 
 OTHER_BUILD = "remove .venv, then make setup TORCH_INDEX=URL with the build for"

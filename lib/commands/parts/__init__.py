@@ -1,0 +1,1 @@
+"""A cohort cut into parts that run apart, and their results in one."""
