@@ -87,10 +87,10 @@ rule cropped:
 
 
 rule trained:
-    """Every fold of every network and cohort."""
+    """Every fold of every network and group."""
     input:
         lambda wildcards: [
-            model for cohort in COHORTS for network in NETWORKS for model in models_of(cohort, network)
+            model for group in GROUPS for network in NETWORKS for model in models_of(group, network)
         ],
 
 

@@ -254,7 +254,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", type=Path, help="folder that holds results/ of a finished study")
-    parser.add_argument("--models", default="all/vnet", help="cohort/network whose folds predict together")
+    parser.add_argument("--models", default="all/vnet", help="group/network whose folds predict together")
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent / "corruption", help="for CSV and PNG"
     )

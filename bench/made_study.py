@@ -49,7 +49,7 @@ def make_study(demo: Path, folder: Path, people: int) -> Path:
     """Make a study of `people` people or a few more in `folder` from a demo's `results/`; return its cohort table."""
     results = folder / "results"
     metrics = read_table(demo / "tables/metrics.csv")
-    scored = metrics[(metrics["cohort"] == "all") & metrics["protocol"].isin(["cv", "test", "test-single"])]
+    scored = metrics[(metrics["group"] == "all") & metrics["protocol"].isin(["cv", "test", "test-single"])]
     templates = list(dict.fromkeys(scored.loc[scored["repeat_of"] == "", "scan"]))
     copies = {
         scan: [f"{scan}-{number}" for number in range(-(-people // len(templates)))] for scan in templates

@@ -26,7 +26,7 @@ PARTS = 20
 COLUMNS = {"scans": SCAN_COLUMNS, "volumes": VOLUME_COLUMNS, "metrics": METRIC_COLUMNS, "flow": FLOW_COLUMNS}
 COLUMNS |= {"acquisition": ACQUISITION_COLUMNS, "unscored": UNSCORED_COLUMNS}
 WORDS = {
-    "cohort": "all", "model": "vnet", "members": "ensemble", "protocol": "external", "weights": "best",
+    "group": "all", "network": "vnet", "members": "ensemble", "protocol": "external", "weights": "best",
     "site": "north",
     "verdict": "ok", "stage": "predicted", "manufacturer": "SIEMENS", "kernel": "B30s", "side": "left", "fold": "",
     "set": "external",

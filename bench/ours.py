@@ -71,7 +71,7 @@ def update_seconds(
 
     schedule = {"epochs": epochs, "samples_per_scan": math.ceil(updates / (epochs * cohort.scans))}
     settings = FoldSettings(
-        network=network_of(cohort.channels),
+        architecture=network_of(cohort.channels),
         train={**schedule, "device": device, "precision": precision, **(train or {})},
         intensity={},
         predict={},

@@ -73,13 +73,13 @@ def recipe(name: str, channels: Sequence[int] = CHANNELS) -> dict:
     `channels` of the network are given apart.
     """
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    parts = {"network": config["models"]["vnet"], "train": config["train"]}
+    parts = {"architecture": config["networks"]["vnet"], "train": config["train"]}
     if name == "fast":
         overlay = yaml.safe_load((ROOT / "studies/fast.yaml").read_text(encoding="utf-8"))
-        parts["network"] |= overlay["models"]["vnet"]
+        parts["architecture"] |= overlay["networks"]["vnet"]
         augment = parts["train"]["augment"] | overlay["train"].pop("augment", {})
         parts["train"] |= overlay["train"] | {"augment": augment}
-    parts["network"]["channels"] = list(channels)
+    parts["architecture"]["channels"] = list(channels)
     parts["train"] |= {"batch_size": 1, "samples_per_scan": 1, "accumulate": 1, "checkpoint_minutes": 1e6}
     return parts
 
@@ -98,7 +98,12 @@ def curve(parts: dict, people: People, watched: str, *, updates: int, every: int
     scans = len(people.training)
     train = parts["train"] | {"epochs": updates // scans, "validate_every": max(every // scans, 1)}
     settings = FoldSettings(
-        network=parts["network"], train=train, intensity={}, predict={}, name=f"seed {seed}", seed=seed
+        architecture=parts["architecture"],
+        train=train,
+        intensity={},
+        predict={},
+        name=f"seed {seed}",
+        seed=seed,
     )
     points = []
 

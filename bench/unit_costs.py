@@ -34,7 +34,7 @@ from lib.commands.planning.workflow import ROOT, Workflow, read_workflow
 LEARNING = ("train_fold", "predict_scans")
 TOY = {
     "study": "unit costs",
-    "cohorts": ["all"],
+    "groups": ["all"],
     "folds": {"folds": 2, "test_fraction": 0, "age_bands": 1},
     "models": {"vnet": {"channels": [4, 8, 16, 16], "normalisation": "instance"}},
     "train": {

@@ -1,20 +1,42 @@
-"""Which finished models a study predicts with, in digests. Standard library only (read at each parse)."""
+"""The record of a trained fold, run.json, read from outside. Standard library only (read at each parse)."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+
+# of run.json and model.pt. 1 held ids of scans and described a model in run.json alone; 2 had other words
+MODEL_FORMAT = 3
+_TAKES_OF_2 = {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}
+_WORDS_OF_2 = {"cohort": "group", "model": "network", "network": "architecture"}
+
+
+def in_todays_words(metadata: Mapping) -> dict:
+    """Return the metadata of a model, those of format 2 as format 3 writes them; any other format as it is."""
+    if metadata.get("format") != 2:
+        return dict(metadata)
+    renamed = {_WORDS_OF_2.get(key, key): value for key, value in metadata.items()}
+    if isinstance(configured := renamed.get("configured"), Mapping):
+        renamed["configured"] = {_WORDS_OF_2.get(key, key): value for key, value in configured.items()}
+    return renamed | {"format": MODEL_FORMAT, "takes": _TAKES_OF_2.get(metadata.get("cohort"), {})}
+
+
+def read_run(path: str | Path) -> dict:
+    """Read the record of a trained fold; raise ValueError where it is no JSON object."""
+    run = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(run, dict):
+        raise ValueError(f"{Path(path).name} holds no JSON object")
+    return in_todays_words(run)
 
 
 def model_digests(folder: str | Path) -> dict[str, str]:
-    """Return a digest of each trained fold in a folder of `fold-*`, by `{cohort}/{model}/fold-{fold}`.
+    """Return a digest of each trained fold in a folder of `fold-*`, by `{group}/{network}/fold-{fold}`.
 
     It is that of run.json, which is written once, when the fold has been trained. A path is not in it.
     """
     digests = {}
     for path in sorted(Path(folder).glob("fold-*/run.json")):
-        content = path.read_bytes()
-        run = json.loads(content)
-        digests[f"{run['cohort']}/{run['model']}/{path.parent.name}"] = hashlib.sha256(content).hexdigest()[
-            :16
-        ]
+        run = read_run(path)
+        name = f"{run['group']}/{run['network']}/{path.parent.name}"
+        digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return digests

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from lib.catalog import renamed
 from lib.errors import ConfigError
 
 # numbers that YAML counts with another base than they seem to have: octal, and hours or degrees (1:30)
@@ -184,6 +185,18 @@ def in_order_of(settings: Mapping, defaults: Mapping) -> dict:
     }
 
 
+def in_use(entries: Mapping, overlay: Mapping | None) -> dict:
+    """Return the entries of `groups` or `networks` that a study uses.
+
+    Args:
+        entries: all of them by name, those of config.yaml and of the overlays merged.
+        overlay: what overlays and command line say of them. Those that they name are used alone; an entry that is
+            null is left out.
+    """
+    named = set(overlay) if overlay else set(entries)
+    return {name: entry for name, entry in entries.items() if name in named and entry is not None}
+
+
 def _as_yaml(value: object) -> object:
     """Return what texts mean in a YAML file, in lists and mappings too."""
     if isinstance(value, Mapping):
@@ -254,6 +267,8 @@ def _shown(value: object) -> str:
 
 def _advice_on_key(name: object, value: object, known: Mapping, schema: Mapping) -> str:
     """Say what an unknown key may have been meant as."""
+    if name in renamed.SETTINGS:
+        return f"it is now {renamed.SETTINGS[name]}"
     if isinstance(name, bool):
         return "YAML reads yes, no, on and off as true and false; write a name that reads so in quotes"
     if re.fullmatch(r"\d+", str(name)) and value is None:

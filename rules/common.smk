@@ -27,17 +27,17 @@ from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
 from lib.leftover_jobs import check_none_left
-from lib.settings import check_settings, check_texts, check_words, in_order_of, keep_names, read_words
+from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
 from lib.study import check_paths, check_study, check_submitted, lock_study, study_identity, write_study
 from snakemake.exceptions import WorkflowError
 
 PHANTOM_TABLE = "results/phantom/cohort.csv"
 STUDY_FILE = "results/study.json"
 SECRET_FILE = "study.secret"  # beside results/, which can be passed on without it
-NO_COHORT = """there is no cohort to work on. Either
-  set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
+NO_COHORT = """there is no group to work on. Either
+  set `group` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
   or try the synthetic demo:          make demo   (snakemake --cores 2 --configfile studies/demo.yaml)
-README.md tells what the table holds, under "Your own cohort"."""
+README.md tells what the table holds, under "Your own group"."""
 
 forbid_world_writing()
 # a graph of a hundred thousand jobs lives to the end: there is little garbage in it, and much to look through
@@ -47,7 +47,7 @@ atexit.register(gc.freeze)  # nor is it looked through when Python ends: a fifth
 
 wildcard_constraints:
     scan="[A-Za-z0-9-]+",
-    cohort="[a-z]+",
+    group="[a-z0-9-]+",
     network="[A-Za-z0-9-]+",
     fold="[0-9]+",
     members="ensemble|single|fold-[0-9]+",
@@ -73,19 +73,18 @@ def checked_study():
     check_paths(
         os.getcwd(), sys.executable, {key: config[key] for key in ("cohort", "model", "review", "other")}
     )
-    for entry in config["models"].values():
+    for name in ("groups", "networks"):
+        config[name] = in_use(config[name], workflow.config_settings.overwrite_config.get(name))
+    for entry in config["networks"].values():
         read_network(entry)  # refuses what the schema cannot tell, such as levels that do not fit together
     read_protocol(config["acquisition_protocol"])
-    if unknown := sorted(set(config["networks"]) - set(config["models"])):
-        known = ", ".join(config["models"])
-        raise ConfigError(f"networks: {', '.join(unknown)} is not under `models`; known: {known}")
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
             "partial=true makes a report from what is there, but people have not been split yet; "
             f"run once without it. {CROPS_NEED_NO_FOLDS}"
         )
     finished = read_finished(config["model"]) if config["model"] else None
-    cohorts = {finished.cohort} if finished else set(config["cohorts"])
+    groups = [finished.takes] if finished else config["groups"].values()
     synthetic = not config["cohort"]
     table = config["cohort"] or PHANTOM_TABLE
     if synthetic:
@@ -97,7 +96,7 @@ def checked_study():
         cohort = read_cohort(
             table,
             extra_columns=config["cohort_columns"],
-            sex_required=bool({"male", "female"} & cohorts),
+            sex_required=any("sex" in takes for takes in groups),
         )
     return cohort, table, finished
 
@@ -137,8 +136,8 @@ REJECTED = rejected(REVIEW)
 NEEDS_EDIT = sorted(scan for scan, row in REVIEW.items() if row.verdict == "needs-edit")
 CORRECTED = {scan: row.corrected_mask for scan, row in REVIEW.items() if row.corrected_mask}
 SCANS = {scan: row for scan, row in COHORT.items() if not row.exclude}
-COHORTS = [FINISHED.cohort] if FINISHED else config["cohorts"]
-NETWORKS = [FINISHED.model] if FINISHED else config["networks"] or list(config["models"])
+GROUPS = {FINISHED.group: FINISHED.takes} if FINISHED else config["groups"]
+NETWORKS = [FINISHED.network] if FINISHED else list(config["networks"])
 FOLDS = FINISHED.folds if FINISHED else tuple(range(config["folds"]["folds"]))
 
 # the secret of the study that trained finished models lies beside its results/ folder, where that is at hand
@@ -200,7 +199,11 @@ def words_of_jobs():
 
 def configured(network):
     """Return the settings that shape a training, as the configuration writes them."""
-    return {"network": config["models"][network], "train": config["train"], "intensity": config["intensity"]}
+    return {
+        "architecture": config["networks"][network],
+        "train": config["train"],
+        "intensity": config["intensity"],
+    }
 
 
 @cache

@@ -22,7 +22,7 @@ checkpoint split_folds:
         seed=lookup("seed", within=config),
         batch_scans=lookup("predict/batch_scans", within=config),
         draw=FINISHED is None,
-        cohorts=COHORTS,
+        groups=GROUPS,
         redraw=lookup("redraw", within=config),
         code=code_of("split_folds"),
     message:

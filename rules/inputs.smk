@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from dataclasses import asdict
 
-from lib.atomic import read_json
+from lib.model_record import read_run
 from lib.catalog.protocols import PRIMARY_PROTOCOLS
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.pseudonyms import matching_secret
@@ -62,7 +62,7 @@ def _batches(draw):
 @cache
 def _asked(draw, kept=()):
     rows = _placements(draw, kept)
-    return plan_predictions(rows, COHORTS, NETWORKS, config["predict"]["heldout_weights"])
+    return plan_predictions(rows, GROUPS, NETWORKS, config["predict"]["heldout_weights"])
 
 
 @cache
@@ -80,13 +80,13 @@ def _roster(secret):
     return Roster(subjects, secret, read_digests("results/cohort/digests.csv"))
 
 
-def _people_of_fold(draw, cohort, network, fold, model):
+def _people_of_fold(draw, group, network, fold, model):
     # by the split while a fold waits for its training, by its record then: both name the same people, so that the
     # plan is the same before and after it, in this process and in those of its jobs
-    if awaits_training(cohort, network, fold):
-        return people_to_be(_placements(draw), cohort, fold)
+    if awaits_training(group, network, fold):
+        return people_to_be(_placements(draw), GROUPS[group], fold)
     record = f"{os.path.dirname(model)}/run.json"
-    run = read_json(record) if os.path.exists(record) else None
+    run = read_run(record) if os.path.exists(record) else None
     secret = matching_secret(run, SECRETS) if run else None
     return _roster(secret).people_of(run) if secret else FoldPeople()
 
@@ -94,10 +94,10 @@ def _people_of_fold(draw, cohort, network, fold, model):
 @cache
 def _seen(draw):
     folds = {
-        f"{cohort}/{network}/fold-{fold}": _people_of_fold(draw, cohort, network, fold, model)
-        for cohort in COHORTS
+        f"{group}/{network}/fold-{fold}": _people_of_fold(draw, group, network, fold, model)
+        for group in GROUPS
         for network in NETWORKS
-        for fold, model in zip(FOLDS, models_of(cohort, network), strict=True)
+        for fold, model in zip(FOLDS, models_of(group, network), strict=True)
     }
     return seen_paths(_asked(draw), folds)
 
@@ -148,32 +148,32 @@ def predicted_paths():
     return [row.path for row in predictions()]
 
 
-def models_of(cohort, network):
+def models_of(group, network):
     """Return the model files of all folds."""
-    folder = config["model"] or f"results/models/{cohort}/{network}"
+    folder = config["model"] or f"results/models/{group}/{network}"
     return [f"{folder}/fold-{fold}/model.pt" for fold in FOLDS]
 
 
-def awaits_training(cohort, network, fold):
+def awaits_training(group, network, fold):
     """Say whether a fold may be trained: one that has no model.pt, or any with retrain=true.
 
     A finished model is a leaf of the workflow: neither new code nor a changed cohort trains it again by itself.
     """
-    model = f"results/models/{cohort}/{network}/fold-{fold}/model.pt"
+    model = f"results/models/{group}/{network}/fold-{fold}/model.pt"
     return not FINISHED and (config["retrain"] or not os.path.exists(model))
 
 
 def untrained():
     """Return a pattern of the folds that may be trained."""
     folds = [
-        f"{cohort}/{network}/fold-{fold}"
-        for cohort in COHORTS
+        f"{group}/{network}/fold-{fold}"
+        for group in GROUPS
         for network in NETWORKS
         for fold in FOLDS
-        if awaits_training(cohort, network, fold)
+        if awaits_training(group, network, fold)
     ]
     # a look-ahead in the first wildcard's pattern holds for the three wildcards together
-    return f"(?=(?:{'|'.join(folds)})/)[a-z]+" if folds else "(?!)"
+    return f"(?=(?:{'|'.join(folds)})/)[a-z0-9-]+" if folds else "(?!)"
 
 
 def scans_of_fold(chosen, pattern):
@@ -181,7 +181,7 @@ def scans_of_fold(chosen, pattern):
     return lambda wildcards: [
         pattern.format(scan=row.scan)
         for row in placements()
-        if chosen(row, wildcards.cohort, int(wildcards.fold))
+        if chosen(row, GROUPS[wildcards.group], int(wildcards.fold))
     ]
 
 
@@ -191,13 +191,13 @@ def batch_scans(wildcards):
     A scan that was rejected in review stays in its batch: the others' maps need not be made again.
     """
     cropped = tuple(scan for scan in REJECTED if os.path.exists(f"results/cropped/{scan}/image.nii.gz"))
-    folder = f"{wildcards.cohort}/{wildcards.network}/{wildcards.members}"
+    folder = f"{wildcards.group}/{wildcards.network}/{wildcards.members}"
     return _asked_by_batch(draw(), cropped)[folder, int(wildcards.batch)]
 
 
 def member_models(wildcards):
     """Return the models that predict together; `single` picks one of them by its validation Dice."""
-    models = models_of(wildcards.cohort, wildcards.network)
+    models = models_of(wildcards.group, wildcards.network)
     if wildcards.members.startswith("fold-"):
         return [model for model in models if os.path.basename(os.path.dirname(model)) == wildcards.members]
     return models
@@ -206,7 +206,7 @@ def member_models(wildcards):
 def batch_folder(wildcards):
     """Return the batch that holds a scan's probability map."""
     batch = _batches(draw())[wildcards.scan]
-    return f"results/predictions/{wildcards.cohort}/{wildcards.network}/{wildcards.members}/batch-{batch}"
+    return f"results/predictions/{wildcards.group}/{wildcards.network}/{wildcards.members}/batch-{batch}"
 
 
 def scored_paths():
@@ -235,26 +235,26 @@ def figure_inputs(pattern):
 
 def fold_files(name):
     """Return a file beside every model that the study uses."""
-    models = [model for cohort in COHORTS for network in NETWORKS for model in models_of(cohort, network)]
+    models = [model for group in GROUPS for network in NETWORKS for model in models_of(group, network)]
     files = [f"{os.path.dirname(model)}/{name}" for model in models]
     # finished models may come without their history
     return [file for file in files if not (config["partial"] or FINISHED) or os.path.exists(file)]
 
 
 # ---- intervals of volumes --------------------------------------------------------------------------------------
-def out_of_fold_predictions(cohort, network):
+def out_of_fold_predictions(group, network):
     """Return the scored predictions of people by the fold model of a network that never saw them."""
     return [
         row
         for row in scored_predictions()
-        if row.protocol == "cv" and (row.cohort, row.model) == (cohort, network)
+        if row.protocol == "cv" and (row.group, row.network) == (group, network)
     ]
 
 
 def out_of_fold(pattern):
     """Return the function that lists a file of each of `out_of_fold_predictions`."""
     return lambda wildcards: [
-        pattern.format(path=row.path) for row in out_of_fold_predictions(wildcards.cohort, wildcards.network)
+        pattern.format(path=row.path) for row in out_of_fold_predictions(wildcards.group, wildcards.network)
     ]
 
 
@@ -264,7 +264,7 @@ def volume_error_files():
         file = f"{config['model']}/volume_errors.json"
         return [file] if os.path.exists(file) else []
     return [
-        f"results/models/{cohort}/{network}/volume_errors.json" for cohort in COHORTS for network in NETWORKS
+        f"results/models/{group}/{network}/volume_errors.json" for group in GROUPS for network in NETWORKS
     ]
 
 
@@ -284,12 +284,10 @@ def corrected_scans():
 
 
 def untrained_folds(wildcards=None):
-    """Return with partial=true why each fold without a model has none, by `{cohort}/{network}/fold-{fold}`."""
+    """Return with partial=true why each fold without a model has none, by `{group}/{network}/fold-{fold}`."""
     if not config["partial"] or FINISHED:
         return {}
-    folds = [
-        f"{cohort}/{network}/fold-{fold}" for cohort in COHORTS for network in NETWORKS for fold in FOLDS
-    ]
+    folds = [f"{group}/{network}/fold-{fold}" for group in GROUPS for network in NETWORKS for fold in FOLDS]
     return {
         fold: explain_fold(fold, "results")
         for fold in folds
@@ -322,14 +320,14 @@ def scan_page_folders():
 
 @cache
 def _shown_by_batch(draw):
-    cohorts, batches = ("all", "male", "female"), defaultdict(list)
+    groups, batches = list(GROUPS), defaultdict(list)
     for row in predictions():
         batches[row.placement.batch].append(row)
     for rows in batches.values():
         rows.sort(
             key=lambda row: (
-                cohorts.index(row.cohort),
-                NETWORKS.index(row.model),
+                groups.index(row.group),
+                NETWORKS.index(row.network),
                 PRIMARY_PROTOCOLS.index(row.protocol),
             )
         )
@@ -349,7 +347,7 @@ def shown_scans(wildcards):
         page = scans.setdefault(
             scan, {"placement": asdict(row.placement), "review": REVIEWS.get(scan, {}), "predictions": []}
         )
-        named = ("cohort", "model", "members", "protocol", "weights")
+        named = ("group", "network", "members", "protocol", "weights")
         plan = {"scan": scan, "seen_in_training": row.path in seen}
         page["predictions"].append(plan | {name: getattr(row, name) for name in named})
     return list(scans.values())
@@ -381,7 +379,7 @@ def figure_labels(wildcards, output):
     """Return what tells a figure from the others of its category."""
     entries = json.loads(Path(output.figures, "figures.json").read_text(encoding="utf-8"))["figures"]
     entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
-    return {"figure": entry["title"], "network": entry["model"], "protocol": entry["protocol"]}
+    return {"figure": entry["title"], "network": entry["network"], "protocol": entry["protocol"]}
 
 
 # ---- two runs beside each other --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Numbers and pictures of each predicted scan, and their tables."""
 
-MASKS = "results/masks/{cohort}/{network}/{members}/{scan}"
+MASKS = "results/masks/{group}/{network}/{members}/{scan}"
 
 
 rule measure_volume:
@@ -17,11 +17,11 @@ rule measure_volume:
         record="results/cropped/{scan}/crop.json",
         screened="results/screened/{scan}.json",
     output:
-        json="results/volumes/{cohort}/{network}/{members}/{scan}.json",
+        json="results/volumes/{group}/{network}/{members}/{scan}.json",
     log:
-        "results/logs/measure_volume/{cohort}/{network}/{members}/{scan}.log",
+        "results/logs/measure_volume/{group}/{network}/{members}/{scan}.log",
     benchmark:
-        "results/benchmarks/measure_volume/{cohort}/{network}/{members}/{scan}.tsv"
+        "results/benchmarks/measure_volume/{group}/{network}/{members}/{scan}.tsv"
     conda:
         "../envs/imaging.yaml"
     threads: 1
@@ -34,7 +34,7 @@ rule measure_volume:
         review_member_dice=lookup("predict/review_member_dice", within=config),
         code=code_of("measure_volume"),
     message:
-        "Measure the volume of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
+        "Measure the volume of {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"
     script:
         "../scripts/measure_volume.py"
 
@@ -48,11 +48,11 @@ rule measure_overlap:
         record="results/cropped/{scan}/crop.json",
         reference_native=lambda wildcards: SCANS[wildcards.scan].mask,
     output:
-        json="results/overlaps/{cohort}/{network}/{members}/{scan}.json",
+        json="results/overlaps/{group}/{network}/{members}/{scan}.json",
     log:
-        "results/logs/measure_overlap/{cohort}/{network}/{members}/{scan}.log",
+        "results/logs/measure_overlap/{group}/{network}/{members}/{scan}.log",
     benchmark:
-        "results/benchmarks/measure_overlap/{cohort}/{network}/{members}/{scan}.tsv"
+        "results/benchmarks/measure_overlap/{group}/{network}/{members}/{scan}.tsv"
     conda:
         "../envs/statistics.yaml"
     threads: 1
@@ -64,7 +64,7 @@ rule measure_overlap:
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
         code=code_of("measure_overlap"),
     message:
-        "Compare {wildcards.scan} with its reference ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
+        "Compare {wildcards.scan} with its reference ({wildcards.group}/{wildcards.network}/{wildcards.members})"
     script:
         "../scripts/measure_overlap.py"
 
@@ -76,11 +76,11 @@ rule measure_readers:
         reference="results/cropped/{scan}/mask.nii.gz",
         second_reference="results/cropped/{scan}/mask2.nii.gz",
     output:
-        json="results/readers/{cohort}/{network}/{members}/{scan}.json",
+        json="results/readers/{group}/{network}/{members}/{scan}.json",
     log:
-        "results/logs/measure_readers/{cohort}/{network}/{members}/{scan}.log",
+        "results/logs/measure_readers/{group}/{network}/{members}/{scan}.log",
     benchmark:
-        "results/benchmarks/measure_readers/{cohort}/{network}/{members}/{scan}.tsv"
+        "results/benchmarks/measure_readers/{group}/{network}/{members}/{scan}.tsv"
     conda:
         "../envs/statistics.yaml"
     threads: 1
@@ -91,7 +91,7 @@ rule measure_readers:
         measure={"nsd_tolerance_mm": lookup("measure/nsd_tolerance_mm", within=config)},
         code=code_of("measure_readers"),
     message:
-        "Compare the readers of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
+        "Compare the readers of {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"
     script:
         "../scripts/measure_readers.py"
 
@@ -101,15 +101,15 @@ rule gather_volume_errors:
     input:
         overlaps=out_of_fold("results/overlaps/{path}.json"),
         runs=lambda wildcards: there(
-            f"{os.path.dirname(model)}/run.json" for model in models_of(wildcards.cohort, wildcards.network)
+            f"{os.path.dirname(model)}/run.json" for model in models_of(wildcards.group, wildcards.network)
         ),
     output:
         # beside the models, with which it goes to other studies
-        errors="results/models/{cohort}/{network}/volume_errors.json",
+        errors="results/models/{group}/{network}/volume_errors.json",
     log:
-        "results/logs/gather_volume_errors/{cohort}/{network}.log",
+        "results/logs/gather_volume_errors/{group}/{network}.log",
     benchmark:
-        "results/benchmarks/gather_volume_errors/{cohort}/{network}.tsv"
+        "results/benchmarks/gather_volume_errors/{group}/{network}.tsv"
     conda:
         "../envs/statistics.yaml"
     threads: 1
@@ -119,11 +119,11 @@ rule gather_volume_errors:
     params:
         subjects=lambda wildcards: {
             row.placement.scan: row.placement.subject
-            for row in out_of_fold_predictions(wildcards.cohort, wildcards.network)
+            for row in out_of_fold_predictions(wildcards.group, wildcards.network)
         },
         code=code_of("gather_volume_errors"),
     message:
-        "Gather the out-of-fold errors of {wildcards.cohort}/{wildcards.network}"
+        "Gather the out-of-fold errors of {wildcards.group}/{wildcards.network}"
     script:
         "../scripts/gather_volume_errors.py"
 
@@ -156,8 +156,8 @@ rule gather_metrics:
         mem_mb=grow(2000),
         runtime=grow(30),
     params:
-        cohorts=COHORTS,
-        models=NETWORKS,
+        groups=GROUPS,
+        networks=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
         seen=seen_in_training,
         needs_edit=NEEDS_EDIT,
@@ -196,8 +196,8 @@ rule gather_volumes:
         mem_mb=grow(2000),
         runtime=grow(30),
     params:
-        cohorts=COHORTS,
-        models=NETWORKS,
+        groups=GROUPS,
+        networks=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
         seen=seen_in_training,
         needs_edit=NEEDS_EDIT,

@@ -8,11 +8,11 @@ rule predict_scans:
         records=lambda wildcards: expand("results/cropped/{scan}/crop.json", scan=batch_scans(wildcards)),
         models=member_models,
     output:
-        batch=directory("results/predictions/{cohort}/{network}/{members}/batch-{batch}"),
+        batch=directory("results/predictions/{group}/{network}/{members}/batch-{batch}"),
     log:
-        "results/logs/predict_scans/{cohort}/{network}/{members}/batch-{batch}.log",
+        "results/logs/predict_scans/{group}/{network}/{members}/batch-{batch}.log",
     benchmark:
-        "results/benchmarks/predict_scans/{cohort}/{network}/{members}/batch-{batch}.tsv"
+        "results/benchmarks/predict_scans/{group}/{network}/{members}/batch-{batch}.tsv"
     conda:
         "../envs/learning.yaml"
     threads: 4
@@ -31,7 +31,7 @@ rule predict_scans:
         reproducible=lookup("reproducible", within=config),
         code=code_of("predict_scans"),
     message:
-        "Predict batch {wildcards.batch} with {wildcards.cohort}/{wildcards.network}/{wildcards.members}"
+        "Predict batch {wildcards.batch} with {wildcards.group}/{wildcards.network}/{wildcards.members}"
     script:
         "../scripts/predict_scans.py"
 
@@ -43,13 +43,13 @@ rule otsu_mask:
         image="results/cropped/{scan}/image.nii.gz",
         converted="results/converted/{scan}/image.nii.gz",
     output:
-        mask="results/masks/{cohort}/{network}/{members}/{scan}/mask.nii.gz",
-        full="results/masks/{cohort}/{network}/{members}/{scan}/mask_full.nii.gz",
-        json="results/masks/{cohort}/{network}/{members}/{scan}/otsu.json",
+        mask="results/masks/{group}/{network}/{members}/{scan}/mask.nii.gz",
+        full="results/masks/{group}/{network}/{members}/{scan}/mask_full.nii.gz",
+        json="results/masks/{group}/{network}/{members}/{scan}/otsu.json",
     log:
-        "results/logs/otsu_mask/{cohort}/{network}/{members}/{scan}.log",
+        "results/logs/otsu_mask/{group}/{network}/{members}/{scan}.log",
     benchmark:
-        "results/benchmarks/otsu_mask/{cohort}/{network}/{members}/{scan}.tsv"
+        "results/benchmarks/otsu_mask/{group}/{network}/{members}/{scan}.tsv"
     conda:
         "../envs/imaging.yaml"
     threads: 1
@@ -60,6 +60,6 @@ rule otsu_mask:
         otsu=lookup("otsu", within=config),
         code=code_of("otsu_mask"),
     message:
-        "Make the mask of {wildcards.scan} ({wildcards.cohort}/{wildcards.network}/{wildcards.members})"
+        "Make the mask of {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"
     script:
         "../scripts/otsu_mask.py"

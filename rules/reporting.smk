@@ -2,7 +2,7 @@
 
 
 rule summarize_agreement:
-    """Agreement for each cohort, network, protocol and sex; folds, people, repeated scans and readers apart."""
+    """Agreement for each group, network, protocol and sex; folds, people, repeated scans and readers apart."""
     input:
         metrics="results/tables/metrics.csv",
         unscored="results/tables/unscored.csv",
@@ -39,7 +39,7 @@ rule summarize_agreement:
         paired=report(
             "results/tables/paired.csv",
             category="Agreement",
-            labels={"table": "Sex-specific against all-cohort model"},
+            labels={"table": "Sex-specific against the model of everybody"},
             caption="../report/captions/paired.rst",
         ),
         ages="results/tables/ages.csv",
@@ -292,7 +292,7 @@ rule gather_notes:
         mem_mb=grow(1000),
         runtime=grow(15),
     params:
-        configured={network: configured(network) for network in config["models"]},
+        configured={network: configured(network) for network in config["networks"]},
         secrets=SECRETS,
         training_code=code_of("train_fold"),
         seed=lookup("seed", within=config),
@@ -300,7 +300,8 @@ rule gather_notes:
         partial=lookup("partial", within=config),
         untrained=untrained_folds,
         networks=NETWORKS,
-        folds=len(COHORTS) * len(NETWORKS) * len(FOLDS),
+        groups=GROUPS,
+        folds=len(GROUPS) * len(NETWORKS) * len(FOLDS),
         reviews=REVIEWS,
         confidence=lookup("report/confidence", within=config),
         code=code_of("gather_notes"),

@@ -1,4 +1,4 @@
-"""One network, one cohort, one fold at a time, on a GPU where there is one."""
+"""One network, one group, one fold at a time, on a GPU where there is one."""
 
 
 rule train_fold:
@@ -13,16 +13,16 @@ rule train_fold:
         validation_masks=scans_of_fold(validates_fold, "results/cropped/{scan}/mask.nii.gz"),
         validation_records=scans_of_fold(validates_fold, "results/cropped/{scan}/crop.json"),
     output:
-        model="results/models/{cohort}/{network}/fold-{fold}/model.pt",
-        history="results/models/{cohort}/{network}/fold-{fold}/history.csv",
-        run="results/models/{cohort}/{network}/fold-{fold}/run.json",
-        card="results/models/{cohort}/{network}/fold-{fold}/MODEL_CARD.md",
+        model="results/models/{group}/{network}/fold-{fold}/model.pt",
+        history="results/models/{group}/{network}/fold-{fold}/history.csv",
+        run="results/models/{group}/{network}/fold-{fold}/run.json",
+        card="results/models/{group}/{network}/fold-{fold}/MODEL_CARD.md",
     log:
-        "results/logs/train_fold/{cohort}/{network}/fold-{fold}.log",
+        "results/logs/train_fold/{group}/{network}/fold-{fold}.log",
     benchmark:
-        "results/benchmarks/train_fold/{cohort}/{network}/fold-{fold}.tsv"
+        "results/benchmarks/train_fold/{group}/{network}/fold-{fold}.tsv"
     wildcard_constraints:
-        cohort=untrained(),
+        group=untrained(),
     conda:
         "../envs/learning.yaml"
     threads: 8
@@ -32,8 +32,9 @@ rule train_fold:
         runtime=2880,
     params:
         fold=lambda wildcards: {
-            "cohort": wildcards.cohort,
-            "model": wildcards.network,
+            "group": wildcards.group,
+            "takes": GROUPS[wildcards.group],
+            "network": wildcards.network,
             "fold": int(wildcards.fold),
             "synthetic": SYNTHETIC,
             "modality": config["screening"]["modality"],
@@ -48,8 +49,8 @@ rule train_fold:
         # a finished fold is trained again at each retrain=true, and by nothing else
         again=RETRAINED_AT,
         # outside the declared outputs, which Snakemake removes when a job is killed
-        state="results/state/{cohort}/{network}/fold-{fold}.pt",
+        state="results/state/{group}/{network}/fold-{fold}.pt",
     message:
-        "Train fold {wildcards.fold} of {wildcards.cohort}/{wildcards.network}"
+        "Train fold {wildcards.fold} of {wildcards.group}/{wildcards.network}"
     script:
         "../scripts/train_fold.py"

@@ -1,7 +1,7 @@
 """Job script of rule draw_figures: every figure of the study as SVG and PNG, with the table of what it draws.
 
 input: the tables named in TABLES; histories, overlaps (lists of .csv, .json); for possible examples the lists images,
-    references (.../{scan}/*.nii.gz) and masks (.../{cohort}/{model}/{members}/{scan}/mask.nii.gz), crop grid
+    references (.../{scan}/*.nii.gz) and masks (.../{group}/{network}/{members}/{scan}/mask.nii.gz), crop grid
 output: figures (directory, with figures.json); params: synthetic
 """
 

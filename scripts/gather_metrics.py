@@ -1,8 +1,8 @@
 """Job script of rule gather_metrics: a row for each scored prediction of the study.
 
-input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{cohort}/{model}/{members}/{scan}.json),
+input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{group}/{network}/{members}/{scan}.json),
     errors (list of volume_errors.json)
-output: metrics, unscored (what of the plan was to be scored and was not); params: cohorts, models (lists of names),
+output: metrics, unscored (what of the plan was to be scored and was not); params: groups, models (lists of names),
     heldout_weights, seen (paths of predictions that are not scored), needs_edit (scans), confidence (of intervals)
 """
 
@@ -30,7 +30,7 @@ with job_log(snakemake.log[0]) as logger:
     scans = read_records(given.scans)
     accepted = {row.scan for row in accepted_scans(scans)}
     placed = [row for row in read_folds(given.folds) if row.scan in accepted]
-    plan = plan_predictions(placed, params.cohorts, params.models, params.heldout_weights)
+    plan = plan_predictions(placed, params.groups, params.networks, params.heldout_weights)
     predictions = [flat_prediction(asdict(prediction)) for prediction in mark_seen(plan, params.seen)]
     volumes = {path_key(path): read_json(path) for path in given.volumes}
     overlaps = {path_key(path): read_json(path) for path in given.overlaps}

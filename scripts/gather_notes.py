@@ -5,7 +5,7 @@ params: configured (settings of each network's training), secrets (paths), train
     untrained (why a fold has no model), folds (their number), networks (names), reviews (by scan), confidence
 """
 
-from lib.atomic import read_json, write_json
+from lib.atomic import write_json
 from lib.cohort.notes import (
     failed_notes,
     fold_notes,
@@ -22,6 +22,7 @@ from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
 from lib.learning.collapse import describe_warnings
 from lib.learning.finished import changes_since
+from lib.model_record import read_run
 from lib.pseudonyms import matching_secret
 from lib.seeding import derive_seed
 from lib.stats.intervals import coverage_notes
@@ -30,26 +31,26 @@ from lib.stats.tables import read_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
-    flow, runs = read_records(given.flow), [read_json(path) for path in given.runs]
+    flow, runs = read_records(given.flow), [read_run(path) for path in given.runs]
     models = [(run, matching_secret(run, params.secrets)) for run in runs]
     present = {record["scan"] for record in flow if record["verdict"] == "ok"}
     placements = [row for row in read_folds(given.folds) if row.scan in present]
     changes = {}
     for run, secret in models if not params.finished else []:
-        cohort, model, fold = run["cohort"], run["model"], run["fold"]
-        changes[f"{cohort}/{model} fold {fold}"] = found = changes_since(
+        group, network, fold = run["group"], run["network"], run["fold"]
+        changes[f"{group}/{network} fold {fold}"] = found = changes_since(
             run,
             configured=params.configured[model],
             code=params.training_code,
-            training=[row.scan for row in placements if trains_fold(row, cohort, fold)],
+            training=[row.scan for row in placements if trains_fold(row, params.groups[group], fold)],
             secret=secret,
         )
-        if run["seed"] != derive_seed(params.seed, "train", cohort, model, fold):
+        if run["seed"] != derive_seed(params.seed, "train", group, network, fold):
             found.append("the seed has changed")
     primary = primary_rows(read_table(given.volumes), params.networks)
     volumes_mm3 = dict(zip(primary["scan"], primary["predicted_mm3"], strict=True))
     notes = missing_notes(flow, partial=params.partial) + fold_notes(params.untrained, params.folds)
-    failures = {f"{run['cohort']}/{run['model']} fold {run['fold']}": describe_warnings(run) for run in runs}
+    failures = {f"{run['group']}/{run['network']} fold {run['fold']}": describe_warnings(run) for run in runs}
     notes += failed_notes(failures) + review_notes(flow, other_masks(params.reviews, volumes_mm3))
     notes += coverage_notes(read_table(given.coverage), params.confidence)
     notes += seen_notes(flow, finished=params.finished) + model_notes(changes)

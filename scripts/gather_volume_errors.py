@@ -1,6 +1,6 @@
 """Job script of rule gather_volume_errors: the errors that the intervals of volumes are made of, without an id.
 
-input: overlaps (list of .../{cohort}/{model}/fold-{k}/{scan}.json, out-of-fold predictions alone),
+input: overlaps (list of .../{group}/{network}/fold-{k}/{scan}.json, out-of-fold predictions alone),
     runs (list of run.json)
 output: errors (beside the folders of the folds); params: subjects (the person of each scan)
 """
@@ -13,7 +13,7 @@ from lib.stats.intervals import volume_errors
 from lib.stats.tables import path_key
 
 with job_log(snakemake.log[0]) as logger:
-    network = "{cohort}/{network}".format_map(snakemake.wildcards)
+    network = "{group}/{network}".format_map(snakemake.wildcards)
     overlaps = {path_key(path): read_json(path) for path in snakemake.input.overlaps}
     subjects = {key: snakemake.params.subjects[Path(key).name] for key in overlaps}
     errors = volume_errors(network, overlaps, subjects, Path(snakemake.output.errors).parent)

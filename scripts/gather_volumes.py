@@ -1,8 +1,8 @@
 """Job script of rule gather_volumes: a row for each predicted scan of the study.
 
-input: folds, scans, acquisition (.csv); volumes (list of .../{cohort}/{model}/{members}/{scan}.json),
+input: folds, scans, acquisition (.csv); volumes (list of .../{group}/{network}/{members}/{scan}.json),
     corrected (list of .../{scan}.json), errors (list of volume_errors.json)
-output: volumes; params: cohorts, models (lists of names), heldout_weights, seen (paths of predictions by models that
+output: volumes; params: groups, models (lists of names), heldout_weights, seen (paths of predictions by models that
     their person trained), needs_edit (scans), confidence (of the intervals)
 """
 
@@ -29,7 +29,7 @@ from lib.stats.tables import (
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
-    plan = plan_predictions(read_folds(given.folds), params.cohorts, params.models, params.heldout_weights)
+    plan = plan_predictions(read_folds(given.folds), params.groups, params.networks, params.heldout_weights)
     plan = mark_seen(plan, params.seen)
     records = {path_key(path): read_json(path) for path in given.volumes}
     for path in records.keys() & params.seen:

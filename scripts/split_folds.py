@@ -12,7 +12,7 @@ with job_log(snakemake.log[0]) as logger:
         seed=snakemake.params.seed,
         batch_scans=snakemake.params.batch_scans,
         draw=snakemake.params.draw,
-        cohorts=snakemake.params.cohorts,
+        groups=snakemake.params.groups,
     )
     placements = place_scans(read_records(snakemake.input.scans), former, split)
     write_folds(placements, snakemake.output.folds)

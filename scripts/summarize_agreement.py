@@ -1,7 +1,7 @@
 """Job script of rule summarize_agreement: how well volumes and masks agree, and how far that can be trusted.
 
 input: metrics, unscored, volumes, folds, acquisition (.csv); lists readers
-    (.../{cohort}/{model}/{members}/{scan}.json), runs
+    (.../{group}/{network}/{members}/{scan}.json), runs
 output: scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut),
     folds (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
     part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
@@ -12,6 +12,7 @@ params: report (section of the configuration)
 
 from lib.atomic import read_json
 from lib.joblog import job_log
+from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig
 from lib.stats.partitions import partition_table
 from lib.stats.summary import summary_tables
@@ -22,7 +23,7 @@ with job_log(snakemake.log[0]) as logger:
     config = AgreementConfig(**params.report)
     whole = {name: read_table(given[name]) for name in ("metrics", "unscored", "volumes", "acquisition")}
     readers = {path_key(path): read_json(path) for path in given.readers}
-    runs = [read_json(path) for path in given.runs]
+    runs = [read_run(path) for path in given.runs]
     tables = summary_tables(whole, readers, runs, config)
     tables["partitions"] = partition_table(read_table(given.folds), whole)
     for name, table in tables.items():

@@ -4,13 +4,13 @@ input: metrics, unscored (.csv), runs (list of run.json); output: table2
 params: synthetic (no row at all for people that are made up)
 """
 
-from lib.atomic import read_json
 from lib.joblog import job_log
+from lib.model_record import read_run
 from lib.stats.paper import table2
 from lib.stats.tables import read_table, write_table
 
 with job_log(snakemake.log[0]) as logger:
-    runs = [read_json(path) for path in snakemake.input.runs]
+    runs = [read_run(path) for path in snakemake.input.runs]
     metrics, unscored = read_table(snakemake.input.metrics), read_table(snakemake.input.unscored)
     table = table2(metrics, unscored, runs, synthetic=snakemake.params.synthetic)
     write_table(table, snakemake.output.table2)

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from lib.atomic import read_json, write_json, write_text
-from lib.cohort.groups import describe_people
+from lib.cohort.people import describe_people
 from lib.cohort.scans import read_digests, read_folds
 from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
@@ -40,8 +40,8 @@ with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["
     settings = FoldSettings(
         **fold["configured"],
         predict=params.predict,
-        name=f"{fold['cohort']}/{fold['model']} fold {fold['fold']}",
-        seed=derive_seed(params.seed, "train", fold["cohort"], fold["model"], fold["fold"]),
+        name=f"{fold['group']}/{fold['network']} fold {fold['fold']}",
+        seed=derive_seed(params.seed, "train", fold["group"], fold["network"], fold["fold"]),
         code=code_digest("scripts/train_fold.py"),
     )
     training = read_scans(given.train_images, given.train_masks, given.train_records)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lib.atomic import read_json
 from lib.joblog import job_log
+from lib.model_record import read_run
 from lib.pages.report import TABLES, ReportData, write_page
 from lib.provenance import describe_software, settings_digest
 from lib.stats.tables import read_table
@@ -25,7 +26,7 @@ with job_log(snakemake.log[0]) as logger:
         crops={Path(path).stem: path for path in given.crops},
         protocol=read_json(given.protocol),
         screened=[read_json(path) for path in given.screened],
-        runs=[read_json(path) for path in given.runs],
+        runs=[read_run(path) for path in given.runs],
         provenance=describe_software() | {"settings": settings_digest(params.settings)},
         notes=read_json(given.notes)["notes"],
     )

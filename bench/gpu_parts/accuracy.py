@@ -190,7 +190,7 @@ def fold_settings(parts: Mapping[str, Any], epochs: int, validate_every: int) ->
     """Return the settings of one training."""
     train = parts["train"] | {"epochs": epochs, "validate_every": validate_every}
     return FoldSettings(
-        network=parts["network"], train=train, intensity={}, predict={}, name="accuracy", seed=0
+        architecture=parts["architecture"], train=train, intensity={}, predict={}, name="accuracy", seed=0
     )
 
 
@@ -255,7 +255,7 @@ def score(
 ) -> list[dict[str, Any]]:
     """Predict the held-out people with the last weights, windows moved by one slice, and score them on all cores."""
     compute = choose_compute(options.device)
-    network = VNet(trained.settings.network)
+    network = VNet(trained.settings.architecture)
     network.load_state_dict(trained.last)
     ensemble = Ensemble(
         networks=(compute.place(network).eval(),),

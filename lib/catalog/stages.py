@@ -1,6 +1,6 @@
 """The steps of the chain that can be made again for one scan."""
 
-# a file of each rule's job, below results/; {folder} is {cohort}/{network}/{members}
+# a file of each rule's job, below results/; {folder} is {group}/{network}/{members}
 STAGE_FILES = {
     "make_phantom_scan": "phantom/{scan}/truth.json",
     "screen_scan": "screened/{scan}.json",

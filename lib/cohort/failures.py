@@ -41,7 +41,7 @@ def job_failure(
         job: name of its rule, one of STAGE_FILES.
         results: the folder results/ of the study.
         scan: the job's scan.
-        folder: `{cohort}/{network}/{members}` of a job that belongs to a prediction.
+        folder: `{group}/{network}/{members}` of a job that belongs to a prediction.
         batch: of a job that predicts.
         certain: count only jobs whose log holds an error, as `log_failure` does.
     """
@@ -89,7 +89,7 @@ def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) 
 
     Args:
         row: the prediction.
-        folds: `{cohort}/{model}/fold-{fold}` of the folds that have no model.
+        folds: `{group}/{network}/fold-{fold}` of the folds that have no model.
         results: the folder results/ of the study.
     """
     return (
@@ -116,9 +116,9 @@ def explain_failures(
     Args:
         placements: the accepted scans.
         planned: all their predictions.
-        there: `{cohort}/{model}/{members}/{scan}` of the predictions that are measured, and of those scored.
+        there: `{group}/{network}/{members}/{scan}` of the predictions that are measured, and of those scored.
         extras: the predictions to set beside a second reader, and the scans with a corrected mask.
-        folds: why a fold has no model, by `{cohort}/{model}/fold-{fold}`; of the folds that have none.
+        folds: why a fold has no model, by `{group}/{network}/fold-{fold}`; of the folds that have none.
         results: the folder results/ of the study.
     """
     stopped: dict[str, str] = {}
@@ -144,7 +144,7 @@ def explain_failures(
 
 
 def explain_fold(folder: str, results: str | Path) -> str:
-    """Return why a fold `{cohort}/{network}/fold-{fold}` has no model."""
+    """Return why a fold `{group}/{network}/fold-{fold}` has no model."""
     log, model = (
         Path(results, "logs/train_fold", f"{folder}.log"),
         Path(results, "models", folder, "model.pt"),
@@ -197,7 +197,7 @@ def _no_model(row: Prediction, folds: Mapping[str, str]) -> str:
 
 def _lacking(row: Prediction, folds: Collection[str]) -> list[str]:
     """Return those of the folds without a model that a prediction needs."""
-    own = f"{row.cohort}/{row.model}/"
+    own = f"{row.group}/{row.network}/"
     needed = [row.folder] if row.members.startswith("fold-") else folds
     return [fold for fold in needed if fold in folds and fold.startswith(own)]
 

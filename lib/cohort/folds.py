@@ -2,17 +2,17 @@
 
 The split is by person: all scans of a person share its set and fold. Test people are drawn within each sex,
 so that the sets nest (everybody = men + women) and the same person is a test person, and has the same fold
-index, in every cohort (Zhao 2020 as decoded from its Table 1).
+index, in every group (Zhao 2020 as decoded from its Table 1).
 """
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from lib.cohort.placement import NO_FOLD, Placement, in_cohort
+from lib.cohort.placement import NO_FOLD, Placement, Takes, in_group
 from lib.cohort.scans import accepted_scans, refused_references
 from lib.errors import ConfigError
 from lib.seeding import derive_seed
@@ -57,14 +57,14 @@ class Split:
         seed: the study's seed.
         batch_scans: most scans predicted by one job.
         draw: False where finished models are used: nobody is trained on, everybody is later, external or apply.
-        cohorts: groups of people that get models of their own.
+        groups: people who get models of their own, and whom each group takes in.
     """
 
     folds: FoldsConfig
     seed: int
     batch_scans: int
     draw: bool
-    cohorts: Sequence[str] = ("all",)
+    groups: Mapping[str, Takes] = field(default_factory=lambda: {"all": {}})
 
 
 def place_scans(
@@ -90,7 +90,7 @@ def split_folds(scans: Sequence[Placement], former: Sequence[Placement], split: 
         split: how the study is split.
 
     Raises:
-        ConfigError: a cohort has fewer people with a reference than folds, the number of folds is not that of
+        ConfigError: a group has fewer people with a reference than folds, the number of folds is not that of
             the draw, or one person stands on both sides of the split.
     """
     known = {placement.scan for placement in former}
@@ -103,7 +103,7 @@ def split_folds(scans: Sequence[Placement], former: Sequence[Placement], split: 
     rows = _others_named(rows, {scan.scan: scan.set for scan in scans})
     _check_people(rows)
     if split.draw:
-        _check_folds(rows, split.folds.folds, split.cohorts)
+        _check_folds(rows, split.folds.folds, split.groups)
     return rows
 
 
@@ -121,8 +121,8 @@ def _check_people(rows: Iterable[Placement]) -> None:
         )
 
 
-def _check_folds(rows: Iterable[Placement], folds: int, cohorts: Iterable[str]) -> None:
-    """Refuse another number of folds than was drawn, and a cohort too small for its folds."""
+def _check_folds(rows: Iterable[Placement], folds: int, groups: Mapping[str, Takes]) -> None:
+    """Refuse another number of folds than was drawn, and a group too small for its folds."""
     training = [row for row in rows if row.set == "train"]
     drawn = max((row.fold for row in training), default=NO_FOLD) + 1
     if drawn != folds:
@@ -130,12 +130,12 @@ def _check_folds(rows: Iterable[Placement], folds: int, cohorts: Iterable[str]) 
             f"folds.folds is {folds}, but {drawn} folds were drawn; set it back, or draw and train anew with "
             "--config redraw=true retrain=true"
         )
-    for cohort in cohorts:
-        people = {row.subject for row in training if in_cohort(row, cohort)}
+    for group, takes in groups.items():
+        people = {row.subject for row in training if in_group(row, takes)}
         if len(people) < folds:
             raise TooFewPeopleError(
-                f"cohort {cohort} has {len(people)} people for training, fewer than its {folds} folds; leave it "
-                "out of `cohorts`, or lower folds.folds"
+                f"group {group} has {len(people)} people for training, fewer than its {folds} folds; leave it "
+                "out of `groups`, or lower folds.folds"
             )
 
 

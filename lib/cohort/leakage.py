@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from lib.cohort.placement import Placement, trains_fold, validates_fold
+from lib.cohort.placement import Placement, Takes, trains_fold, validates_fold
 from lib.cohort.protocols import Prediction
 from lib.pseudonyms import pseudonym
 
@@ -54,12 +54,18 @@ class Roster:
         return frozenset(people - {None})
 
 
-def people_to_be(placements: Iterable[Placement], cohort: str, fold: int) -> FoldPeople:
-    """Return those whom a fold that is still to be trained will see; `placements`: the accepted scans."""
+def people_to_be(placements: Iterable[Placement], takes: Takes, fold: int) -> FoldPeople:
+    """Return those whom a fold that is still to be trained will see.
+
+    Args:
+        placements: the accepted scans.
+        takes: whom the group takes in (see `in_group`).
+        fold: which one.
+    """
     placements = list(placements)
     return FoldPeople(
-        training=frozenset(row.subject for row in placements if trains_fold(row, cohort, fold)),
-        validation=frozenset(row.subject for row in placements if validates_fold(row, cohort, fold)),
+        training=frozenset(row.subject for row in placements if trains_fold(row, takes, fold)),
+        validation=frozenset(row.subject for row in placements if validates_fold(row, takes, fold)),
     )
 
 
@@ -68,7 +74,7 @@ def seen_paths(plan: Iterable[Prediction], folds: Mapping[str, FoldPeople]) -> l
 
     Args:
         plan: what `plan_predictions` returned.
-        folds: whom each fold saw, by `{cohort}/{model}/fold-{fold}`; one that is not there saw nobody known.
+        folds: whom each fold saw, by `{group}/{network}/fold-{fold}`; one that is not there saw nobody known.
     """
     seen: dict[tuple[str, str], frozenset[str]] = {}
     paths = []
@@ -90,7 +96,7 @@ def mark_seen(plan: Iterable[Prediction], paths: Collection[str]) -> list[Predic
 def _seen_by(row: Prediction, folds: Mapping[str, FoldPeople]) -> frozenset[str]:
     if row.members.startswith("fold-"):
         return folds.get(row.folder, FoldPeople()).training
-    own = [people for name, people in folds.items() if name.startswith(f"{row.cohort}/{row.model}/")]
+    own = [people for name, people in folds.items() if name.startswith(f"{row.group}/{row.network}/")]
     seen = frozenset().union(*(people.training for people in own))
     if row.weights == "best" or row.members == "single":
         seen = seen.union(*(people.validation for people in own))

@@ -57,8 +57,8 @@ def fold_notes(untrained: Mapping[str, str], folds: int) -> list[str]:
     """Say which folds have no model and why, and what that leaves out.
 
     Args:
-        untrained: why each has none, by `{cohort}/{model}/fold-{fold}`.
-        folds: number of all folds of all cohorts and networks.
+        untrained: why each has none, by `{group}/{network}/fold-{fold}`.
+        folds: number of all folds of all groups and networks.
     """
     if not untrained:
         return []

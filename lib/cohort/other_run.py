@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lib.errors import ConfigError
 
-_PREDICTION = ("scan", "cohort", "model", "members", "protocol")
+_PREDICTION = ("scan", "group", "network", "members", "protocol")
 # the tables that a comparison reads, and of each the columns that it cannot do without
 NEEDED = {
     "tables/volumes.csv": (*_PREDICTION, "predicted_mm3", "otsu_threshold", "flags"),

@@ -1,10 +1,12 @@
 """Where an accepted scan stands in the study. Standard library only (read at each parse)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 NO_FOLD = -1
 OUTCOMES = ("train", "test", "later", "external", "apply")
-COHORT_SEXES = {"all": ("M", "F", ""), "male": ("M",), "female": ("F",)}
+
+Takes = Mapping[str, str]  # an entry of `groups`: {} takes everybody in, {sex: M} men
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +32,16 @@ class Placement:
     trains: bool = False
 
 
-def in_cohort(placement: Placement, cohort: str) -> bool:
-    """Say whether a scan's person belongs to a cohort (all, male, female)."""
-    return placement.sex in COHORT_SEXES[cohort]
+def in_group(placement: Placement, takes: Takes) -> bool:
+    """Say whether a group takes a scan's person in; `takes` is its entry in `groups`: {} everybody, {sex: M} men."""
+    return all(getattr(placement, field) == value for field, value in takes.items())
 
 
-def trains_fold(placement: Placement, cohort: str, fold: int) -> bool:
+def trains_fold(placement: Placement, takes: Takes, fold: int) -> bool:
     """Say whether a scan teaches the model of a fold: the people of the other folds do."""
-    return placement.trains and in_cohort(placement, cohort) and placement.fold != fold
+    return placement.trains and in_group(placement, takes) and placement.fold != fold
 
 
-def validates_fold(placement: Placement, cohort: str, fold: int) -> bool:
+def validates_fold(placement: Placement, takes: Takes, fold: int) -> bool:
     """Say whether a scan validates the model of a fold: the people of this fold do."""
-    return placement.trains and in_cohort(placement, cohort) and placement.fold == fold
+    return placement.trains and in_group(placement, takes) and placement.fold == fold

@@ -13,18 +13,18 @@
 `single` the fold with the best validation Dice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lib.cohort.placement import Placement, in_cohort
+from lib.cohort.placement import Placement, Takes, in_group
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """One scan predicted by one set of models."""
 
-    cohort: str
-    model: str
+    group: str
+    network: str
     members: str
     protocol: str
     weights: str
@@ -33,7 +33,7 @@ class Prediction:
     @property
     def folder(self) -> str:
         """Return the part of the path that masks, volumes and overlaps of this prediction share."""
-        return f"{self.cohort}/{self.model}/{self.members}"
+        return f"{self.group}/{self.network}/{self.members}"
 
     @property
     def path(self) -> str:
@@ -42,23 +42,26 @@ class Prediction:
 
 
 def plan_predictions(
-    placements: Iterable[Placement], cohorts: Iterable[str], models: Iterable[str], heldout_weights: str
+    placements: Iterable[Placement],
+    groups: Mapping[str, Takes],
+    networks: Iterable[str],
+    heldout_weights: str,
 ) -> list[Prediction]:
-    """Return every prediction that the study asks for, cohort by cohort and model by model."""
+    """Return every prediction that the study asks for, group by group and network by network."""
     placements = list(placements)
     return [
         Prediction(
-            cohort=cohort,
-            model=model,
+            group=group,
+            network=network,
             members=members,
             protocol=protocol if placement.has_mask else "apply",
             weights=weights_of(members, heldout_weights),
             placement=placement,
         )
-        for cohort in cohorts
-        for model in models
+        for group, takes in groups.items()
+        for network in networks
         for placement in placements
-        if in_cohort(placement, cohort)
+        if in_group(placement, takes)
         for members, protocol in _members_of(placement)
     ]
 

@@ -164,7 +164,7 @@ def _checked_rows(
     problems += _problems_between(rows)
     if sex_required:
         problems += [
-            Problem(row.line, "sex", row.sex, "a cohort is defined by sex: give M or F")
+            Problem(row.line, "sex", row.sex, "a group is defined by sex: give M or F")
             for row in rows
             if row.mask and not row.sex and not row.exclude
         ]

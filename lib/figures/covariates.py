@@ -91,8 +91,8 @@ def spearman_text(table: pd.DataFrame, x: str, y: str) -> str:
     """
     groups = {"all": table} | {SEXES[sex][0]: table[table["sex"] == sex] for sex in ("M", "F")}
     parts = []
-    for label, group in groups.items():
-        known = group.dropna(subset=[x, y])
+    for label, subset in groups.items():
+        known = subset.dropna(subset=[x, y])
         people, varies = count_people(known), known[x].nunique() > 1 and known[y].nunique() > 1
         if people >= _FEWEST_FOR_RHO and people == len(known) and varies:
             rho = stats.spearmanr(known[x], known[y]).statistic
@@ -145,10 +145,10 @@ def _draw_against(people: pd.DataFrame, name: str, label: str) -> Drawing | None
     )
 
 
-def _draw_trend(axes: Axes, group: pd.DataFrame, name: str, error: str, look: tuple[str, str]) -> None:
+def _draw_trend(axes: Axes, subset: pd.DataFrame, name: str, error: str, look: tuple[str, str]) -> None:
     """Draw the least-squares line of one sex with the 95 % band of its mean, where people are enough for both."""
-    x, y = group[name].to_numpy(float), group[error].to_numpy(float)
-    if count_people(group) < FEWEST_FOR_BAND or count_people(group) < len(group) or np.ptp(x) == 0:
+    x, y = subset[name].to_numpy(float), subset[error].to_numpy(float)
+    if count_people(subset) < FEWEST_FOR_BAND or count_people(subset) < len(subset) or np.ptp(x) == 0:
         return
     along = np.linspace(x.min(), x.max(), 50)
     fitted, low, high = line_band(x, y, along, 0.95)
@@ -184,8 +184,8 @@ def _text(row: Mapping, name: str) -> str:
 
 def _draw_settings(axes: Axes, shown: pd.DataFrame, name: str, order: list[str]) -> None:
     for place, setting in enumerate(order):
-        group = shown[shown["setting"] == setting]
-        draw_quartiles(axes, place, group[name].to_numpy(), 0.7, across=True)
-        scatter_people(axes, group, group[name], place + beside(group["sex"], 0.6), largest=0.5)
+        subset = shown[shown["setting"] == setting]
+        draw_quartiles(axes, place, subset[name].to_numpy(), 0.7, across=True)
+        scatter_people(axes, subset, subset[name], place + beside(subset["sex"], 0.6), largest=0.5)
     axes.set_xlabel(ERRORS[name])
     axes.grid(axis="y", visible=False)

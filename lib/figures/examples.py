@@ -8,11 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from lib.catalog.groups import group_position
 from lib.catalog.protocols import PROTOCOLS
 from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
 from lib.figures.style import INK, Drawing
 from lib.figures.surface_render import turntable
-from lib.stats.tables import COHORT_ORDER, prediction_key, without_repeats
+from lib.stats.tables import prediction_key, without_repeats
 
 # degrees that the viewer has gone round the patient, to the patient's left
 VIEWS = {
@@ -40,18 +41,18 @@ class Example:
 def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict]:
     """Choose the man and the woman of median Dice among the test people, else among the out-of-fold people.
 
-    Only the all-cohort model (or the first there is), the first network and predictions whose key is among the
+    Only the model of everybody (or the first there is), the first network and predictions whose key is among the
     `drawable` ones count. Returns rows of `metrics` as records.
     """
     scored = without_repeats(metrics).dropna(subset=["dsc"])
     known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
     scored = scored[pd.Series(known, index=scored.index, dtype=bool)]
     for protocol in ("test", "cv", "later", "external"):
-        group = scored[scored["protocol"] == protocol]
-        if len(group):
-            cohort = next(name for name in COHORT_ORDER if name in set(group["cohort"]))
-            group = group[(group["cohort"] == cohort) & (group["model"] == group["model"].min())]
-            ordered = group.sort_values(["dsc", "scan"])
+        subset = scored[scored["protocol"] == protocol]
+        if len(subset):
+            group = min(subset["group"], key=group_position)
+            subset = subset[(subset["group"] == group) & (subset["network"] == subset["network"].min())]
+            ordered = subset.sort_values(["dsc", "scan"])
             middle = [part.iloc[(len(part) - 1) // 2] for _, part in ordered.groupby("sex")]
             return [row.to_dict() for row in middle]
     return []

@@ -13,6 +13,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from lib.atomic import whole_file, write_json
+from lib.catalog.groups import ALL
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
 from lib.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
 from lib.figures.examples import Example, draw_examples, draw_solids
@@ -30,8 +31,8 @@ from lib.figures.style import (
     RED,
     STYLE,
     Drawing,
-    cohorts_of,
     count_people,
+    groups_of,
 )
 from lib.figures.volumes import (
     draw_bland_altman,
@@ -52,7 +53,7 @@ TITLES = {
     "relative_error": "Relative error of volume",
     "regression": "Predicted and reference volume",
     "bland_altman": "Difference against mean",
-    "sex_specific": "Sex-specific against all-cohort model",
+    "sex_specific": "Sex-specific against the model of everybody",
     "error_by_age": "Error against age",
     "error_by_pixel": "Error against pixel size",
     "error_by_scanner": "Error by scanner and kernel",
@@ -72,7 +73,7 @@ class StudyResults:
     Attributes:
         metrics, volumes, agreement, paired, spread, precision, readers, acquisition: the study's tables of these
             names; an empty frame where there is none.
-        histories: learning curves by (cohort, model, fold): epoch, loss, validation_dice.
+        histories: learning curves by (group, network, fold): epoch, loss, validation_dice.
         slices: `by_slice` records of the overlap files by prediction key.
         examples: scans for the figures of contours and solids.
         synthetic: the people are made up; every figure says so.
@@ -96,23 +97,23 @@ def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
     """Draw every figure that the results allow into `folder`, with `figures.json` that lists them.
 
     Each entry holds `name` (of the .svg and the .png), `csv` (file name of the table of what is drawn), `kind` (of
-    the caption), `model`, `protocol`, `title`, `n`, `alt` (one sentence for those who cannot see it), and `width` and
-    `height` in CSS pixels.
+    the caption), `network`, `protocol`, `title`, `n`, `alt` (one sentence for those who cannot see it), and `width`
+    and `height` in CSS pixels.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     with mpl.rc_context(STYLE):
-        for kind, (model, protocol), draw in _all_figures(results):
+        for kind, (network, protocol), draw in _all_figures(results):
             drawing = draw()
             if drawing is not None:
-                entry = {"kind": kind, "model": model, "protocol": protocol, "title": TITLES[kind]}
+                entry = {"kind": kind, "network": network, "protocol": protocol, "title": TITLES[kind]}
                 entries.append(_save(drawing, folder, entry, results.synthetic))
     write_json(folder / "figures.json", {"figures": entries})
     return entries
 
 
-# kind, (model, protocol), how to draw it
+# kind, (network, protocol), how to draw it
 _Plan = Iterator[tuple[str, tuple[str, str], Callable[[], Drawing | None]]]
 
 
@@ -138,21 +139,21 @@ def _all_figures(results: StudyResults) -> _Plan:
                     key,
                     lambda of_key=of_key, spread=spread: draw_fold_spread(of_key, spread),
                 )
-    for model in sorted({key[1] for key in results.histories}):
-        curves = {(key[0], key[2]): curve for key, curve in results.histories.items() if key[1] == model}
-        yield "learning_curves", (model, ""), lambda curves=curves: draw_learning_curves(curves)
+    for network in sorted({key[1] for key in results.histories}):
+        curves = {(key[0], key[2]): curve for key, curve in results.histories.items() if key[1] == network}
+        yield "learning_curves", (network, ""), lambda curves=curves: draw_learning_curves(curves)
 
 
 def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: tuple[str, str]) -> _Plan:
-    """Yield the figures of overlap; those along the bone show the first cohort alone."""
+    """Yield the figures of overlap; those along the bone show the first group alone."""
     scored = people.dropna(subset=["dsc"])
     if scored.empty:
         return
     yield "scores", key, lambda: draw_scores(scored)
     if scored[LEVEL_COLUMNS].notna().any(axis=None):
         yield "levels", key, lambda: draw_levels(scored)
-    first = people[people["cohort"] == cohorts_of(people)[0]]
-    names = first[["cohort", "model", "members", "scan"]].agg("/".join, axis=1)
+    first = people[people["group"] == groups_of(people)[0]]
+    names = first[["group", "network", "members", "scan"]].agg("/".join, axis=1)
     first = first[[bool(slices.get(name, {}).get("distance_mm")) for name in names]]
     along, counted = [slices[name] for name in names[first.index]], count_people(first)
     if along:
@@ -167,7 +168,7 @@ def _volume_figures(
     if measured.empty:
         return
     agreement = _of(results.agreement, key)
-    agreement = agreement[agreement["sex"] == "all"]
+    agreement = agreement[agreement["stratum"] == ALL]
     paired = _of(results.paired, key)
     relative = measured.dropna(subset=["re_percent"])
     if len(relative):
@@ -182,7 +183,7 @@ def _covariate_figures(people: pd.DataFrame, acquisition: pd.DataFrame, key: tup
     known = people.dropna(subset=["re_percent", "dsc"], how="all")
     if known.empty:
         return
-    first = known[known["cohort"] == cohorts_of(known)[0]]
+    first = known[known["group"] == groups_of(known)[0]]
     yield "error_by_age", key, lambda: draw_error_by_age(first)
     if len(acquisition):
         yield "error_by_pixel", key, lambda: draw_error_by_pixel(first, acquisition)
@@ -198,16 +199,16 @@ def _repeat_figures(pairs: pd.DataFrame, results: StudyResults, key: tuple[str, 
 
 
 def _keys(*tables: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return every (model, protocol) of the tables in reading order."""
+    """Return every (network, protocol) of the tables in reading order."""
     keys = {
-        key for table in tables if len(table) for key in zip(table["model"], table["protocol"], strict=True)
+        key for table in tables if len(table) for key in zip(table["network"], table["protocol"], strict=True)
     }
     return sorted(keys, key=lambda key: (key[0], (*PROTOCOL_ORDER, key[1]).index(key[1])))
 
 
 def _of(table: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
-    """Return the rows of a (model, protocol); of all protocols where it is ""."""
-    for name, value in zip(("model", "protocol"), key, strict=True):
+    """Return the rows of a (network, protocol); of all protocols where it is ""."""
+    for name, value in zip(("network", "protocol"), key, strict=True):
         if value and name in table:
             table = table[table[name] == value]
     return table
@@ -220,7 +221,7 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     said += [PROTOCOLS[entry["protocol"]].on_figures] if entry["protocol"] else []
     if said:
         figure.suptitle("  ·  ".join(said), x=0.99, ha="right", fontsize=8, color=RED if synthetic else MUTED)
-    parts = (entry["kind"].replace("_", "-"), entry["model"], entry["protocol"])
+    parts = (entry["kind"].replace("_", "-"), entry["network"], entry["protocol"])
     name = "-".join(part for part in parts if part)
     _keep_light(figure)
     # laid out once: each saving would do it anew

@@ -8,52 +8,52 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lib.catalog.groups import group_position
 from lib.figures.style import (
-    COHORT_COLORS,
     INK,
     MUTED,
     Drawing,
     beside,
-    cohorts_of,
     count_people,
+    group_color,
+    groups_of,
     label_dice,
     legend_of_sexes,
     scatter_people,
     set_reach,
 )
-from lib.stats.tables import COHORT_ORDER
 
 _MEASURES = {"dsc": ("DSC", ".4f"), "re_percent": ("relative error, %", ".2f")}
 
 
 def history_key(path: str | Path) -> tuple[str, str, int]:
-    """Return (cohort, model, fold) of a file `.../{cohort}/{model}/fold-{k}/history.csv`; "" for missing folders."""
-    cohort, model, fold = ("", "", *Path(path).parts)[-4:-1]
-    return cohort, model, int(fold.removeprefix("fold-"))
+    """Return (group, network, fold) of `.../{group}/{network}/fold-{k}/history.csv`; "" for missing folders."""
+    group, network, fold = ("", "", *Path(path).parts)[-4:-1]
+    return group, network, int(fold.removeprefix("fold-"))
 
 
 def draw_learning_curves(curves: Mapping[tuple[str, int], pd.DataFrame]) -> Drawing:
-    """Training loss and validation Dice of every fold (thin) and their mean (thick), a column for each cohort."""
-    names = sorted({cohort for cohort, _ in curves})
-    cohorts = sorted(names, key=lambda name: (*COHORT_ORDER, name).index(name))
-    figure = Figure(figsize=(max(4.4, 2.6 * len(cohorts) + 0.8), 4.2), layout="constrained")
-    grid = figure.subplots(2, len(cohorts), sharex="col", sharey="row", squeeze=False)
-    for column, cohort in zip(grid.T, cohorts, strict=True):
-        folds = [curve for (name, _), curve in sorted(curves.items()) if name == cohort]
+    """Training loss and validation Dice of every fold (thin) and their mean (thick), a column for each group."""
+    names = sorted({group for group, _ in curves})
+    groups = sorted(names, key=group_position)
+    figure = Figure(figsize=(max(4.4, 2.6 * len(groups) + 0.8), 4.2), layout="constrained")
+    grid = figure.subplots(2, len(groups), sharex="col", sharey="row", squeeze=False)
+    for column, group in zip(grid.T, groups, strict=True):
+        folds = [curve for (name, _), curve in sorted(curves.items()) if name == group]
         for axes, name in zip(column, ("loss", "validation_dice"), strict=True):
-            _draw_curves(axes, folds, name, COHORT_COLORS.get(cohort, MUTED))
-        column[0].set_title(f"{cohort} ({len(folds)} {'fold' if len(folds) == 1 else 'folds'})".strip())
+            _draw_curves(axes, folds, name, group_color(group))
+        column[0].set_title(f"{group} ({len(folds)} {'fold' if len(folds) == 1 else 'folds'})".strip())
         column[0].set_yscale("log")
         column[1].set_xlabel("epoch")
     grid[0, 0].set_ylabel("training loss")
     grid[1, 0].set_ylabel("validation Dice")
-    tables = [curve.assign(cohort=cohort, fold=fold) for (cohort, fold), curve in sorted(curves.items())]
+    tables = [curve.assign(group=group, fold=fold) for (group, fold), curve in sorted(curves.items())]
     best = [curve["validation_dice"].max() for curve in curves.values()]
     known = np.array([dice for dice in best if np.isfinite(dice)])
     told = f"; best validation Dice of a fold {known.min():.4f} to {known.max():.4f}" if len(known) else ""
     return Drawing(
         figure=figure,
-        data=pd.concat(tables)[["cohort", "fold", "epoch", "loss", "validation_dice"]],
+        data=pd.concat(tables)[["group", "fold", "epoch", "loss", "validation_dice"]],
         alt=f"Training loss and validation Dice by epoch of {len(curves)} folds{told}.",
         n=len(curves),
     )
@@ -66,17 +66,17 @@ def draw_fold_spread(people: pd.DataFrame, spread: pd.DataFrame) -> Drawing:
         people: rows of the metrics of one model under cross-validation.
         spread: rows of `spread_table` for that model.
     """
-    cohorts = cohorts_of(people)
-    figure = Figure(figsize=(max(5.0, 3.1 * len(cohorts) + 0.6), 5.2), layout="constrained")
-    grid = figure.subplots(2, len(cohorts), sharey="row", squeeze=False)
-    rows = spread.set_index(["cohort", "measure"])
-    for column, cohort in zip(grid.T, cohorts, strict=True):
-        group = people[people["cohort"] == cohort]
+    groups = groups_of(people)
+    figure = Figure(figsize=(max(5.0, 3.1 * len(groups) + 0.6), 5.2), layout="constrained")
+    grid = figure.subplots(2, len(groups), sharey="row", squeeze=False)
+    rows = spread.set_index(["group", "measure"])
+    for column, group in zip(grid.T, groups, strict=True):
+        subset = people[people["group"] == group]
         for axes, measure in zip(column, _MEASURES, strict=True):
-            row = rows.loc[(cohort, measure)] if (cohort, measure) in rows.index else {}
-            _draw_folds(axes, group.dropna(subset=[measure]), measure)
+            row = rows.loc[(group, measure)] if (group, measure) in rows.index else {}
+            _draw_folds(axes, subset.dropna(subset=[measure]), measure)
             axes.set_title(_spread_text(row, measure), fontsize=7.5, fontweight="normal")
-        column[1].set_xlabel(f"fold of cohort {cohort} (n = {count_people(group)})")
+        column[1].set_xlabel(f"fold of group {group} (n = {count_people(subset)})")
     for axes, (measure, (label, _)) in zip(grid[:, 0], _MEASURES.items(), strict=True):
         values = people[measure].dropna()
         if len(values):
@@ -85,11 +85,11 @@ def draw_fold_spread(people: pd.DataFrame, spread: pd.DataFrame) -> Drawing:
         axes.set_ylabel(label)
     label_dice(grid[0, 0], "DSC")
     legend_of_sexes(figure, people)
-    told = [f"{cohort}, DSC: {_spread_text(rows.loc[(cohort, 'dsc')], 'dsc')}" for cohort in cohorts
-            if (cohort, "dsc") in rows.index]  # fmt: skip
+    told = [f"{group}, DSC: {_spread_text(rows.loc[(group, 'dsc')], 'dsc')}" for group in groups
+            if (group, "dsc") in rows.index]  # fmt: skip
     return Drawing(
         figure=figure,
-        data=people[["cohort", "fold", "scan", "subject", "sex", *_MEASURES]],
+        data=people[["group", "fold", "scan", "subject", "sex", *_MEASURES]],
         alt=f"Scores of out-of-fold people by fold. {'; '.join(told)}.".replace("\n", ", "),
         n=count_people(people),
     )
@@ -105,20 +105,20 @@ def _draw_curves(axes: Axes, folds: Sequence[pd.DataFrame], name: str, color: st
     axes.plot(mean.index, mean, color=INK, linewidth=1.4)
 
 
-def _draw_folds(axes: Axes, group: pd.DataFrame, measure: str) -> None:
+def _draw_folds(axes: Axes, subset: pd.DataFrame, measure: str) -> None:
     """Draw the scans of each fold, its mean as a short line and that of all as a dashed one, a person counting once.
 
     A fold of one person gets no line: it would hide the point.
     """
-    folds = sorted(group["fold"].dropna().unique())
+    folds = sorted(subset["fold"].dropna().unique())
     for fold in folds:
-        of_fold = group[group["fold"] == fold]
+        of_fold = subset[subset["fold"] == fold]
         scatter_people(axes, of_fold, fold + beside(of_fold["sex"], 0.6), of_fold[measure], largest=0.5)
         if count_people(of_fold) > 1:
             mean = of_fold.groupby("subject")[measure].mean().mean()
             axes.hlines(mean, fold - 0.36, fold + 0.36, color=INK, linewidth=1.8, zorder=4)
-    if len(group):
-        mean = group.groupby("subject")[measure].mean().mean()
+    if len(subset):
+        mean = subset.groupby("subject")[measure].mean().mean()
         axes.axhline(mean, color=MUTED, linestyle=(0, (4, 3)), linewidth=1)
     axes.set_xticks([int(fold) for fold in folds])
     axes.grid(axis="x", visible=False)

@@ -12,9 +12,9 @@ from lib.figures.style import (
     MUTED,
     ORANGE,
     Drawing,
-    cohort_panels,
-    cohorts_of,
     count_people,
+    group_panels,
+    groups_of,
     legend_of_sexes,
     minus,
     scatter_people,
@@ -36,25 +36,25 @@ def draw_precision(pairs: pd.DataFrame, precision: pd.DataFrame) -> Drawing:
         pairs: rows of `repeated_pairs` of one model and protocol, one at the least.
         precision: rows of `precision_table` for them.
     """
-    drawn = pairs.drop(columns=["model", "protocol"])
-    figure, panels = cohort_panels(drawn, share_x=False, share_y=True, height=3.7)
-    rows = precision[precision["measure"] == "predicted_mm3"].set_index("cohort")
+    drawn = pairs.drop(columns=["network", "protocol"])
+    figure, panels = group_panels(drawn, share_x=False, share_y=True, height=3.7)
+    rows = precision[precision["measure"] == "predicted_mm3"].set_index("group")
     reach = drawn["difference_mm3"].abs().max()
     told = []
-    for cohort, axes in panels.items():
-        group = drawn[drawn["cohort"] == cohort]
-        row = rows.loc[cohort] if cohort in rows.index else pd.Series(dtype=float)
+    for group, axes in panels.items():
+        subset = drawn[drawn["group"] == group]
+        row = rows.loc[group] if group in rows.index else pd.Series(dtype=float)
         lsc = float(row.get("lsc", np.nan))
         if np.isfinite(lsc):
             # the LSC itself, and how far it may reach
             for name in ("lsc", "lsc_ci_high"):
                 axes.axhspan(-row[name] / 1000, row[name] / 1000, color=BLUE, alpha=0.08, linewidth=0)
             reach = max(reach, lsc)
-        scatter_people(axes, group, group["mean_mm3"] / 1000, group["difference_mm3"] / 1000)
+        scatter_people(axes, subset, subset["mean_mm3"] / 1000, subset["difference_mm3"] / 1000)
         axes.axhline(0, color=MUTED, linewidth=0.8)
         axes.set_xlabel(f"mean of both volumes, cm³\n{_precision_text(row)}")
         axes.margins(x=0.15)
-        told.append(f"{cohort} (n = {count_people(group)}) {_precision_text(row)}".replace("\n", ", "))
+        told.append(f"{group} (n = {count_people(subset)}) {_precision_text(row)}".replace("\n", ", "))
     first = next(iter(panels.values()))
     first.set_ylim(-1.2 * max(reach, 1) / 1000, 1.2 * max(reach, 1) / 1000)
     first.set_ylabel("repeated − first, predicted, cm³")
@@ -73,7 +73,7 @@ def repeated_pairs(volumes: pd.DataFrame) -> pd.DataFrame:
     Where the first scan has no volume, the first repetition that has one stands for it. A pair counts under the
     protocol of a scan with a reference, as in `precision_table`: repetitions seldom have one.
     """
-    keys = ["cohort", "model", "members", "origin"]
+    keys = ["group", "network", "members", "origin"]
     table = volumes.assign(origin=first_or_own(volumes)).dropna(subset=["predicted_mm3"])
     table = table.assign(
         again=table["origin"] != table["scan"], scored=table["protocol"].where(table["protocol"] != "apply")
@@ -94,12 +94,12 @@ def repeated_pairs(volumes: pd.DataFrame) -> pd.DataFrame:
 
 def draw_readers(readers: pd.DataFrame) -> Drawing:
     """Two readers and the model, pair by pair: mean Dice with its SD, bias with limits of agreement."""
-    cohorts = cohorts_of(readers)
-    figure = Figure(figsize=(8.2, 1.1 + 1.15 * len(cohorts)), layout="constrained")
+    groups = groups_of(readers)
+    figure = Figure(figsize=(8.2, 1.1 + 1.15 * len(groups)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     places, labels = [], []
-    for position, cohort in enumerate(cohorts):
-        for step, row in enumerate(readers[readers["cohort"] == cohort].to_dict("records")):
+    for position, group in enumerate(groups):
+        for step, row in enumerate(readers[readers["group"] == group].to_dict("records")):
             place = 4 * position + step
             color, marker = _LOOKS.get(row["pair"], (GREEN, "^"))
             look = {"color": color, "fmt": marker, "capsize": 3, "markersize": 5, "linewidth": 1.3}
@@ -107,7 +107,7 @@ def draw_readers(readers: pd.DataFrame) -> Drawing:
             left.errorbar(row["dsc_mean"], place, xerr=sd, **look)
             _draw_limits(right, row, place, look)
             places.append(place)
-            labels.append(f"{cohort}: {row['pair'].replace(' - ', ' and ')} (n = {row['n']})")
+            labels.append(f"{group}: {row['pair'].replace(' - ', ' and ')} (n = {row['n']})")
     left.set_yticks(places, labels, color=INK, fontsize=8)
     left.invert_yaxis()
     left.set_xlabel("DSC, mean ± SD between scans")
@@ -115,12 +115,12 @@ def draw_readers(readers: pd.DataFrame) -> Drawing:
     right.set_xlabel(
         "second − first volume, cm³: bias with its\ninterval (thick), limits of agreement (thin)"
     )
-    first = readers[readers["cohort"] == cohorts[0]]
+    first = readers[readers["group"] == groups[0]]
     told = [f"{row.pair.replace(' - ', ' and ')} {row.dsc_mean:.4f}" for row in first.itertuples()]
     return Drawing(
         figure=figure,
         data=readers,
-        alt=f"Mean DSC of two readers and the model on the same scans of cohort {cohorts[0]}: {', '.join(told)}.",
+        alt=f"Mean DSC of two readers and the model on the same scans of group {groups[0]}: {', '.join(told)}.",
         n=int(first["n"].max()),
     )
 

@@ -1,4 +1,4 @@
-"""Figures of overlap: scores of each cohort, Dice of each part of the femur, errors and Dice along the bone."""
+"""Figures of overlap: scores of each group, Dice of each part of the femur, errors and Dice along the bone."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,16 +11,16 @@ from matplotlib.patches import Patch
 from lib.catalog.anatomies import LEVELS
 from lib.figures.palette import ADDED, MISSED, css
 from lib.figures.style import (
-    COHORT_COLORS,
     FEWEST_FOR_BAND,
     INK,
     MUTED,
     Drawing,
     beside,
-    cohort_panels,
-    cohorts_of,
     count_people,
     draw_quartiles,
+    group_color,
+    group_panels,
+    groups_of,
     label_dice,
     legend_of_sexes,
     scatter_people,
@@ -29,37 +29,37 @@ from lib.figures.style import (
 
 SCORE_NAMES = {"dsc": "DSC", "sensitivity": "SN", "specificity": "SP"}
 LEVEL_COLUMNS = [f"dsc_{level}" for level in LEVELS]
-_PERSON = ["cohort", "scan", "subject", "sex"]
+_PERSON = ["group", "scan", "subject", "sex"]
 _ENDS = {"distal": "from the scan's distal end", "top": "below the top of the femur"}
 
 
 def draw_scores(metrics: pd.DataFrame) -> Drawing:
-    """DSC, sensitivity and specificity of each cohort as bars of mean and sample SD, scans as points (Fig. 6)."""
+    """DSC, sensitivity and specificity of each group as bars of mean and sample SD, scans as points (Fig. 6)."""
     figure = Figure(figsize=(7.4, 3.7), layout="constrained")
-    axes, cohorts = figure.subplots(), cohorts_of(metrics)
+    axes, groups = figure.subplots(), groups_of(metrics)
     lowest, highest = _reach_of_bars(metrics)
     floor = max(0.0, np.floor(lowest * 50 - 0.5) / 50) if lowest > 0.5 else 0.0
-    width = 0.8 / len(cohorts)
-    for position, cohort in enumerate(cohorts):
-        group = metrics[metrics["cohort"] == cohort]
+    width = 0.8 / len(groups)
+    for position, group in enumerate(groups):
+        subset = metrics[metrics["group"] == group]
         for place, name in enumerate(SCORE_NAMES):
-            x = place + (position - (len(cohorts) - 1) / 2) * width
-            _draw_bar(axes, x, width, group.dropna(subset=[name]), name)
+            x = place + (position - (len(groups) - 1) / 2) * width
+            _draw_bar(axes, x, width, subset.dropna(subset=[name]), name)
     axes.set_xticks(range(len(SCORE_NAMES)), SCORE_NAMES.values(), color=INK, fontsize=10)
     axes.set_ylim(floor, highest + 0.09 * (highest - floor))
     axes.set_ylabel("mean ± SD" + (f"; the axis starts at {floor:.2f}" if floor else ""))
     axes.grid(axis="x", visible=False)
-    bars = [Patch(color=COHORT_COLORS[name], alpha=0.35, label=_counted(metrics, name)) for name in cohorts]
+    bars = [Patch(color=group_color(name), alpha=0.35, label=_counted(metrics, name)) for name in groups]
     axes.legend(
         handles=bars, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), title="bars, left to right"
     )
     legend_of_sexes(figure, metrics)
-    dice = metrics.groupby("cohort")["dsc"]
+    dice = metrics.groupby("group")["dsc"]
     return Drawing(
         figure=figure,
         data=metrics[[*_PERSON, *SCORE_NAMES]],
         alt="Overlap with the reference, mean DSC: "
-        + ", ".join(f"{_counted(metrics, name)} {dice.get_group(name).mean():.4f}" for name in cohorts)
+        + ", ".join(f"{_counted(metrics, name)} {dice.get_group(name).mean():.4f}" for name in groups)
         + ".",
         n=count_people(metrics),
     )
@@ -67,11 +67,11 @@ def draw_scores(metrics: pd.DataFrame) -> Drawing:
 
 def draw_levels(metrics: pd.DataFrame) -> Drawing:
     """Dice of the femur's head, neck, trochanter and shaft: scans as points, median and quartiles."""
-    figure, panels = cohort_panels(metrics, share_x=True, share_y=True)
-    for cohort, axes in panels.items():
-        group = metrics[metrics["cohort"] == cohort]
+    figure, panels = group_panels(metrics, share_x=True, share_y=True)
+    for group, axes in panels.items():
+        subset = metrics[metrics["group"] == group]
         for place, column in enumerate(LEVEL_COLUMNS):
-            known = group.dropna(subset=[column])
+            known = subset.dropna(subset=[column])
             draw_quartiles(axes, place, known[column].to_numpy(), 0.7)
             scatter_people(axes, known, place + beside(known["sex"], 0.6), known[column], largest=0.5)
         axes.set_xticks(range(len(LEVELS)), LEVELS, color=INK, fontsize=8)
@@ -82,12 +82,12 @@ def draw_levels(metrics: pd.DataFrame) -> Drawing:
     set_reach(first, np.nanmin(values), np.nanmax(values), least=0.0, most=1.0)
     label_dice(first, "DSC")
     legend_of_sexes(figure, metrics)
-    whole = metrics[metrics["cohort"] == cohorts_of(metrics)[0]]
+    whole = metrics[metrics["group"] == groups_of(metrics)[0]]
     medians = whole[LEVEL_COLUMNS].median().set_axis(LEVELS).dropna()
     return Drawing(
         figure=figure,
         data=metrics[[*_PERSON, *LEVEL_COLUMNS]],
-        alt=f"Dice by part of the femur, medians of cohort {_counted(whole, whole['cohort'].iloc[0])}: "
+        alt=f"Dice by part of the femur, medians of group {_counted(whole, whole['group'].iloc[0])}: "
         + (", ".join(f"{level} {median:.4f}" for level, median in medians.items()) or "not defined")
         + ".",
         n=count_people(metrics),
@@ -170,18 +170,18 @@ def draw_dice_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | N
     )  # fmt: skip
 
 
-def _counted(metrics: pd.DataFrame, cohort: str) -> str:
-    return f"{cohort} (n = {count_people(metrics[metrics['cohort'] == cohort])})"
+def _counted(metrics: pd.DataFrame, group: str) -> str:
+    return f"{group} (n = {count_people(metrics[metrics['group'] == group])})"
 
 
-def _draw_bar(axes: Axes, x: float, width: float, group: pd.DataFrame, name: str) -> None:
+def _draw_bar(axes: Axes, x: float, width: float, subset: pd.DataFrame, name: str) -> None:
     """Draw one cohort's score: a bar of the mean with its SD and number, scans as points."""
-    if not len(group):
+    if not len(subset):
         return
-    values = group[name].to_numpy(float)
-    mean, sd = _mean_and_sd(group[name])
-    axes.bar(x, mean, 0.9 * width, color=COHORT_COLORS[group["cohort"].iloc[0]], alpha=0.35)
-    scatter_people(axes, group, x + beside(group["sex"], 0.7 * width), values, largest=0.45)
+    values = subset[name].to_numpy(float)
+    mean, sd = _mean_and_sd(subset[name])
+    axes.bar(x, mean, 0.9 * width, color=group_color(subset["group"].iloc[0]), alpha=0.35)
+    scatter_people(axes, subset, x + beside(subset["sex"], 0.7 * width), values, largest=0.45)
     if len(values) > 1:
         axes.errorbar(x, mean, sd, color=INK, linewidth=1.2, capsize=3, zorder=4)
     axes.annotate(
@@ -202,9 +202,7 @@ def _mean_and_sd(scores: pd.Series) -> tuple[float, float]:
 def _reach_of_bars(metrics: pd.DataFrame) -> tuple[float, float]:
     """Return the lowest and the highest that a point or a whisker of the bars reaches, the latter 1 at the least."""
     scores = metrics[list(SCORE_NAMES)].astype(float)
-    by_bar = [
-        of_cohort[name].dropna() for _, of_cohort in scores.groupby(metrics["cohort"]) for name in scores
-    ]
+    by_bar = [of_group[name].dropna() for _, of_group in scores.groupby(metrics["group"]) for name in scores]
     bars = [_mean_and_sd(values) for values in by_bar if len(values)]
     low = min([scores.min().min(), *(mean - sd for mean, sd in bars)])
     return float(low), max([1.0, *(mean + sd for mean, sd in bars)])

@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib.stats.tables import COHORT_ORDER
+from lib.catalog.groups import group_position
 
 INK, MUTED, GRID = "#1f2933", "#5b6775", "#dde3e9"
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 SEXES = {"M": ("men", "*", 70, BLUE), "F": ("women", "o", 30, RED), "": ("sex unknown", "s", 26, MUTED)}
-COHORT_COLORS = {"all": MUTED, "male": BLUE, "female": RED}
+_GROUP_COLORS = {"all": MUTED, "male": BLUE, "female": RED}
 # below this number of people a band or an interval would say more than the data
 FEWEST_FOR_BAND = 20
 _FEWEST_FOR_QUARTILES = 4
@@ -68,9 +68,14 @@ class Drawing:
     n: int
 
 
-def cohorts_of(table: pd.DataFrame) -> list[str]:
+def groups_of(table: pd.DataFrame) -> list[str]:
     """Return the cohorts of a table in reading order."""
-    return [name for name in COHORT_ORDER if name in set(table["cohort"])]
+    return sorted(set(table["group"]), key=group_position)
+
+
+def group_color(name: str) -> str:
+    """Return the colour of a group of people; groups beyond everybody, men and women share one."""
+    return _GROUP_COLORS.get(name, GREEN)
 
 
 def count_people(table: pd.DataFrame) -> int:
@@ -78,29 +83,29 @@ def count_people(table: pd.DataFrame) -> int:
     return int(table["subject"].nunique())
 
 
-def cohort_panels(
+def group_panels(
     metrics: pd.DataFrame, *, share_x: bool, share_y: bool, width: float = 2.75, height: float = 3.35
 ) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with a panel for each cohort, titled with its number of people; sizes of one in inches."""
-    cohorts = cohorts_of(metrics)
+    """Return a figure with a panel for each group, titled with its number of people; sizes of one in inches."""
+    groups = groups_of(metrics)
     # a single panel is as wide as its heading
-    figure = Figure(figsize=(max(4.4, width * len(cohorts) + 0.6), height), layout="constrained")
-    axes = figure.subplots(1, len(cohorts), sharex=share_x, sharey=share_y, squeeze=False)[0]
-    panels = dict(zip(cohorts, axes, strict=True))
-    for cohort, panel in panels.items():
-        panel.set_title(f"{cohort} (n = {count_people(metrics[metrics['cohort'] == cohort])})")
+    figure = Figure(figsize=(max(4.4, width * len(groups) + 0.6), height), layout="constrained")
+    axes = figure.subplots(1, len(groups), sharex=share_x, sharey=share_y, squeeze=False)[0]
+    panels = dict(zip(groups, axes, strict=True))
+    for group, panel in panels.items():
+        panel.set_title(f"{group} (n = {count_people(metrics[metrics['group'] == group])})")
     return figure, panels
 
 
 def scatter_people(
     axes: Axes,
-    group: pd.DataFrame,
+    subset: pd.DataFrame,
     x: Sequence[float],
     y: Sequence[float],
     colors: Mapping[str, tuple] | None = None,
     largest: float = 1.0,
 ) -> None:
-    """Draw each scan of `group` at (x, y): shape by sex, colour by person where `colors` are given, else by sex.
+    """Draw each scan of `subset` at (x, y): shape by sex, colour by person where `colors` are given, else by sex.
 
     Marks shrink as they become many, and the sexes are then drawn in turns, so that neither hides the other;
     `largest` is the size of a few, as a share of the usual one.
@@ -112,8 +117,8 @@ def scatter_people(
     look = {"alpha": 0.6, "linewidths": 0} if many else {"alpha": 0.9, "linewidths": 0.4}
     for layer in range(layers):
         for sex, (_, marker, size, color) in SEXES.items():
-            chosen = np.flatnonzero(group["sex"] == sex)[layer::layers]
-            shades = [colors[person] for person in group["subject"].iloc[chosen]] if colors else color
+            chosen = np.flatnonzero(subset["sex"] == sex)[layer::layers]
+            shades = [colors[person] for person in subset["subject"].iloc[chosen]] if colors else color
             if len(chosen):
                 axes.scatter(
                     x[chosen], y[chosen], s=shrink * size, marker=marker, c=shades, edgecolors="white", zorder=3,
@@ -127,10 +132,10 @@ def legend_of_sexes(
     """Put the marks of the sexes that occur below a figure, with their number of people, and after them `lines`."""
     marks = []
     for sex, (label, marker, size, color) in SEXES.items():
-        group = people[people["sex"] == sex]
-        if len(group):
+        subset = people[people["sex"] == sex]
+        if len(subset):
             shown = {"marker": marker, "markersize": 0.8 * size**0.5, "color": color if colored else MUTED}
-            marks.append(Line2D([], [], linestyle="", label=f"{label} (n = {count_people(group)})", **shown))
+            marks.append(Line2D([], [], linestyle="", label=f"{label} (n = {count_people(subset)})", **shown))
     figure.legend(handles=[*marks, *lines], loc="outside lower center", ncols=2 if lines else 3)
 
 

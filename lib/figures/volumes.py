@@ -15,9 +15,9 @@ from lib.figures.style import (
     MUTED,
     ORANGE,
     Drawing,
-    cohort_panels,
-    cohorts_of,
     count_people,
+    group_panels,
+    groups_of,
     legend_of_sexes,
     minus,
     scatter_people,
@@ -25,7 +25,7 @@ from lib.figures.style import (
 from lib.stats.agreement import fit_line, line_band
 from lib.stats.formats import show_p_value
 
-_PERSON = ["cohort", "scan", "subject", "sex"]
+_PERSON = ["group", "scan", "subject", "sex"]
 _IDENTITY = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1}
 _FITTED = {"color": GREEN, "linewidth": 1.4}
 # brighter shades of the colour map are lost on white
@@ -33,14 +33,14 @@ _BRIGHTEST = 0.85
 
 
 def draw_relative_error(metrics: pd.DataFrame) -> Drawing:
-    """Relative volume error against reference volume; a person keeps its colour in every cohort (Fig. 7)."""
-    figure, panels = cohort_panels(metrics, share_x=True, share_y=True)
+    """Relative volume error against reference volume; a person keeps its colour in every group (Fig. 7)."""
+    figure, panels = group_panels(metrics, share_x=True, share_y=True)
     ranks = metrics.groupby("subject")["reference_mm3"].mean().rank(pct=True)
     colors = {person: mpl.colormaps["viridis"](_BRIGHTEST * rank) for person, rank in ranks.items()}
-    for cohort, axes in panels.items():
-        group = metrics[metrics["cohort"] == cohort]
+    for group, axes in panels.items():
+        subset = metrics[metrics["group"] == group]
         axes.axhline(0, color=INK, linewidth=0.9)
-        scatter_people(axes, group, group["reference_mm3"] / 1000, group["re_percent"], colors)
+        scatter_people(axes, subset, subset["reference_mm3"] / 1000, subset["re_percent"], colors)
         axes.set_xlabel("reference volume, cm³")
     limit = 1.15 * max(1.0, float(metrics["re_percent"].abs().max()))
     first = next(iter(panels.values()))
@@ -51,8 +51,8 @@ def draw_relative_error(metrics: pd.DataFrame) -> Drawing:
         figure=figure,
         data=metrics[[*_PERSON, "reference_mm3", "re_percent"]],
         alt="Relative error of volume against reference volume: "
-        + _by_cohort(
-            metrics, lambda group: "{:+.2f} to {:+.2f} %".format(*group["re_percent"].agg(["min", "max"]))
+        + _by_group(
+            metrics, lambda subset: "{:+.2f} to {:+.2f} %".format(*subset["re_percent"].agg(["min", "max"]))
         ),
         n=count_people(metrics),
     )
@@ -60,11 +60,11 @@ def draw_relative_error(metrics: pd.DataFrame) -> Drawing:
 
 def draw_regression(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing:
     """Predicted against reference volume with the fitted line and the line of identity."""
-    figure, panels = cohort_panels(metrics, share_x=False, share_y=False, height=3.8)
-    rows = agreement.set_index("cohort")
-    for cohort, axes in panels.items():
-        _draw_fit(axes, metrics[metrics["cohort"] == cohort])
-        axes.set_xlabel(f"reference volume, cm³\n{_regression_text(rows.loc[cohort])}")
+    figure, panels = group_panels(metrics, share_x=False, share_y=False, height=3.8)
+    rows = agreement.set_index("group")
+    for group, axes in panels.items():
+        _draw_fit(axes, metrics[metrics["group"] == group])
+        axes.set_xlabel(f"reference volume, cm³\n{_regression_text(rows.loc[group])}")
     next(iter(panels.values())).set_ylabel("predicted volume, cm³")
     lines = {"identity": _IDENTITY, "least squares": _FITTED}
     legend_of_sexes(
@@ -74,26 +74,26 @@ def draw_regression(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing:
         figure=figure,
         data=metrics[[*_PERSON, "reference_mm3", "predicted_mm3"]],
         alt="Predicted against reference volume: "
-        + _by_cohort(metrics, lambda group: _regression_text(rows.loc[group.name]).replace("\n", ", ")),
+        + _by_group(metrics, lambda subset: _regression_text(rows.loc[subset.name]).replace("\n", ", ")),
         n=count_people(metrics),
     )
 
 
 def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing:
     """Difference against mean with bias and 95 % limits of agreement; bands are their 95 % intervals."""
-    figure, panels = cohort_panels(metrics, share_x=False, share_y=True, height=3.7)
-    rows = agreement.set_index("cohort")
+    figure, panels = group_panels(metrics, share_x=False, share_y=True, height=3.7)
+    rows = agreement.set_index("group")
     drawn = metrics.assign(
         mean_mm3=(metrics["predicted_mm3"] + metrics["reference_mm3"]) / 2,
         difference_mm3=metrics["predicted_mm3"] - metrics["reference_mm3"],
     )
-    for cohort, axes in panels.items():
-        group = drawn[drawn["cohort"] == cohort]
+    for group, axes in panels.items():
+        subset = drawn[drawn["group"] == group]
         for name, color in (("loa_low", ORANGE), ("bias", BLUE), ("loa_high", ORANGE)):
-            _draw_level(axes, rows.loc[cohort], name, color)
-        scatter_people(axes, group, group["mean_mm3"] / 1000, group["difference_mm3"] / 1000)
+            _draw_level(axes, rows.loc[group], name, color)
+        scatter_people(axes, subset, subset["mean_mm3"] / 1000, subset["difference_mm3"] / 1000)
         axes.axhline(0, color=MUTED, linewidth=0.7)
-        axes.set_xlabel(f"mean of both volumes, cm³\n{minus(_limits_text(rows.loc[cohort]))}")
+        axes.set_xlabel(f"mean of both volumes, cm³\n{minus(_limits_text(rows.loc[group]))}")
         axes.margins(x=0.12)
     # the bands of a few people are wide: points and lines set the scale, bands may run out of the picture
     shown = pd.concat([drawn["difference_mm3"], rows["loa_low_mm3"], rows["loa_high_mm3"]])
@@ -106,68 +106,68 @@ def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing
         figure=figure,
         data=drawn[[*_PERSON, "mean_mm3", "difference_mm3"]],
         alt="Difference of volumes against their mean, limits of agreement: "
-        + _by_cohort(drawn, lambda group: _limits_text(rows.loc[group.name]).replace("\n", ", ")),
+        + _by_group(drawn, lambda subset: _limits_text(rows.loc[subset.name]).replace("\n", ", ")),
         n=count_people(metrics),
     )
 
 
 def draw_sex_specific(people: pd.DataFrame, paired: pd.DataFrame) -> Drawing | None:
-    """Absolute volume error of each sex-specific model against that of the all-cohort model on the same people.
+    """Absolute volume error of each sex-specific model against that of the model of everybody on the same people.
 
     Args:
         people: rows of the metrics of one model and protocol.
         paired: the rows of `paired_table` for them. None if no sex has people that both models predicted.
     """
     drawn = _paired_errors(people)
-    drawn = drawn[drawn["cohort"].isin(paired["cohort"])]
+    drawn = drawn[drawn["group"].isin(paired["group"])]
     if drawn.empty:
         return None
-    figure, panels = cohort_panels(drawn, share_x=True, share_y=True, width=3.2, height=4.2)
-    rows = paired.set_index("cohort")
+    figure, panels = group_panels(drawn, share_x=True, share_y=True, width=3.2, height=4.2)
+    rows = paired.set_index("group")
     reach = 1.1 * drawn[["common_error_mm3", "own_error_mm3"]].to_numpy().max() / 1000 or 1.0
-    for cohort, axes in panels.items():
-        group, row = drawn[drawn["cohort"] == cohort], rows.loc[cohort]
+    for group, axes in panels.items():
+        subset, row = drawn[drawn["group"] == group], rows.loc[group]
         axes.plot([0, reach], [0, reach], **_IDENTITY)
-        scatter_people(axes, group, group["common_error_mm3"] / 1000, group["own_error_mm3"] / 1000)
+        scatter_people(axes, subset, subset["common_error_mm3"] / 1000, subset["own_error_mm3"] / 1000)
         axes.set(xlim=(0, reach), ylim=(0, reach), aspect="equal")
-        common = f"|error| of the all-cohort model, cm³\n{_updates(row, 'second_updates')}"
+        common = f"|error| of the model of everybody, cm³\n{_updates(row, 'second_updates')}"
         axes.set_xlabel(f"{common}\n{_paired_text(row)}")
-        axes.set_ylabel(f"|error| of the {cohort} model, cm³\n{_updates(row, 'first_updates')}")
+        axes.set_ylabel(f"|error| of the {group} model, cm³\n{_updates(row, 'first_updates')}")
     return Drawing(
         figure=figure,
         data=drawn,
-        alt="Absolute volume errors of sex-specific models against those of the all-cohort model: "
-        + _by_cohort(drawn, lambda group: _paired_text(rows.loc[group.name]).replace("\n", ", ")),
+        alt="Absolute volume errors of sex-specific models against those of the model of everybody: "
+        + _by_group(drawn, lambda subset: _paired_text(rows.loc[subset.name]).replace("\n", ", ")),
         n=count_people(drawn),
     )
 
 
-def _by_cohort(table: pd.DataFrame, tell) -> str:
+def _by_group(table: pd.DataFrame, tell) -> str:
     """Return "all (n = 9) ..., male (n = 4) ..." where `tell` says what follows for the rows of a cohort."""
     parts = []
-    for cohort in cohorts_of(table):
-        group = table[table["cohort"] == cohort]
-        group.name = cohort
-        parts.append(f"{cohort} (n = {count_people(group)}) {tell(group)}")
+    for group in groups_of(table):
+        subset = table[table["group"] == group]
+        subset.name = group
+        parts.append(f"{group} (n = {count_people(subset)}) {tell(subset)}")
     return minus("; ".join(parts)) + "."
 
 
-def _draw_fit(axes: Axes, group: pd.DataFrame) -> None:
+def _draw_fit(axes: Axes, subset: pd.DataFrame) -> None:
     """Draw one cohort's volumes in cm³ with the line of identity, that of least squares and its 95 % band.
 
     Where people have several scans the band would be too narrow: then there is no line.
     """
-    x, y = group["reference_mm3"].to_numpy() / 1000, group["predicted_mm3"].to_numpy() / 1000
+    x, y = subset["reference_mm3"].to_numpy() / 1000, subset["predicted_mm3"].to_numpy() / 1000
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
     ends = np.array([low, high]) + np.array([-0.05, 0.05]) * max(high - low, 1.0)
     axes.plot(ends, ends, **_IDENTITY)
-    independent = count_people(group) == len(group)
+    independent = count_people(subset) == len(subset)
     if independent and np.isfinite(fit_line(x, y, 0.95).slope):
         along = np.linspace(*ends, 50)
         fitted, below, above = line_band(x, y, along, 0.95)
         axes.plot(along, fitted, **_FITTED)
         axes.fill_between(along, below, above, color=GREEN, alpha=0.15, linewidth=0)
-    scatter_people(axes, group, x, y)
+    scatter_people(axes, subset, x, y)
     axes.set(xlim=ends, ylim=ends, aspect="equal")
 
 
@@ -201,15 +201,15 @@ def _limits_text(row: Mapping) -> str:
 
 
 def _paired_errors(people: pd.DataFrame) -> pd.DataFrame:
-    """Return cohort, subject, sex, common_error_mm3, own_error_mm3: means over scans that both predicted."""
+    """Return group, subject, sex, common_error_mm3, own_error_mm3: means over scans that both predicted."""
     errors = people.assign(error=(people["predicted_mm3"] - people["reference_mm3"]).abs())
-    errors = errors[["cohort", "subject", "sex", "scan", "error"]].dropna(subset=["error"])
-    common = errors.loc[errors["cohort"] == "all", ["scan", "error"]].rename(
+    errors = errors[["group", "subject", "sex", "scan", "error"]].dropna(subset=["error"])
+    common = errors.loc[errors["group"] == "all", ["scan", "error"]].rename(
         columns={"error": "common_error_mm3"}
     )
-    own = errors[errors["cohort"] != "all"].rename(columns={"error": "own_error_mm3"})
+    own = errors[errors["group"] != "all"].rename(columns={"error": "own_error_mm3"})
     names = ["common_error_mm3", "own_error_mm3"]
-    return own.merge(common, on="scan").groupby(["cohort", "subject", "sex"], as_index=False)[names].mean()
+    return own.merge(common, on="scan").groupby(["group", "subject", "sex"], as_index=False)[names].mean()
 
 
 def _updates(row: Mapping, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Shapes of networks: what an entry of config `models` may say. Cheap to import: read at each parse."""
+"""Shapes of networks: what an entry of config `networks` may say. Cheap to import: read at each parse."""
 
 import inspect
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class VNetConfig:
-    """Shape of the network; the keys of one entry of config `models`. The defaults are the preset `paper`.
+    """Shape of the network; the keys of one entry of config `networks`. The defaults are the preset `paper`.
 
     Attributes:
         channels: feature maps of each level.
@@ -58,31 +58,31 @@ class VNetConfig:
             values = tuple(getattr(self, key))
             object.__setattr__(self, key, values)
             counts = all(is_count(value) for value in values)
-            require(counts, f"models: {key}", values, "integers of at least 1")
+            require(counts, f"networks: {key}", values, "integers of at least 1")
         self._check_levels()
         odd = is_count(self.kernel) and self.kernel % 2 == 1
-        require(odd, "models: kernel", self.kernel, "an odd integer")
+        require(odd, "networks: kernel", self.kernel, "an odd integer")
         for key, least in (("transposed_kernel", 2), ("bottleneck_dilation", 1), ("classes", 1)):
             value = getattr(self, key)
-            require(is_count(value, least), f"models: {key}", value, f"an integer of at least {least}")
-        require(0 <= self.dropout < 1, "models: dropout", self.dropout, "at least 0 and less than 1")
+            require(is_count(value, least), f"networks: {key}", value, f"an integer of at least {least}")
+        require(0 <= self.dropout < 1, "networks: dropout", self.dropout, "at least 0 and less than 1")
         for key, allowed in CHOICES.items():
             value = getattr(self, key)
             known = any(value == choice and type(value) is type(choice) for choice in allowed)
-            require(known, f"models: {key}", value, " or ".join(str(choice) for choice in allowed))
+            require(known, f"networks: {key}", value, " or ".join(str(choice) for choice in allowed))
 
     def _check_levels(self) -> None:
         levels = len(self.channels)
-        require(levels >= 2, "models: channels", self.channels, "at least two levels")
+        require(levels >= 2, "networks: channels", self.channels, "at least two levels")
         require(
             len(self.encoder_convolutions) == levels,
-            "models: encoder_convolutions",
+            "networks: encoder_convolutions",
             self.encoder_convolutions,
             f"one number for each of the {levels} levels",
         )
         require(
             len(self.decoder_convolutions) == levels - 1,
-            "models: decoder_convolutions",
+            "networks: decoder_convolutions",
             self.decoder_convolutions,
             f"one number for each of the {levels - 1} upper levels, deepest first",
         )
@@ -117,8 +117,8 @@ def unet_config(
     Raises:
         ConfigError: a value cannot be used.
     """
-    require(is_count(initial_maps), "models: unet.initial_maps", initial_maps, "an integer of at least 1")
-    require(is_count(levels, 2), "models: unet.levels", levels, "an integer of at least 2")
+    require(is_count(initial_maps), "networks: unet.initial_maps", initial_maps, "an integer of at least 1")
+    require(is_count(levels, 2), "networks: unet.levels", levels, "an integer of at least 2")
     return VNetConfig(
         channels=tuple(initial_maps * 2**level for level in range(levels)),
         encoder_convolutions=(2,) * levels,
@@ -132,7 +132,7 @@ def unet_config(
 
 
 def read_network(entry: Mapping[str, Any]) -> VNetConfig:
-    """Return the network that an entry of config `models` describes.
+    """Return the network that an entry of config `networks` describes.
 
     Args:
         entry: the fields of `VNetConfig`, or the short form: `unet` alone, with the arguments of `unet_config`.
@@ -141,19 +141,19 @@ def read_network(entry: Mapping[str, Any]) -> VNetConfig:
         ConfigError: unknown or missing keys, both forms in one entry, or a value that cannot be used.
     """
     if "unet" not in entry:
-        _require_keys(entry, "models", known=[field.name for field in fields(VNetConfig)])
+        _require_keys(entry, "networks", known=[field.name for field in fields(VNetConfig)])
         return VNetConfig(**entry)
     others = sorted(set(entry) - {"unet"})
     if others:
         raise ConfigError(
-            f"models: `unet` is written together with {', '.join(others)}; expected `unet` alone, or the fields "
+            f"networks: `unet` is written together with {', '.join(others)}; expected `unet` alone, or the fields "
             "of a network without it"
         )
     short = entry["unet"]
-    require(isinstance(short, Mapping), "models: unet", short, "keys and values, such as levels: 4")
+    require(isinstance(short, Mapping), "networks: unet", short, "keys and values, such as levels: 4")
     arguments = inspect.signature(unet_config).parameters.values()
     needed = [argument.name for argument in arguments if argument.default is argument.empty]
-    _require_keys(short, "models: unet", known=[argument.name for argument in arguments], needed=needed)
+    _require_keys(short, "networks: unet", known=[argument.name for argument in arguments], needed=needed)
     return unet_config(**short)
 
 

@@ -7,7 +7,7 @@ from lib.learning.collapse import describe_warnings
 from lib.learning.finished import RUNTIME_KEYS, flat
 
 TEMPLATE = """\
-# {cohort}/{model}, fold {fold}
+# {group}/{network}, fold {fold}
 {warning}
 One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a network that finds the proximal femur in
 {modality} scans. The people of fold {fold} did not train it. The training itself wrote this page, from the metadata
@@ -105,7 +105,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "window": " x ".join(map(str, preprocessing["crop"]["size_xy"])),
             **metadata["intensity"],
             "spacing": _spacing(metadata["spacing_mm_zyx"]),
-            "network_table": _table(metadata["network"]),
+            "network_table": _table(metadata["architecture"]),
             "people_rows": "\n".join(_people_row(role, group) for role, group in metadata["people"].items()),
             "duration": _duration(metadata["seconds"]),
             "reproducible": "yes" if metadata["reproducible"] else "no",

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from lib.atomic import whole_file
 from lib.errors import ModelError
-from lib.learning.finished import MODEL_FORMAT, other_format
+from lib.learning.finished import other_format
+from lib.model_record import MODEL_FORMAT, in_todays_words
 
 # without these nothing can be predicted; all further keys describe the model
 MODEL_KEYS = frozenset(
-    {"network", "intensity", "preprocessing", "window_slices", "last", "best", "best_epoch"}
+    {"architecture", "intensity", "preprocessing", "window_slices", "last", "best", "best_epoch"}
     | {"best_validation_dice"}
 )
-_OWN_KEYS = {"format", "network"}  # in every format so far
+_SHAPE_KEYS = {"architecture", "network"}  # every format so far has one of them
 _PLAIN = (type(None), bool, int, float, str, Tensor)
 _DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 _ZIP_START = b"PK\x03\x04"  # torch.save writes a zip archive
@@ -56,7 +57,7 @@ def read_model(path: str | Path) -> dict[str, Any]:
     """Read a model written by `write_model`, into host memory.
 
     Returns:
-        The content: MODEL_KEYS, `format` and the metadata.
+        The content: MODEL_KEYS, `format` and the metadata; a file of format 2 in the words of 3.
 
     Raises:
         ModelError: no such file, damaged, another format, other software's, or holding anything but tensors
@@ -67,11 +68,12 @@ def read_model(path: str | Path) -> dict[str, Any]:
         raise ModelError(f"{name}: no such model; train it, or correct the setting `model`")
     _require_whole_archive(Path(path), name)
     content = _read_plain(path, name)
-    if not isinstance(content, dict) or not content.keys() >= _OWN_KEYS:
+    if not isinstance(content, dict) or not ("format" in content and content.keys() & _SHAPE_KEYS):
         raise ModelError(
             f"{name}: a PyTorch file of other software (it holds {_outline(content)}); expected a model "
             "trained by Osteoflow. Correct the setting `model`"
         )
+    content = in_todays_words(content)
     if content["format"] != MODEL_FORMAT:
         raise ModelError(other_format(name, content["format"]))
     missing = MODEL_KEYS - content.keys()

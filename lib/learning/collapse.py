@@ -131,7 +131,7 @@ def describe_warnings(run: Mapping[str, Any]) -> str:
         return ""
     # a later version of the same format may know more
     words = " and ".join(WARNINGS.get(code, code) for code in codes)
-    advice = [remedies(run["train"], run["network"])]
+    advice = [remedies(run["train"], run["architecture"])]
     if "loss_of_a_constant" in codes:
         advice.append("If it still fell (history.csv), raise train.epochs instead.")
     else:

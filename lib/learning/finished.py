@@ -7,21 +7,21 @@ from pathlib import Path
 from statistics import median
 
 from lib.errors import ModelError
+from lib.model_record import MODEL_FORMAT, read_run
 from lib.provenance import describe_software
 from lib.pseudonyms import pseudonyms
 
-# of run.json and model.pt; 1 held ids of scans and described a model in run.json alone
-MODEL_FORMAT = 2
 # keys of `train` that say where and how a training runs, not what it computes
 RUNTIME_KEYS = ("device", "device_cache_gb", "host_cache_gb", "checkpoint_minutes")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedModels:
-    """The trained folds of one network for one cohort."""
+    """The trained folds of one network for one group."""
 
-    cohort: str
-    model: str
+    group: str
+    takes: Mapping[str, str]
+    network: str
     folds: tuple[int, ...]
     preprocessing: Mapping
 
@@ -30,10 +30,10 @@ def describe_fold(facts: Mapping, *, people: Mapping, crops: Iterable[Mapping], 
     """Return the metadata of a trained fold: the content of run.json, and of model.pt beside its weights.
 
     Args:
-        facts: of the training (`TrainedFold.facts`), and what the study says of the fold: cohort, model, fold,
-            synthetic, modality, preprocessing, configured (sections network, train and intensity as the
+        facts: of the training (`TrainedFold.facts`), and what the study says of the fold: group, takes, network,
+            fold, synthetic, modality, preprocessing, configured (architecture, train and intensity as the
             configuration writes them).
-        people: who trained and validated it, without an id (`lib.cohort.groups.describe_people`); takes the
+        people: who trained and validated it, without an id (`lib.cohort.people.describe_people`); takes the
             place of the ids in `facts`.
         crops: content of crop.json of each training scan.
         folds_sha256: of the bytes of folds.csv.
@@ -69,14 +69,15 @@ def read_finished(folder: str | Path) -> FinishedModels:
         )
     first = next(iter(runs.values()))
     for fold, run in runs.items():
-        if run["preprocessing"] != first["preprocessing"] or run["model"] != first["model"]:
+        if run["preprocessing"] != first["preprocessing"] or run["architecture"] != first["architecture"]:
             raise ModelError(
                 f"{folder}: fold-{fold} was trained on other input than the first fold; "
                 "take all folds from one study"
             )
     return FinishedModels(
-        cohort=first["cohort"],
-        model=first["model"],
+        group=first["group"],
+        takes=first["takes"],
+        network=first["network"],
         folds=tuple(sorted(runs)),
         preprocessing=first["preprocessing"],
     )
@@ -114,7 +115,8 @@ def changes_since(
 
     Args:
         run: content of the fold's run.json.
-        configured: today's sections `network`, `train` and `intensity`, as the configuration writes them.
+        configured: today's sections `architecture` (an entry of `networks`), `train` and `intensity`, as the
+            configuration writes them.
         code: today's digest of the training code.
         training: scans that would train this fold today.
         secret: with which the fold's pseudonyms were made; None if it is not at hand.
@@ -152,10 +154,10 @@ def _spread_zyx(spacings_mm_xyz: Iterable[Sequence[float]]) -> dict[str, list[fl
 
 def _read_run(path: Path) -> dict:
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = read_run(path)
         written = run.get("format", 1)
         if written == MODEL_FORMAT:
-            return {key: run[key] for key in ("cohort", "model", "preprocessing")}
+            return {key: run[key] for key in ("group", "takes", "network", "architecture", "preprocessing")}
     except (ValueError, KeyError, AttributeError):
         raise ModelError(
             f"{path} is damaged; copy the model's folder again or train the fold again"
@@ -167,7 +169,7 @@ def other_format(name: str, written: object) -> str:
     """Return what to say of a model of another format than MODEL_FORMAT."""
     age = "a newer" if isinstance(written, int) and written > MODEL_FORMAT else "an older"
     return (
-        f"{name} is of format {written!r}, written by {age} Osteoflow; this one reads format {MODEL_FORMAT}. "
+        f"{name} is of format {written!r}, written by {age} Osteoflow; this one reads formats 2 and {MODEL_FORMAT}. "
         "Use the models with the Osteoflow that wrote them, or train again with --config retrain=true"
     )
 

@@ -228,7 +228,7 @@ def _predictor(network: Network, compute: Compute) -> Callable[[Tensor], Tensor]
 
 
 def _network(model: Mapping[str, Any], weights: str, compute: Compute) -> VNet:
-    network = VNet(VNetConfig(**model["network"]))
+    network = VNet(VNetConfig(**model["architecture"]))
     try:
         network.load_state_dict(model[weights])
     except RuntimeError as error:

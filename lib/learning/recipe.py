@@ -81,7 +81,7 @@ class TrainConfig:
 class FoldSettings:
     """All that shapes one training, beside the data.
 
-    `network`, `train`, `intensity` and `predict` may be given as mappings with the keys of the configuration.
+    `architecture`, `train`, `intensity` and `predict` may be given as mappings with the keys of the configuration.
 
     Attributes:
         name: how progress lines call the fold, e.g. "all/vnet fold 0".
@@ -89,7 +89,7 @@ class FoldSettings:
         code: digest of the code that trains; another one does not continue an unfinished state.
     """
 
-    network: VNetConfig
+    architecture: VNetConfig
     train: TrainConfig
     intensity: IntensityConfig
     predict: PredictConfig
@@ -100,7 +100,7 @@ class FoldSettings:
     def __post_init__(self) -> None:
         """Turn mappings into settings, which validate themselves."""
         readers = {
-            "network": read_network,
+            "architecture": read_network,
             "train": lambda values: TrainConfig(**values),
             "intensity": lambda values: IntensityConfig(**values),
             "predict": lambda values: PredictConfig(**values),

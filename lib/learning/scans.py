@@ -1,4 +1,4 @@
-"""The training cohort, wherever it fits: one way to get windows of it onto the device."""
+"""The scans that a model is trained on, wherever it fits: one way to get windows of it onto the device."""
 
 import hashlib
 import json

@@ -131,7 +131,7 @@ def train_fold(
             (`lib.learning.collapse`; the state is kept, so that a retry ends as it did), too little memory, or told
             to stop.
     """
-    if settings.network.classes != 1:
+    if settings.architecture.classes != 1:
         raise TrainingError(
             f"{settings.name}: networks of several classes cannot be trained yet; set classes: 1"
         )
@@ -165,7 +165,7 @@ class _FoldTrainer:
         )
         self.slices = self.config.window_slices + 2 * self.margin
         torch.manual_seed(derive_seed(settings.seed, "weights"))
-        self.network = self.compute.place(VNet(settings.network))
+        self.network = self.compute.place(VNet(settings.architecture))
         self.forward = torch.compile(self.network) if self.config.compile else self.network
         groups = parameter_groups(self.network, self.config.l2_alpha)
         self.optimizer = torch.optim.Adam(groups, lr=self.config.learning_rate, fused=self.config.fused)
@@ -257,7 +257,7 @@ class _FoldTrainer:
         words = describe_collapse(self._history(), self.yardstick)
         if words:
             self._save()
-            advice = remedies(asdict(self.config), asdict(self.settings.network))
+            advice = remedies(asdict(self.config), asdict(self.settings.architecture))
             raise TrainingError(f"{self.settings.name} {words}. {advice}")
 
     def _yardstick(self) -> Yardstick:

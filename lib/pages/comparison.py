@@ -55,7 +55,7 @@ def write_comparison(
 def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.DataFrame) -> dict:
     """Return what the template shows of both runs, by name."""
     here, there = runs
-    predicted = table[table["cohort"] != ""]
+    predicted = table[table["group"] != ""]
     both, moved = table[table["status"] == "both"], table[table["moved"] != ""]
     return {
         "here": here,
@@ -73,7 +73,7 @@ def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.D
         "differences": differences(here, there),
         "numbers": NUMBERS,
         "protocols": PROTOCOLS,
-        "several": len(predicted[["cohort", "model"]].drop_duplicates()) > 1,
+        "several": len(predicted[["group", "network"]].drop_duplicates()) > 1,
     }
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from lib.ages import age_years, printed_age
 from lib.atomic import write_text
+from lib.catalog.groups import ALL
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
 from lib.pages.references import Citations
 from lib.pages.report_tables import (
@@ -209,14 +210,14 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
 
 def configured_networks(settings: Mapping) -> list[str]:
     """Return the networks in the order of the configuration."""
-    return list(settings.get("networks") or settings.get("models", ()))
+    return list(settings.get("networks", ()))
 
 
 def headlines(scores: pd.DataFrame, agreement: pd.DataFrame) -> list[dict]:
-    """Return scores and agreement of the first cohort for each model and protocol: never pooled with one another."""
-    keys = ("cohort", "model", "protocol", "sex")
+    """Return scores and agreement of the first group for each model and protocol: never pooled with one another."""
+    keys = ("group", "network", "protocol", "stratum")
     by_key = {tuple(group[key] for key in keys): group for group in scores_by_group(records(scores))}
-    rows = [row for row in records(agreement) if row["sex"] == "all"]
+    rows = [row for row in records(agreement) if row["stratum"] == ALL]
     return [by_key[tuple(row[key] for key in keys)] | row for row in of_first_cohort(rows)]
 
 
@@ -255,12 +256,12 @@ def describe_people(flow: pd.DataFrame) -> dict:
 
 
 def fold_ranges(folds: pd.DataFrame) -> list[dict]:
-    """Return mean and range of R2 over the folds of each cohort and model that has any."""
+    """Return mean and range of R2 over the folds of each group and network that has any."""
     ranges = []
-    for (cohort, model), part in folds.dropna(subset=["r2"]).groupby(["cohort", "model"], sort=False):
+    for (group, network), part in folds.dropna(subset=["r2"]).groupby(["group", "network"], sort=False):
         values = part["r2"]
         spread = {"low": values.min(), "mean": values.mean(), "high": values.max()}
-        ranges.append({"cohort": cohort, "model": model} | spread)
+        ranges.append({"group": group, "network": network} | spread)
     return ranges
 
 
@@ -272,11 +273,14 @@ def figure_groups(data: ReportData) -> list[dict]:
         shown = dict(entry) | {"caption": _caption(entry["kind"]), "alt": entry.get("alt") or entry["title"]}
         shown["files"] = {kind: f"{data.figure_folder}/{entry['name']}.{kind}" for kind in kinds}
         shown["image"] = shown["files"]["png" if entry["kind"] in PIXEL_FIGURES else "svg"]
-        groups.setdefault((entry["model"] if entry["protocol"] else "", entry["protocol"]), []).append(shown)
+        groups.setdefault((entry["network"] if entry["protocol"] else "", entry["protocol"]), []).append(
+            shown
+        )
     order = {"": -1} | {name: number for number, name in enumerate(PROTOCOL_ORDER)}
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], order[item[0][1]]))
     return [
-        {"model": model, "protocol": protocol, "figures": figures} for (model, protocol), figures in ordered
+        {"network": network, "protocol": protocol, "figures": figures}
+        for (network, protocol), figures in ordered
     ]
 
 
@@ -350,19 +354,19 @@ def acquisition_rows(screened: Iterable[Mapping]) -> list[dict]:
 
 
 def training_rows(runs: Iterable[Mapping]) -> list[dict]:
-    """Return one row for each cohort and network: folds, people, updates, best validation Dice, time, device."""
+    """Return one row for each group and network: folds, people, updates, best validation Dice, time, device."""
     groups: dict[tuple[str, str], list[Mapping]] = {}
     for run in runs:
-        groups.setdefault((run["cohort"], run["model"]), []).append(run)
+        groups.setdefault((run["group"], run["network"]), []).append(run)
     rows = []
-    for (cohort, model), folds in sorted(groups.items()):
+    for (group, network), folds in sorted(groups.items()):
         dice = [
             fold["best_validation_dice"] for fold in folds if fold.get("best_validation_dice") is not None
         ]
         rows.append(
             {
-                "cohort": cohort,
-                "model": model,
+                "group": group,
+                "network": network,
                 "folds": len(folds),
                 "parameters": folds[0].get("parameters"),
                 "scans": show_range([len(fold.get("training", ())) for fold in folds], 0),

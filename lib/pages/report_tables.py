@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from lib.catalog.groups import ALL, GROUP_NAMES, STRATUM_NAMES
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.wording import SEX_NAMES, WEIGHTS
 from lib.stats.formats import (
@@ -167,24 +168,26 @@ def scans_of(row: Mapping) -> str:
 
 
 def people_name(row: Mapping) -> str:
-    """Return who the people of a row are; a cohort of one sex holds no further sex."""
-    return SEX_NAMES[row["sex"] if row["cohort"] == "all" else {"male": "M", "female": "F"}[row["cohort"]]]
+    """Return who the people of a row are: those of its stratum, else those of its group."""
+    if row["stratum"] != ALL:
+        return STRATUM_NAMES[row["stratum"]]
+    return GROUP_NAMES.get(row["group"], row["group"])
 
 
 def models_name(row: Mapping, *, several: bool) -> str:
-    """Return the cohort of models, and the network where a study has several."""
-    return row["cohort"] + (f" · {row['model']}" if several else "")
+    """Return the group of models, and the network where a study has several."""
+    return row["group"] + (f" · {row['network']}" if several else "")
 
 
 def protocol_group(rows: Sequence[Mapping]) -> Callable[[Mapping], str]:
     """Return the heading of a row: protocol and models."""
-    several = len({row["model"] for row in rows}) > 1
+    several = len({row["network"] for row in rows}) > 1
     return lambda row: f"{PROTOCOLS[row['protocol']].title} · {models_name(row, several=several)}"
 
 
 def shown_agreement(rows: Iterable[Mapping]) -> list[Mapping]:
-    """Return everybody's row and, of the cohort of all, those of men and of women."""
-    return [row for row in rows if row["sex"] == "all" or row["cohort"] == "all"]
+    """Return everybody's row and, of the group of all, those of men and of women."""
+    return [row for row in rows if ALL in (row["stratum"], row["group"])]
 
 
 def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
@@ -297,7 +300,7 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
 
 def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
     """Return agreement of the whole mask beside that of the part above the fixed distal cut."""
-    keys = ("cohort", "model", "protocol", "sex")
+    keys = ("group", "network", "protocol", "stratum")
     by_key = {tuple(row[key] for key in keys): row for row in whole}
     rows = [
         row | {"whole": by_key.get(tuple(row[key] for key in keys), {}), "cut": row}
@@ -327,7 +330,7 @@ def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
 
 def fold_view(rows: Sequence[Mapping]) -> PageTable:
     """Return each fold's model on the people it never saw."""
-    several = len({row["model"] for row in rows}) > 1
+    several = len({row["network"] for row in rows}) > 1
     columns = (
         *(words("Fold", "fold"), Column(head="n", show=lambda row: str(row["n"]))),
         *(estimate("DSC", "dsc_mean", 4), estimate("MAE, mm³", "mae_mm3", 0)),
@@ -353,7 +356,7 @@ def measured(name: str) -> Show:
 
 def spread_view(rows: Sequence[Mapping]) -> PageTable:
     """Return how far folds differ, beside what people alone would make of equally good folds."""
-    several = len({row["model"] for row in rows}) > 1
+    several = len({row["network"] for row in rows}) > 1
     columns = (
         words("Measure", measure_name),
         words("Models", lambda row: models_name(row, several=several)),
@@ -380,12 +383,12 @@ def spread_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def paired_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return models of one sex against the model of everybody, on the same people."""
+    """Return models of one group against the model of everybody, on the same people."""
     columns = (
         words("Protocol", lambda row: PROTOCOLS[row["protocol"]].title),
-        words("Models compared", lambda row: f"{row['cohort']} against all, {row['model']}"),
+        words("Models compared", lambda row: f"{row['group']} against all, {row['network']}"),
         Column(head="n", show=lambda row: str(row["n"])),
-        plain("MAE, own sex", "first_mae_mm3", 0),
+        plain("MAE, own group", "first_mae_mm3", 0),
         plain("MAE, everybody", "second_mae_mm3", 0),
         Column(
             head="Difference, mm³",
@@ -405,7 +408,7 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
             ),
         ),
     )
-    caption = "Models of one sex against the model of everybody, on the same people"
+    caption = "Models of one group against the model of everybody, on the same people"
     return page_table(caption, columns, rows, name="paired")
 
 
@@ -482,7 +485,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
         plain("Median interval, ± %", "interval_percent_median", 2),
         Column(head="Unusually wide", show=lambda row: str(row["wide"])),
     )
-    several = len({row["model"] for row in rows}) > 1
+    several = len({row["network"] for row in rows}) > 1
     caption = "Intervals of single volumes: how often they held the reference"
     return page_table(
         caption, columns, rows, name="coverage", group=lambda row: models_name(row, several=several)
@@ -490,7 +493,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def level_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return Dice by part of the femur, of the first cohort."""
+    """Return Dice by part of the femur, of the first group."""
     columns = (
         *(words("Part of the femur", "level"), Column(head="n", show=lambda row: str(row["n"]))),
         MEAN_DICE,
@@ -503,17 +506,17 @@ def level_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def table1_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return Table 1: our rows, each cohort's paper row (where the table holds the paper) after its last one."""
+    """Return Table 1: our rows, each group's paper row (where the table holds the paper) after its last one."""
     with_paper: list[Mapping] = []
     for position, row in enumerate(rows):
         with_paper.append(row)
-        last = position + 1 == len(rows) or rows[position + 1]["cohort"] != row["cohort"]
-        if last and "paper_r2" in row:
-            numbers = dict(zip(TABLE1_NUMBERS, PAPER_TABLE1[row["cohort"]], strict=True))
-            with_paper.append(numbers | {"cohort": row["cohort"], "n": None, "protocol": "paper"})
-    several = len({row["model"] for row in rows}) > 1
+        last = position + 1 == len(rows) or rows[position + 1]["group"] != row["group"]
+        if last and row["group"] in PAPER_TABLE1 and "paper_r2" in row:
+            numbers = dict(zip(TABLE1_NUMBERS, PAPER_TABLE1[row["group"]], strict=True))
+            with_paper.append(numbers | {"group": row["group"], "n": None, "protocol": "paper"})
+    several = len({row["network"] for row in rows}) > 1
     columns = (
-        words("Cohort", lambda row: row["cohort"].capitalize()),
+        words("Group", lambda row: row["group"].capitalize()),
         Column(
             head="Source",
             show=lambda row: table1_source(row, several=several),
@@ -550,7 +553,7 @@ def table1_source(row: Mapping, *, several: bool) -> str:
     """Return whose row of Table 1 it is."""
     if row["protocol"] == "paper":
         return "Zhao 2020"
-    return PROTOCOLS[row["protocol"]].title + (f", {row['model']}" if several else "")
+    return PROTOCOLS[row["protocol"]].title + (f", {row['network']}" if several else "")
 
 
 def table2_view(rows: Sequence[Mapping]) -> PageTable:
@@ -578,7 +581,7 @@ def published(name: str) -> Show:
 
 
 def age_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return scores by age band, of the first cohort."""
+    """Return scores by age band, of the first group."""
     columns = (
         *(words("Age, years", "age_band"), words("Site", "site"), COUNT),
         MEAN_DICE,
@@ -590,7 +593,7 @@ def age_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def subgroup_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return each sex, site and scanner against the others, of the first cohort."""
+    """Return each sex, site and scanner against the others, of the first group."""
     columns = (
         words("Subgroup", lambda row: f"{SUBGROUP_KINDS[row['kind']]} {sex_or(row['subgroup'])}"),
         words("Against", lambda row: sex_or(row["others"])),
@@ -650,9 +653,9 @@ def partition_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def training_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return what was trained, a row for each cohort and network."""
+    """Return what was trained, a row for each group and network."""
     columns = (
-        words("Models", lambda row: f"{row['cohort']}/{row['model']}"),
+        words("Models", lambda row: f"{row['group']}/{row['network']}"),
         Column(head="Folds", show=lambda row: str(row["folds"])),
         plain("Parameters", "parameters", 0),
         *(Column(head="Training scans", show=text("scans")), Column(head="Updates", show=text("updates"))),
@@ -681,7 +684,7 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
     columns = (
         *(
             words("Scan", scan),
-            words("Models", lambda row: f"{row['cohort']}/{row['model']}/{row['members']}"),
+            words("Models", lambda row: f"{row['group']}/{row['network']}/{row['members']}"),
         ),
         words("Flags", lambda row: show_codes(row["flags"])),
         plain("Otsu threshold", "otsu_threshold", 3),
@@ -699,8 +702,8 @@ def volume_bounds(row: Mapping) -> Markup | str:
 
 
 def of_first_cohort(rows: Sequence[Mapping]) -> list[Mapping]:
-    """Return the rows of the first cohort of a table."""
-    return [row for row in rows if row["cohort"] == rows[0]["cohort"]]
+    """Return the rows of the first group of a table."""
+    return [row for row in rows if row["group"] == rows[0]["group"]]
 
 
 def measure_name(row: Mapping) -> str:

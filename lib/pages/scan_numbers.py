@@ -89,7 +89,7 @@ class ScanPrediction:
     """One prediction of a scan.
 
     Attributes:
-        plan: cohort, model, members, protocol, weights and seen_in_training by name.
+        plan: group, network, members, protocol, weights and seen_in_training by name.
         mask_zyx: predicted mask on the grid of the scan.
         volume: content of the volume file; empty if there is none.
         overlap: content of the overlap file; empty if there is none.
@@ -103,7 +103,7 @@ class ScanPrediction:
     @property
     def name(self) -> str:
         """Return which models predicted, as they are called on the page."""
-        return "{cohort} / {model} / {members}".format_map(self.plan)
+        return "{group} / {network} / {members}".format_map(self.plan)
 
     @property
     def numbers(self) -> dict:

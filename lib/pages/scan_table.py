@@ -14,7 +14,7 @@ from lib.catalog.protocols import PROTOCOLS
 from lib.stats.formats import records, undefined_reasons
 from lib.stats.primary import in_primary_order
 
-KEYS = ("cohort", "model", "members", "scan")
+KEYS = ("group", "network", "members", "scan")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def scan_data(
 
     Returns:
         `rows` hold, as the lists of `row_names` say, one prediction each, ordered so that the first row of a scan is
-        its primary prediction: first cohort, first network, then PRIMARY_PROTOCOLS. Scans, sets (cohort, network,
+        its primary prediction: first group, first network, then PRIMARY_PROTOCOLS. Scans, sets (group, network,
         protocol), folders of pages and reasons for undefined numbers are named by their position.
     """
     table = in_primary_order(_predictions(tables), networks)
@@ -76,7 +76,7 @@ def scan_data(
     rows = []
     for row in records(table):
         scan = scans.of((row["scan"], row["sex"], row["age"], row["site"]))
-        chosen = sets.of((row["cohort"], row["model"], row["protocol"]))
+        chosen = sets.of((row["group"], row["network"], row["protocol"]))
         fold = "" if row["fold"] is None else int(row["fold"])
         numbers = [_shortened(row[number.name]) for number in NUMBERS]
         rows.append([scan, chosen, fold, row["flags"], reasons.of(row["undefined"]), *numbers])

@@ -97,7 +97,7 @@ def flag_meanings(
 
 def network_texts(runs: Iterable[Mapping]) -> dict[str, str]:
     """Return for each model what its network is, layer by layer."""
-    return {run["model"]: _network_text(run["network"], run.get("parameters")) for run in runs}
+    return {run["network"]: _network_text(run["architecture"], run.get("parameters")) for run in runs}
 
 
 def training_text(runs: Iterable[Mapping]) -> str:

@@ -16,7 +16,7 @@ TAGS = {
     "deviates": "the article states otherwise; Osteoflow departs from it on purpose",
 }
 OF_TRAINING = ("People", "Training", "Augmentation")  # steps of CHOICES
-NETWORK = "models.vnet."  # settings of the network: those of any name are compared with them
+NETWORK = "networks.vnet."  # settings of the network: those of any name are compared with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +85,11 @@ CHOICES = (
     ),
     _choice(
         "People", "stated", "10 % test people, 10-fold cross-validation of the others, for all, men and women",
-        "Section 2.4.", folds__folds=10, folds__test_fraction=0.1, cohorts=["all", "male", "female"],
+        "Section 2.4.", folds__folds=10, folds__test_fraction=0.1,
+        groups={"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}},
     ),
     _choice(
-        "People", "deduced", "a test person is one in every cohort: all = men + women",
+        "People", "deduced", "a test person is one in every group: all = men + women",
         "Mean and SD of all in Table 1 are those of 17 men and 20 women together, to 0.01 mm³.",
     ),
     _choice(
@@ -98,15 +99,15 @@ CHOICES = (
     _choice(
         "Network", "stated", "3-D V-Net: three max-poolings, three transposed convolutions, concatenated skips, "
         "dropout, a 1×1×1 convolution, a probability for each voxel", "Section 2.3.",
-        models__vnet__dimensions=3, models__vnet__skip="concat", models__vnet__classes=1,
+        networks__vnet__dimensions=3, networks__vnet__skip="concat", networks__vnet__classes=1,
     ),
     _choice(
         "Network", "deduced", "32, 64, 128, 256 feature maps; 1, 2, 3, 3 convolutions on the encoder's levels, 2, 2, "
         "2 on the decoder's; kernels of 3×3×3, transposed ones too: 8,601,409 parameters",
         "The article states 8.6 million parameters; its figure, not its text, has the maps. Other counts of "
         "convolutions and kernels fit as well.",
-        models__vnet__channels=[32, 64, 128, 256], models__vnet__encoder_convolutions=[1, 2, 3, 3],
-        models__vnet__decoder_convolutions=[2, 2, 2], models__vnet__kernel=3, models__vnet__transposed_kernel=3,
+        networks__vnet__channels=[32, 64, 128, 256], networks__vnet__encoder_convolutions=[1, 2, 3, 3],
+        networks__vnet__decoder_convolutions=[2, 2, 2], networks__vnet__kernel=3, networks__vnet__transposed_kernel=3,
     ),
     _choice(
         "Network", "deviates", "skips branch off before each max-pooling",
@@ -117,13 +118,13 @@ CHOICES = (
     _choice(
         "Network", "chosen", "ReLU after each convolution, none after transposed ones; no normalisation, no residual "
         "shortcuts, no dilation", "The article names none. So few parameters would not show in 8.6 million.",
-        models__vnet__activation="relu", models__vnet__normalisation="none", models__vnet__residual=False,
-        models__vnet__bottleneck_dilation=1,
+        networks__vnet__activation="relu", networks__vnet__normalisation="none", networks__vnet__residual=False,
+        networks__vnet__bottleneck_dilation=1,
     ),
     _choice(
         "Network", "chosen", "dropout drops 20 % of the feature maps, each as a whole",
         "“The dropout probability was set as 0.8” is read as the share that is kept; whether voxels or maps drop is "
-        "not said.", models__vnet__dropout=0.2,
+        "not said.", networks__vnet__dropout=0.2,
     ),
     _choice(
         "Network", "chosen", "weights start as He et al. 2015 draw them; each layer is then scaled on four windows",
@@ -253,7 +254,7 @@ def _differences(choice: Choice, settings: Mapping, runs: Iterable[Mapping]) -> 
     for name, expected in choice.settings.items():
         if name.startswith(NETWORK):
             key = name.removeprefix(NETWORK)
-            made = [(f"models.{run['model']}.{key}", run["network"][key]) for run in runs]
+            made = [(f"networks.{run['network']}.{key}", run["architecture"][key]) for run in runs]
         else:
             made = [(name, _setting(settings, name))]
         for where, value in made:
@@ -270,6 +271,8 @@ def _setting(settings: Mapping, name: str) -> object:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "-".join(value) or "none"
     if isinstance(value, list | tuple):
         return "-".join(map(_plain, value)) or "none"
     return show_setting(value)

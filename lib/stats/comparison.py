@@ -1,7 +1,7 @@
 """What moved between two runs, scan by scan: after an update of the software, with another model, another rater.
 
 The other run comes first, as the reference that this one is compared with: a change is this run minus the other. A
-scan has a row for each cohort and network, with its primary prediction in each run (`lib.stats.primary`). Networks
+scan has a row for each group and network, with its primary prediction in each run (`lib.stats.primary`). Networks
 are compared by name; those that only one run has are compared with each other in their order.
 """
 
@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 
 from lib.atomic import read_json
+from lib.catalog.groups import group_position
 from lib.errors import ConfigError
+from lib.model_record import read_run as read_record_of_fold
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 from lib.stats.primary import primary_rows
 from lib.stats.scores import bound_to_grid
-from lib.stats.tables import COHORT_ORDER, read_table
+from lib.stats.tables import read_table
 from lib.stats.undefined import reasons_of
 
-KEYS = ["scan", "cohort", "model"]
+KEYS = ["scan", "group", "network"]
 PREDICTION_KEYS = [*KEYS, "members", "protocol"]
 # what a run says of a scan, and of a prediction
 SCAN_WORDS = ("subject", "verdict", "set", "fold", "review")
@@ -38,7 +40,7 @@ OF_AGREEMENT = (
     *("mae_mm3", "ccc"),
 )
 INTERVALS = ("loa_low_mm3", "loa_high_mm3", "mae_mm3", "ccc")
-SUMMARY_COLUMNS = ("cohort", "model", "other_model", "protocol", "quantity", *OF_AGREEMENT) + (
+SUMMARY_COLUMNS = ("group", "network", "other_network", "protocol", "quantity", *OF_AGREEMENT) + (
     *("moved", "largest_change_percent", "mask_dsc_mean", "mask_dsc_min"),
     *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
     "undefined",
@@ -102,28 +104,29 @@ def read_run(results: str | Path) -> Run:
 
 
 def pair_runs(here: Run, there: Run) -> pd.DataFrame:
-    """Return a row for each scan, cohort and network of either run, with the values of both.
+    """Return a row for each scan, group and network of either run, with the values of both.
 
     Values of the other run have names that begin with `other_`. `status` is both, only here or only there: which
-    cohort tables have the scan. A scan that no run has predicted has one row without cohort and model.
+    cohort tables have the scan. A scan that no run has predicted has one row without group and network.
     """
     ours, theirs = _predictions(here), _predictions(there)
     partners = pair_models(_models(ours), _models(theirs))
-    theirs = theirs.assign(other_model=theirs["model"], model=theirs["model"].replace(partners))
+    theirs = theirs.assign(other_network=theirs["network"], network=theirs["network"].replace(partners))
     keys = pd.concat([ours[KEYS], theirs[KEYS]]).drop_duplicates()
     scans = dict.fromkeys([*here.flow["scan"], *there.flow["scan"]])
     predicted = set(keys["scan"])
     unpredicted = [scan for scan in scans if scan not in predicted]
-    keys = pd.concat([keys, pd.DataFrame({"scan": unpredicted, "cohort": "", "model": ""})])
+    keys = pd.concat([keys, pd.DataFrame({"scan": unpredicted, "group": "", "network": ""})])
     table = keys.merge(ours, on=KEYS, how="left")
-    table = table.merge(_as_other(theirs, (*KEYS, "other_model")), on=KEYS, how="left")
+    table = table.merge(_as_other(theirs, (*KEYS, "other_network")), on=KEYS, how="left")
     table = table.merge(_words(here), on="scan", how="left")
     table = table.merge(_as_other(_words(there), ("scan",)), on="scan", how="left")
     text = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     table = table.assign(status=_status(table["scan"], here, there), **table[text].fillna(""))
-    order = {name: position for position, name in enumerate((*scans, *COHORT_ORDER))}
+    place = {name: position for position, name in enumerate(scans)}
+    orders = {"scan": place.get, "group": group_position}
     return table.sort_values(
-        ["scan", "cohort"], key=lambda names: names.map(order), kind="stable", ignore_index=True
+        list(orders), key=lambda names: names.map(orders[names.name]), kind="stable", ignore_index=True
     )
 
 
@@ -147,10 +150,10 @@ def mask_files(
     files: dict[str, list[list[tuple[str, str]]]] = {name: [] for name in MASKS}
     for row in pairs.to_dict("records"):
         own, other = (
-            f"{folder}/masks/{row['cohort']}/{model}/{members}/{row['scan']}"
-            for folder, model, members in (
-                (here, row["model"], row["members"]),
-                (there, row["other_model"], row["other_members"]),
+            f"{folder}/masks/{row['group']}/{network}/{members}/{row['scan']}"
+            for folder, network, members in (
+                (here, row["network"], row["members"]),
+                (there, row["other_network"], row["other_members"]),
             )
         )
         files["predicted_mask"].append(
@@ -187,34 +190,34 @@ def compare_runs(
     table["moved"] = _moved(table, config)
     place = 2 * table["moved"].eq("").astype(int) - table["status"].ne("both")
     table = table.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
-    first = ["scan", "subject", "status", "moved", "cohort", "model", "other_model"]
+    first = ["scan", "subject", "status", "moved", "group", "network", "other_network"]
     return table[first + [name for name in table if name not in first]]
 
 
 def summarize_comparison(table: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return SUMMARY_COLUMNS: how both runs' volumes agree, by cohort, network and protocol (of this run).
+    """Return SUMMARY_COLUMNS: how both runs' volumes agree, by group, network and protocol (of this run).
 
     The other run's volumes stand as the reference: bias is this run minus the other.
     """
     rows = []
-    both = table[table["model"].ne("") & table["other_model"].ne("")]
-    for key, group in both.groupby(["cohort", "model", "other_model", "protocol"], sort=False):
+    both = table[table["network"].ne("") & table["other_network"].ne("")]
+    for key, subset in both.groupby(["group", "network", "other_network", "protocol"], sort=False):
         for quantity, mask in zip(VOLUMES, MASKS, strict=True):
-            pairs = group[[f"other_{quantity}", quantity]].dropna()
+            pairs = subset[[f"other_{quantity}", quantity]].dropna()
             if pairs.empty:
                 continue
-            people = group.loc[pairs.index, "subject"].tolist()
+            people = subset.loc[pairs.index, "subject"].tolist()
             agreement = asdict(summarize_agreement(*pairs.to_numpy(float).T, people, config))
             rows.append(
-                dict(zip(("cohort", "model", "other_model", "protocol"), key, strict=True))
+                dict(zip(("group", "network", "other_network", "protocol"), key, strict=True))
                 | {"quantity": quantity}
                 | {name: agreement[name] for name in SUMMARY_COLUMNS if name in agreement}
                 | {"undefined": reasons_of(agreement["undefined"], SUMMARY_COLUMNS)}
                 | {
-                    "moved": int(_names(group["moved"], quantity).sum()),
-                    "largest_change_percent": group[f"{quantity}_change_percent"].abs().max(),
-                    "mask_dsc_mean": group[f"{mask}_dsc"].mean(),
-                    "mask_dsc_min": group[f"{mask}_dsc"].min(),
+                    "moved": int(_names(subset["moved"], quantity).sum()),
+                    "largest_change_percent": subset[f"{quantity}_change_percent"].abs().max(),
+                    "mask_dsc_mean": subset[f"{mask}_dsc"].mean(),
+                    "mask_dsc_min": subset[f"{mask}_dsc"].min(),
                 }
             )
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
@@ -245,10 +248,10 @@ def count_moved(table: pd.DataFrame) -> dict[str, int]:
 
 
 def _model_facts(folder: Path) -> dict[str, str]:
-    """Return of each cohort and network what its folds state, each value once."""
+    """Return of each group and network what its folds state, each value once."""
     facts: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/*/fold-*/run.json")):
-        run, name = read_json(path), "/".join(path.parts[-4:-2])
+        run, name = read_record_of_fold(path), "/".join(path.parts[-4:-2])
         for fact in TRAINING_FACTS:
             facts.setdefault(f"{name}: {fact}", []).append(str(run.get(fact)))
         facts.setdefault(f"{name}: trainings", []).append(hashlib.sha256(path.read_bytes()).hexdigest()[:8])
@@ -256,7 +259,7 @@ def _model_facts(folder: Path) -> dict[str, str]:
 
 
 def _predictions(run: Run) -> pd.DataFrame:
-    """Return the primary prediction of each scan by cohort and network, with its scores."""
+    """Return the primary prediction of each scan by group and network, with its scores."""
     bound = bound_to_grid(run.metrics).get("hd95_mm", pd.Series(False, index=run.metrics.index))
     scores = run.metrics[[*PREDICTION_KEYS, *SCORES]].assign(hd95_within_voxel=bound.astype(float))
     table = primary_rows(run.volumes, per=KEYS).merge(scores, on=PREDICTION_KEYS, how="left")
@@ -266,7 +269,7 @@ def _predictions(run: Run) -> pd.DataFrame:
 
 
 def _models(predictions: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(predictions["model"]))
+    return list(dict.fromkeys(predictions["network"]))
 
 
 def _words(run: Run) -> pd.DataFrame:

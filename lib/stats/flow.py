@@ -55,7 +55,7 @@ def flow_table(
 
 
 def seen_in_training(volumes: pd.DataFrame) -> dict[str, list[str]]:
-    """Return `{cohort}/{model}/{members}` of the models that saw a scan's person in training, by scan.
+    """Return `{group}/{network}/{members}` of the models that saw a scan's person in training, by scan.
 
     Args:
         volumes: `tables/volumes.csv`, in which their predictions carry the flag.
@@ -63,7 +63,7 @@ def seen_in_training(volumes: pd.DataFrame) -> dict[str, list[str]]:
     flagged = volumes[[SEEN_IN_TRAINING in flags.split() for flags in volumes["flags"]]]
     seen: dict[str, list[str]] = {}
     for row in flagged.to_dict("records"):
-        seen.setdefault(row["scan"], []).append(f"{row['cohort']}/{row['model']}/{row['members']}")
+        seen.setdefault(row["scan"], []).append(f"{row['group']}/{row['network']}/{row['members']}")
     return seen
 
 

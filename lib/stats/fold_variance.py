@@ -10,8 +10,8 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN
 from lib.stats.jackknife import mean_interval
 from lib.stats.tables import (
-    groups,
     mean_columns,
+    subsets,
     why_no_interval,
     without_repeats,
 )
@@ -20,11 +20,11 @@ from lib.stats.variance import variance_components
 
 SPREAD_MEASURES = ("dsc", "re_percent")
 LEVEL_COLUMNS = (
-    *("cohort", "model", "protocol", "level", "n", "dsc_mean", "dsc_sd", "dsc_min"),
+    *("group", "network", "protocol", "level", "n", "dsc_mean", "dsc_sd", "dsc_min"),
     *("dsc_mean_ci_low", "dsc_mean_ci_high", "undefined"),
 )
 SPREAD_COLUMNS = (
-    *("cohort", "model", "measure", "people", "folds", "mean", "fold_mean_low", "fold_mean_high"),
+    *("group", "network", "measure", "people", "folds", "mean", "fold_mean_low", "fold_mean_high"),
     *("sd_of_fold_means", "sd_expected_by_people", "sd_between_people", "sd_between_folds"),
     *("mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
@@ -39,12 +39,14 @@ def level_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     part that no scan shows has no row.
     """
     rows = []
-    for (cohort, model, protocol), group in groups(without_repeats(metrics), "cohort", "model", "protocol"):
+    for (group, network, protocol), subset in subsets(
+        without_repeats(metrics), "group", "network", "protocol"
+    ):
         for level in LEVELS:
-            shown = group[group[f"dsc_{level}"].notna()]
+            shown = subset[subset[f"dsc_{level}"].notna()]
             dsc = shown[f"dsc_{level}"].astype(float)
             if len(shown):
-                key = {"cohort": cohort, "model": model, "protocol": protocol, "level": level}
+                key = {"group": group, "network": network, "protocol": protocol, "level": level}
                 scores = mean_columns("dsc_mean", shown, dsc, ("complement", config))
                 scores |= {"dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()}
                 row = key | {"n": shown["subject"].nunique()} | scores
@@ -61,12 +63,12 @@ def spread_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame
     """
     rows = []
     held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
-    for (cohort, model), group in groups(held_out, "cohort", "model"):
+    for (group, network), subset in subsets(held_out, "group", "network"):
         for measure in SPREAD_MEASURES:
-            people = group.groupby(["fold", "subject"])[measure].mean().astype(float).dropna()
+            people = subset.groupby(["fold", "subject"])[measure].mean().astype(float).dropna()
             if len(people):
                 folds = pd.factorize(people.index.get_level_values("fold"))[0]
-                key = {"cohort": cohort, "model": model, "measure": measure}
+                key = {"group": group, "network": network, "measure": measure}
                 low, high = mean_interval(people.to_numpy(), folds, config.confidence, _SCALES[measure])
                 row = key | fold_spread(people.to_numpy(), folds)
                 row |= {"mean_fold_ci_low": low, "mean_fold_ci_high": high}

@@ -40,13 +40,13 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN
 from lib.stats.flow import SEEN_IN_TRAINING
 from lib.stats.formats import fixed, records, undefined_reasons
-from lib.stats.tables import INTERVAL_COLUMNS, groups, prediction_key, without_repeats
+from lib.stats.tables import INTERVAL_COLUMNS, prediction_key, subsets, without_repeats
 from lib.stats.undefined import explain, undefined_text
 
 ERRORS_FILE = "volume_errors.json"
 ERRORS_FORMAT = 1
 COVERAGE_COLUMNS = (
-    *("cohort", "model", "protocol", "people", "n", "covered"),
+    *("group", "network", "protocol", "people", "n", "covered"),
     *("coverage", "coverage_ci_low", "coverage_ci_high", "interval_percent_median", "wide", "undefined"),
 )
 WIDE = "interval_wide"  # the flag
@@ -120,7 +120,7 @@ def volume_errors(
     """Return the content of ERRORS_FILE: the errors of the people of cross-validation, without an id.
 
     Args:
-        network: cohort and model, such as `all/vnet`.
+        network: group and network, such as `all/vnet`.
         overlaps: contents of its overlap files by `prediction_key`, of out-of-fold predictions alone.
         subjects: the person of each of these predictions, by the same keys.
         folder: that of the models, with `fold-*/run.json`.
@@ -152,7 +152,7 @@ def volume_errors(
 
 
 def read_volume_errors(paths: Iterable[str | Path]) -> dict[str, FoldErrors]:
-    """Return the errors of each network `{cohort}/{model}` from files that `volume_errors` filled.
+    """Return the errors of each network `{group}/{network}` from files that `volume_errors` filled.
 
     A file must lie beside the models that its errors are those of; else its errors are `missing`.
 
@@ -235,12 +235,12 @@ def with_interval(
 
     Args:
         volume: content of the volume file.
-        prediction: what was planned: cohort, model, members and protocol by name. `seen_in_training`, here or among
+        prediction: what was planned: group, network, members and protocol by name. `seen_in_training`, here or among
             the flags of the volume, says that a model that predicted was trained on this person.
         errors: of each network; one that is not there came without them.
         confidence: level of the interval.
     """
-    own = errors.get("{cohort}/{model}".format_map(prediction), FoldErrors(missing=NO_FILE))
+    own = errors.get("{group}/{network}".format_map(prediction), FoldErrors(missing=NO_FILE))
     interval = _interval_of(volume, prediction, own, confidence)
     reasons = dict.fromkeys(INTERVAL_COLUMNS, interval.undefined) if interval.undefined else {}
     numbers = (interval.low_mm3, interval.high_mm3, interval.percent)
@@ -254,19 +254,19 @@ def with_interval(
 
 
 def coverage_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return COVERAGE_COLUMNS: how often the interval held the reference, by cohort, model and protocol.
+    """Return COVERAGE_COLUMNS: how often the interval held the reference, by group, network and protocol.
 
     Of each person the first scan counts, so that the interval of the coverage is exact (Clopper & Pearson); `n` of
     the scored `people` have an interval. People of cross-validation have none and stand in no row.
     """
     rows = []
     scored = without_repeats(metrics[metrics["protocol"] != "cv"])
-    for (cohort, model, protocol), group in groups(scored, "cohort", "model", "protocol"):
-        people = group.sort_values("scan", kind="stable").drop_duplicates("subject")
+    for (group, network, protocol), subset in subsets(scored, "group", "network", "protocol"):
+        people = subset.sort_values("scan", kind="stable").drop_duplicates("subject")
         held = people[people["interval_high_mm3"].notna()]
         inside = held["reference_mm3"].between(held["interval_low_mm3"], held["interval_high_mm3"])
         why = _why_undefined(people[people["interval_high_mm3"].isna()]["undefined"])
-        row = {"cohort": cohort, "model": model, "protocol": protocol, "people": len(people)}
+        row = {"group": group, "network": network, "protocol": protocol, "people": len(people)}
         row |= _coverage(int(inside.sum()), len(held), config.confidence)
         row |= {
             "interval_percent_median": held["interval_percent"].astype(float).median(),
@@ -299,9 +299,9 @@ def coverage_notes(coverage: pd.DataFrame, confidence: float) -> list[str]:
 def _held_text(row: Mapping) -> str:
     """Return how many people of a row of the coverage were held, with the interval of their share."""
     low, high = (fixed(100 * row[f"coverage_ci_{end}"], 0) for end in ("low", "high"))
-    group = PROTOCOLS[row["protocol"]].title.lower()
+    subset = PROTOCOLS[row["protocol"]].title.lower()
     return (
-        f"{row['covered']} of {row['n']} people ({group}, {row['cohort']}/{row['model']}; "
+        f"{row['covered']} of {row['n']} people ({subset}, {row['group']}/{row['network']}; "
         f"interval of the share {low} to {high} %)"
     )
 

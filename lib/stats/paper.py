@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from lib.stats.tables import groups, without_repeats
+from lib.stats.tables import subsets, without_repeats
 from lib.stats.undefined import counted_reasons
 from lib.stats.unscored import find_gaps
 
@@ -44,7 +44,7 @@ def table2(
 ) -> pd.DataFrame:
     """Return TABLE2_COLUMNS: the rows of the paper, and last this study's, one for each network.
 
-    This study's row is of the test people of cohort `all`, predicted by the ensemble; without that cohort there is
+    This study's row is of the test people of group `all`, predicted by the ensemble; without that group there is
     a row for each sex. `data` counts the people who were trained, validated or tested on, not later or external ones.
     Test scans that have no score (`unscored`) are counted in the remark.
     `runs` are the records of the trained folds (run.json). A synthetic cohort gets no row at all: agreement on
@@ -57,27 +57,27 @@ def table2(
 
 
 def _own_rows(metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapping]) -> list[dict]:
-    trained = {(run["cohort"], run["model"]): run for run in runs}
+    trained = {(run["group"], run["network"]): run for run in runs}
     test = without_repeats(metrics[metrics["protocol"] == "test"])
-    if "all" in set(test["cohort"]):
-        test = test[test["cohort"] == "all"]
+    if "all" in set(test["group"]):
+        test = test[test["group"] == "all"]
     drawn = metrics[metrics["protocol"].isin(["cv", "test"])]
-    people = drawn.groupby(["cohort", "model"])["subject"].nunique()
+    people = drawn.groupby(["group", "network"])["subject"].nunique()
     lost = find_gaps(metrics, unscored)
     lost = lost[lost["protocol"] == "test"]
     return [
-        _own_row(group, int(people[key]), trained.get(key, {}), key[1])
-        | {"footnote": _footnote(group, lost[(lost["cohort"] == key[0]) & (lost["model"] == key[1])])}
-        for key, group in groups(test, "cohort", "model")
+        _own_row(subset, int(people[key]), trained.get(key, {}), key[1])
+        | {"footnote": _footnote(subset, lost[(lost["group"] == key[0]) & (lost["network"] == key[1])])}
+        for key, subset in subsets(test, "group", "network")
     ]
 
 
-def _own_row(test: pd.DataFrame, people: int, run: Mapping, model: str) -> dict:
-    dimensions = run.get("configured", {}).get("network", {}).get("dimensions")
+def _own_row(test: pd.DataFrame, people: int, run: Mapping, network: str) -> dict:
+    dimensions = run.get("configured", {}).get("architecture", {}).get("dimensions")
     thickness = run.get("preprocessing", {}).get("resample", {}).get("thickness_mm")
     return {
         "authors": "This study",
-        "method": f"{dimensions}D CNN ({model})" if dimensions else model,
+        "method": f"{dimensions}D CNN ({network})" if dimensions else network,
         "data": f"{people} {run.get('modality', 'people')}",
         "sex": "&".join(sorted(set(test["sex"]) & {"M", "F"}, reverse=True)),
         **{name: _mean_and_sd(test[name]) for name in ("dsc", "sensitivity", "specificity")},

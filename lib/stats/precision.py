@@ -19,7 +19,7 @@ from scipy import stats
 
 from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN, Interval
-from lib.stats.tables import first_or_own, groups
+from lib.stats.tables import first_or_own, subsets
 from lib.stats.undefined import explain
 
 # 1.96 sqrt(2), as the International Society for Clinical Densitometry rounds it
@@ -53,7 +53,7 @@ class Precision:
 COUNTS = ("scans", "degrees_of_freedom", "enough")
 ERRORS = tuple(field.name for field in fields(Precision) if field.name not in COUNTS)
 PRECISION_COLUMNS = (
-    *("cohort", "model", "protocol", "measure", "people", *COUNTS[:2], *ERRORS, "enough", "undefined"),
+    *("group", "network", "protocol", "measure", "people", *COUNTS[:2], *ERRORS, "enough", "undefined"),
 )
 
 
@@ -95,18 +95,18 @@ def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: floa
 
 
 def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return PRECISION_COLUMNS: the precision of each of MEASURES by cohort, model and protocol.
+    """Return PRECISION_COLUMNS: the precision of each of MEASURES by group, network and protocol.
 
     A scan and its repetitions count where the same models predicted at least two of them; a repetition without a
     reference then counts under the protocol of its first scan. `people` and `scans` are those with a repetition.
     """
     rows, scans = [], _repeated_scans(metrics, volumes)
-    for (cohort, model, protocol), group in groups(scans, "cohort", "model", "protocol"):
+    for (group, network, protocol), subset in subsets(scans, "group", "network", "protocol"):
         for measure in MEASURES:
-            measured = group[group[measure].notna()]
+            measured = subset[subset[measure].notna()]
             measured = measured[measured.duplicated("first_scan", keep=False)]
             if len(measured):
-                key = {"cohort": cohort, "model": model, "protocol": protocol, "measure": measure}
+                key = {"group": group, "network": network, "protocol": protocol, "measure": measure}
                 repeated = pd.factorize(measured["first_scan"])[0]
                 precision = measure_precision(measured[measure].to_numpy(float), repeated, config.confidence)
                 row = key | {"people": measured["subject"].nunique()} | asdict(precision)
@@ -116,7 +116,7 @@ def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: Agreem
 
 def _repeated_scans(metrics: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFrame:
     """Return all predicted scans with MEASURES, `first_scan`, and one protocol for a scan and its repetitions."""
-    models = ["cohort", "model", "members"]
+    models = ["group", "network", "members"]
     references = metrics[[*models, "scan", "reference_mm3", "reference_cut_mm3"]]
     scans = volumes.merge(references, how="left", on=[*models, "scan"])
     scans = scans.assign(first_scan=first_or_own(scans))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 from lib.stats.overlap import OverlapConfig, Spacing, measure_overlap
-from lib.stats.tables import groups, mean_columns, prediction_key, why_no_interval, without_repeats
+from lib.stats.tables import mean_columns, prediction_key, subsets, why_no_interval, without_repeats
 from lib.stats.undefined import explain, reasons_of
 
 PAIRS = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
@@ -21,7 +21,7 @@ AGREEMENT = (
 MEANS = {"dsc": "complement", "hd95_mm": "log", "assd_mm": "log", "nsd": "complement"}
 INTERVALS = ("mae_mm3", "loa_low_mm3", "loa_high_mm3", "r2", "ccc")
 READER_COLUMNS = (
-    *("cohort", "model", "protocol", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
+    *("group", "network", "protocol", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
     *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT, "hd95_mm_scans"),
     *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
     *(f"{name}_mean_ci_{end}" for name in MEANS for end in ("low", "high")),
@@ -44,7 +44,7 @@ def compare_readers(
 def readers_table(
     metrics: pd.DataFrame, records: Mapping[str, Mapping], config: AgreementConfig
 ) -> pd.DataFrame:
-    """Return READER_COLUMNS: three rows (PAIRS) for each cohort, model and protocol with a second reader.
+    """Return READER_COLUMNS: three rows (PAIRS) for each group, network and protocol with a second reader.
 
     `records` holds what `compare_readers` returned by `prediction_key`. The three rows are of the same people; each
     mean is over the scans for which all three pairs define it, those of distances over `hd95_mm_scans`. Differences
@@ -53,11 +53,11 @@ def readers_table(
     rows, read = [], without_repeats(metrics)
     read = read.assign(key=[prediction_key(row) for row in read.to_dict("records")])
     read = read[read["key"].isin(list(records))]
-    for (cohort, model, protocol), group in groups(read, "cohort", "model", "protocol"):
-        told = {"cohort": cohort, "model": model, "protocol": protocol}
-        measured = _measured(group["key"].tolist(), records)
+    for (group, network, protocol), subset in subsets(read, "group", "network", "protocol"):
+        told = {"group": group, "network": network, "protocol": protocol}
+        measured = _measured(subset["key"].tolist(), records)
         for pair in PAIRS:
-            rows.append(told | {"pair": pair} | _summary(measured[pair], group["subject"].tolist(), config))
+            rows.append(told | {"pair": pair} | _summary(measured[pair], subset["subject"].tolist(), config))
     return pd.DataFrame(rows, columns=list(READER_COLUMNS))
 
 
@@ -75,12 +75,12 @@ def _summary(measured: Mapping[str, np.ndarray], subjects: list[str], config: Ag
         summarize_agreement(measured["reference_mm3"], measured["predicted_mm3"], subjects, config)
     )
     dsc = pd.Series(measured["dsc"])
-    group = pd.DataFrame({"subject": subjects})
+    subset = pd.DataFrame({"subject": subjects})
     means: dict = {}
     for name, scale in MEANS.items():
-        means |= mean_columns(f"{name}_mean", group, pd.Series(measured[name]), (scale, config))
+        means |= mean_columns(f"{name}_mean", subset, pd.Series(measured[name]), (scale, config))
     spread = {"dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()}
-    told = explain(means | spread, {"dsc_sd": "fewer than two scans"}, why_no_interval(group))["undefined"]
+    told = explain(means | spread, {"dsc_sd": "fewer than two scans"}, why_no_interval(subset))["undefined"]
     of_volumes = reasons_of(agreement["undefined"], READER_COLUMNS)
     return {
         **{name: agreement[name] for name in READER_COLUMNS if name in agreement},

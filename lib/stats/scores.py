@@ -1,4 +1,4 @@
-"""Overlap and surface distances over the people of a group: mean, its interval, spread, and the worst scan."""
+"""Overlap and surface distances over the people of a subset: mean, its interval, spread, and the worst scan."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN
 from lib.stats.formats import undefined_reasons
 from lib.stats.jackknife import mean_interval
-from lib.stats.tables import groups_by_sex, why_no_interval, without_repeats
+from lib.stats.tables import strata_of, why_no_interval, without_repeats
 from lib.stats.undefined import counted_reasons, explain, undefined_text
 
 # columns of metrics.csv that are summarized, and whether more of it is better
@@ -18,7 +18,7 @@ SCORES: Mapping[str, bool] = {
     "nsd": True,
 }
 SCORE_COLUMNS = (
-    *("cohort", "model", "protocol", "sex", "weights", "measure", "n", "scans"),
+    *("group", "network", "protocol", "stratum", "weights", "measure", "n", "scans"),
     *("mean", "mean_ci_low", "mean_ci_high", "sd", "median", "worst"),
     *("scans_without", "without_reason", "scans_within_voxel"),
     *("folds", "mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
@@ -35,7 +35,7 @@ BOUND_TO_GRID: Mapping[str, str] = {name: name for name in _DISTANCES} | {"nsd":
 def score_table(
     metrics: pd.DataFrame, config: AgreementConfig, gaps: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Return SCORE_COLUMNS, a row for each cohort, model, protocol, sex and measure.
+    """Return SCORE_COLUMNS, a row for each group, network, protocol, stratum and measure.
 
     `n` counts people and `scans` their scans with a value; `sd` is that of scans (ddof 1), `worst` the smallest or
     largest value, whichever is bad. The interval of the mean leaves out one person at a time, that with the folds one
@@ -46,7 +46,7 @@ def score_table(
     tolerance of `nsd`, is no longer than the longest side of a voxel, so that the grid decides it.
     """
     rows = []
-    for key, people in groups_by_sex(_with_gaps(without_repeats(metrics), gaps)):
+    for key, people in strata_of(_with_gaps(without_repeats(metrics), gaps)):
         key = key | {"weights": people["weights"].iloc[0]}
         bound = bound_to_grid(people)
         folds = people["fold"] if key["protocol"] == "cv" else None
@@ -107,8 +107,8 @@ def bound_to_grid(people: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def scores_by_group(rows: list[Mapping]) -> list[dict]:
-    """Return the records of a score table as one for each group of people, its measures by name beside its key."""
-    keys = ("cohort", "model", "protocol", "sex", "weights")
+    """Return the records of a score table as one for each subset of people, its measures by name beside its key."""
+    keys = ("group", "network", "protocol", "stratum", "weights")
     found: dict[tuple, dict] = {}
     for row in rows:
         key = {name: row[name] for name in keys}

@@ -9,14 +9,14 @@ from scipy import stats
 from lib.stats.agreement import AgreementConfig
 from lib.stats.concordance import NAN, NO_INTERVAL, Interval
 from lib.stats.jackknife import jackknife_interval, means_without
-from lib.stats.tables import groups, without_repeats
+from lib.stats.tables import subsets, without_repeats
 from lib.stats.undefined import explain
 
 SUBGROUPS = ("sex", "site", "scanner")
 # relative error with its sign, and without
 SUBGROUP_MEASURES = ("dsc", "re_percent", "absolute_re_percent")
 SUBGROUP_COLUMNS = (
-    *("cohort", "model", "protocol", "kind", "subgroup", "others", "measure", "n", "n_others"),
+    *("group", "network", "protocol", "kind", "subgroup", "others", "measure", "n", "n_others"),
     *("mean", "mean_others", "difference", "difference_ci_low", "difference_ci_high"),
     *("folds", "difference_fold_ci_low", "difference_fold_ci_high", "undefined"),
 )
@@ -40,10 +40,10 @@ def subgroup_table(metrics: pd.DataFrame, acquisition: pd.DataFrame, config: Agr
         absolute_re_percent=scored["re_percent"].abs(),
     )
     rows = []
-    for (cohort, model, protocol), group in groups(scored, "cohort", "model", "protocol"):
+    for (group, network, protocol), subset in subsets(scored, "group", "network", "protocol"):
         for kind in SUBGROUPS:
-            for subgroup, others, inside in _splits(group[group[kind] != ""], kind):
-                key = {"cohort": cohort, "model": model, "protocol": protocol, "kind": kind}
+            for subgroup, others, inside in _splits(subset[subset[kind] != ""], kind):
+                key = {"group": group, "network": network, "protocol": protocol, "kind": kind}
                 key |= {"subgroup": subgroup, "others": others}
                 for measure in SUBGROUP_MEASURES:
                     rows.append(key | {"measure": measure} | _compare(inside, measure, config))
@@ -58,20 +58,20 @@ def welch_interval(first: np.ndarray, second: np.ndarray, confidence: float) -> 
     return float(low), float(high)
 
 
-def _splits(group: pd.DataFrame, kind: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield a subgroup of two people or more, its others by name, and the group with a column `inside`."""
-    counts = group.groupby(kind)["subject"].nunique()
+def _splits(subset: pd.DataFrame, kind: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yield a subgroup of two people or more, its others by name, and the subset with a column `inside`."""
+    counts = subset.groupby(kind)["subject"].nunique()
     names = sorted(counts.index, reverse=kind == "sex")  # men first, as in every table
     for subgroup in names[1:] if len(names) == 2 else names if len(names) > 2 else ():
         if counts[subgroup] < 2:
             continue
         others = names[0] if len(names) == 2 else EVERYBODY_ELSE
-        yield subgroup, others, group.assign(inside=group[kind] == subgroup)
+        yield subgroup, others, subset.assign(inside=subset[kind] == subgroup)
 
 
-def _compare(group: pd.DataFrame, measure: str, config: AgreementConfig) -> dict:
+def _compare(subset: pd.DataFrame, measure: str, config: AgreementConfig) -> dict:
     """Return the numbers of a row: people inside the subgroup against those outside."""
-    known = group.dropna(subset=[measure])
+    known = subset.dropna(subset=[measure])
     people = known.groupby(["inside", "subject"], as_index=False).agg({measure: "mean", "fold": "first"})
     inside = people["inside"].to_numpy(bool)
     values = people[measure].to_numpy(float)
@@ -82,7 +82,7 @@ def _compare(group: pd.DataFrame, measure: str, config: AgreementConfig) -> dict
     low, high = welch_interval(first, second, config.confidence)
     why = {"difference_ci": "fewer than two people on one side, or their values are all the same"}
     with_folds, why["difference_fold_ci"] = NO_INTERVAL, "no cross-validation"
-    if (group["protocol"] == "cv").all():
+    if (subset["protocol"] == "cv").all():
         folds = people["fold"].astype(int).to_numpy()
         row["folds"], why["difference_fold_ci"] = len(set(folds)), "a side has people in fewer than two folds"
         with_folds = _fold_interval(values, inside, folds, config.confidence)

@@ -16,13 +16,14 @@ import pandas as pd
 from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
 from lib.catalog.anatomies import LEVELS
+from lib.catalog.groups import ALL, group_position, stratum_name
 from lib.catalog.protocols import PROTOCOL_ORDER
 from lib.errors import TableError
 from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, agreement_row, compare_paired
 from lib.stats.jackknife import mean_interval, median_interval
 from lib.stats.undefined import explain, reasons_of, undefined_text
 
-PREDICTION_COLUMNS = ("cohort", "model", "members", "protocol", "weights")
+PREDICTION_COLUMNS = ("group", "network", "members", "protocol", "weights")
 PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")
 INTERVAL_COLUMNS = ("interval_low_mm3", "interval_high_mm3", "interval_percent")
 METRIC_COLUMNS = (
@@ -72,7 +73,6 @@ WHOLE_MASK = ("reference_mm3", "predicted_mm3")
 DISTAL_CUT = ("reference_cut_mm3", "predicted_cut_mm3")
 NO_REPEATS: Mapping[str, str] = MappingProxyType({})
 
-COHORT_ORDER = ("all", "male", "female")
 AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, "80 and over"))
 
 # Zhao et al. 2020, Table 1 (test people; population SD)
@@ -81,6 +81,7 @@ PAPER_TABLE1 = {
     "male": (105489.94, 18343.68, 658.47, 883.48, 0.9977, -1.9313, 0.8229),
     "female": (76832.80, 13340.79, 775.75, 1361.10, 0.9896, -4.8504, 1.2005),
 }
+_NOT_PRINTED = (math.nan,) * 7  # of a group that the paper does not have
 TABLE1_NUMBERS = (
     *("reference_mean_mm3", "reference_sd_mm3", "mae_mm3", "rmse_mm3", "r2", "re_min_percent"),
     "re_max_percent",
@@ -192,23 +193,23 @@ def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
     ranked = metrics.assign(first_scan=first, again=first != metrics["scan"]).sort_values(
         "again", kind="stable"
     )
-    kept = ranked.drop_duplicates(["cohort", "model", "members", "protocol", "first_scan"]).index
+    kept = ranked.drop_duplicates(["group", "network", "members", "protocol", "first_scan"]).index
     return metrics[metrics.index.isin(kept)]
 
 
 def agreement_table(
     metrics: pd.DataFrame, config: AgreementConfig, volumes: tuple[str, str] = WHOLE_MASK
 ) -> pd.DataFrame:
-    """Return cohort, model, protocol, sex and the agreement of volumes: everybody's row, then one for each sex.
+    """Return group, network, protocol, stratum and the agreement of volumes: everybody's row, then one for each sex.
 
     `volumes` names the columns of the reference and the predicted volume, WHOLE_MASK or DISTAL_CUT; scans that
     lack one of them take no part.
     """
     rows = []
     both = without_repeats(metrics[metrics[list(volumes)].notna().all(axis=1)])
-    for key, people in groups_by_sex(both):
+    for key, people in strata_of(both):
         rows.append(key | _agreement_of(people, config, volumes))
-    return pd.DataFrame(rows, columns=["cohort", "model", "protocol", "sex", *AGREEMENT_COLUMNS])
+    return pd.DataFrame(rows, columns=["group", "network", "protocol", "stratum", *AGREEMENT_COLUMNS])
 
 
 def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
@@ -219,8 +220,8 @@ def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     numbers = ("mae_mm3", "rmse_mm3", "r2", "bias_mm3")
     ends = [f"{name}_ci_{end}" for name in ("dsc_mean", *numbers) for end in ("low", "high")]
     columns = [
-        "cohort",
-        "model",
+        "group",
+        "network",
         "fold",
         "n",
         "dsc_mean",
@@ -231,39 +232,41 @@ def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     ]
     rows = []
     held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
-    for (cohort, model, fold), group in groups(held_out, "cohort", "model", "fold"):
-        dice = mean_columns("dsc_mean", group, group["dsc"], ("complement", config))
-        agreement = _agreement_of(group, config)
-        of_dice = explain(dice, {}, why_no_interval(group))["undefined"]
+    for (group, network, fold), subset in subsets(held_out, "group", "network", "fold"):
+        dice = mean_columns("dsc_mean", subset, subset["dsc"], ("complement", config))
+        agreement = _agreement_of(subset, config)
+        of_dice = explain(dice, {}, why_no_interval(subset))["undefined"]
         told = "; ".join(filter(None, (of_dice, reasons_of(agreement["undefined"], columns))))
-        row = agreement | {"cohort": cohort, "model": model, "fold": int(fold), "undefined": told}
+        row = agreement | {"group": group, "network": network, "fold": int(fold), "undefined": told}
         rows.append(row | dice)
     return pd.DataFrame(rows, columns=[*columns, "undefined"])
 
 
 def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -> pd.DataFrame:
-    """Return the paper's Table 1 for this study: test people, a row for each cohort, model and protocol.
+    """Return the paper's Table 1 for this study: test people, a row for each group, network and protocol.
 
     Columns: volume of the reference (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
     Pearson's r, scans that are missing from them and why (`lib.stats.unscored`). A cohort of real people gets the
     paper's numbers beside them as `paper_*`; a synthetic one does not, because agreement with people says nothing
     there.
     """
-    whole = agreement[(agreement["sex"] == "all") & agreement["protocol"].isin(["test", "test-single"])]
-    used = metrics.groupby(["cohort", "model", "protocol"])["weights"].first()
-    keys = ["cohort", "model", "protocol"]
+    whole = agreement[(agreement["stratum"] == ALL) & agreement["protocol"].isin(["test", "test-single"])]
+    used = metrics.groupby(["group", "network", "protocol"])["weights"].first()
+    keys = ["group", "network", "protocol"]
     columns = [*keys, "n", *TABLE1_NUMBERS, "pearson_p_value", "not_scored", "not_scored_reason"]
     table = whole[[name for name in columns if name in whole]].copy()
     table["undefined"] = [reasons_of(text, columns) for text in whole["undefined"]]
     table.insert(3, "weights", [used[tuple(row)] for row in whole[keys].itertuples(index=False)])
     if not synthetic:
         for position, name in enumerate(TABLE1_NUMBERS):
-            table[f"paper_{name}"] = [PAPER_TABLE1[cohort][position] for cohort in table["cohort"]]
+            table[f"paper_{name}"] = [
+                PAPER_TABLE1.get(group, _NOT_PRINTED)[position] for group in table["group"]
+            ]
     return table.reset_index(drop=True)
 
 
 def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return scores by age band within cohort, model, protocol and site; `n` counts people.
+    """Return scores by age band within group, network, protocol and site; `n` counts people.
 
     Intervals: of means the jackknife over people; of the median order statistics, where people have one scan each.
     `hd95_mm_scans` counts the scans that have a distance: an empty prediction has none.
@@ -271,31 +274,33 @@ def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     banded = without_repeats(metrics)
     banded = banded.assign(age_band=[age_band(age) for age in banded["age"]])
     rows = []
-    for key, group in groups(banded, "cohort", "model", "protocol", "site", "age_band"):
-        names = dict(zip(("cohort", "model", "protocol", "site", "age_band"), key, strict=True))
-        error = (group["predicted_mm3"] - group["reference_mm3"]).abs()
-        people, hd95 = group["subject"].nunique(), group["hd95_mm"]
-        median = median_interval(hd95, config.confidence) if people == len(group) else (math.nan, math.nan)
+    for key, subset in subsets(banded, "group", "network", "protocol", "site", "age_band"):
+        names = dict(zip(("group", "network", "protocol", "site", "age_band"), key, strict=True))
+        error = (subset["predicted_mm3"] - subset["reference_mm3"]).abs()
+        people, hd95 = subset["subject"].nunique(), subset["hd95_mm"]
+        median = median_interval(hd95, config.confidence) if people == len(subset) else (math.nan, math.nan)
         numbers = {
-            **mean_columns("dsc_mean", group, group["dsc"], ("complement", config)),
-            "dsc_sd": group["dsc"].std(ddof=1),
-            "dsc_min": group["dsc"].min(),
+            **mean_columns("dsc_mean", subset, subset["dsc"], ("complement", config)),
+            "dsc_sd": subset["dsc"].std(ddof=1),
+            "dsc_min": subset["dsc"].min(),
             "hd95_mm_median": hd95.median(),
             "hd95_mm_median_ci_low": median[0],
             "hd95_mm_median_ci_high": median[1],
             "hd95_mm_scans": hd95.count(),
-            **mean_columns("mae_mm3", group, error, ("log", config)),
-            **mean_columns("re_mean_percent", group, group["re_percent"], ("plain", config)),
+            **mean_columns("mae_mm3", subset, error, ("log", config)),
+            **mean_columns("re_mean_percent", subset, subset["re_percent"], ("plain", config)),
         }
-        rows.append(explain(names | {"n": people, "scans": len(group)} | numbers, {}, why_no_interval(group)))
+        rows.append(
+            explain(names | {"n": people, "scans": len(subset)} | numbers, {}, why_no_interval(subset))
+        )
     numbers = ("n", "scans", "dsc_mean", "dsc_sd", "dsc_min", "hd95_mm_median", "mae_mm3", "re_mean_percent")
     means = ("dsc_mean", "hd95_mm_median", "mae_mm3", "re_mean_percent")
     ends = [f"{name}_ci_{end}" for name in means for end in ("low", "high")]
     return pd.DataFrame(
         rows,
         columns=[
-            "cohort",
-            "model",
+            "group",
+            "network",
             "protocol",
             "site",
             "age_band",
@@ -308,20 +313,20 @@ def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
 
 
 def mean_columns(
-    name: str, group: pd.DataFrame, values: pd.Series, told: tuple[str, AgreementConfig]
+    name: str, subset: pd.DataFrame, values: pd.Series, told: tuple[str, AgreementConfig]
 ) -> dict[str, float]:
-    """Return a mean over the scans of a group with the interval of the jackknife over people (scale and level)."""
+    """Return a mean over the scans of a subset with the interval of the jackknife over people (scale and level)."""
     scale, config = told
     values = values.astype(float)
-    low, high = mean_interval(values.to_numpy(), group["subject"].to_numpy(), config.confidence, scale)
+    low, high = mean_interval(values.to_numpy(), subset["subject"].to_numpy(), config.confidence, scale)
     return {name: float(values.mean()), f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
-def why_no_interval(group: pd.DataFrame) -> str:
-    """Return why a number of a group of scans is empty where nothing else tells."""
+def why_no_interval(subset: pd.DataFrame) -> str:
+    """Return why a number of a subset of scans is empty where nothing else tells."""
     return (
         "one person"
-        if group["subject"].nunique() == 1
+        if subset["subject"].nunique() == 1
         else "too few people, or their values are all the same"
     )
 
@@ -329,7 +334,7 @@ def why_no_interval(group: pd.DataFrame) -> str:
 def paired_table(
     metrics: pd.DataFrame, config: AgreementConfig, runs: Iterable[Mapping] = ()
 ) -> pd.DataFrame:
-    """Compare each sex-specific model with the all-cohort model on the same scans, a mean error a person.
+    """Compare the model of each group with that of everybody on the same scans, a mean error a person.
 
     Absolute volume errors, by model and protocol; a negative difference says that the sex-specific model errs less.
     Models of one fold were held out from the same people, so the interval with the folds leaves out both at a time.
@@ -339,18 +344,18 @@ def paired_table(
     rows, updates = [], updates_of(runs)
     metrics = without_repeats(metrics)
     measured = metrics.assign(error=(metrics["predicted_mm3"] - metrics["reference_mm3"]).abs())
-    for (model, protocol), group in groups(measured, "model", "protocol"):
-        errors = group.pivot(index=["subject", "scan"], columns="cohort", values="error")
-        fold_of = group.dropna(subset=["fold"]).groupby("subject")["fold"].first()
-        for cohort in ("male", "female"):
-            if {cohort, "all"} <= set(errors):
-                both = errors[[cohort, "all"]].dropna().groupby("subject").mean()
+    for (network, protocol), subset in subsets(measured, "network", "protocol"):
+        errors = subset.pivot(index=["subject", "scan"], columns="group", values="error")
+        fold_of = subset.dropna(subset=["fold"]).groupby("subject")["fold"].first()
+        for group in sorted({*errors} - {ALL}, key=group_position):
+            if ALL in errors:
+                both = errors[[group, ALL]].dropna().groupby("subject").mean()
                 folds = both.index.map(fold_of).astype(int) if protocol == "cv" else None
-                compared = compare_paired(both[cohort], both["all"], config, folds)
-                key = {"model": model, "protocol": protocol, "cohort": cohort, "compared_with": "all"}
+                compared = compare_paired(both[group], both[ALL], config, folds)
+                key = {"network": network, "protocol": protocol, "group": group, "compared_with": ALL}
                 trained = {
-                    "first_updates": updates.get((cohort, model)),
-                    "second_updates": updates.get(("all", model)),
+                    "first_updates": updates.get((group, network)),
+                    "second_updates": updates.get((ALL, network)),
                 }
                 row = key | asdict(compared) | trained
                 unknown = {name: "not recorded" for name, count in trained.items() if count is None}
@@ -360,7 +365,7 @@ def paired_table(
     return pd.DataFrame(
         rows,
         columns=[
-            *("model", "protocol", "cohort", "compared_with"),
+            *("network", "protocol", "group", "compared_with"),
             *(*numbers, "difference_mm3_ci_high", "wilcoxon_p_value", "first_updates", "second_updates"),
             *("folds", "difference_mm3_fold_ci_low", "difference_mm3_fold_ci_high", "undefined"),
         ],
@@ -368,10 +373,10 @@ def paired_table(
 
 
 def updates_of(runs: Iterable[Mapping]) -> dict[tuple[str, str], float]:
-    """Return the mean number of updates of a fold by cohort and model, from the records of the trained folds."""
+    """Return the mean number of updates of a fold by group and network, from the records of the trained folds."""
     updates: dict[tuple[str, str], list[int]] = {}
     for run in runs:
-        updates.setdefault((run["cohort"], run["model"]), []).append(run["updates"])
+        updates.setdefault((run["group"], run["network"]), []).append(run["updates"])
     return {trained: mean(counts) for trained, counts in updates.items()}
 
 
@@ -381,12 +386,12 @@ def flat_prediction(prediction: Mapping) -> dict:
 
 
 def prediction_key(prediction: Mapping) -> str:
-    """Return cohort/model/members/scan: the part of the path that the files of one prediction share."""
-    return "/".join(str(prediction[name]) for name in ("cohort", "model", "members", "scan"))
+    """Return group/network/members/scan: the part of the path that the files of one prediction share."""
+    return "/".join(str(prediction[name]) for name in ("group", "network", "members", "scan"))
 
 
 def path_key(path: str | Path) -> str:
-    """Return the `prediction_key` of a file `.../{cohort}/{model}/{members}/{scan}.json`."""
+    """Return the `prediction_key` of a file `.../{group}/{network}/{members}/{scan}.json`."""
     path = Path(path)
     return "/".join((*path.parts[-4:-1], path.stem))
 
@@ -396,22 +401,23 @@ def by_scan(paths: Iterable[str | Path]) -> dict[str, str]:
     return {Path(path).parent.name: str(path) for path in paths}
 
 
-def groups(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
-    """Return groups in the reading order of cohorts, protocols and age bands, not that of the alphabet."""
-    orders = {"cohort": _position(COHORT_ORDER), "protocol": _position(PROTOCOL_ORDER)}
-    orders["age_band"] = _position([label for _, label in AGE_BANDS] + ["unknown"])
-    groups = [(key, group) for key, group in table.groupby(list(names), sort=True)]
+def subsets(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
+    """Return groups in the reading order of groups, protocols and age bands, not that of the alphabet."""
+    ages = [label for _, label in AGE_BANDS] + ["unknown"]
+    orders = {"group": group_position, "protocol": PROTOCOL_ORDER.index, "age_band": ages.index}
+    groups = [(key, subset) for key, subset in table.groupby(list(names), sort=True)]
     return sorted(
-        groups, key=lambda pair: [orders.get(n, {}).get(v, v) for n, v in zip(names, pair[0], strict=True)]
+        groups, key=lambda pair: [orders.get(n, _itself)(v) for n, v in zip(names, pair[0], strict=True)]
     )
 
 
-def groups_by_sex(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """Yield cohort, model, protocol and sex by name with their rows: everybody's, then those of each sex."""
-    for (cohort, model, protocol), group in groups(table, "cohort", "model", "protocol"):
-        for sex in ("all", *sorted(set(group["sex"]) & {"M", "F"}, reverse=True)):
-            people = group if sex == "all" else group[group["sex"] == sex]
-            yield {"cohort": cohort, "model": model, "protocol": protocol, "sex": sex}, people
+def strata_of(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Yield group, network, protocol and stratum by name with their rows: everybody's, then those of each sex."""
+    for (group, network, protocol), subset in subsets(table, "group", "network", "protocol"):
+        key = {"group": group, "network": network, "protocol": protocol}
+        yield key | {"stratum": ALL}, subset
+        for sex in sorted(set(subset["sex"]) & {"M", "F"}, reverse=True):
+            yield key | {"stratum": stratum_name("sex", sex)}, subset[subset["sex"] == sex]
 
 
 def age_band(age: float | str | None) -> str:
@@ -475,12 +481,12 @@ def _identity(prediction: Mapping) -> dict:
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """Sort by cohort and protocol as people read them, then by scan."""
+    """Sort by group and protocol as people read them, then by scan."""
     keys = pd.DataFrame(
         {
-            "cohort": table["cohort"].map(_position(COHORT_ORDER)),
-            "model": table["model"],
-            "protocol": table["protocol"].map(_position(PROTOCOL_ORDER)),
+            "group": table["group"].map(group_position),
+            "network": table["network"],
+            "protocol": table["protocol"].map(PROTOCOL_ORDER.index),
             "scan": table["scan"],
         }
     )
@@ -488,8 +494,8 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(fold=table["fold"].astype("Int64"))
 
 
-def _position(order: Sequence[str]) -> dict[str, int]:
-    return {name: position for position, name in enumerate(order)}
+def _itself(value: object) -> object:
+    return value
 
 
 def _agreement_of(

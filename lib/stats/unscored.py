@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lib.stats.tables import first_or_own, groups_by_sex, without_repeats
+from lib.stats.tables import first_or_own, strata_of, without_repeats
 from lib.stats.undefined import counted_reasons
 
-MODELS = ["cohort", "model", "members", "protocol"]
-GROUP = ["cohort", "model", "protocol", "sex"]
+MODELS = ["group", "network", "members", "protocol"]
+GROUP = ["group", "network", "protocol", "stratum"]
 
 
 def find_gaps(metrics: pd.DataFrame, unscored: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def with_gaps(table: pd.DataFrame, gaps: pd.DataFrame, key: Sequence[str] = GROU
     `key` names the columns that tell its groups apart; groups without anybody scored have no row and get none.
     """
     lost = {
-        tuple(group[name] for name in key): people["without_reason"] for group, people in groups_by_sex(gaps)
+        tuple(subset[name] for name in key): people["without_reason"] for subset, people in strata_of(gaps)
     }
     found = [lost.get(tuple(row), ()) for row in table[list(key)].itertuples(index=False)]
     return table.assign(

@@ -11,7 +11,7 @@ const scans = data.scans.map(([scan, sex, age, site, folder]) => ({
 }));
 const rows = data.rows.map(([person, set, fold, flags, why, ...values]) => {
   const row = { ...scans[person], set, fold, flags: flags.replaceAll(" ", ", ").replaceAll("_", " "), codes: flags.split(" ").filter(Boolean) };
-  [row.cohort, row.model, row.protocol] = data.sets[set];
+  [row.group, row.network, row.protocol] = data.sets[set];
   data.numbers.forEach((number, position) => (row[number.name] = values[position]));
   row.reasons = data.reasons[why];
   row.searched = `${row.scan} ${row.site} ${row.flags} ${flags}`.toLowerCase();
@@ -33,7 +33,7 @@ const textColumns = [
 const siteColumn = { name: "site", head: "Site" };
 const lastColumns = [{ name: "flags", head: "Flags" }];
 const severalSites = new Set(scans.map((scan) => scan.site)).size > 1;
-const severalSets = new Set(data.sets.map(([cohort, model]) => `${cohort}/${model}`)).size > 1;
+const severalSets = new Set(data.sets.map(([group, network]) => `${group}/${network}`)).size > 1;
 
 function columns() {
   const numbers = data.numbers.filter((number) => number.at_once || state.more);
@@ -44,7 +44,7 @@ function columns() {
 
 function valueOf(row, name) {
   if (name === "review") return verdictOf(row.scan);
-  if (name === "models") return `${row.cohort}/${row.model}`;
+  if (name === "models") return `${row.group}/${row.network}`;
   if (name === "age") return row.age === "" ? "" : parseFloat(row.age);
   return row[name];
 }
@@ -194,7 +194,7 @@ function fill(id, first, options) {
 
 function fillFilters() {
   const unique = (name) => [...new Set(rows.map((row) => String(row[name])))].filter(Boolean).sort(inOrder);
-  const setName = ([cohort, model, protocol]) => `${data.protocols[protocol]} · ${cohort} · ${model}`;
+  const setName = ([group, network, protocol]) => `${data.protocols[protocol]} · ${group} · ${network}`;
   $("set").replaceChildren(new Option("primary of each scan", "primary"), ...data.sets.map((set, position) => new Option(setName(set), position)));
   fill("sex", "all", unique("sex").map((sex) => [sex, { M: "men", F: "women" }[sex] ?? sex]));
   fill("protocol", "all", unique("protocol").map((name) => [name, data.protocols[name]]));
@@ -239,7 +239,7 @@ function saveFile(name, text) {
 
 function saveRows() {
   const numbers = data.numbers.map((number) => number.name);
-  const names = ["scan", "cohort", "model", "protocol", "fold", "sex", "age", "site", ...numbers];
+  const names = ["scan", "group", "network", "protocol", "fold", "sex", "age", "site", ...numbers];
   const lines = shown.map((row) => [...names.map((name) => row[name]), row.codes.join(" "), verdictOf(row.scan)]);
   saveFile("scans.csv", csvFile([[...names, "flags", "verdict"], ...lines]));
 }

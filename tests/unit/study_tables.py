@@ -5,7 +5,7 @@ import pandas as pd
 
 from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, metrics_table, unscored_table, volumes_table
 
-COHORT_SEXES = {"all": "MF", "male": "M", "female": "F"}
+GROUP_SEXES = {"all": "MF", "male": "M", "female": "F"}
 
 
 def people(count=60, test=8, folds=5):
@@ -28,10 +28,10 @@ def people(count=60, test=8, folds=5):
     ]
 
 
-def predictions(placements, model="vnet"):
+def predictions(placements, network="vnet"):
     """What is predicted: cross-validation by the own fold, test people by the ensemble and by the single best."""
     rows = []
-    for cohort, sexes in COHORT_SEXES.items():
+    for group, sexes in GROUP_SEXES.items():
         for person in placements:
             members = {
                 "train": [("fold-{fold}", "cv")],
@@ -40,7 +40,7 @@ def predictions(placements, model="vnet"):
             for name, protocol in members.get(person["set"], [("ensemble", person["set"])]):
                 if person["sex"] in sexes:
                     weights = "last" if protocol == "cv" else "best"
-                    key = {"cohort": cohort, "model": model, "members": name.format(**person)}
+                    key = {"group": group, "network": network, "members": name.format(**person)}
                     rows.append(person | key | {"protocol": protocol, "weights": weights})
     return rows
 
@@ -111,7 +111,7 @@ def tables(count=60, test=8):
     generator = np.random.default_rng(11)
     planned = predictions(people(count, test))
     records = {
-        "/".join((row["cohort"], row["model"], row["members"], row["scan"])): measured(row, generator)
+        "/".join((row["group"], row["network"], row["members"], row["scan"])): measured(row, generator)
         for row in planned
     }
     overlaps = {key: pair[0] for key, pair in records.items()}

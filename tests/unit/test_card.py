@@ -8,8 +8,8 @@ from lib.learning.card import model_card
 from lib.learning.finished import describe_fold
 
 FACTS = {
-    "cohort": "all",
-    "model": "vnet",
+    "group": "all",
+    "network": "vnet",
     "fold": 3,
     "synthetic": False,
     "modality": "CT",
@@ -18,7 +18,7 @@ FACTS = {
         "crop": {"size_xy": [192, 160]},
     },
     "configured": {},
-    "network": {"channels": (32, 64), "kernel": 3},
+    "architecture": {"channels": (32, 64), "kernel": 3},
     "train": {"epochs": 1000, "window_slices": 32, "augment": {"gamma": [0.7, 1.5], "mirror_axes": []}},
     "intensity": {"low_hu": -1000.0, "high_hu": 2000.0},
     "code": "35a0b08a81dbf3fe",
@@ -67,7 +67,7 @@ def metadata():
 def test_metadata_are_plain_values_without_an_id(metadata):
     text = json.dumps(metadata, allow_nan=False)
     assert not any(name in text for name in ("Ann", "Bob", "Cid"))
-    assert metadata["window_slices"] == 32 and metadata["format"] == 2
+    assert metadata["window_slices"] == 32 and metadata["format"] == 3
     assert metadata["software"]["osteoflow"].count(".") == 2
     assert metadata["folds_sha256"] == "ab" * 32
 
@@ -123,7 +123,7 @@ def test_a_model_of_a_synthetic_cohort_is_marked_before_all_else(metadata):
 
 def test_a_training_that_failed_is_marked_with_what_to_do(metadata):
     metadata["train"] = metadata["train"] | {"learning_rate": 0.01, "warm_up": 0.1}
-    metadata["network"] = metadata["network"] | {"normalisation": "instance"}
+    metadata["architecture"] = metadata["architecture"] | {"normalisation": "instance"}
     assert "failed" not in model_card(metadata) + model_card(metadata | {"warnings": []})
     card = model_card(
         metadata | {"warnings": ["no_bone_in_validation", "loss_of_a_constant"], "synthetic": True}

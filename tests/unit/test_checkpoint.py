@@ -13,7 +13,7 @@ from lib.learning.checkpoint import read_model, read_state, write_model, write_s
 def content():
     weights = {"head.weight": torch.rand(2, 3)}
     return {
-        "network": {"channels": (2, 3)},
+        "architecture": {"channels": (2, 3)},
         "intensity": {"low_hu": -1000.0, "high_hu": 2000.0},
         "preprocessing": {"resample": {"method": "fourier"}},
         "window_slices": 8,
@@ -21,7 +21,7 @@ def content():
         "best": weights,
         "best_epoch": 1,
         "best_validation_dice": None,
-        "cohort": "all",
+        "group": "all",
         "people": {"training": {"people": 3, "pseudonyms": ["0123456789abcdef"]}},
     }
 
@@ -31,7 +31,7 @@ def test_a_model_comes_back_as_it_was_written(tmp_path, content):
     again = read_model(tmp_path / "model.pt")
     assert torch.equal(again.pop("last")["head.weight"], content.pop("last")["head.weight"])
     assert torch.equal(again.pop("best")["head.weight"], content.pop("best")["head.weight"])
-    assert again == {"format": 2, **content}
+    assert again == {"format": 3, **content}
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
@@ -112,22 +112,31 @@ def test_a_file_of_other_software_is_told_from_a_model(path, foreign, outline):
     assert "a PyTorch file of other software" in refusal(path) and outline in refusal(path)
 
 
-@pytest.mark.parametrize(("written", "age"), [(1, "an older"), (3, "a newer"), ("x", "an older")])
+def test_a_model_of_format_2_is_read_in_todays_words(path, content):
+    former = {**content, "format": 2, "cohort": "female", "model": "vnet", "network": content["architecture"]}
+    del former["architecture"], former["group"]
+    torch.save(former, path)
+    told = {key: value for key, value in read_model(path).items() if key not in ("last", "best")}
+    kept = {key: value for key, value in content.items() if key not in ("last", "best")}
+    assert told == kept | {"format": 3, "group": "female", "takes": {"sex": "F"}, "network": "vnet"}
+
+
+@pytest.mark.parametrize(("written", "age"), [(1, "an older"), (4, "a newer"), ("x", "an older")])
 def test_another_format_is_refused_with_both_numbers(path, content, written, age):
     torch.save({**content, "format": written}, path)
     text = refusal(path)
-    assert f"is of format {written!r}, written by {age} Osteoflow; this one reads format 2" in text
+    assert f"is of format {written!r}, written by {age} Osteoflow; this one reads formats 2 and 3" in text
     assert "--config retrain=true" in text
 
 
 def test_a_model_without_a_part_is_refused(path, content):
     del content["intensity"], content["window_slices"]
-    torch.save({**content, "format": 2}, path)
+    torch.save({**content, "format": 3}, path)
     assert "lacks intensity, window_slices" in refusal(path)
     with pytest.raises(ValueError, match="missing: "):
         write_model(path, content)
     del content["best"]
-    torch.save({**content, "format": 2}, path)
+    torch.save({**content, "format": 3}, path)
     assert "lacks best, intensity, window_slices" in refusal(path)
 
 

@@ -222,7 +222,7 @@ def test_remedies_are_those_that_were_not_tried_yet():
 
 
 def test_a_finished_fold_says_what_is_wrong_with_it():
-    run = {"train": TRAIN | {"warm_up": 0.1}, "network": {"normalisation": "instance"}}
+    run = {"train": TRAIN | {"warm_up": 0.1}, "architecture": {"normalisation": "instance"}}
     assert describe_warnings(run) == describe_warnings(run | {"warnings": []}) == ""
     assert describe_warnings(run | {"warnings": ["all_bone_in_validation", "loss_of_a_constant"]}) == (
         "Everything was predicted as bone in the scans of the last validation and the loss ended no better than "

@@ -38,7 +38,7 @@ CONFIG = ComparisonConfig()
 SAME = (1.0, "")
 
 
-def make_run(scans=("A", "B", "C"), model="vnet", **facts):
+def make_run(scans=("A", "B", "C"), network="vnet", **facts):
     """A run of three people: A and B cross-validated, C a test person with two predictions."""
     rows = []
     for scan in scans:
@@ -47,7 +47,7 @@ def make_run(scans=("A", "B", "C"), model="vnet", **facts):
         for members, protocol in (
             (("single", "test-single"), ("ensemble", "test")) if test else (("fold-0", "cv"),)
         ):
-            key = {"cohort": "all", "model": model, "members": members, "protocol": protocol, "scan": scan}
+            key = {"group": "all", "network": network, "members": members, "protocol": protocol, "scan": scan}
             numbers = {"predicted_mm3": 1000.0 + 100 * position, "otsu_threshold": 0.5}
             scores = {"reference_mm3": 1010.0 + 100 * position, "dsc": 0.98, "hd95_mm": 2.0}
             rows.append(key | {"subject": scan, "flags": ""} | numbers | scores)
@@ -160,7 +160,7 @@ def test_a_scan_that_no_run_predicted_is_compared_by_its_verdict():
     runs = [make_run(), changed(make_run(), "flow", "B", verdict="rejected")]
     runs = [dataclasses.replace(run, volumes=run.volumes[run.volumes["scan"] != "B"]) for run in runs]
     table = compare(*runs)
-    assert table.iloc[0][["scan", "cohort", "moved"]].tolist() == ["B", "", "verdict"]
+    assert table.iloc[0][["scan", "group", "moved"]].tolist() == ["B", "", "verdict"]
 
 
 @pytest.mark.parametrize("empty", [("metrics",), ("volumes", "metrics")])
@@ -181,8 +181,8 @@ def test_runs_without_references_or_predictions_are_compared(tmp_path, empty):
 def test_networks_with_other_names_are_compared_in_their_order():
     assert pair_models(["vnet", "new"], ["old", "vnet"]) == {"vnet": "vnet", "old": "new"}
     assert pair_models(["vnet"], ["vnet", "old"]) == {"vnet": "vnet", "old": "old"}
-    table = compare(make_run(model="new"), make_run(model="old"))
-    assert table[["model", "other_model"]].drop_duplicates().to_numpy().tolist() == [["new", "old"]]
+    table = compare(make_run(network="new"), make_run(network="old"))
+    assert table[["network", "other_network"]].drop_duplicates().to_numpy().tolist() == [["new", "old"]]
     assert not table["moved"].any()
 
 
@@ -247,10 +247,10 @@ def test_a_run_is_read_from_its_folder(tmp_path):
 
 def test_primary_predictions_follow_cohort_network_and_protocol():
     rows = [("female", "a", "test"), ("all", "b", "test"), ("all", "a", "test-single"), ("all", "a", "cv")]
-    table = pd.DataFrame(rows, columns=["cohort", "model", "protocol"]).assign(scan="S")
+    table = pd.DataFrame(rows, columns=["group", "network", "protocol"]).assign(scan="S")
     assert primary_rows(table, ["a", "b"])["protocol"].tolist() == ["cv"]
-    assert primary_rows(table, ["b"])["model"].tolist() == ["b"]
-    assert len(primary_rows(table, ["a"], per=("scan", "cohort", "model"))) == 3
+    assert primary_rows(table, ["b"])["network"].tolist() == ["b"]
+    assert len(primary_rows(table, ["a"], per=("scan", "group", "network"))) == 3
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ComparisonConfig)])
@@ -301,7 +301,7 @@ def test_another_grid_is_tried_in_the_order_given(tmp_path):
 
 
 def test_mask_files_are_those_of_both_runs():
-    table = pair_runs(make_run(("A",), model="new"), make_run(("A",), model="old"))
+    table = pair_runs(make_run(("A",), network="new"), make_run(("A",), network="old"))
     files = mask_files(table, "results", "/there")
     assert files["predicted_mask"][0][0] == (
         "results/masks/all/new/fold-0/A/mask.nii.gz",
@@ -325,7 +325,7 @@ def test_the_other_run_is_found_by_its_study_or_its_results(tmp_path):
         find_results(str(tmp_path), own)
     with pytest.raises(ConfigError, match="there is no folder"):
         find_results(str(tmp_path / "none"), own)
-    (results / "tables/volumes.csv").write_text("scan,cohort,model,members,protocol,predicted_mm3\n")
+    (results / "tables/volumes.csv").write_text("scan,group,network,members,protocol,predicted_mm3\n")
     with pytest.raises(ConfigError, match=r"lack columns \(tables/volumes.csv: otsu_threshold, flags\)"):
         find_results(str(results), own)
     (results / "tables/volumes.csv").unlink()

@@ -25,7 +25,7 @@ from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import ConfigError
 
 PEOPLE, TEST, FOLDS, EPOCHS = 10, 2, 2, 10  # beside one person without a mask and a broken scan
-CONFIG = ["--config", "cohorts=[all]", "phantom={people: 10, unlabelled_people: 1}"]
+CONFIG = ["--config", "groups={all: {}}", "phantom={people: 10, unlabelled_people: 1}"]
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def test_jobs_before_anything_was_screened(workflow):
     jobs = plan_jobs(workflow.study, workflow.rules)
     counts = {name: len(found) for name, found in jobs.items()}
     scans, with_mask = PEOPLE + 2, PEOPLE + 1
-    assert counts["screen_scan"] == counts["convert_dicom"] == counts["make_phantom_scan"] == scans
-    assert counts["resample_mask"] == counts["crop_mask"] == with_mask
-    assert counts["resample_mask2"] == counts["measure_corrected"] == 0
+    assert counts["screen_scan"] == counts["convert_scan"] == counts["make_phantom_scan"] == scans
+    assert counts["resample_labels"] == counts["crop_labels"] == with_mask
+    assert counts["resample_labels2"] == counts["measure_corrected"] == 0
     assert counts["train_fold"] == FOLDS
     assert counts["write_report"] == counts["split_folds"] == 1
     assert "compare_runs" not in counts
@@ -98,7 +98,7 @@ def test_known_verdicts_are_used(workflow):
     scan = next(iter(workflow.study.scans))
     write(workflow.study.folder / "results/cohort/scans.csv", f"scan,verdict\n{scan},rejected\n")
     jobs = plan_jobs(workflow.study, workflow.rules)
-    assert len(jobs["screen_scan"]) == len(jobs["convert_dicom"]) + 1
+    assert len(jobs["screen_scan"]) == len(jobs["convert_scan"]) + 1
 
 
 def test_a_rule_that_is_not_known_is_refused(workflow):

@@ -78,7 +78,7 @@ def everything(study):
     acquisition["pixel_mm"] = np.linspace(0.6, 0.9, len(scans))
     acquisition.loc[::2, "kernel"] = "B30s"
     spread = pd.DataFrame(
-        [{"cohort": "all", "model": "vnet", "measure": "dsc", "sd_of_fold_means": 0.002,
+        [{"group": "all", "network": "vnet", "measure": "dsc", "sd_of_fold_means": 0.002,
           "sd_expected_by_people": 0.001, "sd_between_people": 0.004}]
     )  # fmt: skip
     again = volumes[volumes["scan"] == scans[0]]
@@ -99,7 +99,7 @@ def everything(study):
 
 
 def precision_row():
-    keys = {"cohort": "all", "model": "vnet", "protocol": "test", "measure": "predicted_mm3"}
+    keys = {"group": "all", "network": "vnet", "protocol": "test", "measure": "predicted_mm3"}
     numbers = {"rms_sd": 400.0, "rms_cv_percent": 0.5, "lsc": 1108.0, "degrees_of_freedom": 1}
     numbers |= {"lsc_ci_low": 494.0, "lsc_ci_high": 35_400.0}
     return pd.DataFrame([keys | numbers])
@@ -107,7 +107,7 @@ def precision_row():
 
 def reader_rows():
     pairs = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
-    keys = {"cohort": "all", "model": "vnet", "protocol": "test", "n": 5, "scans": 5, "dsc_sd": 0.01}
+    keys = {"group": "all", "network": "vnet", "protocol": "test", "n": 5, "scans": 5, "dsc_sd": 0.01}
     bias = {"bias_mm3": 100.0, "bias_mm3_ci_low": -50.0, "bias_mm3_ci_high": 250.0}
     limits = {"loa_low_mm3": -900.0, "loa_high_mm3": 1100.0}
     return pd.DataFrame([keys | bias | limits | {"pair": pair, "dsc_mean": 0.97} for pair in pairs])
@@ -129,8 +129,8 @@ def points_of(axes):
     return np.concatenate([part.get_offsets() for part in axes.collections if hasattr(part, "get_sizes")])
 
 
-def cohort_of(metrics, protocol, cohort):
-    return metrics[(metrics["protocol"] == protocol) & (metrics["cohort"] == cohort)]
+def group_of(metrics, protocol, group):
+    return metrics[(metrics["protocol"] == protocol) & (metrics["group"] == group)]
 
 
 # the folder
@@ -175,7 +175,7 @@ def test_a_figure_comes_with_exactly_what_it_draws(everything, gallery):
 
 
 def test_the_same_tables_give_the_same_bytes(study, tmp_path):
-    test = cohort_of(study[0], "test", "all")
+    test = group_of(study[0], "test", "all")
     for folder in ("a", "b"):
         draw_figures(results_of(test), tmp_path / folder)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
@@ -192,7 +192,7 @@ def test_a_study_without_scores_has_no_figures(tmp_path):
 
 @pytest.mark.parametrize("protocol", ["cv", "test"])
 def test_one_person_of_one_cohort_and_fold_can_be_drawn(everything, tmp_path, protocol):
-    one = cohort_of(everything.metrics, protocol, "male").head(1)
+    one = group_of(everything.metrics, protocol, "male").head(1)
     results = replace(everything, metrics=one, agreement=agreement_table(one, CONFIG), volumes=pd.DataFrame())
     entries = draw_figures(replace(results, readers=pd.DataFrame(), histories={}, examples=[]), tmp_path)
     assert {entry["n"] for entry in entries} == {1}
@@ -200,25 +200,25 @@ def test_one_person_of_one_cohort_and_fold_can_be_drawn(everything, tmp_path, pr
 
 
 def test_scores_that_are_not_defined_leave_their_figures_out(study, tmp_path):
-    undefined = cohort_of(study[0], "test", "all").assign(dsc=np.nan, re_percent=np.nan, predicted_mm3=np.nan)
+    undefined = group_of(study[0], "test", "all").assign(dsc=np.nan, re_percent=np.nan, predicted_mm3=np.nan)
     assert draw_figures(results_of(undefined), tmp_path / "none") == []
-    without_levels = cohort_of(study[0], "test", "all").assign(**{f"dsc_{level}": np.nan for level in LEVELS})
+    without_levels = group_of(study[0], "test", "all").assign(**{f"dsc_{level}": np.nan for level in LEVELS})
     kinds = {entry["kind"] for entry in draw_figures(results_of(without_levels), tmp_path)}
     assert kinds == {"scores", "relative_error", "regression", "bland_altman", "error_by_age"}
-    without_relative = cohort_of(study[0], "test", "all").assign(dsc=np.nan, re_percent=np.nan)
+    without_relative = group_of(study[0], "test", "all").assign(dsc=np.nan, re_percent=np.nan)
     kinds = {entry["kind"] for entry in draw_figures(results_of(without_relative), tmp_path / "relative")}
     assert kinds == {"regression", "bland_altman"}
 
 
 def test_volumes_are_of_the_people_of_the_agreement_table(study, tmp_path):
-    test = cohort_of(study[0], "test", "all")
+    test = group_of(study[0], "test", "all")
     again = test.tail(1).assign(scan="again", repeat_of=test["scan"].iloc[-1])
     metrics = pd.concat([test, again], ignore_index=True)
     # the first scan has no volumes, its repetition has
     metrics.loc[len(test) - 1, ["reference_mm3", "predicted_mm3", "re_percent"]] = np.nan
     results = results_of(metrics)
     entries = {entry["kind"]: entry["n"] for entry in draw_figures(results, tmp_path)}
-    everybody = results.agreement[results.agreement["sex"] == "all"]
+    everybody = results.agreement[results.agreement["stratum"] == "all"]
     assert entries["regression"] == entries["bland_altman"] == everybody["n"].item() == len(test)
     assert "again" in read_table(tmp_path / "regression-vnet-test.csv")["scan"].tolist()
 
@@ -237,7 +237,7 @@ def test_a_figure_of_many_points_stays_light(tmp_path):
     few, many = (tables(count, count // 2)[0] for count in (60, 600))
     sizes = {}
     for name, metrics in (("few", few), ("many", many)):
-        test = cohort_of(metrics, "test", "all")
+        test = group_of(metrics, "test", "all")
         draw_figures(
             replace(results_of(test), agreement=agreement_table(test, AgreementConfig())), tmp_path / name
         )
@@ -258,11 +258,11 @@ def test_bars_say_where_their_axis_starts_and_how_many_people(study):
     assert 0.9 <= floor < cv[["dsc", "sensitivity", "specificity"]].min().min()
     assert axes.get_ylabel().endswith(f"{floor:.2f}")
     assert {"all (n = 20)", "men (n = 10)"} <= set(texts(drawing.figure))
-    assert f"all (n = 20) {cv[cv['cohort'] == 'all']['dsc'].mean():.4f}" in drawing.alt
+    assert f"all (n = 20) {cv[cv['group'] == 'all']['dsc'].mean():.4f}" in drawing.alt
 
 
 def test_no_whisker_and_no_number_of_a_bar_is_cut_off(study):
-    test = cohort_of(study[0], "test", "all").head(3).assign(dsc=[0.6, 0.99, 0.99])
+    test = group_of(study[0], "test", "all").head(3).assign(dsc=[0.6, 0.99, 0.99])
     drawing = draw_scores(test)
     axes = drawing.figure.axes[0]
     low, high = axes.get_ylim()
@@ -273,10 +273,10 @@ def test_no_whisker_and_no_number_of_a_bar_is_cut_off(study):
 
 
 def test_a_single_scan_is_not_hidden_by_its_mean(study):
-    one = study[0][(study[0]["protocol"] == "cv") & (study[0]["cohort"] == "all")].head(1)
+    one = study[0][(study[0]["protocol"] == "cv") & (study[0]["group"] == "all")].head(1)
     scores, levels = draw_scores(one).figure.axes[0], draw_levels(one).figure.axes[0]
     assert not scores.lines
-    folds = draw_fold_spread(one, pd.DataFrame(columns=["cohort", "measure"])).figure.axes[0]
+    folds = draw_fold_spread(one, pd.DataFrame(columns=["group", "measure"])).figure.axes[0]
     for axes in (scores, levels, folds):
         assert not [part for part in axes.collections if hasattr(part, "get_segments")]
 
@@ -300,7 +300,7 @@ def test_of_many_points_neither_sex_hides_the_other():
 
 
 def test_levels_show_every_scan_that_has_the_part(study):
-    test = cohort_of(study[0], "test", "all").assign(dsc_shaft=np.nan)
+    test = group_of(study[0], "test", "all").assign(dsc_shaft=np.nan)
     drawing = draw_levels(test)
     axes = drawing.figure.axes[0]
     assert sorted(points_of(axes)[:, 1]) == pytest.approx(
@@ -412,7 +412,7 @@ def test_a_person_keeps_its_colour_and_sex_its_shape(study):
 
 
 def test_limits_of_agreement_stand_where_the_table_says(study):
-    cv = cohort_of(study[0], "cv", "all")
+    cv = group_of(study[0], "cv", "all")
     rows = agreement_table(cv, CONFIG)
     row = rows[rows["sex"] == "all"]
     drawing = draw_bland_altman(cv, row)
@@ -426,7 +426,7 @@ def test_limits_of_agreement_stand_where_the_table_says(study):
 
 
 def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study):
-    cv = cohort_of(study[0], "cv", "all")
+    cv = group_of(study[0], "cv", "all")
     rows = agreement_table(cv, CONFIG)
     row = rows[rows["sex"] == "all"]
     drawing = draw_regression(cv, row)
@@ -457,7 +457,7 @@ def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study
 
 
 def test_where_people_have_several_scans_there_is_no_line(study):
-    cv = cohort_of(study[0], "cv", "all")
+    cv = group_of(study[0], "cv", "all")
     again = pd.concat([cv, cv.head(1).assign(scan="X")], ignore_index=True)
     rows = agreement_table(again, CONFIG)
     axes = draw_regression(again, rows[rows["sex"] == "all"]).figure.axes[0]
@@ -480,7 +480,7 @@ def test_texts_and_legends_cover_no_data(study):
 
 
 def test_a_single_person_has_a_bias_but_no_limits(study):
-    one = cohort_of(study[0], "cv", "all").head(1)
+    one = group_of(study[0], "cv", "all").head(1)
     rows = agreement_table(one, CONFIG)
     bias = (one["predicted_mm3"] - one["reference_mm3"]).item() / 1000
     told = f"bias {bias:+.2f} cm³, limits not defined".replace("-", "−")
@@ -489,20 +489,20 @@ def test_a_single_person_has_a_bias_but_no_limits(study):
 
 def test_models_are_compared_on_the_people_that_both_predicted(study):
     cv = study[0][study[0]["protocol"] == "cv"]
-    gone = cv[(cv["cohort"] == "male")].iloc[0]
+    gone = cv[(cv["group"] == "male")].iloc[0]
     cv = cv.drop(gone.name)
     paired = paired_table(cv, CONFIG).assign(first_updates=1200.0, second_updates=np.nan)
     drawing = draw_sex_specific(cv, paired)
-    men = drawing.data[drawing.data["cohort"] == "male"].set_index("subject")
+    men = drawing.data[drawing.data["group"] == "male"].set_index("subject")
     assert gone["subject"] not in men.index
     assert len(men) == 9
     assert drawing.alt.index("male (n = 9)") < drawing.alt.index("female (n = 10)")
     difference = (men["own_error_mm3"] - men["common_error_mm3"]).mean()
-    assert difference == pytest.approx(paired.set_index("cohort").loc["male", "difference_mm3"])
+    assert difference == pytest.approx(paired.set_index("group").loc["male", "difference_mm3"])
     first = drawing.figure.axes[0]
     assert "1,200 updates a fold" in first.get_ylabel()
     assert "updates unknown" in first.get_xlabel()
-    assert draw_sex_specific(cv[cv["cohort"] == "all"], paired) is None
+    assert draw_sex_specific(cv[cv["group"] == "all"], paired) is None
 
 
 # what errors depend on
@@ -603,14 +603,14 @@ def test_rare_scanners_share_the_last_line():
 
 
 def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
-    row = {"cohort": "all", "subject": "A", "sex": "M", "members": "fold-0"}
+    row = {"group": "all", "subject": "A", "sex": "M", "members": "fold-0"}
     volumes = pd.DataFrame(
         [row | {"scan": "A1", "repeat_of": "", "predicted_mm3": 1000.0},
          row | {"scan": "A2", "repeat_of": "A1", "predicted_mm3": 1400.0},
          row | {"scan": "A1", "repeat_of": "", "predicted_mm3": 5000.0, "members": "ensemble"},
          row | {"scan": "B2", "repeat_of": "B1", "predicted_mm3": 9.0, "subject": "B"}]
     )  # fmt: skip
-    pairs = repeated_pairs(volumes.assign(model="vnet", protocol="cv"))
+    pairs = repeated_pairs(volumes.assign(network="vnet", protocol="cv"))
     drawing = draw_precision(pairs, precision_row())
     assert drawing.data[["scan", "mean_mm3", "difference_mm3"]].values.tolist() == [["A2", 1200.0, 400.0]]
     assert points_of(drawing.figure.axes[0]).tolist() == [[1.2, 0.4]]
@@ -621,7 +621,7 @@ def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
 
 def test_repetitions_are_drawn_where_the_table_counts_them(study):
     """A repetition without a reference stands with its first scan; without that scan, with the first repetition."""
-    test = study[1][(study[1]["protocol"] == "test") & (study[1]["cohort"] == "all")].assign(repeat_of="")
+    test = study[1][(study[1]["protocol"] == "test") & (study[1]["group"] == "all")].assign(repeat_of="")
     made = [
         test.head(2).assign(
             repeat_of=test["scan"].head(2), scan=[f"{name}{end}" for name in "AB"], protocol="apply"
@@ -647,7 +647,7 @@ def test_readers_stand_beside_the_model():
 
 
 def test_fold_means_stand_where_the_people_of_the_fold_put_them(study, everything):
-    cv = cohort_of(study[0], "cv", "all")
+    cv = group_of(study[0], "cv", "all")
     drawing = draw_fold_spread(cv, everything.spread)
     axes = drawing.figure.axes[0]
     lines = [part.get_segments()[0][0, 1] for part in axes.collections if hasattr(part, "get_segments")]
@@ -690,7 +690,7 @@ def test_examples_are_the_median_man_and_woman_of_the_test(study):
     metrics = study[0]
     keys = {prediction_key(row) for row in metrics.to_dict("records")}
     chosen = example_scans(metrics, keys)
-    test = cohort_of(metrics, "test", "all")
+    test = group_of(metrics, "test", "all")
     assert [row["sex"] for row in chosen] == ["F", "M"]
     men = test[test["sex"] == "M"].sort_values("dsc")
     assert chosen[1]["scan"] == men["scan"].iloc[(len(men) - 1) // 2]

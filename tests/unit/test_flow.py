@@ -149,14 +149,14 @@ def placed(scan, batch=0, **values):
 
 
 def explained(results, rows, measured=(), scored=(), folds=None, corrected=()):
-    planned = plan_predictions(rows, ["all"], ["vnet"], "best")
+    planned = plan_predictions(rows, {"all": {}}, ["vnet"], "best")
     extras = ([row for row in planned if f"{row.folder}/{row.placement.scan}" in scored], corrected)
     return explain_failures(rows, planned, (set(measured), set(scored)), extras, folds or {}, results)
 
 
 def one_prediction(scan="A"):
     """Return the cross-validated prediction of a scan, and the files that a complete one leaves."""
-    (row,) = plan_predictions([placed(scan)], ["all"], ["vnet"], "best")
+    (row,) = plan_predictions([placed(scan)], {"all": {}}, ["vnet"], "best")
     files = (
         *(f"{stage}/{scan}/image.nii.gz" for stage in ("converted", "resampled", "cropped")),
         *(f"{stage}/{scan}/mask.nii.gz" for stage in ("resampled", "cropped", f"masks/{row.folder}")),
@@ -167,35 +167,33 @@ def one_prediction(scan="A"):
 
 
 def test_a_scan_that_fails_in_convert_is_told_in_the_words_of_its_log(tmp_path):
-    log_of(
-        tmp_path, "convert_dicom", "A", ScanError("tilt", "tilt of 18.5 degrees.\nSet dicom.correct_tilt.")
-    )
-    log_of(tmp_path, "convert_dicom", "B", ZeroDivisionError("division by zero"))
+    log_of(tmp_path, "convert_scan", "A", ScanError("tilt", "tilt of 18.5 degrees.\nSet dicom.correct_tilt."))
+    log_of(tmp_path, "convert_scan", "B", ZeroDivisionError("division by zero"))
     found = explained(tmp_path, [placed("A"), placed("B")])
     assert found["A"] == "tilt of 18.5 degrees. Set dicom.correct_tilt."
     assert found["B"] == "unexpected failure: ZeroDivisionError: division by zero"
 
 
 def test_a_job_that_ended_well_or_never_began_explains_nothing(tmp_path):
-    log_of(tmp_path, "convert_dicom", "A")
+    log_of(tmp_path, "convert_scan", "A")
     leave(tmp_path, "converted/A/image.nii.gz")
-    assert job_failure("convert_dicom", tmp_path, scan="A") == ""
-    assert job_failure("crop_ct", tmp_path, scan="A") == ""
+    assert job_failure("convert_scan", tmp_path, scan="A") == ""
+    assert job_failure("crop_image", tmp_path, scan="A") == ""
     assert explained(tmp_path, [placed("A")]) == {"A": "not tried yet"}
 
 
 def test_an_error_of_a_former_try_is_forgotten_once_the_file_is_there(tmp_path):
-    log_of(tmp_path, "crop_ct", "A", ScanError("no_bone", "no bone"))
-    assert job_failure("crop_ct", tmp_path, scan="A") == "no bone"
+    log_of(tmp_path, "crop_image", "A", ScanError("no_bone", "no bone"))
+    assert job_failure("crop_image", tmp_path, scan="A") == "no bone"
     leave(tmp_path, "cropped/A/image.nii.gz")
-    assert job_failure("crop_ct", tmp_path, scan="A") == ""
+    assert job_failure("crop_image", tmp_path, scan="A") == ""
 
 
 def test_the_job_that_failed_speaks_not_the_one_before(tmp_path):
-    log_of(tmp_path, "convert_dicom", "A")
-    log_of(tmp_path, "resample_ct", "A")
+    log_of(tmp_path, "convert_scan", "A")
+    log_of(tmp_path, "resample_image", "A")
     leave(tmp_path, "converted/A/image.nii.gz", "resampled/A/image.nii.gz")
-    log_of(tmp_path, "crop_ct", "A", ScanError("no_bone", "no bone in the window"))
+    log_of(tmp_path, "crop_image", "A", ScanError("no_bone", "no bone in the window"))
     assert explained(tmp_path, [placed("A")]) == {"A": "no bone in the window"}
 
 
@@ -224,7 +222,7 @@ def test_a_missing_fold_takes_its_own_people_and_the_ensemble(tmp_path):
 
 
 def test_scans_of_one_batch_wait_for_the_one_that_failed(tmp_path):
-    log_of(tmp_path, "convert_dicom", "A", ScanError("tilt", "tilted"))
+    log_of(tmp_path, "convert_scan", "A", ScanError("tilt", "tilted"))
     leave(tmp_path, "cropped/B/image.nii.gz", "cropped/C/image.nii.gz")
     found = explained(tmp_path, [placed("A"), placed("B"), placed("C", batch=1)])
     assert found["B"] == "cv (all/vnet/fold-0) not predicted: its batch waits for A"
@@ -237,7 +235,7 @@ def test_scans_of_one_batch_wait_for_the_one_that_failed(tmp_path):
         ("predict_scans", "all/vnet/single/batch-2", "not predicted: broken"),
         ("otsu_mask", "all/vnet/single/T", "not predicted: broken"),
         ("measure_volume", "all/vnet/single/T", "not predicted: broken"),
-        ("crop_mask", "T", "not predicted: broken"),
+        ("crop_labels", "T", "not predicted: broken"),
     ],
 )
 def test_one_protocol_that_failed_is_told_alone(tmp_path, job, name, words):
@@ -255,16 +253,16 @@ def test_a_score_that_failed_is_told(tmp_path):
     row, paths = placed("T", set="test", fold=-1), {"all/vnet/ensemble/T", "all/vnet/single/T"}
     found = explained(tmp_path, [row], measured=paths, scored={"all/vnet/ensemble/T"})
     assert found == {"T": "test-single (all/vnet/single) not scored: off grid"}
-    single = plan_predictions([row], ["all"], ["vnet"], "best")[1]
+    single = plan_predictions([row], {"all": {}}, ["vnet"], "best")[1]
     assert prediction_failure(single, ("measure_volume", "measure_overlap"), tmp_path) == "off grid"
 
 
 @pytest.mark.parametrize(
     ("job", "name", "file"),
     [
-        ("convert_dicom", "A", "converted/A/image.nii.gz"),
-        ("resample_ct", "A", "resampled/A/image.nii.gz"),
-        ("crop_mask", "A", "cropped/A/mask.nii.gz"),
+        ("convert_scan", "A", "converted/A/image.nii.gz"),
+        ("resample_image", "A", "resampled/A/image.nii.gz"),
+        ("crop_labels", "A", "cropped/A/mask.nii.gz"),
         ("otsu_mask", "all/vnet/fold-0/A", "masks/all/vnet/fold-0/A/mask.nii.gz"),
     ],
 )
@@ -282,7 +280,7 @@ def test_files_of_an_earlier_run_do_not_count_behind_a_job_that_failed(tmp_path,
 
 def test_files_that_were_cleared_away_are_no_failure(tmp_path):
     row, files = one_prediction()
-    log_of(tmp_path, "convert_dicom", "A")
+    log_of(tmp_path, "convert_scan", "A")
     leave(tmp_path, *(file for file in files if not file.startswith("converted/")))
     assert is_measurable(row, {}, tmp_path)
     path = f"{row.folder}/A"
@@ -306,7 +304,7 @@ def test_a_mask_is_measured_unless_that_has_failed_before(tmp_path):
 
 def test_a_second_reader_and_a_corrected_mask_that_failed_are_told(tmp_path):
     leave(tmp_path, "cropped/A/image.nii.gz")
-    log_of(tmp_path, "crop_mask2", "A", ScanError("x", "cut off"))
+    log_of(tmp_path, "crop_labels2", "A", ScanError("x", "cut off"))
     log_of(tmp_path, "measure_corrected", "A", ScanError("x", "another grid"))
     path = "all/vnet/fold-0/A"
     found = explained(tmp_path, [placed("A")], measured={path}, scored={path}, corrected=["A"])
@@ -317,13 +315,13 @@ def test_a_second_reader_and_a_corrected_mask_that_failed_are_told(tmp_path):
 
 
 def test_a_long_error_is_cut(tmp_path):
-    log_of(tmp_path, "crop_ct", "A", ScanError("x", "word " * 200))
-    assert len(job_failure("crop_ct", tmp_path, scan="A")) == 300
+    log_of(tmp_path, "crop_image", "A", ScanError("x", "word " * 200))
+    assert len(job_failure("crop_image", tmp_path, scan="A")) == 300
 
 
 def test_a_source_never_enters_an_explanation(tmp_path):
     source = tmp_path / "Doe, Jane 19430217"
-    with pytest.raises(SystemExit), job_log(tmp_path / "logs/convert_dicom/A.log", hide=[source]):
+    with pytest.raises(SystemExit), job_log(tmp_path / "logs/convert_scan/A.log", hide=[source]):
         raise FileNotFoundError(2, "No such file", str(source / "1.dcm"))
     why = explained(tmp_path, [placed("A")])["A"]
     assert why.startswith("unexpected failure: FileNotFoundError") and "Doe" not in why
@@ -334,7 +332,7 @@ def test_a_scan_that_models_have_seen_is_not_scored_and_not_missing():
     folds = pd.DataFrame({"scan": list("ABCD"), "set": "train", "fold": 0})
     volumes = pd.DataFrame(
         [
-            {"cohort": cohort, "model": "vnet", "members": "fold-0", "scan": scan, "flags": flags}
+            {"group": cohort, "network": "vnet", "members": "fold-0", "scan": scan, "flags": flags}
             for cohort, scan, flags in (
                 ("all", "A", "padded seen_in_training"),
                 ("male", "A", "seen_in_training"),

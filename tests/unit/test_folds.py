@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.cohort.folds import CROPS_NEED_NO_FOLDS, FoldsConfig, Split, place_scans, split_folds
-from lib.cohort.placement import Placement, in_cohort
+from lib.cohort.placement import Placement, in_group
 from lib.cohort.protocols import plan_predictions
 from lib.errors import ConfigError
 
@@ -97,7 +97,7 @@ def test_a_later_scan_of_a_training_person_follows_without_training():
     late = replace(person, scan="late", set="auto", trains=False)
     row = split([*people(12, 12), late], former=first, folds=3)[-1]
     assert (row.scan, row.set, row.fold, row.trains) == ("late", "train", person.fold, False)
-    members = {plan.members for plan in plan_predictions([row], ["all"], ["vnet"], "best")}
+    members = {plan.members for plan in plan_predictions([row], {"all": {}}, ["vnet"], "best")}
     assert members == {f"fold-{person.fold}"}
 
 
@@ -198,10 +198,10 @@ def test_a_table_without_references_says_what_to_do():
         split([replace(row, has_mask=False) for row in people(8, 8)], folds=3)
 
 
-def test_a_cohort_too_small_for_its_folds_is_named():
-    folds, cohorts = FoldsConfig(folds=3, test_fraction=0.0), ["all", "male", "female"]
-    settings = Split(folds=folds, seed=1, batch_scans=4, draw=True, cohorts=cohorts)
-    with pytest.raises(ConfigError, match="cohort male has 2 people for training"):
+def test_a_group_too_small_for_its_folds_is_named():
+    folds, groups = FoldsConfig(folds=3, test_fraction=0.0), {"all": {}, "male": {"sex": "M"}}
+    settings = Split(folds=folds, seed=1, batch_scans=4, draw=True, groups=groups)
+    with pytest.raises(ConfigError, match="group male has 2 people for training"):
         split_folds(people(2, 12), [], settings)
 
 
@@ -239,7 +239,8 @@ def test_few_people_of_one_sex_are_dealt_out():
 def test_cohorts_nest():
     rows = split(people(10, 10), folds=3)
     by_cohort = {
-        name: {row.scan for row in rows if in_cohort(row, name)} for name in ("all", "male", "female")
+        name: {row.scan for row in rows if in_group(row, takes)}
+        for name, takes in {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}.items()
     }
     assert by_cohort["male"] | by_cohort["female"] == by_cohort["all"]
     assert not by_cohort["male"] & by_cohort["female"]
@@ -247,18 +248,18 @@ def test_cohorts_nest():
 
 def test_protocols_and_weights():
     rows = split(people(8, 8), folds=2, test_fraction=0.25)
-    plan = plan_predictions(rows, ["all", "male"], ["vnet"], "best")
+    plan = plan_predictions(rows, {"all": {}, "male": {"sex": "M"}}, ["vnet"], "best")
     for row in plan:
         if row.protocol == "cv":
             assert row.members == f"fold-{row.placement.fold}" and row.weights == "last"
         else:
             assert row.weights == "best" and row.placement.fold == -1
     assert {
-        row.protocol for row in plan_predictions([newcomer("N1", set="later")], ["all"], ["vnet"], "best")
+        row.protocol for row in plan_predictions([newcomer("N1", set="later")], {"all": {}}, ["vnet"], "best")
     } == {"later"}
-    test = [row for row in plan if row.placement.set == "test" and row.cohort == "all"]
+    test = [row for row in plan if row.placement.set == "test" and row.group == "all"]
     assert Counter(row.protocol for row in test) == {"test": 4, "test-single": 4}
-    assert all(row.placement.sex == "M" for row in plan if row.cohort == "male")
+    assert all(row.placement.sex == "M" for row in plan if row.group == "male")
 
 
 def screened_records(accepted, **refused):

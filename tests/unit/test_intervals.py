@@ -37,7 +37,7 @@ from lib.stats.intervals import (
 from lib.stats.tables import INTERVAL_COLUMNS, METRIC_COLUMNS, read_table, volumes_table, write_table
 from tests.unit.study_tables import people, predictions
 
-ENSEMBLE = {"cohort": "all", "model": "vnet", "members": "ensemble", "protocol": "apply", "scan": "S1"}
+ENSEMBLE = {"group": "all", "network": "vnet", "members": "ensemble", "protocol": "apply", "scan": "S1"}
 
 
 def errors_of(relative, folds=("fold-0",), weights=None):
@@ -177,7 +177,7 @@ def test_new_people_are_held_as_often_as_the_level_says_or_more(people, folds):
 def model_folder(folder, folds=2):
     for fold in range(folds):
         (folder / f"fold-{fold}").mkdir(parents=True)
-        run = {"cohort": "all", "model": "vnet", "fold": fold}
+        run = {"group": "all", "network": "vnet", "fold": fold}
         (folder / f"fold-{fold}" / "run.json").write_text(json.dumps(run))
     return folder
 
@@ -214,7 +214,7 @@ def test_errors_come_back_without_an_id(errors_path):
 
 def test_errors_of_other_models_are_not_used(errors_path):
     (errors_path.parent / "fold-1/run.json").write_text(
-        '{"cohort": "all", "model": "vnet", "fold": 1, "new": 1}'
+        '{"group": "all", "network": "vnet", "fold": 1, "new": 1}'
     )
     assert read_volume_errors([errors_path])["all/vnet"] == FoldErrors(missing=OTHER_MODELS)
 
@@ -269,7 +269,7 @@ def test_a_volume_gets_bounds_and_keeps_what_it_has():
         ({"predicted_mm3": 0.0}, {}, ERRORS, EMPTY),
         ({"member_volume_ratios": {}}, {}, ERRORS, NO_RATIOS),
         ({}, {}, {}, NO_FILE),
-        ({}, {"cohort": "male"}, ERRORS, NO_FILE),
+        ({}, {"group": "male"}, ERRORS, NO_FILE),
         ({}, {}, {"all/vnet": FoldErrors(missing=OTHER_MODELS)}, OTHER_MODELS),
     ],
 )
@@ -287,8 +287,8 @@ def test_one_model_of_an_ensemble_of_one_and_a_scan_of_a_training_person_have_in
 
 
 def test_reasons_can_be_read_from_the_table():
-    planned = [row for row in predictions(people(12, test=3)) if row["cohort"] == "all"]
-    keys = ["/".join((row["cohort"], row["model"], row["members"], row["scan"])) for row in planned]
+    planned = [row for row in predictions(people(12, test=3)) if row["group"] == "all"]
+    keys = ["/".join((row["group"], row["network"], row["members"], row["scan"])) for row in planned]
     records = with_intervals(dict.fromkeys(keys, volume()), planned, ERRORS, 0.95)
     table = volumes_table(planned, records)
     assert set(INTERVAL_COLUMNS) < set(table.columns)
@@ -300,7 +300,7 @@ def test_reasons_can_be_read_from_the_table():
 
 def scored(**columns):
     rows = pd.DataFrame(columns)
-    told = {"cohort": "all", "model": "vnet", "members": "ensemble", "protocol": "test"}
+    told = {"group": "all", "network": "vnet", "members": "ensemble", "protocol": "test"}
     empty = {"repeat_of": "", "flags": "", "undefined": "", "interval_percent": 5.0}
     return pd.DataFrame({**dict.fromkeys(METRIC_COLUMNS, np.nan), **told, **empty, **rows}, index=rows.index)
 

@@ -11,7 +11,7 @@ from hip_scene import Scene, draw
 from lib.imaging.crop import CropConfig
 from lib.imaging.grid import array_zyx, image_like, laid_on, same_grid
 from lib.imaging.nifti import write_image
-from lib.imaging.resample import ResampleConfig, resample_mask
+from lib.imaging.resample import ResampleConfig, resample_labels
 from lib.reading.limits import ScreeningConfig
 from lib.screening.scan import ScanRequest, screen_scan
 
@@ -53,7 +53,7 @@ def test_cropped_mask_is_used_in_any_axis_order(scene, tmp_path, name, axes):
 def test_cropped_mask_is_resampled_as_the_whole_one(scene):
     image, mask, _ = scene
     for config in (ResampleConfig(), ResampleConfig(inplane_mm=3.0, thickness_mm=4.0)):
-        whole, part = (resample_mask(one, image, config) for one in (mask, cropped(mask)))
+        whole, part = (resample_labels(one, image, config) for one in (mask, cropped(mask)))
         assert same_grid(whole, part)
         np.testing.assert_array_equal(array_zyx(whole), array_zyx(part))
 

@@ -214,7 +214,7 @@ def test_the_study_that_trained_the_models_may_be_one_of_the_parts(parts, target
     digests = {}
     for name in ("all/vnet/fold-0", "male/vnet/fold-0"):
         path = parts[0] / f"results/models/{name}/run.json"
-        write_json(path, {"cohort": name.split("/")[0], "model": "vnet", "updates": 3})
+        write_json(path, {"group": name.split("/")[0], "network": "vnet", "updates": 3})
         digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     refusal(parts, target)
     for part in parts[1:]:

@@ -329,7 +329,7 @@ def test_a_rejected_scan_says_what_was_found_and_what_to_do(page):
 def test_cards_and_tables_tell_scans_without_a_distance_and_those_within_a_voxel(full, tmp_path):
     made, scans, placed = full
     metrics = made["metrics"].copy()
-    failed = metrics.index[(metrics["protocol"] == "test") & (metrics["cohort"] == "all")][0]
+    failed = metrics.index[(metrics["protocol"] == "test") & (metrics["group"] == "all")][0]
     metrics.loc[failed, ["hd95_mm", "nsd", "undefined"]] = [
         np.nan,
         0.0,
@@ -337,7 +337,7 @@ def test_cards_and_tables_tell_scans_without_a_distance_and_those_within_a_voxel
     ]
     page = render(report(study_tables(metrics, made["volumes"], scans, placed)), tmp_path)
     told = '<span class="why">1 of 4 without: the predicted mask is empty</span>'
-    known = (metrics.loc[metrics.index != failed]).query("cohort == 'all' and protocol == 'test'")["hd95_mm"]
+    known = (metrics.loc[metrics.index != failed]).query("group == 'all' and protocol == 'test'")["hd95_mm"]
     within = f"{(known <= 3).sum()} of 3 within a voxel"
     card = (
         page.split(f"<h3>{PROTOCOLS['test'].title}: n = 4")[1]
@@ -459,7 +459,7 @@ def test_the_text_of_undefined_values_reads_back_as_the_reasons_of_each():
     reasons = {"hu_mean": "no bone: none at all; see the log", "hu_sd": "no bone: none at all; see the log"}
     reasons |= {"member_dice": "one model only"}
     volume = measured(planned[0], np.random.default_rng(0))[1] | {"undefined": reasons}
-    key = "/".join(planned[0][name] for name in ("cohort", "model", "members", "scan"))
+    key = "/".join(planned[0][name] for name in ("group", "network", "members", "scan"))
     assert undefined_reasons(volumes_table(planned, {key: volume})["undefined"][0]) == reasons
     assert undefined_reasons("") == {}
 
@@ -635,11 +635,11 @@ def test_the_first_row_of_a_scan_is_its_primary_prediction(full):
 
 
 def test_the_configurations_first_network_comes_first(full):
-    other = {name: full[0][name].assign(model="another") for name in ("metrics", "volumes")}
+    other = {name: full[0][name].assign(network="another") for name in ("metrics", "volumes")}
     both = {name: pd.concat([full[0][name], table], ignore_index=True) for name, table in other.items()}
     for networks in (["vnet", "another"], ["another", "vnet"]):
         shown = of_scans(both, networks=networks)
-        assert [model for cohort, model, protocol in shown["sets"] if cohort == "all"][::3] == networks
+        assert [network for group, network, protocol in shown["sets"] if group == "all"][::3] == networks
 
 
 def test_the_table_of_scans_carries_the_numbers_and_reasons_of_the_tables(full):
@@ -650,7 +650,7 @@ def test_the_table_of_scans_carries_the_numbers_and_reasons_of_the_tables(full):
     place = {number.name: 5 + position for position, number in enumerate(NUMBERS)}
     rows = {(shown["scans"][row[0]][0], shown["sets"][row[1]]): row for row in shown["rows"]}
     record = metrics.loc[0]
-    row = rows[record["scan"], (record["cohort"], record["model"], record["protocol"])]
+    row = rows[record["scan"], (record["group"], record["network"], record["protocol"])]
     assert row[place["dsc"]] == pytest.approx(record["dsc"], rel=1e-6)
     assert row[place["hd95_mm"]] is None
     assert shown["reasons"][row[4]] == {"hd95_mm": "no surface", "assd_mm": "no surface"}
@@ -709,7 +709,7 @@ def test_json_holds_no_character_that_html_or_old_scripts_read():
 def test_ten_thousand_scans_make_a_page_of_a_few_megabytes(full):
     made = {}
     for name in ("metrics", "volumes"):
-        own = full[0][name][full[0][name]["cohort"] == "all"]
+        own = full[0][name][full[0][name]["group"] == "all"]
         parts = [own.assign(scan=own["scan"] + f"-{number}") for number in range(10)]
         made[name] = pd.concat(parts, ignore_index=True)
     rows = len(made["volumes"])
@@ -747,7 +747,7 @@ def test_tables_name_the_file_that_holds_them(full, tmp_path, monkeypatch):
 
 
 def test_values_at_the_cut_stand_beside_those_of_the_whole_mask(full):
-    whole = full[0]["agreement"].query("protocol == 'cv' and cohort == 'all'").to_dict("records")
+    whole = full[0]["agreement"].query("protocol == 'cv' and group == 'all'").to_dict("records")
     cut = [row | {"n": row["n"] - 1, "mae_mm3": 12.0} for row in whole]
     lines = cut_table(whole, cut).lines
     assert lines[0] == "Cross-validation · all"
@@ -757,30 +757,36 @@ def test_values_at_the_cut_stand_beside_those_of_the_whole_mask(full):
 
 def test_intervals_say_what_they_hold_for(full, tmp_path):
     section = section_of(render(report(full[0]), tmp_path), "agreement")
-    cv = full[0]["agreement"].query("protocol == 'cv' and cohort == 'all' and sex == 'all'").iloc[0]
+    cv = full[0]["agreement"].query("protocol == 'cv' and group == 'all' and stratum == 'all'").iloc[0]
     ends = [f"{cv[f'ccc_fold_ci_{end}']:.4f}" for end in ("low", "high")]
     assert f"<br>with folds {' to '.join(ends)}" in section
     assert "Further people and models trained this way".lower() in section.lower()
     assert "Agreement in percent of the reference" in section and "Subgroups against the others" in section
     women = (
         full[0]["subgroups"]
-        .query("protocol == 'test' and cohort == 'all' and measure == 're_percent'")
+        .query("protocol == 'test' and group == 'all' and measure == 're_percent'")
         .iloc[0]
     )
     ends = [f"{women[f'difference_ci_{end}']:.2f}".replace("-", "−") for end in ("low", "high")]
     assert " to ".join(ends) in section
 
 
-def test_people_of_a_cohort_of_one_sex_are_called_by_it():
-    names = [
-        people_name({"cohort": cohort, "sex": sex})
-        for cohort, sex in (("all", "all"), ("all", "M"), ("female", "all"))
-    ]
-    assert names == ["everybody", "men", "women"]
+def test_people_are_called_by_their_stratum_or_their_group():
+    strata = (("all", "all"), ("all", "sex=M"), ("female", "all"), ("young", "all"))
+    names = [people_name({"group": group, "stratum": stratum}) for group, stratum in strata]
+    assert names == ["everybody", "men", "women", "young"]
 
 
 def test_coverage_tells_counts_and_interval_or_why_there_is_none():
-    row = {"cohort": "all", "model": "vnet", "protocol": "test", "people": 8, "n": 7, "covered": 6, "wide": 1}
+    row = {
+        "group": "all",
+        "network": "vnet",
+        "protocol": "test",
+        "people": 8,
+        "n": 7,
+        "covered": 6,
+        "wide": 1,
+    }
     row |= {
         "coverage": 6 / 7,
         "coverage_ci_low": 0.421,
@@ -798,7 +804,7 @@ def test_coverage_tells_counts_and_interval_or_why_there_is_none():
 
 
 def test_a_flagged_volume_stands_with_its_interval():
-    row = {"scan": "P1", "cohort": "all", "model": "vnet", "members": "ensemble", "flags": "interval_wide"}
+    row = {"scan": "P1", "group": "all", "network": "vnet", "members": "ensemble", "flags": "interval_wide"}
     row |= dict.fromkeys(("otsu_threshold", "predicted_at_half_mm3", "member_dice", "mean_entropy_bits"), 0.5)
     row |= {"predicted_mm3": 91000.0, "undefined": {}}
     both = row | {"interval_low_mm3": 84000.4, "interval_high_mm3": 98000.0}
@@ -833,8 +839,8 @@ def test_precision_shows_the_units_of_its_measures():
     row |= dict.fromkeys((f"{name}{end}" for name in names for end in ("", "_ci_low", "_ci_high")), 1.5)
     row |= {"enough": False, "undefined": ""}
     row |= {
-        "cohort": "all",
-        "model": "vnet",
+        "group": "all",
+        "network": "vnet",
         "protocol": "cv",
         "people": 3,
         "scans": 6,
@@ -847,7 +853,7 @@ def test_precision_shows_the_units_of_its_measures():
 
 
 def test_the_range_of_the_folds_is_that_of_their_r2():
-    folds = pd.DataFrame({"cohort": "all", "model": "vnet", "r2": [0.9, 0.98, np.nan, 0.97]})
+    folds = pd.DataFrame({"group": "all", "network": "vnet", "r2": [0.9, 0.98, np.nan, 0.97]})
     (spread,) = fold_ranges(folds)
     assert (spread["low"], spread["high"], spread["mean"]) == (0.9, 0.98, pytest.approx(0.95))
 
@@ -871,9 +877,9 @@ def test_every_kind_of_figure_has_a_caption():
     assert set(TITLES) <= captions
 
 
-def fold_run(model="vnet", **entry):
-    """What the page reads of a run.json; `entry` is one of config `models`."""
-    return {"cohort": "all", "model": model, "network": asdict(read_network(entry))}
+def fold_run(network="vnet", **entry):
+    """What the page reads of a run.json; `entry` is one of config `networks`."""
+    return {"group": "all", "network": network, "architecture": asdict(read_network(entry))}
 
 
 def methods(made, folder, *, runs=(), train=None, **settings):

@@ -10,10 +10,10 @@ from tests.unit.study_tables import no_metrics, none_unscored, tables, unscored
 
 NONE = none_unscored()
 RUN = {
-    "cohort": "all",
-    "model": "vnet",
+    "group": "all",
+    "network": "vnet",
     "modality": "CT",
-    "configured": {"network": {"dimensions": 3}},
+    "configured": {"architecture": {"dimensions": 3}},
     "preprocessing": {"resample": {"thickness_mm": 3.0}},
 }
 
@@ -28,7 +28,7 @@ def test_our_row_is_last_and_of_the_test_people(metrics):
     assert tuple(table.columns) == TABLE2_COLUMNS
     assert len(table) == 7
     ours = table.iloc[-1]
-    test = metrics[(metrics["cohort"] == "all") & (metrics["protocol"] == "test")]
+    test = metrics[(metrics["group"] == "all") & (metrics["protocol"] == "test")]
     assert ours["authors"] == "This study"
     assert (ours["method"], ours["data"], ours["sex"], ours["slice_thickness"]) == (
         *("3D CNN (vnet)", "60 CT", "M&F", "3 mm"),
@@ -53,7 +53,7 @@ def test_a_synthetic_cohort_gets_no_row(metrics, tmp_path):
 
 
 def test_a_study_of_men_has_men_in_its_row(metrics):
-    men = metrics[metrics["cohort"] == "male"]
+    men = metrics[metrics["group"] == "male"]
     ours = table2(men, NONE, [], synthetic=False).iloc[-1]
     assert (ours["sex"], ours["method"], ours["data"]) == ("M", "vnet", "30 people")
     # an interval of one scan is none, and a score that nobody has is empty
@@ -62,7 +62,7 @@ def test_a_study_of_men_has_men_in_its_row(metrics):
 
 
 def test_a_study_of_either_sex_alone_has_a_row_for_each(metrics):
-    apart = metrics[metrics["cohort"] != "all"]
+    apart = metrics[metrics["group"] != "all"]
     assert table2(apart, NONE, [], synthetic=False).iloc[6:]["sex"].tolist() == ["M", "F"]
 
 
@@ -86,19 +86,19 @@ def test_empty_cells_stay_empty_in_a_file(metrics, tmp_path):
     assert again.loc[0, ["sex", "footnote"]].tolist() == ["", ""]
 
 
-@pytest.mark.parametrize(("cohort", "follows"), [("male", 0.9977), ("female", 0.9896), ("all", 0.9963)])
-def test_the_papers_r2_follows_from_its_rmse_and_population_sd(cohort, follows):
-    _, sd, _, rmse, r2, _, _ = PAPER_TABLE1[cohort]
+@pytest.mark.parametrize(("group", "follows"), [("male", 0.9977), ("female", 0.9896), ("all", 0.9963)])
+def test_the_papers_r2_follows_from_its_rmse_and_population_sd(group, follows):
+    _, sd, _, rmse, r2, _, _ = PAPER_TABLE1[group]
     assert round(1 - rmse**2 / sd**2, 4) == follows
-    assert PAPER_TABLE1[cohort][5] < 0 < PAPER_TABLE1[cohort][6]  # relative errors, smallest and largest
+    assert PAPER_TABLE1[group][5] < 0 < PAPER_TABLE1[group][6]  # relative errors, smallest and largest
     # men and women as printed; for all the paper prints another value than its own RMSE and SD give
-    assert (follows == r2) == (cohort != "all")
+    assert (follows == r2) == (group != "all")
 
 
 def test_test_scans_without_a_score_are_counted_in_our_remark():
     metrics = tables()[0]
     lost = unscored(
-        metrics[(metrics["cohort"] == "all") & metrics["protocol"].isin(["test", "cv"])].iloc[[0, -1]]
+        metrics[(metrics["group"] == "all") & metrics["protocol"].isin(["test", "cv"])].iloc[[0, -1]]
     )
     missing = metrics[~((metrics["protocol"] == "test") & metrics["scan"].isin(lost["scan"]))]
     assert set(lost["protocol"]) == {"cv", "test"}

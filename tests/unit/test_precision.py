@@ -72,7 +72,7 @@ def test_nothing_repeated_has_no_precision_and_no_cv_without_a_positive_mean():
 
 def prediction(scan, members, protocol, subject="P1"):
     person = {"subject": subject, "sex": "F", "age": "70", "site": "", "fold": 0}
-    key = {"cohort": "all", "model": "vnet", "members": members, "protocol": protocol, "weights": "best"}
+    key = {"group": "all", "network": "vnet", "members": members, "protocol": protocol, "weights": "best"}
     return person | key | {"scan": scan}
 
 

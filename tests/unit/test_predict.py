@@ -34,7 +34,7 @@ def write(path, seed, dice=0.9, **changes):
     torch.manual_seed(seed)
     best, last = VNet(VNetConfig(**NETWORK)), VNet(VNetConfig(**NETWORK))
     content = {
-        "network": NETWORK,
+        "architecture": NETWORK,
         "intensity": {"low_hu": -1000.0, "high_hu": 2000.0},
         "preprocessing": {"resample": {"method": "fourier"}},
         "window_slices": 8,
@@ -211,7 +211,7 @@ def test_members_trained_on_other_input_do_not_predict_together(tmp_path, change
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    path, *_ = write(tmp_path / "model.pt", 0, network={**NETWORK, "channels": (2, 4)})
+    path, *_ = write(tmp_path / "model.pt", 0, architecture={**NETWORK, "channels": (2, 4)})
     with pytest.raises(ModelError, match="do not fit its own description"):
         load_models([path], "best", "cpu", "float32")
 

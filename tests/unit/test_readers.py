@@ -39,7 +39,7 @@ def record(first, second, predicted, **changes):
 
 
 def study(count):
-    planned = [row for row in predictions(people(count, count)) if row["cohort"] == "all"]
+    planned = [row for row in predictions(people(count, count)) if row["group"] == "all"]
     planned = [row for row in planned if row["protocol"] == "test"]
     keys = [f"all/vnet/{row['members']}/{row['scan']}" for row in planned]
     overlaps = {key: {"dsc": 0.9, "reference_mm3": 1.0, "predicted_mm3": 1.0} for key in keys}

@@ -18,7 +18,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def settings(**changes):
-    parts = {"network": {}, "train": {}, "intensity": {}, "predict": {}, "name": "a", "seed": 1, "code": "c"}
+    parts = {
+        "architecture": {},
+        "train": {},
+        "intensity": {},
+        "predict": {},
+        "name": "a",
+        "seed": 1,
+        "code": "c",
+    }
     return FoldSettings(**parts | changes)
 
 
@@ -31,7 +39,7 @@ def test_defaults_are_those_of_the_configuration():
     ):
         assert kind(**config[section]) == kind()
         assert config[section].keys() <= asdict(kind()).keys()
-    assert read_network(config["models"]["vnet"]) == VNetConfig()
+    assert read_network(config["networks"]["vnet"]) == VNetConfig()
     assert TrainConfig(**config["train"]).augment == AugmentConfig()
 
 
@@ -40,7 +48,7 @@ def test_digest_follows_what_shapes_the_result_alone():
     others = [
         settings(seed=2),
         settings(code="d"),
-        settings(network={"dropout": 0.0}),
+        settings(architecture={"dropout": 0.0}),
         settings(train={"learning_rate": 1e-3}),
         settings(train={"precision": "bf16"}),
         settings(intensity={"high_hu": 1500.0}),

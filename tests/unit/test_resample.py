@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import array_zyx, same_grid, volume_mm3
-from lib.imaging.resample import ResampleConfig, resample_ct, resample_mask
+from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
 
 FOURIER, AREA = ResampleConfig(), ResampleConfig(method="area")
 OVERSHOOT = (2 / np.sqrt(3) - 1) / 3  # 0.052
@@ -38,7 +38,7 @@ def heights_mm(image):
 
 @pytest.mark.parametrize("config", [FOURIER, AREA])
 def test_three_2_mm_slices_become_two_3_mm_slices_centred_half_a_millimetre_up(config):
-    new = resample_ct(profile([0] * 12), config)
+    new = resample_image(profile([0] * 12), config)
     assert new.GetSize() == (2, 2, 8)
     assert new.GetSpacing() == pytest.approx((0.8, 0.8, 3.0))
     assert new.GetOrigin() == pytest.approx((-10.0, 20.0, -599.5))
@@ -59,7 +59,7 @@ def test_an_impulse_in_each_slice_of_a_group_shows_the_weights_and_stays_in_its_
         expected = np.zeros(6)
         expected[2:4] = 30000 * first[position], 30000 * last[position]
         np.testing.assert_allclose(
-            along_z(resample_ct(profile(impulse), config)), expected.clip(-1024), atol=0.51
+            along_z(resample_image(profile(impulse), config)), expected.clip(-1024), atol=0.51
         )
 
 
@@ -67,7 +67,7 @@ def test_an_impulse_in_each_slice_of_a_group_shows_the_weights_and_stays_in_its_
 def test_a_ramp_keeps_its_place_to_the_known_offset_of_the_centroids(config, error_mm):
     ramp_hu_per_mm = 100
     image = profile(2 * ramp_hu_per_mm * np.arange(30))
-    new = resample_ct(image, config)
+    new = resample_image(image, config)
     seen_mm = image.GetOrigin()[2] + along_z(new) / ramp_hu_per_mm
     # nearer to the middle of the group in the first, further from the start in the second
     sign = -1 if config is FOURIER else 1
@@ -77,9 +77,9 @@ def test_a_ramp_keeps_its_place_to_the_known_offset_of_the_centroids(config, err
 
 @pytest.mark.parametrize("config", [FOURIER, AREA])
 def test_constants_are_exact_and_group_means_are_kept(config):
-    assert (along_z(resample_ct(profile([-73] * 12), config)) == -73).all()
+    assert (along_z(resample_image(profile([-73] * 12), config)) == -73).all()
     values = np.random.default_rng(5).integers(0, 1500, 30)
-    new = along_z(resample_ct(profile(values), config))
+    new = along_z(resample_image(profile(values), config))
     # two roundings of at most half a unit
     np.testing.assert_allclose(new.reshape(-1, 2).mean(axis=1), values.reshape(-1, 3).mean(axis=1), atol=0.5)
 
@@ -90,7 +90,7 @@ def test_a_landmark_stays_where_it_is(config, within_mm):
     for place_mm in np.arange(-570.0, -564.0, 0.25):
         heights = -600.0 + 2.0 * np.arange(39)
         image = profile(1000 * np.exp(-0.5 * ((heights - place_mm) / 5.0) ** 2))
-        new = resample_ct(image, config)
+        new = resample_image(image, config)
         seen_mm = np.average(heights_mm(new), weights=along_z(new))
         assert seen_mm == pytest.approx(place_mm, abs=within_mm)
 
@@ -101,7 +101,7 @@ def test_a_sine_comes_out_as_the_filter_s_transfer_says(config):
     weights = np.array([0.71823351, 1 / 3, -0.05156685] if config is FOURIER else [2 / 3, 1 / 3, 0])
     wave_mm = 36.0
     slices_mm = 2.0 * np.arange(54)
-    new = along_z(resample_ct(profile(10000 * np.sin(2 * np.pi * slices_mm / wave_mm)), config))
+    new = along_z(resample_image(profile(10000 * np.sin(2 * np.pi * slices_mm / wave_mm)), config))
     offsets_mm = np.array([-0.5, 1.5, 3.5])
     gain = (weights * np.exp(2j * np.pi * offsets_mm / wave_mm)).sum()
     centres_mm = 0.5 + 3.0 * np.arange(36)
@@ -113,14 +113,14 @@ def test_a_sine_comes_out_as_the_filter_s_transfer_says(config):
 
 def test_a_step_overshoots_by_5_percent_and_area_does_not():
     step = np.repeat([-1000, 50], [7, 5])  # the step lies after the first slice of the third group
-    new = along_z(resample_ct(profile(step), FOURIER))
+    new = along_z(resample_image(profile(step), FOURIER))
     assert new.max() == pytest.approx(50 + 1050 * OVERSHOOT, abs=0.51)
-    assert along_z(resample_ct(profile(step), AREA)).max() == 50
+    assert along_z(resample_image(profile(step), AREA)).max() == 50
 
 
 def test_only_1024_below_water_is_clipped():
     values = np.array([-1000, -1000, 3000] * 3)
-    new = along_z(resample_ct(profile(values), FOURIER))
+    new = along_z(resample_image(profile(values), FOURIER))
     assert new.min() == -1024
     assert new.max() == pytest.approx(-1000 + 4000 * 0.71823351, abs=0.51)
 
@@ -134,9 +134,9 @@ def test_groups_begin_at_one_end_and_the_remainder_is_dropped_and_logged_at_the_
     config = ResampleConfig(group_start=start)
     values = np.random.default_rng(6).integers(0, 1500, 11)
     with caplog.at_level(logging.INFO, logger="osteoflow"):
-        new = resample_ct(profile(values), config)
+        new = resample_image(profile(values), config)
     assert new.GetOrigin()[2] == pytest.approx(-600 + shift_mm)
-    np.testing.assert_array_equal(along_z(new), along_z(resample_ct(profile(values[kept]), FOURIER)))
+    np.testing.assert_array_equal(along_z(new), along_z(resample_image(profile(values[kept]), FOURIER)))
     dropped = "0 distal, 2 proximal" if start == "distal" else "2 distal, 0 proximal"
     assert dropped in caplog.text
 
@@ -144,30 +144,30 @@ def test_groups_begin_at_one_end_and_the_remainder_is_dropped_and_logged_at_the_
 @pytest.mark.parametrize("slice_mm", [3.0, 3.005])
 def test_3_mm_slices_pass_untouched_with_their_own_spacing(slice_mm):
     image = profile(np.arange(7), slice_mm)
-    new = resample_ct(image, FOURIER)
+    new = resample_image(image, FOURIER)
     np.testing.assert_array_equal(array_zyx(new), array_zyx(image))
     assert same_grid(new, image)
 
 
 def test_method_none_leaves_every_slice():
     image = profile(np.arange(7))
-    assert same_grid(resample_ct(image, ResampleConfig(method="none")), image)
+    assert same_grid(resample_image(image, ResampleConfig(method="none")), image)
 
 
 def test_thinner_slices_are_averaged_over_each_slab():
     values = np.array([1, 2, 3, 10, 20, 60, 5])
-    new = resample_ct(profile(values, 1.0), FOURIER)
+    new = resample_image(profile(values, 1.0), FOURIER)
     np.testing.assert_array_equal(along_z(new), [2, 30])
     assert new.GetOrigin()[2] == pytest.approx(-599.0)
     # 24 slices of 0.625 mm fill five slabs; the fifth slice lies 4/5 in the first slab, 1/5 in the second
     fine = np.zeros(24)
     fine[4] = 2400
-    assert along_z(resample_ct(profile(fine, 0.625), FOURIER))[:3].tolist() == [400, 100, 0]
+    assert along_z(resample_image(profile(fine, 0.625), FOURIER))[:3].tolist() == [400, 100, 0]
 
 
 def test_thicker_slices_are_divided_and_it_is_said(caplog):
     with caplog.at_level(logging.WARNING, logger="osteoflow"):
-        new = resample_ct(profile([0, 300, 600], 5.0), FOURIER)
+        new = resample_image(profile([0, 300, 600], 5.0), FOURIER)
     np.testing.assert_array_equal(along_z(new), [0, 100, 300, 500, 600])
     assert heights_mm(new)[[0, -1]] == pytest.approx([-601.0, -589.0])
     assert "thicker" in caplog.text
@@ -175,7 +175,7 @@ def test_thicker_slices_are_divided_and_it_is_said(caplog):
 
 def test_positions_do_not_drift_where_slices_are_not_quite_2_mm():
     image = profile(np.zeros(90), 2.002)
-    new = resample_ct(image, FOURIER)
+    new = resample_image(image, FOURIER)
     assert new.GetSpacing()[2] == pytest.approx(3.003)
     ends_mm = heights_mm(new)[[0, -1]] + np.array([-0.5, 0.5]) * 3.003
     assert ends_mm == pytest.approx(heights_mm(image)[[0, -1]] + np.array([-0.5, 0.5]) * 2.002)
@@ -184,7 +184,7 @@ def test_positions_do_not_drift_where_slices_are_not_quite_2_mm():
 def test_pixels_of_another_size_average_what_they_cover():
     values = np.arange(8 * 8).reshape(1, 8, 8) * np.ones((3, 1, 1))
     image = scan(values.astype(np.int16), (0.5, 0.5, 3.0))
-    new = resample_ct(image, ResampleConfig(inplane_mm=1.0))
+    new = resample_image(image, ResampleConfig(inplane_mm=1.0))
     assert new.GetSize() == (4, 4, 3)
     assert new.GetSpacing() == pytest.approx((1.0, 1.0, 3.0))
     assert new.GetOrigin() == pytest.approx((-9.75, 20.25, -600.0))
@@ -196,7 +196,7 @@ def test_pixels_that_do_not_fill_the_view_are_centred_in_it():
     # a ramp along x of 100 HU per mm: every pixel shows its own position
     values = np.broadcast_to(70 * np.arange(50), (3, 4, 50)).astype(np.int16)
     image = scan(values, (0.7, 0.7, 3.0), (0.0, 0.0, 0.0))
-    new = resample_ct(image, ResampleConfig(inplane_mm=0.9))
+    new = resample_image(image, ResampleConfig(inplane_mm=0.9))
     assert new.GetSize()[0] == 38
     x_mm = new.GetOrigin()[0] + new.GetSpacing()[0] * np.arange(38)
     assert x_mm.mean() == pytest.approx(0.7 * 49 / 2)
@@ -210,7 +210,7 @@ def test_oblique_slices_move_along_their_own_normal(config):
     tilted = sitk.Image(image)
     cos, sin = np.cos(np.radians(15)), np.sin(np.radians(15))
     tilted.SetDirection((1, 0, 0, 0, cos, -sin, 0, sin, cos))
-    straight, new = resample_ct(image, config), resample_ct(tilted, config)
+    straight, new = resample_image(image, config), resample_image(tilted, config)
     np.testing.assert_array_equal(array_zyx(new), array_zyx(straight))
     # a voxel of the new grid lies where its place among the old voxels does
     for index in [(0, 0, 0), (0, 0, 7)]:
@@ -225,13 +225,13 @@ def test_oblique_slices_move_along_their_own_normal(config):
 def test_the_input_is_not_changed():
     image = profile(np.arange(9))
     before = array_zyx(image)
-    resample_ct(image, FOURIER)
+    resample_image(image, FOURIER)
     np.testing.assert_array_equal(array_zyx(image), before)
 
 
 def test_too_few_slices_for_a_group_are_refused():
     with pytest.raises(ScanError, match="do not fill one slice of 3 mm") as caught:
-        resample_ct(profile([0, 0]), FOURIER)
+        resample_image(profile([0, 0]), FOURIER)
     assert caught.value.code == "too_short"
 
 
@@ -243,7 +243,7 @@ def test_a_cylinder_s_flat_end_moves_by_a_millimetre_with_the_phase(config, phas
     mask = np.zeros((30, 40, 40), np.uint8)
     mask[3 + phase : 24] = disc
     native = scan(mask)
-    new = resample_mask(native, scan(np.zeros((30, 40, 40), np.int16)), config)
+    new = resample_labels(native, scan(np.zeros((30, 40, 40), np.int16)), config)
     area_mm2, length_mm = np.count_nonzero(disc) * 0.8 * 0.8, (21 - phase) * 2.0
     assert volume_mm3(native) == pytest.approx(area_mm2 * length_mm)
     assert volume_mm3(new) == pytest.approx(area_mm2 * (length_mm + change_mm))
@@ -254,7 +254,7 @@ def test_an_ellipsoid_keeps_its_volume_and_its_place():
     z, y, x = np.mgrid[:51, :100, :100]
     inside = ((z - 24.7) / 20) ** 2 + ((y - 48.2) / 40) ** 2 + ((x - 51.6) / 45) ** 2 <= 1
     mask = scan(inside.astype(np.uint8))
-    new = resample_mask(mask, scan(np.zeros(inside.shape, np.int16)), FOURIER)
+    new = resample_labels(mask, scan(np.zeros(inside.shape, np.int16)), FOURIER)
     before_mm3, after_mm3 = inside.sum() * 0.8 * 0.8 * 2.0, array_zyx(new).sum() * 0.8 * 0.8 * 3.0
     assert after_mm3 == pytest.approx(before_mm3, rel=0.005)
     centre_mm = -600 + 2 * np.nonzero(inside)[0].mean()
@@ -265,14 +265,14 @@ def test_half_covered_pixels_belong_to_the_mask():
     mask = np.zeros((1, 2, 8), np.uint8)
     mask[:, :, 3:5] = 1  # half of the second pixel and half of the third
     image = scan(np.zeros((1, 2, 8), np.int16), (0.5, 0.5, 3.0))
-    new = resample_mask(scan(mask, (0.5, 0.5, 3.0)), image, ResampleConfig(inplane_mm=1.0))
+    new = resample_labels(scan(mask, (0.5, 0.5, 3.0)), image, ResampleConfig(inplane_mm=1.0))
     np.testing.assert_array_equal(array_zyx(new)[0, 0], [0, 1, 1, 0])
 
 
 def test_a_mask_on_the_new_grid_passes():
     image = profile(np.arange(12))
-    on_new = sitk.Cast(resample_ct(image, FOURIER) > 5, sitk.sitkUInt8)
-    passed = resample_mask(on_new, image, FOURIER)
+    on_new = sitk.Cast(resample_image(image, FOURIER) > 5, sitk.sitkUInt8)
+    passed = resample_labels(on_new, image, FOURIER)
     np.testing.assert_array_equal(array_zyx(passed), array_zyx(on_new))
 
 
@@ -281,7 +281,7 @@ def test_a_mask_of_another_grid_is_refused():
     shifted = sitk.Cast(image, sitk.sitkUInt8)
     shifted.SetOrigin((-9.0, 20.0, -600.0))
     with pytest.raises(ScanError, match="same grid") as caught:
-        resample_mask(shifted, image, FOURIER)
+        resample_labels(shifted, image, FOURIER)
     assert caught.value.code == "mask_off_grid"
 
 
@@ -292,8 +292,8 @@ def test_image_and_mask_of_every_method_share_one_grid(slice_mm, start):
     mask = sitk.Cast(image, sitk.sitkUInt8)
     for method in ("fourier", "area", "none"):
         config = ResampleConfig(method=method, group_start=start)
-        new = resample_ct(image, config)
-        assert same_grid(new, resample_mask(mask, image, config))
+        new = resample_image(image, config)
+        assert same_grid(new, resample_labels(mask, image, config))
         low_mm, high_mm = heights_mm(new)[[0, -1]] + np.array([-0.5, 0.5]) * new.GetSpacing()[2]
         assert low_mm >= -600 - 0.5 * slice_mm - 1e-6
         assert high_mm <= -600 + 40.5 * slice_mm + 1e-6

@@ -60,7 +60,7 @@ def polygon_area(points):
 
 def plan(members="fold-0", protocol="cv"):
     return {
-        "scan": "P001", "cohort": "all", "model": "vnet", "members": members,
+        "scan": "P001", "group": "all", "network": "vnet", "members": members,
         "protocol": protocol, "weights": "last",
     }  # fmt: skip
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lib.cohort.groups import describe_people
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
+from lib.cohort.people import describe_people
 from lib.cohort.placement import Placement
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening
@@ -21,7 +21,7 @@ def placed(scan, outcome="train", fold=-1, *, subject="", trains=None, has_mask=
 
 
 def plan_of(rows, weights="best"):
-    return plan_predictions(rows, ["all"], ["vnet"], weights)
+    return plan_predictions(rows, {"all": {}}, ["vnet"], weights)
 
 
 def folds_of(**people):
@@ -36,7 +36,7 @@ COHORT = [placed("A", fold=0), placed("B", fold=1), placed("T", "test"), placed(
 
 
 def test_a_split_of_its_own_leaks_nobody():
-    folds = {f"all/vnet/fold-{fold}": people_to_be(COHORT, "all", fold) for fold in (0, 1)}
+    folds = {f"all/vnet/fold-{fold}": people_to_be(COHORT, {}, fold) for fold in (0, 1)}
     assert folds["all/vnet/fold-0"] == saw("B", "A")
     assert seen_paths(plan_of(COHORT), folds) == []
 
@@ -82,7 +82,7 @@ def test_the_plan_is_the_same_before_and_after_the_training():
     late = placed("E", "external", subject="B")  # its subject was corrected after the draw
     rows = [*COHORT, late]
     subjects = {row.scan: row.subject for row in rows}
-    before = {fold: people_to_be(rows, "all", fold) for fold in (0, 1)}
+    before = {fold: people_to_be(rows, {}, fold) for fold in (0, 1)}
     runs = {0: {"training": ["B"], "validation": ["A"]}, 1: {"training": ["A"], "validation": ["B"]}}
     after = {
         fold: Roster(subjects, SECRET, {}).people_of(describe_people(rows, facts, SECRET, {}))

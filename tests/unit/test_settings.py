@@ -28,7 +28,7 @@ from lib.stats.overlap import OverlapConfig
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
 DEFAULTS = yaml.safe_load((ROOT / "config.yaml").read_text())
-NETWORK = SCHEMA["properties"]["models"]["additionalProperties"]
+NETWORK = SCHEMA["properties"]["networks"]["additionalProperties"]
 FULL_FORM = NETWORK["else"]
 SHORT_FORM = NETWORK["then"]["then"]["properties"]["unet"]
 
@@ -54,8 +54,8 @@ def objects(schema, path=""):
 
 
 def test_schema_refuses_unknown_keys_and_describes_every_key():
-    settings = [(path, schema) for path, schema in objects(SCHEMA) if path != "models"]
-    for path, schema in [*settings, ("models.full", FULL_FORM), ("models.unet", SHORT_FORM)]:
+    settings = [(path, schema) for path, schema in objects(SCHEMA) if path not in ("groups", "networks")]
+    for path, schema in [*settings, ("networks.full", FULL_FORM), ("networks.unet", SHORT_FORM)]:
         assert schema["additionalProperties"] is False, path
         optional = schema is SHORT_FORM or path == "acquisition_protocol"
         assert optional or set(schema["required"]) == set(schema["properties"]), path
@@ -75,10 +75,10 @@ def test_the_protocol_of_the_schema_has_the_fields_that_can_be_judged():
 
 
 def test_a_network_may_be_written_in_the_short_form():
-    overlay = {"models": {"unet-2d": {"unet": {"initial_maps": 16, "levels": 3, "dimensions": 2}}}}
-    settings = DEFAULTS | {"models": DEFAULTS["models"] | overlay["models"]}
+    overlay = {"networks": {"unet-2d": {"unet": {"initial_maps": 16, "levels": 3, "dimensions": 2}}}}
+    settings = DEFAULTS | {"networks": DEFAULTS["networks"] | overlay["networks"]}
     check_settings(settings, SCHEMA)
-    network = read_network(settings["models"]["unet-2d"])
+    network = read_network(settings["networks"]["unet-2d"])
     assert (network.channels, network.dimensions) == ((16, 32, 64), 2)
 
 
@@ -86,7 +86,7 @@ def test_the_commented_example_of_the_short_form_is_one():
     lines = (ROOT / "config.yaml").read_text().splitlines()
     start = lines.index("  # unet-2d:")
     example = yaml.safe_load("\n".join(line.replace("# ", "", 1) for line in lines[start : start + 2]))
-    check_settings(DEFAULTS | {"models": example}, SCHEMA)
+    check_settings(DEFAULTS | {"networks": example}, SCHEMA)
     assert read_network(example["unet-2d"]).dimensions == 2
 
 
@@ -95,30 +95,33 @@ def test_the_commented_example_of_the_short_form_is_one():
     [
         (
             {"unet": {"initial_maps": 16, "level": 3}},
-            "models.mine.unet: unknown key 'level'; did you mean levels?",
+            "networks.mine.unet: unknown key 'level'; did you mean levels?",
         ),
         ({"unet": {"initial_maps": 16}}, "needs initial_maps and levels"),
-        ({"unet": {"initial_maps": 16, "levels": 1}}, "models.mine.unet.levels: 1; expected integer, >= 2"),
-        ({"unet": 3}, "models.mine.unet: 3; expected object"),
+        ({"unet": {"initial_maps": 16, "levels": 1}}, "networks.mine.unet.levels: 1; expected integer, >= 2"),
+        ({"unet": 3}, "networks.mine.unet: 3; expected object"),
         ({"unet": {"initial_maps": 16, "levels": 3}, "dropout": 0.1}, "it must be the only key of its entry"),
         (
-            DEFAULTS["models"]["vnet"] | {"drop": 0.1},
-            "models.mine: unknown key 'drop'; did you mean dropout?",
+            DEFAULTS["networks"]["vnet"] | {"drop": 0.1},
+            "networks.mine: unknown key 'drop'; did you mean dropout?",
         ),
-        (DEFAULTS["models"]["vnet"] | {"classes": 2}, "models.mine.classes: 2; expected integer, >= 1, <= 1"),
+        (
+            DEFAULTS["networks"]["vnet"] | {"classes": 2},
+            "networks.mine.classes: 2; expected integer, >= 1, <= 1",
+        ),
         ({"channels": [8, 8]}, "all fields of vnet in config.yaml, or only the short form"),
     ],
 )
 def test_a_network_in_neither_form_is_explained(entry, words):
     with pytest.raises(ConfigError) as caught:
-        check_settings(DEFAULTS | {"models": {"mine": entry}}, SCHEMA)
+        check_settings(DEFAULTS | {"networks": {"mine": entry}}, SCHEMA)
     assert words in str(caught.value)
 
 
 def test_a_short_form_beside_the_fields_of_a_network_is_one_problem():
-    both = DEFAULTS["models"]["vnet"] | {"unet": {"initial_maps": 16, "levels": 3}}
+    both = DEFAULTS["networks"]["vnet"] | {"unet": {"initial_maps": 16, "levels": 3}}
     with pytest.raises(ConfigError, match="1 problem"):
-        check_settings(DEFAULTS | {"models": {"vnet": both}}, SCHEMA)
+        check_settings(DEFAULTS | {"networks": {"vnet": both}}, SCHEMA)
 
 
 def test_the_section_measure_is_shared_by_two_dataclasses():
@@ -145,7 +148,7 @@ def test_every_key_has_a_default_with_a_comment():
         ("train", TrainConfig),
         ("predict", PredictConfig),
         ("train.augment", AugmentConfig),
-        ("models.vnet", VNetConfig),
+        ("networks.vnet", VNetConfig),
     ],
 )
 def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
@@ -162,8 +165,11 @@ def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
         ({"train": {"epochs": "many"}}, 'train.epochs: "many"; expected integer, >= 1'),
         ({"folds": {"folds": 1}}, "folds.folds: 1; expected integer, >= 2"),
         ({"resample": {"method": "cubic"}}, 'expected one of "fourier", "area", "none"'),
-        ({"cohorts": ["boys"]}, 'expected one of "all", "male", "female"'),
-        ({"models": {"vnet": {"depth": 4}}}, "models.vnet: unknown key 'depth'"),
+        ({"groups": {"male": {"sex": "boy"}}}, 'groups.male.sex: "boy"; expected one of "M", "F"'),
+        ({"groups": ["all"]}, 'groups: ["all"]; expected object'),
+        ({"cohorts": ["all"]}, "unknown key 'cohorts'; it is now groups, such as groups: {all: {}"),
+        ({"models": ["vnet"]}, "unknown key 'models'; it is now networks"),
+        ({"networks": {"vnet": {"depth": 4}}}, "networks.vnet: unknown key 'depth'"),
         (
             {"acquisition_protocol": {"kvpp": 120}},
             "acquisition_protocol: unknown key 'kvpp'; did you mean kvp?",
@@ -237,11 +243,11 @@ def test_texts_of_a_section_become_what_the_schema_takes(section, given, meant):
 
 
 def test_settings_come_in_the_order_of_the_defaults():
-    written = {"otsu": {"high": 0.9, "low": 0.1}, "models": {"b": {}, "a": {}}, "seed": 1}
-    ordered = in_order_of(written, {"seed": 0, "models": {"vnet": {}}, "otsu": {"low": 0.2, "high": 0.8}})
+    written = {"otsu": {"high": 0.9, "low": 0.1}, "networks": {"b": {}, "a": {}}, "seed": 1}
+    ordered = in_order_of(written, {"seed": 0, "networks": {"vnet": {}}, "otsu": {"low": 0.2, "high": 0.8}})
     assert ordered == written
-    assert list(ordered) == ["seed", "models", "otsu"] and list(ordered["otsu"]) == ["low", "high"]
-    assert list(ordered["models"]) == ["b", "a"]  # as they are reported
+    assert list(ordered) == ["seed", "networks", "otsu"] and list(ordered["otsu"]) == ["low", "high"]
+    assert list(ordered["networks"]) == ["b", "a"]  # as they are reported
 
 
 # ---- as people type -------------------------------------------------------------------------------------------
@@ -348,14 +354,13 @@ def test_a_configuration_file_that_is_not_there_says_where_it_was_looked_for(tmp
         ("study: 12", "study: 12; expected string (name of the study"),
         ("study: 1e3.5", ""),
         ("study: 2024-01-01", "; put it in quotes"),
-        ("networks: [yes]", "networks.0: true; expected string (a name under models); put it in quotes"),
+        ("groups: {yes: {}}", "groups: true; expected string (a name); put it in quotes"),
         ("cohort_columns: [2020]", "cohort_columns.0: 2020; expected string; put it in quotes"),
         ("reproducible: maybe", 'reproducible: "maybe"; expected boolean'),
         ("seed: 3,5", 'seed: "3,5"; expected integer, >= 0'),
-        ("models: {3: {}}", "models.3"),
+        ("networks: {3: {}}", "networks.3"),
         ("train: {'5': ~}", "decimals are written with a point"),  # as the command line gives it
-        ("cohorts: all", "; write a list: [one, two]"),
-        ("cohorts: [all, all]", "; each of them once"),
+        ("phantom: {defects: localizer}", "; write a list: [one, two]"),
         ("train: {epochs: '1,000'}", "; write it without a comma"),
         ("train: {seed: 1}", "train: unknown key 'seed'; did you mean seed or phantom.seed?"),
         ("train: {learning_rate: .nan}", "train.learning_rate: nan; expected a finite number"),
@@ -397,7 +402,7 @@ def test_words_that_lose_nothing_are_taken():
             "seed=2",
             "study={",
             "x",
-            "cohorts=[all]",
+            "groups={all: {}}",
         ]
     )
 

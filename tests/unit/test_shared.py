@@ -93,8 +93,8 @@ def test_digest_is_kept_until_the_source_changes(tmp_path, monkeypatch):
 
 
 def test_digest_covers_what_a_script_reaches_and_nothing_else():
-    assert code_digest("scripts/resample_ct.py") != code_digest("scripts/gather_screening.py")
-    assert code_digest("scripts/resample_ct.py") == code_digest("scripts/resample_ct.py")
+    assert code_digest("scripts/resample_image.py") != code_digest("scripts/gather_screening.py")
+    assert code_digest("scripts/resample_image.py") == code_digest("scripts/resample_image.py")
 
 
 def test_settings_digest_ignores_order():
@@ -126,19 +126,21 @@ def finished_fold(folder, fold, **changes):
     path.mkdir(parents=True)
     path.joinpath("model.pt").touch()
     run = {
-        "format": 2,
-        "cohort": "all",
-        "model": "vnet",
+        "format": 3,
+        "group": "all",
+        "network": "vnet",
+        "takes": {},
+        "architecture": {},
         "preprocessing": {"resample": {"inplane_mm": 2.4}},
     }
     write_json(path / "run.json", run | changes)
 
 
-def test_finished_models_tell_their_cohort_and_folds(tmp_path):
+def test_finished_models_tell_their_group_and_folds(tmp_path):
     finished_fold(tmp_path, 0)
     finished_fold(tmp_path, 2)
     models = read_finished(tmp_path)
-    assert (models.cohort, models.model, models.folds) == ("all", "vnet", (0, 2))
+    assert (models.group, models.network, models.folds) == ("all", "vnet", (0, 2))
     check_preprocessing(models, {"resample": {"inplane_mm": 2.4}}, "x")
     with pytest.raises(
         ModelError, match=r"resample.inplane_mm: the models need 2.4, the configuration has 'native'"
@@ -155,14 +157,14 @@ def test_folder_without_models_is_a_clear_error(tmp_path):
         read_finished(tmp_path)
 
 
-@pytest.mark.parametrize(("written", "age"), [(1, "an older"), (3, "a newer")])
+@pytest.mark.parametrize(("written", "age"), [(1, "an older"), (4, "a newer")])
 def test_models_of_another_format_are_refused_before_anything_runs(tmp_path, written, age):
     finished_fold(tmp_path, 0, format=written)
     with pytest.raises(ModelError, match=f"format {written}, written by {age} Osteoflow; this one reads"):
         read_finished(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 3}'])
 def test_a_damaged_record_is_named(tmp_path, text):
     finished_fold(tmp_path, 0)
     (tmp_path / "fold-0/run.json").write_text(text)
@@ -235,10 +237,10 @@ def test_rerun_finds_all_scans_of_a_subject(tmp_path, capsys):
         path.parent.mkdir(parents=True)
         path.touch()
     wanted = [f"results/cropped/{scan}/image.nii.gz" for scan in ("A1", "A2")]
-    assert files_to_rerun("P", "crop_ct", tmp_path) == wanted
-    assert main(["A2", "crop_ct", str(tmp_path)]) == 0
+    assert files_to_rerun("P", "crop_image", tmp_path) == wanted
+    assert main(["A2", "crop_image", str(tmp_path)]) == 0
     assert capsys.readouterr().out.split() == wanted[1:]
-    assert main(["Z", "crop_ct", str(tmp_path)]) == 1
+    assert main(["Z", "crop_image", str(tmp_path)]) == 1
     assert "neither a subject nor a scan" in capsys.readouterr().err
     assert main(["P", "otsu_mask", str(tmp_path)]) == 1
 
@@ -247,7 +249,7 @@ def test_rerun_finds_all_scans_of_a_subject(tmp_path, capsys):
 def trained():
     """The record of a fold that scans A and B trained, and the settings it had."""
     configured = {
-        "network": {"channels": (8, 16)},
+        "architecture": {"channels": (8, 16)},
         "train": {"epochs": 67, "device": "auto", "augment": {"gamma": [1, 2]}},
     }
     run = {"configured": configured, "code": "a", "training": pseudonyms("AB", SECRET)}

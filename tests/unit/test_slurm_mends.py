@@ -47,7 +47,7 @@ class Resources(dict):
 def job(number, *, mem_mb=1000, length=0):
     words = f"job-{number}{'x' * length}"
     return SimpleNamespace(
-        name="crop_ct", words=words, threads=1, wildcards=[f"P{number}"],
+        name="crop_image", words=words, threads=1, wildcards=[f"P{number}"],
         resources=Resources(mem_mb=mem_mb, runtime=15, disk_mb=number),
     )  # fmt: skip
 
@@ -124,15 +124,15 @@ def test_a_job_that_is_left_alone_is_no_array(executor):
 def test_all_jobs_that_are_handed_over_are_sent():
     arrays, alone = [], []
     executor = SimpleNamespace(
-        array_jobs={"crop_ct"},
+        array_jobs={"crop_image"},
         _submit_array_jobs=lambda jobs: arrays.append(len(jobs)),
         _submit_job=alone.append,
     )
-    named = [*("crop_ct" for _ in range(5)), "train_fold", "train_fold"]
+    named = [*("crop_image" for _ in range(5)), "train_fold", "train_fold"]
     mends.hand_over(executor, [SimpleNamespace(name=name, is_group=lambda: False) for name in named])
     assert arrays == [5] and [job.name for job in alone] == ["train_fold", "train_fold"]
-    mends.hand_over(executor, [SimpleNamespace(name="crop_ct", is_group=lambda: False)])
-    assert arrays == [5] and alone[-1].name == "crop_ct"
+    mends.hand_over(executor, [SimpleNamespace(name="crop_image", is_group=lambda: False)])
+    assert arrays == [5] and alone[-1].name == "crop_image"
 
 
 def test_a_refused_array_is_told_of_each_of_its_jobs(executor):

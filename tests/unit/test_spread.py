@@ -79,11 +79,11 @@ def test_one_fold_and_one_person_a_fold_leave_open_what_they_do_not_tell():
 def test_spread_of_a_study(metrics):
     spread = spread_table(metrics, CONFIG)
     assert tuple(spread.columns) == SPREAD_COLUMNS
-    assert spread[["cohort", "measure"]].to_numpy().tolist() == [
-        [cohort, measure] for cohort in ("all", "male", "female") for measure in ("dsc", "re_percent")
+    assert spread[["group", "measure"]].to_numpy().tolist() == [
+        [group, measure] for group in ("all", "male", "female") for measure in ("dsc", "re_percent")
     ]
-    cv = metrics[(metrics["protocol"] == "cv") & (metrics["cohort"] == "male")]
-    row = spread[(spread["cohort"] == "male") & (spread["measure"] == "re_percent")].iloc[0]
+    cv = metrics[(metrics["protocol"] == "cv") & (metrics["group"] == "male")]
+    row = spread[(spread["group"] == "male") & (spread["measure"] == "re_percent")].iloc[0]
     means = cv.groupby("fold")["re_percent"].mean()
     assert (row["people"], row["folds"]) == (26, 5)
     assert row["sd_of_fold_means"] == pytest.approx(means.std(ddof=1))
@@ -97,7 +97,7 @@ def test_numbers_stay_numbers_in_a_file(metrics, tmp_path):
 
 
 def test_a_person_with_several_scans_counts_once(metrics):
-    cv = metrics[(metrics["protocol"] == "cv") & (metrics["cohort"] == "all")]
+    cv = metrics[(metrics["protocol"] == "cv") & (metrics["group"] == "all")]
     # further scans of nine people leave the mean of their Dice where it was, but not the median
     further = [
         cv.head(9).assign(scan=lambda table, name=name: table["scan"] + name, dsc=cv["dsc"].head(9) + change)
@@ -110,9 +110,9 @@ def test_a_person_with_several_scans_counts_once(metrics):
 def test_levels_that_a_scan_does_not_show_take_no_part(metrics):
     levels = level_table(metrics.assign(dsc_shaft=np.nan), CONFIG)
     assert tuple(levels.columns) == LEVEL_COLUMNS
-    test = levels[(levels["cohort"] == "all") & (levels["protocol"] == "test")]
+    test = levels[(levels["group"] == "all") & (levels["protocol"] == "test")]
     assert test["level"].tolist() == ["head", "neck", "trochanter"]
-    scores = metrics[(metrics["cohort"] == "all") & (metrics["protocol"] == "test")]["dsc_neck"]
+    scores = metrics[(metrics["group"] == "all") & (metrics["protocol"] == "test")]["dsc_neck"]
     neck = test[test["level"] == "neck"].iloc[0]
     assert neck["n"] == 8
     assert neck[["dsc_mean", "dsc_sd", "dsc_min"]].tolist() == pytest.approx(

@@ -15,7 +15,7 @@ from lib.stats.tables import read_table, write_table
 from tests.unit.study_tables import no_metrics, tables
 
 CONFIG = AgreementConfig()
-KEYS = ["cohort", "protocol", "kind", "subgroup", "measure"]
+KEYS = ["group", "protocol", "kind", "subgroup", "measure"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def table(metrics):
 def test_women_are_compared_with_men(metrics, table):
     assert tuple(table.columns) == SUBGROUP_COLUMNS
     row = table.set_index(KEYS).loc[("all", "test", "sex", "F", "re_percent")]
-    group = metrics[(metrics["cohort"] == "all") & (metrics["protocol"] == "test")]
+    group = metrics[(metrics["group"] == "all") & (metrics["protocol"] == "test")]
     women, men = (group.loc[group["sex"] == sex, "re_percent"] for sex in "FM")
     assert (row["others"], row["n"], row["n_others"]) == ("M", len(women), len(men))
     assert row["difference"] == pytest.approx(women.mean() - men.mean())
@@ -46,12 +46,12 @@ def test_women_are_compared_with_men(metrics, table):
     found = row["difference_ci_low"], row["difference_ci_high"]
     assert found == pytest.approx(tuple(ends), abs=0.006)  # given to two decimals
     assert undefined_reasons(row["undefined"]) == {"difference_fold_ci": "no cross-validation"}
-    assert not (table["kind"] == "sex")[table["cohort"] != "all"].any()
+    assert not (table["kind"] == "sex")[table["group"] != "all"].any()
 
 
 def test_with_folds_both_sides_of_a_fold_are_left_out_together(metrics, table):
     row = table.set_index(KEYS).loc[("all", "cv", "sex", "F", "dsc")]
-    group = metrics[(metrics["cohort"] == "all") & (metrics["protocol"] == "cv")]
+    group = metrics[(metrics["group"] == "all") & (metrics["protocol"] == "cv")]
     left = []
     for fold in range(5):
         rest = group[group["fold"] != fold]
@@ -64,7 +64,7 @@ def test_with_folds_both_sides_of_a_fold_are_left_out_together(metrics, table):
 
 
 def test_a_side_with_people_in_one_fold_has_no_interval_with_folds(metrics):
-    cv = metrics[(metrics["protocol"] == "cv") & (metrics["cohort"] == "all")]
+    cv = metrics[(metrics["protocol"] == "cv") & (metrics["group"] == "all")]
     cv = cv[(cv["sex"] == "M") | (cv["fold"] == 2)]
     row = subgroup_table(cv, acquisition(cv), CONFIG).set_index(KEYS).loc[("all", "cv", "sex", "F", "dsc")]
     assert math.isfinite(row["difference_ci_low"]) and math.isnan(row["difference_fold_ci_low"])
@@ -75,7 +75,7 @@ def test_a_side_with_people_in_one_fold_has_no_interval_with_folds(metrics):
 def test_of_several_scanners_each_stands_against_all_others(metrics):
     three = acquisition(metrics, ("Force", "Flash", "Sensation 64"))
     table = subgroup_table(metrics, three, CONFIG)
-    rows = table[(table["kind"] == "scanner") & (table["cohort"] == "all") & (table["measure"] == "dsc")]
+    rows = table[(table["kind"] == "scanner") & (table["group"] == "all") & (table["measure"] == "dsc")]
     assert rows.loc[rows["protocol"] == "test", "subgroup"].tolist() == [
         *("Siemens Flash", "Siemens Force", "Siemens Sensation 64"),
     ]
@@ -85,7 +85,7 @@ def test_of_several_scanners_each_stands_against_all_others(metrics):
 
 
 def test_a_person_counts_once_on_a_side(metrics):
-    test = metrics[(metrics["protocol"] == "test") & (metrics["cohort"] == "all")]
+    test = metrics[(metrics["protocol"] == "test") & (metrics["group"] == "all")]
     changes = {"b": 0.01, "c": -0.01}
     again = [test.assign(scan=test["scan"] + name, dsc=test["dsc"] + changes[name]) for name in changes]
     once = subgroup_table(test, acquisition(test), CONFIG)

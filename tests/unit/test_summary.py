@@ -25,7 +25,7 @@ def readers(metrics):
     """Records of a second reader for the test scans, who drew a little more."""
     pairs = {}
     for row in metrics[metrics["protocol"] == "test"].to_dict("records"):
-        key = "/".join(str(row[name]) for name in ("cohort", "model", "members", "scan"))
+        key = "/".join(str(row[name]) for name in ("group", "network", "members", "scan"))
         score = {
             name: row[name] for name in ("dsc", "hd95_mm", "assd_mm", "nsd", "reference_mm3", "predicted_mm3")
         }

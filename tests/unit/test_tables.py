@@ -48,7 +48,7 @@ def metrics():
 
 def test_metrics_have_the_columns_of_the_contract(metrics):
     contract = (
-        "cohort,model,members,protocol,weights,scan,subject,sex,age,site,fold,dsc,dsc_native,sensitivity,specificity,"
+        "group,network,members,protocol,weights,scan,subject,sex,age,site,fold,dsc,dsc_native,sensitivity,specificity,"
         "precision,hd95_mm,assd_mm,nsd,reference_mm3,reference_native_mm3,predicted_mm3,re_percent,otsu_threshold,flags"
     )
     further = ",member_dice,mean_entropy_bits,repeat_of,undefined"
@@ -66,7 +66,7 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
 
 def test_volumes_have_the_columns_of_the_contract():
     contract = (
-        "cohort,model,members,protocol,weights,scan,subject,sex,age,site,fold,predicted_mm3,predicted_full_mm3,"
+        "group,network,members,protocol,weights,scan,subject,sex,age,site,fold,predicted_mm3,predicted_full_mm3,"
         "predicted_at_half_mm3,otsu_threshold,hu_mean,hu_sd,truncated_distally,length_mm,density_phantom_in_view,flags"
     )
     further = ",member_dice,mean_entropy_bits,undefined"
@@ -79,7 +79,7 @@ def test_volumes_have_the_columns_of_the_contract():
 
 def test_agreement_has_the_columns_of_the_contract(metrics):
     contract = (
-        "cohort,model,protocol,sex,n,reference_mean_mm3,reference_sd_mm3,mae_mm3,rmse_mm3,r2,pearson_r,"
+        "group,network,protocol,stratum,n,reference_mean_mm3,reference_sd_mm3,mae_mm3,rmse_mm3,r2,pearson_r,"
         "pearson_p_value,slope,intercept_mm3,re_min_percent,re_max_percent,bias_mm3,loa_low_mm3,loa_high_mm3,ccc"
     )
     found = [name for name in agreement_table(metrics, CONFIG).columns if "_ci_" not in name]
@@ -91,13 +91,13 @@ def test_agreement_has_the_columns_of_the_contract(metrics):
 
 def test_protocols_and_cohorts_are_never_pooled(metrics):
     agreement = agreement_table(metrics, CONFIG)
-    everybody = agreement[agreement["sex"] == "all"].set_index(["cohort", "protocol"])
+    everybody = agreement[agreement["stratum"] == "all"].set_index(["group", "protocol"])
     assert list(everybody.index[:3]) == [("all", "cv"), ("all", "test"), ("all", "test-single")]
     assert everybody.loc[("all", "cv"), "n"] == 52
     assert everybody.loc[("all", "test"), "n"] == 8
     assert everybody.loc[("male", "cv"), "n"] + everybody.loc[("female", "cv"), "n"] == 52
     men = agreement[
-        (agreement["cohort"] == "all") & (agreement["protocol"] == "cv") & (agreement["sex"] == "M")
+        (agreement["group"] == "all") & (agreement["protocol"] == "cv") & (agreement["stratum"] == "sex=M")
     ]
     assert men["n"].item() == 26
 
@@ -114,9 +114,9 @@ def test_folds_and_weights_say_who_predicted(metrics):
 def test_fold_table_has_a_row_for_each_model(metrics):
     folds = fold_table(metrics, CONFIG)
     assert len(folds) == 3 * 5
-    assert folds.loc[folds["cohort"] == "all", "n"].sum() == 52
-    men = metrics[(metrics["cohort"] == "male") & (metrics["fold"] == 3)]
-    row = folds[(folds["cohort"] == "male") & (folds["fold"] == 3)].iloc[0]
+    assert folds.loc[folds["group"] == "all", "n"].sum() == 52
+    men = metrics[(metrics["group"] == "male") & (metrics["fold"] == 3)]
+    row = folds[(folds["group"] == "male") & (folds["fold"] == 3)].iloc[0]
     errors = men["predicted_mm3"] - men["reference_mm3"]
     assert row[["dsc_mean", "bias_mm3", "mae_mm3"]].tolist() == pytest.approx(
         [men["dsc"].mean(), errors.mean(), errors.abs().mean()]
@@ -127,24 +127,24 @@ def test_table1_shows_test_people_and_the_paper_only_beside_people(metrics):
     agreement = agreement_table(metrics, CONFIG)
     real = table1(agreement, metrics, synthetic=False)
     assert set(real["protocol"]) == {"test", "test-single"}
-    assert list(real["cohort"].unique()) == ["all", "male", "female"]
-    assert real.loc[real["cohort"] == "male", "paper_r2"].unique() == [0.9977]
+    assert list(real["group"].unique()) == ["all", "male", "female"]
+    assert real.loc[real["group"] == "male", "paper_r2"].unique() == [0.9977]
     assert real["weights"].unique() == ["best"]
     synthetic = table1(agreement, metrics, synthetic=True)
     assert not [name for name in synthetic if name.startswith("paper")]
     assert len(synthetic) == len(real)
-    women = metrics[(metrics["cohort"] == "female") & (metrics["protocol"] == "test")]
-    row = synthetic.set_index(["cohort", "protocol"]).loc[("female", "test")]
+    women = metrics[(metrics["group"] == "female") & (metrics["protocol"] == "test")]
+    row = synthetic.set_index(["group", "protocol"]).loc[("female", "test")]
     errors = (women["predicted_mm3"] - women["reference_mm3"]).abs()
     assert (row["n"], row["mae_mm3"]) == pytest.approx((4, errors.mean()))
-    everybody = synthetic.set_index(["cohort", "protocol"]).loc[("all", "test"), "n"]
-    assert everybody == 8  # and not a row of one sex within the cohort of all
+    everybody = synthetic.set_index(["group", "protocol"]).loc[("all", "test"), "n"]
+    assert everybody == 8  # and not a row of one sex within the group of all
 
 
 def test_a_repeated_scan_is_no_further_person():
     placements = people(4, 0)
     placements.append(placements[0] | {"scan": "P900"})
-    planned = [row for row in predictions(placements) if row["cohort"] == "all"]
+    planned = [row for row in predictions(placements) if row["group"] == "all"]
     overlap = {"dsc": 0.9, "reference_mm3": 100.0, "predicted_mm3": 101.0, "re_percent": 1.0}
     overlaps = {f"all/vnet/{row['members']}/{row['scan']}": overlap for row in planned}
     table = metrics_table(planned, overlaps, {}, {"P900": "P000"})
@@ -181,7 +181,7 @@ def test_repeated_scans_change_no_table_of_people(metrics, make, first):
 def test_of_repetitions_whose_first_scan_is_missing_one_stays():
     placements = people(2, 0)
     again = [placements[0] | {"scan": scan} for scan in ("P901", "P902")]
-    planned = [row for row in predictions([*placements[1:], *again]) if row["cohort"] == "all"]
+    planned = [row for row in predictions([*placements[1:], *again]) if row["group"] == "all"]
     overlaps = {f"all/vnet/{row['members']}/{row['scan']}": {"dsc": 0.9} for row in planned}
     table = metrics_table(planned, overlaps, {}, {"P901": "P000", "P902": "P000"})
     assert without_repeats(table)["scan"].tolist() == ["P001", "P901"]
@@ -200,14 +200,14 @@ def test_volumes_at_the_distal_cut_have_a_table_of_their_own(metrics):
         reference_cut_mm3=metrics["reference_mm3"].where(known),
         predicted_cut_mm3=metrics["reference_mm3"] - 7,
     )
-    table = agreement_table(cut, CONFIG, DISTAL_CUT).set_index(["cohort", "protocol", "sex"])
+    table = agreement_table(cut, CONFIG, DISTAL_CUT).set_index(["group", "protocol", "stratum"])
     row = table.loc[("all", "cv", "all")]
     assert (row["n"], row["bias_mm3"], row["mae_mm3"]) == pytest.approx((22, -7, 7))
     assert table.loc[("all", "test", "all"), "n"] == 8
 
 
 def test_a_repetition_with_a_cut_stands_for_a_first_scan_without_one(metrics):
-    first = metrics[(metrics["cohort"] == "all") & (metrics["scan"] == "P020")]
+    first = metrics[(metrics["group"] == "all") & (metrics["scan"] == "P020")]
     first = first.assign(reference_cut_mm3=math.nan, predicted_cut_mm3=90.0)
     again = first.assign(scan="P020b", repeat_of="P020", reference_cut_mm3=80.0)
     table = agreement_table(pd.concat([first, again], ignore_index=True), CONFIG, DISTAL_CUT)
@@ -215,27 +215,27 @@ def test_a_repetition_with_a_cut_stands_for_a_first_scan_without_one(metrics):
 
 
 def test_paired_models_say_how_long_each_was_trained(metrics):
-    runs = [{"cohort": "all", "model": "vnet", "updates": updates} for updates in (900, 1000)]
-    runs.append({"cohort": "male", "model": "vnet", "updates": 500})
-    paired = paired_table(metrics, CONFIG, runs).set_index(["protocol", "cohort"])
+    runs = [{"group": "all", "network": "vnet", "updates": updates} for updates in (900, 1000)]
+    runs.append({"group": "male", "network": "vnet", "updates": 500})
+    paired = paired_table(metrics, CONFIG, runs).set_index(["protocol", "group"])
     assert paired.loc[("cv", "male"), ["first_updates", "second_updates"]].tolist() == [500, 950]
     assert math.isnan(paired.loc[("cv", "female"), "first_updates"])
 
 
 def test_sex_specific_models_are_compared_on_the_same_people(metrics):
-    paired = paired_table(metrics, CONFIG).set_index(["protocol", "cohort"])
+    paired = paired_table(metrics, CONFIG).set_index(["protocol", "group"])
     assert paired.loc[("cv", "male"), "n"] == 26
     both = metrics[metrics["protocol"] == "cv"].assign(
         error=lambda t: (t["predicted_mm3"] - t["reference_mm3"]).abs()
     )
-    own = both[both["cohort"] == "male"].set_index("scan")["error"]
-    common = both[both["cohort"] == "all"].set_index("scan")["error"].loc[own.index]
+    own = both[both["group"] == "male"].set_index("scan")["error"]
+    common = both[both["group"] == "all"].set_index("scan")["error"].loc[own.index]
     assert paired.loc[("cv", "male"), "difference_mm3"] == pytest.approx((own - common).mean())
 
 
 def test_scans_that_only_one_of_two_models_predicted_are_not_compared(metrics):
     # the other hip of a man, which the men's model missed: it would stand beside his first one
-    other = metrics[(metrics["cohort"] == "all") & (metrics["scan"] == "P010")]
+    other = metrics[(metrics["group"] == "all") & (metrics["scan"] == "P010")]
     other = other.assign(scan="P010b", predicted_mm3=0.0)
     paired = paired_table(pd.concat([metrics, other], ignore_index=True), CONFIG)
     pd.testing.assert_frame_equal(paired, paired_table(metrics, CONFIG))
@@ -255,20 +255,20 @@ def test_several_scans_of_a_person_count_with_their_mean_error(metrics):
 
 
 def test_without_a_model_of_everybody_nothing_is_paired(metrics):
-    assert paired_table(metrics[metrics["cohort"] != "all"], CONFIG).empty
-    men = paired_table(metrics[metrics["cohort"] != "female"], CONFIG)
-    assert set(men["cohort"]) == {"male"}
+    assert paired_table(metrics[metrics["group"] != "all"], CONFIG).empty
+    men = paired_table(metrics[metrics["group"] != "female"], CONFIG)
+    assert set(men["group"]) == {"male"}
 
 
 def test_age_bands_cover_everybody(metrics):
     bands = age_table(metrics, CONFIG)
-    counted = bands[(bands["cohort"] == "all") & (bands["protocol"] == "cv")]
+    counted = bands[(bands["group"] == "all") & (bands["protocol"] == "cv")]
     assert counted["n"].sum() == 52
     for _, site in counted.groupby("site"):
         assert site["age_band"].tolist() == ["below 50", "50-59", "60-69", "70-79", "80 and over"]
     seventies = metrics[metrics["age"].isin([str(age) for age in range(70, 80)])]
     group = seventies[
-        (seventies["cohort"] == "all") & (seventies["protocol"] == "cv") & (seventies["site"] == "north")
+        (seventies["group"] == "all") & (seventies["protocol"] == "cv") & (seventies["site"] == "north")
     ]
     row = counted[(counted["site"] == "north") & (counted["age_band"] == "70-79")].iloc[0]
     expected = {
@@ -303,14 +303,14 @@ def test_ages_of_ninety_and_more_are_not_told(age, printed, band):
 
 
 def test_predictions_without_a_file_have_no_row():
-    planned = [row for row in predictions(people(3, 0)) if row["cohort"] == "all"]
+    planned = [row for row in predictions(people(3, 0)) if row["group"] == "all"]
     volumes = volumes_table(planned, {"all/vnet/fold-1/P001": {"predicted_mm3": 5.0}})
     assert volumes[["scan", "predicted_mm3"]].to_numpy().tolist() == [["P001", 5.0]]
     assert metrics_table(planned, {}, {}, {}).empty
 
 
 def test_undefined_scores_stay_empty_and_say_why(tmp_path):
-    planned = [row for row in predictions(people(1, 0)) if row["cohort"] == "all"]
+    planned = [row for row in predictions(people(1, 0)) if row["group"] == "all"]
     overlap = {"dsc": 0.0, "hd95_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
     table = metrics_table(planned, {"all/vnet/fold-0/P000": overlap}, {}, {})
     write_table(table, tmp_path / "metrics.csv")
@@ -330,7 +330,7 @@ ALONE = {
 
 @pytest.mark.parametrize("uncertainty", [UNCERTAIN, ALONE])
 def test_disagreement_reaches_both_tables_with_its_reason(tmp_path, uncertainty):
-    planned = [row for row in predictions(people(1, 1)) if row["cohort"] == "all"][:1]
+    planned = [row for row in predictions(people(1, 1)) if row["group"] == "all"][:1]
     key = "all/vnet/ensemble/P000"
     overlap = {"dsc": 0.0, "hd95_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
     volumes = {key: {"predicted_mm3": 1.0, "flags": []} | uncertainty}
@@ -351,7 +351,7 @@ def test_disagreement_reaches_both_tables_with_its_reason(tmp_path, uncertainty)
 
 
 def test_cut_volumes_reach_the_tables_that_have_them_and_so_do_the_reasons():
-    planned = [row for row in predictions(people(1, 1)) if row["cohort"] == "all"][:1]
+    planned = [row for row in predictions(people(1, 1)) if row["group"] == "all"][:1]
     key = "all/vnet/ensemble/P000"
     cut = {"predicted_cut_mm3": 80.0, "lesser_trochanter_mm": 31.0, "shaft_below_trochanter_mm": 28.0}
     missing = ("reference_lesser_trochanter_mm", "reference_shaft_below_trochanter_mm", "reference_cut_mm3")
@@ -414,8 +414,8 @@ def test_what_was_to_be_scored_and_was_not_is_listed_with_the_reason():
     keys = [prediction_key(row) for row in planned]
     table = unscored_table(planned, keys[3:], [*keys[:1], *keys[2:]], {planned[1]["scan"]: "P000"})
     assert set(table["scan"]) == {row["scan"] for row in planned[:3]} and len(table) == 3
-    reasons = table.set_index(["cohort", "members", "scan"])["without_reason"]
-    place = [(row["cohort"], row["members"], row["scan"]) for row in planned]
+    reasons = table.set_index(["group", "members", "scan"])["without_reason"]
+    place = [(row["group"], row["members"], row["scan"]) for row in planned]
     assert reasons[place[0]] == "not compared with its reference" and reasons[place[1]] == "not predicted"
     assert "P000" in set(table["repeat_of"]) and tuple(table.columns) == UNSCORED_COLUMNS
     assert unscored_table([planned[0] | {"protocol": "apply"}], (), (), {}).empty
@@ -425,10 +425,10 @@ def test_agreement_and_table_1_tell_how_many_scans_they_lack(metrics):
     lost = metrics["scan"].isin(["P001", "P002"]) & (metrics["protocol"] == "test")
     kept = metrics[~lost]
     agreement = with_gaps(agreement_table(kept, CONFIG), find_gaps(kept, unscored(metrics[lost])))
-    rows = agreement.set_index(["cohort", "protocol", "sex"])
+    rows = agreement.set_index(["group", "protocol", "stratum"])
     assert rows.loc[("all", "test", "all"), ["n", "not_scored"]].tolist() == [6, 2]
-    assert rows.loc[("all", "test", "M"), "not_scored"] == 1
-    assert rows.loc[("all", "test", "M"), "not_scored_reason"] == "not predicted"
+    assert rows.loc[("all", "test", "sex=M"), "not_scored"] == 1
+    assert rows.loc[("all", "test", "sex=M"), "not_scored_reason"] == "not predicted"
     assert rows.loc[("all", "cv", "all"), "not_scored"] == 0
     first = table1(agreement, kept, synthetic=True).iloc[0]
     assert (first["n"], first["not_scored"], first["not_scored_reason"]) == (6, 2, "not predicted")

@@ -45,7 +45,13 @@ def settings(**train):
         "device": "cpu",
     } | train
     return FoldSettings(
-        network=NETWORK, train=train, intensity={}, predict={}, name="all/vnet fold 0", seed=7, code="abc"
+        architecture=NETWORK,
+        train=train,
+        intensity={},
+        predict={},
+        name="all/vnet fold 0",
+        seed=7,
+        code="abc",
     )
 
 
@@ -243,7 +249,7 @@ def test_accumulated_batches_make_the_update_of_one_large_batch(tmp_path):
         {"batch_size": 2, "accumulate": 2},
     )
     large, *summed = (
-        train_fold(TRAINING, [], replace(settings(**way, epochs=2), network=network), tmp_path / "s")
+        train_fold(TRAINING, [], replace(settings(**way, epochs=2), architecture=network), tmp_path / "s")
         for way in ways
     )
     for way in summed:
@@ -265,7 +271,7 @@ def test_training_ends_early_once_its_own_loss_has_settled(tmp_path):
     still = settings(epochs=30, learning_rate=1e-12, early_stop_epochs=2, augment={"probability": 0.0})
     # one window a scan and no dropout: the loss of an epoch stays what it was, but for the rounding of 1e-12 steps
     scans = [ball(f"p{i}", 8, i) for i in range(2)]
-    trained = train_fold(scans, [], replace(still, network=NETWORK | {"dropout": 0.0}), tmp_path / "s")
+    trained = train_fold(scans, [], replace(still, architecture=NETWORK | {"dropout": 0.0}), tmp_path / "s")
     assert 4 <= len(trained.history) < 30
     assert trained.facts["epochs"] == len(trained.history) == trained.best_epoch
 
@@ -273,7 +279,7 @@ def test_training_ends_early_once_its_own_loss_has_settled(tmp_path):
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_networks_of_two_and_three_dimensions_learn(tmp_path, dimensions):
     network = NETWORK | {"dimensions": dimensions, "normalisation": "instance", "dropout": 0.0}
-    run = replace(settings(epochs=40, learning_rate=2e-2, loss="dice_cross_entropy"), network=network)
+    run = replace(settings(epochs=40, learning_rate=2e-2, loss="dice_cross_entropy"), architecture=network)
     assert train_fold(TRAINING, VALIDATION, run, tmp_path / "s").best_validation_dice > 0.9
 
 
@@ -288,7 +294,7 @@ def test_bf16_trains_to_the_same_dice(tmp_path):
 
 
 def test_several_classes_are_refused(tmp_path):
-    run = replace(settings(), network=NETWORK | {"classes": 2})
+    run = replace(settings(), architecture=NETWORK | {"classes": 2})
     with pytest.raises(TrainingError, match="classes: 1"):
         train_fold(TRAINING, [], run, tmp_path / "s")
 

@@ -49,14 +49,14 @@ def changed(name, value):
 
 
 def said(settings, trained=True):
-    runs = [{"model": name, "network": network} for name, network in settings["models"].items()]
+    runs = [{"network": name, "architecture": entry} for name, entry in settings["networks"].items()]
     return paper_text(settings, runs, "[1]", trained=trained)
 
 
 def test_the_list_holds_every_setting_that_makes_the_protocol_with_its_default():
-    sections = ("resample", "crop", "intensity", "folds", "models", "train", "predict", "otsu")
+    sections = ("resample", "crop", "intensity", "folds", "networks", "train", "predict", "otsu")
     there = {name for section in sections for name in settings_of(SETTINGS[section], f"{section}.")}
-    assert there - BESIDE == set(NAMED) - {"cohorts"}
+    assert there - BESIDE == set(NAMED) - {"groups"}
     assert "reading of Zhao et al. (2020) [1]. In any case" in said(SETTINGS)
 
 
@@ -84,7 +84,7 @@ def test_the_documentation_shows_the_list():
     [
         ("resample.method", "area"),
         ("folds.folds", 3),
-        ("models.vnet.kernel", 5),
+        ("networks.vnet.kernel", 5),
         ("train.epochs", 300),
         ("train.augment.rotation_degrees", 0.0),
         ("predict.z_padding", 16),
@@ -103,7 +103,11 @@ def test_another_value_than_the_articles_is_another_protocol(name, value):
     [
         ("train.batch_size", 4, "train.batch_size 4 (in place of 1)"),
         ("train.augment.mirror_axes", [], "train.augment.mirror_axes none (in place of y)"),
-        ("models.vnet.normalisation", "instance", "models.vnet.normalisation instance (in place of none)"),
+        (
+            "networks.vnet.normalisation",
+            "instance",
+            "networks.vnet.normalisation instance (in place of none)",
+        ),
         ("otsu.keep_largest", False, "otsu.keep_largest False (in place of True)"),
     ],
 )
@@ -113,9 +117,9 @@ def test_another_choice_of_what_is_open_is_named_and_contradicts_nothing_stated(
 
 def test_of_finished_models_the_configuration_tells_no_training():
     assert "reading of Zhao" in said(changed("train.epochs", 300), trained=False)
-    assert "models.vnet.kernel 5" in said(changed("models.vnet.kernel", 5), trained=False)
+    assert "networks.vnet.kernel 5" in said(changed("networks.vnet.kernel", 5), trained=False)
 
 
 def test_settings_of_the_network_are_those_of_the_default_one():
-    (network,) = SETTINGS["models"]
-    assert f"models.{network}." == NETWORK
+    (network,) = SETTINGS["networks"]
+    assert f"networks.{network}." == NETWORK

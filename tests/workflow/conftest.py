@@ -15,7 +15,7 @@ from tests.study import ROOT, Study
 
 # more than studies/ci.yaml: people without a reference, and models of each sex
 MORE_PEOPLE = "phantom={people: 10, unlabelled_people: 1}"
-EVERY_COHORT = ["all", "male", "female"]
+EVERY_GROUP = {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}
 OVERRIDDEN, OFF_PROTOCOL = "P004", "P006"
 SECOND_READ = "P001"
 OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
@@ -41,7 +41,7 @@ def finished(phantom, tmp_path_factory) -> Study:
     shutil.copytree(phantom, folder / "source", ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     plant_source(folder / "source", ages=OLD_PEOPLE)
     _make_unusual(folder / "source")
-    settings = yaml.safe_load((ROOT / "studies/ci.yaml").read_text()) | {"cohorts": EVERY_COHORT}
+    settings = yaml.safe_load((ROOT / "studies/ci.yaml").read_text()) | {"groups": EVERY_GROUP}
     overlay = folder / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(settings, sort_keys=False))
     study = Study(folder, overlay=str(overlay), settings=("cohort=source/cohort.csv",))

@@ -197,7 +197,7 @@ def test_a_review_by_keyboard_comes_out_as_a_file(visit, report, tmp_path):
     }  # fmt: skip
     assert rows[first]["comment"] == 'blurred, "all" of it'
     shown = (
-        row for row in read_metrics(report) if row["cohort"] == "all" and row["protocol"] != "test-single"
+        row for row in read_metrics(report) if row["group"] == "all" and row["protocol"] != "test-single"
     )
     seen = {row["scan"]: row["predicted_mm3"] for row in shown}
     assert float(rows[first]["seen_mm3"]) == pytest.approx(float(seen[first]), abs=0.06)

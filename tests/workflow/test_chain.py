@@ -17,7 +17,7 @@ from tests.study import ROOT, Study, make_another_image
 pytestmark = pytest.mark.workflow
 
 METRICS = [
-    "cohort",
+    "group",
     "model",
     "members",
     "protocol",
@@ -46,7 +46,7 @@ METRICS = [
     "mean_entropy_bits",
 ]
 AGREEMENT = [
-    "cohort",
+    "group",
     "model",
     "protocol",
     "sex",
@@ -145,7 +145,7 @@ def test_nobody_is_scored_by_a_model_that_trained_on_them(finished):
     for row in metrics:
         folds = [row["members"]] if row["members"].startswith("fold-") else ["fold-0", "fold-1"]
         for fold in folds:
-            assert not trained_on(runs[f"{row['cohort']}/{row['model']}/{fold}"], row["subject"], secret)
+            assert not trained_on(runs[f"{row['group']}/{row['network']}/{fold}"], row["subject"], secret)
         assert row["weights"] == ("last" if row["protocol"] == "cv" else "best")
 
 
@@ -178,7 +178,7 @@ def test_nested_cohorts_share_test_people(finished):
     people = {}
     for row in table(finished, "tables/metrics.csv"):
         if row["protocol"] == "test":
-            people.setdefault(row["cohort"], set()).add(row["subject"])
+            people.setdefault(row["group"], set()).add(row["subject"])
     assert people["male"] | people["female"] == people["all"]
     assert not people["male"] & people["female"]
 
@@ -189,7 +189,7 @@ def test_numbers_of_the_table_follow_from_the_masks(finished):
     row = next(row for row in table(finished, "tables/metrics.csv") if row["protocol"] == "test")
     folder = finished.folder / "results"
     predicted = sitk.ReadImage(
-        str(folder / f"masks/{row['cohort']}/{row['model']}/{row['members']}/{row['scan']}/mask.nii.gz")
+        str(folder / f"masks/{row['group']}/{row['network']}/{row['members']}/{row['scan']}/mask.nii.gz")
     )
     reference = sitk.ReadImage(str(folder / f"cropped/{row['scan']}/mask.nii.gz"))
     voxel_mm3 = float(predicted.GetSpacing()[0] * predicted.GetSpacing()[1] * predicted.GetSpacing()[2])
@@ -202,9 +202,9 @@ def test_numbers_of_the_table_follow_from_the_masks(finished):
 def test_a_second_reader_stands_beside_the_model(finished):
     rows = table(finished, "tables/readers.csv")
     # everybody, and the people of this person's sex
-    assert [(row["cohort"], row["pair"], row["scans"]) for row in rows] == [
-        (cohort, pair, "1")
-        for cohort in ("all", "female")
+    assert [(row["group"], row["pair"], row["scans"]) for row in rows] == [
+        (group, pair, "1")
+        for group in ("all", "female")
         for pair in ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
     ]
     results = finished.folder / "results"
@@ -238,14 +238,14 @@ def test_a_second_run_has_nothing_to_do(finished):
 
 
 def seen_by_models(study, models):
-    """Return (cohort, model, members, scan) of each prediction of a person whom its models were trained on."""
+    """Return (group, network, members, scan) of each prediction of a person whom its models were trained on."""
     runs = {path.parent.name: json.loads(path.read_text()) for path in models.glob("fold-*/run.json")}
     secret = read_secret(models.parents[3] / "study.secret")
     seen = set()
     for row in table(study, "tables/volumes.csv"):
         folds = [row["members"]] if row["members"] in runs else list(runs)
         if any(trained_on(runs[fold], row["subject"], secret) for fold in folds):
-            seen.add((row["cohort"], row["model"], row["members"], row["scan"]))
+            seen.add((row["group"], row["network"], row["members"], row["scan"]))
     return seen
 
 
@@ -254,7 +254,7 @@ def flagged(study):
     rows = {"volumes": [], "metrics": []}
     for name, found in rows.items():
         for row in table(study, f"tables/{name}.csv"):
-            key = tuple(row[column] for column in ("cohort", "model", "members", "scan"))
+            key = tuple(row[column] for column in ("group", "network", "members", "scan"))
             found.append((key, "seen_in_training" in row["flags"].split(), row["protocol"]))
     assert not any(seen for _, seen, _ in rows["metrics"])
     assert {protocol for _, seen, protocol in rows["volumes"] if seen} <= {"apply"}
@@ -299,7 +299,7 @@ def test_a_changed_cohort_moves_nobody_and_its_models_are_called_older(study):
 
 def test_after_a_new_draw_nobody_is_scored_by_a_model_that_trained_on_them(study):
     overlay = study.folder / "redrawn.yaml"
-    changed = yaml.safe_load((ROOT / study.overlay).read_text()) | {"cohorts": ["all"], "seed": 7}
+    changed = yaml.safe_load((ROOT / study.overlay).read_text()) | {"groups": ["all"], "seed": 7}
     overlay.write_text(yaml.safe_dump(changed, sort_keys=False))
     study, target = replace(study, overlay=str(overlay)), "results/cohort/notes.json"
     models = study.folder / "results/models/all/vnet"

@@ -122,11 +122,11 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     assert damaged not in (results / "tables/metrics.csv").read_text()
     # what failed is counted beside the means that it is missing from
     unscored = rows_of(results / "tables/unscored.csv")
-    lost = {row["scan"] for row in unscored if (row["cohort"], row["protocol"]) == ("all", "cv")}
+    lost = {row["scan"] for row in unscored if (row["group"], row["protocol"]) == ("all", "cv")}
     assert damaged in lost and {row["without_reason"] for row in unscored} == {"not predicted"}
     dice = [row for row in rows_of(results / "tables/scores.csv") if row["measure"] == "dsc"]
     everybody = next(
-        row for row in dice if (row["cohort"], row["protocol"], row["sex"]) == ("all", "cv", "all")
+        row for row in dice if (row["group"], row["protocol"], row["stratum"]) == ("all", "cv", "all")
     )
     assert (everybody["scans_without"], everybody["without_reason"]) == (str(len(lost)), "not predicted")
     page = (results / "report/index.html").read_text()

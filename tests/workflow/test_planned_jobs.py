@@ -20,7 +20,7 @@ def estimated(finished):
 
 
 def test_the_estimate_counts_what_snakemake_would_run(finished, estimated):
-    planned = finished.planned("--forcerun", "convert_dicom", settings=("retrain=true",))
+    planned = finished.planned("--forcerun", "convert_scan", settings=("retrain=true",))
     counted = {name: row.jobs for name, row in estimated.items() if name not in BEFORE}
     assert counted == {name: jobs for name, jobs in planned.items() if name not in BEFORE}
 
@@ -31,7 +31,7 @@ def test_nothing_is_left_of_a_finished_study(estimated):
 
 
 def test_the_study_itself_tells_what_its_units_cost(estimated):
-    assert "of this study" in estimated["convert_dicom"].source
+    assert "of this study" in estimated["convert_scan"].source
     assert "of this study" in estimated["train_fold"].source
     assert estimated["write_report"].source.startswith("shipped")
 

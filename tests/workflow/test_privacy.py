@@ -96,7 +96,7 @@ def test_failed_jobs_tell_nothing_of_the_source(study):
     ended = study.call(*targets, "--keep-going", "--forcerun", *targets)
     assert ended.returncode != 0
     logs = study.folder / "results/logs"
-    for log in ("convert_dicom/P002.log", "convert_dicom/P004.log", "resample_mask/P006.log"):
+    for log in ("convert_scan/P002.log", "convert_scan/P004.log", "resample_labels/P006.log"):
         text = (logs / log).read_text()
         assert " ERROR " in text and "Traceback" not in text and "unexpected" not in text, text
     assert find_canaries(study.folder / "results") == []

@@ -20,15 +20,15 @@ def test_plain_snakemake_says_what_to_set_and_names_the_demo(tmp_path):
 
 
 def test_wrong_settings_are_all_named(tmp_path):
-    message = Study(tmp_path).refuse(settings=("seeed=3", "cohorts=[boys]"))
+    message = Study(tmp_path).refuse(settings=("seeed=3", "groups={all: {sex: X}}"))
     assert "unknown key 'seeed'; did you mean seed?" in message
-    assert 'expected one of "all", "male", "female"' in message
+    assert 'groups.all.sex: "X"; expected one of "M", "F"' in message
     assert "Traceback" not in message
 
 
 def test_wrong_table_is_listed_as_a_whole(tmp_path):
     (tmp_path / "cohort.csv").write_text("scan,image,sex,subject\nA,gone,F,P\nA,lost,x,Q\n")
-    message = Study(tmp_path).refuse(settings=("cohort=cohort.csv", "cohorts=[all]"))
+    message = Study(tmp_path).refuse(settings=("cohort=cohort.csv", "groups={all: {}}"))
     assert "4 problems; nothing was run" in message
     for words in ("row 2, column image", "row 3, column scan", "row 3, column image", "row 3, column sex"):
         assert words in message

@@ -20,7 +20,7 @@ def write_review(study, *rows: tuple[str, ...]) -> None:
 
 
 def test_a_review_leaves_out_flags_and_measures(study, finished):
-    primary = {row["scan"]: row for row in rows_of(study, "tables/volumes.csv") if row["cohort"] == "all"}
+    primary = {row["scan"]: row for row in rows_of(study, "tables/volumes.csv") if row["group"] == "all"}
     mended, rejected = "P001", "P002"
     folder = primary[mended]["members"]
     shutil.copy(
@@ -32,7 +32,7 @@ def test_a_review_leaves_out_flags_and_measures(study, finished):
     )
     before = (study.folder / "results/folds/folds.csv").read_bytes()
     plan = study.planned(settings=("review=review.csv",))
-    assert plan["gather_screening"] == 1 and not plan["train_fold"] and not plan["convert_dicom"]
+    assert plan["gather_screening"] == 1 and not plan["train_fold"] and not plan["convert_scan"]
 
     study.run(settings=("review=review.csv",))
     assert (study.folder / "results/folds/folds.csv").read_bytes() == before

@@ -133,10 +133,10 @@ def test_make_hands_a_subject_over_as_it_is(tmp_path, name):
         (tmp_path / program).chmod(0o755)
     command = ["make", "--file", str(ROOT / "Makefile"), f"BIN={tmp_path}", "READY=", "CORES=1", "rerun"]
     ended = subprocess.run(
-        [*command, f"SUBJECT={name}", "FROM=crop_ct", "STUDY=a b"],
+        [*command, f"SUBJECT={name}", "FROM=crop_image", "STUDY=a b"],
         cwd=tmp_path,
         text=True,
         capture_output=True,
     )
-    assert ascii(["-m", "lib.commands.rerun", "--", name, "crop_ct", "a b"]) in ended.stderr
+    assert ascii(["-m", "lib.commands.rerun", "--", name, "crop_image", "a b"]) in ended.stderr
     assert not traces(tmp_path)

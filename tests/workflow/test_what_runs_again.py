@@ -39,8 +39,8 @@ MEASURES = {"measure_volume", "measure_overlap", "measure_readers", "write_scan_
 MASKS = {"otsu_mask"} | MEASURES
 SPLIT = {"split_folds"} | ERRORS | TABLES
 PREDICTIONS = {"predict_scans"} | MASKS
-CROPS = {"crop_ct", "crop_mask", "crop_mask2", "draw_crop"} | PREDICTIONS
-SLICES = {"resample_ct", "resample_mask", "resample_mask2"} | CROPS
+CROPS = {"crop_image", "crop_labels", "crop_labels2", "draw_crop"} | PREDICTIONS
+SLICES = {"resample_image", "resample_labels", "resample_labels2"} | CROPS
 
 
 # ---- how things are changed -----------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ SETTINGS = {
         {"screening": {"metal_hu": 2600.0}},
         {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
     ),
-    "a network or a cohort less": ({"cohorts": ["all"]}, SPLIT | RECORD),
+    "a network or a group less": ({"groups": ["all"]}, SPLIT | RECORD),
     "`predict.batch_scans`, `folds.test_fraction`, `folds.age_bands`": (
         {"predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
         SPLIT | RECORD,
@@ -196,31 +196,31 @@ def leave_out(study: Study) -> None:
     edit_table(study, edit)
 
 
-PER_SCAN = ("convert_dicom", "resample_ct", "resample_mask", "crop_ct", "crop_mask", "draw_crop")
+PER_SCAN = ("convert_scan", "resample_image", "resample_labels", "crop_image", "crop_labels", "draw_crop")
 # what follows the split, and the rules of which exactly so many jobs run
 COHORT = {
     "a scan is added": (
         add_a_scan,
-        ({"gather_acquisition", "convert_dicom"} | SLICES)
-        - {"resample_mask2", "crop_mask2", "measure_readers"}
+        ({"gather_acquisition", "convert_scan"} | SLICES)
+        - {"resample_labels2", "crop_labels2", "measure_readers"}
         - ERRORS,
         dict.fromkeys(PER_SCAN, 1)
         | dict.fromkeys(("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"), 2),
     ),
     "image, `series_uid`, `side` or crop centre of a scan": (
         other_images,
-        {"gather_acquisition", "convert_dicom"} | SLICES,
-        {"convert_dicom": 2, "resample_ct": 2, "crop_ct": 2, "crop_mask2": 1},
+        {"gather_acquisition", "convert_scan"} | SLICES,
+        {"convert_scan": 2, "resample_image": 2, "crop_image": 2, "crop_labels2": 1},
     ),
     "`mask` or `mask_label` of a scan": (
         other_references,
-        {"resample_mask", "crop_mask"} | (MEASURES - {"measure_readers"}),
-        {"resample_mask": 2, "crop_mask": 2},
+        {"resample_labels", "crop_labels"} | (MEASURES - {"measure_readers"}),
+        {"resample_labels": 2, "crop_labels": 2},
     ),
     "`mask2` of a scan": (
         lambda study: erode(study.folder / "source/P001/second.nii.gz"),
-        {"resample_mask2", "crop_mask2", "measure_readers"} | (STATISTICS - {"tabulate_table2"}),
-        {"resample_mask2": 1, "crop_mask2": 1},
+        {"resample_labels2", "crop_labels2", "measure_readers"} | (STATISTICS - {"tabulate_table2"}),
+        {"resample_labels2": 1, "crop_labels2": 1},
     ),
     "`subject`, `age`, `site`, `repeat_of` or `set` of a scan": (
         set_cells(P002={"subject": "Q002", "age": "70", "site": "B", "set": "test"}),
@@ -299,7 +299,7 @@ def lacking(finished: Study, folder: Path, *names: str) -> Study:
 
 
 def from_a_stage(finished: Study, folder: Path) -> Counter:
-    return finished.planned("--forcerun", *files_to_rerun("P001", "crop_ct", finished.folder))
+    return finished.planned("--forcerun", *files_to_rerun("P001", "crop_image", finished.folder))
 
 
 OTHERS = {
@@ -309,7 +309,7 @@ OTHERS = {
         ).planned(),
         # the scan that was read twice trains: it is predicted by cross-validation
         (PREDICTIONS - {"measure_readers"} - ERRORS) | RECORD,
-        # ensemble and single of each cohort, and none of its folds
+        # ensemble and single of each group, and none of its folds
         {"predict_scans": 6},
     ),
     "`review`: a comment, or the verdict `accepted`": (
@@ -370,10 +370,10 @@ OTHERS = {
         REPORT,
         {},
     ),
-    "`make rerun SUBJECT=… FROM=crop_ct`": (
+    "`make rerun SUBJECT=… FROM=crop_image`": (
         from_a_stage,
-        CROPS - {"resample_ct"},
-        {"crop_ct": 1, "crop_mask": 1, "draw_crop": 1, "predict_scans": 2},
+        CROPS - {"resample_image"},
+        {"crop_image": 1, "crop_labels": 1, "draw_crop": 1, "predict_scans": 2},
     ),
     "`--config retrain=true`": (
         lambda finished, folder: finished.planned(settings=("retrain=true",)),

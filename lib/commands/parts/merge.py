@@ -31,6 +31,7 @@ from lib.commands.parts.results import (
     refuse,
 )
 from lib.errors import ConfigError, OsteoflowError
+from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig
 from lib.stats.intervals import coverage_notes
 from lib.stats.summary import summary_tables
@@ -124,7 +125,7 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:
     tables = summary_tables(
         whole | {"volumes": read_table(_repeated(parts))},
         {path_key(path): read_json(path) for path in readers},
-        [read_json(path) for path in runs],
+        [read_run(path) for path in runs],
         config,
     )
     for name, table in tables.items():

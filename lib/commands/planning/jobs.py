@@ -45,7 +45,7 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
     """
     placements = plan_placements(study)
     predictions = plan_predictions(
-        placements, study.cohorts, study.networks, study.config["predict"]["heldout_weights"]
+        placements, study.groups, study.networks, study.config["predict"]["heldout_weights"]
     )
     jobs = _scan_jobs(study, placements, predictions) | {
         "train_fold": [] if study.finished else _training(study, placements),
@@ -77,7 +77,7 @@ def plan_placements(study: Study) -> list[Placement]:
         seed=study.config["seed"],
         batch_scans=study.config["predict"]["batch_scans"],
         draw=not study.finished,
-        cohorts=study.cohorts,
+        groups=study.groups,
     )
     present = {scan.scan for scan in waiting}
     return [row for row in split_folds(waiting, former, split) if row.scan in present]
@@ -119,7 +119,7 @@ def _of_predictions(predictions: Iterable[Prediction]) -> list[Job]:
     return [
         Job(
             wildcards={
-                "cohort": row.cohort, "network": row.model, "members": row.members, "scan": row.placement.scan,
+                "group": row.group, "network": row.network, "members": row.members, "scan": row.placement.scan,
             }
         )
         for row in predictions
@@ -130,10 +130,10 @@ def _training(study: Study, placements: Sequence[Placement]) -> list[Job]:
     passes = study.config["train"]["epochs"] * study.config["train"]["samples_per_scan"]
     return [
         Job(
-            wildcards={"cohort": cohort, "network": network, "fold": fold},
-            units=passes * sum(trains_fold(row, cohort, fold) for row in placements),
+            wildcards={"group": group, "network": network, "fold": fold},
+            units=passes * sum(trains_fold(row, study.groups[group], fold) for row in placements),
         )
-        for cohort in study.cohorts
+        for group in study.groups
         for network in study.networks
         for fold in study.folds
     ]
@@ -141,23 +141,23 @@ def _training(study: Study, placements: Sequence[Placement]) -> list[Job]:
 
 def _networks(study: Study) -> list[Job]:
     return [
-        Job(wildcards={"cohort": cohort, "network": network})
-        for cohort in study.cohorts
+        Job(wildcards={"group": group, "network": network})
+        for group in study.groups
         for network in study.networks
     ]
 
 
 def _batches(study: Study, predictions: Iterable[Prediction]) -> list[Job]:
     """Return the batches; a scan of an ensemble is as many units as there are folds."""
-    scans = Counter((row.cohort, row.model, row.members, row.placement.batch) for row in predictions)
+    scans = Counter((row.group, row.network, row.members, row.placement.batch) for row in predictions)
     step = study.config["predict"]["step"]
     return [
         Job(
-            wildcards={"cohort": cohort, "network": network, "members": members, "batch": batch},
+            wildcards={"group": group, "network": network, "members": members, "batch": batch},
             units=count * (len(study.folds) if members == "ensemble" else 1) / step,
             scans=count,
         )
-        for (cohort, network, members, batch), count in scans.items()
+        for (group, network, members, batch), count in scans.items()
     ]
 
 

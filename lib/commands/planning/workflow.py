@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib.cohort.placement import Takes
 from lib.cohort.table import ScanRow
 from lib.errors import ConfigError
 
@@ -68,7 +69,7 @@ class Study:
     folder: Path
     config: Mapping
     scans: Mapping[str, ScanRow]  # those that are not excluded
-    cohorts: Sequence[str]
+    groups: Mapping[str, Takes]
     networks: Sequence[str]
     folds: Sequence[int]
     rejected: Mapping[str, str]  # in review
@@ -205,7 +206,7 @@ def _study(names: Mapping, folder: Path) -> Study:
         folder=folder,
         config=dict(names["config"]),
         scans=dict(names["SCANS"]),
-        cohorts=list(names["COHORTS"]),
+        groups=dict(names["GROUPS"]),
         networks=list(names["NETWORKS"]),
         folds=list(names["FOLDS"]),
         rejected=dict(names["REJECTED"]),

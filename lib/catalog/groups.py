@@ -1,0 +1,16 @@
+"""Groups of people with models of their own, and strata of which scores are given; their order and names."""
+
+ALL = "all"  # the group, or the stratum, of everybody
+GROUP_NAMES = {ALL: "everybody", "male": "men", "female": "women"}
+STRATUM_NAMES = {ALL: "everybody", "sex=M": "men", "sex=F": "women"}
+
+
+def group_position(name: str) -> tuple[int, str]:
+    """Return what sorts groups as people read them: everybody, men, women, then further groups by name."""
+    first = list(GROUP_NAMES)
+    return (first.index(name), "") if name in first else (len(first), name)
+
+
+def stratum_name(column: str, value: str) -> str:
+    """Return the stratum of the people with a value in a column, such as `sex=M`."""
+    return f"{column}={value}"

@@ -1,0 +1,15 @@
+"""What had another name before: an old one that somebody types is refused with the new one."""
+
+SETTINGS = {
+    "cohorts": "groups, such as groups: {all: {}, male: {sex: M}, female: {sex: F}}",
+    "models": "networks; a list of names is no longer needed: an overlay uses the networks that it names",
+}
+RULES = {
+    "convert_dicom": "convert_scan",
+    "resample_ct": "resample_image",
+    "resample_mask": "resample_labels",
+    "resample_mask2": "resample_labels2",
+    "crop_ct": "crop_image",
+    "crop_mask": "crop_labels",
+    "crop_mask2": "crop_labels2",
+}
