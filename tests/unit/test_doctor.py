@@ -191,7 +191,7 @@ def test_a_cache_that_cannot_be_written_is_told_with_what_to_do(tmp_path):
     [
         ("doctor", ("configuration and cohort table were not checked", "\n1 wrong")),
         (
-            "planning.estimate",
+            "estimate",
             ("cannot write to its cache /dev/null/.cache/snakemake: export XDG_CACHE_HOME",),
         ),
     ],

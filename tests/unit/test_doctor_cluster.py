@@ -154,7 +154,7 @@ def test_a_pytorch_that_does_not_answer_is_no_proof(monkeypatch):
 def test_words_of_jobs_are_read_and_what_shells_misread_is_wrong(tmp_path):
     """Holds `words_of_jobs` of rules/common.smk to the workflow that is read without being run."""
     overlay = tmp_path / "ci'.yaml"
-    overlay.write_text("networks: []\n")
+    overlay.write_text("cohort_columns: []\n")
     workflow = read_workflow(
         [*SLURM, str(overlay), "--config", "study=of$mine", "--directory", str(tmp_path)]
     )

@@ -414,7 +414,7 @@ def test_a_person_keeps_its_colour_and_sex_its_shape(study):
 def test_limits_of_agreement_stand_where_the_table_says(study):
     cv = group_of(study[0], "cv", "all")
     rows = agreement_table(cv, CONFIG)
-    row = rows[rows["sex"] == "all"]
+    row = rows[rows["stratum"] == "all"]
     drawing = draw_bland_altman(cv, row)
     axes = drawing.figure.axes[0]
     levels = {round(float(line.get_ydata()[0]), 6) for line in axes.lines}
@@ -428,7 +428,7 @@ def test_limits_of_agreement_stand_where_the_table_says(study):
 def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study):
     cv = group_of(study[0], "cv", "all")
     rows = agreement_table(cv, CONFIG)
-    row = rows[rows["sex"] == "all"]
+    row = rows[rows["stratum"] == "all"]
     drawing = draw_regression(cv, row)
     axes = drawing.figure.axes[0]
     identity, fitted = axes.lines
@@ -460,14 +460,14 @@ def test_where_people_have_several_scans_there_is_no_line(study):
     cv = group_of(study[0], "cv", "all")
     again = pd.concat([cv, cv.head(1).assign(scan="X")], ignore_index=True)
     rows = agreement_table(again, CONFIG)
-    axes = draw_regression(again, rows[rows["sex"] == "all"]).figure.axes[0]
+    axes = draw_regression(again, rows[rows["stratum"] == "all"]).figure.axes[0]
     assert len(axes.lines) == 1
 
 
 def test_texts_and_legends_cover_no_data(study):
     cv = study[0][study[0]["protocol"] == "cv"]
     rows = agreement_table(cv, CONFIG)
-    everybody = rows[rows["sex"] == "all"]
+    everybody = rows[rows["stratum"] == "all"]
     paired = paired_table(cv, CONFIG).assign(first_updates=1.0, second_updates=1.0)
     for drawing in (
         draw_regression(cv, everybody),
@@ -484,7 +484,7 @@ def test_a_single_person_has_a_bias_but_no_limits(study):
     rows = agreement_table(one, CONFIG)
     bias = (one["predicted_mm3"] - one["reference_mm3"]).item() / 1000
     told = f"bias {bias:+.2f} cm³, limits not defined".replace("-", "−")
-    assert told in draw_bland_altman(one, rows[rows["sex"] == "all"]).alt
+    assert told in draw_bland_altman(one, rows[rows["stratum"] == "all"]).alt
 
 
 def test_models_are_compared_on_the_people_that_both_predicted(study):

@@ -202,7 +202,7 @@ def report(made, **values):
     figure = {
         "name": "scores-vnet-test",
         "kind": "scores",
-        "model": "vnet",
+        "network": "vnet",
         "protocol": "test",
         "title": "Overlap",
     }
@@ -507,7 +507,7 @@ def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
         block = re.search(r"raised = \{(.+?)\n    \}", (lib / f"{name}.py").read_text(encoding="utf-8"), re.S)
         raised |= set(re.findall(r'"(\w+)":', block.group(1)))
     assert {"padded", "otsu_undefined"} < raised
-    volume = (lib / "volume.py").read_text(encoding="utf-8")
+    volume = (lib.parent / "anatomy/femur/distal_end.py").read_text(encoding="utf-8")
     raised |= {flag for flag in ("cut_not_reached", "no_lesser_trochanter") if f'"{flag}"' in volume}
     told_later = {
         "members_disagree",
@@ -862,7 +862,7 @@ def test_figures_offer_what_was_made_and_say_what_they_show(full):
     entry = {
         "name": "solid-vnet-test",
         "kind": "scores",
-        "model": "vnet",
+        "network": "vnet",
         "protocol": "test",
         "title": "Solid",
     }
@@ -1119,9 +1119,7 @@ def test_methods_describe_the_networks_that_were_trained(full, tmp_path):
     plane = {"initial_maps": 16, "levels": 3, "dimensions": 2, "normalisation": "batch"}
     short = {"unet-2d": {"unet": plane}, "unused": {"unet": plane | {"dimensions": 3}}}
     runs = [fold_run(), fold_run(), fold_run("unet-2d", **short["unet-2d"])]
-    said = methods(
-        full[0], tmp_path, runs=runs, models=SETTINGS["models"] | short, networks=["vnet", "unet-2d"]
-    )
+    said = methods(full[0], tmp_path, runs=runs, networks=SETTINGS["networks"] | short)
     assert (
         "Network unet-2d: 2-D; encoder of 3 levels with 16, 32 and 64 feature maps and 2, 2 and 2 convolutions (3×3, "
         "zero-padded), each followed by batch normalisation and ReLU; max-pooling by 2 between levels; decoder with "
@@ -1132,7 +1130,7 @@ def test_methods_describe_the_networks_that_were_trained(full, tmp_path):
 
 
 def test_methods_leave_out_networks_that_no_run_describes(full, tmp_path):
-    said = methods(full[0], tmp_path, models={"unet-2d": {"unet": {"initial_maps": 16, "levels": 3}}})
+    said = methods(full[0], tmp_path, networks={"unet-2d": {"unet": {"initial_maps": 16, "levels": 3}}})
     assert "networks of the V-Net/U-Net kind were trained" in said
     assert "unet-2d" not in said
 
@@ -1207,7 +1205,7 @@ def test_nothing_follows_the_article_that_does_not(full, tmp_path):
     small = fold_run("small", channels=[8, 16, 32, 64])
     said = methods(full[0], tmp_path, runs=[fold_run(), small], train={"epochs": 60, "batch_size": 2})
     assert (
-        "This is not the protocol of Zhao et al. (2020): models.small.channels 8-16-32-64 (in place of "
+        "This is not the protocol of Zhao et al. (2020): networks.small.channels 8-16-32-64 (in place of "
         "32-64-128-256); train.epochs 60 (in place of 1000). Where that article is silent, Osteoflow’s own choices "
         "differ in train.batch_size 2 (in place of 1). In any case Osteoflow departs from the article: the window"
     ) in said

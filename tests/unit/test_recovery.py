@@ -6,6 +6,7 @@ import pytest
 
 from lib.commands import recover as recovery
 from lib.errors import ConfigError
+from lib.leftover_jobs import check_none_left
 from lib.study import lock_study
 
 # jobs stand in a file, a line each: id and name
@@ -76,6 +77,6 @@ def test_no_run_starts_beside_jobs_of_an_earlier_one(study):
     with pytest.raises(
         recovery.RecoveryError, match=r"3 SLURM jobs .* \(11, 12_1, 12_\[2-9\]\).* make recover"
     ):
-        recovery.check_none_left(study)
+        check_none_left(study)
     recovery.recover(study)
-    recovery.check_none_left(study)
+    check_none_left(study)

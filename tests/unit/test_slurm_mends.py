@@ -89,7 +89,7 @@ def test_each_task_runs_its_own_job(executor):
     for identifier in ("1_1", "1_2", "1_137", "1_300"):
         info = executor.sent[identifier]
         assert said_by_task(executor, identifier) == f"{info.job.words} end\n"
-        assert info.aux["slurm_logfile"] == executor.folder / f"logs/rule_crop_ct/{identifier}.log"
+        assert info.aux["slurm_logfile"] == executor.folder / f"logs/rule_crop_image/{identifier}.log"
     assert "--array=1-300" in (executor.folder / "call-1").read_text()
 
 
@@ -118,7 +118,7 @@ def test_a_job_that_is_left_alone_is_no_array(executor):
     assert list(executor.sent) == ["1_1", "1_2", "2"] and executor.sent["2"].job.words == "job-2"
     assert "--array" not in (executor.folder / "call-2").read_text()
     assert said_by_task(executor, "2_0") == "job-2 end\n"
-    assert executor.sent["2"].aux["slurm_logfile"] == executor.folder / "logs/rule_crop_ct/2.log"
+    assert executor.sent["2"].aux["slurm_logfile"] == executor.folder / "logs/rule_crop_image/2.log"
 
 
 def test_all_jobs_that_are_handed_over_are_sent():

@@ -379,12 +379,12 @@ def test_a_network_is_read_from_the_short_form():
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"depth": 4}, "models: unknown key depth; known keys: channels"),
-        ({"unet": {"initial_maps": 8, "levels": 3, "kernel": 3}}, "models: unet: unknown key kernel"),
-        ({"unet": {"levels": 3}}, "models: unet: initial_maps is missing"),
-        ({"unet": {"initial_maps": 8, "levels": 1}}, "models: unet.levels: 1 is not allowed"),
-        ({"unet": {"initial_maps": 0, "levels": 3}}, "models: unet.initial_maps: 0 is not allowed"),
-        ({"unet": 3}, "models: unet: 3 is not allowed"),
+        ({"depth": 4}, "networks: unknown key depth; known keys: channels"),
+        ({"unet": {"initial_maps": 8, "levels": 3, "kernel": 3}}, "networks: unet: unknown key kernel"),
+        ({"unet": {"levels": 3}}, "networks: unet: initial_maps is missing"),
+        ({"unet": {"initial_maps": 8, "levels": 1}}, "networks: unet.levels: 1 is not allowed"),
+        ({"unet": {"initial_maps": 0, "levels": 3}}, "networks: unet.initial_maps: 0 is not allowed"),
+        ({"unet": 3}, "networks: unet: 3 is not allowed"),
         ({"unet": {"initial_maps": 8, "levels": 3}, "dropout": 0.1, "skip": "add"}, "with dropout, skip;"),
     ],
 )
