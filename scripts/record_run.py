@@ -11,6 +11,6 @@ from lib.learning.finished import flat
 with job_log(snakemake.log[0]) as logger:
     params = snakemake.params
     record = {"settings": flat(params.settings), "software": params.software, "code": params.digests}
-    record["models"] = params.networks
+    record["models"] = params.models
     write_json(snakemake.output.record, record)
     logger.info("%d settings recorded", len(record["settings"]))
