@@ -40,7 +40,7 @@ with job_log(snakemake.log[0]) as logger:
         group, network, fold = run["group"], run["network"], run["fold"]
         changes[f"{group}/{network} fold {fold}"] = found = changes_since(
             run,
-            configured=params.configured[model],
+            configured=params.configured[network],
             code=params.training_code,
             training=[row.scan for row in placements if trains_fold(row, params.groups[group], fold)],
             secret=secret,
