@@ -37,7 +37,7 @@ def copy_tree(commit: str, folder: Path) -> str:
         name = git("rev-parse", "--short", "--verify", f"{commit}^{{commit}}")
         archive = folder.with_suffix(".tar")
         git("archive", f"--output={archive}", name)
-        shutil.unpack_archive(archive, folder, filter="data")
+        shutil.unpack_archive(archive, folder)
         archive.unlink()
         return git("log", "-1", "--format=%h %s", name)
     for path in git("ls-files", "--cached", "--others", "--exclude-standard").splitlines():

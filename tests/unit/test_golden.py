@@ -1,8 +1,11 @@
-"""The golden comparison finds every kind of change, and passes what is declared."""
+"""The golden comparison finds every change that is not declared, and kept numbers tell how far they moved."""
 
 import gzip
 import json
+import math
 import shutil
+import subprocess
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -10,8 +13,10 @@ import pytest
 import torch
 import yaml
 
+from tests.golden.__main__ import WORKING_TREE, copy_tree, git
 from tests.golden.compare import Comparison
 from tests.golden.expected import Entry, Expected, read_expected
+from tests.golden.numbers import EXPECTED, TOLERANCES, Number, moved
 from tests.golden.study import spell
 from tests.study import ROOT, read_rows, write_rows
 
@@ -260,3 +265,49 @@ def test_each_tree_gets_the_study_in_its_own_words(tmp_path):
     (tmp_path / "schemas/config.schema.yaml").write_text(yaml.safe_dump(schema))
     with pytest.raises(Exception, match="accept no spelling"):
         spell(tmp_path)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no repository: git knows no commits")
+def test_a_side_is_a_copy_that_git_knows_nothing_of(tmp_path):
+    worktrees = git("worktree", "list")
+    copy_tree("HEAD", tmp_path / "old")
+    copy_tree(WORKING_TREE, tmp_path / "new")
+    assert (tmp_path / "old/Snakefile").read_text() == git("show", "HEAD:Snakefile") + "\n"
+    assert (tmp_path / "new/tests/unit/test_golden.py").read_bytes() == (
+        ROOT / "tests/unit/test_golden.py"
+    ).read_bytes()
+    assert not (tmp_path / "new/.venv").exists() and git("worktree", "list") == worktrees
+    with pytest.raises(subprocess.CalledProcessError):
+        copy_tree("no-such-commit", tmp_path / "other")
+
+
+def kept_numbers():
+    rows = read_rows(EXPECTED)
+    return [Number(what=row["what"], measure=row["measure"], value=float(row["value"])) for row in rows]
+
+
+def test_kept_numbers_have_not_moved_from_themselves():
+    assert kept_numbers() and moved(kept_numbers()) == []
+
+
+@pytest.mark.parametrize("measure", TOLERANCES)
+def test_a_number_that_moves_is_told_with_how_far(measure):
+    numbers = kept_numbers()
+    place = next(place for place, number in enumerate(numbers) if number.measure == measure)
+    number, allowed = numbers[place], TOLERANCES[measure]
+    numbers[place] = replace(number, value=number.value + 0.9 * allowed)
+    assert moved(numbers) == []
+    numbers[place] = replace(number, value=number.value + 1.1 * allowed + 1e-6)
+    (told,) = moved(numbers)
+    assert told.startswith(f"{number.what} {measure}: ") and "moved by +" in told
+    numbers[place] = replace(number, value=math.nan)
+    assert len(moved(numbers)) == 1
+
+
+def test_a_number_that_goes_or_comes_is_told():
+    first, *others = kept_numbers()
+    assert moved(others) == [f"{first.what} {first.measure}: kept, but the study has no such number"]
+    new = replace(first, what="converted/N001")
+    assert moved([first, *others, new]) == [
+        f"converted/N001 {first.measure}: the study has it, but it is not kept"
+    ]

@@ -16,6 +16,11 @@ EVERY_COHORT = ["all", "male", "female"]
 OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
 
 
+def pytest_addoption(parser) -> None:
+    """Let the numbers of the small study be kept anew."""
+    parser.addoption("--refresh-numbers", action="store_true", help="write tests/golden/expected.csv")
+
+
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory) -> Path:
     """Return a folder with the series and the table of the small synthetic cohort, as a source of data."""
