@@ -26,7 +26,7 @@ DEMO_CORES := $(CORES_HERE) --resources gpu=3 \
 endif
 endif
 
-.PHONY: demo test test-cluster setup doctor estimate rerun recover fuzz format
+.PHONY: demo test test-cluster golden golden-numbers setup doctor estimate rerun recover fuzz format
 
 demo: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) $(DEMO_CORES) --configfile studies/demo.yaml
@@ -39,6 +39,15 @@ test: $(READY)
 # (as root; Debian packages slurm-wlm and munge, for accounts slurmdbd and mariadb-server)
 test-cluster: $(READY)
 	$(BIN)/python -m pytest tests/slurm -m "workflow"
+
+# weights, images and tables of a small study, made with the commit OLD and with the working tree (or the commit NEW),
+# compared bit for bit: make golden OLD=COMMIT
+golden: $(READY)
+	$(BIN)/python -m tests.golden --cores $(CORES) $(OLD) $(NEW)
+
+# keep the numbers of the small study that the tests run, where they were meant to move
+golden-numbers: $(READY)
+	$(BIN)/python -m pytest tests/workflow/test_numbers.py --refresh-numbers
 
 setup: $(READY)
 

@@ -1,5 +1,6 @@
 """A study in a folder of its own, run as a user runs it."""
 
+import csv
 import os
 import re
 import subprocess
@@ -9,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import SimpleITK as sitk
 from pydicom import dcmread
 from pydicom.misc import is_dicom
 
 ROOT = Path(__file__).parents[1]
+OVERRIDDEN, OFF_PROTOCOL = "P004", "P006"
+SECOND_READ = "P001"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # jobs keep byte code and code digests, as a user's jobs do
 
 
@@ -20,7 +24,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # jobs keep byte code and code 
 class Study:
     """A folder with results, and the overlay, settings, options of Snakemake and environment that belong to it.
 
-    `seconds` is the longest that a run may take.
+    `seconds` is the longest that a run may take, `code` the project's root: another than this one for other code.
     """
 
     folder: Path
@@ -29,6 +33,7 @@ class Study:
     options: tuple[str, ...] = ("--cores", str(os.cpu_count()))
     environment: Mapping[str, str] | None = None
     seconds: float | None = None
+    code: Path = ROOT
 
     def command(self, *arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
         """Return the command that runs Snakemake in this study."""
@@ -41,7 +46,7 @@ class Study:
         """Run Snakemake from the project's root and return what it printed."""
         return subprocess.run(
             self.command(*arguments, settings=settings),
-            cwd=ROOT, env=self.environment, timeout=self.seconds, text=True,
+            cwd=self.code, env=self.environment, timeout=self.seconds, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -77,3 +82,39 @@ def make_another_image(folder: Path) -> None:
             pixels[dataset.Rows // 2 * dataset.Columns * 2 + dataset.Columns // 2 * 2] ^= 1
             dataset.PixelData = bytes(pixels)
             dataset.save_as(path)
+
+
+def make_unusual(source: Path) -> None:
+    """Give a scan of the table the centre of its crop, another's series a voltage, a third a second reader's mask."""
+    rows = read_rows(source / "cohort.csv")
+    for row in rows:
+        row |= {"crop_x_mm": "", "crop_y_mm": "", "mask2": ""}
+        if row["scan"] == OVERRIDDEN:
+            mask = sitk.ReadImage(str(source / row["mask"]))
+            shape = sitk.LabelShapeStatisticsImageFilter()
+            shape.Execute(mask)
+            row["crop_x_mm"], row["crop_y_mm"] = (round(place_mm, 1) for place_mm in shape.GetCentroid(1)[:2])
+        if row["scan"] == SECOND_READ:
+            row["mask2"] = f"{row['scan']}/second.nii.gz"
+            mask = sitk.ReadImage(str(source / row["mask"]))
+            sitk.WriteImage(sitk.BinaryErode(mask, (1, 1, 0)), str(source / row["mask2"]))
+        if row["scan"] == OFF_PROTOCOL:
+            for path in (source / row["image"]).glob("*.dcm"):
+                dataset = dcmread(path)
+                dataset.KVP = 80
+                dataset.save_as(path)
+    write_rows(source / "cohort.csv", rows)
+
+
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """Read the rows of a table."""
+    with open(table, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(table: Path, rows: list[dict]) -> None:
+    """Write rows of the same columns as a table."""
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,24 +1,24 @@
 """Studies in a folder of their own, run as a user runs them."""
 
-import csv
 import os
 import shutil
 from pathlib import Path
 
-import pydicom
 import pytest
-import SimpleITK as sitk
 import yaml
 from canaries import plant_source
 
-from tests.study import ROOT, Study
+from tests.study import ROOT, Study, make_unusual
 
 # more than studies/ci.yaml: people without a reference, and models of each sex
 MORE_PEOPLE = "phantom={people: 10, unlabelled_people: 1}"
 EVERY_GROUP = {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}
-OVERRIDDEN, OFF_PROTOCOL = "P004", "P006"
-SECOND_READ = "P001"
 OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
+
+
+def pytest_addoption(parser) -> None:
+    """Let the numbers of the small study be kept anew."""
+    parser.addoption("--refresh-numbers", action="store_true", help="write tests/golden/expected.csv")
 
 
 @pytest.fixture(scope="session")
@@ -40,39 +40,13 @@ def finished(phantom, tmp_path_factory) -> Study:
     # a user's folders hold no time stamps of Snakemake's
     shutil.copytree(phantom, folder / "source", ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     plant_source(folder / "source", ages=OLD_PEOPLE)
-    _make_unusual(folder / "source")
+    make_unusual(folder / "source")
     settings = yaml.safe_load((ROOT / "studies/ci.yaml").read_text()) | {"groups": EVERY_GROUP}
     overlay = folder / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(settings, sort_keys=False))
     study = Study(folder, overlay=str(overlay), settings=("cohort=source/cohort.csv",))
     study.run()
     return study
-
-
-def _make_unusual(source: Path) -> None:
-    """Give a scan of the table the centre of its crop, another's series a voltage, a third a second reader's mask."""
-    with open(source / "cohort.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        row |= {"crop_x_mm": "", "crop_y_mm": "", "mask2": ""}
-        if row["scan"] == OVERRIDDEN:
-            mask = sitk.ReadImage(str(source / row["mask"]))
-            shape = sitk.LabelShapeStatisticsImageFilter()
-            shape.Execute(mask)
-            row["crop_x_mm"], row["crop_y_mm"] = (round(place_mm, 1) for place_mm in shape.GetCentroid(1)[:2])
-        if row["scan"] == SECOND_READ:
-            row["mask2"] = f"{row['scan']}/second.nii.gz"
-            mask = sitk.ReadImage(str(source / row["mask"]))
-            sitk.WriteImage(sitk.BinaryErode(mask, (1, 1, 0)), str(source / row["mask2"]))
-        if row["scan"] == OFF_PROTOCOL:
-            for path in (source / row["image"]).glob("*.dcm"):
-                dataset = pydicom.dcmread(path)
-                dataset.KVP = 80
-                dataset.save_as(path)
-    with open(source / "cohort.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from dataclasses import replace
 import pytest
 import SimpleITK as sitk
 import yaml
-from conftest import OFF_PROTOCOL, OVERRIDDEN, SECOND_READ
 
 from lib.learning.checkpoint import read_model
 from lib.pseudonyms import read_secret, trained_on
-from tests.study import ROOT, Study, make_another_image
+from tests.study import OFF_PROTOCOL, OVERRIDDEN, ROOT, SECOND_READ, Study, make_another_image
 
 pytestmark = pytest.mark.workflow
 

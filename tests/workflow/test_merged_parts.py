@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import OFF_PROTOCOL, SECOND_READ
 
 from lib.stats.tables import read_table
-from tests.study import ROOT, Study
+from tests.study import OFF_PROTOCOL, ROOT, SECOND_READ, Study
 
 pytestmark = pytest.mark.workflow
 

@@ -4,10 +4,9 @@ import csv
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,20 +43,6 @@ SLICES = {"resample_image", "resample_labels", "resample_labels2"} | CROPS
 
 
 # ---- how things are changed -----------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class OtherCode(Study):
-    """A study that is run with a copy of the code."""
-
-    code: Path = ROOT
-
-    def call(self, *arguments: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-        """Run Snakemake from the copy's root and return what it printed."""
-        return subprocess.run(
-            self.command(*arguments, settings=settings),
-            cwd=self.code, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-
 def with_settings(study: Study, changes: Mapping, file: Path) -> Study:
     """Return the study with an overlay, written to `file`, that says `changes` beside its own settings."""
     own = yaml.safe_load((ROOT / study.overlay).read_text())
@@ -275,14 +260,14 @@ def review_of(finished: Study, file: Path, **cells: str) -> Study:
     return replace(finished, settings=(*finished.settings, f"review={file}"))
 
 
-def with_code(finished: Study, folder: Path, file: str, old: str, new: str) -> OtherCode:
+def with_code(finished: Study, folder: Path, file: str, old: str, new: str) -> Study:
     """Return the finished study with a copy of the code in which a text of one file is another."""
     unused = shutil.ignore_patterns(".*", "results", "__pycache__", "tests", "bench", "docs", "shared")
     shutil.copytree(ROOT, folder / "code", ignore=unused)
     text = (folder / "code" / file).read_text(encoding="utf-8")
     assert old in text
     (folder / "code" / file).write_text(text.replace(old, new, 1), encoding="utf-8")
-    return OtherCode(finished.folder, finished.overlay, finished.settings, code=folder / "code")
+    return Study(finished.folder, finished.overlay, finished.settings, code=folder / "code")
 
 
 def corrected(finished: Study, folder: Path) -> Study:
