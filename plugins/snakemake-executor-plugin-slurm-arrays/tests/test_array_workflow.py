@@ -61,22 +61,20 @@ def environment(tmp_path):
     return os.environ | paths
 
 
+def run_workflow(folder, environment, *options):
+    """Run the workflow with arrays and at most three jobs at once; return how it ended."""
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    settings = {"array-jobs": "double", "init-seconds-before-status-checks": "1", "status-command": "squeue"}
+    command = [sys.executable, "-m", "snakemake", "--executor", "slurm-arrays", "--jobs", "3", *options]
+    command += [word for name, value in settings.items() for word in (f"--slurm-arrays-{name}", value)]
+    return subprocess.run(
+        [*command, "--latency-wait", "1"],
+        cwd=folder, env=environment, text=True, capture_output=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
 def test_arrays_of_a_workflow_with_fewer_jobs_at_once_than_are_ready(tmp_path, environment):
-    (tmp_path / "Snakefile").write_text(SNAKEFILE)
-    options = ("--executor", "slurm-arrays", "--jobs", "3", "--slurm-arrays-array-jobs", "double")
-    seconds = ("--slurm-arrays-init-seconds-before-status-checks", "1", "--latency-wait", "1")
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        *options,
-        *seconds,
-        "--slurm-arrays-status-command",
-        "squeue",
-    ]
-    ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300, check=False
-    )
+    ended = run_workflow(tmp_path, environment)
     assert ended.returncode == 0, ended.stderr[-4000:]
     assert (tmp_path / "all.txt").read_text().split() == ["0", "2", "4", "6", "8", "10", "12"]
     calls = [path.read_text() for path in sorted((tmp_path / "slurm").glob("call-*"))]
@@ -84,3 +82,14 @@ def test_arrays_of_a_workflow_with_fewer_jobs_at_once_than_are_ready(tmp_path, e
     assert arrays and all(found[1] in ("100", "200") and found[2] in ("2", "3") for found in arrays)
     scripts = "".join(path.read_text() for path in (tmp_path / "slurm").glob("script-*"))
     assert "--target-jobs" in scripts and "jobstep" not in scripts
+
+
+def test_a_run_with_an_untested_snakemake_ends_before_anything_is_submitted(tmp_path, environment):
+    installed = tmp_path / "later/snakemake-99.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: snakemake\nVersion: 99.0\n")
+    environment["PYTHONPATH"] = f"{installed.parent}:{environment['PYTHONPATH']}"
+    ended = run_workflow(tmp_path, environment)
+    assert ended.returncode != 0 and "Traceback" not in ended.stderr
+    assert "Snakemake 99.0 is installed" in ended.stderr and "pip install 'snakemake==9.27.*'" in ended.stderr
+    assert not list((tmp_path / "slurm").glob("call-*"))
