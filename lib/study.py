@@ -14,8 +14,8 @@ from lib.errors import ConfigError
 
 logger = logging.getLogger("osteoflow.study")
 
-# what a shell reads even between double quotes, and the quotes themselves
 SLURM_EXECUTOR = "slurm-arrays"  # the plugin in plugins/
+# what a shell reads even between double quotes, and the quotes themselves
 SHELL_SIGNS = frozenset("\"'$`\\")
 
 
@@ -143,7 +143,7 @@ def check_paths(folder: str, python: str, settings: Mapping[str, str]) -> None:
 
 
 def check_executor(name: str) -> None:
-    """Return unless jobs go to SLURM by the executor `slurm`: results of its job arrays are not to be relied on.
+    """Refuse the executor `slurm`, whose job arrays lose jobs.
 
     Args:
         name: Snakemake's executor.

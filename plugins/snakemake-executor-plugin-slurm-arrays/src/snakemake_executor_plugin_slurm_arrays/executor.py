@@ -41,7 +41,6 @@ class Executor(upstream.Executor):
         """Return no further arguments for the Snakemake of a job: it runs the job itself, without a job step."""
         return ""
 
-    # ---- submission ------------------------------------------------------------------------------------------------
     def run_jobs(self, jobs: Iterable[Job]) -> None:
         """Submit all jobs that Snakemake hands over, those of an array rule together."""
         with contextlib.suppress(RuntimeError):  # without a loop, upstream reports from the thread itself
@@ -133,7 +132,6 @@ class Executor(upstream.Executor):
         for job in jobs:
             self._report_job_error_threadsafe(SubmittedJobInfo(job), f"not submitted: {error}")
 
-    # ---- states ----------------------------------------------------------------------------------------------------
     async def check_active_jobs(
         self, active_jobs: Sequence[SubmittedJobInfo]
     ) -> AsyncIterator[SubmittedJobInfo]:
@@ -183,7 +181,6 @@ class Executor(upstream.Executor):
         age, needed = upstream.get_min_job_age(), max(3 * first, 2 * LONGEST_WAIT_SECONDS)
         return age is not None and age < needed
 
-    # ---- ending ----------------------------------------------------------------------------------------------------
     def cancel_jobs(self, active_jobs: Sequence[SubmittedJobInfo]) -> None:
         """Stop submission, then cancel all jobs of the run, those included that were not reported yet."""
         self.queue.end_submission()
