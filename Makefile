@@ -83,7 +83,7 @@ fuzz: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/snakefmt Snakefile rules
 
-$(READY): requirements.txt
+$(READY): requirements.txt $(wildcard plugins/*/pyproject.toml plugins/*/src/*/*.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

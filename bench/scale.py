@@ -116,7 +116,7 @@ def measure_submissions(demo: Path, scans: int) -> dict:
         lay_out_stub(stub, study)
         pages = [f"results/report/scans/batch-{batch}" for batch in range(-(-scans // batch_scans()))]
         command = [sys.executable, "-m", "snakemake", "cropped", "results/figures", *pages, *study]
-        command += ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "0"]
+        command += ["--slurm-arrays-init-seconds-before-status-checks", "1", "--latency-wait", "0"]
         environment = os.environ | {"STUB_SLURM": str(stub), "PATH": f"{stub}:{os.environ['PATH']}"}
         seconds, peak_gb, _ = run_measured(command, env=environment)
         calls = [json.loads(line) for line in (stub / "calls.jsonl").read_text().splitlines()]

@@ -14,6 +14,7 @@ from lib.errors import ConfigError
 
 logger = logging.getLogger("osteoflow.study")
 
+SLURM_EXECUTOR = "slurm-arrays"  # the plugin in plugins/
 # what a shell reads even between double quotes, and the quotes themselves
 SHELL_SIGNS = frozenset("\"'$`\\")
 
@@ -138,6 +139,23 @@ def check_paths(folder: str, python: str, settings: Mapping[str, str]) -> None:
         raise ConfigError(
             f"Python lies at {python!r}: no job can be started from a path with a blank or a sign that a shell "
             "reads; nothing was run. Move the project to a folder of plain letters, digits, '.', '_' and '-'"
+        )
+
+
+def check_executor(name: str) -> None:
+    """Refuse the executor `slurm`, whose job arrays lose jobs.
+
+    Args:
+        name: Snakemake's executor.
+
+    Raises:
+        ConfigError: it is `slurm`; the text names the executor to use.
+    """
+    if name == "slurm":
+        raise ConfigError(
+            "executor: slurm can lose jobs of its job arrays and wait for ever; nothing was submitted. Write "
+            f"`executor: {SLURM_EXECUTOR}` in the profile, and begin its options with `{SLURM_EXECUTOR}-` "
+            "in place of `slurm-`, as profiles/slurm/config.yaml does"
         )
 
 

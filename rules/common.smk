@@ -28,7 +28,15 @@ from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
 from lib.leftover_jobs import check_none_left
 from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
-from lib.study import check_paths, check_study, check_submitted, lock_study, study_identity, write_study
+from lib.study import (
+    check_executor,
+    check_paths,
+    check_study,
+    check_submitted,
+    lock_study,
+    study_identity,
+    write_study,
+)
 from snakemake.exceptions import WorkflowError
 
 PHANTOM_TABLE = "results/phantom/cohort.csv"
@@ -156,10 +164,8 @@ def begin_run():
     """Claim the study for this run, before its first job."""
     try:
         if workflow.non_local_exec:
-            from profiles.slurm.mends import mend_plugin  # not in each of a cluster's jobs
-
+            check_executor(workflow.executor_plugin.name)
             check_submitted(os.getcwd(), words_of_jobs())
-            mend_plugin()
         lock_study("results")
         check_none_left(Path())
         write_study(STUDY_FILE, STUDY)

@@ -206,7 +206,7 @@ def report_text(workflow: Workflow, cores: int, gpus: int) -> str:
     said = [
         f"Elapsed with {cores} cores and {gpus} GPUs for itself alone"
         f"{f', but for {unknown}' if unknown else ''}: "
-        f"{duration_text(elapsed_hours(estimates, cores, gpus))}{QUEUED if workflow.executor == 'slurm' else ''}.",
+        f"{duration_text(elapsed_hours(estimates, cores, gpus))}{QUEUED if workflow.on_slurm else ''}.",
         f"Snakemake itself plans {jobs} jobs: {duration_text(jobs * graph.cpu_seconds / HOUR)} and "
         f"{jobs * graph.mem_mb / 1000:.1f} GB of memory where it is started.",
         *remarks(workflow, estimates, gpus),

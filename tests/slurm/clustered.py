@@ -17,7 +17,7 @@ from tests.study import ROOT, Study
 WATCHER = Path(__file__).with_name("watch")
 # the project's profile, for jobs that last seconds; two trainings at once have a processor each: the machine has two
 OPTIONS = (
-    *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "5"),
+    *("--profile", "slurm", "--slurm-arrays-init-seconds-before-status-checks", "5", "--latency-wait", "5"),
     *("--set-threads", "train_fold=1", "predict_scans=1"),
 )
 # what may differ between two runs: how long jobs took, and where an unfinished training stands

@@ -31,7 +31,7 @@ def fill_in(folder: Path) -> Path:
     for word, mine in {"account": ACCOUNT, "cpu-partition": "cpu", "gpu-partition": "gpu"}.items():
         yours = yours.replace(f"'your-{word}'", f"'{mine}'")
     folder.mkdir()
-    status = "slurm-status-command: "
+    status = "slurm-arrays-status-command: "
     (folder / "config.yaml").write_text(yours + heading + rest.replace(f"{status}squeue", f"{status}sacct"))
     return folder
 
@@ -84,4 +84,4 @@ def test_the_doctor_finds_that_accounts_are_kept(accounted, tmp_path):
     status, findings = diagnose(accounted, tmp_path, *options, profile=profile)
     assert status == 0 and findings["train_fold"].startswith("ok")
     assert f"sbatch -A {ACCOUNT} -p gpu" in findings["train_fold"]
-    assert "accounting is on; slurm-status-command: sacct works" in findings
+    assert "accounting is on; slurm-arrays-status-command: sacct works" in findings

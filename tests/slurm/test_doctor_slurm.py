@@ -30,7 +30,7 @@ def test_a_profile_that_fits_is_well(cluster, tmp_path):
         "train_fold=2",
         "--retries",
         "0",
-        "--slurm-init-seconds-before-status-checks",
+        "--slurm-arrays-init-seconds-before-status-checks",
         "2",
     )
     status, findings = diagnose(cluster, tmp_path, *options)
@@ -54,5 +54,5 @@ def test_a_time_limit_and_nodes_that_are_drained(cluster, tmp_path):
 
 
 def test_accounting_that_is_off(cluster, tmp_path):
-    _, findings = diagnose(cluster, tmp_path, "--slurm-status-command", "sacct")
+    _, findings = diagnose(cluster, tmp_path, "--slurm-arrays-status-command", "sacct")
     assert any("never see a job end" in name for name in findings)

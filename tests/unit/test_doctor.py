@@ -19,6 +19,7 @@ from lib.commands.doctor.machine import (
     explain_cache,
     explain_gpu,
     installed_version,
+    read_lock,
     total_memory_mb,
 )
 from lib.commands.doctor.partitions import limit_minutes, read_partitions, unmet
@@ -56,6 +57,15 @@ def test_missing_and_other_packages_are_named(tmp_path):
     assert other.mark == LOOK and "(tested: 0.1)" in other.text
     lock.write_text(f"numpy=={numpy}\n")
     assert [finding.mark for finding in check_packages(lock)] == [OK]
+
+
+def test_a_plugin_of_the_project_is_one_of_its_packages(tmp_path):
+    (tmp_path / "plugins/ours").mkdir(parents=True)
+    (tmp_path / "plugins/ours/pyproject.toml").write_text('[project]\nname = "our-plugin"\nversion = "0.3"\n')
+    (tmp_path / "requirements.txt").write_text("# a remark\n./plugins/ours\nnumpy==1.0\n")
+    assert read_lock(tmp_path / "requirements.txt") == {"our-plugin": "0.3", "numpy": "1.0"}
+    assert "our-plugin" in check_packages(tmp_path / "requirements.txt")[0].text
+    assert "snakemake-executor-plugin-slurm-arrays" in read_lock(ROOT / "requirements.txt")
 
 
 def test_it_starts_and_goes_on_without_any_package():
@@ -295,7 +305,7 @@ def test_the_plugin_builds_the_line_from_the_profile(tmp_path):
             *("--set-resources", "train_fold:slurm_partition=gpu", "--set-threads", "train_fold=3"),
         ]
     )
-    assert workflow.executor == "slurm" and workflow.rules["split_folds"].is_local
+    assert workflow.executor == "slurm-arrays" and workflow.rules["split_folds"].is_local
     train = workflow.rules["train_fold"]
     line = asked_for(submit_command("train_fold", train.first, "cpu", workflow.executor_settings))
     text = " ".join(line)

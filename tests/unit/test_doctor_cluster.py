@@ -14,7 +14,7 @@ from lib.commands.doctor.partitions import read_partitions
 from lib.commands.doctor.programs import Answer, ask
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, read_workflow
-from lib.errors import OsteoflowError
+from lib.errors import ConfigError, OsteoflowError
 
 SINFO = """\
 cpu*|node1|1:00:00|8|16000|(null)|idle
@@ -119,10 +119,30 @@ def test_without_such_a_file_the_default_partition_is_judged(monkeypatch):
 def test_the_plugin_has_the_setting_and_takes_an_empty_partition_for_none(tmp_path):
     file = tmp_path / "partitions.yaml"
     file.write_text("partitions: {}\n")
-    arguments = [*SLURM, "--directory", str(tmp_path), "--slurm-partition-config", str(file)]
+    arguments = [*SLURM, "--directory", str(tmp_path), "--slurm-arrays-partition-config", str(file)]
     settings = read_workflow(arguments).executor_settings
     assert cluster_checks.partition_file(settings) == str(file)
     assert "-p" in submit_command("train_fold", request(slurm_partition=""), "cpu", settings)
+
+
+def test_the_executor_of_upstream_and_its_options_are_refused(tmp_path):
+    other = [*SLURM, "--directory", str(tmp_path), "--executor", "slurm"]
+    (found,) = cluster_checks.check_cluster(read_workflow(other))
+    assert found.mark == WRONG and "`executor: slurm-arrays`" in found.text
+    with pytest.raises(ConfigError, match="slurm-array-limit has no effect: write slurm-arrays-array-limit"):
+        read_workflow([*SLURM, "--directory", str(tmp_path), "--slurm-array-limit", "7"])
+
+
+def test_the_short_jobs_of_a_scan_go_as_arrays(tmp_path):
+    """The profile lists each rule with a job for each scan and without a GPU, and no other."""
+    workflow = read_workflow([*SLURM, "--directory", str(tmp_path)])
+    listed = workflow.executor_settings.array_jobs.split(",")
+    assert len(listed) == len(set(listed)) and workflow.executor_settings.array_limit == 1000
+    assert set(listed) == {
+        rule.name
+        for rule in workflow.rules.values()
+        if rule.wildcards & {"scan", "batch", "subject"} and not rule.first.gpus and not rule.is_local
+    }
 
 
 # ---- PyTorch's build ------------------------------------------------------------------------------------------

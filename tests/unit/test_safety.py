@@ -16,7 +16,7 @@ from lib.atomic import forbid_world_writing, whole_folder, write_text
 from lib.cohort.table import plain_text, read_cohort
 from lib.errors import ConfigError, TableError
 from lib.pseudonyms import write_secret
-from lib.study import check_paths, check_submitted, lock_study
+from lib.study import check_executor, check_paths, check_submitted, lock_study
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/home/anna/osteoflow/.venv/bin/python"
@@ -116,6 +116,14 @@ def test_what_a_shell_of_the_cluster_would_read_is_not_submitted(name, what):
     folder, words = (f"/data/{name}", []) if what == "folder" else ("/data", ["fine", f"scans/{name}"])
     with pytest.raises(ConfigError, match=r"(study's folder|image): .*nothing was submitted"):
         check_submitted(folder, {"image": words})
+
+
+def test_the_executor_of_upstream_is_refused_with_what_to_write():
+    with pytest.raises(
+        ConfigError, match="nothing was submitted. Write `executor: slurm-arrays` in the profile"
+    ):
+        check_executor("slurm")
+    check_executor("slurm-arrays")
 
 
 def test_what_slurm_replaces_in_names_of_logs_is_refused_in_the_folder_alone():

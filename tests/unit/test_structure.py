@@ -25,8 +25,10 @@ LAYERS = {
     # programs beside the workflow: they read it, nothing of it imports them
     "commands": {"cohort", "learning", "stats"},
 }
+SLURM_PLUGIN = "snakemake-executor-plugin-slurm-arrays"
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+PLUGINS = sorted((ROOT / "plugins").glob("*/src/*/*.py"))
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 
 
@@ -105,7 +107,7 @@ def test_scripts_are_short():
 
 def test_functions_are_small():
     lengths = []
-    for path in [*MODULES, *SCRIPTS]:
+    for path in [*MODULES, *SCRIPTS, *PLUGINS]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 length = node.end_lineno - node.lineno + 1
@@ -118,7 +120,7 @@ def test_functions_are_small():
 
 def pins():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    return dict(line.split("==") for line in lines if "==" in line)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
@@ -130,9 +132,12 @@ def test_environments_repeat_the_pins_of_the_lock(path):
         assert pins()[name] == version, package
 
 
-def test_pyproject_reads_the_lock_and_the_makefile_installs_it():
-    assert 'dependencies = { file = ["requirements.txt"] }' in (ROOT / "pyproject.toml").read_text()
-    assert "--requirement requirements.txt" in (ROOT / "Makefile").read_text()
+def test_the_makefile_installs_the_lock_and_the_lock_the_plugin():
+    makefile, lock = ((ROOT / name).read_text() for name in ("Makefile", "requirements.txt"))
+    assert "--requirement requirements.txt" in makefile
+    assert PLUGINS and f"./{PLUGINS[0].relative_to(ROOT).parents[2]}\n" in lock
+    (rule,) = re.findall(r"^\$\(READY\): .*", makefile, flags=re.MULTILINE)
+    assert "requirements.txt" in rule and "plugins/*/src/*/*.py" in rule
 
 
 def test_the_lock_is_what_runs_here():
@@ -141,3 +146,13 @@ def test_the_lock_is_what_runs_here():
     for name in ("snakemake", "numpy", "pydicom", "simpleitk", "pandas"):
         assert version(name) == pins()[name]
     assert version("torch").split("+")[0] == pins()["torch"]
+
+
+def test_the_plugin_of_this_tree_is_installed():
+    """Snakemake in a process of its own loads what the set-up has installed, not what stands here."""
+    from importlib.metadata import files
+
+    installed = {file.name: file for file in files(SLURM_PLUGIN) if file.suffix == ".py"}
+    assert installed.keys() == {path.name for path in PLUGINS}, "make setup"
+    for path in PLUGINS:
+        assert installed[path.name].read_text() == path.read_text(), f"{path.name} is another one: make setup"

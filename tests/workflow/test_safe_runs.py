@@ -16,7 +16,7 @@ from tests.study import ROOT, Study
 pytestmark = pytest.mark.workflow
 
 BAD = "a b;touch pwned;$(touch pwned) `touch pwned` 'q' \"d\" \\ -rf & | * härt"
-CLUSTER = ("--executor", "slurm", "--jobs", "9", "--slurm-status-command", "squeue")
+CLUSTER = ("--executor", "slurm-arrays", "--jobs", "9", "--slurm-arrays-status-command", "squeue")
 
 
 def make_study(folder, phantom, image="image", mask="mask.nii.gz", table="cohort.csv"):
@@ -86,6 +86,15 @@ def test_what_a_cluster_would_execute_is_refused_before_anything_is_submitted(
     assert ended.returncode != 0
     assert f"\n{told}" in ended.stdout and "nothing was submitted" in ended.stdout
     assert not (tmp_path / "submitted").exists() and not traces(tmp_path)
+
+
+def test_an_old_profile_is_refused_before_anything_is_submitted(phantom, tmp_path, stub_slurm):
+    study = make_study(tmp_path / "study", phantom)
+    options = ("--executor", "slurm", "--jobs", "9", "--slurm-status-command", "squeue")
+    old = Study(study.folder, settings=study.settings, options=options, environment=stub_slurm)
+    ended = old.call("--until", "screen_scan")
+    assert ended.returncode != 0 and "Write `executor: slurm-arrays` in the profile" in ended.stdout
+    assert not (tmp_path / "submitted").exists()
 
 
 def test_a_second_run_in_a_folder_is_refused(phantom, tmp_path):

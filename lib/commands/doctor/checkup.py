@@ -41,11 +41,11 @@ def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) ->
     workflow, of_study = check_settings(arguments) if starts else (None, [UNREAD_STUDY])
     folder = workflow.study.folder if workflow else study_folder(arguments)
     of_study += check_split_and_disk(workflow) if workflow else check_folder(folder)
-    executor = workflow.executor if workflow else ""
-    of_study += check_words(workflow) if executor == "slurm" else []
+    on_slurm = workflow is not None and workflow.on_slurm
+    of_study += check_words(workflow) if on_slurm else []
     of_study += [*check_locks(folder), *check_times(folder)]
     show("The study", of_study)
-    if executor == "slurm":
+    if on_slurm:
         title = "The cluster (its nodes have GPUs of their own: none was looked for on this machine)"
         show(title, check_there(workflow))
     else:

@@ -21,10 +21,12 @@ from lib.commands.doctor.programs import ask
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, Workflow
 from lib.errors import ConfigError
+from lib.study import check_executor
 
 CLIENTS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
+STATUS_COMMAND = "slurm-arrays-status-command"  # the setting in the profile
 UNSEEN = "Snakemake would never see a job end"
-SURE_SECONDS = 120  # jobs are asked for once a minute (profiles/slurm/mends.py), and one answer may fail
+SURE_SECONDS = 120  # states are asked for once a minute, and one answer may fail
 FLOOR_MB = 500  # Snakemake itself takes 150 to 300 MB of a job
 RESOURCES = "set-resources in the profile, for each of these rules"
 SENT_ANYWAY = ("--parsable", "--export=ALL")
@@ -33,6 +35,10 @@ SENT_WITH_VALUE = ("--job-name", "--output", "--comment")
 
 def check_cluster(workflow: Workflow) -> list[Finding]:
     """Check what a run with this profile needs of the cluster."""
+    try:
+        check_executor(workflow.executor)
+    except ConfigError as error:
+        return [Finding(WRONG, str(error))]
     nodes = ask("sinfo", "--Node", "--noheader", f"--format={FORMAT}")
     if nodes.problem:
         advice = "is this a login node of the cluster? are SLURM's clients on the PATH (module load slurm)?"
@@ -67,7 +73,7 @@ def check_status_command(settings: object) -> list[Finding]:
 def explain_status(
     command: str, *, min_job_age: int, needed: int, accounting: bool, has_sacct: bool
 ) -> Finding:
-    """Return whether `slurm-status-command` works.
+    """Return whether `slurm-arrays-status-command` works.
 
     Args:
         command: its value.
@@ -79,22 +85,23 @@ def explain_status(
     """
     if command == "sacct":
         if accounting:
-            return Finding(OK, "accounting is on; slurm-status-command: sacct works")
-        advice = "set slurm-status-command: squeue in the profile"
-        return Finding(WRONG, f"slurm-status-command is sacct, but accounting is off: {UNSEEN}", advice)
+            return Finding(OK, f"accounting is on; {STATUS_COMMAND}: sacct works")
+        advice = f"set {STATUS_COMMAND}: squeue in the profile"
+        return Finding(WRONG, f"{STATUS_COMMAND} is sacct, but accounting is off: {UNSEEN}", advice)
     if min_job_age >= needed:
         state = "on" if accounting else "off"
         return Finding(
             OK,
-            f"slurm-status-command: squeue works (ended jobs stay for {min_job_age} s; accounting is {state})",
+            f"{STATUS_COMMAND}: squeue works (ended jobs stay for {min_job_age} s; accounting is {state})",
         )
     short = f"ended jobs stay in squeue for {min_job_age} s (MinJobAge), {needed} are needed"
     if accounting:
-        return Finding(LOOK, f"{short}: sacct will be asked instead", "set slurm-status-command: sacct")
+        return Finding(LOOK, f"{short}: sacct will be asked instead", f"set {STATUS_COMMAND}: sacct")
     if has_sacct:
         advice = f"ask your administrators for a MinJobAge of {needed} or more"
         if min_job_age >= SURE_SECONDS:
-            advice = f"set slurm-init-seconds-before-status-checks to {min_job_age // 3} or less, or raise MinJobAge"
+            seconds = f"slurm-arrays-init-seconds-before-status-checks to {min_job_age // 3}"
+            advice = f"set {seconds} or less, or raise MinJobAge"
         return Finding(WRONG, f"{short}; sacct will be asked, but accounting is off: {UNSEEN}", advice)
     return Finding(LOOK, f"{short}: the end of a job may be missed", "ask for a larger MinJobAge")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,8 +30,7 @@ print(json.dumps({
 
 def check_packages(requirements: Path) -> list[Finding]:
     """Compare what is installed with the lock."""
-    lines = [line.strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
-    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pins = read_lock(requirements)
     found = {name: installed_version(name) for name in pins}
     missing = [name for name in pins if not found[name]]
     other = [
@@ -43,6 +43,20 @@ def check_packages(requirements: Path) -> list[Finding]:
         text = f"other versions than those tested: {', '.join(other)}"
         findings.append(Finding(LOOK, text, how_to_install()))
     return findings or [Finding(OK, f"{len(pins)} packages, each in the tested version")]
+
+
+def read_lock(requirements: Path) -> dict[str, str]:
+    """Return the tested version of each package; that of a plugin in the project's folder is its own."""
+    pins = {}
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if line.startswith("./"):
+            stated = tomllib.loads(
+                (requirements.parent / line / "pyproject.toml").read_text(encoding="utf-8")
+            )
+            pins[stated["project"]["name"]] = stated["project"]["version"]
+        elif "==" in line:
+            name, pins[name] = line.split("==")
+    return pins
 
 
 def check_cache() -> list[Finding]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from lib.cohort.placement import Takes
 from lib.cohort.table import ScanRow
 from lib.errors import ConfigError
+from lib.study import SLURM_EXECUTOR
 
 ROOT = Path(__file__).parents[3]
 CACHE_ADVICE = (
@@ -90,6 +91,11 @@ class Workflow:
     # what stands on the command lines of jobs that are sent away, by what it is
     words: Mapping[str, tuple[str, ...]] = field(repr=False)
 
+    @property
+    def on_slurm(self) -> bool:
+        """Return whether jobs are sent to SLURM."""
+        return self.executor in ("slurm", SLURM_EXECUTOR)
+
 
 def read_workflow(arguments: Sequence[str]) -> Workflow:
     """Return the workflow that `snakemake` with these arguments would run.
@@ -109,6 +115,8 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
     check_texts(args.configfile or ())
     executor = args.executor or "local"
     plugin = ExecutorPluginRegistry().get_plugin(executor)
+    if executor == SLURM_EXECUTOR:
+        _refuse_options_of(ExecutorPluginRegistry().get_plugin("slurm"), args)
     quiet = types.OutputSettings(quiet={types.Quietness.ALL}, enable_file_logging=False)
     with _where(args.directory) as folder, _refusals(), api.SnakemakeApi(quiet) as snakemake:
         opened = snakemake.workflow(
@@ -156,6 +164,15 @@ def _parsed(cli: object, arguments: Sequence[str]) -> object:
         except cli.CliException as error:
             said = [str(error)]
     raise ConfigError(f"snakemake does not take these arguments: {said[-1]}")
+
+
+def _refuse_options_of(plugin: object, args: object) -> None:
+    """Refuse the options of the executor `slurm`: Snakemake takes them, and nothing reads them."""
+    given, default = plugin.get_settings(args), plugin.settings_cls()
+    for name, value in vars(given).items():
+        if value != getattr(default, name):
+            option = name.replace("_", "-")
+            raise ConfigError(f"slurm-{option} has no effect: write {SLURM_EXECUTOR}-{option}")
 
 
 def _given(cli: object, entries: Sequence[str] | None) -> dict:
