@@ -46,7 +46,7 @@ setup: $(READY)
 # the documentation site, in site/; it opens from the folder, without a server
 docs: $(DOCS_READY)
 	$(BIN)/python docs/columns.py && $(BIN)/python docs/drawings.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The documentation: $(CURDIR)/site/index.html"
 
 # ARGS in what follows: what you give to snakemake, such as
