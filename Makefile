@@ -27,7 +27,7 @@ DEMO_CORES := $(CORES_HERE) --resources gpu=3 \
 endif
 endif
 
-.PHONY: demo test test-cluster setup docs doctor estimate rerun recover fuzz format
+.PHONY: demo test test-cluster setup doctor estimate rerun recover fuzz format
 
 demo: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) $(DEMO_CORES) --configfile studies/demo.yaml
@@ -44,6 +44,7 @@ test-cluster: $(READY)
 setup: $(READY)
 
 # the documentation site, in site/; it opens from the folder, without a server
+.PHONY: docs
 docs: $(DOCS_READY)
 	$(BIN)/python docs/columns.py && $(BIN)/python docs/drawings.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
