@@ -13,6 +13,7 @@ CORES ?= $(shell nproc)
 PROFILE ?= profiles/workstation
 TORCH_INDEX ?=
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 # a cluster's jobs take the cores that their rules ask for: --cores would cap them at those of the login node
 CORES_HERE := $(if $(filter slurm,$(notdir $(PROFILE:/=))),,--cores $(CORES))
 # Without a GPU the three folds of the demo train side by side, and predict beside one another: its network is too small
@@ -32,7 +33,7 @@ demo: $(READY)
 	$(BIN)/snakemake --profile $(PROFILE) $(DEMO_CORES) --configfile studies/demo.yaml
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
-test: $(READY)
+test: $(READY) $(DOCS_READY)
 	$(BIN)/python -m pytest
 
 # faults, accounts and the demo on a SLURM of two nodes that the tests start themselves: about three quarters of an hour
@@ -50,6 +51,13 @@ golden-numbers: $(READY)
 	$(BIN)/python -m pytest tests/workflow/test_numbers.py --refresh-numbers
 
 setup: $(READY)
+
+# the documentation site, in site/; it opens from the folder, without a server
+.PHONY: docs
+docs: $(DOCS_READY)
+	$(BIN)/python docs/columns.py && $(BIN)/python docs/drawings.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation: $(CURDIR)/site/index.html"
 
 # ARGS in what follows: what you give to snakemake, such as
 # ARGS="--profile slurm --configfile studies/hips.yaml --directory /data/hips"
@@ -90,3 +98,7 @@ $(READY): requirements.txt $(wildcard plugins/*/pyproject.toml plugins/*/src/*/*
 	$(if $(TORCH_INDEX),$(BIN)/pip install --index-url $(TORCH_INDEX) $(shell grep '^torch==' requirements.txt))
 	$(BIN)/pip install --disable-pip-version-check --quiet --requirement requirements.txt
 	@touch $(READY)
+
+$(DOCS_READY): $(READY) requirements-docs.txt
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --requirement requirements-docs.txt
+	@touch $(DOCS_READY)

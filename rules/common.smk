@@ -42,10 +42,10 @@ from snakemake.exceptions import WorkflowError
 PHANTOM_TABLE = "results/phantom/cohort.csv"
 STUDY_FILE = "results/study.json"
 SECRET_FILE = "study.secret"  # beside results/, which can be passed on without it
-NO_COHORT = """there is no group to work on. Either
-  set `group` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
+NO_COHORT = """there is no cohort to work on. Either
+  set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
   or try the synthetic demo:          make demo   (snakemake --cores 2 --configfile studies/demo.yaml)
-README.md tells what the table holds, under "Your own group"."""
+docs/cohort.md explains the table."""
 
 forbid_world_writing()
 # a graph of a hundred thousand jobs lives to the end: there is little garbage in it, and much to look through

@@ -1,6 +1,6 @@
 """The tables of a study: metrics, volumes, agreement, Table 1, and how they are read, grouped and written.
 
-Their columns are a contract (README, "Where results lie"). Numbers of one protocol are never pooled with those
+Their columns are a contract (docs/results-columns.md). Numbers of one protocol are never pooled with those
 of another: `cv` are ten single models, each on people it never saw; `test` is one ensemble on people nobody saw.
 """
 

@@ -1,4 +1,4 @@
-"""What runs again when something changes: each row of the README's table, held by a dry run."""
+"""What runs again when something changes: each row of the table in docs/reruns.md, held by a dry run."""
 
 import csv
 import os
@@ -18,7 +18,8 @@ from tests.study import ROOT, Study, make_another_image
 
 pytestmark = pytest.mark.workflow
 
-HEADING = "## What runs again when something changes"
+PAGE = ROOT / "docs/reruns.md"
+HEADING = "## What changes, and what runs"
 FOLDS = "results/folds/folds.csv"
 
 # ---- sets of rules that follow one another -------------------------------------------------------------------
@@ -102,12 +103,12 @@ SETTINGS = {
         {"acquisition_protocol": {"kvp": 100}},
         {"gather_acquisition"} | TABLES | RECORD,
     ),
-    "`models`, `train` (but for device and precision)": (
-        {"models": {"vnet": {"dropout": 0.3}}, "train": {"epochs": 20}},
+    "`networks`, `train` (but for device and precision)": (
+        {"networks": {"vnet": {"dropout": 0.3}}, "train": {"epochs": 20}},
         {"gather_notes"} | REPORT | RECORD,
     ),
-    "a network more in `models`": (
-        {"models": {"unet": {"unet": {"initial_maps": 4, "levels": 2}}}},
+    "a network more in `networks`": (
+        {"networks": {"unet": {"unet": {"initial_maps": 4, "levels": 2}}}},
         {"train_fold"} | PREDICTIONS | RECORD,
     ),
     "`compare`": ({"compare": {"dsc": 0.1}}, set()),
@@ -116,7 +117,7 @@ SETTINGS = {
         {"screening": {"metal_hu": 2600.0}},
         {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
     ),
-    "a network or a group less": ({"groups": ["all"]}, SPLIT | RECORD),
+    "a network or a group less": ({"groups": {"male": None, "female": None}}, SPLIT | RECORD),
     "`predict.batch_scans`, `folds.test_fraction`, `folds.age_bands`": (
         {"predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
         SPLIT | RECORD,
@@ -408,12 +409,12 @@ def test_another_number_of_folds_is_refused_by_the_split(study):
     assert ended.returncode and "redraw=true retrain=true" in ended.stdout, ended.stdout[-3000:]
 
 
-# ---- the table of the README ----------------------------------------------------------------------------------
-def rows_of_the_readme() -> list[str]:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split(HEADING)[1].split("\n## ")[0]
+# ---- the table of the documentation ---------------------------------------------------------------------------
+def documented_rows() -> list[str]:
+    section = PAGE.read_text(encoding="utf-8").split(HEADING)[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]
     return [re.match(r"\| (.+?) \|", line).group(1) for line in lines[2:]]
 
 
-def test_every_row_of_the_readme_has_a_test_and_every_test_a_row():
-    assert Counter(rows_of_the_readme()) == Counter([*SETTINGS, *COHORT, *OTHERS, *REFUSED, FOLD_NUMBER])
+def test_every_documented_row_has_a_test_and_every_test_a_row():
+    assert Counter(documented_rows()) == Counter([*SETTINGS, *COHORT, *OTHERS, *REFUSED, FOLD_NUMBER])

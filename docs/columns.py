@@ -1,0 +1,169 @@
+"""Write docs/results-columns.md: every column of every table, from the code and the sentences of columns.yaml.
+
+python docs/columns.py
+"""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+from lib.cohort.acquisitions import ACQUISITION_COLUMNS  # noqa: E402
+from lib.cohort.review import REVIEW_COLUMNS  # noqa: E402
+from lib.cohort.scans import DIGEST_COLUMNS, FOLD_COLUMNS, SCAN_COLUMNS  # noqa: E402
+from lib.cohort.table import COLUMNS as COHORT_COLUMNS  # noqa: E402
+from lib.commands.parts.merge import PART_COLUMNS  # noqa: E402
+from lib.learning.history import EpochRecord  # noqa: E402
+from lib.stats.agreement import AgreementConfig  # noqa: E402
+from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
+from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
+from lib.stats.paper import TABLE2_COLUMNS  # noqa: E402
+from lib.stats.partitions import PARTITION_COLUMNS  # noqa: E402
+from lib.stats.summary import summary_tables  # noqa: E402
+from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS, table1  # noqa: E402
+
+PAGE = DOCS / "results-columns.md"
+SENTENCES = DOCS / "columns.yaml"
+_END = re.compile(r"(?P<name>.+?)(?P<folds>_fold)?_ci_(?P<end>low|high)")
+_PAPER = re.compile(r"paper_(?P<name>.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    """What columns.yaml says.
+
+    Attributes:
+        tables: what a row of each table is, by the table's path.
+        shared: a sentence for each column that means the same in all tables.
+        own: sentences of columns that mean something else in one table, by its path.
+    """
+
+    tables: Mapping[str, str]
+    shared: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]]
+
+
+def table_columns() -> dict[str, Sequence[str]]:
+    """Return the columns of each table by its path. Those of the statistics are the columns of empty tables."""
+    empty = {
+        name: pd.DataFrame(columns=list(columns))
+        for name, columns in {
+            "metrics": METRIC_COLUMNS,
+            "unscored": UNSCORED_COLUMNS,
+            "volumes": VOLUME_COLUMNS,
+            "acquisition": ACQUISITION_COLUMNS,
+        }.items()
+    }
+    made = summary_tables(empty, {}, [], AgreementConfig())
+    first = table1(made["agreement"], empty["metrics"], synthetic=False)
+    return {
+        "cohort.csv": COHORT_COLUMNS,
+        "cohort/scans.csv": SCAN_COLUMNS,
+        "cohort/digests.csv": DIGEST_COLUMNS,
+        "folds/folds.csv": FOLD_COLUMNS,
+        "tables/volumes.csv": VOLUME_COLUMNS,
+        "tables/metrics.csv": METRIC_COLUMNS,
+        "tables/unscored.csv": UNSCORED_COLUMNS,
+        "tables/flow.csv": FLOW_COLUMNS,
+        "tables/acquisition.csv": ACQUISITION_COLUMNS,
+        "tables/partitions.csv": PARTITION_COLUMNS,
+        **{f"tables/{name}.csv": list(table.columns) for name, table in made.items()},
+        "tables/table1.csv": list(first.columns),
+        "tables/table2.csv": TABLE2_COLUMNS,
+        "models/{group}/{network}/fold-{k}/history.csv": [field.name for field in fields(EpochRecord)],
+        "comparison/summary.csv": SUMMARY_COLUMNS,
+        "review.csv": REVIEW_COLUMNS,
+        "parts.csv": PART_COLUMNS,
+    }
+
+
+def read_sentences(path: Path = SENTENCES) -> Sentences:
+    """Read the sentences of columns.yaml."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return Sentences(
+        tables={name: " ".join(table["row"].split()) for name, table in content["tables"].items()},
+        shared=content["columns"],
+        own={name: table.get("columns", {}) for name, table in content["tables"].items()},
+    )
+
+
+def explain_column(table: str, column: str, sentences: Sentences) -> str:
+    """Return what a column holds; "" where no sentence says it. Ends of intervals explain themselves."""
+    if said := sentences.own.get(table, {}).get(column) or sentences.shared.get(column):
+        return " ".join(said.split())
+    if found := _END.fullmatch(column):
+        end = "Lower" if found["end"] == "low" else "Upper"
+        among = ", for models trained this way (folds left out)" if found["folds"] else ""
+        return f"{end} end of the interval of `{found['name']}`{among}."
+    if found := _PAPER.fullmatch(column):
+        return f"`{found['name']}` as the article printed it; only beside a cohort of real people."
+    return ""
+
+
+def columns_page() -> str:
+    """Return the page: the tables in their order, each with its rows and columns.
+
+    Raises:
+        ValueError: a column has no sentence, or a sentence no column.
+    """
+    sentences, tables = read_sentences(), table_columns()
+    if problems := find_problems(sentences, tables):
+        raise ValueError("docs/columns.yaml: " + "; ".join(problems))
+    parts = [_HEAD]
+    for table, columns in tables.items():
+        rows = [f"| `{column}` | {explain_column(table, column, sentences)} |" for column in columns]
+        parts.append(
+            "\n".join(
+                [f"## {table}", "", sentences.tables[table], "", "| column | holds |", "| --- | --- |", *rows]
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def find_problems(sentences: Sentences, tables: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return in words which columns lack a sentence, and which sentences belong to no column or table."""
+    problems = [f"{table} has no `row`" for table in tables if table not in sentences.tables]
+    problems += [f"there is no table {table}" for table in sentences.tables if table not in tables]
+    problems += [
+        f"{table}: column {column} has no sentence"
+        for table, columns in tables.items()
+        for column in columns
+        if not explain_column(table, column, sentences)
+    ]
+    problems += [
+        f"{table} has no column {column}"
+        for table, own in sentences.own.items()
+        for column in own
+        if column not in tables.get(table, ())
+    ]
+    every = {column for columns in tables.values() for column in columns}
+    return problems + [
+        f"no table has a column {column}" for column in sentences.shared if column not in every
+    ]
+
+
+_HEAD = """# Columns of every table
+
+Each table is a CSV file (UTF-8, commas, a point as the decimal mark). Paths are relative to `results/`, but for
+`cohort.csv` and `review.csv`, which are yours, and `parts.csv`, which a [merge](large-cohorts.md) writes.
+
+- An **empty cell** has a reason: the column `undefined` names it for each empty value, as `name: reason`. The two
+  ends of an interval have one name there, which ends in `_ci`.
+- Columns that end in `_ci_low` and `_ci_high` are the ends of an interval at `report.confidence`. `_fold_ci_low` and
+  `_fold_ci_high` are those of a further interval, which leaves out a fold at a time. [Methods](methods.md#intervals)
+  says for whom each of them holds.
+- The **unit** is part of the name: `_mm`, `_mm3`, `_percent`, `_bits`, `_mb`. Volumes are mm³, intensities (`hu_…`)
+  HU, ages years.
+
+This page is made by `python docs/columns.py` from the code and `docs/columns.yaml`; a test holds them together."""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(columns_page(), encoding="utf-8")
