@@ -8,7 +8,6 @@ was killed and started again ends with the same bits as one that was not.
 import hashlib
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -33,11 +32,12 @@ from lib.learning.collapse import (
     find_warnings,
     remedies,
 )
-from lib.learning.determinism import choose_compute, memory_explained
+from lib.learning.compute import choose_compute
 from lib.learning.history import EpochRecord, has_settled
 from lib.learning.intensity import to_intensity
 from lib.learning.interrupts import StopRequest, ToldToStopError, stop_on_signal
 from lib.learning.losses import parameter_groups, segmentation_loss
+from lib.learning.memory import memory_explained, peak_memory_mb
 from lib.learning.predict import predict_volume
 from lib.learning.recipe import FoldSettings, learning_rate
 from lib.learning.scans import ScanStore, TrainingScan
@@ -306,7 +306,7 @@ class _FoldTrainer:
             learning_rate=self._learning_rate(state.update - 1),
             seconds=round(state.seconds + validation_seconds, 3),
             samples_per_second=round(self.windows_per_epoch / max(state.seconds, 1e-9), 3),
-            memory_mb=round(_peak_memory_mb(self.compute.device), 1),
+            memory_mb=round(peak_memory_mb(self.compute.device), 1),
         )
         state.history.append(asdict(record))
         state.epoch, state.update, state.losses, state.seconds = record.epoch, 0, [], 0.0
@@ -526,13 +526,3 @@ class _FoldTrainer:
             "resumed": self.resumed,
             "torch": str(torch.__version__),
         }
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """Return the largest memory used so far: of the device's allocator, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    import resource  # absent on Windows, where only CUDA training reports its memory
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
