@@ -15,7 +15,7 @@ from lib.catalog.protocols import PROTOCOLS
 from lib.figures.gallery import TITLES
 from lib.learning.architecture import read_network
 from lib.learning.losses import LOSSES
-from lib.learning.train import INITIAL_WINDOWS
+from lib.learning.order import INITIAL_WINDOWS
 from lib.learning.vnet import NORMALISED_GROUPS, START_LOGIT
 from lib.pages.references import REFERENCES, Citations
 from lib.pages.report import (
