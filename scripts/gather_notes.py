@@ -25,7 +25,7 @@ from lib.learning.finished import changes_since
 from lib.model_record import read_run
 from lib.pseudonyms import matching_secret
 from lib.seeding import derive_seed
-from lib.stats.intervals import coverage_notes
+from lib.stats.coverage_notes import coverage_notes
 from lib.stats.primary import primary_rows
 from lib.stats.tables import read_table
 
