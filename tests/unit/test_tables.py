@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.ages import printed_age
 from lib.errors import TableError
 from lib.stats.ages import age_table
 from lib.stats.agreement import AgreementConfig
@@ -23,7 +24,6 @@ from lib.stats.tables import (
     metrics_table,
     path_key,
     prediction_key,
-    printed_age,
     read_table,
     unscored_table,
     volumes_table,
