@@ -28,9 +28,12 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.figures.covariates import spearman_interval
-from lib.stats.agreement import AgreementConfig, agreement_row, compare_paired, fit_line, r_squared
+from lib.stats.agreement import AgreementConfig, agreement_row
 from lib.stats.concordance import concordance, intraclass_correlation
+from lib.stats.estimates import r_squared
 from lib.stats.jackknife import mean_interval, median_interval
+from lib.stats.lines import fit_line
+from lib.stats.paired import compare_paired
 from lib.stats.precision import measure_precision
 from lib.stats.subgroups import welch_interval
 

@@ -27,10 +27,11 @@ import numpy as np
 import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from lib.anatomy.femur.location import SIDES, HipLocation, locate_hip
+from lib.anatomy.femur.location import HipLocation, locate_hip
 from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.errors import ScanError
 from lib.imaging.crop import CropConfig, CropRecord, crop_image
+from lib.imaging.grid import SIDES
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan
 from lib.seeding import derive_seed

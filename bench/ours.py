@@ -22,7 +22,8 @@ from common import (
 )
 
 from lib.learning.architecture import VNetConfig
-from lib.learning.determinism import choose_compute, prepare_torch
+from lib.learning.compute import choose_compute
+from lib.learning.determinism import prepare_torch
 from lib.learning.intensity import IntensityConfig, to_intensity
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings

@@ -12,7 +12,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.learning.architecture import VNetConfig
-from lib.learning.determinism import choose_compute, prepare_torch
+from lib.learning.compute import choose_compute
+from lib.learning.determinism import prepare_torch
 from lib.learning.vnet import VNet
 
 KINDS = {  # words in the names of torch's operations

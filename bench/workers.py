@@ -13,7 +13,7 @@ from common import BENCH, Side, side_environment
 
 from lib.errors import OsteoflowError
 from lib.learning.cuda import cuda_explained
-from lib.learning.determinism import memory_explained
+from lib.learning.memory import memory_explained
 
 END_SECONDS = 10
 

@@ -21,6 +21,11 @@ def in_todays_words(metadata: Mapping) -> dict:
     return renamed | {"format": MODEL_FORMAT, "takes": _TAKES_OF_2.get(metadata.get("cohort"), {})}
 
 
+def fold_name(run: Mapping) -> str:
+    """Return how notes call a trained fold, such as "all/vnet fold 0"."""
+    return f"{run['group']}/{run['network']} fold {run['fold']}"
+
+
 def read_run(path: str | Path) -> dict:
     """Read the record of a trained fold; raise ValueError where it is no JSON object."""
     run = json.loads(Path(path).read_text(encoding="utf-8"))

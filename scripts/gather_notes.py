@@ -16,16 +16,15 @@ from lib.cohort.notes import (
     secret_notes,
     seen_notes,
 )
-from lib.cohort.placement import trains_fold
+from lib.cohort.placement import training_scans
 from lib.cohort.review import other_masks
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
 from lib.learning.collapse import describe_warnings
-from lib.learning.finished import changes_since
-from lib.model_record import read_run
+from lib.learning.finished import TrainingPlan, changes_of_folds
+from lib.model_record import fold_name, read_run
 from lib.pseudonyms import matching_secret
-from lib.seeding import derive_seed
-from lib.stats.intervals import coverage_notes
+from lib.stats.coverage_notes import coverage_notes
 from lib.stats.primary import primary_rows
 from lib.stats.tables import read_table
 
@@ -35,22 +34,16 @@ with job_log(snakemake.log[0]) as logger:
     models = [(run, matching_secret(run, params.secrets)) for run in runs]
     present = {record["scan"] for record in flow if record["verdict"] == "ok"}
     placements = [row for row in read_folds(given.folds) if row.scan in present]
-    changes = {}
-    for run, secret in models if not params.finished else []:
-        group, network, fold = run["group"], run["network"], run["fold"]
-        changes[f"{group}/{network} fold {fold}"] = found = changes_since(
-            run,
-            configured=params.configured[network],
-            code=params.training_code,
-            training=[row.scan for row in placements if trains_fold(row, params.groups[group], fold)],
-            secret=secret,
-        )
-        if run["seed"] != derive_seed(params.seed, "train", group, network, fold):
-            found.append("the seed has changed")
+    plan = TrainingPlan(configured=params.configured, code=params.training_code, seed=params.seed)
+    changes = changes_of_folds(
+        [] if params.finished else models,
+        plan,
+        lambda group, fold: training_scans(placements, params.groups[group], fold),
+    )
     primary = primary_rows(read_table(given.volumes), params.networks)
     volumes_mm3 = dict(zip(primary["scan"], primary["predicted_mm3"], strict=True))
     notes = missing_notes(flow, partial=params.partial) + fold_notes(params.untrained, params.folds)
-    failures = {f"{run['group']}/{run['network']} fold {run['fold']}": describe_warnings(run) for run in runs}
+    failures = {fold_name(run): describe_warnings(run) for run in runs}
     notes += failed_notes(failures) + review_notes(flow, other_masks(params.reviews, volumes_mm3))
     notes += coverage_notes(read_table(given.coverage), params.confidence)
     notes += seen_notes(flow, finished=params.finished) + model_notes(changes)

@@ -16,16 +16,9 @@ from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
 from lib.stats.flow import SEEN_IN_TRAINING
+from lib.stats.grouping import first_scans
 from lib.stats.intervals import read_volume_errors, with_intervals
-from lib.stats.tables import (
-    first_scans,
-    flat_prediction,
-    path_key,
-    volumes_table,
-    with_corrected,
-    with_flag,
-    write_table,
-)
+from lib.stats.tables import flat_prediction, path_key, volumes_table, with_corrected, with_flag, write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params

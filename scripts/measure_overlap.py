@@ -5,13 +5,13 @@ input: mask (predicted) and reference, both on the crop grid; record (of the cro
 output: json; params: measure (section of the configuration), mask_labels (values that count, empty: all)
 """
 
-import SimpleITK as sitk
-
 from lib.anatomy.femur.landmarks import femur_levels
 from lib.atomic import read_json, write_json
+from lib.imaging.full_mask import mask_on_grid
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
+from lib.measured import join_measured
 from lib.reading.image_files import read_labels
 from lib.stats.overlap import OverlapConfig, measure_levels, measure_native, measure_overlap
 
@@ -25,11 +25,7 @@ with job_log(snakemake.log[0], hide=[snakemake.input.reference_native]) as logge
     levels = femur_levels(masks_zyx[0], spacing_zyx(reference), side)
     parts = measure_levels(*masks_zyx, levels.slices, levels.missing)
     native = read_labels(given.reference_native, params.mask_labels)
-    # on the reference's own grid; where that is the converted scan's, this leaves the voxels as they are
-    full = sitk.Resample(
-        sitk.Cast(read_image(given.full), sitk.sitkFloat32), native, sitk.Transform(), sitk.sitkLinear
-    )
-    own = measure_native(array_zyx(native), array_zyx(full) >= 0.5, spacing_zyx(native))
-    undefined = overlap["undefined"] | parts["undefined"] | own["undefined"]
-    write_json(snakemake.output.json, overlap | parts | own | {"side": side, "undefined": undefined})
+    full_zyx = mask_on_grid(read_image(given.full), native)
+    own = measure_native(array_zyx(native), full_zyx, spacing_zyx(native))
+    write_json(snakemake.output.json, join_measured(overlap, parts, own, {"side": side}))
     logger.info("dsc %s, volume error %s %%", overlap["dsc"], overlap["re_percent"])

@@ -15,6 +15,7 @@ from lib.imaging.nifti import read_image, read_mask
 from lib.imaging.otsu import OtsuConfig
 from lib.imaging.volume import measure_volume
 from lib.joblog import job_log
+from lib.measured import join_measured
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
@@ -32,11 +33,8 @@ with job_log(snakemake.log[0]) as logger:
     )
     reference = read_mask(given.reference) if given.get("reference") else None
     end = measure_distal_end(mask, reference, crop["side"], MeasureConfig(distal_cut_mm=params.distal_cut_mm))
-    measured["density_phantom_in_view"] = screened["density_phantom_in_view"]
+    phantom = {"density_phantom_in_view": screened["density_phantom_in_view"]}
     flags = gather_flags(otsu, crop, screened, uncertainty, params.review_member_dice)
-    undefined = {
-        name: why for told in (measured, end, uncertainty) for name, why in told["undefined"].items()
-    }
-    measured |= end | uncertainty | {"flags": sorted({*flags, *end["flags"]}), "undefined": undefined}
+    measured = join_measured(measured, phantom, end, uncertainty, {"flags": flags})
     logger.info("%.1f mm3, flags: %s", measured["predicted_mm3"], ", ".join(measured["flags"]) or "none")
     write_json(snakemake.output.json, measured)

@@ -1,6 +1,5 @@
 """Job script of rule predict_scans: a batch of cropped scans in, a folder of probability maps out."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from lib.atomic import read_json, whole_folder, write_json
@@ -10,7 +9,7 @@ from lib.joblog import job_log
 from lib.learning.determinism import prepare_torch
 from lib.learning.devices import own_device
 from lib.learning.predict import PredictConfig, choose_members, load_models, predict_scan
-from lib.learning.uncertainty import disagreement_of_one
+from lib.learning.uncertainty import describe_disagreement, disagreement_of_one
 
 with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
     given, params, members = snakemake.input, snakemake.params, snakemake.wildcards.members
@@ -27,9 +26,5 @@ with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
             disagreement = predicted.disagreement or disagreement_of_one(members)
             path = batch / scan / "probability.nii.gz"
             write_probability(mirror_for_model(predicted.probability_zyx, side), image, path)
-            ratios = dict(
-                zip(folds, disagreement.member_volume_ratios, strict=False)
-            )  # none of a single model
-            uncertainty = asdict(disagreement) | {"member_volume_ratios": ratios}
-            write_json(batch / scan / "uncertainty.json", uncertainty)
+            write_json(batch / scan / "uncertainty.json", describe_disagreement(disagreement, folds))
             logger.info("%s: size (x, y, z) %s", scan, image.GetSize())

@@ -4,7 +4,8 @@ input: agreement, metrics; output: table1; params: synthetic (no paper beside pe
 """
 
 from lib.joblog import job_log
-from lib.stats.tables import read_table, table1, write_table
+from lib.stats.paper import table1
+from lib.stats.tables import read_table, write_table
 
 with job_log(snakemake.log[0]) as logger:
     agreement, metrics = read_table(snakemake.input.agreement), read_table(snakemake.input.metrics)

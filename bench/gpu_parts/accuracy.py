@@ -31,7 +31,8 @@ from lib.errors import OsteoflowError, TrainingError
 from lib.imaging.grid import mirror_for_model
 from lib.imaging.nifti import read_image, write_probability
 from lib.learning.checkpoint import write_model
-from lib.learning.determinism import choose_compute, prepare_torch
+from lib.learning.compute import choose_compute
+from lib.learning.determinism import prepare_torch
 from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings

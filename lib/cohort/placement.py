@@ -1,6 +1,6 @@
 """Where an accepted scan stands in the study. Standard library only (read at each parse)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 NO_FOLD = -1
@@ -40,6 +40,11 @@ def in_group(placement: Placement, takes: Takes) -> bool:
 def trains_fold(placement: Placement, takes: Takes, fold: int) -> bool:
     """Say whether a scan teaches the model of a fold: the people of the other folds do."""
     return placement.trains and in_group(placement, takes) and placement.fold != fold
+
+
+def training_scans(placements: Iterable[Placement], takes: Takes, fold: int) -> list[str]:
+    """Return the scans that teach the model of a fold."""
+    return [placement.scan for placement in placements if trains_fold(placement, takes, fold)]
 
 
 def validates_fold(placement: Placement, takes: Takes, fold: int) -> bool:

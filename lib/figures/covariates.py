@@ -24,7 +24,7 @@ from lib.figures.style import (
     scatter_people,
     set_reach,
 )
-from lib.stats.agreement import line_band
+from lib.stats.lines import line_band
 
 ERRORS = {"re_percent": "relative error of volume, %", "dsc": "DSC"}
 _PERSON = ["scan", "subject", "sex"]

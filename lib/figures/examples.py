@@ -13,7 +13,8 @@ from lib.catalog.protocols import PROTOCOLS
 from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
 from lib.figures.style import INK, Drawing
 from lib.figures.surface_render import turntable
-from lib.stats.tables import prediction_key, without_repeats
+from lib.stats.grouping import without_repeats
+from lib.stats.tables import prediction_key
 
 # degrees that the viewer has gone round the patient, to the patient's left
 VIEWS = {

@@ -40,7 +40,8 @@ from lib.figures.volumes import (
     draw_relative_error,
     draw_sex_specific,
 )
-from lib.stats.tables import WHOLE_MASK, without_repeats, write_table
+from lib.stats.grouping import without_repeats
+from lib.stats.tables import WHOLE_MASK, write_table
 
 # every kind of figure in reading order; report/captions holds a text for each
 TITLES = {

@@ -19,8 +19,8 @@ from lib.figures.style import (
     minus,
     scatter_people,
 )
+from lib.stats.grouping import first_or_own
 from lib.stats.precision import ENOUGH_FREEDOM
-from lib.stats.tables import first_or_own
 
 _LOOKS = {
     "reader 1 - reader 2": (INK, "D"),

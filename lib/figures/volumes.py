@@ -22,8 +22,8 @@ from lib.figures.style import (
     minus,
     scatter_people,
 )
-from lib.stats.agreement import fit_line, line_band
 from lib.stats.formats import show_p_value
+from lib.stats.lines import fit_line, line_band
 
 _PERSON = ["group", "scan", "subject", "sex"]
 _IDENTITY = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1}

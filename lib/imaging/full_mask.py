@@ -46,6 +46,15 @@ def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk
     return image_like(full_zyx, grid)
 
 
+def mask_on_grid(mask: sitk.Image, grid: sitk.Image) -> np.ndarray:
+    """Return a mask (0 or 1) on another grid, (z, y, x) in bool: interpolated linearly and cut at one half.
+
+    On its own grid the mask is left as it is; where it has no voxels there is no mask.
+    """
+    share = sitk.Resample(sitk.Cast(mask, sitk.sitkFloat32), grid, sitk.Transform(), sitk.sitkLinear)
+    return array_zyx(share) >= 0.5
+
+
 def _positions(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:
     """Return `positions_in`, without the rounding of positions that come from files."""
     positions = positions_in(image, grid, axis)

@@ -1,15 +1,16 @@
 """Finished models seen from outside: what their run.json says. Standard library only (read at each parse)."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from lib.errors import ModelError
-from lib.model_record import MODEL_FORMAT, read_run
+from lib.model_record import MODEL_FORMAT, fold_name, read_run
 from lib.provenance import describe_software
 from lib.pseudonyms import pseudonyms
+from lib.seeding import derive_seed
 
 # keys of `train` that say where and how a training runs, not what it computes
 RUNTIME_KEYS = ("device", "device_cache_gb", "host_cache_gb", "checkpoint_minutes")
@@ -24,6 +25,21 @@ class FinishedModels:
     network: str
     folds: tuple[int, ...]
     preprocessing: Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """What a study's folds are trained with, beside their scans.
+
+    Attributes:
+        configured: by network, the sections `architecture`, `train` and `intensity` as the configuration writes them.
+        code: digest of the training code.
+        seed: of the study.
+    """
+
+    configured: Mapping[str, Mapping[str, Mapping]]
+    code: str
+    seed: int
 
 
 def describe_fold(facts: Mapping, *, people: Mapping, crops: Iterable[Mapping], folds_sha256: str) -> dict:
@@ -101,6 +117,33 @@ def check_preprocessing(models: FinishedModels, preprocessing: Mapping, where: s
             f"the models in {where} were trained on other input; nothing was run.\n{lines}\n"
             "Use the same overlay (--configfile) as their training did, or train again with --config retrain=true"
         )
+
+
+def changes_of_folds(
+    models: Iterable[tuple[Mapping, bytes | None]],
+    today: TrainingPlan,
+    scans: Callable[[str, int], Iterable[str]],
+) -> dict[str, list[str]]:
+    """Return in words what is no longer as it was when each fold was trained, by the fold's name.
+
+    Args:
+        models: content of each fold's run.json, and the secret of its pseudonyms (see `changes_since`).
+        today: what would train the folds today.
+        scans: tells for a group and a fold which scans would train it today.
+    """
+    changes = {}
+    for run, secret in models:
+        group, network, fold = run["group"], run["network"], run["fold"]
+        changes[fold_name(run)] = found = changes_since(
+            run,
+            configured=today.configured[network],
+            code=today.code,
+            training=scans(group, fold),
+            secret=secret,
+        )
+        if run["seed"] != derive_seed(today.seed, "train", group, network, fold):
+            found.append("the seed has changed")
+    return changes
 
 
 def changes_since(

@@ -6,8 +6,8 @@ made anyway.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -85,6 +85,15 @@ def disagreement_of_one(members: str) -> Disagreement:
             `ensemble` where there is one fold only.
     """
     return _undefined(TRAINED_ON_PERSON if members.startswith("fold-") else ONE_MODEL)
+
+
+def describe_disagreement(disagreement: Disagreement, folds: Sequence[str]) -> dict:
+    """Return the content of uncertainty.json: ratios by the fold of each member (`fold-0`), in the members' order.
+
+    A single model has no ratios, whatever its fold.
+    """
+    ratios = dict(zip(folds, disagreement.member_volume_ratios, strict=False))
+    return asdict(disagreement) | {"member_volume_ratios": ratios}
 
 
 def _undefined(reason: str) -> Disagreement:

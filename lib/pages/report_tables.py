@@ -21,9 +21,9 @@ from lib.stats.formats import (
     show_number,
     show_p_value,
 )
+from lib.stats.paper import PAPER_TABLE1, TABLE1_NUMBERS
 from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
-from lib.stats.tables import PAPER_TABLE1, TABLE1_NUMBERS
 
 Show = Callable[[Mapping], Markup | str]
 # measures of precision.csv and spread.csv: words, unit and digits

@@ -1,13 +1,9 @@
 """One number for how well ratings of the same targets agree: Lin's concordance, intraclass correlation."""
 
-import math
-
 import numpy as np
 from scipy import stats
 
-NAN = math.nan
-Interval = tuple[float, float]
-NO_INTERVAL: Interval = (NAN, NAN)
+from lib.stats.undefined import NAN, NO_INTERVAL, Interval
 
 
 def concordance(reference: np.ndarray, predicted: np.ndarray) -> float:

@@ -7,15 +7,10 @@ import pandas as pd
 
 from lib.catalog.anatomies import LEVELS
 from lib.stats.agreement import AgreementConfig
-from lib.stats.concordance import NAN
+from lib.stats.grouping import subsets, without_repeats
 from lib.stats.jackknife import mean_interval
-from lib.stats.tables import (
-    mean_columns,
-    subsets,
-    why_no_interval,
-    without_repeats,
-)
-from lib.stats.undefined import explain
+from lib.stats.means import mean_columns, why_no_interval
+from lib.stats.undefined import NAN, explain
 from lib.stats.variance import variance_components
 
 SPREAD_MEASURES = ("dsc", "re_percent")

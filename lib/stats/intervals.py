@@ -30,25 +30,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lib.atomic import read_json
-from lib.catalog.protocols import PROTOCOLS
 from lib.errors import ModelError
 from lib.model_record import model_digests
-from lib.stats.agreement import AgreementConfig
-from lib.stats.concordance import NAN
 from lib.stats.flow import SEEN_IN_TRAINING
-from lib.stats.formats import fixed, records, undefined_reasons
-from lib.stats.tables import INTERVAL_COLUMNS, prediction_key, subsets, without_repeats
-from lib.stats.undefined import explain, undefined_text
+from lib.stats.tables import INTERVAL_COLUMNS, prediction_key
+from lib.stats.undefined import NAN
 
 ERRORS_FILE = "volume_errors.json"
 ERRORS_FORMAT = 1
-COVERAGE_COLUMNS = (
-    *("group", "network", "protocol", "people", "n", "covered"),
-    *("coverage", "coverage_ci_low", "coverage_ci_high", "interval_percent_median", "wide", "undefined"),
-)
 WIDE = "interval_wide"  # the flag
 # so many times the width of models that agree is unusual: the models then lie further apart than they usually err
 WIDE_FACTOR = 1.5
@@ -62,20 +53,6 @@ NO_BOUND = (
 )
 NO_FILE = f"the models came without {ERRORS_FILE}, which their study wrote beside the folders of their folds"
 OTHER_MODELS = f"the {ERRORS_FILE} beside the models was measured with other models; copy both from one study"
-
-# what it means that too few intervals held the reference, by the protocols that it is told of
-FAILED_COVERAGE = (
-    (
-        ("later", "external"),
-        "The models err alike there, as on another scanner or another population, mostly without a flag. Volumes of "
-        "such people without a reference are no surer: annotate some of them, and train or calibrate with these.",
-    ),
-    (
-        ("test", "test-single"),
-        "These people are of the same draw as those of cross-validation, so these are too few to tell how far these "
-        "models err, or the models that predicted here err otherwise (predict.heldout_weights: last).",
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,59 +230,6 @@ def with_interval(
     }
 
 
-def coverage_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return COVERAGE_COLUMNS: how often the interval held the reference, by group, network and protocol.
-
-    Of each person the first scan counts, so that the interval of the coverage is exact (Clopper & Pearson); `n` of
-    the scored `people` have an interval. People of cross-validation have none and stand in no row.
-    """
-    rows = []
-    scored = without_repeats(metrics[metrics["protocol"] != "cv"])
-    for (group, network, protocol), subset in subsets(scored, "group", "network", "protocol"):
-        people = subset.sort_values("scan", kind="stable").drop_duplicates("subject")
-        held = people[people["interval_high_mm3"].notna()]
-        inside = held["reference_mm3"].between(held["interval_low_mm3"], held["interval_high_mm3"])
-        why = _why_undefined(people[people["interval_high_mm3"].isna()]["undefined"])
-        row = {"group": group, "network": network, "protocol": protocol, "people": len(people)}
-        row |= _coverage(int(inside.sum()), len(held), config.confidence)
-        row |= {
-            "interval_percent_median": held["interval_percent"].astype(float).median(),
-            "wide": int(held["flags"].str.split().map(lambda flags: WIDE in flags).sum()),
-        }
-        row = explain(row, {}, why or "no interval")
-        rows.append(row | {"undefined": row["undefined"] or undefined_text({"n": why})})
-    return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
-
-
-def coverage_notes(coverage: pd.DataFrame, confidence: float) -> list[str]:
-    """Say for which people too few intervals of volumes held the reference: notes for the top of the report.
-
-    Too few: the upper end of the exact interval of their share lies below the level.
-
-    Args:
-        coverage: table of COVERAGE_COLUMNS.
-        confidence: level of the intervals of volumes, and of the interval of their share.
-    """
-    failed = coverage[coverage["coverage_ci_high"] < confidence]
-    groups_told = [(failed[failed["protocol"].isin(names)], meaning) for names, meaning in FAILED_COVERAGE]
-    return [
-        f"Intervals of volumes at {100 * confidence:g} % do not hold: the reference lay in those of "
-        f"{'; '.join(_held_text(row) for row in records(rows))}. {meaning}"
-        for rows, meaning in groups_told
-        if len(rows)
-    ]
-
-
-def _held_text(row: Mapping) -> str:
-    """Return how many people of a row of the coverage were held, with the interval of their share."""
-    low, high = (fixed(100 * row[f"coverage_ci_{end}"], 0) for end in ("low", "high"))
-    subset = PROTOCOLS[row["protocol"]].title.lower()
-    return (
-        f"{row['covered']} of {row['n']} people ({subset}, {row['group']}/{row['network']}; "
-        f"interval of the share {low} to {high} %)"
-    )
-
-
 def _read_errors(path: str | Path) -> tuple[str, FoldErrors]:
     try:
         content = read_json(path)
@@ -348,23 +272,6 @@ def _bound(values: np.ndarray, weights: np.ndarray, enough: float) -> float:
     """Return the smallest of `values` such that those at or below it weigh `enough` together."""
     order = np.argsort(values, kind="stable")
     return float(values[order][np.searchsorted(np.cumsum(weights[order]), enough)])
-
-
-def _coverage(covered: int, n: int, confidence: float) -> dict:
-    interval = stats.binomtest(covered, n).proportion_ci(confidence, method="exact") if n else (NAN, NAN)
-    return {
-        "n": n,
-        "covered": covered,
-        "coverage": covered / n if n else NAN,
-        "coverage_ci_low": float(interval[0]),
-        "coverage_ci_high": float(interval[1]),
-    }
-
-
-def _why_undefined(texts: pd.Series) -> str:
-    """Return the reasons for which intervals of volumes are not defined, each once."""
-    reasons = (undefined_reasons(text).get(INTERVAL_COLUMNS[0], "") for text in texts)
-    return " / ".join(dict.fromkeys(filter(None, reasons)))
 
 
 def _size(error: Mapping) -> float:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 import numpy as np
 from scipy import stats
 
-from lib.stats.concordance import NAN, NO_INTERVAL, Interval
+from lib.stats.undefined import NAN, NO_INTERVAL, Interval
 
 # fewer leave an interval on another scale than the plain one without an end
 FEWEST_GROUPS = 3

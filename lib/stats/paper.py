@@ -1,13 +1,26 @@
-"""Table 2 of Zhao et al. 2020: what others reached on the proximal femur, and what this study did."""
+"""Tables 1 and 2 of Zhao et al. 2020: what the paper and others reached, and what this study did."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from lib.stats.tables import subsets, without_repeats
-from lib.stats.undefined import counted_reasons
+from lib.catalog.groups import ALL
+from lib.stats.grouping import subsets, without_repeats
+from lib.stats.undefined import counted_reasons, reasons_of
 from lib.stats.unscored import find_gaps
 
+# Zhao et al. 2020, Table 1 (test people; population SD)
+PAPER_TABLE1 = {
+    "all": (89999.59, 21325.23, 901.40, 1295.66, 0.9956, -2.1476, 4.0612),
+    "male": (105489.94, 18343.68, 658.47, 883.48, 0.9977, -1.9313, 0.8229),
+    "female": (76832.80, 13340.79, 775.75, 1361.10, 0.9896, -4.8504, 1.2005),
+}
+_NOT_PRINTED = (math.nan,) * 7  # of a group that the paper does not have
+TABLE1_NUMBERS = (
+    *("reference_mean_mm3", "reference_sd_mm3", "mae_mm3", "rmse_mm3", "r2", "re_min_percent"),
+    "re_max_percent",
+)
 TABLE2_COLUMNS = (
     *("authors", "method", "data", "sex", "dsc", "sensitivity", "specificity", "source", "footnote"),
     "slice_thickness",
@@ -37,6 +50,29 @@ OUR_FOOTNOTE = (
     "{people} test people{missing}, predicted by the ensemble of folds; mean±SD over scans (ddof 1); other people "
     "than in the rows above; specificity depends on the crop"
 )
+
+
+def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -> pd.DataFrame:
+    """Return the paper's Table 1 for this study: test people, a row for each group, network and protocol.
+
+    Columns: volume of the reference (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
+    Pearson's r, scans that are missing from them and why (`lib.stats.unscored`). A cohort of real people gets the
+    paper's numbers beside them as `paper_*`; a synthetic one does not, because agreement with people says nothing
+    there.
+    """
+    whole = agreement[(agreement["stratum"] == ALL) & agreement["protocol"].isin(["test", "test-single"])]
+    used = metrics.groupby(["group", "network", "protocol"])["weights"].first()
+    keys = ["group", "network", "protocol"]
+    columns = [*keys, "n", *TABLE1_NUMBERS, "pearson_p_value", "not_scored", "not_scored_reason"]
+    table = whole[[name for name in columns if name in whole]].copy()
+    table["undefined"] = [reasons_of(text, columns) for text in whole["undefined"]]
+    table.insert(3, "weights", [used[tuple(row)] for row in whole[keys].itertuples(index=False)])
+    if not synthetic:
+        for position, name in enumerate(TABLE1_NUMBERS):
+            table[f"paper_{name}"] = [
+                PAPER_TABLE1.get(group, _NOT_PRINTED)[position] for group in table["group"]
+            ]
+    return table.reset_index(drop=True)
 
 
 def table2(

@@ -18,9 +18,8 @@ import pandas as pd
 from scipy import stats
 
 from lib.stats.agreement import AgreementConfig
-from lib.stats.concordance import NAN, Interval
-from lib.stats.tables import first_or_own, subsets
-from lib.stats.undefined import explain
+from lib.stats.grouping import first_or_own, subsets
+from lib.stats.undefined import NAN, Interval, explain
 
 # 1.96 sqrt(2), as the International Society for Clinical Densitometry rounds it
 LSC_FACTOR = 2.77

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from lib.stats.agreement import AgreementConfig, summarize_agreement
+from lib.stats.grouping import subsets, without_repeats
+from lib.stats.means import mean_columns, why_no_interval
 from lib.stats.overlap import OverlapConfig, Spacing, measure_overlap
-from lib.stats.tables import mean_columns, prediction_key, subsets, why_no_interval, without_repeats
+from lib.stats.tables import prediction_key
 from lib.stats.undefined import explain, reasons_of
 
 PAIRS = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lib.stats.agreement import AgreementConfig
-from lib.stats.concordance import NAN
 from lib.stats.formats import undefined_reasons
+from lib.stats.grouping import strata_of, without_repeats
 from lib.stats.jackknife import mean_interval
-from lib.stats.tables import strata_of, why_no_interval, without_repeats
-from lib.stats.undefined import counted_reasons, explain, undefined_text
+from lib.stats.means import why_no_interval
+from lib.stats.undefined import NAN, counted_reasons, explain, undefined_text
 
 # columns of metrics.csv that are summarized, and whether more of it is better
 SCORES: Mapping[str, bool] = {

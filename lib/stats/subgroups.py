@@ -7,10 +7,9 @@ import pandas as pd
 from scipy import stats
 
 from lib.stats.agreement import AgreementConfig
-from lib.stats.concordance import NAN, NO_INTERVAL, Interval
+from lib.stats.grouping import subsets, without_repeats
 from lib.stats.jackknife import jackknife_interval, means_without
-from lib.stats.tables import subsets, without_repeats
-from lib.stats.undefined import explain
+from lib.stats.undefined import NAN, NO_INTERVAL, Interval, explain
 
 SUBGROUPS = ("sex", "site", "scanner")
 # relative error with its sign, and without

@@ -6,6 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from lib.stats.formats import undefined_reasons
 
+NAN = math.nan
+Interval = tuple[float, float]
+NO_INTERVAL: Interval = (NAN, NAN)
+
 
 def undefined_text(reasons: Mapping[str, str]) -> str:
     """Return the text for reasons by name; names with one reason stand together, an empty reason is left out."""
@@ -39,3 +43,8 @@ def explain(row: Mapping, why: Mapping[str, str], otherwise: str) -> dict:
         if isinstance(value, float) and math.isnan(value) and not name.endswith("_ci_high")
     ]
     return dict(row) | {"undefined": undefined_text({name: why.get(name, otherwise) for name in empty})}
+
+
+def interval_columns(name: str, interval: Interval) -> dict[str, float]:
+    """Return the ends of an interval by the names of their columns."""
+    return {f"{name}_ci_low": float(interval[0]), f"{name}_ci_high": float(interval[1])}

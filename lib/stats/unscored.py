@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lib.stats.tables import first_or_own, strata_of, without_repeats
+from lib.stats.grouping import first_or_own, strata_of, without_repeats
 from lib.stats.undefined import counted_reasons
 
 MODELS = ["group", "network", "members", "protocol"]

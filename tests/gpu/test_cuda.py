@@ -10,11 +10,13 @@ import torch
 from lib.errors import TrainingError
 from lib.learning.architecture import VNetConfig
 from lib.learning.augment import Transform, apply_transforms
+from lib.learning.compute import choose_compute
 from lib.learning.cuda import why_no_gpu
-from lib.learning.determinism import choose_compute, memory_explained, prepare_torch
+from lib.learning.determinism import prepare_torch
 from lib.learning.devices import own_device, visible_gpus
 from lib.learning.intensity import IntensityConfig
 from lib.learning.losses import LOSSES, segmentation_loss
+from lib.learning.memory import memory_explained
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
 from lib.learning.scans import ScanStore, TrainingScan

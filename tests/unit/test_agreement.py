@@ -16,17 +16,14 @@ from lib.stats.agreement import (
     FOLD_INTERVALS,
     AgreementConfig,
     agreement_row,
-    compare_paired,
-    estimates_without,
-    fit_line,
-    growing_spread,
-    limit_interval,
-    r_squared,
-    sd_of_differences,
     summarize_agreement,
 )
 from lib.stats.concordance import concordance, intraclass_correlation
+from lib.stats.estimates import estimates_without, r_squared
 from lib.stats.formats import undefined_reasons
+from lib.stats.limits import limit_interval, sd_of_differences
+from lib.stats.lines import fit_line, growing_spread
+from lib.stats.paired import compare_paired
 
 CONFIG = AgreementConfig()
 

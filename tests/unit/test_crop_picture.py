@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.figures.contours import PAPER, write_picture
+from lib.figures.contours import GAP_PX, PAPER, write_picture
 from lib.figures.crop_picture import (
-    GAP_PX,
     LINE_PX,
     PLANE_WIDTH_PX,
     SCALE_PX,

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from lib.errors import ConfigError, TrainingError
+from lib.learning.compute import choose_compute
 from lib.learning.cuda import cuda_explained, warn_of_unused_gpu, why_no_gpu
-from lib.learning.determinism import choose_compute, memory_explained
 from lib.learning.devices import Gpu, own_device
+from lib.learning.memory import memory_explained
 
 TOO_OLD = (
     "The NVIDIA driver on your system is too old (found version 12020). Please update your GPU driver by downloading "
@@ -77,7 +78,7 @@ def test_a_gpu_that_auto_cannot_use_is_told_on_the_terminal(torch_says, tmp_path
 
 def test_auto_asks_whether_a_gpu_stays_unused(monkeypatch):
     asked = []
-    monkeypatch.setattr("lib.learning.determinism.warn_of_unused_gpu", lambda: asked.append(True))
+    monkeypatch.setattr("lib.learning.compute.warn_of_unused_gpu", lambda: asked.append(True))
     choose_compute("cpu")
     assert not asked
     choose_compute("auto")

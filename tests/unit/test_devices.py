@@ -14,7 +14,7 @@ import torch
 
 from lib.errors import TrainingError
 from lib.learning import devices
-from lib.learning.determinism import choose_compute
+from lib.learning.compute import choose_compute
 from lib.learning.devices import Gpu, one_of, own_device, visible_gpus
 
 ROOT = Path(__file__).parents[2]

@@ -33,14 +33,11 @@ from lib.figures.volumes import (
     draw_sex_specific,
 )
 from lib.stats.agreement import AgreementConfig
+from lib.stats.agreement_tables import agreement_table
 from lib.stats.fold_variance import spread_table
+from lib.stats.paired import paired_table
 from lib.stats.precision import precision_table
-from lib.stats.tables import (
-    agreement_table,
-    paired_table,
-    prediction_key,
-    read_table,
-)
+from lib.stats.tables import prediction_key, read_table
 from tests.unit.study_tables import history, no_metrics, tables
 
 CONFIG = AgreementConfig()

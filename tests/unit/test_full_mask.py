@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.imaging.full_mask import full_mask
+from lib.imaging.full_mask import full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like
 from lib.imaging.otsu import OtsuConfig, otsu_mask
 
@@ -163,3 +163,20 @@ def test_pixels_of_another_size_are_interpolated_in_the_slice():
     # old pixels from x = 12 mm on are set; the edge stays there
     np.testing.assert_array_equal(full, np.broadcast_to(np.arange(24) >= 12, (2, 24, 24)))
     assert image_like(full, grid).GetSize() == grid.GetSize()
+
+
+def test_a_mask_on_its_own_grid_is_left_as_it_is():
+    mask_zyx = np.random.default_rng(1).integers(0, 2, (9, 8, 7)).astype(np.uint8)
+    mask = on_grid(mask_zyx, (0.8, 0.7, 2.0), (1.3, -2.1, 5.7))
+    assert np.array_equal(mask_on_grid(mask, mask), mask_zyx > 0)
+
+
+def test_a_mask_on_another_grid_is_interpolated_and_cut_at_one_half():
+    mask_zyx = np.zeros((6, 4, 4), np.uint8)
+    mask_zyx[2:4] = 1  # centres at 4 and 6 mm
+    mask = on_grid(mask_zyx, (1.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+    finer = on_grid(np.zeros((24, 4, 4), np.int16), (1.0, 1.0, 0.5), (0.0, 0.0, 0.0))
+    heights_mm = 0.5 * np.arange(24)
+    assert np.array_equal(mask_on_grid(mask, finer)[:, 2, 2], (heights_mm >= 3) & (heights_mm <= 7))
+    beside = on_grid(np.zeros((6, 4, 4), np.int16), (1.0, 1.0, 2.0), (2.0, 0.0, 0.0))
+    assert mask_on_grid(mask, beside)[2, 0].tolist() == [True, True, False, False]  # two columns beyond it

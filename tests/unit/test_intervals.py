@@ -11,6 +11,8 @@ import pytest
 from lib.errors import ModelError
 from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.agreement import AgreementConfig
+from lib.stats.coverage import coverage_table
+from lib.stats.coverage_notes import coverage_notes
 from lib.stats.flow import SEEN_IN_TRAINING
 from lib.stats.formats import undefined_reasons
 from lib.stats.intervals import (
@@ -25,8 +27,6 @@ from lib.stats.intervals import (
     WIDE,
     WIDE_FACTOR,
     FoldErrors,
-    coverage_notes,
-    coverage_table,
     fewest_people,
     read_volume_errors,
     volume_errors,

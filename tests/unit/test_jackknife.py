@@ -7,7 +7,6 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from lib.stats.agreement import sd_of_differences
 from lib.stats.jackknife import (
     SCALES,
     jackknife_interval,
@@ -18,6 +17,7 @@ from lib.stats.jackknife import (
     sds_without,
     standard_error,
 )
+from lib.stats.limits import sd_of_differences
 
 Z = float(stats.norm.ppf(0.975))
 

@@ -15,7 +15,7 @@ from lib.catalog.protocols import PROTOCOLS
 from lib.figures.gallery import TITLES
 from lib.learning.architecture import read_network
 from lib.learning.losses import LOSSES
-from lib.learning.train import INITIAL_WINDOWS
+from lib.learning.order import INITIAL_WINDOWS
 from lib.learning.vnet import NORMALISED_GROUPS, START_LOGIT
 from lib.pages.references import REFERENCES, Citations
 from lib.pages.report import (
@@ -53,7 +53,10 @@ from lib.pages.wording import (
     network_texts,
     people_text,
 )
+from lib.stats.ages import age_table
 from lib.stats.agreement import AgreementConfig
+from lib.stats.agreement_tables import agreement_table, fold_table
+from lib.stats.coverage import coverage_table
 from lib.stats.flow import flow_table
 from lib.stats.fold_variance import level_table, spread_table
 from lib.stats.formats import (
@@ -65,25 +68,14 @@ from lib.stats.formats import (
     show_setting,
     undefined_reasons,
 )
-from lib.stats.intervals import coverage_table
-from lib.stats.paper import table2
+from lib.stats.paired import paired_table
+from lib.stats.paper import table1, table2
 from lib.stats.partitions import partition_table
 from lib.stats.precision import precision_table
 from lib.stats.readers import READER_COLUMNS
 from lib.stats.scores import score_table
 from lib.stats.subgroups import subgroup_table
-from lib.stats.tables import (
-    DISTAL_CUT,
-    VOLUME_COLUMNS,
-    age_table,
-    agreement_table,
-    fold_table,
-    paired_table,
-    read_table,
-    table1,
-    volumes_table,
-    write_table,
-)
+from lib.stats.tables import DISTAL_CUT, VOLUME_COLUMNS, read_table, volumes_table, write_table
 from lib.stats.unscored import find_gaps, with_gaps
 from tests.unit.study_tables import measured, no_metrics, none_unscored, people, predictions, tables, unscored
 

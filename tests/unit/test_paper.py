@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.stats.paper import TABLE2_COLUMNS, table2
-from lib.stats.tables import PAPER_TABLE1, read_table, write_table
+from lib.stats.paper import PAPER_TABLE1, TABLE2_COLUMNS, table2
+from lib.stats.tables import read_table, write_table
 from tests.unit.study_tables import no_metrics, none_unscored, tables, unscored
 
 NONE = none_unscored()

@@ -7,7 +7,7 @@ import torch
 from lib.errors import ConfigError, ModelError, TrainingError
 from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import weights_on_host, write_model
-from lib.learning.determinism import choose_compute
+from lib.learning.compute import choose_compute
 from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import (
     PredictConfig,

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,14 @@ from lib.cohort.scans import (
 from lib.cohort.table import planned_cohort
 from lib.commands.rerun import files_to_rerun, main
 from lib.errors import ConfigError, ModelError
-from lib.learning.finished import changes_since, check_preprocessing, read_finished
+from lib.learning.finished import (
+    TrainingPlan,
+    changes_of_folds,
+    changes_since,
+    check_preprocessing,
+    read_finished,
+)
+from lib.measured import join_measured
 from lib.provenance import _read_module, code_digest, settings_digest, versions, workflow_version
 from lib.pseudonyms import pseudonyms
 from lib.seeding import derive_seed
@@ -269,6 +277,36 @@ def test_what_changed_since_a_training_is_said_in_words(trained):
         "1 of the scans that trained it would not train it today",
         "2 scans that could train it have come since",
     ]
+
+
+def test_each_fold_is_compared_with_what_would_train_it_today(trained):
+    run, configured = trained
+    models = []
+    for group, fold in (("all", 0), ("all", 1), ("male", 0)):
+        seed = derive_seed(7, "train", group, "vnet", fold)
+        models.append((run | {"group": group, "network": "vnet", "fold": fold, "seed": seed}, SECRET))
+    asked = {("all", 0): "AB", ("all", 1): "AC", ("male", 0): "AB"}
+    plan = TrainingPlan(configured={"vnet": configured}, code="a", seed=7)
+    changes = changes_of_folds(models, plan, lambda *fold: asked[fold])
+    assert list(changes) == ["all/vnet fold 0", "all/vnet fold 1", "male/vnet fold 0"]
+    assert changes["all/vnet fold 0"] == changes["male/vnet fold 0"] == []
+    assert len(changes["all/vnet fold 1"]) == 2  # B would not train it, C could
+    reseeded = changes_of_folds(models, replace(plan, seed=8), lambda *fold: asked[fold])
+    assert all(found[-1] == "the seed has changed" for found in reseeded.values())
+
+
+def test_measurements_are_joined_with_their_flags_and_reasons():
+    volume = {"mm3": 1.0, "hu": None, "undefined": {"hu": "empty"}}
+    end = {"cut_mm3": None, "flags": ["cut"], "undefined": {"cut_mm3": "not seen"}}
+    assert join_measured(volume, end, {"flags": ["air", "cut"]}) == {
+        "mm3": 1.0,
+        "hu": None,
+        "cut_mm3": None,
+        "flags": ["air", "cut"],
+        "undefined": {"hu": "empty", "cut_mm3": "not seen"},
+    }
+    assert join_measured(volume, {"side": "left"}) == volume | {"side": "left"}
+    assert volume["undefined"] == {"hu": "empty"}
 
 
 def test_without_the_secret_no_scan_is_said_to_have_changed(trained):

@@ -8,9 +8,9 @@ import pytest
 
 from lib.stats.agreement import AgreementConfig
 from lib.stats.formats import undefined_reasons
+from lib.stats.paper import table1
 from lib.stats.readers import PAIRS
 from lib.stats.summary import summary_tables
-from lib.stats.tables import table1
 from tests.unit.study_tables import no_metrics, none_unscored, tables
 
 CONFIG = AgreementConfig()

@@ -6,33 +6,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.ages import printed_age
 from lib.errors import TableError
+from lib.stats.ages import age_table
 from lib.stats.agreement import AgreementConfig
+from lib.stats.agreement_tables import agreement_table, fold_table
 from lib.stats.fold_variance import level_table, spread_table
-from lib.stats.paper import table2
+from lib.stats.grouping import age_band, first_scans, without_repeats
+from lib.stats.paired import paired_table
+from lib.stats.paper import table1, table2
 from lib.stats.scores import score_table
 from lib.stats.tables import (
     DISTAL_CUT,
     METRIC_COLUMNS,
     UNSCORED_COLUMNS,
     VOLUME_COLUMNS,
-    age_band,
-    age_table,
-    agreement_table,
-    first_scans,
-    fold_table,
     metrics_table,
-    paired_table,
     path_key,
     prediction_key,
-    printed_age,
     read_table,
-    table1,
     unscored_table,
     volumes_table,
     with_corrected,
     with_flag,
-    without_repeats,
     write_table,
 )
 from lib.stats.unscored import find_gaps, with_gaps

@@ -12,6 +12,8 @@ from lib.learning.uncertainty import (
     NO_COMMON_BONE,
     ONE_MODEL,
     TRAINED_ON_PERSON,
+    Disagreement,
+    describe_disagreement,
     disagreement_of_one,
     measure_disagreement,
 )
@@ -98,3 +100,10 @@ def test_members_without_common_bone_have_no_ratio_and_a_reason():
     assert found.member_volume_ratios == () and found.member_range_percent is None
     assert found.undefined == {"member_range_percent": NO_COMMON_BONE}
     assert found.member_dice == 0
+
+
+def test_ratios_are_told_by_fold():
+    apart = Disagreement(member_dice=0.9, mean_entropy_bits=0.1, member_volume_ratios=(0.75, 1.25))
+    told = describe_disagreement(apart, ["fold-0", "fold-1"])
+    assert told["member_volume_ratios"] == {"fold-0": 0.75, "fold-1": 1.25} and told["member_dice"] == 0.9
+    assert describe_disagreement(disagreement_of_one("single"), ["fold-1"])["member_volume_ratios"] == {}

@@ -33,7 +33,7 @@ from lib.commands.parts.results import (
 from lib.errors import ConfigError, OsteoflowError
 from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig
-from lib.stats.intervals import coverage_notes
+from lib.stats.coverage_notes import coverage_notes
 from lib.stats.summary import summary_tables
 from lib.stats.tables import path_key, read_table, write_table
 

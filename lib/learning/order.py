@@ -1,0 +1,117 @@
+"""The order of a training: which windows each update sees, how they are augmented, at which learning rate.
+
+Nothing random is carried from update to update: scans, windows, transforms and dropout follow from the seed, the
+epoch and the number of the update.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lib.learning.augment import Transform, draw_transform, margin_slices
+from lib.learning.recipe import TrainConfig, learning_rate
+from lib.learning.scans import StoredScan
+from lib.learning.windows import draw_start
+from lib.seeding import derive_seed
+
+INITIAL_WINDOWS = 4  # from which a new network takes its scales
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one pass through the network is made of: scans (indices), first slices, transforms; one entry a window."""
+
+    indices: list[int]
+    starts: list[int]
+    transforms: list[Transform]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOrder:
+    """What the updates of a training are made of.
+
+    Attributes:
+        scans: to learn from; their order is that of the indices.
+        config: the recipe.
+        seed: of the fold.
+    """
+
+    scans: Sequence[StoredScan]
+    config: TrainConfig
+    seed: int
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """How many windows an epoch takes."""
+        return len(self.scans) * self.config.samples_per_scan
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """How many updates an epoch makes."""
+        return math.ceil(self.windows_per_epoch / (self.config.batch_size * self.config.accumulate))
+
+    @cached_property
+    def margin(self) -> int:
+        """How many slices beyond each end of a window its rotation may reach."""
+        return max(
+            margin_slices(self.config.augment, scan.shape_zyx, scan.spacing_mm_zyx) for scan in self.scans
+        )
+
+    @property
+    def slices(self) -> int:
+        """How many slices are read for a window, margins included."""
+        return self.config.window_slices + 2 * self.margin
+
+    def scans_of_updates(self, epoch: int) -> list[np.ndarray]:
+        """Return the scans (indices) of each update of an epoch, counted from 0."""
+        generator = np.random.default_rng(derive_seed(self.seed, "order", epoch))
+        order = np.repeat(np.arange(len(self.scans)), self.config.samples_per_scan)
+        order = generator.permutation(order)
+        size = self.config.batch_size * self.config.accumulate
+        return [order[i : i + size] for i in range(0, len(order), size)]
+
+    def draws_of_updates(self, epoch: int) -> list[list[Draw]]:
+        """Return what each update of an epoch is made of: a draw for each batch whose gradients are summed."""
+        return [
+            self._draws(epoch, update, indices) for update, indices in enumerate(self.scans_of_updates(epoch))
+        ]
+
+    def initial_draw(self) -> Draw:
+        """Return the windows from which a new network takes its scales."""
+        generator = np.random.default_rng(derive_seed(self.seed, "initial windows"))
+        return self._draw(generator.permutation(len(self.scans))[:INITIAL_WINDOWS], generator)
+
+    def place(self, draw: Draw) -> tuple[list[int], list[int]]:
+        """Return scans and first slices of a draw's windows, margins included."""
+        return draw.indices, [start - self.margin for start in draw.starts]
+
+    def update_seed(self, epoch: int, update: int) -> int:
+        """Return the seed of an update, from which its windows and its dropout are drawn."""
+        return derive_seed(self.seed, "update", epoch, update)
+
+    def done(self, epoch: int, update: int) -> int:
+        """Return how many updates lie before this one of this epoch, both counted from 0."""
+        return epoch * self.updates_per_epoch + update
+
+    def learning_rate(self, epoch: int, update: int) -> float:
+        """Return the learning rate of an update."""
+        return learning_rate(
+            self.config, self.done(epoch, update), self.config.epochs * self.updates_per_epoch
+        )
+
+    def _draws(self, epoch: int, update: int, indices: np.ndarray) -> list[Draw]:
+        generator = np.random.default_rng(self.update_seed(epoch, update))
+        size = self.config.batch_size
+        return [self._draw(indices[i : i + size], generator) for i in range(0, len(indices), size)]
+
+    def _draw(self, indices: Sequence[int], generator: np.random.Generator) -> Draw:
+        """Draw window by window, so that the batches an update is cut into do not change what is drawn."""
+        draw = Draw(indices=[int(index) for index in indices], starts=[], transforms=[])
+        for index in indices:
+            slices = self.scans[index].shape_zyx[0]
+            draw.starts.append(draw_start(slices, self.config.window_slices, generator))
+            draw.transforms.append(draw_transform(self.config.augment, generator))
+        return draw

@@ -1,0 +1,130 @@
+"""The state of a training: all of it that changes, and the file from which an unfinished one is continued.
+
+Nothing random is in it (`lib.learning.order`): a state is weights, optimiser and counters, and a training that was
+killed and started again ends with the same bits as one that was not.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.learning.average import RunningAverage
+from lib.learning.checkpoint import read_state, weights_on_host, write_state
+from lib.learning.history import EpochRecord
+from lib.learning.recipe import FoldSettings
+from lib.learning.scans import ScanStore
+from lib.learning.vnet import VNet
+
+
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    epoch: int = 0  # epochs that are done
+    update: int = 0  # updates done in the current epoch
+    losses: list[float] = field(default_factory=list)  # of the current epoch, as far as fetched
+    seconds: float = 0.0  # spent on the current epoch
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_dice: float | None = None
+
+    def records(self) -> list[EpochRecord]:
+        """Return the course of the training so far."""
+        return [EpochRecord(**row) for row in self.history]
+
+    def close_epoch(self, record: EpochRecord) -> None:
+        """Add the record of the current epoch and begin the next one."""
+        self.history.append(asdict(record))
+        self.epoch, self.update, self.losses, self.seconds = record.epoch, 0, [], 0.0
+
+
+class TrainingState:
+    """What changes in a training.
+
+    Attributes:
+        network: with its weights, on the device.
+        optimizer: with its moments.
+        average: the running average of the weights.
+        best: weights of the epoch with the highest validation Dice (host memory); empty before a validation.
+        progress: the counters and the course so far.
+    """
+
+    def __init__(self, network: VNet, optimizer: torch.optim.Optimizer, weight_average: float) -> None:
+        """Begin a training; the average starts from the network's weights as they are now."""
+        self.network, self.optimizer = network, optimizer
+        self.average = RunningAverage(network, weight_average)
+        self.best: dict[str, Tensor] = {}
+        self.progress = Progress()
+
+    def content(self) -> dict[str, Any]:
+        """Return what a state file holds beside its key, in host memory but for the optimiser's moments."""
+        return {
+            "network": weights_on_host(self.network),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state(),
+            "best": self.best,
+            "progress": asdict(self.progress),
+        }
+
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Take over what `content` returned, on whatever device that was."""
+        self.network.load_state_dict(content["network"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            # a state from another device may have another layout, which fused Adam does not look at
+            for name, moment in moments.items():
+                if moment.ndim:
+                    moments[name] = torch.empty_like(parameter).copy_(moment)
+        self.average.load(content["average"])
+        self.best = content["best"]
+        self.progress = Progress(**content["progress"])
+
+    def keep_best(self, dice: float | None) -> None:
+        """Keep the averaged weights if the epoch that was just recorded has the highest Dice so far."""
+        progress = self.progress
+        if dice is not None and (progress.best_dice is None or dice > progress.best_dice):
+            progress.best_epoch, progress.best_dice = progress.epoch, dice
+            self.best = self.average.weights()
+
+
+class StateFile:
+    """Where the state of an unfinished training lies, and when it is due to be written again."""
+
+    def __init__(self, path: Path, key: str, minutes: float) -> None:
+        """Name the file; `minutes` lie between two savings, and a state of another `key` is not continued."""
+        self.path, self.key = path, key
+        self._seconds, self._saved_at = minutes * 60, time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the content that was written, or None where there is none to continue from."""
+        return read_state(self.path, self.key)
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Write the content of a state, whole or not at all."""
+        write_state(self.path, {"key": self.key, **content})
+        self._saved_at = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Tell whether the time between two savings is over."""
+        return time.monotonic() - self._saved_at >= self._seconds
+
+    def kept(self) -> str:
+        """Say, for the end of an error, what is left of a training that cannot go on."""
+        return "the last state saved before it is kept" if self.path.is_file() else "no state was saved yet"
+
+
+def state_key(settings: FoldSettings, training: ScanStore, validation: ScanStore) -> str:
+    """Return a digest of settings, code and data: what must be equal for a training to be continued."""
+    parts = settings.digest(), training.digest, validation.digest
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def all_finite(weights: Mapping[str, Tensor]) -> bool:
+    """Tell whether every weight is a finite number."""
+    return all(bool(weight.isfinite().all()) for weight in weights.values())

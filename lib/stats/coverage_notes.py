@@ -1,0 +1,51 @@
+"""For which people the intervals of volumes do not hold: notes for the top of the report."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lib.catalog.protocols import PROTOCOLS
+from lib.stats.formats import fixed, records
+
+# what it means that too few intervals held the reference, by the protocols that it is told of
+FAILED_COVERAGE = (
+    (
+        ("later", "external"),
+        "The models err alike there, as on another scanner or another population, mostly without a flag. Volumes of "
+        "such people without a reference are no surer: annotate some of them, and train or calibrate with these.",
+    ),
+    (
+        ("test", "test-single"),
+        "These people are of the same draw as those of cross-validation, so these are too few to tell how far these "
+        "models err, or the models that predicted here err otherwise (predict.heldout_weights: last).",
+    ),
+)
+
+
+def coverage_notes(coverage: pd.DataFrame, confidence: float) -> list[str]:
+    """Say for which people too few intervals of volumes held the reference: notes for the top of the report.
+
+    Too few: the upper end of the exact interval of their share lies below the level.
+
+    Args:
+        coverage: table of COVERAGE_COLUMNS.
+        confidence: level of the intervals of volumes, and of the interval of their share.
+    """
+    failed = coverage[coverage["coverage_ci_high"] < confidence]
+    groups_told = [(failed[failed["protocol"].isin(names)], meaning) for names, meaning in FAILED_COVERAGE]
+    return [
+        f"Intervals of volumes at {100 * confidence:g} % do not hold: the reference lay in those of "
+        f"{'; '.join(_held_text(row) for row in records(rows))}. {meaning}"
+        for rows, meaning in groups_told
+        if len(rows)
+    ]
+
+
+def _held_text(row: Mapping) -> str:
+    """Return how many people of a row of the coverage were held, with the interval of their share."""
+    low, high = (fixed(100 * row[f"coverage_ci_{end}"], 0) for end in ("low", "high"))
+    subset = PROTOCOLS[row["protocol"]].title.lower()
+    return (
+        f"{row['covered']} of {row['n']} people ({subset}, {row['group']}/{row['network']}; "
+        f"interval of the share {low} to {high} %)"
+    )

@@ -1,0 +1,81 @@
+"""How rows of tables belong together: repeated scans, groups and strata in reading order, age bands."""
+
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from lib.ages import age_years
+from lib.catalog.groups import ALL, group_position, stratum_name
+from lib.catalog.protocols import PROTOCOL_ORDER
+from lib.errors import TableError
+
+AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, "80 and over"))
+
+
+def first_scans(repeats: Mapping[str, str]) -> dict[str, str]:
+    """Return scan -> the first scan that it repeats in the end; a scan that repeats none is left out.
+
+    `repeats` says scan -> the scan named in its row of the cohort table, or "". Raises TableError for a circle.
+    """
+    firsts = {}
+    for scan in repeats:
+        chain = [scan]
+        while before := repeats.get(chain[-1], ""):
+            if before in chain:
+                raise TableError(
+                    f"repeat_of: scans {', '.join(chain)} repeat one another in a circle; "
+                    "leave repeat_of empty in the row of the scan that was made first"
+                )
+            chain.append(before)
+        if len(chain) > 1:
+            firsts[scan] = chain[-1]
+    return firsts
+
+
+def first_or_own(table: pd.DataFrame) -> pd.Series:
+    """Return for each row of a table the scan that it repeats, or its own scan where it repeats none."""
+    return table["repeat_of"].where(table["repeat_of"] != "", table["scan"])
+
+
+def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Leave out repeated scans of the same models: a scan made again is no further person.
+
+    The first scan stays; where it is not in the table, the first of its repetitions.
+    """
+    first = first_or_own(metrics)
+    ranked = metrics.assign(first_scan=first, again=first != metrics["scan"]).sort_values(
+        "again", kind="stable"
+    )
+    kept = ranked.drop_duplicates(["group", "network", "members", "protocol", "first_scan"]).index
+    return metrics[metrics.index.isin(kept)]
+
+
+def subsets(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
+    """Return groups in the reading order of groups, protocols and age bands, not that of the alphabet."""
+    ages = [label for _, label in AGE_BANDS] + ["unknown"]
+    orders = {"group": group_position, "protocol": PROTOCOL_ORDER.index, "age_band": ages.index}
+    groups = [(key, subset) for key, subset in table.groupby(list(names), sort=True)]
+    return sorted(
+        groups, key=lambda pair: [orders.get(n, _itself)(v) for n, v in zip(names, pair[0], strict=True)]
+    )
+
+
+def strata_of(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Yield group, network, protocol and stratum by name with their rows: everybody's, then those of each sex."""
+    for (group, network, protocol), subset in subsets(table, "group", "network", "protocol"):
+        key = {"group": group, "network": network, "protocol": protocol}
+        yield key | {"stratum": ALL}, subset
+        for sex in sorted(set(subset["sex"]) & {"M", "F"}, reverse=True):
+            yield key | {"stratum": stratum_name("sex", sex)}, subset[subset["sex"] == sex]
+
+
+def age_band(age: float | str | None) -> str:
+    """Return the band of AGE_BANDS that an age, printed or in years, falls into."""
+    years = age_years(age)
+    if years is None:
+        return "unknown"
+    return [label for start, label in AGE_BANDS if years >= start][-1]
+
+
+def _itself(value: object) -> object:
+    return value

@@ -1,0 +1,25 @@
+"""Means over scans, with intervals over people, as columns of a table."""
+
+import pandas as pd
+
+from lib.stats.agreement import AgreementConfig
+from lib.stats.jackknife import mean_interval
+
+
+def mean_columns(
+    name: str, subset: pd.DataFrame, values: pd.Series, told: tuple[str, AgreementConfig]
+) -> dict[str, float]:
+    """Return a mean over the scans of a subset with the interval of the jackknife over people (scale and level)."""
+    scale, config = told
+    values = values.astype(float)
+    low, high = mean_interval(values.to_numpy(), subset["subject"].to_numpy(), config.confidence, scale)
+    return {name: float(values.mean()), f"{name}_ci_low": low, f"{name}_ci_high": high}
+
+
+def why_no_interval(subset: pd.DataFrame) -> str:
+    """Return why a number of a subset of scans is empty where nothing else tells."""
+    return (
+        "one person"
+        if subset["subject"].nunique() == 1
+        else "too few people, or their values are all the same"
+    )
