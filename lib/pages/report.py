@@ -17,7 +17,7 @@ from markupsafe import Markup
 from lib.ages import age_years, printed_age
 from lib.atomic import write_text
 from lib.catalog.groups import ALL
-from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
+from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import flow_steps
 from lib.pages.references import Citations
 from lib.pages.report_tables import (
@@ -45,7 +45,6 @@ from lib.pages.scan_table import scan_data, script_json
 from lib.pages.templates import REPORT_FOLDER, content_policy, page_asset, page_environment
 from lib.pages.wording import (
     PROTOCOL_SOURCES,
-    SETS,
     WEIGHTS,
     augmentation_text,
     counted,
