@@ -16,6 +16,7 @@ import pandas as pd
 import SimpleITK as sitk
 from scipy import ndimage
 
+from lib.catalog.stages import STAGES
 from lib.imaging.grid import array_zyx
 from lib.imaging.nifti import read_image, write_image
 from lib.stats.tables import read_table
@@ -24,19 +25,7 @@ FULL_ZYX = (60, 192, 192)
 SPACING_MM_ZYX = (3.0, 0.8, 0.8)
 BATCH = 16
 # the order in which the workflow makes folders of results/
-STAGES = (
-    "screened",
-    "cohort",
-    "folds",
-    "converted",
-    "cropped",
-    "crops",
-    "models",
-    "predictions",
-    "masks",
-    "volumes",
-)
-STAGES += ("overlaps",)
+FOLDERS = list(dict.fromkeys(stage.file.split("/")[0] for stage in STAGES.values()))
 
 
 def full_size(array_zyx: np.ndarray) -> np.ndarray:
@@ -129,9 +118,9 @@ def stamp_stages(table: Path, results: Path) -> None:
     """Give the cohort table and all files the time stamp of their stage, a second apart; the last one is now."""
     last = time.time()
     os.utime(table, (0, 0))
-    for position, stage in enumerate(STAGES):
-        moment = last - (len(STAGES) - position)
-        for path in (results / stage).rglob("*"):
+    for position, made in enumerate(FOLDERS):
+        moment = last - (len(FOLDERS) - position)
+        for path in (results / made).rglob("*"):
             if path.is_dir() and path.name.startswith("batch-"):
                 (path / ".snakemake_timestamp").touch()
                 os.utime(path / ".snakemake_timestamp", (moment, moment))

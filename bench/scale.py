@@ -26,6 +26,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.made_study import make_study
+from lib.catalog.stages import STAGES
 from lib.cohort.placement import Placement
 from lib.cohort.scans import SCAN_COLUMNS, write_folds, write_records
 from lib.commands.planning.workflow import read_workflow
@@ -137,7 +138,7 @@ def lay_out_stub(stub: Path, study: list[str]) -> None:
     stub.mkdir()
     for name in ("sbatch", "squeue", "scontrol", "sinfo"):
         (stub / name).symlink_to(ROOT / "bench/stub_slurm.py")
-    folders = {"predict_scans", "write_scan_pages", "draw_figures"}
+    folders = {name for name, stage in STAGES.items() if not Path(stage.file).suffix}
     rules = read_workflow(study).rules
     outputs = {
         name: [rule.benchmark, *(f"{output}/" if name in folders else output for output in rule.outputs)]

@@ -19,6 +19,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from lib.catalog.stages import STAGES
 from lib.commands.planning.costs import (
     CLUSTER_JOB,
     COLUMNS,
@@ -26,12 +27,11 @@ from lib.commands.planning.costs import (
     LOCAL_JOB,
     read_benchmark,
     size_mb,
-    unit_name,
 )
 from lib.commands.planning.jobs import plan_jobs
 from lib.commands.planning.workflow import ROOT, Workflow, read_workflow
 
-LEARNING = ("train_fold", "predict_scans")
+LEARNING = tuple(rule for rule, stage in STAGES.items() if stage.work in ("fold", "batch"))
 TOY = {
     "study": "unit costs",
     "groups": ["all"],
@@ -102,7 +102,7 @@ def measured_rows(workflow: Workflow, share: float, *, learning: bool) -> list[d
             rows.append(
                 {
                     "rule": name,
-                    "per": unit_name(name),
+                    "per": STAGES[name].unit,
                     "cpu_seconds": share * statistics.median(one.cpu_seconds for one in found),
                     "disk_mb": statistics.median(one.disk_mb for one in found),
                     "mem_mb": max(one.mem_mb for one in found),

@@ -55,6 +55,25 @@ def check_words(entries: Iterable[str]) -> None:
     _raise_all(lines)
 
 
+def check_rules(typed: Iterable[str]) -> None:
+    """Return if no rule is called by the name that it had before.
+
+    Args:
+        typed: words of Snakemake's command line, as `name` or `--option=name`, and rules that options name.
+
+    Raises:
+        ConfigError: with the new name of each.
+    """
+    names = dict.fromkeys(word.partition("=")[2] if word.startswith("--") else word for word in typed)
+    _raise_all(
+        [
+            f"rule {name} is called {renamed.RULES[name]} now; write {renamed.RULES[name]}"
+            for name in names
+            if name in renamed.RULES
+        ]
+    )
+
+
 def _read_file(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")

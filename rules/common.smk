@@ -10,7 +10,6 @@ from functools import cache
 import yaml
 from lib.atomic import forbid_world_writing
 from lib.cohort.acquisitions import read_protocol
-from lib.cohort.failures import READER_JOBS, SCORE_JOBS
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable, job_failure, prediction_failure
 from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.placement import trains_fold, validates_fold
@@ -27,7 +26,16 @@ from lib.phantom.people import PhantomConfig, phantom_table
 from lib.provenance import code_digest, describe_software
 from lib.pseudonyms import write_secret
 from lib.leftover_jobs import check_none_left
-from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
+from lib.settings import (
+    check_rules,
+    check_settings,
+    check_texts,
+    check_words,
+    in_order_of,
+    in_use,
+    keep_names,
+    read_words,
+)
 from lib.study import (
     check_executor,
     check_paths,
@@ -72,6 +80,9 @@ def checked_study():
     words = workflow.config_settings.config_args or []
     check_texts(workflow.overwrite_configfiles)
     check_words(words)
+    # targets come to the workflow only after it was read; rules of --set-threads may stand in a profile
+    asked = workflow.resource_settings
+    check_rules([*sys.argv[1:], *asked.overwrite_threads, *asked.overwrite_resources])
     schema = read_yaml("schemas/config.schema.yaml")
     named = keep_names(config, schema, words)
     settings = in_order_of(read_words(named, schema), read_yaml("config.yaml"))

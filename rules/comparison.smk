@@ -1,5 +1,7 @@
 """This run beside another one: what each was made with, what moved."""
 
+from lib.catalog.stages import recorded_rules
+
 
 rule record_run:
     """Settings, versions and code of this run, for comparisons with later ones."""
@@ -19,20 +21,7 @@ rule record_run:
         settings=SETTINGS,
         software=lambda wildcards: describe_software(),
         models=lambda wildcards: model_digests(config["model"]) if FINISHED else {},
-        digests={
-            rule: code_of(rule)
-            for rule in (
-                *(
-                    "convert_scan",
-                    "resample_image",
-                    "crop_image",
-                    "resample_labels",
-                    "crop_labels",
-                    "train_fold",
-                ),
-                *("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"),
-            )
-        },
+        digests={rule: code_of(rule) for rule in recorded_rules()},
         code=code_of("record_run"),
     message:
         "Record what this run is made with"

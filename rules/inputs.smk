@@ -129,7 +129,7 @@ def scored_predictions():
         row
         for row in predictions()
         if row.protocol != "apply"
-        and not (config["partial"] and prediction_failure(row, SCORE_JOBS, "results"))
+        and not (config["partial"] and prediction_failure(row, ("score",), "results"))
     ]
 
 
@@ -219,7 +219,7 @@ def reader_files(wildcards):
     return [
         f"results/readers/{row.path}.json"
         for row in second_read()
-        if not (config["partial"] and prediction_failure(row, READER_JOBS, "results"))
+        if not (config["partial"] and prediction_failure(row, ("second reader",), "results"))
     ]
 
 

@@ -1,4 +1,4 @@
-"""How a prediction may be scored, and the order in which protocols are shown."""
+"""How a prediction may be scored, what sets of people there are, and the order in which both are shown."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -59,6 +59,16 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     }
 )
 PROTOCOL_ORDER = tuple(PROTOCOLS)
+# people by the set that they belong to: what the report calls them, in its order
+SETS: Mapping[str, str] = MappingProxyType(
+    {
+        "train": "cross-validated",
+        "test": "test",
+        "later": "later",
+        "external": "external",
+        "apply": "without a reference",
+    }
+)
 SCORED_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.is_scored)
 # a scan is shown by the first of these protocols that predicted it
 PRIMARY_PROTOCOLS = ("test", "later", "external", "cv", "apply", "test-single")

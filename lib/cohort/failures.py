@@ -9,19 +9,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lib.catalog.protocols import SCORED_PROTOCOLS
-from lib.catalog.stages import STAGE_FILES
+from lib.catalog.stages import PARTS, STAGES, stages_of
 from lib.cohort.placement import Placement
 from lib.cohort.protocols import Prediction
 
-# jobs that bring a scan to the models, that make a mask, that measure it, that score it, that set a second reader
-# beside it: each in their order
-SCAN_JOBS = ("convert_scan", "resample_image", "crop_image")
-MASK_JOBS = ("predict_scans", "otsu_mask")
-MEASURE_JOBS = ("resample_labels", "crop_labels", "measure_volume")
-SCORE_JOBS = ("measure_overlap",)
-READER_JOBS = ("resample_labels2", "crop_labels2", "measure_readers")
+# parts of `lib.catalog.stages` that explain_failures tells of beside every prediction's mask, volume and score
+EXTRAS = ("second reader", "corrected mask")
 NOT_TRIED = "not tried yet"
-NOT_PREDICTED = f"not predicted: {NOT_TRIED}"
+NOT_PREDICTED = f"{PARTS['mask']}: {NOT_TRIED}"
 LONGEST = 300  # characters of an explanation
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 
@@ -38,14 +33,14 @@ def job_failure(
     """Return in words why a job did not end; empty if it ended well or never began, for then it has no log.
 
     Args:
-        job: name of its rule, one of STAGE_FILES.
+        job: name of its rule, one of `lib.catalog.stages`.
         results: the folder results/ of the study.
         scan: the job's scan.
         folder: `{group}/{network}/{members}` of a job that belongs to a prediction.
         batch: of a job that predicts.
         certain: count only jobs whose log holds an error, as `log_failure` does.
     """
-    file = STAGE_FILES[job]
+    file = STAGES[job].file
     name = f"batch-{batch}" if "{batch}" in file else scan
     log = Path(results, "logs", job, folder if "{folder}" in file else "", f"{name}.log")
     made = Path(results, file.format(scan=scan, folder=folder, batch=batch))
@@ -74,9 +69,10 @@ def log_failure(log: Path, made: Path, *, certain: bool = False) -> str:
 
 
 def prediction_failure(
-    row: Prediction, jobs: Iterable[str], results: str | Path, *, certain: bool = False
+    row: Prediction, parts: Iterable[str], results: str | Path, *, certain: bool = False
 ) -> str:
-    """Return why one of the jobs that belong to a prediction did not end; empty if none failed."""
+    """Return why one of the jobs of some parts of a prediction (PARTS) did not end; empty if none failed."""
+    jobs = (job for part in parts for job in stages_of(part))
     where = {"scan": row.placement.scan, "folder": row.folder, "batch": row.placement.batch}
     return _first(job_failure(job, results, **where, certain=certain) for job in jobs)
 
@@ -95,10 +91,10 @@ def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) 
     return (
         Path(results, f"masks/{row.path}/mask.nii.gz").exists()
         and not _lacking(row, folds)
-        and not prediction_failure(row, (*SCAN_JOBS, *MASK_JOBS, *MEASURE_JOBS), results, certain=True)
+        and not prediction_failure(row, ("crop", "mask", "volume"), results, certain=True)
         and (
             Path(results, f"volumes/{row.path}.json").exists()
-            or not prediction_failure(row, MEASURE_JOBS, results)
+            or not prediction_failure(row, ("volume",), results)
         )
     )
 
@@ -131,7 +127,7 @@ def explain_failures(
     for row in planned:
         why = _missing(row, there, folds, results)
         if why == NOT_PREDICTED and row.placement.batch in waits:
-            why = f"not predicted: its batch waits for {', '.join(waits[row.placement.batch])}"
+            why = f"{PARTS['mask']}: its batch waits for {', '.join(waits[row.placement.batch])}"
         if why:
             name = f"{row.protocol} ({row.folder})"
             told.setdefault(row.placement.scan, {}).setdefault(why, []).append(name)
@@ -147,7 +143,7 @@ def explain_fold(folder: str, results: str | Path) -> str:
     """Return why a fold `{group}/{network}/fold-{fold}` has no model."""
     log, model = (
         Path(results, "logs/train_fold", f"{folder}.log"),
-        Path(results, "models", folder, "model.pt"),
+        Path(results, STAGES["train_fold"].file.format(folder=folder)),
     )
     return log_failure(log, model) or NOT_TRIED
 
@@ -155,7 +151,7 @@ def explain_fold(folder: str, results: str | Path) -> str:
 def _not_cropped(scan: str, results: str | Path) -> str:
     """Return why a scan did not come to the models; a crop that an earlier run left there does not hide it."""
     there = Path(results, f"cropped/{scan}/image.nii.gz").exists()
-    failure = _first(job_failure(job, results, scan=scan, certain=there) for job in SCAN_JOBS)
+    failure = _first(job_failure(job, results, scan=scan, certain=there) for job in stages_of("crop"))
     return failure or ("" if there else NOT_TRIED)
 
 
@@ -163,14 +159,14 @@ def _extras_missing(
     extras: tuple[Iterable[Prediction], Iterable[str]], results: str | Path
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (scan, what of it, why) where a second reader's or a corrected mask could not be measured."""
-    read, corrected = extras
+    (reader, mask), (read, corrected) = EXTRAS, extras
     for row in read:
-        if why := prediction_failure(row, READER_JOBS, results):
-            told = f"not set beside the second reader: {why}"
+        if why := prediction_failure(row, (reader,), results):
+            told = f"{PARTS[reader]}: {why}"
             yield row.placement.scan, f"{row.protocol} ({row.folder})", told
     for scan in corrected:
-        if why := job_failure("measure_corrected", results, scan=scan):
-            yield scan, "corrected mask", f"not measured: {why}"
+        if why := _first(job_failure(job, results, scan=scan) for job in stages_of(mask)):
+            yield scan, mask, f"{PARTS[mask]}: {why}"
 
 
 def _missing(
@@ -182,11 +178,10 @@ def _missing(
     """Return why a prediction is not measured or not scored; empty if it is there."""
     measured, scored = there
     if row.path not in measured:
-        jobs = (*MASK_JOBS, *MEASURE_JOBS)
-        failure = _no_model(row, folds) or prediction_failure(row, jobs, results)
-        return f"not predicted: {failure}" if failure else NOT_PREDICTED
+        failure = _no_model(row, folds) or prediction_failure(row, ("mask", "volume"), results)
+        return f"{PARTS['mask']}: {failure}" if failure else NOT_PREDICTED
     if row.protocol in SCORED_PROTOCOLS and row.path not in scored:
-        return f"not scored: {prediction_failure(row, SCORE_JOBS, results) or NOT_TRIED}"
+        return f"{PARTS['score']}: {prediction_failure(row, ('score',), results) or NOT_TRIED}"
     return ""
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from lib.catalog.protocols import SETS
+
 NO_FOLD = -1
-OUTCOMES = ("train", "test", "later", "external", "apply")
+OUTCOMES = tuple(SETS)
 
 Takes = Mapping[str, str]  # an entry of `groups`: {} takes everybody in, {sex: M} men
 

@@ -10,7 +10,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lib.commands.planning.costs import CLUSTER_JOB, GRAPH_JOB, LOCAL_JOB, Cost, unit_costs, unit_name
+from lib.catalog.stages import STAGES
+from lib.commands.planning.costs import CLUSTER_JOB, GRAPH_JOB, LOCAL_JOB, Cost, unit_costs
 from lib.commands.planning.jobs import Job, is_done, plan_jobs
 from lib.commands.planning.workflow import ROOT, Rule, Workflow, read_workflow
 from lib.errors import OsteoflowError
@@ -94,7 +95,9 @@ def estimate_rule(
         disk_gb=disk_mb / 1000,
         threads=rule.first.threads,
         gpus=rule.first.gpus,
-        source=f"{cost.source}, a {unit_name(rule.name)}: {cost.cpu_seconds:.3g} s" if cost else "not known",
+        source=f"{cost.source}, a {STAGES[rule.name].unit}: {cost.cpu_seconds:.3g} s"
+        if cost
+        else "not known",
     )
 
 

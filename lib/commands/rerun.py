@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lib.catalog.stages import STAGE_FILES
+from lib.catalog.renamed import RULES
+from lib.catalog.stages import STAGES, rerun_stages
 from lib.cohort.scans import read_folds, read_records
 from lib.errors import OsteoflowError
 
@@ -26,7 +27,7 @@ def files_to_rerun(name: str, stage: str, study: Path) -> list[str]:
     if not scans:
         raise OsteoflowError(f"{name} is neither a subject nor a scan in results/cohort/scans.csv")
     batches = {row.scan: row.batch for row in read_folds(study / "results/folds/folds.csv")}
-    file = STAGE_FILES[stage]
+    file = STAGES[stage].file
     patterns = [file.format(scan=scan, batch=batches.get(scan, ""), folder="*/*/*") for scan in scans]
     files = [path for pattern in patterns for path in _existing(study, f"results/{pattern}")]
     if not files:
@@ -44,11 +45,20 @@ def _existing(study: Path, pattern: str) -> list[str]:
     return sorted(str(path.relative_to(study)) for path in study.glob(pattern))
 
 
+def _stage(name: str) -> str:
+    """Return the name of a stage that can be made again; an old name is refused with the new one."""
+    if name in RULES:
+        raise argparse.ArgumentTypeError(f"{name} is called {RULES[name]} now")
+    if name not in rerun_stages():
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(rerun_stages())}")
+    return name
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the files, separated by spaces; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lib.commands.rerun", description=__doc__.split("\n")[0])
     parser.add_argument("name", help="a subject or a scan of the cohort table")
-    parser.add_argument("stage", choices=STAGE_FILES, help="the rule to begin with")
+    parser.add_argument("stage", type=_stage, help=f"the rule to begin with: {', '.join(rerun_stages())}")
     parser.add_argument("study", nargs="?", default=".", type=Path, help="the study's folder (default: here)")
     options = parser.parse_args(arguments)
     try:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lib.ages import OLDEST_PRINTED_AGE, age_years
+from lib.catalog.measures import MEASURES
 from lib.figures.style import (
     FEWEST_FOR_BAND,
     INK,
@@ -26,7 +27,7 @@ from lib.figures.style import (
 )
 from lib.stats.lines import line_band
 
-ERRORS = {"re_percent": "relative error of volume, %", "dsc": "DSC"}
+ERRORS = {name: MEASURES[name].phrase for name in ("re_percent", "dsc")}
 _PERSON = ["scan", "subject", "sex"]
 # the interval of a rank correlation of fewer people holds less than it says
 _FEWEST_FOR_RHO = 10

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.catalog.groups import group_position
+from lib.catalog.measures import MEASURES
 from lib.figures.style import (
     INK,
     MUTED,
@@ -22,8 +23,7 @@ from lib.figures.style import (
     scatter_people,
     set_reach,
 )
-
-_MEASURES = {"dsc": ("DSC", ".4f"), "re_percent": ("relative error, %", ".2f")}
+from lib.stats.fold_variance import SPREAD_MEASURES
 
 
 def history_key(path: str | Path) -> tuple[str, str, int]:
@@ -72,24 +72,24 @@ def draw_fold_spread(people: pd.DataFrame, spread: pd.DataFrame) -> Drawing:
     rows = spread.set_index(["group", "measure"])
     for column, group in zip(grid.T, groups, strict=True):
         subset = people[people["group"] == group]
-        for axes, measure in zip(column, _MEASURES, strict=True):
+        for axes, measure in zip(column, SPREAD_MEASURES, strict=True):
             row = rows.loc[(group, measure)] if (group, measure) in rows.index else {}
             _draw_folds(axes, subset.dropna(subset=[measure]), measure)
             axes.set_title(_spread_text(row, measure), fontsize=7.5, fontweight="normal")
         column[1].set_xlabel(f"fold of group {group} (n = {count_people(subset)})")
-    for axes, (measure, (label, _)) in zip(grid[:, 0], _MEASURES.items(), strict=True):
+    for axes, measure in zip(grid[:, 0], SPREAD_MEASURES, strict=True):
         values = people[measure].dropna()
         if len(values):
             limits = {"least": 0.0, "most": 1.0} if measure == "dsc" else {}
             set_reach(axes, values.min(), values.max(), **limits)
-        axes.set_ylabel(label)
-    label_dice(grid[0, 0], "DSC")
+        axes.set_ylabel(MEASURES[measure].axis_label)
+    label_dice(grid[0, 0], MEASURES["dsc"].axis_label)
     legend_of_sexes(figure, people)
     told = [f"{group}, DSC: {_spread_text(rows.loc[(group, 'dsc')], 'dsc')}" for group in groups
             if (group, "dsc") in rows.index]  # fmt: skip
     return Drawing(
         figure=figure,
-        data=people[["group", "fold", "scan", "subject", "sex", *_MEASURES]],
+        data=people[["group", "fold", "scan", "subject", "sex", *SPREAD_MEASURES]],
         alt=f"Scores of out-of-fold people by fold. {'; '.join(told)}.".replace("\n", ", "),
         n=count_people(people),
     )
@@ -125,7 +125,7 @@ def _draw_folds(axes: Axes, subset: pd.DataFrame, measure: str) -> None:
 
 
 def _spread_text(row: Mapping, measure: str) -> str:
-    form = _MEASURES[measure][1]
+    form = f".{MEASURES[measure].digits}f"
     names = ("sd_of_fold_means", "sd_expected_by_people", "sd_between_people")
     seen, expected, people = (float(row.get(name, np.nan)) for name in names)
     if not np.isfinite([seen, expected]).all():

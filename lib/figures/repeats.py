@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lib.catalog.measures import MEASURES
 from lib.figures.style import (
     BLUE,
     GREEN,
@@ -110,7 +111,7 @@ def draw_readers(readers: pd.DataFrame) -> Drawing:
             labels.append(f"{group}: {row['pair'].replace(' - ', ' and ')} (n = {row['n']})")
     left.set_yticks(places, labels, color=INK, fontsize=8)
     left.invert_yaxis()
-    left.set_xlabel("DSC, mean ± SD between scans")
+    left.set_xlabel(f"{MEASURES['dsc'].axis_label}, mean ± SD between scans")
     right.axvline(0, color=MUTED, linewidth=0.8)
     right.set_xlabel(
         "second − first volume, cm³: bias with its\ninterval (thick), limits of agreement (thin)"

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from lib.catalog.anatomies import LEVELS
+from lib.catalog.measures import MEASURES
 from lib.figures.palette import ADDED, MISSED, css
 from lib.figures.style import (
     FEWEST_FOR_BAND,
@@ -27,7 +28,7 @@ from lib.figures.style import (
     set_reach,
 )
 
-SCORE_NAMES = {"dsc": "DSC", "sensitivity": "SN", "specificity": "SP"}
+SCORE_NAMES = {name: MEASURES[name].short for name in ("dsc", "sensitivity", "specificity")}
 LEVEL_COLUMNS = [f"dsc_{level}" for level in LEVELS]
 _PERSON = ["group", "scan", "subject", "sex"]
 _ENDS = {"distal": "from the scan's distal end", "top": "below the top of the femur"}
@@ -80,7 +81,7 @@ def draw_levels(metrics: pd.DataFrame) -> Drawing:
     values = metrics[LEVEL_COLUMNS].to_numpy(float)
     first = next(iter(panels.values()))
     set_reach(first, np.nanmin(values), np.nanmax(values), least=0.0, most=1.0)
-    label_dice(first, "DSC")
+    label_dice(first, MEASURES["dsc"].axis_label)
     legend_of_sexes(figure, metrics)
     whole = metrics[metrics["group"] == groups_of(metrics)[0]]
     medians = whole[LEVEL_COLUMNS].median().set_axis(LEVELS).dropna()
@@ -155,7 +156,7 @@ def draw_dice_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | N
     distal = sides["distal"]
     low, high = distal.get_ylim()
     distal.set_ylim(max(low, 0.0), min(high, 1.0))
-    label_dice(distal, "DSC of the slice")
+    label_dice(distal, f"{MEASURES['dsc'].axis_label} of the slice")
     sides["top"].legend(loc="lower center")
     data = pd.concat(parts, ignore_index=True)[["end", "from_mm", "scans", "median", "q25", "q75"]]
     if data.empty:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from lib.catalog.measures import MEASURES
 from lib.figures.style import (
     BLUE,
     GREEN,
@@ -45,7 +46,7 @@ def draw_relative_error(metrics: pd.DataFrame) -> Drawing:
     limit = 1.15 * max(1.0, float(metrics["re_percent"].abs().max()))
     first = next(iter(panels.values()))
     first.set_ylim(-limit, limit)
-    first.set_ylabel("relative error, %")
+    first.set_ylabel(MEASURES["re_percent"].axis_label)
     legend_of_sexes(figure, metrics, colored=False)
     return Drawing(
         figure=figure,

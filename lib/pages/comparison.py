@@ -7,27 +7,18 @@ import pandas as pd
 from markupsafe import Markup
 
 from lib.atomic import write_text
+from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.templates import content_policy, page_asset, page_environment
+from lib.stats.comparison import NUMBERS as COMPARED
 from lib.stats.comparison import ComparisonConfig, Run, count_moved, differences
 from lib.stats.formats import records
 
 MOST_ROWS = 500  # the table beside the page holds every row
 # numbers of a scan: name, words, digits
-NUMBERS = (
-    ("predicted_mm3", "Predicted, mm³", 0),
-    ("reference_mm3", "Reference, mm³", 0),
-    ("dsc", "DSC", 4),
-    ("hd95_mm", "HD95, mm", 2),
-    ("otsu_threshold", "Threshold", 3),
-)
+NUMBERS = tuple((name, MEASURES[name].heading, MEASURES[name].digits) for name in COMPARED)
 # what moved, in words; the others read as they are
-KINDS = {
-    "predicted_mm3": "predicted volume",
-    "reference_mm3": "reference volume",
-    "dsc": "DSC",
-    "hd95_mm": "HD95",
-    "otsu_threshold": "threshold",
+KINDS = {name: MEASURES[name].in_words for name in COMPARED} | {
     "predicted_mask": "predicted mask",
     "reference_mask": "reference mask",
     "prediction": "predicted in one run only",
@@ -72,6 +63,8 @@ def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.D
         "summary": records(summary),
         "differences": differences(here, there),
         "numbers": NUMBERS,
+        # both runs are much alike: one digit more than in the report
+        "digits": {name: summary.digits + 1 for name, summary in SUMMARIES.items()},
         "protocols": PROTOCOLS,
         "several": len(predicted[["group", "network"]].drop_duplicates()) > 1,
     }

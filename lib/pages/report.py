@@ -17,7 +17,8 @@ from markupsafe import Markup
 from lib.ages import age_years, printed_age
 from lib.atomic import write_text
 from lib.catalog.groups import ALL
-from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
+from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
+from lib.catalog.stages import flow_steps
 from lib.pages.references import Citations
 from lib.pages.report_tables import (
     PageTable,
@@ -44,7 +45,6 @@ from lib.pages.scan_table import scan_data, script_json
 from lib.pages.templates import REPORT_FOLDER, content_policy, page_asset, page_environment
 from lib.pages.wording import (
     PROTOCOL_SOURCES,
-    SETS,
     WEIGHTS,
     augmentation_text,
     counted,
@@ -55,7 +55,6 @@ from lib.pages.wording import (
     training_text,
 )
 from lib.pages.zhao import paper_text
-from lib.stats.flow import STAGES
 from lib.stats.formats import (
     records,
     show_range,
@@ -223,9 +222,9 @@ def headlines(scores: pd.DataFrame, agreement: pd.DataFrame) -> list[dict]:
 
 def summarize_flow(flow: pd.DataFrame) -> list[dict]:
     """Return for each stage how many scans and people reached it, and why others went no further."""
-    position = flow["stage"].map({stage: number for number, stage in enumerate(STAGES)})
+    position = flow["stage"].map({stage: number for number, stage in enumerate(flow_steps())})
     steps = []
-    for number, stage in enumerate(STAGES):
+    for number, stage in enumerate(flow_steps()):
         there, stopped = flow[position >= number], flow[(position == number) & (flow["reason"] != "")]
         reasons = Counter(code for codes in stopped["reason"] for code in codes.split()[:1])
         steps.append(

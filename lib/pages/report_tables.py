@@ -3,12 +3,13 @@
 A table of the page is a caption, columns and rows of cells. The files beside the page hold every column.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
 from lib.catalog.groups import ALL, GROUP_NAMES, STRATUM_NAMES
+from lib.catalog.measures import MEASURES, SUMMARIES, score_names
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.wording import SEX_NAMES, WEIGHTS
 from lib.stats.formats import (
@@ -26,23 +27,13 @@ from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
 
 Show = Callable[[Mapping], Markup | str]
-# measures of precision.csv and spread.csv: words, unit and digits
-MEASURES = {
-    "predicted_mm3": ("Predicted volume", "mm³", 0),
-    "predicted_cut_mm3": ("Predicted volume above the cut", "mm³", 0),
-    "reference_mm3": ("Reference volume", "mm³", 0),
-    "reference_cut_mm3": ("Reference volume above the cut", "mm³", 0),
-    "hu_mean": ("Mean intensity in the mask", "HU", 1),
-    "dsc": ("DSC", "", 4),
-    "re_percent": ("Relative error of volume", "%", 2),
-    "absolute_re_percent": ("Relative error without its sign", "%", 2),
-}
 # `limits_to_use` of agreement.csv, in the table of limits in mm3 and in that of limits in percent
 LIMITS_ADVICE = {
     "percent": "spread changes with size: use the limits in %",
     "neither": "spread changes with size",
 }
 PERCENT_ADVICE = {"percent": "use these limits", "neither": "no one limit fits all sizes: see the figure"}
+SCORE_HEADS = {"dsc_native": "DSC, native grid"}  # where there is room for more words
 SUBGROUP_KINDS = {"sex": "Sex:", "site": "Site:", "scanner": "Scanner:"}
 
 
@@ -117,31 +108,58 @@ def text(name: str) -> Show:
     return lambda row: DASH if row[name] in (None, "") else str(row[name])
 
 
-def estimate(head: str, name: str, digits: int) -> Column:
-    """Return a column of a number with its interval as small print."""
-    return Column(head=head, show=number(name, digits), small=lambda row: show_interval(row, name, digits))
+def estimate(name: str, head: str = "") -> Column:
+    """Return a column of one of SUMMARIES with its interval as small print; `head` where it is called otherwise."""
+    told = SUMMARIES[name]
+    return Column(
+        head=head or told.heading,
+        show=number(name, told.digits),
+        small=lambda row: show_interval(row, name, told.digits),
+    )
 
 
-def plain(head: str, name: str, digits: int, note: str = "") -> Column:
+def summary(name: str) -> Column:
+    """Return a column of one of SUMMARIES."""
+    return plain(SUMMARIES[name].heading, name, SUMMARIES[name].digits)
+
+
+def plain(head: str, name: str, digits: int) -> Column:
     """Return a column of a number."""
-    return Column(head=head, show=number(name, digits), note=note)
+    return Column(head=head, show=number(name, digits))
 
 
-def distance(head: str, name: str, digits: int, note: str = "") -> Column:
-    """Return a column of a distance between surfaces, with its interval and how many scans have none."""
+def lowest(measure: str) -> Column:
+    """Return a column of the lowest value of one of MEASURES."""
+    return plain(MEASURES[measure].worst, f"{measure}_min", MEASURES[measure].digits)
+
+
+def distance(measure: str, kind: str, note: str = "") -> Column:
+    """Return a column of the mean or median (`kind`) of a distance, its interval, and how many scans have none."""
+    name, digits = f"{measure}_{kind}", MEASURES[measure].digits
 
     def small(row: Mapping) -> Markup:
         lacking = row["scans"] - row["hd95_mm_scans"]
         lines = [] if row.get(f"{name}_ci_low") is None else [show_interval(row, name, digits)]
         return Markup("<br>").join([*lines, *([f"{lacking} of {row['scans']} without"] if lacking else [])])
 
-    return Column(head=head, show=number(name, digits), small=small, note=note)
+    return Column(head=MEASURES[measure].heading, show=number(name, digits), small=small, note=note)
 
 
 def deviation(value: float | None, digits: int, *, why: str = "one scan has no SD") -> Markup | str:
     """Return an SD as small print, or a dash that says why there is none."""
     shown = show_number(value, digits, why=why)
     return shown if isinstance(shown, Markup) else f"± {shown}"
+
+
+def reference_volume(*, why: str, why_no_sd: str) -> Column:
+    """Return a column of the mean and SD of reference volumes, with the words for those that are not defined."""
+    told = SUMMARIES["reference_mean_mm3"]
+    return Column(
+        head=told.heading,
+        note="mean ± SD",
+        show=number("reference_mean_mm3", told.digits, why=why),
+        small=lambda row: deviation(row["reference_sd_mm3"], told.digits, why=why_no_sd),
+    )
 
 
 def words(head: str, show: Show | str) -> Column:
@@ -154,10 +172,11 @@ COUNT = Column(
     show=lambda row: str(row["n"]),
     small=lambda row: Markup("<br>").join(filter(None, (scans_of(row), gaps_told(row)))),
 )
+DICE_DIGITS = MEASURES["dsc"].digits
 MEAN_DICE = Column(
-    head="DSC",
-    show=number("dsc_mean", 4),
-    small=lambda row: with_interval(deviation(row["dsc_sd"], 4), row, "dsc_mean", 4),
+    head=MEASURES["dsc"].heading,
+    show=number("dsc_mean", DICE_DIGITS),
+    small=lambda row: with_interval(deviation(row["dsc_sd"], DICE_DIGITS), row, "dsc_mean", DICE_DIGITS),
 )
 PEOPLE = words("People", lambda row: people_name(row))
 
@@ -194,33 +213,30 @@ def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
     """Return overlap, then surface distances: means with SD and, with enough people, the interval of the mean."""
     rows = shown_agreement(scores_by_group(rows))
 
-    def mean_of(head: str, name: str, digits: int) -> Column:
-        return Column(
-            head=head,
-            show=lambda row: show_number(row[name]["mean"], digits),
-            small=lambda row: spread_of(row[name], digits),
-        )
-
-    def worst_of(head: str, name: str, digits: int) -> Column:
-        return Column(head=head, show=lambda row: show_number(row[name]["worst"], digits))
-
     def count_of(name: str) -> Column:
         return Column(head="n", show=lambda row: str(row[name]["n"]), small=lambda row: scans_of(row[name]))
 
-    overlap = (
-        *(PEOPLE, count_of("dsc"), mean_of("DSC", "dsc", 4), worst_of("lowest DSC", "dsc", 4)),
-        *(mean_of("DSC, native grid", "dsc_native", 4), mean_of("SN", "sensitivity", 4)),
-        *(mean_of("SP", "specificity", 4), mean_of("Precision", "precision", 4)),
-    )
-    distances = (
-        *(PEOPLE, count_of("hd95_mm"), mean_of("HD, mm", "hd_mm", 2), worst_of("largest HD, mm", "hd_mm", 2)),
-        *(mean_of("HD95, mm", "hd95_mm", 2), mean_of("ASSD, mm", "assd_mm", 2), mean_of("NSD", "nsd", 3)),
-    )
-    group = protocol_group(rows)
+    def table_of(caption: str, section: str, counted: str) -> PageTable:
+        scores = [name for name in score_names() if MEASURES[name].section == section]
+        columns = (PEOPLE, count_of(counted), *(column for name in scores for column in score_columns(name)))
+        return page_table(caption, columns, rows, name="scores", group=protocol_group(rows))
+
     return [
-        page_table("Overlap", overlap, rows, name="scores", group=group),
-        page_table("Surface distances", distances, rows, name="scores", group=group),
+        table_of("Overlap", "overlap", "dsc"),
+        table_of("Surface distances", "distance", "hd95_mm"),
     ]
+
+
+def score_columns(name: str) -> Iterator[Column]:
+    """Yield the column of a score's mean, and that of its worst scan where the catalog names it."""
+    measure = MEASURES[name]
+    yield Column(
+        head=SCORE_HEADS.get(name, measure.heading),
+        show=lambda row: show_number(row[name]["mean"], measure.digits),
+        small=lambda row: spread_of(row[name], measure.digits),
+    )
+    if measure.worst:
+        yield Column(head=measure.worst, show=lambda row: show_number(row[name]["worst"], measure.digits))
 
 
 def spread_of(score: Mapping, digits: int) -> Markup:
@@ -240,37 +256,23 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
     """Return errors and concordance, then bias and limits, each within sex beside pooled."""
     rows = shown_agreement(rows)
     group = protocol_group(rows)
-    volume = Column(
-        head="Reference, mm³",
-        note="mean ± SD",
-        show=number("reference_mean_mm3", 0),
-        small=lambda row: deviation(row["reference_sd_mm3"], 0, why="one person has no SD"),
-    )
+    volume = reference_volume(why="not defined for this sample", why_no_sd="one person has no SD")
+    error = MEASURES["re_percent"]
     relative = Column(
-        head="RE, %",
+        head=error.heading,
         note="min to max",
         show=lambda row: Markup("{} to {}").format(
-            show_number(row["re_min_percent"], 2), show_number(row["re_max_percent"], 2)
+            show_number(row["re_min_percent"], error.digits), show_number(row["re_max_percent"], error.digits)
         ),
     )
     errors = (
-        *(PEOPLE, COUNT, volume, estimate("CCC", "ccc", 4), estimate("R²", "r2", 4)),
-        *(estimate("MAE, mm³", "mae_mm3", 0), estimate("RMSE, mm³", "rmse_mm3", 0)),
-        *(relative, estimate("ICC", "icc", 4)),
+        *(PEOPLE, COUNT, volume, *map(estimate, ("ccc", "r2", "mae_mm3", "rmse_mm3"))),
+        *(relative, estimate("icc")),
     )
-    pearson = Column(
-        head="Pearson r",
-        note="p",
-        show=number("pearson_r", 4),
-        small=p_value("pearson_p_value"),
-    )
+    pearson = replace(summary("pearson_r"), note="p", small=p_value("pearson_p_value"))
     percent = (
-        *(PEOPLE, COUNT, estimate("Mean RE, %", "re_mean_percent", 2), plain("SD, %", "re_sd_percent", 2)),
-        *(
-            estimate("Lower limit, %", "loa_low_percent", 2),
-            estimate("Upper limit, %", "loa_high_percent", 2),
-        ),
-        estimate("MAPE, %", "mape_percent", 2),
+        *(PEOPLE, COUNT, estimate("re_mean_percent"), summary("re_sd_percent")),
+        *map(estimate, ("loa_low_percent", "loa_high_percent", "mape_percent")),
         Column(
             head="Spread changes",
             note="p",
@@ -279,17 +281,15 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
         ),
     )
     limits = (
-        *(PEOPLE, COUNT, estimate("Bias, mm³", "bias_mm3", 0)),
-        Column(
-            head="SD, mm³",
-            show=number("difference_sd_mm3", 0),
+        *(PEOPLE, COUNT, estimate("bias_mm3")),
+        replace(
+            summary("difference_sd_mm3"),
             small=lambda row: Markup('<span class="why">{}</span>').format(
                 LIMITS_ADVICE.get(row["limits_to_use"], "")
             ),
         ),
-        *(estimate("Lower limit, mm³", "loa_low_mm3", 0), estimate("Upper limit, mm³", "loa_high_mm3", 0)),
-        *(estimate("Trend", "proportional_bias", 3), estimate("Slope", "slope", 3)),
-        *(estimate("Intercept, mm³", "intercept_mm3", 0), pearson),
+        *map(estimate, ("loa_low_mm3", "loa_high_mm3", "proportional_bias", "slope", "intercept_mm3")),
+        pearson,
     )
     return [
         page_table("Errors and concordance of volumes", errors, rows, name="agreement", group=group),
@@ -307,22 +307,23 @@ def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
         for row in shown_agreement(cut)
     ]
 
-    def part(which: str, head: str, name: str, digits: int) -> Column:
+    def part(which: str, name: str) -> Column:
+        told = SUMMARIES[name]
         return Column(
-            head=head,
+            head=told.heading,
             note=which,
-            show=lambda row: show_number(row[which].get(name), digits),
-            small=lambda row: show_interval(row[which], name, digits),
+            show=lambda row: show_number(row[which].get(name), told.digits),
+            small=lambda row: show_interval(row[which], name, told.digits),
         )
 
-    chosen = (("MAE, mm³", "mae_mm3", 0), ("Bias, mm³", "bias_mm3", 0), ("R²", "r2", 4), ("CCC", "ccc", 4))
+    chosen = ("mae_mm3", "bias_mm3", "r2", "ccc")
     whole_count = Column(head="n", note="whole", show=lambda row: str(row["whole"].get("n", DASH)))
     cut_count = Column(head="n", note="cut", show=lambda row: str(row["n"]))
     columns = (
         PEOPLE,
         whole_count,
         cut_count,
-        *(part(which, *one) for one in chosen for which in ("whole", "cut")),
+        *(part(which, name) for name in chosen for which in ("whole", "cut")),
     )
     caption = "Whole mask, and the part above the fixed distal cut"
     return page_table(caption, columns, rows, name="agreement_cut", group=protocol_group(rows))
@@ -333,13 +334,9 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
     several = len({row["network"] for row in rows}) > 1
     columns = (
         *(words("Fold", "fold"), Column(head="n", show=lambda row: str(row["n"]))),
-        *(estimate("DSC", "dsc_mean", 4), estimate("MAE, mm³", "mae_mm3", 0)),
-        *(estimate("RMSE, mm³", "rmse_mm3", 0), estimate("R²", "r2", 4)),
-        *(
-            estimate("Bias, mm³", "bias_mm3", 0),
-            plain("RE min, %", "re_min_percent", 2),
-            plain("RE max, %", "re_max_percent", 2),
-        ),
+        replace(MEAN_DICE, small=lambda row: show_interval(row, "dsc_mean", DICE_DIGITS)),
+        *map(estimate, ("mae_mm3", "rmse_mm3", "r2", "bias_mm3")),
+        *map(summary, ("re_min_percent", "re_max_percent")),
     )
     caption = "Fold by fold: each model on the people it never saw"
     return page_table(
@@ -350,7 +347,7 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
 def measured(name: str) -> Show:
     """Return what shows a number with the digits of the row's measure."""
     return lambda row: show_number(
-        row[name], MEASURES[row["measure"]][2], why=reason_of(row, name, "not defined for this sample")
+        row[name], MEASURES[row["measure"]].digits, why=reason_of(row, name, "not defined for this sample")
     )
 
 
@@ -366,7 +363,7 @@ def spread_view(rows: Sequence[Mapping]) -> PageTable:
             head="Mean",
             note="interval with folds",
             show=measured("mean"),
-            small=lambda row: show_interval(row, "mean_fold", MEASURES[row["measure"]][2]),
+            small=lambda row: show_interval(row, "mean_fold", MEASURES[row["measure"]].digits),
         ),
         Column(
             head="Means of folds",
@@ -388,14 +385,9 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
         words("Protocol", lambda row: PROTOCOLS[row["protocol"]].title),
         words("Models compared", lambda row: f"{row['group']} against all, {row['network']}"),
         Column(head="n", show=lambda row: str(row["n"])),
-        plain("MAE, own group", "first_mae_mm3", 0),
-        plain("MAE, everybody", "second_mae_mm3", 0),
-        Column(
-            head="Difference, mm³",
-            note="own − everybody",
-            show=number("difference_mm3", 0),
-            small=lambda row: show_interval(row, "difference_mm3", 0),
-        ),
+        plain("MAE, own group", "first_mae_mm3", SUMMARIES["mae_mm3"].digits),
+        plain("MAE, everybody", "second_mae_mm3", SUMMARIES["mae_mm3"].digits),
+        replace(estimate("difference_mm3"), note="own − everybody"),
         Column(head="Wilcoxon p", note="these models", show=p_value("wilcoxon_p_value")),
         Column(
             head="Updates a fold",
@@ -416,7 +408,7 @@ def precision_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the precision of repeated scans: RMS-SD, RMS-CV and least significant change."""
 
     def interval_of(name: str) -> Show:
-        return lambda row: show_interval(row, name, MEASURES[row["measure"]][2])
+        return lambda row: show_interval(row, name, MEASURES[row["measure"]].digits)
 
     freedom = Column(
         head="df",
@@ -430,9 +422,9 @@ def precision_view(rows: Sequence[Mapping]) -> PageTable:
         freedom,
         Column(head="Mean", show=measured("mean")),
         Column(head="RMS-SD", show=measured("rms_sd"), small=interval_of("rms_sd")),
-        estimate("RMS-CV, %", "rms_cv_percent", 2),
+        estimate("rms_cv_percent"),
         Column(head="LSC", show=measured("lsc"), small=interval_of("lsc")),
-        estimate("LSC, %", "lsc_percent", 2),
+        estimate("lsc_percent"),
     )
     caption = "Precision of repeated scans"
     return page_table(caption, columns, rows, name="precision", group=protocol_group(rows))
@@ -440,23 +432,19 @@ def precision_view(rows: Sequence[Mapping]) -> PageTable:
 
 def reader_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the two readers and the model against one another, on the same people."""
+    limits = (estimate("loa_low_mm3"), estimate("loa_high_mm3"))
     columns = (
         *(words("Pair", lambda row: row["pair"].replace(" - ", " − ")), COUNT),
         MEAN_DICE,
-        *(plain("lowest DSC", "dsc_min", 4), distance("HD95, mm", "hd95_mm_mean", 2)),
-        *(distance("ASSD, mm", "assd_mm_mean", 2), plain("NSD", "nsd_mean", 3)),
-        estimate("MAE, mm³", "mae_mm3", 0),
-        estimate("Bias, mm³", "bias_mm3", 0),
+        *(lowest("dsc"), distance("hd95_mm", "mean"), distance("assd_mm", "mean")),
+        plain(MEASURES["nsd"].heading, "nsd_mean", MEASURES["nsd"].digits),
+        *(estimate("mae_mm3"), estimate("bias_mm3")),
         Column(
             head="95 % limits, mm³",
-            show=lambda row: Markup("{} to {}").format(
-                show_number(row["loa_low_mm3"], 0), show_number(row["loa_high_mm3"], 0)
-            ),
-            small=lambda row: Markup("{}; {}").format(
-                show_interval(row, "loa_low_mm3", 0), show_interval(row, "loa_high_mm3", 0)
-            ),
+            show=lambda row: Markup("{} to {}").format(*(column.show(row) for column in limits)),
+            small=lambda row: Markup("{}; {}").format(*(column.small(row) for column in limits)),
         ),
-        *(estimate("R²", "r2", 4), estimate("CCC", "ccc", 4)),
+        *(estimate("r2"), estimate("ccc")),
     )
     caption = "Two readers beside the model"
     return page_table(caption, columns, rows, name="readers", group=protocol_group(rows))
@@ -482,7 +470,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
                 else Markup('<span class="why">{}</span>').format(reason_of(row, "coverage", ""))
             ),
         ),
-        plain("Median interval, ± %", "interval_percent_median", 2),
+        plain("Median interval, ± %", "interval_percent_median", MEASURES["interval_percent"].digits),
         Column(head="Unusually wide", show=lambda row: str(row["wide"])),
     )
     several = len({row["network"] for row in rows}) > 1
@@ -497,7 +485,7 @@ def level_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         *(words("Part of the femur", "level"), Column(head="n", show=lambda row: str(row["n"]))),
         MEAN_DICE,
-        plain("lowest DSC", "dsc_min", 4),
+        lowest("dsc"),
     )
     rows = of_first_cohort(rows)
     return page_table(
@@ -585,8 +573,8 @@ def age_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         *(words("Age, years", "age_band"), words("Site", "site"), COUNT),
         MEAN_DICE,
-        *(plain("lowest DSC", "dsc_min", 4), distance("HD95, mm", "hd95_mm_median", 2, "median")),
-        *(estimate("MAE, mm³", "mae_mm3", 0), estimate("mean RE, %", "re_mean_percent", 2)),
+        *(lowest("dsc"), distance("hd95_mm", "median", "median")),
+        *(estimate("mae_mm3"), estimate("re_mean_percent", "mean RE, %")),
     )
     rows = of_first_cohort(rows)
     return page_table("Scores by age", columns, rows, name="ages", group=protocol_group(rows))
@@ -606,7 +594,7 @@ def subgroup_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head="Difference",
             show=measured("difference"),
-            small=lambda row: show_interval(row, "difference", MEASURES[row["measure"]][2]),
+            small=lambda row: show_interval(row, "difference", MEASURES[row["measure"]].digits),
         ),
     )
     rows = of_first_cohort(rows)
@@ -635,12 +623,7 @@ def partition_view(rows: Sequence[Mapping]) -> PageTable:
             show=number("age_mean", 1, why="no age is known"),
             small=lambda row: deviation(row["age_sd"], 1, why="one person has no SD"),
         ),
-        Column(
-            head="Reference, mm³",
-            note="mean ± SD",
-            show=number("reference_mean_mm3", 0, why="no reference has been compared"),
-            small=lambda row: deviation(row["reference_sd_mm3"], 0, why="one scan has no SD"),
-        ),
+        reference_volume(why="no reference has been compared", why_no_sd="one scan has no SD"),
         Column(
             head="Not scored",
             note="scans",
@@ -675,11 +658,17 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
             else row["scan"]
         )
 
-    def reasoned(head: str, name: str, digits: int) -> Column:
-        return Column(
-            head=head,
-            show=lambda row: show_number(row[name], digits, why=row["undefined"].get(name, "not measured")),
-        )
+    def reasoned(name: str) -> Column:
+        measure = MEASURES[name]
+
+        def show(row: Mapping) -> Markup | str:
+            return show_number(row[name], measure.digits, why=row["undefined"].get(name, "not measured"))
+
+        return Column(head=measure.heading, show=show)
+
+    threshold, volume, at_half = (
+        MEASURES[name] for name in ("otsu_threshold", "predicted_mm3", "predicted_at_half_mm3")
+    )
 
     columns = (
         *(
@@ -687,10 +676,10 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
             words("Models", lambda row: f"{row['group']}/{row['network']}/{row['members']}"),
         ),
         words("Flags", lambda row: show_codes(row["flags"])),
-        plain("Otsu threshold", "otsu_threshold", 3),
-        Column(head="Volume, mm³", show=number("predicted_mm3", 0), small=volume_bounds),
-        plain("at 0.5, mm³", "predicted_at_half_mm3", 0),
-        *(reasoned("Member DSC", "member_dice", 4), reasoned("Mean entropy, bits", "mean_entropy_bits", 3)),
+        plain(threshold.heading, "otsu_threshold", threshold.digits),
+        Column(head="Volume, mm³", show=number("predicted_mm3", volume.digits), small=volume_bounds),
+        plain(at_half.heading, "predicted_at_half_mm3", at_half.digits),
+        *(reasoned("member_dice"), reasoned("mean_entropy_bits")),
     )
     return page_table("Predictions with flags", columns, rows, name="volumes")
 
@@ -698,7 +687,8 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
 def volume_bounds(row: Mapping) -> Markup | str:
     """Return the interval of a predicted volume as small print; nothing where there is none."""
     low, high = (row.get(f"interval_{end}_mm3") for end in ("low", "high"))
-    return "" if high is None else f"{show_number(low, 0)} to {show_number(high, 0)}"
+    digits = MEASURES["interval_low_mm3"].digits
+    return "" if high is None else f"{show_number(low, digits)} to {show_number(high, digits)}"
 
 
 def of_first_cohort(rows: Sequence[Mapping]) -> list[Mapping]:
@@ -708,5 +698,4 @@ def of_first_cohort(rows: Sequence[Mapping]) -> list[Mapping]:
 
 def measure_name(row: Mapping) -> str:
     """Return the words for the measure of a row, with its unit."""
-    name, unit, _ = MEASURES[row["measure"]]
-    return f"{name}, {unit}" if unit else name
+    return MEASURES[row["measure"]].row_name

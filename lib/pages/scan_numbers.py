@@ -7,80 +7,11 @@ from string import ascii_lowercase
 import numpy as np
 import pandas as pd
 
+from lib.catalog.measures import MEASURES, SECTIONS, Measure
 from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.formats import DASH, show_number, show_text
 from lib.stats.scores import bound_to_grid
 
-# name in the overlap or volume file, what it is, unit, digits
-MEASURES = (
-    (
-        "Overlap with the reference",
-        (
-            ("dsc", "Dice coefficient (DSC)", "", 4),
-            ("dsc_head", "DSC of the head", "", 4),
-            ("dsc_neck", "DSC of the neck", "", 4),
-            ("dsc_trochanter", "DSC of the trochanters", "", 4),
-            ("dsc_shaft", "DSC of the shaft", "", 4),
-            ("dsc_native", "DSC on the reference's own grid", "", 4),
-            ("sensitivity", "Sensitivity", "", 4),
-            ("specificity", "Specificity over the voxels of the crop", "", 5),
-            ("specificity_voxels", "Voxels that specificity counts", "", 0),
-            ("precision", "Precision", "", 4),
-        ),
-    ),
-    (
-        "Distance of the surfaces",
-        (
-            ("hd_mm", "Hausdorff distance (HD)", "mm", 2),
-            ("hd_reference_to_predicted_mm", "HD, reference to predicted", "mm", 2),
-            ("hd_predicted_to_reference_mm", "HD, predicted to reference", "mm", 2),
-            ("hd95_mm", "95th percentile (HD95)", "mm", 2),
-            ("hd95_reference_to_predicted_mm", "HD95, reference to predicted", "mm", 2),
-            ("hd95_predicted_to_reference_mm", "HD95, predicted to reference", "mm", 2),
-            ("assd_mm", "Mean (ASSD)", "mm", 3),
-            ("nsd", "Share of the surface within the tolerance (NSD)", "", 4),
-        ),
-    ),
-    (
-        "Volume",
-        (
-            ("predicted_mm3", "Predicted", "mm³", 0),
-            ("interval_low_mm3", "Interval of the predicted volume, from", "mm³", 0),
-            ("interval_high_mm3", "Interval of the predicted volume, to", "mm³", 0),
-            ("interval_percent", "Half of this interval", "%", 2),
-            ("reference_mm3", "Reference", "mm³", 0),
-            ("volume_error_mm3", "Predicted − reference", "mm³", 0),
-            ("re_percent", "Predicted − reference", "%", 2),
-            ("predicted_cut_mm3", "Predicted, above the distal cut", "mm³", 0),
-            ("reference_cut_mm3", "Reference, above the distal cut", "mm³", 0),
-            ("predicted_full_mm3", "Predicted, on the scan's own grid", "mm³", 0),
-            ("reference_native_mm3", "Reference, on its own grid", "mm³", 0),
-            ("predicted_at_half_mm3", "Predicted, at a threshold of one half", "mm³", 0),
-        ),
-    ),
-    (
-        "Bone",
-        (
-            ("hu_mean", "Mean intensity", "HU", 1),
-            ("hu_sd", "SD of intensities", "HU", 1),
-            ("length_mm", "Length along the scan", "mm", 0),
-            ("truncated_distally", "Cut by the scan's distal end", "", 0),
-            ("lesser_trochanter_mm", "Lesser trochanter, above the distal end", "mm", 1),
-            ("reference_lesser_trochanter_mm", "The same in the reference", "mm", 1),
-            ("shaft_below_trochanter_mm", "Shaft below the lesser trochanter", "mm", 1),
-            ("density_phantom_in_view", "Density phantom in view", "", 0),
-        ),
-    ),
-    (
-        "Doubt",
-        (
-            ("otsu_threshold", "Otsu's threshold of the probability", "", 3),
-            ("member_dice", "DSC between the fold models (member DSC)", "", 4),
-            ("mean_entropy_bits", "Mean entropy at the bone", "bits", 3),
-            ("member_range_percent", "Volumes of the fold models, largest − smallest", "%", 2),
-        ),
-    ),
-)
 NOT_MEASURED = "not measured"
 
 
@@ -135,18 +66,18 @@ def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
     notes = {reason: note for note, reason in reason_notes(predictions).items()}
     within = [prediction.within_voxel for prediction in predictions]
     groups = []
-    for title, measures in MEASURES:
+    for section, title in SECTIONS.items():
         rows = [
             {
-                "label": label,
-                "unit": unit,
+                "label": measure.label or measure.short,
+                "unit": measure.unit,
                 "values": [
-                    _shown(prediction.numbers.get(name), digits, notes.get(_reason(prediction, name)))
+                    _shown(prediction.numbers.get(name), measure, notes.get(_reason(prediction, name)))
                     | {"within": name in bound}
                     for prediction, bound in zip(predictions, within, strict=True)
                 ],
             }
-            for name, label, unit, digits in _told(measures, predictions)
+            for name, measure in _told(section, predictions)
         ]
         if rows:
             groups.append({"title": title, "rows": rows})
@@ -160,8 +91,8 @@ def reason_notes(predictions: Sequence[ScanPrediction]) -> dict[str, str]:
     """
     reasons = (
         _reason(prediction, name)
-        for _, measures in MEASURES
-        for name, *_ in _told(measures, predictions)
+        for section in SECTIONS
+        for name, _ in _told(section, predictions)
         for prediction in predictions
     )
     known = dict.fromkeys(reason for reason in reasons if reason)
@@ -194,13 +125,11 @@ def flag_rows(
     ]
 
 
-def _told(
-    measures: Sequence[tuple[str, str, str, int]], predictions: Sequence[ScanPrediction]
-) -> Iterator[tuple[str, str, str, int]]:
-    """Yield the measures of which any prediction has a number, or a reason why there is none."""
-    for measure in measures:
-        if any(measure[0] in prediction.told for prediction in predictions):
-            yield measure
+def _told(section: str, predictions: Sequence[ScanPrediction]) -> Iterator[tuple[str, Measure]]:
+    """Yield name and measure of a section where any prediction has a number, or a reason why there is none."""
+    for name, measure in MEASURES.items():
+        if measure.section == section and any(name in prediction.told for prediction in predictions):
+            yield name, measure
 
 
 def _reason(prediction: ScanPrediction, name: str) -> str:
@@ -214,8 +143,9 @@ def _letters(position: int) -> str:
     return (_letters(before - 1) if before else "") + ascii_lowercase[letter]
 
 
-def _shown(value: object, digits: int, note: str | None) -> dict:
+def _shown(value: object, measure: Measure, note: str | None) -> dict:
     """Return a number as text with the letter of the note that says why there is none."""
     if value is None:
         return {"text": DASH, "note": note}
+    digits = measure.digits if measure.page_digits is None else measure.page_digits
     return {"text": show_text(value) if isinstance(value, bool) else show_number(value, digits), "note": None}

@@ -4,12 +4,11 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 from markupsafe import Markup
 
-from lib.catalog.anatomies import LEVELS
+from lib.catalog.measures import MEASURES, followed
 from lib.catalog.protocols import PROTOCOLS
 from lib.stats.formats import records, undefined_reasons
 from lib.stats.primary import in_primary_order
@@ -17,35 +16,14 @@ from lib.stats.primary import in_primary_order
 KEYS = ("group", "network", "members", "scan")
 
 
-@dataclass(frozen=True)
-class ScanNumber:
-    """A number of the table of scans: its column in the tables, its head, its digits, shown at once or on demand."""
-
-    name: str
-    head: str
-    digits: int
-    at_once: bool = False
-
-
-NUMBERS = (
-    ScanNumber("dsc", "DSC", 4, at_once=True),
-    ScanNumber("hd95_mm", "HD95, mm", 2, at_once=True),
-    ScanNumber("assd_mm", "ASSD, mm", 2),
-    ScanNumber("predicted_mm3", "Predicted, mm³", 0, at_once=True),
-    ScanNumber("interval_low_mm3", "Interval from, mm³", 0),
-    ScanNumber("interval_high_mm3", "Interval to, mm³", 0),
-    ScanNumber("interval_percent", "Interval, ± %", 2),
-    ScanNumber("reference_mm3", "Reference, mm³", 0),
-    ScanNumber("re_percent", "RE, %", 2, at_once=True),
-    ScanNumber("member_dice", "Member DSC", 4, at_once=True),
-    ScanNumber("dsc_native", "DSC native", 4),
-    ScanNumber("sensitivity", "SN", 4),
-    ScanNumber("specificity", "SP", 4),
-    ScanNumber("precision", "Precision", 4),
-    ScanNumber("hd_mm", "HD, mm", 2),
-    ScanNumber("nsd", "NSD", 3),
-    *(ScanNumber(f"dsc_{level}", f"DSC {level}", 4) for level in LEVELS),
-    ScanNumber("otsu_threshold", "Otsu threshold", 3),
+# numbers of the table of scans: how it begins; what else the catalog lists follows
+NUMBERS = followed(
+    (
+        *("dsc", "hd95_mm", "assd_mm", "predicted_mm3", "interval_low_mm3", "interval_high_mm3"),
+        *("interval_percent", "reference_mm3", "re_percent", "member_dice", "dsc_native", "sensitivity"),
+        *("specificity", "precision", "hd_mm", "nsd"),
+    ),
+    (name for name, measure in MEASURES.items() if measure.listed),
 )
 
 
@@ -78,13 +56,13 @@ def scan_data(
         scan = scans.of((row["scan"], row["sex"], row["age"], row["site"]))
         chosen = sets.of((row["group"], row["network"], row["protocol"]))
         fold = "" if row["fold"] is None else int(row["fold"])
-        numbers = [_shortened(row[number.name]) for number in NUMBERS]
+        numbers = [_shortened(row[name]) for name in NUMBERS]
         rows.append([scan, chosen, fold, row["flags"], reasons.of(row["undefined"]), *numbers])
     people = [[*person, _folder_of(person[0], pages, folders)] for person in scans.values]
     return {
         "study": study,
         "digest": _digest(rows, people),
-        "numbers": [vars(number) for number in NUMBERS],
+        "numbers": [_described(name) for name in NUMBERS],
         "protocols": {name: protocol.title for name, protocol in PROTOCOLS.items()},
         "sets": sets.values,
         "folders": folders.values,
@@ -105,6 +83,13 @@ def script_json(value: object) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+def _described(name: str) -> dict:
+    """Return a number of the table: its column in the tables, its words, its digits, shown at once or on demand."""
+    measure = MEASURES[name]
+    words = {"head": measure.heading, "title": measure.in_words}
+    return {"name": name} | words | {"digits": measure.digits, "at_once": measure.listed == "at once"}
 
 
 class _Positions:
@@ -144,7 +129,7 @@ def _folder_of(scan: str, pages: Mapping[str, str], folders: _Positions) -> int:
 
 def _digest(rows: Sequence[list], people: Sequence[list]) -> str:
     """Return a digest of what a reviewer sees: each scan and the volume of its primary prediction."""
-    volume = 5 + [number.name for number in NUMBERS].index("predicted_mm3")
+    volume = 5 + NUMBERS.index("predicted_mm3")
     seen: dict[str, float] = {}
     for row in rows:
         seen.setdefault(people[row[0]][0], row[volume])

@@ -6,14 +6,6 @@ import pandas as pd
 
 from lib.stats.formats import show_setting
 
-# people by their set: what the words of the report call them
-SETS = {
-    "train": "cross-validated",
-    "test": "test",
-    "later": "later",
-    "external": "external",
-    "apply": "without a reference",
-}
 WEIGHTS = {
     "last": "last weights of the training (or their running average); nothing was chosen on validation people",
     "best": "weights with the best Dice on the fold's validation people",

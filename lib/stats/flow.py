@@ -6,13 +6,13 @@ from types import MappingProxyType
 import pandas as pd
 
 from lib.ages import printed_age
+from lib.catalog.stages import flow_steps
 
 FLOW_COLUMNS = (
     *("scan", "subject", "sex", "age", "site", "set", "fold", "has_mask", "verdict", "stage", "reason"),
     "explanation",
     *("review", "review_comment"),
 )
-STAGES = ("listed", "screened", "converted", "cropped", "predicted", "scored")
 # reason of a scan that came to the end with some of its models and not with others
 PARTLY_MISSING = "partly_missing"
 # flag of a prediction by models that its person trained or helped to choose; reason of a scan that is not scored so
@@ -81,7 +81,7 @@ def _flow_row(record: Mapping, placed: pd.DataFrame, through: Mapping[str, set[s
 
 
 def _last_stage(record: Mapping, through: Mapping[str, set[str]]) -> str:
-    done = [stage for stage in STAGES if record["scan"] in through.get(stage, ())]
+    done = [stage for stage in flow_steps() if record["scan"] in through.get(stage, ())]
     # what a person left out is no part of the study, however far it came before
     if done and record["verdict"] == "ok":
         return done[-1]
@@ -97,16 +97,16 @@ def _why_no_further(record: Mapping, stage: str, failure: str, seen: str) -> dic
     if record["verdict"] != "ok":
         told = record.get("explanation", "")
         return _because(record["reason"] or record["verdict"], f"{told}: {failure}" if failure else told)
-    has_mask = str(record["has_mask"]) == "1"
-    if stage == STAGES[-1] or (stage == "predicted" and (seen or not has_mask)):
+    has_mask, steps = str(record["has_mask"]) == "1", flow_steps()
+    if stage == steps[-1] or (stage == "predicted" and (seen or not has_mask)):
         if failure:
             return _because(PARTLY_MISSING, " | ".join(filter(None, (failure, has_mask and seen))))
         if seen and has_mask:
             return _because(SEEN_IN_TRAINING, seen)
-        if stage == STAGES[-1]:
+        if stage == steps[-1]:
             return _because("", "")
         return _because("no_reference", "has no reference mask, so it is measured but not scored")
-    following = STAGES[STAGES.index(stage) + 1]
+    following = steps[steps.index(stage) + 1]
     return _because(f"not_{following}", failure or f"has not been {following} yet; see results/logs/")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lib.catalog.anatomies import LEVELS
+from lib.catalog.measures import MEASURES
 from lib.stats.agreement import AgreementConfig
 from lib.stats.grouping import subsets, without_repeats
 from lib.stats.jackknife import mean_interval
@@ -23,8 +24,6 @@ SPREAD_COLUMNS = (
     *("sd_of_fold_means", "sd_expected_by_people", "sd_between_people", "sd_between_folds"),
     *("mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
-# scale of the interval of a mean (`lib.stats.jackknife.SCALES`)
-_SCALES = {"dsc": "complement", "re_percent": "plain"}
 
 
 def level_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
@@ -64,7 +63,9 @@ def spread_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame
             if len(people):
                 folds = pd.factorize(people.index.get_level_values("fold"))[0]
                 key = {"group": group, "network": network, "measure": measure}
-                low, high = mean_interval(people.to_numpy(), folds, config.confidence, _SCALES[measure])
+                low, high = mean_interval(
+                    people.to_numpy(), folds, config.confidence, MEASURES[measure].scale
+                )
                 row = key | fold_spread(people.to_numpy(), folds)
                 row |= {"mean_fold_ci_low": low, "mean_fold_ci_high": high}
                 rows.append(explain(row, {}, _why(row)))

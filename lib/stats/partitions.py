@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from lib.ages import age_years
+from lib.catalog.protocols import SETS
 from lib.stats.undefined import counted_reasons
 
 PARTITION_COLUMNS = (
     *("partition", "n", "scans", "women", "men", "sex_unknown", "age_n", "age_mean", "age_sd", "scanners"),
     *("reference_scans", "reference_mean_mm3", "reference_sd_mm3", "not_scored", "not_scored_reason"),
 )
-SET_ORDER = ("train", "test", "later", "external", "apply")
 
 
 def partition_table(folds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -41,8 +41,8 @@ def partition_table(folds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> 
 
 
 def _partitions(folds: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    further = sorted(set(folds["set"]) - set(SET_ORDER))
-    for name in (*SET_ORDER, *further):
+    further = sorted(set(folds["set"]) - set(SETS))
+    for name in (*SETS, *further):
         scans = folds[folds["set"] == name]
         if len(scans):
             yield name, scans

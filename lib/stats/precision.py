@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lib.catalog.measures import MEASURES, columns_of, followed
 from lib.stats.agreement import AgreementConfig
 from lib.stats.grouping import first_or_own, subsets
 from lib.stats.undefined import NAN, Interval, explain
@@ -24,7 +25,10 @@ from lib.stats.undefined import NAN, Interval, explain
 # 1.96 sqrt(2), as the International Society for Clinical Densitometry rounds it
 LSC_FACTOR = 2.77
 ENOUGH_FREEDOM = 30
-MEASURES = ("predicted_mm3", "predicted_cut_mm3", "reference_mm3", "reference_cut_mm3", "hu_mean")
+PRECISION_MEASURES = followed(
+    ("predicted_mm3", "predicted_cut_mm3"),
+    (name for name, measure in MEASURES.items() if measure.is_repeated),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +98,14 @@ def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: floa
 
 
 def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return PRECISION_COLUMNS: the precision of each of MEASURES by group, network and protocol.
+    """Return PRECISION_COLUMNS: the precision of each of PRECISION_MEASURES by group, network and protocol.
 
     A scan and its repetitions count where the same models predicted at least two of them; a repetition without a
     reference then counts under the protocol of its first scan. `people` and `scans` are those with a repetition.
     """
     rows, scans = [], _repeated_scans(metrics, volumes)
     for (group, network, protocol), subset in subsets(scans, "group", "network", "protocol"):
-        for measure in MEASURES:
+        for measure in PRECISION_MEASURES:
             measured = subset[subset[measure].notna()]
             measured = measured[measured.duplicated("first_scan", keep=False)]
             if len(measured):
@@ -114,9 +118,10 @@ def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: Agreem
 
 
 def _repeated_scans(metrics: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFrame:
-    """Return all predicted scans with MEASURES, `first_scan`, and one protocol for a scan and its repetitions."""
+    """Return all predicted scans: PRECISION_MEASURES, `first_scan`, one protocol for a scan and its repetitions."""
     models = ["group", "network", "members"]
-    references = metrics[[*models, "scan", "reference_mm3", "reference_cut_mm3"]]
+    only_scored = [name for name in PRECISION_MEASURES if name not in columns_of("volumes")]
+    references = metrics[[*models, "scan", *only_scored]]
     scans = volumes.merge(references, how="left", on=[*models, "scan"])
     scans = scans.assign(first_scan=first_or_own(scans))
     scored = scans["protocol"].where(scans["protocol"] != "apply")

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from lib.catalog.measures import MEASURES
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 from lib.stats.grouping import subsets, without_repeats
 from lib.stats.means import mean_columns, why_no_interval
@@ -14,13 +15,13 @@ from lib.stats.tables import prediction_key
 from lib.stats.undefined import explain, reasons_of
 
 PAIRS = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
-MEASURES = ("dsc", "hd95_mm", "assd_mm", "nsd", "reference_mm3", "predicted_mm3")
 AGREEMENT = (
     *("mae_mm3", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
     *("r2", "ccc"),
 )
-# means over scans, with the scale of their interval (`lib.stats.jackknife.SCALES`)
-MEANS = {"dsc": "complement", "hd95_mm": "log", "assd_mm": "log", "nsd": "complement"}
+# means over scans, and what agreement is made of
+MEANS = ("dsc", "hd95_mm", "assd_mm", "nsd")
+COMPARED = (*MEANS, "reference_mm3", "predicted_mm3")
 INTERVALS = ("mae_mm3", "loa_low_mm3", "loa_high_mm3", "r2", "ccc")
 READER_COLUMNS = (
     *("group", "network", "protocol", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
@@ -66,10 +67,10 @@ def readers_table(
 def _measured(keys: list[str], records: Mapping[str, Mapping]) -> dict[str, dict[str, np.ndarray]]:
     """Return pair -> measure -> values (scans,), NaN where one of the three pairs does not define the measure."""
     values = np.array(
-        [[[records[key][pair][name] for key in keys] for name in MEASURES] for pair in PAIRS], float
+        [[[records[key][pair][name] for key in keys] for name in COMPARED] for pair in PAIRS], float
     )
     values[:, np.isnan(values).any(axis=0)] = np.nan
-    return {pair: dict(zip(MEASURES, table, strict=True)) for pair, table in zip(PAIRS, values, strict=True)}
+    return {pair: dict(zip(COMPARED, table, strict=True)) for pair, table in zip(PAIRS, values, strict=True)}
 
 
 def _summary(measured: Mapping[str, np.ndarray], subjects: list[str], config: AgreementConfig) -> dict:
@@ -79,8 +80,9 @@ def _summary(measured: Mapping[str, np.ndarray], subjects: list[str], config: Ag
     dsc = pd.Series(measured["dsc"])
     subset = pd.DataFrame({"subject": subjects})
     means: dict = {}
-    for name, scale in MEANS.items():
-        means |= mean_columns(f"{name}_mean", subset, pd.Series(measured[name]), (scale, config))
+    for name in MEANS:
+        told = (MEASURES[name].scale, config)
+        means |= mean_columns(f"{name}_mean", subset, pd.Series(measured[name]), told)
     spread = {"dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()}
     told = explain(means | spread, {"dsc_sd": "fewer than two scans"}, why_no_interval(subset))["undefined"]
     of_volumes = reasons_of(agreement["undefined"], READER_COLUMNS)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from lib.catalog.measures import MEASURES, score_names
 from lib.stats.agreement import AgreementConfig
 from lib.stats.formats import undefined_reasons
 from lib.stats.grouping import strata_of, without_repeats
@@ -12,11 +13,7 @@ from lib.stats.means import why_no_interval
 from lib.stats.undefined import NAN, counted_reasons, explain, undefined_text
 
 # columns of metrics.csv that are summarized, and whether more of it is better
-SCORES: Mapping[str, bool] = {
-    **dict.fromkeys(("dsc", "dsc_native", "sensitivity", "specificity", "precision"), True),
-    **dict.fromkeys(("hd_mm", "hd95_mm", "assd_mm"), False),
-    "nsd": True,
-}
+SCORES: Mapping[str, bool] = {name: MEASURES[name].better == "more" for name in score_names()}
 SCORE_COLUMNS = (
     *("group", "network", "protocol", "stratum", "weights", "measure", "n", "scans"),
     *("mean", "mean_ci_low", "mean_ci_high", "sd", "median", "worst"),
@@ -24,12 +21,10 @@ SCORE_COLUMNS = (
     *("folds", "mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
 SPACING_COLUMNS = ["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]
-_DISTANCES = (
-    *("hd_mm", "hd_reference_to_predicted_mm", "hd_predicted_to_reference_mm"),
-    *("hd95_mm", "hd95_reference_to_predicted_mm", "hd95_predicted_to_reference_mm", "assd_mm"),
-)
 # what a voxel's longest side is held against: the measure itself, or the tolerance that it is taken at
-BOUND_TO_GRID: Mapping[str, str] = {name: name for name in _DISTANCES} | {"nsd": "nsd_tolerance_mm"}
+BOUND_TO_GRID: Mapping[str, str] = {
+    name: measure.grid_limit for name, measure in MEASURES.items() if measure.grid_limit
+}
 
 
 def score_table(
@@ -54,7 +49,7 @@ def score_table(
             known = people[measure].astype(float).dropna()
             scored = people.loc[known.index]
             counts = {"n": scored["subject"].nunique(), "scans": len(known)}
-            scale = "complement" if more_is_better else "log"
+            scale = MEASURES[measure].scale
             low, high = mean_interval(
                 known.to_numpy(), scored["subject"].to_numpy(), config.confidence, scale
             )

@@ -14,13 +14,15 @@ from lib.ages import printed_age
 from lib.atomic import whole_file
 from lib.catalog.anatomies import LEVELS
 from lib.catalog.groups import group_position
+from lib.catalog.measures import columns_of, followed
 from lib.catalog.protocols import PROTOCOL_ORDER
 from lib.stats.undefined import undefined_text
 
 PREDICTION_COLUMNS = ("group", "network", "members", "protocol", "weights")
 PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")
 INTERVAL_COLUMNS = ("interval_low_mm3", "interval_high_mm3", "interval_percent")
-METRIC_COLUMNS = (
+# the order of columns is a contract; a measure that the catalog gets follows at the end
+_METRIC_ORDER = (
     *PREDICTION_COLUMNS,
     *PERSON_COLUMNS,
     *("dsc", "dsc_native", "sensitivity", "specificity", "precision", "hd95_mm", "assd_mm", "nsd"),
@@ -34,7 +36,7 @@ METRIC_COLUMNS = (
     *("side", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm", "nsd_tolerance_mm"),
     *("member_range_percent", *INTERVAL_COLUMNS),
 )
-VOLUME_COLUMNS = (
+_VOLUME_ORDER = (
     *PREDICTION_COLUMNS,
     *PERSON_COLUMNS,
     *("predicted_mm3", "predicted_full_mm3", "predicted_at_half_mm3", "otsu_threshold", "hu_mean", "hu_sd"),
@@ -44,12 +46,10 @@ VOLUME_COLUMNS = (
     "final_mm3",
     *("member_range_percent", *INTERVAL_COLUMNS),
 )
+METRIC_COLUMNS = followed(_METRIC_ORDER, columns_of("metrics"))
+VOLUME_COLUMNS = followed(_VOLUME_ORDER, columns_of("volumes"))
 # columns of metrics.csv that come from the volume files
-METRICS_OF_VOLUME = (
-    *("otsu_threshold", "flags", "member_dice", "mean_entropy_bits"),
-    *("reference_cut_mm3", "predicted_cut_mm3", "reference_lesser_trochanter_mm", "lesser_trochanter_mm"),
-    *("member_range_percent", *INTERVAL_COLUMNS),
-)
+METRICS_OF_VOLUME = ("flags", *columns_of("metrics", "volume"))
 # predictions that were to be scored and were not: the rows that metrics.csv lacks
 UNSCORED_COLUMNS = (*PREDICTION_COLUMNS, *PERSON_COLUMNS, "repeat_of", "without_reason")
 NOT_PREDICTED, NOT_COMPARED = "not predicted", "not compared with its reference"

@@ -247,7 +247,8 @@ function saveRows() {
 // ---- the gallery: what to look at first
 function galleryCard(row) {
   const doubt = row.dsc ?? row.member_dice;
-  const words = row.dsc !== null ? `DSC ${shownNumber(row.dsc, 4)}` : doubt !== null ? `member DSC ${shownNumber(doubt, 4)}` : "";
+  const told = data.numbers.find((number) => number.name === (row.dsc !== null ? "dsc" : "member_dice"));
+  const words = doubt !== null ? `${told.title} ${shownNumber(doubt, told.digits)}` : "";
   const lines = [row.scan, words, row.codes.length ? `⚑ ${row.flags}` : "", VERDICTS[verdictOf(row.scan)] ?? ""];
   return pageLink(row, thumbnail(row, 112), ...lines.filter(Boolean).map((line) => element("span", {}, line)));
 }

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lib.catalog.stages import STAGES
 from lib.commands.estimate import (
     RuleEstimate,
     duration_text,
@@ -19,8 +20,8 @@ from lib.commands.estimate import (
     table_text,
     untimed,
 )
-from lib.commands.planning.costs import CLUSTER_JOB, LIKE, LOCAL_JOB, Cost, shipped_costs, unit_costs
-from lib.commands.planning.jobs import ON_DEMAND, Job, is_done, plan_jobs
+from lib.commands.planning.costs import CLUSTER_JOB, LOCAL_JOB, Cost, shipped_costs, unit_costs
+from lib.commands.planning.jobs import Job, is_done, plan_jobs
 from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import ConfigError
 
@@ -117,8 +118,9 @@ def test_a_job_is_done_when_all_its_files_are_there(tmp_path):
 # ---- costs ----------------------------------------------------------------------------------------------------
 def test_every_rule_has_a_shipped_cost(workflow):
     shipped = shipped_costs()
-    assert set(LIKE.values()) <= set(shipped)
-    assert set(workflow.rules) - set(LIKE) - set(ON_DEMAND) <= set(shipped)
+    assert {stage.costs_of or rule for rule, stage in STAGES.items() if not stage.is_on_demand} <= set(
+        shipped
+    )
     assert all(cost.cpu_seconds > 0 for name, cost in shipped.items())
 
 

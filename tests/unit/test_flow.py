@@ -254,7 +254,9 @@ def test_a_score_that_failed_is_told(tmp_path):
     found = explained(tmp_path, [row], measured=paths, scored={"all/vnet/ensemble/T"})
     assert found == {"T": "test-single (all/vnet/single) not scored: off grid"}
     single = plan_predictions([row], {"all": {}}, ["vnet"], "best")[1]
-    assert prediction_failure(single, ("measure_volume", "measure_overlap"), tmp_path) == "off grid"
+    assert prediction_failure(single, ("volume", "score"), tmp_path) == "off grid"
+    with pytest.raises(ValueError, match="is no part"):
+        prediction_failure(single, ("measure_volume",), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -639,7 +639,7 @@ def test_the_table_of_scans_carries_the_numbers_and_reasons_of_the_tables(full):
     metrics = made["metrics"].copy()
     metrics.loc[0, ["hd95_mm", "undefined"]] = [np.nan, "hd95_mm, assd_mm: no surface"]
     shown = of_scans(made | {"metrics": metrics}, pages={"P004": "scans/batch-1/P004.html"})
-    place = {number.name: 5 + position for position, number in enumerate(NUMBERS)}
+    place = {name: 5 + position for position, name in enumerate(NUMBERS)}
     rows = {(shown["scans"][row[0]][0], shown["sets"][row[1]]): row for row in shown["rows"]}
     record = metrics.loc[0]
     row = rows[record["scan"], (record["group"], record["network"], record["protocol"])]
@@ -652,7 +652,7 @@ def test_the_table_of_scans_carries_the_numbers_and_reasons_of_the_tables(full):
 
 def test_scans_without_a_reference_are_in_the_table(full):
     shown = of_scans(full[0] | {"metrics": no_metrics()})
-    dsc = 5 + [number.name for number in NUMBERS].index("dsc")
+    dsc = 5 + NUMBERS.index("dsc")
     assert {row[dsc] for row in shown["rows"]} == {None}
     assert len(shown["scans"]) == 24
 

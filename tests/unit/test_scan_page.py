@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.catalog.measures import MEASURES, SECTIONS
 from lib.errors import ScanError
 from lib.figures.contours import Sight, find_sight, named_masks
 from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
@@ -24,7 +25,7 @@ from lib.figures.slices import (
 )
 from lib.pages.scan import ScanPage, build_scan_context, draw_turn, write_scan_page
 from lib.pages.scan_history import decision_history
-from lib.pages.scan_numbers import MEASURES, ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.pages.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
 from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.formats import WITHIN_VOXEL_MEANING
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
@@ -203,10 +204,9 @@ def test_a_turntable_without_bone_is_empty_and_with_bone_is_not():
 
 
 def test_measures_are_columns_of_the_tables():
-    names = [name for _, measures in MEASURES for name, *_ in measures]
-    own = {"lesser_trochanter_mm", "reference_lesser_trochanter_mm"}
-    assert set(names) - own <= {*METRIC_COLUMNS, *VOLUME_COLUMNS}
-    assert len(names) == len(set(names))
+    names = {name for name, measure in MEASURES.items() if measure.section}
+    assert names <= {*METRIC_COLUMNS, *VOLUME_COLUMNS}
+    assert {measure.section for measure in MEASURES.values()} - {""} == set(SECTIONS)
 
 
 def test_an_undefined_number_is_a_dash_with_its_reason():

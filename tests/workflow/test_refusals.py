@@ -81,3 +81,20 @@ def test_code_is_clean(tool):
 def test_snakemake_finds_nothing_to_complain_about(tmp_path):
     ended = Study(tmp_path).call("--lint")
     assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("crop_ct",),
+        ("--forcerun", "crop_ct"),
+        ("--until", "crop_ct"),
+        ("--set-threads", "crop_ct=2"),
+        ("--set-resources", "crop_ct:mem_mb=500"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_old_rule_is_refused_with_the_new_one(tmp_path, arguments):
+    message = Study(tmp_path).refuse(*arguments)
+    assert "rule crop_ct is called crop_image now" in message and "Traceback" not in message
+    assert not (tmp_path / "results").exists()

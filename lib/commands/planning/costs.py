@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.commands.planning.jobs import UNITS, Job
+from lib.catalog.stages import STAGES
+from lib.commands.planning.jobs import Job
 from lib.commands.planning.workflow import Rule
 
 SHIPPED = Path(__file__).with_name("unit_costs.csv")
@@ -17,16 +18,8 @@ LOCAL_JOB, CLUSTER_JOB, GRAPH_JOB = (
     "each job of a cluster",
     "each job in the graph",
 )
-# rules that were not measured (there was no work for them), and one that does the same kind of work
-LIKE = {
-    "resample_labels2": "resample_labels",
-    "crop_labels2": "crop_labels",
-    "measure_readers": "measure_overlap",
-    "measure_corrected": "measure_volume",
-    "gather_volume_errors": "gather_metrics",
-}
 ENOUGH = 5  # benchmarks of a rule in the study itself ...
-ENOUGH_FOLDS = 1  # ... and of train_fold, which has few and long ones
+ENOUGH_OF_FEW = 1  # ... and of one that has few and long jobs
 MOST = 200  # benchmarks of a rule that are read
 
 
@@ -62,11 +55,13 @@ def unit_costs(
     costs = {name: cost for name, cost in shipped.items() if name not in plan}
     for name, jobs in plan.items():
         measured = [found for job in sample(jobs) if (found := read_benchmark(job, rules[name], folder))]
-        needed = min(enough, ENOUGH_FOLDS) if name == "train_fold" else enough
+        needed = min(enough, ENOUGH_OF_FEW) if STAGES[name].few else enough
+        # a rule for which there was no work when costs were measured has those of one that does the same kind of work
+        like = STAGES[name].costs_of or name
         if len(measured) >= needed:
             costs[name] = _measured(measured)
-        elif LIKE.get(name, name) in shipped:
-            costs[name] = shipped[LIKE.get(name, name)]
+        elif like in shipped:
+            costs[name] = shipped[like]
     return costs
 
 
@@ -130,8 +125,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return 0.0  # Snakemake writes NA where it had no time to measure
-
-
-def unit_name(rule: str) -> str:
-    """Return what a unit of a rule's work is."""
-    return UNITS.get(rule, "job")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.catalog.protocols import SCORED_PROTOCOLS
+from lib.catalog.stages import STAGES, Stage
 from lib.cohort.folds import FoldsConfig, Split, split_folds
 from lib.cohort.placement import Placement, trains_fold
 from lib.cohort.protocols import Prediction, plan_predictions
@@ -17,50 +18,47 @@ from lib.cohort.scans import accepted_scans, gather_screening, read_folds, read_
 from lib.commands.planning.workflow import Rule, Study
 from lib.errors import ConfigError
 
-ON_DEMAND = ("compare_runs",)  # asked for by name, never part of the report
-
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job of a rule: its wildcards, units of work (`UNITS`), and the scans that it keeps files of."""
+    """One job of a rule: its wildcards, units of work (`Stage.unit`), and the scans that it keeps files of."""
 
     wildcards: Mapping[str, object]
     units: float = 1
     scans: int = 1
 
 
-# what a unit of a rule's work is; of all other rules: a job
-UNITS = {
-    "train_fold": "scan and epoch",
-    "predict_scans": "scan and model",
-    "write_scan_pages": "scan",
-}
-
-
 def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
     """Return the jobs of each rule that the whole report takes, those that have ended well included.
 
     Raises:
-        ConfigError: the people cannot be split as the settings say, or a rule is not known here.
+        ConfigError: the people cannot be split as the settings say, or a rule is no stage of the catalog.
     """
+    if unknown := set(rules) - set(STAGES):
+        raise ConfigError(
+            f"{', '.join(sorted(unknown))}: no such stage in lib/catalog/stages.py. "
+            "Add an entry that says what a job of it works on."
+        )
     placements = plan_placements(study)
     predictions = plan_predictions(
         placements, study.groups, study.networks, study.config["predict"]["heldout_weights"]
     )
-    jobs = _scan_jobs(study, placements, predictions) | {
-        "train_fold": [] if study.finished else _training(study, placements),
-        "gather_volume_errors": [] if study.finished else _networks(study),
-        "predict_scans": _batches(study, predictions),
-        "write_scan_pages": _pages(predictions),
+    of_scans, of_predictions = _chosen(study, placements, predictions)
+    plan = {
+        "fold": lambda stage: [] if study.finished else _training(study, placements),
+        "network": lambda stage: [] if study.finished else _networks(study),
+        "batch": lambda stage: _batches(study, predictions),
+        "page batch": lambda stage: _pages(predictions),
+        "scan": lambda stage: _of_scans(of_scans[stage.chosen]),
+        "prediction": lambda stage: _of_predictions(of_predictions[stage.chosen]),
+        "study": lambda stage: [Job(wildcards={})],
     }
-    once = {name for name, rule in rules.items() if not rule.wildcards} - set(ON_DEMAND)
-    if not study.synthetic:
-        once.discard("make_phantom_table")
-    if unknown := set(rules) - set(jobs) - once - {"make_phantom_table", *ON_DEMAND}:
-        raise ConfigError(
-            f"lib/commands/planning/jobs.py does not know how many jobs {', '.join(sorted(unknown))} has"
-        )
-    return {name: jobs.get(name, [Job(wildcards={})]) for name in rules if name in jobs or name in once}
+    return {name: plan[STAGES[name].work](STAGES[name]) for name in rules if _is_part(STAGES[name], study)}
+
+
+def _is_part(stage: Stage, study: Study) -> bool:
+    """Say whether a stage takes part in the report of a study."""
+    return not stage.is_on_demand and (study.synthetic or not stage.is_synthetic)
 
 
 def plan_placements(study: Study) -> list[Placement]:
@@ -88,27 +86,21 @@ def is_done(job: Job, rule: Rule, folder: Path) -> bool:
     return all(os.path.exists(folder / output.format_map(job.wildcards)) for output in rule.outputs)
 
 
-def _scan_jobs(
+def _chosen(
     study: Study, placements: Sequence[Placement], predictions: Sequence[Prediction]
-) -> dict[str, list[Job]]:
-    """Return the jobs of the rules that work on one scan, or on one prediction of a scan."""
+) -> tuple[dict[str, Iterable[str]], dict[str, Sequence[Prediction]]]:
+    """Return the scans, and the predictions, that stages have jobs for (`Stage.chosen`)."""
     accepted = [row.scan for row in placements]
     scored = [row for row in predictions if row.protocol in SCORED_PROTOCOLS]
     read_twice = [row for row in scored if study.scans[row.placement.scan].mask2]
-    with_reference = _of_scans(scan for scan in accepted if study.scans[scan].mask)
-    with_second = _of_scans(dict.fromkeys(row.placement.scan for row in read_twice))
-    every, predicted = _of_scans(accepted), _of_predictions(predictions)
-    return {
-        "make_phantom_scan": _of_scans(study.scans) if study.synthetic else [],
-        "screen_scan": _of_scans(study.scans),
-        **dict.fromkeys(("convert_scan", "resample_image", "crop_image", "draw_crop"), every),
-        **dict.fromkeys(("resample_labels", "crop_labels"), with_reference),
-        **dict.fromkeys(("resample_labels2", "crop_labels2"), with_second),
-        **dict.fromkeys(("otsu_mask", "measure_volume"), predicted),
-        "measure_overlap": _of_predictions(scored),
-        "measure_readers": _of_predictions(read_twice),
-        "measure_corrected": _of_scans(scan for scan in accepted if scan in study.corrected),
+    scans = {
+        "listed": list(study.scans),
+        "accepted": accepted,
+        "with reference": [scan for scan in accepted if study.scans[scan].mask],
+        "read twice": list(dict.fromkeys(row.placement.scan for row in read_twice)),
+        "corrected": [scan for scan in accepted if scan in study.corrected],
     }
+    return scans, {"predicted": predictions, "scored": scored, "read twice": read_twice}
 
 
 def _of_scans(scans: Iterable[str]) -> list[Job]:

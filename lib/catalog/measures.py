@@ -1,0 +1,300 @@
+"""What is measured, each measure once: its name, words, unit, digits, and where it is shown.
+
+MEASURES are numbers of one prediction of a scan: columns of tables/metrics.csv or tables/volumes.csv. SUMMARIES are
+numbers of a group of people: columns of tables/agreement.csv and the like. Tables, pages and figures read both.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from lib.catalog.anatomies import LEVELS
+
+# groups of numbers on the page of a scan, in their order
+SECTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "overlap": "Overlap with the reference",
+        "distance": "Distance of the surfaces",
+        "volume": "Volume",
+        "bone": "Bone",
+        "doubt": "Doubt",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A measure and how it is shown.
+
+    Attributes:
+        short: in the head of a column.
+        label: on the page of a scan, below the title of its section; empty: `short`.
+        title: where nothing else tells what it is, in the middle of a sentence; empty: `short`.
+        unit: as it is printed; empty: a share, a factor or a count.
+        digits: after the point, in tables and figures.
+        page_digits: on the page of a scan; None: `digits`.
+        head: of a column, with the unit; empty: `short` and `unit`.
+        axis: of a figure of volumes or scores, with the unit; empty: `title` and `unit`.
+        columns: tables that have a column of it, each with the file of a prediction that holds it: `overlap` or
+            `volume`; `review`, where a person gave it; empty: it is made from others.
+        section: of the page of a scan (SECTIONS); empty: it is not shown there.
+        listed: in the report's table of scans: at once or on demand; empty: not at all.
+        better: whether more of it or less is better; empty: neither.
+        scale: of the jackknife's interval of its mean (`lib.stats.jackknife`).
+        is_score: tables/scores.csv and the report's tables of scores sum it up.
+        worst: head of the column of the worst scan in the report's tables of scores; empty: none.
+        grid_limit: what a voxel's longest side is held against: the measure itself, or the tolerance that it is taken
+            at; empty: the grid does not decide it.
+        is_repeated: tables/precision.csv tells how precise it is, from repeated scans.
+    """
+
+    short: str
+    label: str = ""
+    title: str = ""
+    unit: str = ""
+    digits: int = 0
+    page_digits: int | None = None
+    head: str = ""
+    axis: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    section: str = ""
+    listed: Literal["", "at once", "on demand"] = ""
+    better: Literal["", "more", "less"] = ""
+    scale: Literal["plain", "log", "complement"] = "plain"
+    is_score: bool = False
+    worst: str = ""
+    grid_limit: str = ""
+    is_repeated: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Return the head of a column, with the unit."""
+        return self.head or _with_unit(self.short, self.unit)
+
+    @property
+    def in_words(self) -> str:
+        """Return what it is in the middle of a sentence."""
+        return self.title or self.short
+
+    @property
+    def phrase(self) -> str:
+        """Return what it is, with the unit."""
+        return _with_unit(self.in_words, self.unit)
+
+    @property
+    def row_name(self) -> str:
+        """Return the name of a row of it, with the unit."""
+        return self.phrase[:1].upper() + self.phrase[1:]
+
+    @property
+    def axis_label(self) -> str:
+        """Return the label of an axis of a figure, with the unit."""
+        return self.axis or self.phrase
+
+
+def _with_unit(words: str, unit: str) -> str:
+    return f"{words}, {unit}" if unit else words
+
+
+_OVERLAP = {"metrics": "overlap"}
+_VOLUME = {"volumes": "volume"}
+_BOTH = {"metrics": "overlap", "volumes": "volume"}
+_OF_VOLUME = {"metrics": "volume", "volumes": "volume"}
+_REFERENCE = {"metrics": "volume"}
+
+
+def _share(short: str, label: str = "", **known: object) -> Measure:
+    """Return a measure of overlap between 0 and 1."""
+    shown = {"digits": 4, "columns": _OVERLAP, "section": "overlap", "better": "more", "scale": "complement"}
+    return Measure(short=short, label=label, **shown | known)
+
+
+def _distance(name: str, short: str, label: str, **known: object) -> Measure:
+    """Return a distance of surfaces."""
+    shown = {"unit": "mm", "digits": 2, "columns": _OVERLAP, "section": "distance", "grid_limit": name}
+    return Measure(short=short, label=label, **shown | {"better": "less", "scale": "log"} | known)
+
+
+def _volume(short: str, label: str = "", **known: object) -> Measure:
+    shown = {"unit": "mm³", "columns": _VOLUME, "section": "volume"}
+    return Measure(short=short, label=label, **shown | known)
+
+
+_BONES = {"trochanter": "trochanters"}  # levels that the scan's page calls otherwise
+
+# in the order of a scan's page
+MEASURES: dict[str, Measure] = {
+    "dsc": _share("DSC", "Dice coefficient (DSC)", listed="at once", is_score=True, worst="lowest DSC"),
+    **{
+        f"dsc_{level}": _share(f"DSC {level}", f"DSC of the {_BONES.get(level, level)}", listed="on demand")
+        for level in LEVELS
+    },
+    "dsc_native": _share("DSC native", "DSC on the reference's own grid", listed="on demand", is_score=True),
+    "sensitivity": _share("SN", "Sensitivity", listed="on demand", is_score=True),
+    "specificity": _share(
+        "SP", "Specificity over the voxels of the crop", page_digits=5, listed="on demand", is_score=True
+    ),
+    "specificity_voxels": Measure(
+        short="Voxels that specificity counts", columns=_OVERLAP, section="overlap"
+    ),
+    "precision": _share("Precision", listed="on demand", is_score=True),
+    **{
+        f"{truth}_{sign}_voxels": Measure(short=f"{truth.capitalize()} {sign} voxels", columns=_OVERLAP)
+        for truth in ("true", "false")
+        for sign in ("positive", "negative")
+    },
+    "hd_mm": _distance(
+        "hd_mm", "HD", "Hausdorff distance (HD)", listed="on demand", is_score=True, worst="largest HD, mm"
+    ),
+    "hd_reference_to_predicted_mm": _distance(
+        "hd_reference_to_predicted_mm", "HD, reference to predicted", ""
+    ),
+    "hd_predicted_to_reference_mm": _distance(
+        "hd_predicted_to_reference_mm", "HD, predicted to reference", ""
+    ),
+    "hd95_mm": _distance("hd95_mm", "HD95", "95th percentile (HD95)", listed="at once", is_score=True),
+    "hd95_reference_to_predicted_mm": _distance(
+        "hd95_reference_to_predicted_mm", "HD95, reference to predicted", ""
+    ),
+    "hd95_predicted_to_reference_mm": _distance(
+        "hd95_predicted_to_reference_mm", "HD95, predicted to reference", ""
+    ),
+    "assd_mm": _distance(
+        "assd_mm", "ASSD", "Mean (ASSD)", page_digits=3, listed="on demand", is_score=True
+    ),
+    "nsd": Measure(
+        short="NSD", label="Share of the surface within the tolerance (NSD)", digits=3, page_digits=4,
+        columns=_OVERLAP, section="distance", listed="on demand", better="more", scale="complement",
+        is_score=True, grid_limit="nsd_tolerance_mm",
+    ),
+    "predicted_mm3": _volume(
+        "Predicted", title="predicted volume", columns=_BOTH, listed="at once", is_repeated=True
+    ),
+    "interval_low_mm3": _volume(
+        "Interval from", "Interval of the predicted volume, from", columns=_OF_VOLUME, listed="on demand"
+    ),
+    "interval_high_mm3": _volume(
+        "Interval to", "Interval of the predicted volume, to", columns=_OF_VOLUME, listed="on demand"
+    ),
+    "interval_percent": _volume(
+        "Interval", "Half of this interval", head="Interval, ± %", unit="%", digits=2, columns=_OF_VOLUME,
+        listed="on demand",
+    ),
+    "reference_mm3": _volume(
+        "Reference", title="reference volume", columns=_OVERLAP, listed="on demand", is_repeated=True
+    ),
+    "volume_error_mm3": _volume("Error", "Predicted − reference", columns=_OVERLAP),
+    "re_percent": _volume(
+        "RE", "Predicted − reference", title="relative error of volume", axis="relative error, %", unit="%",
+        digits=2, columns=_OVERLAP, listed="at once",
+    ),
+    "absolute_re_percent": Measure(
+        short="|RE|", title="relative error without its sign", unit="%", digits=2, better="less"
+    ),
+    "predicted_cut_mm3": _volume(
+        "Predicted above the cut", "Predicted, above the distal cut",
+        title="predicted volume above the cut", columns=_OF_VOLUME, is_repeated=True,
+    ),
+    "reference_cut_mm3": _volume(
+        "Reference above the cut", "Reference, above the distal cut",
+        title="reference volume above the cut", columns=_REFERENCE, is_repeated=True,
+    ),
+    "predicted_full_mm3": _volume("Predicted, own grid", "Predicted, on the scan's own grid"),
+    "reference_native_mm3": _volume("Reference, own grid", "Reference, on its own grid", columns=_OVERLAP),
+    "predicted_at_half_mm3": _volume("at 0.5", "Predicted, at a threshold of one half"),
+    "corrected_mm3": _volume("Corrected", columns={"volumes": "review"}, section=""),
+    "final_mm3": _volume("Final", columns={"volumes": "review"}, section=""),
+    "hu_mean": Measure(
+        short="Mean HU", label="Mean intensity", title="mean intensity in the mask", unit="HU", digits=1,
+        columns=_VOLUME, section="bone", is_repeated=True,
+    ),
+    "hu_sd": Measure(
+        short="SD of HU", label="SD of intensities", unit="HU", digits=1, columns=_VOLUME, section="bone"
+    ),
+    "length_mm": Measure(
+        short="Length", label="Length along the scan", unit="mm", columns=_VOLUME, section="bone"
+    ),
+    "truncated_distally": Measure(
+        short="Cut distally", label="Cut by the scan's distal end", columns=_VOLUME, section="bone"
+    ),
+    "lesser_trochanter_mm": Measure(
+        short="Lesser trochanter", label="Lesser trochanter, above the distal end", unit="mm", digits=1,
+        columns=_OF_VOLUME, section="bone",
+    ),
+    "reference_lesser_trochanter_mm": Measure(
+        short="Lesser trochanter, reference", label="The same in the reference", unit="mm", digits=1,
+        columns=_REFERENCE, section="bone",
+    ),
+    "shaft_below_trochanter_mm": Measure(
+        short="Shaft", label="Shaft below the lesser trochanter", unit="mm", digits=1, columns=_VOLUME,
+        section="bone",
+    ),
+    "density_phantom_in_view": Measure(
+        short="Density phantom", label="Density phantom in view", columns=_VOLUME, section="bone"
+    ),
+    "otsu_threshold": Measure(
+        short="Otsu threshold", label="Otsu's threshold of the probability", title="threshold", digits=3,
+        columns=_OF_VOLUME, section="doubt", listed="on demand",
+    ),
+    "member_dice": Measure(
+        short="Member DSC", label="DSC between the fold models (member DSC)", title="member DSC", digits=4,
+        columns=_OF_VOLUME, section="doubt", listed="at once", better="more", scale="complement",
+    ),
+    "mean_entropy_bits": Measure(
+        short="Mean entropy", label="Mean entropy at the bone", unit="bits", digits=3, columns=_OF_VOLUME,
+        section="doubt",
+    ),
+    "member_range_percent": Measure(
+        short="Member range", label="Volumes of the fold models, largest − smallest", unit="%", digits=2,
+        columns=_OF_VOLUME, section="doubt",
+    ),
+}  # fmt: skip
+
+SUMMARIES: Mapping[str, Measure] = MappingProxyType(
+    {
+        "reference_mean_mm3": Measure(short="Reference", unit="mm³"),
+        "mae_mm3": Measure(short="MAE", unit="mm³"),
+        "rmse_mm3": Measure(short="RMSE", unit="mm³"),
+        "mape_percent": Measure(short="MAPE", unit="%", digits=2),
+        "bias_mm3": Measure(short="Bias", unit="mm³"),
+        "difference_sd_mm3": Measure(short="SD", unit="mm³"),
+        "loa_low_mm3": Measure(short="Lower limit", unit="mm³"),
+        "loa_high_mm3": Measure(short="Upper limit", unit="mm³"),
+        "re_min_percent": Measure(short="RE min", unit="%", digits=2),
+        "re_max_percent": Measure(short="RE max", unit="%", digits=2),
+        "re_mean_percent": Measure(short="Mean RE", unit="%", digits=2),
+        "re_sd_percent": Measure(short="SD", unit="%", digits=2),
+        "loa_low_percent": Measure(short="Lower limit", unit="%", digits=2),
+        "loa_high_percent": Measure(short="Upper limit", unit="%", digits=2),
+        "ccc": Measure(short="CCC", digits=4),
+        "r2": Measure(short="R²", digits=4),
+        "icc": Measure(short="ICC", digits=4),
+        "pearson_r": Measure(short="Pearson r", digits=4),
+        "slope": Measure(short="Slope", digits=3),
+        "intercept_mm3": Measure(short="Intercept", unit="mm³"),
+        "proportional_bias": Measure(short="Trend", digits=3),
+        "difference_mm3": Measure(short="Difference", unit="mm³"),
+        "rms_cv_percent": Measure(short="RMS-CV", unit="%", digits=2),
+        "lsc_percent": Measure(short="LSC", unit="%", digits=2),
+    }
+)
+
+
+def columns_of(table: str, file: str = "") -> list[str]:
+    """Return the measures that have a column in a table; with `file` those that come from that file."""
+    return [
+        name
+        for name, measure in MEASURES.items()
+        if table in measure.columns and file in ("", measure.columns[table])
+    ]
+
+
+def score_names() -> list[str]:
+    """Return the measures that tables of scores sum up."""
+    return [name for name, measure in MEASURES.items() if measure.is_score]
+
+
+def followed(first: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Return names in an order that stands, `first`, and below it those that it lacks: what is new comes last."""
+    return tuple(dict.fromkeys((*first, *names)))
