@@ -152,7 +152,7 @@ def test_a_pytorch_that_does_not_answer_is_no_proof(monkeypatch):
 
 # ---- words that a cluster's shells would misread --------------------------------------------------------------
 def test_words_of_jobs_are_read_and_what_shells_misread_is_wrong(tmp_path):
-    """Holds `words_of_jobs` of rules/common.smk to the workflow that is read without being run."""
+    """Holds `words_of_jobs` to the workflow that is read without being run."""
     overlay = tmp_path / "ci'.yaml"
     overlay.write_text("networks: []\n")
     workflow = read_workflow(

@@ -23,6 +23,7 @@ from lib.commands.planning.costs import CLUSTER_JOB, LIKE, LOCAL_JOB, Cost, ship
 from lib.commands.planning.jobs import ON_DEMAND, Job, is_done, plan_jobs
 from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import ConfigError
+from lib.learning.finished import FinishedModels
 
 PEOPLE, TEST, FOLDS, EPOCHS = 10, 2, 2, 10  # beside one person without a mask and a broken scan
 CONFIG = ["--config", "groups={all: {}}", "phantom={people: 10, unlabelled_people: 1}"]
@@ -90,7 +91,8 @@ def test_units_of_training_and_prediction(workflow):
 
 
 def test_finished_models_are_not_trained(workflow):
-    finished = replace(workflow.study, finished=True)
+    models = FinishedModels(group="all", takes={}, network="vnet", folds=(0, 1), preprocessing={})
+    finished = replace(workflow.study, finished=models)
     assert plan_jobs(finished, workflow.rules)["train_fold"] == []
 
 

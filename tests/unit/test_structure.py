@@ -2,10 +2,13 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake.parser import parse
 
 ROOT = Path(__file__).parents[2]
 # which packages of lib a package may import; `catalog` and the files at the root of lib stand below all of them
@@ -25,9 +28,12 @@ LAYERS = {
     # programs beside the workflow: they read it, nothing of it imports them
     "commands": {"cohort", "learning", "stats"},
 }
+# files at the root of lib that bring packages together, as scripts do
+JOINTS = {"checked_study.py": {"cohort", "learning", "phantom"}}
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 RULES = sorted((ROOT / "rules").glob("*.smk"))
+SNAKEFILES = [ROOT / "Snakefile", *RULES]
 
 
 def imported(path):
@@ -43,6 +49,7 @@ def imported(path):
 def test_packages_import_only_those_below_them(path):
     parts = path.relative_to(ROOT / "lib").parts
     own = parts[0] if len(parts) > 1 else ""
+    allowed = LAYERS.get(own, JOINTS.get(parts[0], set()))
     for name in imported(path):
         root, *rest = name.split(".")
         assert root != "snakemake" or own == "commands", "lib never sees Snakemake"
@@ -50,7 +57,8 @@ def test_packages_import_only_those_below_them(path):
         if root == "lib" and rest:
             assert own != "catalog" or rest[0] == "catalog", "the catalog imports nothing of lib"
             if rest[0] in LAYERS and rest[0] not in ("catalog", own):
-                assert rest[0] in LAYERS.get(own, ()), f"{path.name} imports {name}"
+                assert rest[0] in allowed, f"{path.name} imports {name}"
+            assert own in ("", "commands") or f"{rest[0]}.py" not in JOINTS, f"{path.name} imports {name}"
 
 
 def test_every_package_has_its_layer():
@@ -63,6 +71,62 @@ def test_library_does_not_read_the_environment():
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
                 assert node.attr != "getenv", path
                 assert node.attr != "environ" or path.name in ("determinism.py", "processors.py"), path
+
+
+def test_library_does_not_read_names_of_the_snakefile():
+    for path in (ROOT / "lib/commands").rglob("*.py"):  # the only ones that see Snakemake
+        nodes = ast.walk(ast.parse(path.read_text()))
+        read = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "globals"]
+        assert not read, path
+
+
+@cache
+def as_python(path):
+    """Return the syntax tree of a Snakefile, as Snakemake turns it into Python."""
+    source = SimpleNamespace(get_path_or_uri=lambda secret_free: str(path))
+    workflow = SimpleNamespace(sourcecache=SimpleNamespace(open=lambda source: path.open()))
+    return ast.parse(parse(source, workflow, {})[0])
+
+
+def own_functions(path):
+    """Yield the functions of a Snakefile without those that Snakemake makes of rules and handlers."""
+    for node in as_python(path).body:
+        if isinstance(node, ast.FunctionDef) and f"\ndef {node.name}(" in path.read_text():
+            yield node
+
+
+def brought_in(path):
+    """Return the names that the imports of a Snakefile bring in."""
+    nodes = [node for node in ast.walk(as_python(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {alias.asname or alias.name.split(".")[0] for node in nodes for alias in node.names}
+
+
+def names_read(path):
+    nodes = ast.walk(as_python(path))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize("path", SNAKEFILES, ids=lambda path: path.name)
+def test_functions_of_rules_are_annotated_and_documented(path):
+    for node in own_functions(path):
+        arguments = [*node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+        bare = [argument.arg for argument in arguments if argument and argument.annotation is None]
+        assert not bare and node.returns, f"{node.name}: annotate {', '.join([*bare, 'what it returns'])}"
+        assert node.name.startswith("_") or ast.get_docstring(node), f"{node.name}: docstring"
+
+
+def test_functions_of_rules_are_seen():
+    assert sum(1 for path in SNAKEFILES for _ in own_functions(path)) == sum(
+        len(re.findall(r"^def ", path.read_text(), flags=re.M)) for path in SNAKEFILES
+    )
+
+
+@pytest.mark.parametrize("path", SNAKEFILES, ids=lambda path: path.name)
+def test_rules_import_what_they_use(path):
+    """Included files share their names, so that Snakemake itself misses no import."""
+    own, everywhere = brought_in(path), set().union(*(brought_in(other) for other in SNAKEFILES))
+    assert not (names_read(path) & everywhere) - own, "imported by another file only"
+    assert not own - names_read(path), "imported and not used"
 
 
 def rule_blocks():
