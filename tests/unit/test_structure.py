@@ -2,12 +2,16 @@
 
 import ast
 import re
+import sys
 from functools import cache
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from snakemake.parser import parse
 
 ROOT = Path(__file__).parents[2]
@@ -192,6 +196,72 @@ def test_environments_repeat_the_pins_of_the_lock(path):
     for package in packages:
         name, version = package.split("==")
         assert pins()[name] == version, package
+
+
+# packages that are named nowhere in an import, and what loads them
+CODECS = {
+    "pylibjpeg",
+    "pylibjpeg-openjpeg",
+    "pyjpegls",
+    "python-gdcm",
+}  # pydicom, by name (lib/reading/pixels.py)
+PROGRAMS = {"ruff", "snakefmt"}  # the Makefile
+OTHER_NAMES = {
+    "simpleitk": "SimpleITK",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+    "pillow": "PIL",
+}
+
+
+def packages_reached(rule):
+    """Return the first parts of all that a rule's script and the lib code behind it import."""
+    script = ROOT / f"scripts/{rule}.py"
+    paths, found = [script], set()
+    while paths:
+        path = paths.pop()
+        if path in found or not path.exists():
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [f"{node.module}.{alias.name}" for alias in node.names] if names else []
+            for name in names:
+                paths.append(ROOT / f"{name.replace('.', '/')}.py")
+    return {name.split(".")[0] for path in found for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_environments_name_what_their_scripts_import(path):
+    rules = [name for name, block in rule_blocks() if f'"../envs/{path.name}"' in block]
+    outside = set().union(*(packages_reached(rule) for rule in rules)) - sys.stdlib_module_names - {"lib"}
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    named = {
+        line.split("==")[0] for entry in dependencies if isinstance(entry, dict) for line in entry["pip"]
+    }
+    if "pydicom" in named:
+        assert named > CODECS
+    assert {OTHER_NAMES.get(name, name) for name in named - CODECS} == outside
+
+
+def test_the_lock_holds_nothing_that_nothing_needs():
+    folders = ("lib", "scripts", "tests", "bench", "profiles", "plugins")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    modules = {name.split(".")[0] for path in sources for name in imported(path)} - {"lib"}
+    browser = (ROOT / "tests/workflow/test_browser.py").read_text()
+    assert '"axe_playwright_python.' in browser  # imported by name, where it is installed
+    needed = {
+        distribution
+        for module in modules | {"axe_playwright_python"}
+        for distribution in packages_distributions().get(module, ())
+    }
+    for distribution in distributions():
+        for text in distribution.requires or ():
+            requirement = Requirement(text)
+            if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+                needed.add(requirement.name)
+    needed = {canonicalize_name(name) for name in needed}
+    assert set(pins()) - needed == CODECS - needed | PROGRAMS
 
 
 def test_pyproject_reads_the_lock_and_the_makefile_installs_it():

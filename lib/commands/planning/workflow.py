@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lib.checked_study import Study, Typed, read_study, words_of_jobs
 from lib.errors import ConfigError
+
+if TYPE_CHECKING:  # it needs packages that `make doctor` must be able to miss
+    from lib.checked_study import Study
 
 ROOT = Path(__file__).parents[3]
 CACHE_ADVICE = (
@@ -65,7 +68,7 @@ class Rule:
 class Workflow:
     """A study, the rules that work on it, and how Snakemake was asked to run them."""
 
-    study: Study
+    study: "Study"
     rules: Mapping[str, Rule]
     executor: str
     cores: int | None
@@ -86,6 +89,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
     from snakemake.settings import types
     from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
+    from lib.checked_study import words_of_jobs
     from lib.settings import check_texts
 
     args = _parsed(cli, arguments)
@@ -184,8 +188,10 @@ def _blocked_cache(error: Exception) -> str:
     return f"Snakemake cannot write to its cache {cache}: {CACHE_ADVICE}"
 
 
-def _study(read: object, folder: Path) -> Study:
+def _study(read: object, folder: Path) -> "Study":
     """Return the study that Snakemake has read, `folder` being its own or one that is not there yet."""
+    from lib.checked_study import Typed, read_study
+
     typed = Typed(
         words=read.config_settings.config_args or (),
         overlays=read.overwrite_configfiles,
