@@ -7,7 +7,7 @@ output: scans, summary (csv), page (html); params: other (results folder of the 
 
 from lib.imaging.mask_pairs import compare_masks
 from lib.joblog import job_log
-from lib.pages.comparison import write_comparison
+from lib.pages.comparison_page import write_comparison
 from lib.stats.agreement import AgreementConfig
 from lib.stats.comparison import (
     ComparisonConfig,

@@ -16,7 +16,7 @@ from lib.cohort.other_run import NEEDED, find_results
 from lib.errors import ConfigError
 from lib.imaging.mask_pairs import compare_masks, mask_dice
 from lib.imaging.nifti import write_image
-from lib.pages.comparison import write_comparison
+from lib.pages.comparison_page import write_comparison
 from lib.stats.agreement import AgreementConfig
 from lib.stats.comparison import (
     SUMMARY_COLUMNS,
