@@ -10,7 +10,7 @@ from lib.commands.doctor import study as study_checks
 from lib.commands.doctor.cluster import check_request, check_requests, check_status_command, explain_status
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.commands.doctor.machine import check_build, check_packages
-from lib.commands.doctor.partitions import read_partitions
+from lib.commands.doctor.slurm_partitions import read_partitions
 from lib.commands.doctor.programs import Answer, ask
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, read_workflow

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
-from lib.commands.doctor.partitions import (
+from lib.commands.doctor.slurm_partitions import (
     FORMAT,
     Node,
     Partition,
