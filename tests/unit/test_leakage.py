@@ -3,7 +3,7 @@
 import pytest
 
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
-from lib.cohort.people import describe_people
+from lib.cohort.trained_people import describe_people
 from lib.cohort.placement import Placement
 from lib.cohort.protocols import plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from lib.cohort.people import age_band, describe_group, describe_people
+from lib.cohort.trained_people import age_band, describe_group, describe_people
 from lib.cohort.placement import Placement
 from lib.errors import ConfigError, ModelError
 from lib.pseudonyms import (
