@@ -10,7 +10,7 @@ from lib.cohort.failures import job_failure, prediction_failure
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.cohort.other_run import NEEDED
 from lib.cohort.placement import Placement, Takes
-from lib.cohort.protocols import Prediction, plan_predictions
+from lib.cohort.predictions import Prediction, plan_predictions
 from lib.cohort.scans import accepted_scans, read_digests, read_folds, read_records
 from lib.model_record import read_run
 from lib.pseudonyms import matching_secret

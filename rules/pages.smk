@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from lib.catalog.protocols import PRIMARY_PROTOCOLS
-from lib.cohort.protocols import Prediction
+from lib.cohort.predictions import Prediction
 from snakemake.iocontainers import OutputFiles, Wildcards
 
 

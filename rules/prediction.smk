@@ -1,6 +1,6 @@
 """Probability maps in batches of scans, then one mask a scan."""
 
-from lib.cohort.protocols import weights_of
+from lib.cohort.predictions import weights_of
 
 
 rule predict_scans:

@@ -11,7 +11,7 @@ from pathlib import Path
 from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.catalog.stages import STAGE_FILES
 from lib.cohort.placement import Placement
-from lib.cohort.protocols import Prediction
+from lib.cohort.predictions import Prediction
 
 # jobs that bring a scan to the models, that make a mask, that measure it, that score it, that set a second reader
 # beside it: each in their order

@@ -5,7 +5,7 @@ import pytest
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.cohort.trained_people import describe_people
 from lib.cohort.placement import Placement
-from lib.cohort.protocols import plan_predictions
+from lib.cohort.predictions import plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening
 from lib.cohort.table import planned_cohort
 
