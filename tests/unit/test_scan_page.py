@@ -22,7 +22,7 @@ from lib.figures.slices import (
     slice_dice,
     slice_paths,
 )
-from lib.pages.scan import ScanPage, build_scan_context, draw_turn, write_scan_page
+from lib.pages.scan_page import ScanPage, build_scan_context, draw_turn, write_scan_page
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import MEASURES, ScanPrediction, flag_rows, number_groups, reason_notes
 from lib.pages.wording import FLAG_MEANINGS
