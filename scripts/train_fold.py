@@ -19,7 +19,7 @@ from lib.learning.devices import own_device
 from lib.learning.finished import describe_fold
 from lib.learning.history import write_history
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import TrainingScan
+from lib.learning.scan_store import TrainingScan
 from lib.learning.train import train_fold
 from lib.provenance import code_digest
 from lib.pseudonyms import read_secret

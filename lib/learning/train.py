@@ -40,7 +40,7 @@ from lib.learning.interrupts import StopRequest, ToldToStopError, stop_on_signal
 from lib.learning.losses import parameter_groups, segmentation_loss
 from lib.learning.predict import predict_volume
 from lib.learning.recipe import FoldSettings, learning_rate
-from lib.learning.scans import ScanStore, TrainingScan
+from lib.learning.scan_store import ScanStore, TrainingScan
 from lib.learning.vnet import VNet, initialise_on
 from lib.learning.windows import WindowLayout, draw_start
 from lib.seeding import derive_seed
