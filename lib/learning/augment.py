@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib.learning.intensity import IntensityConfig, to_intensity
-from lib.learning.settings import require
+from lib.learning.allowed_values import require
 
 
 @dataclass(frozen=True, kw_only=True)

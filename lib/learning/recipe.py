@@ -12,7 +12,7 @@ from lib.learning.finished import RUNTIME_KEYS
 from lib.learning.intensity import IntensityConfig
 from lib.learning.losses import LOSSES
 from lib.learning.predict import PredictConfig
-from lib.learning.settings import is_count, require
+from lib.learning.allowed_values import is_count, require
 
 
 @dataclass(frozen=True, kw_only=True)
