@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.commands.doctor import study as study_checks
+from lib.commands.doctor import study_checks
 from lib.commands.doctor.cluster import asked_for, check_request, explain_status
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
 from lib.commands.doctor.machine import (

@@ -6,7 +6,7 @@ import pytest
 
 from lib.commands.doctor import checkup, machine
 from lib.commands.doctor import cluster as cluster_checks
-from lib.commands.doctor import study as study_checks
+from lib.commands.doctor import study_checks
 from lib.commands.doctor.cluster import check_request, check_requests, check_status_command, explain_status
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.commands.doctor.machine import check_build, check_packages

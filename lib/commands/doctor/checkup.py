@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.commands.doctor.cluster import check_cluster
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
 from lib.commands.doctor.machine import check_build, check_cache, check_gpu, check_packages, check_room
-from lib.commands.doctor.study import (
+from lib.commands.doctor.study_checks import (
     check_folder,
     check_locks,
     check_settings,
