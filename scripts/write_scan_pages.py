@@ -13,8 +13,8 @@ from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
-from lib.pages.scan_page import ScanPage, write_scan_page
 from lib.pages.scan_numbers import ScanPrediction
+from lib.pages.scan_page import ScanPage, write_scan_page
 from lib.stats.intervals import read_volume_errors, with_intervals
 from lib.stats.tables import by_scan, path_key, prediction_key
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.learning.intensity import IntensityConfig, to_intensity
 from lib.learning.allowed_values import require
+from lib.learning.intensity import IntensityConfig, to_intensity
 
 
 @dataclass(frozen=True, kw_only=True)

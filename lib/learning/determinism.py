@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from lib.errors import ConfigError, TrainingError
-from lib.learning.cuda import held_by_others, warn_of_unused_gpu, why_no_gpu
 from lib.learning.allowed_values import require
+from lib.learning.cuda import held_by_others, warn_of_unused_gpu, why_no_gpu
 from lib.learning.vnet import VNet
 from lib.processors import usable_processors
 

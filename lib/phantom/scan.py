@@ -11,9 +11,9 @@ from lib.ages import printed_age
 from lib.atomic import whole_file, write_json
 from lib.phantom import scanner
 from lib.phantom.bone import BoneState, draw_bone_state, image_bones
+from lib.phantom.dicom_series import write_series
 from lib.phantom.mesh import rotation_matrix, volume_above_mm3
 from lib.phantom.people import PhantomConfig, PhantomPerson, find_person
-from lib.phantom.dicom_series import write_series
 from lib.phantom.shape import HipShape, draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.soft_tissue import BodyFrame, Habitus, back_depth_mm, draw_habitus, image_soft_tissue
 from lib.phantom.voxelize import VoxelGrid, coverage

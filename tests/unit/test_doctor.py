@@ -21,8 +21,8 @@ from lib.commands.doctor.machine import (
     installed_version,
     total_memory_mb,
 )
-from lib.commands.doctor.slurm_partitions import limit_minutes, read_partitions, unmet
 from lib.commands.doctor.programs import ask
+from lib.commands.doctor.slurm_partitions import limit_minutes, read_partitions, unmet
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import ConfigError

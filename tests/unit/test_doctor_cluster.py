@@ -4,14 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib.commands.doctor import checkup, machine
+from lib.commands.doctor import checkup, machine, study_checks
 from lib.commands.doctor import cluster as cluster_checks
-from lib.commands.doctor import study_checks
 from lib.commands.doctor.cluster import check_request, check_requests, check_status_command, explain_status
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.commands.doctor.machine import check_build, check_packages
-from lib.commands.doctor.slurm_partitions import read_partitions
 from lib.commands.doctor.programs import Answer, ask
+from lib.commands.doctor.slurm_partitions import read_partitions
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import OsteoflowError

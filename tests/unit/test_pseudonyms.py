@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from lib.cohort.trained_people import age_band, describe_group, describe_people
 from lib.cohort.placement import Placement
+from lib.cohort.trained_people import age_band, describe_group, describe_people
 from lib.errors import ConfigError, ModelError
 from lib.pseudonyms import (
     key_of,

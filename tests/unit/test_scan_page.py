@@ -22,9 +22,9 @@ from lib.figures.slices import (
     slice_dice,
     slice_paths,
 )
-from lib.pages.scan_page import ScanPage, build_scan_context, draw_turn, write_scan_page
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import MEASURES, ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.pages.scan_page import ScanPage, build_scan_context, draw_turn, write_scan_page
 from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.formats import WITHIN_VOXEL_MEANING
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
+from lib.commands.doctor.programs import ask
 from lib.commands.doctor.slurm_partitions import (
     FORMAT,
     Node,
@@ -17,7 +18,6 @@ from lib.commands.doctor.slurm_partitions import (
     takers,
     unmet,
 )
-from lib.commands.doctor.programs import ask
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, Workflow
 from lib.errors import ConfigError
