@@ -85,7 +85,7 @@ NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanPrediction:
+class ShownPrediction:
     """One prediction of a scan.
 
     Attributes:
@@ -127,7 +127,7 @@ class ScanPrediction:
         return {**self.overlap.get("undefined", {}), **self.volume.get("undefined", {})}
 
 
-def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
+def number_groups(predictions: Sequence[ShownPrediction]) -> list[dict]:
     """Return the measures that say something of any prediction, group by group: label, unit, a value for each.
 
     A value is its text, the letter of the note that says why there is none, and `within`: the grid decides it.
@@ -153,7 +153,7 @@ def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
     return groups
 
 
-def reason_notes(predictions: Sequence[ScanPrediction]) -> dict[str, str]:
+def reason_notes(predictions: Sequence[ShownPrediction]) -> dict[str, str]:
     """Return the reasons for which numbers of `number_groups` are not defined, each once, by the letter of its note.
 
     A letter: a figure behind a dash reads as a negative number.
@@ -169,7 +169,7 @@ def reason_notes(predictions: Sequence[ScanPrediction]) -> dict[str, str]:
 
 
 def flag_rows(
-    predictions: Sequence[ScanPrediction], screened: Mapping, settings: Mapping
+    predictions: Sequence[ShownPrediction], screened: Mapping, settings: Mapping
 ) -> list[dict[str, str]]:
     """Return the flags of all predictions, each with its meaning and the predictions that carry it (if not all)."""
     meanings = {
@@ -195,7 +195,7 @@ def flag_rows(
 
 
 def _told(
-    measures: Sequence[tuple[str, str, str, int]], predictions: Sequence[ScanPrediction]
+    measures: Sequence[tuple[str, str, str, int]], predictions: Sequence[ShownPrediction]
 ) -> Iterator[tuple[str, str, str, int]]:
     """Yield the measures of which any prediction has a number, or a reason why there is none."""
     for measure in measures:
@@ -203,7 +203,7 @@ def _told(
             yield measure
 
 
-def _reason(prediction: ScanPrediction, name: str) -> str:
+def _reason(prediction: ShownPrediction, name: str) -> str:
     """Return why a prediction does not have a number; empty if it has."""
     return "" if prediction.numbers.get(name) is not None else prediction.reasons.get(name, NOT_MEASURED)
 
