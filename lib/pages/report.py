@@ -202,7 +202,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
     cut = rows["agreement_cut"]
     made["agreement_cut"] = [cut_table(rows["agreement"], cut)] if cut else []
-    flags, trainings = flag_rows(data.tables["volumes"]), training_rows(data.runs)
+    flags, trainings = flagged_predictions(data.tables["volumes"]), training_rows(data.runs)
     made["flags"] = [flag_view(flags, pages)] if flags else []
     made["trainings"] = [training_view(trainings)] if trainings else []
     return made
@@ -284,7 +284,7 @@ def figure_groups(data: ReportData) -> list[dict]:
     ]
 
 
-def flag_rows(volumes: pd.DataFrame) -> list[dict]:
+def flagged_predictions(volumes: pd.DataFrame) -> list[dict]:
     """Return predictions with flags."""
     return _with_reasons(volumes[volumes["flags"] != ""].head(MOST_ROWS)) if len(volumes) else []
 

@@ -27,7 +27,7 @@ from lib.pages.report import (
     acquisition_rows,
     describe_people,
     figure_groups,
-    flag_rows,
+    flagged_predictions,
     fold_ranges,
     off_protocol_rows,
     refused_rows,
@@ -597,7 +597,7 @@ def test_a_study_without_a_protocol_says_so(page, full, tmp_path):
 def test_a_large_study_keeps_the_page_small(full):
     volumes = full[0]["volumes"].assign(flags="padded")
     many = pd.concat([volumes] * (MOST_ROWS // len(volumes) + 1), ignore_index=True)
-    assert len(flag_rows(many)) == MOST_ROWS < len(many)
+    assert len(flagged_predictions(many)) == MOST_ROWS < len(many)
 
 
 def test_lists_that_are_cut_say_so_and_name_the_file(full, tmp_path, monkeypatch):
