@@ -151,7 +151,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "weights": WEIGHTS,
         "headlines": headlines(tables["scores"], tables["agreement"]),
         "flow": summarize_flow(tables["flow"]),
-        "people": describe_people(tables["flow"]),
+        "people": accepted_people(tables["flow"]),
         "views": page_views(data, pages),
         "intervals": bool(tables["volumes"]["interval_percent"].notna().any()),
         "fold_r2": fold_ranges(tables["folds"]),
@@ -240,7 +240,7 @@ def summarize_flow(flow: pd.DataFrame) -> list[dict]:
     return steps
 
 
-def describe_people(flow: pd.DataFrame) -> dict:
+def accepted_people(flow: pd.DataFrame) -> dict:
     """Return who the people are whose scans were accepted: counts of scans, people and sets, sex and age in words."""
     scans = flow[flow["verdict"] == "ok"]
     people = scans.drop_duplicates("subject")

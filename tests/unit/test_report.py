@@ -23,9 +23,9 @@ from lib.pages.report import (
     SCRIPTS,
     TABLES,
     ReportData,
+    accepted_people,
     acquisition_counts,
     acquisition_rows,
-    describe_people,
     figure_groups,
     flagged_predictions,
     fold_ranges,
@@ -1020,7 +1020,7 @@ def test_people_are_told_as_far_as_they_are_known(counts, words):
 def test_people_are_those_whose_scans_were_accepted(full):
     flow = full[0]["flow"].copy()
     flow.loc[flow["scan"] == "P001", "stage"] = "cropped"
-    told = describe_people(flow)
+    told = accepted_people(flow)
     assert (told["count"], told["scans"], told["unpredicted"]) == (24, 24, 1)
     assert told["sets"] == {"train": 20, "test": 4, "later": 0, "external": 0, "apply": 0}
 
