@@ -29,7 +29,7 @@ _BONE_MARGIN_MM = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class Pose:
     """How a person lies in the scanner: turns (degrees), origin of the person frame and the image's grid."""
 
     turns_xyz_degrees: tuple[float, float, float]
@@ -95,7 +95,7 @@ def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
 
 def _draw_body(
     placed: HipShape,
-    placement: Placement,
+    placement: Pose,
     habitus: Habitus,
     supersampling: int,
     state: BoneState,
@@ -126,7 +126,7 @@ def _draw_body(
 
 def _place(
     shape: HipShape, side: str, scan_end_mm: float, config: PhantomConfig, rng: np.random.Generator
-) -> tuple[HipShape, Placement]:
+) -> tuple[HipShape, Pose]:
     """Lay a person into the scanner and choose the slices: the bones in LPS mm and where they lie."""
     turns = rng.uniform(-1, 1, 3) * [2.0, 2.0, 2.5]
     shift_x, shift_y = rng.uniform(-1, 1, 2) * [8.0, 5.0]
@@ -148,7 +148,7 @@ def _place(
         spacing_xyz_mm=(pixel_mm, pixel_mm, config.slice_mm),
         size_xyz=(config.matrix, config.matrix, slices),
     )
-    placement = Placement(
+    placement = Pose(
         turns_xyz_degrees=tuple(float(v) for v in turns),
         origin_xyz_mm=tuple(float(v) for v in origin),
         grid=grid,
@@ -164,7 +164,7 @@ def _bone_box(placed: HipShape, grid: VoxelGrid) -> tuple[VoxelGrid, tuple[slice
     return grid.crop_around(near.min(axis=0) - _BONE_MARGIN_MM, near.max(axis=0) + _BONE_MARGIN_MM)
 
 
-def _truth(person: PhantomPerson, placed: HipShape, placement: Placement) -> dict:
+def _truth(person: PhantomPerson, placed: HipShape, placement: Pose) -> dict:
     femur = placed.femurs[0 if person.side == "left" else 1]
     return {
         "scan": person.scan,
