@@ -22,10 +22,10 @@ from lib.commands.parts.results import (
     Part,
     comparable_settings,
     count_part,
-    differences,
     digests,
     find_parts,
     header,
+    mismatches,
     models_recorded,
     records,
     refuse,
@@ -66,10 +66,10 @@ def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: b
     unfinished = [f"{part.name} is not finished: {part.unfinished}" for part in parts if not part.finished]
     if unfinished and not partial:
         advice = "finish these parts, or take what is there with --partial"
-        refuse([*unfinished, *differences(taken), advice])
+        refuse([*unfinished, *mismatches(taken), advice])
     if not taken:
         raise ConfigError("merge: no part has all its tables yet; nothing was written")
-    refuse(differences(taken))
+    refuse(mismatches(taken))
     with whole_folder(target) as folder:
         for table, path in TABLES.items():
             _merge_table(taken, table, folder / path)

@@ -113,7 +113,7 @@ def refuse(problems: Sequence[str]) -> None:
         raise ConfigError(f"merge: {count}; nothing was written.\n{lines}")
 
 
-def differences(parts: Sequence[Part]) -> list[str]:
+def mismatches(parts: Sequence[Part]) -> list[str]:
     """Return in words why parts do not belong together; empty if they do."""
     damaged = [line for part in parts for line in _damaged(part)]
     if damaged or not parts:
