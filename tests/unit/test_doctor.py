@@ -12,7 +12,7 @@ import pytest
 
 from lib.commands.doctor import study_checks
 from lib.commands.doctor.cluster import asked_for, check_request, explain_status
-from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, findings_text, verdict
 from lib.commands.doctor.machine import (
     check_packages,
     check_room,
@@ -321,7 +321,7 @@ def test_wrong_arguments_are_told():
 # ---- what is printed ------------------------------------------------------------------------------------------
 def test_lines_and_verdict():
     findings = [Finding(OK, "fine"), Finding(WRONG, "first\nsecond", "do this\nor that")]
-    assert in_words(findings).splitlines() == [
+    assert findings_text(findings).splitlines() == [
         "  ok     fine",
         "  wrong  first",
         "         second",

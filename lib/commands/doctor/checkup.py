@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lib.commands.doctor.cluster import check_cluster
-from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, findings_text, verdict
 from lib.commands.doctor.machine import check_build, check_cache, check_gpu, check_packages, check_room
 from lib.commands.doctor.study_checks import (
     check_folder,
@@ -32,7 +32,7 @@ def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) ->
     def show(title: str, findings: Iterable[Finding]) -> None:
         findings = list(findings)
         found.extend(findings)
-        say(f"{title}\n{in_words(findings)}\n")
+        say(f"{title}\n{findings_text(findings)}\n")
 
     python = Finding(OK, f"Python {sys.version.split()[0]}")
     cache = check_cache()

@@ -13,7 +13,7 @@ from lib.commands.doctor.slurm_partitions import (
     Partition,
     default_of,
     has_gpus,
-    in_words,
+    partition_text,
     read_partitions,
     takers,
     unmet,
@@ -43,7 +43,7 @@ def check_cluster(workflow: Workflow) -> list[Finding]:
             findings.append(Finding(WRONG, answer.problem, "Snakemake needs it: ask your administrators"))
     findings += check_status_command(workflow.executor_settings)
     partitions = read_partitions(nodes.text)
-    findings += [Finding(OK, in_words(partition)) for partition in partitions.values()]
+    findings += [Finding(OK, partition_text(partition)) for partition in partitions.values()]
     return findings + check_requests(workflow, partitions)
 
 
