@@ -14,12 +14,12 @@ from lib.pages.wording import SEX_NAMES, WEIGHTS
 from lib.stats.formats import (
     DASH,
     gaps_told,
-    reason_of,
     scans_told,
     show_codes,
     show_interval,
     show_number,
     show_p_value,
+    why_empty,
 )
 from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
@@ -104,12 +104,12 @@ def page_table(
 def number(name: str, digits: int, **words: str) -> Show:
     """Return what shows a number of a row (`why`: the words for one that is not defined)."""
     why = words.get("why", "not defined for this sample")
-    return lambda row: show_number(row[name], digits, why=reason_of(row, name, why))
+    return lambda row: show_number(row[name], digits, why=why_empty(row, name, why))
 
 
 def p_value(name: str) -> Show:
     """Return what shows a p-value of a row."""
-    return lambda row: show_p_value(row[name], why=reason_of(row, name, "too few people"))
+    return lambda row: show_p_value(row[name], why=why_empty(row, name, "too few people"))
 
 
 def text(name: str) -> Show:
@@ -350,7 +350,7 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
 def measured(name: str) -> Show:
     """Return what shows a number with the digits of the row's measure."""
     return lambda row: show_number(
-        row[name], MEASURES[row["measure"]][2], why=reason_of(row, name, "not defined for this sample")
+        row[name], MEASURES[row["measure"]][2], why=why_empty(row, name, "not defined for this sample")
     )
 
 
@@ -467,7 +467,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
 
     def share(row: Mapping) -> Markup | str:
         if not row["n"]:
-            return show_number(None, why=reason_of(row, "coverage", "no interval"))
+            return show_number(None, why=why_empty(row, "coverage", "no interval"))
         return f"{row['covered']} of {row['n']}"
 
     columns = (
@@ -479,7 +479,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
             small=lambda row: (
                 show_interval(row, "coverage", 1, 100) + " %"
                 if row["n"]
-                else Markup('<span class="why">{}</span>').format(reason_of(row, "coverage", ""))
+                else Markup('<span class="why">{}</span>').format(why_empty(row, "coverage", ""))
             ),
         ),
         plain("Median interval, ± %", "interval_percent_median", 2),
