@@ -27,8 +27,8 @@ from lib.commands.parts.results import (
     header,
     mismatches,
     models_recorded,
-    records,
     refuse,
+    rows_of_part,
 )
 from lib.errors import ConfigError, OsteoflowError
 from lib.model_record import read_run
@@ -135,12 +135,14 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:
 
 def _repeated(parts: Sequence[Part]) -> io.StringIO:
     """Return the volumes of scans that repeat others, and of those others: a table of few of all rows."""
-    first = {row["repeat_of"] for part in parts for row in records(part, "volumes")}
+    first = {row["repeat_of"] for part in parts for row in rows_of_part(part, "volumes")}
     text = io.StringIO()
     writer = csv.DictWriter(text, header(parts[0], "volumes"))
     writer.writeheader()
     for part in parts:
-        writer.writerows(row for row in records(part, "volumes") if row["repeat_of"] or row["scan"] in first)
+        writer.writerows(
+            row for row in rows_of_part(part, "volumes") if row["repeat_of"] or row["scan"] in first
+        )
     text.seek(0)
     return text
 
