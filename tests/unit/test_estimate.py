@@ -12,11 +12,11 @@ from lib.commands.estimate import (
     elapsed_hours,
     estimate_rule,
     estimate_rules,
+    estimate_text,
     main,
     other_size,
     remarks,
     report_text,
-    table_text,
     untimed,
 )
 from lib.commands.planning.costs import CLUSTER_JOB, LIKE, LOCAL_JOB, Cost, shipped_costs, unit_costs
@@ -211,7 +211,7 @@ def test_rules_ask_for_twice_the_memory_that_was_measured(small):
 # ---- what is printed ------------------------------------------------------------------------------------------
 def test_the_table_adds_up(small):
     rows = estimate_rules(small)
-    head, *lines, total = table_text(rows).splitlines()
+    head, *lines, total = estimate_text(rows).splitlines()
     assert head.split()[:3] == ["rule", "jobs", "there"] and len(lines) == len(rows)
     assert total.split()[1] == str(sum(row.jobs for row in rows)) and not re.search(
         r"\bcompare_runs\b", str(lines)
