@@ -13,7 +13,7 @@ class Mesh:
     faces: np.ndarray
 
 
-def volume_above_mm3(mesh: Mesh, z_mm: float) -> float:
+def mesh_volume_above_mm3(mesh: Mesh, z_mm: float) -> float:
     """Return the exact volume of the part of a closed surface above the plane z = `z_mm`, mm3.
 
     Divergence theorem with the field (0, 0, z - z_mm): it vanishes on the cap, so that only the clipped

@@ -12,7 +12,7 @@ from lib.atomic import whole_file, write_json
 from lib.phantom import scanner
 from lib.phantom.bone import BoneState, draw_bone_state, image_bones
 from lib.phantom.dicom_series import write_series
-from lib.phantom.mesh import rotation_matrix, volume_above_mm3
+from lib.phantom.mesh import mesh_volume_above_mm3, rotation_matrix
 from lib.phantom.people import PhantomConfig, PhantomPerson, find_person
 from lib.phantom.shape import HipShape, draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.soft_tissue import BodyFrame, Habitus, back_depth_mm, draw_habitus, image_soft_tissue
@@ -174,7 +174,7 @@ def _truth(person: PhantomPerson, placed: HipShape, placement: Pose) -> dict:
         "side": person.side,
         "variant": person.variant,
         "defect": person.defect,
-        "exact_mm3": volume_above_mm3(femur, placement.grid.bottom_mm),
+        "exact_mm3": mesh_volume_above_mm3(femur, placement.grid.bottom_mm),
         "scan_end_mm_below_head_top": placement.scan_end_mm,
         "linear_size": placed.size,
         "head_center_xyz_mm": [float(v) for v in femur_axes(femur).head_center_xyz_mm],
