@@ -157,7 +157,7 @@ COUNT = Column(
 MEAN_DICE = Column(
     head="DSC",
     show=number("dsc_mean", 4),
-    small=lambda row: with_interval(deviation(row["dsc_sd"], 4), row, "dsc_mean", 4),
+    small=lambda row: spread_with_interval(deviation(row["dsc_sd"], 4), row, "dsc_mean", 4),
 )
 PEOPLE = words("People", lambda row: people_name(row))
 
@@ -225,11 +225,11 @@ def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
 
 def spread_of(score: Mapping, digits: int) -> Markup:
     """Return SD and interval of a mean as small print, the interval where there is one; then what its scans tell."""
-    spread = with_interval(deviation(score["sd"], digits), score, "mean", digits)
+    spread = spread_with_interval(deviation(score["sd"], digits), score, "mean", digits)
     return Markup("<br>").join([spread, *scans_told(score)])
 
 
-def with_interval(spread: Markup | str, row: Mapping, name: str, digits: int) -> Markup:
+def spread_with_interval(spread: Markup | str, row: Mapping, name: str, digits: int) -> Markup:
     """Return small print with the interval of `name` below it, where there is one."""
     if row.get(f"{name}_ci_low") is None:
         return Markup("{}").format(spread)
