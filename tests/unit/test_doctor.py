@@ -112,7 +112,7 @@ def test_a_program_that_hangs_fails_or_is_missing_is_told():
 # ---- the study ------------------------------------------------------------------------------------------------
 def test_every_mistake_of_the_table_is_listed(tmp_path):
     (tmp_path / "cohort.csv").write_text("scan,image,side\nA 1,a,left\nA2,b,middle\n")
-    workflow, (finding,) = study_checks.check_settings(
+    workflow, (finding,) = study_checks.check_configuration(
         ["--directory", str(tmp_path), "--config", "cohort=cohort.csv"]
     )
     assert workflow is None and finding.mark == WRONG

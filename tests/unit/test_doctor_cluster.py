@@ -159,17 +159,17 @@ def test_words_of_jobs_are_read_and_what_shells_misread_is_wrong(tmp_path):
     )
     assert str(overlay) in workflow.words["--configfile"] and workflow.words["--config"] == ("study=of$mine",)
     assert len(workflow.words["image"]) == len(workflow.study.scans)
-    (found,) = study_checks.check_words(workflow)
+    (found,) = study_checks.check_command_lines(workflow)
     assert found.mark == WRONG and found.text.startswith("--configfile: ")
     plain = read_workflow([*SLURM, "--directory", str(tmp_path)])
-    assert plain.words["--config"] == () and study_checks.check_words(plain) == []
+    assert plain.words["--config"] == () and study_checks.check_command_lines(plain) == []
 
 
 def test_the_folder_counts_as_the_run_will_see_it(tmp_path):
     (tmp_path / "of%j").mkdir()
     (tmp_path / "link").symlink_to("of%j")
     workflow = SimpleNamespace(study=SimpleNamespace(folder=tmp_path / "link"), words={})
-    (found,) = study_checks.check_words(workflow)
+    (found,) = study_checks.check_command_lines(workflow)
     assert found.mark == WRONG and "holds a %" in found.text
 
 
