@@ -59,18 +59,6 @@ def move(
     return Mesh(vertices_xyz_mm=turned, faces=mesh.faces)
 
 
-def rotation_matrix(angles_xyz_degrees: np.ndarray) -> np.ndarray:
-    """Return the rotation about x, then y, then z by the given angles."""
-    (ca, cb, cc), (sa, sb, sc) = (
-        np.cos(np.radians(angles_xyz_degrees)),
-        np.sin(np.radians(angles_xyz_degrees)),
-    )
-    about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
-    about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
-    about_z = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
-
-
 def _flux(corners: np.ndarray) -> np.ndarray:
     """Return projected area times mean height of triangles (n, 3 corners, xyz), mm3."""
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]

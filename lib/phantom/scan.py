@@ -12,11 +12,12 @@ from lib.atomic import whole_file, write_json
 from lib.phantom import scanner
 from lib.phantom.bone import BoneState, draw_bone_state, image_bones
 from lib.phantom.dicom_series import write_series
-from lib.phantom.mesh import mesh_volume_above_mm3, rotation_matrix
+from lib.phantom.mesh import mesh_volume_above_mm3
 from lib.phantom.people import PhantomConfig, PhantomPerson, find_person
 from lib.phantom.shape import HipShape, draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.soft_tissue import BodyFrame, Habitus, back_depth_mm, draw_habitus, image_soft_tissue
 from lib.phantom.voxelize import VoxelGrid, coverage
+from lib.rotations import rotation_matrix
 
 logger = logging.getLogger("osteoflow.phantom")
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from phantom_solids import ball, box
 
-from lib.phantom.mesh import Mesh, mesh_volume_above_mm3, mirror, move, offset, rotation_matrix
+from lib.phantom.mesh import Mesh, mesh_volume_above_mm3, mirror, move, offset
 from lib.phantom.scanner import nail_mesh
 from lib.phantom.shape import FemurAxes
+from lib.rotations import rotation_matrix
 
 
 @pytest.mark.parametrize(("z_mm", "height_mm"), [(-9.0, 5.0), (1.0, 5.0), (2.5, 3.5), (6.0, 0.0), (8.0, 0.0)])
