@@ -22,8 +22,11 @@ configfile: str(Path(workflow.basedir) / "config.yaml")
 report: "report/workflow.rst"
 
 
+include: "rules/study.smk"
+include: "rules/start.smk"
 include: "rules/common.smk"
 include: "rules/inputs.smk"
+include: "rules/pages.smk"
 include: "rules/phantom.smk"
 include: "rules/cohort.smk"
 include: "rules/folds.smk"

@@ -27,7 +27,7 @@ from lib.learning.determinism import prepare_torch
 from lib.learning.intensity import IntensityConfig, to_intensity
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import ScanStore, TrainingScan
+from lib.learning.scan_store import ScanStore, TrainingScan
 from lib.learning.train import train_fold
 from lib.learning.vnet import VNet, initialise_on
 

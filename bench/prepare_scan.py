@@ -32,7 +32,7 @@ STAGES = {
     "screen_scan": """
 from lib.atomic import write_json
 from lib.imaging.crop import CropConfig
-from lib.screening.scan import ScanRequest, screen_scan_guarded
+from lib.screening.screen_scan import ScanRequest, screen_scan_guarded
 from lib.reading.limits import ScreeningConfig
 write_json("screened.json", screen_scan_guarded(series, ScanRequest(), ScreeningConfig(), CropConfig()))
 """,

@@ -29,7 +29,7 @@ from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.learning.determinism import prepare_torch
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import TrainingScan
+from lib.learning.scan_store import TrainingScan
 from lib.learning.train import train_fold
 
 ROOT = Path(__file__).parents[1]

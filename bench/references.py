@@ -31,7 +31,7 @@ from lib.imaging.nifti import write_image
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan
 from lib.reading.limits import ScreeningConfig
-from lib.screening.scan import ScanRequest, Screening, screen_scan
+from lib.screening.screen_scan import ScanRequest, Screening, screen_scan
 
 PHANTOM = PhantomConfig(matrix=256, supersampling=2)
 WHOLE = "100%"

@@ -1,6 +1,8 @@
 """This run beside another one: what each was made with, what moved."""
 
 from lib.catalog.stages import recorded_rules
+from lib.model_record import model_digests
+from lib.provenance import describe_software
 
 
 rule record_run:

@@ -1,50 +1,61 @@
 """Which files each step reads: the functions behind the inputs. Tables are read once in a run."""
 
-import json
+import os
 from collections import defaultdict
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
-from lib.model_record import read_run
-from lib.catalog.protocols import PRIMARY_PROTOCOLS
+from lib.cohort.failures import explain_failures, explain_fold, is_measurable
+from lib.cohort.failures import job_failure, prediction_failure
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
+from lib.cohort.other_run import NEEDED
+from lib.cohort.placement import Placement, Takes
+from lib.cohort.predictions import Prediction, plan_predictions
+from lib.cohort.scans import accepted_scans, read_digests, read_folds, read_records
+from lib.model_record import read_run
 from lib.pseudonyms import matching_secret
+from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
+
+Draw = tuple[str, float]  # path of folds.csv and the time of its last change
+FilesOf = Callable[[Wildcards], list[str]]
 
 
-def there(files):
+def there(files: Iterable[str]) -> list[str]:
     """Return the files; with partial=true those that exist."""
     return [file for file in files if not config["partial"] or os.path.exists(file)]
 
 
-def screened_files():
+def screened_files() -> list[str]:
     """Return the screening file of every scan; with partial=true of those that have one."""
     return there(f"results/screened/{scan}.json" for scan in SCANS)
 
 
-# ---- the split, once screening has ended ----------------------------------------------------------------------
 # Tens of thousands of jobs ask for their part of it: what they find is kept for each draw, by path and time of folds.csv.
-def draw():
+def draw() -> Draw:
     """Return path and time of the draw of folds. Waits for the checkpoint."""
     path = checkpoints.split_folds.get().output.folds
     return path, os.path.getmtime(path)
 
 
 @cache
-def _placements(draw, kept=()):
+def _placements(draw: Draw, kept: tuple[str, ...] = ()) -> list[Placement]:
     # a former row stays in the split when its scan is excluded or rejected later, but nothing is done with it
     accepted_now = {row.scan for row in accepted_scans(read_records("results/cohort/scans.csv"))}
     return [row for row in read_folds(draw[0]) if row.scan in SCANS and row.scan in accepted_now.union(kept)]
 
 
-def placements():
+def placements() -> list[Placement]:
     """Return the accepted scans with set, fold and batch."""
     return _placements(draw())
 
 
-def accepted():
+def accepted() -> list[str]:
+    """Return the accepted scans."""
     return [row.scan for row in placements()]
 
 
-def to_crop():
+def to_crop() -> list[str]:
     """Return the accepted scans; before there is a split those of an ended screening, so that crops can be looked at."""
     screened = "results/cohort/scans.csv"
     if not os.path.exists("results/folds/folds.csv") and os.path.exists(screened):
@@ -55,18 +66,18 @@ def to_crop():
 
 
 @cache
-def _batches(draw):
+def _batches(draw: Draw) -> dict[str, int]:
     return {row.scan: row.batch for row in _placements(draw)}
 
 
 @cache
-def _asked(draw, kept=()):
+def _asked(draw: Draw, kept: tuple[str, ...] = ()) -> list[Prediction]:
     rows = _placements(draw, kept)
     return plan_predictions(rows, GROUPS, NETWORKS, config["predict"]["heldout_weights"])
 
 
 @cache
-def _asked_by_batch(draw, kept):
+def _asked_by_batch(draw: Draw, kept: tuple[str, ...]) -> Mapping[tuple[str, int], list[str]]:
     batches = defaultdict(list)
     for row in _asked(draw, kept):
         batches[row.folder, row.placement.batch].append(row.placement.scan)
@@ -74,13 +85,13 @@ def _asked_by_batch(draw, kept):
 
 
 @cache
-def _roster(secret):
+def _roster(secret: bytes) -> Roster:
     # people left out count too: one of their scans may have trained a model
     subjects = {scan: row.subject for scan, row in COHORT.items()}
     return Roster(subjects, secret, read_digests("results/cohort/digests.csv"))
 
 
-def _people_of_fold(draw, group, network, fold, model):
+def _people_of_fold(draw: Draw, group: str, network: str, fold: int, model: str) -> FoldPeople:
     # by the split while a fold waits for its training, by its record then: both name the same people, so that the
     # plan is the same before and after it, in this process and in those of its jobs
     if awaits_training(group, network, fold):
@@ -92,7 +103,7 @@ def _people_of_fold(draw, group, network, fold, model):
 
 
 @cache
-def _seen(draw):
+def _seen(draw: Draw) -> list[str]:
     folds = {
         f"{group}/{network}/fold-{fold}": _people_of_fold(draw, group, network, fold, model)
         for group in GROUPS
@@ -102,28 +113,28 @@ def _seen(draw):
     return seen_paths(_asked(draw), folds)
 
 
-def seen_in_training(wildcards):
+def seen_in_training(wildcards: Wildcards) -> list[str]:
     """Return the paths of the predictions by models that their person trained: measured, never scored."""
     return _seen(draw())
 
 
 @cache
-def _planned(draw):
+def _planned(draw: Draw) -> list[Prediction]:
     return mark_seen(_asked(draw), _seen(draw))
 
 
 @cache
-def _measurable(draw):
+def _measurable(draw: Draw) -> list[Prediction]:
     folds = untrained_folds()
     return [row for row in _planned(draw) if is_measurable(row, folds, "results")]
 
 
-def predictions():
+def predictions() -> list[Prediction]:
     """Return every prediction of the study; with partial=true those that have ended well."""
     return _measurable(draw()) if config["partial"] else _planned(draw())
 
 
-def scored_predictions():
+def scored_predictions() -> list[Prediction]:
     """Return those of `predictions` that are compared with a reference; with partial=true but where that failed."""
     return [
         row
@@ -133,28 +144,28 @@ def scored_predictions():
     ]
 
 
-def second_read():
+def second_read() -> list[Prediction]:
     """Return those of `scored_predictions` that are set beside a second reader."""
     return [row for row in scored_predictions() if SCANS[row.placement.scan].mask2]
 
 
-def made(pattern):
+def made(pattern: str) -> list[str]:
     """Return a file of every accepted scan; with partial=true of those that have one."""
     return there(expand(pattern, scan=accepted()))
 
 
-def predicted_paths():
+def predicted_paths() -> list[str]:
     """Return the common part of path, models and scan, of all predictions."""
     return [row.path for row in predictions()]
 
 
-def models_of(group, network):
+def models_of(group: str, network: str) -> list[str]:
     """Return the model files of all folds."""
     folder = config["model"] or f"results/models/{group}/{network}"
     return [f"{folder}/fold-{fold}/model.pt" for fold in FOLDS]
 
 
-def awaits_training(group, network, fold):
+def awaits_training(group: str, network: str, fold: int) -> bool:
     """Say whether a fold may be trained: one that has no model.pt, or any with retrain=true.
 
     A finished model is a leaf of the workflow: neither new code nor a changed cohort trains it again by itself.
@@ -163,7 +174,7 @@ def awaits_training(group, network, fold):
     return not FINISHED and (config["retrain"] or not os.path.exists(model))
 
 
-def untrained():
+def untrained() -> str:
     """Return a pattern of the folds that may be trained."""
     folds = [
         f"{group}/{network}/fold-{fold}"
@@ -176,7 +187,7 @@ def untrained():
     return f"(?=(?:{'|'.join(folds)})/)[a-z0-9-]+" if folds else "(?!)"
 
 
-def scans_of_fold(chosen, pattern):
+def scans_of_fold(chosen: Callable[[Placement, Takes, int], bool], pattern: str) -> FilesOf:
     """Return the function that lists a file of each scan that `chosen` picks for a fold."""
     return lambda wildcards: [
         pattern.format(scan=row.scan)
@@ -185,7 +196,7 @@ def scans_of_fold(chosen, pattern):
     ]
 
 
-def batch_scans(wildcards):
+def batch_scans(wildcards: Wildcards) -> list[str]:
     """Return the scans of one batch that these members predict.
 
     A scan that was rejected in review stays in its batch: the others' maps need not be made again.
@@ -195,7 +206,7 @@ def batch_scans(wildcards):
     return _asked_by_batch(draw(), cropped)[folder, int(wildcards.batch)]
 
 
-def member_models(wildcards):
+def member_models(wildcards: Wildcards) -> list[str]:
     """Return the models that predict together; `single` picks one of them by its validation Dice."""
     models = models_of(wildcards.group, wildcards.network)
     if wildcards.members.startswith("fold-"):
@@ -203,18 +214,18 @@ def member_models(wildcards):
     return models
 
 
-def batch_folder(wildcards):
+def batch_folder(wildcards: Wildcards) -> str:
     """Return the batch that holds a scan's probability map."""
     batch = _batches(draw())[wildcards.scan]
     return f"results/predictions/{wildcards.group}/{wildcards.network}/{wildcards.members}/batch-{batch}"
 
 
-def scored_paths():
+def scored_paths() -> list[str]:
     """Return the paths of predictions that have a reference to be compared with."""
     return [row.path for row in scored_predictions()]
 
 
-def reader_files(wildcards):
+def reader_files(wildcards: Wildcards) -> list[str]:
     """Return the comparison of readers of each prediction that has one; with partial=true but where that failed."""
     return [
         f"results/readers/{row.path}.json"
@@ -223,17 +234,17 @@ def reader_files(wildcards):
     ]
 
 
-def scored_scans(pattern):
+def scored_scans(pattern: str) -> list[str]:
     """Return a file of every scan that is scored at least once."""
     return expand(pattern, scan=dict.fromkeys(row.placement.scan for row in scored_predictions()))
 
 
-def figure_inputs(pattern):
-    """Return one file for each scored prediction."""
+def figure_inputs(pattern: str) -> FilesOf:
+    """Return the function that lists a file of each scored prediction."""
     return lambda wildcards: [pattern.format(path=path) for path in scored_paths()]
 
 
-def fold_files(name):
+def fold_files(name: str) -> list[str]:
     """Return a file beside every model that the study uses."""
     models = [model for group in GROUPS for network in NETWORKS for model in models_of(group, network)]
     files = [f"{os.path.dirname(model)}/{name}" for model in models]
@@ -241,8 +252,7 @@ def fold_files(name):
     return [file for file in files if not (config["partial"] or FINISHED) or os.path.exists(file)]
 
 
-# ---- intervals of volumes --------------------------------------------------------------------------------------
-def out_of_fold_predictions(group, network):
+def out_of_fold_predictions(group: str, network: str) -> list[Prediction]:
     """Return the scored predictions of people by the fold model of a network that never saw them."""
     return [
         row
@@ -251,14 +261,14 @@ def out_of_fold_predictions(group, network):
     ]
 
 
-def out_of_fold(pattern):
+def out_of_fold(pattern: str) -> FilesOf:
     """Return the function that lists a file of each of `out_of_fold_predictions`."""
     return lambda wildcards: [
         pattern.format(path=row.path) for row in out_of_fold_predictions(wildcards.group, wildcards.network)
     ]
 
 
-def volume_error_files():
+def volume_error_files() -> list[str]:
     """Return the out-of-fold errors of every network; finished models may come without."""
     if FINISHED:
         file = f"{config['model']}/volume_errors.json"
@@ -268,8 +278,7 @@ def volume_error_files():
     ]
 
 
-# ---- review, and what did not come through --------------------------------------------------------------------
-def corrected_files():
+def corrected_files() -> list[str]:
     """Return the measures of the corrected masks of the study's scans; with partial=true but where that failed."""
     return [
         f"results/corrected/{scan}.json"
@@ -278,12 +287,12 @@ def corrected_files():
     ]
 
 
-def corrected_scans():
+def corrected_scans() -> list[str]:
     """Return the scans of the study that have a corrected mask."""
     return [scan for scan in accepted() if scan in CORRECTED]
 
 
-def untrained_folds(wildcards=None):
+def untrained_folds(wildcards: Wildcards | None = None) -> dict[str, str]:
     """Return with partial=true why each fold without a model has none, by `{group}/{network}/fold-{fold}`."""
     if not config["partial"] or FINISHED:
         return {}
@@ -295,7 +304,7 @@ def untrained_folds(wildcards=None):
     }
 
 
-def failures(wildcards):
+def failures(wildcards: Wildcards) -> dict[str, str]:
     """Return with partial=true what of each scan is missing and why, by scan."""
     if not config["partial"]:
         return {}
@@ -311,79 +320,7 @@ def failures(wildcards):
     )
 
 
-# ---- pages of scans: a folder a batch -------------------------------------------------------------------------
-def scan_page_folders():
-    """Return the folder of pages of every batch that has a prediction."""
-    batches = sorted({row.placement.batch for row in predictions()})
-    return [f"results/report/scans/batch-{batch}" for batch in batches]
-
-
-@cache
-def _shown_by_batch(draw):
-    groups, batches = list(GROUPS), defaultdict(list)
-    for row in predictions():
-        batches[row.placement.batch].append(row)
-    for rows in batches.values():
-        rows.sort(
-            key=lambda row: (
-                groups.index(row.group),
-                NETWORKS.index(row.network),
-                PRIMARY_PROTOCOLS.index(row.protocol),
-            )
-        )
-    return batches
-
-
-def shown_predictions(wildcards):
-    """Return the predictions of a batch, the primary one of each scan before its others."""
-    return _shown_by_batch(draw())[int(wildcards.batch)]
-
-
-def shown_scans(wildcards):
-    """Return placement, review and predictions of each scan of a batch as plain values: what its page tells."""
-    scans, seen = {}, set(seen_in_training(wildcards))
-    for row in shown_predictions(wildcards):
-        scan = row.placement.scan
-        page = scans.setdefault(
-            scan, {"placement": asdict(row.placement), "review": REVIEWS.get(scan, {}), "predictions": []}
-        )
-        named = ("group", "network", "members", "protocol", "weights")
-        plan = {"scan": scan, "seen_in_training": row.path in seen}
-        page["predictions"].append(plan | {name: getattr(row, name) for name in named})
-    return list(scans.values())
-
-
-def of_shown_scans(pattern, chosen=lambda scan: True):
-    """Return the function that lists a file of each `chosen` scan of a batch."""
-    return lambda wildcards: there(
-        pattern.format(scan=scan)
-        for scan in dict.fromkeys(row.placement.scan for row in shown_predictions(wildcards))
-        if chosen(scan)
-    )
-
-
-def of_shown_predictions(pattern, chosen=lambda row: True):
-    """Return the function that lists a file of each `chosen` prediction of a batch."""
-    return lambda wildcards: there(
-        pattern.format(path=row.path) for row in shown_predictions(wildcards) if chosen(row)
-    )
-
-
-# ---- Snakemake's own report -------------------------------------------------------------------------------------
-def captions():
-    """Return the text under each kind of figure, by kind, as the study's page has it."""
-    return {path.stem: path.read_text(encoding="utf-8").strip() for path in page_files("captions/*.rst")}
-
-
-def figure_labels(wildcards, output):
-    """Return what tells a figure from the others of its category."""
-    entries = json.loads(Path(output.figures, "figures.json").read_text(encoding="utf-8"))["figures"]
-    entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
-    return {"figure": entry["title"], "network": entry["network"], "protocol": entry["protocol"]}
-
-
-# ---- two runs beside each other --------------------------------------------------------------------------------
-def other_tables(wildcards):
+def other_tables(wildcards: Wildcards) -> list[str]:
     """Return the tables of the other run."""
     if not config["other"]:
         raise WorkflowError("name the run to compare with: snakemake compare --config other=FOLDER")

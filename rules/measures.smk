@@ -1,5 +1,7 @@
 """Numbers and pictures of each predicted scan, and their tables."""
 
+import os
+
 MASKS = "results/masks/{group}/{network}/{members}/{scan}"
 
 

@@ -1,5 +1,7 @@
 """The synthetic cohort: people with real bone shape, as DICOM series (only where no cohort table is given)."""
 
+from lib.checked_study import PHANTOM_TABLE
+
 
 localrules:
     make_phantom_table,

@@ -1,5 +1,7 @@
 """Probability maps in batches of scans, then one mask a scan."""
 
+from lib.cohort.predictions import weights_of
+
 
 rule predict_scans:
     """Predict a batch of scans with one set of models (sliding window): mean, and how far they differ."""

@@ -353,7 +353,7 @@ rule write_report:
         mem_mb=grow(2000),
         runtime=grow(30),
     params:
-        study=STUDY["study"],
+        study=STUDY.identity["study"],
         synthetic=SYNTHETIC,
         settings=SETTINGS,
         reviews=REVIEWS,

@@ -1,5 +1,7 @@
 """One network, one group, one fold at a time, on a GPU where there is one."""
 
+from lib.cohort.placement import trains_fold, validates_fold
+
 
 rule train_fold:
     """Train one fold: people of the other folds teach, people of this fold validate."""
@@ -38,7 +40,7 @@ rule train_fold:
             "fold": int(wildcards.fold),
             "synthetic": SYNTHETIC,
             "modality": config["screening"]["modality"],
-            "preprocessing": PREPROCESSING,
+            "preprocessing": STUDY.preprocessing,
             "configured": configured(wildcards.network),
         },
         predict=lookup("predict", within=config),

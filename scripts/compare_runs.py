@@ -7,21 +7,21 @@ output: scans, summary (csv), page (html); params: other (results folder of the 
 
 from lib.imaging.mask_pairs import compare_masks
 from lib.joblog import job_log
-from lib.pages.comparison import write_comparison
+from lib.pages.comparison_page import write_comparison
 from lib.stats.agreement import AgreementConfig
 from lib.stats.comparison import (
     ComparisonConfig,
     compare_runs,
     mask_files,
     pair_runs,
-    read_run,
+    read_compared_run,
     summarize_comparison,
 )
 from lib.stats.tables import write_table
 
 with job_log(snakemake.log[0], hide=[snakemake.params.other]) as logger:
     params, made = snakemake.params, snakemake.output
-    runs = read_run("results"), read_run(params.other)
+    runs = read_compared_run("results"), read_compared_run(params.other)
     pairs = pair_runs(*runs)
     files = mask_files(pairs, "results", params.other)
     masks = {name: compare_masks(both, snakemake.threads) for name, both in files.items()}

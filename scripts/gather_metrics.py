@@ -11,7 +11,7 @@ from dataclasses import asdict
 from lib.atomic import read_json
 from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.leakage import mark_seen
-from lib.cohort.protocols import plan_predictions
+from lib.cohort.predictions import plan_predictions
 from lib.cohort.scans import accepted_scans, read_folds, read_records
 from lib.joblog import job_log
 from lib.stats.grouping import first_scans

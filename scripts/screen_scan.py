@@ -4,7 +4,7 @@ from lib.atomic import write_json
 from lib.imaging.crop import CropConfig
 from lib.joblog import job_log
 from lib.reading.limits import ScreeningConfig
-from lib.screening.scan import ScanRequest, screen_scan_guarded
+from lib.screening.screen_scan import ScanRequest, screen_scan_guarded
 
 mask = snakemake.input.get("mask") or None
 center = snakemake.params.center_mm_xy

@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from lib.atomic import read_json, write_json, write_text
-from lib.cohort.people import describe_people
 from lib.cohort.scans import read_digests, read_folds
+from lib.cohort.trained_people import describe_people
 from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
@@ -19,7 +19,7 @@ from lib.learning.devices import own_device
 from lib.learning.finished import describe_fold
 from lib.learning.history import write_history
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import TrainingScan
+from lib.learning.scan_store import TrainingScan
 from lib.learning.train import train_fold
 from lib.provenance import code_digest
 from lib.pseudonyms import read_secret

@@ -13,8 +13,8 @@ from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
-from lib.pages.scan import ScanPage, write_scan_page
-from lib.pages.scan_numbers import ScanPrediction
+from lib.pages.scan_numbers import ShownPrediction
+from lib.pages.scan_page import ScanPage, write_scan_page
 from lib.stats.intervals import read_volume_errors, with_intervals
 from lib.stats.tables import by_scan, path_key, prediction_key
 
@@ -43,7 +43,7 @@ with job_log(snakemake.log[0]) as logger:
             for plan in row["predictions"]:
                 key, mask_zyx = prediction_key(plan), read_on_grid(masks[prediction_key(plan)], image)
                 numbers = {name: records_by_key.get(key, {}) for name, records_by_key in measured.items()}
-                predictions.append(ScanPrediction(plan=plan, mask_zyx=mask_zyx, **numbers))
+                predictions.append(ShownPrediction(plan=plan, mask_zyx=mask_zyx, **numbers))
             decided = {"screened": read_json(screened[scan]), "crop": read_json(records[scan])}
             reference_zyx = read_on_grid(references[scan], image) if scan in references else None
             shown = {"placement": row["placement"], "review": row["review"], "crop_picture": scan in crops}

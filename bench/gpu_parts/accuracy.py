@@ -36,7 +36,7 @@ from lib.learning.determinism import prepare_torch
 from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import TrainingScan
+from lib.learning.scan_store import TrainingScan
 from lib.learning.train import TrainedFold, train_fold
 from lib.learning.vnet import VNet
 from lib.stats.agreement import AgreementConfig, summarize_agreement

@@ -22,7 +22,7 @@ from lib.phantom.people import PhantomConfig, find_person
 from lib.phantom.scan import make_phantom_scan
 from lib.reading.dicom import read_scan
 from lib.reading.limits import ScreeningConfig
-from lib.screening.scan import ScanRequest, screen_scan
+from lib.screening.screen_scan import ScanRequest, screen_scan
 from lib.stats.overlap import OverlapConfig, measure_native, measure_overlap
 
 SCORES = ("dsc", "re_percent", "reference_mm3", "predicted_mm3", "hd95_mm", "assd_mm")

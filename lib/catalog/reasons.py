@@ -9,7 +9,7 @@ WARNING = "warning"
 
 
 @dataclass(frozen=True)
-class Rule:
+class Meaning:
     """What a reason code means: how grave it is, the rule that was broken and what to do, both in words."""
 
     severity: str
@@ -17,18 +17,18 @@ class Rule:
     action: str
 
 
-def _rejected(rule: str, action: str) -> Rule:
-    return Rule(REJECTED, rule, action)
+def _rejected(rule: str, action: str) -> Meaning:
+    return Meaning(REJECTED, rule, action)
 
 
-def _warning(rule: str, action: str) -> Rule:
-    return Rule(WARNING, rule, action)
+def _warning(rule: str, action: str) -> Meaning:
+    return Meaning(WARNING, rule, action)
 
 
 _EXPORT = "Export the series again from the archive as original axial slices."
 _WHOLE = "Export the series again and check that all its files have arrived."
 
-REASONS: Mapping[str, Rule] = MappingProxyType(
+REASONS: Mapping[str, Meaning] = MappingProxyType(
     {
         # ---- files
         "unreadable_file": _rejected("Every file of the scan must be readable.", _WHOLE),

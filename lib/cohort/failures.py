@@ -11,7 +11,7 @@ from pathlib import Path
 from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.catalog.stages import PARTS, STAGES, stages_of
 from lib.cohort.placement import Placement
-from lib.cohort.protocols import Prediction
+from lib.cohort.predictions import Prediction
 
 # parts of `lib.catalog.stages` that explain_failures tells of beside every prediction's mask, volume and score
 EXTRAS = ("second reader", "corrected mask")

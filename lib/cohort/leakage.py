@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lib.cohort.placement import Placement, Takes, trains_fold, validates_fold
-from lib.cohort.protocols import Prediction
+from lib.cohort.predictions import Prediction
 from lib.pseudonyms import pseudonym
 
 

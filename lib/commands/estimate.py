@@ -125,7 +125,7 @@ def untimed(estimates: Sequence[RuleEstimate], gpus: int) -> list[RuleEstimate]:
     return [row for row in estimates if gpus and row.gpus and row.left and row.gpu_hours is None]
 
 
-def table_text(estimates: Sequence[RuleEstimate]) -> str:
+def estimate_text(estimates: Sequence[RuleEstimate]) -> str:
     """Return the estimates as a table with totals, for a terminal."""
     head = ("rule", "jobs", "there", "CPU hours", "GPU hours", "disk GB", "unit cost from")
     rows = [
@@ -215,7 +215,7 @@ def report_text(workflow: Workflow, cores: int, gpus: int) -> str:
         *remarks(workflow, estimates, gpus),
     ]
     marked = (textwrap.fill(line, WIDTH, initial_indent="- ", subsequent_indent="  ") for line in said)
-    return "\n".join([table_text(estimates), "", *marked])
+    return "\n".join([estimate_text(estimates), "", *marked])
 
 
 def duration_text(hours: float) -> str:

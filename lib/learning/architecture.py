@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lib.errors import ConfigError
-from lib.learning.settings import is_count, require
+from lib.learning.allowed_values import is_count, require
 
 CHOICES = {
     "skip": ("concat", "add"),

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib.learning.allowed_values import require
 from lib.learning.intensity import IntensityConfig, to_intensity
-from lib.learning.settings import require
+from lib.rotations import rotation_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,15 +124,6 @@ def apply_transforms(
         pairs |= zip(upright, _pairs(*cut, intensity), strict=True)
     windows = torch.stack([pairs[row] for row in range(len(transforms))])
     return _recolour(windows[:, :1], transforms), (windows[:, 1:] >= 0.5).to(windows.dtype)
-
-
-def rotation_matrix(degrees_xyz: Sequence[float]) -> np.ndarray:
-    """Return the 3 x 3 rotation, acting on (x, y, z), about x, then y, then z."""
-    (sx, sy, sz), (cx, cy, cz) = np.sin(np.radians(degrees_xyz)), np.cos(np.radians(degrees_xyz))
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
 
 
 def _pairs(images_hu: Sequence[Tensor], masks: Sequence[Tensor], config: IntensityConfig) -> Tensor:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from lib.errors import ConfigError
+from lib.learning.allowed_values import require
 from lib.learning.cuda import warn_of_unused_gpu, why_no_gpu
-from lib.learning.settings import require
 from lib.learning.vnet import VNet
 
 

@@ -53,7 +53,7 @@ def why_no_gpu() -> str:
     try:
         torch.cuda.init()  # unlike is_available, it says why
     except (RuntimeError, AssertionError) as error:
-        return explain(str(error)) or f"torch says: {_first_line(str(error))}"
+        return explain_cuda_error(str(error)) or f"torch says: {_first_line(str(error))}"
     return ""
 
 
@@ -78,13 +78,13 @@ def cuda_explained() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:
-        reason = explain(str(error))
+        reason = explain_cuda_error(str(error))
         if not reason:
             raise
         raise TrainingError(reason) from error
 
 
-def explain(message: str) -> str:
+def explain_cuda_error(message: str) -> str:
     """Return what an error message of torch about CUDA means and what to do; empty if it is not a known one."""
     meaning = next((text for words, text in {**NO_GPU, **UNUSABLE_GPU}.items() if words in message), "")
     return meaning.format(torch=torch.__version__, versions=_cuda_versions(message))

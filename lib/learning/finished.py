@@ -49,7 +49,7 @@ def describe_fold(facts: Mapping, *, people: Mapping, crops: Iterable[Mapping], 
         facts: of the training (`TrainedFold.facts`), and what the study says of the fold: group, takes, network,
             fold, synthetic, modality, preprocessing, configured (architecture, train and intensity as the
             configuration writes them).
-        people: who trained and validated it, without an id (`lib.cohort.people.describe_people`); takes the
+        people: who trained and validated it, without an id (`lib.cohort.trained_people.describe_people`); takes the
             place of the ids in `facts`.
         crops: content of crop.json of each training scan.
         folds_sha256: of the bytes of folds.csv.

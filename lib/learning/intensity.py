@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib.learning.settings import require
+from lib.learning.allowed_values import require
 
 PADDING_HU = -1024  # what lies outside of a scan; at or below every sensible `low_hu`, so intensity 0
 

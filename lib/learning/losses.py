@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.learning.settings import require
+from lib.learning.allowed_values import require
 
 SMOOTH_VOXELS = 1.0  # keeps the quotient of an empty window at 1 instead of 0/0; nothing beside a femur
 LOSSES = ("dice", "cross_entropy", "dice_cross_entropy")

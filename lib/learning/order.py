@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.learning.augment import Transform, draw_transform, margin_slices
 from lib.learning.recipe import TrainConfig, learning_rate
-from lib.learning.scans import StoredScan
+from lib.learning.scan_store import StoredScan
 from lib.learning.windows import draw_start
 from lib.seeding import derive_seed
 

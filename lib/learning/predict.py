@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from lib.errors import ModelError, TrainingError
+from lib.learning.allowed_values import is_count, require
 from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import read_model
 from lib.learning.compute import Compute, choose_compute
 from lib.learning.intensity import IntensityConfig, to_intensity
 from lib.learning.memory import memory_explained
-from lib.learning.settings import is_count, require
 from lib.learning.uncertainty import MEMBER_THRESHOLD, Disagreement, measure_disagreement
 from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout, sliding_mean

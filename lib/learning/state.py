@@ -18,7 +18,7 @@ from lib.learning.average import RunningAverage
 from lib.learning.checkpoint import read_state, weights_on_host, write_state
 from lib.learning.history import EpochRecord
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import ScanStore
+from lib.learning.scan_store import ScanStore
 from lib.learning.vnet import VNet
 
 

@@ -34,7 +34,7 @@ from lib.learning.losses import parameter_groups, segmentation_loss
 from lib.learning.memory import memory_explained, peak_memory_mb
 from lib.learning.order import Draw, TrainingOrder
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import ScanStore, TrainingScan
+from lib.learning.scan_store import ScanStore, TrainingScan
 from lib.learning.state import StateFile, TrainingState, all_finite, state_key
 from lib.learning.validation import Validated, Validation, bone_share, is_validated, mean_dice, worst_scan
 from lib.learning.vnet import VNet, initialise_on

@@ -11,7 +11,7 @@ from lib.learning.compute import Compute
 from lib.learning.intensity import to_intensity
 from lib.learning.predict import Network, predict_volume
 from lib.learning.recipe import FoldSettings, TrainConfig
-from lib.learning.scans import ScanStore
+from lib.learning.scan_store import ScanStore
 from lib.learning.windows import WindowLayout
 
 

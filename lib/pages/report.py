@@ -150,7 +150,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "weights": WEIGHTS,
         "headlines": headlines(tables["scores"], tables["agreement"]),
         "flow": summarize_flow(tables["flow"]),
-        "people": describe_people(tables["flow"]),
+        "people": accepted_people(tables["flow"]),
         "views": page_views(data, pages),
         "intervals": bool(tables["volumes"]["interval_percent"].notna().any()),
         "fold_r2": fold_ranges(tables["folds"]),
@@ -201,7 +201,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
     cut = rows["agreement_cut"]
     made["agreement_cut"] = [cut_table(rows["agreement"], cut)] if cut else []
-    flags, trainings = flag_rows(data.tables["volumes"]), training_rows(data.runs)
+    flags, trainings = flagged_predictions(data.tables["volumes"]), training_rows(data.runs)
     made["flags"] = [flag_view(flags, pages)] if flags else []
     made["trainings"] = [training_view(trainings)] if trainings else []
     return made
@@ -239,7 +239,7 @@ def summarize_flow(flow: pd.DataFrame) -> list[dict]:
     return steps
 
 
-def describe_people(flow: pd.DataFrame) -> dict:
+def accepted_people(flow: pd.DataFrame) -> dict:
     """Return who the people are whose scans were accepted: counts of scans, people and sets, sex and age in words."""
     scans = flow[flow["verdict"] == "ok"]
     people = scans.drop_duplicates("subject")
@@ -283,7 +283,7 @@ def figure_groups(data: ReportData) -> list[dict]:
     ]
 
 
-def flag_rows(volumes: pd.DataFrame) -> list[dict]:
+def flagged_predictions(volumes: pd.DataFrame) -> list[dict]:
     """Return predictions with flags."""
     return _with_reasons(volumes[volumes["flags"] != ""].head(MOST_ROWS)) if len(volumes) else []
 

@@ -15,12 +15,12 @@ from lib.pages.wording import SEX_NAMES, WEIGHTS
 from lib.stats.formats import (
     DASH,
     gaps_told,
-    reason_of,
     scans_told,
     show_codes,
     show_interval,
     show_number,
     show_p_value,
+    why_empty,
 )
 from lib.stats.paper import PAPER_TABLE1, TABLE1_NUMBERS
 from lib.stats.precision import ENOUGH_FREEDOM
@@ -95,12 +95,12 @@ def page_table(
 def number(name: str, digits: int, **words: str) -> Show:
     """Return what shows a number of a row (`why`: the words for one that is not defined)."""
     why = words.get("why", "not defined for this sample")
-    return lambda row: show_number(row[name], digits, why=reason_of(row, name, why))
+    return lambda row: show_number(row[name], digits, why=why_empty(row, name, why))
 
 
 def p_value(name: str) -> Show:
     """Return what shows a p-value of a row."""
-    return lambda row: show_p_value(row[name], why=reason_of(row, name, "too few people"))
+    return lambda row: show_p_value(row[name], why=why_empty(row, name, "too few people"))
 
 
 def text(name: str) -> Show:
@@ -176,7 +176,9 @@ DICE_DIGITS = MEASURES["dsc"].digits
 MEAN_DICE = Column(
     head=MEASURES["dsc"].heading,
     show=number("dsc_mean", DICE_DIGITS),
-    small=lambda row: with_interval(deviation(row["dsc_sd"], DICE_DIGITS), row, "dsc_mean", DICE_DIGITS),
+    small=lambda row: spread_with_interval(
+        deviation(row["dsc_sd"], DICE_DIGITS), row, "dsc_mean", DICE_DIGITS
+    ),
 )
 PEOPLE = words("People", lambda row: people_name(row))
 
@@ -241,11 +243,11 @@ def score_columns(name: str) -> Iterator[Column]:
 
 def spread_of(score: Mapping, digits: int) -> Markup:
     """Return SD and interval of a mean as small print, the interval where there is one; then what its scans tell."""
-    spread = with_interval(deviation(score["sd"], digits), score, "mean", digits)
+    spread = spread_with_interval(deviation(score["sd"], digits), score, "mean", digits)
     return Markup("<br>").join([spread, *scans_told(score)])
 
 
-def with_interval(spread: Markup | str, row: Mapping, name: str, digits: int) -> Markup:
+def spread_with_interval(spread: Markup | str, row: Mapping, name: str, digits: int) -> Markup:
     """Return small print with the interval of `name` below it, where there is one."""
     if row.get(f"{name}_ci_low") is None:
         return Markup("{}").format(spread)
@@ -347,7 +349,7 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
 def measured(name: str) -> Show:
     """Return what shows a number with the digits of the row's measure."""
     return lambda row: show_number(
-        row[name], MEASURES[row["measure"]].digits, why=reason_of(row, name, "not defined for this sample")
+        row[name], MEASURES[row["measure"]].digits, why=why_empty(row, name, "not defined for this sample")
     )
 
 
@@ -455,7 +457,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
 
     def share(row: Mapping) -> Markup | str:
         if not row["n"]:
-            return show_number(None, why=reason_of(row, "coverage", "no interval"))
+            return show_number(None, why=why_empty(row, "coverage", "no interval"))
         return f"{row['covered']} of {row['n']}"
 
     columns = (
@@ -467,7 +469,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
             small=lambda row: (
                 show_interval(row, "coverage", 1, 100) + " %"
                 if row["n"]
-                else Markup('<span class="why">{}</span>').format(reason_of(row, "coverage", ""))
+                else Markup('<span class="why">{}</span>').format(why_empty(row, "coverage", ""))
             ),
         ),
         plain("Median interval, ± %", "interval_percent_median", MEASURES["interval_percent"].digits),

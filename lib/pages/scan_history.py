@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from lib.catalog.protocols import PROTOCOLS
-from lib.pages.scan_numbers import ScanPrediction
+from lib.pages.scan_numbers import ShownPrediction
 from lib.pages.wording import WEIGHTS
 from lib.stats.formats import fixed, show_text
 
@@ -12,7 +12,7 @@ def decision_history(
     placement: Mapping,
     screened: Mapping,
     crop: Mapping,
-    predictions: Sequence[ScanPrediction],
+    predictions: Sequence[ShownPrediction],
     review: Mapping[str, str],
 ) -> list[dict]:
     """Return the steps in their order, each with title, facts, and reasons as screening gave them.
@@ -73,7 +73,7 @@ def _crop_step(crop: Mapping, screened: Mapping) -> dict:
     return {"title": "Resampling and crop", "facts": facts, "reasons": [], "crop": True}
 
 
-def _split_step(placement: Mapping, predictions: Sequence[ScanPrediction]) -> dict:
+def _split_step(placement: Mapping, predictions: Sequence[ShownPrediction]) -> dict:
     fold = f", fold {placement['fold']}" if placement["fold"] >= 0 else ""
     facts = [f"Set: {placement['set']}{fold}."]
     for prediction in predictions:

@@ -16,7 +16,7 @@ NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanPrediction:
+class ShownPrediction:
     """One prediction of a scan.
 
     Attributes:
@@ -58,7 +58,7 @@ class ScanPrediction:
         return {**self.overlap.get("undefined", {}), **self.volume.get("undefined", {})}
 
 
-def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
+def number_groups(predictions: Sequence[ShownPrediction]) -> list[dict]:
     """Return the measures that say something of any prediction, group by group: label, unit, a value for each.
 
     A value is its text, the letter of the note that says why there is none, and `within`: the grid decides it.
@@ -84,7 +84,7 @@ def number_groups(predictions: Sequence[ScanPrediction]) -> list[dict]:
     return groups
 
 
-def reason_notes(predictions: Sequence[ScanPrediction]) -> dict[str, str]:
+def reason_notes(predictions: Sequence[ShownPrediction]) -> dict[str, str]:
     """Return the reasons for which numbers of `number_groups` are not defined, each once, by the letter of its note.
 
     A letter: a figure behind a dash reads as a negative number.
@@ -100,7 +100,7 @@ def reason_notes(predictions: Sequence[ScanPrediction]) -> dict[str, str]:
 
 
 def flag_rows(
-    predictions: Sequence[ScanPrediction], screened: Mapping, settings: Mapping
+    predictions: Sequence[ShownPrediction], screened: Mapping, settings: Mapping
 ) -> list[dict[str, str]]:
     """Return the flags of all predictions, each with its meaning and the predictions that carry it (if not all)."""
     meanings = {
@@ -125,14 +125,14 @@ def flag_rows(
     ]
 
 
-def _told(section: str, predictions: Sequence[ScanPrediction]) -> Iterator[tuple[str, Measure]]:
+def _told(section: str, predictions: Sequence[ShownPrediction]) -> Iterator[tuple[str, Measure]]:
     """Yield name and measure of a section where any prediction has a number, or a reason why there is none."""
     for name, measure in MEASURES.items():
         if measure.section == section and any(name in prediction.told for prediction in predictions):
             yield name, measure
 
 
-def _reason(prediction: ScanPrediction, name: str) -> str:
+def _reason(prediction: ShownPrediction, name: str) -> str:
     """Return why a prediction does not have a number; empty if it has."""
     return "" if prediction.numbers.get(name) is not None else prediction.reasons.get(name, NOT_MEASURED)
 

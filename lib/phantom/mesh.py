@@ -13,7 +13,7 @@ class Mesh:
     faces: np.ndarray
 
 
-def volume_above_mm3(mesh: Mesh, z_mm: float) -> float:
+def mesh_volume_above_mm3(mesh: Mesh, z_mm: float) -> float:
     """Return the exact volume of the part of a closed surface above the plane z = `z_mm`, mm3.
 
     Divergence theorem with the field (0, 0, z - z_mm): it vanishes on the cap, so that only the clipped
@@ -57,18 +57,6 @@ def move(
     """Return the surface rotated by a 3 x 3 matrix about a point and then shifted."""
     turned = (mesh.vertices_xyz_mm - about_xyz_mm) @ rotation.T + about_xyz_mm + shift_xyz_mm
     return Mesh(vertices_xyz_mm=turned, faces=mesh.faces)
-
-
-def rotation_matrix(angles_xyz_degrees: np.ndarray) -> np.ndarray:
-    """Return the rotation about x, then y, then z by the given angles."""
-    (ca, cb, cc), (sa, sb, sc) = (
-        np.cos(np.radians(angles_xyz_degrees)),
-        np.sin(np.radians(angles_xyz_degrees)),
-    )
-    about_x = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
-    about_y = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
-    about_z = np.array([[cc, -sc, 0], [sc, cc, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
 
 
 def _flux(corners: np.ndarray) -> np.ndarray:

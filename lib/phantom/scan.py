@@ -11,12 +11,13 @@ from lib.ages import printed_age
 from lib.atomic import whole_file, write_json
 from lib.phantom import scanner
 from lib.phantom.bone import BoneState, draw_bone_state, image_bones
-from lib.phantom.mesh import rotation_matrix, volume_above_mm3
+from lib.phantom.dicom_series import write_series
+from lib.phantom.mesh import mesh_volume_above_mm3
 from lib.phantom.people import PhantomConfig, PhantomPerson, find_person
-from lib.phantom.series import write_series
 from lib.phantom.shape import HipShape, draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.soft_tissue import BodyFrame, Habitus, back_depth_mm, draw_habitus, image_soft_tissue
 from lib.phantom.voxelize import VoxelGrid, coverage
+from lib.rotations import rotation_matrix
 
 logger = logging.getLogger("osteoflow.phantom")
 
@@ -29,7 +30,7 @@ _BONE_MARGIN_MM = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class Pose:
     """How a person lies in the scanner: turns (degrees), origin of the person frame and the image's grid."""
 
     turns_xyz_degrees: tuple[float, float, float]
@@ -95,7 +96,7 @@ def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
 
 def _draw_body(
     placed: HipShape,
-    placement: Placement,
+    placement: Pose,
     habitus: Habitus,
     supersampling: int,
     state: BoneState,
@@ -126,7 +127,7 @@ def _draw_body(
 
 def _place(
     shape: HipShape, side: str, scan_end_mm: float, config: PhantomConfig, rng: np.random.Generator
-) -> tuple[HipShape, Placement]:
+) -> tuple[HipShape, Pose]:
     """Lay a person into the scanner and choose the slices: the bones in LPS mm and where they lie."""
     turns = rng.uniform(-1, 1, 3) * [2.0, 2.0, 2.5]
     shift_x, shift_y = rng.uniform(-1, 1, 2) * [8.0, 5.0]
@@ -148,7 +149,7 @@ def _place(
         spacing_xyz_mm=(pixel_mm, pixel_mm, config.slice_mm),
         size_xyz=(config.matrix, config.matrix, slices),
     )
-    placement = Placement(
+    placement = Pose(
         turns_xyz_degrees=tuple(float(v) for v in turns),
         origin_xyz_mm=tuple(float(v) for v in origin),
         grid=grid,
@@ -164,7 +165,7 @@ def _bone_box(placed: HipShape, grid: VoxelGrid) -> tuple[VoxelGrid, tuple[slice
     return grid.crop_around(near.min(axis=0) - _BONE_MARGIN_MM, near.max(axis=0) + _BONE_MARGIN_MM)
 
 
-def _truth(person: PhantomPerson, placed: HipShape, placement: Placement) -> dict:
+def _truth(person: PhantomPerson, placed: HipShape, placement: Pose) -> dict:
     femur = placed.femurs[0 if person.side == "left" else 1]
     return {
         "scan": person.scan,
@@ -174,7 +175,7 @@ def _truth(person: PhantomPerson, placed: HipShape, placement: Placement) -> dic
         "side": person.side,
         "variant": person.variant,
         "defect": person.defect,
-        "exact_mm3": volume_above_mm3(femur, placement.grid.bottom_mm),
+        "exact_mm3": mesh_volume_above_mm3(femur, placement.grid.bottom_mm),
         "scan_end_mm_below_head_top": placement.scan_end_mm,
         "linear_size": placed.size,
         "head_center_xyz_mm": [float(v) for v in femur_axes(femur).head_center_xyz_mm],

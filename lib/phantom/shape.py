@@ -12,7 +12,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from lib.phantom.mesh import Mesh, mirror, move, rotation_matrix, vertex_normals
+from lib.phantom.mesh import Mesh, mirror, move, vertex_normals
+from lib.rotations import rotation_matrix
 
 MODEL_PATH = Path(__file__).with_name("hip_shape_model.npz")
 

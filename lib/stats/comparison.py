@@ -17,7 +17,7 @@ import pandas as pd
 from lib.atomic import read_json
 from lib.catalog.groups import group_position
 from lib.errors import ConfigError
-from lib.model_record import read_run as read_record_of_fold
+from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 from lib.stats.primary import primary_rows
 from lib.stats.scores import bound_to_grid
@@ -91,7 +91,7 @@ class Run:
     facts: Mapping[str, Mapping[str, object]]
 
 
-def read_run(results: str | Path) -> Run:
+def read_compared_run(results: str | Path) -> Run:
     """Read what a comparison needs from a results folder; older runs recorded less of what they were made with."""
     results = Path(results)
     record = results / "cohort/run.json"
@@ -251,7 +251,7 @@ def _model_facts(folder: Path) -> dict[str, str]:
     """Return of each group and network what its folds state, each value once."""
     facts: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/*/fold-*/run.json")):
-        run, name = read_record_of_fold(path), "/".join(path.parts[-4:-2])
+        run, name = read_run(path), "/".join(path.parts[-4:-2])
         for fact in TRAINING_FACTS:
             facts.setdefault(f"{name}: {fact}", []).append(str(run.get(fact)))
         facts.setdefault(f"{name}: trainings", []).append(hashlib.sha256(path.read_bytes()).hexdigest()[:8])

@@ -57,7 +57,7 @@ def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) 
     """
     ends = _show_ends(row, f"{name}_ci", digits, scale)
     if not ends:
-        return show_number(None, why=f"no interval: {reason_of(row, f'{name}_ci', 'too few people')}")
+        return show_number(None, why=f"no interval: {why_empty(row, f'{name}_ci', 'too few people')}")
     with_folds = _show_ends(row, f"{name}_fold_ci", digits, scale)
     return Markup("{}<br>with folds {}").format(ends, with_folds) if with_folds else ends
 
@@ -126,7 +126,7 @@ def records(table: pd.DataFrame) -> list[dict]:
     ]
 
 
-def reason_of(row: Mapping, name: str, otherwise: str) -> str:
+def why_empty(row: Mapping, name: str, otherwise: str) -> str:
     """Return why a number of a row is empty, from its `undefined` (text, or reasons by name)."""
     told = row.get("undefined") or ""
     return (told if isinstance(told, Mapping) else undefined_reasons(told)).get(name, otherwise)

@@ -19,7 +19,7 @@ from lib.learning.losses import LOSSES, segmentation_loss
 from lib.learning.memory import memory_explained
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import ScanStore, TrainingScan
+from lib.learning.scan_store import ScanStore, TrainingScan
 from lib.learning.train import train_fold
 from lib.learning.vnet import VNet, halve, halve_by_amax
 

@@ -11,9 +11,9 @@ from lib.learning.augment import (
     apply_transforms,
     draw_transform,
     margin_slices,
-    rotation_matrix,
 )
 from lib.learning.intensity import PADDING_HU, IntensityConfig, to_intensity
+from lib.rotations import rotation_matrix
 
 SPACING_ZYX = (3.0, 0.8, 1.2)  # mm; every axis differs, so that a rotation in voxels would be seen
 SIZE_ZYX = (40, 96, 80)

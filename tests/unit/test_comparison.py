@@ -16,7 +16,7 @@ from lib.cohort.other_run import NEEDED, find_results
 from lib.errors import ConfigError
 from lib.imaging.mask_pairs import compare_masks, mask_dice
 from lib.imaging.nifti import write_image
-from lib.pages.comparison import write_comparison
+from lib.pages.comparison_page import write_comparison
 from lib.stats.agreement import AgreementConfig
 from lib.stats.comparison import (
     SUMMARY_COLUMNS,
@@ -28,7 +28,7 @@ from lib.stats.comparison import (
     mask_files,
     pair_models,
     pair_runs,
-    read_run,
+    read_compared_run,
     summarize_comparison,
 )
 from lib.stats.primary import primary_rows
@@ -238,7 +238,7 @@ def test_a_run_is_read_from_its_folder(tmp_path):
         folder = tmp_path / f"models/all/vnet/fold-{fold}"
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"code": "c", "updates": updates}))
-    read = read_run(tmp_path)
+    read = read_compared_run(tmp_path)
     assert read.study == "hips" and moved(read, run) == {}
     assert read.facts["models"]["all/vnet: code"] == "c"
     assert read.facts["models"]["all/vnet: updates"] == "5, 7"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.commands.doctor import study as study_checks
+from lib.commands.doctor import study_checks
 from lib.commands.doctor.cluster import asked_for, check_request, explain_status
-from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, findings_text, verdict
 from lib.commands.doctor.machine import (
     check_packages,
     check_room,
@@ -22,8 +22,8 @@ from lib.commands.doctor.machine import (
     read_lock,
     total_memory_mb,
 )
-from lib.commands.doctor.partitions import limit_minutes, read_partitions, unmet
 from lib.commands.doctor.programs import ask
+from lib.commands.doctor.slurm_partitions import limit_minutes, read_partitions, unmet
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import ConfigError
@@ -122,7 +122,7 @@ def test_a_program_that_hangs_fails_or_is_missing_is_told():
 # ---- the study ------------------------------------------------------------------------------------------------
 def test_every_mistake_of_the_table_is_listed(tmp_path):
     (tmp_path / "cohort.csv").write_text("scan,image,side\nA 1,a,left\nA2,b,middle\n")
-    workflow, (finding,) = study_checks.check_settings(
+    workflow, (finding,) = study_checks.check_configuration(
         ["--directory", str(tmp_path), "--config", "cohort=cohort.csv"]
     )
     assert workflow is None and finding.mark == WRONG
@@ -331,7 +331,7 @@ def test_wrong_arguments_are_told():
 # ---- what is printed ------------------------------------------------------------------------------------------
 def test_lines_and_verdict():
     findings = [Finding(OK, "fine"), Finding(WRONG, "first\nsecond", "do this\nor that")]
-    assert in_words(findings).splitlines() == [
+    assert findings_text(findings).splitlines() == [
         "  ok     fine",
         "  wrong  first",
         "         second",

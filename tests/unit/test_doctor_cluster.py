@@ -4,14 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib.commands.doctor import checkup, machine
+from lib.commands.doctor import checkup, machine, study_checks
 from lib.commands.doctor import cluster as cluster_checks
-from lib.commands.doctor import study as study_checks
 from lib.commands.doctor.cluster import check_request, check_requests, check_status_command, explain_status
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.commands.doctor.machine import check_build, check_packages
-from lib.commands.doctor.partitions import read_partitions
 from lib.commands.doctor.programs import Answer, ask
+from lib.commands.doctor.slurm_partitions import read_partitions
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import ConfigError, OsteoflowError
@@ -172,7 +171,7 @@ def test_a_pytorch_that_does_not_answer_is_no_proof(monkeypatch):
 
 # ---- words that a cluster's shells would misread --------------------------------------------------------------
 def test_words_of_jobs_are_read_and_what_shells_misread_is_wrong(tmp_path):
-    """Holds `words_of_jobs` of rules/common.smk to the workflow that is read without being run."""
+    """Holds `words_of_jobs` to the workflow that is read without being run."""
     overlay = tmp_path / "ci'.yaml"
     overlay.write_text("cohort_columns: []\n")
     workflow = read_workflow(
@@ -180,17 +179,17 @@ def test_words_of_jobs_are_read_and_what_shells_misread_is_wrong(tmp_path):
     )
     assert str(overlay) in workflow.words["--configfile"] and workflow.words["--config"] == ("study=of$mine",)
     assert len(workflow.words["image"]) == len(workflow.study.scans)
-    (found,) = study_checks.check_words(workflow)
+    (found,) = study_checks.check_command_lines(workflow)
     assert found.mark == WRONG and found.text.startswith("--configfile: ")
     plain = read_workflow([*SLURM, "--directory", str(tmp_path)])
-    assert plain.words["--config"] == () and study_checks.check_words(plain) == []
+    assert plain.words["--config"] == () and study_checks.check_command_lines(plain) == []
 
 
 def test_the_folder_counts_as_the_run_will_see_it(tmp_path):
     (tmp_path / "of%j").mkdir()
     (tmp_path / "link").symlink_to("of%j")
     workflow = SimpleNamespace(study=SimpleNamespace(folder=tmp_path / "link"), words={})
-    (found,) = study_checks.check_words(workflow)
+    (found,) = study_checks.check_command_lines(workflow)
     assert found.mark == WRONG and "holds a %" in found.text
 
 

@@ -13,17 +13,18 @@ from lib.commands.estimate import (
     elapsed_hours,
     estimate_rule,
     estimate_rules,
+    estimate_text,
     main,
     other_size,
     remarks,
     report_text,
-    table_text,
     untimed,
 )
 from lib.commands.planning.costs import CLUSTER_JOB, LOCAL_JOB, Cost, shipped_costs, unit_costs
 from lib.commands.planning.jobs import Job, is_done, plan_jobs
 from lib.commands.planning.workflow import Request, Rule, read_workflow
 from lib.errors import ConfigError
+from lib.learning.finished import FinishedModels
 
 PEOPLE, TEST, FOLDS, EPOCHS = 10, 2, 2, 10  # beside one person without a mask and a broken scan
 CONFIG = ["--config", "groups={all: {}}", "phantom={people: 10, unlabelled_people: 1}"]
@@ -91,7 +92,8 @@ def test_units_of_training_and_prediction(workflow):
 
 
 def test_finished_models_are_not_trained(workflow):
-    finished = replace(workflow.study, finished=True)
+    models = FinishedModels(group="all", takes={}, network="vnet", folds=(0, 1), preprocessing={})
+    finished = replace(workflow.study, finished=models)
     assert plan_jobs(finished, workflow.rules)["train_fold"] == []
 
 
@@ -211,7 +213,7 @@ def test_rules_ask_for_twice_the_memory_that_was_measured(small):
 # ---- what is printed ------------------------------------------------------------------------------------------
 def test_the_table_adds_up(small):
     rows = estimate_rules(small)
-    head, *lines, total = table_text(rows).splitlines()
+    head, *lines, total = estimate_text(rows).splitlines()
     assert head.split()[:3] == ["rule", "jobs", "there"] and len(lines) == len(rows)
     assert total.split()[1] == str(sum(row.jobs for row in rows)) and not re.search(
         r"\bcompare_runs\b", str(lines)

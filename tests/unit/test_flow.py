@@ -11,7 +11,7 @@ from lib.cohort.failures import (
     prediction_failure,
 )
 from lib.cohort.placement import Placement
-from lib.cohort.protocols import plan_predictions
+from lib.cohort.predictions import plan_predictions
 from lib.errors import ScanError
 from lib.joblog import job_log
 from lib.stats.flow import FLOW_COLUMNS, flow_table, seen_in_training

@@ -8,7 +8,7 @@ import pytest
 
 from lib.cohort.folds import CROPS_NEED_NO_FOLDS, FoldsConfig, Split, place_scans, split_folds
 from lib.cohort.placement import Placement, in_group
-from lib.cohort.protocols import plan_predictions
+from lib.cohort.predictions import plan_predictions
 from lib.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from lib.anatomy.femur.location import locate_hip
 from lib.imaging.crop import CropConfig
 from lib.imaging.nifti import write_image
 from lib.reading.limits import ScreeningConfig
-from lib.screening.scan import ScanRequest, screen_scan
+from lib.screening.screen_scan import ScanRequest, screen_scan
 
 SIGN = {"left": 1, "right": -1}
 

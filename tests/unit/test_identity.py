@@ -9,7 +9,7 @@ from tiny_series import tiny_scan, tiny_series, write_series
 from lib.imaging.crop import CropConfig
 from lib.reading.headers import HEADER_FIELDS
 from lib.reading.limits import ScreeningConfig
-from lib.screening.scan import ScanRequest, screen_scan
+from lib.screening.screen_scan import ScanRequest, screen_scan
 from tests.workflow.canaries import FOLDER, TEXT, TEXT_VRS, WORKING, canaries_in, plant_dataset
 
 # what else the reader asks a header for: stored pixels, and how the scan was made

@@ -20,7 +20,7 @@ from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.phantom.shape import femur_axes, head_top_mm
 from lib.reading.image_files import read_labels
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
-from tests.unit.test_femur import REAL, rough_mask, turned_femur
+from tests.unit.test_landmarks import REAL, rough_mask, turned_femur
 
 # of the solid femur, above its trochanter
 HEAD_CENTER_MM, HEAD_RADIUS_MM = 52.0, 23.0

@@ -13,7 +13,7 @@ from lib.imaging.grid import array_zyx, image_like, laid_on, same_grid
 from lib.imaging.nifti import write_image
 from lib.imaging.resample import ResampleConfig, resample_labels
 from lib.reading.limits import ScreeningConfig
-from lib.screening.scan import ScanRequest, screen_scan
+from lib.screening.screen_scan import ScanRequest, screen_scan
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from tests.unit.test_page import render, report, study_tables
 
 from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.figures.covariates import draw_error_by_age
@@ -19,12 +20,11 @@ from lib.figures.segmentation import draw_scores
 from lib.pages import comparison as comparison_page
 from lib.pages.report import build_context
 from lib.pages.report_tables import reader_view, training_view
-from lib.pages.scan_numbers import ScanPrediction, number_groups
+from lib.pages.scan_numbers import ShownPrediction, number_groups
 from lib.stats import comparison, fold_variance, precision, readers, scores, subgroups
 from lib.stats.agreement import AGREEMENT_COLUMNS
 from lib.stats.tables import METRIC_COLUMNS, METRICS_OF_VOLUME, UNSCORED_COLUMNS, VOLUME_COLUMNS
 from tests.unit.study_tables import people, tables
-from tests.unit.test_page import render, report, study_tables
 
 ROOT = Path(__file__).parents[2]
 SHOWN = Path(__file__).with_name("shown_measures.json")
@@ -50,7 +50,7 @@ def scan_numbers():
     """Return the numbers on the page of a scan that has all of them."""
     names = dict.fromkeys((*METRIC_COLUMNS, *VOLUME_COLUMNS), NUMBER)
     words = {"flags": [], "undefined": {}, "side": "left"}
-    whole = ScanPrediction(plan={}, mask_zyx=np.ones((1, 1, 1)), overlap=names | words)
+    whole = ShownPrediction(plan={}, mask_zyx=np.ones((1, 1, 1)), overlap=names | words)
     return [
         [group["title"], [[row["label"], row["unit"], row["values"][0]["text"]] for row in group["rows"]]]
         for group in number_groups([whole])
@@ -156,7 +156,7 @@ import numpy as np
 
 from lib.figures.covariates import MEASURES as of_figures
 from lib.pages.report_tables import precision_view, score_tables
-from lib.pages.scan_numbers import ScanPrediction, number_groups
+from lib.pages.scan_numbers import ShownPrediction, number_groups
 from lib.pages.scan_table import scan_data
 from lib.stats.agreement import AgreementConfig
 from lib.stats.formats import records
@@ -182,7 +182,7 @@ precise = precision_table(metrics, of_volumes, AgreementConfig())
 overlap, _ = score_tables(records(scores))
 listed = scan_data({"metrics": metrics, "volumes": of_volumes}, study="", networks=["vnet"], pages={}, reviews={})
 key = next(iter(overlaps))
-page = number_groups([ScanPrediction(plan={}, mask_zyx=None, overlap=overlaps[key], volume=volumes[key])])
+page = number_groups([ShownPrediction(plan={}, mask_zyx=None, overlap=overlaps[key], volume=volumes[key])])
 print(json.dumps({
     "metrics": metrics.columns[-1], "volumes": of_volumes.columns[-1], "value": metrics["boundary_iou"].iloc[0],
     "scores": list(dict.fromkeys(scores["measure"])), "precision": list(precise["measure"]),

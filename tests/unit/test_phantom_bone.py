@@ -9,7 +9,7 @@ from lib.phantom.bone import (
     image_bones,
     seat_head,
 )
-from lib.phantom.mesh import volume_above_mm3
+from lib.phantom.mesh import mesh_volume_above_mm3
 from lib.phantom.shape import build_hip_shape, femur_axes, load_shape_model
 from lib.phantom.voxelize import VoxelGrid
 
@@ -61,7 +61,7 @@ def test_trabecular_bone_by_region_of_the_femur():
 
 def test_femurs_have_their_exact_volume(bones):
     for share, mesh in zip(bones.femurs, SHAPE.femurs, strict=True):
-        assert share.sum() * 16.0 == pytest.approx(volume_above_mm3(mesh, GRID.bottom_mm), rel=2e-3)
+        assert share.sum() * 16.0 == pytest.approx(mesh_volume_above_mm3(mesh, GRID.bottom_mm), rel=2e-3)
 
 
 def test_no_voxel_is_filled_twice_and_bone_is_no_denser_than_cortex(bones):

@@ -2,8 +2,8 @@ import numpy as np
 import pydicom
 import pytest
 
+from lib.phantom.dicom_series import CANARY, series_images, write_series
 from lib.phantom.people import DEFECTS, PhantomConfig, find_person
-from lib.phantom.series import CANARY, series_images, write_series
 from lib.phantom.voxelize import VoxelGrid
 
 CONFIG = PhantomConfig(people=1, defects=DEFECTS)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from lib.phantom.mesh import rotation_matrix, volume_above_mm3
+from lib.phantom.mesh import mesh_volume_above_mm3
 from lib.phantom.shape import build_hip_shape, draw_hip_shape, femur_axes, head_top_mm, load_shape_model
+from lib.rotations import rotation_matrix
 
 NO_TURN = np.zeros((2, 3))
 
@@ -19,7 +20,7 @@ def volumes_above_scan_end_mm3(sex, count):
         rng = np.random.default_rng([7, "MF".index(sex), k])
         shape = draw_hip_shape(rng, sex)
         femur = shape.femurs[0]
-        volumes.append(volume_above_mm3(femur, head_top_mm(femur) - rng.uniform(85, 120) * shape.size))
+        volumes.append(mesh_volume_above_mm3(femur, head_top_mm(femur) - rng.uniform(85, 120) * shape.size))
     return np.array(volumes)
 
 
@@ -51,13 +52,13 @@ def test_pelvis_is_symmetric_and_meets_at_the_symphysis(mean_shape):
 def test_right_femur_is_the_mirrored_left(mean_shape):
     left, right = mean_shape.femurs
     assert right.vertices_xyz_mm == pytest.approx(left.vertices_xyz_mm * [-1, 1, 1])
-    assert volume_above_mm3(right, -1e4) == pytest.approx(volume_above_mm3(left, -1e4))
+    assert mesh_volume_above_mm3(right, -1e4) == pytest.approx(mesh_volume_above_mm3(left, -1e4))
 
 
 def test_size_scales_volumes_with_its_cube(mean_shape):
     larger = build_hip_shape(np.zeros(15), 1.1, NO_TURN)
     for mesh, whole in ((larger.femurs[0], mean_shape.femurs[0]), (larger.hips[0], mean_shape.hips[0])):
-        assert volume_above_mm3(mesh, -1e4) == pytest.approx(1.1**3 * volume_above_mm3(whole, -1e4))
+        assert mesh_volume_above_mm3(mesh, -1e4) == pytest.approx(1.1**3 * mesh_volume_above_mm3(whole, -1e4))
 
 
 def test_turning_the_femur_leaves_its_head_in_place(mean_shape):
@@ -80,4 +81,6 @@ def test_moving_keeps_volumes_and_shifts_landmarks(mean_shape):
     moved = mean_shape.moved(rotation_matrix(np.array([0.0, 0.0, 90.0])), np.array([1.0, 2.0, 3.0]))
     x = femur_axes(mean_shape.femurs[0]).head_center_xyz_mm[0]
     assert femur_axes(moved.femurs[0]).head_center_xyz_mm == pytest.approx([1, x + 2, 3], abs=1e-6)
-    assert volume_above_mm3(moved.sacrum, -1e4) == pytest.approx(volume_above_mm3(mean_shape.sacrum, -1e4))
+    assert mesh_volume_above_mm3(moved.sacrum, -1e4) == pytest.approx(
+        mesh_volume_above_mm3(mean_shape.sacrum, -1e4)
+    )

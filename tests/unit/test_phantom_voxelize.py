@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from phantom_solids import ball, both, box
 
-from lib.phantom.mesh import mirror, volume_above_mm3
+from lib.phantom.mesh import mesh_volume_above_mm3, mirror
 from lib.phantom.voxelize import VoxelGrid, coverage
 
 GRID = VoxelGrid(origin_xyz_mm=(-14.0, -13.0, -12.0), spacing_xyz_mm=(0.7, 0.9, 2.0), size_xyz=(41, 30, 13))
@@ -24,13 +24,13 @@ def test_shares_along_y_and_z_are_counted_in_sub_lines():
 def test_sphere_has_its_volume():
     sphere = ball(9.3, center=(0.3, -0.2, 0.1))
     volume = coverage(sphere, GRID, 3).sum() * 0.7 * 0.9 * 2.0
-    assert volume == pytest.approx(volume_above_mm3(sphere, -100), rel=2e-3)
+    assert volume == pytest.approx(mesh_volume_above_mm3(sphere, -100), rel=2e-3)
 
 
 def test_what_lies_outside_the_grid_is_cut_off():
     sphere = ball(9.3, center=(0.0, 0.0, GRID.bottom_mm + 2.0))
     volume = coverage(sphere, GRID, 4).sum() * 0.7 * 0.9 * 2.0
-    assert volume == pytest.approx(volume_above_mm3(sphere, GRID.bottom_mm), rel=4e-3)
+    assert volume == pytest.approx(mesh_volume_above_mm3(sphere, GRID.bottom_mm), rel=4e-3)
 
 
 def test_surface_that_starts_left_of_the_grid_fills_from_its_edge():

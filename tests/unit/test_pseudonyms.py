@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from lib.cohort.people import age_band, describe_group, describe_people
 from lib.cohort.placement import Placement
+from lib.cohort.trained_people import describe_group, describe_people, ten_year_band
 from lib.errors import ConfigError, ModelError
 from lib.pseudonyms import (
     key_of,
@@ -114,7 +114,7 @@ def test_people_are_described_in_numbers_and_pseudonyms():
 
 
 def test_ages_stand_in_bands_of_ten_years():
-    assert [age_band(age) for age in (0, 9.9, 10, 69.9, 89.9, 90)] == [
+    assert [ten_year_band(age) for age in (0, 9.9, 10, 69.9, 89.9, 90)] == [
         "0-9", "0-9", "10-19", "60-69", "80-89", "90+",
     ]  # fmt: skip
     assert describe_group([person("A", "A", age=None)], SECRET)["ages"] is None

@@ -12,7 +12,7 @@ from lib.imaging.crop import CropConfig
 from lib.imaging.grid import array_zyx, image_like
 from lib.imaging.nifti import write_image
 from lib.reading.limits import ScreeningConfig
-from lib.screening.scan import ScanRequest, screen_scan
+from lib.screening.screen_scan import ScanRequest, screen_scan
 
 SIDES = ("left", "right")
 SCENE = Scene()

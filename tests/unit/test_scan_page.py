@@ -23,9 +23,9 @@ from lib.figures.slices import (
     slice_dice,
     slice_paths,
 )
-from lib.pages.scan import ScanPage, build_scan_context, draw_turn, write_scan_page
 from lib.pages.scan_history import decision_history
-from lib.pages.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.pages.scan_numbers import ShownPrediction, flag_rows, number_groups, reason_notes
+from lib.pages.scan_page import ScanPage, build_scan_context, draw_turn, write_scan_page
 from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.formats import WITHIN_VOXEL_MEANING
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
@@ -70,7 +70,7 @@ def prediction(mask=None, **changes):
     mask = disc() if mask is None else mask
     volume = {"predicted_mm3": 1234.5, "flags": [], "undefined": {}, "truncated_distally": True}
     overlap = {"dsc": 0.9876, "hd95_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
-    return ScanPrediction(
+    return ShownPrediction(
         **{"plan": plan(), "mask_zyx": mask, "volume": volume, "overlap": overlap} | changes
     )
 

@@ -25,7 +25,7 @@ from lib.reading.dicom import read_scan
 from lib.reading.geometry import require_same_geometry
 from lib.reading.limits import ScreeningConfig
 from lib.reading.verdicts import raise_rejected
-from lib.screening.scan import (
+from lib.screening.screen_scan import (
     ScanRequest,
     Screening,
     digest_voxels,

@@ -6,7 +6,7 @@ import pytest
 
 from lib.imaging.crop import CropConfig
 from lib.reading.limits import ScreeningConfig
-from lib.screening.scan import ScanRequest, screen_scan
+from lib.screening.screen_scan import ScanRequest, screen_scan
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 PELVIS = REAL / "totalsegmentator/example_ct.nii.gz"

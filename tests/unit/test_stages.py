@@ -13,7 +13,7 @@ from lib.catalog.renamed import RULES
 from lib.catalog.stages import PARTS, STAGES, Stage, flow_steps, recorded_rules, rerun_stages, rules_that_run
 from lib.cohort.failures import explain_failures
 from lib.cohort.placement import Placement
-from lib.cohort.protocols import plan_predictions
+from lib.cohort.predictions import plan_predictions
 from lib.commands.planning.costs import SHIPPED, unit_costs
 from lib.commands.planning.jobs import Job, plan_jobs
 from lib.commands.planning.workflow import Request, Rule, read_workflow

@@ -4,10 +4,16 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from snakemake.parser import parse
 
 ROOT = Path(__file__).parents[2]
 # which packages of lib a package may import; `catalog` and the files at the root of lib stand below all of them
@@ -28,10 +34,13 @@ LAYERS = {
     "commands": {"cohort", "learning", "stats"},
 }
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm-arrays"
+# files at the root of lib that bring packages together, as scripts do
+JOINTS = {"checked_study.py": {"cohort", "learning", "phantom"}}
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").glob("*/src/*/*.py"))
 RULES = sorted((ROOT / "rules").glob("*.smk"))
+SNAKEFILES = [ROOT / "Snakefile", *RULES]
 
 
 def imported(path):
@@ -47,6 +56,7 @@ def imported(path):
 def test_packages_import_only_those_below_them(path):
     parts = path.relative_to(ROOT / "lib").parts
     own = parts[0] if len(parts) > 1 else ""
+    allowed = LAYERS.get(own, JOINTS.get(parts[0], set()))
     for name in imported(path):
         root, *rest = name.split(".")
         assert root != "snakemake" or own == "commands", "lib never sees Snakemake"
@@ -54,7 +64,8 @@ def test_packages_import_only_those_below_them(path):
         if root == "lib" and rest:
             assert own != "catalog" or rest[0] == "catalog", "the catalog imports nothing of lib"
             if rest[0] in LAYERS and rest[0] not in ("catalog", own):
-                assert rest[0] in LAYERS.get(own, ()), f"{path.name} imports {name}"
+                assert rest[0] in allowed, f"{path.name} imports {name}"
+            assert own in ("", "commands") or f"{rest[0]}.py" not in JOINTS, f"{path.name} imports {name}"
 
 
 def test_every_package_has_its_layer():
@@ -67,6 +78,62 @@ def test_library_does_not_read_the_environment():
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
                 assert node.attr != "getenv", path
                 assert node.attr != "environ" or path.name in ("determinism.py", "processors.py"), path
+
+
+def test_library_does_not_read_names_of_the_snakefile():
+    for path in (ROOT / "lib/commands").rglob("*.py"):  # the only ones that see Snakemake
+        nodes = ast.walk(ast.parse(path.read_text()))
+        read = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "globals"]
+        assert not read, path
+
+
+@cache
+def as_python(path):
+    """Return the syntax tree of a Snakefile, as Snakemake turns it into Python."""
+    source = SimpleNamespace(get_path_or_uri=lambda secret_free: str(path))
+    workflow = SimpleNamespace(sourcecache=SimpleNamespace(open=lambda source: path.open()))
+    return ast.parse(parse(source, workflow, {})[0])
+
+
+def own_functions(path):
+    """Yield the functions of a Snakefile without those that Snakemake makes of rules and handlers."""
+    for node in as_python(path).body:
+        if isinstance(node, ast.FunctionDef) and f"\ndef {node.name}(" in path.read_text():
+            yield node
+
+
+def brought_in(path):
+    """Return the names that the imports of a Snakefile bring in."""
+    nodes = [node for node in ast.walk(as_python(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {alias.asname or alias.name.split(".")[0] for node in nodes for alias in node.names}
+
+
+def names_read(path):
+    nodes = ast.walk(as_python(path))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize("path", SNAKEFILES, ids=lambda path: path.name)
+def test_functions_of_rules_are_annotated_and_documented(path):
+    for node in own_functions(path):
+        arguments = [*node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+        bare = [argument.arg for argument in arguments if argument and argument.annotation is None]
+        assert not bare and node.returns, f"{node.name}: annotate {', '.join([*bare, 'what it returns'])}"
+        assert node.name.startswith("_") or ast.get_docstring(node), f"{node.name}: docstring"
+
+
+def test_functions_of_rules_are_seen():
+    assert sum(1 for path in SNAKEFILES for _ in own_functions(path)) == sum(
+        len(re.findall(r"^def ", path.read_text(), flags=re.M)) for path in SNAKEFILES
+    )
+
+
+@pytest.mark.parametrize("path", SNAKEFILES, ids=lambda path: path.name)
+def test_rules_import_what_they_use(path):
+    """Included files share their names, so that Snakemake itself misses no import."""
+    own, everywhere = brought_in(path), set().union(*(brought_in(other) for other in SNAKEFILES))
+    assert not (names_read(path) & everywhere) - own, "imported by another file only"
+    assert not own - names_read(path), "imported and not used"
 
 
 def rule_blocks():
@@ -190,6 +257,72 @@ def test_environments_repeat_the_pins_of_the_lock(path):
     for package in packages:
         name, version = package.split("==")
         assert pins()[name] == version, package
+
+
+# packages that are named nowhere in an import, and what loads them
+CODECS = {
+    "pylibjpeg",
+    "pylibjpeg-openjpeg",
+    "pyjpegls",
+    "python-gdcm",
+}  # pydicom, by name (lib/reading/pixels.py)
+PROGRAMS = {"ruff", "snakefmt"}  # the Makefile
+OTHER_NAMES = {
+    "simpleitk": "SimpleITK",
+    "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
+    "pillow": "PIL",
+}
+
+
+def packages_reached(rule):
+    """Return the first parts of all that a rule's script and the lib code behind it import."""
+    script = ROOT / f"scripts/{rule}.py"
+    paths, found = [script], set()
+    while paths:
+        path = paths.pop()
+        if path in found or not path.exists():
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [f"{node.module}.{alias.name}" for alias in node.names] if names else []
+            for name in names:
+                paths.append(ROOT / f"{name.replace('.', '/')}.py")
+    return {name.split(".")[0] for path in found for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_environments_name_what_their_scripts_import(path):
+    rules = [name for name, block in rule_blocks() if f'"../envs/{path.name}"' in block]
+    outside = set().union(*(packages_reached(rule) for rule in rules)) - sys.stdlib_module_names - {"lib"}
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    named = {
+        line.split("==")[0] for entry in dependencies if isinstance(entry, dict) for line in entry["pip"]
+    }
+    if "pydicom" in named:
+        assert named > CODECS
+    assert {OTHER_NAMES.get(name, name) for name in named - CODECS} == outside
+
+
+def test_the_lock_holds_nothing_that_nothing_needs():
+    folders = ("lib", "scripts", "tests", "bench", "profiles", "plugins")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    modules = {name.split(".")[0] for path in sources for name in imported(path)} - {"lib"}
+    browser = (ROOT / "tests/workflow/test_browser.py").read_text()
+    assert '"axe_playwright_python.' in browser  # imported by name, where it is installed
+    needed = {
+        distribution
+        for module in modules | {"axe_playwright_python"}
+        for distribution in packages_distributions().get(module, ())
+    }
+    for distribution in distributions():
+        for text in distribution.requires or ():
+            requirement = Requirement(text)
+            if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+                needed.add(requirement.name)
+    needed = {canonicalize_name(name) for name in needed}
+    assert set(pins()) - needed == CODECS - needed | PROGRAMS
 
 
 def test_the_makefile_installs_the_lock_and_the_lock_the_plugin():

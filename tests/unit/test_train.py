@@ -15,7 +15,7 @@ import lib.learning.train as engine
 import lib.learning.validation as validation
 from lib.errors import TrainingError
 from lib.learning.recipe import FoldSettings
-from lib.learning.scans import TrainingScan
+from lib.learning.scan_store import TrainingScan
 from lib.learning.train import train_fold
 
 ROOT = Path(__file__).parents[2]

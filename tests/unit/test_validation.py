@@ -3,7 +3,7 @@ import torch
 
 from lib.learning.compute import choose_compute
 from lib.learning.recipe import FoldSettings, TrainConfig
-from lib.learning.scans import ScanStore
+from lib.learning.scan_store import ScanStore
 from lib.learning.validation import (
     Validated,
     Validation,

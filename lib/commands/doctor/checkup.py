@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lib.commands.doctor.cluster import check_cluster
-from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, in_words, verdict
+from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, findings_text, verdict
 from lib.commands.doctor.machine import check_build, check_cache, check_gpu, check_packages, check_room
-from lib.commands.doctor.study import (
+from lib.commands.doctor.study_checks import (
+    check_command_lines,
+    check_configuration,
     check_folder,
     check_locks,
-    check_settings,
     check_split_and_disk,
     check_times,
-    check_words,
     study_folder,
 )
 from lib.commands.planning.workflow import ROOT, Workflow
@@ -32,17 +32,17 @@ def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) ->
     def show(title: str, findings: Iterable[Finding]) -> None:
         findings = list(findings)
         found.extend(findings)
-        say(f"{title}\n{in_words(findings)}\n")
+        say(f"{title}\n{findings_text(findings)}\n")
 
     python = Finding(OK, f"Python {sys.version.split()[0]}")
     cache = check_cache()
     show("This machine", [python, *check_packages(Path(ROOT, "requirements.txt")), *cache])
     starts = all(finding.mark == OK for finding in cache)
-    workflow, of_study = check_settings(arguments) if starts else (None, [UNREAD_STUDY])
+    workflow, of_study = check_configuration(arguments) if starts else (None, [UNREAD_STUDY])
     folder = workflow.study.folder if workflow else study_folder(arguments)
     of_study += check_split_and_disk(workflow) if workflow else check_folder(folder)
     on_slurm = workflow is not None and workflow.on_slurm
-    of_study += check_words(workflow) if on_slurm else []
+    of_study += check_command_lines(workflow) if on_slurm else []
     of_study += [*check_locks(folder), *check_times(folder)]
     show("The study", of_study)
     if on_slurm:

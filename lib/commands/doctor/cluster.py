@@ -6,18 +6,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
-from lib.commands.doctor.partitions import (
+from lib.commands.doctor.programs import ask
+from lib.commands.doctor.slurm_partitions import (
     FORMAT,
     Node,
     Partition,
     default_of,
     has_gpus,
-    in_words,
+    partition_text,
     read_partitions,
     takers,
     unmet,
 )
-from lib.commands.doctor.programs import ask
 from lib.commands.doctor.submission import submit_command
 from lib.commands.planning.workflow import Request, Rule, Workflow
 from lib.errors import ConfigError
@@ -49,7 +49,7 @@ def check_cluster(workflow: Workflow) -> list[Finding]:
             findings.append(Finding(WRONG, answer.problem, "Snakemake needs it: ask your administrators"))
     findings += check_status_command(workflow.executor_settings)
     partitions = read_partitions(nodes.text)
-    findings += [Finding(OK, in_words(partition)) for partition in partitions.values()]
+    findings += [Finding(OK, partition_text(partition)) for partition in partitions.values()]
     return findings + check_requests(workflow, partitions)
 
 

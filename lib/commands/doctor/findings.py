@@ -15,7 +15,7 @@ class Finding:
     advice: str = ""
 
 
-def in_words(findings: Iterable[Finding]) -> str:
+def findings_text(findings: Iterable[Finding]) -> str:
     """Return findings as lines; what to do stands below what was found."""
     lines = []
     for finding in findings:

@@ -22,13 +22,13 @@ from lib.commands.parts.results import (
     Part,
     comparable_settings,
     count_part,
-    differences,
     digests,
     find_parts,
     header,
+    mismatches,
     models_recorded,
-    records,
     refuse,
+    rows_of_part,
 )
 from lib.errors import ConfigError, OsteoflowError
 from lib.model_record import read_run
@@ -66,10 +66,10 @@ def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: b
     unfinished = [f"{part.name} is not finished: {part.unfinished}" for part in parts if not part.finished]
     if unfinished and not partial:
         advice = "finish these parts, or take what is there with --partial"
-        refuse([*unfinished, *differences(taken), advice])
+        refuse([*unfinished, *mismatches(taken), advice])
     if not taken:
         raise ConfigError("merge: no part has all its tables yet; nothing was written")
-    refuse(differences(taken))
+    refuse(mismatches(taken))
     with whole_folder(target) as folder:
         for table, path in TABLES.items():
             _merge_table(taken, table, folder / path)
@@ -135,12 +135,14 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:
 
 def _repeated(parts: Sequence[Part]) -> io.StringIO:
     """Return the volumes of scans that repeat others, and of those others: a table of few of all rows."""
-    first = {row["repeat_of"] for part in parts for row in records(part, "volumes")}
+    first = {row["repeat_of"] for part in parts for row in rows_of_part(part, "volumes")}
     text = io.StringIO()
     writer = csv.DictWriter(text, header(parts[0], "volumes"))
     writer.writeheader()
     for part in parts:
-        writer.writerows(row for row in records(part, "volumes") if row["repeat_of"] or row["scan"] in first)
+        writer.writerows(
+            row for row in rows_of_part(part, "volumes") if row["repeat_of"] or row["scan"] in first
+        )
     text.seek(0)
     return text
 

@@ -113,7 +113,7 @@ def refuse(problems: Sequence[str]) -> None:
         raise ConfigError(f"merge: {count}; nothing was written.\n{lines}")
 
 
-def differences(parts: Sequence[Part]) -> list[str]:
+def mismatches(parts: Sequence[Part]) -> list[str]:
     """Return in words why parts do not belong together; empty if they do."""
     damaged = [line for part in parts for line in _damaged(part)]
     if damaged or not parts:
@@ -137,20 +137,20 @@ def count_part(part: Part) -> dict[str, int]:
 
     `missing` are accepted scans without a volume and scans without a verdict.
     """
-    listed = list(records(part, "scans"))
+    listed = list(rows_of_part(part, "scans"))
     accepted = {row["scan"] for row in listed if row["verdict"] == "ok"}
-    predicted = {row["scan"] for row in records(part, "volumes")}
+    predicted = {row["scan"] for row in rows_of_part(part, "volumes")}
     return {
         "scans": len(listed),
         "people": len({row["subject"] for row in listed}),
         "accepted": len(accepted),
         "predicted": len(predicted),
-        "scored": len({row["scan"] for row in records(part, "metrics")}),
+        "scored": len({row["scan"] for row in rows_of_part(part, "metrics")}),
         "missing": len(accepted - predicted) + sum(row["verdict"] == "missing" for row in listed),
     }
 
 
-def records(part: Part, table: str) -> Iterator[dict[str, str]]:
+def rows_of_part(part: Part, table: str) -> Iterator[dict[str, str]]:
     """Yield the rows of a part's table (a key of TABLES) by column."""
     with open(part.results / TABLES[table], newline="", encoding="utf-8") as file:
         yield from csv.DictReader(file)
@@ -254,7 +254,7 @@ def _shared_ids(parts: Sequence[Part]) -> Iterator[str]:
     homes: dict[str, dict[str, str]] = {"scan": {}, "subject": {}}
     twice: dict[str, dict[str, list[str]]] = {"scan": {}, "subject": {}}
     for part in parts:
-        for row in records(part, "scans"):
+        for row in rows_of_part(part, "scans"):
             for kind, name in (("scan", row["scan"].lower()), ("subject", row["subject"])):
                 home = homes[kind].setdefault(name, part.name)
                 if home != part.name:
@@ -271,7 +271,7 @@ def _alike_people(parts: Iterable[Part]) -> Iterator[str]:
     known: dict[str, dict[str, str]] = defaultdict(dict)
     pairs = []
     for part in parts:
-        for subject in dict.fromkeys(row["subject"] for row in records(part, "scans")):
+        for subject in dict.fromkeys(row["subject"] for row in rows_of_part(part, "scans")):
             others = known[plain_spelling(subject)]
             pairs += [
                 f"{other} ({home}) and {subject} ({part.name})"
@@ -292,7 +292,7 @@ def _shared_images(parts: Iterable[Part]) -> Iterator[str]:
     pairs = []
     for part in parts:
         voxels = read_digests(part.results / DIGESTS)
-        for row in records(part, "scans"):
+        for row in rows_of_part(part, "scans"):
             digest = voxels.get(row["scan"])
             if row["verdict"] != "ok" or digest is None:
                 continue

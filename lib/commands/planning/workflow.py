@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lib.cohort.placement import Takes
-from lib.cohort.table import ScanRow
 from lib.errors import ConfigError
 from lib.study import SLURM_EXECUTOR
+
+if TYPE_CHECKING:  # it needs packages that `make doctor` must be able to miss
+    from lib.checked_study import Study
 
 ROOT = Path(__file__).parents[3]
 CACHE_ADVICE = (
@@ -64,26 +66,10 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
-    """What the rules know of a study once its settings and its table have been checked."""
-
-    folder: Path
-    config: Mapping
-    scans: Mapping[str, ScanRow]  # those that are not excluded
-    groups: Mapping[str, Takes]
-    networks: Sequence[str]
-    folds: Sequence[int]
-    rejected: Mapping[str, str]  # in review
-    corrected: Mapping[str, str]  # masks, by scan
-    synthetic: bool
-    finished: bool  # predicts with finished models and trains nothing
-
-
-@dataclass(frozen=True, kw_only=True)
 class Workflow:
     """A study, the rules that work on it, and how Snakemake was asked to run them."""
 
-    study: Study
+    study: "Study"
     rules: Mapping[str, Rule]
     executor: str
     cores: int | None
@@ -109,6 +95,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
     from snakemake.settings import types
     from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
+    from lib.checked_study import words_of_jobs
     from lib.settings import check_texts
 
     args = _parsed(cli, arguments)
@@ -139,8 +126,9 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
         read = opened._workflow
         read._executor_plugin = plugin  # it tells which rules are jobs of the cluster
         attempts = 1 + (args.retries or 0)
+        study = _study(read, Path(args.directory or Path.cwd()).absolute())
         return Workflow(
-            study=_study(read.globals, Path(args.directory or Path.cwd()).absolute()),
+            study=study,
             rules={
                 rule.name: _rule(read, rule, attempts)
                 for rule in read.rules
@@ -149,7 +137,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
             executor=executor,
             cores=args.cores,
             executor_settings=plugin.get_settings(args),
-            words={what: tuple(words) for what, words in read.globals["words_of_jobs"]().items()},
+            words=words_of_jobs(study, read.basedir),
         )
 
 
@@ -217,20 +205,16 @@ def _blocked_cache(error: Exception) -> str:
     return f"Snakemake cannot write to its cache {cache}: {CACHE_ADVICE}"
 
 
-def _study(names: Mapping, folder: Path) -> Study:
-    """Return the study from the names that rules/common.smk has set."""
-    return Study(
-        folder=folder,
-        config=dict(names["config"]),
-        scans=dict(names["SCANS"]),
-        groups=dict(names["GROUPS"]),
-        networks=list(names["NETWORKS"]),
-        folds=list(names["FOLDS"]),
-        rejected=dict(names["REJECTED"]),
-        corrected=dict(names["CORRECTED"]),
-        synthetic=names["SYNTHETIC"],
-        finished=names["FINISHED"] is not None,
+def _study(read: object, folder: Path) -> "Study":
+    """Return the study that Snakemake has read, `folder` being its own or one that is not there yet."""
+    from lib.checked_study import Typed, read_study
+
+    typed = Typed(
+        words=read.config_settings.config_args or (),
+        overlays=read.overwrite_configfiles,
+        settings=read.config_settings.overwrite_config,
     )
+    return read_study(read.config, typed, folder)
 
 
 def _rule(read: object, rule: object, attempts: int) -> Rule:

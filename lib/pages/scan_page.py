@@ -40,7 +40,7 @@ from lib.figures.slices import (
 )
 from lib.figures.surface_render import turntable
 from lib.pages.scan_history import decision_history
-from lib.pages.scan_numbers import ScanPrediction, flag_rows, number_groups, reason_notes
+from lib.pages.scan_numbers import ShownPrediction, flag_rows, number_groups, reason_notes
 from lib.pages.templates import page_environment
 
 # from results/report/scans/batch-0/
@@ -72,7 +72,7 @@ class ScanPage:
     image_zyx: np.ndarray
     spacing_mm_zyx: tuple[float, float, float]
     reference_zyx: np.ndarray | None
-    predictions: Sequence[ScanPrediction]
+    predictions: Sequence[ShownPrediction]
     screened: Mapping
     crop: Mapping
     crop_picture: bool = True

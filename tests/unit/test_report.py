@@ -23,11 +23,11 @@ from lib.pages.report import (
     SCRIPTS,
     TABLES,
     ReportData,
+    accepted_people,
     acquisition_counts,
     acquisition_rows,
-    describe_people,
     figure_groups,
-    flag_rows,
+    flagged_predictions,
     fold_ranges,
     off_protocol_rows,
     refused_rows,
@@ -589,7 +589,7 @@ def test_a_study_without_a_protocol_says_so(page, full, tmp_path):
 def test_a_large_study_keeps_the_page_small(full):
     volumes = full[0]["volumes"].assign(flags="padded")
     many = pd.concat([volumes] * (MOST_ROWS // len(volumes) + 1), ignore_index=True)
-    assert len(flag_rows(many)) == MOST_ROWS < len(many)
+    assert len(flagged_predictions(many)) == MOST_ROWS < len(many)
 
 
 def test_lists_that_are_cut_say_so_and_name_the_file(full, tmp_path, monkeypatch):
@@ -1012,7 +1012,7 @@ def test_people_are_told_as_far_as_they_are_known(counts, words):
 def test_people_are_those_whose_scans_were_accepted(full):
     flow = full[0]["flow"].copy()
     flow.loc[flow["scan"] == "P001", "stage"] = "cropped"
-    told = describe_people(flow)
+    told = accepted_people(flow)
     assert (told["count"], told["scans"], told["unpredicted"]) == (24, 24, 1)
     assert told["sets"] == {"train": 20, "test": 4, "later": 0, "external": 0, "apply": 0}
 

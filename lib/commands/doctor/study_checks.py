@@ -23,7 +23,7 @@ LEAVES = "results/models/"  # finished models, which nothing makes again
 LATE_SECONDS = 60  # a file changes as long after the end of its job through a network's clocks
 
 
-def check_settings(arguments: Sequence[str]) -> tuple[Workflow | None, list[Finding]]:
+def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list[Finding]]:
     """Read configuration and cohort table as the workflow does; return them with what was found."""
     try:
         workflow = read_workflow(arguments)
@@ -79,7 +79,7 @@ def check_folder(folder: Path, needed_gb: float | None = None) -> list[Finding]:
     return [Finding(OK, f"{text} (a quota may be lower)")]
 
 
-def check_words(workflow: Workflow) -> list[Finding]:
+def check_command_lines(workflow: Workflow) -> list[Finding]:
     """Return what the shells of a cluster would misread on the command lines of jobs; nothing if all comes whole."""
     try:
         # a run stands in the folder itself, whatever links led to it

@@ -9,7 +9,7 @@ import torch
 
 from lib.errors import TrainingError
 from lib.learning.intensity import PADDING_HU
-from lib.learning.scans import ScanStore, StoredScan, TrainingScan
+from lib.learning.scan_store import ScanStore, StoredScan, TrainingScan
 from lib.learning.staging import Staging, one_ahead
 
 CPU = torch.device("cpu")
@@ -141,7 +141,7 @@ def test_a_disk_that_fills_up_is_said():
 import resource, signal, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, "tests/unit")
-from test_scans import SCANS, store
+from test_scan_store import SCANS, store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # the first scan fits, the second does not
 store(SCANS, Path(tempfile.gettempdir()), 0, 0)
@@ -153,7 +153,7 @@ def test_memory_that_is_refused_is_said_with_what_helps(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr("lib.learning.scans.mmap.mmap", refuse)
+    monkeypatch.setattr("lib.learning.scan_store.mmap.mmap", refuse)
     with pytest.raises(TrainingError, match=r"out of memory.*train\.host_cache_gb"):
         store([scan()], tmp_path)
 
@@ -218,7 +218,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 import torch
-from lib.learning.scans import ScanStore, TrainingScan
+from lib.learning.scan_store import ScanStore, TrainingScan
 
 def scans():
     for i in range(60):

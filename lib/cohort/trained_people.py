@@ -48,12 +48,12 @@ def describe_group(placements: Sequence[Placement], secret: bytes) -> dict:
         "people": len(people),
         "scans": len(placements),
         "sexes": dict(sorted(Counter(row.sex or "unknown" for row in people.values()).items())),
-        "ages": {"youngest": age_band(ages[0]), "oldest": age_band(ages[-1])} if ages else None,
+        "ages": {"youngest": ten_year_band(ages[0]), "oldest": ten_year_band(ages[-1])} if ages else None,
         "pseudonyms": pseudonyms(people, secret),
     }
 
 
-def age_band(age: float) -> str:
+def ten_year_band(age: float) -> str:
     """Return the band of ten years that holds an age, e.g. "60-69"; "90+" from 90 on."""
     if age >= OLDEST_PRINTED_AGE:
         return f"{OLDEST_PRINTED_AGE}+"

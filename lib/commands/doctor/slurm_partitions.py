@@ -89,7 +89,7 @@ def takers(request: Request, partition: Partition) -> list[Node]:
     ]
 
 
-def in_words(partition: Partition) -> str:
+def partition_text(partition: Partition) -> str:
     """Return a partition in one line."""
     kinds: dict[tuple, int] = defaultdict(int)
     for node in partition.nodes:

@@ -3,11 +3,11 @@
 import pytest
 
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
-from lib.cohort.people import describe_people
 from lib.cohort.placement import Placement
-from lib.cohort.protocols import plan_predictions
+from lib.cohort.predictions import plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening
 from lib.cohort.table import planned_cohort
+from lib.cohort.trained_people import describe_people
 
 SECRET, OTHER = bytes(range(32)), bytes(range(1, 33))
 TEST, SINGLE = "all/vnet/ensemble/T", "all/vnet/single/T"

@@ -1,0 +1,223 @@
+"""A study before its first job: settings, cohort table, review and models, read and checked together.
+
+The Snakefile reads it at each parse (standard library, YAML and its schema only), and so do programs beside the
+workflow. Paths are taken from the working directory, which Snakemake has changed to the study's.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from lib.cohort.acquisitions import read_protocol
+from lib.cohort.folds import CROPS_NEED_NO_FOLDS
+from lib.cohort.other_run import find_results
+from lib.cohort.placement import Takes
+from lib.cohort.review import Review, read_review, rejected
+from lib.cohort.table import ScanRow, planned_cohort, read_cohort
+from lib.errors import ConfigError
+from lib.learning.architecture import read_network
+from lib.learning.finished import FinishedModels, check_preprocessing, read_finished
+from lib.phantom.people import PhantomConfig, phantom_table
+from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
+from lib.study import check_paths, check_study, study_identity
+
+PROJECT = Path(__file__).parents[1]
+PHANTOM_TABLE = "results/phantom/cohort.csv"
+STUDY_FILE = "results/study.json"
+NO_COHORT = """there is no cohort to work on. Either
+  set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
+  or try the synthetic demo:          make demo   (snakemake --cores 2 --configfile studies/demo.yaml)
+README.md tells what the table holds, under "Your own cohort"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """What was typed after `snakemake`.
+
+    Attributes:
+        words: those after --config, KEY=VALUE.
+        overlays: files after --configfile.
+        settings: what both say, as Snakemake has merged them.
+    """
+
+    words: Sequence[str]
+    overlays: Sequence[str | Path]
+    settings: Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Settings, cohort, review and models that fit together.
+
+    Attributes:
+        folder: the study's.
+        config: settings as the schema has them, with their keys in the order of config.yaml.
+        typed: what was typed after `snakemake`.
+        table: path of the cohort table.
+        cohort: its rows by scan, excluded ones too.
+        review: rows of the review by scan; empty without one.
+        finished: models to predict with; None: the study trains its own.
+        other: results of the run to compare with; empty without one.
+        identity: what makes a study this study (study.json).
+    """
+
+    folder: Path
+    config: Mapping
+    typed: Typed = field(repr=False)
+    table: str
+    cohort: Mapping[str, ScanRow]
+    review: Mapping[str, Review]
+    finished: FinishedModels | None
+    other: str
+    identity: Mapping
+
+    @property
+    def synthetic(self) -> bool:
+        """Say whether the workflow makes the cohort itself."""
+        return not self.config["cohort"]
+
+    @cached_property
+    def scans(self) -> Mapping[str, ScanRow]:
+        """Return the rows of the cohort that are not excluded, by scan."""
+        return {scan: row for scan, row in self.cohort.items() if not row.exclude}
+
+    @property
+    def groups(self) -> Mapping[str, Takes]:
+        """Return whom each group takes in."""
+        return {self.finished.group: self.finished.takes} if self.finished else self.config["groups"]
+
+    @property
+    def networks(self) -> Sequence[str]:
+        """Return the names of the networks."""
+        return [self.finished.network] if self.finished else list(self.config["networks"])
+
+    @property
+    def folds(self) -> Sequence[int]:
+        """Return the numbers of the folds that there are or will be models of."""
+        return self.finished.folds if self.finished else tuple(range(self.config["folds"]["folds"]))
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Return the comments on scans that were rejected in review, by scan."""
+        return rejected(self.review)
+
+    @property
+    def corrected(self) -> Mapping[str, str]:
+        """Return the paths of masks that were corrected by hand, by scan."""
+        return {scan: row.corrected_mask for scan, row in self.review.items() if row.corrected_mask}
+
+    @property
+    def preprocessing(self) -> Mapping:
+        """Return what finished models must find unchanged in the images that they are given."""
+        return {
+            "resample": self.config["resample"],
+            "crop": {"size_xy": self.config["crop"]["size_xy"]},
+            "intensity": self.config["intensity"],
+        }
+
+
+def read_study(config: Mapping, typed: Typed, folder: str | Path) -> Study:
+    """Read and check all that a study is made of; nothing is written.
+
+    Args:
+        config: settings as Snakemake has merged them, or as this function has returned them.
+        typed: what was typed after `snakemake`.
+        folder: the study's, as it is to be named; the working directory is the one that is read.
+
+    Raises:
+        OsteoflowError: settings, cohort table, review, finished models or folder are wrong or do not fit together;
+            the text lists every problem of the first of these.
+    """
+    config = _read_config(config, typed, folder)
+    finished = read_finished(config["model"]) if config["model"] else None
+    table = config["cohort"] or PHANTOM_TABLE
+    cohort = _read_cohort(config, table, [finished.takes] if finished else config["groups"].values())
+    study = Study(
+        folder=Path(folder),
+        config=config,
+        typed=typed,
+        table=table,
+        cohort=cohort,
+        review=read_review(config["review"], cohort) if config["review"] else {},
+        finished=finished,
+        other=find_results(config["other"], "results") if config["other"] else "",
+        identity=study_identity(
+            study=config["study"], table=table, synthetic=not config["cohort"], model=config["model"]
+        ),
+    )
+    check_study(STUDY_FILE, study.identity)
+    _check_models(study)
+    return study
+
+
+def words_of_jobs(study: Study, project: str | Path) -> dict[str, tuple[str, ...]]:
+    """Return what stands on the command lines of jobs that are sent away: paths and settings, by what they are."""
+    tables = {
+        column: tuple(getattr(row, column) for row in study.scans.values())
+        for column in ("image", "mask", "mask2")
+    }
+    return {
+        "the project's folder": (str(project),),
+        "--configfile": tuple(str(path) for path in study.typed.overlays),
+        "--config": tuple(study.typed.words),
+        "cohort": (study.table,),
+        "model": (study.config["model"],),
+        "other": (study.other,),
+        "corrected_mask": tuple(study.corrected.values()),
+        **tables,
+    }
+
+
+def _read_yaml(name: str) -> dict:
+    """Return the content of a YAML file of the project."""
+    return yaml.load((PROJECT / name).read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
+    """Return the settings as the schema has them; `groups` and `networks` hold what is in use."""
+    check_texts(typed.overlays)
+    check_words(typed.words)
+    schema = _read_yaml("schemas/config.schema.yaml")
+    named = keep_names(config, schema, typed.words)
+    config = in_order_of(read_words(named, schema), _read_yaml("config.yaml"))
+    check_settings(config, schema)
+    check_paths(
+        str(folder), sys.executable, {key: config[key] for key in ("cohort", "model", "review", "other")}
+    )
+    for name in ("groups", "networks"):
+        config[name] = in_use(config[name], typed.settings.get(name))
+    for entry in config["networks"].values():
+        read_network(entry)  # refuses what the schema cannot tell, such as levels that do not fit together
+    read_protocol(config["acquisition_protocol"])
+    if config["partial"] and not os.path.exists("results/folds/folds.csv"):
+        raise ConfigError(
+            "partial=true makes a report from what is there, but people have not been split yet; "
+            f"run once without it. {CROPS_NEED_NO_FOLDS}"
+        )
+    return config
+
+
+def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[str, ScanRow]:
+    """Return the cohort of the table, or the synthetic one, by scan."""
+    if config["cohort"]:
+        sex_required = any("sex" in takes for takes in groups)
+        return read_cohort(table, extra_columns=config["cohort_columns"], sex_required=sex_required)
+    phantom = PhantomConfig(**config["phantom"])
+    if not phantom.people:
+        raise ConfigError(NO_COHORT)
+    return planned_cohort(phantom_table(phantom), table)
+
+
+def _check_models(study: Study) -> None:
+    """Refuse models that were trained on other input than this configuration makes."""
+    if study.finished:
+        check_preprocessing(study.finished, study.preprocessing, study.config["model"])
+    elif not study.config["retrain"]:
+        for folder in sorted(Path("results/models").glob("*/*")):
+            if list(folder.glob("fold-*/run.json")) and list(folder.glob("fold-*/model.pt")):
+                check_preprocessing(read_finished(folder), study.preprocessing, str(folder))

@@ -1,0 +1,81 @@
+"""What the pages of scans and the captions of figures are made from."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from lib.catalog.protocols import PRIMARY_PROTOCOLS
+from lib.cohort.predictions import Prediction
+from snakemake.iocontainers import OutputFiles, Wildcards
+
+
+def scan_page_folders() -> list[str]:
+    """Return the folder of pages of every batch that has a prediction."""
+    batches = sorted({row.placement.batch for row in predictions()})
+    return [f"results/report/scans/batch-{batch}" for batch in batches]
+
+
+@cache
+def _shown_by_batch(draw: Draw) -> Mapping[int, list[Prediction]]:
+    groups, batches = list(GROUPS), defaultdict(list)
+    for row in predictions():
+        batches[row.placement.batch].append(row)
+    for rows in batches.values():
+        rows.sort(
+            key=lambda row: (
+                groups.index(row.group),
+                NETWORKS.index(row.network),
+                PRIMARY_PROTOCOLS.index(row.protocol),
+            )
+        )
+    return batches
+
+
+def shown_predictions(wildcards: Wildcards) -> list[Prediction]:
+    """Return the predictions of a batch, the primary one of each scan before its others."""
+    return _shown_by_batch(draw())[int(wildcards.batch)]
+
+
+def shown_scans(wildcards: Wildcards) -> list[dict]:
+    """Return placement, review and predictions of each scan of a batch as plain values: what its page tells."""
+    scans, seen = {}, set(seen_in_training(wildcards))
+    for row in shown_predictions(wildcards):
+        scan = row.placement.scan
+        page = scans.setdefault(
+            scan, {"placement": asdict(row.placement), "review": REVIEWS.get(scan, {}), "predictions": []}
+        )
+        named = ("group", "network", "members", "protocol", "weights")
+        plan = {"scan": scan, "seen_in_training": row.path in seen}
+        page["predictions"].append(plan | {name: getattr(row, name) for name in named})
+    return list(scans.values())
+
+
+def of_shown_scans(pattern: str, chosen: Callable[[str], object] = lambda scan: True) -> FilesOf:
+    """Return the function that lists a file of each `chosen` scan of a batch."""
+    return lambda wildcards: there(
+        pattern.format(scan=scan)
+        for scan in dict.fromkeys(row.placement.scan for row in shown_predictions(wildcards))
+        if chosen(scan)
+    )
+
+
+def of_shown_predictions(pattern: str, chosen: Callable[[Prediction], object] = lambda row: True) -> FilesOf:
+    """Return the function that lists a file of each `chosen` prediction of a batch."""
+    return lambda wildcards: there(
+        pattern.format(path=row.path) for row in shown_predictions(wildcards) if chosen(row)
+    )
+
+
+def captions() -> dict[str, str]:
+    """Return the text under each kind of figure, by kind, as the study's page has it."""
+    return {path.stem: path.read_text(encoding="utf-8").strip() for path in page_files("captions/*.rst")}
+
+
+def figure_labels(wildcards: Wildcards, output: OutputFiles) -> dict[str, str]:
+    """Return what tells a figure from the others of its category."""
+    entries = json.loads(Path(output.figures, "figures.json").read_text(encoding="utf-8"))["figures"]
+    entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
+    return {"figure": entry["title"], "network": entry["network"], "protocol": entry["protocol"]}

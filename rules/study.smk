@@ -1,0 +1,66 @@
+"""The study: its settings, people, review and models, under the names that the rules know. Parsed in every job."""
+
+import os
+import sys
+from datetime import datetime
+
+from lib.checked_study import Typed, read_study
+from lib.cohort.review import in_words
+from lib.errors import OsteoflowError
+from lib.settings import check_rules
+from snakemake.exceptions import WorkflowError
+
+
+wildcard_constraints:
+    scan="[A-Za-z0-9-]+",
+    group="[a-z0-9-]+",
+    network="[A-Za-z0-9-]+",
+    fold="[0-9]+",
+    members="ensemble|single|fold-[0-9]+",
+    batch="[0-9]+",
+
+
+# targets come to the workflow only after it was read; rules of --set-threads may stand in a profile
+asked = workflow.resource_settings
+try:
+    check_rules([*sys.argv[1:], *asked.overwrite_threads, *asked.overwrite_resources])
+    STUDY = read_study(
+        config,
+        Typed(
+            words=workflow.config_settings.config_args or (),
+            overlays=workflow.overwrite_configfiles,
+            settings=workflow.config_settings.overwrite_config,
+        ),
+        os.getcwd(),
+    )
+except OsteoflowError as error:
+    raise WorkflowError(str(error)) from None
+config.clear()
+config.update(STUDY.config)
+
+TABLE = STUDY.table
+COHORT = STUDY.cohort
+SCANS = STUDY.scans
+SYNTHETIC = STUDY.synthetic
+FINISHED = STUDY.finished
+GROUPS = STUDY.groups
+NETWORKS = STUDY.networks
+FOLDS = STUDY.folds
+OTHER = STUDY.other
+REVIEWS = in_words(STUDY.review)
+REJECTED = STUDY.rejected
+CORRECTED = STUDY.corrected
+NEEDS_EDIT = sorted(scan for scan, row in STUDY.review.items() if row.verdict == "needs-edit")
+RETRAINED_AT = datetime.now().isoformat() if config["retrain"] else ""
+
+# beside results/, which can be passed on without it; the secret of the study that trained finished models lies beside
+# its results/ folder, where that is at hand
+SECRET_FILE = "study.secret"
+SECRETS = [SECRET_FILE, f"{config['model']}/../../../../{SECRET_FILE}"] if FINISHED else [SECRET_FILE]
+
+# what may be told of the configuration: paths of tables, models and other studies stay with the source
+SETTINGS = {
+    key: value
+    for key, value in config.items()
+    if key not in ("cohort", "model", "review", "other", "compare")
+}
