@@ -40,9 +40,6 @@ ADDRESS_SPACE_GB = 8  # protects the machine: beyond it a worker's MemoryError i
 CONFIG = ScreeningConfig(min_slices=2, max_gb=0.25)
 
 
-# ---- the worker
-
-
 def work(names: Sequence[str]) -> None:
     """Examine inputs one after the other; print a line before and a line of JSON after each."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_GB << 30,) * 2)
@@ -109,9 +106,6 @@ def _forget_peak() -> None:
 def _peak_gb() -> float:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
-
-
-# ---- the parent
 
 
 def examine_all(names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -95,9 +95,6 @@ class Result:
     differing: int | None
 
 
-# ---- the readers
-
-
 def read_ours(case: Case) -> Reading:
     """Read as the workflow does; a refusal gives no volume."""
     survey = survey_scan(case.path, case.series_uid, ScreeningConfig(**case.limits))
@@ -202,9 +199,6 @@ def _printing_into(descriptor: int) -> Iterator[None]:
             os.close(original)
 
 
-# ---- the cases
-
-
 def variant_case(kind: str, variant: Variant, folder: Path) -> Case:
     """Write a variant into `folder`."""
     source = variant.write(folder)
@@ -269,9 +263,6 @@ def nifti_as_stored(path: Path) -> sitk.Image:
     return sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkInt16)
 
 
-# ---- the judgement
-
-
 def judge(case: Case, reader: str) -> Result:
     """Read a case with one of READERS and compare."""
     reading = READERS[reader](case)
@@ -328,9 +319,6 @@ def all_cases(folder: Path) -> Iterator[Case]:
             yield variant_case(kind, variant, place)
             shutil.rmtree(place)
     yield from real_cases()
-
-
-# ---- what is printed
 
 
 def table(results: Sequence[Result]) -> str:

@@ -63,9 +63,6 @@ def progress(message: str, *values: object) -> None:
     logging.getLogger("osteoflow").info(message, *values, extra={"show": True})
 
 
-# ---- unexpected failures ---------------------------------------------------------------------------------------
-
-
 def _describe_failure(error: BaseException, *, with_texts: bool) -> str:
     """Return a traceback like Python's, the first cause first, with the exceptions' texts only if `with_texts`."""
     chain: list[BaseException] = []
@@ -101,9 +98,6 @@ def _describe_exception(error: BaseException, *, with_text: bool) -> str:
     if isinstance(error, OSError) and error.errno:
         return f"{name}: {os.strerror(error.errno)} (path withheld)"
     return f"{name} (text withheld: it may quote the source)"
-
-
-# ---- handlers --------------------------------------------------------------------------------------------------
 
 
 def _handlers(path: Path, sources: list[str]) -> list[logging.Handler]:

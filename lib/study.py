@@ -63,9 +63,6 @@ def write_study(path: str | Path, identity: Mapping) -> None:
         write_json(path, identity)
 
 
-# ---- one run at a time -----------------------------------------------------------------------------------------
-
-
 def lock_study(results: str | Path) -> int:
     """Let no other run work in a folder of results until this process ends; return the descriptor of the lock.
 
@@ -112,9 +109,6 @@ def _holder(descriptor: int) -> str:
     """Return what the holder of a lock wrote about itself; nothing that a terminal would obey."""
     text = os.pread(descriptor, 200, 0).decode(errors="replace")
     return text if text.isprintable() and text else "a process that did not say its name"
-
-
-# ---- names that Snakemake and shells misread -------------------------------------------------------------------
 
 
 def check_paths(folder: str, python: str, settings: Mapping[str, str]) -> None:

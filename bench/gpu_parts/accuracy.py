@@ -113,9 +113,6 @@ def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
             yield recipe_row(options, kind, people, found[kind])
 
 
-# ---- people ----------------------------------------------------------------------------------------------------
-
-
 def one_core_each(cores: int) -> ProcessPoolExecutor:
     """Return so many processes of one thread each; they are started anew, for a CUDA context survives no fork."""
     os.environ.update(dict.fromkeys(THREADS_OF_ONE, "1"))
@@ -175,9 +172,6 @@ def people_row(options: Options, people: People, seconds: float) -> dict[str, An
     size = "{} x {}".format(*people.config["crop"]["size_xy"])
     counts = {"training": len(people.training), "held_out": len(people.held_out)}
     return result_row(options, "people simulated and prepared", size, None, ours=seconds, **counts)
-
-
-# ---- training --------------------------------------------------------------------------------------------------
 
 
 def recipe_parts(kind: str, options: Options) -> dict[str, Any]:
@@ -246,9 +240,6 @@ def write_weights(trained: TrainedFold, people: People, out: Path) -> None:
     for number in range(count):
         with whole_file(out / f"model.pt.{number + 1}-of-{count}") as temporary:
             temporary.write_bytes(data[number * size : (number + 1) * size])
-
-
-# ---- scores ----------------------------------------------------------------------------------------------------
 
 
 def score(

@@ -30,7 +30,7 @@ _WHOLE = "Export the series again and check that all its files have arrived."
 
 REASONS: Mapping[str, Meaning] = MappingProxyType(
     {
-        # ---- files
+        # files
         "unreadable_file": _rejected("Every file of the scan must be readable.", _WHOLE),
         "undecodable_pixels": _rejected("The pixels of every slice must decode completely.", _WHOLE),
         "no_dicom_found": _rejected(
@@ -52,7 +52,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "A multi-frame file must say position, orientation and pixel size of each frame.",
             "Export the series as single-frame CT images.",
         ),
-        # ---- which series
+        # which series
         "no_slices": _rejected(
             "The source must hold slices of a scan, not only captures, reports or structures.", _EXPORT
         ),
@@ -94,7 +94,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "The modality must be the one that the study works on (screening.modality).",
             "Correct the `image` column, or exclude the scan.",
         ),
-        # ---- geometry
+        # geometry
         "too_few_slices": _rejected(
             "A scan needs at least screening.min_slices slices.",
             "Export the whole series, or exclude the scan.",
@@ -169,7 +169,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "agree, and its axes be perpendicular.",
             "Convert it again from DICOM, or set the code of the wrong one to 0.",
         ),
-        # ---- intensities
+        # intensities
         "no_rescale": _rejected(
             "CT slices must state how stored values become HU (RescaleSlope, RescaleIntercept, RescaleType).",
             _EXPORT,
@@ -193,7 +193,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         "blank_slices": _warning(
             "Every slice should show something.", "Check the series: slices may have lost their content."
         ),
-        # ---- the hip
+        # the hip
         "metal": _warning(
             "Metal near the requested hip (screening.metal_hu, max_metal_mm3) makes its volume unreliable.",
             "Look at the scan; exclude it if the implant lies in the bone that is measured.",
@@ -216,7 +216,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Read the centre from the scales of results/crops/: x grows to the patient's left, y to the back (LPS). "
             "3D Slicer shows both with the other sign (RAS).",
         ),
-        # ---- the reference mask
+        # the reference mask
         "mask_unreadable": _rejected("The mask must be a readable label map.", "Correct the `mask` column."),
         "mask_not_labels": _rejected(
             "The mask must hold whole numbers (labels).", "Save a label map, not a probability or a picture."

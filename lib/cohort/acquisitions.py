@@ -113,9 +113,6 @@ class AcquisitionProtocol:
         return texts
 
 
-# ---- the protocol ---------------------------------------------------------------------------------------------
-
-
 def choose_protocol(settings: Mapping, records: Iterable[Mapping]) -> AcquisitionProtocol:
     """Return the protocol that the configuration names or, if it names none, the cohort's majority."""
     return read_protocol(settings) if settings else majority_protocol(records)
@@ -235,9 +232,6 @@ def _same(value: Value, other: Value) -> bool:
 
 def _text(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:.6g}"
-
-
-# ---- the table ------------------------------------------------------------------------------------------------
 
 
 def gather_acquisition(scans: Iterable[Mapping[str, str]], screened: Mapping[str, Mapping]) -> list[dict]:

@@ -127,9 +127,6 @@ def read_acquisition(dataset: Dataset, slice_increment_mm: float | None) -> Acqu
     )
 
 
-# ---- where a value stands -------------------------------------------------------------------------------------
-
-
 def _value(dataset: Dataset, keyword: str) -> object:
     """Return a value from the header's top or, of an enhanced file, from a macro of its functional groups."""
     for place in _places(dataset):
@@ -167,9 +164,6 @@ def _parts(value: object) -> list:
     return list(value) if isinstance(value, MultiValue | list) else [value]
 
 
-# ---- numbers --------------------------------------------------------------------------------------------------
-
-
 def _number(dataset: Dataset, keyword: str) -> float | None:
     """Return a finite number; of several values that agree (width and height of a square) the one."""
     numbers = set()
@@ -200,9 +194,6 @@ def _exposure_mas(dataset: Dataset) -> float | None:
     current_ma = _positive(dataset, "XRayTubeCurrent") or _positive(dataset, "XRayTubeCurrentInmA")
     time_ms = _positive(dataset, "ExposureTime") or _positive(dataset, "ExposureTimeInms")
     return current_ma * time_ms / 1000.0 if current_ma and time_ms else None
-
-
-# ---- texts ----------------------------------------------------------------------------------------------------
 
 
 def _safe_text(dataset: Dataset, keyword: str, identifying: frozenset[str]) -> str | None:

@@ -131,9 +131,6 @@ def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> S
         return Survey(findings=(reason_of(error),))
 
 
-# ---- image files ----------------------------------------------------------------------------------------------
-
-
 def _survey_image_file(path: Path, config: ScreeningConfig) -> Survey:
     image, axes = read_image_file(path, config.max_gb)
     image, findings = hu_image(image)
@@ -149,9 +146,6 @@ def _format(path: Path) -> str:
     name = path.name.lower()
     formats = {(".nii", ".nii.gz"): "nifti", (".nrrd", ".nhdr"): "nrrd", (".mha", ".mhd"): "metaimage"}
     return next((kind for suffixes, kind in formats.items() if name.endswith(suffixes)), "image")
-
-
-# ---- DICOM ----------------------------------------------------------------------------------------------------
 
 
 def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Survey:

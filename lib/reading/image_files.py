@@ -108,9 +108,6 @@ def _require_volume(size: Sequence[int], components: int) -> None:
         raise ScanError("not_a_volume", f"{shape} voxels with {components} value(s) each")
 
 
-# ---- NRRD and MetaImage ---------------------------------------------------------------------------------------
-
-
 def _read_other(path: Path, max_gb: float) -> sitk.Image:
     """Return the image with its axes as stored.
 
@@ -176,9 +173,6 @@ def _require_perpendicular(image: sitk.Image) -> None:
         raise ScanError(
             "contradictory_orientation", "the axes of the file are not perpendicular unit vectors"
         )
-
-
-# ---- NIfTI ----------------------------------------------------------------------------------------------------
 
 
 def _read_nifti(path: Path, max_gb: float) -> sitk.Image:

@@ -64,9 +64,6 @@ def _write_spoilt(spoil: Defect, folder: Path) -> Source:
     return write_slices(folder, datasets)
 
 
-# ---- places of the slices
-
-
 @defect("missing_slices")
 def slice_missing(datasets: list[Dataset]) -> None:
     del datasets[17]
@@ -172,9 +169,6 @@ def one_slice_mirrored(datasets: list[Dataset]) -> None:
     datasets[17].ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
 
 
-# ---- sizes and places that headers state wrong
-
-
 @defect("mixed_size")
 def mixed_matrix(datasets: list[Dataset]) -> None:
     for dataset in datasets[17:]:
@@ -219,9 +213,6 @@ for _name, _spoil in {
 @defect("incomplete_header")
 def position_of_one_slice_absent(datasets: list[Dataset]) -> None:
     del datasets[17].ImagePositionPatient
-
-
-# ---- pixels
 
 
 def _spoil_bytes(folder: Path, spoil: Callable[[bytearray], bytes]) -> Source:
@@ -342,9 +333,6 @@ def palette(datasets: list[Dataset]) -> None:
         dataset.PhotometricInterpretation = "PALETTE COLOR"
 
 
-# ---- other series than the wanted one
-
-
 @defect("not_ct")
 def of_another_modality(datasets: list[Dataset]) -> None:
     _set_all("Modality", "MR", datasets)
@@ -393,9 +381,6 @@ def zip_cut_off(folder: Path) -> Source:
     source = write_zip(zipfile.ZIP_DEFLATED, "", folder)
     source.path.write_bytes(source.path.read_bytes()[:-2000])
     return source
-
-
-# ---- image files
 
 
 def _bad_nifti(fields: Mapping[str, Any], folder: Path) -> Source:

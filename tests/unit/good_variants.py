@@ -71,9 +71,6 @@ def good(*codes: str, **limits: Any) -> Callable[[Writer], Writer]:
     return register(GOOD, *codes, **limits)
 
 
-# ---- order and numbers of the header
-
-
 @good()
 def plain(folder: Path) -> Source:
     return write_base(folder)
@@ -157,9 +154,6 @@ def _without(*keywords: str) -> list[Dataset]:
     for dataset, keyword in itertools.product(datasets, keywords):
         delattr(dataset, keyword)
     return datasets
-
-
-# ---- how values are stored
 
 
 def _in_syntax(syntax: str, folder: Path) -> Source:
@@ -261,9 +255,6 @@ def padding_sign_extended(folder: Path) -> Source:
     return Source(path=write_series(datasets, folder), expected=_padded(base_scan()))
 
 
-# ---- several frames in a file, and MR
-
-
 @good()
 def enhanced_ct(folder: Path) -> Source:
     return write_enhanced(folder, base_series(), "2.1")
@@ -316,9 +307,6 @@ def enhanced_mr(folder: Path) -> Source:
 def enhanced_mr_legacy_converted(folder: Path) -> Source:
     datasets, expected = _magnetic()
     return Source(path=write_enhanced(folder, datasets[::-1], "4.4").path, expected=expected)
-
-
-# ---- where the files are
 
 
 @good()
@@ -434,9 +422,6 @@ def capture_beside(folder: Path) -> Source:
     return Source(path=write_base(folder / "scan").path.parent, expected=base_scan())
 
 
-# ---- how the patient lies
-
-
 def _lying(position: str, axes: str, folder: Path) -> Source:
     datasets = base_series(axes=axes)
     for dataset in datasets:
@@ -479,9 +464,6 @@ for _name, _turns, _axes, _codes in (
     add_variant(GOOD, _name, partial(_oblique, _turns, _axes), *_codes)
 
 
-# ---- numbers of the grid
-
-
 def _spaced(spacing_mm: Sequence[float]) -> sitk.Image:
     image = base_scan()
     image.SetSpacing(spacing_mm)
@@ -510,9 +492,6 @@ def jitter_below_tolerance(folder: Path) -> Source:
     for dataset, shift_mm in zip(datasets, itertools.cycle((0.0, 0.004, -0.004)), strict=False):
         dataset.ImagePositionPatient[2] = round(float(dataset.ImagePositionPatient[2]) + shift_mm, 6)
     return write_slices(folder, datasets)
-
-
-# ---- image files
 
 
 def _image_file(name: str, axes: str, folder: Path) -> Source:

@@ -71,9 +71,6 @@ _NIFTI_SHORTS = (-32768, -1, 0, 1, 2, 5, 7, 8, 16, 32767)
 _NIFTI_FLOATS = (float("nan"), float("inf"), -float("inf"), -1.0, 0.0, 1e-45, 3e38, 1e9)
 
 
-# ---- damage to bytes
-
-
 @dataclass(frozen=True, kw_only=True)
 class Damage:
     """A change of a file: `kind` of DAMAGES, where (fraction of its length), how long, and what is drawn for it."""
@@ -202,9 +199,6 @@ def set_nifti_field(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-# ---- what is damaged
-
-
 @lru_cache(maxsize=1)
 def _series_of_files() -> tuple[tuple[bytes, ...], ...]:
     """Return series as the contents of their files: made up in several transfer syntaxes, and real ones."""
@@ -247,9 +241,6 @@ def _image_files() -> tuple[tuple[str, bytes], ...]:
         if path.stat().st_size <= _MAX_FILE_BYTES
     ]
     return tuple(files)
-
-
-# ---- sources from a seed
 
 
 def make_hostile(folder: Path, name: str) -> Path:
@@ -360,9 +351,6 @@ def _write_files(folder: Path, contents: Sequence[bytes]) -> Path:
     for number, content in enumerate(contents):
         (folder / f"{number:03d}.dcm").write_bytes(content)
     return folder
-
-
-# ---- traps
 
 
 def _series(folder: Path) -> Path:

@@ -97,9 +97,6 @@ def register(variants: dict[str, Variant], *codes: str, **limits: Any) -> Callab
     return add
 
 
-# ---- the scan and how to compare with it
-
-
 @lru_cache(maxsize=1)
 def _phantom() -> sitk.Image:
     config = PhantomConfig(people=1, matrix=64, slice_mm=3.0, supersampling=1)
@@ -180,9 +177,6 @@ def steps_mm(image: sitk.Image) -> np.ndarray:
     return np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
 
 
-# ---- a series of slices
-
-
 def write_base(folder: Path) -> Source:
     """Write the base series as it is."""
     return write_slices(folder, base_series())
@@ -237,9 +231,6 @@ def write_zip(compression: int, place: str, folder: Path) -> Source:
     return Source(path=path, expected=base_scan())
 
 
-# ---- several frames in a file
-
-
 def enhanced(datasets: Sequence[Dataset], sop_class: str) -> Dataset:
     """Return one multi-frame dataset of slices: shared pixel size and scaling, place of each frame."""
     whole = datasets[0].copy()
@@ -274,9 +265,6 @@ def write_enhanced(folder: Path, datasets: Sequence[Dataset], code: str) -> Sour
     """Write slices as one multi-frame file; `code`: the end of its SOP class, as 2.1 of Enhanced CT."""
     whole = enhanced(datasets, f"1.2.840.10008.5.1.4.1.1.{code}")
     return Source(path=write_series([whole], folder) / "000.dcm", expected=base_scan())
-
-
-# ---- NIfTI files
 
 
 def nifti_content(values_zyx: np.ndarray | None = None, **fields: Any) -> bytearray:

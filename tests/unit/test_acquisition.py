@@ -27,8 +27,6 @@ from lib.errors import ConfigError
 from lib.reading.acquisition import Acquisition, read_acquisition
 from tests.unit.tiny_series import tiny_scan, tiny_series
 
-# ---- headers --------------------------------------------------------------------------------------------------
-
 
 def header(**values):
     """A header of one slice with these elements."""
@@ -143,8 +141,6 @@ def test_contrast_is_yes_no_or_unknown(stated, contrast):
     assert read_acquisition(header(**stated), None).contrast == contrast
 
 
-# ---- texts that may name someone ------------------------------------------------------------------------------
-
 TEXTS = {"Manufacturer": "manufacturer", "ManufacturerModelName": "model", "ConvolutionKernel": "kernel"}
 PLANTED = {
     "PatientName": ("Doe^Jane", "scanner of JANE"),
@@ -219,8 +215,6 @@ def test_nothing_of_a_whole_header_but_its_scanner_is_repeated():
     assert "Doe" not in json.dumps(read_acquisition(dataset, 6.0).to_json())
 
 
-# ---- the table ------------------------------------------------------------------------------------------------
-
 SIEMENS = {"manufacturer": "SIEMENS", "model": "Sensation 64", "kvp": 120.0, "kernel": "B30s"}
 
 
@@ -275,9 +269,6 @@ def test_the_pixel_is_that_of_the_stored_slice_whichever_way_it_lies():
 
 def test_every_field_of_the_header_can_be_judged():
     assert set(PROTOCOL_FIELDS) == {*Acquisition().to_json(), "pixel_mm"}
-
-
-# ---- the protocol of the configuration ------------------------------------------------------------------------
 
 
 def test_differences_say_what_came_and_what_the_protocol_is():
@@ -365,9 +356,6 @@ def test_all_problems_of_a_protocol_are_listed_at_once():
 def test_a_protocol_of_unknown_fields_cannot_be_made():
     with pytest.raises(ConfigError, match="unknown key 'dose'"):
         AcquisitionProtocol(source="majority", allowed={"dose": Allowed(values=(1,))})
-
-
-# ---- the protocol of the majority -----------------------------------------------------------------------------
 
 
 def test_the_majority_is_the_protocol_where_none_is_configured():

@@ -50,9 +50,6 @@ def flat(loss, epochs=30):
     return [loss] * epochs
 
 
-# ---- the loss of a constant --------------------------------------------------------------------------------------
-
-
 def test_a_constant_has_the_loss_that_can_be_derived():
     assert constant_loss([0.2], "dice") == pytest.approx(
         0.8 / 1.2, abs=1e-3
@@ -75,9 +72,6 @@ def test_no_constant_prediction_has_a_lower_loss(kind, bone_weight):
         for logit in np.linspace(-6, 6, 49)
     ]
     assert constant_loss(shares, kind, bone_weight) == pytest.approx(min(losses), abs=3e-3)
-
-
-# ---- the end of a fold -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -180,9 +174,6 @@ def test_few_long_epochs_are_compared_too():
         [],
         ["loss_of_a_constant"],
     ]
-
-
-# ---- warnings ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

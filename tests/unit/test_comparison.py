@@ -261,9 +261,6 @@ def test_tolerances_are_those_of_the_configuration_and_not_negative(name):
         ComparisonConfig(**{name: -0.1})
 
 
-# ---- masks -----------------------------------------------------------------------------------------------------
-
-
 def write_mask(path, voxels, spacing=(1.0, 1.0, 3.0)):
     mask_zyx = np.zeros((4, 5, 6), np.uint8)
     mask_zyx.flat[:voxels] = 1
@@ -310,9 +307,6 @@ def test_mask_files_are_those_of_both_runs():
     assert files["reference_mask"] == [[("results/cropped/A/mask.nii.gz", "/there/cropped/A/mask.nii.gz")]]
 
 
-# ---- the other run ---------------------------------------------------------------------------------------------
-
-
 def test_the_other_run_is_found_by_its_study_or_its_results(tmp_path):
     results = tmp_path / "study/results"
     for name in NEEDED:
@@ -340,9 +334,6 @@ def test_a_comparison_lacks_nothing_that_it_needs(tmp_path):
     }
     least = dataclasses.replace(whole, **{Path(name).stem: table for name, table in tables.items()})
     assert "Nothing moved beyond" in page_of(tmp_path, least, least)
-
-
-# ---- the page --------------------------------------------------------------------------------------------------
 
 
 def page_of(tmp_path, here, there):

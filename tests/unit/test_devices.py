@@ -123,9 +123,6 @@ def test_a_device_is_free_again_after_the_block(tmp_path, impatient):
         pass
 
 
-# ---- the folder is writable by everybody -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_every_user_may_read_a_lock_file_and_nobody_may_write_it(tmp_path, umask):
     former = os.umask(umask)
@@ -170,9 +167,6 @@ def test_a_lock_file_that_was_removed_after_it_was_opened_protects_nothing(tmp_p
     with one_of(PAIR[:1], tmp_path):
         assert os.fstat(opened[-1]).st_ino == path.stat().st_ino
     assert len(opened) == 2
-
-
-# ---- the device of a job ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])

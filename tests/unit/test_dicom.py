@@ -53,9 +53,6 @@ def assert_is_tiny_scan(path, expected=None, warnings=()):
     return scan
 
 
-# ---- volumes that must come out right
-
-
 @pytest.mark.parametrize("axes", ["LPS", "LPI", "RAS", "RPI", "PIR", "PSL", "LIP", "AIL", "SLA"])
 def test_any_acquisition_gives_the_same_volume(tmp_path, axes):
     scan = assert_is_tiny_scan(write_series(tiny_series(tiny_scan(), axes), tmp_path))
@@ -438,9 +435,6 @@ def test_frames_without_a_place_are_refused(tmp_path):
     assert found["unsupported_frames"] == "a file with 12 frames; no ImagePositionPatient"
 
 
-# ---- which series
-
-
 def other_series(datasets, uid="1.2.3.9", number=7):
     for dataset in datasets:
         dataset.SeriesInstanceUID, dataset.SeriesNumber = uid, number
@@ -542,9 +536,6 @@ def test_only_captures(tmp_path):
     for dataset in datasets:
         dataset.SOPClassUID = SECONDARY_CAPTURE
     assert list(reasons(write_series(datasets, tmp_path))) == ["no_slices"]
-
-
-# ---- what must be refused
 
 
 def without_slices_4_and_5(datasets):
@@ -858,9 +849,6 @@ def test_numbers_that_are_none_in_an_image_file(tmp_path):
 def test_other_units_are_implausible(tmp_path, spoil):
     sitk.WriteImage(spoil(sitk.Cast(tiny_scan(), sitk.sitkFloat32)), str(tmp_path / "scan.nii"))
     assert list(reasons(tmp_path / "scan.nii")) == ["implausible_hu"]
-
-
-# ---- acquisition and privacy
 
 
 def test_acquisition_is_read_and_free_text_is_not(tmp_path):

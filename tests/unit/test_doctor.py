@@ -47,7 +47,6 @@ def rule(first, last=None):
     )  # fmt: skip
 
 
-# ---- this machine ---------------------------------------------------------------------------------------------
 def test_missing_and_other_packages_are_named(tmp_path):
     lock = tmp_path / "requirements.txt"
     numpy = installed_version("numpy")
@@ -119,7 +118,6 @@ def test_a_program_that_hangs_fails_or_is_missing_is_told():
     assert ask("echo", "yes").text == "yes\n"
 
 
-# ---- the study ------------------------------------------------------------------------------------------------
 def test_every_mistake_of_the_table_is_listed(tmp_path):
     (tmp_path / "cohort.csv").write_text("scan,image,side\nA 1,a,left\nA2,b,middle\n")
     workflow, (finding,) = study_checks.check_configuration(
@@ -221,7 +219,6 @@ def test_a_home_that_cannot_be_written_is_told_of(tmp_path, module, told):
     assert "Errno" not in said and "Traceback" not in said
 
 
-# ---- the cluster ----------------------------------------------------------------------------------------------
 def test_partitions_are_read():
     partitions = read_partitions(SINFO)
     assert partitions["cpu"].is_default and partitions["cpu"].limit_min == 60
@@ -328,7 +325,6 @@ def test_wrong_arguments_are_told():
             read_workflow(["--cores", "1", "--config", typed])
 
 
-# ---- what is printed ------------------------------------------------------------------------------------------
 def test_lines_and_verdict():
     findings = [Finding(OK, "fine"), Finding(WRONG, "first\nsecond", "do this\nor that")]
     assert findings_text(findings).splitlines() == [

@@ -45,7 +45,6 @@ def willing_slurm(monkeypatch):
     monkeypatch.delenv("SNAKEMAKE_SLURM_PARTITIONS", raising=False)
 
 
-# ---- lists of partitions --------------------------------------------------------------------------------------
 def checked(first, last=None):
     return check_request(rule(first, last), ["-t", "1"], read_partitions(SINFO))
 
@@ -85,7 +84,6 @@ def test_what_to_change_fits_a_partition_of_the_list():
     assert found.mark == WRONG and found.advice == "set-threads in the profile: 16"
 
 
-# ---- partitions that the plugin chooses -----------------------------------------------------------------------
 def workflow_of(*rules, partition_config=None):
     settings = SimpleNamespace(partition_config=partition_config, requeue=True)
     return SimpleNamespace(rules={one.name: one for one in rules}, executor_settings=settings)
@@ -144,7 +142,6 @@ def test_the_short_jobs_of_a_scan_go_as_arrays(tmp_path):
     }
 
 
-# ---- PyTorch's build ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("cuda", "device", "rules", "marks", "said"),
     [
@@ -169,7 +166,6 @@ def test_a_pytorch_that_does_not_answer_is_no_proof(monkeypatch):
     assert found.mark == LOOK and found.text.endswith("not known: no libfoo")
 
 
-# ---- words that a cluster's shells would misread --------------------------------------------------------------
 def test_words_of_jobs_are_read_and_what_shells_misread_is_wrong(tmp_path):
     """Holds `words_of_jobs` to the workflow that is read without being run."""
     overlay = tmp_path / "ci'.yaml"
@@ -193,7 +189,6 @@ def test_the_folder_counts_as_the_run_will_see_it(tmp_path):
     assert found.mark == WRONG and "holds a %" in found.text
 
 
-# ---- what an earlier run has left -----------------------------------------------------------------------------
 def test_jobs_of_an_earlier_run_are_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(study_checks, "jobs_left", lambda folder: ["7", "8_1"])
     (found,) = study_checks.check_locks(tmp_path)
@@ -212,7 +207,6 @@ def test_a_queue_that_does_not_answer_is_told(tmp_path, monkeypatch):
     assert found.mark == LOOK and "did not answer" in found.text
 
 
-# ---- how jobs are asked for -----------------------------------------------------------------------------------
 def test_a_shorter_first_wait_does_not_help_where_ended_jobs_are_forgotten_within_two_minutes(monkeypatch):
     shown = Answer("MinJobAge = 90 sec\n")
     monkeypatch.setattr(
@@ -225,7 +219,6 @@ def test_a_shorter_first_wait_does_not_help_where_ended_jobs_are_forgotten_withi
     assert "status-checks to 50 or less" in found.advice
 
 
-# ---- how it comes together ------------------------------------------------------------------------------------
 def test_packages_are_installed_by_make_setup_where_there_is_no_environment(tmp_path, monkeypatch):
     lock = tmp_path / "requirements.txt"
     lock.write_text("no-such-package==1.0\n")

@@ -64,7 +64,6 @@ def measure(folder, scan, seconds, cpu_time, log=""):
     write(folder / f"results/{scan}.txt", "x" * 1000)
 
 
-# ---- jobs -----------------------------------------------------------------------------------------------------
 def test_jobs_before_anything_was_screened(workflow):
     jobs = plan_jobs(workflow.study, workflow.rules)
     counts = {name: len(found) for name, found in jobs.items()}
@@ -117,7 +116,6 @@ def test_a_job_is_done_when_all_its_files_are_there(tmp_path):
     assert is_done(job, rule(), tmp_path)
 
 
-# ---- costs ----------------------------------------------------------------------------------------------------
 def test_every_rule_has_a_shipped_cost(workflow):
     shipped = shipped_costs()
     assert {stage.costs_of or rule for rule, stage in STAGES.items() if not stage.is_on_demand} <= set(
@@ -151,7 +149,6 @@ def test_one_fold_of_the_study_is_enough_and_tells_its_gpu(tmp_path):
     assert unit_costs(jobs, rules, tmp_path)["train_fold"].gpu_seconds is None
 
 
-# ---- hours ----------------------------------------------------------------------------------------------------
 def test_hours_and_disk_of_a_rule():
     jobs = [Job(wildcards={}, units=3, scans=2)] * 4
     cost = Cost(cpu_seconds=100, disk_mb=5, mem_mb=0, gpu_seconds=10)
@@ -210,7 +207,6 @@ def test_rules_ask_for_twice_the_memory_that_was_measured(small):
         assert rule.first.mem_mb >= max(2 * measured_mb + nested_mb, floor_mb), name
 
 
-# ---- what is printed ------------------------------------------------------------------------------------------
 def test_the_table_adds_up(small):
     rows = estimate_rules(small)
     head, *lines, total = estimate_text(rows).splitlines()

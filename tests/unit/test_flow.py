@@ -113,9 +113,6 @@ def test_the_flow_tells_failures_and_reviews():
     assert flow.loc["stuck", ["review", "review_comment"]].tolist() == ["", ""]
 
 
-# ---- why: the logs of jobs -------------------------------------------------------------------------------------
-
-
 def log_of(results, job, name, failure=None, facts=("read 40 slices",)):
     """Write the log of a job as the job itself would; `failure` is what it raises."""
     try:

@@ -50,7 +50,6 @@ def percents(count):
     return [number / 100 for number in range(1, count + 1)]
 
 
-# ---- bounds ------------------------------------------------------------------------------------------------------
 def test_one_model_has_the_quantile_of_the_errors_as_half_width():
     # 0.95 * 20 = 19: the largest of 19; 0.95 * 40 = 38: the second largest of 39
     found = volume_interval(1000.0, {}, errors_of(percents(19)), 0.95)
@@ -146,7 +145,6 @@ def test_an_interval_is_wide_where_models_disagree_as_the_words_say():
     assert f"more than {WIDE_FACTOR} times" in FLAG_MEANINGS[WIDE]
 
 
-# ---- coverage ----------------------------------------------------------------------------------------------------
 def simulated(people, folds, *, member_sd, seed, studies=150, new=10):
     """Coverage of 95 % intervals in made-up studies: errors of the person, of each fold model, of both together."""
     generator, held = np.random.default_rng(seed), []
@@ -173,7 +171,6 @@ def test_new_people_are_held_as_often_as_the_level_says_or_more(people, folds):
     assert simulated(people, folds, member_sd=0.007, seed=2) >= 0.94
 
 
-# ---- what travels with the models --------------------------------------------------------------------------------
 def model_folder(folder, folds=2):
     for fold in range(folds):
         (folder / f"fold-{fold}").mkdir(parents=True)
@@ -243,7 +240,6 @@ def test_damaged_errors_are_refused_by_name(errors_path, damage):
         read_volume_errors([errors_path])
 
 
-# ---- the volume files and tables ---------------------------------------------------------------------------------
 def volume(**values):
     ratios = {"fold-0": 0.998, "fold-1": 1.002}
     return {"predicted_mm3": 1000.0, "member_volume_ratios": ratios, "flags": [], "undefined": {}} | values

@@ -136,7 +136,6 @@ def test_names_units_and_orders_fit_one_another():
     assert set(SUMMARIES) <= {*AGREEMENT_COLUMNS, "difference_mm3", *precision.PRECISION_COLUMNS}
 
 
-# ---- an entry is found everywhere -------------------------------------------------------------------------------
 ADDED = """
 import json
 

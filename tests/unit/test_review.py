@@ -107,9 +107,6 @@ def test_a_review_of_another_mask_is_found_at_one_percent():
     assert other_masks(seen, {"A": 1010.0, "B": 1010.1, "D": 5.0}) == ["B"]
 
 
-# ---- corrected masks -------------------------------------------------------------------------------------------
-
-
 def image(size, spacing, hu=0):
     made = sitk.Image(size, sitk.sitkInt16) + hu
     made.SetSpacing(spacing)

@@ -45,9 +45,6 @@ def cohort(folder, header, *rows):
     return folder / "cohort.csv"
 
 
-# ---- identifiers and paths of tables ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("column", ["scan", "subject"])
 @pytest.mark.parametrize(
     "name", [*HOSTILE[:6], "../x", "..", "/x", "-rf", "--help", "a b", "{scan}", "a\0b", "é", "x" * 65]
@@ -88,9 +85,6 @@ def test_what_is_no_table_is_said_to_be_none(tmp_path):
         read_cohort("a\0b")
 
 
-# ---- cells that a spreadsheet would run ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "cell", ["=cmd|' /C calc'!A0", "=1+1", "@SUM(1)", "+1+cmd|x", "-2+3+cmd|x", "-A1", "+A1", "- moved"]
 )
@@ -105,9 +99,6 @@ def test_a_formula_becomes_text(tmp_path, cell):
 @pytest.mark.parametrize("cell", ["", "-3.5", "+2", "-1,5", "-12%", "++", "-", "North", "a=b", "1-2"])
 def test_numbers_signs_and_words_stay_as_they_are(cell):
     assert plain_text(cell) == cell
-
-
-# ---- words on the command line of a job ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -157,8 +148,6 @@ def test_a_python_that_no_shell_can_be_told_of_is_refused(folder):
     with pytest.raises(ConfigError, match="Python lies at .* Move the project"):
         check_paths("/data", f"/home/{folder}/.venv/bin/python", {})
 
-
-# ---- one run at a time -----------------------------------------------------------------------------------------
 
 HOLD = """
 import sys, time
@@ -230,9 +219,6 @@ def test_who_holds_the_lock_cannot_talk_to_the_terminal(tmp_path, hold):
     (tmp_path / ".lock").write_text("\x1b]0;pwned\x07")
     with pytest.raises(ConfigError, match="a process that did not say its name"):
         lock_study(tmp_path)
-
-
-# ---- who may read and write ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -250,7 +250,6 @@ def test_settings_come_in_the_order_of_the_defaults():
     assert list(ordered["networks"]) == ["b", "a"]  # as they are reported
 
 
-# ---- as people type -------------------------------------------------------------------------------------------
 def typed(tmp_path, text):
     path = tmp_path / "overlay.yaml"
     path.write_text(text, encoding="utf-8")

@@ -48,7 +48,6 @@ def check_profile():
     assert sorted(arrays_of_profile()) == sorted(rules_that_run("array"))
 
 
-# ---- what cannot read the catalog agrees with it ----------------------------------------------------------------
 def test_the_catalog_has_every_rule_and_no_other(workflow):
     assert set(workflow.rules) == set(STAGES)
 
@@ -100,7 +99,6 @@ def test_steps_of_a_scan():
     assert flow_steps() == ("listed", "screened", "converted", "cropped", "predicted", "scored")
 
 
-# ---- an entry is found everywhere -------------------------------------------------------------------------------
 def rule(name, file):
     request = Request(threads=1, resources={})
     return Rule(
@@ -170,7 +168,6 @@ def test_a_stage_gets_the_jobs_of_what_it_is_chosen_for(workflow):
     assert jobs.keys() - others.keys() == {"make_phantom_table", "make_phantom_scan"}
 
 
-# ---- old names --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("old", "new"), RULES.items())
 def test_an_old_rule_is_refused_with_the_new_one(old, new, capsys):
     assert new in STAGES and old not in STAGES

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
@@ -70,6 +71,33 @@ def test_packages_import_only_those_below_them(path):
 
 def test_every_package_has_its_layer():
     assert {path.parent.name for path in (ROOT / "lib").glob("*/__init__.py")} == set(LAYERS)
+
+
+def twice(names):
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def test_one_name_means_one_thing():
+    assert twice(path.name for path in MODULES if path.name not in ("__init__.py", "__main__.py")) == []
+    assert (
+        twice(
+            node.name
+            for path in MODULES
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            if not node.name.startswith("_") and node.name != "main"  # each program begins with one
+        )
+        == []
+    )
+
+
+def test_no_comment_is_a_ruler():
+    folders = ("lib", "scripts", "rules", "tests", "bench")
+    sources = [
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".smk")
+    ]
+    for path in sources:
+        assert not re.search(r"^\s*# ?[-=#]{3,}", path.read_text(), flags=re.M), path
 
 
 def test_library_does_not_read_the_environment():

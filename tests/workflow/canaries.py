@@ -57,9 +57,6 @@ _NOT_IN_A_NUMBER = rb"(?<![0-9.])"  # where eight digits stand by chance
 TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
 
-# ---- planting --------------------------------------------------------------------------------------------------
-
-
 def plant_source(source: Path, ages: Mapping[str, str]) -> None:
     """Plant canaries in a folder with a cohort table, series (`SCAN/dicom`) and masks (`SCAN/mask.nii.gz`).
 
@@ -171,9 +168,6 @@ def _canary(tag: int, vr: str) -> str:
     numbers = {"DA": DATE, "TM": TIME, "DT": f"{DATE}{TIME}", "AS": AGE, "UI": f"2.25.{DIGITS}{int(tag)}"}
     texts = {"PN": f"{TEXT}^{TEXT}{int(tag):08X}", "UR": f"https://{TEXT.lower()}.example/{int(tag):08X}"}
     return (numbers | texts).get(vr, f"{TEXT}{int(tag):08X}")
-
-
-# ---- searching -------------------------------------------------------------------------------------------------
 
 
 def find_canaries(folder: Path) -> list[str]:

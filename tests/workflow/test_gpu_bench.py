@@ -160,9 +160,6 @@ def test_a_side_that_runs_out_of_memory_says_so_and_ends():
     assert serving.returncode == 1
 
 
-# ---- wheels ----------------------------------------------------------------------------------------------------
-
-
 def make_wheel(folder, name, python="py3", abi="none", system="any"):
     wheel = folder / f"{name}-1.0-{python}-{abi}-{system}.whl"
     with zipfile.ZipFile(wheel, "w") as archive:

@@ -18,9 +18,6 @@ from conftest import OLD_PEOPLE
 workflow = pytest.mark.workflow
 
 
-# ---- the results -----------------------------------------------------------------------------------------------
-
-
 @workflow
 def test_no_canary_in_any_artefact(finished):
     assert (finished.folder / "source/P002" / FOLDER).is_dir()
@@ -100,9 +97,6 @@ def test_failed_jobs_tell_nothing_of_the_source(study):
         text = (logs / log).read_text()
         assert " ERROR " in text and "Traceback" not in text and "unexpected" not in text, text
     assert find_canaries(study.folder / "results") == []
-
-
-# ---- the search ------------------------------------------------------------------------------------------------
 
 
 def chunk(kind, data):

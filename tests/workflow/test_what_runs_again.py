@@ -22,7 +22,6 @@ PAGE = ROOT / "docs/reruns.md"
 HEADING = "## What changes, and what runs"
 FOLDS = "results/folds/folds.csv"
 
-# ---- sets of rules that follow one another -------------------------------------------------------------------
 RECORD = {"record_run"}
 REPORT = {"write_report"}
 # what is drawn and told of the two tables of predictions
@@ -43,7 +42,6 @@ CROPS = {"crop_image", "crop_labels", "crop_labels2", "draw_crop"} | PREDICTIONS
 SLICES = {"resample_image", "resample_labels", "resample_labels2"} | CROPS
 
 
-# ---- how things are changed -----------------------------------------------------------------------------------
 def with_settings(study: Study, changes: Mapping, file: Path) -> Study:
     """Return the study with an overlay, written to `file`, that says `changes` beside its own settings."""
     own = yaml.safe_load((ROOT / study.overlay).read_text())
@@ -82,7 +80,6 @@ def set_cells(**scans: Mapping[str, str]) -> Callable[[Study], None]:
     return lambda study: edit_table(study, edit)
 
 
-# ---- settings: seen on the finished study itself, for a dry run changes nothing ------------------------------------
 SETTINGS = {
     "nothing": ({}, set()),
     "`otsu`": ({"otsu": {"keep_largest": False}}, MASKS | RECORD),
@@ -133,7 +130,6 @@ def test_a_changed_setting_runs_what_depends_on_it(finished, tmp_path, row):
     assert set(planned) == expected, planned
 
 
-# ---- the cohort table: brought to the split, then looked at ---------------------------------------------------
 def add_a_scan(study: Study) -> None:
     shutil.copytree(study.folder / "source/P001", study.folder / "source/N001")
     make_another_image(study.folder / "source/N001")
@@ -252,7 +248,6 @@ def test_a_setting_of_the_draw_moves_nobody_after_it(study):
     assert set(changed.planned()) == {"gather_notes"} | REPORT | RECORD
 
 
-# ---- reviews, code, files, and words of command ---------------------------------------------------------------
 def review_of(finished: Study, file: Path, **cells: str) -> Study:
     header = ("scan", "verdict", "comment", "corrected_mask")
     with open(file, "w", newline="", encoding="utf-8") as written:
@@ -387,7 +382,6 @@ def test_another_change_runs_what_depends_on_it(finished, tmp_path, row):
     assert {rule: planned[rule] for rule in counts} == counts
 
 
-# ---- refused --------------------------------------------------------------------------------------------------
 REFUSED = {
     "`resample`, `crop.size_xy`, `intensity`": ({"crop": {"size_xy": [40, 40]}}, "the models need [32, 32]"),
     "`study`, `model`, another cohort table": ({"study": "another"}, "--directory STUDY"),
@@ -409,7 +403,6 @@ def test_another_number_of_folds_is_refused_by_the_split(study):
     assert ended.returncode and "redraw=true retrain=true" in ended.stdout, ended.stdout[-3000:]
 
 
-# ---- the table of the documentation ---------------------------------------------------------------------------
 def documented_rows() -> list[str]:
     section = PAGE.read_text(encoding="utf-8").split(HEADING)[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]

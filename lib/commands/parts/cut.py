@@ -131,9 +131,6 @@ def _shares(rows: Iterable[ScanRow], most: int) -> Iterator[list[str]]:
         yield share
 
 
-# ---- parts that are there -------------------------------------------------------------------------------------
-
-
 def _next_number(folder: Path) -> int:
     """Return a number above that of every part: one whose table is not there may be of a command that was stopped."""
     names = (_NAME.fullmatch(path.name) for path in folder.glob("part-*"))
