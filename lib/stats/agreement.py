@@ -42,7 +42,7 @@ from lib.stats.concordance import intraclass_correlation
 from lib.stats.estimates import estimates_without, mean_or_nan, point_estimates
 from lib.stats.formats import undefined_reasons
 from lib.stats.jackknife import jackknife_interval, limit_intervals, mean_interval
-from lib.stats.limits import LIMIT, limit_interval, sd_of_differences
+from lib.stats.limits_of_agreement import LIMIT, limit_interval, sd_of_differences
 from lib.stats.lines import fit_line, growing_spread, limits_to_use
 from lib.stats.pairs import Pairs, finite_pairs
 from lib.stats.undefined import NAN, NO_INTERVAL, interval_columns, undefined_text

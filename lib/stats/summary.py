@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from lib.stats.ages import age_table
 from lib.stats.agreement import AgreementConfig
 from lib.stats.agreement_tables import agreement_table, fold_table
 from lib.stats.coverage import coverage_table
@@ -13,6 +12,7 @@ from lib.stats.paired import paired_table
 from lib.stats.precision import precision_table
 from lib.stats.readers import readers_table
 from lib.stats.scores import score_table
+from lib.stats.scores_by_age import age_table
 from lib.stats.subgroups import subgroup_table
 from lib.stats.tables import DISTAL_CUT
 from lib.stats.unscored import find_gaps, with_gaps

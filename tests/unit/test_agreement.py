@@ -21,7 +21,7 @@ from lib.stats.agreement import (
 from lib.stats.concordance import concordance, intraclass_correlation
 from lib.stats.estimates import estimates_without, r_squared
 from lib.stats.formats import undefined_reasons
-from lib.stats.limits import limit_interval, sd_of_differences
+from lib.stats.limits_of_agreement import limit_interval, sd_of_differences
 from lib.stats.lines import fit_line, growing_spread
 from lib.stats.paired import compare_paired
 

@@ -17,7 +17,7 @@ from lib.stats.jackknife import (
     sds_without,
     standard_error,
 )
-from lib.stats.limits import sd_of_differences
+from lib.stats.limits_of_agreement import sd_of_differences
 
 Z = float(stats.norm.ppf(0.975))
 

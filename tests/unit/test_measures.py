@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tests.unit.test_page import render, report, study_tables
 
 from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.figures.covariates import draw_error_by_age
@@ -25,6 +24,7 @@ from lib.stats import comparison, fold_variance, precision, readers, scores, sub
 from lib.stats.agreement import AGREEMENT_COLUMNS
 from lib.stats.tables import METRIC_COLUMNS, METRICS_OF_VOLUME, UNSCORED_COLUMNS, VOLUME_COLUMNS
 from tests.unit.study_tables import people, tables
+from tests.unit.test_report import render, report, study_tables
 
 ROOT = Path(__file__).parents[2]
 SHOWN = Path(__file__).with_name("shown_measures.json")

@@ -53,7 +53,6 @@ from lib.pages.wording import (
     network_texts,
     people_text,
 )
-from lib.stats.ages import age_table
 from lib.stats.agreement import AgreementConfig
 from lib.stats.agreement_tables import agreement_table, fold_table
 from lib.stats.coverage import coverage_table
@@ -74,6 +73,7 @@ from lib.stats.partitions import partition_table
 from lib.stats.precision import precision_table
 from lib.stats.readers import READER_COLUMNS
 from lib.stats.scores import score_table
+from lib.stats.scores_by_age import age_table
 from lib.stats.subgroups import subgroup_table
 from lib.stats.tables import DISTAL_CUT, VOLUME_COLUMNS, read_table, volumes_table, write_table
 from lib.stats.unscored import find_gaps, with_gaps

@@ -8,7 +8,6 @@ import pytest
 
 from lib.ages import printed_age
 from lib.errors import TableError
-from lib.stats.ages import age_table
 from lib.stats.agreement import AgreementConfig
 from lib.stats.agreement_tables import agreement_table, fold_table
 from lib.stats.fold_variance import level_table, spread_table
@@ -16,6 +15,7 @@ from lib.stats.grouping import age_band, first_scans, without_repeats
 from lib.stats.paired import paired_table
 from lib.stats.paper import table1, table2
 from lib.stats.scores import score_table
+from lib.stats.scores_by_age import age_table
 from lib.stats.tables import (
     DISTAL_CUT,
     METRIC_COLUMNS,
