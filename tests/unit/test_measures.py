@@ -16,7 +16,7 @@ from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.figures.covariates import draw_error_by_age
 from lib.figures.learning_curves import draw_fold_spread
 from lib.figures.segmentation import draw_scores
-from lib.pages import comparison as comparison_page
+from lib.pages import comparison_page
 from lib.pages.report import build_context
 from lib.pages.report_tables import reader_view, training_view
 from lib.pages.scan_numbers import ShownPrediction, number_groups
