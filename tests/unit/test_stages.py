@@ -164,7 +164,9 @@ def test_a_stage_gets_the_jobs_of_what_it_is_chosen_for(workflow):
     assert jobs["gather_flow"] == [Job(wildcards={})] and "compare_runs" not in jobs
     assert jobs["measure_readers"] == jobs["measure_corrected"] == []
     # of other people's scans there is no table and no scan to make
-    others = plan_jobs(replace(workflow.study, synthetic=False), workflow.rules)
+    others = plan_jobs(
+        replace(workflow.study, config={**workflow.study.config, "cohort": "others.csv"}), workflow.rules
+    )
     assert jobs.keys() - others.keys() == {"make_phantom_table", "make_phantom_scan"}
 
 
