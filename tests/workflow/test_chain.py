@@ -17,7 +17,7 @@ pytestmark = pytest.mark.workflow
 
 METRICS = [
     "group",
-    "model",
+    "network",
     "members",
     "protocol",
     "weights",
@@ -46,9 +46,9 @@ METRICS = [
 ]
 AGREEMENT = [
     "group",
-    "model",
+    "network",
     "protocol",
-    "sex",
+    "stratum",
     "n",
     "reference_mean_mm3",
     "reference_sd_mm3",
@@ -298,7 +298,7 @@ def test_a_changed_cohort_moves_nobody_and_its_models_are_called_older(study):
 
 def test_after_a_new_draw_nobody_is_scored_by_a_model_that_trained_on_them(study):
     overlay = study.folder / "redrawn.yaml"
-    changed = yaml.safe_load((ROOT / study.overlay).read_text()) | {"groups": ["all"], "seed": 7}
+    changed = yaml.safe_load((ROOT / study.overlay).read_text()) | {"groups": {"all": {}}, "seed": 7}
     overlay.write_text(yaml.safe_dump(changed, sort_keys=False))
     study, target = replace(study, overlay=str(overlay)), "results/cohort/notes.json"
     models = study.folder / "results/models/all/vnet"
