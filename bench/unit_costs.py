@@ -34,9 +34,9 @@ from lib.commands.planning.workflow import ROOT, Workflow, read_workflow
 LEARNING = tuple(rule for rule, stage in STAGES.items() if stage.work in ("fold", "batch"))
 TOY = {
     "study": "unit costs",
-    "groups": ["all"],
+    "groups": {"all": {}},
     "folds": {"folds": 2, "test_fraction": 0, "age_bands": 1},
-    "models": {"vnet": {"channels": [4, 8, 16, 16], "normalisation": "instance"}},
+    "networks": {"vnet": {"channels": [4, 8, 16, 16], "normalisation": "instance"}},
     "train": {
         "epochs": 60, "learning_rate": 5e-3, "schedule": "cosine", "warm_up": 0.08, "loss": "dice_cross_entropy",
         "validate_every": 60, "augment": {"mirror_axes": []},
@@ -48,11 +48,10 @@ TOY = {
 def overlays(folder: Path, people: int) -> tuple[Path, Path]:
     """Write the overlays of both studies; return their paths."""
     toy = TOY | {"phantom": {"people": people}}
-    network = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]["vnet"]
+    network = yaml.safe_load((ROOT / "config.yaml").read_text())["networks"]["vnet"]
     # as many epochs as there are between two validations, so that an epoch holds its share of one
     full = toy | {
-        "models": {"full": network},
-        "networks": ["full"],
+        "networks": {"full": network},
         "train": {"epochs": 10, "validate_every": 10},
     }
     full["predict"] = {"step": 1}
