@@ -36,8 +36,8 @@ demo: $(READY)
 test: $(READY) $(DOCS_READY)
 	$(BIN)/python -m pytest
 
-# faults, accounts and the demo on a SLURM of two nodes that the tests start themselves: about three quarters of an hour
-# (as root; Debian packages slurm-wlm and munge, for accounts slurmdbd and mariadb-server)
+# faults, accounting and the demo on a two-node SLURM cluster that the tests start: about 45 minutes
+# (as root; Debian packages slurm-wlm and munge, for accounting slurmdbd and mariadb-server)
 test-cluster: $(READY)
 	$(BIN)/python -m pytest tests/slurm -m "workflow"
 
@@ -46,7 +46,7 @@ test-cluster: $(READY)
 golden: $(READY)
 	$(BIN)/python -m tests.golden --cores $(CORES) $(OLD) $(NEW)
 
-# keep the numbers of the small study that the tests run, where they were meant to move
+# update the expected numbers of the tests' small study after an intended change
 golden-numbers: $(READY)
 	$(BIN)/python -m pytest tests/workflow/test_numbers.py --refresh-numbers
 
@@ -59,23 +59,23 @@ docs: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "The documentation: $(CURDIR)/site/index.html"
 
-# ARGS in what follows: what you give to snakemake, such as
+# ARGS below: the arguments for snakemake, such as
 # ARGS="--profile slurm --configfile studies/hips.yaml --directory /data/hips"
 
-# what is wrong with this machine, this cluster or the cohort table, before anything runs
+# check machine, cluster and cohort table before a run
 doctor:
 	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m lib.commands.doctor $(ARGS)
 
-# jobs, hours and disk of a study, before anything runs
+# estimate jobs, hours and disk of a study before a run
 estimate: $(READY)
 	@$(BIN)/python -m lib.commands.estimate $(ARGS)
 
-# after a killed run (kill -9, power cut): ends the jobs that it left in SLURM's queue, then goes on where it was
+# after a killed run (kill -9, power cut): cancel the jobs that it left in SLURM's queue, then continue the run
 recover: $(READY)
 	$(BIN)/python -m lib.commands.recover $(ARGS) && $(BIN)/snakemake $(ARGS) --unlock && $(BIN)/snakemake $(ARGS)
 
 # one subject or scan again, from a chosen stage: make rerun SUBJECT=P001 FROM=crop_image ARGS="--configfile studies/demo.yaml"
-# what the three variables hold reaches the shell as it was typed, in the environment and between quotes
+# the three variables are passed to the shell unchanged, in the environment and in quotes
 unexport SUBJECT FROM STUDY
 rerun: export RERUN_SUBJECT := $(value SUBJECT)
 rerun: export RERUN_FROM := $(value FROM)

@@ -12,7 +12,7 @@ min_version("9.0")
 
 
 HINT = """What failed, job by job: results/logs/RULE/ (a scan can be left out by `exclude` in the cohort table).
-The report of what is there: the same command with --config partial=true
+A report on the results so far: the same command with --config partial=true
 (once more, if it fails at a job that was not tried before)"""
 
 

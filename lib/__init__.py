@@ -1,1 +1,1 @@
-"""Osteoflow's library: one package a subject; the packages meet in scripts/, never in each other."""
+"""Osteoflow's library: one package for each subject; scripts/ combine them, they do not import each other."""

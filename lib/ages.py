@@ -1,4 +1,4 @@
-"""Ages as they may be printed: people of 90 and more are not told apart. Standard library only."""
+"""Ages as they may be printed: 90 and more are printed as `90+`. Standard library only."""
 
 OLDEST_PRINTED_AGE = 90
 
@@ -12,7 +12,7 @@ def printed_age(age: float | str | None) -> str:
 
 
 def age_years(age: float | str | None) -> float | None:
-    """Return an age, as a person typed it or `printed_age` wrote it; None if unknown, 90 from 90 on.
+    """Parse an age that a person typed or `printed_age` wrote; None if unknown, 90 from 90 on.
 
     Raises:
         ValueError: not an age between 0 and 120 years.

@@ -1,4 +1,4 @@
-"""Whole files or nothing: write beside the target, then rename."""
+"""Atomic writes: write to a temporary file beside the target, then rename it."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def forbid_world_writing() -> None:
-    """Make no file from now on, in this process and its children, that everybody may write, whatever the umask."""
+    """Never create world-writable files in this process and its children, whatever the umask."""
     os.umask(os.umask(0o077) | 0o002)
 
 
@@ -34,8 +34,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; rename it to `path` when the block ends well.
 
-    A folder that was killed half-way would look whole, for it exists. What stood at `path` before is replaced;
-    when the block raises, it is left as it was.
+    Without this, a folder of a killed job would look complete. A former folder at `path` is replaced; when the block
+    raises, it is left as it was.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")

@@ -1,7 +1,7 @@
 """A study before its first job: settings, cohort table, review and models, read and checked together.
 
-The Snakefile reads it at each parse (standard library, YAML and its schema only), and so do programs beside the
-workflow. Paths are taken from the working directory, which Snakemake has changed to the study's.
+The Snakefile runs this at each parse (standard library, YAML and its schema only), and so do the programs beside the
+workflow. Paths are relative to the working directory, which Snakemake has changed to the study's.
 """
 
 import os
@@ -29,10 +29,10 @@ from lib.study import check_paths, check_study, study_identity
 PROJECT = Path(__file__).parents[1]
 PHANTOM_TABLE = "results/phantom/cohort.csv"
 STUDY_FILE = "results/study.json"
-NO_COHORT = """there is no cohort to work on. Either
+NO_COHORT = """no cohort is given. Either
   set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
   or try the synthetic demo:          make demo   (snakemake --cores 2 --configfile studies/demo.yaml)
-README.md tells what the table holds, under "Your own cohort"."""
+README.md describes the table under "Your own cohort"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class Typed:
     """What was typed after `snakemake`.
 
     Attributes:
-        words: those after --config, KEY=VALUE.
-        overlays: files after --configfile.
-        settings: what both say, as Snakemake has merged them.
+        words: the KEY=VALUE words after --config.
+        overlays: the files after --configfile.
+        settings: the settings of both, as Snakemake has merged them.
     """
 
     words: Sequence[str]
@@ -59,11 +59,11 @@ class Study:
         config: settings as the schema has them, with their keys in the order of config.yaml.
         typed: what was typed after `snakemake`.
         table: path of the cohort table.
-        cohort: its rows by scan, excluded ones too.
+        cohort: its rows by scan, including excluded scans.
         review: rows of the review by scan; empty without one.
-        finished: models to predict with; None: the study trains its own.
+        finished: finished models to predict with; None if the study trains its own.
         other: results of the run to compare with; empty without one.
-        identity: what makes a study this study (study.json).
+        identity: what identifies the study (study.json).
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class Study:
 
     @property
     def synthetic(self) -> bool:
-        """Say whether the workflow makes the cohort itself."""
+        """Return whether the workflow makes a synthetic cohort."""
         return not self.config["cohort"]
 
     @cached_property
@@ -88,7 +88,7 @@ class Study:
 
     @property
     def groups(self) -> Mapping[str, Takes]:
-        """Return whom each group takes in."""
+        """Return who belongs to each group."""
         return {self.finished.group: self.finished.takes} if self.finished else self.config["groups"]
 
     @property
@@ -98,7 +98,7 @@ class Study:
 
     @property
     def folds(self) -> Sequence[int]:
-        """Return the numbers of the folds that there are or will be models of."""
+        """Return the numbers of the folds that have or will have a model."""
         return self.finished.folds if self.finished else tuple(range(self.config["folds"]["folds"]))
 
     @property
@@ -113,7 +113,7 @@ class Study:
 
     @property
     def preprocessing(self) -> Mapping:
-        """Return what finished models must find unchanged in the images that they are given."""
+        """Return the preprocessing settings on which finished models and this study must agree."""
         return {
             "resample": self.config["resample"],
             "crop": {"size_xy": self.config["crop"]["size_xy"]},
@@ -122,12 +122,12 @@ class Study:
 
 
 def read_study(config: Mapping, typed: Typed, folder: str | Path) -> Study:
-    """Read and check all that a study is made of; nothing is written.
+    """Read and check everything that defines a study; nothing is written.
 
     Args:
         config: settings as Snakemake has merged them, or as this function has returned them.
         typed: what was typed after `snakemake`.
-        folder: the study's, as it is to be named; the working directory is the one that is read.
+        folder: name of the study's folder for messages; files are read from the working directory.
 
     Raises:
         OsteoflowError: settings, cohort table, review, finished models or folder are wrong or do not fit together;
@@ -156,7 +156,7 @@ def read_study(config: Mapping, typed: Typed, folder: str | Path) -> Study:
 
 
 def words_of_jobs(study: Study, project: str | Path) -> dict[str, tuple[str, ...]]:
-    """Return what stands on the command lines of jobs that are sent away: paths and settings, by what they are."""
+    """Return the paths and settings that appear on the command lines of submitted jobs, by what they are."""
     tables = {
         column: tuple(getattr(row, column) for row in study.scans.values())
         for column in ("image", "mask", "mask2")
@@ -179,7 +179,7 @@ def _read_yaml(name: str) -> dict:
 
 
 def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
-    """Return the settings as the schema has them; `groups` and `networks` hold what is in use."""
+    """Return the settings as the schema has them, with only the `groups` and `networks` in use."""
     check_texts(typed.overlays)
     check_words(typed.words)
     schema = _read_yaml("schemas/config.schema.yaml")
@@ -192,11 +192,11 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     for name in ("groups", "networks"):
         config[name] = in_use(config[name], typed.settings.get(name))
     for entry in config["networks"].values():
-        read_network(entry)  # refuses what the schema cannot tell, such as levels that do not fit together
+        read_network(entry)  # refuses what the schema cannot express, such as levels that do not fit together
     read_protocol(config["acquisition_protocol"])
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
-            "partial=true makes a report from what is there, but people have not been split yet; "
+            "partial=true reports on the results so far, but people have not been split yet; "
             f"run once without it. {CROPS_NEED_NO_FOLDS}"
         )
     return config
@@ -214,7 +214,7 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
 
 
 def _check_models(study: Study) -> None:
-    """Refuse models that were trained on other input than this configuration makes."""
+    """Refuse models that were trained on images preprocessed with other settings."""
     if study.finished:
         check_preprocessing(study.finished, study.preprocessing, study.config["model"])
     elif not study.config["retrain"]:

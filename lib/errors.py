@@ -1,8 +1,8 @@
-"""The errors that a user may meet: each says what was expected, what came and what to do."""
+"""The errors shown to users: each says what was expected, what was found and what to do."""
 
 
 class OsteoflowError(Exception):
-    """Base of all errors raised on purpose. Its text is shown to the user as it is.
+    """Base class of all deliberate errors. The text is shown to the user unchanged.
 
     The text never holds a source path or anything from a DICOM header that could name a person. Only a `TableError`
     quotes the cohort table, and `lib.joblog` keeps it out of logs.
@@ -14,17 +14,17 @@ class ConfigError(OsteoflowError):
 
 
 class TableError(OsteoflowError):
-    """The cohort table has problems; the text lists all of them, with the paths and values that are wrong."""
+    """The cohort table has problems; the text lists all of them with the wrong paths and values."""
 
 
 class ScanError(OsteoflowError):
     """A scan, or a mask of it, cannot be used. `code` is one of the documented reason codes.
 
-    `action` says what to do where the cause is known better than the code tells; empty: the code's own advice holds.
+    `action` says what to do where the cause is more specific than the code; if empty, the code's own advice holds.
     """
 
     def __init__(self, code: str, message: str, action: str = "") -> None:
-        super().__init__(code, message, action)  # all, so that it can be sent between processes
+        super().__init__(code, message, action)  # all arguments, so that the error can be pickled
         self.code = code
         self.action = action
 
@@ -34,7 +34,7 @@ class ScanError(OsteoflowError):
 
 
 class ModelError(OsteoflowError):
-    """A finished model is missing, damaged, or was made for other input than is offered."""
+    """A finished model is missing, damaged, or was trained on differently preprocessed images."""
 
 
 class TrainingError(OsteoflowError):

@@ -1,4 +1,4 @@
-"""The log of one job: facts go to the file, progress and trouble also to the terminal; identity to neither."""
+"""The log of one job: facts go to the file, progress and errors also to the terminal; neither identifies a person."""
 
 import json
 import logging
@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from lib.errors import OsteoflowError, TableError
 
-# attribute in which an exception from a child process brings its calls along (a list of traceback.FrameSummary)
+# attribute that holds the call stack of an exception from a child process (a list of traceback.FrameSummary)
 CALLS_OF_CHILD = "calls_of_child"
 
 _TABLE_CHANGED = (
-    "the cohort table was changed during the run and has problems now; start the run again: they are listed before "
+    "the cohort table was changed during the run and now has problems; start the run again: they are listed before "
     "anything runs"
 )
 
@@ -31,9 +31,9 @@ def job_log(path: str | Path, *, hide: Iterable[str | Path] = ()) -> Iterator[lo
     here.
 
     Args:
-        path: The log file; it begins anew.
+        path: The log file; it is overwritten.
         hide: Paths of source data that the job reads. They are replaced in everything that is written, and texts of
-            unexpected exceptions are withheld: a foreign library may quote a path or a header in them.
+            unexpected exceptions are withheld, because a library may quote a path or a header in them.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     sources = [str(source) for source in hide if str(source)]
@@ -59,12 +59,12 @@ def job_log(path: str | Path, *, hide: Iterable[str | Path] = ()) -> Iterator[lo
 
 
 def progress(message: str, *values: object) -> None:
-    """Log a fact that a waiting person should also see on the terminal."""
+    """Log a fact that is also shown on the terminal."""
     logging.getLogger("osteoflow").info(message, *values, extra={"show": True})
 
 
 def _describe_failure(error: BaseException, *, with_texts: bool) -> str:
-    """Return a traceback like Python's, the first cause first, with the exceptions' texts only if `with_texts`."""
+    """Return a traceback like Python's, first cause first; it holds the exceptions' texts only if `with_texts`."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and all(cause is not known for known in chain):
@@ -84,7 +84,7 @@ def _describe_calls(error: BaseException) -> str:
 
 
 def _place(filename: str) -> str:
-    """Return where a code file lies below the project or a folder of packages: what is above names a user."""
+    """Return a code file's path relative to the project or packages folder: the rest of it may name a user."""
     folders = (f"{folder.rstrip(os.sep)}{os.sep}" for folder in sys.path if folder)
     below = [filename.removeprefix(folder) for folder in folders if filename.startswith(folder)]
     return min(below, key=len, default=os.path.basename(filename))
@@ -101,7 +101,7 @@ def _describe_exception(error: BaseException, *, with_text: bool) -> str:
 
 
 def _handlers(path: Path, sources: list[str]) -> list[logging.Handler]:
-    # a file name may hold bytes that are no text: without an escape the record would be lost
+    # a file name may hold bytes that are not text: without escaping the record would be lost
     to_file = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.addFilter(lambda record: record.levelno >= logging.ERROR or getattr(record, "show", False))
@@ -118,8 +118,8 @@ class _HidingFormatter(logging.Formatter):
         # the longest first, so that a relative path does not uncover the rest of the absolute one
         forms = sorted({form for source in sources for form in _spellings(source)}, key=len, reverse=True)
         self._hidden = re.compile(
-            # not within a word, for a folder may be called `ct`. What follows inside a source is cut to the end of
-            # the line: names may hold blanks
+            # not within a word, because a folder may be called `ct`; below a source, everything up to the end of
+            # the line is removed, because names may contain blanks
             rf"(?<![\w.-])(?:{'|'.join(re.escape(form) for form in forms) or '(?!)'})(?:[/\\].*|(?![\w-]))",
             re.IGNORECASE,
         )

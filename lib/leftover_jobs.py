@@ -1,4 +1,4 @@
-"""Jobs that a killed run left in SLURM's queue, where they would go on writing the study's files."""
+"""Jobs that a killed run left in SLURM's queue; they would continue to write the study's files."""
 
 import re
 import shutil
@@ -8,23 +8,23 @@ from pathlib import Path
 from lib.errors import OsteoflowError
 
 RUN_ID = re.compile(r"^SLURM run ID: ([\w-]+)$", re.MULTILINE)
-ANSWER_SECONDS = 60  # a controller that does not answer must not hold the person up
+ANSWER_SECONDS = 60  # a controller that does not answer must not block the user
 
 
 class RecoveryError(OsteoflowError):
-    """What a killed run left behind could not be ended."""
+    """Jobs of a killed run could not be found or cancelled."""
 
 
 def check_none_left(study: Path) -> None:
     """Return if no job of an earlier run in `study` is in SLURM's queue.
 
     Raises:
-        RecoveryError: there are some: they would write the same files. Or SLURM does not answer.
+        RecoveryError: there are such jobs, which would write the same files, or SLURM does not answer.
     """
     if left := jobs_left(study):
         raise RecoveryError(
             f"{len(left)} SLURM jobs of an earlier run in this folder have not ended ({', '.join(list(left)[:5])}"
-            f"{', …' if len(left) > 5 else ''}); nothing was run. End them and go on where it was: "
+            f"{', …' if len(left) > 5 else ''}); nothing was run. To end them and continue the run: "
             'make recover ARGS="…" with the arguments of this command'
         )
 
@@ -50,7 +50,7 @@ def run_ids(study: Path) -> list[str]:
 
 
 def ask_slurm(*command: str) -> str:
-    """Return what a command of SLURM answers; raise RecoveryError where it does not or refuses."""
+    """Return the output of a SLURM command; raise RecoveryError if it fails or does not answer."""
     try:
         ended = subprocess.run(command, text=True, capture_output=True, timeout=ANSWER_SECONDS, check=False)
     except subprocess.TimeoutExpired:

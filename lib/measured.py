@@ -1,4 +1,4 @@
-"""What several steps measured of one prediction, in one record. Standard library only."""
+"""The measurements of one prediction from several steps, in one record. Standard library only."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 def join_measured(*records: Mapping) -> dict:
     """Return measurements as one record.
 
-    Numbers stand side by side; `flags`, where a record has some, are those of all, sorted, and `undefined` holds the
-    reasons of all.
+    Numbers are put side by side; `flags`, if any, are merged and sorted, and `undefined` holds all reasons.
     """
     joined: dict = {}
     for record in records:

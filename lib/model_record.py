@@ -1,4 +1,4 @@
-"""The record of a trained fold, run.json, read from outside. Standard library only (read at each parse)."""
+"""Reading the record of a trained fold, run.json. Standard library only (read at each parse)."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def in_todays_words(metadata: Mapping) -> dict:
 
 
 def fold_name(run: Mapping) -> str:
-    """Return how notes call a trained fold, such as "all/vnet fold 0"."""
+    """Return the name of a trained fold in notes, such as "all/vnet fold 0"."""
     return f"{run['group']}/{run['network']} fold {run['fold']}"
 
 
@@ -37,7 +37,7 @@ def read_run(path: str | Path) -> dict:
 def model_digests(folder: str | Path) -> dict[str, str]:
     """Return a digest of each trained fold in a folder of `fold-*`, by `{group}/{network}/fold-{fold}`.
 
-    It is that of run.json, which is written once, when the fold has been trained. A path is not in it.
+    The digest is that of run.json, which is written once, after the training. It does not depend on the path.
     """
     digests = {}
     for path in sorted(Path(folder).glob("fold-*/run.json")):

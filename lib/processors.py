@@ -1,6 +1,6 @@
-"""Processors that others use too: how many threads a process may have, and how they wait.
+"""Sharing processors with other programs: how many threads a process may have, and how they wait.
 
-Standard library only: the waiting has to be settled before torch is loaded.
+Standard library only: how threads wait must be set before torch is loaded.
 """
 
 import math
@@ -8,11 +8,11 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-# Rounds that a thread of torch's OpenMP (libgomp) looks for work before it sleeps. The default, 300,000 or some
-# milliseconds, keeps a processor from whoever the thread waits for; no waiting at all costs each of a thousand waits
-# of an update the time to wake up. See bench/README.md, "Beside other work".
+# How many times a thread of torch's OpenMP (libgomp) looks for work before it sleeps. The default, 300,000 (some
+# milliseconds), blocks the processor for the thread that it waits for; zero costs the time to wake up at each of
+# the thousand waits of an update. See bench/README.md, "Beside other work".
 SPINS = "20000"
-# what cluster systems say of the processors of a job, the first of each group that is set
+# variables in which cluster systems state a job's processors; the first of each group that is set counts
 CLUSTER_VARIABLES = (
     ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
     ("NSLOTS",),  # Grid Engine
@@ -22,23 +22,23 @@ CLUSTER_VARIABLES = (
 
 
 def share_processors(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let threads that wait give their processor away soon; a choice that the user has made is kept.
+    """Let waiting threads release their processor soon; a value set by the user is kept.
 
-    It has an effect on what is loaded later: call it before torch is imported.
+    Call it before torch is imported: libraries that are already loaded are not affected.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(environment):
         environment["GOMP_SPINCOUNT"] = SPINS
 
 
 def usable_processors(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
-    """Return how many processors this process may keep busy, at least 1.
+    """Return how many processors this process may use, at least 1.
 
-    That is the least of: the processors it may run on (affinity), the share of time that its control group has
-    (`docker --cpus`, for example), and what the cluster gave its job.
+    This is the smallest of: the processors it may run on (affinity), the CPU quota of its control group (for
+    example from `docker --cpus`), and what the cluster allocated to its job.
 
     Args:
         environment: variables of the process.
-        root: folder in which `proc` and `sys` lie.
+        root: folder that contains `proc` and `sys`.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux
     limits = [float(len(affinity(0)) if affinity else os.cpu_count() or 1)]
@@ -51,7 +51,7 @@ def usable_processors(environment: Mapping[str, str] = os.environ, root: Path = 
 
 
 def _quotas(root: Path) -> list[float]:
-    """Return the processors that each control group of this process allows; nothing where there is no limit."""
+    """Return the processors that each control group of this process allows; groups without a limit are left out."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -66,13 +66,13 @@ def _quotas(root: Path) -> list[float]:
         else:
             continue
         place = Path(group.lstrip("/"))
-        # a container may see the whole path or its own end alone, so every folder up to the root is asked
+        # a container may see the whole path or only its end, so every folder up to the root is read
         quotas += [read(folder / part) for part in (place, *place.parents)]
     return [quota for quota in quotas if quota > 0]
 
 
 def _quota(folder: Path) -> float:
-    """Return the processors that `cpu.max` of a group allows, 0 where there is no limit or no such group."""
+    """Return the processors that `cpu.max` of a group allows, 0 if there is no limit or no such group."""
     try:
         quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
         return int(quota) / int(period)
@@ -81,7 +81,7 @@ def _quota(folder: Path) -> float:
 
 
 def _quota_of_version_1(folder: Path) -> float:
-    """Return the same from the files of version 1, where -1 is no limit."""
+    """Return the same from the files of version 1, in which -1 means no limit."""
     try:
         quota, period = (
             int((folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii")) for name in ("quota", "period")

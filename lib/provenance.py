@@ -1,4 +1,4 @@
-"""What a result was made with: code digests, settings digests, versions. Cheap to import: standard library only."""
+"""Provenance of a result: digests of code and settings, versions. Cheap to import: standard library only."""
 
 import ast
 import hashlib
@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def code_digest(source: str | Path, texts: Iterable[str | Path] = ()) -> str:
     """Return a digest of all `lib` code that a script (path from the project's root) reaches through imports.
 
-    Files that it reads as `texts`, such as the templates of a page, count with every byte.
+    Files that it reads as `texts`, such as the templates of a page, are included byte by byte.
 
-    It is taken over syntax trees without docstrings: editing a comment, a docstring or the layout changes
-    nothing, any other edit does. The script's own text is not in it, because Snakemake watches that itself.
+    Code is included as syntax trees without docstrings: editing a comment, a docstring or the layout does not
+    change the digest, any other edit does. The script itself is not included, because Snakemake watches it.
     """
     digest = hashlib.sha256()
     for module in sorted(_reachable(ROOT / source)):
@@ -80,8 +80,8 @@ def _reachable(script: Path) -> set[Path]:
 def _read_module(source: Path) -> dict:
     """Return the digest of a source file's syntax tree and the `lib` modules that it may import.
 
-    Each of a cluster's jobs asks anew, so what was read is kept beside the byte code, and like it belongs to
-    a time and size of the source.
+    Every cluster job needs it, so the result is cached beside the byte code and, like it, is valid for one
+    modification time and size of the source.
     """
     status = source.stat()
     state = [status.st_mtime_ns, status.st_size, sys.implementation.cache_tag]

@@ -1,7 +1,7 @@
-"""Pseudonyms of people and scans that only the holder of the study's secret can link. Standard library only.
+"""Pseudonyms of people and scans; only the holder of the study's secret can re-identify them. Standard library only.
 
-A pseudonym is HMAC-SHA256 (RFC 2104) of the id with the secret, cut to 16 hex digits. Two of 20,000 people share one
-with a chance of 1 in 10^11.
+A pseudonym is the HMAC-SHA256 (RFC 2104) of the id with the secret, cut to 16 hex digits. The probability that any
+two of 20,000 people share one is 1 in 10^11.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from lib.errors import ConfigError, ModelError
 
 SECRET_BYTES = 32
 HEX_DIGITS = 16
-KEY_TEXT = "name of the key"  # no id: ids hold no blank
+KEY_TEXT = "name of the key"  # cannot be an id, because ids contain no blank
 
 
 def write_secret(path: str | Path) -> None:
@@ -40,12 +40,12 @@ def read_secret(path: str | Path) -> bytes:
         secret = Path(path).read_bytes()
     except FileNotFoundError:
         raise ConfigError(
-            f"{name} is missing; it is made when a run starts (without --no-hooks): start again"
+            f"{name} is missing; it is made at the start of a run (without --no-hooks): start the run again"
         ) from None
     except OSError as error:
         raise ConfigError(
             f"{name} cannot be read ({error.strerror}); run as the user who made this study, or have "
-            "them give you the right to read it"
+            "them give you permission to read it"
         ) from None
     if len(secret) != SECRET_BYTES:
         raise ConfigError(
@@ -61,12 +61,12 @@ def pseudonym(identifier: str, secret: bytes) -> str:
 
 
 def pseudonyms(identifiers: Iterable[str], secret: bytes) -> list[str]:
-    """Return the pseudonyms of different ids, sorted, so that their order tells nothing of the ids'."""
+    """Return the pseudonyms of different ids, sorted, so that they do not reveal the order of the ids."""
     return sorted({pseudonym(identifier, secret) for identifier in identifiers})
 
 
 def key_of(secret: bytes) -> str:
-    """Return what tells two secrets apart and gives neither away."""
+    """Return a fingerprint that identifies a secret without revealing it."""
     return pseudonym(KEY_TEXT, secret)
 
 
@@ -75,10 +75,10 @@ def matching_secret(metadata: Mapping, paths: Iterable[str | Path]) -> bytes | N
 
     Args:
         metadata: of the model, content of its run.json.
-        paths: files that may hold it. One that is missing, may not be read or is damaged is passed over.
+        paths: files that may hold it. Those that are missing, unreadable or damaged are skipped.
 
     Returns:
-        The secret, or None: the model comes from a study whose secret is not here.
+        The secret, or None if the secret of the study that trained the model is not among the files.
     """
     for path in paths:
         try:
@@ -91,7 +91,7 @@ def matching_secret(metadata: Mapping, paths: Iterable[str | Path]) -> bytes | N
 
 
 def trained_on(metadata: Mapping, subject: str, secret: bytes) -> bool:
-    """Tell whether a person trained a model.
+    """Return whether a model was trained on a person.
 
     Args:
         metadata: of the model: content of its run.json, or what `read_model` returns.
@@ -99,7 +99,7 @@ def trained_on(metadata: Mapping, subject: str, secret: bytes) -> bool:
         secret: of that study.
 
     Raises:
-        ModelError: the model's pseudonyms were made with another secret, so that nobody can be recognised.
+        ModelError: the model's pseudonyms were made with another secret, so nobody can be recognised.
     """
     if not _is_key(metadata, secret):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Rotations in space, for the synthetic people and for the augmentation of windows."""
+"""Rotations in 3-D, for the synthetic people and for augmentation."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""One seed, many independent purposes."""
+"""Independent random seeds for each purpose, derived from one seed."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Checking the configuration: its files as they were typed, then all of it against its schema.
+"""Checks of the configuration: first its files as typed, then the merged settings against the schema.
 
 Errors name the file and line, or the key, and what is allowed.
 """
@@ -17,38 +17,36 @@ from jsonschema import Draft202012Validator, ValidationError
 from lib.catalog import renamed
 from lib.errors import ConfigError
 
-# numbers that YAML counts with another base than they seem to have: octal, and hours or degrees (1:30)
+# numbers that YAML reads in an unexpected base: octal, and sexagesimal (1:30)
 _ODD_NUMBER = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _TEXT_STYLES = ("'", '"', "|", ">")
 _MERGE_KEY = "<<"
 
 
 def check_texts(paths: Iterable[str | Path]) -> None:
-    """Return if all that was typed into configuration files means what it seems to mean.
+    """Check that configuration files mean what they appear to mean.
 
     Raises:
-        ConfigError: a file is missing or no YAML; a key stands there twice, of which YAML keeps the last; or a number
-            is read as another one. The text lists all with file and line.
+        ConfigError: a file is missing or not YAML; a key appears twice, of which YAML keeps the last; or YAML reads a
+            number as another one. The text lists all with file and line.
     """
     _raise_all([f"{Path(path).name}, {found}" for path in paths for found in _misread(_read_file(path))])
 
 
 def check_words(entries: Iterable[str]) -> None:
-    """Return if the words after --config lose nothing: a section given twice, or a key twice in one.
+    """Check that no word after --config overrides another: a section given twice, or a key twice in one section.
 
     Raises:
-        ConfigError: they do; the text lists all.
+        ConfigError: one does; the text lists all.
     """
     lines, given = [], set()
     for name, text in (entry.split("=", 1) for entry in entries if "=" in entry):
         if not text.lstrip().startswith("{"):
             continue
         if name in given:
-            lines.append(
-                f"--config: {name} is given twice, and what the first one says would be lost; write one"
-            )
+            lines.append(f"--config: {name} is given twice, and the first value would be lost; give it once")
         given.add(name)
-        with suppress(yaml.YAMLError):  # told of by the schema
+        with suppress(yaml.YAMLError):  # reported by the schema check
             node = yaml.compose(text, yaml.CSafeLoader)
             # numbers are read as typed there, see `_as_yaml`
             lines += [f"--config, {found}" for found in _misread_node(node, (name,), {}, numbers=False)]
@@ -56,7 +54,7 @@ def check_words(entries: Iterable[str]) -> None:
 
 
 def check_rules(typed: Iterable[str]) -> None:
-    """Return if no rule is called by the name that it had before.
+    """Check that no rule is called by its former name.
 
     Args:
         typed: words of Snakemake's command line, as `name` or `--option=name`, and rules that options name.
@@ -67,7 +65,7 @@ def check_rules(typed: Iterable[str]) -> None:
     names = dict.fromkeys(word.partition("=")[2] if word.startswith("--") else word for word in typed)
     _raise_all(
         [
-            f"rule {name} is called {renamed.RULES[name]} now; write {renamed.RULES[name]}"
+            f"rule {name} is now called {renamed.RULES[name]}; write {renamed.RULES[name]}"
             for name in names
             if name in renamed.RULES
         ]
@@ -80,28 +78,28 @@ def _read_file(path: str | Path) -> str:
     except FileNotFoundError:
         raise ConfigError(
             f"the configuration file {path} does not exist (it was looked for at {Path(path).absolute()}); nothing "
-            "was run. All words after --configfile are taken for files: put targets before it, or after --"
+            "was run. All words after --configfile are read as files: put targets before it, or after --"
         ) from None
     except (OSError, ValueError):
         raise ConfigError(
-            f"the configuration file {path} cannot be read as UTF-8 text; save it as such"
+            f"the configuration file {path} cannot be read as UTF-8 text; save it as UTF-8"
         ) from None
 
 
 def _misread(text: str) -> Iterator[str]:
-    """Yield what YAML would lose, or read otherwise than it is written."""
+    """Yield what YAML would drop, or read differently from how it is written."""
     try:
         root = yaml.compose(text, yaml.CSafeLoader)
     except yaml.YAMLError as error:
         with suppress(ValueError):
-            json.loads(text)  # which Snakemake takes, too
+            json.loads(text)  # which Snakemake accepts, too
             return
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        yield f"{where}this is no YAML ({getattr(error, 'problem', None) or 'damaged'}); indent with blanks, not tabs"
+        yield f"{where}this is not YAML ({getattr(error, 'problem', None) or 'damaged'}); indent with spaces"
         return
     if root is not None and not isinstance(root, yaml.MappingNode):
-        yield "line 1: no keys here; write `key: value`"
+        yield "line 1: no keys found; write `key: value`"
     elif root is not None:
         yield from _misread_node(root, (), {})
 
@@ -109,17 +107,17 @@ def _misread(text: str) -> Iterator[str]:
 def _misread_node(
     node: yaml.Node, keys: tuple[str, ...], seen: dict[int, bool], *, numbers: bool = True
 ) -> Iterator[str]:
-    """Yield what is wrong in a node.
+    """Yield the problems of a node.
 
     Args:
-        node: to look at, with all that it holds.
-        keys: that lead to it.
-        seen: whether each node that was met has been read.
-        numbers: numbers are looked at, too.
+        node: the node, which is checked with everything in it.
+        keys: the keys that lead to it.
+        seen: whether each node met so far has been read completely.
+        numbers: check numbers, too.
     """
     if id(node) in seen:  # an alias
         if not seen[id(node)]:
-            yield f"line {node.start_mark.line + 1}: {'.'.join(keys)} holds itself (*); write out what it should hold"
+            yield f"line {node.start_mark.line + 1}: {'.'.join(keys)} contains itself (*); write out its content"
         return
     seen[id(node)] = False
     yield from _misread_parts(node, keys, seen, numbers)
@@ -139,8 +137,8 @@ def _misread_parts(
             within = (*keys, name)
             if name in lines and name != _MERGE_KEY:
                 yield (
-                    f"line {line}: {'.'.join(within)} stands in line {lines[name]} already, and what is written "
-                    "there would be lost; write it once"
+                    f"line {line}: {'.'.join(within)} is already in line {lines[name]}, whose value would be lost; "
+                    "write it once"
                 )
             lines.setdefault(name, line)
             yield from _misread_node(value, within, seen, numbers=numbers)
@@ -154,11 +152,11 @@ def _misread_parts(
 
 
 def read_words(settings: Mapping, schema: Mapping) -> dict:
-    """Return settings with the words of a command line read as the schema means them.
+    """Return settings with the words of a command line converted to the types of the schema.
 
-    Snakemake hands `--config partial=true` over as the text "true", `--config model=` as nothing at all, and all that
-    stands in `--config "dicom={correct_tilt: true}"` as texts. What the schema takes as it is stays as it is, but for
-    whole numbers that are written as 3e2.
+    Snakemake passes `--config partial=true` as the text "true", `--config model=` as None, and all values in
+    `--config "dicom={correct_tilt: true}"` as texts. Values that the schema accepts are not changed, except whole
+    numbers written as 3e2.
     """
     parts, definitions = schema.get("properties", {}), {"$defs": schema.get("$defs", {})}
     return {key: _read(value, parts.get(key, {}) | definitions) for key, value in settings.items()}
@@ -175,7 +173,7 @@ def _read(value: object, schema: Mapping) -> object:
 
 
 def keep_names(settings: Mapping, schema: Mapping, entries: Iterable[str]) -> dict:
-    """Return settings in which a name from the command line is what was typed: `study=001` is no number.
+    """Return settings in which names from the command line are as typed: `study=001` is not a number.
 
     Args:
         settings: as Snakemake has read them.
@@ -191,9 +189,9 @@ def keep_names(settings: Mapping, schema: Mapping, entries: Iterable[str]) -> di
 
 
 def in_order_of(settings: Mapping, defaults: Mapping) -> dict:
-    """Return the same settings with their keys in the order of `defaults`, at every level; further keys come last.
+    """Return the settings with keys in the order of `defaults` at every level; further keys come last.
 
-    Snakemake takes two mappings for different if their keys are written in another order.
+    Snakemake treats two mappings as different if the order of their keys differs.
     """
     keys = sorted(settings, key=lambda key: list(defaults).index(key) if key in defaults else len(defaults))
     return {
@@ -208,8 +206,8 @@ def in_use(entries: Mapping, overlay: Mapping | None) -> dict:
     """Return the entries of `groups` or `networks` that a study uses.
 
     Args:
-        entries: all of them by name, those of config.yaml and of the overlays merged.
-        overlay: what overlays and command line say of them. Those that they name are used alone; an entry that is
+        entries: all entries by name, merged from config.yaml and the overlays.
+        overlay: the entries of overlays and command line. If they name any, only these are used; an entry that is
             null is left out.
     """
     named = set(overlay) if overlay else set(entries)
@@ -217,7 +215,7 @@ def in_use(entries: Mapping, overlay: Mapping | None) -> dict:
 
 
 def _as_yaml(value: object) -> object:
-    """Return what texts mean in a YAML file, in lists and mappings too."""
+    """Return texts as YAML reads them, in lists and mappings too."""
     if isinstance(value, Mapping):
         return {key: _as_yaml(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -232,10 +230,10 @@ def _as_yaml(value: object) -> object:
 
 
 def check_settings(settings: Mapping, schema: Mapping) -> None:
-    """Return if `settings` follow `schema`.
+    """Check `settings` against `schema`.
 
     Raises:
-        ConfigError: they do not; the text lists every key that is unknown, of the wrong type or out of range.
+        ConfigError: they do not conform; the text lists every key that is unknown, of the wrong type or out of range.
     """
     errors = Draft202012Validator(schema).iter_errors(settings)
     ordered = sorted(errors, key=lambda error: [str(part) for part in error.path])
@@ -244,7 +242,7 @@ def check_settings(settings: Mapping, schema: Mapping) -> None:
 
 
 def _endless(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield name and value of settings that are NaN or infinite, which no limit of a schema refuses."""
+    """Yield name and value of settings that are NaN or infinite, which the limits of a schema do not refuse."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _endless(value, f"{prefix}{key}.")
@@ -280,16 +278,16 @@ def _explain(error: ValidationError, schema: Mapping) -> Iterable[str]:
 def _shown(value: object) -> str:
     try:
         return json.dumps(value, default=str)
-    except TypeError:  # keys that are no texts
+    except TypeError:  # keys that are not texts
         return str(value)
 
 
 def _advice_on_key(name: object, value: object, known: Mapping, schema: Mapping) -> str:
-    """Say what an unknown key may have been meant as."""
+    """Return a hint on what an unknown key may have meant."""
     if name in renamed.SETTINGS:
         return f"it is now {renamed.SETTINGS[name]}"
     if isinstance(name, bool):
-        return "YAML reads yes, no, on and off as true and false; write a name that reads so in quotes"
+        return "YAML reads yes, no, on and off as true and false; write such a name in quotes"
     if re.fullmatch(r"\d+", str(name)) and value is None:
         return "decimals are written with a point, such as 60.5"
     if not isinstance(name, str):
@@ -311,7 +309,7 @@ def _paths(schema: Mapping, prefix: str = "") -> Iterator[str]:
 
 
 def _advice_on_type(error: ValidationError) -> str:
-    """Say how YAML understood what was typed, where that is not what was meant."""
+    """Return a hint if YAML understood a value differently from what was probably meant."""
     if error.validator == "uniqueItems":
         return "; each of them once"
     if error.validator != "type":
@@ -329,7 +327,7 @@ def _advice_on_type(error: ValidationError) -> str:
 
 
 def _allowed(error: ValidationError) -> str:
-    """Say what is allowed, in words, with the description that the schema gives for the key."""
+    """Return in words what is allowed, with the schema's description of the key."""
     schema = error.schema
     parts = []
     if "enum" in schema:

@@ -1,4 +1,4 @@
-"""A study's folder: whose it is, where it may lie, and that one run at a time works in it."""
+"""A study's folder: which study it belongs to, which paths are allowed, and a lock for one run at a time."""
 
 import fcntl
 import hashlib
@@ -15,21 +15,21 @@ from lib.errors import ConfigError
 logger = logging.getLogger("osteoflow.study")
 
 SLURM_EXECUTOR = "slurm-arrays"  # the plugin in plugins/
-# what a shell reads even between double quotes, and the quotes themselves
+# what a shell interprets even between double quotes, and the quotes themselves
 SHELL_SIGNS = frozenset("\"'$`\\")
 
 
 def study_identity(*, study: str, table: str, synthetic: bool, model: str) -> dict:
-    """Return what makes a study this study.
+    """Return the identity of a study.
 
     Args:
         study: its name; empty: the file name of the cohort table.
         table: path of the cohort table.
         synthetic: True for a cohort that the workflow itself makes.
-        model: folder of finished models, empty where the study trains its own.
+        model: folder of finished models, empty if the study trains its own.
 
-    Paths enter as digests of where they stand seen from the study's folder, so that a study may be moved as a
-    whole and no path of the source appears in the results.
+    Paths are replaced by digests of the path relative to the study's folder, so that a study may be moved as a whole
+    and no path of the source appears in the results.
     """
     return {
         "study": study or Path(table).stem,
@@ -40,7 +40,7 @@ def study_identity(*, study: str, table: str, synthetic: bool, model: str) -> di
 
 
 def check_study(path: str | Path, identity: Mapping) -> None:
-    """Return if the folder is new or belongs to this study.
+    """Check that the folder is new or belongs to this study.
 
     Raises:
         ConfigError: `path` (study.json) names another study.
@@ -53,18 +53,18 @@ def check_study(path: str | Path, identity: Mapping) -> None:
         raise ConfigError(
             f"results/ belongs to the study {former.get('study')!r}, not to {identity['study']!r} "
             f"(different: {', '.join(differing)}). Nothing was run. Give each study its own folder with "
-            "--directory STUDY; to give this one up, remove its results/ first"
+            "--directory STUDY; to discard this one, remove its results/ first"
         )
 
 
 def write_study(path: str | Path, identity: Mapping) -> None:
-    """Write study.json unless it is there already."""
+    """Write study.json unless it already exists."""
     if not Path(path).exists():
         write_json(path, identity)
 
 
 def lock_study(results: str | Path) -> int:
-    """Let no other run work in a folder of results until this process ends; return the descriptor of the lock.
+    """Lock a folder of results against other runs until this process ends; return the lock's file descriptor.
 
     Snakemake's own lock holds for the files that a run knows of at its start, which with a checkpoint are not all.
     This one (flock) is given back by the system, also when the process is killed. It lies in the results themselves,
@@ -82,57 +82,59 @@ def lock_study(results: str | Path) -> int:
         holder = _holder(descriptor)
         os.close(descriptor)
         raise ConfigError(
-            f"another run works in {path.parent}/ ({holder}); nothing was run. Let it end, or end it with Ctrl-C "
-            "where it runs; to run beside it, give this run a folder of its own with --directory STUDY"
+            f"another run works in {path.parent}/ ({holder}); nothing was run. Wait for it, or stop it with Ctrl-C "
+            "where it runs; to run at the same time, give this run its own folder with --directory STUDY"
         ) from None
     except OSError as error:
-        logger.warning("%s/ cannot be locked (%s): start no second run there", path.parent, error.strerror)
+        logger.warning(
+            "%s/ cannot be locked (%s): do not start a second run there", path.parent, error.strerror
+        )
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
     return descriptor
 
 
 def _open_lock(path: Path) -> int:
-    """Open a plain file to lock; make it where there is none."""
+    """Open a regular file to lock; create it if it does not exist."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # for writing: a network file system wants it before it locks
+        # for writing: network file systems require this for a lock
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o664)
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be made or opened ({error.strerror}); nothing was run. Run as the user who made this "
-            "study, or have them give your group the right to write"
+            f"{path} cannot be created or opened ({error.strerror}); nothing was run. Run as the user who made this "
+            "study, or ask them to give your group write permission"
         ) from None
 
 
 def _holder(descriptor: int) -> str:
-    """Return what the holder of a lock wrote about itself; nothing that a terminal would obey."""
+    """Return the text that the holder of a lock wrote, if it contains no control characters."""
     text = os.pread(descriptor, 200, 0).decode(errors="replace")
-    return text if text.isprintable() and text else "a process that did not say its name"
+    return text if text.isprintable() and text else "an unnamed process"
 
 
 def check_paths(folder: str, python: str, settings: Mapping[str, str]) -> None:
-    """Return if no path is one that Snakemake would misread.
+    """Check that Snakemake can read all paths.
 
     Args:
         folder: the study's folder.
         python: the interpreter that runs, which Snakemake gives to a shell without quotes.
-        settings: paths that the configuration gives, by key; empty ones do not count.
+        settings: paths of the configuration, by key; empty ones are ignored.
 
     Raises:
-        ConfigError: a path holds braces, which Snakemake takes for wildcards, or the interpreter's one holds what a
-            shell reads.
+        ConfigError: a path holds braces, which Snakemake reads as wildcards, or the interpreter's path holds
+            special characters of the shell.
     """
     for name, path in {"the study's folder": folder, **settings}.items():
         if "{" in path or "}" in path:
             raise ConfigError(
-                f"{name}: {path!r} holds a brace, which Snakemake takes for a wildcard; nothing was run. Rename it, "
-                "or make a link to it that has none"
+                f"{name}: {path!r} holds a brace, which Snakemake reads as a wildcard; nothing was run. Rename it, "
+                "or make a link without braces to it"
             )
     if shlex.quote(python) != python:
         raise ConfigError(
-            f"Python lies at {python!r}: no job can be started from a path with a blank or a sign that a shell "
-            "reads; nothing was run. Move the project to a folder of plain letters, digits, '.', '_' and '-'"
+            f"Python is at {python!r}: jobs cannot be started from a path with blanks or special characters of "
+            "the shell; nothing was run. Move the project to a path of letters, digits, '.', '_' and '-'"
         )
 
 
@@ -147,24 +149,24 @@ def check_executor(name: str) -> None:
     """
     if name == "slurm":
         raise ConfigError(
-            "executor: slurm can lose jobs of its job arrays and wait for ever; nothing was submitted. Write "
+            "executor: slurm can lose jobs of its job arrays and then wait forever; nothing was submitted. Write "
             f"`executor: {SLURM_EXECUTOR}` in the profile, and begin its options with `{SLURM_EXECUTOR}-` "
             "in place of `slurm-`, as profiles/slurm/config.yaml does"
         )
 
 
 def check_submitted(folder: str, words: Mapping[str, Iterable[str]]) -> None:
-    """Return if these words come whole through the shells of a cluster.
+    """Check that these words pass unchanged through the shells of a cluster.
 
-    A job is sent as a command line that shells read up to three times, put between double quotes without protection.
-    What one of them reads would break the job, or run.
+    A job is sent as a command line that shells read up to three times, in double quotes without escaping. Special
+    characters would break the job, or be run.
 
     Args:
         folder: the study's folder, in which SLURM also reads `%` (in names of logs).
         words: paths and settings on the command line of a job, by what they are.
 
     Raises:
-        ConfigError: one of them holds a quote, a dollar sign, a backtick, a backslash or what cannot be printed.
+        ConfigError: one of them holds a quote, a dollar sign, a backtick, a backslash or an unprintable character.
     """
     if "%" in folder:
         raise ConfigError(
@@ -178,8 +180,8 @@ def check_submitted(folder: str, words: Mapping[str, Iterable[str]]) -> None:
                 )  # the folder's own path is read through one
                 raise ConfigError(
                     f"{name}: {word!r} cannot be sent to the cluster, whose shells would misread it; nothing was "
-                    "submitted. Quotes, $, `, \\ and what cannot be printed are possible on one machine only: rename "
-                    f"it{link}. A setting can stand in the overlay (--configfile) instead of --config"
+                    "submitted. Quotes, $, `, \\ and unprintable characters work on one machine only: rename "
+                    f"it{link}. A setting can be in the overlay (--configfile) instead of --config"
                 )
 
 

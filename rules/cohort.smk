@@ -1,8 +1,8 @@
-"""Who is in the study: a verdict for every scan of the cohort table."""
+"""Screening: a verdict for every scan of the cohort table."""
 
 
 rule screen_scan:
-    """Read one scan as a whole and decide whether it can be measured; no identity is kept."""
+    """Read one scan completely and decide whether it can be measured; no identifying data is kept."""
     input:
         image=lambda wildcards: SCANS[wildcards.scan].image,
         mask=lambda wildcards: optional(SCANS[wildcards.scan].mask, SCANS[wildcards.scan].mask),
@@ -63,7 +63,7 @@ rule gather_screening:
 
 
 rule gather_acquisition:
-    """One row for each screened scan: how it was made, and what of it is not as the protocol says."""
+    """One row for each screened scan: its acquisition, and deviations from the protocol."""
     input:
         scans="results/cohort/scans.csv",
         screened=screened_files(),

@@ -1,4 +1,4 @@
-"""What the rules of several files ask for: digests of code, files of pages, memory and time."""
+"""Functions shared by several rule files: digests of code, files of pages, memory and time."""
 
 from collections.abc import Callable
 from functools import cache
@@ -30,7 +30,7 @@ def configured(network: str) -> dict:
 
 
 def optional(path: str, present: object) -> str | list:
-    """Return an input that is there only for some scans."""
+    """Return an input that exists only for some scans."""
     return path if present else []
 
 

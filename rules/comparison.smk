@@ -1,4 +1,4 @@
-"""This run beside another one: what each was made with, what moved."""
+"""Comparison of this run with another one: provenance and changes."""
 
 from lib.catalog.stages import recorded_rules
 from lib.model_record import model_digests
@@ -32,7 +32,7 @@ rule record_run:
 
 
 rule compare_runs:
-    """What moved between this run and the one that `other` names, scan by scan."""
+    """Changes between this run and the run named by `other`, scan by scan."""
     input:
         volumes="results/tables/volumes.csv",
         metrics="results/tables/metrics.csv",

@@ -2,7 +2,7 @@
 
 
 checkpoint split_folds:
-    """Draw test people and folds once; later scans are added, former rows never move."""
+    """Draw test people and folds once; later scans are added, former rows never change."""
     input:
         scans="results/cohort/scans.csv",
     output:

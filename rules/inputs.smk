@@ -1,4 +1,4 @@
-"""Which files each step reads: the functions behind the inputs. Tables are read once in a run."""
+"""Input functions: which files each step reads. Tables are read once in a run."""
 
 import os
 from collections import defaultdict
@@ -31,7 +31,7 @@ def screened_files() -> list[str]:
     return there(f"results/screened/{scan}.json" for scan in SCANS)
 
 
-# Tens of thousands of jobs ask for their part of it: what they find is kept for each draw, by path and time of folds.csv.
+# Tens of thousands of jobs need a part of it: results are cached for each draw, by path and time of folds.csv.
 def draw() -> Draw:
     """Return path and time of the draw of folds. Waits for the checkpoint."""
     path = checkpoints.split_folds.get().output.folds
@@ -40,7 +40,7 @@ def draw() -> Draw:
 
 @cache
 def _placements(draw: Draw, kept: tuple[str, ...] = ()) -> list[Placement]:
-    # a former row stays in the split when its scan is excluded or rejected later, but nothing is done with it
+    # a former row stays in the split when its scan is excluded or rejected later, but it is not used
     accepted_now = {row.scan for row in accepted_scans(read_records("results/cohort/scans.csv"))}
     return [row for row in read_folds(draw[0]) if row.scan in SCANS and row.scan in accepted_now.union(kept)]
 
@@ -92,8 +92,8 @@ def _roster(secret: bytes) -> Roster:
 
 
 def _people_of_fold(draw: Draw, group: str, network: str, fold: int, model: str) -> FoldPeople:
-    # by the split while a fold waits for its training, by its record then: both name the same people, so that the
-    # plan is the same before and after it, in this process and in those of its jobs
+    # from the split before a fold is trained, from its record afterwards: both name the same people, so the plan is
+    # the same before and after training, in this process and in its jobs
     if awaits_training(group, network, fold):
         return people_to_be(_placements(draw), GROUPS[group], fold)
     record = f"{os.path.dirname(model)}/run.json"
@@ -248,7 +248,7 @@ def fold_files(name: str) -> list[str]:
     """Return a file beside every model that the study uses."""
     models = [model for group in GROUPS for network in NETWORKS for model in models_of(group, network)]
     files = [f"{os.path.dirname(model)}/{name}" for model in models]
-    # finished models may come without their history
+    # finished models may lack their training history
     return [file for file in files if not (config["partial"] or FINISHED) or os.path.exists(file)]
 
 

@@ -6,7 +6,7 @@ MASKS = "results/masks/{group}/{network}/{members}/{scan}"
 
 
 rule measure_volume:
-    """Volume, HU, length and truncation of a predicted mask, how far the models differ, and what to look at."""
+    """Volume, HU, length and truncation of a predicted mask, disagreement of the models, and flags."""
     input:
         batch=batch_folder,
         mask=f"{MASKS}/mask.nii.gz",
@@ -106,7 +106,7 @@ rule gather_volume_errors:
             f"{os.path.dirname(model)}/run.json" for model in models_of(wildcards.group, wildcards.network)
         ),
     output:
-        # beside the models, with which it goes to other studies
+        # beside the models, to be passed on with them to other studies
         errors="results/models/{group}/{network}/volume_errors.json",
     log:
         "results/logs/gather_volume_errors/{group}/{network}.log",
@@ -131,7 +131,7 @@ rule gather_volume_errors:
 
 
 rule gather_metrics:
-    """One row for each scored prediction, and one in a table of its own for each that was to be scored and was not."""
+    """One row for each scored prediction; predictions that could not be scored are listed in a separate table."""
     input:
         folds="results/folds/folds.csv",
         scans="results/cohort/scans.csv",
@@ -212,7 +212,7 @@ rule gather_volumes:
 
 
 rule gather_flow:
-    """One row for each scan of the cohort table: how far it came, and why no further."""
+    """One row for each scan of the cohort table: the last step it reached, and why it stopped there."""
     input:
         scans="results/cohort/scans.csv",
         folds="results/folds/folds.csv",

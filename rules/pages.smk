@@ -1,4 +1,4 @@
-"""What the pages of scans and the captions of figures are made from."""
+"""Inputs of the scan pages and the figure captions."""
 
 import json
 from collections import defaultdict

@@ -8,7 +8,7 @@ localrules:
 
 
 rule make_phantom_table:
-    """Write the synthetic people as a cohort table: an example for one's own."""
+    """Write the synthetic people as a cohort table, which is also an example of one."""
     output:
         table=PHANTOM_TABLE,
     log:

@@ -1,10 +1,10 @@
-"""Probability maps in batches of scans, then one mask a scan."""
+"""Probability maps in batches of scans, then one mask for each scan."""
 
 from lib.cohort.predictions import weights_of
 
 
 rule predict_scans:
-    """Predict a batch of scans with one set of models (sliding window): mean, and how far they differ."""
+    """Predict a batch of scans with one set of models (sliding window): mean and disagreement."""
     input:
         images=lambda wildcards: expand("results/cropped/{scan}/image.nii.gz", scan=batch_scans(wildcards)),
         records=lambda wildcards: expand("results/cropped/{scan}/crop.json", scan=batch_scans(wildcards)),
@@ -24,7 +24,7 @@ rule predict_scans:
         runtime=grow(120),
     params:
         scans=batch_scans,
-        predict=lambda wildcards: {  # the other keys leave the maps as they are
+        predict=lambda wildcards: {  # the other keys do not affect the maps
             key: config["predict"][key] for key in ("step", "z_padding", "batch_windows")
         },
         weights=lambda wildcards: weights_of(wildcards.members, config["predict"]["heldout_weights"]),

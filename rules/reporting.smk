@@ -1,4 +1,4 @@
-"""What a reader gets: agreement, figures, the page."""
+"""The results for readers: agreement, figures, the report."""
 
 
 rule summarize_agreement:
@@ -158,7 +158,7 @@ rule tabulate_table2:
 
 
 rule draw_crop:
-    """Where the window of the hip lies in the whole scan, with side, source of its centre, doubts and flags."""
+    """Picture of the hip's window in the whole scan, with side, source of its centre, doubts and flags."""
     input:
         image="results/resampled/{scan}/image.nii.gz",
         record="results/cropped/{scan}/crop.json",
@@ -219,7 +219,7 @@ rule draw_figures:
         runtime=grow(30),
     params:
         synthetic=SYNTHETIC,
-        # for Snakemake's report alone; a function of `output` is no reason to draw again
+        # only for Snakemake's report; a function of `output` does not cause a rerun
         captions=lambda wildcards, output: captions(),
         code=code_of("draw_figures"),
     message:
@@ -255,7 +255,7 @@ rule write_scan_pages:
     params:
         scans=shown_scans,
         shown={
-            # what the meanings of flags, and the note on intervals, quote
+            # quoted in the meanings of flags and in the note on intervals
             "settings": {
                 "report": {"confidence": lookup("report/confidence", within=config)},
                 "measure": {"distal_cut_mm": lookup("measure/distal_cut_mm", within=config)},
@@ -271,7 +271,7 @@ rule write_scan_pages:
 
 
 rule gather_notes:
-    """What a reader must know first: missing parts, models older than the study, intervals that do not hold."""
+    """Notes for the top of the report: missing parts, models older than the study, invalid intervals."""
     input:
         scans="results/cohort/scans.csv",
         folds="results/folds/folds.csv",

@@ -1,4 +1,4 @@
-"""What people said of the masks: masks that they corrected by hand."""
+"""Review of the masks: masks corrected by hand."""
 
 
 rule measure_corrected:

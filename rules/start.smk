@@ -1,4 +1,4 @@
-"""The beginning of a run, and how Snakemake itself works through a large graph."""
+"""The start of a run, and settings that help Snakemake with a large graph."""
 
 import atexit
 import gc
@@ -14,13 +14,13 @@ from lib.study import check_executor, check_submitted, lock_study, write_study
 from snakemake.exceptions import WorkflowError
 
 forbid_world_writing()
-# a graph of a hundred thousand jobs lives to the end: there is little garbage in it, and much to look through
+# a graph of a hundred thousand jobs exists until the end: collecting garbage in it is slow and finds little
 gc.set_threshold(100_000, 20, 20)
-atexit.register(gc.freeze)  # nor is it looked through when Python ends: a fifth of a dry run
+atexit.register(gc.freeze)  # also not when Python exits, which takes a fifth of a dry run
 
 
 def begin_run() -> None:
-    """Claim the study for this run, before its first job."""
+    """Lock the study for this run, before its first job."""
     try:
         if workflow.non_local_exec:
             check_executor(workflow.executor_plugin.name)

@@ -20,7 +20,7 @@ wildcard_constraints:
     batch="[0-9]+",
 
 
-# targets come to the workflow only after it was read; rules of --set-threads may stand in a profile
+# the workflow gets its targets only after parsing; rules of --set-threads may be in a profile
 asked = workflow.resource_settings
 try:
     check_rules([*sys.argv[1:], *asked.overwrite_threads, *asked.overwrite_resources])
@@ -53,12 +53,12 @@ CORRECTED = STUDY.corrected
 NEEDS_EDIT = sorted(scan for scan, row in STUDY.review.items() if row.verdict == "needs-edit")
 RETRAINED_AT = datetime.now().isoformat() if config["retrain"] else ""
 
-# beside results/, which can be passed on without it; the secret of the study that trained finished models lies beside
-# its results/ folder, where that is at hand
+# beside results/, so that results/ can be shared without it; the secret of the study that trained finished models is
+# beside that study's results/ folder, if available
 SECRET_FILE = "study.secret"
 SECRETS = [SECRET_FILE, f"{config['model']}/../../../../{SECRET_FILE}"] if FINISHED else [SECRET_FILE]
 
-# what may be told of the configuration: paths of tables, models and other studies stay with the source
+# the part of the configuration that may be published: without paths of tables, models and other studies
 SETTINGS = {
     key: value
     for key, value in config.items()

@@ -1,10 +1,10 @@
-"""One network, one group, one fold at a time, on a GPU where there is one."""
+"""Training of one network for one group and fold, on a GPU if available."""
 
 from lib.cohort.placement import trains_fold, validates_fold
 
 
 rule train_fold:
-    """Train one fold: people of the other folds teach, people of this fold validate."""
+    """Train one fold on the people of the other folds, and validate it on the people of this fold."""
     input:
         folds="results/folds/folds.csv",
         digests="results/cohort/digests.csv",
@@ -46,9 +46,9 @@ rule train_fold:
         predict=lookup("predict", within=config),
         reproducible=lookup("reproducible", within=config),
         seed=lookup("seed", within=config),
-        # a path and no input: whatever happens to it, nothing is trained again
+        # a path and not an input, so that a change of it never causes a new training
         secret=SECRET_FILE,
-        # a finished fold is trained again at each retrain=true, and by nothing else
+        # a finished fold is trained again only with retrain=true
         again=RETRAINED_AT,
         # outside the declared outputs, which Snakemake removes when a job is killed
         state="results/state/{group}/{network}/fold-{fold}.pt",

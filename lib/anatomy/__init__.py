@@ -1,1 +1,1 @@
-"""What a study looks at: where it lies in a scan, its landmarks, its parts, what can be a reference of it."""
+"""The anatomy that a study measures: its location in a scan, landmarks, parts, and checks of references."""

@@ -1,4 +1,4 @@
-"""What is measured, each measure once: its name, words, unit, digits, and where it is shown.
+"""The measures, each defined once: name, labels, unit, digits, and where it is shown.
 
 MEASURES are numbers of one prediction of a scan: columns of tables/metrics.csv or tables/volumes.csv. SUMMARIES are
 numbers of a group of people: columns of tables/agreement.csv and the like. Tables, pages and figures read both.

@@ -1,4 +1,4 @@
-"""How a prediction may be scored, what sets of people there are, and the order in which both are shown."""
+"""The protocols by which predictions are scored, the sets of people, and the order in which both are shown."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Protocol(NamedTuple):
-    """What a protocol is called and means.
+    """The name and meaning of a protocol.
 
     Attributes:
         title: of a card, a row or a column.

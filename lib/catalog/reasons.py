@@ -1,4 +1,4 @@
-"""Why a scan is refused or flagged: the closed list of reasons, each with its rule and what to do."""
+"""The complete list of reasons for refusing or flagging a scan, each with its rule and advice."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ WARNING = "warning"
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a reason code means: how grave it is, the rule that was broken and what to do, both in words."""
+    """The meaning of a reason code: its severity, the rule that was broken and what to do."""
 
     severity: str
     rule: str

@@ -1,4 +1,4 @@
-"""What had another name before: an old one that somebody types is refused with the new one."""
+"""Former names of settings and rules; an old name is refused with a hint at the new one."""
 
 SETTINGS = {
     "cohorts": "groups, such as groups: {all: {}, male: {sex: M}, female: {sex: F}}",

@@ -1,7 +1,7 @@
-"""The stages of the workflow: each rule that makes files, once, with what other parts must know of it.
+"""The stages of the workflow: each rule that makes files, defined once, with the facts that other parts need.
 
 Reruns, explanations of failures, estimates, comparisons of runs, the flow of scans and the list of job arrays in
-profiles/slurm read this table. Whose files a rule reads stands in rules/; what a stage takes is measured
+profiles/slurm read this table. The inputs of a rule are defined in rules/; the cost of a stage is measured
 (lib/commands/planning/unit_costs.csv).
 """
 
@@ -28,7 +28,7 @@ Chosen = Literal["listed", "accepted", "with reference", "predicted", "scored", 
 
 
 class Stage(NamedTuple):
-    """What is known of the jobs of one rule.
+    """The jobs of one rule.
 
     Attributes:
         file: one of the files that a job makes, below results/. Fields: scan; folder, which is

@@ -1,1 +1,1 @@
-"""The people: the cohort table, the split into test people and folds, what happened to each scan."""
+"""The cohort: its table, the split into test people and folds, and the status of each scan."""

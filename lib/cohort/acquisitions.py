@@ -1,8 +1,8 @@
-"""How the scans of the cohort were made, and which were not made as the protocol says. Standard library only.
+"""How the scans of the cohort were acquired, and which of them deviate from the protocol. Standard library only.
 
-The protocol is what the configuration names (`acquisition_protocol`) or, if it names nothing, what most of the
-accepted scans share. Fields that go with a person's size (mAs, table height, field of view, pixel) are judged only
-where the configuration names them.
+The protocol is given by the configuration (`acquisition_protocol`) or, if it gives none, by what most of the
+accepted scans share. Fields that depend on a person's size (mAs, table height, field of view, pixel) are judged only
+if the configuration names them.
 """
 
 import difflib
@@ -27,7 +27,7 @@ ACQUISITION_COLUMNS = (
 )
 PROTOCOL_FIELDS = tuple(name for name in ACQUISITION_COLUMNS if name in TEXT_FIELDS + NUMBER_FIELDS)
 
-# fields of which the cohort's majority is a protocol; those of a group are judged together
+# fields for which the cohort's majority defines the protocol; those of a group are judged together
 _MAJORITY_FIELDS = (
     ("manufacturer", "model"),
     ("kvp",),
@@ -36,12 +36,14 @@ _MAJORITY_FIELDS = (
     ("kernel",),
     ("contrast",),
 )
-MAJORITY_SCANS = 5  # fewer scans that state a field have no majority
+MAJORITY_SCANS = 5  # no majority is computed from fewer scans that state a field
 
-# Two numbers that differ by less than this share are one setting: headers round, distances are measured.
+# Numbers that differ by less than this fraction are the same setting: headers are rounded, distances are measured.
 _SAME_NUMBER = 0.01
 
-_CANDIDATES = 100  # most frequent values that are tried; measured distances may all differ in the last digit
+_CANDIDATES = (
+    100  # number of most frequent values that are tried; measured distances may all differ in the last digit
+)
 
 _AXIS = {"R": 0, "L": 0, "A": 1, "P": 1, "I": 2, "S": 2}
 
@@ -50,7 +52,7 @@ Value = str | float
 
 @dataclass(frozen=True, kw_only=True)
 class Allowed:
-    """What a field may be: one of `values`, or a number from `low` to `high` (None: open at that end)."""
+    """The allowed values of a field: one of `values`, or a number from `low` to `high` (None: no limit)."""
 
     values: tuple[Value, ...] = ()
     low: float | None = None
@@ -82,11 +84,11 @@ class Allowed:
 
 @dataclass(frozen=True, kw_only=True)
 class AcquisitionProtocol:
-    """How scans should have been made.
+    """How scans should have been acquired.
 
     Attributes:
         source: `configuration`, or `majority` of the cohort.
-        allowed: what each judged field may be, by name (PROTOCOL_FIELDS).
+        allowed: allowed values of each judged field, by name (PROTOCOL_FIELDS).
     """
 
     source: str
@@ -100,7 +102,7 @@ class AcquisitionProtocol:
     def differences(self, record: Mapping) -> list[str]:
         """Return in words how a record of `gather_acquisition` differs, e.g. `kvp 140 (protocol 120)`.
 
-        What a scan does not state differs only from a protocol of the configuration, and only if it is accepted.
+        A field that a scan does not state differs only from a configured protocol, and only if the scan is accepted.
         """
         strict = self.source == "configuration" and record["verdict"] == "ok"
         texts = []
@@ -114,7 +116,7 @@ class AcquisitionProtocol:
 
 
 def choose_protocol(settings: Mapping, records: Iterable[Mapping]) -> AcquisitionProtocol:
-    """Return the protocol that the configuration names or, if it names none, the cohort's majority."""
+    """Return the protocol of the configuration or, if it gives none, that of the cohort's majority."""
     return read_protocol(settings) if settings else majority_protocol(records)
 
 
@@ -139,7 +141,7 @@ def read_protocol(settings: Mapping) -> AcquisitionProtocol:
 
 
 def majority_protocol(records: Iterable[Mapping]) -> AcquisitionProtocol:
-    """Return what most accepted scans share: fields that MAJORITY_SCANS state and more than half agree on."""
+    """Return the majority's protocol: fields that MAJORITY_SCANS state and on which more than half agree."""
     accepted = [record for record in records if record["verdict"] == "ok"]
     allowed = {}
     for names in _MAJORITY_FIELDS:
@@ -150,7 +152,7 @@ def majority_protocol(records: Iterable[Mapping]) -> AcquisitionProtocol:
 
 
 def _vote(record: Mapping, name: str) -> Value | None:
-    """Return what a scan states, or implies. A CT header without a contrast medium says that none was given.
+    """Return what a scan states or implies: a CT header without a contrast medium implies that none was given.
 
     The standard requires the medium in the header of an image that was made with one (PS3.3, A.3.3.1).
     """
@@ -160,7 +162,7 @@ def _vote(record: Mapping, name: str) -> Value | None:
 
 
 def _majority(values: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
-    """Return the value that more than half agree on, as most of them write it; empty if there is none."""
+    """Return the value of more than half of the scans, in its most frequent spelling; empty if there is none."""
     if len(values) < MAJORITY_SCANS:
         return ()
     counts = Counter(values)
@@ -173,7 +175,7 @@ def _majority(values: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
 
 
 def _read_allowed(name: str, setting: object) -> Allowed:
-    """Return what a setting allows for a field; a ValueError says what is wrong with it."""
+    """Return the values that a setting allows for a field; a ValueError says what is wrong with it."""
     if name not in PROTOCOL_FIELDS:
         raise ValueError(_unknown(name))
     if isinstance(setting, Mapping) and name in NUMBER_FIELDS:
@@ -242,13 +244,13 @@ def gather_acquisition(scans: Iterable[Mapping[str, str]], screened: Mapping[str
         screened: what `screen_scan` wrote, by scan id.
 
     Returns:
-        Records with None for whatever is not stated; an unknown contrast is not stated.
+        Records with None for each field that is not stated; an unknown contrast counts as not stated.
     """
     return [_record(scan, screened[scan["scan"]]) for scan in scans if scan["scan"] in screened]
 
 
 def judge_acquisition(records: Iterable[Mapping], protocol: AcquisitionProtocol) -> list[dict]:
-    """Return the records with `off_protocol`: what differs from the protocol in words, empty if nothing does."""
+    """Return the records with `off_protocol`: deviations from the protocol in words, empty if there are none."""
     return [dict(record) | {"off_protocol": "; ".join(protocol.differences(record))} for record in records]
 
 
@@ -271,7 +273,7 @@ def describe_protocol(records: Iterable[Mapping], protocol: AcquisitionProtocol)
 
 
 def off_protocol_scans(path: str | Path) -> set[str]:
-    """Return the scans that `tables/acquisition.csv` says were not made as the protocol says."""
+    """Return the scans that deviate from the protocol according to `tables/acquisition.csv`."""
     return {record["scan"] for record in read_records(path) if record["off_protocol"]}
 
 
@@ -292,7 +294,7 @@ def _record(scan: Mapping[str, str], screening: Mapping) -> dict:
 
 
 def _pixel_mm(geometry: Mapping) -> float | None:
-    """Return the distance of the columns of the stored slices, mm, whichever way the slices lie in the body."""
+    """Return the column spacing of the stored slices, mm, whatever their orientation in the body."""
     if not geometry:
         return None
     return geometry["spacing_mm_xyz"][_AXIS[geometry["stored_axes"][0]]]

@@ -1,6 +1,6 @@
 """The grid of a NIfTI-1 file from its first 348 bytes: cheap enough to check a table before anything runs.
 
-The image reader (`lib.reading.image_files`) decides; this look says nothing wherever that one might see it otherwise.
+The image reader (`lib.reading.image_files`) decides; this check reports nothing where the reader might disagree.
 """
 
 import gzip
@@ -26,15 +26,15 @@ class Grid:
     spacing_mm: tuple[float, float, float]
 
     def may_hold(self, part: "Grid") -> bool:
-        """Say whether the voxels of `part` may be voxels of this grid: the whole grid, or a crop of it.
+        """Return whether `part` may be this grid or a crop of it.
 
-        Axes may be in any order, for files store them differently. Where a crop begins is not compared.
+        Axes may be in any order, because files store them differently. The position of a crop is not compared.
         """
         tolerance_mm = GRID_TOLERANCE_VOXELS * min(*self.spacing_mm, *part.spacing_mm)
         edges = [*zip(self.size, self.spacing_mm, strict=True)]
         return any(
             all(
-                # laid middle on middle, voxels at the ends lie furthest apart
+                # with the centres aligned, the voxels at the ends are furthest apart
                 count <= whole and 0.5 * (count - 1) * abs(edge - whole_edge) <= tolerance_mm
                 for (count, edge), (whole, whole_edge) in zip(order, edges, strict=True)
             )
@@ -51,7 +51,7 @@ class Grid:
 def image_header(path: str) -> Grid | None:
     """Return the grid of a NIfTI-1 file (`.nii`, `.nii.gz`).
 
-    None for anything else (NIfTI-2 too), and for a header that is damaged or leaves the grid open.
+    None for any other file (including NIfTI-2), and for a header that is damaged or does not define the grid.
     """
     if not path.endswith((".nii", ".nii.gz")) or not Path(path).is_file():
         return None
@@ -68,5 +68,5 @@ def image_header(path: str) -> Grid | None:
     is_sized = all(edge and math.isfinite(edge) for edge in edges)
     if magic != b"n+1" or unit_mm is None or not is_volume or not is_sized:
         return None
-    # a negative size has no meaning, and readers take it without its sign
+    # a negative size has no meaning, and readers ignore the sign
     return Grid(tuple(size[:3]), tuple(unit_mm * abs(edge) for edge in edges))

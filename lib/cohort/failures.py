@@ -1,6 +1,6 @@
-"""Why a scan or a fold came no further: the error in the log of the job that did not end. Standard library only.
+"""Why a scan or a fold has no result: the error in the log of the failed job. Standard library only.
 
-Logs are those of `lib.joblog`, which keeps identity out of them.
+The logs are written by `lib.joblog`, which keeps identifying data out of them.
 """
 
 import re
@@ -13,11 +13,11 @@ from lib.catalog.stages import PARTS, STAGES, stages_of
 from lib.cohort.placement import Placement
 from lib.cohort.predictions import Prediction
 
-# parts of `lib.catalog.stages` that explain_failures tells of beside every prediction's mask, volume and score
+# parts of `lib.catalog.stages` that explain_failures reports besides the mask, volume and score of each prediction
 EXTRAS = ("second reader", "corrected mask")
 NOT_TRIED = "not tried yet"
 NOT_PREDICTED = f"{PARTS['mask']}: {NOT_TRIED}"
-LONGEST = 300  # characters of an explanation
+LONGEST = 300  # maximum number of characters of an explanation
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 
 
@@ -30,15 +30,15 @@ def job_failure(
     batch: int = -1,
     certain: bool = False,
 ) -> str:
-    """Return in words why a job did not end; empty if it ended well or never began, for then it has no log.
+    """Return in words why a job failed; empty if it succeeded or never started (it then has no log).
 
     Args:
         job: name of its rule, one of `lib.catalog.stages`.
         results: the folder results/ of the study.
         scan: the job's scan.
         folder: `{group}/{network}/{members}` of a job that belongs to a prediction.
-        batch: of a job that predicts.
-        certain: count only jobs whose log holds an error, as `log_failure` does.
+        batch: batch of a prediction job.
+        certain: consider only jobs whose log holds an error, as in `log_failure`.
     """
     file = STAGES[job].file
     name = f"batch-{batch}" if "{batch}" in file else scan
@@ -48,15 +48,15 @@ def job_failure(
 
 
 def log_failure(log: Path, made: Path, *, certain: bool = False) -> str:
-    """Return in words why a job that writes `log` has not left the file `made`; empty if it has, or never began.
+    """Return in words why the job with this `log` did not write the file `made`; empty if it did or never started.
 
-    An error raised on purpose is told as it is; of an unexpected one the last line, which names it. A job whose log
-    holds no error was killed (memory, time, a lost node) or still runs. Where later files are there it may also have
-    ended well and its file been cleared away since: with `certain` it does not count.
+    A deliberate error is quoted as it is; of an unexpected one the last line, which names it, is quoted. A job whose
+    log holds no error was killed (memory, time, a lost node) or is still running. If later files exist, it may also
+    have succeeded and its file may have been removed since: with `certain` it is not reported.
     """
     if made.exists() or not log.exists():
         return ""
-    # split by a group: what stands before the first record, then level and words in turn
+    # the split gives the text before the first record, then level and message of each record in turn
     parts = _RECORD.split(log.read_text(encoding="utf-8", errors="replace"))
     records = list(zip(parts[1::2], parts[2::2], strict=True))
     errors = [words for level, words in records if level == "ERROR"]
@@ -71,17 +71,17 @@ def log_failure(log: Path, made: Path, *, certain: bool = False) -> str:
 def prediction_failure(
     row: Prediction, parts: Iterable[str], results: str | Path, *, certain: bool = False
 ) -> str:
-    """Return why one of the jobs of some parts of a prediction (PARTS) did not end; empty if none failed."""
+    """Return why a job of the given parts of a prediction (PARTS) failed; empty if none did."""
     jobs = (job for part in parts for job in stages_of(part))
     where = {"scan": row.placement.scan, "folder": row.folder, "batch": row.placement.batch}
     return _first(job_failure(job, results, **where, certain=certain) for job in jobs)
 
 
 def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) -> bool:
-    """Say whether a prediction's numbers are there, or can be made from a mask that is there.
+    """Return whether a prediction's numbers exist, or can be computed from an existing mask.
 
-    Files of an earlier run do not count once the model is gone or a job before them has failed: they are of other
-    input than today's.
+    Files of an earlier run do not count if the model has been removed or an earlier job has failed: they were made
+    from other input.
 
     Args:
         row: the prediction.
@@ -107,14 +107,14 @@ def explain_failures(
     folds: Mapping[str, str],
     results: str | Path,
 ) -> dict[str, str]:
-    """Return in words what of each accepted scan is missing from the study, and why; nothing for complete ones.
+    """Return in words which results of each accepted scan are missing, and why; complete scans are left out.
 
     Args:
         placements: the accepted scans.
         planned: all their predictions.
-        there: `{group}/{network}/{members}/{scan}` of the predictions that are measured, and of those scored.
-        extras: the predictions to set beside a second reader, and the scans with a corrected mask.
-        folds: why a fold has no model, by `{group}/{network}/fold-{fold}`; of the folds that have none.
+        there: `{group}/{network}/{members}/{scan}` of the measured predictions, and of the scored ones.
+        extras: the predictions to compare with a second reader, and the scans with a corrected mask.
+        folds: why each fold without a model has none, by `{group}/{network}/fold-{fold}`.
         results: the folder results/ of the study.
     """
     stopped: dict[str, str] = {}
@@ -149,7 +149,7 @@ def explain_fold(folder: str, results: str | Path) -> str:
 
 
 def _not_cropped(scan: str, results: str | Path) -> str:
-    """Return why a scan did not come to the models; a crop that an earlier run left there does not hide it."""
+    """Return why a scan could not be prepared for the models, even if a crop of an earlier run still exists."""
     there = Path(results, f"cropped/{scan}/image.nii.gz").exists()
     failure = _first(job_failure(job, results, scan=scan, certain=there) for job in stages_of("crop"))
     return failure or ("" if there else NOT_TRIED)
@@ -158,7 +158,7 @@ def _not_cropped(scan: str, results: str | Path) -> str:
 def _extras_missing(
     extras: tuple[Iterable[Prediction], Iterable[str]], results: str | Path
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield (scan, what of it, why) where a second reader's or a corrected mask could not be measured."""
+    """Yield (scan, part, reason) where a second reader's or a corrected mask could not be measured."""
     (reader, mask), (read, corrected) = EXTRAS, extras
     for row in read:
         if why := prediction_failure(row, (reader,), results):
@@ -175,7 +175,7 @@ def _missing(
     folds: Mapping[str, str],
     results: str | Path,
 ) -> str:
-    """Return why a prediction is not measured or not scored; empty if it is there."""
+    """Return why a prediction is not measured or not scored; empty if it is."""
     measured, scored = there
     if row.path not in measured:
         failure = _no_model(row, folds) or prediction_failure(row, ("mask", "volume"), results)
@@ -191,7 +191,7 @@ def _no_model(row: Prediction, folds: Mapping[str, str]) -> str:
 
 
 def _lacking(row: Prediction, folds: Collection[str]) -> list[str]:
-    """Return those of the folds without a model that a prediction needs."""
+    """Return the folds without a model that a prediction needs."""
     own = f"{row.group}/{row.network}/"
     needed = [row.folder] if row.members.startswith("fold-") else folds
     return [fold for fold in needed if fold in folds and fold.startswith(own)]

@@ -1,4 +1,4 @@
-"""What of a prediction is to be looked at."""
+"""Flags of a prediction: reasons to look at it."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 def gather_flags(
     otsu: Mapping, crop: Mapping, screened: Mapping, uncertainty: Mapping, review_member_dice: float
 ) -> list[str]:
-    """Return all that is to be looked at.
+    """Return all flags of a prediction.
 
     Flags of otsu.json and crop.json, warnings of the screening file, and `members_disagree` where uncertainty.json
     holds a `member_dice` below `review_member_dice`.

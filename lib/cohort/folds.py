@@ -1,8 +1,8 @@
 """Test people and cross-validation folds: drawn once, stratified, nested, then frozen.
 
-The split is by person: all scans of a person share its set and fold. Test people are drawn within each sex,
-so that the sets nest (everybody = men + women) and the same person is a test person, and has the same fold
-index, in every group (Zhao 2020 as decoded from its Table 1).
+The split is by person: all scans of a person share a set and a fold. Test people are drawn within each sex, so that
+the sets are nested (everybody = men + women) and a person is a test person, or has the same fold index, in every
+group (Zhao 2020, as decoded from its Table 1).
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ DRAWN = ("train", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class FoldsConfig:
-    """Settings of the split: number of folds, share of test people, age bands that are balanced."""
+    """Settings of the split: number of folds, fraction of test people, number of balanced age bands."""
 
     folds: int = 10
     test_fraction: float = 0.10
@@ -39,13 +39,13 @@ class FoldsConfig:
 
 
 CROPS_NEED_NO_FOLDS = (
-    "Crops can be looked at without folds: the same command with the target `cropped` "
-    "draws them to results/crops"
+    "The crops can be checked without folds: the same command with the target `cropped` "
+    "draws them in results/crops"
 )
 
 
 class TooFewPeopleError(ConfigError):
-    """Too few people are left for the folds: the scans that were refused may be why."""
+    """Too few people are left for the folds, possibly because scans were refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class Split:
     Attributes:
         folds: settings of the draw.
         seed: the study's seed.
-        batch_scans: most scans predicted by one job.
-        draw: False where finished models are used: nobody is trained on, everybody is later, external or apply.
-        groups: people who get models of their own, and whom each group takes in.
+        batch_scans: maximum number of scans predicted by one job.
+        draw: False if finished models are used: nobody trains a model, everybody is later, external or apply.
+        groups: groups that have their own models, and who belongs to each.
     """
 
     folds: FoldsConfig
@@ -70,10 +70,10 @@ class Split:
 def place_scans(
     records: Sequence[Mapping[str, str]], former: Sequence[Placement], split: Split
 ) -> list[Placement]:
-    """Return what `split_folds` gives for the accepted ones of `records` (rows of `cohort/scans.csv`).
+    """Return the result of `split_folds` for the accepted scans of `records` (rows of `cohort/scans.csv`).
 
     Raises:
-        ConfigError: as `split_folds`; where too few people are left, with the references that were refused and why.
+        ConfigError: as `split_folds`; if too few people are left, the text lists the refused references and why.
     """
     try:
         return split_folds(accepted_scans(records), former, split)
@@ -86,12 +86,12 @@ def split_folds(scans: Sequence[Placement], former: Sequence[Placement], split: 
 
     Args:
         scans: accepted scans of the cohort table, with the table's `set`.
-        former: what an earlier call returned; empty at the first call or when the split is to be drawn anew.
+        former: result of the earlier call; empty at the first call or when the split is to be redrawn.
         split: how the study is split.
 
     Raises:
         ConfigError: a group has fewer people with a reference than folds, the number of folds is not that of
-            the draw, or one person stands on both sides of the split.
+            the draw, or one person is on both sides of the split.
     """
     known = {placement.scan for placement in former}
     new = [scan for scan in scans if scan.scan not in known]
@@ -108,7 +108,7 @@ def split_folds(scans: Sequence[Placement], former: Sequence[Placement], split: 
 
 
 def _check_people(rows: Iterable[Placement]) -> None:
-    """Refuse a person in two places of the split: a subject that was corrected after the draw."""
+    """Refuse a person with two folds or sets, which happens if `subject` was corrected after the draw."""
     places: dict[str, set] = defaultdict(set)
     for row in rows:
         if row.set in DRAWN:
@@ -116,18 +116,18 @@ def _check_people(rows: Iterable[Placement]) -> None:
     torn = sorted(subject for subject, found in places.items() if len(found) > 1)
     if torn:
         raise ConfigError(
-            f"the scans of {', '.join(torn)} stand in different folds or sets, because `subject` was changed after "
-            "the draw; draw and train anew with --config redraw=true retrain=true, or exclude all scans but one"
+            f"the scans of {', '.join(torn)} are in different folds or sets, because `subject` was changed after "
+            "the draw; redraw and retrain with --config redraw=true retrain=true, or exclude all scans but one"
         )
 
 
 def _check_folds(rows: Iterable[Placement], folds: int, groups: Mapping[str, Takes]) -> None:
-    """Refuse another number of folds than was drawn, and a group too small for its folds."""
+    """Refuse a number of folds that differs from the draw, and a group too small for its folds."""
     training = [row for row in rows if row.set == "train"]
     drawn = max((row.fold for row in training), default=NO_FOLD) + 1
     if drawn != folds:
         raise ConfigError(
-            f"folds.folds is {folds}, but {drawn} folds were drawn; set it back, or draw and train anew with "
+            f"folds.folds is {folds}, but {drawn} folds were drawn; set it back, or redraw and retrain with "
             "--config redraw=true retrain=true"
         )
     for group, takes in groups.items():
@@ -140,7 +140,7 @@ def _check_folds(rows: Iterable[Placement], folds: int, groups: Mapping[str, Tak
 
 
 def _refreshed(former: Iterable[Placement], scans: Iterable[Placement]) -> list[Placement]:
-    """Return former rows with the table's present sex, age, site and reference; set and fold never move."""
+    """Return former rows with the table's current sex, age, site and reference; set and fold never change."""
     now = {scan.scan: scan for scan in scans}
     refreshed = []
     for row in former:
@@ -153,7 +153,7 @@ def _refreshed(former: Iterable[Placement], scans: Iterable[Placement]) -> list[
 
 
 def _place(scan: Placement, person: Placement | None, *, drawn: bool) -> Placement:
-    """Return the outcome for a new scan, given its person's outcome (None: not part of the draw, see below)."""
+    """Return the set of a new scan, given its person's set (None: not part of the draw, see below)."""
     if person is None:
         return replace(scan, set="apply")
     trains = drawn and person.set == "train" and scan.has_mask and scan.set in ("auto", "train")
@@ -161,10 +161,10 @@ def _place(scan: Placement, person: Placement | None, *, drawn: bool) -> Placeme
 
 
 def _others_named(rows: Sequence[Placement], wishes: Mapping[str, str]) -> list[Placement]:
-    """Return the rows in which people who took no part in the draw are later, external or apply.
+    """Return the rows with people who were not part of the draw set to later, external or apply.
 
-    A person is of another institution if the table says so (`set` external), or if nobody of the draw has their
-    site and every site is stated. `wishes`: the table's `set` by scan; a row of no scan there stays as it is.
+    A person is from another institution if the table says so (`set` external), or if nobody in the draw has their
+    site and every site is stated. `wishes`: the table's `set` by scan; rows of other scans are not changed.
     """
     own = {row.site for row in rows if row.set in DRAWN}
     external, sites = set(), defaultdict(set)
@@ -187,7 +187,7 @@ def _other_set(row: Placement, external: Container[str]) -> str:
 
 
 def _draw_people(scans: Iterable[Placement], config: FoldsConfig, seed: int) -> dict[str, Placement]:
-    """Return set and fold of every person who takes part in the draw, one sex after the other."""
+    """Return set and fold of every person in the draw, one sex after the other."""
     wishes: dict[str, list[Placement]] = defaultdict(list)
     external = {scan.subject for scan in scans if scan.set == "external"}
     for scan in scans:
@@ -218,7 +218,7 @@ def _draw_people(scans: Iterable[Placement], config: FoldsConfig, seed: int) -> 
 def _draw_test(
     members: list[list[Placement]], config: FoldsConfig, seed: int
 ) -> tuple[list[Placement], list[Placement]]:
-    """Split one sex into test and training people; rows with set `test` or `train` have their way."""
+    """Split one sex into test and training people; a `set` of `test` or `train` in the table is respected."""
     people = [rows[0] for rows in members]
     wish = [next((row.set for row in rows if row.set != "auto"), "auto") for rows in members]
     free = [person for person, set_ in zip(people, wish, strict=True) if set_ == "auto"]
@@ -237,7 +237,7 @@ def _draw_test(
 def _draw_folds(people: list[Placement], config: FoldsConfig, seed: int, offset: int) -> list[int]:
     """Return a fold for each person of one sex, balanced over age bands."""
     if len(people) < config.folds:
-        # too few for one in each fold: deal them out, beginning elsewhere for each sex
+        # too few for one in each fold: distribute them, starting at another fold for each sex
         order = np.random.default_rng(seed).permutation(len(people))
         return [int(position + offset) % config.folds for position in order]
     bands = _age_bands(people, config.age_bands, fits=lambda counts: min(counts) >= config.folds)
@@ -252,9 +252,9 @@ def _draw_folds(people: list[Placement], config: FoldsConfig, seed: int, offset:
 
 
 def _age_bands(people: Sequence[Placement], most: int, fits) -> list[int] | None:
-    """Return an age band (quantile) for each person: as many bands as fit, None if not even two do."""
+    """Return an age band (quantile) for each person: as many bands as possible, None if two are not."""
     ages = np.array([np.nan if person.age is None else person.age for person in people], dtype=float)
-    ages[np.isnan(ages)] = -1.0  # people of unknown age stand together, below the youngest
+    ages[np.isnan(ages)] = -1.0  # people of unknown age are sorted together, below the youngest
     ranks = np.argsort(np.argsort(ages, kind="stable"), kind="stable")
     for count in range(most, 1, -1):
         bands = (ranks * count // len(people)).astype(int)
@@ -266,7 +266,7 @@ def _age_bands(people: Sequence[Placement], most: int, fits) -> list[int] | None
 def _into_batches(
     placed: Sequence[Placement], former: Sequence[Placement], batch_scans: int
 ) -> list[Placement]:
-    """Give new scans new prediction batches: scans of one batch are predicted by the same models."""
+    """Assign new scans to new prediction batches; scans of one batch are predicted by the same models."""
     batch = max((row.batch for row in former), default=-1) + 1
     rows = []
     for fold in sorted({row.fold for row in placed}):

@@ -1,15 +1,15 @@
-"""Whom models were trained on: such people are predicted and measured, never scored. Standard library only.
+"""Leakage: people on whom a model was trained are predicted and measured, never scored. Standard library only.
 
-A score says how models do on new people. A prediction is seen where
+A score describes how models perform on new people. A prediction counts as seen in training if
 
-    members              a person whom ... was trained on    or validated on
-    fold-k               the fold's model                    no: its last weights were chosen on nobody
-    ensemble             any fold's model                    where the weights are `best`, which they chose
-    single               any fold's model                    always: they chose the fold
+    members              a model trained on the person       or validated on the person
+    fold-k               the fold's model                    no: validation did not choose the last weights
+    ensemble             any fold's model                    if the weights are `best`, which validation chose
+    single               any fold's model                    always: validation chose the fold
 
-A finished model says by pseudonyms whom it saw; for one that is still to be trained the split says it. A person
-counts as seen by id, by any of their scans, or by the voxels of one: ids may have been corrected since, or be another
-study's.
+A finished model records whom it saw, as pseudonyms; for a model that is still to be trained the split tells it. A
+person is recognised by id, by any of their scans, or by the voxels of a scan, because ids may have been corrected
+since or come from another study.
 """
 
 from collections import defaultdict
@@ -23,14 +23,14 @@ from lib.pseudonyms import pseudonym
 
 @dataclass(frozen=True, kw_only=True)
 class FoldPeople:
-    """Subjects of today's table whom the model of a fold was, or will be, trained and validated on."""
+    """Subjects of the current table on whom the model of a fold was, or will be, trained and validated."""
 
     training: frozenset[str] = frozenset()
     validation: frozenset[str] = frozenset()
 
 
 class Roster:
-    """Today's people by the pseudonyms of their own ids, of their scans' and of their images' voxels."""
+    """The current people by the pseudonyms of their ids, their scans' ids and their images' voxels."""
 
     def __init__(self, subjects: Mapping[str, str], secret: bytes, digests: Mapping[str, str]) -> None:
         """Take subject and digest of voxels by scan, and the secret that models' pseudonyms were made with."""
@@ -42,25 +42,25 @@ class Roster:
                 self._by_image[pseudonym(digest, secret)].add(subjects[scan])
 
     def people_of(self, run: Mapping) -> FoldPeople:
-        """Return those whom a finished fold (content of its run.json) saw."""
+        """Return the people whom a finished fold (content of its run.json) saw."""
         return FoldPeople(training=self._find(run, "training"), validation=self._find(run, "validation"))
 
     def _find(self, run: Mapping, role: str) -> frozenset[str]:
         people = {self._by_subject.get(name) for name in run["people"][role]["pseudonyms"]}
         people |= {self._by_scan.get(name) for name in run[role]}
-        # older models name no images
+        # older models do not record images
         for name in run.get("images", {}).get(role, ()):
             people |= self._by_image.get(name, set())
         return frozenset(people - {None})
 
 
 def people_to_be(placements: Iterable[Placement], takes: Takes, fold: int) -> FoldPeople:
-    """Return those whom a fold that is still to be trained will see.
+    """Return the people whom a fold that is still to be trained will see.
 
     Args:
         placements: the accepted scans.
-        takes: whom the group takes in (see `in_group`).
-        fold: which one.
+        takes: who belongs to the group (see `in_group`).
+        fold: its number.
     """
     placements = list(placements)
     return FoldPeople(
@@ -70,11 +70,11 @@ def people_to_be(placements: Iterable[Placement], takes: Takes, fold: int) -> Fo
 
 
 def seen_paths(plan: Iterable[Prediction], folds: Mapping[str, FoldPeople]) -> list[str]:
-    """Return the sorted `path` of each prediction by a model that its person trained or helped to choose.
+    """Return the sorted `path` of each prediction by a model that was trained or chosen with its person.
 
     Args:
-        plan: what `plan_predictions` returned.
-        folds: whom each fold saw, by `{group}/{network}/fold-{fold}`; one that is not there saw nobody known.
+        plan: the result of `plan_predictions`.
+        folds: whom each fold saw, by `{group}/{network}/fold-{fold}`; a missing fold saw nobody known.
     """
     seen: dict[tuple[str, str], frozenset[str]] = {}
     paths = []

@@ -1,4 +1,4 @@
-"""Sentences that stand at the top of the report: what a reader must know before any number."""
+"""Notes at the top of the report: what a reader must know before any number."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,20 +7,20 @@ from lib.cohort.placement import Placement
 from lib.cohort.scans import REJECTED_IN_REVIEW
 
 SEEN_IN_TRAINING = "seen_in_training"
-# reasons in flow.csv of accepted scans that came as far as they can
+# reasons in flow.csv of accepted scans that are complete
 _COMPLETE = ("", "no_reference", SEEN_IN_TRAINING)
 
 
-# more reasons, and more names of scans behind one of them, than this are counted, not listed
+# at most this many reasons, and scans for each, are listed; the rest is counted
 MOST_LISTED = 10
 
 
 def missing_notes(flow: Iterable[Mapping[str, str]], *, partial: bool) -> list[str]:
-    """Say which accepted scans did not come through, or not with all models, and why: a sentence for each reason.
+    """Report which accepted scans have missing results, or not from all models, and why: a sentence for each reason.
 
     Args:
         flow: the records of `tables/flow.csv`.
-        partial: the report was asked for from what is there.
+        partial: the report was requested with partial=true.
     """
     flow = list(flow)
     lost = [
@@ -43,7 +43,7 @@ def missing_notes(flow: Iterable[Mapping[str, str]], *, partial: bool) -> list[s
 
 
 def _reasons(lost: Iterable[Mapping[str, str]]) -> list[str]:
-    """Return one sentence for each explanation, the one of most scans first."""
+    """Return one sentence for each explanation, most frequent first."""
     scans = defaultdict(list)
     for record in lost:
         scans[record["reason"].replace("_", " "), record["explanation"]].append(record["scan"])
@@ -54,10 +54,10 @@ def _reasons(lost: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def fold_notes(untrained: Mapping[str, str], folds: int) -> list[str]:
-    """Say which folds have no model and why, and what that leaves out.
+    """Report which folds have no model and why, and who is missing because of that.
 
     Args:
-        untrained: why each has none, by `{group}/{network}/fold-{fold}`.
+        untrained: why each of them has none, by `{group}/{network}/fold-{fold}`.
         folds: number of all folds of all groups and networks.
     """
     if not untrained:
@@ -71,10 +71,10 @@ def fold_notes(untrained: Mapping[str, str], folds: int) -> list[str]:
 
 
 def failed_notes(failures: Mapping[str, str]) -> list[str]:
-    """Say which trained folds failed to learn, one sentence for each kind of failure.
+    """Report which trained folds failed to learn, one sentence for each kind of failure.
 
     Args:
-        failures: what is wrong with a trained fold and what to do, by the fold's name; empty of a good one.
+        failures: what is wrong with each trained fold and what to do, by the fold's name; empty for a good fold.
     """
     folds = defaultdict(list)
     for fold, words in failures.items():
@@ -88,11 +88,11 @@ def failed_notes(failures: Mapping[str, str]) -> list[str]:
 
 
 def review_notes(flow: Iterable[Mapping[str, str]], scans: Sequence[str]) -> list[str]:
-    """Say how many scans a review took out of the numbers, and which were reviewed on another mask than today's.
+    """Report how many scans a review excluded, and which were reviewed on a mask that has changed since.
 
     Args:
         flow: the records of `tables/flow.csv`.
-        scans: those reviewed on another mask (see `lib.cohort.review.other_masks`).
+        scans: the scans reviewed on another mask (see `lib.cohort.review.other_masks`).
     """
     rejected = [
         row for row in flow if row["reason"].split()[:1] == [REJECTED_IN_REVIEW] and row["has_mask"] == "1"
@@ -117,10 +117,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def model_notes(changes: Mapping[str, Iterable[str]]) -> list[str]:
-    """Say which trained folds are older than the study, one sentence for each kind of change.
+    """Report which trained folds are older than the study, one sentence for each kind of change.
 
     Args:
-        changes: what changed since a fold was trained, in words, by the fold's name.
+        changes: what has changed since each fold was trained, in words, by the fold's name.
     """
     folds = defaultdict(list)
     for fold, found in changes.items():
@@ -134,11 +134,11 @@ def model_notes(changes: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def late_notes(placements: Iterable[Placement], wishes: Mapping[str, str]) -> list[str]:
-    """Say how many people with a reference came after test people and folds were drawn, so that they train nobody.
+    """Report how many people with a reference were added after the draw and so train no model.
 
     Args:
         placements: the accepted scans.
-        wishes: `set` of the cohort table, by scan: who is `apply` or `external` there was never meant to train.
+        wishes: `set` of the cohort table, by scan; `apply` and `external` people were never meant for training.
     """
     apart = [
         row
@@ -157,7 +157,7 @@ def late_notes(placements: Iterable[Placement], wishes: Mapping[str, str]) -> li
 
 
 def seen_notes(flow: Iterable[Mapping[str, str]], *, finished: bool) -> list[str]:
-    """Say how many scans are not scored because models were trained on their people, and what to do.
+    """Report how many scans are not scored because models were trained on their people, and what to do.
 
     Args:
         flow: the records of `tables/flow.csv`.
@@ -181,7 +181,7 @@ def seen_notes(flow: Iterable[Mapping[str, str]], *, finished: bool) -> list[str
 
 
 def secret_notes(secrets: Iterable[bytes | None]) -> list[str]:
-    """Say that nobody can be recognised where a finished model's secret (None) is not at hand."""
+    """Warn that leakage cannot be checked if the secret of a finished model is missing (None)."""
     if all(secret is not None for secret in secrets):
         return []
     return [

@@ -5,7 +5,7 @@ from pathlib import Path
 from lib.errors import ConfigError
 
 _PREDICTION = ("scan", "group", "network", "members", "protocol")
-# the tables that a comparison reads, and of each the columns that it cannot do without
+# the tables that a comparison reads, with the required columns of each
 NEEDED = {
     "tables/volumes.csv": (*_PREDICTION, "predicted_mm3", "otsu_threshold", "flags"),
     "tables/metrics.csv": (*_PREDICTION, "reference_mm3", "dsc", "hd95_mm"),
@@ -21,7 +21,7 @@ def find_results(other: str, own: str | Path) -> str:
         own: results folder of this study.
 
     Raises:
-        ConfigError: there is none, it is this one, or it holds no tables, or such of other software.
+        ConfigError: the folder does not exist, is this study's, or does not hold the tables and columns needed.
     """
     folder = Path(other)
     if not folder.is_dir():
@@ -40,8 +40,8 @@ def find_results(other: str, own: str | Path) -> str:
     lacking = [f"{name}: {', '.join(columns)}" for name in NEEDED if (columns := _lacking(results, name))]
     if lacking:
         raise ConfigError(
-            f"other: tables of {other} lack columns ({'; '.join(lacking)}); a version too old to be compared wrote "
-            "them. Run that study again with this one, in a copy of its folder"
+            f"other: tables of {other} lack columns ({'; '.join(lacking)}); the version that wrote them is too old "
+            "to be compared. Run that study again with this version, in a copy of its folder"
         )
     return str(results)
 

@@ -1,7 +1,7 @@
-"""Who is predicted by which models, and what that score may be called. Standard library only (read at each parse).
+"""Which models predict which scans, and under which protocol. Standard library only (read at each parse).
 
     set of the scan          members     protocol      weights
-    train, fold k            fold-k      cv            last (the training: no choice was made on these people)
+    train, fold k            fold-k      cv            last (these people did not choose the weights)
     test                     ensemble    test          heldout_weights
     test                     single      test-single   heldout_weights
     later                    ensemble    later         heldout_weights
@@ -9,8 +9,8 @@
     any, without a mask      as above    apply         as above
     any, seen in training    as above    apply         as above (`lib.cohort.leakage`)
 
-`fold-k` is the model that never trained on the people of fold k; `ensemble` the mean probability of all folds;
-`single` the fold with the best validation Dice.
+`fold-k` is the model that was not trained on the people of fold k; `ensemble` is the mean probability of all folds;
+`single` is the fold with the best validation Dice.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,12 +32,12 @@ class Prediction:
 
     @property
     def folder(self) -> str:
-        """Return the part of the path that masks, volumes and overlaps of this prediction share."""
+        """Return the part of the path shared by masks, volumes and overlaps of this prediction."""
         return f"{self.group}/{self.network}/{self.members}"
 
     @property
     def path(self) -> str:
-        """Return what tells this prediction from all others, and stands in the paths of its files."""
+        """Return the key that identifies this prediction in the paths of its files."""
         return f"{self.folder}/{self.placement.scan}"
 
 
@@ -47,7 +47,7 @@ def plan_predictions(
     networks: Iterable[str],
     heldout_weights: str,
 ) -> list[Prediction]:
-    """Return every prediction that the study asks for, group by group and network by network."""
+    """Return all predictions of the study, group by group and network by network."""
     placements = list(placements)
     return [
         Prediction(
@@ -67,7 +67,7 @@ def plan_predictions(
 
 
 def weights_of(members: str, heldout_weights: str) -> str:
-    """Return which weights of a model these members use: `last` for cross-validation, else the setting."""
+    """Return which weights of a model these members use: `last` in cross-validation, else the setting."""
     return "last" if members.startswith("fold-") else heldout_weights
 
 

@@ -1,8 +1,8 @@
-"""What people said of the masks: `review.csv`, as the report's page writes it. Standard library only.
+"""Review of the masks by people: `review.csv`, as written by the report's page. Standard library only.
 
-One row a scan: `scan,verdict,comment,seen_mm3,corrected_mask`. A rejected scan is left out of the study, one that
-needs an edit is flagged, a comment is shown. `corrected_mask` names a corrected prediction, which is measured beside
-the original and never scored: a prediction that was mended after a look at it says nothing of the network.
+One row for each scan: `scan,verdict,comment,seen_mm3,corrected_mask`. A rejected scan is excluded from the study, one
+that needs an edit is flagged, a comment is shown. `corrected_mask` names a corrected prediction, which is measured
+beside the original and never scored: a prediction corrected by a person does not describe the network.
 """
 
 import math
@@ -16,19 +16,19 @@ from lib.cohort.table import Problem, header_problems, plain_text, raise_problem
 
 REVIEW_COLUMNS = ("scan", "verdict", "comment", "seen_mm3", "corrected_mask")
 VERDICTS = ("accepted", "rejected", "needs-edit")
-# a volume further from the seen one than this share is that of another mask
+# a relative difference from the volume seen above this means that the mask has changed
 SAME_MASK_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """What a person said of one scan.
+    """The review of one scan.
 
     Attributes:
-        verdict: one of VERDICTS; empty where there is only a comment or a corrected mask.
+        verdict: one of VERDICTS; empty if there is only a comment or a corrected mask.
         comment: in the person's words.
-        seen_mm3: volume of the predicted mask that the person saw; None if not known.
-        corrected_mask: path as the run sees it; empty where nothing was corrected.
+        seen_mm3: volume of the predicted mask that the person saw; None if unknown.
+        corrected_mask: path as the run sees it; empty if nothing was corrected.
     """
 
     scan: str
@@ -74,11 +74,11 @@ def in_words(reviews: Mapping[str, Review]) -> dict[str, dict]:
 
 
 def other_masks(reviews: Mapping[str, Mapping], volumes_mm3: Mapping[str, float]) -> list[str]:
-    """Return the scans whose review was of another mask than today's: their volumes differ by more than 1 %.
+    """Return the scans whose mask has changed since the review: the volume differs by more than 1 %.
 
     Args:
         reviews: as `in_words` returns them.
-        volumes_mm3: volume of each scan's primary prediction today; a scan that has none is left out.
+        volumes_mm3: current volume of each scan's primary prediction; a scan without one is left out.
     """
     return [
         scan
@@ -90,7 +90,7 @@ def other_masks(reviews: Mapping[str, Mapping], volumes_mm3: Mapping[str, float]
 
 
 def _review(line: int, record: Mapping[str, str], folder: Path, problems: list[Problem]) -> Review:
-    """Turn one record into a Review, adding what is wrong with it to `problems`."""
+    """Turn one record into a Review; add its errors to `problems`."""
 
     def parse(column: str, allowed: str, convert: Callable, default: object) -> object:
         text = record.get(column, "")
@@ -109,7 +109,7 @@ def _review(line: int, record: Mapping[str, str], folder: Path, problems: list[P
         seen_mm3=parse("seen_mm3", "use a volume in mm3 (0 or more), or leave it empty", _volume, None),
         corrected_mask=parse(
             "corrected_mask",
-            "there is no such file (relative to the review's folder), or its path holds a brace",
+            "this file does not exist (relative to the review's folder), or its path contains a brace",
             lambda text: _file(folder / text),
             "",
         ),
@@ -123,7 +123,7 @@ def _verdict(text: str) -> str:
 
 
 def _volume(text: str) -> float:
-    volume_mm3 = float(text.replace(",", "."))  # spreadsheets write the comma of their country
+    volume_mm3 = float(text.replace(",", "."))  # spreadsheets write a decimal comma in some countries
     if not (math.isfinite(volume_mm3) and volume_mm3 >= 0):
         raise ValueError(text)
     return volume_mm3
@@ -137,7 +137,7 @@ def _file(path: Path) -> str:
 
 
 def _problems_of_scans(listed: Mapping[int, str], scans: Collection[str]) -> Iterable[Problem]:
-    """Yield scans (by row) that the cohort table does not have, and those that are there twice."""
+    """Yield scans (by row) that are not in the cohort table or appear twice."""
     lines: dict[str, int] = {}
     for line, scan in listed.items():
         first = lines.setdefault(scan, line)

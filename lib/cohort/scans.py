@@ -1,4 +1,4 @@
-"""What screening found, scan by scan: the table `cohort/scans.csv` between the cohort table and the split."""
+"""The screening of each scan: the table `cohort/scans.csv` between the cohort table and the split."""
 
 import csv
 from collections import Counter, defaultdict
@@ -32,13 +32,13 @@ def gather_screening(
 
     Args:
         cohort: the rows of the cohort table by scan id.
-        screened: what `screen_scan` wrote, by scan id; excluded scans have none.
-        rejected: comments on the scans that a person rejected in the report, by scan id; they are excluded too.
+        screened: the output of `screen_scan`, by scan id; excluded scans have none.
+        rejected: comments on the scans rejected in review, by scan id; these are excluded too.
 
     Returns:
         Records with the columns SCAN_COLUMNS. `verdict` is ok, rejected, excluded or missing (not screened
-        yet); `reason` and `warnings` hold reason codes, `explanation` what was found and what to do. Scans of the
-        same voxels are refused, all of them where they are given to several people.
+        yet); `reason` and `warnings` hold reason codes, `explanation` what was found and what to do. Scans with the
+        same voxels are refused, all of them if they belong to different subjects.
     """
     records = [_scan_record(row, screened.get(scan), rejected.get(scan)) for scan, row in cohort.items()]
     digests = voxel_digests(screened)
@@ -58,17 +58,17 @@ def voxel_digests(screened: Mapping[str, Mapping]) -> dict[str, str]:
 
 
 def read_digests(path: str | Path) -> dict[str, str]:
-    """Read `cohort/digests.csv`, digests by scan; a table that is not there holds none."""
+    """Read `cohort/digests.csv`, digests by scan; empty if the table does not exist."""
     return {row["scan"]: row["voxels"] for row in read_records(path)} if Path(path).exists() else {}
 
 
 def accepted_scans(records: Iterable[Mapping[str, str]]) -> list[Placement]:
-    """Return the scans with verdict ok as placements that wait for the draw."""
+    """Return the scans with verdict ok as placements before the draw."""
     return [_placement(record) for record in records if record["verdict"] == "ok"]
 
 
 def refused_references(records: Iterable[Mapping[str, str]]) -> str:
-    """Return how many scans with a reference are not accepted and for which reasons, as sentences; "" if all are."""
+    """Return as sentences how many scans with a reference were refused and why; "" if none were."""
     with_mask = [record for record in records if record["has_mask"] == "1"]
     refused = [record for record in with_mask if record["verdict"] != "ok"]
     if not refused:
@@ -88,7 +88,7 @@ def read_records(path: str | Path) -> list[dict[str, str]]:
 
 
 def write_records(records: Iterable[Mapping], columns: Iterable[str], path: str | Path) -> None:
-    """Write records as a CSV table, whole or not at all."""
+    """Write records as a CSV table, atomically."""
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
@@ -96,7 +96,7 @@ def write_records(records: Iterable[Mapping], columns: Iterable[str], path: str 
 
 
 def read_folds(path: str | Path) -> list[Placement]:
-    """Read `folds/folds.csv`; a table that is not there holds nobody."""
+    """Read `folds/folds.csv`; empty if the table does not exist."""
     if not Path(path).exists():
         return []
     return [
@@ -111,7 +111,7 @@ def read_folds(path: str | Path) -> list[Placement]:
 
 
 def write_folds(placements: Iterable[Placement], path: str | Path) -> None:
-    """Write `folds/folds.csv`, whole or not at all."""
+    """Write `folds/folds.csv`, atomically."""
     write_records((_fold_record(placement) for placement in placements), FOLD_COLUMNS, path)
 
 
@@ -141,10 +141,10 @@ def _scan_record(row: ScanRow, screening: Mapping | None, rejection: str | None)
 
 
 def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str]) -> None:
-    """Refuse or flag scans that are one image: in a split they could stand on both sides of it.
+    """Refuse or flag scans with the same image, which could otherwise be in both training and test sets.
 
     Args:
-        records: of the scans, in the table's order; they are changed.
+        records: records of the scans, in the table's order; they are changed in place.
         repeated: `repeat_of` of each scan.
     """
     if len({record["subject"] for record in records}) > 1:
@@ -172,7 +172,7 @@ def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str
 
 
 def _with_reason(record: Mapping[str, str], column: str, found: str, todo: str) -> dict[str, str]:
-    """Return what changes in a record by a finding between scans: its code in `column`, and the explanation."""
+    """Return the changes to a record caused by a finding between scans: its code in `column`, and the explanation."""
     return {
         column: f"{record[column]} {SAME_VOXELS}".strip(),
         "explanation": " | ".join(filter(None, (record["explanation"], f"{found}. {todo}"))),

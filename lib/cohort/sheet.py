@@ -1,7 +1,7 @@
-"""A table that was typed or saved by a spreadsheet, row by row as the spreadsheet numbers it. Standard library only.
+"""Reading a table typed by hand or saved by a spreadsheet, with the spreadsheet's row numbers. Standard library only.
 
-Blank lines and rows of separators alone hold nothing, but they are counted. A cell may hold line ends, in quotes. A
-first line `sep=;`, by which spreadsheets are told the separator, is no row.
+Blank lines and rows of separators alone are skipped but counted. A quoted cell may contain line ends. A first line
+`sep=;`, which tells spreadsheets the separator, is not a row of the table.
 """
 
 import csv
@@ -14,24 +14,26 @@ from pathlib import Path
 from lib.errors import TableError
 
 SEPARATORS = ",;\t"
-# blanks of all kinds, and signs that nobody sees: the byte order mark, zero-width blanks, marks of the direction
+# whitespace of all kinds and invisible characters: byte order mark, zero-width spaces, direction marks
 _AROUND = r"[\s\ufeff\u200b-\u200f\u202a-\u202e\u2060\u00ad]+"
 _EDGES = re.compile(rf"\A{_AROUND}|{_AROUND}\Z")
 _SEP_LINE = re.compile(r'"?sep=(?P<sign>[^"\n])"?[,;\t ]*(?:\n|\Z)', re.IGNORECASE)
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods; xls
-_SHARE_OF_ZEROS = 4  # a zero byte in four is no slip: without a byte order mark UTF-16 passes for UTF-8
+_SHARE_OF_ZEROS = (
+    4  # one zero byte in four is not an accident: UTF-16 without a byte order mark can be valid UTF-8
+)
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """The rows of a table that hold something.
+    """The non-empty rows of a table.
 
     Attributes:
-        separator: of the cells.
+        separator: the separator of the cells.
         header_row: number of the row that names the columns; the first row is 1.
-        header: its cells, as they were written.
-        rows: number and cells of each further row, as they were written.
+        header: its cells, as written.
+        rows: number and cells of each further row, as written.
     """
 
     separator: str
@@ -55,15 +57,15 @@ class Sheet:
 
 
 def plain_cell(text: str) -> str:
-    """Return a cell without blanks and signs that nobody sees at its ends."""
+    """Return a cell without whitespace and invisible characters at its ends."""
     return _EDGES.sub("", text)
 
 
 def read_text(table: Path, what: str, setting: str) -> str:
-    r"""Return the text of a table, each line ending in \n. Errors say `what` it is, and the `setting` that names it.
+    r"""Return the text of a table, each line ending in \n. Errors name the table (`what`) and the `setting` for it.
 
     Raises:
-        TableError: there is no such file, or it is no UTF-8 text.
+        TableError: the file does not exist or is not UTF-8 text.
     """
     try:
         content = table.read_bytes()
@@ -73,7 +75,7 @@ def read_text(table: Path, what: str, setting: str) -> str:
             f"{what} {table} does not exist{place}; set `{setting}` to its path, seen from the study's folder "
             "(--directory)"
         ) from None
-    except (ValueError, OSError) as error:  # a ValueError: no path, such as one with a zero byte
+    except (ValueError, OSError) as error:  # a ValueError: not a valid path, such as one with a zero byte
         why = getattr(error, "strerror", None) or "this is no path"
         raise TableError(
             f"{what} {table.name} cannot be read ({why}); set `{setting}` to a CSV file"
@@ -82,14 +84,14 @@ def read_text(table: Path, what: str, setting: str) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
-        raise TableError(_no_text(what, table, content, f"line {row} holds other letters")) from None
+        raise TableError(_no_text(what, table, content, f"line {row} is not valid UTF-8")) from None
     if text.count("\0") > len(text) // _SHARE_OF_ZEROS:
         raise TableError(_no_text(what, table, content, "every other byte is zero, as in UTF-16 text"))
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _no_text(what: str, table: Path, content: bytes, otherwise: str) -> str:
-    """Return what to say of a file that is no UTF-8 text."""
+    """Return the error message for a file that is not UTF-8 text."""
     found = otherwise
     if content.startswith(_SPREADSHEETS):
         found = "it is a spreadsheet's own file"
@@ -102,11 +104,11 @@ def read_sheet(text: str, what: str) -> Sheet:
     r"""Return the rows of a CSV text whose lines end in \n; cells are separated by comma, semicolon or tab.
 
     Args:
-        text: as `read_text` returns it.
-        what: it is, for errors.
+        text: result of `read_text`.
+        what: name of the table in errors.
 
     Raises:
-        TableError: a quote is opened and not closed at the end of its cell, so that rows would be swallowed.
+        TableError: a quote is not closed at the end of its cell, so that rows would be lost.
     """
     stated = _SEP_LINE.match(text)
     if stated:
@@ -121,7 +123,7 @@ def read_sheet(text: str, what: str) -> Sheet:
 
 
 def _separator(text: str, stated: str | None) -> str:
-    """Return the separator of the header: the stated one if it stands there, else the one that gives most cells."""
+    """Return the separator of the header: the stated one if the header contains it, else that with most cells."""
     header = next((line for line in text.split("\n") if plain_cell(line).strip(SEPARATORS)), "")
     if stated and stated in SEPARATORS and stated in header:
         return stated
@@ -138,11 +140,11 @@ def _numbered(text: str, separator: str, what: str) -> Iterator[tuple[int, list[
         for number, cells in enumerate(reader, start=1):
             yield number, cells
     except csv.Error as error:
-        raise TableError(f"{what}: row {number + 1} cannot be read as CSV ({error}); mend it") from None
+        raise TableError(f"{what}: row {number + 1} cannot be read as CSV ({error}); correct it") from None
 
 
 def _require_closed_quotes(text: str, separator: str, what: str) -> None:
-    """Refuse a quote whose cell goes on over other lines and does not end in a quote: it would swallow rows.
+    """Refuse a quoted cell that spans several lines and does not end in a quote: rows would be lost.
 
     Within one line Python's lenient reading does no harm.
     """

@@ -1,4 +1,4 @@
-"""The cohort table: one row a scan, checked as a whole. Standard library only (read at each parse)."""
+"""The cohort table: one row for each scan, checked as a whole. Standard library only (read at each parse)."""
 
 import csv
 import difflib
@@ -22,16 +22,16 @@ COLUMNS = (
 )  # fmt: skip
 SIDES = ("left", "right")
 SETS = ("auto", "train", "test", "apply", "external")
-# names files and folders, and may stand alone on a command line
+# used as file and folder name, and as a word of a command line
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-IDENTIFIER_RULE = "use letters, digits and '-' only, a letter or digit first, 64 of them at most"
+IDENTIFIER_RULE = "use letters, digits and '-' only, beginning with a letter or digit, at most 64 in all"
 _OTHER_LINE_ENDS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")  # those in front of a number
 _UNIT = re.compile(r"[_ ]*[(\[].*|_(years|mm)$")  # after the name of a column: age (years), age_years
 _MOST_LABEL = 2**32 - 1
-# what stands in a cell of boxes to tick, and says no more than an empty one
+# values of unticked boxes, which mean the same as an empty cell
 _NOTHING_SAID = frozenset(["0", "false", "no", "n", "none", "nan", "na", "n/a", "-", "."])
-# no formula to a spreadsheet, although the first letter is a sign: numbers, and signs alone
+# not formulas to a spreadsheet although they begin with a sign: numbers, and signs alone
 _SIGNED = re.compile(r"[+-][\d.,]+%?|[+-]+")
 
 
@@ -60,7 +60,7 @@ class ScanRow:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in the table: where, what came, what is allowed."""
+    """One error in the table: where it is, what was found, what is allowed."""
 
     line: int
     column: str
@@ -95,7 +95,7 @@ def read_cohort(
 
 
 def planned_cohort(records: Iterable[Mapping[str, str]], table: str | Path) -> dict[str, ScanRow]:
-    """Return the rows of a table that the workflow itself will write to `table`; no image need be there."""
+    """Return the rows of a table that the workflow will write to `table`; images need not exist yet."""
     table = Path(table)
     rows, problems = _checked_rows(table_text(records), table, (), False)
     raise_problems(table, problems)
@@ -112,7 +112,7 @@ def table_text(records: Iterable[Mapping[str, str]]) -> str:
 
 
 def raise_problems(table: Path, problems: Iterable[Problem], what: str = "cohort table") -> None:
-    """Raise a TableError that lists all problems in the order of rows; return if there are none."""
+    """Raise a TableError that lists all problems in row order; return if there are none."""
     ordered = sorted(set(problems), key=lambda problem: (problem.line, problem.column))
     if ordered:
         lines = "\n".join(f"  {problem}" for problem in ordered)
@@ -123,12 +123,14 @@ def raise_problems(table: Path, problems: Iterable[Problem], what: str = "cohort
 
 
 def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str]) -> Iterable[Problem]:
-    """Yield columns that are missing or there twice, names like a known one, and rows with more cells than names."""
+    """Yield missing and duplicate columns, names similar to a known one, and rows with more cells than the header."""
     names, row = sheet.names, sheet.header_row
     for name in required:
         if name not in names:
             found = ", ".join(name if name.isprintable() else ascii(name) for name in names if name)
-            advice = "" if len(names) > 1 else ". Name them in the first row, by comma, semicolon or tab"
+            advice = (
+                "" if len(names) > 1 else ". Name them in the first row, separated by comma, semicolon or tab"
+            )
             yield Problem(row, name, "no such column", f"columns found: {found or 'none'}{advice}")
     for name in names:
         if _OTHER_LINE_ENDS.search(name):
@@ -136,7 +138,7 @@ def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str])
                 row, ascii(name)[1:-1], name, "lines must end in a line feed: save the table as CSV again"
             )
     for name in {name for name in names if name and names.count(name) > 1}:
-        yield Problem(row, name, name, "this column is there twice")
+        yield Problem(row, name, name, "this column appears twice")
     for name in names:
         if name in known:
             continue
@@ -155,7 +157,7 @@ def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str])
 def _checked_rows(
     text: str, table: Path, extra_columns: Sequence[str], sex_required: bool
 ) -> tuple[list[ScanRow], list[Problem]]:
-    """Return the rows and what is wrong with them, files apart."""
+    """Return the rows and their problems, except those of files."""
     problems: list[Problem] = []
     rows = [
         _row(line, record, table.parent, extra_columns, problems)
@@ -182,7 +184,7 @@ def _records(text: str, table: Path, extra_columns: Sequence[str]) -> list[tuple
 
 def _header_problems(sheet: Sheet, extra_columns: Sequence[str]) -> Iterable[Problem]:
     for name in sorted(set(extra_columns) & set(COLUMNS)):
-        # an age, a path or a UID would be repeated as it stands
+        # an age, a path or a UID would be quoted in full
         yield Problem(
             sheet.header_row,
             name,
@@ -195,7 +197,7 @@ def _header_problems(sheet: Sheet, extra_columns: Sequence[str]) -> Iterable[Pro
 def _row(
     line: int, record: dict[str, str], folder: Path, extra_columns: Sequence[str], problems: list[Problem]
 ) -> ScanRow:
-    """Turn one record into a ScanRow, adding what is wrong with it to `problems`."""
+    """Turn one record into a ScanRow; add its errors to `problems`."""
 
     def parse(column: str, allowed: str, convert: Callable, default: object) -> object:
         text = record.get(column, "")
@@ -230,13 +232,13 @@ def _row(
         repeat_of=record.get("repeat_of", ""),
         center_mm_xy=_center(line, record, problems),
         set=parse("set", f"use {', '.join(SETS)}", {name: name for name in SETS}.__getitem__, "auto"),
-        exclude=parse("exclude", "say why; leave it empty to keep the scan", _reason, ""),
+        exclude=parse("exclude", "give the reason; leave it empty to keep the scan", _reason, ""),
         extra={name: plain_text(record.get(name, "")) for name in extra_columns},
     )
 
 
 def plain_text(cell: str) -> str:
-    """Return a cell so that no spreadsheet which opens our tables runs it: a formula gets an apostrophe before it."""
+    """Return a cell that spreadsheets do not run as a formula: a formula gets an apostrophe before it."""
     return f"'{cell}" if cell[:1] in tuple("=@+-") and not _SIGNED.fullmatch(cell) else cell
 
 
@@ -298,7 +300,7 @@ def _missing_files(row: ScanRow) -> Iterable[Problem]:
                 row.line,
                 column,
                 path,
-                "Snakemake takes braces for wildcards: rename it, or make a link to it",
+                "Snakemake reads braces as wildcards: rename it, or make a link to it",
             )
         elif path and not os.path.exists(path):
             yield Problem(
@@ -307,27 +309,27 @@ def _missing_files(row: ScanRow) -> Iterable[Problem]:
 
 
 def grid_problems(row: ScanRow) -> Iterable[Problem]:
-    """Yield masks whose header shows another grid than the image's, where both headers can be read cheaply.
+    """Yield masks whose header has a different grid from the image's, if both headers can be read cheaply.
 
-    A DICOM series has no such header: its mask is checked when the scan is screened.
+    The mask of a DICOM series is checked when the scan is screened.
     """
     image = _grid_of(row.image)
     for column in ("mask", "mask2"):
         mask = _grid_of(getattr(row, column))
-        # where voxels of a crop lie is seen when the scan is screened
+        # the position of a crop is checked when the scan is screened
         if image and mask and not image.may_hold(mask):
             yield Problem(row.line, column, f"{mask}", f"must lie on the image's grid, {image}")
 
 
 def _grid_of(path: str) -> Grid | None:
-    return image_header(path) if os.path.isfile(path) else None  # false, too, for what no file can be called
+    return image_header(path) if os.path.isfile(path) else None  # also false for an invalid file name
 
 
 def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
     """Yield rows that name the image of another person, or one hip of an image twice without `repeat_of`.
 
-    Where no subject is stated, different requests of one image (another side, mask or centre) are left to screening,
-    which tells what is wrong with each and refuses what is left of them by its voxels.
+    If no subject is stated, different requests of one image (another side, mask or centre) are left to screening,
+    which reports what is wrong with each and refuses the remaining ones by their voxels.
     """
     repeated = {row.scan: row.repeat_of for row in rows}
     images: dict[object, dict[str, list[ScanRow]]] = defaultdict(lambda: defaultdict(list))
@@ -335,7 +337,7 @@ def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
         if not row.image:
             continue
         series = images[_file_identity(row.image)]
-        # without a series_uid a row takes the only series there is: it may be the other's
+        # without a series_uid a row uses the only series, which may be that of the other row
         earlier = [*series[row.series_uid], *series[""]] if row.series_uid else sum(series.values(), [])
         for first in earlier:
             if advice := _conflict(row, first, repeated):
@@ -345,12 +347,12 @@ def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
 
 
 def _conflict(row: ScanRow, first: ScanRow, repeated: Mapping[str, str]) -> str:
-    """Return what is wrong with two rows of one image, and what to do; empty if nothing is."""
+    """Return what is wrong with two rows of one image, and what to do; empty if nothing is wrong."""
     stated = row.subject != row.scan or first.subject != first.scan
     if stated and row.subject != first.subject:
         return (
-            f"row {first.line} names it for subject {first.subject!r}: correct `image` or `subject`, or tell their "
-            "series apart by `series_uid`"
+            f"row {first.line} names it for subject {first.subject!r}: correct `image` or `subject`, or give "
+            "each its own `series_uid`"
         )
     asked = [(each.mask, each.mask_labels, each.center_mm_xy) for each in (row, first)]
     if row.side != first.side or not (stated or asked[0] == asked[1]):
@@ -358,13 +360,13 @@ def _conflict(row: ScanRow, first: ScanRow, repeated: Mapping[str, str]) -> str:
     if first_scan(row.scan, repeated) == first_scan(first.scan, repeated):
         return ""
     return (
-        f"row {first.line} names the same {row.side} hip of it: correct `image`, `series_uid` or `side`, take one "
-        "row out, or say `repeat_of`"
+        f"row {first.line} names the same {row.side} hip of it: correct `image`, `series_uid` or `side`, remove one "
+        "row, or give `repeat_of`"
     )
 
 
 def first_scan(scan: str, repeated: Mapping[str, str]) -> str:
-    """Return the scan that a scan repeats in the end: itself if it repeats none, nothing for scans in a circle.
+    """Return the first scan of a chain of repeats: the scan itself if it repeats none, nothing for a circle.
 
     Args:
         scan: its id.
@@ -380,7 +382,7 @@ def first_scan(scan: str, repeated: Mapping[str, str]) -> str:
 
 
 def _shared_masks(rows: Iterable[ScanRow]) -> Iterable[Problem]:
-    """Yield masks that another person has, and second readers' masks that are the first's."""
+    """Yield masks that also belong to another person, and second readers' masks that equal the first reader's."""
     owners: dict[object, ScanRow] = {}
     for row in rows:
         identities = [_file_identity(path) if path else None for path in (row.mask, row.mask2)]
@@ -391,11 +393,13 @@ def _shared_masks(rows: Iterable[ScanRow]) -> Iterable[Problem]:
                 yield Problem(row.line, column, Path(getattr(row, column)).name, advice)
         if row.mask2 and identities[0] == identities[1]:
             name = Path(row.mask2).name
-            yield Problem(row.line, "mask2", name, "this is the first reader's mask: give another")
+            yield Problem(
+                row.line, "mask2", name, "this is the first reader's mask: give the second reader's"
+            )
 
 
 def _file_identity(path: str) -> object:
-    """Return what two paths share that lead to one file or folder, through links too; the path if it is not there."""
+    """Return an identity of the file or folder behind a path, links resolved; the path if it does not exist."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -404,19 +408,24 @@ def _file_identity(path: str) -> object:
 
 
 def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
-    """Yield what is wrong across columns of a row and across rows."""
+    """Yield problems across the columns of a row and across rows."""
     lines: dict[str, int] = {}
     for row in rows:
         if row.scan:
             first = lines.setdefault(row.scan.lower(), row.line)
             if first != row.line:
                 yield Problem(
-                    row.line, "scan", row.scan, f"ids must be unique (capitals do not count): see row {first}"
+                    row.line, "scan", row.scan, f"ids must be unique (case is ignored): see row {first}"
                 )
         if row.mask_labels and not row.mask:
-            yield Problem(row.line, "mask_label", str(row.mask_labels[0]), "there is no mask in this row")
+            yield Problem(row.line, "mask_label", str(row.mask_labels[0]), "this row has no mask")
         if row.mask2 and not row.mask:
-            yield Problem(row.line, "mask2", Path(row.mask2).name, "a second reader needs a first: `mask`")
+            yield Problem(
+                row.line,
+                "mask2",
+                Path(row.mask2).name,
+                "a second reader needs the first reader's `mask`",
+            )
         if row.set in ("train", "test") and not row.mask:
             yield Problem(row.line, "set", row.set, "a scan without a mask can only be auto or apply")
     by_scan = {row.scan: row for row in rows}
@@ -441,13 +450,13 @@ def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
                     row.line,
                     "repeat_of",
                     row.repeat_of,
-                    "scans repeat one another in a circle; leave one empty",
+                    "these scans repeat each other in a circle; leave one empty",
                 )
     yield from _problems_of_people(rows)
 
 
 def _in_circle(row: ScanRow, by_scan: dict[str, ScanRow]) -> bool:
-    """Return whether the scans that a row repeats, one after the other, lead back to it."""
+    """Return whether the chain of scans that a row repeats leads back to it."""
     seen, repeated = {row.scan}, by_scan.get(row.repeat_of)
     while repeated is not None and repeated.scan not in seen:
         seen.add(repeated.scan)
@@ -456,7 +465,7 @@ def _in_circle(row: ScanRow, by_scan: dict[str, ScanRow]) -> bool:
 
 
 def _problems_of_people(rows: list[ScanRow]) -> Iterable[Problem]:
-    """Yield contradictions between the scans of one person, and people who may be one."""
+    """Yield contradictions between the scans of one person, and subjects who may be the same person."""
     yield from _alike_subjects(rows)
     people: dict[str, list[ScanRow]] = defaultdict(list)
     for row in rows:
@@ -477,19 +486,19 @@ def _problems_of_people(rows: list[ScanRow]) -> Iterable[Problem]:
 
 
 def _alike_subjects(rows: Iterable[ScanRow]) -> Iterable[Problem]:
-    """Yield subjects that differ from an earlier one by capitals or leading zeros alone: spreadsheets drop zeros."""
+    """Yield subjects that differ from an earlier one only in case or leading zeros: spreadsheets drop zeros."""
     spellings: dict[str, dict[str, ScanRow]] = defaultdict(dict)
     for row in rows:
         others = spellings[plain_spelling(row.subject)]
         if not row.subject or row.subject in others:
             continue
         for other, first in others.items():
-            # the scans' own ids are told of as such
+            # ids of scans are reported elsewhere
             own_ids = other.lower() == row.subject.lower() and (first.scan, row.scan) == (other, row.subject)
             if not own_ids and may_be_one(other, row.subject):
                 allowed = (
-                    f"row {first.line} has {other!r}: one person? Then write one of both; else give one of them "
-                    "another id, for capitals and leading zeros do not count"
+                    f"row {first.line} has {other!r}: if they are one person, write one of the two; else give "
+                    "one of them another id, because case and leading zeros are ignored"
                 )
                 yield Problem(row.line, "subject", row.subject, allowed)
                 break
@@ -497,13 +506,13 @@ def _alike_subjects(rows: Iterable[ScanRow]) -> Iterable[Problem]:
 
 
 def plain_spelling(subject: str) -> str:
-    """Return a subject in small letters, without zeros in front of numbers: people who may be one share it."""
+    """Return a subject in lower case and without leading zeros: subjects who may be one person share it."""
     return _ZEROS.sub("", subject.lower())
 
 
 def may_be_one(subject: str, other: str) -> bool:
-    """Return whether two subjects of one `plain_spelling` may be one person who was written in two ways.
+    """Return whether two subjects of one `plain_spelling` may be two spellings of one person.
 
-    Ids of one length that differ by where zeros stand (1-01 and 10-1) may not: no spreadsheet moves zeros.
+    Ids of one length whose zeros differ in position (1-01 and 10-1) may not: no spreadsheet moves zeros.
     """
     return subject.lower() == other.lower() or len(subject) != len(other)

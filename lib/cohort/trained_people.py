@@ -1,4 +1,4 @@
-"""A group of people in numbers: what may be told of them without telling who they are."""
+"""Description of the training people in numbers that do not identify them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,18 +11,18 @@ from lib.pseudonyms import key_of, pseudonyms
 def describe_people(
     placements: Iterable[Placement], facts: Mapping, secret: bytes, digests: Mapping[str, str]
 ) -> dict:
-    """Return who trained and who validated a model, without an id.
+    """Return who trained and who validated a model, without ids.
 
     Args:
         placements: all scans of the study.
         facts: ids of the scans in `training` and in `validation`.
-        secret: of the study, with which ids become pseudonyms.
-        digests: of the voxels of scans, by scan.
+        secret: the study's secret, from which pseudonyms are made.
+        digests: digests of the scans' voxels, by scan.
 
     Returns:
         `training` and `validation`: pseudonyms of the scans; `images`: pseudonyms of their voxels, in both;
         `people`: `describe_group` of both;
-        `pseudonym_key`: which secret the pseudonyms were made with.
+        `pseudonym_key`: fingerprint of the secret that the pseudonyms were made with.
     """
     rows = {row.scan: row for row in placements}
     roles = {role: [rows[scan] for scan in facts[role]] for role in ("training", "validation")}
@@ -40,7 +40,7 @@ def describe_people(
 def describe_group(placements: Sequence[Placement], secret: bytes) -> dict:
     """Return numbers of people and scans, sexes, the range of ages, and the people as pseudonyms.
 
-    Ages are given as bands of ten years, 90+ being the last; `ages` is None where no age is known.
+    Ages are given in bands of ten years, the last being 90+; `ages` is None if no age is known.
     """
     people = {row.subject: row for row in placements}
     ages = sorted(row.age for row in people.values() if row.age is not None)
@@ -54,7 +54,7 @@ def describe_group(placements: Sequence[Placement], secret: bytes) -> dict:
 
 
 def ten_year_band(age: float) -> str:
-    """Return the band of ten years that holds an age, e.g. "60-69"; "90+" from 90 on."""
+    """Return the ten-year band of an age, e.g. "60-69"; "90+" from 90 on."""
     if age >= OLDEST_PRINTED_AGE:
         return f"{OLDEST_PRINTED_AGE}+"
     start = int(age) // 10 * 10

@@ -1,1 +1,1 @@
-"""Programs beside the workflow, each started with `python -m lib.commands.NAME`."""
+"""Command-line programs beside the workflow, each started with `python -m lib.commands.NAME`."""

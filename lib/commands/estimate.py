@@ -1,4 +1,4 @@
-"""What a study will take, before anything is submitted: jobs, CPU and GPU hours, disk, elapsed time.
+"""Estimate of a study before anything is submitted: jobs, CPU and GPU hours, disk, elapsed time.
 
 python -m lib.commands.estimate --cores 16 --gpus 2 [the arguments that snakemake will get]
 """
@@ -17,12 +17,10 @@ from lib.commands.planning.workflow import ROOT, Rule, Workflow, read_workflow
 from lib.errors import OsteoflowError
 
 HOUR = 3600
-WIDTH = 110  # characters of a line
+WIDTH = 110  # characters in a line
 QUEUED = ", without the time that jobs wait in the queue"
-ASSUMED = "Counted before screening: every scan of the table that is not excluded is taken for accepted."
-GATHERED = (
-    "Rules with one job gather the cohort: their shipped cost is that of a small study and grows with yours."
-)
+ASSUMED = "Counted before screening: every scan of the table that is not excluded is assumed to be accepted."
+GATHERED = "Rules with one job handle the whole cohort: their shipped cost is for a small study and grows with yours."
 NO_GPU_TIME = (
     "GPU time was not measured: {rules}. Their CPU hours are those without a GPU; time on a GPU is far shorter"
     "{without}. Once this study has trained a fold and predicted five batches on its GPU, their times are used here."
@@ -35,13 +33,13 @@ OTHER_SIZE = (
 
 @dataclass(frozen=True, kw_only=True)
 class RuleEstimate:
-    """What is left to do of one rule. Hours hold Snakemake's and SLURM's own part."""
+    """The remaining work of one rule. Hours include the overhead of Snakemake and SLURM."""
 
     rule: str
     jobs: int
     done: int
     cpu_hours: float
-    gpu_hours: float | None  # None: not measured, or no GPU wanted
+    gpu_hours: float | None  # None: not measured, or no GPU requested
     disk_gb: float
     threads: int
     gpus: int
@@ -49,7 +47,7 @@ class RuleEstimate:
 
     @property
     def left(self) -> int:
-        """Return the jobs that are left."""
+        """Return the number of remaining jobs."""
         return self.jobs - self.done
 
 
@@ -57,7 +55,7 @@ def estimate_rules(workflow: Workflow) -> list[RuleEstimate]:
     """Return the estimate of each rule that has jobs, in the order of the workflow.
 
     Raises:
-        ConfigError: the people cannot be split as the settings say.
+        ConfigError: the people cannot be split as configured.
     """
     study, rules = workflow.study, workflow.rules
     plan = {name: jobs for name, jobs in plan_jobs(study, rules).items() if jobs}
@@ -81,7 +79,7 @@ def estimate_rules(workflow: Workflow) -> list[RuleEstimate]:
 def estimate_rule(
     rule: Rule, jobs: Sequence[Job], left: Sequence[Job], cost: Cost | None, overhead: Cost
 ) -> RuleEstimate:
-    """Return what the jobs that are left of a rule take; a rule without a known cost counts as overhead alone."""
+    """Return the cost of a rule's remaining jobs; a rule of unknown cost counts only with its overhead."""
     units = sum(job.units for job in left)
     seconds = (cost.cpu_seconds if cost else 0.0) * units + overhead.cpu_seconds * len(left)
     gpu_seconds = cost.gpu_seconds * units if cost and cost.gpu_seconds is not None else None
@@ -102,9 +100,9 @@ def estimate_rule(
 
 
 def elapsed_hours(estimates: Sequence[RuleEstimate], cores: int, gpus: int) -> float:
-    """Return the hours that all rules take one after the other, each on as many cores or GPUs as its jobs can use.
+    """Return the hours of all rules run one after the other, each on as many cores or GPUs as its jobs can use.
 
-    Rules whose time on a GPU is not known count only where there is no GPU: by their CPU hours.
+    Rules whose time on a GPU is unknown count only without a GPU, with their CPU hours.
     """
     hours = 0.0
     for row in estimates:
@@ -116,12 +114,12 @@ def elapsed_hours(estimates: Sequence[RuleEstimate], cores: int, gpus: int) -> f
 
 
 def _at_once(row: RuleEstimate, gpus: int) -> int:
-    """Return how many jobs of a rule run at once on so many GPUs."""
+    """Return how many jobs of a rule run at once on this number of GPUs."""
     return max(min(gpus // row.gpus, row.left), 1)
 
 
 def untimed(estimates: Sequence[RuleEstimate], gpus: int) -> list[RuleEstimate]:
-    """Return the rules with jobs left whose time on a GPU is not known, where there are GPUs to work on."""
+    """Return the rules with remaining jobs whose time on a GPU is unknown, if there are GPUs."""
     return [row for row in estimates if gpus and row.gpus and row.left and row.gpu_hours is None]
 
 
@@ -167,7 +165,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def remarks(workflow: Workflow, estimates: Sequence[RuleEstimate], gpus: int) -> list[str]:
-    """Return what a reader of the table must know; `gpus` to work on."""
+    """Return remarks on the table for this number of GPUs."""
     said = [ASSUMED]
     on_gpu = [row for row in estimates if row.gpus and row.left]
     if unmeasured := [row for row in on_gpu if row.gpu_hours is None]:
@@ -182,13 +180,13 @@ def remarks(workflow: Workflow, estimates: Sequence[RuleEstimate], gpus: int) ->
 
 
 def _rounds_text(row: RuleEstimate, gpus: int) -> str:
-    """Return how many jobs of a rule follow one another on so many GPUs."""
+    """Return how many jobs of a rule run one after another on this number of GPUs."""
     at_once = _at_once(row, gpus)
     return f"{row.rule} ({row.left} jobs, {at_once} at once: {-(-row.left // at_once)} after one another)"
 
 
 def other_size(config: Mapping) -> list[str]:
-    """Return the settings that make training and prediction other than what the shipped costs were measured with."""
+    """Return the settings of training and prediction that differ from those of the shipped costs."""
     import yaml
 
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -201,7 +199,7 @@ def other_size(config: Mapping) -> list[str]:
 
 
 def report_text(workflow: Workflow, cores: int, gpus: int) -> str:
-    """Return the whole answer: the table, the elapsed time, what Snakemake itself takes, remarks."""
+    """Return the whole report: the table, the elapsed time, Snakemake's own cost, remarks."""
     estimates = estimate_rules(workflow)
     graph = unit_costs({}, {}, workflow.study.folder)[GRAPH_JOB]
     jobs = sum(row.jobs for row in estimates)
@@ -219,7 +217,7 @@ def report_text(workflow: Workflow, cores: int, gpus: int) -> str:
 
 
 def duration_text(hours: float) -> str:
-    """Return a time as people say it: minutes, hours or days."""
+    """Return a time in readable units: minutes, hours or days."""
     if hours < 1 / 60:
         return "less than a minute"
     if hours < 2:
@@ -235,13 +233,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the estimate; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lib.commands.estimate",
-        description="What a study will take: jobs, hours, disk. All further arguments are those of snakemake.",
+        description="Estimate the jobs, hours and disk of a study. All further arguments are those of snakemake.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--cores", type=_cores, default=os.cpu_count(), help="cores to work on (default: all here)"
+        "--cores", type=_cores, default=os.cpu_count(), help="cores to use (default: all of this machine)"
     )
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs to work on (default: 0)")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs to use (default: 0)")
     options, of_snakemake = parser.parse_known_args(arguments)
     try:
         print(report_text(read_workflow(of_snakemake), options.cores, options.gpus))

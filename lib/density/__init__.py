@@ -1,1 +1,1 @@
-"""Bone density: so far, whether the rods of a calibration phantom are in view."""
+"""Bone density: currently only the detection of a calibration phantom."""

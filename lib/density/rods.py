@@ -1,4 +1,4 @@
-"""Is a density phantom in view? The rods of a calibration phantom look the same on every slice; people do not."""
+"""Detection of a density phantom: its rods look the same on every slice, which anatomy does not."""
 
 import itertools
 from dataclasses import dataclass

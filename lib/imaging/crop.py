@@ -12,7 +12,7 @@ from lib.imaging.grid import SIDES, column_index, slice_index
 
 PADDING_HU = -1024
 
-# A slice that ends where the window does belongs to it, whatever rounding makes of the position.
+# A slice that ends at the window's border belongs to it, whatever the rounding of its position.
 _SLICE_TOLERANCE = 1e-6
 
 
@@ -48,14 +48,14 @@ class CropConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CropCenter:
-    """Where a window is to be centred, and on whose word.
+    """The requested centre of a window, and its source.
 
     Attributes:
         side: `left` or `right` of the patient.
         center_mm_xy: LPS mm, at the height of the image's centre.
         source: `automatic`, or `override` from the cohort table.
         uncertain: whether the automatic search had doubts.
-        head_mm_xyz: the femoral head (LPS mm) where it is known; above it the pelvis may reach as far out as the
+        head_mm_xyz: the femoral head (LPS mm) if known; above it the pelvis may reach as far laterally as the
             femur.
     """
 
@@ -110,7 +110,7 @@ FindMargins = Callable[[sitk.Image, tuple[slice, slice], CropCenter, float], Map
 def crop_image(
     image: sitk.Image, center: CropCenter, config: CropConfig, find_margins: FindMargins
 ) -> tuple[sitk.Image, CropRecord]:
-    """Cut the window out of a CT (int16 HU) and say what was cut.
+    """Cut the window out of a CT (int16 HU) and return a record of it.
 
     All slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies higher,
     and a network that learnt hips knows nothing of an abdomen. Where the head's height is not known for sure,

@@ -28,7 +28,7 @@ def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk
     """
     positions_xyz = [_positions(probability, grid, axis) for axis in range(3)]
     full_zyx = np.zeros(grid.GetSize()[::-1], np.uint8)
-    # the crop is a fifth of a scan: only there is anything computed
+    # only the crop, a fifth of a scan, is computed
     boxes_xyz = [_inside(p, n) for p, n in zip(positions_xyz, probability.GetSize(), strict=True)]
     if any(box.start == box.stop for box in boxes_xyz):
         return image_like(full_zyx, grid)

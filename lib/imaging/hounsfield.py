@@ -1,4 +1,4 @@
-"""The HU scale: what is kept of it, and whether intensities can be HU at all."""
+"""The HU scale: the stored range, and checks that intensities can be HU."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -27,7 +27,7 @@ _DENSE_HU, _MAX_DENSE_SHARE = 800, 0.2
 # none of ours (air; metal beyond the range of 12 bits).
 _PILE_VOXELS, _PILE_RATIO, _BEFORE_LIMIT_HU = 20, 2.0, 20
 _HARMLESS_BELOW_HU, _HARMLESS_ABOVE_HU = -900, 2000
-# Cut off below this, cortex and trabecular bone are one.
+# If intensities are clipped below this, cortex and trabecular bone cannot be distinguished.
 _LEAST_TOP_HU = 500
 _SAMPLED_EVERY = 3  # pixels along a row and a column: 9 times fewer voxels, shares move by less than 0.1 %
 
@@ -67,7 +67,7 @@ def hu_image(image: sitk.Image) -> tuple[sitk.Image, list[Reason]]:
 
 
 def check_hu(volume_zyx: np.ndarray) -> list[Reason]:
-    """Return `implausible_hu` unless `volume_zyx` shows what every CT of a hip shows on the HU scale.
+    """Return `implausible_hu` unless `volume_zyx` has the intensities of every hip CT on the HU scale.
 
     Something darker than fat, much soft tissue in the body, and some bone: a volume in other units (raw values
     without intercept, MR, a windowed picture, fractions) lacks at least one of them, and in a negative air is as
@@ -115,6 +115,6 @@ def _piled_share(sample: np.ndarray, limit: int, inward: int) -> float:
     # int32: a difference of two int16 may not be one
     depth = inward * (sample.astype(np.int32) - limit)
     piled, before = np.count_nonzero(depth == 0), np.count_nonzero((depth > 0) & (depth <= _BEFORE_LIMIT_HU))
-    # values that nothing leads to are drawn, not cut off
+    # values without neighbouring values were drawn, not clipped
     is_pile = before > 0 and piled >= _PILE_VOXELS and piled > _PILE_RATIO * before
     return piled / sample.size if is_pile else 0.0

@@ -1,4 +1,4 @@
-"""How far two masks of the same scan overlap, for many scans at once."""
+"""Overlap of two masks of the same scan, for many scans at once."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,8 @@ def compare_masks(masks: Sequence[Alternatives], workers: int) -> list[tuple[flo
     """Return the Dice of the masks of each scan, None with a reason where there is none.
 
     Args:
-        masks: of each scan the pairs of files to try; the first pair on one grid counts.
-        workers: scans that are read at once.
+        masks: the pairs of files to try for each scan; the first pair on one grid is used.
+        workers: number of scans read at once.
     """
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(_first_dice, masks))

@@ -1,6 +1,6 @@
-"""Volumes in files of this workflow: NIfTI written with nothing but geometry, and read again.
+"""The NIfTI files of this workflow: written with no metadata but geometry, and read again.
 
-Files of unknown origin are for `lib.reading.image_files`.
+Files of unknown origin are read by `lib.reading.image_files`.
 """
 
 import math
@@ -68,7 +68,7 @@ def open_reader(path: str | Path) -> sitk.ImageFileReader:
 
 
 def run_itk(step: Callable[[], Any]) -> Any:
-    """Return what a step of reading gives; ITK's errors and warnings name the path, so neither gets out.
+    """Return the result of a reading step; ITK's errors and warnings are suppressed, because they name the path.
 
     Raises:
         ScanError: `unreadable_file`.
@@ -89,10 +89,10 @@ def unreadable() -> ScanError:
 
 
 def write_image(image: sitk.Image, path: str | Path) -> None:
-    """Write `image` to `path` (.nii.gz), whole or not at all.
+    """Write `image` to `path` (.nii.gz), atomically.
 
-    The file holds voxels and geometry and nothing else: no description, no time, no name; the same image
-    gives the same bytes.
+    The file contains only voxels and geometry: no description, no time, no name; the same image gives the same
+    bytes.
     """
     _write_nifti(image, path, slope=1.0)
 
@@ -133,9 +133,9 @@ def _write_nifti(image: sitk.Image, path: str | Path, slope: float) -> None:
 
 
 def _require_whole(path: Path) -> None:
-    """Refuse a compressed file that was cut short, which ITK reads without a word.
+    """Refuse a truncated compressed file, which ITK reads without an error.
 
-    A gzip file ends with the length of its content (modulo 2^32), which the NIfTI header tells, too.
+    A gzip file ends with the length of its content (modulo 2^32), which also follows from the NIfTI header.
     """
     if path.suffix != ".gz":
         return

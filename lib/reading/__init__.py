@@ -1,1 +1,1 @@
-"""Files of scans in: DICOM and image files, the verdict on what they hold, and the sandbox they are read in."""
+"""Reading scans: DICOM and image files, findings on their content, and the sandbox in which they are read."""

@@ -1,7 +1,7 @@
-"""How a scan was made: the few header fields that explain intensities, and none that names a person.
+"""Acquisition of a scan: the few header fields that explain intensities, none of which identifies a person.
 
-Three texts of a header are repeated: manufacturer, model and kernel. They are free text, so whoever filled them in
-may have written anything: see `_safe_text` for what is kept of them.
+Three texts of a header are kept: manufacturer, model and kernel. They are free text and may contain anything; see
+`_safe_text` for what is kept of them.
 """
 
 import math
@@ -38,7 +38,7 @@ _MACROS = (
     "UnassignedPerFrameConvertedAttributesSequence",
 )
 
-# Elements that say who, where or when, beside all names of persons and all dates (by their type).
+# Elements that identify a person, place or time, besides all person names and dates (recognised by type).
 _IDENTIFYING_TYPES = {"PN", "DA", "DT"}
 _IDENTIFYING = {
     *("PatientID", "OtherPatientIDs", "IssuerOfPatientID", "MilitaryRank"),
@@ -53,7 +53,7 @@ _IDENTIFYING = {
     *("ClinicalTrialSubjectReadingID", "ClinicalTrialSiteID", "ClinicalTrialSiteName"),
     *("ClinicalTrialSponsorName", "ClinicalTrialProtocolID"),
 }
-_DEEPEST = 8  # sequences inside sequences; more are not looked into
+_DEEPEST = 8  # nested sequences; deeper ones are not read
 _WORD = re.compile(r"[^\W_]{3,}")
 
 # Words of makers' names. Hospitals have them too ("University Medical Center" scans with "GE MEDICAL SYSTEMS"),
@@ -80,7 +80,7 @@ _SAYS_NO_CONTRAST = {
 
 @dataclass(frozen=True, kw_only=True)
 class Acquisition:
-    """Scanner and protocol of a series; None where the header does not say. Contrast is yes, no or unknown."""
+    """Scanner and protocol of a series; None if the header does not state it. Contrast is yes, no or unknown."""
 
     manufacturer: str | None = None
     model: str | None = None
@@ -102,7 +102,7 @@ class Acquisition:
 def read_acquisition(dataset: Dataset, slice_increment_mm: float | None) -> Acquisition:
     """Return the acquisition that the header of one slice states.
 
-    A number of 0 where only more makes sense (anonymisers write it) counts as not stated, and so does an element
+    A 0 where only positive numbers make sense (anonymisers write it) counts as not stated, and so does an element
     that cannot be read.
 
     Args:
@@ -148,7 +148,7 @@ def _places(dataset: Dataset) -> Iterator[Dataset]:
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
     try:
         return list(_read(dataset, keyword) or ())
-    except TypeError:  # a sequence in name only
+    except TypeError:  # not a valid sequence
         return []
 
 
@@ -197,7 +197,7 @@ def _exposure_mas(dataset: Dataset) -> float | None:
 
 
 def _safe_text(dataset: Dataset, keyword: str, identifying: frozenset[str]) -> str | None:
-    """Return a text of the header if it is of the scanner only, else None.
+    """Return a text of the header if it describes only the scanner, else None.
 
     Kept are letters, digits and a few signs, _MAX_TEXT characters of them. The text is dropped as a whole if one of
     its words of three or more letters or digits is also, in any case, in an element that identifies: names, ids,
@@ -209,13 +209,13 @@ def _safe_text(dataset: Dataset, keyword: str, identifying: frozenset[str]) -> s
     letters = "".join(
         letter if letter.isalnum() or letter in " ._+-/()" else " " for letter in "/".join(parts)
     )
-    # a cell of a table that begins with a sign is a formula to some programs
+    # some programs read a table cell that begins with a sign as a formula
     text = " ".join(letters.split()).lstrip(" ._+-/()")[:_MAX_TEXT].strip()
     return text if text and identifying.isdisjoint(_words(letters)) else None
 
 
 def _identifying_words(dataset: Dataset, depth: int) -> Iterator[str]:
-    """Return the words of all elements that identify, in sequences too, but not of the frames one by one."""
+    """Return the words of all identifying elements, including sequences but not the individual frames."""
     for tag in dataset.keys():  # noqa: SIM118 - iterating a dataset itself reads every element
         if not dictionary_has_tag(tag):
             continue
@@ -233,7 +233,7 @@ def _words(text: str) -> list[str]:
 
 
 def _contrast(dataset: Dataset) -> str:
-    """Return whether contrast medium was given. The agent's name is free text and goes no further."""
+    """Return whether contrast medium was given. The agent's name is free text and is not kept."""
     administered = str(_value(dataset, "ContrastBolusAgentAdministered") or "").strip().lower()
     if administered in ("yes", "no"):
         return administered

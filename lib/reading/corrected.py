@@ -1,4 +1,4 @@
-"""A predicted mask that a person corrected: what it measures, on the grid on which it was edited."""
+"""Measurements of a manually corrected mask, on the grid on which it was edited."""
 
 from pathlib import Path
 
@@ -30,8 +30,8 @@ def measure_corrected(mask: sitk.Image, grids: dict[str, sitk.Image], name: str)
 
     Args:
         mask: the corrected mask; empty borders may be cut away (see `laid_on`).
-        grids: CTs in HU on which a prediction may have been edited, by what they are; the first that fits is taken.
-        name: of the mask, for errors.
+        grids: CTs in HU on which a prediction may have been edited, by description; the first that fits is used.
+        name: name of the mask in errors.
 
     Returns:
         `corrected_mm3`; `hu_mean` and `hu_sd` (over voxels, ddof 0) in the mask; `length_mm` along z;

@@ -1,7 +1,7 @@
-"""Reading a scan, whatever it is stored in, as int16 HU on patient axes, with everything that is wrong with it.
+"""Reading a scan of any supported format as int16 HU on patient axes, with all findings.
 
-A source is a folder (with folders in it), a zip archive of one, a single- or multi-frame DICOM file, or a NIfTI,
-NRRD or MetaImage file. Nothing in it makes the reader fail: what cannot be used becomes a reason.
+A source is a folder (with subfolders), a zip archive of one, a single- or multi-frame DICOM file, or a NIfTI, NRRD or
+MetaImage file. Bad data never raises an exception here: it becomes a reason for refusal.
 """
 
 import logging
@@ -36,8 +36,8 @@ from lib.reading.series import choose_series
 from lib.reading.sources import SourceFile, is_dicom, is_dicom_source, open_source, require_readable_size
 from lib.reading.verdicts import raise_rejected, reason_of
 
-# What pydicom, its decoders and the zip reader raise on damaged data. They are turned into reasons without their
-# text, which may quote the header.
+# Exceptions of pydicom, its decoders and the zip reader on damaged data. They become reasons without their text,
+# which may quote the header.
 _DAMAGED = (
     BytesLengthException,
     InvalidDicomError,
@@ -57,7 +57,7 @@ _DAMAGED = (
     zlib.error,
 )
 
-# What pydicom warns of where a picture has more pixels than its header says: one of both is damaged.
+# pydicom's warnings if an image has more pixels than its header states: one of the two is damaged.
 _MORE_PIXELS = (
     "The decoded RLE segment contains non-conformant padding",
     "The pixel data is .* bytes long, which indicates it contains",
@@ -70,7 +70,7 @@ _LISTED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """A scan that can be used: `image` is int16 HU on patient axes; `findings` are warnings only."""
+    """A usable scan: `image` is int16 HU on patient axes; `findings` are only warnings."""
 
     image: sitk.Image
     geometry: Geometry
@@ -80,7 +80,7 @@ class Scan:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What was found in a source: the scan, if it can be put together, how it was made, and all findings."""
+    """The content of a source: the scan, if it can be assembled, its acquisition, and all findings."""
 
     scan: Scan | None = None
     acquisition: Acquisition | None = None
@@ -89,7 +89,7 @@ class Survey:
 
 @dataclass(kw_only=True)
 class _Pixels:
-    """The decoded slices of a stack and what was noticed on the way; slices are numbered from 1."""
+    """The decoded slices of a stack and the findings on them; slices are numbered from 1."""
 
     volume: np.ndarray | None
     undecodable: list[int] = field(default_factory=list)
@@ -98,7 +98,7 @@ class _Pixels:
     acquisition: Acquisition | None = None
 
     def take(self) -> np.ndarray:
-        """Return the volume and keep it no longer: a scan of a thousand slices is 0.5 GB."""
+        """Return the volume and release it: a scan of a thousand slices is 0.5 GB."""
         volume, self.volume = self.volume, None
         return volume
 
@@ -108,7 +108,7 @@ def read_scan(path: str | Path, series_uid: str = "", config: ScreeningConfig | 
 
     Args:
         path: Folder, zip archive or file.
-        series_uid: SeriesInstanceUID of the wanted series; needed only where several could be the scan.
+        series_uid: SeriesInstanceUID of the requested series; needed only if several could be the scan.
         config: Limits of geometry; the defaults of `ScreeningConfig` if not given.
 
     Raises:
@@ -120,7 +120,7 @@ def read_scan(path: str | Path, series_uid: str = "", config: ScreeningConfig | 
 
 
 def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> Survey:
-    """Read the scan at `path` as far as possible and return it with all findings; bad data never raises."""
+    """Read the scan at `path` as far as possible and return it with all findings; never raises on bad data."""
     path = Path(path)
     try:
         if not is_dicom_source(path):
@@ -173,7 +173,7 @@ def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Surve
 
 
 def _require_size(slices: Sequence[SliceHeader], config: ScreeningConfig) -> None:
-    """Refuse what would not fit into memory before room for it is asked for."""
+    """Refuse a scan that would not fit into memory, before memory is allocated."""
     size_gb = 2e-9 * len(slices) * max(one.rows * one.columns for one in slices)
     if size_gb > config.max_gb:
         raise ScanError(
@@ -183,7 +183,7 @@ def _require_size(slices: Sequence[SliceHeader], config: ScreeningConfig) -> Non
 
 
 def _put_together(stack: Stack, pixels: _Pixels, max_gb: float) -> Scan | None:
-    """Return the scan, or None where slices are missing or do not make a volume. Takes the volume out of `pixels`."""
+    """Return the scan, or None if slices are missing or do not form a volume. Takes the volume out of `pixels`."""
     if pixels.volume is None or pixels.undecodable or stack.step_mm == 0.0:
         return None
     stored = straighten(pixels.take(), stack, max_gb) if stack.corrected else stack.image(pixels.take())
@@ -195,7 +195,7 @@ def _put_together(stack: Stack, pixels: _Pixels, max_gb: float) -> Scan | None:
 
 
 def _read_headers(files: Sequence[SourceFile], max_gb: float) -> tuple[list[DicomObject], list[Reason]]:
-    """Return what each DICOM file says, with findings on the files that say nothing."""
+    """Return the headers of the DICOM files, with findings on unreadable and other files."""
     objects, foreign, damaged = [], 0, 0
     for index, source in enumerate(files):
         try:
@@ -227,7 +227,7 @@ def _read_header(source: SourceFile, index: int) -> DicomObject:
 def _check_series(
     chosen: Sequence[DicomObject], slices: Sequence[SliceHeader], config: ScreeningConfig
 ) -> list[Reason]:
-    """Check what each header says for itself; where slices lie is for `stack_slices`."""
+    """Check each header by itself; slice positions are checked by `stack_slices`."""
     findings = [
         Reason(one.problem.code, f"a file with {one.problem}") for one in _first_of_each_problem(chosen)
     ]
@@ -277,7 +277,7 @@ def _read_pixels(files: Sequence[SourceFile], stack: Stack, *, assemble: bool) -
 
 
 def _acquisition(dataset: Dataset, step_mm: float | None) -> Acquisition:
-    """Return how a slice was made; a damaged header need not say."""
+    """Return the acquisition of a slice; a damaged header may not state it."""
     try:
         return read_acquisition(dataset, step_mm)
     except _DAMAGED:
@@ -288,7 +288,7 @@ def _read_dataset(source: SourceFile) -> Dataset:
     with source.open() as file:
         dataset = pydicom.dcmread(file, force=True)
     if not dataset.file_meta.get("TransferSyntaxUID"):
-        # a file without preamble: pydicom has found out by itself how it is encoded
+        # a file without preamble: pydicom has detected the encoding
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return dataset
@@ -310,7 +310,7 @@ def _check_pixels(pixels: _Pixels, count: int) -> list[Reason]:
 
 @contextmanager
 def _quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom from printing: its warnings quote headers, which name a person."""
+    """Suppress pydicom's warnings: they quote headers, which may identify a person."""
     logger = pydicom.config.logger
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)

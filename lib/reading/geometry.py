@@ -1,7 +1,7 @@
-"""Do the slices of a series make one straight, even volume? Judged by their positions alone.
+"""Checks that the slices of a series form one upright, evenly spaced volume, from their positions alone.
 
-InstanceNumber, SliceLocation, SpacingBetweenSlices and SliceThickness are never asked: scanners and archives get
-them wrong, ImagePositionPatient and ImageOrientationPatient are what the scanner measured.
+InstanceNumber, SliceLocation, SpacingBetweenSlices and SliceThickness are not used, because scanners and archives
+get them wrong; ImagePositionPatient and ImageOrientationPatient are what the scanner measured.
 """
 
 from collections import Counter
@@ -18,20 +18,20 @@ from lib.reading.headers import SliceHeader
 from lib.reading.limits import ScreeningConfig
 
 _SAME_DIRECTION_DEGREES = 0.01
-_LISTED = 5  # places named in a finding; the rest is counted
+_LISTED = 5  # positions listed in a finding; the rest is counted
 
-# The largest tilt of a CT gantry; slices stacked at a larger angle to their normal were not made by tilting.
+# The largest tilt of a CT gantry; a larger angle between stacking direction and normal is not a gantry tilt.
 _MAX_GANTRY_DEGREES = 30.0
-# Interpolation bridges no larger gap: the lesser trochanter is about 15 mm high.
+# Larger gaps are not interpolated: the lesser trochanter is about 15 mm high.
 _MAX_BRIDGED_MM = 10.0
 
-# A volume turned further than this against the patient is unusual enough to be said.
+# A volume rotated further than this against the patient's axes is flagged.
 _OBLIQUE_DEGREES = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """The grid of a scan as it is converted: index axes nearest to +L, +P, +S."""
+    """The grid of a converted scan: index axes nearest to +L, +P, +S."""
 
     size_xyz: tuple[int, int, int]
     spacing_mm_xyz: tuple[float, float, float]
@@ -77,7 +77,7 @@ def geometry_of(image: sitk.Image, *, stored_axes: str, source: str, slices_read
 
 
 def require_same_geometry(geometry: Geometry, screened: Mapping) -> None:
-    """Refuse a scan whose source has changed since it was screened: lost an end slice, for instance.
+    """Refuse a scan whose source has changed since screening, for example by losing an end slice.
 
     Raises:
         ScanError: `unreadable_file`.
@@ -92,7 +92,7 @@ def require_same_geometry(geometry: Geometry, screened: Mapping) -> None:
 
 
 def check_obliquity(geometry: Geometry) -> list[Reason]:
-    """Return a warning where the volume is turned so far that its axes are not quite the patient's."""
+    """Return a warning if the volume is rotated noticeably against the patient's axes."""
     degrees = obliquity_degrees(geometry.direction)
     if degrees <= _OBLIQUE_DEGREES:
         return []
@@ -103,13 +103,13 @@ def check_obliquity(geometry: Geometry) -> list[Reason]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Slices in the order of their positions, and the grid that they are delivered on.
+    """Slices in the order of their positions, and the grid on which they are delivered.
 
     Attributes:
         slices: from the feet for axial slices, from the right for sagittal ones, from the front for coronal ones.
         normal: unit vector in which slices count up.
         step_mm: distance of the delivered slices along the normal.
-        corrected: whether slices lie beside that grid (tilt, uneven distances) and must be interpolated onto it.
+        corrected: whether slices are off that grid (tilt, uneven distances) and must be interpolated onto it.
     """
 
     slices: tuple[SliceHeader, ...]
@@ -146,9 +146,9 @@ class Stack:
 
 
 def stack_slices(slices: Sequence[SliceHeader], config: ScreeningConfig) -> tuple[Stack, list[Reason]]:
-    """Order `slices` along their normal and return them with everything that is notable about their geometry.
+    """Order `slices` along their normal and return them with the findings on their geometry.
 
-    Slices are numbered from 1 in that order. With a refusal among the reasons the stack is only an order for reading.
+    Slices are numbered from 1 in that order. If a reason is a refusal, the stack only gives the order of reading.
     """
     normal = slices[0].normal
     ordered = sorted(slices, key=lambda one: (float(np.dot(one.position_mm, normal)), one.file, one.frame))
@@ -156,10 +156,10 @@ def stack_slices(slices: Sequence[SliceHeader], config: ScreeningConfig) -> tupl
     along_mm = positions_mm @ normal
     reasons = _check_sizes(ordered)
     turned = _check_parallel(ordered)
-    # positions along a normal mean nothing when the slices have several
+    # positions along a normal are undefined if the slices have several normals
     reasons += turned or _check_positions(positions_mm, normal, config)
     codes = {reason.code for reason in reasons}
-    # nine decimals: positions are decimal numbers, their differences are not quite
+    # nine decimals: positions are decimal numbers, their binary differences are not exact
     step_mm = round(float((along_mm[-1] - along_mm[0]) / max(len(ordered) - 1, 1)), 9)
     if "slices_interpolated" in codes:
         step_mm = round(_even_step_mm(np.diff(along_mm)), 9)
@@ -180,9 +180,9 @@ def _check_sizes(slices: Sequence[SliceHeader]) -> list[Reason]:
 
 
 def _same_size(one: SliceHeader, other: SliceHeader) -> bool:
-    """Return whether two slices have as many pixels, and none further apart than GRID_TOLERANCE_VOXELS of an edge.
+    """Return whether two slices have the same pixels, to GRID_TOLERANCE_VOXELS of an edge.
 
-    Headers print sizes with few digits, and not always as many.
+    Headers state sizes with few digits, whose number varies.
     """
     counts = (one.columns, one.rows)
     return counts == (other.columns, other.rows) and all(
@@ -193,7 +193,7 @@ def _same_size(one: SliceHeader, other: SliceHeader) -> bool:
 
 def _check_parallel(slices: Sequence[SliceHeader]) -> list[Reason]:
     axes = np.array([(*one.row_direction, *one.column_direction) for one in slices])
-    # the angle of two unit vectors from their distance: exact where the cosine is flat
+    # the angle of two unit vectors from their distance: accurate at small angles, where the cosine is flat
     chords = np.maximum(
         np.linalg.norm(axes[:, :3] - axes[0, :3], axis=1), np.linalg.norm(axes[:, 3:] - axes[0, 3:], axis=1)
     )
@@ -270,7 +270,7 @@ def _check_drift(steps_mm: np.ndarray, config: ScreeningConfig) -> list[Reason]:
 
 
 def _interpolated_or(refusal: Reason, steps_mm: np.ndarray, config: ScreeningConfig) -> Reason:
-    """Return the refusal, or what is said where the configuration asks for interpolation instead."""
+    """Return the refusal, or a warning if the configuration asks for interpolation instead."""
     if not config.resample_uneven or steps_mm.max() > _MAX_BRIDGED_MM:
         return refusal
     return Reason(
@@ -279,9 +279,9 @@ def _interpolated_or(refusal: Reason, steps_mm: np.ndarray, config: ScreeningCon
 
 
 def _even_step_mm(steps_mm: np.ndarray) -> float:
-    """Return the distance at which uneven slices are interpolated: the smallest that is not rare.
+    """Return the slice distance for interpolating uneven slices: the smallest that is not rare.
 
-    Half the usual distance at least: a few slices that lie close together are no reason for many.
+    It is at least half the usual distance, so that a few close slices do not multiply the number of slices.
     """
     return float(max(np.quantile(steps_mm, 0.1, method="inverted_cdf"), 0.5 * np.median(steps_mm)))
 
@@ -300,7 +300,7 @@ def _check_tilt(positions_mm: np.ndarray, normal: np.ndarray, config: ScreeningC
 
 
 def _check_straight(positions_mm: np.ndarray, normal: np.ndarray, tolerance_mm: float) -> list[Reason]:
-    """Check that no slice lies beside the line from the first to the last one."""
+    """Check that all slices lie on the line from the first to the last one."""
     along_mm = (positions_mm - positions_mm[0]) @ normal
     path_mm = positions_mm[-1] - positions_mm[0]
     on_line_mm = positions_mm[0] + np.outer(along_mm / along_mm[-1], path_mm)

@@ -1,4 +1,4 @@
-"""What a DICOM header says of each slice: which series, where it lies, how stored values become HU."""
+"""DICOM headers: the series of each slice, its position, and its scaling to HU."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from lib.errors import ScanError
 
-# The only fields that are ever read; names, ids and dates stay in the file.
+# The only fields that are read; names, ids and dates stay in the file.
 HEADER_FIELDS = (
     "SOPClassUID",
     "SeriesInstanceUID",
@@ -38,20 +38,20 @@ HEADER_FIELDS = (
 _SINGLE_FRAME = {f"1.2.840.10008.5.1.4.1.1.{code}" for code in ("2", "4", "128")}
 _MULTI_FRAME = {f"1.2.840.10008.5.1.4.1.1.{code}" for code in ("2.1", "2.2", "4.1", "4.4", "130", "128.1")}
 
-# Secondary captures: screenshots and what is scanned from paper, of one or several frames.
+# Secondary captures: screenshots and scanned paper, of one or several frames.
 _CAPTURE = {f"1.2.840.10008.5.1.4.1.1.7{code}" for code in ("", ".1", ".2", ".3", ".4")}
 
-# The defined terms of Modality that are in use (PS3.3, C.7.3.1.1.1); anything else is text that is not repeated.
+# The defined terms of Modality that are in use (PS3.3, C.7.3.1.1.1); any other text is not shown.
 _MODALITY_TERMS = (
     "AR AU BI BMD CR CT CTPROTOCOL DG DMS DOC DX ECG ES FID GM HC IO IVOCT IVUS KER KO LS M3D MG MR NM "
     "OAM OCT OP OPM OPT OPTBSV OT PA PLAN POS PR PT PX REG RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT "
     "SC SEG SM SMR SR STAIN TG US VA XA XAPROTOCOL XC"
 )
 
-# Image types of pictures that are put together across slices: not what lies at their place.
+# Types of images computed across slices, which do not show the tissue at their position.
 _PROJECTIONS = {"MIP", "MINIP", "MIN_IP", "MAX_IP", "PROJECTION IMAGE"}
 
-# Anonymisers blank the SOP class; then the modality tells whether a file is a slice.
+# Anonymisers may blank the SOP class; the modality then decides whether a file is a slice.
 _SLICE_MODALITIES = {"CT", "MR", "PT"}
 
 _FURTHEST_MM = 1e5  # a hundred metres from the scanner's origin
@@ -62,7 +62,7 @@ _UNIT_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class SliceHeader:
-    """Place and scaling of one slice (a file, or a frame of one). Coordinates are LPS in mm."""
+    """Position and scaling of one slice (a file, or a frame of one). Coordinates are LPS in mm."""
 
     file: int  # index into the files of the source
     frame: int  # index of the frame in the file; 0 in single-frame files
@@ -84,7 +84,7 @@ class SliceHeader:
 
 @dataclass(frozen=True, kw_only=True)
 class DicomObject:
-    """One DICOM file: of which series and kind, and its slices or why they cannot be had."""
+    """One DICOM file: its series and kind, and its slices or why they cannot be read."""
 
     kind: str  # slice, localizer, capture or other
     series_uid: str
@@ -97,13 +97,13 @@ class DicomObject:
 
 
 def read_object(dataset: Dataset, file: int) -> DicomObject:
-    """Return what the header `dataset` of file number `file` says.
+    """Return the content of the header `dataset` of file number `file`.
 
     Raises:
-        ValueError: the header ends before it says to which series the file belongs.
+        ValueError: the header ends before the element that names the series.
     """
     directory = _is_directory(dataset)
-    # elements stand in the order of their tags: without a later one the header is cut off, else its UID was taken out
+    # elements are in the order of their tags: without a later one the header is cut off, else the UID was removed
     if not directory and max(dataset.keys(), default=0) < Tag("SeriesInstanceUID"):
         raise ValueError("the header ends before SeriesInstanceUID")
     kind = _kind(dataset)
@@ -139,7 +139,7 @@ def _series_number(dataset: Dataset) -> int | None:
 
 
 def _modality(dataset: Dataset) -> str:
-    """Return the modality if it is a term of the standard, so that no text gets out."""
+    """Return the modality if it is a term of the standard, so that no free text is shown."""
     modality = str(dataset.get("Modality") or "")
     return modality if modality in _MODALITY_TERMS.split() else "unknown"
 
@@ -176,7 +176,7 @@ def _slices(dataset: Dataset, file: int) -> list[SliceHeader]:
 
 
 def _frames(dataset: Dataset, file: int) -> list[SliceHeader]:
-    """Return the slices of an enhanced file: what a frame does not say itself, the shared groups say."""
+    """Return the slices of an enhanced file: what a frame does not state is taken from the shared groups."""
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or ())[:1]
     frames = list(dataset.PerFrameFunctionalGroupsSequence)
     if (dataset.get("NumberOfFrames") or len(frames)) != len(frames):
@@ -197,7 +197,7 @@ def _group_items(groups: Sequence[Dataset]) -> list[Dataset]:
 
 
 def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -> SliceHeader:
-    """Return the slice whose place and scaling are stated in the first of `places` that has the field."""
+    """Return the slice; its position and scaling come from the first of `places` that has the field."""
     row_mm, column_mm = _numbers(places, "PixelSpacing", 2)
     orientation = _numbers(places, "ImageOrientationPatient", 6)
     columns, rows = (int(_numbers([dataset], field, 1)[0]) for field in ("Columns", "Rows"))
@@ -229,7 +229,7 @@ def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -
 
 
 def _scales_to_hu(places: Sequence[Dataset]) -> bool:
-    """Return whether RescaleType is HU, or leaves it open (absent, US: unspecified)."""
+    """Return whether RescaleType is HU or unspecified (absent, US)."""
     stated = next((place.get("RescaleType") for place in places if "RescaleType" in place), None)
     return str(stated or "HU").strip().upper() in ("HU", "US")
 
@@ -264,7 +264,7 @@ def _optional_number(places: Sequence[Dataset], field: str) -> float | None:
 
 
 def _states(place: Dataset, field: str) -> bool:
-    """Return whether a header states a field: an empty one, as anonymisers leave it, is as good as none."""
+    """Return whether a header states a field; an empty one, as left by anonymisers, counts as not stated."""
     try:
         return field in place and not place[field].is_empty
     except (TypeError, ValueError):

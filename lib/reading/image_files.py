@@ -1,8 +1,8 @@
-"""NIfTI, NRRD and MetaImage files of unknown origin: read as they say, or refused with a reason.
+"""NIfTI, NRRD and MetaImage files of unknown origin: read as their header states, or refused with a reason.
 
-NIfTI goes through nibabel, which keeps to the standard where ITK does not: ITK makes zeros of what is not a number,
-adds an intercept where the slope says that nothing is scaled, loses the handedness of a qform, fills cut off files
-with zeros, and opens `scan.nii` where it is asked for the `scan.nii.gz` beside it. Other formats go through ITK.
+NIfTI is read with nibabel, which follows the standard where ITK does not: ITK turns NaN into zeros, adds an intercept
+even if the slope disables scaling, loses the handedness of a qform, fills truncated files with zeros, and opens
+`scan.nii` instead of the `scan.nii.gz` beside it. Other formats are read with ITK.
 """
 
 import itertools
@@ -37,8 +37,8 @@ _WHERE_FROM = str.maketrans("LRPASI", "RLAPIS")
 _PERPENDICULAR = 1e-4  # products of unit vectors: 0.02 mm over 200 mm
 _UNITS_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}  # of NIfTI's xyzt_units
 _GZIP_MAGIC = b"\x1f\x8b"
-_MOST_LABELS = 256  # of one map; the largest in common use names about 200 structures
-_TRAILING_BYTES = 1 << 20  # what may follow the voxels of a NIfTI file without being looked at
+_MOST_LABELS = 256  # in one label map; the largest in common use has about 200 structures
+_TRAILING_BYTES = 1 << 20  # data after the voxels of a NIfTI file that is not read
 
 # NIfTI counts towards right, front and head where ITK counts towards left, back and head.
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -81,7 +81,7 @@ def read_labels(path: str | Path, labels: Sequence[int] = (), max_gb: float = ma
 
 
 def _require_labels(values_zyx: np.ndarray) -> None:
-    """Refuse values of so many kinds that they must be intensities, as of the CT itself."""
+    """Refuse a mask with so many different values that they must be intensities, for example the CT itself."""
     lowest, highest = values_zyx.min(), values_zyx.max()
     if lowest >= 0 and highest <= _MOST_LABELS:
         return
@@ -111,7 +111,7 @@ def _require_volume(size: Sequence[int], components: int) -> None:
 def _read_other(path: Path, max_gb: float) -> sitk.Image:
     """Return the image with its axes as stored.
 
-    ITK raises where voxels are missing, but supplies what the header leaves out on size and place of a voxel.
+    ITK raises if voxels are missing, but makes up the size and position of voxels if the header omits them.
     """
     suffix = path.suffix.lower()
     if suffix not in _OTHER_SUFFIXES:
@@ -149,7 +149,7 @@ def _header_fields(path: Path) -> dict[str, str]:
 
 
 def _require_nrrd(header: Mapping[str, str]) -> None:
-    """Refuse an NRRD that does not say how it lies in the patient, or not in mm."""
+    """Refuse an NRRD that does not state its orientation in the patient, or not in mm."""
     if header.get("space", "").lower() not in _NRRD_SPACES or "space directions" not in header:
         raise ScanError(
             "no_orientation", "the NRRD header names no space of the patient, or no space directions"
@@ -160,7 +160,7 @@ def _require_nrrd(header: Mapping[str, str]) -> None:
 
 
 def _require_metaimage(header: Mapping[str, str]) -> None:
-    """Refuse a MetaImage that does not say how it lies in the patient and how large its voxels are."""
+    """Refuse a MetaImage that does not state its orientation in the patient and its voxel size."""
     for names in (("transformmatrix", "orientation", "rotation"), ("elementspacing", "elementsize")):
         if not any(name in header for name in names):
             raise ScanError("no_orientation", f"the MetaImage header has no {names[0]}")
@@ -177,10 +177,10 @@ def _require_perpendicular(image: sitk.Image) -> None:
 
 def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
     """Return the image with its axes as stored."""
-    # only foreign files need it, and loading it costs half of a conversion
+    # imported here: only foreign files need it, and loading it takes half the time of a conversion
     import nibabel
 
-    nibabel.imageglobals.logger.disabled = True  # what it repairs it says on the terminal
+    nibabel.imageglobals.logger.disabled = True  # it reports repairs on the terminal
     _require_compression_of_name(path)
     try:
         nifti = nibabel.load(path)  # voxels are not read yet
@@ -196,7 +196,7 @@ def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
     except (ScanError, MemoryError):
         raise
     except Exception:
-        # of damaged headers nibabel and numpy raise whatever comes, in words that may quote them
+        # on damaged headers nibabel and numpy raise any exception, whose text may quote the header
         raise unreadable() from None
     image = sitk.GetImageFromArray(values_zyx)
     spacing_mm = np.linalg.norm(affine[:, :3], axis=0)
@@ -207,9 +207,9 @@ def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
 
 
 def _require_compression_of_name(path: Path) -> None:
-    """Refuse a file whose name says otherwise than its first bytes whether it is compressed."""
+    """Refuse a file whose name and first bytes disagree on whether it is compressed."""
     try:
-        if not path.is_file():  # a pipe would never end
+        if not path.is_file():  # reading a pipe would never end
             raise unreadable()
         with open(path, "rb") as file:
             start = file.read(2)
@@ -231,7 +231,7 @@ def _require_compression_of_name(path: Path) -> None:
 def _stored_values(path: Path, offset: int, count: int, kind: np.dtype) -> np.ndarray:
     """Return `count` voxels as they are stored, in this machine's byte order; a gzip file's checksum is compared.
 
-    What follows the voxels is looked at for a megabyte only: a small gzip file may hold any amount of it.
+    Only a megabyte after the voxels is read, because a small gzip file may unpack to any amount.
 
     Raises:
         ScanError: `unreadable_file`, voxels are missing or the file is damaged.
@@ -264,7 +264,7 @@ def _scaled(values_zyx: np.ndarray, slope: float, inter: float) -> np.ndarray:
 
 
 def _affine(header: "nibabel.Nifti1Header", size_xyz: Sequence[int]) -> np.ndarray:
-    """Return the 3x4 matrix from indices to mm, in NIfTI's axes, if all that the header says of it agrees.
+    """Return the 3x4 matrix from indices to mm, in NIfTI's axes, if the header's statements agree.
 
     Raises:
         ScanError: `no_orientation` or `contradictory_orientation`.

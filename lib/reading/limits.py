@@ -1,4 +1,4 @@
-"""The limits of screening, and what reading may repair."""
+"""The limits of screening, and the repairs allowed in reading."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from lib.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class ScreeningConfig:
-    """Limits of screening, and what may be repaired (sections `screening` and `dicom` of the configuration).
+    """Limits of screening, and allowed repairs (sections `screening` and `dicom` of the configuration).
 
     Attributes:
         modality: accepted DICOM modality.
@@ -21,7 +21,7 @@ class ScreeningConfig:
         resample_uneven: interpolate slices of uneven distances onto an even grid.
         metal_hu: intensity above which a voxel counts as metal.
         max_metal_mm3: more metal near the hip is flagged.
-        max_gb: a scan whose voxels take more, and a file of more, is refused unread, GB.
+        max_gb: a scan or file larger than this is refused unread, GB.
         max_minutes: reading that takes longer is stopped and the scan refused.
     """
 

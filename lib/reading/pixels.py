@@ -23,8 +23,8 @@ from pydicom.uid import (
 from lib.imaging.hounsfield import AIR_HU, to_hu
 from lib.reading.headers import SliceHeader
 
-# Which decoder reads which syntax, stated rather than left to what happens to be installed: two decoders may
-# differ, and a GPL one (pylibjpeg-libjpeg) must not be needed. Uncompressed syntaxes need none.
+# The decoder of each syntax is fixed and does not depend on what is installed: decoders may differ, and a GPL one
+# (pylibjpeg-libjpeg) must not be needed. Uncompressed syntaxes need none.
 _DECODERS = {
     RLELossless: "pydicom",
     JPEGBaseline8Bit: "gdcm",
@@ -40,7 +40,7 @@ _DECODERS = {
     HTJ2K: "pylibjpeg",
 }
 
-# A padding value that means one of these intensities cannot be told from tissue or bone.
+# A padding value with one of these intensities cannot be distinguished from tissue or bone.
 _TISSUE_HU = (-900, 3071)
 
 
@@ -79,7 +79,7 @@ def decode_slice(dataset: Dataset, header: SliceHeader) -> DecodedSlice:
 
 
 def _decode(dataset: Dataset, frame: int) -> np.ndarray:
-    """Return the stored values of one frame, unused high bits as they are."""
+    """Return the stored values of one frame, including unused high bits."""
     options = {"raw": True, "correct_unused_bits": False, "index": frame}
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in _DECODERS:
@@ -88,7 +88,7 @@ def _decode(dataset: Dataset, frame: int) -> np.ndarray:
 
 
 def _padding(dataset: Dataset, stored: np.ndarray, slope: float, intercept: float) -> tuple[np.ndarray, bool]:
-    """Return which pixels are padding, and whether a declared padding value was disregarded as being tissue."""
+    """Return which pixels are padding, and whether a declared padding value was ignored as being tissue."""
     padding = _sign_extended(dataset, stored, slope, intercept)
     declared = _whole_number(dataset.get("PixelPaddingValue"))
     if declared is None:
@@ -104,7 +104,7 @@ def _padding(dataset: Dataset, stored: np.ndarray, slope: float, intercept: floa
 
 
 def _whole_number(value: object) -> int | None:
-    """Return a value of the header as a number, None where it is none (empty, several)."""
+    """Return a value of the header as a number, None if it is not one (empty, several)."""
     try:
         return int(value)
     except (TypeError, ValueError):
@@ -119,13 +119,13 @@ def _as_stored(value: int, dtype: np.dtype) -> int:
 
 
 def _sign_extended(dataset: Dataset, stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """Return the pixels of an unsigned picture that are negative numbers: unused bits and the highest used one set.
+    """Return the pixels of an unsigned image that are negative numbers: unused bits and the highest used bit are set.
 
-    Scanners write them round the scan circle (-2000 as 63536 of 12 used bits); cutting their unused bits off would
-    make bone of them.
+    Scanners write them outside the scan circle (-2000 as 63536 of 12 used bits); masking the unused bits would turn
+    them into bone.
 
     Raises:
-        ValueError: some of them are tissue: the picture holds signed numbers and says that they are unsigned.
+        ValueError: some of them are tissue: the image holds signed numbers but declares them unsigned.
     """
     unused = _unused_bits(dataset)
     if not unused or dataset.PixelRepresentation:

@@ -1,7 +1,7 @@
-"""Slices of a tilted gantry or with uneven distances onto an upright, even grid.
+"""Resampling of slices with gantry tilt or uneven distances onto an upright, even grid.
 
-Only what lies beside that grid is interpolated: each slice is shifted in its own plane (linear, below a pixel), and
-between neighbours along the normal (linear). A volume made so is a repair; the verdict says that it was made.
+Only slices off that grid are interpolated: each is shifted in its own plane (linear, below a pixel), and interpolated
+between neighbours along the normal (linear). The verdict reports this repair.
 """
 
 import math
@@ -13,7 +13,7 @@ from lib.errors import ScanError
 from lib.imaging.hounsfield import AIR_HU
 from lib.reading.geometry import Stack
 
-# Positions of headers carry rounding: a slice this near to its place, in pixels or slices, is at it.
+# Positions in headers are rounded: a slice this close to its place, in pixels or slices, is not moved.
 _ON_GRID = 1e-3
 
 

@@ -1,7 +1,7 @@
-"""Run what reads files of unknown origin in a child process, so that no file can take the job with it.
+"""A sandbox for reading files of unknown origin: a child process, so that no file can crash the job.
 
-Decoders are C libraries: a damaged picture may crash them, keep them busy for ever or make them ask for any amount of
-memory. Here each of these ends as a reason.
+Decoders are C libraries: a damaged image may make them crash, run forever or allocate any amount of memory. Here each
+of these becomes a reason for refusal.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from typing import Any
 from lib.errors import OsteoflowError, ScanError
 from lib.joblog import CALLS_OF_CHILD
 
-# What a process may take beside `max_gb`: several copies of the voxels, and libraries.
+# Memory allowed in addition to `max_gb`: several copies of the voxels, and libraries.
 _COPIES, _LIBRARIES_GB = 4, 2.0
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -28,16 +28,16 @@ def guarded(work: Callable[[], Mapping[str, Any]], *, max_minutes: float, max_gb
 
     Args:
         work: What is run.
-        max_minutes: Time that it may take.
-        max_gb: Size of the largest scan; the child may take `_COPIES` times as much, and `_LIBRARIES_GB`.
+        max_minutes: Time limit.
+        max_gb: Size of the largest scan; the child may use `_COPIES` times as much, and `_LIBRARIES_GB`.
 
     Raises:
         ScanError: `reading_stopped`: it took too long, needed too much memory or crashed.
-        OsteoflowError: as `work` raises it; or the child was killed from outside.
+        OsteoflowError: as raised by `work`; or the child was killed from outside.
         RuntimeError: `work` raised another exception, whose type it names.
     """
     if sys.platform != "linux":
-        # elsewhere a forked child may hang in system libraries: better without a guard
+        # on other systems a forked child may hang in system libraries, so no sandbox is used
         return work()
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -73,7 +73,7 @@ def _limit_gb(max_gb: float) -> float:
 
 
 def _run(work: Callable[[], Mapping[str, Any]], sender: Connection, max_gb: float) -> None:
-    # a job that is killed takes its child along
+    # the child is killed with its job
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_DATA, (int(1e9 * _limit_gb(max_gb)),) * 2)
     try:
@@ -81,7 +81,7 @@ def _run(work: Callable[[], Mapping[str, Any]], sender: Connection, max_gb: floa
     except (OsteoflowError, MemoryError) as error:
         result = error
     except Exception as error:
-        # neither a traceback nor every exception goes through a pipe: the calls and the name of the type do
+        # tracebacks and some exceptions cannot be pickled, so the call stack and the type's name are sent
         result = RuntimeError(f"{type(error).__qualname__} in the child process")
         setattr(result, CALLS_OF_CHILD, list(traceback.extract_tb(error.__traceback__)))
     sender.send(result)

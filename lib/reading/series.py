@@ -1,4 +1,4 @@
-"""Which of the series in a source is the scan: the given one, or the only one that can be it."""
+"""Choosing the series of a source: the requested one, or the only one that can be the scan."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,7 +32,7 @@ def _only_plausible(
 ) -> tuple[list[DicomObject], list[Reason]]:
     right_modality = [each for each in series.values() if each[0].modality == config.modality]
     plausible = [each for each in right_modality if _count(each) >= config.min_slices]
-    # where none will do, the one that comes nearest is looked at for reasons
+    # if none is suitable, the closest one is examined for reasons
     candidates = plausible or right_modality or list(series.values())
     if not candidates:
         return [], []
@@ -50,7 +50,7 @@ def _count(series: Sequence[DicomObject]) -> int:
 
 
 def _describe(series: Sequence[Sequence[DicomObject]]) -> str:
-    """Return series in words without description or UID: number, modality, slices, size, spacing."""
+    """Describe series without description or UID: number, modality, slices, size, spacing."""
     texts = []
     for each in sorted(series, key=lambda one: (one[0].series_number or 0, _count(one))):
         slices = [one for member in each for one in member.slices]

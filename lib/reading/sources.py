@@ -1,4 +1,4 @@
-"""The files of a scan, wherever they are: a folder with folders in it, a zip archive, or one file."""
+"""The files of a scan: a folder with subfolders, a zip archive, or a single file."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from lib.errors import ScanError
 
-_MOST_SCANS = 10  # an archive may hold as many of the largest scans
+_MOST_SCANS = 10  # an archive may hold this many scans of the largest size
 _CHUNK_BYTES = 1 << 20
 _META_BYTES = 4096  # the first of a DICOM file, which name its syntax
 _MAGIC_OFFSET = 128  # bytes of preamble before "DICM"
@@ -23,7 +23,7 @@ _MAGIC_OFFSET = 128  # bytes of preamble before "DICM"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source: how to open it, and whether its name promises DICOM. The name itself is not kept."""
+    """One file of a source: how to open it, and whether its name suggests DICOM. The name itself is not kept."""
 
     open: Callable[[], AbstractContextManager[BinaryIO]]
     named_dicom: bool
@@ -49,7 +49,7 @@ def is_dicom_source(path: Path) -> bool:
 def open_source(path: Path, max_gb: float) -> Iterator[list[SourceFile]]:
     """Yield a way to open each file of a folder (sorted), zip archive, or the single file itself.
 
-    Nothing is ever unpacked to disk, so what paths an archive names does not matter.
+    Nothing is unpacked to disk, so the paths in an archive do not matter.
 
     Raises:
         ScanError: `unreadable_file`; `too_large`, an archive unpacks to far more than `max_gb`.
@@ -59,7 +59,7 @@ def open_source(path: Path, max_gb: float) -> Iterator[list[SourceFile]]:
     elif zipfile.is_zipfile(path):
         with _open_zip(path) as archive:
             members = sorted(archive.infolist(), key=lambda member: member.filename)
-            # members may lie over each other: a small archive can hold any number of large ones
+            # members may overlap: a small archive can hold any number of large ones
             size_gb = 1e-9 * sum(member.file_size for member in members)
             if size_gb > _MOST_SCANS * max_gb:
                 found = f"an archive of {size_gb:.3g} GB; {_MOST_SCANS * max_gb:g} GB pass"
@@ -114,9 +114,9 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Return all files below `folder`, sorted; links to nothing too, for they may stand for slices.
+    """Return all files below `folder`, sorted, including broken links, which may be missing slices.
 
-    Linked folders are entered, each folder once: a link may lead back to where it is.
+    Linked folders are followed, each folder once, because links may form a loop.
     """
 
     def refuse(error: OSError) -> None:

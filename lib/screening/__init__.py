@@ -1,1 +1,1 @@
-"""Can a scan go through the whole chain? Here reading, imaging and anatomy meet."""
+"""Screening: whether a scan can be processed. Combines reading, imaging and anatomy."""

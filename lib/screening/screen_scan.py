@@ -1,8 +1,8 @@
-"""Can this scan go through the whole chain? Decided once, from headers, every pixel and the reference mask.
+"""Screening of a scan: decides once, from headers, all pixels and the reference mask, whether it can be processed.
 
-Whatever depends on the content of an image is decided here, so that what is accepted goes through conversion,
-resampling and cropping, and what is refused says why and what to do. The limits that were applied are part of the
-verdict: conversion takes them from there.
+Everything that depends on the content of an image is decided here: an accepted scan passes conversion, resampling and
+cropping, and a refused one has a reason and advice. The limits that were applied are part of the verdict; conversion
+reads them from there.
 """
 
 import hashlib
@@ -31,26 +31,26 @@ from lib.reading.limits import ScreeningConfig
 from lib.reading.sandbox import guarded
 from lib.reading.verdicts import reason_of
 
-# The lesser trochanter is about 15 mm high: with slices further apart than this three of them must do for it.
+# The lesser trochanter is about 15 mm high: at larger slice distances it appears on three slices at most.
 COARSE_SLICES_MM = 5.0
 
-# Edges of a voxel that a scanner can make, mm.
+# Voxel edges that a scanner can produce, mm.
 _VOXEL_MM = (0.05, 20.0)
 
-# What lies further than this from the hip's centre, left, right, front or back, is not near it: half the paper's
-# window (192 pixels of 0.78 mm); the other hip is about 200 mm away.
+# Anything further than this from the hip's centre in the slice is not near it: half the paper's window (192 pixels of
+# 0.78 mm); the other hip is about 200 mm away.
 NEAR_MM = 75.0
 
-# A mask of which more than this lies away from the hip is not of this hip, or not of it alone: half of a mask of both
-# femurs does. A whole femur stays within NEAR_MM of its upper part's middle, down to the knee of a straight leg.
+# If more than this fraction of a mask is away from the hip, the mask is not of this hip alone: for a mask of both
+# femurs it is half. A whole femur, down to the knee of a straight leg, stays within NEAR_MM of its upper part.
 _MAX_FAR_SHARE = 0.25
 
-# Less bone than this near a given centre, mm3, is no hip: with less the search takes nothing for a femur either.
+# Less bone than this near a given centre, mm3, is not a hip; the automatic search has the same limit for a femur.
 _MIN_BONE_MM3 = 3000.0
 
 _AIR_HU = np.int16(-1000)
 
-# What to do about a mask that cannot be read, by what is wrong with the file.
+# Advice for a mask that cannot be read, by error code.
 _MASK_ADVICE = {
     "not_a_volume": "Export the segmentation as one label map, with the CT as reference volume: segments that "
     "overlap are stored as several volumes.",
@@ -64,10 +64,10 @@ _MASK_ADVICE = {
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRequest:
-    """What the cohort table asks of a scan.
+    """The cohort table's request for a scan.
 
-    `window_pixel_mm` is the pixel size of the grid that the crop's window is counted in, where the scan will be
-    resampled in the slice; None: the scan's own pixels.
+    `window_pixel_mm` is the pixel size in which the crop's window is counted, if the scan will be resampled in the
+    slice; None: the scan's own pixels.
     """
 
     side: str = "left"
@@ -84,7 +84,7 @@ class ScanRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Screening:
-    """The verdict on a scan with its reasons, and what is known of it. Holds nothing of identity."""
+    """The verdict on a scan with its reasons, and its properties. Contains no identifying data."""
 
     reasons: tuple[Reason, ...]
     limits: ScreeningConfig
@@ -92,7 +92,7 @@ class Screening:
     acquisition: Acquisition | None = None
     hip: HipLocation | None = None
     density_phantom_in_view: bool | None = None
-    voxels: str | None = None  # digest of the intensities: scans of one digest are one image
+    voxels: str | None = None  # digest of the intensities: scans with the same digest are the same image
 
     @property
     def verdict(self) -> str:
@@ -122,10 +122,10 @@ def screen_scan(
         path: Folder, zip archive or file, as `lib.reading.dicom.survey_scan` reads it.
         request: Side, series, mask and crop centre that the cohort table names.
         config: Limits.
-        crop: How the hip is looked for, and the window that is cut out.
+        crop: Settings of the search for the hip and of the window.
 
     Returns:
-        The verdict. Bad data gives reasons and never raises.
+        The verdict. Bad data gives reasons and never raises an exception.
     """
     survey = survey_scan(path, request.series_uid, config)
     reasons = list(survey.findings)
@@ -134,7 +134,7 @@ def screen_scan(
     image, geometry = survey.scan.image, survey.scan.geometry
     reasons += _check_extent(geometry, config)
     hip, in_view = None, None
-    # a hip is not looked for in what is no CT or no volume
+    # no search for a hip if this is not a CT or not a volume
     if not is_rejected(reasons):
         hip, more = _find_hip(image, request, crop, config)
         reasons += more
@@ -155,9 +155,9 @@ def screen_scan(
 
 
 def digest_voxels(image: sitk.Image) -> str:
-    """Return 32 hex digits that tell images apart by size and intensities, wherever and in whatever file they lie.
+    """Return 32 hex digits that identify an image by its size and intensities, whatever its position and file format.
 
-    What is darker than air counts as air: it is the filling outside of the picture, which each program chooses.
+    Values below air count as air: they fill the area outside the image, and programs choose them differently.
 
     Args:
         image: int16 HU on patient axes, as scans are read.
@@ -171,7 +171,7 @@ def digest_voxels(image: sitk.Image) -> str:
 def screen_scan_guarded(
     path: str | Path, request: ScanRequest, config: ScreeningConfig, crop: CropConfig
 ) -> Mapping[str, Any]:
-    """Return what `screen_scan` gives as a JSON object; a crash, hang or thirst for memory is a reason too."""
+    """Return the result of `screen_scan` as a JSON object; a crash, a hang or too much memory is a reason, too."""
     try:
         return guarded(
             lambda: screen_scan(path, request, config, crop).to_json(),
@@ -199,7 +199,7 @@ def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:
 def _find_hip(
     image: sitk.Image, request: ScanRequest, crop: CropConfig, config: ScreeningConfig
 ) -> tuple[HipLocation | None, list[Reason]]:
-    """Return where the requested hip is: as the table says, else as found in the image."""
+    """Return the position of the requested hip: from the table, else as found in the image."""
     if request.crop_center_mm_xy is not None:
         hip, reasons = _given_hip(image, request)
         if hip and config.modality == "CT":
@@ -229,7 +229,7 @@ def _given_hip(image: sitk.Image, request: ScanRequest) -> tuple[HipLocation | N
 
 
 def _check_given(hip: HipLocation, image: sitk.Image, crop: CropConfig) -> list[Reason]:
-    """Compare a centre that the table gives with the hip that is found; where none is found it stands alone."""
+    """Compare the table's centre with the hip found in the image, if one is found."""
     try:
         found = locate_hip(image, hip.side, crop)
     except ScanError:
@@ -305,7 +305,7 @@ def _check_mask(
     crop: CropConfig,
     config: ScreeningConfig,
 ) -> list[Reason]:
-    """Check that the mask lies on the scan's grid, has the wanted labels, has them on the hip, and can be a femur."""
+    """Check that the mask is on the scan's grid, has the requested labels at the hip, and can be a femur."""
     try:
         mask = read_labels(request.mask, request.mask_labels, config.max_gb)
         mask = require_laid_on(mask, image, "the mask", "the scan")
@@ -326,7 +326,7 @@ def _check_mask(
     elsewhere = _check_place(request, voxels, kept_zyx, _near(hip, image, size_mm_xy))
     reasons = judge_reference(mask, image if config.modality == "CT" else None)
     if elsewhere:
-        # what is no femur at all is told; the rest follows from the place
+        # if it is not a femur at all, this is reported; other findings would only follow from its position
         return [reason for reason in reasons if reason.code == "mask_implausible"] + elsewhere
     cut_share = 1.0 - _voxels_in(kept_zyx, _window(hip, image, size_mm_xy)) / voxels
     if cut_share:
@@ -369,6 +369,6 @@ def _hip_json(hip: HipLocation) -> dict:
 
 
 def _rounded(value: float) -> float | None:
-    """Return `value` with what matters of it, None where it is no number (JSON has no NaN)."""
+    """Return `value` rounded, or None if it is not a number (JSON has no NaN)."""
     number = float(value)
     return float(f"{number:.6g}") if math.isfinite(number) else None

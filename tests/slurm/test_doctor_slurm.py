@@ -19,7 +19,7 @@ def cluster(tmp_path_factory):
 def test_a_job_for_which_no_node_is_large_enough(cluster, tmp_path):
     status, findings = diagnose(cluster, tmp_path)
     assert status == 1
-    assert findings["train_fold"].startswith("wrong") and "8 CPUs are asked for" in findings["train_fold"]
+    assert findings["train_fold"].startswith("wrong") and "8 CPUs are requested" in findings["train_fold"]
     assert "set-threads" in findings["train_fold"]
     assert not any(tmp_path.iterdir())
 

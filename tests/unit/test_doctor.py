@@ -106,14 +106,14 @@ def test_gpu_in_words(torch, cards, device, mark, said):
 
 def test_jobs_that_are_larger_than_the_machine_are_named():
     cores, memory = check_room([("small", 1, 100), ("large", 1000, total_memory_mb() + 1)], 2)
-    assert cores.mark == OK and "large would take more" in cores.text
+    assert cores.mark == OK and "large would use more" in cores.text
     assert memory.mark == LOOK and "large" in memory.text and "small" not in memory.text
     assert [finding.mark for finding in check_room([("small", 1, 100)], 1)] == [OK, OK]
 
 
 def test_a_program_that_hangs_fails_or_is_missing_is_told():
     assert "did not answer within 0.2 s" in ask("sleep", "5", seconds=0.2).problem
-    assert "not on this machine" in ask("no-such-program").problem
+    assert "not installed on this machine" in ask("no-such-program").problem
     assert "failed: no" in ask("sh", "-c", "echo no >&2; exit 3").problem
     assert ask("echo", "yes").text == "yes\n"
 
@@ -255,7 +255,7 @@ def checked(first, last=None):
 def test_a_job_that_would_wait_for_ever_is_wrong_and_the_remedy_named(monkeypatch):
     monkeypatch.setattr("lib.commands.doctor.cluster.ask", lambda *command: ask("true"))
     found = checked(request(8, mem_mb=16000, runtime=2880, gpu=1))
-    assert found.mark == WRONG and "for ever" in found.text and "slurm_partition: gpu" in found.advice
+    assert found.mark == WRONG and "forever" in found.text and "slurm_partition: gpu" in found.advice
     found = checked(request(99, mem_mb=1000, gpu=1, slurm_partition="gpu"))
     assert found.mark == WRONG and "set-threads in the profile: 16" in found.advice
     found = checked(request(1, mem_mb=1000, gpu=9))

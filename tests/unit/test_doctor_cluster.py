@@ -54,10 +54,10 @@ def checked(first, last=None):
     [
         ({"runtime": 60}, "cpu,gpu", OK, ""),
         ({"runtime": 2880, "gpu": 1}, "cpu,gpu", OK, ""),  # the second one takes it
-        ({"runtime": 2880, "gpu": 1}, "cpu,spare", WRONG, "for ever in partition cpu: 2880 minutes"),
+        ({"runtime": 2880, "gpu": 1}, "cpu,spare", WRONG, "forever in partition cpu: 2880 minutes"),
         ({"runtime": 2880, "gpu": 1}, "cpu,spare", WRONG, "partition spare: 1 GPUs"),
         ({}, "cpu,nix,gpu,none", WRONG, "no partition 'nix', 'none'"),
-        ({}, ",", WRONG, "no partition is named"),
+        ({}, ",", WRONG, "no partition is set"),
         ({"threads": 16}, "spare", LOOK, "down or drained"),
         ({"threads": 16}, "spare,cpu", LOOK, "down or drained"),
         ({"threads": 16}, "spare,gpu", OK, ""),

@@ -218,7 +218,7 @@ def test_a_person_on_both_sides_of_the_split_is_refused():
     corrected = [
         replace(row, subject=train.subject) if row.scan == test.scan else row for row in people(12, 12)
     ]
-    with pytest.raises(ConfigError, match=f"the scans of {train.subject} stand in different folds"):
+    with pytest.raises(ConfigError, match=f"the scans of {train.subject} are in different folds"):
         split(corrected, former=first, folds=3)
 
 

@@ -311,7 +311,7 @@ def test_unfinished_parts_are_refused_or_taken_as_they_are(parts, target, tmp_pa
     folders = [*parts, tmp_path / "part-04"]
     told = refusal(folders, target)
     assert "part-01 is not finished: it has no report/index.html" in told
-    assert "part-02 is not finished: a run is at work in it" in told
+    assert "part-02 is not finished: a run is active in it" in told
     assert "part-04 is not finished: it has no results yet" in told and "part-03 is" not in told
     merged = merge_parts(folders, target, partial=True)
     states = [row["state"] for row in rows(target / "parts.csv")]
@@ -338,7 +338,7 @@ def test_folders_that_are_no_parts_are_all_named(parts, target, tmp_path):
     (tmp_path / "=1").mkdir()
     told = refusal([parts[0], parts[0] / "results", tmp_path / "gone", tmp_path / "=1"], target)
     assert "another part is called part-01" in told and "there is no folder" in told
-    assert "the folder's name names the part" in told and "3 problems" in told
+    assert "the folder's name is the part's name" in told and "3 problems" in told
 
 
 @pytest.mark.parametrize("file", ["cohort/run.json", "cohort/protocol.json", "study.json"])
@@ -354,7 +354,7 @@ def test_a_part_that_changes_meanwhile_is_refused(parts, target, monkeypatch):
         return []
 
     monkeypatch.setattr(merge, "_write_summaries", change_and_merge)
-    assert "part-02 has changed while it was read" in refusal(parts, target)
+    assert "part-02 changed while it was read" in refusal(parts, target)
 
 
 def test_only_a_former_merge_is_replaced(parts, target, tmp_path):

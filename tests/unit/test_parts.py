@@ -122,7 +122,7 @@ def test_a_new_scan_of_a_person_who_has_a_part_is_refused_with_the_line_to_add(c
         cut_cohort(table, parts, 2)
     assert contents(parts) == before
     told = str(refused.value)
-    assert "1 new scan is of people who have a part" in told and "E1" not in told
+    assert "1 new scan is of people who already have a part" in told and "E1" not in told
     named, line = told.split("\n")[-2:]
     assert named == "part-02/cohort.csv:"
     with open(parts / "part-02/cohort.csv", "a") as file:
@@ -136,8 +136,8 @@ def test_what_the_table_changed_of_former_scans_is_told_not_done(cohort, tmp_pat
     before = contents(tmp_path / "parts")
     cut = cut_cohort(cohort(*ROWS[:2], ROWS[2].replace("=1+1", "two")), tmp_path / "parts", 2)
     changed, gone = cut.notes
-    assert changed.startswith("part-02 was left as it is, but the table says other things of C1:")
-    assert gone.startswith("no longer in the table, but in their parts: A2 (part-01), D1 (part-03);")
+    assert changed.startswith("part-02 was not changed, but the table has other values for C1:")
+    assert gone.startswith("no longer in the table, but still in their parts: A2 (part-01), D1 (part-03);")
     assert contents(tmp_path / "parts") == before
 
 
@@ -157,6 +157,6 @@ def test_command(cohort, tmp_path, capsys):
     assert main([table, str(tmp_path / "parts"), "--scans", "3"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"{tmp_path}/parts/part-01/cohort.csv: 3 scans"
     assert main([table, str(tmp_path / "parts"), "--scans", "3"]) == 0
-    assert "every scan is in a part already (5); nothing was written" in capsys.readouterr().out
+    assert "every scan is already in a part (5); nothing was written" in capsys.readouterr().out
     assert main([str(tmp_path / "none.csv"), str(tmp_path / "parts")]) == 1
     assert "does not exist" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_all_problems_are_listed_at_once(tmp_path):
         "row 3, column scan: 'E'; the cohort table has no such scan",
         "row 3, column seen_mm3: '-1'",
         "row 4, column seen_mm3: 'nan'",
-        "row 4, column corrected_mask: 'gone.nii.gz'; there is no such file",
+        "row 4, column corrected_mask: 'gone.nii.gz'; this file does not exist",
         "row 5, column scan: 'B'; one row for each scan: see row 4",
         "row 6, column scan: ''",
     ):
@@ -71,7 +71,7 @@ def test_all_problems_are_listed_at_once(tmp_path):
     [
         ("scan,comment\nA,x\n", "column verdict: 'no such column'"),
         ("scan,verdict,coment\nA,accepted,x\n", "did you mean comment?"),
-        ("scan,verdict,verdict\nA,accepted,rejected\n", "this column is there twice"),
+        ("scan,verdict,verdict\nA,accepted,rejected\n", "this column appears twice"),
     ],
 )
 def test_a_header_that_cannot_be_used(tmp_path, text, part):

@@ -145,7 +145,7 @@ def test_braces_are_refused_wherever_a_path_is_given(key):
 
 @pytest.mark.parametrize("folder", ["my project", "$(touch pwned)", "a;b"])
 def test_a_python_that_no_shell_can_be_told_of_is_refused(folder):
-    with pytest.raises(ConfigError, match="Python lies at .* Move the project"):
+    with pytest.raises(ConfigError, match="Python is at .* Move the project"):
         check_paths("/data", f"/home/{folder}/.venv/bin/python", {})
 
 
@@ -203,13 +203,13 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(fcntl, "flock", knows_none)
     os.close(lock_study(tmp_path))
-    assert "cannot be locked (no locks available): start no second run" in caplog.text
+    assert "cannot be locked (no locks available): do not start a second run" in caplog.text
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / "precious").write_text("kept")
     (tmp_path / ".lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(ConfigError, match="cannot be made or opened"):
+    with pytest.raises(ConfigError, match="cannot be created or opened"):
         lock_study(tmp_path)
     assert (tmp_path / "precious").read_text() == "kept"
 
@@ -217,7 +217,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
 def test_who_holds_the_lock_cannot_talk_to_the_terminal(tmp_path, hold):
     hold(tmp_path)
     (tmp_path / ".lock").write_text("\x1b]0;pwned\x07")
-    with pytest.raises(ConfigError, match="a process that did not say its name"):
+    with pytest.raises(ConfigError, match="an unnamed process"):
         lock_study(tmp_path)
 
 

@@ -259,30 +259,30 @@ def typed(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("train: {epochs: 3}\ntrain: {device: cpu}\n", "line 2: train stands in line 1 already"),
-        ("train:\n  epochs: 3\n  epochs: 4\n", "line 3: train.epochs stands in line 2 already"),
+        ("train: {epochs: 3}\ntrain: {device: cpu}\n", "line 2: train is already in line 1"),
+        ("train:\n  epochs: 3\n  epochs: 4\n", "line 3: train.epochs is already in line 2"),
         (
             "models:\n  a:\n    unet: {levels: 3}\n  b: {}\n  a: {}\n",
-            "line 5: models.a stands in line 2 already",
+            "line 5: models.a is already in line 2",
         ),
         (
             "train: {augment: {gamma: [1, 2],\n  gamma: [1, 1]}}\n",
-            "line 2: train.augment.gamma stands in line 1",
+            "line 2: train.augment.gamma is already in line 1",
         ),
-        ("seed: 1\n'seed': 2\n", "line 2: seed stands in line 1 already"),
-        ("list:\n- {a: 1, a: 2}\n", "line 2: list.a stands in line 2 already"),
+        ("seed: 1\n'seed': 2\n", "line 2: seed is already in line 1"),
+        ("list:\n- {a: 1, a: 2}\n", "line 2: list.a is already in line 2"),
         ("one: &x {a: 1, a: 2}\ntwo: *x\n", "1 problem;"),
-        ("train: &t {epochs: *t}\n", "line 1: train.epochs holds itself (*)"),
-        ("a: &a\n  b: [1, *a]\n", "a.b holds itself (*)"),
+        ("train: &t {epochs: *t}\n", "line 1: train.epochs contains itself (*)"),
+        ("a: &a\n  b: [1, *a]\n", "a.b contains itself (*)"),
         ("study: 001\n", "line 1: study: YAML reads 001 as 1; write the number plainly, or in quotes"),
         ("train:\n  epochs: 0300\n", "line 2: train.epochs: YAML reads 0300 as 192"),
         ("screening: {max_minutes: 1:30}\n", "YAML reads 1:30 as 90"),
         ("networks: [012]\n", "networks: YAML reads 012 as 10"),
-        ("train:\n\tepochs: 3\n", "line 2: this is no YAML"),
-        ("study: 'a\n", "this is no YAML"),
-        ("study: a\n---\nstudy: b\n", "this is no YAML"),
-        ("- study\n", "line 1: no keys here"),
-        ("study\n", "line 1: no keys here"),
+        ("train:\n\tepochs: 3\n", "line 2: this is not YAML"),
+        ("study: 'a\n", "this is not YAML"),
+        ("study: a\n---\nstudy: b\n", "this is not YAML"),
+        ("- study\n", "line 1: no keys found"),
+        ("study\n", "line 1: no keys found"),
     ],
 )
 def test_what_yaml_would_lose_or_read_otherwise_is_told_with_its_line(tmp_path, text, words):
@@ -382,8 +382,8 @@ def test_what_people_type_is_explained(text, words):
     ("entries", "words"),
     [
         (["train={epochs: 3}", "train={device: cpu}"], "--config: train is given twice"),
-        (["train={epochs: 3, epochs: 5}"], "--config, line 1: train.epochs stands in line 1 already"),
-        (["train={augment: {gamma: [1, 2], gamma: [1, 1]}}"], "train.augment.gamma stands in line 1"),
+        (["train={epochs: 3, epochs: 5}"], "--config, line 1: train.epochs is already in line 1"),
+        (["train={augment: {gamma: [1, 2], gamma: [1, 1]}}"], "train.augment.gamma is already in line 1"),
     ],
 )
 def test_what_a_command_line_would_lose_is_told(entries, words):

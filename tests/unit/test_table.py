@@ -89,7 +89,7 @@ def test_lists_every_problem_with_row_and_column(folder):
         ("scan,image\n", "no scan"),
         ("scan,picture\nS1,a\n", "row 1, column image: 'no such column'"),
         ("scan,image,Crop X mm\nS1,a,3\n", "did you mean crop_x_mm?"),
-        ("scan,image,scan\nS1,a,S1\n", "this column is there twice"),
+        ("scan,image,scan\nS1,a,S1\n", "this column appears twice"),
     ],
 )
 def test_refuses_unusable_tables(folder, text, words):
@@ -319,16 +319,16 @@ def test_many_series_of_one_folder_are_checked_quickly(folder):
         # spreadsheets that write decimals with a comma
         ("scan;image;age\nS1;a;61,5\n", "row 2, column age: '61,5'.*decimals with a point"),
         ("scan;image;crop_x_mm;crop_y_mm\nS1;a;-101,5;20\n", "'-101,5, 20'.*decimals with a point"),
-        ("scan|image\nS1|a\n", r"columns found: scan\|image\. Name them in the first row, by comma"),
+        ("scan|image\nS1|a\n", r"columns found: scan\|image\. Name them in the first row, separated by comma"),
         ("# people of 2024\nscan,image\nS1,a\n", "columns found: # people of 2024. Name them in the first row"),
         # a column that would not be read
         ("scan,image,age (years)\nS1,a,61\n", "did you mean age"),
         ("scan,image,Sex [M/F]\nS1,a,M\n", "did you mean sex"),
         ("scan,image,age_years\nS1,a,61\n", "did you mean age"),
         # a box that is not ticked excludes nobody
-        ("scan,image,exclude\nS1,a,FALSE\n", "column exclude: 'FALSE'; say why; leave it empty to keep"),
-        ("scan,image,exclude\nS1,a,0\n", "column exclude: '0'; say why"),
-        ("scan,image,exclude\nS1,a,No\n", "column exclude: 'No'; say why"),
+        ("scan,image,exclude\nS1,a,FALSE\n", "column exclude: 'FALSE'; give the reason; leave it empty to keep"),
+        ("scan,image,exclude\nS1,a,0\n", "column exclude: '0'; give the reason"),
+        ("scan,image,exclude\nS1,a,No\n", "column exclude: 'No'; give the reason"),
         # what Python takes for a number, and no person writes for one
         ("scan,image,age\nS1,a,6_1\n", "column age: '6_1'"),
         ("scan,image,crop_x_mm,crop_y_mm\nS1,a,1_0,2\n", "'1_0, 2'"),

@@ -39,7 +39,7 @@ def test_a_section_that_stands_twice_in_an_overlay_is_refused(tmp_path):
     overlay = tmp_path / "hips.yaml"
     overlay.write_text("train: {epochs: 300}\nscreening: {min_length_mm: 60}\ntrain: {device: cpu}\n")
     message = Study(tmp_path, overlay=str(overlay)).refuse()
-    assert "hips.yaml, line 3: train stands in line 1 already" in message and "Traceback" not in message
+    assert "hips.yaml, line 3: train is already in line 1" in message and "Traceback" not in message
 
 
 def test_a_decimal_comma_in_an_overlay_is_explained(tmp_path):

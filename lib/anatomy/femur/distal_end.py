@@ -1,4 +1,4 @@
-"""How far a femur goes on below its lesser trochanter, and its volume above a cut that all femurs share."""
+"""The length of shaft below the lesser trochanter, and the volume above a cut common to all femurs."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _REFERENCE = ("reference_lesser_trochanter_mm", "reference_shaft_below_trochante
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig:
-    """How femurs are made comparable.
+    """Settings that make femurs comparable.
 
     Attributes:
         distal_cut_mm: volumes are also measured above the plane (across the scan's axis) this far below the lesser
@@ -37,7 +37,7 @@ class MeasureConfig:
 def measure_distal_end(
     mask: sitk.Image, reference: sitk.Image | None, side: str, config: MeasureConfig
 ) -> dict:
-    """Measure how far a femur goes on below its lesser trochanter, and its volume above a cut that all femurs share.
+    """Measure the length of shaft below the lesser trochanter, and the volume above a cut common to all femurs.
 
     Prediction and reference are each cut below their own trochanter, as two readers would.
 
@@ -72,7 +72,7 @@ def measure_distal_end(
 def _distal_end(
     mask: sitk.Image, names: tuple[str, str, str], side: str, config: MeasureConfig
 ) -> tuple[dict, dict[str, str]]:
-    """Return a mask's trochanter, shaft below it and volume above the cut by `names`, and what is missing why."""
+    """Return a mask's trochanter, shaft below it and volume above the cut by `names`, and why any is missing."""
     trochanter_mm, shaft_mm, cut_mm3 = names
     mask_zyx = array_zyx(mask)
     found = find_lesser_trochanter(mask_zyx, spacing_zyx(mask), side)

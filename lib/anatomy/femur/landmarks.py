@@ -1,8 +1,8 @@
 """Landmarks of a femur's mask: the level of the lesser trochanter, the head's lower border, the parts between.
 
-Scans of hips end at all heights of the shaft, so their volumes are comparable only above a plane that lies alike in
-every femur. The lesser trochanter is the lowest landmark of the proximal femur, and a length below it is how far a
-hip scan reaches in the words of the field.
+Hip scans end at different heights of the shaft, so volumes are comparable only above a plane defined in every femur.
+The lesser trochanter is the lowest landmark of the proximal femur, and the coverage of a hip scan is usually given as
+a length below it.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _BEHIND_MEDIAL_DEGREES = 30.0
 _TIP_MM2 = 30.0
 _SMOOTHING_MM = 2.0
 
-# How far the bone withdraws above and below the trochanter before that counts as a prominence.
+# How far the contour must recede above and below the trochanter for a prominence.
 _MIN_PROMINENCE_MM = 1.5
 
 # The apex is the top of a parabola through this much of the profile either way.
@@ -31,7 +31,7 @@ _APEX_MM = 6.5
 # people of the shape model.
 _BELOW_HEAD_MM = (33.0, 85.0)
 
-# That level lies in this uppermost part of the femur: the head's radius and what the other trochanter overtops it.
+# That level lies in this uppermost part of the femur: the head's radius and the greater trochanter above it.
 _HEAD_BELOW_TOP_MM = 60.0
 
 # The head reaches further to the middle than the trochanter: by 14 to 36 mm, and still by 6 mm in femurs that are
@@ -70,7 +70,7 @@ class LesserTrochanter:
 
     Attributes:
         height_mm: above the lower face of the array's first slice, mm along z; None where it cannot be told.
-        missing: why it cannot be told; empty where it can.
+        missing: why it cannot be determined; empty if it can.
     """
 
     height_mm: float | None = None
@@ -91,7 +91,7 @@ class FemurLevels:
 
 
 def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], side: str) -> FemurLevels:
-    """Tell which slices of a femur lie at its head, neck, trochanter and shaft.
+    """Assign the slices of a femur to head, neck, trochanter and shaft.
 
     The borders are landmarks of the medial contour, as on a radiograph from the front:
 
@@ -165,7 +165,7 @@ def find_lesser_trochanter(
         side: `left` or `right` of the patient.
 
     Returns:
-        The level, or the reason why it cannot be told. It is never guessed from the size of the femur.
+        The level, or the reason why it cannot be determined. It is never estimated from the size of the femur.
     """
     bone_zyx = np.asarray(mask_zyx) > 0
     slices = np.flatnonzero(bone_zyx.any(axis=(1, 2)))

@@ -1,4 +1,4 @@
-"""Where the requested hip is: femoral heads as a symmetric pair of the most compact bone, then the femur below.
+"""Locating the requested hip: femoral heads as a symmetric pair of the most compact bone, then the femur below.
 
 Works on a coarse copy (about 3 mm). No template and no training: a femoral head with the acetabulum round it is the
 largest ball of bone on either side of the midline, and what lies lateral of it and below is femur.
@@ -56,7 +56,7 @@ _TISSUE_HU = -300.0
 
 @dataclass(frozen=True, kw_only=True)
 class HipLocation:
-    """Where the window of one hip is to be centred.
+    """The centre for the window of one hip.
 
     Attributes:
         side: `left` or `right` of the patient.

@@ -1,6 +1,6 @@
-"""Whether a reference mask can be a femur, judged by what it covers: its size, its body, the bone beneath its edge.
+"""Checks that a reference mask can be a femur: its size, its solidity, the bone beneath its edge.
 
-Nothing here knows left from right, so both sides of the body are judged alike.
+The checks do not depend on the side of the body.
 """
 
 from dataclasses import dataclass
@@ -47,9 +47,9 @@ _LEAST_GAIN, _MOST_LOSS = 0.08, 0.1
 # too small all around, and by less in masks of the marrow, around which cortex lies.
 _INSIDE_MM, _OUTSIDE_MM = 3.0, (2.0, 5.0)
 _MIN_CONTRAST_HU = -250.0
-_HU_RANGE = (-200, 1500)  # neither air nor metal outweighs the rest
+_HU_RANGE = (-200, 1500)  # so that neither air nor metal dominates the mean
 
-_MAX_PIXEL_MM = 5.0  # within larger pixels everything lies near bone: the edge is not judged
+_MAX_PIXEL_MM = 5.0  # with larger pixels everything is near bone: the edge is not judged
 _SAMPLED_MM = 5.0  # distance of the slices in which holes and edge are looked at
 _MARGIN_MM = 10.0  # what is looked at around a mask, in the slice: to either side of what lies aside
 _FAR_APART_MM = 1e4  # of slices, so that distances are those within a slice

@@ -1,4 +1,4 @@
-"""All checks in their order, printed as they are made."""
+"""All checks in order, printed as they are made."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +46,7 @@ def check_all(arguments: Sequence[str], say: Callable[[str], object] = print) ->
     of_study += [*check_locks(folder), *check_times(folder)]
     show("The study", of_study)
     if on_slurm:
-        title = "The cluster (its nodes have GPUs of their own: none was looked for on this machine)"
+        title = "The cluster (GPUs are on its nodes, so this machine's were not checked)"
         show(title, check_there(workflow))
     else:
         show("Where jobs run: this machine", check_here(workflow))
@@ -61,7 +61,7 @@ def check_there(workflow: Workflow) -> list[Finding]:
 
 
 def check_here(workflow: Workflow | None) -> list[Finding]:
-    """Check GPU, cores and memory for a run on this machine; without a workflow only what can be told."""
+    """Check GPU, cores and memory for a run on this machine; without a workflow only what is possible."""
     device = workflow.study.config["train"]["device"] if workflow else "auto"
     rules = workflow.rules.values() if workflow else ()
     asked = [(rule.name, rule.first.threads, rule.first.mem_mb) for rule in rules]

@@ -1,4 +1,4 @@
-"""A SLURM cluster: its clients, its controller, its partitions, and whether each rule's job can ever run there."""
+"""Checks of a SLURM cluster: clients, controller, partitions, and whether each rule's job can run there."""
 
 import re
 import shlex
@@ -26,15 +26,15 @@ from lib.study import check_executor
 CLIENTS = ("sbatch", "squeue", "sinfo", "scontrol", "scancel")
 STATUS_COMMAND = "slurm-arrays-status-command"  # the setting in the profile
 UNSEEN = "Snakemake would never see a job end"
-SURE_SECONDS = 120  # states are asked for once a minute, and one answer may fail
-FLOOR_MB = 500  # Snakemake itself takes 150 to 300 MB of a job
+SURE_SECONDS = 120  # states are queried once a minute, and one query may fail
+FLOOR_MB = 500  # Snakemake itself uses 150 to 300 MB in each job
 RESOURCES = "set-resources in the profile, for each of these rules"
 SENT_ANYWAY = ("--parsable", "--export=ALL")
 SENT_WITH_VALUE = ("--job-name", "--output", "--comment")
 
 
 def check_cluster(workflow: Workflow) -> list[Finding]:
-    """Check what a run with this profile needs of the cluster."""
+    """Check that the cluster can run a study with this profile."""
     try:
         check_executor(workflow.executor)
     except ConfigError as error:
@@ -54,7 +54,7 @@ def check_cluster(workflow: Workflow) -> list[Finding]:
 
 
 def check_status_command(settings: object) -> list[Finding]:
-    """Say whether the way in which Snakemake asks for the state of jobs works on this cluster."""
+    """Check that Snakemake's way of querying job states works on this cluster."""
     shown = ask("scontrol", "show", "config")
     if shown.problem:
         return [Finding(WRONG, f"the controller does not answer: {shown.problem}", "ask your administrators")]
@@ -78,10 +78,10 @@ def explain_status(
     Args:
         command: its value.
         min_job_age: seconds for which ended jobs stay in squeue.
-        needed: seconds that are wanted, three times the first wait and SURE_SECONDS at least; with less, sacct is
-            asked instead.
-        accounting: sacct answers.
-        has_sacct: there is a sacct.
+        needed: required seconds, three times the first wait and SURE_SECONDS at least; with less, sacct is queried
+            instead.
+        accounting: whether sacct answers.
+        has_sacct: whether sacct is installed.
     """
     if command == "sacct":
         if accounting:
@@ -96,18 +96,18 @@ def explain_status(
         )
     short = f"ended jobs stay in squeue for {min_job_age} s (MinJobAge), {needed} are needed"
     if accounting:
-        return Finding(LOOK, f"{short}: sacct will be asked instead", f"set {STATUS_COMMAND}: sacct")
+        return Finding(LOOK, f"{short}: sacct will be used instead", f"set {STATUS_COMMAND}: sacct")
     if has_sacct:
         advice = f"ask your administrators for a MinJobAge of {needed} or more"
         if min_job_age >= SURE_SECONDS:
             seconds = f"slurm-arrays-init-seconds-before-status-checks to {min_job_age // 3}"
             advice = f"set {seconds} or less, or raise MinJobAge"
-        return Finding(WRONG, f"{short}; sacct will be asked, but accounting is off: {UNSEEN}", advice)
+        return Finding(WRONG, f"{short}; sacct will be used, but accounting is off: {UNSEEN}", advice)
     return Finding(LOOK, f"{short}: the end of a job may be missed", "ask for a larger MinJobAge")
 
 
 def check_requests(workflow: Workflow, partitions: Mapping[str, Partition]) -> list[Finding]:
-    """Say for each rule that is sent to the cluster whether its job can run; rules with the same request together."""
+    """Check for each submitted rule whether its job can run; rules with the same request are checked together."""
     alike: dict[tuple[str, ...], list[Rule]] = defaultdict(list)
     settings, default = workflow.executor_settings, default_of(partitions)
     chooser, chosen, findings = partition_file(settings), [], []
@@ -117,7 +117,7 @@ def check_requests(workflow: Workflow, partitions: Mapping[str, Partition]) -> l
         try:
             line = submit_command(rule.name, rule.first, default, settings)
         except ConfigError as error:
-            findings.append(Finding(WRONG, str(error), f"{RESOURCES}: take it away"))
+            findings.append(Finding(WRONG, str(error), f"{RESOURCES}: remove it"))
             continue
         if chooser and not rule.first.resources.get("slurm_partition"):
             chosen.append(rule.name)
@@ -136,12 +136,12 @@ def check_requests(workflow: Workflow, partitions: Mapping[str, Partition]) -> l
 
 
 def partition_file(settings: object) -> str:
-    """Return the path of the file by which the plugin chooses partitions itself; empty if it does not."""
+    """Return the path of the file from which the plugin chooses partitions; empty if there is none."""
     return str(settings.partition_config or ask("printenv", "SNAKEMAKE_SLURM_PARTITIONS").text.strip())
 
 
 def asked_for(line: Sequence[str]) -> list[str]:
-    """Return the part of an sbatch line that says what is asked for."""
+    """Return the part of an sbatch line with the requested resources."""
     words, kept = iter(line[1:]), []
     for word in words:
         if word in SENT_WITH_VALUE:
@@ -152,7 +152,7 @@ def asked_for(line: Sequence[str]) -> list[str]:
 
 
 def check_request(rule: Rule, line: Sequence[str], partitions: Mapping[str, Partition]) -> Finding:
-    """Say whether some node of the job's partitions can take it, now and with the last attempt's request."""
+    """Check whether a node of the job's partitions can run it, with the first and the last attempt's request."""
     named = str(rule.first.resources.get("slurm_partition") or default_of(partitions))
     names = [name for name in named.split(",") if name]  # SLURM starts the job in the first one that is free
     sent = f"sbatch {shlex.join(line)}"
@@ -161,15 +161,13 @@ def check_request(rule: Rule, line: Sequence[str], partitions: Mapping[str, Part
         return Finding(WRONG, f"{sent}\n{problem}", advice)
     members = [partitions[name] for name in names]
     if reasons := _unmet_in_all(rule.first, members):
-        text = f"would wait for ever in {reasons}"
+        text = f"would wait forever in {reasons}"
         return Finding(WRONG, f"{sent}\n{text}", _remedy(rule.first, members, partitions))
     if rule.first.mem_mb < FLOOR_MB:
-        text = f"{rule.first.mem_mb} MB is less than Snakemake itself needs in a job"
+        text = f"{rule.first.mem_mb} MB is less than Snakemake itself needs in each job"
         return Finding(WRONG, f"{sent}\n{text}", f"set mem_mb to {FLOOR_MB} or more")
     if all(node.away for node in _takers_in(rule.first, members)):
-        text = (
-            "all nodes that are large enough take no jobs now (down or drained): it waits until one is back"
-        )
+        text = "all nodes that are large enough are down or drained now: the job waits until one is back"
         return Finding(LOOK, f"{sent}\n{text}")
     tested = ask("sbatch", "--test-only", *line, "--wrap=true")
     if tested.problem:
@@ -177,21 +175,21 @@ def check_request(rule: Rule, line: Sequence[str], partitions: Mapping[str, Part
             WRONG, f"{sent}\nSLURM refuses it: {tested.problem.split('failed: ')[-1]}", "see man sbatch"
         )
     if reasons := _unmet_in_all(rule.last, members):
-        text = f"fits, but its last attempt would ask for more and wait for ever in {reasons}"
-        return Finding(LOOK, f"{sent}\n{text}", "lower `retries` in the profile, or name a larger partition")
+        text = f"fits, but its last attempt would ask for more and wait forever in {reasons}"
+        return Finding(LOOK, f"{sent}\n{text}", "lower `retries` in the profile, or set a larger partition")
     return Finding(OK, sent)
 
 
 def _misnamed(names: Sequence[str], partitions: Mapping[str, Partition]) -> str:
     """Return in words which partitions do not exist; empty if all do."""
     if not names:
-        return "no partition is named, and there is no default"
+        return "no partition is set, and there is no default"
     unknown = [repr(name) for name in names if name not in partitions]
     return f"there is no partition {', '.join(unknown)}" if unknown else ""
 
 
 def _unmet_in_all(request: Request, members: Sequence[Partition]) -> str:
-    """Return in words why none of the partitions can ever take a job; empty if one can."""
+    """Return in words why none of the partitions can ever run a job; empty if one can."""
     reasons = {partition.name: unmet(request, partition) for partition in members}
     if not all(reasons.values()):
         return ""
@@ -199,21 +197,21 @@ def _unmet_in_all(request: Request, members: Sequence[Partition]) -> str:
 
 
 def _takers_in(request: Request, members: Sequence[Partition]) -> list[Node]:
-    """Return the nodes that are large enough for a job, of those partitions that can take it."""
+    """Return the nodes that are large enough for a job, from the partitions that can run it."""
     fitting = [partition for partition in members if not unmet(request, partition)]
     return [node for partition in fitting for node in takers(request, partition)]
 
 
 def _remedy(request: Request, members: Sequence[Partition], partitions: Mapping[str, Partition]) -> str:
-    """Return what to write into the profile for jobs that no node of their partitions can take."""
+    """Return what to change in the profile for jobs that no node of their partitions can run."""
     fitting = [other for other in partitions.values() if not unmet(request, other)]
     if fitting:
-        # a job without a GPU goes to a partition with GPUs only where nothing else takes it
+        # a job without a GPU goes to a partition with GPUs only if no other can run it
         plain = [other for other in fitting if not request.gpus and not has_gpus(other)]
         return f"{RESOURCES}: slurm_partition: {' or '.join(other.name for other in plain or fitting)}"
     with_gpus = [other for other in partitions.values() if _room(request, other)]
     if not with_gpus:
-        return f"no node of this cluster has its GPUs; to do without: {RESOURCES}: gpu: 0"
+        return f"no node of this cluster has its GPUs; to run without: {RESOURCES}: gpu: 0"
     where = next((member for member in members if member in with_gpus), with_gpus[0])
     named = [] if where in members else [f"{RESOURCES}: slurm_partition: {where.name}"]
     return "\n".join(named + _smaller(request, where))
@@ -224,7 +222,7 @@ def _smaller(request: Request, partition: Partition) -> list[str]:
     largest = max(_room(request, partition), key=lambda node: (node.cpus, node.mem_mb))
     said = []
     if request.runtime_min > partition.limit_min:
-        stopped = ", and retries: a stopped training goes on from its last state" if request.gpus else ""
+        stopped = ", and retries: a stopped training resumes from its last state" if request.gpus else ""
         said.append(f"{RESOURCES}: runtime: {partition.limit_min:.0f}{stopped}")
     if request.mem_mb > largest.mem_mb:
         said.append(f"{RESOURCES}: mem_mb: {largest.mem_mb}")
@@ -238,6 +236,6 @@ def _room(request: Request, partition: Partition) -> list[Node]:
 
 
 def _seconds(text: str, key: str) -> int:
-    """Return a number of `scontrol show config`; 0 if it is not there."""
+    """Return a number from `scontrol show config`; 0 if it is missing."""
     found = re.search(rf"^{key}\s*=\s*(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else 0

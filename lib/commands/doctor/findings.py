@@ -1,4 +1,4 @@
-"""What a check finds: one line with a mark, and what to do. Standard library only."""
+"""Findings of the checks: one line with a mark, and advice. Standard library only."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ OK, LOOK, WRONG = "ok", "look", "wrong"
 
 @dataclass(frozen=True)
 class Finding:
-    """One answer: `mark` is OK, LOOK (it may be meant so) or WRONG; `advice` says what to do."""
+    """One finding: `mark` is OK, LOOK (may be intended) or WRONG; `advice` says what to do."""
 
     mark: str
     text: str
@@ -16,7 +16,7 @@ class Finding:
 
 
 def findings_text(findings: Iterable[Finding]) -> str:
-    """Return findings as lines; what to do stands below what was found."""
+    """Return findings as lines, each followed by its advice."""
     lines = []
     for finding in findings:
         first, *more = finding.text.splitlines()
@@ -27,7 +27,7 @@ def findings_text(findings: Iterable[Finding]) -> str:
 
 
 def verdict(findings: Iterable[Finding]) -> str:
-    """Return the last line: how much is wrong."""
+    """Return the last line, with the number of problems."""
     marks = [finding.mark for finding in findings]
     wrong, look = marks.count(WRONG), marks.count(LOOK)
     if wrong:

@@ -1,4 +1,4 @@
-"""This machine: packages, GPU, memory, cores. Standard library only; PyTorch is asked in a process of its own."""
+"""Checks of this machine: packages, GPU, memory, cores. Standard library only; PyTorch runs in a separate process."""
 
 import json
 import os
@@ -29,7 +29,7 @@ print(json.dumps({
 
 
 def check_packages(requirements: Path) -> list[Finding]:
-    """Compare what is installed with the lock."""
+    """Compare installed packages with the tested versions."""
     pins = read_lock(requirements)
     found = {name: installed_version(name) for name in pins}
     missing = [name for name in pins if not found[name]]
@@ -46,7 +46,7 @@ def check_packages(requirements: Path) -> list[Finding]:
 
 
 def read_lock(requirements: Path) -> dict[str, str]:
-    """Return the tested version of each package; that of a plugin in the project's folder is its own."""
+    """Return the tested version of each package; a plugin in the project's folder states its own."""
     pins = {}
     for line in requirements.read_text(encoding="utf-8").splitlines():
         if line.startswith("./"):
@@ -60,7 +60,7 @@ def read_lock(requirements: Path) -> dict[str, str]:
 
 
 def check_cache() -> list[Finding]:
-    """Say whether Snakemake can write to its cache: without it no run starts. Nothing, if there is no Snakemake."""
+    """Check that Snakemake can write to its cache, which every run needs. Nothing without Snakemake."""
     try:
         from snakemake.common import get_appdirs
     except ImportError:
@@ -69,7 +69,7 @@ def check_cache() -> list[Finding]:
 
 
 def explain_cache(cache: Path) -> list[Finding]:
-    """Say whether a folder can be written to, or made."""
+    """Check whether a folder can be written to, or created."""
     there = next(path for path in (cache, *cache.parents) if path.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return [Finding(OK, "Snakemake can write to its cache")]
@@ -78,7 +78,7 @@ def explain_cache(cache: Path) -> list[Finding]:
 
 
 def how_to_install() -> str:
-    """Return the command that installs the packages: into .venv, or with it where there is none."""
+    """Return the command that installs the packages: into .venv if it exists, else creating it."""
     if Path(ROOT, ".venv").exists():
         return ".venv/bin/pip install --requirement requirements.txt"
     return "make setup"
@@ -93,7 +93,7 @@ def installed_version(package: str) -> str:
 
 
 def check_gpu(device: str) -> list[Finding]:
-    """Say what PyTorch computes on; `device` is the setting train.device."""
+    """Report the device that PyTorch computes on; `device` is the setting train.device."""
     driver = ask("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     torch, problem = ask_torch()
     if problem:
@@ -103,7 +103,7 @@ def check_gpu(device: str) -> list[Finding]:
 
 
 def ask_torch() -> tuple[dict, str]:
-    """Return what ASK_TORCH prints and an empty text, or nothing and in words why PyTorch cannot be used."""
+    """Return the output of ASK_TORCH and an empty text, or nothing and the reason why PyTorch cannot be used."""
     answer = ask(sys.executable, "-c", ASK_TORCH, seconds=120)
     if answer.problem:
         return {}, _last(answer.text) or answer.problem
@@ -111,11 +111,11 @@ def ask_torch() -> tuple[dict, str]:
 
 
 def check_build(device: str, rules: Sequence[str]) -> list[Finding]:
-    """Say whether PyTorch is built for GPUs of a cluster's nodes, where this machine has none; nothing without need.
+    """Check whether PyTorch is built for the GPUs of cluster nodes if this machine has none; nothing if not needed.
 
     Args:
         device: the setting train.device.
-        rules: names of those whose jobs ask for GPUs.
+        rules: names of the rules whose jobs ask for GPUs.
     """
     if device == "cpu" or not rules:
         return []
@@ -132,7 +132,7 @@ def check_build(device: str, rules: Sequence[str]) -> list[Finding]:
 
 
 def explain_gpu(torch: Mapping, cards: list[str], device: str) -> list[Finding]:
-    """Return in words what PyTorch sees (`torch`, as ASK_TORCH prints it) beside what the driver sees (`cards`)."""
+    """Compare in words the GPUs seen by PyTorch (`torch`, from ASK_TORCH) with those seen by the driver (`cards`)."""
     if torch["devices"]:
         names = ", ".join(f"{name} ({gigabytes:.0f} GB)" for name, gigabytes in torch["devices"])
         unused = "; train.device: cpu leaves it unused" if device == "cpu" else ""
@@ -152,7 +152,7 @@ def explain_gpu(torch: Mapping, cards: list[str], device: str) -> list[Finding]:
             Finding(
                 mark,
                 f"PyTorch {torch['torch']} for CUDA {torch['cuda']} cannot use the GPU ({cards[0]}) {said}".strip(),
-                "renew the NVIDIA driver, or take a PyTorch build for an older CUDA: make setup TORCH_INDEX=URL",
+                "update the NVIDIA driver, or install a PyTorch build for an older CUDA: make setup TORCH_INDEX=URL",
             )
         ]
     advice = "set train.device to auto" if device == "cuda" else "train on a machine or a cluster with a GPU"
@@ -164,16 +164,16 @@ def explain_gpu(torch: Mapping, cards: list[str], device: str) -> list[Finding]:
 
 
 def check_room(requests: Sequence[tuple[str, int, int]], cores: int | None) -> list[Finding]:
-    """Compare cores and memory with what the largest jobs ask for: (rule, threads, MB) of each rule."""
+    """Compare cores and memory with the requests of the largest jobs: (rule, threads, MB) of each rule."""
     here, memory_mb = usable_processors(), total_memory_mb()
     findings = []
     used = cores or here
     if used > here:
         findings.append(
-            Finding(LOOK, f"--cores {used}, but of this machine {here} may be used", f"--cores {here}")
+            Finding(LOOK, f"--cores {used}, but only {here} are available on this machine", f"--cores {here}")
         )
     wide = [rule for rule, threads, _ in requests if threads > used]
-    limited = f"; {', '.join(wide)} would take more and will run on {used}" if wide else ""
+    limited = f"; {', '.join(wide)} would use more and will run on {used}" if wide else ""
     findings.append(Finding(OK, f"{used} cores{limited}"))
     large = [f"{rule} ({mem_mb} MB)" for rule, _, mem_mb in requests if mem_mb > memory_mb]
     if not requests:

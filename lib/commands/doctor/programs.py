@@ -1,4 +1,4 @@
-"""Asking other programs without ever waiting for ever. Standard library only."""
+"""Running other programs with a time limit. Standard library only."""
 
 import shlex
 import shutil
@@ -10,7 +10,7 @@ SECONDS = 20  # a healthy controller answers at once
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program said; `problem` in words if it did not end well."""
+    """The output of a program; `problem` says in words why it failed."""
 
     text: str
     problem: str = ""
@@ -19,7 +19,7 @@ class Answer:
 def ask(*command: str, seconds: float = SECONDS) -> Answer:
     """Run a command and return what it printed."""
     if not shutil.which(command[0]):
-        return Answer("", f"{command[0]} is not on this machine")
+        return Answer("", f"{command[0]} is not installed on this machine")
     try:
         ended = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False

@@ -1,4 +1,4 @@
-"""The partitions of a cluster and what their nodes can take. Standard library only."""
+"""The partitions of a cluster and which jobs their nodes can run. Standard library only."""
 
 import math
 import re
@@ -15,7 +15,7 @@ _GPU = re.compile(r"\bgpu(?::[^:,(]+)?:(\d+)")
 
 @dataclass(frozen=True)
 class Node:
-    """What one node offers; `away`: it takes no jobs now."""
+    """The resources of one node; `away`: it accepts no jobs now."""
 
     name: str
     cpus: int
@@ -35,7 +35,7 @@ class Partition:
 
 
 def read_partitions(text: str) -> dict[str, Partition]:
-    """Return the partitions by name from what `sinfo --Node --noheader --format FORMAT` printed."""
+    """Return the partitions by name from the output of `sinfo --Node --noheader --format FORMAT`."""
     nodes: dict[str, list[Node]] = defaultdict(list)
     limits, default = {}, ""
     for line in filter(None, map(str.strip, text.splitlines())):
@@ -63,16 +63,16 @@ def limit_minutes(text: str) -> float:
 
 
 def unmet(request: Request, partition: Partition) -> list[str]:
-    """Return in words why no node of a partition can ever take a job; nothing if one can."""
+    """Return in words why no node of a partition can ever run a job; nothing if one can."""
     asked = {"CPUs": request.threads, "MB of memory": request.mem_mb, "GPUs": request.gpus}
     reasons = []
     if request.runtime_min > partition.limit_min:
-        reasons.append(f"{request.runtime_min} minutes are asked for, the limit is {partition.limit_min:.0f}")
+        reasons.append(f"{request.runtime_min} minutes are requested, the limit is {partition.limit_min:.0f}")
     offers = [_offered(node) for node in partition.nodes]
     for what, count in asked.items():
         most = max(offer[what] for offer in offers)
         if count > most:
-            reasons.append(f"{count} {what} are asked for, the largest node has {most or 'none'}")
+            reasons.append(f"{count} {what} are requested, the largest node has {most or 'none'}")
     if not reasons and not takers(request, partition):
         reasons.append(
             "no single node has all of " + ", ".join(f"{count} {what}" for what, count in asked.items())
@@ -104,7 +104,7 @@ def partition_text(partition: Partition) -> str:
     away = sum(node.away for node in partition.nodes)
     return (
         f"partition {partition.name}{' (the default)' if partition.is_default else ''}: {described}; {limit}"
-        + (f"; {away} nodes take no jobs now" if away else "")
+        + (f"; {away} nodes accept no jobs now" if away else "")
     )
 
 
@@ -114,7 +114,7 @@ def default_of(partitions: Mapping[str, Partition]) -> str:
 
 
 def has_gpus(partition: Partition) -> bool:
-    """Say whether a node of a partition has a GPU."""
+    """Return whether a node of a partition has a GPU."""
     return any(node.gpus for node in partition.nodes)
 
 
@@ -123,5 +123,5 @@ def _offered(node: Node) -> dict[str, int]:
 
 
 def _whole(text: str) -> int:
-    """Return a count of sinfo, which may end in + where nodes differ."""
+    """Return a count from sinfo, which ends in + if nodes differ."""
     return int(text.rstrip("+"))

@@ -1,4 +1,4 @@
-"""The study: configuration, cohort table, split, disk, what a killed run has left behind. Changes nothing."""
+"""Checks of the study: configuration, cohort table, split, disk, leftovers of a killed run. Changes nothing."""
 
 import argparse
 import json
@@ -15,16 +15,16 @@ from lib.errors import ConfigError, OsteoflowError
 from lib.leftover_jobs import jobs_left
 from lib.study import check_submitted
 
-UNLOCK = """if a run is at work in this folder: wait for it
-if it was killed: make recover ARGS="[the same arguments]" ends what it left on the cluster and goes on"""
+UNLOCK = """if a run is active in this folder: wait for it
+if it was killed: make recover ARGS="[the same arguments]" cancels its jobs on the cluster and continues"""
 
-MOST_RECORDS = 500  # of Snakemake's records of files, as many are looked at
-LEAVES = "results/models/"  # finished models, which nothing makes again
+MOST_RECORDS = 500  # number of Snakemake's records of files that are checked
+LEAVES = "results/models/"  # finished models, which are never made again
 LATE_SECONDS = 60  # a file changes as long after the end of its job through a network's clocks
 
 
 def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list[Finding]]:
-    """Read configuration and cohort table as the workflow does; return them with what was found."""
+    """Read configuration and cohort table as the workflow does; return them with the findings."""
     try:
         workflow = read_workflow(arguments)
     except ImportError as error:
@@ -41,20 +41,20 @@ def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list
 
 
 def study_folder(arguments: Sequence[str]) -> Path:
-    """Return the study's folder as the arguments name it: all that can be told when Snakemake cannot be asked."""
+    """Return the study's folder as named by the arguments, for use when Snakemake is not available."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--directory", "-d", default=".", type=Path)
     return parser.parse_known_args(arguments)[0].directory.absolute()
 
 
 def check_split_and_disk(workflow: Workflow) -> list[Finding]:
-    """Say whether the people can be split as the settings say, and whether what will be written fits on the disk."""
+    """Check that the people can be split as configured, and that the results fit on the disk."""
     try:
         from lib.commands.estimate import estimate_rules
 
         needed_gb = sum(row.disk_gb for row in estimate_rules(workflow))
     except ImportError as error:
-        text = f"folds and disk were not looked at: {error.name or error} is missing"
+        text = f"folds and disk were not checked: {error.name or error} is missing"
         return [Finding(LOOK, text, "install the packages, then ask again")]
     except OsteoflowError as error:
         return [Finding(WRONG, str(error)), *check_folder(workflow.study.folder)]
@@ -62,27 +62,29 @@ def check_split_and_disk(workflow: Workflow) -> list[Finding]:
 
 
 def check_folder(folder: Path, needed_gb: float | None = None) -> list[Finding]:
-    """Say whether results can be written to a study's folder, and whether `needed_gb` (None: not known) are free."""
+    """Check that results can be written to a study's folder, and that `needed_gb` (None: unknown) are free."""
     there = next(path for path in (folder / "results", folder, *folder.parents) if path.exists())
     if not os.access(there, os.W_OK | os.X_OK):
         text = f"{there} cannot be written"
-        return [Finding(WRONG, text, "choose another --directory, or ask for the right to write there")]
+        return [Finding(WRONG, text, "choose another --directory, or ask for write permission there")]
     free_gb = shutil.disk_usage(there).free / 1e9
-    text = f"{free_gb:.0f} GB are free where results will lie"
+    text = f"{free_gb:.0f} GB are free where results will be written"
     if needed_gb is None:
-        return [Finding(OK, f"{text}; what the study takes is not known yet")]
-    text += f"; the rest of this study takes about {needed_gb:.1f} GB"
+        return [Finding(OK, f"{text}; how much the study needs is not known yet")]
+    text += f"; the rest of this study needs about {needed_gb:.1f} GB"
     if needed_gb > free_gb:
         return [Finding(WRONG, text, "free space, or choose another --directory")]
     if needed_gb > free_gb / 2:
-        return [Finding(LOOK, text, "more than half of it: temporary files and other users take theirs, too")]
+        return [
+            Finding(LOOK, text, "this is more than half: temporary files and other users need space, too")
+        ]
     return [Finding(OK, f"{text} (a quota may be lower)")]
 
 
 def check_command_lines(workflow: Workflow) -> list[Finding]:
-    """Return what the shells of a cluster would misread on the command lines of jobs; nothing if all comes whole."""
+    """Return what the shells of a cluster would misread on the command lines of jobs; nothing if there is none."""
     try:
-        # a run stands in the folder itself, whatever links led to it
+        # a run works in the folder itself, links resolved
         check_submitted(str(workflow.study.folder.resolve()), workflow.words)
     except ConfigError as error:
         return [Finding(WRONG, str(error))]
@@ -90,12 +92,12 @@ def check_command_lines(workflow: Workflow) -> list[Finding]:
 
 
 def check_locks(folder: Path) -> list[Finding]:
-    """Say whether a run is at work in this folder, or was killed, and whether it left jobs in SLURM's queue."""
+    """Check whether a run is active in this folder or was killed, and whether it left jobs in SLURM's queue."""
     locks, incomplete = folder / ".snakemake/locks", folder / ".snakemake/incomplete"
     findings = []
     if locks.is_dir() and any(locks.iterdir()):
         findings.append(
-            Finding(LOOK, "the folder is locked: another run is at work in it, or was killed", UNLOCK)
+            Finding(LOOK, "the folder is locked: another run is active in it, or was killed", UNLOCK)
         )
     if incomplete.is_dir() and (count := sum(1 for _ in incomplete.iterdir())):
         text = f"{count} files were being written when a run ended, or are now"
@@ -103,29 +105,27 @@ def check_locks(folder: Path) -> list[Finding]:
             Finding(LOOK, text, "they are made again with --rerun-incomplete (the profiles have it)")
         )
     findings += _check_queue(folder)
-    return findings or [Finding(OK, "no run is at work in this folder, and none was killed in it")]
+    return findings or [Finding(OK, "no run is active in this folder, and none was killed in it")]
 
 
 def check_times(folder: Path) -> list[Finding]:
-    """Say whether files have lost their times, as in a plain copy, and would be made again. Nothing, if not."""
+    """Report if files have lost their times, as in a plain copy, and would be made again; else nothing."""
     records = islice((folder / ".snakemake/metadata").glob("*"), MOST_RECORDS)
     count = sum(_is_out_of_order(record, folder) for record in records)
     if not count:
         return []
     text = (
         f"results (at least {count}) are older than the files they were made from, and both are newer than the run: "
-        "the study was copied without its times, and what rests on these files would be made again"
+        "the study was copied without file times, and everything made from these files would be made again"
     )
-    advice = (
-        "copy it with cp -a or rsync -a; or, in the copy, give the command of the study once with --touch"
-    )
+    advice = "copy it with cp -a or rsync -a; or, in the copy, run the study's command once with --touch"
     return [Finding(LOOK, text, advice)]
 
 
 def _is_out_of_order(record: Path, folder: Path) -> bool:
-    """Return whether a result and one that it was made from changed after its job, the one it was made from last.
+    """Return whether a result and one of its inputs both changed after its job, the input last.
 
-    Small files, of which a checksum was kept, count as changed by their content alone.
+    Small files with a stored checksum count as changed only if their content differs.
     """
     try:
         name, made = b64decode(record.name).decode(), json.loads(record.read_text(encoding="utf-8"))
@@ -137,11 +137,11 @@ def _is_out_of_order(record: Path, folder: Path) -> bool:
         latest = max((folder / source).stat().st_mtime for source in sources)
         return not name.startswith(LEAVES) and latest > changed > made["endtime"] + LATE_SECONDS
     except (OSError, ValueError, KeyError, TypeError):
-        return False  # nothing is known of it
+        return False  # no record exists
 
 
 def _check_queue(folder: Path) -> list[Finding]:
-    """Return whether SLURM still holds jobs of an earlier run; nothing if it does not."""
+    """Return a finding if SLURM still has jobs of an earlier run; nothing if it does not."""
     try:
         left = jobs_left(folder)
     except OsteoflowError as error:

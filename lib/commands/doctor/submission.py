@@ -1,4 +1,4 @@
-"""The sbatch line that Snakemake's SLURM plugin would send for a job. No documented interface: a test holds it."""
+"""The sbatch line that Snakemake's SLURM plugin would send for a job. The interface is undocumented, but tested."""
 
 import shlex
 
@@ -11,9 +11,9 @@ def submit_command(rule: str, request: Request, partition: str, settings: object
 
     Args:
         rule: name of the rule.
-        request: what its job asks for.
-        partition: where it goes if the request names none; empty: the cluster decides.
-        settings: of the plugin.
+        request: the resources of its job.
+        partition: the partition if the request names none; empty: the cluster decides.
+        settings: settings of the plugin.
 
     Raises:
         ConfigError: the plugin refuses the request.
@@ -40,7 +40,7 @@ def submit_command(rule: str, request: Request, partition: str, settings: object
 
 
 class _Job:
-    """What the plugin looks at of a job."""
+    """The attributes of a job that the plugin reads."""
 
     def __init__(self, name: str, threads: int, resources: object) -> None:
         self.name, self.threads, self.resources = name, threads, resources

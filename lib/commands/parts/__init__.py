@@ -1,1 +1,1 @@
-"""A cohort cut into parts that run apart, and their results in one."""
+"""Splitting a cohort into parts that run separately, and merging their results."""

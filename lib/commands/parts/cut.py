@@ -1,9 +1,9 @@
-"""A cohort table cut into parts, each to be run as a study of its own. Standard library only.
+"""Cutting a cohort table into parts, each run as a separate study. Standard library only.
 
     FOLDER/part-01/cohort.csv, FOLDER/part-02/cohort.csv, ...
 
-All scans of a person stay in one part; a scan that repeats another is of the same person, so that they stay together
-too. A part that is there is never changed: given a longer table, the scans that no part has go into further parts.
+All scans of a person stay in one part, and so do repeated scans, which are of one person. An existing part is never
+changed: given a longer table, the scans that are in no part go into further parts.
 """
 
 import argparse
@@ -24,18 +24,18 @@ from lib.errors import ConfigError, OsteoflowError, TableError
 
 TABLE = "cohort.csv"
 PATH_COLUMNS = ("image", "mask", "mask2")
-MOST_LISTED = 10  # more names of scans than this are counted, not listed
+MOST_LISTED = 10  # at most this many names of scans are listed; the rest is counted
 _NAME = re.compile(r"part-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """What cutting a table did.
+    """The result of cutting a table.
 
     Attributes:
         written: scans of each new part, by the part's name.
-        kept: number of the table's scans that were in a part already.
-        notes: what a user should know of the parts that were there, a sentence each.
+        kept: number of the table's scans that were already in a part.
+        notes: remarks on existing parts, one sentence each.
     """
 
     written: Mapping[str, Sequence[str]]
@@ -45,7 +45,7 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sheet:
-    """A table as it was written, no cell stripped or left out."""
+    """A table as written, with no cell stripped or left out."""
 
     separator: str
     header: Sequence[str]
@@ -53,10 +53,10 @@ class _Sheet:
 
 
 def cut_cohort(table: str | Path, folder: str | Path, scans: int) -> Cut:
-    """Cut a cohort table into parts of at most `scans` scans below `folder`, people in the order of the table.
+    """Cut a cohort table into parts of at most `scans` scans below `folder`, people in table order.
 
-    A person with more scans than that has a part alone. Relative paths of images and masks are rewritten, so that
-    they mean the same files seen from the part's folder; every other cell is kept as it is.
+    A person with more scans than that gets a separate part. Relative paths of images and masks are made relative to
+    the part's folder; all other cells are kept.
 
     Raises:
         ConfigError: `scans` is below 1.
@@ -88,13 +88,13 @@ def cut_cohort(table: str | Path, folder: str | Path, scans: int) -> Cut:
 
 
 def _read_sheet(table: Path) -> _Sheet:
-    """Read a table that the project's own reader has found right."""
+    """Read a table that has already been checked."""
     sheet = read_sheet(read_text(table, "cohort table", "cohort"), f"cohort table {table.name}")
     return _Sheet(separator=sheet.separator, header=sheet.header, rows=[cells for _, cells in sheet.rows])
 
 
 def _from_parts(sheet: _Sheet, origin: Path, folder: Path) -> _Sheet:
-    """Return a sheet of `origin` whose relative paths are seen from the folder of a part below `folder`."""
+    """Return a sheet of `origin` whose relative paths are relative to the folder of a part below `folder`."""
     way = os.path.relpath(os.path.realpath(origin), os.path.join(os.path.realpath(folder), "part"))
     places = [place for place, name in enumerate(sheet.header) if plain_cell(name) in PATH_COLUMNS]
     rows = [
@@ -106,7 +106,7 @@ def _from_parts(sheet: _Sheet, origin: Path, folder: Path) -> _Sheet:
 
 def _moved(path: str, way: str) -> str:
     path = plain_cell(path)
-    # the path itself is not tidied: `a/..` is not nothing where `a` is a link
+    # the path is not normalised: `a/..` is another folder if `a` is a link
     return path if not path or os.path.isabs(path) else os.path.join(way, path)
 
 
@@ -132,13 +132,13 @@ def _shares(rows: Iterable[ScanRow], most: int) -> Iterator[list[str]]:
 
 
 def _next_number(folder: Path) -> int:
-    """Return a number above that of every part: one whose table is not there may be of a command that was stopped."""
+    """Return a number above that of every part; a part without a table may be left by an interrupted command."""
     names = (_NAME.fullmatch(path.name) for path in folder.glob("part-*"))
     return 1 + max((int(name[1]) for name in names if name), default=0)
 
 
 def _read_parts(folder: Path) -> dict[str, dict[str, dict[str, str]]]:
-    """Return the rows of each part that is there, by the part's name and by scan."""
+    """Return the rows of each existing part, by the part's name and by scan."""
     tables = sorted(table for table in folder.glob(f"part-*/{TABLE}") if _NAME.fullmatch(table.parent.name))
     parts = {}
     for table in tables:
@@ -153,7 +153,7 @@ def _refuse_torn_people(
     rows: Mapping[str, Sequence[str]],
     sheet: _Sheet,
 ) -> None:
-    """Refuse new scans of people who have a part, and say which lines to add to which table."""
+    """Refuse new scans of people who already have a part; the error lists the lines to add to each table."""
     home = {
         record.get("subject") or scan: part
         for part, records in former.items()
@@ -171,8 +171,8 @@ def _refuse_torn_people(
         for part, scans in sorted(torn.items())
     ]
     raise TableError(
-        f"{count} new scan{'s are' if count > 1 else ' is'} of people who have a part already; nothing was written. "
-        "All scans of a person belong into one part, and a part that may have been run is only changed by you. Add "
+        f"{count} new scan{'s are' if count > 1 else ' is'} of people who already have a part; nothing was written. "
+        "All scans of a person belong in one part, and an existing part is never changed automatically. Add "
         "these lines to the end of its table, give the same command again, then run that part again: only the new "
         f"scans are computed. Columns: {sheet.separator.join(sheet.header)}\n" + "".join(lines).rstrip("\n")
     )
@@ -184,7 +184,7 @@ def _changed(
     folder: Path,
     former: Mapping[str, Mapping[str, Mapping[str, str]]],
 ) -> Iterator[str]:
-    """Say which scans have other cells in the table than in their part, which was left as it is."""
+    """Report scans whose cells in the table differ from those in their part, which is not changed."""
     names = [plain_cell(name) for name in header]
     for part, records in former.items():
         differing = []
@@ -195,18 +195,18 @@ def _changed(
                 differing.append(scan)
         if differing:
             yield (
-                f"{part} was left as it is, but the table says other things of {_listed(sorted(differing))}: change "
-                f"{folder / part / TABLE} by hand if the table is right"
+                f"{part} was not changed, but the table has other values for {_listed(sorted(differing))}: change "
+                f"{folder / part / TABLE} by hand if the table is correct"
             )
 
 
 def _gone(cohort: Mapping[str, ScanRow], part_of: Mapping[str, str]) -> Iterator[str]:
-    """Say which scans of the parts the table no longer has."""
+    """Report scans of the parts that are no longer in the table."""
     gone = [f"{scan} ({part})" for scan, part in part_of.items() if scan not in cohort]
     if gone:
         yield (
-            f"no longer in the table, but in their parts: {_listed(gone)}; to leave a scan out, give a reason in "
-            "`exclude` of its part's table"
+            f"no longer in the table, but still in their parts: {_listed(gone)}; to leave a scan out, give a reason "
+            "in `exclude` of its part's table"
         )
 
 
@@ -221,8 +221,10 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m lib.commands.parts.cut", description=__doc__.split("\n")[0]
     )
     parser.add_argument("table", type=Path, help="the cohort table")
-    parser.add_argument("folder", type=Path, help="where the folders of the parts are made")
-    parser.add_argument("--scans", type=int, default=5000, help="most scans of a part (default: 5000)")
+    parser.add_argument("folder", type=Path, help="folder in which the parts are created")
+    parser.add_argument(
+        "--scans", type=int, default=5000, help="maximum number of scans in a part (default: 5000)"
+    )
     options = parser.parse_args(arguments)
     try:
         cut = cut_cohort(options.table, options.folder, options.scans)
@@ -232,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
     for part, scans in cut.written.items():
         print(f"{options.folder / part / TABLE}: {len(scans)} scans")
     if not cut.written:
-        print(f"every scan is in a part already ({cut.kept}); nothing was written")
+        print(f"every scan is already in a part ({cut.kept}); nothing was written")
     for note in cut.notes:
         print(f"note: {note}")
     return 0

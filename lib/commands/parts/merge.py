@@ -1,7 +1,7 @@
-"""The parts of a large cohort, each run as a study of its own, merged into the tables of one study.
+"""Merging the parts of a large cohort, each run as a separate study, into the tables of one study.
 
-Rows are copied one by one, with a column `part` first. What describes everybody (agreement, scores, precision) is
-computed anew over all people: the parts' own intervals and summaries are never pooled.
+Rows are copied one by one, with a first column `part`. Statistics of the whole cohort (agreement, scores, precision)
+are computed again over all people: the intervals and summaries of the parts are never pooled.
 """
 
 import argparse
@@ -44,20 +44,20 @@ PART_COLUMNS = ("part", "state", *COUNTS, "notes", *(f"{table}_sha256" for table
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
-    """What a merge made: the rows of parts.csv, and what a reader must know of the whole."""
+    """The result of a merge: the rows of parts.csv, and the notes."""
 
     parts: Sequence[Mapping[str, object]]
     notes: Sequence[str]
 
 
 def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: bool = False) -> Merged:
-    """Merge the parts in `folders` into the folder `target`, whole or not at all; a former merge there is replaced.
+    """Merge the parts in `folders` into the folder `target` atomically; a former merge there is replaced.
 
-    With `partial`, parts without a finished report are taken if their tables are there, and left out if not.
+    With `partial`, parts without a finished report are included if their tables exist, and left out if not.
 
     Raises:
         ConfigError: parts are not finished, do not belong together or change while they are read, or `target` holds
-            something else than a former merge. The text lists every problem.
+            anything but a former merge. The text lists every problem.
     """
     target, parts = Path(target), find_parts(folders)
     _check_target(target, parts)
@@ -65,7 +65,7 @@ def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: b
     before = {part.name: digests(part) for part in taken}
     unfinished = [f"{part.name} is not finished: {part.unfinished}" for part in parts if not part.finished]
     if unfinished and not partial:
-        advice = "finish these parts, or take what is there with --partial"
+        advice = "finish these parts, or merge what exists with --partial"
         refuse([*unfinished, *mismatches(taken), advice])
     if not taken:
         raise ConfigError("merge: no part has all its tables yet; nothing was written")
@@ -78,7 +78,7 @@ def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: b
         _write_records(merged, taken[0], folder)
         refuse(
             [
-                f"{part.name} has changed while it was read: give the command again when nothing runs in it"
+                f"{part.name} changed while it was read: give the command again when no run is active in it"
                 for part in taken
                 if digests(part) != before[part.name]
             ]
@@ -87,19 +87,17 @@ def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: b
 
 
 def _check_target(target: Path, parts: Iterable[Part]) -> None:
-    """Refuse a target that is not ours to replace."""
+    """Refuse a target that is not a former merge."""
     place = target.resolve()
     results = [part.results.resolve() for part in parts]
     if any(path.is_relative_to(place) or place.is_relative_to(path) for path in results):
-        raise ConfigError(f"merge: {target} holds a part, or lies in one; name a folder of its own")
+        raise ConfigError(f"merge: {target} holds a part, or lies in one; name another folder")
     if target.exists() and not (target / PARTS).is_file():
-        raise ConfigError(
-            f"merge: {target} is there and holds no former merge ({PARTS}); name a folder that is not there"
-        )
+        raise ConfigError(f"merge: {target} exists and holds no former merge ({PARTS}); name a new folder")
 
 
 def _merge_table(parts: Iterable[Part], table: str, target: Path) -> None:
-    """Write the rows of a table of all parts, one after the other, with the part's name first."""
+    """Write the rows of a table from all parts, with the part's name in the first column."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -113,7 +111,7 @@ def _merge_table(parts: Iterable[Part], table: str, target: Path) -> None:
 
 
 def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:
-    """Write what is computed over the people of all parts; return what a reader must know of it."""
+    """Write the statistics over the people of all parts; return the notes on them."""
     settings = comparable_settings(parts[0])
     report = {
         key.removeprefix("report."): value for key, value in settings.items() if key.startswith("report.")
@@ -134,7 +132,7 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:
 
 
 def _repeated(parts: Sequence[Part]) -> io.StringIO:
-    """Return the volumes of scans that repeat others, and of those others: a table of few of all rows."""
+    """Return the volumes of repeated scans and of the scans that they repeat."""
     first = {row["repeat_of"] for part in parts for row in rows_of_part(part, "volumes")}
     text = io.StringIO()
     writer = csv.DictWriter(text, header(parts[0], "volumes"))
@@ -148,7 +146,7 @@ def _repeated(parts: Sequence[Part]) -> io.StringIO:
 
 
 def _describe(parts: Iterable[Part], read: Mapping[str, Mapping[str, str]]) -> list[dict[str, object]]:
-    """Return the rows of parts.csv; `read` holds the digests of the files that were read, by part."""
+    """Return the rows of parts.csv; `read` holds the digests of the files read, by part."""
     rows = []
     for part in parts:
         row: dict[str, object] = {"part": part.name, "state": "left out"}
@@ -166,7 +164,7 @@ def _own_notes(part: Part) -> list[str]:
 
 
 def _notes(parts: Sequence[Part], taken: Sequence[Part], told: Sequence[str]) -> list[str]:
-    """Return what a reader must know: of the merge, of all people (`told`), then what the parts' reports say."""
+    """Return the notes: on the merge, on all people (`told`), then those of the parts' reports."""
     notes = []
     for part in parts:
         if not part.finished:
@@ -184,7 +182,7 @@ def _notes(parts: Sequence[Part], taken: Sequence[Part], told: Sequence[str]) ->
 
 
 def _grouped(notes: Mapping[str, Iterable[str]]) -> Iterator[str]:
-    """Yield each sentence once, with the parts that say it."""
+    """Yield each sentence once, with the parts that it comes from."""
     said = defaultdict(list)
     for part, sentences in notes.items():
         for sentence in sentences:
@@ -194,7 +192,7 @@ def _grouped(notes: Mapping[str, Iterable[str]]) -> Iterator[str]:
 
 
 def _write_records(merged: Merged, first: Part, folder: Path) -> None:
-    """Write parts.csv, the notes, and what all parts were made with."""
+    """Write parts.csv, the notes, and the provenance shared by all parts."""
     with open(folder / PARTS, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, PART_COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
@@ -216,15 +214,15 @@ def _printed(merged: Merged) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Merge parts and print what came of it; return the exit status."""
+    """Merge parts and print the result; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lib.commands.parts.merge", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("folder", type=Path, help="where the merged tables go; a former merge is replaced")
+    parser.add_argument("folder", type=Path, help="folder for the merged tables; a former merge is replaced")
     parser.add_argument(
         "parts", type=Path, nargs="+", help="folders of the parts (as named with --directory)"
     )
-    parser.add_argument("--partial", action="store_true", help="take parts that are not finished as they are")
+    parser.add_argument("--partial", action="store_true", help="include unfinished parts as they are")
     options = parser.parse_args(arguments)
     try:
         merged = merge_parts(options.parts, options.folder, partial=options.partial)

@@ -1,6 +1,6 @@
-"""Results of the parts of a cohort, each a study of its own: what is there, and whether it belongs together.
+"""Results of the parts of a cohort, each a separate study: which exist, and whether they belong together.
 
-Standard library only: nothing here grows with the number of scans but the ids of scans and people.
+Standard library only; apart from the ids of scans and people, memory does not grow with the number of scans.
 """
 
 import csv
@@ -33,21 +33,21 @@ DIGESTS = "cohort/digests.csv"
 REPORT = "report/index.html"
 NEEDED = (*TABLES.values(), DIGESTS, RUN, STUDY, PROTOCOL)
 _EXPECTED = (*NEEDED, NOTES, REPORT)
-# settings that name a study or say how a run is started, not what it computes
+# settings that name a study or control how it runs, not what it computes
 FREE_SETTINGS = ("study", "partial", "redraw", "retrain", *(f"train.{key}" for key in RUNTIME_KEYS))
-_PLACE = "folder"  # of models, where nothing else is known of them
-MOST_LISTED = 10  # more ids or parts than this are counted, not listed
+_PLACE = "folder"  # digest of models of which nothing else is known
+MOST_LISTED = 10  # at most this many ids or parts are listed; the rest is counted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PROTOCOL_KIND = "acquisition protocol"
 _PROTOCOL_ADVICE = (
     "Scans are judged (off_protocol) against what most scans of their own part share. Set `acquisition_protocol` in "
-    "the overlay of all parts and run them again: only tables and reports are made anew"
+    "the overlay of all parts and run them again: only tables and reports are made again"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One part: its name and results folder, what it lacks of a finished study, whether a run is at work in it."""
+    """One part: its name and results folder, what is missing for a finished study, whether a run is active in it."""
 
     name: str
     results: Path
@@ -61,13 +61,13 @@ class Part:
 
     @property
     def usable(self) -> bool:
-        """Return whether it has tables and what is needed to tell where they come from."""
+        """Return whether it has tables and the records of their origin."""
         return not set(self.lacking) & set(NEEDED)
 
     @property
     def unfinished(self) -> str:
         """Return in words why the part is not finished."""
-        at_work = ["a run is at work in it, or was killed (then: --unlock)"] if self.locked else []
+        at_work = ["a run is active in it, or was killed (then: --unlock)"] if self.locked else []
         nothing = len(self.lacking) == len(_EXPECTED)
         lacking = (
             [f"it has no {'results yet' if nothing else ', '.join(self.lacking)}"] if self.lacking else []
@@ -79,18 +79,18 @@ def find_parts(folders: Sequence[str | Path]) -> list[Part]:
     """Return the parts in these folders: folders of studies, or their results folders.
 
     Raises:
-        ConfigError: a folder is not there, or its name cannot name a part.
+        ConfigError: a folder does not exist, or its name cannot be used as the name of a part.
     """
     problems, parts = [], {}
     for folder in map(Path, folders):
-        # as it was given: `results` may be a link to another disk
+        # as given: `results` may be a link to another disk
         results = (folder / "results" if (folder / "results").is_dir() else folder).absolute()
         study = results.parent if results.name == "results" else results
         name = Path(os.path.normpath(study)).name
         if not folder.is_dir():
             problems.append(f"there is no folder {folder}; give the folders that were named with --directory")
         elif not _NAME.fullmatch(name):
-            problems.append(f"{folder}: the folder's name names the part: use letters, digits and . _ -")
+            problems.append(f"{folder}: the folder's name is the part's name: use letters, digits and . _ -")
         elif name in parts:
             problems.append(f"{folder}: another part is called {name} too, or this one is given twice")
         else:
@@ -114,7 +114,7 @@ def refuse(problems: Sequence[str]) -> None:
 
 
 def mismatches(parts: Sequence[Part]) -> list[str]:
-    """Return in words why parts do not belong together; empty if they do."""
+    """Return in words why parts cannot be merged; empty if they can."""
     damaged = [line for part in parts for line in _damaged(part)]
     if damaged or not parts:
         return damaged
@@ -162,7 +162,7 @@ def header(part: Part, table: str) -> list[str]:
 
 
 def comparable_settings(part: Part) -> dict:
-    """Return the settings of a part, in one level, that all parts must share."""
+    """Return the settings of a part, flattened, that all parts must share."""
     settings = read_json(part.results / RUN)["settings"]
     return {key: value for key, value in settings.items() if key not in FREE_SETTINGS}
 
@@ -174,12 +174,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def models_recorded(part: Part) -> bool:
-    """Return whether a part says which models it was predicted with, beyond where they lay."""
+    """Return whether a part records which models it was predicted with, beyond their path."""
     return _PLACE not in _models(part)
 
 
 def _damaged(part: Part) -> Iterator[str]:
-    """Yield what of a part cannot be read."""
+    """Yield the files of a part that cannot be read."""
     try:
         _facts(part), _models(part)
     except (ValueError, KeyError, TypeError):
@@ -195,7 +195,7 @@ def _columns(table: Path) -> list[str]:
 
 
 def _facts(part: Part) -> dict[str, Mapping[str, object]]:
-    """Return what must be the same in all parts: kind -> name -> value."""
+    """Return the values that must be the same in all parts: kind -> name -> value."""
     run, protocol = read_json(part.results / RUN), read_json(part.results / PROTOCOL)
     judged = {field["field"]: field["protocol"] for field in protocol["fields"]}
     return {
@@ -220,9 +220,9 @@ def _compare(kind: str, values: Mapping[str, Mapping[str, object]]) -> Iterator[
 
 
 def _other_models(parts: Sequence[Part]) -> Iterator[str]:
-    """Yield in which folds parts of one network differ, and which parts share no network with the first.
+    """Yield the folds in which parts of one network differ, and the parts that share no network with the first.
 
-    A study that trained the models may have trained more of them than the others use.
+    A study that trained the models may have trained more than the others use.
     """
     networks: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
     for part in parts:
@@ -239,8 +239,8 @@ def _other_models(parts: Sequence[Part]) -> Iterator[str]:
 def _models(part: Part) -> dict[str, str]:
     """Return digests of the models that a part was predicted with, by fold.
 
-    Models that it has not trained stand in its run.json; where an older one says nothing of them, the digest of the
-    path that they were read from stands for all.
+    Models that it has not trained are listed in its run.json; if an older one does not list them, the digest of their
+    path is used for all.
     """
     trained: dict[str, str] = {}
     for folder in sorted(part.results.glob("models/*/*")):
@@ -250,7 +250,7 @@ def _models(part: Part) -> dict[str, str]:
 
 
 def _shared_ids(parts: Sequence[Part]) -> Iterator[str]:
-    """Yield which scans (capitals do not count, as in a cohort table) and people are in several parts."""
+    """Yield scans (ignoring case, as in a cohort table) and people that are in several parts."""
     homes: dict[str, dict[str, str]] = {"scan": {}, "subject": {}}
     twice: dict[str, dict[str, list[str]]] = {"scan": {}, "subject": {}}
     for part in parts:
@@ -266,7 +266,7 @@ def _shared_ids(parts: Sequence[Part]) -> Iterator[str]:
 
 
 def _alike_people(parts: Iterable[Part]) -> Iterator[str]:
-    """Yield people of different parts who may be one, as a cohort table is asked about them."""
+    """Yield subjects of different parts who may be one person, by the rules of the cohort table."""
     # subjects of one spelling, with the first part of each
     known: dict[str, dict[str, str]] = defaultdict(dict)
     pairs = []
@@ -281,13 +281,13 @@ def _alike_people(parts: Iterable[Part]) -> Iterator[str]:
             others.setdefault(subject, part.name)
     if pairs:
         yield (
-            f"people of several parts whose ids capitals or leading zeros alone tell apart: {listed(pairs)}. "
-            "All scans of a person belong into one part, under one `subject`; give ids of other people another form"
+            f"people of several parts whose ids differ only in case or leading zeros: {listed(pairs)}. "
+            "All scans of a person belong in one part, under one `subject`; give other people other ids"
         )
 
 
 def _shared_images(parts: Iterable[Part]) -> Iterator[str]:
-    """Yield which accepted scans of different parts and subjects are one image: one person would count as two."""
+    """Yield accepted scans of different parts and subjects with the same image: one person would count as two."""
     first: dict[str, tuple[str, str, str]] = {}  # part, scan and subject, by digest of the voxels
     pairs = []
     for part in parts:

@@ -71,7 +71,7 @@ class Executor(upstream.Executor):
             ]
         except (
             Exception
-        ) as error:  # any: nobody reads what a thread raises, and Snakemake would wait for ever
+        ) as error:  # any: an exception raised in a thread is lost, and Snakemake would wait forever
             self._report_failure(jobs, error)
             return
         for array in arrays:
