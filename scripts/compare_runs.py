@@ -1,4 +1,4 @@
-"""Job script of rule compare_runs: what moved between this run and another one.
+"""Job script of rule compare_runs: the changes between this run and another one.
 
 input: volumes, metrics, flow, record of this run, and the tables of the other
 output: scans, summary (csv), page (html); params: other (results folder of the other run), compare and report

@@ -1,4 +1,4 @@
-"""Job script of rule convert_scan: a scan of any format in, HU on patient axes out."""
+"""Job script of rule convert_scan: convert a scan of any format to HU on patient axes."""
 
 from lib.atomic import read_json, write_json
 from lib.imaging.nifti import write_image

@@ -1,4 +1,4 @@
-"""Job script of rule crop_image: the window of the requested hip, and the record of where it lies."""
+"""Job script of rule crop_image: cut out the window of the requested hip and record its position."""
 
 from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.atomic import read_json, write_json

@@ -1,4 +1,4 @@
-"""Job script of rule crop_labels: the window of the cropped CT out of its reference mask."""
+"""Job script of rule crop_labels: cut the window of the cropped CT out of its reference mask."""
 
 from lib.atomic import read_json
 from lib.imaging.crop import crop_labels

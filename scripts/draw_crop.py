@@ -1,4 +1,4 @@
-"""Job script of rule draw_crop: where the window lies in the whole scan, with side, source, doubts and flags.
+"""Job script of rule draw_crop: draw the window in the whole scan, with its side, source, doubts and flags.
 
 input: image (resampled CT, uncut), record (crop.json), screened (the scan's screening file)
 output: picture (.webp); the wildcard scan is written above the views

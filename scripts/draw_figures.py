@@ -1,4 +1,4 @@
-"""Job script of rule draw_figures: every figure of the study as SVG and PNG, with the table of what it draws.
+"""Job script of rule draw_figures: draw every figure of the study as SVG and PNG, with a table of its data.
 
 input: the tables named in TABLES; histories, overlaps (lists of .csv, .json); for possible examples the lists images,
     references (.../{scan}/*.nii.gz) and masks (.../{group}/{network}/{members}/{scan}/mask.nii.gz), crop grid

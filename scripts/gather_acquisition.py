@@ -1,4 +1,4 @@
-"""Job script of rule gather_acquisition: how each scan was made, and which were not made as the protocol says.
+"""Job script of rule gather_acquisition: tabulate how scans were acquired and which deviate from the protocol.
 
 input: scans (scans.csv), screened (list of .json); output: acquisition (table), protocol (.json)
 params: protocol (the section acquisition_protocol of the configuration)

@@ -1,8 +1,8 @@
-"""Job script of rule gather_flow: how far every scan of the cohort table came, and why no further.
+"""Job script of rule gather_flow: tabulate the last stage that each scan of the cohort table reached, and why.
 
 input: scans (scans.csv), folds (folds.csv), converted and cropped (lists of .../{scan}/*.json), volumes and metrics
     (the tables)
-output: flow; params: failures (what did not end well, by scan), reviews (verdict and comment by scan)
+output: flow; params: failures (reasons by scan), reviews (verdict and comment by scan)
 """
 
 from pathlib import Path

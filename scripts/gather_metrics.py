@@ -1,8 +1,8 @@
-"""Job script of rule gather_metrics: a row for each scored prediction of the study.
+"""Job script of rule gather_metrics: tabulate the scored predictions of the study, one a row.
 
 input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{group}/{network}/{members}/{scan}.json),
     errors (list of volume_errors.json)
-output: metrics, unscored (what of the plan was to be scored and was not); params: groups, models (lists of names),
+output: metrics, unscored (planned scores that are missing); params: groups, models (lists of names),
     heldout_weights, seen (paths of predictions that are not scored), needs_edit (scans), confidence (of intervals)
 """
 

@@ -1,4 +1,4 @@
-"""Job script of rule gather_notes: what a reader of the report must know first.
+"""Job script of rule gather_notes: collect the notes that the report shows at its top.
 
 input: scans, folds, flow, volumes, coverage (tables), runs (list of run.json); output: notes (json)
 params: configured (settings of each network's training), secrets (paths), training_code, seed, finished, partial,

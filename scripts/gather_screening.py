@@ -1,4 +1,4 @@
-"""Job script of rule gather_screening: one row a scan of the cohort table, with its verdict.
+"""Job script of rule gather_screening: tabulate the verdict on each scan of the cohort table.
 
 input: table (the cohort table), screened (list of json); output: scans, digests (of voxels)
 params: cohort_columns (further columns to repeat), rejected (comments of the review by rejected scan)

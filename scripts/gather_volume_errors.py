@@ -1,4 +1,4 @@
-"""Job script of rule gather_volume_errors: the errors that the intervals of volumes are made of, without an id.
+"""Job script of rule gather_volume_errors: collect the out-of-fold errors for the intervals of volumes, without ids.
 
 input: overlaps (list of .../{group}/{network}/fold-{k}/{scan}.json, out-of-fold predictions alone),
     runs (list of run.json)

@@ -1,9 +1,9 @@
-"""Job script of rule gather_volumes: a row for each predicted scan of the study.
+"""Job script of rule gather_volumes: tabulate the volumes of the study, one predicted scan a row.
 
 input: folds, scans, acquisition (.csv); volumes (list of .../{group}/{network}/{members}/{scan}.json),
     corrected (list of .../{scan}.json), errors (list of volume_errors.json)
 output: volumes; params: groups, models (lists of names), heldout_weights, seen (paths of predictions by models that
-    their person trained), needs_edit (scans), confidence (of the intervals)
+    were trained on their person), needs_edit (scans), confidence (of the intervals)
 """
 
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Job script of rule make_phantom_scan: one synthetic scan as a DICOM series, with mask and truth."""
+"""Job script of rule make_phantom_scan: make one synthetic scan as a DICOM series, with mask and truth."""
 
 from lib.joblog import job_log
 from lib.phantom.people import PhantomConfig

@@ -1,4 +1,4 @@
-"""Job script of rule make_phantom_table: the synthetic cohort as a cohort table, an example for one's own."""
+"""Job script of rule make_phantom_table: write the cohort table of the synthetic cohort."""
 
 from lib.atomic import write_text
 from lib.cohort.table import table_text

@@ -1,4 +1,4 @@
-"""Job script of rule measure_corrected: what a mask measures that a person corrected.
+"""Job script of rule measure_corrected: measure a mask that a person has corrected.
 
 input: mask (the corrected one), image (CT of the crop), converted (the converted scan); output: json
 """

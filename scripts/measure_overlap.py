@@ -1,4 +1,4 @@
-"""Job script of rule measure_overlap: how well one predicted mask agrees with its reference.
+"""Job script of rule measure_overlap: measure the agreement of one predicted mask with its reference.
 
 input: mask (predicted) and reference, both on the crop grid; record (of the crop); full (prediction on the converted
     grid); reference_native (the mask as it was given)

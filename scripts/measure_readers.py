@@ -1,4 +1,4 @@
-"""Job script of rule measure_readers: two readers and the model compared with each other on one scan.
+"""Job script of rule measure_readers: compare two readers and the model on one scan.
 
 input: mask (predicted), reference (reader 1) and second_reference (reader 2), all on the crop grid
 output: json; params: measure (section of the configuration)

@@ -1,4 +1,4 @@
-"""Job script of rule otsu_mask: a probability map to masks on the crop's grid and on the converted scan's."""
+"""Job script of rule otsu_mask: turn a probability map into masks on the grids of crop and converted scan."""
 
 from pathlib import Path
 

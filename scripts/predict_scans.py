@@ -1,4 +1,4 @@
-"""Job script of rule predict_scans: a batch of cropped scans in, a folder of probability maps out."""
+"""Job script of rule predict_scans: predict a batch of cropped scans, into a folder of probability maps."""
 
 from pathlib import Path
 

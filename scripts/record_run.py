@@ -1,4 +1,4 @@
-"""Job script of rule record_run: what this run was made with, for later comparisons.
+"""Job script of rule record_run: record the settings and versions of this run, for later comparisons.
 
 output: record (json); params: settings, software (versions), digests (of the code, by rule), models (digests of
     finished ones, by fold)

@@ -1,4 +1,4 @@
-"""Job script of rule resample_labels: a reference mask onto the grid of the resampled CT."""
+"""Job script of rule resample_labels: resample a reference mask to the grid of the resampled CT."""
 
 from lib.imaging.grid import volume_mm3
 from lib.imaging.nifti import read_image, write_image

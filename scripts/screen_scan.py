@@ -1,4 +1,4 @@
-"""Job script of rule screen_scan: read one scan completely, write the verdict on it."""
+"""Job script of rule screen_scan: read one scan completely and write its verdict."""
 
 from lib.atomic import write_json
 from lib.imaging.crop import CropConfig

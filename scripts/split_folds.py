@@ -1,4 +1,4 @@
-"""Job script of checkpoint split_folds: draw test people and folds once, then keep them."""
+"""Job script of checkpoint split_folds: draw test people and folds once, and keep them from then on."""
 
 from lib.cohort.folds import FoldsConfig, Split, place_scans
 from lib.cohort.placement import OUTCOMES

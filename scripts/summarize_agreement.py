@@ -1,4 +1,4 @@
-"""Job script of rule summarize_agreement: how well volumes and masks agree, and how far that can be trusted.
+"""Job script of rule summarize_agreement: summarize the agreement of volumes and masks, with confidence intervals.
 
 input: metrics, unscored, volumes, folds, acquisition (.csv); lists readers
     (.../{group}/{network}/{members}/{scan}.json), runs

@@ -1,6 +1,6 @@
-"""Job script of rule tabulate_table1: the paper's Table 1 for this study.
+"""Job script of rule tabulate_table1: make the paper's Table 1 for this study.
 
-input: agreement, metrics; output: table1; params: synthetic (no paper beside people that are made up)
+input: agreement, metrics; output: table1; params: synthetic (leaves out the paper's values)
 """
 
 from lib.joblog import job_log

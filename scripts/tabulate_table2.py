@@ -1,7 +1,7 @@
-"""Job script of rule tabulate_table2: the paper's Table 2 with this study's row.
+"""Job script of rule tabulate_table2: make the paper's Table 2 with a row for this study.
 
 input: metrics, unscored (.csv), runs (list of run.json); output: table2
-params: synthetic (no row at all for people that are made up)
+params: synthetic (an empty table)
 """
 
 from lib.joblog import job_log

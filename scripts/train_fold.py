@@ -1,6 +1,6 @@
-"""Job script of rule train_fold: the scans of a fold in; history, record, model card and model out.
+"""Job script of rule train_fold: train one fold and write its history, record, model card and model.
 
-The model comes last: a fold that has a model.pt is a finished one.
+The model is written last: a fold with a model.pt is finished.
 """
 
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Job script of rule write_report: one page with everything, readable offline.
+"""Job script of rule write_report: write the report of the study as one page, readable offline.
 
 input: the tables (see `lib.pages.report.TABLES`); figures (directory); protocol, notes (.json); lists pages
     (directories), crops (.webp), screened, runs (.json); output: page

@@ -1,7 +1,7 @@
-"""Job script of rule write_scan_pages: a page with its pictures for each predicted scan of a batch.
+"""Job script of rule write_scan_pages: write a page with pictures for each predicted scan of a batch.
 
-input: by scan: images (cropped CT), references (cropped mask, where there is one), records (crop.json), screened,
-    crops (picture of the window); by prediction: masks, volumes, overlaps (where it is scored);
+input: by scan: images (cropped CT), references (cropped mask, if there is one), records (crop.json), screened,
+    crops (picture of the window); by prediction: masks, volumes, overlaps (if it is scored);
     errors (list of volume_errors.json)
 output: pages (folder with {scan}.html and {scan}-*.webp)
 params: scans (placement, review and predictions of each, the primary one first), shown (settings, synthetic)

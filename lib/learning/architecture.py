@@ -1,4 +1,4 @@
-"""Shapes of networks: what an entry of config `networks` may say. Cheap to import: read at each parse."""
+"""Shapes of networks: the fields of an entry of config `networks`. Imports little, because each parse reads it."""
 
 import inspect
 from collections.abc import Collection, Mapping
@@ -30,7 +30,7 @@ class VNetConfig:
         skip: the decoder meets the encoder's feature maps by concat (Zhao) or add.
         residual: each level's convolutions get a shortcut from their input (Milletari et al. 2016).
         normalisation: none (the paper's), batch, instance or group (Wu and He 2018), before each activation.
-            With it a short training bears a learning rate at which the plain network collapses.
+            With it a short training tolerates a learning rate at which the plain network collapses.
         activation: relu, leaky_relu (slope 0.01) or elu.
         bottleneck_dilation: spacing of the kernel's voxels in the bottleneck's convolutions.
         dropout: share of feature maps dropped before the last convolution.

@@ -1,7 +1,7 @@
 """Random changes of training windows: drawn on the host, applied on the device.
 
-A window is cut with extra slices at both ends and rotated before it is cut to its final length. What turns
-into view is therefore tissue where the scan has it, and air only beyond the scan's own ends.
+A window is cut with extra slices at both ends and rotated before it is cut to its final length. Its corners
+therefore hold tissue where the scan has tissue, and air only beyond the ends of the scan.
 """
 
 import math
@@ -93,9 +93,9 @@ def apply_transforms(
     slices: int,
     intensity: IntensityConfig,
 ) -> tuple[Tensor, Tensor]:
-    """Apply one transform to each window of a batch, on the device it lies on, without waiting for that device.
+    """Apply one transform to each window of a batch, on the batch's device, without waiting for that device.
 
-    What becomes of a window does not depend on the others of its batch. Only rotated windows are resampled.
+    The result for a window does not depend on the other windows of its batch. Only rotated windows are resampled.
 
     Args:
         image_hu: (N, 1, slices + 2 * margin, y, x) int16, the windows with their margins.
@@ -145,7 +145,7 @@ def _output_to_input(
     output_zyx: Sequence[int],
     spacing_mm_zyx: Sequence[float],
 ) -> np.ndarray:
-    """Return the 3 x 3 matrix that says where in the input each output voxel comes from.
+    """Return the 3 x 3 matrix that maps each output voxel to its place in the input.
 
     Its coordinates are those of `grid_sample` with align_corners=False: from -1 to 1 between the outer faces
     of the grid, in the order (x, y, z). Multiplied by half the extent in mm they are mm from the common centre.
@@ -160,10 +160,10 @@ def _output_to_input(
 
 
 def _resample(pairs: Tensor, matrices: np.ndarray, output_zyx: Sequence[int]) -> Tensor:
-    """Sample (n, 2, z, y, x) linearly where `matrices` (n, 3, 3) say; beyond the input lie intensity 0, no mask.
+    """Sample (n, 2, z, y, x) linearly at the points of `matrices` (n, 3, 3); outside are intensity 0 and no mask.
 
-    The grid is a sum of three ramps. `affine_grid` makes it by a matrix product: 20 times slower on a CPU, and
-    of a precision that depends on the settings for such products.
+    The grid is a sum of three ramps. `affine_grid` uses a matrix product, which is 20 times slower on a CPU and
+    whose precision depends on the settings for such products.
     """
     z, y, x = ((torch.arange(n, device=pairs.device) * 2 + 1) / n - 1 for n in output_zyx)
     columns = _to_device(matrices, pairs)[:, None, None, None]  # (n, 1, 1, 1, 3, 3)
@@ -179,7 +179,7 @@ def _recolour(intensity: Tensor, transforms: Sequence[Transform]) -> Tensor:
         intensity = (intensity + shift).clamp_(0, 1)
     if any(transform.gamma != 1 for transform in transforms):
         gamma = _for_each_window([transform.gamma for transform in transforms], intensity)
-        # pow need not return its base exactly for the exponent 1
+        # with exponent 1, pow may still round
         intensity = torch.where(gamma == 1, intensity, intensity.pow(gamma))
     if any(transform.noise_sd for transform in transforms):
         intensity = (intensity + _noise(intensity, transforms)).clamp_(0, 1)

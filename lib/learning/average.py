@@ -12,7 +12,7 @@ from lib.learning.checkpoint import weights_on_host
 class RunningAverage:
     """An exponential average over the updates; with `decay` 0 it is the network itself and costs nothing.
 
-    Early on it forgets faster, (1 + n) / (10 + n) after n updates, so that it does not remember the start.
+    At first the decay is lower, (1 + n) / (10 + n) after n updates, so that the starting weights soon drop out.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -34,7 +34,7 @@ class RunningAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[nn.Module]:
-        """Lend the network with the averaged weights in it; its own come back afterwards."""
+        """Yield the network with the averaged weights; its own weights are restored afterwards."""
         if not self._decay:
             yield self._network
             return
@@ -51,11 +51,11 @@ class RunningAverage:
             return weights_on_host(network)
 
     def state(self) -> list[Tensor]:
-        """Return a copy of the average in host memory, empty where there is none beside the network."""
+        """Return a copy of the average in host memory; empty if no average is kept."""
         return [average.cpu().clone(memory_format=torch.contiguous_format) for average in self._average]
 
     def load(self, state: Sequence[Tensor]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from what `state` returned."""
         for average, saved in zip(self._average, state, strict=True):
             average.copy_(saved)
 

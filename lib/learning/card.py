@@ -10,8 +10,8 @@ TEMPLATE = """\
 # {group}/{network}, fold {fold}
 {warning}
 One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a network that finds the proximal femur in
-{modality} scans. The people of fold {fold} did not train it. The training itself wrote this page, from the metadata
-that `run.json` and `model.pt` hold.
+{modality} scans. The people of fold {fold} were held out. This page was written by the training, from the metadata in
+`run.json` and `model.pt`.
 
 ## Input and output
 
@@ -23,7 +23,7 @@ that `run.json` and `model.pt` hold.
 | window | {window} voxels (x, y) around the hip, all slices; the network sees {window_slices} slices at once |
 | intensity | {low_hu:g} to {high_hu:g} HU, clipped, mapped to 0 to 1 |
 | voxels in training | {spacing} |
-| output | for each voxel the probability of the proximal femur, as the reference masks of its study outline it |
+| output | for each voxel, the probability of the proximal femur as outlined in the reference masks of its study |
 
 ## Network
 
@@ -37,7 +37,7 @@ that `run.json` and `model.pt` hold.
 | --- | --- | --- | --- | --- |
 {people_rows}
 
-Nobody is named here. `run.json` lists them as keyed pseudonyms, which only the holder of the study's secret can link.
+This page names no one. `run.json` uses keyed pseudonyms, which only the holder of the study's secret can link.
 
 ## Training
 
@@ -52,11 +52,11 @@ reproducible kernels: {reproducible}.
 
 ## Intended use, and limits
 
-- For research. **Not a medical device**: no diagnosis and no treatment may rest on it.
-- For scans prepared as those it was trained on: Osteoflow makes them so, and refuses the model where settings differ.
-- For people like those in the table above. How it does on other ages, scanners, protocols or diseases is not known.
-- Never score it on people who trained it or validated it.
-- Look at the masks. The report lists the scans that need a look first.
+- For research. **Not a medical device**: do not base a diagnosis or a treatment on it.
+- For scans prepared like its training scans: Osteoflow does so, and refuses the model if settings differ.
+- For people like those in the table above. Its accuracy for other ages, scanners, protocols or diseases is not known.
+- Do not evaluate it on people who were used to train or validate it.
+- Check the masks. The report lists the scans to review first.
 
 ## Predict with it
 
@@ -77,8 +77,8 @@ snakemake --cores 4 --configfile STUDY.yaml --directory NEW --config cohort=new.
 """
 
 SYNTHETIC_WARNING = """
-> **Trained on a synthetic cohort.** Its scans were computed, not taken of people. The model shows that the workflow
-> works; it must not be used on scans of people.
+> **Trained on a synthetic cohort.** Its scans were simulated, not acquired from people. The model shows that the
+> workflow works; it must not be used on scans of people.
 """
 FAILED_WARNING = """
 > **This training failed.** {words}
@@ -151,12 +151,10 @@ def _people_row(role: str, group: Mapping[str, Any]) -> str:
 
 def _validation(dice: float | None, epoch: int) -> str:
     if dice is None:
-        return (
-            f"Nobody validated it: the weights `best` are those of the last epoch ({epoch}), as `last` are."
-        )
+        return f"There were no validation scans: `best` and `last` are both the weights of the last epoch ({epoch})."
     return (
-        f"Mean Dice of the validation scans: {dice:.4f}, in epoch {epoch}. This number chose the weights `best`; it\n"
-        "is therefore not an estimate of accuracy on new people. The report of the study has that estimate."
+        f"Mean Dice of the validation scans: {dice:.4f}, in epoch {epoch}. The weights `best`\n"
+        "were chosen by it, so it does not estimate accuracy on new people. The study's report has that estimate."
     )
 
 
@@ -167,7 +165,7 @@ def _duration(seconds: float) -> str:
 
 
 def _table(settings: Mapping[str, Any]) -> str:
-    """Return settings as a table; a nested section gives its keys its name, as in `augment.gamma`."""
+    """Return settings as a table; keys of a nested section are prefixed by its name, as in `augment.gamma`."""
     rows = [f"| {key} | {_text(value)} |" for key, value in flat(settings).items()]
     return "\n".join(["| setting | value |", "| --- | --- |", *rows])
 

@@ -15,7 +15,7 @@ from lib.errors import ModelError
 from lib.learning.finished import other_format
 from lib.model_record import MODEL_FORMAT, in_todays_words
 
-# without these nothing can be predicted; all further keys describe the model
+# prediction needs these; all other keys describe the model
 MODEL_KEYS = frozenset(
     {"architecture", "intensity", "preprocessing", "window_slices", "last", "best", "best_epoch"}
     | {"best_validation_dice"}
@@ -41,10 +41,10 @@ def write_model(path: str | Path, content: Mapping[str, Any]) -> None:
 
     Args:
         path: of model.pt.
-        content: the keys MODEL_KEYS, and the metadata that tells what the model is
-            (`lib.learning.finished.describe_fold`), so that the file alone is understood.
+        content: the keys MODEL_KEYS, and the metadata that describes the model
+            (`lib.learning.finished.describe_fold`), so that the file can be understood alone.
 
-    Everything in it is tensors and plain values, so that it can be read without unpickling objects.
+    It holds tensors and plain values only, so that it can be read without unpickling objects.
     """
     missing = MODEL_KEYS - content.keys()
     if missing:
@@ -57,11 +57,11 @@ def read_model(path: str | Path) -> dict[str, Any]:
     """Read a model written by `write_model`, into host memory.
 
     Returns:
-        The content: MODEL_KEYS, `format` and the metadata; a file of format 2 in the words of 3.
+        The content: MODEL_KEYS, `format` and the metadata; a file of format 2 is returned with the keys of format 3.
 
     Raises:
-        ModelError: no such file, damaged, another format, other software's, or holding anything but tensors
-            and plain values. Nothing of such a file is executed.
+        ModelError: the file does not exist, is damaged, has another format, was written by other software, or holds
+            anything but tensors and plain values. No code in such a file is executed.
     """
     name = _short(path)
     if not Path(path).is_file():
@@ -90,8 +90,8 @@ def write_state(path: str | Path, state: Mapping[str, Any]) -> None:
 def read_state(path: str | Path, key: str) -> dict[str, Any] | None:
     """Return the state at `path`, or None if there is none that belongs to `key`.
 
-    A state of other settings, data or code, and a damaged one, are logged and passed over: the training then
-    starts from scratch, which is slow but right.
+    A state made with other settings, data or code, and a damaged one, are logged and ignored: the training then
+    starts from scratch.
     """
     if not Path(path).is_file():
         return None
@@ -101,7 +101,9 @@ def read_state(path: str | Path, key: str) -> dict[str, Any] | None:
         logger.warning("the unfinished state is damaged (%s): starting from scratch", type(error).__name__)
         return None
     if not isinstance(state, dict) or state.get("key") != key:
-        logger.warning("the unfinished state is of other settings, data or code: starting from scratch")
+        logger.warning(
+            "the unfinished state was made with other settings, data or code: starting from scratch"
+        )
         return None
     return state
 
@@ -116,7 +118,7 @@ def _read(path: str | Path) -> Any:
 
 
 def _require_whole_archive(path: Path, name: str) -> None:
-    """Refuse what torch.save did not write, or what has changed since: torch itself checks no sums."""
+    """Refuse a file that torch.save did not write or that has changed since; torch does not verify checksums."""
     again = "copy the model's folder again, or train the fold again"
     if not zipfile.is_zipfile(path):
         if path.stat().st_size == 0:
@@ -126,7 +128,7 @@ def _require_whole_archive(path: Path, name: str) -> None:
         if start == _ZIP_START:
             raise ModelError(f"{name}: the file is cut off after {path.stat().st_size} bytes; {again}")
         raise ModelError(
-            f"{name}: not a model of Osteoflow (not an archive of torch.save); it was not opened further. "
+            f"{name}: not an Osteoflow model (not an archive written by torch.save). "
             "Correct the setting `model`"
         )
     try:
@@ -143,18 +145,18 @@ def _read_plain(path: str | Path, name: str) -> Any:
         return _read(path)
     except pickle.UnpicklingError:
         raise ModelError(
-            f"{name}: holds Python objects beside tensors and plain values; reading them could run foreign "
-            "code, so nothing of it was read. Osteoflow never writes such a file"
+            f"{name}: holds Python objects, but an Osteoflow model holds tensors and plain values only. "
+            "It was not loaded, because loading it could run untrusted code. Correct the setting `model`"
         ) from None
     except _DAMAGE as error:
         raise ModelError(
-            f"{name}: not a model of Osteoflow (an archive, but not of torch.save: {type(error).__name__}). "
+            f"{name}: not an Osteoflow model (an archive, but not by torch.save: {type(error).__name__}). "
             "Correct the setting `model`"
         ) from error
 
 
 def _require_plain(value: Any, where: str) -> None:
-    """Refuse, at writing, what could not be read again without unpickling objects (numpy's numbers too)."""
+    """Refuse to write what could not be read without unpickling objects, numpy scalars included."""
     if isinstance(value, Mapping):
         for key, entry in value.items():
             _require_plain(key, f"a key of {where}")
@@ -163,7 +165,7 @@ def _require_plain(value: Any, where: str) -> None:
         for entry in value:
             _require_plain(entry, where)
     elif type(value) not in _PLAIN:
-        raise ValueError(f"{where}: {type(value).__name__} cannot stand in a model; use plain values")
+        raise ValueError(f"{where}: {type(value).__name__} cannot be stored in a model; use plain values")
 
 
 def _outline(content: Any) -> str:

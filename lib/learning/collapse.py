@@ -1,7 +1,7 @@
-"""A training that has collapsed, told from one that is only slow.
+"""Detection of collapsed trainings, as distinct from slow ones.
 
-A learning rate that is too high leaves a network that predicts the same everywhere: all bone, or none. Its loss is
-then that of a constant prediction and stays there. The loss of a slow training starts near that one too, but falls.
+Too high a learning rate leaves a network that predicts the same everywhere: all bone, or none. Its loss then
+stays at that of a constant prediction. The loss of a slow training also starts near that value, but falls.
 """
 
 import math
@@ -13,9 +13,9 @@ from typing import Any
 
 from lib.learning.history import EpochRecord
 
-# validations in a row that find no bone, or nothing else, and updates that they span; from fewer, networks came back
+# validations in a row that find no bone, or only bone, and updates they span; after fewer, some networks recovered
 LEAST_VALIDATIONS, LEAST_UPDATES = 3, 300
-# after so many a loss that does not move is enough by itself: a slow training may need hundreds of updates
+# updates after which a loss that does not fall is enough: a slow training may need hundreds of updates
 STILL_UPDATES = 2000
 LEAST_EPOCHS = 4  # of a course of the loss that is judged
 # shares of a scan: up to the first it counts as no bone, from the second as all bone; a femur fills some percent
@@ -40,12 +40,12 @@ _RUNNING_WORDS = {"no_bone_in_validation": "no bone", "all_bone_in_validation": 
 
 @dataclass(frozen=True, kw_only=True)
 class Yardstick:
-    """What the course of a training is measured by.
+    """Values that the course of a training is compared with.
 
     Attributes:
         constant_loss: the lowest loss of a prediction that is the same everywhere (`constant_loss`).
         updates_per_epoch: of this training.
-        warm_up_epochs: at its start, in which nothing is judged because the learning rate still rises.
+        warm_up_epochs: epochs at the start that are not judged, because the learning rate still rises.
     """
 
     constant_loss: float
@@ -76,11 +76,11 @@ def constant_loss(bone_shares: Sequence[float], kind: str, bone_weight: float = 
 
 
 def describe_collapse(history: Sequence[EpochRecord], yardstick: Yardstick) -> str:
-    """Return in words why a training is taken for collapsed; empty while it is not.
+    """Return in words why a training counts as collapsed; empty if it does not.
 
     A training has collapsed once `LEAST_VALIDATIONS` validations in a row, over at least `LEAST_UPDATES` updates,
-    found no bone, or nothing else, while the loss neither fell nor was better than a constant prediction's. Without
-    such validations the loss must have stood there for `STILL_UPDATES` updates, without a Dice above `LEARNT_DICE`.
+    found no bone, or only bone, while the loss neither fell nor was lower than that of a constant prediction. Without
+    such validations the loss must have stayed there for `STILL_UPDATES` updates, with no Dice above `LEARNT_DICE`.
     """
     judged = history[yardstick.warm_up_epochs :]
     validated, epochs = _running(judged)
@@ -103,9 +103,9 @@ def describe_collapse(history: Sequence[EpochRecord], yardstick: Yardstick) -> s
 
 
 def find_warnings(history: Sequence[EpochRecord], yardstick: Yardstick) -> list[str]:
-    """Return what is wrong with a training that has ended, as keys of `WARNINGS`; none of a good one.
+    """Return what is wrong with a training that has ended, as keys of `WARNINGS`; none for a good one.
 
-    Where the last validation found bone, a loss that still falls, or has made few updates, is no fault.
+    If the last validation found bone, a loss that still falls, or few updates, are no fault.
     """
     validated = [record for record in history if record.validation_bone is not None]
     codes = [_found(validated[-1])] if validated and _found(validated[-1]) else []
@@ -121,15 +121,15 @@ def find_warnings(history: Sequence[EpochRecord], yardstick: Yardstick) -> list[
 
 
 def describe_warnings(run: Mapping[str, Any]) -> str:
-    """Return what is wrong with a finished fold and what to do, in sentences; empty of a good one.
+    """Return what is wrong with a finished fold and what to do, in sentences; empty for a good one.
 
     Args:
-        run: content of run.json. An older one without `warnings` was not looked at and has none.
+        run: content of run.json. An older file without `warnings` has none.
     """
     codes = run.get("warnings", [])
     if not codes:
         return ""
-    # a later version of the same format may know more
+    # a later version of the same format may have more codes
     words = " and ".join(WARNINGS.get(code, code) for code in codes)
     advice = [remedies(run["train"], run["architecture"])]
     if "loss_of_a_constant" in codes:
@@ -140,7 +140,7 @@ def describe_warnings(run: Mapping[str, Any]) -> str:
 
 
 def remedies(train: Mapping[str, Any], network: Mapping[str, Any]) -> str:
-    """Return in a sentence what to change after a collapse, with the learning rate that led there.
+    """Return in a sentence what to change after a collapse, with the learning rate that was used.
 
     Args:
         train, network: settings of the fold, by the keys of the configuration.
@@ -155,7 +155,7 @@ def remedies(train: Mapping[str, Any], network: Mapping[str, Any]) -> str:
 
 
 def _found(record: EpochRecord) -> str:
-    """Return the code of a validation that found no bone or nothing else, or an empty text."""
+    """Return the code of a validation that found no bone or only bone, or an empty text."""
     share = record.validation_bone
     if share is None or NO_BONE < share < ALL_BONE:
         return ""
@@ -163,7 +163,7 @@ def _found(record: EpochRecord) -> str:
 
 
 def _running(history: Sequence[EpochRecord]) -> tuple[list[EpochRecord], list[EpochRecord]]:
-    """Return the last validations, all with one and the same code, and the epochs since the one before them."""
+    """Return the last validations that have the same code, and the epochs since the validation before them."""
     validated = [record for record in history if record.validation_bone is not None]
     code = _found(validated[-1]) if validated else ""
     running = list(takewhile(lambda record: code and _found(record) == code, reversed(validated)))[::-1]
@@ -180,7 +180,7 @@ def _halves(epochs: Sequence[EpochRecord]) -> tuple[Sequence[EpochRecord], Seque
 def _stands(early: Sequence[EpochRecord], late: Sequence[EpochRecord], constant_loss: float) -> bool:
     """Tell whether the late loss is neither clearly lower than the early one nor than a constant prediction's.
 
-    Medians, because a collapse often begins with a few losses of many times the constant's.
+    Medians are used because a collapse often begins with a few losses many times that of the constant.
     """
     return _level(late) >= max(NEAR_CONSTANT * constant_loss, NOT_FALLING * _level(early))
 

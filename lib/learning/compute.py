@@ -24,7 +24,7 @@ class Compute:
 
     @property
     def precision(self) -> str:
-        """The name of the precision, as `train.precision` has it."""
+        """The name of the precision, as in `train.precision`."""
         return "bf16" if self.bf16 else "float32"
 
     def place(self, network: VNet) -> VNet:
@@ -69,7 +69,7 @@ def choose_compute(device: str = "auto", precision: str = "auto", layout: str = 
 
 
 def _computes_in_bf16(kind: str) -> bool:
-    """Tell whether a kind of device has bf16 arithmetic of its own; emulated it is slower than float32."""
+    """Tell whether a kind of device has bf16 arithmetic in hardware; emulated, it is slower than float32."""
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities()

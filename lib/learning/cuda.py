@@ -1,4 +1,4 @@
-"""What torch says about CUDA, in sentences: why it finds no GPU, and why a GPU that it finds cannot be used."""
+"""Explanations of torch's CUDA errors: why it finds no GPU, and why a GPU that it finds cannot be used."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ DRIVER_OLD = (
     "the NVIDIA driver is too old for PyTorch {torch}{versions}. Renew the driver, or take a PyTorch build for an "
     f"older CUDA ({OTHER_BUILD})"
 )
-# words of torch's errors, and what they mean; the first that is found counts
+# words in torch's errors, and what they mean; the first match counts
 NO_GPU = {
     "not compiled with CUDA": (
         f"PyTorch {{torch}} is a build for CPUs. Install one for your CUDA version ({OTHER_BUILD})"
@@ -23,21 +23,21 @@ NO_GPU = {
     "driver on your system is too old": DRIVER_OLD,
     "Found no NVIDIA driver": "there is no NVIDIA driver here. Install it, or train where there is a GPU",
     "No CUDA GPUs are available": (
-        "no GPU is visible to this job. Ask the scheduler for one, and look at CUDA_VISIBLE_DEVICES"
+        "no GPU is visible to this job. Ask the scheduler for one, and check CUDA_VISIBLE_DEVICES"
     ),
 }
 UNUSABLE_GPU = {
     "busy or unavailable": (
-        "the GPU takes no further process: it is in exclusive use, or out of order. Wait for the process that "
+        "the GPU accepts no further process: it is in exclusive use or has failed. Wait for the process that "
         "nvidia-smi shows, or choose another GPU with CUDA_VISIBLE_DEVICES"
     ),
     "no kernel image is available": (
-        f"PyTorch {{torch}} has no code for this GPU. Take a build that has ({OTHER_BUILD})"
+        f"PyTorch {{torch}} does not support this GPU. Install a build that does ({OTHER_BUILD})"
     ),
     "driver version is insufficient": DRIVER_OLD,
     "compiled with an unsupported toolchain": DRIVER_OLD,
     "system not yet initialized": (
-        "the GPUs of this machine are not ready. Have its administrator start NVIDIA's Fabric Manager"
+        "the GPUs of this machine are not ready. Ask its administrator to start NVIDIA's Fabric Manager"
     ),
     "uncorrectable ECC error": (
         "the GPU reports damaged memory. Choose another GPU with CUDA_VISIBLE_DEVICES, and tell the administrator"
@@ -51,14 +51,14 @@ def why_no_gpu() -> str:
     if torch.cuda.is_available():
         return ""
     try:
-        torch.cuda.init()  # unlike is_available, it says why
+        torch.cuda.init()  # unlike is_available, this gives the reason
     except (RuntimeError, AssertionError) as error:
         return explain_cuda_error(str(error)) or f"torch says: {_first_line(str(error))}"
     return ""
 
 
 def warn_of_unused_gpu(devices: Path = Path("/dev")) -> None:
-    """Say on the terminal where this machine has a GPU that torch cannot use: the CPU would take weeks.
+    """Warn on the terminal if this machine has a GPU that torch cannot use: the CPU would take weeks.
 
     Args:
         devices: the folder of device files.
@@ -70,10 +70,10 @@ def warn_of_unused_gpu(devices: Path = Path("/dev")) -> None:
 
 @contextmanager
 def cuda_explained() -> Iterator[None]:
-    """Turn errors of CUDA that a user can mend into one that says how; other errors pass.
+    """Turn CUDA errors that a user can fix into one that says how; other errors pass.
 
     Raises:
-        TrainingError: the GPU is in exclusive use or out of order, or driver or build do not fit it.
+        TrainingError: the GPU is in exclusive use or has failed, or the driver or build does not support it.
     """
     try:
         yield
@@ -85,13 +85,13 @@ def cuda_explained() -> Iterator[None]:
 
 
 def explain_cuda_error(message: str) -> str:
-    """Return what an error message of torch about CUDA means and what to do; empty if it is not a known one."""
+    """Return what torch's error message about CUDA means and what to do; empty for an unknown message."""
     meaning = next((text for words, text in {**NO_GPU, **UNUSABLE_GPU}.items() if words in message), "")
     return meaning.format(torch=torch.__version__, versions=_cuda_versions(message))
 
 
 def held_by_others(message: str) -> str:
-    """Return, for the end of a sentence, that others hold memory of the GPU; empty if the message names none.
+    """Return, for the end of a sentence, which other processes hold GPU memory; empty if the message names none.
 
     Args:
         message: of `torch.OutOfMemoryError`.
@@ -100,7 +100,10 @@ def held_by_others(message: str) -> str:
     if not held:
         return ""
     holders = ", ".join(f"process {number} {amount}" for number, amount in held)
-    return f". Others hold memory of this GPU ({holders}): wait for them, or choose another with CUDA_VISIBLE_DEVICES"
+    return (
+        f". Other processes hold memory of this GPU ({holders}): "
+        "wait for them, or choose another GPU with CUDA_VISIBLE_DEVICES"
+    )
 
 
 def _cuda_versions(message: str) -> str:
@@ -109,9 +112,7 @@ def _cuda_versions(message: str) -> str:
     if not found:
         return ""
     number = int(found[1])
-    return (
-        f" (it knows CUDA {number // 1000}.{number % 1000 // 10}, PyTorch is built for {torch.version.cuda})"
-    )
+    return f" (it supports CUDA {number // 1000}.{number % 1000 // 10}, PyTorch is built for {torch.version.cuda})"
 
 
 def _first_line(message: str) -> str:

@@ -1,4 +1,4 @@
-"""How torch is set up for a process: whether it computes the same bits twice, and with how many threads."""
+"""Torch's settings for a process: whether results are reproducible bit for bit, and the number of threads."""
 
 import logging
 import os
@@ -12,15 +12,15 @@ logger = logging.getLogger("osteoflow.learning")
 
 
 def prepare_torch(*, reproducible: bool, threads: int) -> None:
-    """Set torch up for this process: call once, before any work on a device.
+    """Set torch up for this process. Call it once, before any work on a device.
 
     In reproducible mode the same seed, device and thread count give the same bits: an operation that has no
     deterministic kernel raises instead of running. Otherwise cuDNN may choose the fastest kernels by trial.
 
     Args:
-        reproducible: as the setting of that name.
-        threads: of the CPU, at most; fewer where the process may use fewer processors, since threads that share one
-            wait for each other.
+        reproducible: the setting of that name.
+        threads: the most CPU threads; fewer if the process may use fewer processors, because threads that share a
+            processor wait for each other.
     """
     usable = usable_processors()
     if usable < threads:
@@ -28,11 +28,11 @@ def prepare_torch(*, reproducible: bool, threads: int) -> None:
     torch.set_num_threads(min(threads, usable))
     keep_freed_memory()
     torch.use_deterministic_algorithms(reproducible)
-    # no operation here reads memory it has not written, so torch need not fill it
+    # no operation here reads uninitialised memory, so torch need not fill it
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.deterministic = reproducible
     torch.backends.cudnn.benchmark = not reproducible
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32; speed is what bf16 is for
+    torch.backends.cudnn.allow_tf32 = False  # no TF32 in place of float32; bf16 is the fast choice
     if reproducible:
         # read by cuBLAS when it starts; torch offers no other way to set it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,12 +1,12 @@
-"""One GPU for each job of a machine: a lock on the device that no other job, run or user can take meanwhile.
+"""One GPU for each job of a machine: a lock that keeps other jobs, runs and users off the device.
 
-Snakemake counts the GPUs of one run (`--resources gpu=2`) but does not say which of them a job gets, and knows
-nothing of a second run. Here a job takes a device itself: it locks (flock) a file that is named after the device's
-UUID in the machine's temporary folder. The index would not do, for under SLURM every job sees its own device as
-number 0. The system gives the lock back when the process ends, however it ends.
+Snakemake counts the GPUs of one run (`--resources gpu=2`) but does not assign them to jobs, and does not know of a
+second run. So a job chooses a device itself: it locks (flock) a file that is named after the device's UUID in the
+machine's temporary folder. The index cannot be used, because under SLURM every job sees its own device as number 0.
+The operating system releases the lock when the process ends, even if it is killed.
 
-The folder is writable by everybody. A lock file is therefore never written to, never followed as a link and opened
-for reading alone, which is enough for a lock; it holds nothing.
+All users can write to that folder. A lock file is therefore empty, never written to, opened for reading only, and
+links are not followed.
 """
 
 import errno
@@ -26,7 +26,7 @@ from lib.errors import TrainingError
 from lib.joblog import progress
 from lib.learning.cuda import cuda_explained
 
-# not tempfile.gettempdir(), which each user may move: all users of the machine have to meet here
+# not tempfile.gettempdir(), which each user may change: all users of the machine must use the same folder
 LOCK_FOLDER = Path("/tmp")
 POLL_SECONDS = 1.0
 
@@ -35,7 +35,7 @@ logger = logging.getLogger("osteoflow.learning")
 
 @dataclass(frozen=True)
 class Gpu:
-    """A CUDA device: its number in this process, what names it on the whole machine, its model."""
+    """A CUDA device: its number in this process, its UUID, its model."""
 
     index: int
     uuid: str
@@ -50,15 +50,15 @@ def visible_gpus() -> list[Gpu]:
 
 @contextmanager
 def own_device(device: str, find_gpus: Callable[[], list[Gpu]] = visible_gpus) -> Iterator[None]:
-    """Hold a GPU of its own for this process while the block runs, and make it the one that "cuda" means.
+    """Reserve a GPU for this process while the block runs, and make it the device that "cuda" means.
 
     Args:
-        device: `train.device`. Nothing is held for cpu, or where torch finds no CUDA device.
+        device: `train.device`. Nothing is reserved for cpu, or if torch finds no CUDA device.
         find_gpus: returns the devices to choose from.
 
     Raises:
-        TrainingError: the file that a device is locked by cannot be used, or the device itself (see
-            `lib.learning.cuda`), also while the block runs.
+        TrainingError: the lock file of a device cannot be used, or the device cannot (see `lib.learning.cuda`), also
+            while the block runs.
     """
     with cuda_explained():
         gpus = [] if device == "cpu" else find_gpus()
@@ -72,10 +72,10 @@ def own_device(device: str, find_gpus: Callable[[], list[Gpu]] = visible_gpus) -
 
 @contextmanager
 def one_of(gpus: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
-    """Yield a device that no other process holds; wait until one is free. It is held until the block ends.
+    """Wait for a device that no other process holds, yield it, and hold it until the block ends.
 
     Raises:
-        TrainingError: the file that a device is locked by cannot be used.
+        TrainingError: the lock file of a device cannot be used.
     """
     begin = time.monotonic()
     taken = _take_free(gpus, folder)
@@ -92,7 +92,7 @@ def one_of(gpus: Sequence[Gpu], folder: Path) -> Iterator[Gpu]:
         )  # fmt: skip
         yield gpu
     finally:
-        os.close(descriptor)  # this gives the lock back
+        os.close(descriptor)  # this releases the lock
 
 
 def _take_free(gpus: Sequence[Gpu], folder: Path) -> tuple[Gpu, int] | None:
@@ -107,12 +107,12 @@ def _take_free(gpus: Sequence[Gpu], folder: Path) -> tuple[Gpu, int] | None:
 
 
 def _open_lock(path: Path) -> int:
-    """Open a lock file for reading; make it, readable by all users, where there is none.
+    """Open a lock file for reading; create it, readable by all users, if it does not exist.
 
     Raises:
-        TrainingError: what stands there is no plain file, or this user may not read it.
+        TrainingError: it is not a plain file, or this user may not read it.
     """
-    # a kernel may refuse O_CREAT on the file of another user (fs.protected_regular), so it is given only without one
+    # a kernel may refuse O_CREAT on the file of another user (fs.protected_regular), so open without it first
     careful = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = None
     while descriptor is None:
@@ -121,7 +121,7 @@ def _open_lock(path: Path) -> int:
         except FileNotFoundError:
             with suppress(FileExistsError):
                 descriptor = os.open(path, careful | os.O_CREAT | os.O_EXCL, 0o444)
-                os.fchmod(descriptor, 0o444)  # whatever the umask
+                os.fchmod(descriptor, 0o444)  # independent of the umask
         except OSError as error:
             reason = "a link" if error.errno == errno.ELOOP else error.strerror
             raise _unusable(path, reason) from None
@@ -133,20 +133,20 @@ def _open_lock(path: Path) -> int:
 
 def _unusable(path: Path, reason: str) -> TrainingError:
     return TrainingError(
-        f"{path} cannot be used as the lock of a GPU ({reason}): expected an empty plain file that everybody may "
-        "read. Have its owner or the administrator of this machine remove it; it is made anew"
+        f"{path} cannot be used as the lock of a GPU ({reason}): expected an empty plain file that all users may "
+        "read. Ask its owner or the administrator of this machine to remove it; it will be created again"
     )
 
 
 def _is_locked_now(descriptor: int, path: Path) -> bool:
-    """Lock an open file if nobody else has; return whether it is locked and still the one at `path`.
+    """Lock an open file if it is free; return whether it is locked and still the file at `path`.
 
-    A file that somebody removed in between protects nothing: the next process would make and lock another one.
+    A file that was removed in between protects nothing: the next process would create and lock another one.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(PermissionError):  # it may be another user's
-            os.utime(descriptor)  # many machines clear their temporary folder of what is days old
+        with suppress(PermissionError):  # the file may belong to another user
+            os.utime(descriptor)  # many machines delete old files from their temporary folder
         there, mine = os.stat(path, follow_symlinks=False), os.fstat(descriptor)
     except (BlockingIOError, FileNotFoundError):
         return False

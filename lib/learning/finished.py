@@ -1,4 +1,4 @@
-"""Finished models seen from outside: what their run.json says. Standard library only (read at each parse)."""
+"""The metadata of finished models, from their run.json. Standard library only, because each parse reads it."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,10 +29,10 @@ class FinishedModels:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """What a study's folds are trained with, beside their scans.
+    """What a study's folds are trained with, apart from their scans.
 
     Attributes:
-        configured: by network, the sections `architecture`, `train` and `intensity` as the configuration writes them.
+        configured: by network, the sections `architecture`, `train` and `intensity` as in the configuration.
         code: digest of the training code.
         seed: of the study.
     """
@@ -46,16 +46,16 @@ def describe_fold(facts: Mapping, *, people: Mapping, crops: Iterable[Mapping], 
     """Return the metadata of a trained fold: the content of run.json, and of model.pt beside its weights.
 
     Args:
-        facts: of the training (`TrainedFold.facts`), and what the study says of the fold: group, takes, network,
-            fold, synthetic, modality, preprocessing, configured (architecture, train and intensity as the
-            configuration writes them).
-        people: who trained and validated it, without an id (`lib.cohort.trained_people.describe_people`); takes the
-            place of the ids in `facts`.
+        facts: of the training (`TrainedFold.facts`), and what the study states about the fold: group, takes, network,
+            fold, synthetic, modality, preprocessing, configured (architecture, train and intensity as in the
+            configuration).
+        people: the people it was trained and validated on, without ids
+            (`lib.cohort.trained_people.describe_people`); this replaces the ids in `facts`.
         crops: content of crop.json of each training scan.
         folds_sha256: of the bytes of folds.csv.
 
     Returns:
-        Plain values; neither an id of a person or a scan nor a path is among them.
+        Plain values, without paths and without ids of people or scans.
     """
     return {
         "format": MODEL_FORMAT,
@@ -69,7 +69,7 @@ def describe_fold(facts: Mapping, *, people: Mapping, crops: Iterable[Mapping], 
 
 
 def read_finished(folder: str | Path) -> FinishedModels:
-    """Read what a folder with `fold-*/model.pt` and `fold-*/run.json` holds.
+    """Read the metadata of the models in a folder with `fold-*/model.pt` and `fold-*/run.json`.
 
     Raises:
         ModelError: the folder holds no finished fold, or its folds were made with different settings.
@@ -87,7 +87,7 @@ def read_finished(folder: str | Path) -> FinishedModels:
     for fold, run in runs.items():
         if run["preprocessing"] != first["preprocessing"] or run["architecture"] != first["architecture"]:
             raise ModelError(
-                f"{folder}: fold-{fold} was trained on other input than the first fold; "
+                f"{folder}: fold-{fold} was trained on different input from the first fold; "
                 "take all folds from one study"
             )
     return FinishedModels(
@@ -100,10 +100,10 @@ def read_finished(folder: str | Path) -> FinishedModels:
 
 
 def check_preprocessing(models: FinishedModels, preprocessing: Mapping, where: str) -> None:
-    """Return if models were trained on images made as `preprocessing` says.
+    """Check that models were trained on images prepared with `preprocessing`.
 
     Raises:
-        ModelError: they were not; the text names each setting that differs.
+        ModelError: they were not; the message names each setting that differs.
     """
     wanted, offered = flat(models.preprocessing), flat(preprocessing)
     differing = [
@@ -114,8 +114,8 @@ def check_preprocessing(models: FinishedModels, preprocessing: Mapping, where: s
     if differing:
         lines = "\n".join(differing)
         raise ModelError(
-            f"the models in {where} were trained on other input; nothing was run.\n{lines}\n"
-            "Use the same overlay (--configfile) as their training did, or train again with --config retrain=true"
+            f"the models in {where} were trained on different input; nothing was run.\n{lines}\n"
+            "Use the overlay (--configfile) that they were trained with, or train again with --config retrain=true"
         )
 
 
@@ -124,12 +124,12 @@ def changes_of_folds(
     today: TrainingPlan,
     scans: Callable[[str, int], Iterable[str]],
 ) -> dict[str, list[str]]:
-    """Return in words what is no longer as it was when each fold was trained, by the fold's name.
+    """Return in words what has changed since each fold was trained, by the fold's name.
 
     Args:
         models: content of each fold's run.json, and the secret of its pseudonyms (see `changes_since`).
-        today: what would train the folds today.
-        scans: tells for a group and a fold which scans would train it today.
+        today: what the folds would be trained with today.
+        scans: returns the scans that a fold of a group would be trained on today.
     """
     changes = {}
     for run, secret in models:
@@ -154,15 +154,15 @@ def changes_since(
     training: Iterable[str],
     secret: bytes | None,
 ) -> list[str]:
-    """Return in words what is no longer as it was when a fold was trained; empty if nothing changed.
+    """Return in words what has changed since a fold was trained; empty if nothing has.
 
     Args:
         run: content of the fold's run.json.
-        configured: today's sections `architecture` (an entry of `networks`), `train` and `intensity`, as the
-            configuration writes them.
+        configured: today's sections `architecture` (an entry of `networks`), `train` and `intensity`, as in the
+            configuration.
         code: today's digest of the training code.
-        training: scans that would train this fold today.
-        secret: with which the fold's pseudonyms were made; None if it is not at hand.
+        training: scans that this fold would be trained on today.
+        secret: the one that the fold's pseudonyms were made with; None if it is not available.
     """
     then, now = flat(run["configured"]), flat(json.loads(json.dumps(configured)))
     runtime = {f"train.{key}" for key in RUNTIME_KEYS}
@@ -209,7 +209,7 @@ def _read_run(path: Path) -> dict:
 
 
 def other_format(name: str, written: object) -> str:
-    """Return what to say of a model of another format than MODEL_FORMAT."""
+    """Return the message for a model whose format is not MODEL_FORMAT."""
     age = "a newer" if isinstance(written, int) and written > MODEL_FORMAT else "an older"
     return (
         f"{name} is of format {written!r}, written by {age} Osteoflow; this one reads formats 2 and {MODEL_FORMAT}. "

@@ -15,7 +15,7 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         loss: mean over the updates; without the penalty on the weights, which is part of the optimiser.
-        validation_dice: mean over whole validation scans at probability 0.5; None where none was made.
+        validation_dice: mean over whole validation scans at probability 0.5; None if the epoch was not validated.
         validation_bone: mean share of the voxels of the validation scans that is predicted as bone, scans without any
             reference left out; None where there is none. At 0 or 1 the network predicts the same everywhere.
         learning_rate: of the last update.
@@ -35,7 +35,7 @@ class EpochRecord:
 
 
 def write_history(path: str | Path, history: Sequence[EpochRecord]) -> None:
-    """Write history.csv; an epoch that was not validated leaves what is known of its validation empty."""
+    """Write history.csv; the validation columns of an epoch that was not validated are empty."""
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [entry.name for entry in fields(EpochRecord)], lineterminator="\n")
         writer.writeheader()
@@ -43,9 +43,9 @@ def write_history(path: str | Path, history: Sequence[EpochRecord]) -> None:
 
 
 def has_settled(history: Sequence[EpochRecord], epochs: int) -> bool:
-    """Tell whether the training loss no longer falls: `epochs` of it are not lower, on the mean, than those before.
+    """Tell whether the mean training loss of the last `epochs` is no lower than that of the `epochs` before them.
 
-    Validation people play no part, so that a fold's scores on them stay those of people it has not seen.
+    Validation people are not used, so that they stay held out when the fold is scored on them.
     """
     losses = [record.loss for record in history[-2 * epochs :]]
     return 0 < 2 * epochs == len(losses) and sum(losses[epochs:]) >= sum(losses[:epochs])

@@ -1,4 +1,4 @@
-"""Being told to stop: a cluster takes the node away (SIGTERM), or somebody presses Ctrl-C (SIGINT)."""
+"""Handling of requests to stop: a cluster reclaims the node (SIGTERM), or a user presses Ctrl-C (SIGINT)."""
 
 import signal
 import threading
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 class ToldToStopError(Exception):
-    """Raised where work may be broken off, once a signal has come."""
+    """Raised after a signal, at the next point where work can stop safely."""
 
 
 class StopRequest:
-    """Remembers that a signal has come, until the work reaches a place where it can be broken off."""
+    """Remembers a signal until the work reaches a point where it can stop safely."""
 
     def __init__(self) -> None:
         self._come = False
@@ -21,10 +21,10 @@ class StopRequest:
         self._come = True
 
     def heed(self) -> None:
-        """Break off here if a signal has come.
+        """Stop here if a signal has arrived.
 
         Raises:
-            ToldToStopError: it has.
+            ToldToStopError: a signal has arrived.
         """
         if self._come:
             raise ToldToStopError
@@ -32,7 +32,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Yield what remembers SIGTERM and SIGINT while the block runs; the former handlers come back."""
+    """Yield an object that remembers SIGTERM and SIGINT while the block runs; then restore the former handlers."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # only a main thread may handle signals

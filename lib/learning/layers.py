@@ -1,6 +1,6 @@
-"""Layers that give torch's numbers faster, or in the layout and precision of their input.
+"""Layers that give torch's results faster, or in the layout and precision of their input.
 
-All of them compute what the layer of torch that they stand for computes, but for rounding.
+Each computes the same as the torch layer that it replaces, except for rounding.
 """
 
 import math
@@ -14,17 +14,17 @@ from torch.nn import functional
 from lib.learning.winograd import WinogradConvolution
 
 MOST_NATIVE = 20480  # n * channels * z * y up to which torch does not give one float32 window to oneDNN
-LEAST_WINOGRAD = 1.5e9  # multiplications for one window from which Winograd's convolution is the faster one
+LEAST_WINOGRAD = 1.5e9  # multiplications for one window above which Winograd's convolution is faster
 FEW_MAPS = 16  # fewer than fill a vector of the processor: torch's normalisations are slow there
-ROW = 64  # values in a row of what is summed over voxels, a multiple of what a vector holds
+ROW = 64  # values in a row when summing over voxels, a multiple of a vector's length
 
 
 class Convolution(nn.Conv3d):
     """A size-preserving 3-D convolution that stays in oneDNN and in the channels-last layout on a CPU.
 
-    For one float32 window of few maps and slices torch takes a kernel of its own, in the plain layout and several
-    times slower (`use_mkldnn` in ATen's Convolution.cpp). An intensity, whose one channel is contiguous in both
-    layouts, may also pass for plain; all later layers would inherit that.
+    For one float32 window of few maps and slices torch uses its own kernel, in the plain layout and several times
+    slower (`use_mkldnn` in ATen's Convolution.cpp). An intensity, whose one channel is contiguous in both layouts,
+    may also be treated as plain, and all later layers would inherit that.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class Convolution(nn.Conv3d):
         return features.contiguous(memory_format=torch.channels_last_3d) if x.shape[1] == 1 else features
 
     def _is_worth_winograd(self, x: Tensor) -> bool:
-        """Tell whether there is enough to multiply that half of it outweighs the transforms."""
+        """Tell whether halving the multiplications saves more than the transforms cost."""
         dense = self.kernel_size == (3, 3, 3) and self.dilation == (1, 1, 1)
         if not (dense and min(self.weight.shape[:2]) >= FEW_MAPS and _is_float32_of_cpu(x)):
             return False
@@ -54,7 +54,7 @@ class TransposedConvolution(nn.ConvTranspose3d):
         """Return feature maps (N, maps, 2 z, 2 y, 2 x) for (N, channels, z, y, x)."""
         if self.weight.stride(1) != 1 or not _is_left_to_torch(x, self.kernel_size):
             return super().forward(x)
-        # halves along z that overlap by a slice make a batch of two; what is cut off belongs to the other half
+        # halves along z that overlap by a slice make a batch of two; the slices cut off belong to the other half
         half, padding = x.shape[2] // 2, self.padding[0]
         padded = functional.pad(x, (0, 0, 0, 0, 1, 1))
         halves = torch.cat([padded[:, :, : half + 2], padded[:, :, half:]])
@@ -82,8 +82,8 @@ class GroupNorm(nn.GroupNorm):
 class InstanceNorm(nn.GroupNorm):
     """Instance normalisation, one group to each map, in the layout of its input.
 
-    Torch's instance and group normalisation leave the channels-last layout, or take twice the time of a whole bf16
-    update on a CPU. Batch normalisation of each sample alone does neither, but is slow for few maps.
+    Torch's instance and group normalisation leave the channels-last layout, or take twice as long as a whole bf16
+    update on a CPU. Batch normalisation of single samples avoids both, but is slow for few maps.
     """
 
     def __init__(self, maps: int) -> None:
@@ -91,7 +91,7 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return normalised feature maps (N, C, ...)."""
-        if x.is_cuda and len(x) > 1:  # one kernel for all samples is worth more there than the layout
+        if x.is_cuda and len(x) > 1:  # there, one kernel for all samples gains more than keeping the layout
             return functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         few = x.shape[1] < FEW_MAPS and _is_channels_last(x) and not torch.compiler.is_compiling()
         if few and not x.is_cuda:
@@ -105,7 +105,7 @@ class InstanceNorm(nn.GroupNorm):
 
 
 class _LoneConvolution(torch.autograd.Function):
-    """A size-preserving convolution of one window, in both directions by oneDNN.
+    """A size-preserving convolution of one window, by oneDNN in the forward and the backward pass.
 
     In the backward pass torch uses oneDNN for such maps only if the batch has two windows or more. The window is
     therefore cut into halves along z that overlap by the reach of the kernel: a batch of two with the same sums.
@@ -147,8 +147,8 @@ class _LoneConvolution(torch.autograd.Function):
 class _FewMapsNorm(torch.autograd.Function):
     """Instance normalisation of a few channels-last maps: sums over rows that hold several voxels each.
 
-    With m and v the mean and variance of a map over its n voxels, r = 1 / sqrt(v + eps) and d = x - m, it is
-    y = w r d + b, and for the gradient g of y that of x is w r (g - sum(g) / n - d r^2 sum(g d) / n)
+    With m and v the mean and variance of a map over its n voxels, r = 1 / sqrt(v + eps) and d = x - m, the output
+    is y = w r d + b. For the gradient g of y, that of x is w r (g - sum(g) / n - d r^2 sum(g d) / n)
     (Ioffe and Szegedy 2015, for one sample). Sums are taken in float32, whatever the precision of x.
     """
 
@@ -188,7 +188,7 @@ def _is_left_to_torch(x: Tensor, kernel_size: tuple[int, ...]) -> bool:
 
 
 def _is_float32_of_cpu(x: Tensor) -> bool:
-    """Tell whether oneDNN would compute with x in float32, layer by layer: torch.compile plans for itself."""
+    """Tell whether oneDNN would compute with x in float32, layer by layer; torch.compile makes its own choice."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     in_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
@@ -217,5 +217,5 @@ def _sum_per_map(rows: Tensor, maps: int) -> Tensor:
 
 
 def _over_rows(values: Tensor, rows: Tensor) -> Tensor:
-    """Return a value for each sample and map (N, maps) so that it goes with `rows` (N, rows, width)."""
+    """Return a value for each sample and map (N, maps) in a shape that broadcasts over `rows` (N, rows, width)."""
     return values.repeat(1, rows.shape[2] // values.shape[1])[:, None]

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from lib.learning.allowed_values import require
 
-SMOOTH_VOXELS = 1.0  # keeps the quotient of an empty window at 1 instead of 0/0; nothing beside a femur
+SMOOTH_VOXELS = 1.0  # keeps the quotient of an empty window at 1 instead of 0/0; negligible next to a femur
 LOSSES = ("dice", "cross_entropy", "dice_cross_entropy")
 
 
@@ -57,7 +57,7 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor, bone_weight: float = 1.0) -
     Args:
         logits: (N, maps, z, y, x), before sigmoid or softmax.
         mask: (N, 1, z, y, x), 0 or 1, or labels.
-        bone_weight: weight of a bone voxel of whatever kind; a voxel of the background has 1.
+        bone_weight: weight of a bone voxel of any kind; a background voxel has weight 1.
     """
     logits = logits.float()
     if logits.shape[1] == 1:
@@ -71,11 +71,11 @@ def cross_entropy_loss(logits: Tensor, mask: Tensor, bone_weight: float = 1.0) -
 
 
 def parameter_groups(network: nn.Module, l2_alpha: float) -> list[dict]:
-    """Return groups for Adam that realise the penalty `l2_alpha` times the sum of squared weights in its gradient.
+    """Return parameter groups with which Adam minimises the loss plus `l2_alpha` times the sum of squared weights.
 
     Biases, and the scales of normalisations, are not penalised.
-    d(alpha W^2)/dW = 2 alpha W is what Adam's coupled `weight_decay` of 2 alpha adds to the gradient (AdamW's
-    decoupled decay is another thing). It holds as long as gradients are neither clipped nor scaled.
+    d(alpha W^2)/dW = 2 alpha W is what Adam's coupled `weight_decay` of 2 alpha adds to the gradient (unlike AdamW's
+    decoupled decay). This holds as long as gradients are neither clipped nor scaled.
     """
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]

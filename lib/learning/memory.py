@@ -1,4 +1,4 @@
-"""Memory of a process that trains or predicts: kept once it is freed, measured, and explained where it runs out."""
+"""Memory of a process that trains or predicts: reuse of freed memory, its peak, and out-of-memory errors."""
 
 import ctypes
 import re
@@ -11,8 +11,8 @@ import torch
 from lib.errors import TrainingError
 from lib.learning.cuda import held_by_others
 
-# how other libraries say that memory has run out; cuDNN tries its plans in turn and ends with the last of these,
-# which it also says of a GPU that it does not support
+# out-of-memory messages of other libraries; cuDNN tries its plans in turn and ends with the last of these,
+# which it also reports for a GPU that it does not support
 MEMORY_SIGNS = (
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
@@ -24,10 +24,10 @@ MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_MAX = -1, -4  # names of malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory it frees, where its C library is glibc; elsewhere do nothing.
+    """Let this process keep the memory it frees, if its C library is glibc; otherwise do nothing.
 
-    By default glibc takes every large block from the system and gives it back at once. The feature maps of each
-    update then come as untouched pages, whose first writes are slow: a third of an update's time on a CPU.
+    By default glibc returns every large block to the system at once. The feature maps of each update then lie in
+    new pages, whose first writes are slow: a third of an update's time on a CPU.
     """
     if sys.platform != "linux":
         return
@@ -49,10 +49,10 @@ def peak_memory_mb(device: torch.device) -> float:
 
 @contextmanager
 def memory_explained(remedy: str) -> Iterator[None]:
-    """Turn torch's out-of-memory errors, of CUDA or host, into one that says what was asked and what helps.
+    """Turn torch's out-of-memory errors, of CUDA or host, into one that says how much was requested and what helps.
 
     Args:
-        remedy: the settings that reduce the need, as the end of a sentence.
+        remedy: the settings that reduce memory, as the end of a sentence.
     """
     try:
         yield

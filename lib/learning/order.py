@@ -1,6 +1,6 @@
 """The order of a training: which windows each update sees, how they are augmented, at which learning rate.
 
-Nothing random is carried from update to update: scans, windows, transforms and dropout follow from the seed, the
+No random state is carried from update to update: scans, windows, transforms and dropout follow from the seed, the
 epoch and the number of the update.
 """
 
@@ -17,12 +17,12 @@ from lib.learning.scan_store import StoredScan
 from lib.learning.windows import draw_start
 from lib.seeding import derive_seed
 
-INITIAL_WINDOWS = 4  # from which a new network takes its scales
+INITIAL_WINDOWS = 4  # windows that set the scales of a new network
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What one pass through the network is made of: scans (indices), first slices, transforms; one entry a window."""
+    """The windows of one pass through the network: scans (indices), first slices, transforms; one entry a window."""
 
     indices: list[int]
     starts: list[int]
@@ -31,10 +31,10 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOrder:
-    """What the updates of a training are made of.
+    """The windows of every update of a training.
 
     Attributes:
-        scans: to learn from; their order is that of the indices.
+        scans: the training scans, in the order of the indices.
         config: the recipe.
         seed: of the fold.
     """
@@ -45,24 +45,24 @@ class TrainingOrder:
 
     @property
     def windows_per_epoch(self) -> int:
-        """How many windows an epoch takes."""
+        """The number of windows in an epoch."""
         return len(self.scans) * self.config.samples_per_scan
 
     @property
     def updates_per_epoch(self) -> int:
-        """How many updates an epoch makes."""
+        """The number of updates in an epoch."""
         return math.ceil(self.windows_per_epoch / (self.config.batch_size * self.config.accumulate))
 
     @cached_property
     def margin(self) -> int:
-        """How many slices beyond each end of a window its rotation may reach."""
+        """The number of slices beyond each end of a window that its rotation may reach."""
         return max(
             margin_slices(self.config.augment, scan.shape_zyx, scan.spacing_mm_zyx) for scan in self.scans
         )
 
     @property
     def slices(self) -> int:
-        """How many slices are read for a window, margins included."""
+        """The number of slices read for a window, margins included."""
         return self.config.window_slices + 2 * self.margin
 
     def scans_of_updates(self, epoch: int) -> list[np.ndarray]:
@@ -74,13 +74,13 @@ class TrainingOrder:
         return [order[i : i + size] for i in range(0, len(order), size)]
 
     def draws_of_updates(self, epoch: int) -> list[list[Draw]]:
-        """Return what each update of an epoch is made of: a draw for each batch whose gradients are summed."""
+        """Return the draws of each update of an epoch: one for each batch whose gradients are summed."""
         return [
             self._draws(epoch, update, indices) for update, indices in enumerate(self.scans_of_updates(epoch))
         ]
 
     def initial_draw(self) -> Draw:
-        """Return the windows from which a new network takes its scales."""
+        """Return the windows that set the scales of a new network."""
         generator = np.random.default_rng(derive_seed(self.seed, "initial windows"))
         return self._draw(generator.permutation(len(self.scans))[:INITIAL_WINDOWS], generator)
 
@@ -108,7 +108,7 @@ class TrainingOrder:
         return [self._draw(indices[i : i + size], generator) for i in range(0, len(indices), size)]
 
     def _draw(self, indices: Sequence[int], generator: np.random.Generator) -> Draw:
-        """Draw window by window, so that the batches an update is cut into do not change what is drawn."""
+        """Draw window by window, so that the draws do not depend on how an update is cut into batches."""
         draw = Draw(indices=[int(index) for index in indices], starts=[], transforms=[])
         for index in indices:
             slices = self.scans[index].shape_zyx[0]

@@ -53,7 +53,7 @@ class PredictConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Networks that were trained on alike input and predict together; a single one is an ensemble too."""
+    """Networks that were trained on input of the same kind and predict together; may be a single network."""
 
     networks: tuple[VNet, ...]
     intensity: IntensityConfig
@@ -64,7 +64,7 @@ class Ensemble:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanPrediction:
-    """What is predicted for one scan.
+    """The prediction of one scan.
 
     Attributes:
         probability_zyx: mean probability of bone, float32 (z, y, x).
@@ -121,8 +121,8 @@ def predict_scan(ensemble: Ensemble, image_zyx: np.ndarray, config: PredictConfi
     """Predict one cropped scan, int16 HU (z, y, x).
 
     Windows move along z by `config.step`, overlapping probabilities are averaged, then the networks' (Zhao et
-    al. 2020). Sums stay on the device; the scan goes there once and one probability map comes back. Where memory is
-    too small for that, `within_memory` goes on with less.
+    al. 2020). Sums stay on the device; the scan is copied there once and one probability map is copied back. If
+    memory is too small for that, `within_memory` continues with less.
 
     Raises:
         TrainingError: the device has too little memory for one window.
@@ -166,8 +166,8 @@ def predict_members(
 ) -> tuple[Tensor, Tensor]:
     """Return the mean probability (z, y, x), and each network's own mask (networks, z, y, x) in bool.
 
-    One network after the other, so that the activations of one are held; beside them one running sum and a byte per
-    voxel and network. Results lie where `intensity` (z, y, x) does; windows go to `compute.device`.
+    Networks run one after the other, so that only the activations of one are held, with one running sum and a byte
+    per voxel and network. Results are on the device of `intensity` (z, y, x); windows go to `compute.device`.
     """
     total = torch.zeros_like(intensity)
     masks = torch.empty((len(networks), *intensity.shape), dtype=torch.bool, device=intensity.device)
@@ -181,13 +181,13 @@ def predict_members(
 def within_memory(
     work: Callable[[WindowLayout, torch.device], Result], layout: WindowLayout, device: torch.device
 ) -> Result:
-    """Return `work(layout, home)`, done again with less each time that memory runs out.
+    """Return `work(layout, home)`, repeated with less memory each time that memory runs out.
 
-    First as asked, with the scan and its sums (`home`) on `device`; then with half the windows at once, down to one;
-    then with one window and home on the host. What was needed is logged.
+    The first attempt is as requested, with the scan and its sums (`home`) on `device`; then with half the windows at
+    once, down to one; then with one window and home on the host. The attempt that succeeded is logged.
 
     Raises:
-        TrainingError: the last way runs out of memory too.
+        TrainingError: the last attempt runs out of memory too.
     """
     plans = _plans(layout, device)
     for plan in plans:
@@ -197,7 +197,7 @@ def within_memory(
         except TrainingError:
             if plan == plans[-1]:
                 raise
-            continue  # outside of this block, where the error no longer holds on to memory
+            continue  # outside of this block, where the error no longer holds memory
         if plan != plans[0]:
             logger.warning(
                 "out of memory with %d windows at once: predicted with %d, the scan on %s",

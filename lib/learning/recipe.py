@@ -1,4 +1,4 @@
-"""What shapes a training beside its data: the settings of `train`, and the learning rate that follows from them."""
+"""The settings of a training: those of section `train`, and the learning rate that follows from them."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ from lib.learning.predict import PredictConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Keys of config `train`, with their units and meanings there.
+    """Keys of config `train`; their units and meanings stand in config.yaml.
 
-    `validate_step` is the step between windows, in slices, when validation scans are predicted while training
-    goes on. The paper's step of 1 would cost several times as much and moves the Dice in the fourth digit.
+    `validate_step` is the step between windows, in slices, when validation scans are predicted during training.
+    The paper's step of 1 would cost several times as much and changes the Dice in the fourth digit.
     """
 
     epochs: int = 1000
@@ -79,14 +79,14 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldSettings:
-    """All that shapes one training, beside the data.
+    """All settings of one training; the data are given apart.
 
     `architecture`, `train`, `intensity` and `predict` may be given as mappings with the keys of the configuration.
 
     Attributes:
-        name: how progress lines call the fold, e.g. "all/vnet fold 0".
+        name: the fold's name in progress lines, e.g. "all/vnet fold 0".
         seed: of this fold alone.
-        code: digest of the code that trains; another one does not continue an unfinished state.
+        code: digest of the training code; an unfinished state with another digest is not continued.
     """
 
     architecture: VNetConfig
@@ -110,7 +110,7 @@ class FoldSettings:
             object.__setattr__(self, key, read(value) if isinstance(value, Mapping) else value)
 
     def digest(self) -> str:
-        """Return a digest of everything in here that has a part in the result."""
+        """Return a digest of all settings that affect the result."""
         shaping = asdict(self)
         for key in RUNTIME_KEYS:
             shaping["train"].pop(key)
@@ -122,7 +122,7 @@ class FoldSettings:
 def learning_rate(config: TrainConfig, done: int, updates: int) -> float:
     """Return the learning rate of the update after `done` updates, of `updates` in all.
 
-    The rate rises linearly over the share `warm_up` of the updates (Adam's first steps are blind), and with
+    The rate rises linearly over the share `warm_up` of the updates (Adam's first estimates are poor), and with
     `cosine` falls to 0 at the end (Loshchilov and Hutter 2017, without restarts).
     """
     rising = min(1.0, (done + 1) / max(config.warm_up * updates, 1.0))

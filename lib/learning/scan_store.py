@@ -1,4 +1,4 @@
-"""The scans that a model is trained on, wherever it fits: one way to get windows of it onto the device."""
+"""The training scans, in device memory, host memory or a file, and the way their windows get onto the device."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ class TrainingScan:
 
 @dataclass(frozen=True)
 class StoredScan:
-    """What is known of a scan without its voxels."""
+    """A scan's data without its voxels."""
 
     scan: str
     shape_zyx: tuple[int, int, int]
@@ -47,12 +47,12 @@ class StoredScan:
 
 
 class ScanStore:
-    """Takes scans one at a time and hands out windows of them on the device, the same wherever they lie.
+    """Stores scans one at a time and returns windows of them on the device, wherever the scans are kept.
 
     Attributes:
-        scans: what was stored; its order is that of the indices.
-        bone_shares: share of each scan's voxels that its reference outlines.
-        placement: where the voxels lie: "device", "host" or "file".
+        scans: the stored scans, in the order of the indices.
+        bone_shares: share of each scan's voxels inside its reference.
+        placement: where the voxels are kept: "device", "host" or "file".
         bytes: of all images and masks.
         digest: SHA-256 over names, shapes, spacings and voxels.
     """
@@ -69,11 +69,11 @@ class ScanStore:
         """Store the scans in the first of three places that has room for all of them.
 
         Args:
-            scans: taken one by one, so that a generator's scans are never in memory twice.
-            device: where windows are wanted. With a CPU, device memory and host memory are the same.
-            device_gb: memory of the device that they may take, in 1e9 bytes.
-            host_gb: host memory that they may take, in 1e9 bytes.
-            spill_folder: where larger cohorts are laid out in a file that has no name.
+            scans: read one by one, so that a generator's scans are never in memory twice.
+            device: where windows are needed. With a CPU, device memory and host memory are the same.
+            device_gb: device memory that they may use, in 1e9 bytes.
+            host_gb: host memory that they may use, in 1e9 bytes.
+            spill_folder: where a larger cohort is written to an unnamed temporary file.
 
         Raises:
             TrainingError: an array of another type, in-plane sizes that differ, or no room in memory or for the file.
@@ -95,14 +95,14 @@ class ScanStore:
         self._home = device if self.placement == "device" else torch.device("cpu")
 
     def volume(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return HU int16 and mask uint8 (z, y, x) of a whole scan, on the device; not to be changed in place."""
+        """Return HU int16 and mask uint8 (z, y, x) of a whole scan, on the device. Do not change them in place."""
         image, mask = self._volumes[index]
         return image.to(self._device), mask.to(self._device)
 
     def windows(self, indices: Sequence[int], starts: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
         """Return slices `starts[i]` to `starts[i] + count` of scans `indices[i]` as one batch.
 
-        Slices that a scan does not have are air and no mask.
+        Slices beyond the ends of a scan are air, with an empty mask.
 
         Returns:
             HU (N, 1, count, y, x) int16 and mask (N, 1, count, y, x) uint8, on the device.
@@ -114,8 +114,8 @@ class ScanStore:
     def stream(self, requests: Iterable[Request], count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield what `windows` returns for each of `requests` (indices, starts), in order.
 
-        Scans that do not lie on the device are cut and copied by a background thread while the device works
-        on the batch before. The thread ends with the iterator.
+        Scans that are not on the device are cut and copied by a background thread while the device works on the
+        previous batch. The thread ends with the iterator.
         """
         if self._home == self._device:
             for indices, starts in requests:
@@ -136,7 +136,7 @@ class ScanStore:
             yield copy.receive()
 
     def _empty(self, windows: int, count: int) -> tuple[Tensor, Tensor]:
-        """Return memory for a batch, beside the volumes; pinned where it is on its way to a device."""
+        """Return memory for a batch, next to the volumes; pinned if it will be copied to a device."""
         shape = (windows, 1, count, *self.scans[0].shape_zyx[1:])
         pinned = self._home != self._device
         image, mask = (
@@ -159,17 +159,17 @@ def _described(scan: TrainingScan) -> StoredScan:
 
 
 def _own_copy(array: np.ndarray) -> np.ndarray:
-    """Return a contiguous copy in pages of its own.
+    """Return a contiguous copy in memory pages of its own.
 
-    The array itself may be a cut that keeps a larger one in memory; and what lasts, if it lay among the many
-    arrays that come and go while scans are read, would leave holes (a twelfth of the cohort).
+    The array may be a view that keeps a larger one in memory. Copies among the many short-lived arrays of reading
+    would fragment memory (by a twelfth of the cohort).
     """
     try:
         pages = mmap.mmap(-1, max(array.nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise TrainingError(
-            f"out of memory: {array.nbytes / 1e6:.1f} MB more were asked for to hold the cohort; "
-            "make train.host_cache_gb smaller, so that it is laid out in a file"
+            f"out of memory: {array.nbytes / 1e6:.1f} MB more were requested to hold the cohort; "
+            "lower train.host_cache_gb, so that it is written to a file"
         ) from error
     copy = np.frombuffer(pages, array.dtype, array.size).reshape(array.shape)
     copy[...] = array

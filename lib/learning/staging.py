@@ -1,7 +1,7 @@
-"""The way of batches from host memory to the device while the device works on the one before.
+"""Copies of batches from host memory to the device while the device works on the previous batch.
 
 A background thread fills one of two host buffers and starts its copy; the buffer is filled again only when that
-copy has ended. How a copy is made is a parameter (`CudaSender`), so that the rest is tested without a device.
+copy has ended. The copying is a parameter (`CudaSender`), so that the rest is tested without a device.
 """
 
 import itertools
@@ -26,11 +26,11 @@ class Copy(Protocol):
         """Block until the buffers it reads may be overwritten."""
 
     def receive(self) -> Batch:
-        """Return the copied batch, for work that the caller's stream is given from now on."""
+        """Return the copied batch, for work queued on the caller's stream from now on."""
 
 
 class CudaSender:
-    """Starts copies to a CUDA device on a stream beside the one that computes."""
+    """Starts copies to a CUDA device on a separate stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -75,12 +75,12 @@ class Staging:
     """Two sets of host buffers that are filled and sent in turn."""
 
     def __init__(self, allocate: Callable[[int], Batch], send: Callable[[Batch], Copy]) -> None:
-        """Remember how buffers for a number of windows are made (windows first), and how they are sent."""
+        """Keep the functions that make buffers for a number of windows (windows first) and send them."""
         self._allocate, self._send = allocate, send
         self._slots = itertools.cycle((_Slot(), _Slot()))
 
     def load(self, windows: int, fill: Callable[[Batch], None]) -> Copy:
-        """Let `fill` write a batch of so many windows into the buffer whose turn it is, and send it."""
+        """Let `fill` write a batch of so many windows into the next buffer, and send it."""
         slot = next(self._slots)
         if slot.copy is not None:
             slot.copy.wait()
@@ -95,8 +95,8 @@ class Staging:
 def one_ahead(requests: Iterable[Request], work: Callable[[Request], Result]) -> Iterator[Result]:
     """Yield `work(request)` in order; a background thread makes the next result while the caller has one.
 
-    What `work` raises is raised here, in its turn. The thread ends with this iterator, also when it is closed
-    before the end.
+    An exception of `work` is raised here, in the order of the requests. The thread ends with this iterator, also
+    when it is closed early.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="staging") as thread:
         pending = deque()

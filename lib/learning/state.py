@@ -1,7 +1,7 @@
-"""The state of a training: all of it that changes, and the file from which an unfinished one is continued.
+"""The state of a training, and the file from which an unfinished training is continued.
 
-Nothing random is in it (`lib.learning.order`): a state is weights, optimiser and counters, and a training that was
-killed and started again ends with the same bits as one that was not.
+A state holds weights, optimiser and counters, and no random state (`lib.learning.order`): a training that was killed
+and started again ends with the same bits as one that was not.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class Progress:
 
 
 class TrainingState:
-    """What changes in a training.
+    """The parts of a training that change.
 
     Attributes:
         network: with its weights, on the device.
@@ -63,7 +63,7 @@ class TrainingState:
         self.progress = Progress()
 
     def content(self) -> dict[str, Any]:
-        """Return what a state file holds beside its key, in host memory but for the optimiser's moments."""
+        """Return the content of a state file without its key, in host memory except for the optimiser's moments."""
         return {
             "network": weights_on_host(self.network),
             "optimizer": self.optimizer.state_dict(),
@@ -73,11 +73,11 @@ class TrainingState:
         }
 
     def restore(self, content: Mapping[str, Any]) -> None:
-        """Take over what `content` returned, on whatever device that was."""
+        """Restore what `content` returned, from any device."""
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])
         for parameter, moments in self.optimizer.state.items():
-            # a state from another device may have another layout, which fused Adam does not look at
+            # a state from another device may have another layout, which fused Adam does not check
             for name, moment in moments.items():
                 if moment.ndim:
                     moments[name] = torch.empty_like(parameter).copy_(moment)
@@ -94,15 +94,15 @@ class TrainingState:
 
 
 class StateFile:
-    """Where the state of an unfinished training lies, and when it is due to be written again."""
+    """The file of an unfinished training's state, and when it is next due to be written."""
 
     def __init__(self, path: Path, key: str, minutes: float) -> None:
-        """Name the file; `minutes` lie between two savings, and a state of another `key` is not continued."""
+        """Name the file. It is saved every `minutes`; a state with another `key` is not continued."""
         self.path, self.key = path, key
         self._seconds, self._saved_at = minutes * 60, time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """Return the content that was written, or None where there is none to continue from."""
+        """Return the saved content, or None if there is none to continue from."""
         return read_state(self.path, self.key)
 
     def write(self, content: Mapping[str, Any]) -> None:
@@ -111,16 +111,16 @@ class StateFile:
         self._saved_at = time.monotonic()
 
     def is_due(self) -> bool:
-        """Tell whether the time between two savings is over."""
+        """Tell whether the state is due to be saved."""
         return time.monotonic() - self._saved_at >= self._seconds
 
     def kept(self) -> str:
-        """Say, for the end of an error, what is left of a training that cannot go on."""
+        """Return, for the end of an error, which saved state of a stopped training is kept."""
         return "the last state saved before it is kept" if self.path.is_file() else "no state was saved yet"
 
 
 def state_key(settings: FoldSettings, training: ScanStore, validation: ScanStore) -> str:
-    """Return a digest of settings, code and data: what must be equal for a training to be continued."""
+    """Return a digest of settings, code and data, which must be equal for a training to be continued."""
     parts = settings.digest(), training.digest, validation.digest
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Where the voxels of a cohort lie: device memory, host memory or a file, the first that has room for them."""
+"""Storage for the voxels of a cohort: device memory, host memory or a file, the first with enough room."""
 
 import math
 import tempfile
@@ -23,7 +23,7 @@ class InMemory:
         self._pairs: deque[tuple[Tensor, Tensor]] = deque()
 
     def append(self, image: Tensor, mask: Tensor) -> None:
-        """Keep these volumes; they are copied only if they lie elsewhere."""
+        """Keep these volumes; they are copied only if they are on another device."""
         self._pairs.append((image.to(self._home), mask.to(self._home)))
 
     def drain(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -37,7 +37,7 @@ class InMemory:
 
 
 class InFile:
-    """Volumes in one memory-mapped file without a name: nothing is left of it when the process ends or is killed.
+    """Volumes in one memory-mapped file without a name, which disappears when the process ends or is killed.
 
     Raises:
         TrainingError: the folder cannot be made or written to, or its disk is full.
@@ -53,7 +53,7 @@ class InFile:
             raise self._explained(error) from error
 
     def append(self, image: Tensor, mask: Tensor) -> None:
-        """Write the volumes (int16 and uint8, contiguous) behind those that are there."""
+        """Append the volumes (int16 and uint8, contiguous)."""
         self._places.append((self._file.tell(), image.shape))
         padding = bytes(-(image.nbytes + mask.nbytes) % ALIGNMENT)
         try:
@@ -63,8 +63,8 @@ class InFile:
             raise self._explained(error) from error
 
     def volumes(self) -> list[tuple[Tensor, Tensor]]:
-        """Return image and mask of each scan, mapped: read from the disk when they are looked at."""
-        # "r+" only because torch warns of memory that cannot be written; nobody writes to it
+        """Return image and mask of each scan, memory-mapped: read from the disk on access."""
+        # "r+" only because torch warns about read-only memory; it is never written to
         content = torch.from_numpy(np.memmap(self._file, np.uint8, "r+"))
         return [self._mapped(content, first, shape) for first, shape in self._places]
 
@@ -82,13 +82,13 @@ class InFile:
 
     def _explained(self, error: OSError) -> TrainingError:
         return TrainingError(
-            f"the cohort does not fit into memory and could not be laid out in {self._folder}: {error.strerror}; "
-            "allow more memory (train.host_cache_gb) or make room on that disk"
+            f"the cohort does not fit into memory and could not be written to {self._folder}: {error.strerror}; "
+            "allow more memory (train.host_cache_gb) or free space on that disk"
         )
 
 
 class VolumeStorage:
-    """Takes volumes one by one and moves them on, one by one too, when they outgrow where they lie.
+    """Stores volumes one by one, and moves them to the next place, one by one, when they outgrow the current one.
 
     Attributes:
         placement: "device", "host" or "file".

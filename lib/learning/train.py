@@ -1,7 +1,7 @@
 """Training of one fold: the loop over epochs and updates, validated by whole scans, resumable at every update.
 
-The order of windows is in `lib.learning.order`, what changes and is saved in `lib.learning.state`, the prediction of
-validation scans in `lib.learning.validation`.
+The order of windows is in `lib.learning.order`, the saved state in `lib.learning.state`, the prediction of validation
+scans in `lib.learning.validation`.
 """
 
 import logging
@@ -77,22 +77,22 @@ def train_fold(
     after_update: AfterUpdate = lambda epoch, update: None,
     after_validation: AfterValidation = lambda epoch, dice: None,
 ) -> TrainedFold:
-    """Train one fold, going on from the state at `state_path` where that fits.
+    """Train one fold, continuing from the state at `state_path` if its key matches.
 
     Args:
-        training: scans to learn from; taken one at a time, so that they are never in memory twice.
+        training: scans to learn from; read one at a time, so that they are never in memory twice.
         validation: scans to predict as a whole every `validate_every` epochs; without any, the last weights
-            also count as the best.
+            are also the best.
         settings: everything else.
-        state_path: where an unfinished training is kept, every `checkpoint_minutes` and on SIGTERM or SIGINT.
+        state_path: where an unfinished training is saved, every `checkpoint_minutes` and on SIGTERM or SIGINT.
             The caller deletes it when the results are safely written.
         after_update: called after each update with epoch and update, both counted from 1.
         after_validation: called after each validation with the epoch and the Dice of each validation scan.
 
     Raises:
         TrainingError: no usable scans, a loss that is not finite, a network that has collapsed
-            (`lib.learning.collapse`; the state is kept, so that a retry ends as it did), too little memory, or told
-            to stop.
+            (`lib.learning.collapse`; the state is kept, so that a retry fails at once), too little memory, or a
+            request to stop.
     """
     if settings.architecture.classes != 1:
         raise TrainingError(
@@ -108,7 +108,7 @@ def train_fold(
 
 
 class _TrainingLoop:
-    """One training: it makes the updates of an order, and saves and closes epochs as they come."""
+    """One training: it makes the updates of an order, and validates and saves at the end of epochs."""
 
     def __init__(
         self,
@@ -117,13 +117,13 @@ class _TrainingLoop:
         compute: Compute,
         state_path: Path,
     ) -> None:
-        """Take up a training, new or unfinished; `stores` hold the scans to learn from and those to validate with."""
+        """Start or continue a training; `stores` hold the training scans and the validation scans."""
         training, validation = stores
         self.settings, self.config, self.compute, self.training = settings, settings.train, compute, training
         self.validation = Validation(scans=validation, settings=settings, compute=self.compute)
         self.order = TrainingOrder(scans=training.scans, config=settings.train, seed=settings.seed)
         self.yardstick = _yardstick(training, self.order)
-        self.fresh_losses: list[Tensor] = []  # on the device: fetching each one would make it wait
+        self.fresh_losses: list[Tensor] = []  # kept on the device: fetching each one would stall it
         torch.manual_seed(derive_seed(settings.seed, "weights"))
         network = self.compute.place(VNet(settings.architecture))
         self.forward = torch.compile(network) if self.config.compile else network
@@ -159,7 +159,7 @@ class _TrainingLoop:
             self._save()
             where = f"after update {self.state.progress.update} of epoch {self.state.progress.epoch + 1}"
             raise TrainingError(
-                f"{self.settings.name}: told to stop {where}; the next start goes on there"
+                f"{self.settings.name}: told to stop {where}; the next start continues there"
             ) from None
         return self._outcome()
 
@@ -188,7 +188,7 @@ class _TrainingLoop:
         return now.update == 0 and has_settled(now.records(), self.config.early_stop_epochs)
 
     def _refuse_collapse(self) -> None:
-        """End a training that has collapsed; the state is saved first, so that a retry ends here at once."""
+        """Stop a training that has collapsed; the state is saved first, so that a retry stops here at once."""
         words = describe_collapse(self.state.progress.records(), self.yardstick)
         if words:
             self._save()
@@ -204,7 +204,7 @@ class _TrainingLoop:
         begin = time.monotonic() - now.seconds
         with closing(self.training.stream(places, self.order.slices)) as batches:
             for draws in to_do:
-                stop.heed()  # not within an update: batch normalisation would have seen half of it
+                stop.heed()  # not within an update: batch normalisation would have used half of it
                 self._update(draws, batches)
                 now.update += 1
                 now.seconds = time.monotonic() - begin
@@ -244,7 +244,7 @@ class _TrainingLoop:
         )
 
     def _validate(self, stop: StopRequest) -> list[Validated]:
-        """Return what is found in each validation scan; nothing in an epoch that is not validated."""
+        """Return the findings of each validation scan; none in an epoch that is not validated."""
         if not is_validated(self.config, self.state.progress.epoch + 1):
             return []
         with self.state.average.in_place() as network:
@@ -298,7 +298,7 @@ class _TrainingLoop:
         self.file.write(content)
 
     def _require_finite(self, weights: dict[str, Tensor]) -> None:
-        """Refuse weights that a gradient has spoilt: the loss shows it one update too late."""
+        """Refuse weights that are not finite: the loss would show it one update later."""
         if not all_finite(weights):
             now = self.state.progress
             raise TrainingError(
@@ -356,7 +356,7 @@ def _stores(
     compute: Compute,
     state_path: Path,
 ) -> tuple[ScanStore, ScanStore]:
-    """Take the scans into memory: validation into what training has left of what the settings allow.
+    """Load the scans into memory: training scans first, then validation scans into the rest of the allowance.
 
     Raises:
         TrainingError: there is nothing to train on, or scans cannot be used (see `ScanStore`).
@@ -379,7 +379,7 @@ def _stores(
 
 
 def _yardstick(training: ScanStore, order: TrainingOrder) -> Yardstick:
-    """Return what a training's course is measured by; where windows exceed a scan they hold air beside it."""
+    """Return the values that a training's course is compared with; windows beyond the ends of a scan hold air."""
     config = order.config
     shares = [
         share * min(1.0, scan.shape_zyx[0] / config.window_slices)

@@ -1,8 +1,7 @@
-"""How far the members of an ensemble disagree about one scan: a sign of trouble that needs no reference.
+"""Disagreement between the members of an ensemble on one scan: a sign of failure that needs no reference.
 
 Source: mean Dice over pairs of sampled masks, Roy et al. 2019 (Bayesian QuickNAT, NeuroImage 195:11-22); here the
-samples are the fold models (deep ensembles, Lakshminarayanan et al. 2017). Both values come from predictions that are
-made anyway.
+samples are the fold models (deep ensembles, Lakshminarayanan et al. 2017). No further predictions are needed.
 """
 
 import math
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
-MEMBER_THRESHOLD = 0.5  # probability from which on a voxel is bone to one member
+MEMBER_THRESHOLD = 0.5  # probability from which a member counts a voxel as bone
 
 NO_BONE = "no member finds bone"
 ONE_MODEL = "one model only"
@@ -27,9 +26,9 @@ class Disagreement:
     Attributes:
         member_dice: expected Dice between two members: mean over all pairs, 1 for members that agree voxel by voxel.
         mean_entropy_bits: mean binary entropy of the ensemble's probability over the voxels that at least one member
-            calls bone, in bits: 0 (all sure and agreed) to 1.
+            calls bone, in bits: 0 (all members certain and in agreement) to 1.
         member_volume_ratios: each member's volume over that of the ensemble, both cut at MEMBER_THRESHOLD, in the
-            members' order; empty where there is none.
+            members' order; empty if there are none.
         member_range_percent: the largest of these ratios minus the smallest, in percent.
         undefined: reason for each value that is None.
     """
@@ -44,15 +43,15 @@ class Disagreement:
 def measure_disagreement(probability: Tensor, masks: Tensor) -> Disagreement:
     """Measure how far members disagree.
 
-    A pair of which one member finds no bone has Dice 0. A pair of which neither does is left out, for its Dice is
-    0/0: members that agree on nothing must not hide that others found something.
+    If one member of a pair finds no bone, the pair's Dice is 0. If neither does, its Dice is 0/0 and the pair is left
+    out, so that members without bone do not hide that others found some.
 
     Args:
         probability: mean probability of the members (z, y, x), float32.
         masks: each member's own mask (members, z, y, x), bool; at least two members, on the same device.
 
     Returns:
-        All values; none is defined where no member finds bone, no ratio where their mean probability has none.
+        All values. None is defined if no member finds bone; no ratio is defined if their mean probability has none.
     """
     union = masks.any(dim=0)
     if not union.any():

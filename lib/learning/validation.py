@@ -1,4 +1,4 @@
-"""Validation during training: whole scans predicted with the weights as they are, and what is told of it."""
+"""Validation during training: whole scans predicted with the current weights, and their scores."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from lib.learning.windows import WindowLayout
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """What a validation found in one scan: its Dice, and the shares of its voxels that are bone."""
+    """Result of one validation scan: its Dice, and the shares of its voxels that are bone."""
 
     scan: str
     dice: float
@@ -34,7 +34,7 @@ class Validation:
     compute: Compute
 
     def validate(self, network: Network, heed: Callable[[], None]) -> list[Validated]:
-        """Return what `network` finds in each whole scan, at probability 0.5; `heed` is called before each window."""
+        """Return `network`'s result for each whole scan, at probability 0.5; `heed` is called before each window."""
         layout = WindowLayout(
             window=self.settings.train.window_slices,
             step=self.settings.train.validate_step,

@@ -110,7 +110,7 @@ def initialise_on(network: VNet, intensity: Tensor) -> None:
     """Scale and shift every layer of a new network so that its outputs on `intensity` (N, 1, z, y, x) are standard.
 
     Layer by layer, each channel of a convolution's output gets mean 0 and standard deviation 1, the logits of
-    bone a mean of START_LOGIT (few voxels are bone). It does once what batch normalisation does always
+    bone a mean of START_LOGIT (few voxels are bone). It does once what batch normalisation does in every update
     (Kraehenbuehl et al. 2016, Mishkin and Matas 2016). Without it, and without normalisation, the mean of an
     image (never 0) grows through the layers, and soft Dice soon settles on "everything is bone".
     """
@@ -137,7 +137,7 @@ def initialise_on(network: VNet, intensity: Tensor) -> None:
 
 
 def _along(axis: int, values: Tensor, axes: int) -> Tensor:
-    """Return a vector as a tensor of `axes` axes that lies along one of them."""
+    """Return a vector as a tensor of `axes` axes, along one of them."""
     return values.view([-1 if other == axis else 1 for other in range(axes)])
 
 

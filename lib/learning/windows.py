@@ -1,4 +1,4 @@
-"""Windows along z: where training takes them, where prediction lays them, how predictions are merged."""
+"""Windows along z: their places in training and in prediction, and how predictions are merged."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True, kw_only=True)
 class WindowLayout:
-    """How windows are laid over a scan: all in slices, `batch` in windows predicted at once."""
+    """How windows are placed over a scan: all in slices, except `batch`, the windows predicted at once."""
 
     window: int
     step: int
@@ -32,9 +32,9 @@ def window_starts(slices: int, window: int, step: int) -> list[int]:
 
 
 def copy_slices(volume: Tensor, start: int, window: Tensor, fill: int) -> None:
-    """Write slices of `volume` (z, y, x), from `start` on, into all of `window`; `fill` where there are none.
+    """Fill `window` with slices of `volume` (z, y, x) from `start` on, and with `fill` beyond its end.
 
-    A scan that is shorter than a window so keeps its distal end at the window's distal end.
+    The distal end of a scan that is shorter than a window is thus at the window's distal end.
     """
     count = window.shape[0]
     begin, end = (min(max(edge - start, 0), count) for edge in (0, volume.shape[0]))
@@ -46,8 +46,8 @@ def copy_slices(volume: Tensor, start: int, window: Tensor, fill: int) -> None:
 def sliding_mean(volume: Tensor, predictor: Callable[[Tensor], Tensor], layout: WindowLayout) -> Tensor:
     """Predict a volume window by window and average where windows overlap.
 
-    Every slice is the mean of the windows that see it. Beside the volume one running sum is held and one batch
-    of windows, so that memory does not grow with the number of windows.
+    Every slice is the mean of the windows that hold it. Only one running sum and one batch of windows are held with
+    the volume, so that memory does not grow with the number of windows.
 
     Args:
         volume: (z, y, x) float.
@@ -82,7 +82,7 @@ def _pad_ends(volume: Tensor, layout: WindowLayout) -> Tensor:
 
 
 def _coverage(starts: list[int], slices: int, window: int) -> np.ndarray:
-    """Return how many windows see each slice, float32 (z,)."""
+    """Return how many windows hold each slice, float32 (z,)."""
     coverage = np.zeros(slices, dtype=np.float32)
     for start in starts:
         coverage[start : start + window] += 1

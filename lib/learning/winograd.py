@@ -1,8 +1,8 @@
 """3-D convolutions with half the multiplications along z: Winograd's F(4, 3).
 
-Four neighbouring outputs of a filter of three are values of one product of polynomials. Taken at the points
+Four neighbouring outputs of a filter of three are values of one product of polynomials. Evaluated at the points
 0, 1, -1, 2, -2 and infinity they cost six multiplications where the definition needs twelve (Winograd 1980; Lavin and
-Gray 2016). A multiplication is here a 2-D convolution (*) over y and x of whole slices, which oneDNN does well:
+Gray 2016). Here a multiplication is a 2-D convolution (*) over y and x of whole slices, which oneDNN does well:
 
     four outputs = OUTPUT [(FILTER three slices of the kernel) * (INPUT six slices of the input)]
 

@@ -15,7 +15,7 @@ CARTILAGE_HU = 70.0
 
 # trabecular HU of a 25-year-old; marrow is what is left when the bone fraction falls
 _YOUNG_HEAD_HU, _YOUNG_NECK_HU, _YOUNG_TROCHANTER_HU, _YOUNG_HIP_HU, _YOUNG_SACRUM_HU = 325, 165, 95, 215, 170
-# bone that a life takes between 25 and 85 years, as a share
+# share of bone lost between 25 and 85 years
 _DENSITY_LOSS = {"F": 0.50, "M": 0.32}
 # cortex of the neck at 25 and at 85 years, mm (Poole 2010, women; men lose half as much)
 _SUPEROPOSTERIOR_MM, _INFEROANTERIOR_MM = (1.63, 0.33), (3.9, 3.3)
@@ -23,7 +23,7 @@ _CORTEX_LOSS = {"F": 1.0, "M": 0.5}
 _TROCHANTER_CORTEX_MM, _HIP_CORTEX_MM, _SACRUM_CORTEX_MM, _ACETABULUM_CORTEX_MM = 1.2, 1.3, 0.9, 1.4
 # the shaft's cortex against the depth below the head's top, both for a person of the model's mean size
 _SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM = (55.0, 75.0, 95.0, 125.0), (1.2, 2.6, 4.8, 6.4)
-# HU that the roof of the socket is denser; least distance of hip and femur away from the joint, mm
+# HU added in the roof of the socket; least distance of hip and femur away from the joint, mm
 _ROOF_HU, _LEAST_GAP_MM = 170.0, 0.3
 # (smoothing in mm, share): single trabeculae blurred together, and stronger and weaker regions
 _TEXTURES = ((0.8, 0.13), (2.6, 0.12))
@@ -84,7 +84,7 @@ def draw_bone_state(rng: np.random.Generator, sex: str, age: int, variant: str) 
 
 @dataclass(frozen=True, kw_only=True)
 class BoneCanvas:
-    """What every bone is drawn on and with: the grid, its sub-lines, the person's bone and its texture zyx."""
+    """Inputs shared by all bones: the grid, its sub-lines, the person's bone and its texture zyx."""
 
     grid: VoxelGrid
     supersampling: int
@@ -112,8 +112,9 @@ def image_bones(
 ) -> BoneImage:
     """Return the bones of `shape` (in the scanner's frame) on a grid, before any blur.
 
-    Each bone is its outer surface less an inner one, moved inward by the cortex's thickness: so a cortex thinner
-    than a voxel keeps its exact share. The femur wins against the hip, which keeps a joint space.
+    A cortex is the space between the outer surface and an inner one, moved inward by the cortex's thickness, so a
+    cortex thinner than a voxel has its exact share. Where femur and hip overlap, the femur is kept; the hip leaves a
+    joint space.
     """
     canvas = BoneCanvas(grid=grid, supersampling=supersampling, state=state, texture=_texture(grid, rng))
     share, hu_share = np.zeros(grid.shape_zyx, np.float32), np.zeros(grid.shape_zyx, np.float32)
@@ -136,8 +137,8 @@ def image_bones(
 def seat_head(hip: Mesh, axes: FemurAxes, gap_mm: float) -> Mesh:
     """Return the hip bone with its socket at `gap_mm` from the head.
 
-    The shape model's joint surfaces overlap or stand apart by some mm. What faces the head nearby is moved along
-    its radius; the deep fossa and the rim keep their shape.
+    The shape model's joint surfaces overlap or stand apart by some mm. The surface that faces the head nearby is
+    moved along the head's radius; the deep fossa and the rim keep their shape.
     """
     radial = hip.vertices_xyz_mm - axes.head_center_xyz_mm
     distance = np.linalg.norm(radial, axis=1)

@@ -1,6 +1,6 @@
-"""A synthetic scan as a folder of DICOM files, as a Siemens scanner would write it, or broken on purpose.
+"""A synthetic scan as a folder of DICOM files, as a Siemens scanner would write it, or with a deliberate defect.
 
-Every attribute that could identify a person carries a canary text: a leak into any result can be searched for.
+Every attribute that could identify a person holds a canary text, so that tests can search results for leaks.
 """
 
 import os
@@ -24,7 +24,7 @@ _IMPLEMENTATION_UID = "2.25.270341160518811"
 
 @dataclass(frozen=True, kw_only=True)
 class SliceImage:
-    """One image to be written: pixels (y, x) int16 HU, position of its first pixel, and what is special."""
+    """One image to be written: pixels (y, x) int16 HU, position of its first pixel, and its deviations."""
 
     hu_yx: np.ndarray
     position_xyz_mm: tuple[float, float, float]
@@ -41,7 +41,7 @@ def write_series(
 ) -> None:
     """Write a scan (int16 HU zyx) with the defect of `person` into `folder`, whole or not at all.
 
-    File names are in shuffled order; instance numbers rise, fall or are shuffled too.
+    File names are in shuffled order; instance numbers rise, fall or are shuffled.
     """
     images = series_images(hu_zyx, grid, person.defect, rng)
     numbers = _instance_numbers(len(images), rng)
@@ -58,7 +58,7 @@ def write_series(
 def series_images(
     hu_zyx: np.ndarray, grid: VoxelGrid, defect: str, rng: np.random.Generator
 ) -> list[SliceImage]:
-    """Return the images of a scan, lowest slice first, then what the defect adds (or without what it drops)."""
+    """Return the images of a scan, lowest slice first, plus those that the defect adds, less those it drops."""
     images = [_slice_image(hu_zyx[k], grid, k) for k in range(len(hu_zyx))]
     middle = len(images) // 2
     if defect == "missing_slice":
@@ -119,7 +119,7 @@ def _second_series(hu_zyx: np.ndarray, grid: VoxelGrid) -> list[SliceImage]:
 
 
 def _instance_numbers(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return instance numbers that rise, fall or are shuffled: nobody may rely on them."""
+    """Return instance numbers that rise, fall or are shuffled, so that a reader cannot rely on them."""
     rising = np.arange(1, count + 1)
     return (rising, rising[::-1], rng.permutation(rising))[rng.integers(3)]
 
@@ -193,7 +193,7 @@ def _add_geometry(dataset: Dataset, image: SliceImage, person: PhantomPerson, nu
 
 
 def _add_acquisition(dataset: Dataset, image: SliceImage) -> None:
-    """Add what a Siemens Sensation 64 says about an examination with a density phantom."""
+    """Add the attributes that a Siemens Sensation 64 writes for an examination with a density phantom."""
     dataset.Manufacturer = "SIEMENS"
     dataset.ManufacturerModelName = "Sensation 64"
     dataset.KVP = "120"

@@ -1,4 +1,4 @@
-"""Who is in the synthetic cohort: ids, sex, age and which scan is broken on purpose.
+"""The people of the synthetic cohort: ids, sex, age and which scans have a deliberate defect.
 
 Only the standard library is imported: the workflow reads this table while Snakemake parses.
 """
@@ -22,7 +22,7 @@ DEFECTS = (
     "right_side",
     "repeat",
 )
-"""Scans that are broken or unusual on purpose; the position in this tuple numbers the scan."""
+"""Deliberately defective or unusual scans; the position in this tuple numbers the scan."""
 
 TABLE_COLUMNS = (
     "scan",
@@ -64,7 +64,7 @@ class PhantomConfig:
     supersampling: int = 3
 
     def __post_init__(self) -> None:
-        """Check every key, and that nothing contradicts."""
+        """Check every key, and that keys do not contradict each other."""
         for key in ("people", "hard_people", "unlabelled_people", "seed"):
             _require_integer(key, getattr(self, key), low=0)
         _require_integer("matrix", self.matrix, low=32, high=1024)
@@ -98,10 +98,10 @@ class PhantomConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomPerson:
-    """One synthetic scan: who lies in it and what is special about it.
+    """One synthetic scan: its person and its defect, if any.
 
-    `person_seed` draws what belongs to the person (shape, density, habitus), `scan_seed` what belongs to the
-    acquisition (position, noise, identifiers): a repeated scan shares the first and has its own second.
+    `person_seed` draws the person's properties (shape, density, habitus), `scan_seed` those of the acquisition
+    (position, noise, identifiers). A repeated scan has the same `person_seed` and a `scan_seed` of its own.
     """
 
     scan: str
@@ -156,7 +156,7 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
         side=person.side,
         repeat_of=person.repeat_of,
         site="hard variant" if person.variant == "hard" else "",
-        # hard and unusual scans must never move the folds of the people proper
+        # hard and unusual scans must not change the folds of the other people
         set="" if person.scan.startswith("P") else "external" if person.variant == "hard" else "apply",
     )
     return row

@@ -54,7 +54,7 @@ def make_phantom_scan(
 ) -> None:
     """Write one scan of the synthetic cohort: DICOM folder, reference mask (NIfTI), truth (JSON).
 
-    The mask lies on the grid of the whole series, also where the series is broken on purpose. The same config
+    The mask lies on the grid of the complete series, even if the series has a deliberate defect. The same config
     and scan give the same bytes. Raises `ConfigError` for a scan that the cohort does not have.
     """
     person = find_person(config, scan)
@@ -128,7 +128,7 @@ def _draw_body(
 def _place(
     shape: HipShape, side: str, scan_end_mm: float, config: PhantomConfig, rng: np.random.Generator
 ) -> tuple[HipShape, Pose]:
-    """Lay a person into the scanner and choose the slices: the bones in LPS mm and where they lie."""
+    """Place a person in the scanner and choose the slices: the bones in LPS mm and where they lie."""
     turns = rng.uniform(-1, 1, 3) * [2.0, 2.0, 2.5]
     shift_x, shift_y = rng.uniform(-1, 1, 2) * [8.0, 5.0]
     pixel_mm = round(float(rng.uniform(*config.pixel_mm)), 4) * 512 / config.matrix

@@ -1,4 +1,4 @@
-"""What a CT scanner adds: table and density phantom, blur, beam hardening, streaks, coloured noise, metal."""
+"""Effects of the CT scanner: table and density phantom, blur, beam hardening, streaks, coloured noise, metal."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ _TABLE_HALF_WIDTH_MM, _TABLE_RADIUS_MM, _TABLE_THICKNESS_MM, _CARBON_MM = 210.0,
 
 @dataclass(frozen=True, kw_only=True)
 class ScannerDraw:
-    """What varies between acquisitions: noise SD at the body's centre, dark band between the heads, streaks."""
+    """Properties of an acquisition: noise SD at the body's centre, dark band between the heads, streaks."""
 
     noise_hu: float
     hardening_hu: float
@@ -104,7 +104,7 @@ def add_artefacts(
 
 
 def noise_filter(grid: VoxelGrid) -> np.ndarray:
-    """Return the factor on the Fourier transform of white noise that makes filtered back-projection's noise.
+    """Return the factor that turns the Fourier transform of white noise into that of filtered back-projection noise.
 
     Power goes with f * MTF**2 (ramp and soft kernel), MTF = exp(-2 (pi sigma f)**2). The scale gives unit SD when
     the pixels resolve the spectrum; larger pixels average some of the noise away.

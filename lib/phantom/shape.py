@@ -23,7 +23,7 @@ LINEAR_SIZE = {"M": 1.047, "F": 0.9424}
 _SIZE_SD = 0.026
 _MODE_LIMIT = 2.0
 _SYMPHYSIS_HALF_GAP_MM = 2.5
-# where the model's mean femur is searched for its landmarks, mm below the head's top
+# range in which landmarks of the model's mean femur are searched, mm below the head's top
 _NECK_BASE_BELOW_TOP_MM = (46.0, 64.0)
 _SHAFT_BELOW_TOP_MM = (118.0, 140.0)
 
@@ -176,7 +176,7 @@ def _submesh(vertices: np.ndarray, faces: np.ndarray, part: np.ndarray) -> Mesh:
 def _levelling(left_hip: np.ndarray, right_hip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rotation that lays the line between the hip bones along x, and the midpoint between them.
 
-    The model stands on one leg, as it were: its pelvis is tilted by about 4 degrees against its axes.
+    The model's pelvis is tilted by about 4 degrees against its axes.
     """
     left, right = ((hip.min(axis=0) + hip.max(axis=0)) / 2 for hip in (left_hip, right_hip))
     x = (left - right) / np.linalg.norm(left - right)
@@ -186,7 +186,7 @@ def _levelling(left_hip: np.ndarray, right_hip: np.ndarray) -> tuple[np.ndarray,
 
 
 def _socket(hip: Mesh, center: np.ndarray, radius: float) -> np.ndarray:
-    """Return the vertices of a hip bone that look at the femoral head from nearby."""
+    """Return the vertices of a hip bone that face the femoral head from nearby."""
     radial = hip.vertices_xyz_mm - center
     distance = np.linalg.norm(radial, axis=1)
     facing = -(vertex_normals(hip) * radial).sum(axis=1) / distance
@@ -194,7 +194,7 @@ def _socket(hip: Mesh, center: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _into_socket(femur: Mesh, hip: Mesh, size: float) -> np.ndarray:
-    """Return the shift (mm) that gives head and socket the relation they have in the model's mean."""
+    """Return the shift (mm) that puts head and socket in the same relation as in the model's mean."""
     model = load_shape_model()
     mean_femur, mean_hip = (model.mean_xyz_mm[part] for part in model.parts[:2])
     wanted = _fit_sphere(mean_femur[model.head])[0] - mean_hip[model.socket].mean(axis=0)

@@ -124,7 +124,7 @@ _PELVIC_ORGANS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Habitus:
-    """How a body fills out: fat at the sides and at front and back (mm), bladder, rectum, muscle bulk and its fat."""
+    """Body habitus: fat at the sides and at front and back (mm), bladder, rectum, muscle bulk and its fat."""
 
     side_fat_mm: float
     front_fat_mm: float
@@ -145,7 +145,7 @@ class BodyFrame:
 
 
 def draw_habitus(rng: np.random.Generator, widest_mm: float, size: float) -> Habitus:
-    """Draw how a body fills out; its half width stays below `widest_mm`, so that it fits the field of view."""
+    """Draw the habitus; the body's half width stays below `widest_mm`, so that it fits the field of view."""
     low, high = (6, 6, 0.7, -6, 0.94, 10), (46, 36, 1.15, 6, 1.08, 45)
     side, front, bladder, rectum, muscle, marbling = rng.uniform(low, high)
     room = widest_mm - _BARE_HALF_WIDTH_MM * size - _FOLD_MM
@@ -183,7 +183,7 @@ def image_soft_tissue(
     pixel_mm = float(x_mm[1] - x_mm[0])
     hu = np.empty((len(z_mm), len(y_mm), len(x_mm)), np.float32)
     body = np.empty_like(hu)
-    # tissue is drawn in float32: that halves the time, and a HU is far coarser
+    # float32 halves the time and is much finer than 1 HU
     x, y = (axis.astype(np.float32) for axis in _to_person(coarse_x, coarse_y, frame))
     above_table_mm = (frame.back_mm - coarse_y)[:, None].astype(np.float32)
     grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), rng)
@@ -213,7 +213,7 @@ def _draw_slice(
 
 
 def _muscles(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus) -> np.ndarray:
-    """Return the share of muscle: each point belongs to the nearest belly, with fat where two bellies meet."""
+    """Return the share of muscle: each point belongs to the nearest muscle belly, with fat where two bellies meet."""
     first = np.full(x.shape, -1e3, x.dtype)
     second = first.copy()
     for levels in _MUSCLES.values():
@@ -259,7 +259,7 @@ def _organs(
 
 
 def _inside_skin(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus, size: float) -> np.ndarray:
-    """Return the depth below the skin, mm (negative outside), to first order exact at the skin."""
+    """Return the depth below the skin, mm (negative outside); exact to first order at the skin."""
     half_width = _BARE_HALF_WIDTH_MM + habitus.side_fat_mm / size
     half_depth = _BARE_HALF_DEPTH_MM + habitus.front_fat_mm / size
     depth = _outline(x, y, z, half_width, half_depth)

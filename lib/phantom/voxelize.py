@@ -53,8 +53,8 @@ def coverage(mesh: Mesh, grid: VoxelGrid, supersampling: int) -> np.ndarray:
     """Return the share of each voxel inside a closed surface, float32 zyx in [0, 1].
 
     `supersampling` squared lines run through each voxel along x; between two crossings of the surface their
-    length inside is exact. Enter and leave are signed, so overlapping parts of a mesh count once and turned-over
-    parts (an offset surface where it folds) count as outside.
+    length inside is exact. Crossings are signed, so overlapping parts of a mesh count once and inverted parts (an
+    offset surface where it folds) count as outside.
     """
     filled = np.zeros(grid.shape_zyx, np.float32)
     low, high = mesh.vertices_xyz_mm.min(axis=0), mesh.vertices_xyz_mm.max(axis=0)
@@ -136,7 +136,7 @@ def _spanned(
     number = np.maximum(end - begin, 0)
     item = np.repeat(np.arange(len(low)), number)
     k = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number) + begin[item]
-    # the range above is generous by one; the exact comparison decides, alike for all that share a corner
+    # the range above is one too wide; the exact comparison decides, equally for all segments that share a corner
     position = first + step * k
     inside = (low[item] <= position) & (position < high[item])
     return item[inside], k[inside]

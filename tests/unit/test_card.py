@@ -97,7 +97,7 @@ def test_spacing_is_told_axis_by_axis_from_z_to_x(metadata):
         "| validation | 1 | 1 | unknown 1 | unknown |",
         "324,000 updates, 36.0 hours on NVIDIA H200 in bf16",
         "seed: 4788634786238415924",
-        "0.9807, in epoch 750. This number chose the weights `best`; it\nis therefore not an estimate of accuracy",
+        "0.9807, in epoch 750. The weights `best`\nwere chosen by it, so it does not estimate accuracy",
         "Not a medical device",
         "model=FOLDER",
         "35a0b08a81dbf3fe",
@@ -151,7 +151,7 @@ def test_one_spacing_is_told_once(metadata):
 
 def test_a_fold_without_validation_claims_no_dice(metadata):
     card = model_card(metadata | {"best_validation_dice": None, "best_epoch": 1000})
-    assert "Nobody validated it" in card and "Mean Dice" not in card
+    assert "There were no validation scans" in card and "Mean Dice" not in card
 
 
 @pytest.mark.parametrize(

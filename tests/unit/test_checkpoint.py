@@ -74,13 +74,13 @@ def test_a_single_changed_byte_of_the_weights_is_noticed(path, content):
 
 def test_random_bytes_are_refused_unread(path):
     path.write_bytes(np.random.default_rng(1).bytes(5000))
-    assert "not a model of Osteoflow (not an archive of torch.save); it was not opened" in refusal(path)
+    assert "not an Osteoflow model (not an archive written by torch.save)" in refusal(path)
 
 
 def test_an_archive_of_another_kind_is_refused(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "x")
-    assert "not a model of Osteoflow (an archive, but not of torch.save" in refusal(path)
+    assert "not an Osteoflow model (an archive, but not by torch.save" in refusal(path)
 
 
 def test_a_pickled_object_is_never_built(path, content, tmp_path):
@@ -89,9 +89,9 @@ def test_a_pickled_object_is_never_built(path, content, tmp_path):
             return open, (str(tmp_path / "executed"), "w")
 
     path.write_bytes(pickle.dumps(content | {"trap": Trap()}))
-    assert "not an archive of torch.save" in refusal(path)
+    assert "not an archive written by torch.save" in refusal(path)
     torch.save(content | {"format": 2, "trap": Trap()}, path)
-    assert "holds Python objects" in refusal(path) and "nothing of it was read" in refusal(path)
+    assert "holds Python objects" in refusal(path) and "It was not loaded" in refusal(path)
     torch.save(torch.nn.Linear(2, 2), path)
     assert "holds Python objects" in refusal(path)
     assert not (tmp_path / "executed").exists()
@@ -142,7 +142,7 @@ def test_a_model_without_a_part_is_refused(path, content):
 
 @pytest.mark.parametrize("value", [np.float64(0.5), np.zeros(2), object(), {"deep": (1, [np.int64(1)])}])
 def test_what_could_not_be_read_again_is_not_written(path, content, value):
-    with pytest.raises(ValueError, match="cannot stand in a model"):
+    with pytest.raises(ValueError, match="cannot be stored in a model"):
         write_model(path, content | {"value": value})
     assert not path.exists()
 

@@ -47,7 +47,7 @@ def torch_says(monkeypatch):
         (AssertionError("Torch not compiled with CUDA enabled"), "is a build for CPUs. Install one"),
         (
             RuntimeError(TOO_OLD),
-            r"too old for PyTorch .* \(it knows CUDA 12\.2, PyTorch is built for 13\.0\)",
+            r"too old for PyTorch .* \(it supports CUDA 12\.2, PyTorch is built for 13\.0\)",
         ),
         (
             RuntimeError("Found no NVIDIA driver on your system. Please check"),
@@ -107,7 +107,7 @@ def test_a_gpu_in_exclusive_use_is_told_when_a_job_takes_it(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ("CUDA error: no kernel image is available for execution on the device", "has no code for this GPU"),
+        ("CUDA error: no kernel image is available for execution on the device", "does not support this GPU"),
         ("CUDA driver version is insufficient for CUDA runtime version", "driver is too old for PyTorch"),
         ("CUDA error: system not yet initialized", "Fabric Manager"),
         ("CUDA error: uncorrectable ECC error encountered", "damaged memory"),
@@ -125,6 +125,8 @@ def test_other_errors_pass_unchanged():
 
 
 def test_memory_that_others_hold_is_told_beside_what_was_asked():
-    expected = r"12\.00 GiB more .*; lower batch_size\. Others hold .*\(process 1957120 7\.10 GiB\): wait"
+    expected = (
+        r"12\.00 GiB more .*; lower batch_size\. Other processes hold .*\(process 1957120 7\.10 GiB\): wait"
+    )
     with pytest.raises(TrainingError, match=expected), memory_explained("lower batch_size"):
         raise torch.OutOfMemoryError(FULL)

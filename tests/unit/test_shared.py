@@ -161,7 +161,7 @@ def test_folder_without_models_is_a_clear_error(tmp_path):
         read_finished(tmp_path)
     finished_fold(tmp_path, 0)
     finished_fold(tmp_path, 1, preprocessing={"resample": {"inplane_mm": 0.8}})
-    with pytest.raises(ModelError, match="fold-1 was trained on other input"):
+    with pytest.raises(ModelError, match="fold-1 was trained on different input"):
         read_finished(tmp_path)
 
 

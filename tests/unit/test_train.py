@@ -136,7 +136,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, moment):
 @pytest.mark.parametrize(
     ("number", "status", "text"),
     [
-        (signal.SIGTERM, 1, "told to stop after update 1 of epoch 2; the next start goes on there"),
+        (signal.SIGTERM, 1, "told to stop after update 1 of epoch 2; the next start continues there"),
         (signal.SIGKILL, -signal.SIGKILL, ""),
     ],
 )
