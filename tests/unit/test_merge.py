@@ -276,7 +276,7 @@ def test_parts_that_know_no_voxels_are_to_be_run_again(parts, target):
 def test_people_whom_capitals_or_zeros_alone_tell_apart_are_asked_about(parts, target, spelling):
     replaced(parts[1], "cohort/scans.csv", ",P009,", f",{spelling},")
     told = refusal(parts, target)
-    assert f"leading zeros alone tell apart: P003 (part-01) and {spelling} (part-02)" in told
+    assert f"differ only in case or leading zeros: P003 (part-01) and {spelling} (part-02)" in told
     assert "merge: 1 problem" in told
 
 

@@ -55,7 +55,7 @@ def test_a_secret_is_made_once_for_its_owner_alone(tmp_path):
 
 def test_a_secret_that_cannot_be_used_is_refused_with_advice(tmp_path):
     path = tmp_path / "study.secret"
-    with pytest.raises(ConfigError, match="missing; it is made when a run starts"):
+    with pytest.raises(ConfigError, match="missing; it is made at the start of a run"):
         read_secret(path)
     path.write_bytes(SECRET[:31])
     with pytest.raises(ConfigError, match="expected 32 bytes, got 31; restore it"):
