@@ -477,7 +477,7 @@ def test_meanings_of_flags_hold_the_settings_values():
     braces = REJECTED | {"reasons": [REJECTED["reasons"][1] | {"action": "Use {one}."}]}
     meanings = dict(flag_meanings(volumes, [braces], settings))
     assert "is below 0.875. Often" in meanings["members_disagree"]
-    assert "no flag is no proof" in meanings["members_disagree"]
+    assert "may still be wrong" in meanings["members_disagree"]
     assert meanings["no_kernel"].endswith("Use {one}.")
     for flag, meaning in flag_meanings(pd.DataFrame({"flags": list(FLAG_MEANINGS)}), [], SETTINGS):
         assert "{" not in meaning, flag
@@ -571,7 +571,7 @@ def test_the_protocol_and_the_scans_off_it_are_shown(full, tmp_path):
     table.loc[table["scan"] == "P003", "verdict"] = "rejected"
     text = render(report(full[0] | {"acquisition": table}, protocol=PROTOCOL), tmp_path)
     section = section_of(text, "acquisition")
-    assert "the one that the configuration names" in section
+    assert "set in the configuration (acquisition_protocol)" in section
     cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.+?)</tr>", section)]
     assert ["kvp", "100 to 120", "20", "3", "1"] in cells
     assert ["P001", "north", "kvp 140 (protocol 100 to 120)<br>kernel &lt;B60s&gt; (protocol B30s)"] in cells
