@@ -25,14 +25,14 @@ FLAG_MEANINGS = {
     "times as wide as it would be if they agreed. Check the mask before you use the volume. All members can make the "
     "same error, so a mask without this flag may still be wrong.",
     "members_disagree": "the mean Dice between the fold models' masks (member DSC) is below "
-    "{predict[review_member_dice]}. Often the image is unlike those of training, or damaged. All members can make the "
-    "same error, so a mask without this flag may still be wrong.",
+    "{predict[review_member_dice]}. Often the image is unlike those of training, or damaged. All members can make "
+    "the same error, so a mask without this flag may still be wrong.",
     "needs_edit": "a reviewer found that this mask needs editing; its volume is shown as predicted.",
     "no_bone": "the window holds no bone of a femur.",
     "no_lesser_trochanter": "the lesser trochanter was not found in the mask, so there is no volume above the cut.",
     "off_protocol": "the acquisition differs from the protocol; the section Acquisition lists the differences.",
     "otsu_out_of_range": "Otsu's threshold lay outside otsu.low to otsu.high; otsu.fallback was used.",
-    "otsu_undefined": "all values of the probability map are equal, so it has no Otsu threshold; otsu.fallback was used.",
+    "otsu_undefined": "the probability map is constant and has no Otsu threshold; otsu.fallback was used.",
     "override": "the centre of the window was taken from the table, not located automatically.",
     "padded": "the window extends beyond the scan and was filled with air there.",
     "seen_in_training": "a model that predicted this was trained on this person, or selected by their score; the "
@@ -63,7 +63,7 @@ def counted(number: int, one: str, several: str) -> str:
 
 
 def people_text(count: int, women: int, men: int, ages: Sequence[str]) -> str:
-    """Describe people: numbers of women, men and unstated sex, and the range of the sorted `ages` if any are known."""
+    """Describe people: numbers of women, men and unstated sex, and the range of the sorted `ages`, if any."""
     known = ((women, "woman", "women"), (men, "man", "men"))
     sexes = [counted(*words) for words in known if words[0]]
     if unstated := count - women - men:
