@@ -24,10 +24,10 @@ from lib.learning.history import EpochRecord  # noqa: E402
 from lib.stats.agreement import AgreementConfig  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
-from lib.stats.paper import TABLE2_COLUMNS  # noqa: E402
+from lib.stats.paper import TABLE2_COLUMNS, table1  # noqa: E402
 from lib.stats.partitions import PARTITION_COLUMNS  # noqa: E402
 from lib.stats.summary import summary_tables  # noqa: E402
-from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS, table1  # noqa: E402
+from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS  # noqa: E402
 
 PAGE = DOCS / "results-columns.md"
 SENTENCES = DOCS / "columns.yaml"

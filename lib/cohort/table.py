@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.ages import age_years
-from lib.cohort.column_names import Grid, image_header
+from lib.cohort.image_headers import Grid, image_header
 from lib.cohort.sheet import Sheet, plain_cell, read_sheet, read_text
 from lib.errors import TableError
 

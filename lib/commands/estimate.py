@@ -191,7 +191,7 @@ def other_size(config: Mapping) -> list[str]:
 
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     same = {
-        "models": all(network == shipped["networks"]["vnet"] for network in config["networks"].values()),
+        "networks": all(network == shipped["networks"]["vnet"] for network in config["networks"].values()),
         "crop.size_xy": config["crop"]["size_xy"] == shipped["crop"]["size_xy"],
         "train.window_slices": config["train"]["window_slices"] == shipped["train"]["window_slices"],
     }

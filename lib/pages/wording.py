@@ -1,4 +1,4 @@
-"""The words of the report: what protocols, weights, flags, networks and losses are called and mean."""
+"""The words of the report: names and meanings of protocols, weights, flags, networks and losses."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,43 +7,43 @@ import pandas as pd
 from lib.stats.formats import show_setting
 
 WEIGHTS = {
-    "last": "last weights of the training (or their running average); nothing was chosen on validation people",
+    "last": "last weights of the training (or their running average), not selected on validation people",
     "best": "weights with the best Dice on the fold's validation people",
 }
-# flags of crop.json, otsu.json and uncertainty.json, {section[key]} stands for a setting; those of screening bring
-# their own words
+# flags of crop.json, otsu.json and uncertainty.json; {section[key]} stands for a setting. Screening explains its own
+# flags.
 FLAG_MEANINGS = {
-    "bone_at_border": "bone lies nearer to the window's border than crop.min_margin_mm; the window may cut it.",
-    "components_dropped": "parts that hang apart from the largest one were more than 1 % of it and were left out.",
-    "crop_uncertain": "the hip was not found without doubt. Look at its crop; if the window is wrong, read its "
-    "centre from the scales and give it in the table (crop_x_mm, crop_y_mm).",
-    "corrected": "a mask corrected by hand was given in the review; its volume (corrected_mm3, final_mm3) stands "
-    "beside the predicted one and enters no score and no agreement.",
+    "bone_at_border": "bone lies closer to the window's border than crop.min_margin_mm; the window may cut it off.",
+    "components_dropped": "components apart from the largest one held more than 1 % of its volume and were dropped.",
+    "crop_uncertain": "the position of the hip is uncertain. Check its crop; if the window is wrong, read the right "
+    "centre off the scales and enter it in the table (crop_x_mm, crop_y_mm).",
+    "corrected": "a mask corrected by hand was given in the review; its volume (corrected_mm3, final_mm3) is shown "
+    "beside the predicted one and is not part of any score or agreement.",
     "cut_not_reached": "the mask ends above the plane {measure[distal_cut_mm]} mm below the lesser trochanter.",
-    "empty_mask": "no bone was found at all.",
-    "interval_wide": "the fold models' volumes lie so far apart that the interval of this volume is more than 1.5 "
-    "times as wide as it would be if they agreed. Look at the mask before the volume is used. Members can also be "
-    "wrong together: no flag is no proof.",
+    "empty_mask": "no bone was found.",
+    "interval_wide": "the fold models' volumes differ so much that the interval of this volume is more than 1.5 "
+    "times as wide as it would be if they agreed. Check the mask before you use the volume. All members can make the "
+    "same error, so a mask without this flag may still be wrong.",
     "members_disagree": "the mean Dice between the fold models' masks (member DSC) is below "
-    "{predict[review_member_dice]}. Often the image is unlike the training people, or damaged. Members can also be "
-    "wrong together: no flag is no proof.",
-    "needs_edit": "a reviewer found that this mask needs editing; its volume is shown as it was predicted.",
+    "{predict[review_member_dice]}. Often the image is unlike those of training, or damaged. All members can make "
+    "the same error, so a mask without this flag may still be wrong.",
+    "needs_edit": "a reviewer found that this mask needs editing; its volume is shown as predicted.",
     "no_bone": "the window holds no bone of a femur.",
     "no_lesser_trochanter": "the lesser trochanter was not found in the mask, so there is no volume above the cut.",
-    "off_protocol": "the scan was not made as the protocol says; the section Acquisition names the differences.",
+    "off_protocol": "the acquisition differs from the protocol; the section Acquisition lists the differences.",
     "otsu_out_of_range": "Otsu's threshold lay outside otsu.low to otsu.high; otsu.fallback was used.",
-    "otsu_undefined": "the probability map holds one value only and has no Otsu threshold; otsu.fallback was used.",
-    "override": "the centre of the window was given in the table, not found.",
-    "padded": "the window reaches beyond the scan; it was filled with air there.",
-    "seen_in_training": "a model that predicted this was trained on this person, or chosen by their score; the "
-    "volume is measured and enters no score.",
+    "otsu_undefined": "the probability map is constant and has no Otsu threshold; otsu.fallback was used.",
+    "override": "the centre of the window was taken from the table, not located automatically.",
+    "padded": "the window extends beyond the scan and was filled with air there.",
+    "seen_in_training": "a model that predicted this was trained on this person, or selected by their score; the "
+    "volume is measured but not scored.",
 }
 # where the protocol of the section Acquisition comes from
 PROTOCOL_SOURCES = {
-    "configuration": "The protocol is the one that the configuration names (acquisition_protocol).",
-    "majority": "The configuration names no protocol, so it is what most accepted scans share: a field is judged if "
-    "at least five scans state it and more than half of these agree. A CT header that names no contrast medium "
-    "counts as one without.",
+    "configuration": "The protocol is set in the configuration (acquisition_protocol).",
+    "majority": "The configuration sets no protocol, so each scan is compared with the values that most accepted "
+    "scans share. A field is compared if at least five scans state it and more than half of these agree. A CT header "
+    "that names no contrast medium counts as a scan without contrast.",
 }
 SEX_NAMES = {"all": "everybody", "M": "men", "F": "women"}
 NORMALISATIONS = {
@@ -63,7 +63,7 @@ def counted(number: int, one: str, several: str) -> str:
 
 
 def people_text(count: int, women: int, men: int, ages: Sequence[str]) -> str:
-    """Return who people are: women, men, how many of unstated sex, and the range of the `ages`, sorted, if any."""
+    """Describe people: numbers of women, men and unstated sex, and the range of the sorted `ages`, if any."""
     known = ((women, "woman", "women"), (men, "man", "men"))
     sexes = [counted(*words) for words in known if words[0]]
     if unstated := count - women - men:
@@ -79,7 +79,7 @@ def people_text(count: int, women: int, men: int, ages: Sequence[str]) -> str:
 def flag_meanings(
     volumes: pd.DataFrame, screened: Iterable[Mapping], settings: Mapping
 ) -> list[tuple[str, str]]:
-    """Return the flags that occur, by name, each with what it means under `settings` (the configuration)."""
+    """Return the flags that occur, by name, each with its meaning under `settings` (the configuration)."""
     raised = {flag for flags in volumes["flags"] for flag in flags.split()}
     reasons = (reason for record in screened for reason in record["reasons"])
     known = {reason["code"]: f"{reason['rule']} What to do: {reason['action']}" for reason in reasons}
@@ -88,12 +88,12 @@ def flag_meanings(
 
 
 def network_texts(runs: Iterable[Mapping]) -> dict[str, str]:
-    """Return for each model what its network is, layer by layer."""
+    """Return the description of each network, layer by layer."""
     return {run["network"]: _network_text(run["architecture"], run.get("parameters")) for run in runs}
 
 
 def training_text(runs: Iterable[Mapping]) -> str:
-    """Return the sentence about the precision and the devices of the trainings; empty where no run tells them."""
+    """Return the sentence about the precision and the devices of the trainings; empty where no run records them."""
     told = [run for run in runs if run.get("precision")]
     if not told:
         return ""
@@ -116,7 +116,7 @@ def loss_text(train: Mapping) -> str:
 
 
 def augmentation_text(augment: Mapping) -> str:
-    """Return the sentence about how training windows were changed at random; those changes alone that are in use."""
+    """Return the sentence about how training windows were changed at random; only changes in use."""
     changes = []
     if augment["rotation_degrees"]:
         changes.append(f"rotation (up to {show_setting(augment['rotation_degrees'])}° about each axis)")
@@ -140,7 +140,7 @@ def _listed(words: Sequence[object]) -> str:
 
 
 def _network_text(network: Mapping, parameters: int | None) -> str:
-    """Return every layer of a network (keys of an entry of config `models`) in words."""
+    """Describe every layer of a network (keys of an entry of config `networks`)."""
     axes = network["dimensions"]
     edge, risen = ("×".join([str(network[name])] * axes) for name in ("kernel", "transposed_kernel"))
     maps = network["channels"]

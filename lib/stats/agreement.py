@@ -1,4 +1,4 @@
-"""Do predicted volumes agree with reference volumes? Errors, R2, limits of agreement, concordance, intervals.
+"""Agreement of predicted with reference volumes: errors, R2, limits of agreement, concordance, intervals.
 
 Definitions used everywhere in the project, x = reference, y = predicted, d = y - x:
 
@@ -20,12 +20,12 @@ Intervals where each person has one scan:
 
 Where a person has several scans, scans are not independent: limits then use variance components (Bland & Altman, Stat
 Methods Med Res 1999;8:135, 5.3), all intervals are of the jackknife over people, and neither a p-value nor an
-interval of the ICC is stated.
+interval of the ICC is given.
 
 All these hold for further people and the models that were trained. In a cross-validation each fold has a model of
-its own; `fold_intervals` leave out a fold at a time, so that they hold for models trained this way. They take folds
-as independent, though the models of two folds share most of their training people; what this does cannot be estimated
-without bias (Bengio & Grandvalet, J Mach Learn Res 2004;5:1089).
+its own; `fold_intervals` leave out a fold at a time, so that they hold for models trained this way. They treat
+folds as independent, though the models of two folds share most of their training people; this effect cannot be
+estimated without bias (Bengio & Grandvalet, J Mach Learn Res 2004;5:1089).
 
 A number that its sample does not define is NaN, and `undefined` says why.
 """
@@ -47,8 +47,8 @@ from lib.stats.lines import fit_line, growing_spread, limits_to_use
 from lib.stats.pairs import Pairs, finite_pairs
 from lib.stats.undefined import NAN, NO_INTERVAL, interval_columns, undefined_text
 
-# what has an interval of the jackknife, with its scale (`lib.stats.jackknife.SCALES`): always, and what else where a
-# person has several scans, or folds are left out
+# numbers with a jackknife interval and its scale (`lib.stats.jackknife.SCALES`): always, and further ones if a person
+# has several scans or folds are left out
 _JACKKNIFED = {
     **dict.fromkeys(("mae_mm3", "mape_percent"), "log"),
     "rmse_mm3": "inverse root",
@@ -62,7 +62,7 @@ _JACKKNIFED_IF_DEPENDENT = {
 # mean, lower and upper limit of differences and of relative errors
 _LIMITS = ("bias_mm3", "loa_low_mm3", "loa_high_mm3")
 _LIMITS_PERCENT = ("re_mean_percent", "loa_low_percent", "loa_high_percent")
-# what has an interval with the folds
+# numbers with an interval with the folds
 FOLD_INTERVALS = (*_LIMITS, *_LIMITS_PERCENT, *_JACKKNIFED_IF_DEPENDENT)
 FOLD_COLUMNS = ("folds", *(f"{name}_fold_ci_{end}" for name in FOLD_INTERVALS for end in ("low", "high")))
 

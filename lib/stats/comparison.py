@@ -1,4 +1,4 @@
-"""What moved between two runs, scan by scan: after an update of the software, with another model, another rater.
+"""Changes between two runs, scan by scan: after an update of the software, with another model or another reader.
 
 The other run comes first, as the reference that this one is compared with: a change is this run minus the other. A
 scan has a row for each group and network, with its primary prediction in each run (`lib.stats.primary`). Networks
@@ -26,14 +26,14 @@ from lib.stats.undefined import reasons_of
 
 KEYS = ["scan", "group", "network"]
 PREDICTION_KEYS = [*KEYS, "members", "protocol"]
-# what a run says of a scan, and of a prediction
+# what a run records of a scan, and of a prediction
 SCAN_WORDS = ("subject", "verdict", "set", "fold", "review")
 PREDICTION_WORDS = ("protocol", "members", "flags")
 SCORES = ("reference_mm3", "dsc", "hd95_mm")
 NUMBERS = ("predicted_mm3", *SCORES, "otsu_threshold")
 MASKS = ("predicted_mask", "reference_mask")
 VOLUMES = ("predicted_mm3", "reference_mm3")
-# of run.json: what tells one training from another
+# of run.json: what distinguishes one training from another
 TRAINING_FACTS = ("code", "updates", "parameters", "device", "precision", "torch")
 OF_AGREEMENT = (
     *("n", "scans", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
@@ -49,7 +49,7 @@ SUMMARY_COLUMNS = ("group", "network", "other_network", "protocol", "quantity", 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonConfig:
-    """Changes up to which nothing has moved.
+    """Tolerances: smaller changes do not count as moved.
 
     Attributes:
         volume_percent: of a volume, percent of the other run's.
@@ -80,8 +80,8 @@ class Run:
     Attributes:
         study: its name.
         volumes, metrics, flow: its tables (`lib.stats.tables`, `lib.stats.flow`).
-        facts: what it was made with: kind -> name -> value. Kinds are settings, software and code, where the run
-            recorded them, and models.
+        facts: settings and versions of the run: kind -> name -> value. Kinds are settings, software and code, where
+            the run recorded them, and models.
     """
 
     study: str
@@ -92,7 +92,7 @@ class Run:
 
 
 def read_compared_run(results: str | Path) -> Run:
-    """Read what a comparison needs from a results folder; older runs recorded less of what they were made with."""
+    """Read what a comparison needs from a results folder; older runs recorded fewer settings and versions."""
     results = Path(results)
     record = results / "cohort/run.json"
     name = results / "study.json"
@@ -131,7 +131,7 @@ def pair_runs(here: Run, there: Run) -> pd.DataFrame:
 
 
 def pair_models(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Return the name here of each network of the other run: the same, else those left over, in order."""
+    """Map each network of the other run to one of this run: the same name, else the remaining ones in order."""
     left = [name for name in ours if name not in theirs]
     others = [name for name in theirs if name not in ours]
     return {name: name for name in theirs} | dict(zip(others, left, strict=False))
@@ -224,7 +224,7 @@ def summarize_comparison(table: pd.DataFrame, config: AgreementConfig) -> pd.Dat
 
 
 def differences(here: Run, there: Run) -> list[dict]:
-    """Return what the runs were made with where it differs: `kind`, `name`, `here`, `there` (None: not stated)."""
+    """Return settings, versions and models that differ: `kind`, `name`, `here`, `there` (None: not stated)."""
     rows = []
     for kind in dict.fromkeys([*here.facts, *there.facts]):
         ours, theirs = here.facts.get(kind), there.facts.get(kind)
@@ -248,7 +248,7 @@ def count_moved(table: pd.DataFrame) -> dict[str, int]:
 
 
 def _model_facts(folder: Path) -> dict[str, str]:
-    """Return of each group and network what its folds state, each value once."""
+    """Return the facts of the folds of each group and network, each value once."""
     facts: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/*/fold-*/run.json")):
         run, name = read_run(path), "/".join(path.parts[-4:-2])
@@ -263,7 +263,7 @@ def _predictions(run: Run) -> pd.DataFrame:
     bound = bound_to_grid(run.metrics).get("hd95_mm", pd.Series(False, index=run.metrics.index))
     scores = run.metrics[[*PREDICTION_KEYS, *SCORES]].assign(hd95_within_voxel=bound.astype(float))
     table = primary_rows(run.volumes, per=KEYS).merge(scores, on=PREDICTION_KEYS, how="left")
-    # a table without a row has columns without a kind
+    # columns of an empty table have no data type
     numbers = (*NUMBERS, "hd95_within_voxel")
     return table[[*KEYS, *PREDICTION_WORDS, *numbers]].astype(dict.fromkeys(numbers, float))
 
@@ -273,7 +273,7 @@ def _models(predictions: pd.DataFrame) -> list[str]:
 
 
 def _words(run: Run) -> pd.DataFrame:
-    """Return what a run says of each scan, as text; columns that an older run does not have are empty."""
+    """Return what a run records of each scan, as text; columns that an older run lacks are empty."""
     flow = run.flow.reindex(columns=["scan", *SCAN_WORDS])
     fold = ["" if pd.isna(fold) else f"{int(fold)}" for fold in flow["fold"]]
     return flow.assign(fold=fold, review=flow["review"].astype(object).fillna(""))

@@ -1,4 +1,4 @@
-"""How often the intervals of predicted volumes held the reference."""
+"""How often the intervals of predicted volumes contained the reference."""
 
 import pandas as pd
 from scipy import stats
@@ -17,10 +17,10 @@ COVERAGE_COLUMNS = (
 
 
 def coverage_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return COVERAGE_COLUMNS: how often the interval held the reference, by group, network and protocol.
+    """Return COVERAGE_COLUMNS: how often the interval contained the reference, by group, network and protocol.
 
     Of each person the first scan counts, so that the interval of the coverage is exact (Clopper & Pearson); `n` of
-    the scored `people` have an interval. People of cross-validation have none and stand in no row.
+    the scored `people` have an interval. Cross-validation people have no interval and are in no row.
     """
     rows = []
     scored = without_repeats(metrics[metrics["protocol"] != "cv"])

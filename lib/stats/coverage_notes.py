@@ -7,7 +7,7 @@ import pandas as pd
 from lib.catalog.protocols import PROTOCOLS
 from lib.stats.formats import fixed, records
 
-# what it means that too few intervals held the reference, by the protocols that it is told of
+# the meaning of too few intervals that contain the reference, by protocol
 FAILED_COVERAGE = (
     (
         ("later", "external"),
@@ -23,7 +23,7 @@ FAILED_COVERAGE = (
 
 
 def coverage_notes(coverage: pd.DataFrame, confidence: float) -> list[str]:
-    """Say for which people too few intervals of volumes held the reference: notes for the top of the report.
+    """Return notes for the top of the report: for which people too few intervals contained the reference.
 
     Too few: the upper end of the exact interval of their share lies below the level.
 

@@ -1,4 +1,4 @@
-"""The flow of a study: how far every scan of the cohort table came, why no further, and what a person said of it."""
+"""The flow of a study: the last stage of every scan of the cohort table, why it stopped there, and its review."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -13,7 +13,7 @@ FLOW_COLUMNS = (
     "explanation",
     *("review", "review_comment"),
 )
-# reason of a scan that came to the end with some of its models and not with others
+# reason for a scan that was completed with some of its models only
 PARTLY_MISSING = "partly_missing"
 # flag of a prediction by models that its person trained or helped to choose; reason of a scan that is not scored so
 SEEN_IN_TRAINING = "seen_in_training"
@@ -32,9 +32,9 @@ def flow_table(
 
     Args:
         scans: `cohort/scans.csv`.
-        folds: `folds/folds.csv` (a scan's set is its outcome there, else the table's wish).
+        folds: `folds/folds.csv` (a scan's set is taken from there, else from the cohort table).
         reached: ids of the scans that came through "converted", "cropped", "predicted", "scored".
-        failures: in words what did not end well, by scan (`lib.cohort.failures`).
+        failures: descriptions of failed jobs, by scan (`lib.cohort.failures`).
         reviews: `verdict` and `comment` of the review, by scan.
         seen: the models that saw a scan's person in training, by scan (see `seen_in_training`).
     """
@@ -82,7 +82,7 @@ def _flow_row(record: Mapping, placed: pd.DataFrame, through: Mapping[str, set[s
 
 def _last_stage(record: Mapping, through: Mapping[str, set[str]]) -> str:
     done = [stage for stage in flow_steps() if record["scan"] in through.get(stage, ())]
-    # what a person left out is no part of the study, however far it came before
+    # a scan that a person excluded is not part of the study, whatever stage it reached before
     if done and record["verdict"] == "ok":
         return done[-1]
     return "screened" if record["verdict"] in ("ok", "rejected") else "listed"

@@ -1,4 +1,4 @@
-"""Where the scores differ: between parts of the femur, between the models of the folds, between people."""
+"""Differences of scores between parts of the femur, between the models of the folds and between people."""
 
 from collections.abc import Mapping
 
@@ -49,9 +49,9 @@ def level_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
 
 
 def spread_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return SPREAD_COLUMNS: how far cross-validation folds differ, apart from how far people differ.
+    """Return SPREAD_COLUMNS: variance between cross-validation folds, separated from the variance between people.
 
-    Each fold is one model scored on people of its own; even equally good models get different means, because
+    Each fold is one model scored on different people; even equally good models get different means, because
     people differ. See `fold_spread` for the columns. A person with several scans counts with their mean. The interval
     of the mean leaves out a fold at a time: it holds for models trained this way.
     """
@@ -75,9 +75,9 @@ def spread_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame
 def fold_spread(values: np.ndarray, folds: np.ndarray) -> dict[str, float]:
     """Return the spread of values (people,), one a person; `folds` (people,) numbers the folds from 0 without a gap.
 
-    `sd_of_fold_means` is what is seen (ddof 1). `sd_expected_by_people` is what would be seen of folds that are
-    equally good: sqrt(mean over folds of sd_between_people^2 / people of the fold). `sd_between_people` is the pooled
-    SD within folds, `sd_between_folds` the root of the variance component (0 if the estimate is negative).
+    `sd_of_fold_means` is the observed value (ddof 1). `sd_expected_by_people` is the value expected if all folds
+    are equally good: sqrt(mean over folds of sd_between_people^2 / people of the fold). `sd_between_people` is the
+    pooled SD within folds, `sd_between_folds` the root of the variance component (0 if the estimate is negative).
     """
     counts = np.bincount(folds)
     means = np.bincount(folds, values) / counts

@@ -1,4 +1,4 @@
-"""How the report writes numbers, and what it says where there is none."""
+"""Format of numbers in the report, and of values that are missing."""
 
 import math
 import re
@@ -30,7 +30,7 @@ def fixed(value: float, digits: int, *, sign: str = "") -> str:
 
 
 def show_setting(value: object) -> str:
-    """Write a setting as people do: 0.00001 and not 1e-05, below a millionth 2 × 10⁻⁸; what is no number as it is."""
+    """Format a setting: 0.00001 and not 1e-05, below a millionth 2 × 10⁻⁸; other types unchanged."""
     if not isinstance(value, float) or not math.isfinite(value):
         return str(value)
     digits = Decimal(f"{value:.10g}")
@@ -53,7 +53,7 @@ def show_number(value: object, digits: int = 2, *, why: str = "not defined for t
 def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) -> Markup | str:
     """Format `name`_ci_low to `name`_ci_high of a row, and below them the interval with the folds if there is one.
 
-    An en dash with the reason if the sample allows no interval.
+    An en dash with the reason if there is no interval.
     """
     ends = _show_ends(row, f"{name}_ci", digits, scale)
     if not ends:
@@ -63,7 +63,7 @@ def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) 
 
 
 def scans_told(score: Mapping) -> list[Markup | str]:
-    """Return how many scans of a score have no value, and how many one that the grid decides; nothing if none."""
+    """Return how many scans of a score have no value, and how many a value determined by the grid; empty if none."""
     lines: list[Markup | str] = []
     total = score["scans"] + score["scans_without"]
     if score["scans_without"]:
@@ -75,7 +75,7 @@ def scans_told(score: Mapping) -> list[Markup | str]:
 
 
 def gaps_told(row: Mapping) -> Markup | str:
-    """Return how many scans a row lacks that were to be scored, and why; nothing where it lacks none."""
+    """Return how many scans of a row should have been scored but were not, and why; empty if none."""
     count = row.get("not_scored")
     if not count:
         return ""
@@ -84,7 +84,7 @@ def gaps_told(row: Mapping) -> Markup | str:
 
 
 def show_percent(share: float) -> str:
-    """Format a share as percent with the digits that it has: 0.975 is 97.5."""
+    """Format a share as percent without rounding: 0.975 is 97.5."""
     return f"{100 * share:.6g}"
 
 
@@ -136,7 +136,7 @@ def _show_ends(row: Mapping, name: str, digits: int, scale: float) -> str:
     ends = [row.get(f"{name}_{end}") for end in ("low", "high")]
     if any(end is None or pd.isna(end) for end in ends):
         return ""
-    # an R2 below 0 says that the mean of the people would do better; how far below says nothing more
+    # an R2 below 0: predicting the mean would be better; how far below adds no information
     return " to ".join(
         "below 0" if name.startswith("r2_") and end < 0 else str(show_number(end * scale, digits))
         for end in ends

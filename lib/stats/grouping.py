@@ -13,7 +13,7 @@ AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, 
 
 
 def first_scans(repeats: Mapping[str, str]) -> dict[str, str]:
-    """Return scan -> the first scan that it repeats in the end; a scan that repeats none is left out.
+    """Return scan -> the first scan of its chain of repetitions; a scan that repeats none is left out.
 
     `repeats` says scan -> the scan named in its row of the cohort table, or "". Raises TableError for a circle.
     """
@@ -38,7 +38,7 @@ def first_or_own(table: pd.DataFrame) -> pd.Series:
 
 
 def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Leave out repeated scans of the same models: a scan made again is no further person.
+    """Leave out repeated scans of the same models, so that each hip counts once.
 
     The first scan stays; where it is not in the table, the first of its repetitions.
     """
@@ -51,7 +51,7 @@ def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def subsets(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
-    """Return groups in the reading order of groups, protocols and age bands, not that of the alphabet."""
+    """Return groups in the reading order of groups, protocols and age bands, not alphabetically."""
     ages = [label for _, label in AGE_BANDS] + ["unknown"]
     orders = {"group": group_position, "protocol": PROTOCOL_ORDER.index, "age_band": ages.index}
     groups = [(key, subset) for key, subset in table.groupby(list(names), sort=True)]

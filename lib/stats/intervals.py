@@ -1,22 +1,22 @@
-"""How far a predicted volume may lie from what a reader would measure: intervals from out-of-fold errors.
+"""Intervals of predicted volumes: how far a reader's volume may lie away, from out-of-fold errors.
 
-Source: the CV+ interval of Barber, Candès, Ramdas & Tibshirani (Ann Stat 2021;49:486). A person i whom the model of
-fold k(i) never saw gives a relative error e_i = |reference - predicted| / predicted. A new scan gets the volumes v_k
+Source: the CV+ interval of Barber, Candès, Ramdas & Tibshirani (Ann Stat 2021;49:486). A person i held out from the
+model of fold k(i) gives a relative error e_i = |reference - predicted| / predicted. A new scan gets the volumes v_k
 of all fold models, so that
 
     high   the smallest bound with enough of v_k(i) (1 + e_i) at or below it
     low    the largest bound with enough of v_k(i) (1 - e_i) at or above it; 0 at least
 
-where "enough" is a weight of confidence * (n + 1) of n people. Where the fold models lie apart, so do the bounds: the
-interval is wide where the models disagree, although no disagreement is known of the people of cross-validation, whom
-all models but one were trained on. The predicted volume lies in the interval at least.
+where "enough" is a weight of confidence * (n + 1) of n people. If the fold models disagree,
+the interval is wide, although the disagreement is unknown for the people of cross-validation, on whom all models but
+one were trained. The interval always contains the predicted volume.
 
 For a new person of the same population and n people with k(i) in K folds, the interval holds the reference with a
 probability of at least 1 - 2 (1 - confidence) - sqrt(2/n), whatever the models and errors are, and in practice of
 about `confidence` or more. Where n < confidence / (1 - confidence) (19 people at 95 %) no bound exists. This assumes
 that members of the ensemble err as the models of cross-validation do: their weights may be the `best` in place of the
 `last`, and their volume is taken as the predicted one times the ratio of both at a threshold of one half. No interval
-holds for a scanner or a population that the cohort has not seen.
+holds for a scanner or a population that is not in the cohort.
 
 Errors are relative because they grow with the bone: bounds in mm3 would be too narrow for large femurs and too wide
 for small ones. A person has the weight 1, shared by their scans (Lee, Barber & Willett, arXiv:2306.06342). An empty
@@ -41,7 +41,8 @@ from lib.stats.undefined import NAN
 ERRORS_FILE = "volume_errors.json"
 ERRORS_FORMAT = 1
 WIDE = "interval_wide"  # the flag
-# so many times the width of models that agree is unusual: the models then lie further apart than they usually err
+# an interval this many times wider than with models that agree is unusual: the models differ by more than their usual
+# errors
 WIDE_FACTOR = 1.5
 
 OWN_ERROR = "the error of this scan is one of those that the intervals are made of"
@@ -76,7 +77,7 @@ class FoldErrors:
 class VolumeInterval:
     """Bounds of a volume in mm3; half their distance in percent of the predicted volume, here and where models agree.
 
-    `undefined` says why there are none.
+    `undefined` gives the reason if there are none.
     """
 
     low_mm3: float = NAN
@@ -131,7 +132,7 @@ def volume_errors(
 def read_volume_errors(paths: Iterable[str | Path]) -> dict[str, FoldErrors]:
     """Return the errors of each network `{group}/{network}` from files that `volume_errors` filled.
 
-    A file must lie beside the models that its errors are those of; else its errors are `missing`.
+    A file must lie next to the models whose errors it holds; else its errors are `missing`.
 
     Raises:
         ModelError: a file is damaged or of another format.
@@ -169,7 +170,7 @@ def volume_interval(
         )
     enough = confidence * (people + 1) - 1e-6  # weights are sums of shares of one
     volumes = predicted_mm3 * np.array([ratios.get(errors.folds[number], 1.0) for number in used])
-    sizes = np.where(volumes > 0, relative, math.inf)  # a member without bone bounds nothing
+    sizes = np.where(volumes > 0, relative, math.inf)  # a member without bone gives no bound
     high = _bound(np.where(volumes > 0, volumes, 1.0) * (1 + sizes), weights, enough)
     low = -_bound(-volumes * np.maximum(0, 1 - sizes), weights, enough)
     if not math.isfinite(high):

@@ -6,10 +6,10 @@ With the estimates T_j that remain when each of G groups is left out in turn, on
     interval  T -/+ t SE, t of Student with G - 1 degrees of freedom, taken back from the scale
 
 (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11; groups of dependent values: MacKinnon,
-Nielsen & Webb, J Appl Econom 2023;38:671.) Groups are people, so that several scans of a person count as one source
-of chance, or the folds of a cross-validation, so that the chance of how a model was trained counts too. Of a plain
-mean over groups of one size this is Student's interval of the groups' means, exact for normal ones.
-`bench/coverage.py` measures how often the intervals hold what they should.
+Nielsen & Webb, J Appl Econom 2023;38:671.) Groups are people, so that several scans of a person count as one
+source of variation, or the folds of a cross-validation, so that the variation between trainings counts, too. Of a
+plain mean over groups of one size this is Student's interval of the groups' means, exact for normal ones.
+`bench/coverage.py` measures the coverage of the intervals.
 """
 
 import math
@@ -21,7 +21,7 @@ from scipy import stats
 
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval
 
-# fewer leave an interval on another scale than the plain one without an end
+# with fewer, an interval on a transformed scale is unbounded
 FEWEST_GROUPS = 3
 Transform = Callable[[np.ndarray], np.ndarray]
 # name -> there and back
@@ -106,7 +106,7 @@ def median_interval(values: np.ndarray, confidence: float) -> Interval:
 
 def means_without(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the mean of values (n,) without each of the groups (n,), numbered from 0 without a gap."""
-    origin = values.mean()  # sums about it lose no digits
+    origin = values.mean()  # sums of deviations from it lose no digits
     left = sums_without(np.column_stack([np.ones(len(values)), values - origin]), groups)
     with np.errstate(divide="ignore", invalid="ignore"):
         return origin + left[:, 1] / left[:, 0]
@@ -155,7 +155,7 @@ def sds_without(values: np.ndarray, people: np.ndarray, groups: np.ndarray) -> n
     )
     persons, scans, total, square, paired, within = sums_without(terms, of_person).T
     with np.errstate(divide="ignore", invalid="ignore"):
-        # people with one scan each say nothing of the variance within
+        # people with one scan each do not contribute to the variance within
         within = within / np.maximum(scans - persons, 1)
         mean_square = (square - total**2 / scans) / (persons - 1)
         typical_count = (scans - paired / scans) / (persons - 1)

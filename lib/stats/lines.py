@@ -10,7 +10,7 @@ from statsmodels.tools import add_constant
 
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval
 
-# fewer people tell nothing of how the spread of the differences grows
+# fewer people do not allow a test of how the spread of the differences grows
 FEWEST_FOR_GROWTH = 10
 
 _SIGNIFICANT = 0.05

@@ -17,7 +17,7 @@ def mean_columns(
 
 
 def why_no_interval(subset: pd.DataFrame) -> str:
-    """Return why a number of a subset of scans is empty where nothing else tells."""
+    """Return the default reason why a number of a subset of scans is empty."""
     return (
         "one person"
         if subset["subject"].nunique() == 1

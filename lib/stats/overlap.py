@@ -9,10 +9,10 @@ that of its centre from the nearest point of the other mesh. Nikolov's program (
 the same areas and places them at corners between voxels, so that surfaces which share a corner are 0 apart; other
 programs take the centres of voxels or their faces. Where two spheres differ by a third of a millimetre on 3 mm slices
 the mesh finds 0.8 to 0.9 of the true mean distance, corners 0.2 to 0.3 of it (tests/unit/test_overlap.py). No
-program resolves a voxel: distances below its longest side are bound to the grid. A largest distance (HD) is one of
+program resolves a voxel: distances below its longest side depend on the grid. A largest distance (HD) is one of
 triangle centres too: at a bump of one voxel they lie a third of a voxel below its tip, while corners would count the
 edges that the mesh cuts off by half a voxel. The flat ends where the scan cuts
-the bone are no surface here and are one elsewhere.
+the bone do not count as surface here, but do in other programs.
 """
 
 import math
@@ -123,7 +123,7 @@ def measure_overlap(
 
 
 def measure_native(reference_zyx: np.ndarray, predicted_zyx: np.ndarray, spacing_mm_zyx: Spacing) -> dict:
-    """Compare two masks on the reference's own grid, so that a coarse network grid cannot flatter itself.
+    """Compare two masks on the reference's own grid, so that a coarse network grid does not inflate the overlap.
 
     Returns `dsc_native`, `reference_native_mm3` and `undefined`. Raises ScanError when the shapes differ.
     """
@@ -192,7 +192,7 @@ def find_surface(mask_zyx: np.ndarray, spacing_mm_zyx: Spacing) -> Surface:
     axis = np.abs(normal).argmax(axis=1)
     upwards = np.take_along_axis(normal, axis[:, None], axis=1)[:, 0] > 0
     facing = np.where(upwards, 1, -1) * (axis + 1)
-    # of an end what looks out of the array; its rim that looks sideways belongs to walls, which go on
+    # of an end, only what faces out of the array; its rim that faces sideways belongs to the walls, which continue
     outwards = np.repeat([0, *(axis + 1 if index else -axis - 1 for axis, index in borders)], counts)
     kept = (outwards == 0) | (facing == outwards)
     return Surface(
@@ -205,7 +205,7 @@ def find_surface(mask_zyx: np.ndarray, spacing_mm_zyx: Spacing) -> Surface:
 
 
 def surface_distances(source: Surface, target: Surface) -> Distances:
-    """Distances from the centre of each triangle of `source` that is no cut to those of `target` that are none.
+    """Distances from the centre of each triangle of `source` to the triangles of `target`, both without cuts.
 
     With one exception: a triangle may also be matched to a cut that looks the same way. A prediction that ends one
     slice above the scan's end is then wrong by that slice, not by the radius of the shaft, while its walls and its
@@ -300,7 +300,7 @@ def _surface_metrics(
         empty = ((reference, NO_REFERENCE), (predicted, NO_PREDICTION))
         reason = next((why for mask, why in empty if not mask.any()), NO_SURFACE)
         undefined = dict.fromkeys(SURFACE_METRICS, reason)
-        # of the one surface no part is within any distance of the other: a failure is no gap in a mean
+        # without the other surface no part lies within any distance: a failure counts as 0 and stays in the mean
         zero = {"nsd": 0.0} if any(there) else {}
         return dict.fromkeys(SURFACE_METRICS) | zero, {k: v for k, v in undefined.items() if k not in zero}
     ways = [surface_distances(*surfaces), surface_distances(*surfaces[::-1])]

@@ -1,4 +1,4 @@
-"""Two models compared on the same people: whose volumes err less."""
+"""Comparison of the absolute volume errors of two models on the same people."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -75,10 +75,10 @@ def paired_table(
 ) -> pd.DataFrame:
     """Compare the model of each group with that of everybody on the same scans, a mean error a person.
 
-    Absolute volume errors, by model and protocol; a negative difference says that the sex-specific model errs less.
-    Models of one fold were held out from the same people, so the interval with the folds leaves out both at a time.
-    `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates` say how many
-    updates a fold of either model was trained for, on average: at equal epochs everybody's model gets more.
+    Absolute volume errors, by model and protocol; a negative difference means that the sex-specific model has the
+    smaller error. Models of one fold were held out from the same people, so the interval with the folds leaves out
+    both at a time. `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates` say
+    how many updates a fold of either model was trained for, on average: with equal epochs the common model gets more.
     """
     rows, updates = [], updates_of(runs)
     metrics = without_repeats(metrics)

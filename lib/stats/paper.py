@@ -1,4 +1,4 @@
-"""Tables 1 and 2 of Zhao et al. 2020: what the paper and others reached, and what this study did."""
+"""Tables 1 and 2 of Zhao et al. 2020: published results and those of this study."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ TABLE2_COLUMNS = (
     "slice_thickness",
 )
 SOURCE = "Zhao et al. 2020, Table 2"
-# the stored text of the paper gives four values for the column of sexes and does not say which rows they stand in
+# the text of the paper gives four values for the column of sexes without their rows
 PAPER_TABLE2 = tuple(
     dict(zip(("authors", "method", "data", "slice_thickness", "dsc", "footnote"), row, strict=True))
     | {"source": SOURCE}
@@ -57,8 +57,8 @@ def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -
 
     Columns: volume of the reference (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
     Pearson's r, scans that are missing from them and why (`lib.stats.unscored`). A cohort of real people gets the
-    paper's numbers beside them as `paper_*`; a synthetic one does not, because agreement with people says nothing
-    there.
+    paper's numbers beside them as `paper_*`; a synthetic one does not, because such a comparison would be
+    meaningless.
     """
     whole = agreement[(agreement["stratum"] == ALL) & agreement["protocol"].isin(["test", "test-single"])]
     used = metrics.groupby(["group", "network", "protocol"])["weights"].first()
@@ -83,8 +83,8 @@ def table2(
     This study's row is of the test people of group `all`, predicted by the ensemble; without that group there is
     a row for each sex. `data` counts the people who were trained, validated or tested on, not later or external ones.
     Test scans that have no score (`unscored`) are counted in the remark.
-    `runs` are the records of the trained folds (run.json). A synthetic cohort gets no row at all: agreement on
-    made-up people says nothing beside that on real ones.
+    `runs` are the records of the trained folds (run.json). A synthetic cohort gets no row: agreement on
+    simulated people cannot be compared with that on real ones.
     """
     rows: list[Mapping] = []
     if not synthetic:

@@ -1,4 +1,4 @@
-"""Who the people of each partition are: training, each fold of it, test, later, external, without a reference."""
+"""The people of each partition: training, each fold of it, test, later, external, without a reference."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,14 +16,14 @@ PARTITION_COLUMNS = (
 
 
 def partition_table(folds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return PARTITION_COLUMNS: a row for each set of people that there is, and after training one for each fold.
+    """Return PARTITION_COLUMNS: a row for each set of people that exists, and after training one for each fold.
 
     Args:
         folds: `folds/folds.csv`. The people of `fold-k` validate the model of fold k and train the others. A scan
             that was excluded or rejected after the draw counts nowhere.
         tables: by their file's name `acquisition`, for the verdicts and the scanners (`scanners` gives each with its
             number of scans); `metrics`, for the reference volumes on the crop's grid, a scan that repeats another one
-            left out; `unscored`: `not_scored` counts the scans that some models were to be scored on and were not.
+            left out; `unscored`: `not_scored` counts the scans that should have been scored but were not.
 
     `n` counts people; sex and age are those of a person's first row, an age of 90 and more counts as 90. SDs have
     ddof 1.

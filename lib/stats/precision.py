@@ -1,4 +1,4 @@
-"""How well a measurement repeats: short-term precision from scans of the same hip made again.
+"""Repeatability: short-term precision from repeated scans of the same hip.
 
 Source: Glüer et al., Osteoporos Int 1995;5:262. With n_j scans of hip j, SD_j (ddof 1) and mean m_j:
 
@@ -7,7 +7,7 @@ Source: Glüer et al., Osteoporos Int 1995;5:262. With n_j scans of hip j, SD_j 
     df       sum(n_j - 1), the degrees of freedom; the interval of the RMS-SD is that of chi-square with df
     LSC      2.77 RMS-SD, the least significant change: a smaller one between two scans is noise (95 %); its interval
              is that of the RMS-SD times 2.77. The International Society for Clinical Densitometry asks for 30 degrees
-             of freedom (ISCD Official Positions, Adult, 2019): `enough` says whether there are so many.
+             of freedom (ISCD Official Positions, Adult, 2019): `enough` says whether this number is reached.
 """
 
 import math
@@ -63,8 +63,8 @@ PRECISION_COLUMNS = (
 def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: float) -> Precision:
     """Return the precision of values (n,); `repeated` (n,) numbers what was measured, from 0 without a gap.
 
-    What was measured once tells nothing and is left out. Everything is NaN where nothing was measured twice, and
-    the CV where a mean is not positive. `mean` is that of the means m_j.
+    Anything measured only once is left out. Everything is NaN if nothing was measured twice; the CV is NaN if
+    a mean is not positive. `mean` is that of the means m_j.
     """
     counts = np.bincount(repeated)
     twice = counts > 1
@@ -130,7 +130,7 @@ def _repeated_scans(metrics: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFram
 
 
 def _chi_square_factors(freedom: int, confidence: float) -> Interval:
-    """What an SD with so many degrees of freedom is multiplied by for the ends of its interval."""
+    """Return the factors of an SD with these degrees of freedom that give the ends of its interval."""
     tail = (1 - confidence) / 2
     low, high = (math.sqrt(freedom / stats.chi2.ppf(share, freedom)) for share in (1 - tail, tail))
     return low, high

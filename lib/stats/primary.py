@@ -1,4 +1,4 @@
-"""Which of a scan's predictions stands for it where only one can be shown."""
+"""Which of a scan's predictions represents it where only one can be shown."""
 
 from collections.abc import Sequence
 

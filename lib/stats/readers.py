@@ -1,4 +1,4 @@
-"""A second reader beside the model: how far two people agree is the most that a model can be asked for."""
+"""A second reader beside the model: agreement between readers is the upper limit for a model."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

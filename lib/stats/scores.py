@@ -21,7 +21,7 @@ SCORE_COLUMNS = (
     *("folds", "mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
 SPACING_COLUMNS = ["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]
-# what a voxel's longest side is held against: the measure itself, or the tolerance that it is taken at
+# what is compared with a voxel's longest side: the measure itself, or its tolerance
 BOUND_TO_GRID: Mapping[str, str] = {
     name: measure.grid_limit for name, measure in MEASURES.items() if measure.grid_limit
 }
@@ -33,12 +33,12 @@ def score_table(
     """Return SCORE_COLUMNS, a row for each group, network, protocol, stratum and measure.
 
     `n` counts people and `scans` their scans with a value; `sd` is that of scans (ddof 1), `worst` the smallest or
-    largest value, whichever is bad. The interval of the mean leaves out one person at a time, that with the folds one
-    fold of a cross-validation (`lib.stats.jackknife`). A scan that repeats another one is left out.
+    largest value, whichever is worse. The interval of the mean leaves out one person at a time, that with the folds
+    one fold of a cross-validation (`lib.stats.jackknife`). A scan that repeats another one is left out.
     `scans_without` counts scans without a value: scored ones that do not define the measure, as an empty prediction
-    has no distance, and `gaps` (`lib.stats.unscored`), which were to be scored and failed. `without_reason` says why:
-    they are not in the mean. `scans_within_voxel` counts those whose distance, or whose
-    tolerance of `nsd`, is no longer than the longest side of a voxel, so that the grid decides it.
+    has no distance, and `gaps` (`lib.stats.unscored`), which should have been scored but failed. `without_reason`
+    says why: they are not in the mean. `scans_within_voxel` counts those whose distance, or whose
+    tolerance of `nsd`, is no longer than the longest side of a voxel, so that the grid determines it.
     """
     rows = []
     for key, people in strata_of(_with_gaps(without_repeats(metrics), gaps)):
@@ -89,7 +89,7 @@ def _explained(row: Mapping, scored: pd.DataFrame) -> dict:
 def bound_to_grid(people: pd.DataFrame) -> dict[str, pd.Series]:
     """Return for the measures of BOUND_TO_GRID in a table which scans have a value within a voxel's longest side.
 
-    Of a table without SPACING_COLUMNS, as an older run has it, nothing is known and nothing returned.
+    The result is empty for a table of an older run without SPACING_COLUMNS.
     """
     if not set(SPACING_COLUMNS) <= set(people):
         return {}

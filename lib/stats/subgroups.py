@@ -25,10 +25,10 @@ EVERYBODY_ELSE = "all others"
 def subgroup_table(metrics: pd.DataFrame, acquisition: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return SUBGROUP_COLUMNS: each sex, site and scanner against the others of the same models and protocol.
 
-    Of two subgroups the second is compared with the first, of more each with all others; one person is no subgroup.
-    A person counts with the mean over their scans in a subgroup. The interval of the difference is Welch's t; that
-    with the folds leaves out a fold of a cross-validation at a time. Nothing is corrected for the number of
-    comparisons, and subgroups differ in more than their name. `acquisition` (`tables/acquisition.csv`) names the
+    Of two subgroups, the second is compared with the first; of more, each with all others. A subgroup needs two
+    people. A person counts with the mean over their scans in a subgroup. The interval of the difference is Welch's t;
+    that with the folds leaves out a fold of a cross-validation at a time. There is no correction for multiple
+    comparisons, and subgroups may differ in other ways, too. `acquisition` (`tables/acquisition.csv`) names the
     scanner of a scan.
     """
     named = acquisition.set_index("scan")

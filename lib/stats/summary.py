@@ -1,4 +1,4 @@
-"""All that is told of the scores of a study as a whole: the tables beside `metrics.csv`, by their file's name."""
+"""The tables that summarize the scores of a study beside `metrics.csv`, by file name."""
 
 from collections.abc import Iterable, Mapping
 
@@ -27,7 +27,7 @@ def summary_tables(
     """Return the tables that summarize a study.
 
     Args:
-        tables: by their file's name `metrics`; `unscored`, what was to be in it; `volumes`, of which only scans that
+        tables: by file name: `metrics`; `unscored`, the rows it lacks; `volumes`, of which only scans that
             repeat one another are used; `acquisition`, which names the scanner of each scan.
         readers: comparisons of readers by `prediction_key` (see `readers_table`).
         runs: records of the trained folds (run.json).
@@ -36,8 +36,8 @@ def summary_tables(
     Returns:
         scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut), folds
         (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
-        part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
-        precision (repeated scans), readers (two beside the model), coverage (how often intervals of
+        part of the femur), spread (variance of folds and of people), subgroups (one sex, site or scanner against the
+        others), precision (repeated scans), readers (two beside the model), coverage (how often intervals of
         volumes held the reference).
     """
     metrics = tables["metrics"]

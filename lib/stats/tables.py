@@ -1,7 +1,8 @@
 """The tables of a study: the rows of metrics, volumes and unscored predictions, and how tables are read and written.
 
 Their columns are a contract (docs/results-columns.md). Numbers of one protocol are never pooled with those
-of another: `cv` are ten single models, each on people it never saw; `test` is one ensemble on people nobody saw.
+of another: `cv` pools single models, each scored on its own held-out people; `test` scores one ensemble on test
+people.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -50,7 +51,7 @@ METRIC_COLUMNS = followed(_METRIC_ORDER, columns_of("metrics"))
 VOLUME_COLUMNS = followed(_VOLUME_ORDER, columns_of("volumes"))
 # columns of metrics.csv that come from the volume files
 METRICS_OF_VOLUME = ("flags", *columns_of("metrics", "volume"))
-# predictions that were to be scored and were not: the rows that metrics.csv lacks
+# predictions that should have been scored but were not: the rows that metrics.csv lacks
 UNSCORED_COLUMNS = (*PREDICTION_COLUMNS, *PERSON_COLUMNS, "repeat_of", "without_reason")
 NOT_PREDICTED, NOT_COMPARED = "not predicted", "not compared with its reference"
 TEXT_COLUMNS = {
@@ -102,7 +103,7 @@ def unscored_table(
     volumes: Collection[str],
     repeats: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Return UNSCORED_COLUMNS, a row for each prediction that was to be scored and was not.
+    """Return UNSCORED_COLUMNS, a row for each prediction that should have been scored but was not.
 
     Args:
         predictions: what was planned of accepted scans (see `metrics_table`); protocol `apply` is not scored.
@@ -190,13 +191,13 @@ def with_corrected(volumes: pd.DataFrame, corrected_mm3: Mapping[str, float]) ->
 
 
 def with_flag(table: pd.DataFrame, flag: str, scans: Collection[str]) -> pd.DataFrame:
-    """Return a table of predictions in which these scans carry one flag more."""
+    """Return a table of predictions with one more flag for these scans."""
     flags = table["flags"].where(~table["scan"].isin(scans), table["flags"] + f" {flag}")
     return table.assign(flags=flags.str.strip())
 
 
 def _undefined(columns: Sequence[str], *records: Mapping) -> str:
-    """Return the reasons of all `columns` that the records of a prediction do not define, as text."""
+    """Return the reasons for all `columns` that the records of a prediction leave undefined, as text."""
     reasons: dict[str, str] = {}
     for record in records:
         for name, reason in record.get("undefined", {}).items():

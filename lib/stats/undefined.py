@@ -27,7 +27,7 @@ def counted_reasons(reasons: Iterable[str]) -> str:
 
 
 def reasons_of(text: str, columns: Collection[str]) -> str:
-    """Return of the text of `undefined` what tells of these columns; an interval has one name, that ends in `_ci`."""
+    """Return the part of the text of `undefined` about these columns; an interval has one name that ends in `_ci`."""
     found = undefined_reasons(text)
     return undefined_text({name: why for name, why in found.items() if {name, f"{name}_low"} & set(columns)})
 
@@ -35,7 +35,7 @@ def reasons_of(text: str, columns: Collection[str]) -> str:
 def explain(row: Mapping, why: Mapping[str, str], otherwise: str) -> dict:
     """Return a row of a table with the column `undefined`, the reason for each of its numbers that is NaN.
 
-    Reasons stand in `why` by name, else it is `otherwise`. The ends of an interval have one name that ends in `_ci`.
+    Reasons are taken from `why` by name, else `otherwise`. The ends of an interval have one name that ends in `_ci`.
     """
     empty = [
         name.removesuffix("_low") if name.endswith("_ci_low") else name

@@ -1,4 +1,4 @@
-"""Scans that were to be scored and are not: counted beside every mean, so that no failure improves one unseen."""
+"""Scans that should have been scored but were not, counted beside every mean so that failures stay visible."""
 
 from collections.abc import Sequence
 

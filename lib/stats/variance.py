@@ -1,4 +1,4 @@
-"""How much of a spread lies between groups and how much within them: one-way analysis of variance."""
+"""Variance between and within groups: one-way analysis of variance."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ def variance_components(values: np.ndarray, groups: np.ndarray) -> VarianceCompo
     """Split the variance of values (n,) by groups (n,), numbered from 0 without a gap.
 
     Estimates of the one-way random model from mean squares, group sizes may differ (Searle, Linear Models, 1971,
-    chapter 10). `between` is 0 where the groups differ by less than their members make them; NaN for fewer
+    chapter 10). `between` is 0 if the groups differ by less than expected from the variance within; NaN for fewer
     than two groups. `within` (and so `between`) is NaN where every group has one value.
     """
     counts = np.bincount(groups)

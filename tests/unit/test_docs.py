@@ -154,7 +154,7 @@ def site(tmp_path_factory):
 
 def test_the_site_has_every_page(site):
     assert {path.stem for path in site.glob("*.html")} == {page.stem for page in PAGES} | {"404"}
-    assert "First version: the whole chain" in (site / "changelog.html").read_text(encoding="utf-8")
+    assert "First version: the complete workflow" in (site / "changelog.html").read_text(encoding="utf-8")
     assert not list(site.rglob("*.py"))
 
 

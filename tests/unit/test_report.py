@@ -289,7 +289,7 @@ def test_a_synthetic_cohort_is_announced_and_stands_beside_no_paper(full, tmp_pa
     made = study_tables(metrics, volumes, full[1], full[2], synthetic=True)
     text = render(report(made, synthetic=True), tmp_path)
     assert "Synthetic cohort." in text
-    assert "not accuracy in people" in re.sub(r"\s+", " ", text)
+    assert "not accuracy in real people" in re.sub(r"\s+", " ", text)
     assert "No published numbers here." in text
     assert "Zhao 2020</td>" not in text
     assert "89,999.59" not in text
@@ -423,9 +423,9 @@ def test_a_study_where_nothing_ran_still_has_a_page(tmp_path):
     made = study_tables(no_metrics(), pd.DataFrame(columns=list(VOLUME_COLUMNS)), scans, [])
     text = render(report(made, figures=[], pages={}, screened=[]), tmp_path)
     for said in (
-        "nothing to score",
+        "so there are no scores",
         "no scored test people",
-        "No figures",
+        "There are no figures",
         "No scan has been scored",
         "see the log",
     ):
@@ -477,7 +477,7 @@ def test_meanings_of_flags_hold_the_settings_values():
     braces = REJECTED | {"reasons": [REJECTED["reasons"][1] | {"action": "Use {one}."}]}
     meanings = dict(flag_meanings(volumes, [braces], settings))
     assert "is below 0.875. Often" in meanings["members_disagree"]
-    assert "no flag is no proof" in meanings["members_disagree"]
+    assert "may still be wrong" in meanings["members_disagree"]
     assert meanings["no_kernel"].endswith("Use {one}.")
     for flag, meaning in flag_meanings(pd.DataFrame({"flags": list(FLAG_MEANINGS)}), [], SETTINGS):
         assert "{" not in meaning, flag
@@ -488,8 +488,8 @@ def test_disagreement_is_explained_where_nothing_is_scored(full, tmp_path):
     made = study_tables(no_metrics(), volumes, full[1], full[2])
     text = render(report(made, pages={}), tmp_path)
     explained = re.search(r'id="disagreement">(.+?)</div>', text, re.S).group(1)
-    assert "at least one member calls bone" in explained
-    assert "because all other fold models were trained on that person" in explained
+    assert "at least one member labels as bone" in explained
+    assert "all other fold models were trained on that person" in explained
 
 
 def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
@@ -571,7 +571,7 @@ def test_the_protocol_and_the_scans_off_it_are_shown(full, tmp_path):
     table.loc[table["scan"] == "P003", "verdict"] = "rejected"
     text = render(report(full[0] | {"acquisition": table}, protocol=PROTOCOL), tmp_path)
     section = section_of(text, "acquisition")
-    assert "the one that the configuration names" in section
+    assert "set in the configuration (acquisition_protocol)" in section
     cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.+?)</tr>", section)]
     assert ["kvp", "100 to 120", "20", "3", "1"] in cells
     assert ["P001", "north", "kvp 140 (protocol 100 to 120)<br>kernel &lt;B60s&gt; (protocol B30s)"] in cells
@@ -580,8 +580,8 @@ def test_the_protocol_and_the_scans_off_it_are_shown(full, tmp_path):
 
 def test_a_study_without_a_protocol_says_so(page, full, tmp_path):
     section = section_of(page, "acquisition")
-    assert "what most accepted scans share" in section
-    assert "no scan was judged" in section
+    assert "values that most accepted scans share" in section
+    assert "no scan was compared" in section
     judged = render(report(full[0], protocol=PROTOCOL), tmp_path)
     assert "No accepted scan differs from it" in judged
 
@@ -805,7 +805,7 @@ def test_a_flagged_volume_stands_with_its_interval():
 
 
 def test_the_report_says_where_no_interval_holds(page):
-    assert "It holds for no scanner and no population that the cohort has not seen" in page
+    assert "It does not hold for scanners or populations that are not in the cohort" in page
     assert "Intervals of single volumes" in page
 
 
@@ -815,13 +815,13 @@ def test_intervals_of_people_without_a_reference_are_explained_where_nothing_is_
     level = {"report": {"confidence": 0.975}}
     unscored = study_tables(no_metrics(), volumes, full[1], full[2])
     page = render(report(unscored, settings=SETTINGS | level), tmp_path)
-    assert "in 97.5 % of people like those of cross-validation" in page
-    assert "What is proved for any errors is 95 %" in page
-    assert "nothing tells whether it holds for these scans" in section_of(page, "scans")
+    assert "for 97.5 % of people like those of cross-validation" in page
+    assert "The coverage guaranteed for any distribution of errors is 95 %" in page
+    assert "its coverage for these scans is unknown" in section_of(page, "scans")
     assert "Single volumes got 97.5 % intervals" in methods(unscored, tmp_path, **level)
     assert html.escape(REFERENCES["cv_plus"]) in page
     assert "Single volumes got" not in methods(full[0], tmp_path)
-    assert "nothing tells whether it holds" not in render(report(made), tmp_path)
+    assert "its coverage for these scans is unknown" not in render(report(made), tmp_path)
 
 
 def test_precision_shows_the_units_of_its_measures():
@@ -961,9 +961,12 @@ def test_a_work_keeps_its_number():
     [
         (
             {"dicom": {"correct_tilt": True, "resample_uneven": False}},
-            "Slices of a tilted gantry were shifted",
+            "Gantry tilt was corrected",
         ),
-        ({"dicom": {"correct_tilt": False, "resample_uneven": True}}, "uneven distances were interpolated"),
+        (
+            {"dicom": {"correct_tilt": False, "resample_uneven": True}},
+            "Unevenly spaced slices were interpolated",
+        ),
         (
             {"measure": {"nsd_tolerance_mm": 2.0, "distal_cut_mm": 10}},
             "a plane 10 mm below the lesser trochanter",
@@ -1026,12 +1029,12 @@ def in_sets(made, **sets):
 def test_methods_count_everybody_who_was_not_trained_on(full, tmp_path):
     apart = in_sets(full[0], P000="later", P001="external", P010="apply")
     assert (
-        "Of these, 2 test people were set aside (drawn within each sex, unless the table chose them); 19 people with "
-        "a reference entered 10-fold cross-validation"
+        "Of these, 2 test people were set aside (drawn within each sex, unless chosen in the cohort table); 19 "
+        "people with a reference entered 10-fold cross-validation"
     ) in methods(apart, tmp_path)
     assert (
-        "Of the others, 1 with a reference took no part in the draw (later people); 1 with a reference was of "
-        "another institution (external); 1 without a reference was measured only."
+        "Of the others, 1 with a reference was added after the draw or kept out of it (later people); 1 with a "
+        "reference was from another institution (external); 1 without a reference was measured only."
     ) in methods(apart, tmp_path)
 
 
@@ -1042,7 +1045,9 @@ def test_methods_name_no_people_that_are_not_there(full, tmp_path):
     said = said.split("Zhao")[0]
     assert not re.search("test people|later|external|Of the others|all other people|not predicted", said)
     both = methods(full[0], tmp_path)
-    assert "best validation Dice, and test people also by the one fold with the best validation Dice." in both
+    assert (
+        "best validation Dice, and test people also by the fold model with the best validation Dice." in both
+    )
 
 
 def test_methods_tell_of_accepted_scans_without_a_prediction(full, tmp_path):
@@ -1062,7 +1067,7 @@ def test_methods_tell_of_accepted_scans_without_a_prediction(full, tmp_path):
         ),
         (
             {},
-            "Slices of another thickness were converted to 3 mm by Fourier interpolation and averaging where three",
+            "Slices of another thickness were converted to 3 mm by Fourier interpolation and averaging if three",
         ),
     ],
 )
@@ -1086,7 +1091,7 @@ def test_an_sd_of_one_scan_is_a_dash_with_its_reason():
 def test_methods_tell_what_a_review_left_out(full, tmp_path):
     reviews = {"A": {"verdict": "rejected"}, "B": {"verdict": "accepted"}, "C": {"verdict": "rejected"}}
     text = render(report(full[0], reviews=reviews), tmp_path)
-    assert "2 scans were left out after a visual review" in text
+    assert "2 scans were excluded after a visual review" in text
 
 
 @pytest.mark.parametrize(
@@ -1130,7 +1135,9 @@ def test_methods_leave_out_networks_that_no_run_describes(full, tmp_path):
 def test_methods_of_finished_models_claim_no_training(full, tmp_path):
     apart = full[0]["flow"].assign(set="apply")
     said = methods(full[0] | {"flow": apart}, tmp_path, runs=[fold_run()])
-    assert "Finished models were used; nothing was trained. Network vnet: 3-D; encoder of 4 levels" in said
+    assert (
+        "Existing models were used without further training. Network vnet: 3-D; encoder of 4 levels" in said
+    )
     assert "initial" not in said and "train.epochs" not in methods(
         full[0] | {"flow": apart}, tmp_path, runs=[fold_run()], train={"epochs": 1}
     )
@@ -1176,9 +1183,9 @@ def test_methods_tell_initialisation_validation_precision_and_tests(full, tmp_pa
     ]
     said = methods(full[0], tmp_path, runs=runs)
     for words in (
-        "windows of 32 slices at random places of the scans (padded with air where a scan is shorter) for 1000 epo",
+        "windows of 32 slices at random positions in the scans (padded with air if a scan is shorter) for 1000 epo",
         "After every 10 epochs and the last, the scans of the fold's validation people were predicted whole (windows "
-        "moved by 8 slices, cut at 0.5); the weights of the highest mean Dice are the best ones.",
+        "moved by 8 slices, cut at 0.5); the weights with the highest mean Dice are called the best weights.",
         "variance 2/fan-in, biases set to 0; then each layer was scaled so that every feature map had mean 0 and SD "
         "1 over four training windows, and the logits a mean of −2.",
         "Networks were computed in bf16 (weights, loss and updates in float32) or float32 on CPUs.",

@@ -253,7 +253,7 @@ def test_a_volume_stands_with_its_interval_and_where_that_holds(tmp_path):
     assert rows["Interval of the predicted volume, from"] == "1,180"
     assert rows["Interval of the predicted volume, to"] == "1,290"
     assert rows["Half of this interval"] == "4.46"
-    told = "it holds for people and scanners like those, and for no others"
+    told = "It holds only for people and scanners like those"
     page = written(tmp_path, predictions=[prediction(volume=volume | bounds)])
     assert told in page and "The 97.5 % interval of the predicted volume (whole mask" in page
     assert told not in written(tmp_path)

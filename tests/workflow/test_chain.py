@@ -222,7 +222,7 @@ def test_snakemakes_own_report_says_of_each_figure_what_it_shows(finished, tmp_p
     finished.run("--report", str(tmp_path / "report.html"))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for words in (
-        "exact for each limit on its own (Carkeet 2015)",
+        "exact for each limit separately (Carkeet 2015)",
         "Grey is bone in reference and prediction",
         "Scans",
     ):

@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from lib.cohort import column_names as headers
-from lib.cohort.column_names import Grid, image_header
+from lib.cohort import image_headers as headers
+from lib.cohort.image_headers import Grid, image_header
 from lib.errors import ScanError
 from lib.imaging import grid
 from lib.imaging.grid import array_zyx, same_grid
