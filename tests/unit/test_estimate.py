@@ -224,7 +224,7 @@ def test_what_is_assumed_is_said(small):
 
 
 def test_other_sizes_are_told(small):
-    assert other_size(small.study.config) == ["models", "crop.size_xy"]
+    assert other_size(small.study.config) == ["networks", "crop.size_xy"]
 
 
 def test_durations():
