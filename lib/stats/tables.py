@@ -56,7 +56,18 @@ UNSCORED_COLUMNS = (*PREDICTION_COLUMNS, *PERSON_COLUMNS, "repeat_of", "without_
 NOT_PREDICTED, NOT_COMPARED = "not predicted", "not compared with its reference"
 TEXT_COLUMNS = {
     *(*PREDICTION_COLUMNS, "scan", "subject", "sex", "age", "site", "set", "flags", "undefined", "verdict"),
-    *("stage", "manufacturer", "kernel", "contrast", "off_protocol", "reason", "explanation", "warnings"),
+    *(
+        "stratum",
+        "stage",
+        "manufacturer",
+        "model",
+        "kernel",
+        "contrast",
+        "off_protocol",
+        "reason",
+        "explanation",
+        "warnings",
+    ),
     *("side", "repeat_of", "age_band", "compared_with", "review", "review_comment", "measure"),
     *("pair", "level", "authors", "method", "data", "source", "footnote", "slice_thickness"),
     *("kind", "subgroup", "others"),

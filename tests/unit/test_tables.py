@@ -428,3 +428,11 @@ def test_agreement_and_table_1_tell_how_many_scans_they_lack(metrics):
     assert rows.loc[("all", "cv", "all"), "not_scored"] == 0
     first = table1(agreement, kept, synthetic=True).iloc[0]
     assert (first["n"], first["not_scored"], first["not_scored_reason"]) == (6, 2, "not predicted")
+
+
+@pytest.mark.parametrize("name", ["manufacturer", "model", "kernel", "network", "stratum", "group"])
+def test_texts_read_back_as_texts_also_where_they_are_numbers_or_missing(tmp_path, name):
+    write_table(pd.DataFrame({"scan": ["A", "B"], name: ["64", ""]}), tmp_path / "full.csv")
+    write_table(pd.DataFrame({"scan": ["A"], name: [""]}), tmp_path / "empty.csv")
+    assert read_table(tmp_path / "full.csv")[name].tolist() == ["64", ""]
+    assert read_table(tmp_path / "empty.csv")[name].tolist() == [""]
