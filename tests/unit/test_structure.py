@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from functools import cache
-from importlib.metadata import distributions, packages_distributions
+from importlib.metadata import distributions
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,13 +44,17 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 SNAKEFILES = [ROOT / "Snakefile", *RULES]
 
 
+@cache
 def imported(path):
+    """Return the dotted names that a file imports, also those within functions."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -312,11 +316,7 @@ def packages_reached(rule):
         if path in found or not path.exists():
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module] if isinstance(node, ast.ImportFrom) else []
-            names += [f"{node.module}.{alias.name}" for alias in node.names] if names else []
-            for name in names:
-                paths.append(ROOT / f"{name.replace('.', '/')}.py")
+        paths += [ROOT / f"{name.replace('.', '/')}.py" for name in imported(path)]
     return {name.split(".")[0] for path in found for name in imported(path)}
 
 
@@ -334,16 +334,13 @@ def test_environments_name_what_their_scripts_import(path):
 
 
 def test_the_lock_holds_nothing_that_nothing_needs():
-    folders = ("lib", "scripts", "tests", "bench", "profiles", "plugins")
+    folders = ("lib", "scripts", "tests", "bench", "profiles")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     modules = {name.split(".")[0] for path in sources for name in imported(path)} - {"lib"}
     browser = (ROOT / "tests/workflow/test_browser.py").read_text()
     assert '"axe_playwright_python.' in browser  # imported by name, where it is installed
-    needed = {
-        distribution
-        for module in modules | {"axe_playwright_python"}
-        for distribution in packages_distributions().get(module, ())
-    }
+    needed = {name for name in pins() if OTHER_NAMES.get(name, name.replace("-", "_")) in modules}
+    needed.add("axe-playwright-python")
     for distribution in distributions():
         for text in distribution.requires or ():
             requirement = Requirement(text)
