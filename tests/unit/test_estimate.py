@@ -219,7 +219,7 @@ def test_the_table_adds_up(small):
 def test_what_is_assumed_is_said(small):
     text = " ".join(report_text(small, cores=4, gpus=1).split())
     assert "assumed to be accepted" in text and "GPU time was not measured" in text
-    assert "models, crop.size_xy" in text  # the small network is not the one that was measured
+    assert "networks, crop.size_xy" in text  # the small network is not the one that was measured
     assert "Elapsed with 4 cores and 1 GPUs" in text
 
 

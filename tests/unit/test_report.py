@@ -929,7 +929,7 @@ def test_methods_follow_the_configuration(full, tmp_path):
             "mean training loss of 50 epochs was no lower than that of the 50 before;",
         ),
         ({"samples_per_scan": 2}, "for 1000 epochs (2 windows of each scan in an epoch). The loss"),
-        ({"window_slices": 1}, "windows of 1 slice at random places"),
+        ({"window_slices": 1}, "windows of 1 slice at random positions"),
     ],
 )
 def test_methods_tell_how_the_networks_were_trained(full, tmp_path, train, words):
@@ -981,7 +981,7 @@ def test_a_work_keeps_its_number():
         ),
         (
             {"predict": SETTINGS["predict"] | {"heldout_weights": "last"}},
-            "each with its last weights, and test people also by the one fold",
+            "each with its last weights, and test people also by the fold model",
         ),
         ({"seed": 77}, "derive from the seed 77."),
     ],

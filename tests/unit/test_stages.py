@@ -174,12 +174,12 @@ def test_a_stage_gets_the_jobs_of_what_it_is_chosen_for(workflow):
 def test_an_old_rule_is_refused_with_the_new_one(old, new, capsys):
     assert new in STAGES and old not in STAGES
     for typed in (old, f"--until={old}"):
-        with pytest.raises(ConfigError, match=f"rule {old} is called {new} now"):
+        with pytest.raises(ConfigError, match=f"rule {old} is now called {new}"):
             check_rules(["--cores", "2", typed])
     check_rules(["--forcerun", new, f"study={old}", f"results/{old}"])
     with pytest.raises(SystemExit):
         main(["P", old])
-    assert f"{old} is called {new} now" in capsys.readouterr().err
+    assert f"{old} is now called {new}" in capsys.readouterr().err
 
 
 def test_a_stage_that_is_none_is_refused_with_those_there_are(capsys):

@@ -96,5 +96,5 @@ def test_snakemake_finds_nothing_to_complain_about(tmp_path):
 )
 def test_an_old_rule_is_refused_with_the_new_one(tmp_path, arguments):
     message = Study(tmp_path).refuse(*arguments)
-    assert "rule crop_ct is called crop_image now" in message and "Traceback" not in message
+    assert "rule crop_ct is now called crop_image" in message and "Traceback" not in message
     assert not (tmp_path / "results").exists()
