@@ -48,7 +48,7 @@ def _existing(study: Path, pattern: str) -> list[str]:
 def _stage(name: str) -> str:
     """Return the name of a stage that can be made again; an old name is refused with the new one."""
     if name in RULES:
-        raise argparse.ArgumentTypeError(f"{name} is called {RULES[name]} now")
+        raise argparse.ArgumentTypeError(f"{name} is now called {RULES[name]}")
     if name not in rerun_stages():
         raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(rerun_stages())}")
     return name
