@@ -1,4 +1,4 @@
-"""Functions shared by several rule files: digests of code, files of pages, memory and time."""
+"""Functions that several files of rules share: digests of code, files of pages, memory and time."""
 
 from collections.abc import Callable
 from functools import cache

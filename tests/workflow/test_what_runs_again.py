@@ -104,7 +104,7 @@ SETTINGS = {
         {"networks": {"vnet": {"dropout": 0.3}}, "train": {"epochs": 20}},
         {"gather_notes"} | REPORT | RECORD,
     ),
-    "a network more in `networks`": (
+    "a network is added to `networks`": (
         {"networks": {"unet": {"unet": {"initial_maps": 4, "levels": 2}}}},
         {"train_fold"} | PREDICTIONS | RECORD,
     ),
@@ -114,7 +114,7 @@ SETTINGS = {
         {"screening": {"metal_hu": 2600.0}},
         {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
     ),
-    "a network or a group less": ({"groups": {"male": None, "female": None}}, SPLIT | RECORD),
+    "a network or a group is removed": ({"groups": {"male": None, "female": None}}, SPLIT | RECORD),
     "`predict.batch_scans`, `folds.test_fraction`, `folds.age_bands`": (
         {"predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
         SPLIT | RECORD,
