@@ -21,9 +21,9 @@ wildcard_constraints:
 
 
 # the workflow gets its targets only after parsing; rules of --set-threads may be in a profile
-asked = workflow.resource_settings
+resources_asked = workflow.resource_settings
 try:
-    check_rules([*sys.argv[1:], *asked.overwrite_threads, *asked.overwrite_resources])
+    check_rules([*sys.argv[1:], *resources_asked.overwrite_threads, *resources_asked.overwrite_resources])
     STUDY = read_study(
         config,
         Typed(

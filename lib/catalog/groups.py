@@ -1,8 +1,7 @@
 """Groups of people with models of their own, and strata of which scores are given; their order and names."""
 
 ALL = "all"  # the group, or the stratum, of everybody
-GROUP_NAMES = {ALL: "everybody", "male": "men", "female": "women"}
-STRATUM_NAMES = {ALL: "everybody", "sex=M": "men", "sex=F": "women"}
+SEX_NAMES = {"M": "men", "F": "women"}
 
 
 def group_position(name: str) -> tuple[int, str]:
@@ -14,3 +13,7 @@ def group_position(name: str) -> tuple[int, str]:
 def stratum_name(column: str, value: str) -> str:
     """Return the stratum of the people with a value in a column, such as `sex=M`."""
     return f"{column}={value}"
+
+
+GROUP_NAMES = {ALL: "everybody", "male": SEX_NAMES["M"], "female": SEX_NAMES["F"]}
+STRATUM_NAMES = {ALL: "everybody"} | {stratum_name("sex", sex): name for sex, name in SEX_NAMES.items()}

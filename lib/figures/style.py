@@ -14,11 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib.catalog.groups import group_position
+from lib.catalog.groups import SEX_NAMES, group_position
 
 INK, MUTED, GRID = "#1f2933", "#5b6775", "#dde3e9"
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
-SEXES = {"M": ("men", "*", 70, BLUE), "F": ("women", "o", 30, RED), "": ("sex unknown", "s", 26, MUTED)}
+SEXES = {
+    "M": (SEX_NAMES["M"], "*", 70, BLUE),
+    "F": (SEX_NAMES["F"], "o", 30, RED),
+    "": ("sex unknown", "s", 26, MUTED),
+}
 _GROUP_COLORS = {"all": MUTED, "male": BLUE, "female": RED}
 # below this number of people a band or an interval would say more than the data
 FEWEST_FOR_BAND = 20

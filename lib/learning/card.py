@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lib.catalog.groups import SEX_NAMES
 from lib.learning.collapse import describe_warnings
 from lib.learning.finished import RUNTIME_KEYS, flat
 
@@ -83,7 +84,6 @@ SYNTHETIC_WARNING = """
 FAILED_WARNING = """
 > **This training failed.** {words}
 """
-SEX_WORDS = {"F": "women", "M": "men", "unknown": "unknown"}
 
 
 def model_card(metadata: Mapping[str, Any]) -> str:
@@ -143,7 +143,7 @@ def _spacing(spread: Mapping[str, Sequence[float]]) -> str:
 
 
 def _people_row(role: str, group: Mapping[str, Any]) -> str:
-    sexes = ", ".join(f"{SEX_WORDS[sex]} {count}" for sex, count in group["sexes"].items())
+    sexes = ", ".join(f"{SEX_NAMES.get(sex, sex)} {count}" for sex, count in group["sexes"].items())
     ages = group["ages"]
     span = "unknown" if ages is None else " to ".join(dict.fromkeys(ages.values()))
     return f"| {role} | {group['people']} | {group['scans']} | {sexes or '-'} | {span} |"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
-from lib.catalog.groups import ALL, GROUP_NAMES, STRATUM_NAMES
+from lib.catalog.groups import ALL, GROUP_NAMES, SEX_NAMES, STRATUM_NAMES
 from lib.catalog.measures import MEASURES, SUMMARIES, score_names
 from lib.catalog.protocols import PROTOCOLS
-from lib.pages.wording import SEX_NAMES, WEIGHTS
+from lib.pages.wording import WEIGHTS
 from lib.stats.formats import (
     DASH,
     gaps_told,

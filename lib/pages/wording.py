@@ -45,7 +45,6 @@ PROTOCOL_SOURCES = {
     "scans share. A field is compared if at least five scans state it and more than half of these agree. A CT header "
     "that names no contrast medium counts as a scan without contrast.",
 }
-SEX_NAMES = {"all": "everybody", "M": "men", "F": "women"}
 NORMALISATIONS = {
     "none": "",
     "batch": "batch normalisation",
