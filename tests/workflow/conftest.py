@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from canaries import plant_source
+from filelock import FileLock
 
 from tests.study import ROOT, Study, make_unusual
 
@@ -24,10 +26,13 @@ def pytest_addoption(parser) -> None:
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory) -> Path:
     """Return a folder with the series and the table of the small synthetic cohort, as a source of data."""
-    study = Study(tmp_path_factory.mktemp("phantom"), settings=(MORE_PEOPLE,))
-    study.run("--until", "make_phantom_scan")
-    study.run("results/phantom/cohort.csv")
-    return study.folder / "results/phantom"
+
+    def make(folder: Path) -> None:
+        study = Study(folder, settings=(MORE_PEOPLE,))
+        study.run("--until", "make_phantom_scan")
+        study.run("results/phantom/cohort.csv")
+
+    return _made_once(tmp_path_factory, "phantom", make) / "results/phantom"
 
 
 @pytest.fixture(scope="session")
@@ -36,17 +41,33 @@ def finished(phantom, tmp_path_factory) -> Study:
 
     Tests must leave it as it is.
     """
-    folder = tmp_path_factory.mktemp("finished")
-    # a user's folders hold no time stamps of Snakemake's
-    shutil.copytree(phantom, folder / "source", ignore=shutil.ignore_patterns(".snakemake_timestamp"))
-    plant_source(folder / "source", ages=OLD_PEOPLE)
-    make_unusual(folder / "source")
-    settings = yaml.safe_load((ROOT / "studies/ci.yaml").read_text()) | {"groups": EVERY_GROUP}
-    overlay = folder / "overlay.yaml"
-    overlay.write_text(yaml.safe_dump(settings, sort_keys=False))
-    study = Study(folder, overlay=str(overlay), settings=("cohort=source/cohort.csv",))
-    study.run()
-    return study
+
+    def study_in(folder: Path) -> Study:
+        return Study(folder, overlay=str(folder / "overlay.yaml"), settings=("cohort=source/cohort.csv",))
+
+    def make(folder: Path) -> None:
+        # a user's folders hold no time stamps of Snakemake's
+        shutil.copytree(phantom, folder / "source", ignore=shutil.ignore_patterns(".snakemake_timestamp"))
+        plant_source(folder / "source", ages=OLD_PEOPLE)
+        make_unusual(folder / "source")
+        settings = yaml.safe_load((ROOT / "studies/ci.yaml").read_text()) | {"groups": EVERY_GROUP}
+        (folder / "overlay.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        study_in(folder).run()
+
+    return study_in(_made_once(tmp_path_factory, "finished", make))
+
+
+def _made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that one of pytest's workers has filled by `make`; the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.with_suffix(".made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            folder.with_suffix(".made").touch()
+    return folder
 
 
 @pytest.fixture
