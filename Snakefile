@@ -1,6 +1,6 @@
 """Osteoflow: from DICOM series and a table of people to bone masks, volumes and a report.
 
-This file is the table of contents. Settings stand in config.yaml, what is computed in rules/, how in lib/.
+This file is the table of contents. Settings are in config.yaml, the steps in rules/, the methods in lib/.
 """
 
 from pathlib import Path
@@ -120,7 +120,7 @@ rule report:
 
 
 rule compare:
-    """What moved since another run, scan by scan: snakemake compare --config other=FOLDER."""
+    """Changes since another run, scan by scan: snakemake compare --config other=FOLDER."""
     input:
         "results/comparison/index.html",
 

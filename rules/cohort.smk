@@ -84,6 +84,6 @@ rule gather_acquisition:
         protocol=lookup("acquisition_protocol", within=config),
         code=code_of("gather_acquisition"),
     message:
-        "Gather how all scans were made"
+        "Gather the acquisition of all scans"
     script:
         "../scripts/gather_acquisition.py"

@@ -10,7 +10,7 @@ from snakemake.iocontainers import Wildcards
 
 @cache
 def code_of(rule: str, *texts: Path) -> str:
-    """Return a digest of all lib code that a rule's script reaches, and of texts. A change runs its jobs again."""
+    """Return a digest of all lib code that a rule's script reaches, and of texts. A change reruns its jobs."""
     return code_digest(f"scripts/{rule}.py", texts)
 
 
@@ -30,12 +30,12 @@ def configured(network: str) -> dict:
 
 
 def optional(path: str, present: object) -> str | list:
-    """Return an input that exists only for some scans."""
+    """Return the input `path` if it is present, else no input."""
     return path if present else []
 
 
 def window_pixel_mm() -> float | None:
-    """Return the pixel size that the crop's window is counted in; None: the scan's own."""
+    """Return the pixel size (mm) in which the crop's window is counted; None: the scan's own."""
     inplane_mm = config["resample"]["inplane_mm"]
     return None if inplane_mm == "native" else inplane_mm
 

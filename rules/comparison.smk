@@ -26,7 +26,7 @@ rule record_run:
         digests={rule: code_of(rule) for rule in recorded_rules()},
         code=code_of("record_run"),
     message:
-        "Record what this run is made with"
+        "Record the settings and versions of this run"
     script:
         "../scripts/record_run.py"
 

@@ -22,16 +22,16 @@ FilesOf = Callable[[Wildcards], list[str]]
 
 
 def there(files: Iterable[str]) -> list[str]:
-    """Return the files; with partial=true those that exist."""
+    """Return the files; with partial=true, only those that exist."""
     return [file for file in files if not config["partial"] or os.path.exists(file)]
 
 
 def screened_files() -> list[str]:
-    """Return the screening file of every scan; with partial=true of those that have one."""
+    """Return the screening file of every scan; with partial=true, only files that exist."""
     return there(f"results/screened/{scan}.json" for scan in SCANS)
 
 
-# Tens of thousands of jobs need a part of it: results are cached for each draw, by path and time of folds.csv.
+# Results are cached by draw (path and time of folds.csv), because tens of thousands of jobs use them.
 def draw() -> Draw:
     """Return path and time of the draw of folds. Waits for the checkpoint."""
     path = checkpoints.split_folds.get().output.folds
@@ -56,7 +56,7 @@ def accepted() -> list[str]:
 
 
 def to_crop() -> list[str]:
-    """Return the accepted scans; before there is a split those of an ended screening, so that crops can be looked at."""
+    """Return the accepted scans; before the split, those of a complete screening, so that crops can be inspected."""
     screened = "results/cohort/scans.csv"
     if not os.path.exists("results/folds/folds.csv") and os.path.exists(screened):
         records = read_records(screened)
@@ -86,7 +86,7 @@ def _asked_by_batch(draw: Draw, kept: tuple[str, ...]) -> Mapping[tuple[str, int
 
 @cache
 def _roster(secret: bytes) -> Roster:
-    # people left out count too: one of their scans may have trained a model
+    # excluded people count too: one of their scans may have trained a model
     subjects = {scan: row.subject for scan, row in COHORT.items()}
     return Roster(subjects, secret, read_digests("results/cohort/digests.csv"))
 
@@ -114,7 +114,7 @@ def _seen(draw: Draw) -> list[str]:
 
 
 def seen_in_training(wildcards: Wildcards) -> list[str]:
-    """Return the paths of the predictions by models that their person trained: measured, never scored."""
+    """Return the paths of predictions by models trained on the same person, which are measured but never scored."""
     return _seen(draw())
 
 
@@ -130,12 +130,12 @@ def _measurable(draw: Draw) -> list[Prediction]:
 
 
 def predictions() -> list[Prediction]:
-    """Return every prediction of the study; with partial=true those that have ended well."""
+    """Return every prediction of the study; with partial=true, only those that have succeeded."""
     return _measurable(draw()) if config["partial"] else _planned(draw())
 
 
 def scored_predictions() -> list[Prediction]:
-    """Return those of `predictions` that are compared with a reference; with partial=true but where that failed."""
+    """Return the predictions that are compared with a reference; with partial=true, without failed comparisons."""
     return [
         row
         for row in predictions()
@@ -145,12 +145,12 @@ def scored_predictions() -> list[Prediction]:
 
 
 def second_read() -> list[Prediction]:
-    """Return those of `scored_predictions` that are set beside a second reader."""
+    """Return the scored predictions that are compared with a second reader."""
     return [row for row in scored_predictions() if SCANS[row.placement.scan].mask2]
 
 
 def made(pattern: str) -> list[str]:
-    """Return a file of every accepted scan; with partial=true of those that have one."""
+    """Return a file of every accepted scan; with partial=true, only files that exist."""
     return there(expand(pattern, scan=accepted()))
 
 
@@ -166,9 +166,9 @@ def models_of(group: str, network: str) -> list[str]:
 
 
 def awaits_training(group: str, network: str, fold: int) -> bool:
-    """Say whether a fold may be trained: one that has no model.pt, or any with retrain=true.
+    """Return whether a fold may be trained: it has no model.pt, or retrain=true is set.
 
-    A finished model is a leaf of the workflow: neither new code nor a changed cohort trains it again by itself.
+    A finished model is a leaf of the workflow: neither new code nor a changed cohort retrains it.
     """
     model = f"results/models/{group}/{network}/fold-{fold}/model.pt"
     return not FINISHED and (config["retrain"] or not os.path.exists(model))
@@ -183,7 +183,7 @@ def untrained() -> str:
         for fold in FOLDS
         if awaits_training(group, network, fold)
     ]
-    # a look-ahead in the first wildcard's pattern holds for the three wildcards together
+    # the look-ahead in the first wildcard's pattern constrains all three wildcards
     return f"(?=(?:{'|'.join(folds)})/)[a-z0-9-]+" if folds else "(?!)"
 
 
@@ -199,7 +199,7 @@ def scans_of_fold(chosen: Callable[[Placement, Takes, int], bool], pattern: str)
 def batch_scans(wildcards: Wildcards) -> list[str]:
     """Return the scans of one batch that these members predict.
 
-    A scan that was rejected in review stays in its batch: the others' maps need not be made again.
+    A scan rejected in review stays in its batch, so that the maps of the others are not computed again.
     """
     cropped = tuple(scan for scan in REJECTED if os.path.exists(f"results/cropped/{scan}/image.nii.gz"))
     folder = f"{wildcards.group}/{wildcards.network}/{wildcards.members}"
@@ -226,7 +226,7 @@ def scored_paths() -> list[str]:
 
 
 def reader_files(wildcards: Wildcards) -> list[str]:
-    """Return the comparison of readers of each prediction that has one; with partial=true but where that failed."""
+    """Return the comparisons of readers; with partial=true, without failed ones."""
     return [
         f"results/readers/{row.path}.json"
         for row in second_read()
@@ -269,7 +269,7 @@ def out_of_fold(pattern: str) -> FilesOf:
 
 
 def volume_error_files() -> list[str]:
-    """Return the out-of-fold errors of every network; finished models may come without."""
+    """Return the out-of-fold errors of every network; finished models may lack them."""
     if FINISHED:
         file = f"{config['model']}/volume_errors.json"
         return [file] if os.path.exists(file) else []
@@ -279,7 +279,7 @@ def volume_error_files() -> list[str]:
 
 
 def corrected_files() -> list[str]:
-    """Return the measures of the corrected masks of the study's scans; with partial=true but where that failed."""
+    """Return the measures of the study's corrected masks; with partial=true, without failed ones."""
     return [
         f"results/corrected/{scan}.json"
         for scan in corrected_scans()
@@ -293,7 +293,7 @@ def corrected_scans() -> list[str]:
 
 
 def untrained_folds(wildcards: Wildcards | None = None) -> dict[str, str]:
-    """Return with partial=true why each fold without a model has none, by `{group}/{network}/fold-{fold}`."""
+    """Return, with partial=true, why folds have no model, by `{group}/{network}/fold-{fold}`."""
     if not config["partial"] or FINISHED:
         return {}
     folds = [f"{group}/{network}/fold-{fold}" for group in GROUPS for network in NETWORKS for fold in FOLDS]
@@ -305,7 +305,7 @@ def untrained_folds(wildcards: Wildcards | None = None) -> dict[str, str]:
 
 
 def failures(wildcards: Wildcards) -> dict[str, str]:
-    """Return with partial=true what of each scan is missing and why, by scan."""
+    """Return, with partial=true, what is missing of each scan and why, by scan."""
     if not config["partial"]:
         return {}
     rows = placements()

@@ -42,7 +42,7 @@ rule measure_volume:
 
 
 rule measure_overlap:
-    """Overlap, by level of the femur too, and surface distances between a predicted mask and the reference."""
+    """Overlap (also by level of the femur) and surface distances between a predicted mask and the reference."""
     input:
         mask=f"{MASKS}/mask.nii.gz",
         full=f"{MASKS}/mask_full.nii.gz",
@@ -72,7 +72,7 @@ rule measure_overlap:
 
 
 rule measure_readers:
-    """Two readers and the model compared with each other, where the table names a second reader's mask."""
+    """Compare two readers and the model with each other, if the table names a second reader's mask."""
     input:
         mask=f"{MASKS}/mask.nii.gz",
         reference="results/cropped/{scan}/mask.nii.gz",
@@ -99,14 +99,14 @@ rule measure_readers:
 
 
 rule gather_volume_errors:
-    """The out-of-fold errors of a network's volumes, without an id: what intervals of further volumes are made of."""
+    """The out-of-fold volume errors of a network, without ids; intervals of further volumes are computed from them."""
     input:
         overlaps=out_of_fold("results/overlaps/{path}.json"),
         runs=lambda wildcards: there(
             f"{os.path.dirname(model)}/run.json" for model in models_of(wildcards.group, wildcards.network)
         ),
     output:
-        # beside the models, to be passed on with them to other studies
+        # beside the models, so that it is shared with them
         errors="results/models/{group}/{network}/volume_errors.json",
     log:
         "results/logs/gather_volume_errors/{group}/{network}.log",
@@ -224,7 +224,7 @@ rule gather_flow:
         flow=report(
             "results/tables/flow.csv",
             category="Scans",
-            labels={"table": "How far every scan came"},
+            labels={"table": "Last step of every scan"},
             caption="../report/captions/flow.rst",
         ),
     log:
@@ -242,6 +242,6 @@ rule gather_flow:
         reviews=REVIEWS,
         code=code_of("gather_flow"),
     message:
-        "List how far every scan came"
+        "List the last step of every scan"
     script:
         "../scripts/gather_flow.py"

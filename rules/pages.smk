@@ -40,7 +40,7 @@ def shown_predictions(wildcards: Wildcards) -> list[Prediction]:
 
 
 def shown_scans(wildcards: Wildcards) -> list[dict]:
-    """Return placement, review and predictions of each scan of a batch as plain values: what its page tells."""
+    """Return placement, review and predictions of each scan of a batch, as plain values for its page."""
     scans, seen = {}, set(seen_in_training(wildcards))
     for row in shown_predictions(wildcards):
         scan = row.placement.scan
@@ -70,12 +70,12 @@ def of_shown_predictions(pattern: str, chosen: Callable[[Prediction], object] = 
 
 
 def captions() -> dict[str, str]:
-    """Return the text under each kind of figure, by kind, as the study's page has it."""
+    """Return the caption of each kind of figure, by kind, as on the study's page."""
     return {path.stem: path.read_text(encoding="utf-8").strip() for path in page_files("captions/*.rst")}
 
 
 def figure_labels(wildcards: Wildcards, output: OutputFiles) -> dict[str, str]:
-    """Return what tells a figure from the others of its category."""
+    """Return the labels that distinguish a figure from the others of its category."""
     entries = json.loads(Path(output.figures, "figures.json").read_text(encoding="utf-8"))["figures"]
     entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
     return {"figure": entry["title"], "network": entry["network"], "protocol": entry["protocol"]}

@@ -1,4 +1,4 @@
-"""The synthetic cohort: people with real bone shape, as DICOM series (only where no cohort table is given)."""
+"""The synthetic cohort: people with real bone shape, as DICOM series (only if no cohort table is given)."""
 
 from lib.checked_study import PHANTOM_TABLE
 

@@ -2,7 +2,7 @@
 
 
 rule summarize_agreement:
-    """Agreement for each group, network, protocol and sex; folds, people, repeated scans and readers apart."""
+    """Agreement for each group, network, protocol and sex, and for folds, people, repeated scans and readers."""
     input:
         metrics="results/tables/metrics.csv",
         unscored="results/tables/unscored.csv",
@@ -39,7 +39,7 @@ rule summarize_agreement:
         paired=report(
             "results/tables/paired.csv",
             category="Agreement",
-            labels={"table": "Sex-specific against the model of everybody"},
+            labels={"table": "Sex-specific models against the model of everybody"},
             caption="../report/captions/paired.rst",
         ),
         ages="results/tables/ages.csv",
@@ -184,7 +184,7 @@ rule draw_crop:
 
 
 rule draw_figures:
-    """All figures of the study, as SVG and PNG, each with the table of what it draws."""
+    """All figures of the study, as SVG and PNG, each with a table of its data."""
     input:
         metrics="results/tables/metrics.csv",
         volumes="results/tables/volumes.csv",
@@ -306,13 +306,13 @@ rule gather_notes:
         confidence=lookup("report/confidence", within=config),
         code=code_of("gather_notes"),
     message:
-        "Gather what a reader must know first"
+        "Gather the notes for the top of the report"
     script:
         "../scripts/gather_notes.py"
 
 
 rule write_report:
-    """The page: everything the study found, readable without a network."""
+    """The report: all results of the study on one page, readable offline."""
     input:
         metrics="results/tables/metrics.csv",
         volumes="results/tables/volumes.csv",

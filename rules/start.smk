@@ -16,7 +16,7 @@ from snakemake.exceptions import WorkflowError
 forbid_world_writing()
 # a graph of a hundred thousand jobs exists until the end: collecting garbage in it is slow and finds little
 gc.set_threshold(100_000, 20, 20)
-atexit.register(gc.freeze)  # also not when Python exits, which takes a fifth of a dry run
+atexit.register(gc.freeze)  # no collection at exit, which would take a fifth of a dry run
 
 
 def begin_run() -> None:
@@ -35,10 +35,10 @@ def begin_run() -> None:
 
 
 def rest_between_jobs() -> None:
-    """Let Snakemake sleep while jobs run, unless it was given a limit of jobs of its own.
+    """Let Snakemake sleep while jobs run, unless the user has set a limit on the rate of jobs.
 
-    To keep to its limit (100 jobs a second as a default) Snakemake 9.27 looks for new jobs a second after each job that
-    has ended, and from then on every second for each of them: after 200 jobs that alone keeps half a core busy.
+    To enforce its limit (by default 100 jobs a second) Snakemake 9.27 looks for new jobs every second for each job that
+    has ended, without end: after 200 jobs this keeps half a core busy.
     """
     limit = workflow.scheduling_settings.max_jobs_per_timespan
     if limit and limit.max_jobs >= 100 * limit.timespan:

@@ -20,7 +20,7 @@ wildcard_constraints:
     batch="[0-9]+",
 
 
-# the workflow gets its targets only after parsing; rules of --set-threads may be in a profile
+# sys.argv, because targets are known to the workflow only after parsing; --set-threads may be in a profile
 resources_asked = workflow.resource_settings
 try:
     check_rules([*sys.argv[1:], *resources_asked.overwrite_threads, *resources_asked.overwrite_resources])

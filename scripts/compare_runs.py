@@ -32,4 +32,4 @@ with job_log(snakemake.log[0], hide=[snakemake.params.other]) as logger:
     write_table(summary, made.summary)
     write_comparison(runs, table, summary, config, made.page)
     moved = table.loc[table["moved"] != "", "scan"]
-    logger.info("%d of %d scans moved", moved.nunique(), table["scan"].nunique())
+    logger.info("%d of %d scans changed", moved.nunique(), table["scan"].nunique())

@@ -3,7 +3,8 @@
 input: folds, scans, acquisition (.csv); overlaps, volumes (lists of .../{group}/{network}/{members}/{scan}.json),
     errors (list of volume_errors.json)
 output: metrics, unscored (planned scores that are missing); params: groups, models (lists of names),
-    heldout_weights, seen (paths of predictions that are not scored), needs_edit (scans), confidence (of intervals)
+    heldout_weights, seen (paths of predictions by models that were trained on their person, which are not scored),
+    needs_edit (scans), confidence (of intervals)
 """
 
 from dataclasses import asdict

@@ -1,7 +1,7 @@
 """Job script of rule measure_volume: measure the volume of one predicted mask.
 
 input: batch (folder with {scan}/probability.nii.gz and uncertainty.json), mask (on the grid of the crop), full
-    (on that of the converted scan), reference (cropped mask; left out if there is none), otsu, image,
+    (on the grid of the converted scan), reference (cropped mask, optional), otsu, image,
     record (of the crop), screened
 output: json; params: otsu (section of the configuration), distal_cut_mm, review_member_dice
 """

@@ -2,11 +2,11 @@
 
 input: metrics, unscored, volumes, folds, acquisition (.csv); lists readers
     (.../{group}/{network}/{members}/{scan}.json), runs
-output: scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut),
-    folds (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
-    part of the femur), spread (folds apart from people), subgroups (one sex, site or scanner against the others),
-    precision (repeated scans), readers (two beside the model), coverage (of the intervals of volumes),
-    partitions (who the people of each set are)
+output: scores (overlap and surface distances), agreement (volumes), agreement_cut (volumes above the distal cut),
+    folds (fold by fold), paired (sex-specific models against the model of everybody), ages (scores by age band),
+    levels (Dice by part of the femur), spread (variance between folds and between people), subgroups (one sex, site
+    or scanner against the others), precision (repeated scans), readers (two readers and the model), coverage (of the
+    intervals of volumes), partitions (the people of each set)
 params: report (section of the configuration)
 """
 

@@ -79,7 +79,7 @@ def estimate_rules(workflow: Workflow) -> list[RuleEstimate]:
 def estimate_rule(
     rule: Rule, jobs: Sequence[Job], left: Sequence[Job], cost: Cost | None, overhead: Cost
 ) -> RuleEstimate:
-    """Return the cost of a rule's remaining jobs; a rule of unknown cost counts only with its overhead."""
+    """Return the cost of a rule's remaining jobs; for a rule of unknown cost, only the overhead counts."""
     units = sum(job.units for job in left)
     seconds = (cost.cpu_seconds if cost else 0.0) * units + overhead.cpu_seconds * len(left)
     gpu_seconds = cost.gpu_seconds * units if cost and cost.gpu_seconds is not None else None
@@ -102,7 +102,7 @@ def estimate_rule(
 def elapsed_hours(estimates: Sequence[RuleEstimate], cores: int, gpus: int) -> float:
     """Return the hours of all rules run one after the other, each on as many cores or GPUs as its jobs can use.
 
-    Rules whose time on a GPU is unknown count only without a GPU, with their CPU hours.
+    Rules whose time on a GPU is unknown count, with their CPU hours, only if there is no GPU.
     """
     hours = 0.0
     for row in estimates:
@@ -125,7 +125,7 @@ def untimed(estimates: Sequence[RuleEstimate], gpus: int) -> list[RuleEstimate]:
 
 def estimate_text(estimates: Sequence[RuleEstimate]) -> str:
     """Return the estimates as a table with totals, for a terminal."""
-    head = ("rule", "jobs", "there", "CPU hours", "GPU hours", "disk GB", "unit cost from")
+    head = ("rule", "jobs", "done", "CPU hours", "GPU hours", "disk GB", "unit cost from")
     rows = [
         (
             row.rule,
@@ -180,9 +180,9 @@ def remarks(workflow: Workflow, estimates: Sequence[RuleEstimate], gpus: int) ->
 
 
 def _rounds_text(row: RuleEstimate, gpus: int) -> str:
-    """Return how many jobs of a rule run one after another on this number of GPUs."""
+    """Return in words in how many rounds the jobs of a rule run on this number of GPUs."""
     at_once = _at_once(row, gpus)
-    return f"{row.rule} ({row.left} jobs, {at_once} at once: {-(-row.left // at_once)} after one another)"
+    return f"{row.rule} ({row.left} jobs, {at_once} at once: {-(-row.left // at_once)} rounds)"
 
 
 def other_size(config: Mapping) -> list[str]:
@@ -205,8 +205,8 @@ def report_text(workflow: Workflow, cores: int, gpus: int) -> str:
     jobs = sum(row.jobs for row in estimates)
     unknown = "".join(f" and {row.rule}" for row in untimed(estimates, gpus)).removeprefix(" and ")
     said = [
-        f"Elapsed with {cores} cores and {gpus} GPUs for itself alone"
-        f"{f', but for {unknown}' if unknown else ''}: "
+        f"Elapsed with {cores} cores and {gpus} GPUs for this study alone"
+        f"{f', without {unknown}' if unknown else ''}: "
         f"{duration_text(elapsed_hours(estimates, cores, gpus))}{QUEUED if workflow.on_slurm else ''}.",
         f"Snakemake itself plans {jobs} jobs: {duration_text(jobs * graph.cpu_seconds / HOUR)} and "
         f"{jobs * graph.mem_mb / 1000:.1f} GB of memory where it is started.",

@@ -1,9 +1,9 @@
-"""After a run was killed: end what it left behind, so that the same command can go on.
+"""Cancel the jobs that a killed run has left in SLURM's queue, so that the same command can continue.
 
     python -m lib.commands.recover [the arguments of the killed snakemake command]
 
-Jobs of SLURM outlive the Snakemake that sent them. Another run must not start while they write: they are cancelled
-first. Nothing that is finished is lost, and an unfinished training goes on from its last saved state.
+SLURM jobs continue after Snakemake was killed. They are cancelled because another run must not start while they
+write. Finished files are kept, and an unfinished training resumes from its last saved state.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from lib.errors import OsteoflowError
 from lib.leftover_jobs import RecoveryError, ask_slurm, jobs_left, run_ids
 from lib.study import lock_study
 
-ENDING_SECONDS = 300  # jobs have their grace time before they are killed
+ENDING_SECONDS = 300  # SLURM gives cancelled jobs a grace time before it kills them
 
 
 def recover(study: Path) -> list[str]:
-    """Cancel the SLURM jobs that earlier runs in `study` left and wait until they have ended; return their ids.
+    """Cancel the SLURM jobs that earlier runs in `study` have left, wait until they have ended, and return their ids.
 
     Raises:
-        ConfigError: a run is still going on in the folder.
+        ConfigError: a run is active in the folder.
         RecoveryError: SLURM does not answer, or jobs do not end.
     """
     lock = lock_study(study / "results")
@@ -34,10 +34,10 @@ def recover(study: Path) -> list[str]:
         while running := jobs_left(study):
             if time.monotonic() > end:
                 raise RecoveryError(
-                    f"jobs did not end within {ENDING_SECONDS} s after scancel: {', '.join(running)}; see squeue, "
+                    f"jobs did not end within {ENDING_SECONDS} s after scancel: {', '.join(running)}. See squeue, "
                     "then try again"
                 )
-            # by name: a task of an array has an id of its own that scancel does not know
+            # by name: scancel does not know the id that a task of an array has of its own
             for name in set(running.values()):
                 ask_slurm("scancel", f"--name={name}")
             left |= set(running)
@@ -48,7 +48,7 @@ def recover(study: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Say what was done; return the exit status."""
+    """Print what was cancelled; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lib.commands.recover", description=__doc__.split("\n")[0]
     )
@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if left:
         print(f"{len(left)} jobs of a killed run were cancelled")
     elif run_ids(options.directory) and not shutil.which("squeue"):
-        print("there is no squeue on this machine: nobody looked for jobs of earlier runs in SLURM's queue")
+        print(
+            "squeue is not installed on this machine: jobs of earlier runs in SLURM's queue were not looked for"
+        )
     else:
         print("no job of an earlier run is left")
     return 0

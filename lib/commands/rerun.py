@@ -1,8 +1,8 @@
-"""Which files to make again so that one subject, or one scan, is redone from a stage on.
+"""Print the files to make again so that one subject or scan is computed again from a stage on.
 
     snakemake ... --forcerun $(python -m lib.commands.rerun SUBJECT_OR_SCAN STAGE [STUDY_FOLDER])
 
-Everything that depends on these files follows by itself; a trained model never does.
+Snakemake then makes everything that depends on these files again, except trained models.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def files_to_rerun(name: str, stage: str, study: Path) -> list[str]:
     """Return the files of one subject or scan at a stage, relative to the study's folder.
 
     Raises:
-        OsteoflowError: the study knows no such subject or scan, or no such file was made before.
+        OsteoflowError: the study has no such subject or scan, or the stage has made no file for it yet.
     """
     records = _known_scans(study / "results/cohort/scans.csv")
     scans = [record["scan"] for record in records if name in (record["subject"], record["scan"])]
@@ -37,7 +37,7 @@ def files_to_rerun(name: str, stage: str, study: Path) -> list[str]:
 
 def _known_scans(path: Path) -> Iterable[Mapping[str, str]]:
     if not path.exists():
-        raise OsteoflowError(f"{path} is not there: nothing was run in this folder yet")
+        raise OsteoflowError(f"{path} does not exist: the study has not been screened in this folder yet")
     return read_records(path)
 
 
@@ -46,7 +46,7 @@ def _existing(study: Path, pattern: str) -> list[str]:
 
 
 def _stage(name: str) -> str:
-    """Return the name of a stage that can be made again; an old name is refused with the new one."""
+    """Return the name of a stage that can be rerun; the error for an old name gives the new one."""
     if name in RULES:
         raise argparse.ArgumentTypeError(f"{name} is now called {RULES[name]}")
     if name not in rerun_stages():
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the files, separated by spaces; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lib.commands.rerun", description=__doc__.split("\n")[0])
     parser.add_argument("name", help="a subject or a scan of the cohort table")
-    parser.add_argument("stage", type=_stage, help=f"the rule to begin with: {', '.join(rerun_stages())}")
+    parser.add_argument("stage", type=_stage, help=f"the first rule to rerun: {', '.join(rerun_stages())}")
     parser.add_argument("study", nargs="?", default=".", type=Path, help="the study's folder (default: here)")
     options = parser.parse_args(arguments)
     try:

@@ -12,7 +12,7 @@ from lib.imaging.kernels import block_mean
 
 _PIXEL_MM = 2.0
 _SLICES = 12
-# Of blocks of 2 mm, noise makes about 10 HU; anatomy that moves by a pixel from slice to slice makes hundreds.
+# In blocks of 2 mm noise has an SD of about 10 HU; anatomy that moves by a pixel from slice to slice has hundreds.
 _STEADY_SD_HU = 60.0
 _ROD_HU = 120.0  # above muscle and plastic
 _ROD_DIAMETER_MM = (7.0, 35.0)
@@ -30,11 +30,11 @@ class _Rod:
 
 
 def density_phantom_in_view(image: sitk.Image) -> bool:
-    """Return whether at least two rods of different density lie in one row and keep their place on all slices.
+    """Return whether at least two rods of different density lie in one row, at the same position on all slices.
 
-    Rods are looked for as round discs of 7 to 35 mm above 120 HU in what is steady along z, the middle 80 % of the
-    scan; two of them, side by side, must differ by 50 HU, which a pair of vessels, table tubes or shafts does not. A
-    phantom with only one bright insert (water and one density) is not recognised.
+    Rods are round discs of 7 to 35 mm above 120 HU that do not change along z in the middle 80 % of the scan. Two
+    neighbouring ones must differ by 50 HU; a pair of vessels, table tubes or shafts does not. A phantom with only one
+    bright insert (water and one density) is not recognised.
     """
     mean_yx, steady_yx, pixel_mm_yx = _steady_part(image)
     rods = _find_rods(mean_yx, steady_yx & (mean_yx > _ROD_HU), pixel_mm_yx)
@@ -42,7 +42,7 @@ def density_phantom_in_view(image: sitk.Image) -> bool:
 
 
 def _steady_part(image: sitk.Image) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean over slices (HU), where it is steady along z, and the pixel size (mm), on a coarse grid."""
+    """Return the mean over slices (HU), the pixels steady along z, and the pixel size (mm), on a coarse grid."""
     count = image.GetSize()[2]
     chosen = np.unique(np.linspace(0.1 * (count - 1), 0.9 * (count - 1), _SLICES).round().astype(int))
     fine_mm_yx = np.array(spacing_zyx(image)[1:])

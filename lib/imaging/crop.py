@@ -1,4 +1,4 @@
-"""The in-plane window of one hip: where it lies, what it cuts, and the record of it."""
+"""The in-plane window of one hip: its position, the cropping, and the record of it."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from lib.imaging.grid import SIDES, column_index, slice_index
 
 PADDING_HU = -1024
 
-# A slice that ends at the window's border belongs to it, whatever the rounding of its position.
+# Tolerance in slices, so that rounding does not exclude a slice that ends at the window's border.
 _SLICE_TOLERANCE = 1e-6
 
 
@@ -22,9 +22,9 @@ class CropConfig:
 
     Attributes:
         size_xy: voxels of the in-plane window.
-        bone_hu: intensity above which a voxel is taken for bone.
-        min_margin_mm: femur nearer than this to the window's border is flagged.
-        above_head_mm: slices further than this above the centre of the femoral head are cut.
+        bone_hu: intensity above which a voxel counts as bone.
+        min_margin_mm: a femur nearer than this to the window's border is flagged.
+        above_head_mm: slices further than this above the centre of the femoral head are cut off.
     """
 
     size_xy: tuple[int, int] = (192, 192)
@@ -72,19 +72,19 @@ class CropCenter:
 
 @dataclass(frozen=True, kw_only=True)
 class CropRecord:
-    """What was cut: the content of crop.json.
+    """The record of a crop: the content of crop.json.
 
     Attributes:
         side: `left` or `right` of the patient.
-        center_mm_xy: the centre asked for, LPS mm.
+        center_mm_xy: the requested centre, LPS mm.
         source: `automatic` or `override`.
         start_xy: index of the window's first voxel in the image; negative where the window leaves it.
         size_xyz: voxels of the window.
         spacing_mm_xyz: size of a voxel.
-        padded_voxels: voxels of the window outside of the image, filled with -1024 HU.
+        padded_voxels: voxels of the window outside the image, filled with -1024 HU.
         slices_cut_above: slices of the image above the window.
-        margins_mm: free distance from the femur's bone to the `lateral`, `anterior` and `posterior` border.
-        flags: of `crop_uncertain`, `bone_at_border`, `no_bone`, `padded`, `override`.
+        margins_mm: distance from the femur's bone to the `lateral`, `anterior` and `posterior` border.
+        flags: any of `crop_uncertain`, `bone_at_border`, `no_bone`, `padded`, `override`.
     """
 
     side: str
@@ -99,11 +99,11 @@ class CropRecord:
     flags: tuple[str, ...]
 
     def to_json(self) -> dict:
-        """Return the record as plain values."""
+        """Return the record as a JSON object."""
         return asdict(self)
 
 
-# of a window, where it lies in the image (x, y), its centre and the intensity of bone: mm to each border
+# (window, its index ranges in the image (x, y), its centre, intensity of bone in HU) -> mm to each border
 FindMargins = Callable[[sitk.Image, tuple[slice, slice], CropCenter, float], Mapping[str, float]]
 
 
@@ -112,10 +112,10 @@ def crop_image(
 ) -> tuple[sitk.Image, CropRecord]:
     """Cut the window out of a CT (int16 HU) and return a record of it.
 
-    All slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies higher,
-    and a network that learnt hips knows nothing of an abdomen. Where the head's height is not known for sure,
-    all slices are kept. Voxels keep their positions; outside of the image the window holds -1024 HU.
-    `find_margins` is the anatomy's, such as `lib.anatomy.femur.window.femur_margins`.
+    Slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies higher, and the
+    network was not trained on the abdomen. All slices are kept if the head's height is uncertain. Voxels keep their
+    positions; outside the image the window holds -1024 HU. `find_margins` comes from the anatomy, for example
+    `lib.anatomy.femur.window.femur_margins`.
     """
     slices = image.GetSize()[2]
     start_xy = window_start(image, center.center_mm_xy, config.size_xy)
@@ -149,12 +149,12 @@ def crop_image(
 
 
 def crop_labels(mask: sitk.Image, record: Mapping) -> sitk.Image:
-    """Cut the window of `record` (content of crop.json) out of a mask on the grid of the image that was cropped."""
+    """Cut the window of `record` (content of crop.json) out of a mask on the grid of the uncropped image."""
     return _cut(mask, tuple(record["start_xy"]), tuple(record["size_xyz"]), 0)
 
 
 def kept_slices(image: sitk.Image, center: CropCenter, config: CropConfig) -> int:
-    """Return how many slices of `image`, from the distal end on, belong to the window."""
+    """Return the number of slices of `image`, from the distal end, that belong to the window."""
     slices = image.GetSize()[2]
     if center.head_mm_xyz is None or center.uncertain:
         return slices
@@ -172,7 +172,7 @@ def window_start(image: sitk.Image, center_mm_xy: Sequence[float], size_xy: Sequ
 def _cut(
     image: sitk.Image, start_xy: tuple[int, int], size_xyz: tuple[int, int, int], outside: int
 ) -> sitk.Image:
-    """Return the window of `image` from its first slice on; only the voxels of the window are copied."""
+    """Return the window of `image` from its first slice; only the window's voxels are copied."""
     x, y = _columns_in_view(image, start_xy, size_xyz[:2])
     values_zyx = np.full(size_xyz[::-1], outside, sitk.GetArrayViewFromImage(image).dtype)
     rows, columns = (

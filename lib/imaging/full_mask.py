@@ -1,4 +1,4 @@
-"""A predicted mask on the grid of the converted scan, finer along z than the network's."""
+"""A predicted mask on the grid of the converted scan, which is finer along z than the network's grid."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -8,27 +8,27 @@ from lib.imaging.grid import array_zyx, image_like, positions_in
 from lib.imaging.kernels import apply_weights, linear_weights
 from lib.imaging.otsu import OtsuMask
 
-# What a pixel of distance to the outline counts against probability where interpolation leaves a tie. On maps made
-# from simulated femurs the volume on 2 mm slices is then within 0.3 % of the true one where the map is hard (without:
-# 3 % too large) and within 0.8 % of the crop's own where it is soft; more than 0.03 costs soft maps their detail.
+# Weight of one pixel of distance to the outline relative to probability; it decides ties of the interpolation. On
+# maps of simulated femurs the volume on 2 mm slices is then within 0.3 % of the truth for nearly binary maps (3 % too
+# large without it) and within 0.8 % of the crop's for soft maps; a weight above 0.03 would blur soft maps.
 TIE_WEIGHT = np.float32(0.01)
 TIE_REACH = 20  # pixels
 
-# A voxel centre this near to another grid's, in voxels, lies on it: positions from files carry rounding errors.
+# Voxel centres closer than this (in voxels) are taken as equal: positions from files carry rounding errors.
 ON_GRID = 1e-3
 
 
 def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk.Image:
     """Return the mask on the grid of the converted scan (uint8).
 
-    Probabilities are interpolated linearly to `grid` and cut at the same threshold; what is undecided then follows
-    the shape of the slices (see `_level`). A voxel whose centre lies in no voxel of the crop is 0, so slices that
-    were dropped in resampling stay empty. Of several components the one that shares most voxels with the crop's
+    Probabilities are interpolated linearly to `grid` and cut at the same threshold; ties are decided by the shape of
+    the slices (see `_level`). Voxels whose centre lies in no voxel of the crop are 0, so slices that were dropped in
+    resampling stay empty. If `otsu` kept one component, only the component that shares most voxels with the crop's
     mask is kept. On the crop's own grid the result is the mask itself.
     """
     positions_xyz = [_positions(probability, grid, axis) for axis in range(3)]
     full_zyx = np.zeros(grid.GetSize()[::-1], np.uint8)
-    # only the crop, a fifth of a scan, is computed
+    # only the region of the crop, about a fifth of a scan, is computed
     boxes_xyz = [_inside(p, n) for p, n in zip(positions_xyz, probability.GetSize(), strict=True)]
     if any(box.start == box.stop for box in boxes_xyz):
         return image_like(full_zyx, grid)
@@ -47,16 +47,16 @@ def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk
 
 
 def mask_on_grid(mask: sitk.Image, grid: sitk.Image) -> np.ndarray:
-    """Return a mask (0 or 1) on another grid, (z, y, x) in bool: interpolated linearly and cut at one half.
+    """Return a mask (0 or 1) on another grid, bool (z, y, x): interpolated linearly and cut at one half.
 
-    On its own grid the mask is left as it is; where it has no voxels there is no mask.
+    On its own grid the mask is unchanged; outside its grid the result is False.
     """
     share = sitk.Resample(sitk.Cast(mask, sitk.sitkFloat32), grid, sitk.Transform(), sitk.sitkLinear)
     return array_zyx(share) >= 0.5
 
 
 def _positions(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:
-    """Return `positions_in`, without the rounding of positions that come from files."""
+    """Return `positions_in`, with rounding errors of positions from files removed."""
     positions = positions_in(image, grid, axis)
     nearest = np.rint(positions)
     return np.where(np.abs(positions - nearest) < ON_GRID, nearest, positions)
@@ -69,12 +69,12 @@ def _inside(positions: np.ndarray, count: int) -> slice:
 
 
 def _level(probability_zyx: np.ndarray, threshold: float) -> np.ndarray:
-    """Return what is interpolated: probability above the threshold, and a trace of the distance to the outline.
+    """Return the values to interpolate: probability minus threshold, plus a weighted distance to the outline.
 
-    A trained network's map is nearly binary. Every third slice of 2 mm lies midway between two of 3 mm; where the
-    outline moves from one to the other, 0 and 1 meet at one half there, and a threshold just below one half would
-    take all of it: the femur would grow by 3 %. A signed distance in the slice decides such ties by the outline's
-    place between both (shape-based interpolation, Raya and Udupa 1990) and leaves clear cases as they are.
+    A trained network's map is nearly binary. Every third slice of 2 mm lies midway between two of 3 mm. Where the
+    outline moves from one to the other, 0 and 1 average to one half, and a threshold just below one half would
+    include the whole area: the femur would grow by 3 %. A signed distance in the slice decides such ties by an
+    outline between the two (shape-based interpolation, Raya and Udupa 1990) and does not change clear cases.
     """
     level_zyx = probability_zyx - np.float32(threshold)
     depths = np.zeros(len(level_zyx) + 2, np.float32)  # with an empty slice at both ends
@@ -84,7 +84,7 @@ def _level(probability_zyx: np.ndarray, threshold: float) -> np.ndarray:
             distance_yx = _signed_distance(above_yx)
             depths[index] = distance_yx.max()
             level_yx += TIE_WEIGHT * distance_yx
-    # beside an empty slice half the depth leaves a quarter of the area midway, as a sphere's top does on average
+    # midway to an empty slice, half the depth leaves a quarter of the area, like the top of a sphere on average
     beyond = 0.5 * np.maximum(depths[:-2], depths[2:]) * ~(level_zyx >= 0.0).any(axis=(1, 2))
     level_zyx -= (TIE_WEIGHT * beyond)[:, None, None]
     return level_zyx
@@ -96,7 +96,7 @@ def _signed_distance(above_yx: np.ndarray) -> np.ndarray:
     sides = ndimage.find_objects(above_yx.astype(np.int8))[0]
     box = tuple(slice(max(0, side.start - TIE_REACH), side.stop + TIE_REACH) for side in sides)
     inside, outside = (ndimage.distance_transform_edt(part) for part in (above_yx[box], ~above_yx[box]))
-    # the outline runs half a pixel beside the outermost centres
+    # the outline lies half a pixel outside the outermost centres
     signed[box] = np.where(above_yx[box], inside - 0.5, 0.5 - outside)
     return np.clip(signed, -TIE_REACH, TIE_REACH)
 

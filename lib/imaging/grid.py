@@ -1,8 +1,8 @@
-"""Voxel grids: where array axes meet patient axes. The flip between (x, y, z) and (z, y, x) lives here.
+"""Voxel grids: array axes and patient axes. The conversion between (x, y, z) and (z, y, x) is defined here.
 
 In memory an image is a SimpleITK image whose index axes are those nearest to the patient's left, back and head
-(+L, +P, +S). Its direction is the identity, or turned where the scan itself is oblique: voxels are never interpolated
-to straighten it. Arrays are (z, y, x); index 0 of z is the most distal slice.
+(+L, +P, +S). Its direction is the identity, or a rotation if the scan is oblique: voxels are never interpolated to
+straighten it. Arrays are (z, y, x); index 0 of z is the most distal slice.
 """
 
 import itertools
@@ -16,19 +16,19 @@ from lib.errors import ConfigError, ScanError
 
 SIDES = ("left", "right")
 
-# A turn that moves no voxel further than this is rounding of the header and dropped: the direction becomes exact.
+# A rotation that moves no voxel further than this is a rounding error of the header and is removed.
 ROUNDING_MM = 0.005
 
 # Two grids are the same when no voxel centre differs by more than this fraction of the smallest voxel edge.
 # NIfTI stores positions as float32, which moves voxels of a femur scan by about 1e-4 of an edge.
 GRID_TOLERANCE_VOXELS = 0.05
 
-# What to do about two grids of one size that differ by less than a voxel, and by more.
+# Advice for two grids of equal size that differ by less than a voxel, and by more.
 _SAME_HEADER = (
     "Spacing or origin was rounded when the mask was saved: save it again with the header of this scan "
     "(a label map with the CT as reference volume)."
 )
-_OTHER_PLACE = "Check that the mask is of this very scan: it has its size, but lies in another place."
+_OTHER_PLACE = "Check that the mask belongs to this scan: it has the same size, but lies in another place."
 
 
 def array_zyx(image: sitk.Image) -> np.ndarray:
@@ -73,8 +73,8 @@ def spacing_zyx(image: sitk.Image) -> tuple[float, float, float]:
 def mirror_for_model(array_zyx: np.ndarray, side: str) -> np.ndarray:
     """Return `array_zyx` as the model sees it: a right hip mirrored along x, a left hip as it is.
 
-    Doing it twice gives the array back, so the same call brings a prediction back to true anatomy. The
-    result is contiguous; a left hip's array is returned itself.
+    Applied twice it returns the original, so the same call brings a prediction back to true anatomy. The
+    result is contiguous; the array of a left hip is returned uncopied.
     """
     if side not in SIDES:
         raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {side!r}")
@@ -93,7 +93,7 @@ def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
 def grid_distance_mm(a: sitk.Image, b: sitk.Image) -> float:
     """Return the largest distance in mm between equal corners of two grids.
 
-    Positions are affine in the index, so for grids of one size no voxel differs by more.
+    Positions are affine in the index, so in grids of equal size no voxel differs by more.
     """
     return max(math.dist(p, q) for p, q in zip(_corners_mm(a), _corners_mm(b), strict=True))
 
@@ -101,7 +101,7 @@ def grid_distance_mm(a: sitk.Image, b: sitk.Image) -> float:
 def require_same_grid(a: sitk.Image, b: sitk.Image, what_a: str, what_b: str) -> None:
     """Raise `ScanError("mask_off_grid")` naming both grids unless `a` and `b` lie on the same one.
 
-    Grids of one size may look alike in print: the error says how far apart they lie, and how far they may.
+    Grids of equal size may look alike in print, so the error states their distance and the tolerance.
     """
     if same_grid(a, b):
         return
@@ -114,13 +114,14 @@ def require_same_grid(a: sitk.Image, b: sitk.Image, what_a: str, what_b: str) ->
     apart_mm, edge_mm = grid_distance_mm(a, b), min(*a.GetSpacing(), *b.GetSpacing())
     raise ScanError(
         "mask_off_grid",
-        f"{found}: voxels lie up to {apart_mm:.2g} mm apart; {GRID_TOLERANCE_VOXELS * edge_mm:.2g} mm pass",
+        f"{found}: voxels lie up to {apart_mm:.2g} mm apart; "
+        f"at most {GRID_TOLERANCE_VOXELS * edge_mm:.2g} mm is allowed",
         _SAME_HEADER if apart_mm <= edge_mm else _OTHER_PLACE,
     )
 
 
 def laid_on(mask: sitk.Image, image: sitk.Image) -> sitk.Image | None:
-    """Return a mask (uint8) on the whole grid of `image`, zero beyond a cropped one; None where it does not fit.
+    """Return a mask (uint8) on the whole grid of `image`, zero outside a cropped mask; None if it does not fit.
 
     Segmentations are often saved with the empty borders cut away. Such a mask fits if it lies within the image and
     its voxel centres are voxel centres of the image (to GRID_TOLERANCE_VOXELS).
@@ -164,8 +165,8 @@ def describe_grid(image: sitk.Image) -> str:
 def to_patient_axes(image: sitk.Image) -> sitk.Image:
     """Return `image` with index axes nearest to +L, +P, +S.
 
-    Axes are permuted and flipped, voxels never interpolated: an oblique volume stays oblique. A turn that is only
-    rounding (ROUNDING_MM) is dropped.
+    Axes are permuted and flipped, but voxels are never interpolated: an oblique volume stays oblique. A rotation
+    within ROUNDING_MM is removed.
     """
     if axis_letters(image) != "LPS":
         image = sitk.DICOMOrient(image, "LPS")
@@ -177,14 +178,14 @@ def to_patient_axes(image: sitk.Image) -> sitk.Image:
 
 
 def axis_letters(image: sitk.Image) -> str:
-    """Return letters of the patient directions in which the index axes count up, for example RAS."""
+    """Return the letters of the patient directions in which the indices increase, for example RAS."""
     return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
 
 
 def straightened(image: sitk.Image) -> sitk.Image:
-    """Return `image` (axes nearest to +L, +P, +S) as if not oblique: voxels as they are, its centre in its place.
+    """Return `image` (axes nearest to +L, +P, +S) with identity direction: same voxels, same centre.
 
-    Places in it are those of the volume's own axes, and the same as in the patient where it is not oblique.
+    Positions in it are along the volume's own axes; they equal those in the patient if it is not oblique.
     """
     if np.array_equal(np.reshape(image.GetDirection(), (3, 3)), np.eye(3)):
         return image
@@ -196,7 +197,7 @@ def straightened(image: sitk.Image) -> sitk.Image:
 
 
 def column_index(image: sitk.Image, xy_mm: Sequence[float]) -> tuple[float, float]:
-    """Return where a column of voxels meets the point (x, y) mm at the height of the image's centre: index (i, j)."""
+    """Return the index (i, j) of the column of voxels through (x, y) mm at the height of the image's centre."""
     point_mm = (*xy_mm, _center_mm(image)[2])
     i, j, _ = image.TransformPhysicalPointToContinuousIndex(point_mm)
     return i, j
@@ -208,16 +209,16 @@ def slice_index(image: sitk.Image, point_mm_xyz: Sequence[float]) -> float:
 
 
 def column_mm(image: sitk.Image, ij: Sequence[float]) -> tuple[float, float]:
-    """Return where a column of voxels is at the height of the image's centre: (x, y) mm (see `column_index`)."""
+    """Return the position (x, y) mm of a column of voxels at the height of the image's centre."""
     low, high = (np.array(image.TransformContinuousIndexToPhysicalPoint((*ij, k))) for k in (0.0, 1.0))
     x_mm, y_mm, _ = low + (high - low) * (_center_mm(image)[2] - low[2]) / (high[2] - low[2])
     return float(x_mm), float(y_mm)
 
 
 def positions_in(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:
-    """Return where the voxel centres of `grid` lie along an axis (0 = x), in voxels of `image`.
+    """Return the positions of the voxel centres of `grid` along an axis (0 = x), in voxels of `image`.
 
-    Both must have the same direction, as a scan, what is resampled from it and its crop have.
+    Both must have the same direction, like a scan, its resampled image and its crop.
     """
     first = image.TransformPhysicalPointToContinuousIndex(grid.GetOrigin())[axis]
     return first + grid.GetSpacing()[axis] / image.GetSpacing()[axis] * np.arange(grid.GetSize()[axis])
@@ -227,7 +228,7 @@ def obliquity_degrees(direction: Sequence[float]) -> float:
     """Return the largest angle between an index axis and the nearest patient axis, in degrees.
 
     Args:
-        direction: ITK's direction, nine numbers of which columns are the index axes.
+        direction: ITK's direction, nine numbers; columns are the index axes.
     """
     axes = np.asarray(direction).reshape(3, 3)
     along = np.abs(axes).max(axis=0)

@@ -10,26 +10,26 @@ from lib.imaging.grid import image_like
 AIR_HU = -1024
 MAX_HU = 32767
 
-# Limits of what can be a CT in HU (fat -105, muscle 55, cortical bone 1300-1500; air below -900).
-# A crop may show no air round the body, but noise in fat alone reaches below this.
+# Limits of a plausible CT in HU (fat -105, muscle 55, cortical bone 1300-1500; air below -900).
+# A crop may contain no air around the body, but the noise of fat alone reaches below this.
 _BELOW_FAT_HU = -150
 _SOFT_TISSUE_HU = (-200, 200)
 _ABOVE_SOFT_TISSUE_HU = 200
 _BODY_HU = -500
 _MIN_SOFT_TISSUE_SHARE = 0.2
 _MIN_SHARE = 1e-4
-# Where black and white are exchanged air is as bright as the densest bone: 34 and 41 % of the voxels of two whole
-# pictures, of which 1.1 % at most are bone as dense as that (0.2 % of a box round a femur).
+# In an inverted image air is as bright as the densest bone: 34 and 41 % of the voxels of two whole scans, of which at
+# most 1.1 % are bone of that density (0.2 % of a box around a femur).
 _DENSE_HU, _MAX_DENSE_SHARE = 800, 0.2
-# Intensities that were cut off pile up at the limit: more voxels hold the last value than twice those of the 20 HU
-# before it. Cut off at 600 or 1000 HU it is 6 to 45 times as many in two real scans and three of the shape model, at
-# the low end more; where nothing was cut off the last value is that of one voxel. Limits that no tissue reaches are
-# none of ours (air; metal beyond the range of 12 bits).
+# Clipped intensities pile up at the limit: the last value has more than twice the voxels of the 20 HU before it. In
+# two real scans and three of the shape model, clipped at 600 or 1000 HU, the ratio is 6 to 45, and higher at the low
+# end; in unclipped scans a single voxel has the last value. Clipping where there is no tissue is harmless (air; metal
+# beyond the range of 12 bits).
 _PILE_VOXELS, _PILE_RATIO, _BEFORE_LIMIT_HU = 20, 2.0, 20
 _HARMLESS_BELOW_HU, _HARMLESS_ABOVE_HU = -900, 2000
 # If intensities are clipped below this, cortex and trabecular bone cannot be distinguished.
 _LEAST_TOP_HU = 500
-_SAMPLED_EVERY = 3  # pixels along a row and a column: 9 times fewer voxels, shares move by less than 0.1 %
+_SAMPLED_EVERY = 3  # pixels along rows and columns: 9 times fewer voxels, shares change by less than 0.1 %
 
 
 def to_hu(values: np.ndarray) -> np.ndarray:
@@ -42,9 +42,9 @@ def to_hu(values: np.ndarray) -> np.ndarray:
 
 
 def hu_image(image: sitk.Image) -> tuple[sitk.Image, list[Reason]]:
-    """Return `image` (any number type) as int16 HU of the range of `to_hu`, and a warning on voxels without value.
+    """Return `image` (any number type) as int16 HU in the range of `to_hu`, and a warning on voxels without value.
 
-    NaN is what many programs write outside of the field of view: it becomes -1024.
+    NaN, which many programs write outside the field of view, becomes -1024.
 
     Raises:
         ScanError: `implausible_hu`, a voxel is infinite.
@@ -54,7 +54,7 @@ def hu_image(image: sitk.Image) -> tuple[sitk.Image, list[Reason]]:
         return image, []
     hu_zyx = np.empty(values_zyx.shape, np.int16)
     missing, infinite = 0, 0
-    # slice by slice: a volume is held twice at most
+    # slice by slice, so that memory holds at most two volumes
     for hu_yx, values_yx in zip(hu_zyx, values_zyx, strict=True):
         nans = np.isnan(values_yx)
         missing += np.count_nonzero(nans)
@@ -67,12 +67,12 @@ def hu_image(image: sitk.Image) -> tuple[sitk.Image, list[Reason]]:
 
 
 def check_hu(volume_zyx: np.ndarray) -> list[Reason]:
-    """Return `implausible_hu` unless `volume_zyx` has the intensities of every hip CT on the HU scale.
+    """Return `implausible_hu` unless `volume_zyx` has the intensities of a hip CT in HU.
 
-    Something darker than fat, much soft tissue in the body, and some bone: a volume in other units (raw values
-    without intercept, MR, a windowed picture, fractions) lacks at least one of them, and in a negative air is as
-    bright as the densest bone. Intensities that were cut off at either end give `clipped_hu`, or `implausible_hu`
-    where that took the structure of the bone.
+    Every hip CT has voxels darker than fat, much soft tissue in the body, and some bone. A volume in other units (raw
+    values without intercept, MR, a windowed image, fractions) lacks at least one of them, and in an inverted image
+    air is as bright as the densest bone. Intensities clipped at either end give `clipped_hu`, or `implausible_hu` if
+    they no longer show the structure of the bone.
     """
     sample = volume_zyx[:, ::_SAMPLED_EVERY, ::_SAMPLED_EVERY]
     body = sample[sample > _BODY_HU]
@@ -85,7 +85,7 @@ def check_hu(volume_zyx: np.ndarray) -> list[Reason]:
     if soft_share >= _MIN_SOFT_TISSUE_SHARE and dark_share >= _MIN_SHARE and bone_share >= _MIN_SHARE:
         dense_share = float((sample > _DENSE_HU).mean())
         if dense_share > _MAX_DENSE_SHARE:
-            found = f"{dense_share:.0%} of the voxels are above {_DENSE_HU} HU: a negative?"
+            found = f"{dense_share:.0%} of the voxels are above {_DENSE_HU} HU: an inverted image?"
             return [Reason("implausible_hu", found)]
         return _check_clipped(sample)
     found = (
@@ -96,7 +96,7 @@ def check_hu(volume_zyx: np.ndarray) -> list[Reason]:
 
 
 def _check_clipped(sample: np.ndarray) -> list[Reason]:
-    """Return a reason for each end of the intensities at which they were cut off."""
+    """Return a reason for each end at which intensities were clipped."""
     reasons = []
     low, high = int(sample.min()), int(sample.max())
     if low > _HARMLESS_BELOW_HU and (share := _piled_share(sample, low, 1)):
@@ -111,10 +111,10 @@ def _check_clipped(sample: np.ndarray) -> list[Reason]:
 
 
 def _piled_share(sample: np.ndarray, limit: int, inward: int) -> float:
-    """Return the share of voxels at a limit where they pile up, else 0; `inward` is +1 at the low end, else -1."""
-    # int32: a difference of two int16 may not be one
+    """Return the share of voxels at a limit if they pile up there, else 0; `inward` is +1 at the low end, else -1."""
+    # a difference of two int16 may exceed int16
     depth = inward * (sample.astype(np.int32) - limit)
     piled, before = np.count_nonzero(depth == 0), np.count_nonzero((depth > 0) & (depth <= _BEFORE_LIMIT_HU))
-    # values without neighbouring values were drawn, not clipped
+    # without values just inside the limit the image was drawn, not clipped
     is_pile = before > 0 and piled >= _PILE_VOXELS and piled > _PILE_RATIO * before
     return piled / sample.size if is_pile else 0.0

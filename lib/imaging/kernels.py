@@ -12,13 +12,13 @@ import numpy as np
 
 
 def fourier_weights(count_in: int, count_out: int) -> np.ndarray:
-    """Return the weights (count_out, count_in) of Fourier interpolation to sub-slabs and averaging of those.
+    """Return the weights (count_out, count_in) of Fourier interpolation to sub-slabs, averaged to new slabs.
 
     The group of `count_in` slabs is taken as one period, interpolated to the least common multiple of both counts
     in sub-slabs (at their true centres, so that they tile the old slabs: the half-voxel phase shift) and averaged
     to `count_out` new slabs. Two 3 mm slices from three 2 mm slices get [.718 .333 -.052] and [-.052 .333 .718].
 
-    Source: Zhao et al. 2020, slices to 3 mm; the phase shift is our reading of it. Columns sum to count_out /
+    Source: Zhao et al. 2020, slices to 3 mm; the phase shift is our interpretation. Columns sum to count_out /
     count_in, so the mean of a group is kept exactly.
     """
     count_sub = math.lcm(count_in, count_out)
@@ -35,7 +35,7 @@ def overlap_weights(count_in: int, count_out: int, *, start: float, step: float)
     """Return the weights (count_out, count_in) of exact slab averages.
 
     New slab k covers start + k * step to start + (k + 1) * step, in old steps from the outer edge of old sample 0;
-    the caller sees to it that all new slabs lie within the old ones.
+    the caller ensures that all new slabs lie within the old ones.
     """
     low = start + step * np.arange(count_out)[:, None]
     old = np.arange(count_in)[None, :]
@@ -46,8 +46,8 @@ def overlap_weights(count_in: int, count_out: int, *, start: float, step: float)
 def linear_weights(count_in: int, positions: np.ndarray) -> np.ndarray:
     """Return the weights (positions, count_in) of linear interpolation at `positions` (n,), in old steps.
 
-    Position i is the centre of sample i. Within the half step beyond an end sample its value is kept; rows beyond
-    that are zero.
+    Position i is the centre of sample i. Up to half a step beyond an end sample its value is used; rows further out
+    are zero.
     """
     inside = (positions >= -0.5) & (positions <= count_in - 0.5)
     held = np.clip(positions, 0.0, count_in - 1.0)
@@ -62,10 +62,10 @@ def apply_weights(
     weights_x: np.ndarray | None,
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Resample an array (z, y, x) along its axes to float32; None leaves an axis of the slice as it is.
+    """Resample an array (z, y, x) along its axes to float32; an in-plane axis with weights None is not resampled.
 
-    One new slice is computed at a time from the few old ones that it needs, so that next to the result hardly any
-    memory is taken. `finish` turns each new slice into what is wanted of it, in any number type.
+    One new slice is computed at a time from the few old ones that it needs, which takes hardly any memory beyond the
+    result. `finish` converts each new slice, possibly to another number type.
     """
     along_y, along_x = (None if weights is None else _sparse(weights) for weights in (weights_y, weights_x))
     result_zyx = None
@@ -100,8 +100,8 @@ def block_mean(values_zyx: np.ndarray, steps_zyx: np.ndarray) -> np.ndarray:
 
 
 def _sparse(weights: np.ndarray):
-    """Two or three weights of a row of 512 are not zero: sparse, a slice takes a tenth of the time."""
-    # only pixels of another size need it, and loading it costs a quarter of a conversion
+    """Return sparse weights: with two or three non-zero weights in 512 a slice takes a tenth of the time."""
+    # imported here: only resampling in the slice needs it, and the import takes a quarter of a conversion
     from scipy.sparse import csr_array
 
     return csr_array(weights.astype(np.float32))

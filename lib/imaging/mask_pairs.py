@@ -11,12 +11,12 @@ from lib.errors import ScanError
 from lib.imaging.grid import same_grid
 from lib.imaging.nifti import read_image
 
-# two files that hold the same mask on one grid; further pairs hold it on other grids
+# pairs of files, one of each run, with the masks of a scan on one grid; further pairs are on other grids
 Alternatives = Sequence[tuple[str, str]]
 
 
 def compare_masks(masks: Sequence[Alternatives], workers: int) -> list[tuple[float | None, str]]:
-    """Return the Dice of the masks of each scan, None with a reason where there is none.
+    """Return the Dice coefficient of the masks of each scan, or None and the reason.
 
     Args:
         masks: the pairs of files to try for each scan; the first pair on one grid is used.

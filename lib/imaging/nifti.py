@@ -1,4 +1,4 @@
-"""The NIfTI files of this workflow: written with no metadata but geometry, and read again.
+"""Writing and reading the NIfTI files of this workflow, whose only metadata is geometry.
 
 Files of unknown origin are read by `lib.reading.image_files`.
 """
@@ -23,11 +23,11 @@ from lib.imaging.grid import array_zyx, image_like, to_patient_axes
 # that differs from a stored value by more than 1e-5, at half the size of float32 and far better compression.
 PROBABILITY_STEP = 1.0 / 65535.0
 
-# Of Intel's ISA-L, which writes gzip files five times faster than zlib's level 1 and 3 % larger: noise does not
-# compress.
+# Level of Intel's ISA-L, which writes gzip files five times faster than zlib's level 1; files are 3 % larger, because
+# noise does not compress.
 GZIP_LEVEL = 2
 
-_HEADER_BYTES = 352  # of NIfTI-1, with the four bytes that say that nothing follows
+_HEADER_BYTES = 352  # of NIfTI-1, including the four bytes that declare no extension
 _DIM_OFFSET = 42  # bytes; fields dim[1] to dim[3] (int16)
 _BITPIX_OFFSET = 72  # int16: bits of a voxel
 _VOXELS_OFFSET = 108  # float32: byte at which voxels begin
@@ -77,7 +77,7 @@ def run_itk(step: Callable[[], Any]) -> Any:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         return step()
-    except (RuntimeError, ValueError):  # ValueError: a path that is no text
+    except (RuntimeError, ValueError):  # ValueError: an invalid path
         raise unreadable() from None
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(warns)
@@ -85,20 +85,19 @@ def run_itk(step: Callable[[], Any]) -> Any:
 
 def unreadable() -> ScanError:
     """Return the error for a file that a reader refuses."""
-    return ScanError("unreadable_file", "the image file is damaged, cut off or not an image")
+    return ScanError("unreadable_file", "the image file is damaged, truncated or not an image")
 
 
 def write_image(image: sitk.Image, path: str | Path) -> None:
     """Write `image` to `path` (.nii.gz), atomically.
 
-    The file contains only voxels and geometry: no description, no time, no name; the same image gives the same
-    bytes.
+    The file contains only voxels and geometry: no description, time or name. The same image gives the same bytes.
     """
     _write_nifti(image, path, slope=1.0)
 
 
 def write_probability(probability_zyx: np.ndarray, reference: sitk.Image, path: str | Path) -> None:
-    """Write probabilities in [0, 1] on the grid of `reference` to `path` (.nii.gz), whole or not at all.
+    """Write probabilities in [0, 1] on the grid of `reference` to `path` (.nii.gz), atomically.
 
     They are stored as uint16 with NIfTI's scl_slope = 1/65535, so that any reader sees values in [0, 1],
     exact to PROBABILITY_STEP / 2.
@@ -106,7 +105,7 @@ def write_probability(probability_zyx: np.ndarray, reference: sitk.Image, path: 
     Raises:
         ValueError: a value is not a number or lies outside [0, 1].
     """
-    # written so that NaN fails too
+    # this form also refuses NaN
     if not (probability_zyx.min(initial=0.0) >= 0.0 and probability_zyx.max(initial=0.0) <= 1.0):
         raise ValueError("probabilities must be numbers from 0 to 1")
     steps_zyx = np.rint(probability_zyx.astype(np.float32) * np.float32(65535.0)).astype(np.uint16)
@@ -127,7 +126,7 @@ def _write_nifti(image: sitk.Image, path: str | Path, slope: float) -> None:
         igzip.IGzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0) as content,
     ):
         content.write(header)
-        # slice by slice, so that no second copy is made
+        # slice by slice, to avoid a second copy
         for slice_yx in sitk.GetArrayViewFromImage(image):
             content.write(slice_yx.tobytes())
 

@@ -1,7 +1,7 @@
 """From a probability map to a mask: Otsu's threshold with guards, and the largest component.
 
-Source: Otsu 1979; Zhao et al. 2020 threshold the mean probability by it. The guards are ours: on a nearly binary map
-the criterion is flat between the two peaks and its first maximum lies beside the lower one.
+Source: Otsu 1979; Zhao et al. 2020 apply it to the mean probability. The guards are ours: on a nearly binary map the
+criterion is flat between the two peaks, and its first maximum lies beside the lower one.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from lib.errors import ConfigError, ModelError
 
 HISTOGRAM_BINS = 256
 
-# Criteria that differ by less are equal: rounding of sums over a million voxels.
+# Criteria that differ by less count as equal: sums over a million voxels have rounding errors.
 PLATEAU_TOLERANCE = 1e-9
 
-# More than this share of the mask in dropped components is worth a look.
+# Dropped components larger than this share of the mask are flagged.
 DROPPED_SHARE = 0.01
 
 
@@ -27,7 +27,7 @@ class OtsuConfig:
     Attributes:
         low: a threshold below this is replaced.
         high: a threshold above this is replaced.
-        fallback: what replaces it, and what is used where Otsu's threshold is not defined.
+        fallback: the replacement, also used if Otsu's threshold is not defined.
         keep_largest: keep only the largest connected component (voxels that share a face).
     """
 
@@ -47,15 +47,15 @@ class OtsuConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OtsuMask:
-    """A mask and how it came about.
+    """A mask, its threshold and its flags.
 
     Attributes:
         mask_zyx: uint8 (z, y, x).
-        threshold: probability from which on a voxel belongs to the mask.
-        otsu_raw: Otsu's threshold before the guards; None where the map holds one value only.
-        flags: of `otsu_undefined`, `otsu_out_of_range`, `components_dropped`, `empty_mask`.
+        threshold: voxels of at least this probability belong to the mask.
+        otsu_raw: Otsu's threshold before the guards; None if the map has only one value.
+        flags: any of `otsu_undefined`, `otsu_out_of_range`, `components_dropped`, `empty_mask`.
         dropped_voxels: voxels of the components that were not kept.
-        keep_largest: whether components were chosen at all.
+        keep_largest: whether only the largest component was kept.
     """
 
     mask_zyx: np.ndarray
@@ -67,7 +67,7 @@ class OtsuMask:
 
     @property
     def fallback(self) -> bool:
-        """Whether the threshold is the fallback, not Otsu's."""
+        """Whether the threshold is the fallback instead of Otsu's."""
         return "otsu_undefined" in self.flags or "otsu_out_of_range" in self.flags
 
     def to_json(self, voxel_mm3: float) -> dict:
@@ -83,16 +83,16 @@ class OtsuMask:
 
 
 def otsu_threshold(probability: np.ndarray) -> float | None:
-    """Return Otsu's threshold of probabilities in [0, 1] (any shape); None where all lie in one of 256 bins.
+    """Return Otsu's threshold of probabilities in [0, 1] (any shape); None if all lie in one of 256 bins.
 
-    Where several thresholds separate equally well (no voxel lies between them) it is the middle of that plateau.
+    If several thresholds separate equally well (no voxel lies between them), it is the middle of that plateau.
 
     Raises:
         ModelError: a value is not a number or lies outside [0, 1].
     """
     counts = _histogram(probability)
     centers = (np.arange(HISTOGRAM_BINS) + 0.5) / HISTOGRAM_BINS
-    # the classes below and above the upper edge of each bin but the last
+    # the classes below and above the upper edge of each bin except the last
     below, total = np.cumsum(counts)[:-1], counts.sum()
     above = total - below
     sum_below = np.cumsum(counts * centers)[:-1]
@@ -107,7 +107,7 @@ def otsu_threshold(probability: np.ndarray) -> float | None:
 
 
 def otsu_mask(probability_zyx: np.ndarray, config: OtsuConfig) -> OtsuMask:
-    """Return the mask of a probability map (z, y, x) at Otsu's threshold, or at the fallback where that fails.
+    """Return the mask of a probability map (z, y, x) at Otsu's threshold, or at the fallback if that fails.
 
     Raises:
         ModelError: as `otsu_threshold`.
@@ -134,7 +134,7 @@ def otsu_mask(probability_zyx: np.ndarray, config: OtsuConfig) -> OtsuMask:
 
 
 def mask_at(probability_zyx: np.ndarray, threshold: float, *, keep_largest: bool) -> tuple[np.ndarray, int]:
-    """Return the mask (uint8) from `threshold` on, and the number of voxels of components that were dropped."""
+    """Return the mask (uint8) of voxels of at least `threshold`, and the number of voxels in dropped components."""
     above_zyx = probability_zyx >= threshold
     if not keep_largest:
         return above_zyx.astype(np.uint8), 0
@@ -147,7 +147,7 @@ def mask_at(probability_zyx: np.ndarray, threshold: float, *, keep_largest: bool
 
 
 def _histogram(probability: np.ndarray) -> np.ndarray:
-    # written so that NaN fails too
+    # this form also refuses NaN
     if probability.size and not (probability.min() >= 0.0 and probability.max() <= 1.0):
         raise ModelError(
             "a probability map holds values that are not numbers from 0 to 1; train the model again"

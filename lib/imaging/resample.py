@@ -1,8 +1,8 @@
-"""Slices of one thickness, and pixels of one size where wanted, with positions that stay right.
+"""Resampling to slices of one thickness and, if configured, pixels of one size; positions stay exact.
 
 Source: Zhao et al. 2020: three contiguous 2 mm slices become two 3 mm slices by Fourier interpolation to six 1 mm
-slices and averaging. The paper says neither where groups begin nor how the interpolation is placed; here the 1 mm
-slabs tile the 2 mm slabs and groups begin at the distal end, so that a remainder is lost above the hip.
+slices and averaging. The paper states neither where groups begin nor the phase of the interpolation. Here the 1 mm
+slabs tile the 2 mm slabs and groups begin at the distal end, so that a remainder is dropped above the hip.
 """
 
 import logging
@@ -22,17 +22,17 @@ from lib.imaging.kernels import apply_weights, fourier_weights, overlap_weights
 METHODS = ("fourier", "area", "none")
 GROUP_STARTS = ("distal", "proximal")
 
-# Slices within this of the wanted thickness count as having it, and keep their own spacing: at 100 slices, forcing
-# 0.01 mm would move the last one by a millimetre.
+# Slices within this of the configured thickness keep their own spacing: over 100 slices, a change of 0.01 mm would
+# move the last one by a millimetre.
 THICKNESS_TOLERANCE_MM = 0.01
 PIXEL_TOLERANCE_MM = 0.001
 
-# The largest number of new slices in one repeating group of old and new ones: 0.625 mm to 3 mm are 24 to 5.
+# Largest number of new slices in one repeating group of old and new ones; 0.625 mm to 3 mm is a group of 24 to 5.
 MAX_GROUP = 32
 
-THREE_TO_TWO = Fraction(3, 2)  # thickness of a new slice in old ones where the paper's filter applies
+THREE_TO_TWO = Fraction(3, 2)  # thickness of a new slice, in old slices, for which the paper's filter applies
 
-# A voxel of the new mask is set from this coverage on; the slack keeps an exact half from rounding either way.
+# A voxel of the new mask is set from this coverage; the slack sets voxels of exactly one half despite rounding.
 COVERAGE = 0.5 - 1e-6
 
 _log = logging.getLogger("osteoflow.resample")
@@ -46,8 +46,8 @@ class ResampleConfig:
         method: `fourier` (three slices to two by the paper's filter, other ratios by slab average), `area` (slab
             average) or `none` (slices stay as they are).
         thickness_mm: thickness and distance of the new slices.
-        group_start: end of the scan, `distal` or `proximal`, at which groups begin; what does not fill a group
-            (or a slab) at the other end is dropped.
+        group_start: end of the scan, `distal` or `proximal`, at which groups begin; slices that do not fill a group
+            (or a slab) at the other end are dropped.
         inplane_mm: `native`, or the pixel size.
     """
 
@@ -73,7 +73,7 @@ class ResampleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """How one axis is resampled.
+    """The resampling of one axis.
 
     Attributes:
         count: new samples.
@@ -91,7 +91,7 @@ class Axis:
 
     @property
     def untouched(self) -> bool:
-        """Whether new samples are the old ones."""
+        """Whether the axis is not resampled."""
         return self.step == 1.0 and self.count == self.old_count
 
     @property
@@ -106,7 +106,7 @@ class Axis:
 
     @property
     def dropped(self) -> tuple[float, float]:
-        """Old samples (of z: slices) that no new one covers, at the low and at the high end."""
+        """Number of old samples that no new one covers, at the low and at the high end."""
         return self.start, max(0.0, self.old_count - self.start - self.count * self.step)
 
     def weights(self, method: str) -> np.ndarray:
@@ -123,7 +123,7 @@ class Axis:
 def resample_image(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
     """Return a CT (HU) on the slices and pixels of `config` as int16, clipped at -1024 HU only.
 
-    An image that has them already is returned with its voxels and geometry untouched.
+    An image that already has them is returned with unchanged voxels and geometry.
 
     Raises:
         ScanError: `too_short`, there are fewer slices than one group.
@@ -134,17 +134,16 @@ def resample_image(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
         return sitk.Cast(image, sitk.sitkInt16)
     grid = resampled_grid(image, axes_xyz)
     hu_zyx = _resample(sitk.GetArrayViewFromImage(image), axes_xyz, config.method, to_hu)
-    del image  # a thousand slices are 0.5 GB, and the result is copied once more
+    del image  # frees memory before the result is copied: a thousand slices are 0.5 GB
     return image_like(hu_zyx, grid)
 
 
 def resample_labels(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -> sitk.Image:
     """Return a binary mask (uint8) on the grid that `resample_image` gives `image`.
 
-    A mask on the grid of `image` is resampled as coverage (slab and pixel average, whatever the method for HU) and
-    set from one half on; one that lies on the new grid already passes. It may be cropped (see `laid_on`). Volumes
-    are unbiased on average, but with three slices to two a flat end that falls inside a group moves by 1 mm to
-    either side.
+    A mask on the grid of `image` is resampled as coverage (slab and pixel average, independent of the method for HU)
+    and cut at one half; a mask that is already on the new grid is unchanged. It may be cropped (see `laid_on`).
+    Volumes are unbiased on average, but with three slices to two a flat end inside a group moves by 1 mm up or down.
 
     Raises:
         ScanError: `mask_off_grid`, it lies on neither grid; `too_short` as in `resample_image`.
@@ -161,7 +160,7 @@ def resample_labels(mask: sitk.Image, image: sitk.Image, config: ResampleConfig)
 
 
 def resampled_axes(image: sitk.Image, config: ResampleConfig) -> tuple[Axis, Axis, Axis]:
-    """Return how each axis (x, y, z) of `image` is resampled.
+    """Return the resampling of each axis (x, y, z) of `image`.
 
     Raises:
         ScanError: `too_short`.
@@ -172,7 +171,7 @@ def resampled_axes(image: sitk.Image, config: ResampleConfig) -> tuple[Axis, Axi
 
 
 def resampled_grid(image: sitk.Image, axes_xyz: tuple[Axis, Axis, Axis]) -> sitk.Image:
-    """Return an empty uint8 image on the grid that `axes_xyz` make of the grid of `image`."""
+    """Return an empty uint8 image on the grid of `image` resampled by `axes_xyz`."""
     grid = sitk.Image([axis.count for axis in axes_xyz], sitk.sitkUInt8)
     shifts = zip((axis.shift_mm for axis in axes_xyz), image.GetSpacing(), strict=True)
     grid.SetOrigin(image.TransformContinuousIndexToPhysicalPoint([mm / edge for mm, edge in shifts]))
@@ -191,7 +190,7 @@ def _untouched(count: int, spacing_mm: float) -> Axis:
 
 
 def _pixel_axis(count: int, spacing_mm: float, config: ResampleConfig) -> Axis:
-    """Lay whole pixels over the field of view, what is left shared between both borders."""
+    """Return an axis of whole pixels, centred in the field of view."""
     if config.inplane_mm == "native" or abs(spacing_mm - config.inplane_mm) <= PIXEL_TOLERANCE_MM:
         return _untouched(count, spacing_mm)
     step = config.inplane_mm / spacing_mm
@@ -201,11 +200,11 @@ def _pixel_axis(count: int, spacing_mm: float, config: ResampleConfig) -> Axis:
 
 
 def _slice_axis(count: int, spacing_mm: float, config: ResampleConfig) -> Axis:
-    """Lay whole groups or slabs over the scan from the end where they begin."""
+    """Return an axis of whole groups or slabs, from the configured end of the scan."""
     if config.method == "none" or abs(spacing_mm - config.thickness_mm) <= THICKNESS_TOLERANCE_MM:
         return _untouched(count, spacing_mm)
     step = _slab_in_slices(spacing_mm, config.thickness_mm)
-    # groups whatever the method, so that images and masks of any method share one grid
+    # groups for every method, so that images and masks share one grid
     new_count = 2 * (count // 3) if step == THREE_TO_TWO else math.floor(count / step + 1e-6)
     if new_count < 1:
         raise ScanError(
@@ -217,9 +216,9 @@ def _slice_axis(count: int, spacing_mm: float, config: ResampleConfig) -> Axis:
 
 
 def _slab_in_slices(spacing_mm: float, thickness_mm: float) -> float:
-    """Return the thickness of a new slice in old slices, a ratio of small whole numbers where one is near.
+    """Return the thickness of a new slice in old slices, as a ratio of small whole numbers if one is near.
 
-    The new spacing follows the old one then (2.001 mm becomes 3.0015 mm), and groups stay groups.
+    Such a ratio keeps groups whole: the new spacing follows the old one (2.001 mm becomes 3.0015 mm).
     """
     ratio = Fraction(spacing_mm / thickness_mm).limit_denominator(MAX_GROUP)
     if ratio > 0 and abs(spacing_mm / ratio - thickness_mm) <= THICKNESS_TOLERANCE_MM:
@@ -234,14 +233,14 @@ def _resample(
     finish: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     x, y, z = axes_xyz
-    # in the slice always area: pixels of a CT need no sharpening, and a filter with negative weights would ring
+    # always area in the slice: pixels of a CT need no sharpening, and a filter with negative weights would ring
     in_plane = [None if axis.untouched else axis.weights("area") for axis in (y, x)]
     return apply_weights(values_zyx, z.weights(method), *in_plane, finish)
 
 
 def _log_slices(axis: Axis, config: ResampleConfig) -> None:
     if axis.untouched:
-        _log.info("%d slices of %.4g mm pass untouched", axis.count, axis.spacing_mm)
+        _log.info("%d slices of %.4g mm are not resampled", axis.count, axis.spacing_mm)
         return
     distal, proximal = axis.dropped
     _log.info(

@@ -1,4 +1,4 @@
-"""What a mask measures: volume, length, whether the scan cuts it, the volume above a plane, HU inside."""
+"""Measures of a mask: volume, length, truncation by the scan, volume above a plane, HU inside."""
 
 from collections.abc import Mapping
 
@@ -28,13 +28,13 @@ def measure_volume(
         config: How the mask was made.
 
     Returns:
-        Volumes in mm3 (of `mask`, of `full`, and at probability 0.5 with components chosen alike); mean and standard
-        deviation (over voxels, ddof 0) of HU in the mask, None where it is empty; whether the mask reaches the most
-        distal slice, so that only the part of the bone that was scanned is measured; its length along z; `undefined`,
-        the reasons for values that are None.
+        Volumes in mm3 (of `mask`, of `full`, and at probability 0.5 with the same choice of components); mean and
+        standard deviation (over voxels, ddof 0) of HU in the mask, None if it is empty; whether the mask reaches the
+        most distal slice, so that the bone is measured only as far as it was scanned; its length along z;
+        `undefined`, the reasons for values that are None.
 
     Raises:
-        ScanError: `mask_off_grid`, image, probability and mask do not lie on one grid.
+        ScanError: `mask_off_grid`, image, probability and mask are not on the same grid.
     """
     require_same_grid(mask, image, "the mask", "the cropped scan")
     require_same_grid(probability, image, "the probability map", "the cropped scan")
@@ -57,7 +57,7 @@ def measure_volume(
 def volume_above_mm3(mask: sitk.Image, height_mm: float) -> float:
     """Return the volume of `mask` above the plane that lies `height_mm` above the lower face of its first slice.
 
-    The slice that the plane cuts counts with the part of its thickness that lies above.
+    The slice cut by the plane counts with the fraction of its thickness above the plane.
     """
     voxels = np.count_nonzero(array_zyx(mask), axis=(1, 2))
     shares = np.clip(np.arange(1, len(voxels) + 1) - height_mm / mask.GetSpacing()[2], 0.0, 1.0)
@@ -65,6 +65,6 @@ def volume_above_mm3(mask: sitk.Image, height_mm: float) -> float:
 
 
 def length_mm(mask_zyx: np.ndarray, step_mm: float) -> float:
-    """Return how far a mask (z, y, x) reaches along z, from its first to its last slice; 0 if it is empty."""
+    """Return the length of a mask (z, y, x) along z, from its first to its last slice; 0 if it is empty."""
     slices = np.flatnonzero(mask_zyx.any(axis=(1, 2)))
     return float((slices[-1] - slices[0] + 1) * step_mm) if slices.size else 0.0

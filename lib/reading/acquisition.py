@@ -1,7 +1,7 @@
-"""Acquisition of a scan: the few header fields that explain intensities, none of which identifies a person.
+"""Acquisition of a scan: the few header fields that explain intensities; none identifies a person.
 
-Three texts of a header are kept: manufacturer, model and kernel. They are free text and may contain anything; see
-`_safe_text` for what is kept of them.
+Three texts of a header are kept: manufacturer, model and kernel. They are free text and may contain anything, so
+`_safe_text` filters them.
 """
 
 import math
@@ -17,15 +17,15 @@ from pydicom.multival import MultiValue
 
 _MAX_TEXT = 64  # characters; DICOM's short and long strings are no longer
 
-# what pydicom raises for an element whose bytes do not fit its type
+# raised by pydicom for an element whose bytes do not fit its type
 _UNREADABLE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
     BytesLengthException,
     struct.error,
 )
 
-# Macros of the functional groups of an enhanced CT in which the standard (PS3.3, C.7.6.16 and C.8.15.3) puts what a
-# single-frame header states at its top; legacy converted files keep it as unassigned attributes.
+# Macros of the functional groups of an enhanced CT in which the standard (PS3.3, C.7.6.16 and C.8.15.3) puts the
+# fields that a single-frame header has at its top; legacy converted files keep them as unassigned attributes.
 _MACROS = (
     "CTXRayDetailsSequence",
     "CTExposureSequence",
@@ -56,8 +56,8 @@ _IDENTIFYING = {
 _DEEPEST = 8  # nested sequences; deeper ones are not read
 _WORD = re.compile(r"[^\W_]{3,}")
 
-# Words of makers' names. Hospitals have them too ("University Medical Center" scans with "GE MEDICAL SYSTEMS"),
-# and they tell nothing of either.
+# Words in manufacturers' names. Names of hospitals contain them too ("University Medical Center" scans with "GE
+# MEDICAL SYSTEMS"), so they identify neither.
 _MAKERS_WORDS = {
     *("siemens", "healthineers", "philips", "toshiba", "canon", "hitachi", "fujifilm", "shimadzu", "neusoft"),
     *("samsung", "general", "electric", "united", "imaging", "medical", "systems", "system", "healthcare"),
@@ -165,7 +165,7 @@ def _parts(value: object) -> list:
 
 
 def _number(dataset: Dataset, keyword: str) -> float | None:
-    """Return a finite number; of several values that agree (width and height of a square) the one."""
+    """Return a finite number; if there are several values, they must agree (width and height of a square)."""
     numbers = set()
     for part in _parts(_value(dataset, keyword)):
         try:
@@ -199,11 +199,11 @@ def _exposure_mas(dataset: Dataset) -> float | None:
 def _safe_text(dataset: Dataset, keyword: str, identifying: frozenset[str]) -> str | None:
     """Return a text of the header if it describes only the scanner, else None.
 
-    Kept are letters, digits and a few signs, _MAX_TEXT characters of them. The text is dropped as a whole if one of
-    its words of three or more letters or digits is also, in any case, in an element that identifies: names, ids,
-    dates, addresses, institution, department, station, serial number, comments on the person (`_IDENTIFYING`).
-    Descriptions of study, series, protocol and procedure do not count: they commonly repeat the kernel and the
-    scanner ("Hip 2.0 B30s"), and a name in them is found by the elements that are there for names.
+    At most _MAX_TEXT letters, digits and a few other characters are kept. The whole text is dropped if one of its
+    words of three or more letters or digits also occurs, ignoring case, in an identifying element: names, ids, dates,
+    addresses, institution, department, station, serial number, comments on the person (`_IDENTIFYING`). Descriptions
+    of study, series, protocol and procedure are not compared: they commonly repeat the kernel and the scanner ("Hip
+    2.0 B30s"), and names in them also occur in the elements for names.
     """
     parts = [part for part in _parts(_value(dataset, keyword)) if isinstance(part, str)]
     letters = "".join(

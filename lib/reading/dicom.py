@@ -36,8 +36,8 @@ from lib.reading.series import choose_series
 from lib.reading.sources import SourceFile, is_dicom, is_dicom_source, open_source, require_readable_size
 from lib.reading.verdicts import raise_rejected, reason_of
 
-# Exceptions of pydicom, its decoders and the zip reader on damaged data. They become reasons without their text,
-# which may quote the header.
+# Exceptions of pydicom, its decoders and the zip reader on damaged data. Their text is not reported, because it may
+# quote the header.
 _DAMAGED = (
     BytesLengthException,
     InvalidDicomError,
@@ -89,7 +89,7 @@ class Survey:
 
 @dataclass(kw_only=True)
 class _Pixels:
-    """The decoded slices of a stack and the findings on them; slices are numbered from 1."""
+    """The decoded slices of a stack, and the numbers (from 1) of slices with findings."""
 
     volume: np.ndarray | None
     undecodable: list[int] = field(default_factory=list)
@@ -98,7 +98,7 @@ class _Pixels:
     acquisition: Acquisition | None = None
 
     def take(self) -> np.ndarray:
-        """Return the volume and release it: a scan of a thousand slices is 0.5 GB."""
+        """Return the volume and release it, to save memory: a scan of a thousand slices is 0.5 GB."""
         volume, self.volume = self.volume, None
         return volume
 
@@ -178,7 +178,7 @@ def _require_size(slices: Sequence[SliceHeader], config: ScreeningConfig) -> Non
     if size_gb > config.max_gb:
         raise ScanError(
             "too_large",
-            f"{len(slices)} slices of up to {size_gb / len(slices):.3g} GB; {config.max_gb:g} GB pass",
+            f"{len(slices)} slices of up to {size_gb / len(slices):.3g} GB; at most {config.max_gb:g} GB is allowed",
         )
 
 
@@ -210,7 +210,9 @@ def _read_headers(files: Sequence[SourceFile], max_gb: float) -> tuple[list[Dico
             damaged += 1
     findings = []
     if damaged:
-        findings.append(Reason("unreadable_file", f"{damaged} of {len(files)} files are damaged or cut off"))
+        findings.append(
+            Reason("unreadable_file", f"{damaged} of {len(files)} files are damaged or truncated")
+        )
     if foreign and (objects or damaged):
         findings.append(Reason("foreign_files", f"{foreign} of {len(files)} files are not DICOM"))
     if not objects and not damaged:
@@ -240,7 +242,9 @@ def _check_series(
         )
     burned_in = sum(one.burned_in for one in chosen)
     if burned_in:
-        findings.append(Reason("burned_in_annotation", f"{burned_in} of {len(chosen)} files say so"))
+        findings.append(
+            Reason("burned_in_annotation", f"{burned_in} of {len(chosen)} headers declare burned-in text")
+        )
     without = sum(one.slope is None or one.intercept is None for one in slices)
     if without and config.modality == "CT" == modalities[0]:
         findings.append(Reason("no_rescale", f"{without} of {len(slices)} slices without slope or intercept"))
@@ -298,8 +302,8 @@ def _check_pixels(pixels: _Pixels, count: int) -> list[Reason]:
     findings = []
     for code, numbers, words in (
         ("undecodable_pixels", pixels.undecodable, "cannot be decoded"),
-        ("blank_slices", pixels.blank, "show nothing"),
-        ("padding_in_tissue_range", pixels.kept_padding, "declare a padding value that tissue has"),
+        ("blank_slices", pixels.blank, "are blank"),
+        ("padding_in_tissue_range", pixels.kept_padding, "declare a padding value in the range of tissue"),
     ):
         if numbers:
             more = f" and {len(numbers) - _LISTED} more" if len(numbers) > _LISTED else ""

@@ -1,7 +1,7 @@
 """Checks that the slices of a series form one upright, evenly spaced volume, from their positions alone.
 
-InstanceNumber, SliceLocation, SpacingBetweenSlices and SliceThickness are not used, because scanners and archives
-get them wrong; ImagePositionPatient and ImageOrientationPatient are what the scanner measured.
+InstanceNumber, SliceLocation, SpacingBetweenSlices and SliceThickness are not used, because they are often wrong;
+ImagePositionPatient and ImageOrientationPatient are what the scanner measured.
 """
 
 from collections import Counter
@@ -107,9 +107,9 @@ class Stack:
 
     Attributes:
         slices: from the feet for axial slices, from the right for sagittal ones, from the front for coronal ones.
-        normal: unit vector in which slices count up.
+        normal: unit vector in which slice numbers increase.
         step_mm: distance of the delivered slices along the normal.
-        corrected: whether slices are off that grid (tilt, uneven distances) and must be interpolated onto it.
+        corrected: whether slices are not on that grid (tilt, uneven distances) and must be interpolated onto it.
     """
 
     slices: tuple[SliceHeader, ...]
@@ -126,16 +126,16 @@ class Stack:
 
     @property
     def offsets_mm(self) -> np.ndarray:
-        """Where each slice lies from the first one (slices, 3): along its rows, its columns and the normal."""
+        """Offset of each slice from the first one (slices, 3): along rows, columns and the normal."""
         positions_mm = np.array([one.position_mm for one in self.slices])
         return (positions_mm - positions_mm[0]) @ np.reshape(self.direction, (3, 3))
 
     def image(self, volume: np.ndarray, first_mm: Sequence[float] = (0.0, 0.0, 0.0)) -> sitk.Image:
-        """Return `volume` (slice, row, column) as an image at its place in the patient, axes as stored.
+        """Return `volume` (slice, row, column) as an image at its position in the patient, axes as stored.
 
         Args:
             volume: Voxels on the delivered grid.
-            first_mm: Place of its first voxel from the first pixel of the first slice: along rows, columns, normal.
+            first_mm: Offset of its first voxel from the first pixel of the first slice: along rows, columns, normal.
         """
         image = sitk.GetImageFromArray(volume)
         away_mm = np.reshape(self.direction, (3, 3)) @ np.asarray(first_mm)
@@ -159,7 +159,7 @@ def stack_slices(slices: Sequence[SliceHeader], config: ScreeningConfig) -> tupl
     # positions along a normal are undefined if the slices have several normals
     reasons += turned or _check_positions(positions_mm, normal, config)
     codes = {reason.code for reason in reasons}
-    # nine decimals: positions are decimal numbers, their binary differences are not exact
+    # rounded to nine decimals: differences of decimal positions are not exact in binary
     step_mm = round(float((along_mm[-1] - along_mm[0]) / max(len(ordered) - 1, 1)), 9)
     if "slices_interpolated" in codes:
         step_mm = round(_even_step_mm(np.diff(along_mm)), 9)
@@ -182,7 +182,7 @@ def _check_sizes(slices: Sequence[SliceHeader]) -> list[Reason]:
 def _same_size(one: SliceHeader, other: SliceHeader) -> bool:
     """Return whether two slices have the same pixels, to GRID_TOLERANCE_VOXELS of an edge.
 
-    Headers state sizes with few digits, whose number varies.
+    Headers state sizes with few and varying digits.
     """
     counts = (one.columns, one.rows)
     return counts == (other.columns, other.rows) and all(
@@ -210,7 +210,7 @@ def _check_parallel(slices: Sequence[SliceHeader]) -> list[Reason]:
 
 
 def _check_positions(positions_mm: np.ndarray, normal: np.ndarray, config: ScreeningConfig) -> list[Reason]:
-    """Check slices of one orientation, ordered along `normal`, for copies, gaps, tilt and shifts."""
+    """Check parallel slices, ordered along `normal`, for copies, gaps, tilt and shifts."""
     along_mm = positions_mm @ normal
     steps_mm = np.diff(along_mm)
     usual_mm = _usual_step_mm(steps_mm, config)
@@ -223,7 +223,7 @@ def _check_positions(positions_mm: np.ndarray, normal: np.ndarray, config: Scree
 
 
 def _usual_step_mm(steps_mm: np.ndarray, config: ScreeningConfig) -> float:
-    """Return the median distance of slices at different positions; 0 if all are at one."""
+    """Return the median distance of slices at different positions; 0 if all are at the same position."""
     apart_mm = steps_mm[steps_mm > config.spacing_tolerance_mm]
     return float(np.median(apart_mm)) if apart_mm.size else 0.0
 
@@ -279,7 +279,7 @@ def _interpolated_or(refusal: Reason, steps_mm: np.ndarray, config: ScreeningCon
 
 
 def _even_step_mm(steps_mm: np.ndarray) -> float:
-    """Return the slice distance for interpolating uneven slices: the smallest that is not rare.
+    """Return the slice distance for interpolating uneven slices: the smallest one that is not rare.
 
     It is at least half the usual distance, so that a few close slices do not multiply the number of slices.
     """

@@ -41,14 +41,14 @@ _MULTI_FRAME = {f"1.2.840.10008.5.1.4.1.1.{code}" for code in ("2.1", "2.2", "4.
 # Secondary captures: screenshots and scanned paper, of one or several frames.
 _CAPTURE = {f"1.2.840.10008.5.1.4.1.1.7{code}" for code in ("", ".1", ".2", ".3", ".4")}
 
-# The defined terms of Modality that are in use (PS3.3, C.7.3.1.1.1); any other text is not shown.
+# Current defined terms of Modality (PS3.3, C.7.3.1.1.1); any other text is not shown.
 _MODALITY_TERMS = (
     "AR AU BI BMD CR CT CTPROTOCOL DG DMS DOC DX ECG ES FID GM HC IO IVOCT IVUS KER KO LS M3D MG MR NM "
     "OAM OCT OP OPM OPT OPTBSV OT PA PLAN POS PR PT PX REG RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT "
     "SC SEG SM SMR SR STAIN TG US VA XA XAPROTOCOL XC"
 )
 
-# Types of images computed across slices, which do not show the tissue at their position.
+# Types of images computed from several slices, which do not show the tissue at their position.
 _PROJECTIONS = {"MIP", "MINIP", "MIN_IP", "MAX_IP", "PROJECTION IMAGE"}
 
 # Anonymisers may blank the SOP class; the modality then decides whether a file is a slice.
@@ -70,14 +70,14 @@ class SliceHeader:
     rows: int
     pixel_mm_xy: tuple[float, float]  # distance of columns, distance of rows
     position_mm: tuple[float, float, float]  # centre of the first pixel
-    row_direction: tuple[float, float, float]  # in which columns count up, unit vector
-    column_direction: tuple[float, float, float]  # in which rows count up, unit vector
+    row_direction: tuple[float, float, float]  # in which column numbers increase, unit vector
+    column_direction: tuple[float, float, float]  # in which row numbers increase, unit vector
     slope: float | None
     intercept: float | None
 
     @property
     def normal(self) -> np.ndarray:
-        """Unit vector across the slice, pointing to the left, the back or the head (what it is nearest to)."""
+        """Unit vector across the slice, towards the left, the back or the head, whichever is nearest."""
         normal = np.cross(self.row_direction, self.column_direction)
         return normal * np.sign(normal[np.abs(normal).argmax()])
 
@@ -103,7 +103,7 @@ def read_object(dataset: Dataset, file: int) -> DicomObject:
         ValueError: the header ends before the element that names the series.
     """
     directory = _is_directory(dataset)
-    # elements are in the order of their tags: without a later one the header is cut off, else the UID was removed
+    # elements are ordered by tag: with a later element the UID was removed, without one the header is truncated
     if not directory and max(dataset.keys(), default=0) < Tag("SeriesInstanceUID"):
         raise ValueError("the header ends before SeriesInstanceUID")
     kind = _kind(dataset)
@@ -167,20 +167,20 @@ def _slices(dataset: Dataset, file: int) -> list[SliceHeader]:
     if (dataset.get("SamplesPerPixel") or 1) != 1:
         raise ScanError("incomplete_header", "a slice in colour")
     if (dataset.get("PhotometricInterpretation") or "MONOCHROME2") not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ScanError("incomplete_header", "a slice whose values are no shades of grey")
+        raise ScanError("incomplete_header", "a slice that is not greyscale")
     if dataset.get("PerFrameFunctionalGroupsSequence"):
         return _frames(dataset, file)
     if (dataset.get("NumberOfFrames") or 1) > 1:
-        raise ScanError("unsupported_frames", f"{dataset.NumberOfFrames} frames without a place of their own")
+        raise ScanError("unsupported_frames", f"{dataset.NumberOfFrames} frames without individual positions")
     return [_slice(dataset, [dataset], file, 0)]
 
 
 def _frames(dataset: Dataset, file: int) -> list[SliceHeader]:
-    """Return the slices of an enhanced file: what a frame does not state is taken from the shared groups."""
+    """Return the slices of an enhanced file; fields that a frame lacks are taken from the shared groups."""
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or ())[:1]
     frames = list(dataset.PerFrameFunctionalGroupsSequence)
     if (dataset.get("NumberOfFrames") or len(frames)) != len(frames):
-        found = f"{dataset.NumberOfFrames} frames, of which {len(frames)} say where they lie"
+        found = f"{dataset.NumberOfFrames} frames, of which {len(frames)} have a position"
         raise ScanError("unsupported_frames", found)
     try:
         return [
@@ -205,11 +205,9 @@ def _slice(dataset: Dataset, places: Sequence[Dataset], file: int, frame: int) -
         raise ScanError("incomplete_header", "a size or pixel size that is not positive")
     position_mm = _numbers(places, "ImagePositionPatient", 3)
     if max(map(abs, position_mm)) > _FURTHEST_MM:
-        raise ScanError("incomplete_header", "a position further away than a scanner reaches")
+        raise ScanError("incomplete_header", "a position beyond the reach of a scanner")
     if dataset.get("Modality") == "CT" and not _scales_to_hu(places):
-        raise ScanError(
-            "no_rescale", "stored values that are rescaled to something else than HU (RescaleType)"
-        )
+        raise ScanError("no_rescale", "stored values that are not rescaled to HU (RescaleType)")
     slope = _optional_number(places, "RescaleSlope")
     if dataset.get("Modality") == "CT" and slope is not None and slope <= 0:
         raise ScanError("no_rescale", "a RescaleSlope that is not positive")
@@ -264,7 +262,7 @@ def _optional_number(places: Sequence[Dataset], field: str) -> float | None:
 
 
 def _states(place: Dataset, field: str) -> bool:
-    """Return whether a header states a field; an empty one, as left by anonymisers, counts as not stated."""
+    """Return whether a header states a field; an empty one, as anonymisers leave it, does not count."""
     try:
         return field in place and not place[field].is_empty
     except (TypeError, ValueError):

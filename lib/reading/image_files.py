@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage files of unknown origin: read as their header states, or refused with a reason.
+"""Reading NIfTI, NRRD and MetaImage files of unknown origin, or refusing them with a reason.
 
 NIfTI is read with nibabel, which follows the standard where ITK does not: ITK turns NaN into zeros, adds an intercept
 even if the slope disables scaling, loses the handedness of a qform, fills truncated files with zeros, and opens
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _NRRD_SUFFIXES = (".nrrd", ".nhdr")
 _OTHER_SUFFIXES = (*_NRRD_SUFFIXES, ".mha", ".mhd")
-_HEADER_BYTES = 1 << 16  # within which a header of text must say what matters
+_HEADER_BYTES = 1 << 16  # at the start of a file, within which a text header must have all needed fields
 _FIELD = re.compile(r"(?P<name>[A-Za-z][\w ]*)(?::=?|=)(?P<value>.*)")
-# The spaces of NRRD that are the patient's; ITK brings all of them to LPS.
+# Spaces of NRRD that refer to the patient; ITK converts all of them to LPS.
 _NRRD_SPACES = (
     *("left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"),
 )
-# MetaImage names the side that an axis comes from.
+# MetaImage names the side from which an axis starts.
 _WHERE_FROM = str.maketrans("LRPASI", "RLAPIS")
 _PERPENDICULAR = 1e-4  # products of unit vectors: 0.02 mm over 200 mm
 _UNITS_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}  # of NIfTI's xyzt_units
@@ -40,7 +40,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_LABELS = 256  # in one label map; the largest in common use has about 200 structures
 _TRAILING_BYTES = 1 << 20  # data after the voxels of a NIfTI file that is not read
 
-# NIfTI counts towards right, front and head where ITK counts towards left, back and head.
+# NIfTI axes point to the right, front and head, ITK axes to the left, back and head.
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -51,8 +51,8 @@ def read_image_file(path: str | Path, max_gb: float = math.inf) -> tuple[sitk.Im
 
     Raises:
         ScanError: `unreadable_file`, `too_large`, `not_a_volume`, `no_orientation` (a NIfTI without qform and sform,
-            or header that leaves it open) or `contradictory_orientation` (forms that differ, axes that are not
-            perpendicular).
+            or another header without orientation) or `contradictory_orientation` (forms that differ, axes that are
+            not perpendicular).
     """
     path = Path(path)
     read = _read_nifti if path.name.lower().endswith(_NIFTI_SUFFIXES) else _read_other
@@ -66,8 +66,8 @@ def read_labels(path: str | Path, labels: Sequence[int] = (), max_gb: float = ma
     Voxels without value (NaN) belong to no label.
 
     Raises:
-        ScanError: as `read_image_file`, and `mask_not_labels` where values are not whole numbers, or so many of them
-            that they are intensities.
+        ScanError: as `read_image_file`, and `mask_not_labels` if values are not whole numbers, or so many that they
+            must be intensities.
     """
     image, _ = read_image_file(path, max_gb)
     values_zyx = array_zyx(image)
@@ -99,7 +99,9 @@ def _require_labels(values_zyx: np.ndarray) -> None:
 
 def _require_size(voxel_bytes: int, max_gb: float) -> None:
     if voxel_bytes > 1e9 * max_gb:
-        raise ScanError("too_large", f"{1e-9 * voxel_bytes:.3g} GB of voxels; {max_gb:g} GB pass")
+        raise ScanError(
+            "too_large", f"{1e-9 * voxel_bytes:.3g} GB of voxels; at most {max_gb:g} GB is allowed"
+        )
 
 
 def _require_volume(size: Sequence[int], components: int) -> None:
@@ -111,7 +113,7 @@ def _require_volume(size: Sequence[int], components: int) -> None:
 def _read_other(path: Path, max_gb: float) -> sitk.Image:
     """Return the image with its axes as stored.
 
-    ITK raises if voxels are missing, but makes up the size and position of voxels if the header omits them.
+    ITK raises if voxels are missing, but assumes a size and position of voxels if the header omits them.
     """
     suffix = path.suffix.lower()
     if suffix not in _OTHER_SUFFIXES:
@@ -119,7 +121,7 @@ def _read_other(path: Path, max_gb: float) -> sitk.Image:
         raise ScanError(
             "unreadable_file",
             f"an image file must be of one of the kinds {known}",
-            "Save it as one of these kinds; of a DICOM series name the folder.",
+            "Save it as one of these kinds; for a DICOM series name the folder.",
         )
     reader = open_reader(path)
     header = _header_fields(path)
@@ -138,7 +140,7 @@ def _read_other(path: Path, max_gb: float) -> sitk.Image:
 
 
 def _header_fields(path: Path) -> dict[str, str]:
-    """Return the fields of a header of text, `name: value` (NRRD) or `Name = value` (MetaImage), names in small."""
+    """Return the fields of a text header, `name: value` (NRRD) or `Name = value` (MetaImage), names in lower case."""
     with open(path, "rb") as file:
         lines = file.read(_HEADER_BYTES).split(b"\n")
     fields = {}
@@ -168,7 +170,7 @@ def _require_metaimage(header: Mapping[str, str]) -> None:
 
 def _require_perpendicular(image: sitk.Image) -> None:
     axes = np.reshape(image.GetDirection(), (3, 3))
-    # written so that NaN fails too
+    # this form also refuses NaN
     if not np.abs(axes.T @ axes - np.eye(3)).max() <= _PERPENDICULAR:
         raise ScanError(
             "contradictory_orientation", "the axes of the file are not perpendicular unit vectors"
@@ -177,10 +179,10 @@ def _require_perpendicular(image: sitk.Image) -> None:
 
 def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
     """Return the image with its axes as stored."""
-    # imported here: only foreign files need it, and loading it takes half the time of a conversion
+    # imported here: only foreign files need it, and the import takes half the time of a conversion
     import nibabel
 
-    nibabel.imageglobals.logger.disabled = True  # it reports repairs on the terminal
+    nibabel.imageglobals.logger.disabled = True  # it would print repairs to the terminal
     _require_compression_of_name(path)
     try:
         nifti = nibabel.load(path)  # voxels are not read yet
@@ -189,7 +191,7 @@ def _read_nifti(path: Path, max_gb: float) -> sitk.Image:
         _require_volume(size, 1 if kind.names is None and kind.kind in "iuf" else kind.itemsize)
         _require_size(math.prod(size) * kind.itemsize, max_gb)
         affine = _affine(header, size[:3])
-        # the standard: a smaller vox_offset in a .nii file, 0 above all, stands for the end of the header
+        # by the standard, a vox_offset of 0 (or any before the end of the header) means the end of the header
         offset = max(proxy.offset, header.single_vox_offset)
         stored = _stored_values(path, offset, math.prod(size), kind)
         values_zyx = _scaled(stored.reshape(size[2::-1]), proxy.slope, proxy.inter)
@@ -213,18 +215,18 @@ def _require_compression_of_name(path: Path) -> None:
             raise unreadable()
         with open(path, "rb") as file:
             start = file.read(2)
-    except (OSError, ValueError):  # ValueError: a path that is no text
+    except (OSError, ValueError):  # ValueError: an invalid path
         raise unreadable() from None
     is_gzip, named_gzip = start == _GZIP_MAGIC, path.name.lower().endswith(".gz")
     if named_gzip and start and not is_gzip:
         raise ScanError(
             "unreadable_file",
-            "the file is called .nii.gz and is not compressed",
+            "the file is named .nii.gz but is not compressed",
             "Rename it to .nii if it is an uncompressed NIfTI file; else save it again.",
         )
     if is_gzip and not named_gzip:
         raise ScanError(
-            "unreadable_file", "the file is called .nii and is compressed", "Rename it to .nii.gz."
+            "unreadable_file", "the file is named .nii but is compressed", "Rename it to .nii.gz."
         )
 
 
@@ -251,13 +253,13 @@ def _stored_values(path: Path, offset: int, count: int, kind: np.dtype) -> np.nd
         raise unreadable() from None
     if filled < len(room):
         raise ScanError(
-            "unreadable_file", f"the image file is cut off: {filled} bytes of {len(room)} of voxels"
+            "unreadable_file", f"the image file is truncated: {filled} of {len(room)} bytes of voxels"
         )
     return values.astype(kind.newbyteorder("="), copy=False)
 
 
 def _scaled(values_zyx: np.ndarray, slope: float, inter: float) -> np.ndarray:
-    """Return values with the header's scaling applied, if it has one, as float32; other floats as float32 too."""
+    """Return values with the header's scaling applied, as float32; unscaled floats also become float32."""
     if (slope, inter) != (1.0, 0.0):
         return np.stack([np.float32(slope) * value_yx + np.float32(inter) for value_yx in values_zyx])
     return values_zyx.astype(np.float32, copy=False) if values_zyx.dtype.kind == "f" else values_zyx
@@ -275,7 +277,7 @@ def _affine(header: "nibabel.Nifti1Header", size_xyz: Sequence[int]) -> np.ndarr
         raise ScanError("no_orientation", "qform_code and sform_code of the NIfTI header are both 0")
     name, affine = next(iter(stated.items()))
     if not all(np.isfinite(form).all() for form in stated.values()):
-        raise ScanError("contradictory_orientation", "qform or sform holds what is not a number")
+        raise ScanError("contradictory_orientation", "qform or sform holds values that are not numbers")
     unit_mm = _UNITS_MM[header.get_xyzt_units()[0]]
     affine, edges_mm = unit_mm * affine, unit_mm * np.array(header.get_zooms()[:3], dtype=float)
     stated = {form: unit_mm * matrix for form, matrix in stated.items()}
@@ -289,7 +291,7 @@ def _affine(header: "nibabel.Nifti1Header", size_xyz: Sequence[int]) -> np.ndarr
         (upright, f"the axes of {name} are not perpendicular"),
     ):
         apart_mm = _largest_distance_mm(affine, other, size_xyz)
-        # written so that NaN (of pixdim) fails too
+        # this form also refuses NaN (of pixdim)
         if not apart_mm <= tolerance_mm:
             raise ScanError(
                 "contradictory_orientation", f"{words}: voxels would lie up to {apart_mm:.3g} mm apart"
@@ -298,7 +300,7 @@ def _affine(header: "nibabel.Nifti1Header", size_xyz: Sequence[int]) -> np.ndarr
 
 
 def _largest_distance_mm(one: np.ndarray, other: np.ndarray, size_xyz: Sequence[int]) -> float:
-    """Return how far apart two affines put a voxel: no voxel further than a corner."""
+    """Return the largest distance between two affines' positions of a voxel, which is at a corner."""
     corners = np.array(list(itertools.product(*((0, count - 1) for count in size_xyz))))
     difference = one - other
     return float(np.linalg.norm(corners @ difference[:, :3].T + difference[:, 3], axis=1).max())

@@ -14,9 +14,9 @@ class ScreeningConfig:
         modality: accepted DICOM modality.
         min_slices: fewer slices are refused.
         min_length_mm: a shorter scan is refused.
-        spacing_tolerance_mm: slice distances may differ by this much ...
-        spacing_tolerance_fraction: ... or by this fraction of the distance, whichever is larger.
-        max_tilt_degrees: more gantry tilt is refused or corrected.
+        spacing_tolerance_mm: allowed difference of slice distances, mm.
+        spacing_tolerance_fraction: the same as a fraction of the distance; the larger of both applies.
+        max_tilt_degrees: a larger gantry tilt is refused or corrected.
         correct_tilt: shift the slices of a tilted gantry until they stand upright.
         resample_uneven: interpolate slices of uneven distances onto an even grid.
         metal_hu: intensity above which a voxel counts as metal.
@@ -55,7 +55,7 @@ class ScreeningConfig:
 
     def _require(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
-        # written so that NaN fails too
+        # this form also refuses NaN
         if not (isinstance(value, int | float) and low <= value < high):
             raise ConfigError(
                 f"screening.{name} must be a number from {low:g} to below {high:g}; got {value!r}"

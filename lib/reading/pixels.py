@@ -23,8 +23,8 @@ from pydicom.uid import (
 from lib.imaging.hounsfield import AIR_HU, to_hu
 from lib.reading.headers import SliceHeader
 
-# The decoder of each syntax is fixed and does not depend on what is installed: decoders may differ, and a GPL one
-# (pylibjpeg-libjpeg) must not be needed. Uncompressed syntaxes need none.
+# The decoder of each syntax is fixed, because installed decoders may differ in their results, and the GPL package
+# pylibjpeg-libjpeg must not be needed. Uncompressed syntaxes need no decoder.
 _DECODERS = {
     RLELossless: "pydicom",
     JPEGBaseline8Bit: "gdcm",
@@ -64,8 +64,8 @@ def decode_slice(dataset: Dataset, header: SliceHeader) -> DecodedSlice:
     taken as 1 and 0: screening refuses CT without them.
 
     Raises:
-        Exception: whatever the decoders raise on damaged data (see `lib.reading.dicom`), or ValueError where the
-            picture has another size than the header says.
+        Exception: any exception of the decoders on damaged data (see `lib.reading.dicom`), or ValueError if the
+            image has another size than its header states.
     """
     stored = _decode(dataset, header.frame)
     if stored.shape != (header.rows, header.columns):
@@ -88,7 +88,7 @@ def _decode(dataset: Dataset, frame: int) -> np.ndarray:
 
 
 def _padding(dataset: Dataset, stored: np.ndarray, slope: float, intercept: float) -> tuple[np.ndarray, bool]:
-    """Return which pixels are padding, and whether a declared padding value was ignored as being tissue."""
+    """Return which pixels are padding, and whether the declared padding value was ignored as possible tissue."""
     padding = _sign_extended(dataset, stored, slope, intercept)
     declared = _whole_number(dataset.get("PixelPaddingValue"))
     if declared is None:
@@ -104,7 +104,7 @@ def _padding(dataset: Dataset, stored: np.ndarray, slope: float, intercept: floa
 
 
 def _whole_number(value: object) -> int | None:
-    """Return a value of the header as a number, None if it is not one (empty, several)."""
+    """Return a value of the header as a whole number; None if it is empty or several numbers."""
     try:
         return int(value)
     except (TypeError, ValueError):
@@ -112,7 +112,7 @@ def _whole_number(value: object) -> int | None:
 
 
 def _as_stored(value: int, dtype: np.dtype) -> int:
-    """Return a 16-bit number that was written with the wrong sign as `dtype` holds it."""
+    """Return a 16-bit number in the range of `dtype`, also if it was written with the wrong sign."""
     if dtype == np.uint16 and value < 0:
         return value + 65536
     return value - 65536 if dtype == np.int16 and value > 32767 else value
@@ -125,14 +125,14 @@ def _sign_extended(dataset: Dataset, stored: np.ndarray, slope: float, intercept
     them into bone.
 
     Raises:
-        ValueError: some of them are tissue: the image holds signed numbers but declares them unsigned.
+        ValueError: some of them are tissue, so the image holds signed numbers but declares them unsigned.
     """
     unused = _unused_bits(dataset)
     if not unused or dataset.PixelRepresentation:
         return np.zeros(stored.shape, bool)
     negative = (stored >> np.uint16(dataset.BitsStored - 1)) == (2 << unused) - 1
     if (stored.view(np.int16)[negative] * slope + intercept > _TISSUE_HU[0]).any():
-        raise ValueError("negative numbers of tissue in a picture that is said to be unsigned")
+        raise ValueError("negative numbers of tissue in an image declared unsigned")
     return negative
 
 

@@ -13,20 +13,19 @@ from lib.errors import ScanError
 from lib.imaging.hounsfield import AIR_HU
 from lib.reading.geometry import Stack
 
-# Positions in headers are rounded: a slice this close to its place, in pixels or slices, is not moved.
+# A slice this close to its position on the grid, in pixels or slices, is not moved: headers round positions.
 _ON_GRID = 1e-3
 
 
 def straighten(volume: np.ndarray, stack: Stack, max_gb: float) -> sitk.Image:
     """Return the slices of `stack` on its delivered grid (int16 HU, axes as stored).
 
-    The grid begins at the first slice. It is as wide as the slices shifted against each other are together; where
-    no slice reaches, it is air.
+    The grid begins at the first slice. Its width covers all shifted slices; outside them it is air.
 
     Args:
         volume: Pixels (slice, row, column) in HU, in the order of `stack`.
-        stack: Where the slices lie.
-        max_gb: The largest volume that may come out.
+        stack: The positions of the slices.
+        max_gb: The largest allowed volume.
 
     Raises:
         ScanError: `too_large`.
@@ -40,7 +39,8 @@ def straighten(volume: np.ndarray, stack: Stack, max_gb: float) -> sitk.Image:
     shape_zyx = (math.floor(heights[-1]) + 1, int(counts_xy[1]), int(counts_xy[0]))
     if 2e-9 * math.prod(shape_zyx) > max_gb:
         raise ScanError(
-            "too_large", f"{2e-9 * math.prod(shape_zyx):.3g} GB on an even grid; {max_gb:g} GB pass"
+            "too_large",
+            f"{2e-9 * math.prod(shape_zyx):.3g} GB on an even grid; at most {max_gb:g} GB is allowed",
         )
     upright = np.empty(shape_zyx, np.int16)
     places = np.interp(np.arange(len(upright)), heights, np.arange(len(heights)))
@@ -50,7 +50,7 @@ def straighten(volume: np.ndarray, stack: Stack, max_gb: float) -> sitk.Image:
         if share:
             mixed_yx += share * _shifted(volume[first + 1], shifts_xy[first + 1] - low_xy, counts_xy)
         upright[index] = np.rint(mixed_yx)
-    del volume  # for the copy that the image makes
+    del volume  # frees memory before the image copies its voxels
     return stack.image(upright, first_mm=(*(low_xy * pixel_mm_xy), 0.0))
 
 

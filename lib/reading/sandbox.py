@@ -1,7 +1,7 @@
 """A sandbox for reading files of unknown origin: a child process, so that no file can crash the job.
 
-Decoders are C libraries: a damaged image may make them crash, run forever or allocate any amount of memory. Here each
-of these becomes a reason for refusal.
+Decoders are C libraries: a damaged image may make them crash, hang or allocate any amount of memory. The sandbox
+turns each of these into a reason for refusal.
 """
 
 import ctypes
@@ -27,13 +27,13 @@ def guarded(work: Callable[[], Mapping[str, Any]], *, max_minutes: float, max_gb
     """Return the result of `work` (plain values), run in a child process within limits.
 
     Args:
-        work: What is run.
+        work: The function to run.
         max_minutes: Time limit.
         max_gb: Size of the largest scan; the child may use `_COPIES` times as much, and `_LIBRARIES_GB`.
 
     Raises:
         ScanError: `reading_stopped`: it took too long, needed too much memory or crashed.
-        OsteoflowError: as raised by `work`; or the child was killed from outside.
+        OsteoflowError: as raised by `work`; or the child process was killed.
         RuntimeError: `work` raised another exception, whose type it names.
     """
     if sys.platform != "linux":
@@ -51,10 +51,10 @@ def guarded(work: Callable[[], Mapping[str, Any]], *, max_minutes: float, max_gb
     except EOFError:
         child.join()
         if child.exitcode == -signal.SIGKILL:
-            # with more memory another try may succeed: this says nothing of the scan
+            # not a property of the scan: with more memory another attempt may succeed
             raise OsteoflowError(
-                "reading was killed from outside, as the system does when memory runs out; "
-                "give the job more memory (resources: mem_mb) and run again"
+                "reading was killed, probably by the system because memory ran out. "
+                "Give the job more memory (resources: mem_mb) and run again"
             ) from None
         raise ScanError("reading_stopped", f"a decoder crashed (exit code {child.exitcode})") from None
     finally:

@@ -11,7 +11,7 @@ from lib.reading.limits import ScreeningConfig
 def choose_series(
     objects: Sequence[DicomObject], series_uid: str, config: ScreeningConfig
 ) -> tuple[list[DicomObject], list[Reason]]:
-    """Return the objects of the one series that is the scan (none if there is no such one), and findings."""
+    """Return the objects of the series that is the scan (none if there is no such series), and findings."""
     findings = _set_apart(objects)
     series: dict[str, list[DicomObject]] = {}
     for one in objects:
@@ -67,12 +67,12 @@ def _describe(series: Sequence[Sequence[DicomObject]]) -> str:
 
 
 def _set_apart(objects: Sequence[DicomObject]) -> list[Reason]:
-    """Return warnings on objects that are no slices."""
+    """Return warnings on objects that are not slices."""
     findings = []
     for kind, code, words in (
         ("localizer", "localizer_ignored", "localizers"),
         ("capture", "secondary_capture", "captures"),
-        ("other", "other_objects_ignored", "objects that are no slices"),
+        ("other", "other_objects_ignored", "objects that are not slices"),
     ):
         count = sum(one.kind == kind for one in objects)
         if count and count < len(objects):

@@ -15,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from lib.errors import ScanError
 
-_MOST_SCANS = 10  # an archive may hold this many scans of the largest size
+_MOST_SCANS = 10  # an archive may unpack to this many times `max_gb`
 _CHUNK_BYTES = 1 << 20
 _META_BYTES = 4096  # the first of a DICOM file, which name its syntax
 _MAGIC_OFFSET = 128  # bytes of preamble before "DICM"
@@ -36,18 +36,20 @@ def is_dicom_source(path: Path) -> bool:
         return True
     if not path.is_file():
         # reading from a pipe or a device would never end
-        raise ScanError("unreadable_file", "the image of the scan is not there, or neither file nor folder")
+        raise ScanError(
+            "unreadable_file", "the image of the scan does not exist, or is neither a file nor a folder"
+        )
     try:
         return zipfile.is_zipfile(path) or is_dicom(SourceFile(partial(open, path, "rb"), True))
     except OSError:
         raise ScanError(
-            "unreadable_file", "the image of the scan does not exist or may not be read"
+            "unreadable_file", "the image of the scan cannot be opened; check that it exists and may be read"
         ) from None
 
 
 @contextmanager
 def open_source(path: Path, max_gb: float) -> Iterator[list[SourceFile]]:
-    """Yield a way to open each file of a folder (sorted), zip archive, or the single file itself.
+    """Yield the files of a folder (sorted) or zip archive, or the single file, ready to be opened.
 
     Nothing is unpacked to disk, so the paths in an archive do not matter.
 
@@ -62,7 +64,7 @@ def open_source(path: Path, max_gb: float) -> Iterator[list[SourceFile]]:
             # members may overlap: a small archive can hold any number of large ones
             size_gb = 1e-9 * sum(member.file_size for member in members)
             if size_gb > _MOST_SCANS * max_gb:
-                found = f"an archive of {size_gb:.3g} GB; {_MOST_SCANS * max_gb:g} GB pass"
+                found = f"an archive of {size_gb:.3g} GB; at most {_MOST_SCANS * max_gb:g} GB is allowed"
                 raise ScanError("too_large", found)
             yield [
                 SourceFile(partial(archive.open, member), _promises_dicom(member.filename), member.file_size)
@@ -79,7 +81,7 @@ def _plain_file(path: Path) -> SourceFile:
 
 
 def require_readable_size(source: SourceFile, max_gb: float) -> None:
-    """Refuse a DICOM file that is larger than `max_gb`, or unpacks to more (readers do so at once; deflated syntax).
+    """Refuse a DICOM file larger than `max_gb`, also after unpacking: readers unpack the deflated syntax at once.
 
     Raises:
         ScanError: `too_large`.
@@ -103,14 +105,16 @@ def require_readable_size(source: SourceFile, max_gb: float) -> None:
 
 def _require_size(size_bytes: int, max_gb: float) -> None:
     if size_bytes > 1e9 * max_gb:
-        raise ScanError("too_large", f"a file of {1e-9 * size_bytes:.3g} GB; {max_gb:g} GB pass")
+        raise ScanError(
+            "too_large", f"a file of {1e-9 * size_bytes:.3g} GB; at most {max_gb:g} GB is allowed"
+        )
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
-        raise ScanError("unreadable_file", "the zip archive is damaged or cut off") from None
+        raise ScanError("unreadable_file", "the zip archive is damaged or truncated") from None
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -120,7 +124,7 @@ def _files_below(folder: Path) -> list[Path]:
     """
 
     def refuse(error: OSError) -> None:
-        raise ScanError("unreadable_file", "a folder of the scan may not be read") from None
+        raise ScanError("unreadable_file", "a folder of the scan cannot be read") from None
 
     files, entered = [], set()
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
@@ -128,13 +132,13 @@ def _files_below(folder: Path) -> list[Path]:
             folders.clear()
             continue
         entered.add(os.path.realpath(place))
-        # hidden files are bookkeeping of file systems and tools, never images
+        # hidden files belong to file systems and tools and are never images
         files += [Path(place) / name for name in names if not name.startswith(".")]
     return sorted(file for file in files if file.is_file() or not file.exists())
 
 
 def _promises_dicom(name: str) -> bool:
-    """Return whether a file should be DICOM by its name; macOS adds a `._` file beside each one."""
+    """Return whether a file's name suggests DICOM; macOS adds a `._` file beside each one."""
     name = name.rsplit("/", 1)[-1].lower()
     return name.endswith((".dcm", ".dicom", ".ima")) and not name.startswith(".")
 

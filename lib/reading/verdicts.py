@@ -1,4 +1,4 @@
-"""Conversion between errors and findings of the verdict."""
+"""Conversion between errors and the findings of a verdict."""
 
 from collections.abc import Iterable
 

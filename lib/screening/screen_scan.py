@@ -37,15 +37,15 @@ COARSE_SLICES_MM = 5.0
 # Voxel edges that a scanner can produce, mm.
 _VOXEL_MM = (0.05, 20.0)
 
-# Anything further than this from the hip's centre in the slice is not near it: half the paper's window (192 pixels of
+# Voxels within this distance of the hip's centre in the slice are near it: half the paper's window (192 pixels of
 # 0.78 mm); the other hip is about 200 mm away.
 NEAR_MM = 75.0
 
-# If more than this fraction of a mask is away from the hip, the mask is not of this hip alone: for a mask of both
-# femurs it is half. A whole femur, down to the knee of a straight leg, stays within NEAR_MM of its upper part.
+# A mask with more than this fraction away from the hip is not of this hip alone; for a mask of both femurs it is
+# half. A whole femur, down to the knee of a straight leg, stays within NEAR_MM of its upper part.
 _MAX_FAR_SHARE = 0.25
 
-# Less bone than this near a given centre, mm3, is not a hip; the automatic search has the same limit for a femur.
+# Least bone near the centre of a hip, mm3; the automatic search has the same limit for a femur.
 _MIN_BONE_MM3 = 3000.0
 
 _AIR_HU = np.int16(-1000)
@@ -55,7 +55,7 @@ _MASK_ADVICE = {
     "not_a_volume": "Export the segmentation as one label map, with the CT as reference volume: segments that "
     "overlap are stored as several volumes.",
     "no_orientation": "Save the mask with the header of the scan (niftiwrite: with its niftiinfo; nibabel: with its "
-    "affine): without it left is a guess.",
+    "affine); without it left and right are unknown.",
     "contradictory_orientation": "Save the mask with the header of the scan, so that qform, sform and pixdim agree.",
     "too_large": "Check that the file is a label map; if it is, raise screening.max_gb (and the memory of the job).",
     "unreadable_file": "Save the mask again as NIfTI, NRRD or MetaImage.",
@@ -171,7 +171,7 @@ def digest_voxels(image: sitk.Image) -> str:
 def screen_scan_guarded(
     path: str | Path, request: ScanRequest, config: ScreeningConfig, crop: CropConfig
 ) -> Mapping[str, Any]:
-    """Return the result of `screen_scan` as a JSON object; a crash, a hang or too much memory is a reason, too."""
+    """Return `screen_scan` as a JSON object; a crash, a timeout or too much memory becomes a reason."""
     try:
         return guarded(
             lambda: screen_scan(path, request, config, crop).to_json(),
@@ -199,7 +199,7 @@ def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:
 def _find_hip(
     image: sitk.Image, request: ScanRequest, crop: CropConfig, config: ScreeningConfig
 ) -> tuple[HipLocation | None, list[Reason]]:
-    """Return the position of the requested hip: from the table, else as found in the image."""
+    """Return the position of the requested hip from the table, else from the image."""
     if request.crop_center_mm_xy is not None:
         hip, reasons = _given_hip(image, request)
         if hip and config.modality == "CT":
@@ -238,7 +238,7 @@ def _check_given(hip: HipLocation, image: sitk.Image, crop: CropConfig) -> list[
     if apart_mm <= NEAR_MM:
         return []
     x_mm, y_mm = found.center_mm_xy
-    place = f"the {hip.side} hip that is found at ({x_mm:.0f}, {y_mm:.0f}) mm"
+    place = f"the {hip.side} hip found at ({x_mm:.0f}, {y_mm:.0f}) mm"
     words = f"the given centre lies {apart_mm:.0f} mm from {place}"
     to_head_mm, to_other_mm = (
         math.dist(hip.center_mm_xy, [found.evidence.get(name, math.inf) for name in names[:2]])
@@ -259,7 +259,7 @@ def _corner_columns(image: sitk.Image) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Window:
-    """Index ranges of the in-plane window round the hip, cut at the image's border; all slices belong to it."""
+    """Index ranges of the in-plane window around the hip, clipped to the image; all slices belong to it."""
 
     x: slice
     y: slice
@@ -272,7 +272,7 @@ def _window_mm(request: ScanRequest, image: sitk.Image, crop: CropConfig) -> lis
 
 
 def _window(hip: HipLocation, image: sitk.Image, size_mm_xy: Sequence[float]) -> _Window:
-    """Return the voxels of the scan that a window of this size round the hip holds."""
+    """Return the window of this size around the hip."""
     size_xy = [round(size / step) for size, step in zip(size_mm_xy, image.GetSpacing(), strict=False)]
     starts = window_start(image, hip.center_mm_xy, size_xy)
     ranges = (slice(max(first, 0), max(first + n, 0)) for first, n in zip(starts, size_xy, strict=True))
@@ -280,7 +280,7 @@ def _window(hip: HipLocation, image: sitk.Image, size_mm_xy: Sequence[float]) ->
 
 
 def _near(hip: HipLocation, image: sitk.Image, size_mm_xy: Sequence[float]) -> _Window:
-    """Return the window cut to NEAR_MM: a wider one would reach to the other hip."""
+    """Return the window limited to NEAR_MM: a wider one would reach the other hip."""
     return _window(hip, image, [min(size, 2 * NEAR_MM) for size in size_mm_xy])
 
 
@@ -288,12 +288,15 @@ def _check_metal(image: sitk.Image, window: _Window, config: ScreeningConfig) ->
     metal_mm3 = _volume_above(image, window, config.metal_hu)
     if metal_mm3 <= config.max_metal_mm3:
         return []
-    found = f"{metal_mm3:.0f} mm3 above {config.metal_hu:.0f} HU near the hip; {config.max_metal_mm3:.0f} mm3 pass"
+    found = (
+        f"{metal_mm3:.0f} mm3 above {config.metal_hu:.0f} HU near the hip; "
+        f"at most {config.max_metal_mm3:.0f} mm3 is allowed"
+    )
     return [Reason("metal", found)]
 
 
 def _volume_above(image: sitk.Image, window: _Window, hu: float) -> float:
-    """Return the volume in a window that is brighter than `hu`, mm3."""
+    """Return the volume brighter than `hu` in a window, mm3."""
     near_zyx = sitk.GetArrayViewFromImage(image)[:, window.y, window.x]
     return np.count_nonzero(near_zyx > hu) * math.prod(image.GetSpacing())
 
@@ -326,16 +329,16 @@ def _check_mask(
     elsewhere = _check_place(request, voxels, kept_zyx, _near(hip, image, size_mm_xy))
     reasons = judge_reference(mask, image if config.modality == "CT" else None)
     if elsewhere:
-        # if it is not a femur at all, this is reported; other findings would only follow from its position
+        # other findings would only follow from the wrong position
         return [reason for reason in reasons if reason.code == "mask_implausible"] + elsewhere
     cut_share = 1.0 - _voxels_in(kept_zyx, _window(hip, image, size_mm_xy)) / voxels
     if cut_share:
-        reasons.append(Reason("mask_cut_by_crop", f"{cut_share:.1%} of the mask lies outside"))
+        reasons.append(Reason("mask_cut_by_crop", f"{cut_share:.1%} of the mask lies outside the crop"))
     return reasons
 
 
 def _check_place(request: ScanRequest, voxels: int, kept_zyx: np.ndarray, near: _Window) -> list[Reason]:
-    """Return `mask_elsewhere` where too much of a mask lies above the slices that are kept, or away from the hip."""
+    """Return `mask_elsewhere` if too much of a mask lies above the slices that are kept, or away from the hip."""
     above_share = 1.0 - np.count_nonzero(kept_zyx) / voxels
     if above_share > _MAX_FAR_SHARE:
         return [

@@ -237,7 +237,7 @@ def test_archive_that_names_places_outside_writes_nothing_there(tmp_path):
 def test_link_to_nothing_is_a_file_that_cannot_be_read(tmp_path):
     write_series(tiny_series(tiny_scan()), tmp_path)
     (tmp_path / "012.dcm").symlink_to(tmp_path / "absent")
-    assert reasons(tmp_path) == {"unreadable_file": "1 of 13 files are damaged or cut off"}
+    assert reasons(tmp_path) == {"unreadable_file": "1 of 13 files are damaged or truncated"}
 
 
 def test_encrypted_zip_is_unreadable(tmp_path):
@@ -247,7 +247,7 @@ def test_encrypted_zip_is_unreadable(tmp_path):
         archive.write(tmp_path / "series" / "000.dcm", "000.dcm")
     content = path.read_bytes().replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01")
     path.write_bytes(content.replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"))
-    assert reasons(path) == {"unreadable_file": "1 of 1 files are damaged or cut off"}
+    assert reasons(path) == {"unreadable_file": "1 of 1 files are damaged or truncated"}
 
 
 def test_files_without_preamble(tmp_path):
@@ -324,7 +324,7 @@ def test_headers_that_end_before_the_series_are_damaged(tmp_path):
     for file in sorted(tmp_path.iterdir())[:3]:
         content = file.read_bytes()
         file.write_bytes(content[: content.index(b"\x20\x00\x0e\x00UI")])
-    assert reasons(tmp_path)["unreadable_file"] == "3 of 12 files are damaged or cut off"
+    assert reasons(tmp_path)["unreadable_file"] == "3 of 12 files are damaged or truncated"
 
 
 @pytest.mark.parametrize("series_uid", ["", "1.2.3"])
@@ -424,7 +424,7 @@ def test_frames_of_which_some_do_not_say_where_they_lie(tmp_path):
     whole = enhanced(tiny_series(tiny_scan()))
     whole.PerFrameFunctionalGroupsSequence = whole.PerFrameFunctionalGroupsSequence[:9]
     found = reasons(write_series([whole], tmp_path))
-    assert found["unsupported_frames"] == "a file with 12 frames, of which 9 say where they lie"
+    assert found["unsupported_frames"] == "a file with 12 frames, of which 9 have a position"
 
 
 def test_frames_without_a_place_are_refused(tmp_path):
@@ -504,7 +504,7 @@ def test_burned_in_annotation_is_said(tmp_path):
         dataset.BurnedInAnnotation = stated
     write_series(datasets, tmp_path)
     scan = assert_is_tiny_scan(tmp_path, warnings={"burned_in_annotation"})
-    assert scan.findings[0].found == "2 of 12 files say so"
+    assert scan.findings[0].found == "2 of 12 headers declare burned-in text"
 
 
 def test_slice_that_shows_nothing_is_said(tmp_path):
@@ -512,7 +512,7 @@ def test_slice_that_shows_nothing_is_said(tmp_path):
     image[:, :, 4] = -1024
     write_series(tiny_series(image), tmp_path)
     scan = assert_is_tiny_scan(tmp_path, image, warnings={"blank_slices"})
-    assert scan.findings[0].found == "1 of 12 slices show nothing (slices 5)"
+    assert scan.findings[0].found == "1 of 12 slices are blank (slices 5)"
 
 
 def test_oblique_series_keeps_its_voxels_and_places(tmp_path):
@@ -690,9 +690,9 @@ def without_pixels(datasets):
         ),
         (with_fewer_rows_than_pixels, "undecodable_pixels", "12 of 12 slices"),
         (with_fewer_columns_than_pixels, "undecodable_pixels", "12 of 12 slices"),
-        (in_other_units, "no_rescale", "to something else than HU"),
+        (in_other_units, "no_rescale", "that are not rescaled to HU"),
         (of_projections, "no_slices", "12 other DICOM objects"),
-        (beyond_any_scanner, "incomplete_header", "a position further away than a scanner reaches"),
+        (beyond_any_scanner, "incomplete_header", "a position beyond the reach of a scanner"),
         (of_another_modality, "not_ct", "modality MR instead of CT"),
         (too_few, "too_few_slices", "4 slices; at least 5 are needed"),
         (without_position, "incomplete_header", "a file with no ImagePositionPatient"),
@@ -745,7 +745,7 @@ def test_file_cut_off_in_its_header_is_unreadable(tmp_path, kept_bytes):
     write_series(tiny_series(tiny_scan()), tmp_path)
     last = tmp_path / "011.dcm"
     last.write_bytes(last.read_bytes()[:kept_bytes])
-    assert reasons(tmp_path) == {"unreadable_file": "1 of 12 files are damaged or cut off"}
+    assert reasons(tmp_path) == {"unreadable_file": "1 of 12 files are damaged or truncated"}
 
 
 @pytest.mark.parametrize("position", range(140, 1100, 60))
@@ -777,7 +777,7 @@ def test_damaged_zip(tmp_path):
     (tmp_path / "scan.zip").write_bytes(content)
     assert set(reasons(tmp_path / "scan.zip")) & {"unreadable_file", "undecodable_pixels"}
     (tmp_path / "scan.zip").write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x09"))
-    assert reasons(tmp_path / "scan.zip") == {"unreadable_file": "the zip archive is damaged or cut off"}
+    assert reasons(tmp_path / "scan.zip") == {"unreadable_file": "the zip archive is damaged or truncated"}
     (tmp_path / "scan.zip").write_bytes(content[:3000])
     assert list(reasons(tmp_path / "scan.zip")) == ["unreadable_file"]
 
@@ -799,7 +799,7 @@ def test_series_that_claims_more_than_fits_is_refused_before_it_is_read(tmp_path
     datasets = tiny_series(tiny_scan())
     with_absurd_size(datasets[3])
     write_series(datasets, tmp_path)
-    assert reasons(tmp_path) == {"too_large": "12 slices of up to 8.59 GB; 4 GB pass"}
+    assert reasons(tmp_path) == {"too_large": "12 slices of up to 8.59 GB; at most 4 GB is allowed"}
 
 
 def test_image_file_that_claims_more_than_fits_is_refused_before_it_is_read(tmp_path):
@@ -807,7 +807,7 @@ def test_image_file_that_claims_more_than_fits_is_refused_before_it_is_read(tmp_
     content = bytearray((tmp_path / "scan.nii").read_bytes())
     struct.pack_into("<3h", content, 42, 32767, 32767, 2)
     (tmp_path / "scan.nii").write_bytes(content)
-    assert reasons(tmp_path / "scan.nii") == {"too_large": "4.29 GB of voxels; 4 GB pass"}
+    assert reasons(tmp_path / "scan.nii") == {"too_large": "4.29 GB of voxels; at most 4 GB is allowed"}
 
 
 def test_large_member_of_an_archive_is_refused_unread(tmp_path):
@@ -815,7 +815,7 @@ def test_large_member_of_an_archive_is_refused_unread(tmp_path):
         archive.writestr("zeros.dcm", bytes(128) + b"DICM" + bytes(12 * 10**6))
     config = ScreeningConfig(max_gb=0.01)
     (reason,) = survey_scan(tmp_path / "scan.zip", "", config).findings
-    assert (reason.code, reason.found) == ("too_large", "a file of 0.012 GB; 0.01 GB pass")
+    assert (reason.code, reason.found) == ("too_large", "a file of 0.012 GB; at most 0.01 GB is allowed")
 
 
 def test_large_file_that_is_no_dicom_is_left_out(tmp_path):

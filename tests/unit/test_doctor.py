@@ -259,7 +259,7 @@ def test_a_job_that_would_wait_for_ever_is_wrong_and_the_remedy_named(monkeypatc
     found = checked(request(99, mem_mb=1000, gpu=1, slurm_partition="gpu"))
     assert found.mark == WRONG and "set-threads in the profile: 16" in found.advice
     found = checked(request(1, mem_mb=1000, gpu=9))
-    assert "no node of this cluster has its GPUs" in found.advice
+    assert "no node of this cluster has the requested GPUs" in found.advice
     assert checked(request(1, mem_mb=1000, slurm_partition="nix")).mark == WRONG
     assert checked(request(1, mem_mb=100)).mark == WRONG
     assert checked(request(64, mem_mb=8000)).mark == LOOK  # the one node for it is down

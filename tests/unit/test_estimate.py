@@ -183,9 +183,9 @@ def test_an_unknown_time_on_a_gpu_is_left_out_and_its_jobs_are_counted_by_gpus()
     workflow = SimpleNamespace(study=SimpleNamespace(config={}))
     words = [remarks(workflow, [row, training], gpus)[1] for gpus in (1, 4, 40)]
     for text, count in zip(words, (10, 3, 1), strict=True):
-        assert f": {count} after one another). Their CPU hours are those without a GPU" in text
+        assert f": {count} rounds). Their CPU hours are those without a GPU" in text
         assert "is not in the elapsed time" in text
-    assert "train_fold (10 jobs, 4 at once: 3 after one another)" in words[1]
+    assert "train_fold (10 jobs, 4 at once: 3 rounds)" in words[1]
     assert "elapsed" not in remarks(workflow, [row, training], 0)[1]
 
 
@@ -210,7 +210,7 @@ def test_rules_ask_for_twice_the_memory_that_was_measured(small):
 def test_the_table_adds_up(small):
     rows = estimate_rules(small)
     head, *lines, total = estimate_text(rows).splitlines()
-    assert head.split()[:3] == ["rule", "jobs", "there"] and len(lines) == len(rows)
+    assert head.split()[:3] == ["rule", "jobs", "done"] and len(lines) == len(rows)
     assert total.split()[1] == str(sum(row.jobs for row in rows)) and not re.search(
         r"\bcompare_runs\b", str(lines)
     )

@@ -37,7 +37,7 @@ def test_range_of_intensities(hu_zyx, low, high, codes):
 
 def test_a_negative_is_no_ct(hu_zyx):
     (reason,) = check_hu(np.maximum(-hu_zyx, -1024).astype(np.int16))
-    assert reason.code == "implausible_hu" and "a negative?" in reason.found
+    assert reason.code == "implausible_hu" and "an inverted image?" in reason.found
 
 
 def test_words_name_the_limit(hu_zyx):

@@ -152,7 +152,7 @@ def test_mask_of_fractions_is_refused(tmp_path):
         (0, 284, "<f", (0.1,), "the axes of sform are not perpendicular"),
         (0, 80, "<f", (1.5,), "pixdim and sform differ"),
         (1, 268, "<f", (200.0,), "qform and sform differ"),
-        (1, 280, "<f", (float("nan"),), "qform or sform holds what is not a number"),
+        (1, 280, "<f", (float("nan"),), "qform or sform holds values that are not numbers"),
     ],
 )
 def test_what_is_contradictory_is_said(tmp_path, qform_code, offset, form, values, words):

@@ -130,7 +130,7 @@ def test_a_view_of_one_hip_is_found_for_its_side_only_and_doubted(side, middle_x
     assert location.uncertain
     assert margins_mm(image, femurs[side], location.center_mm_xy, WINDOW_MM).min() >= 15.0
     other = SIDES[side == "left"]
-    with pytest.raises(ScanError, match=f"looks like the {side} one") as caught:
+    with pytest.raises(ScanError, match=f"appears to be the {side} one") as caught:
         locate_hip(image, other, CONFIG)
     assert caught.value.code == "no_hip_in_view"
 

@@ -49,7 +49,7 @@ def test_a_view_of_one_hip_finds_the_same_place_and_doubts_it(image, side, colum
     assert alone.uncertain
     assert alone.center_mm_xy == pytest.approx(whole.center_mm_xy, abs=3.0)
     other = "right" if side == "left" else "left"
-    with pytest.raises(ScanError, match=f"looks like the {side} one"):
+    with pytest.raises(ScanError, match=f"appears to be the {side} one"):
         locate_hip(image[columns, :, :], other, CONFIG)
 
 

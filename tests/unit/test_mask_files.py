@@ -74,7 +74,10 @@ def test_what_is_no_crop_of_the_scan_is_off_its_grid(scene, tmp_path):
 def test_grids_that_look_alike_in_print_are_told_apart_by_their_distance(scene, tmp_path):
     _, mask, path = scene
     advice = []
-    for change_mm, words in ((0.004, "up to 0.19 mm apart; 0.1 mm pass"), (0.2, "up to 9.6 mm apart")):
+    for change_mm, words in (
+        (0.004, "up to 0.19 mm apart; at most 0.1 mm is allowed"),
+        (0.2, "up to 9.6 mm apart"),
+    ):
         wrong = sitk.Image(mask)
         wrong.SetSpacing((2.0, 2.0, 3.0 + change_mm))
         write_image(wrong, tmp_path / "mask.nii.gz")

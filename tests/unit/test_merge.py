@@ -226,7 +226,7 @@ def test_the_study_that_trained_the_models_may_be_one_of_the_parts(parts, target
 def test_models_of_older_records_are_told_by_their_place(parts, target):
     for part in parts:
         write_json(part / "results/cohort/run.json", RUN)
-    assert "Which models made the predictions is known only" in merge_parts(parts, target).notes[0]
+    assert "The models behind the predictions are known only" in merge_parts(parts, target).notes[0]
     change(parts[1], "study.json", model="elsewhere")
     assert 'model folder: "digest" in part-01' in refusal(parts, target.with_name("other"))
 
@@ -250,7 +250,7 @@ def replaced(part, file, before, after):
 def test_one_image_in_two_parts_is_refused_whoever_it_is_said_to_be(parts, target):
     replaced(parts[1], "cohort/digests.csv", "voxels of p009", "voxels of p003")
     told = refusal(parts, target)
-    assert "voxel by voxel one image: P003 (part-01) and P009 (part-02). Correct `image`" in told
+    assert "with identical voxels: P003 (part-01) and P009 (part-02). Correct `image`" in told
     assert "merge: 1 problem" in told and "`exclude`" in told and "run these parts again" in told
     # with --partial too
     assert "P003 (part-01) and P009 (part-02)" in refusal(parts, target, partial=True)

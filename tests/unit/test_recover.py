@@ -70,7 +70,7 @@ def test_a_study_that_never_ran_on_a_cluster_has_nothing_to_end(tmp_path, capsys
 def test_a_machine_without_slurm_does_not_say_that_nothing_is_left(study, capsys, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert recovery.main(["--directory", str(study)]) == 0
-    assert "nobody looked" in capsys.readouterr().out
+    assert "were not looked for" in capsys.readouterr().out
 
 
 def test_no_run_starts_beside_jobs_of_an_earlier_one(study):

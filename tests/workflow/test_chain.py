@@ -227,7 +227,7 @@ def test_snakemakes_own_report_says_of_each_figure_what_it_shows(finished, tmp_p
         "Scans",
     ):
         assert words in page
-    for label in ("Difference against mean", "How far every scan came"):
+    for label in ("Difference against mean", "Last step of every scan"):
         assert label in page
     assert str(finished.folder) not in page and str(ROOT) not in page
 

@@ -117,7 +117,7 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     study.run(settings=("partial=true",))
     flow = flow_of(study)
     assert flow[damaged]["reason"] == "not_predicted"
-    assert "the image file is damaged, cut off or not an image" in flow[damaged]["explanation"]
+    assert "the image file is damaged, truncated or not an image" in flow[damaged]["explanation"]
     assert flow[person]["reason"] == "partly_missing" and f"no model of {fold}" in flow[person]["explanation"]
     assert damaged not in (results / "tables/metrics.csv").read_text()
     # what failed is counted beside the means that it is missing from

@@ -11,7 +11,7 @@ from lib.errors import ConfigError
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.volume import volume_above_mm3
 
-# Names of the same values, for a prediction and for its reference.
+# Names of the values, for a prediction and for its reference.
 _PREDICTED = ("lesser_trochanter_mm", "shaft_below_trochanter_mm", "predicted_cut_mm3")
 _REFERENCE = ("reference_lesser_trochanter_mm", "reference_shaft_below_trochanter_mm", "reference_cut_mm3")
 
@@ -21,14 +21,14 @@ class MeasureConfig:
     """Settings that make femurs comparable.
 
     Attributes:
-        distal_cut_mm: volumes are also measured above the plane (across the scan's axis) this far below the lesser
-            trochanter; None: without.
+        distal_cut_mm: volumes are also measured above an axial plane this far below the lesser trochanter; None: they
+            are not.
     """
 
     distal_cut_mm: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a length that cannot be used."""
+        """Refuse a length that is negative or not finite."""
         cut_mm = self.distal_cut_mm
         if cut_mm is not None and not (math.isfinite(cut_mm) and cut_mm >= 0):
             raise ConfigError(f"measure.distal_cut_mm must be null or a number >= 0 (mm), got {cut_mm!r}")
@@ -49,10 +49,10 @@ def measure_distal_end(
 
     Returns:
         `lesser_trochanter_mm`: its height above the distal end of the scan; `shaft_below_trochanter_mm`: bone below
-        it; `predicted_cut_mm3`: volume above the cut, None where no cut is asked for. With a reference the same of
-        it as `reference_lesser_trochanter_mm`, `reference_shaft_below_trochanter_mm`, `reference_cut_mm3`.
-        `flags`: `no_lesser_trochanter` or `cut_not_reached` where the prediction cannot be cut as asked.
-        `undefined`: reason for each value that is None although it was asked for.
+        it; `predicted_cut_mm3`: volume above the cut, None if no cut is configured. With a reference, the same values
+        of it: `reference_lesser_trochanter_mm`, `reference_shaft_below_trochanter_mm`, `reference_cut_mm3`.
+        `flags`: `no_lesser_trochanter` or `cut_not_reached` if the prediction cannot be cut.
+        `undefined`: the reason for each configured value that is None.
 
     Raises:
         ScanError: `mask_off_grid`, the masks do not lie on one grid.
@@ -72,7 +72,7 @@ def measure_distal_end(
 def _distal_end(
     mask: sitk.Image, names: tuple[str, str, str], side: str, config: MeasureConfig
 ) -> tuple[dict, dict[str, str]]:
-    """Return a mask's trochanter, shaft below it and volume above the cut by `names`, and why any is missing."""
+    """Return trochanter, shaft below it and volume above the cut of a mask by `names`, and why values are missing."""
     trochanter_mm, shaft_mm, cut_mm3 = names
     mask_zyx = array_zyx(mask)
     found = find_lesser_trochanter(mask_zyx, spacing_zyx(mask), side)

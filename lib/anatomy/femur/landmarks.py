@@ -1,6 +1,6 @@
-"""Landmarks of a femur's mask: the level of the lesser trochanter, the head's lower border, the parts between.
+"""Landmarks of a femur's mask: the lesser trochanter, the lower border of the head, and the levels between them.
 
-Hip scans end at different heights of the shaft, so volumes are comparable only above a plane defined in every femur.
+Hip scans end at different heights of the shaft, so volumes are comparable only above a plane that every femur has.
 The lesser trochanter is the lowest landmark of the proximal femur, and the coverage of a hip scan is usually given as
 a length below it.
 """
@@ -13,43 +13,44 @@ from scipy import ndimage, optimize
 
 from lib.catalog.anatomies import LEVELS
 
-# Seen from above, the trochanter points backwards by this angle from the medial direction. With 15 degrees it is seen
-# less often in femurs turned inwards, with 45 the crest between the trochanters is taken for it now and then.
+# In the axial plane the trochanter points this far backwards from the medial direction. At 15 degrees it is found
+# less often in femurs turned inwards; at 45 the crest between the trochanters is sometimes mistaken for it.
 _BEHIND_MEDIAL_DEGREES = 30.0
 
-# A slice reaches as far as the middle of its outermost 30 mm2: a single voxel at the edge moves that little.
+# The reach of a slice is the mean of its outermost 30 mm2, so that single voxels at the edge matter little.
 _TIP_MM2 = 30.0
 _SMOOTHING_MM = 2.0
 
-# How far the contour must recede above and below the trochanter for a prominence.
+# The contour must recede this far above and below the trochanter.
 _MIN_PROMINENCE_MM = 1.5
 
-# The apex is the top of a parabola through this much of the profile either way.
+# The apex is the top of a parabola fitted to this much of the profile on either side.
 _APEX_MM = 6.5
 
-# The trochanter's tip lies this far below the level at which the head reaches furthest to the middle: 41 to 64 mm in
-# people of the shape model.
+# The trochanter's tip lies this far below the level at which the head is most medial: 41 to 64 mm in people of the
+# shape model.
 _BELOW_HEAD_MM = (33.0, 85.0)
 
-# That level lies in this uppermost part of the femur: the head's radius and the greater trochanter above it.
+# That level lies at most this far below the femur's top: the head's radius plus the trochanter's height above the
+# head.
 _HEAD_BELOW_TOP_MM = 60.0
 
-# The head reaches further to the middle than the trochanter: by 14 to 36 mm, and still by 6 mm in femurs that are
-# turned by 15 degrees. What has no head does not.
+# The head reaches this much further medially than the trochanter: 14 to 36 mm, and still 6 mm in femurs turned by
+# 15 degrees. A mask without a head does not.
 _HEAD_BEYOND_MM = 5.0
 
-# The shaft begins this far below the trochanter's tip: there the medial contour leaves the line of the shaft, 20 mm
-# (SD 1.8 mm) in 120 people of the shape model. It is not searched in each femur: many scans end too soon to show it.
+# The shaft begins this far below the trochanter's tip, where the medial contour leaves the line of the shaft: 20 mm
+# (SD 1.8 mm) in 120 people of the shape model. The distance is fixed because many scans end above that point.
 _BASE_BELOW_TIP_MM = 20.0
 
-# The sphere of the head: what its radius may be (19 to 28 mm in people of the shape model), where the search starts,
-# how far off a point may lie to take part in the next round.
+# The sphere of the head: limits of its radius (19 to 28 mm in people of the shape model), the first radius of the
+# search, and the largest distance of points that take part in the next round.
 _HEAD_RADIUS_MM = (15.0, 33.0)
 _HEAD_RADIUS_START_MM = 23.0
 _OFF_SPHERE_MM = 8.0
 _HEAD_ROUNDS = 3
 
-# Half of those points lie closer to the last sphere than this: within 0.4 to 0.8 mm at heads, 2.2 mm at cylinders.
+# Largest median distance of those points from the last sphere: 0.4 to 0.8 mm for heads, 2.2 mm for cylinders.
 _HEAD_ROUGHNESS_MM = 1.5
 
 
@@ -69,7 +70,7 @@ class LesserTrochanter:
     """The level of the tip of the lesser trochanter.
 
     Attributes:
-        height_mm: above the lower face of the array's first slice, mm along z; None where it cannot be told.
+        height_mm: above the lower face of the array's first slice, mm along z; None if it cannot be determined.
         missing: why it cannot be determined; empty if it can.
     """
 
@@ -82,8 +83,8 @@ class FemurLevels:
     """Which slices belong to which part of a proximal femur.
 
     Attributes:
-        slices: level -> its slices along z, index 0 the most distal; no slice lies in two levels.
-        missing: level -> why it is not among `slices`.
+        slices: level -> its slices along z, index 0 the most distal; levels do not overlap.
+        missing: level -> the reason why it is not in `slices`.
     """
 
     slices: Mapping[str, slice]
@@ -99,15 +100,16 @@ def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float
     - neck: down to the upper base of the lesser trochanter, where the medial contour lies furthest inside the
       straight line from the head's lower border to the trochanter's tip;
     - trochanter: down to the lower base of the lesser trochanter, 20 mm below its tip;
-    - shaft: what lies below.
+    - shaft: all slices below.
 
-    Levels are slices, cut across the scan and not across the neck: the greater trochanter's upper part lies beside
-    head and neck and belongs to their slices. The highest level reaches to the upper end of the array and the lowest
-    one in view to the lower end. At least 6 mm below the trochanter's tip are in view, or it is not found; the shaft
-    is as long as the scan.
+    Levels are ranges of axial slices and do not follow the neck: the upper part of the greater trochanter lies beside
+    head and neck and belongs to their slices. The highest level extends to the upper end of the array, the lowest one
+    in view to the lower end, so the length of the shaft depends on the scan. The trochanter is found only if at least
+    6 mm below its tip are in view.
 
-    In 200 people of the shape model (made as for `find_lesser_trochanter`) the head's border lay within 2.3 mm of the
-    lowest point of the head's true sphere. Head, neck and trochanter were 47, 15 and 35 mm high (SD 4, 5 and 4 mm).
+    In 200 people of the shape model (drawn as for `find_lesser_trochanter`) the head's border lay within 2.3 mm of
+    the lowest point of the head's true sphere. Head, neck and trochanter were 47, 15 and 35 mm high (SD 4, 5 and 4
+    mm).
 
     Args:
         mask_zyx: Femur mask, index 0 of z the most distal slice, index 0 of x and y right and front (LPS).
@@ -115,7 +117,7 @@ def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float
         side: `left` or `right` of the patient.
 
     Returns:
-        The slices of each level, or why a level cannot be told.
+        The slices of each level, and the reasons for missing levels.
     """
     bone_zyx = np.asarray(mask_zyx) > 0
     occupied = np.flatnonzero(bone_zyx.any(axis=(1, 2)))
@@ -151,13 +153,13 @@ def find_lesser_trochanter(
     """Find the level at which the lesser trochanter stands out most behind and towards the midline.
 
     The reach of each slice in that direction falls from the head to the neck's base, rises to the trochanter and
-    falls to the shaft; that rise is searched. It is the tip as seen along the scan: in a femur that is tilted by 10
-    degrees another point is the highest one, 1.5 mm further up or down the bone.
+    falls to the shaft; the search finds that rise. The tip is defined relative to the scan's axis: in a femur tilted
+    by 10 degrees it moves 1.5 mm up or down the bone.
 
     On masks of 400 people drawn from the shape model of 26 real hips (3 mm slices, turned by up to 10 degrees about
     each axis, a rough surface, cut 85 to 122 mm below the head's top) the level was found in 94 %, 0.8 mm too low on
     average with an SD of 1.5 mm and at most 5 mm from the point of the surface that lies furthest from the shaft's
-    axis. Where less than 6 mm of bone were left below the tip it was never found.
+    axis. It was never found if less than 6 mm of bone were left below the tip.
 
     Args:
         mask_zyx: Femur mask, index 0 of z the most distal slice, index 0 of x and y right and front (LPS).
@@ -199,7 +201,7 @@ def _not_searched(slices: np.ndarray, count: int) -> str:
 def _reach(
     bone_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], side: str, behind_medial_degrees: float
 ) -> np.ndarray:
-    """Return how far each slice (all hold bone) reaches in a direction behind the medial one, mm, (z,)."""
+    """Return how far each slice (all contain bone) reaches in a direction behind the medial one, mm, (z,)."""
     _, step_y_mm, step_x_mm = spacing_mm_zyx
     _, size_y, size_x = bone_zyx.shape
     behind = np.radians(behind_medial_degrees)
@@ -212,13 +214,13 @@ def _reach(
 
 
 def _head_level(medial_mm: np.ndarray, step_mm: float) -> int:
-    """Return the slice near the top that reaches furthest to the middle."""
+    """Return the slice near the top that reaches furthest medially."""
     lowest = max(0, len(medial_mm) - round(_HEAD_BELOW_TOP_MM / step_mm))
     return lowest + int(medial_mm[lowest:].argmax())
 
 
 def _lowest_rise(reach_mm: np.ndarray, head: int, step_mm: float) -> int | None:
-    """Return the slice of the most prominent rise at a trochanter's distance below the head, None without one."""
+    """Return the slice of the most prominent rise at a trochanter's distance below the head; None: no rise."""
     smooth_mm = ndimage.gaussian_filter1d(reach_mm, _SMOOTHING_MM / step_mm, mode="nearest")
     below_head_mm = (head - np.arange(len(smooth_mm))) * step_mm
     near = np.flatnonzero((below_head_mm > _BELOW_HEAD_MM[0]) & (below_head_mm < _BELOW_HEAD_MM[1]))
@@ -228,9 +230,9 @@ def _lowest_rise(reach_mm: np.ndarray, head: int, step_mm: float) -> int | None:
 
 
 def _prominence(profile: np.ndarray, place: int) -> float:
-    """Return how far a profile falls on either side of a place before it rises above it, 0 at no peak.
+    """Return the prominence of a profile at an index: its fall on both sides before it rises higher; 0: no peak.
 
-    This is scipy.signal.peak_prominences, whose package takes longer to load than all else that a measuring job does.
+    This replaces scipy.signal.peak_prominences, whose import takes longer than the rest of a measuring job.
     """
     higher = np.flatnonzero(profile > profile[place])
     start, stop = higher[higher < place].max(initial=-1) + 1, higher[higher > place].min(initial=len(profile))
@@ -239,7 +241,7 @@ def _prominence(profile: np.ndarray, place: int) -> float:
 
 
 def _apex(reach_mm: np.ndarray, peak: int, step_mm: float) -> float:
-    """Return where the profile is highest near slice `peak`, in slices, at most one slice away from it."""
+    """Return the (fractional) slice of the profile's maximum, at most one slice away from `peak`."""
     half = max(1, int(_APEX_MM / step_mm))
     near = np.arange(max(0, peak - half), min(len(reach_mm), peak + half + 1))
     curvature, slope, _ = np.polyfit(near - peak, reach_mm[near], 2)
@@ -247,9 +249,10 @@ def _apex(reach_mm: np.ndarray, peak: int, step_mm: float) -> float:
 
 
 def _slices_between(borders: tuple[float, float, float], places: np.ndarray) -> dict[str, slice]:
-    """Return the slices of each level that has some between its two borders, from above; NaN is no border.
+    """Return the slices of each level that has any, from the borders between levels, from above; NaN: no border.
 
-    `places` are those of the slices, 0 the lowest one with bone. A border below it moves to the end of the array.
+    `places` are the slices' positions; 0 is the lowest slice with bone. A border below it moves to the end of the
+    array.
     """
     in_view = [-np.inf if border < 0 else border for border in borders]
     found = {}
@@ -261,7 +264,7 @@ def _slices_between(borders: tuple[float, float, float], places: np.ndarray) -> 
 
 
 def _upper_base(medial_mm: np.ndarray, tip: float, head: float) -> float:
-    """Return where a profile lies furthest inside the straight line between two of its places; NaN without them."""
+    """Return where a profile lies furthest inside the line from `tip` to `head`; NaN if one of them is NaN."""
     if np.isnan(tip + head):
         return np.nan
     between = np.linspace(tip, head, 65)
@@ -271,7 +274,7 @@ def _upper_base(medial_mm: np.ndarray, tip: float, head: float) -> float:
 
 
 def _head_border(outline_mm: np.ndarray, level: int, step_mm: float) -> tuple[float, str]:
-    """Return the place of the lowest point of the head's sphere, in slices; or NaN and the reason.
+    """Return the position of the lowest point of the head's sphere, in slices, or NaN and the reason.
 
     The search starts with a sphere that touches the most medial point of slice `level`.
     """
@@ -296,13 +299,13 @@ def _outline(bone_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], s
 
 
 def _medial_cap(outline_mm: np.ndarray, sphere: np.ndarray) -> np.ndarray:
-    """Return the points near a sphere's medial half: the neck leaves the head on its other half, however it turns."""
+    """Return the points near a sphere's medial half: the neck always joins the lateral half."""
     near = np.abs(_off_sphere(sphere, outline_mm)) < _OFF_SPHERE_MM
     return outline_mm[near & (outline_mm[:, 2] > sphere[2])]
 
 
 def _is_head(sphere: np.ndarray, cap_mm: np.ndarray) -> bool:
-    """Tell whether a sphere has a head's size and its points lie on it, over more than a few slices."""
+    """Return whether a sphere has a head's size and its points lie close to it, over more than a few slices."""
     smallest_mm, largest_mm = _HEAD_RADIUS_MM
     if not (len(cap_mm) and smallest_mm < sphere[3] < largest_mm):
         return False
@@ -311,5 +314,5 @@ def _is_head(sphere: np.ndarray, cap_mm: np.ndarray) -> bool:
 
 
 def _off_sphere(sphere: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return how far points (n, 3) lie outside a sphere (centre and radius)."""
+    """Return the signed distances of points (n, 3) from a sphere (centre and radius), positive outside."""
     return np.linalg.norm(points - sphere[:3], axis=1) - sphere[3]

@@ -1,7 +1,7 @@
-"""Locating the requested hip: femoral heads as a symmetric pair of the most compact bone, then the femur below.
+"""Locating the requested hip: the femoral heads as a symmetric pair of compact bone, then the femur below the head.
 
-Works on a coarse copy (about 3 mm). No template and no training: a femoral head with the acetabulum round it is the
-largest ball of bone on either side of the midline, and what lies lateral of it and below is femur.
+The search works on a coarse copy (about 3 mm) and needs neither a template nor training: a femoral head with its
+acetabulum is the largest ball of bone on its side of the midline, and the bone lateral of it and below is the femur.
 """
 
 import itertools
@@ -21,35 +21,35 @@ COARSE_MM = 3.0
 HEAD_EVIDENCE = ("head_x_mm", "head_y_mm", "head_z_mm")
 OTHER_HEAD_EVIDENCE = ("other_head_x_mm", "other_head_y_mm", "other_head_z_mm")
 
-# Density 0 ... 1 between these multiples of bone_hu: trabecular bone of an old head counts a little, metal no more
-# than cortical bone.
+# Density rises from 0 to 1 between these multiples of bone_hu, so that sparse trabecular bone of old people counts a
+# little and metal counts no more than cortical bone.
 _DENSITY_LOW, _DENSITY_HIGH = 0.25, 1.5
 _BONE_DENSITY = 0.5
-# What is at least this dense at the same place on every slice is a rod of a density phantom or a table, not bone.
+# A column at least this dense on every slice is a rod of a density phantom or part of the table, not bone.
 _COLUMN_DENSITY = 0.3
 
-# Half a head's radius: a Gaussian of this width answers to balls of bone, not to shafts and plates.
+# Half a head's radius: a Gaussian of this width responds to balls of bone, not to shafts and plates.
 _BALL_SIGMA_MM, _BALL_REACH_SIGMAS = 12.0, 2.5
 _BALL_DISTANCE_MM = 20.0
 _MIN_BALL = 0.2
 
-# Two heads of one person; centres of the balls lie about 10 mm medial of the heads' own. One may lie in front of the
-# other by what a body turned by 25 degrees makes of their distance, and higher by what a tilted pelvis does.
+# Two heads of one person. The balls' centres lie about 10 mm medial of the heads' centres. The offset in y allows a
+# body turned by 25 degrees, the offset in z a tilted pelvis.
 _HEAD_DISTANCE_MM, _HEAD_OFFSET_MM_YZ = (110.0, 230.0), (85.0, 60.0)
 _MIN_BALANCE, _SURE_BALANCE = 0.5, 0.7
 
-# The femur's box from the ball's centre: the head reaches this far to medial, front and back.
+# The femur's box, measured from the ball's centre: the head extends this far medially, to the front and to the back.
 _HEAD_MEDIAL_MM, _HEAD_DEPTH_MM = 20.0, 22.0
 _FEMUR_DEPTH_MM, _FEMUR_LENGTH_MM = 80.0, 150.0
 _SPECK = 0.05  # components smaller than this share of the largest are noise or vessels
 _WIDTH_MM = (55.0, 120.0)  # plausible widths from head to greater trochanter
-# Where a trochanter lies from the ball of its head; the sacrum lies higher above a head, further in and behind.
+# Position of a trochanter relative to the ball of its head. The sacrum lies above, medial of and behind a head.
 _TROCHANTER_LATERAL_MM, _TROCHANTER_BELOW_MM, _TROCHANTER_DEPTH_MM = (20.0, 55.0), (10.0, 45.0), 35.0
 _TROCHANTER_MM = 35.0  # the widest part of the femur lies at most this far below the ball
-_HEAD_LENGTH_MM = 25.0  # a scan that ends nearer below the ball holds no neck
+_HEAD_LENGTH_MM = 25.0  # a scan that ends less than this below the ball contains no neck
 _MIN_FEMUR_MM3 = 3000.0
 _MIDLINE_TOLERANCE_MM = 50.0
-# In 90 simulated views of one hip at least 0.09, and towards the right side of the midline in all.
+# In 90 simulated views of one hip the lean was at least 0.09, and always towards the correct side.
 _MIN_TISSUE_LEAN = 0.05
 _TISSUE_HU = -300.0
 
@@ -61,10 +61,10 @@ class HipLocation:
     Attributes:
         side: `left` or `right` of the patient.
         center_mm_xy: centre of the femur's in-plane box, LPS mm at the height of the image's centre.
-        evidence: numbers behind it; `head_x_mm`, `head_y_mm`, `head_z_mm` (LPS) is the ball of bone taken for the
-            head, `other_head_x_mm` and so on that of the other side; `midplane_x_mm` and `body_x_mm` are along the
-            image's own axis.
-        doubts: why it may be wrong, in words.
+        evidence: measurements behind it. `head_x_mm`, `head_y_mm`, `head_z_mm` (LPS) are the centre of the ball of
+            bone taken for the head, `other_head_x_mm` etc. that of the other side; `midplane_x_mm` and `body_x_mm`
+            are positions along the image's own axis.
+        doubts: reasons why the location may be wrong, in words.
     """
 
     side: str
@@ -74,13 +74,13 @@ class HipLocation:
 
     @property
     def uncertain(self) -> bool:
-        """Whether there is a doubt."""
+        """Whether there are doubts."""
         return bool(self.doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ball:
-    """A compact piece of bone: its centre in mm along the image's axes and the mean density (0 to 1) about it."""
+    """A compact piece of bone: its centre in mm along the image's axes and the mean density (0 to 1) around it."""
 
     density: float
     x_mm: float
@@ -90,18 +90,18 @@ class Ball:
 
 @dataclass(frozen=True, kw_only=True)
 class _Axes:
-    """Places along the axes of an image, mm: those of the patient, or turned about its centre where it is oblique."""
+    """Positions along the axes of an image, mm; in an oblique image the axes turn about the image's centre."""
 
     image: sitk.Image
 
     @property
     def origin_mm_xyz(self) -> np.ndarray:
-        """First voxel; that of the image itself where it is not oblique."""
+        """Position of the first voxel; the image's origin if it is not oblique."""
         origin_mm = np.array(self.image.GetOrigin())
         return origin_mm + (self._direction.T - np.eye(3)) @ (origin_mm - self._center_mm)
 
     def point_mm(self, xyz_mm: Sequence[float]) -> np.ndarray:
-        """Return the place of a point in the patient (x, y, z; LPS)."""
+        """Return the position of a point in the patient (x, y, z; LPS)."""
         return np.array(xyz_mm) + (self._direction - np.eye(3)) @ (np.array(xyz_mm) - self._center_mm)
 
     def column_mm(self, xy_mm: Sequence[float]) -> tuple[float, float]:
@@ -120,9 +120,9 @@ class _Axes:
 
 @dataclass(frozen=True, kw_only=True)
 class _Coarse:
-    """Bone density (z, y, x) on a coarse grid, and how much tissue lies in each of its sagittal planes (x).
+    """Bone density (z, y, x) on a coarse grid, and the number of tissue voxels in each of its sagittal planes (x).
 
-    Places are along the axes of the image.
+    Positions are along the axes of the image.
     """
 
     density_zyx: np.ndarray
@@ -141,7 +141,7 @@ class _Coarse:
 
     @property
     def tissue_lean(self) -> float:
-        """How much more tissue the outer eighth of the view holds at the patient's right than at the left."""
+        """Excess of tissue in the right eighth of the field of view over the left eighth, relative to the mean."""
         count = max(1, len(self.tissue_x) // 8)
         return float(
             (self.tissue_x[:count].mean() - self.tissue_x[-count:].mean()) / max(self.tissue_x.mean(), 1e-6)
@@ -154,10 +154,10 @@ class _Coarse:
 
 
 def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> HipLocation:
-    """Find the hip of `side` in a CT (HU), whatever its spacing, field of view, table and obliquity.
+    """Find the hip of `side` in a CT (HU) of any spacing, field of view and obliquity.
 
-    Index axes are those nearest to the patient's. The search follows the image's own axes; no voxel is copied at
-    full size.
+    Index axes must be those nearest to the patient's. The search follows the image's own axes and does not copy the
+    image at full size.
 
     Raises:
         ScanError: `no_hip_in_view`.
@@ -198,7 +198,7 @@ def _coarse_density(axes: _Axes, bone_hu: float) -> _Coarse:
 
 
 def _find_balls(coarse: _Coarse) -> list[Ball]:
-    """Return the places where most bone lies together, the densest first."""
+    """Return the local maxima of bone density, the densest first."""
     mean_zyx = _blurred(coarse.density_zyx, _BALL_SIGMA_MM / coarse.spacing_mm_zyx)
     highest_zyx = mean_zyx
     for axis, reach in enumerate(np.round(_BALL_DISTANCE_MM / coarse.spacing_mm_zyx).astype(int)):
@@ -215,7 +215,7 @@ def _find_balls(coarse: _Coarse) -> list[Ball]:
 def _blurred(values_zyx: np.ndarray, sigmas_zyx: np.ndarray) -> np.ndarray:
     """Return Gaussian means with zeros outside.
 
-    This and `_highest_within` do what scipy.ndimage would, whose import takes longer than the whole search.
+    This and `_highest_within` replace scipy.ndimage, whose import takes longer than the whole search.
     """
     z, y, x = (_gaussian_weights(n, sigma) for n, sigma in zip(values_zyx.shape, sigmas_zyx, strict=True))
     return y @ np.tensordot(z, values_zyx, axes=1) @ x
@@ -248,26 +248,26 @@ def _choose_head(balls: list[Ball], side: str, coarse: _Coarse) -> tuple[Ball, B
         right, left = sorted(pair, key=lambda ball: ball.x_mm)
         return (left, right, []) if side == "left" else (right, left, [])
     if not balls:
-        raise ScanError("no_hip_in_view", "no compact bone of a femoral head's size is in the scan")
+        raise ScanError("no_hip_in_view", "the scan contains no compact bone of the size of a femoral head")
     seen = _seen_side(coarse, balls[0])
     if seen is None:
         raise ScanError("no_hip_in_view", "the most compact bone lies in the body's middle, not at a hip")
     if seen != side:
         raise ScanError(
             "no_hip_in_view",
-            f"only one hip is in the scan and it looks like the {seen} one",
+            f"only one hip is in the scan, and it appears to be the {seen} one",
             f"Correct `side`; if it is the {side} one, give the centre of the crop (crop_x_mm, crop_y_mm).",
         )
-    # sacrum and spine may be as dense as a head, but lie further in
+    # sacrum and spine may be as dense as a head, but lie nearer to the midline
     outward = 1.0 if side == "left" else -1.0
     dense = [ball for ball in balls if ball.density >= _SURE_BALANCE * balls[0].density]
     outermost = max(dense, key=lambda ball: outward * ball.x_mm)
     alone = next((ball for ball in dense if _is_trochanter_of(ball, outermost, outward)), outermost)
-    return alone, None, ["only one hip is in view; its side is judged by where the rest of the body lies"]
+    return alone, None, ["only one hip is in view; its side was inferred from the rest of the body"]
 
 
 def _is_trochanter_of(head: Ball, ball: Ball, outward: float) -> bool:
-    """Whether a ball lies beside a head as the trochanter does, which a nail makes as dense as a head."""
+    """Return whether a ball is at the trochanter of a head; a nail makes a trochanter as dense as a head."""
     lateral_mm, below_mm = outward * (ball.x_mm - head.x_mm), head.z_mm - ball.z_mm
     (least_lateral, most_lateral), (least_below, most_below) = _TROCHANTER_LATERAL_MM, _TROCHANTER_BELOW_MM
     beside = (
@@ -277,11 +277,11 @@ def _is_trochanter_of(head: Ball, ball: Ball, outward: float) -> bool:
 
 
 def _seen_side(coarse: _Coarse, ball: Ball) -> str | None:
-    """Return the side whose hip is alone in view; None where what is in view lies in the body's middle."""
+    """Return the side of the only hip in view; None if only the middle of the body is in view."""
     if coarse.whole_body:
         lean, least = ball.x_mm - coarse.body_x_mm, 0.5 * _HEAD_DISTANCE_MM[0]
     else:
-        # the body is cut off towards the midline and thins out away from it
+        # the body is cut off on the side of the midline and thins out on the other side
         lean, least = coarse.tissue_lean, _MIN_TISSUE_LEAN
     if abs(lean) < least:
         return None
@@ -301,7 +301,7 @@ def _femur_box(coarse: _Coarse, head: Ball, side: str) -> tuple[np.ndarray, np.n
     """Return the in-plane box (low, high; x, y in mm) of the femur, with evidence.
 
     Raises:
-        ScanError: `no_hip_in_view`, no femur lies lateral of the head and below.
+        ScanError: `no_hip_in_view`, there is no femur lateral of the head and below it.
     """
     outward = 1.0 if side == "left" else -1.0
     lateral_mm = outward * (coarse.positions_mm(2) - head.x_mm)
@@ -334,20 +334,20 @@ def _require_femur(side: str, volume_mm3: float, length_mm: float) -> None:
     if length_mm < _HEAD_LENGTH_MM:
         raise ScanError(
             "no_hip_in_view",
-            f"the scan ends {length_mm:.0f} mm below what would be the {side} femoral head: "
+            f"the scan ends {length_mm:.0f} mm below the supposed {side} femoral head: "
             f"there is no neck in it (expected at least {_HEAD_LENGTH_MM:g} mm)",
             "Use a scan that reaches further down, or exclude this one.",
         )
     if volume_mm3 < _MIN_FEMUR_MM3:
         raise ScanError(
             "no_hip_in_view",
-            f"lateral of what would be the {side} femoral head, and below it, lie {volume_mm3 / 1000:.1f} ml "
+            f"lateral of the supposed {side} femoral head and below it there are {volume_mm3 / 1000:.1f} ml "
             f"of bone; expected at least {_MIN_FEMUR_MM3 / 1000:g} ml",
         )
 
 
 def _large_components(bone_zyx: np.ndarray) -> np.ndarray:
-    """Return the largest component and those that are not much smaller (a thin cortex falls into pieces)."""
+    """Return the components above _SPECK of the largest one (a thin cortex falls into pieces)."""
     labels_zyx = label_pieces(bone_zyx, corners=True)
     sizes = np.bincount(labels_zyx.ravel())
     sizes[0] = 0
@@ -369,5 +369,5 @@ def _doubts(evidence: dict[str, float]) -> list[str]:
         doubts.append("the heads do not lie symmetrically in the body")
     balance = evidence.get("other_head_density", evidence["head_density"]) / evidence["head_density"]
     if not _SURE_BALANCE <= balance <= 1.0 / _SURE_BALANCE:
-        doubts.append(f"what is taken for the two heads differs in density ({balance:.2f} times)")
+        doubts.append(f"the two supposed heads differ in density (ratio {balance:.2f})")
     return doubts

@@ -1,4 +1,4 @@
-"""Checks that a reference mask can be a femur: its size, its solidity, the bone beneath its edge.
+"""Checks that a reference mask can be a femur: size, gaps, pieces, holes, and bone at its edge.
 
 The checks do not depend on the side of the body.
 """
@@ -12,55 +12,55 @@ from lib.catalog.reasons import Reason
 from lib.imaging.components import label_pieces
 from lib.imaging.grid import spacing_zyx
 
-# With room, what a femur can measure: 257 people of the shape model, cut 85 to 120 mm below the head's top, have
-# 80 to 245 ml and at most 40 cm2 in a slice; the truncated femur of a real scan is 54 mm long. The least is for a
-# child's femur cut off in the neck, the most for a whole one of the tallest people (560 mm; 45 cm2 at the knee).
+# Generous limits of a femur's size. In 257 people of the shape model, cut 85 to 120 mm below the head's top, it has
+# 80 to 245 ml and at most 40 cm2 in a slice; the truncated femur of a real scan is 54 mm long. The lower limits admit
+# a child's femur cut off in the neck, the upper ones a tall person's whole femur (560 mm; 45 cm2 at the knee).
 _VOLUME_MM3 = (10_000.0, 1_000_000.0)
 _LENGTH_MM = (30.0, 600.0)
 _MAX_SLICE_MM2 = 6_000.0
 
-# A slice with less than this share of the largest slice's area counts as empty: specks do not fill a gap.
+# A slice with less than this share of the largest slice's area counts as empty, so that specks do not fill a gap.
 _EMPTY_SHARE = 0.005
 
-# Shares of slices that are empty, of what is enclosed and not in the mask, of what lies apart from the largest piece:
-# from the first on flagged, from the second on refused. Of good references of 85 of these people at most 0.1 % are
-# hollow and nothing lies apart; of a real one, contours filled by hand, 1.2 %. Every fifth slice leaves 80 % empty,
-# shells of 3 mm and thresholds of 100 or 200 HU are 51 to 69 % hollow.
+# Limits of three shares: empty slices, holes, and voxels apart from the largest piece. A mask is flagged above the
+# first limit (for empty slices: above 0) and refused above the second. In good references of 85 of these people holes
+# are at most 0.1 % and nothing lies apart; in a real one, contours filled by hand, holes are 1.2 %. If only every
+# fifth slice is drawn, 80 % are empty; in shells of 3 mm and thresholds at 100 or 200 HU, holes are 51 to 69 %.
 _FEW, _MANY = 0.01, 0.1
 
-# Gaps of this width are bridged before holes are filled and pieces are told apart: a threshold leaves cracks in a
-# thin cortex, and a growth plate or a fracture parts no femur.
+# Gaps up to this width are bridged before holes are filled and pieces are counted: a threshold leaves cracks in a
+# thin cortex, and a growth plate or a fracture does not make two pieces of a femur.
 _BRIDGED_MM = 2.0
 
-# The edge of a femur is cortex. The share of the edge with bone within 3 mm, of good references, whole or cut at half
-# of their length: 86 % or more in 400 people of the shape model, 95 % in a real intact and a real nailed femur, 68 %
-# or more in 60 people of thin cortex and low density. Where it is below 80 %, an edge moved by 8 mm in the slice has
-# at least 11 % less; of no good reference has the moved edge more. Of 532 masks that were turned over, moved by 20 mm
-# or spoilt otherwise one has 61 %, and 7 % less 8 mm aside, all others are further off; moved by 10 mm: up to 22 %
-# less than the moved edge.
+# The edge of a femur is cortex. In good references, whole or cut to half their length, the share of the edge with
+# bone within 3 mm is 86 % or more in 400 people of the shape model, 95 % in a real intact and a real nailed femur,
+# and 68 % or more in 60 people with thin cortex and low density. Where it is below 80 %, it drops by at least 11 %
+# when the edge is moved by 8 mm in the slice; in no good reference does it rise. Of 532 masks that were turned over,
+# moved by 20 mm or spoilt otherwise, the best has 61 % and drops by 7 % at 8 mm; in masks moved by 10 mm the share of
+# the moved edge is up to 22 % higher.
 _BONE_HU, _NEAR_BONE_MM, _ASIDE_MM = 100.0, 3.0, 8.0
 _SURE_NEAR, _LEAST_NEAR = 0.8, 0.64
 _LEAST_GAIN, _MOST_LOSS = 0.08, 0.1
 
-# Within the edge it is brighter than outside: in good references by 29 HU or more down to two thirds of their length,
-# by -18 HU where head and neck are all there is and the socket lies around them; by -218 HU in masks that are 2 mm
-# too small all around, and by less in masks of the marrow, around which cortex lies.
+# The mean inside the edge minus the mean outside is 29 HU or more in good references of at least two thirds of the
+# length, -18 HU where only head and neck are in the mask and the socket surrounds them, -218 HU in masks that are
+# 2 mm too small all around, and lower still in masks of the marrow, which cortex surrounds.
 _INSIDE_MM, _OUTSIDE_MM = 3.0, (2.0, 5.0)
 _MIN_CONTRAST_HU = -250.0
 _HU_RANGE = (-200, 1500)  # so that neither air nor metal dominates the mean
 
-_MAX_PIXEL_MM = 5.0  # with larger pixels everything is near bone: the edge is not judged
-_SAMPLED_MM = 5.0  # distance of the slices in which holes and edge are looked at
-_MARGIN_MM = 10.0  # what is looked at around a mask, in the slice: to either side of what lies aside
-_FAR_APART_MM = 1e4  # of slices, so that distances are those within a slice
+_MAX_PIXEL_MM = 5.0  # with larger pixels every place is near bone, so the edge is not judged
+_SAMPLED_MM = 5.0  # distance of the slices on which holes and edge are measured
+_MARGIN_MM = 10.0  # margin around a mask in the slice; larger than _ASIDE_MM and _OUTSIDE_MM
+_FAR_APART_MM = 1e4  # slice distance that keeps distances within a slice
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Body:
-    """The slices (z, y, x) that a mask covers, cut to it with a margin; slices without bone are left out.
+    """The non-empty slices (z, y, x) of a mask, cropped to it with a margin.
 
-    `place` says where the slices lie in the scan, `length_mm` how far they reach, `empty` how many were left out
-    between the first and the last one.
+    `place` holds their slices, rows and columns in the scan, `length_mm` the distance that they span, `empty` the
+    number of empty slices between the first and the last one.
     """
 
     mask_zyx: np.ndarray
@@ -82,24 +82,24 @@ class _Body:
         return float(self.areas_mm2.sum() * self.spacing_mm_zyx[0])
 
     def of(self, image: sitk.Image) -> np.ndarray:
-        """Return the same part of a scan on the grid of the mask."""
+        """Return the same region of a scan on the grid of the mask."""
         slices, rows, columns = self.place
         return sitk.GetArrayViewFromImage(image)[:, rows, columns][slices]
 
     def every_mm(self, distance_mm: float) -> slice:
-        """Return the choice of slices that lie this far apart, or as far as slices can."""
+        """Return the index range of slices about `distance_mm` apart, or of all slices if they are further apart."""
         return slice(None, None, max(1, round(distance_mm / self.spacing_mm_zyx[0])))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """What lies at the edge of a mask, slice by slice.
+    """Bone and intensity at the edge of a mask, measured within slices.
 
     Attributes:
         near_bone: share of the edge with bone within 3 mm.
-        near_aside: the same for the edge moved by 8 mm, the largest of eight directions in the slice.
-        inside_hu: mean of what lies up to 3 mm within the edge, HU.
-        outside_hu: mean of what lies 2 to 5 mm outside of it.
+        near_aside: the same for the edge moved by 8 mm: the largest share of eight directions in the slice.
+        inside_hu: mean up to 3 mm inside the edge, HU.
+        outside_hu: mean 2 to 5 mm outside of it, HU.
     """
 
     near_bone: float
@@ -109,28 +109,28 @@ class Edge:
 
     @property
     def contrast_hu(self) -> float:
-        """How much brighter it is within the edge than outside."""
+        """Mean inside the edge minus mean outside, HU."""
         return self.inside_hu - self.outside_hu
 
     @property
     def is_of_bone(self) -> bool:
-        """Whether a femur can have it."""
+        """Whether the edge can be that of a femur."""
         gain = self.near_bone - self.near_aside
         on_bone = self.near_bone >= _SURE_NEAR or (self.near_bone >= _LEAST_NEAR and gain >= _LEAST_GAIN)
         return on_bone and gain >= -_MOST_LOSS and self.contrast_hu >= _MIN_CONTRAST_HU
 
 
 def judge_reference(mask: sitk.Image, image: sitk.Image | None) -> list[Reason]:
-    """Return why a mask cannot be the reference of a femur, and what of it should be looked at.
+    """Return the reasons why a mask cannot be the reference of a femur, and warnings.
 
     Args:
         mask: binary, not empty, on patient axes.
-        image: the scan in HU on the grid of the mask; None where intensities are no HU. What lies at the edge is not
-            judged then, nor where pixels are larger than 5 mm.
+        image: the scan in HU on the grid of the mask; None if intensities are not HU. Without it, or with pixels
+            above 5 mm, the edge is not judged.
 
     Returns:
-        `mask_implausible`, `mask_gaps`, `mask_in_pieces`, `mask_hollow`, `mask_off_bone`; the warning
-        `mask_not_solid`; none for a good reference.
+        Any of `mask_implausible`, `mask_gaps`, `mask_in_pieces`, `mask_hollow`, `mask_off_bone` and the warning
+        `mask_not_solid`; an empty list for a good reference.
     """
     body = _body_of(mask)
     chosen = body.every_mm(_SAMPLED_MM)
@@ -143,7 +143,7 @@ def judge_reference(mask: sitk.Image, image: sitk.Image | None) -> list[Reason]:
 
 
 def measure_edge(mask: sitk.Image, image: sitk.Image) -> Edge:
-    """Return what lies at the edge of a mask (binary, not empty) in a scan (HU) on its grid, as it is judged."""
+    """Return the edge of a mask (binary, not empty) in a scan (HU) on its grid, as `judge_reference` measures it."""
     body = _body_of(mask)
     chosen = body.every_mm(_SAMPLED_MM)
     filled_zyx = _filled(body.mask_zyx[chosen], body.spacing_mm_zyx)
@@ -177,7 +177,7 @@ def _check_size(body: _Body) -> list[Reason]:
         ("largest slice", 1e-2 * body.areas_mm2.max(), (0.0, 1e-2 * _MAX_SLICE_MM2), "cm2"),
     )
     found = [
-        f"{name} {value:.4g} {unit}, of a femur {low:g} to {high:g} {unit}"
+        f"{name} {value:.4g} {unit}, expected {low:g} to {high:g} {unit}"
         for name, value, (low, high), unit in measured
         if not low <= value <= high
     ]
@@ -186,7 +186,7 @@ def _check_size(body: _Body) -> list[Reason]:
 
 def _check_gaps(body: _Body) -> list[Reason]:
     spanned = len(body.mask_zyx) + body.empty
-    found = f"{body.empty} of {spanned} slices between its ends are empty"
+    found = f"{body.empty} of {spanned} slices between the ends of the mask are empty"
     return _grade("mask_gaps", body.empty / spanned, found, 0.0)
 
 
@@ -196,28 +196,28 @@ def _check_pieces(body: _Body) -> list[Reason]:
     joined_zyx = sitk.GetArrayFromImage(sitk.BinaryMorphologicalClosing(image, radii, sitk.sitkBall))
     pieces = np.bincount(label_pieces(joined_zyx, corners=True)[body.mask_zyx])[1:]
     beside = 1.0 - pieces.max() / pieces.sum()
-    found = f"{beside:.1%} of it lies apart from its largest piece"
+    found = f"{beside:.1%} of the mask lies apart from its largest piece"
     return _grade("mask_in_pieces", beside, found, _FEW)
 
 
 def _check_hollow(mask_zyx: np.ndarray, filled_zyx: np.ndarray) -> list[Reason]:
     hollow = 1.0 - np.count_nonzero(mask_zyx) / np.count_nonzero(filled_zyx)
-    return _grade("mask_hollow", hollow, f"{hollow:.1%} of what it encloses is not in it", _FEW)
+    return _grade("mask_hollow", hollow, f"{hollow:.1%} of the enclosed area is not in the mask", _FEW)
 
 
 def _grade(code: str, share: float, found: str, few: float) -> list[Reason]:
-    """Return a refusal for a large share, a warning for a smaller one, nothing for few."""
+    """Return a refusal for a share above _MANY, a warning above `few`, else nothing."""
     if share > _MANY:
         return [Reason(code, found)]
     return [Reason("mask_not_solid", found)] if share > few else []
 
 
 def _filled(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> np.ndarray:
-    """Return the mask with what each slice encloses, narrow cracks bridged."""
+    """Return the mask with narrow cracks bridged and holes filled in each slice."""
     radii = _radii(spacing_mm_zyx)
     filled_zyx = np.empty(mask_zyx.shape, bool)
     for filled_yx, mask_yx in zip(filled_zyx, mask_zyx, strict=True):
-        # a frame, so that nothing is enclosed by the border
+        # padded, so that the border encloses nothing
         image = sitk.GetImageFromArray(np.pad(mask_yx.astype(np.uint8), 1 + max(radii)))
         closed = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(image, radii, sitk.sitkBall))
         inner = slice(1 + max(radii), -1 - max(radii))
@@ -226,7 +226,7 @@ def _filled(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) ->
 
 
 def _radii(spacing_mm_zyx: tuple[float, float, float]) -> list[int]:
-    """Return the radii (x, y) in pixels of what bridges a gap."""
+    """Return the radii (x, y), in pixels, of the closing that bridges gaps."""
     return [round(0.5 * _BRIDGED_MM / edge_mm) for edge_mm in spacing_mm_zyx[:0:-1]]
 
 
@@ -235,7 +235,7 @@ def _edge(filled_zyx: np.ndarray, hu_zyx: np.ndarray, spacing_mm_zyx: tuple[floa
         within_hu = float(hu_zyx.mean())
         return Edge(near_bone=0.0, near_aside=0.0, inside_hu=within_hu, outside_hu=within_hu)
     pixel_mm = max(spacing_mm_zyx[1:])
-    next_pixel_mm = 1.01 * pixel_mm  # large pixels: what touches counts, whatever its distance
+    next_pixel_mm = 1.01 * pixel_mm  # with large pixels the next pixel always counts as near
     depth_mm = _distance_mm(filled_zyx, spacing_mm_zyx)
     to_bone_mm = _distance_mm(hu_zyx > _BONE_HU, spacing_mm_zyx)
     hu = np.clip(hu_zyx, *_HU_RANGE)
@@ -256,7 +256,7 @@ def _edge(filled_zyx: np.ndarray, hu_zyx: np.ndarray, spacing_mm_zyx: tuple[floa
 def _share_aside(
     is_near: np.ndarray, edge_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]
 ) -> float:
-    """Return the largest share of an edge that is near bone after it was moved in the slice."""
+    """Return the share of an edge near bone after it is moved in the slice: the largest of eight directions."""
     _, rows, columns = is_near.shape
     slices, y, x = np.nonzero(edge_zyx)
     shares = []
@@ -271,14 +271,14 @@ def _check_edge(edge: Edge) -> list[Reason]:
     if edge.is_of_bone:
         return []
     found = (
-        f"{edge.near_bone:.0%} of its edge lies on bone, {edge.near_aside:.0%} of it 8 mm aside; "
-        f"{edge.inside_hu:.0f} HU within the edge, {edge.outside_hu:.0f} HU around it"
+        f"{edge.near_bone:.0%} of the mask's edge lies on bone, and {edge.near_aside:.0%} of the edge moved by 8 mm; "
+        f"mean {edge.inside_hu:.0f} HU inside the edge, {edge.outside_hu:.0f} HU outside"
     )
     return [Reason("mask_off_bone", found)]
 
 
 def _distance_mm(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> np.ndarray:
-    """Return how far each pixel lies from the edge of the mask in its own slice, negative within the mask."""
+    """Return the distance of each pixel to the mask's edge in its slice, mm, negative inside the mask."""
     image = sitk.GetImageFromArray(mask_zyx.astype(np.uint8))
     image.SetSpacing((spacing_mm_zyx[2], spacing_mm_zyx[1], _FAR_APART_MM))
     return sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, False, False, True))

@@ -1,4 +1,4 @@
-"""The window of one hip: where it is centred, the slice of its head, the free distance around its femur."""
+"""The window of one hip: its centre, the slice of the head, and the margins around the femur."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from lib.imaging.grid import array_zyx, slice_index
 
 
 def crop_center(side: str, hip: Mapping | None, override_mm_xy: Sequence[float] | None) -> CropCenter:
-    """Return the centre that the cohort table gives, else the one that screening has found.
+    """Return the centre from the cohort table, else the one that screening has found.
 
     Args:
         side: Requested side.
@@ -21,13 +21,13 @@ def crop_center(side: str, hip: Mapping | None, override_mm_xy: Sequence[float] 
         override_mm_xy: Centre from the cohort table, LPS mm, or None.
 
     Raises:
-        ScanError: `no_hip_in_view`, there is neither.
+        ScanError: `no_hip_in_view`, neither exists.
     """
     if override_mm_xy is not None:
         return CropCenter(side=side, center_mm_xy=tuple(override_mm_xy), source="override")
     if hip is None or hip["side"] != side:
         raise ScanError(
-            "no_hip_in_view", f"screening has not found the {side} hip; run screen_scan again for this side"
+            "no_hip_in_view", f"screening has not found the {side} hip; rerun screen_scan for this side"
         )
     return CropCenter(
         side=side,
@@ -38,10 +38,10 @@ def crop_center(side: str, hip: Mapping | None, override_mm_xy: Sequence[float] 
 
 
 def head_slice(image: sitk.Image, hip: Mapping) -> float | None:
-    """Return the (fractional) index of the slice through the head that screening has found; None: not known.
+    """Return the (fractional) index of the slice through the head that screening has found; None if unknown.
 
     Args:
-        image: The scan, or what was resampled from it.
+        image: The scan, original or resampled.
         hip: The entry `hip` of the screening file.
     """
     head_mm_xyz = _head_place(hip)
@@ -56,16 +56,16 @@ def _head_place(hip: Mapping) -> tuple[float, float, float] | None:
 def femur_margins(
     window: sitk.Image, in_view: tuple[slice, slice], center: CropCenter, bone_hu: float
 ) -> dict[str, float]:
-    """Return the free distance in mm of the femur's bone from three borders of the window, or of the image in it.
+    """Return the distances in mm between the femur's bone and three borders of the window, or of the image in it.
 
     The femur is the largest piece of bone in the lateral half of the window, up to the head; the medial border
-    always cuts the pelvis. Empty where there is no bone.
+    always cuts the pelvis. The result is empty if there is no bone.
     """
     step_x_mm, step_y_mm, _ = window.GetSpacing()
     hu_zyx = array_zyx(window)[:, in_view[1], in_view[0]]
     if center.head_mm_xyz is not None:
         hu_zyx = hu_zyx[: max(round(slice_index(window, center.head_mm_xyz)) + 1, 1)]
-    # the patient's left is at high x: mirror a right hip so that lateral is at high x for both
+    # lateral is at high x for a left hip; a right hip is mirrored
     lateral_half = hu_zyx[:, :, ::-1] if center.side == "right" else hu_zyx
     lateral_half = lateral_half[:, :, lateral_half.shape[2] // 2 :]
     bone_zyx = lateral_half > bone_hu

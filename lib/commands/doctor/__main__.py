@@ -9,7 +9,7 @@ OLDEST = (3, 11)
 
 
 def main(arguments):
-    """Print all findings; return the exit status. An older Python gets as far as the first check."""
+    """Print all findings; return the exit status. Imports come after the check of Python's version."""
     if sys.version_info < OLDEST:
         print(f"  wrong  Python {sys.version.split()[0]} is too old")
         print("         -> make .venv with 3.11 or newer: make setup PYTHON=python3.12")

@@ -21,7 +21,7 @@ from lib.commands.planning.workflow import ROOT, Workflow
 UNREAD_STUDY = Finding(
     LOOK,
     "configuration and cohort table were not checked: Snakemake needs its cache for that",
-    "then ask again",
+    "then check again",
 )
 
 
@@ -61,7 +61,7 @@ def check_there(workflow: Workflow) -> list[Finding]:
 
 
 def check_here(workflow: Workflow | None) -> list[Finding]:
-    """Check GPU, cores and memory for a run on this machine; without a workflow only what is possible."""
+    """Check GPU, cores and memory for a run on this machine; without a workflow, only what does not need one."""
     device = workflow.study.config["train"]["device"] if workflow else "auto"
     rules = workflow.rules.values() if workflow else ()
     asked = [(rule.name, rule.first.threads, rule.first.mem_mb) for rule in rules]

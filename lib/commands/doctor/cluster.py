@@ -78,8 +78,8 @@ def explain_status(
     Args:
         command: its value.
         min_job_age: seconds for which ended jobs stay in squeue.
-        needed: required seconds, three times the first wait and SURE_SECONDS at least; with less, sacct is queried
-            instead.
+        needed: required seconds: three times the first wait, at least SURE_SECONDS; if they stay for less, sacct is
+            queried instead.
         accounting: whether sacct answers.
         has_sacct: whether sacct is installed.
     """
@@ -211,14 +211,14 @@ def _remedy(request: Request, members: Sequence[Partition], partitions: Mapping[
         return f"{RESOURCES}: slurm_partition: {' or '.join(other.name for other in plain or fitting)}"
     with_gpus = [other for other in partitions.values() if _room(request, other)]
     if not with_gpus:
-        return f"no node of this cluster has its GPUs; to run without: {RESOURCES}: gpu: 0"
+        return f"no node of this cluster has the requested GPUs; to run without: {RESOURCES}: gpu: 0"
     where = next((member for member in members if member in with_gpus), with_gpus[0])
     named = [] if where in members else [f"{RESOURCES}: slurm_partition: {where.name}"]
     return "\n".join(named + _smaller(request, where))
 
 
 def _smaller(request: Request, partition: Partition) -> list[str]:
-    """Return the settings that make a job fit the largest node that has its GPUs."""
+    """Return the settings that make a job fit the largest node with the requested GPUs."""
     largest = max(_room(request, partition), key=lambda node: (node.cpus, node.mem_mb))
     said = []
     if request.runtime_min > partition.limit_min:

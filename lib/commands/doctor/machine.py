@@ -60,7 +60,7 @@ def read_lock(requirements: Path) -> dict[str, str]:
 
 
 def check_cache() -> list[Finding]:
-    """Check that Snakemake can write to its cache, which every run needs. Nothing without Snakemake."""
+    """Check that Snakemake can write to its cache, which every run needs. Empty if Snakemake is not installed."""
     try:
         from snakemake.common import get_appdirs
     except ImportError:

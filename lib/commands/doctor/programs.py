@@ -29,6 +29,6 @@ def ask(*command: str, seconds: float = SECONDS) -> Answer:
     except OSError as error:
         return Answer("", f"{command[0]} cannot be started ({error.strerror})")
     if ended.returncode:
-        said = (ended.stderr or ended.stdout).strip().splitlines() or ["without a word"]
+        said = (ended.stderr or ended.stdout).strip().splitlines() or ["no message"]
         return Answer(ended.stderr, f"{shlex.join(command[:3])} failed: {said[-1]}")
     return Answer(ended.stdout + ended.stderr)

@@ -20,7 +20,7 @@ if it was killed: make recover ARGS="[the same arguments]" cancels its jobs on t
 
 MOST_RECORDS = 500  # number of Snakemake's records of files that are checked
 LEAVES = "results/models/"  # finished models, which are never made again
-LATE_SECONDS = 60  # a file changes as long after the end of its job through a network's clocks
+LATE_SECONDS = 60  # file times on a network may differ by this much from the clock of the job
 
 
 def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list[Finding]]:
@@ -29,7 +29,7 @@ def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list
         workflow = read_workflow(arguments)
     except ImportError as error:
         text = f"configuration and cohort table were not checked: {error.name or error} is missing"
-        return None, [Finding(LOOK, text, "install the packages, then ask again")]
+        return None, [Finding(LOOK, text, "install the packages, then check again")]
     except OsteoflowError as error:
         return None, [Finding(WRONG, str(error))]
     study = workflow.study
@@ -55,7 +55,7 @@ def check_split_and_disk(workflow: Workflow) -> list[Finding]:
         needed_gb = sum(row.disk_gb for row in estimate_rules(workflow))
     except ImportError as error:
         text = f"folds and disk were not checked: {error.name or error} is missing"
-        return [Finding(LOOK, text, "install the packages, then ask again")]
+        return [Finding(LOOK, text, "install the packages, then check again")]
     except OsteoflowError as error:
         return [Finding(WRONG, str(error)), *check_folder(workflow.study.folder)]
     return check_folder(workflow.study.folder, needed_gb)
@@ -82,9 +82,9 @@ def check_folder(folder: Path, needed_gb: float | None = None) -> list[Finding]:
 
 
 def check_command_lines(workflow: Workflow) -> list[Finding]:
-    """Return what the shells of a cluster would misread on the command lines of jobs; nothing if there is none."""
+    """Report words on the command lines of jobs that the shells of a cluster would misread; else nothing."""
     try:
-        # a run works in the folder itself, links resolved
+        # a run resolves links to the folder
         check_submitted(str(workflow.study.folder.resolve()), workflow.words)
     except ConfigError as error:
         return [Finding(WRONG, str(error))]

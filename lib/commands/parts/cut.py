@@ -2,8 +2,8 @@
 
     FOLDER/part-01/cohort.csv, FOLDER/part-02/cohort.csv, ...
 
-All scans of a person stay in one part, and so do repeated scans, which are of one person. An existing part is never
-changed: given a longer table, the scans that are in no part go into further parts.
+All scans of a person, including repeated scans, stay in one part. An existing part is never changed: if the table has
+grown, scans that are in no part go into further parts.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sheet:
-    """A table as written, with no cell stripped or left out."""
+    """A table as written, with every cell unchanged."""
 
     separator: str
     header: Sequence[str]

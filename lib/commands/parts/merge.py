@@ -78,7 +78,7 @@ def merge_parts(folders: Sequence[str | Path], target: str | Path, *, partial: b
         _write_records(merged, taken[0], folder)
         refuse(
             [
-                f"{part.name} changed while it was read: give the command again when no run is active in it"
+                f"{part.name} changed while it was read: repeat the command when no run is active in it"
                 for part in taken
                 if digests(part) != before[part.name]
             ]
@@ -172,7 +172,7 @@ def _notes(parts: Sequence[Part], taken: Sequence[Part], told: Sequence[str]) ->
             notes.append(f"{part.name} {fate}: {part.unfinished}.")
     if not all(models_recorded(part) for part in taken):
         notes.append(
-            "Which models made the predictions is known only from where they lay: older runs recorded no more."
+            "The models behind the predictions are known only by their path: older runs did not record more."
         )
     if read_json(taken[0].results / PROTOCOL)["source"] == "majority":
         notes.append(

@@ -35,7 +35,7 @@ NEEDED = (*TABLES.values(), DIGESTS, RUN, STUDY, PROTOCOL)
 _EXPECTED = (*NEEDED, NOTES, REPORT)
 # settings that name a study or control how it runs, not what it computes
 FREE_SETTINGS = ("study", "partial", "redraw", "retrain", *(f"train.{key}" for key in RUNTIME_KEYS))
-_PLACE = "folder"  # digest of models of which nothing else is known
+_PLACE = "folder"  # key for models of which only the path is known
 MOST_LISTED = 10  # at most this many ids or parts are listed; the rest is counted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PROTOCOL_KIND = "acquisition protocol"
@@ -47,7 +47,7 @@ _PROTOCOL_ADVICE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One part: its name and results folder, what is missing for a finished study, whether a run is active in it."""
+    """One part: its name and results folder, the files it lacks, and whether a run is active in it."""
 
     name: str
     results: Path
@@ -83,12 +83,12 @@ def find_parts(folders: Sequence[str | Path]) -> list[Part]:
     """
     problems, parts = [], {}
     for folder in map(Path, folders):
-        # as given: `results` may be a link to another disk
+        # links are not resolved: `results` may be a link to another disk
         results = (folder / "results" if (folder / "results").is_dir() else folder).absolute()
         study = results.parent if results.name == "results" else results
         name = Path(os.path.normpath(study)).name
         if not folder.is_dir():
-            problems.append(f"there is no folder {folder}; give the folders that were named with --directory")
+            problems.append(f"there is no folder {folder}; name the folders that were given with --directory")
         elif not _NAME.fullmatch(name):
             problems.append(f"{folder}: the folder's name is the part's name: use letters, digits and . _ -")
         elif name in parts:
@@ -195,7 +195,7 @@ def _columns(table: Path) -> list[str]:
 
 
 def _facts(part: Part) -> dict[str, Mapping[str, object]]:
-    """Return the values that must be the same in all parts: kind -> name -> value."""
+    """Return the values that must be the same in all parts, as kind -> name -> value."""
     run, protocol = read_json(part.results / RUN), read_json(part.results / PROTOCOL)
     judged = {field["field"]: field["protocol"] for field in protocol["fields"]}
     return {
@@ -287,7 +287,7 @@ def _alike_people(parts: Iterable[Part]) -> Iterator[str]:
 
 
 def _shared_images(parts: Iterable[Part]) -> Iterator[str]:
-    """Yield accepted scans of different parts and subjects with the same image: one person would count as two."""
+    """Yield accepted scans of different parts and subjects with the same image: one person would be counted twice."""
     first: dict[str, tuple[str, str, str]] = {}  # part, scan and subject, by digest of the voxels
     pairs = []
     for part in parts:
@@ -301,8 +301,8 @@ def _shared_images(parts: Iterable[Part]) -> Iterator[str]:
                 pairs.append(f"{scan} ({home}) and {row['scan']} ({part.name})")
     if pairs:
         yield (
-            f"scans of several parts that are voxel by voxel one image: {listed(pairs)}. Correct `image`; or, if it "
-            "is one person, give a reason in `exclude` of one of the tables, or move the rows to one part under one "
+            f"scans of several parts with identical voxels: {listed(pairs)}. Correct `image`; or, if they "
+            "are one person, give a reason in `exclude` of one of the tables, or move the rows to one part under one "
             "`subject`. Then run these parts again"
         )
 

@@ -1,1 +1,1 @@
-"""What a study asks for, before anything runs: its jobs, their requests, their costs."""
+"""The jobs of a study, their resource requests and their costs, known before anything runs."""

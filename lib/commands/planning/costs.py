@@ -1,4 +1,4 @@
-"""What a unit of each rule's work costs: measured in this study where it has run enough, else as shipped."""
+"""The cost of one unit of each rule's work: from the study's own benchmarks if there are enough, else as shipped."""
 
 import csv
 import statistics
@@ -12,20 +12,20 @@ from lib.commands.planning.workflow import Rule
 
 SHIPPED = Path(__file__).with_name("unit_costs.csv")
 COLUMNS = ("rule", "per", "cpu_seconds", "disk_mb", "mem_mb")
-# rows of the table that are no rule: what Snakemake itself takes
+# rows of the table that are not rules: the overhead of Snakemake itself
 LOCAL_JOB, CLUSTER_JOB, GRAPH_JOB = (
     "each job on this machine",
     "each job of a cluster",
     "each job in the graph",
 )
-ENOUGH = 5  # benchmarks of a rule in the study itself ...
-ENOUGH_OF_FEW = 1  # ... and of one that has few and long jobs
-MOST = 200  # benchmarks of a rule that are read
+ENOUGH = 5  # number of a rule's benchmarks in the study that replace its shipped cost
+ENOUGH_OF_FEW = 1  # the same for a rule with few and long jobs
+MOST = 200  # at most this many benchmarks of a rule are read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one unit of work takes, what is kept on disk of one scan (or fold), and where that is known from."""
+    """Time and memory for one unit of work, disk space for one scan (or fold), and the source of these numbers."""
 
     cpu_seconds: float
     disk_mb: float
@@ -35,7 +35,7 @@ class Cost:
 
 
 def shipped_costs() -> dict[str, Cost]:
-    """Return the costs that come with the code, by rule."""
+    """Return the shipped costs, by rule."""
     with open(SHIPPED, newline="", encoding="utf-8") as file:
         rows = csv.DictReader(line for line in file if not line.startswith("#"))
         return {
@@ -47,16 +47,16 @@ def shipped_costs() -> dict[str, Cost]:
 def unit_costs(
     plan: Mapping[str, Sequence[Job]], rules: Mapping[str, Rule], folder: Path, *, enough: int = ENOUGH
 ) -> dict[str, Cost]:
-    """Return the cost of a unit of each rule; `enough` benchmarks in the study's folder replace the shipped one.
+    """Return the cost of a unit of each rule's work; `enough` benchmarks of the study replace the shipped cost.
 
-    Costs of what is no rule (LOCAL_JOB, CLUSTER_JOB, GRAPH_JOB) are always among them.
+    The overheads (LOCAL_JOB, CLUSTER_JOB, GRAPH_JOB) are always included.
     """
     shipped = shipped_costs()
     costs = {name: cost for name, cost in shipped.items() if name not in plan}
     for name, jobs in plan.items():
         measured = [found for job in sample(jobs) if (found := read_benchmark(job, rules[name], folder))]
         needed = min(enough, ENOUGH_OF_FEW) if STAGES[name].few else enough
-        # a rule for which there was no work when costs were measured has those of one that does the same kind of work
+        # a rule without a shipped cost takes that of a rule with the same kind of work
         like = STAGES[name].costs_of or name
         if len(measured) >= needed:
             costs[name] = _measured(measured)
@@ -67,7 +67,7 @@ def unit_costs(
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """What one job took: for each unit of its work, on disk for each scan, and its peak of memory."""
+    """The measured cost of one job: time per unit of work, disk space per scan, and peak memory."""
 
     cpu_seconds: float
     gpu_seconds: float | None
@@ -76,12 +76,12 @@ class Benchmark:
 
 
 def sample(jobs: Sequence[Job]) -> Sequence[Job]:
-    """Return at most MOST jobs, spread over all."""
+    """Return at most MOST jobs, evenly spaced."""
     return jobs[:: -(-len(jobs) // MOST) or 1]
 
 
 def read_benchmark(job: Job, rule: Rule, folder: Path) -> Benchmark | None:
-    """Return what was measured when a job ended; None if it has not ended well, or no work was in it."""
+    """Return the benchmark of a job; None if the job has not succeeded or had no work to do."""
     path = folder / rule.benchmark.format_map(job.wildcards)
     if not path.exists() or not job.units:
         return None
@@ -90,7 +90,7 @@ def read_benchmark(job: Job, rule: Rule, folder: Path) -> Benchmark | None:
     seconds = float(last["s"])
     on_gpu = bool(rule.first.gpus) and "cuda" in _text(folder / rule.log.format_map(job.wildcards))
     return Benchmark(
-        # a job that was too short for a sample has no CPU time; one that waited for a disk, less than it took
+        # the CPU time is missing if the job was too short to be sampled, and too low if it waited for a disk
         cpu_seconds=max(seconds, _number(last["cpu_time"])) / job.units,
         gpu_seconds=seconds / job.units if on_gpu else None,
         disk_mb=sum(size_mb(folder / output.format_map(job.wildcards)) for output in rule.outputs)
@@ -100,7 +100,7 @@ def read_benchmark(job: Job, rule: Rule, folder: Path) -> Benchmark | None:
 
 
 def size_mb(path: Path) -> float:
-    """Return what a file, or all files below a folder, take on the disk, MB: whole blocks."""
+    """Return the disk space of a file, or of all files below a folder, MB (whole blocks)."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_blocks * 512 for file in files if file.is_file()) / 1e6
 
@@ -124,4 +124,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return 0.0  # Snakemake writes NA where it had no time to measure
+        return 0.0  # Snakemake writes NA if a job was too short to be measured

@@ -1,6 +1,6 @@
-"""The jobs of a study, counted before anything is screened: every scan that is not excluded counts as accepted.
+"""The jobs of a study, counted before screening: every scan that is not excluded counts as accepted.
 
-What is known already is used: verdicts of scans that were screened, the split if it was drawn.
+Verdicts of scans that were screened and folds that were drawn are used if they exist.
 """
 
 import os
@@ -22,7 +22,7 @@ from lib.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job of a rule: its wildcards, units of work (`Stage.unit`), and the scans that it keeps files of."""
+    """One job of a rule: its wildcards, units of work (`Stage.unit`), and number of scans whose files it keeps."""
 
     wildcards: Mapping[str, object]
     units: float = 1
@@ -30,15 +30,15 @@ class Job:
 
 
 def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
-    """Return the jobs of each rule that the whole report takes, those that have ended well included.
+    """Return all jobs of each rule that the report needs, including those already done.
 
     Raises:
-        ConfigError: the people cannot be split as the settings say, or a rule is no stage of the catalog.
+        ConfigError: the people cannot be split as configured, or the catalog has no stage for a rule.
     """
     if unknown := set(rules) - set(STAGES):
         raise ConfigError(
             f"{', '.join(sorted(unknown))}: no such stage in lib/catalog/stages.py. "
-            "Add an entry that says what a job of it works on."
+            "Add an entry that states what one of its jobs works on."
         )
     placements = plan_placements(study)
     predictions = plan_predictions(
@@ -58,12 +58,12 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
 
 
 def _is_part(stage: Stage, study: Study) -> bool:
-    """Say whether a stage takes part in the report of a study."""
+    """Return whether the report of a study needs a stage."""
     return not stage.is_on_demand and (study.synthetic or not stage.is_synthetic)
 
 
 def plan_placements(study: Study) -> list[Placement]:
-    """Return the scans that are or may be accepted, with test people and folds as drawn, or as a draw would be."""
+    """Return the scans that are or may be accepted, with test people and folds as drawn or as they would be drawn."""
     results = study.folder / "results"
     assumed = {scan: {"verdict": "ok", "reasons": []} for scan in study.scans}
     waiting = accepted_scans(gather_screening(study.scans, assumed, study.rejected))
@@ -83,14 +83,14 @@ def plan_placements(study: Study) -> list[Placement]:
 
 
 def is_done(job: Job, rule: Rule, folder: Path) -> bool:
-    """Say whether all files of a job are there."""
+    """Return whether all files of a job exist."""
     return all(os.path.exists(folder / output.format_map(job.wildcards)) for output in rule.outputs)
 
 
 def _chosen(
     study: Study, placements: Sequence[Placement], predictions: Sequence[Prediction]
 ) -> tuple[dict[str, Iterable[str]], dict[str, Sequence[Prediction]]]:
-    """Return the scans, and the predictions, that stages have jobs for (`Stage.chosen`)."""
+    """Return the scans and the predictions for each value of `Stage.chosen`."""
     accepted = [row.scan for row in placements]
     scored = [row for row in predictions if row.protocol in SCORED_PROTOCOLS]
     read_twice = [row for row in scored if study.scans[row.placement.scan].mask2]
@@ -141,7 +141,7 @@ def _networks(study: Study) -> list[Job]:
 
 
 def _batches(study: Study, predictions: Iterable[Prediction]) -> list[Job]:
-    """Return the batches; a scan of an ensemble is as many units as there are folds."""
+    """Return the batches; a scan predicted by an ensemble counts one unit for each fold."""
     scans = Counter((row.group, row.network, row.members, row.placement.batch) for row in predictions)
     step = study.config["predict"]["step"]
     return [

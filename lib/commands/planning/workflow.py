@@ -1,7 +1,7 @@
 """The workflow as Snakemake reads it: its rules with their requests, and the study. Nothing is run or written.
 
-Snakemake documents no way to ask a workflow what its rules request: all that goes beyond its documented interface
-stands in `read_workflow` and `_rule`, and a test holds them to the installed version.
+Snakemake has no documented way to read the resource requests of rules. Only `read_workflow` and `_rule` use
+undocumented parts of Snakemake, and a test checks them against the installed version.
 """
 
 import contextlib
@@ -15,35 +15,35 @@ from typing import TYPE_CHECKING
 from lib.errors import ConfigError
 from lib.study import SLURM_EXECUTOR
 
-if TYPE_CHECKING:  # it needs packages that `make doctor` must be able to miss
+if TYPE_CHECKING:  # it imports packages that may be missing when `make doctor` runs
     from lib.checked_study import Study
 
 ROOT = Path(__file__).parents[3]
 CACHE_ADVICE = (
-    "export XDG_CACHE_HOME=FOLDER, one that you and the jobs of a cluster may write to, then start snakemake"
+    "export XDG_CACHE_HOME=FOLDER, where you and the jobs of a cluster can write, then start snakemake"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a job of a rule asks for: cores, and resources by name (`mem_mb`, `runtime` in minutes, `gpu`, ...)."""
+    """The request of a rule's job: cores, and resources by name (`mem_mb`, `runtime` in minutes, `gpu`, ...)."""
 
     threads: int
     resources: Mapping[str, object]
 
     @property
     def mem_mb(self) -> int:
-        """Return the memory, MB; 0: none is asked for."""
+        """Return the requested memory, MB; 0 if none is requested."""
         return int(self.resources.get("mem_mb", 0))
 
     @property
     def runtime_min(self) -> int:
-        """Return the time limit, minutes; 0: none is asked for."""
+        """Return the requested time limit, minutes; 0 if none is requested."""
         return int(self.resources.get("runtime", 0))
 
     @property
     def gpus(self) -> int:
-        """Return the number of GPUs, however they are asked for."""
+        """Return the number of requested GPUs, whether as `gpu` or as `gres`."""
         gres = str(self.resources.get("gres", ""))
         if gres.split(":")[0] == "gpu":
             count = gres.split(":")[-1]
@@ -53,28 +53,28 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A rule that makes files. Patterns hold its wildcards as `{name}`, relative to the study's folder."""
+    """A rule that makes files. Paths are relative to the study's folder, with wildcards as `{name}`."""
 
     name: str
     wildcards: frozenset[str]
     outputs: tuple[str, ...]
     benchmark: str
     log: str
-    is_local: bool  # Snakemake runs it itself, not a job of a cluster
+    is_local: bool  # Snakemake runs it on its own machine, not as a cluster job
     first: Request
-    last: Request  # of the last attempt
+    last: Request  # the request of the last attempt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workflow:
-    """A study, the rules that work on it, and how Snakemake was asked to run them."""
+    """A study, its rules, and how Snakemake was asked to run them."""
 
     study: "Study"
     rules: Mapping[str, Rule]
     executor: str
     cores: int | None
-    executor_settings: object = field(repr=False)  # of Snakemake's plugin
-    # what stands on the command lines of jobs that are sent away, by what it is
+    executor_settings: object = field(repr=False)  # settings of the executor plugin
+    # words on the command lines of cluster jobs, by what they name
     words: Mapping[str, tuple[str, ...]] = field(repr=False)
 
     @property
@@ -87,8 +87,8 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
     """Return the workflow that `snakemake` with these arguments would run.
 
     Raises:
-        ConfigError: an argument, the configuration or the cohort table is wrong; the text is the workflow's own and
-            lists every problem.
+        ConfigError: an argument, the configuration or the cohort table is wrong; the text is that of the workflow
+            and lists every problem.
         ImportError: a package is missing.
     """
     from snakemake import api, cli
@@ -124,7 +124,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
             workdir=folder,
         )
         read = opened._workflow
-        read._executor_plugin = plugin  # it tells which rules are jobs of the cluster
+        read._executor_plugin = plugin  # the plugin decides which rules are local
         attempts = 1 + (args.retries or 0)
         study = _study(read, Path(args.directory or Path.cwd()).absolute())
         return Workflow(
@@ -142,7 +142,7 @@ def read_workflow(arguments: Sequence[str]) -> Workflow:
 
 
 def _parsed(cli: object, arguments: Sequence[str]) -> object:
-    """Return the parsed arguments, those of profiles included."""
+    """Return the parsed arguments, including those of profiles."""
     printed = io.StringIO()
     with contextlib.redirect_stderr(printed):
         try:
@@ -151,11 +151,11 @@ def _parsed(cli: object, arguments: Sequence[str]) -> object:
             said = printed.getvalue().strip().splitlines() or ["no such option"]
         except cli.CliException as error:
             said = [str(error)]
-    raise ConfigError(f"snakemake does not take these arguments: {said[-1]}")
+    raise ConfigError(f"snakemake refuses these arguments: {said[-1]}")
 
 
 def _refuse_options_of(plugin: object, args: object) -> None:
-    """Refuse the options of the executor `slurm`: Snakemake takes them, and nothing reads them."""
+    """Refuse the options of the executor `slurm`, which Snakemake accepts but does not use here."""
     given, default = plugin.get_settings(args), plugin.settings_cls()
     for name, value in vars(given).items():
         if value != getattr(default, name):
@@ -168,13 +168,13 @@ def _given(cli: object, entries: Sequence[str] | None) -> dict:
     try:
         return cli.parse_config(entries)
     except ValueError as error:
-        advice = 'Write --config NAME=VALUE, and what stands in a section as "train={epochs: 3}"'
+        advice = 'Write --config NAME=VALUE, and a setting in a section as "train={epochs: 3}"'
         raise ConfigError(f"{str(error).strip()} {advice}") from None
 
 
 @contextlib.contextmanager
 def _where(directory: str | None) -> Iterator[Path | None]:
-    """Yield the study's folder, or an empty one in place of one that is not there: Snakemake would make it."""
+    """Yield the study's folder, or a temporary one if it does not exist: Snakemake would create it."""
     if directory is None or Path(directory).exists():
         yield None if directory is None else Path(directory)
         return
@@ -184,7 +184,7 @@ def _where(directory: str | None) -> Iterator[Path | None]:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn what Snakemake refuses into a ConfigError, and keep its remarks from the terminal."""
+    """Turn errors of Snakemake into a ConfigError, and hide what it prints to stderr."""
     from snakemake_interface_common.exceptions import ApiError, WorkflowError
 
     try:
@@ -195,7 +195,7 @@ def _refusals() -> Iterator[None]:
 
 
 def _blocked_cache(error: Exception) -> str:
-    """Return what to do where Snakemake could not make its cache; empty if an error is of something else."""
+    """Return the message for an error in writing Snakemake's cache; empty if the error has another cause."""
     from snakemake.common import get_appdirs
 
     cache = Path(get_appdirs().user_cache_dir)
@@ -206,7 +206,7 @@ def _blocked_cache(error: Exception) -> str:
 
 
 def _study(read: object, folder: Path) -> "Study":
-    """Return the study that Snakemake has read, `folder` being its own or one that is not there yet."""
+    """Return the study that Snakemake has read; its folder `folder` may not exist yet."""
     from lib.checked_study import Typed, read_study
 
     typed = Typed(
