@@ -1,4 +1,4 @@
-"""A fold described: its metadata, and the card that is made from it."""
+"""The metadata of a fold, and the model card that is made from it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Figures: which are drawn for which data, what they show, the same bytes each time, made-up people marked."""
+"""Figures: which are drawn for which data, their content, reproducible bytes, marks of simulated people."""
 
 import json
 import re
@@ -211,7 +211,7 @@ def test_volumes_are_of_the_people_of_the_agreement_table(study, tmp_path):
     test = group_of(study[0], "test", "all")
     again = test.tail(1).assign(scan="again", repeat_of=test["scan"].iloc[-1])
     metrics = pd.concat([test, again], ignore_index=True)
-    # the first scan has no volumes, its repetition has
+    # the first scan has no volumes, but its repetition does
     metrics.loc[len(test) - 1, ["reference_mm3", "predicted_mm3", "re_percent"]] = np.nan
     results = results_of(metrics)
     entries = {entry["kind"]: entry["n"] for entry in draw_figures(results, tmp_path)}
@@ -442,7 +442,7 @@ def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study
     (band,) = bands(drawing.figure)
     outline = band.get_paths()[0].vertices
     middle = np.abs(outline[:, 0] - x.mean()) < (x[-1] - x[0]) / 60
-    # the band of the mean, as scipy's standard error of the fitted value at the mean of x has it
+    # the band of the mean, compared with scipy's standard error of the fitted value at the mean of x
     volumes = cv[["reference_mm3", "predicted_mm3"]].to_numpy().T / 1000
     at = outline[middle][0][0]
     line = stats.linregress(*volumes)
@@ -617,7 +617,7 @@ def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
 
 
 def test_repetitions_are_drawn_where_the_table_counts_them(study):
-    """A repetition without a reference stands with its first scan; without that scan, with the first repetition."""
+    """A repetition without a reference is grouped with its first scan, or without it with the first repetition."""
     test = study[1][(study[1]["protocol"] == "test") & (study[1]["group"] == "all")].assign(repeat_of="")
     made = [
         test.head(2).assign(

@@ -1,4 +1,4 @@
-"""How far every scan came and why no further: from the tables, and from the logs of the jobs that did not end."""
+"""How far every scan came and why it stopped: from the tables, and from the logs of unfinished jobs."""
 
 import pandas as pd
 import pytest
@@ -271,7 +271,7 @@ def test_files_of_an_earlier_run_do_not_count_behind_a_job_that_failed(tmp_path,
     assert is_measurable(row, {}, tmp_path)
     log_of(tmp_path, job, name, ScanError("x", "broken"))
     assert is_measurable(row, {}, tmp_path)
-    (tmp_path / file).unlink()  # Snakemake removes what a failed job has left
+    (tmp_path / file).unlink()  # Snakemake removes the outputs of a failed job
     assert not is_measurable(row, {}, tmp_path)
     (why,) = explained(tmp_path, [placed("A")]).values()
     assert why.endswith("broken")

@@ -1,4 +1,4 @@
-"""Spread: levels of the femur; folds apart from people, by hand, by simulation and against statsmodels."""
+"""Spread: levels of the femur; variance of folds and of people, by hand, by simulation and against statsmodels."""
 
 import math
 
@@ -98,7 +98,7 @@ def test_numbers_stay_numbers_in_a_file(metrics, tmp_path):
 
 def test_a_person_with_several_scans_counts_once(metrics):
     cv = metrics[(metrics["protocol"] == "cv") & (metrics["group"] == "all")]
-    # further scans of nine people leave the mean of their Dice where it was, but not the median
+    # further scans of nine people keep the mean of their Dice, but change the median
     further = [
         cv.head(9).assign(scan=lambda table, name=name: table["scan"] + name, dsc=cv["dsc"].head(9) + change)
         for name, change in (("b", 0.004), ("c", -0.001), ("d", -0.003))

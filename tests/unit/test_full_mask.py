@@ -1,4 +1,4 @@
-"""The mask on the scan's own grid: place, interpolation, ties, and the component that is kept."""
+"""The mask on the scan's own grid: position, interpolation, ties, and the component that is kept."""
 
 import numpy as np
 import pytest
@@ -79,8 +79,8 @@ def test_probabilities_between_slices_are_interpolated_linearly():
 
 
 def test_the_full_mask_keeps_the_component_that_the_mask_kept():
-    # at a threshold of one half a single 3 mm slice becomes two of 2 mm, two become three: the smaller piece of the
-    # crop (342 voxels against 392) would be the larger one on the finer grid (684 against 588)
+    # at a threshold of one half, a single 3 mm slice becomes two slices of 2 mm, and two slices become three: the
+    # smaller piece of the crop (342 voxels against 392) would be the larger one on the finer grid (684 against 588)
     inside = np.zeros((8, 30, 30))
     inside[1, :18, :19] = 1.0
     inside[4:6, 1:15, 1:15] = 1.0

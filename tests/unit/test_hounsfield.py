@@ -1,4 +1,4 @@
-"""Intensities that were cut off on the way are noticed at either end."""
+"""Clipping of intensities before screening is detected at both ends."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Two readers of one NIfTI header: the quick look at a table's masks never refuses what the image reader takes."""
+"""Two readers of NIfTI headers: the quick check of a table's masks accepts all that the image reader accepts."""
 
 import gzip
 
@@ -18,7 +18,7 @@ EDGES_MM = (0.8, 0.9, 3.0)
 
 
 def nifti(path, kind=nibabel.Nifti1Image, order="<", values=VALUES, edges_mm=EDGES_MM, **fields):
-    """Write a NIfTI file whose header fields are then set as given, whatever they say."""
+    """Write a NIfTI file and set fields of its header to the given values, valid or not."""
     header = kind.header_class(endianness=order)
     header.set_data_dtype(values.dtype)
     image = kind(values, np.diag([*edges_mm, 1.0]), header)

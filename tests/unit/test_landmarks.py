@@ -1,4 +1,4 @@
-"""The level of the lesser trochanter: in solids where it is known, in people of the shape model, and unknown."""
+"""The level of the lesser trochanter: in solids, in people of the shape model, and where it cannot be told."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def test_a_rise_that_no_head_overtops_is_no_trochanter():
 
 
 def furthest_point(femur, side):
-    """Return the vertex behind and medial at the trochanter's height that lies furthest from the shaft's axis."""
+    """Return the posteromedial vertex at the trochanter's height that is furthest from the shaft's axis."""
     points, axes = femur.vertices_xyz_mm, femur_axes(femur)
     size = axes.head_radius_mm / 22.8
     below_mm = (head_top_mm(femur) - points[:, 2]) / size

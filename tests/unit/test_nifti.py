@@ -1,4 +1,4 @@
-"""Files: what is written comes back exactly and holds geometry only."""
+"""NIfTI files: images are read back exactly, and files hold no metadata but the geometry."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""What stands at the top of the report."""
+"""The notes at the top of the report."""
 
 from lib.cohort.notes import (
     failed_notes,

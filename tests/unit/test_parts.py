@@ -1,4 +1,4 @@
-"""Cutting a cohort table: whole people, the same files, parts that never change."""
+"""Cutting a cohort table: people stay whole, paths name the same files, and parts never change."""
 
 import csv
 
@@ -20,7 +20,7 @@ ROWS = (
 
 @pytest.fixture
 def cohort(tmp_path):
-    """Return a cohort table in `source/`, its files beside it, that can be written anew with other rows."""
+    """Return a function that writes a cohort table into `source/`, beside its files, with the given rows."""
     source = tmp_path / "source"
     for folder in ("img", "masks"):
         (source / folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a child process does to itself must end as a reason, not with the job."""
+"""The sandbox: a failure of the child process must become a reason and not end the job."""
 
 import os
 import signal

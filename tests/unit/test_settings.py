@@ -247,7 +247,7 @@ def test_settings_come_in_the_order_of_the_defaults():
     ordered = in_order_of(written, {"seed": 0, "networks": {"vnet": {}}, "otsu": {"low": 0.2, "high": 0.8}})
     assert ordered == written
     assert list(ordered) == ["seed", "networks", "otsu"] and list(ordered["otsu"]) == ["low", "high"]
-    assert list(ordered["networks"]) == ["b", "a"]  # as they are reported
+    assert list(ordered["networks"]) == ["b", "a"]  # the order in reports
 
 
 def typed(tmp_path, text):
@@ -358,7 +358,7 @@ def test_a_configuration_file_that_is_not_there_says_where_it_was_looked_for(tmp
         ("reproducible: maybe", 'reproducible: "maybe"; expected boolean'),
         ("seed: 3,5", 'seed: "3,5"; expected integer, >= 0'),
         ("networks: {3: {}}", "networks.3"),
-        ("train: {'5': ~}", "decimals are written with a point"),  # as the command line gives it
+        ("train: {'5': ~}", "decimals are written with a point"),  # as the command line passes it
         ("phantom: {defects: localizer}", "; write a list: [one, two]"),
         ("train: {epochs: '1,000'}", "; write it without a comma"),
         ("train: {seed: 1}", "train: unknown key 'seed'; did you mean seed or phantom.seed?"),

@@ -1,4 +1,4 @@
-"""A stage stands once, in lib/catalog/stages.py, and everything that must know of it reads it there."""
+"""A stage is defined once, in lib/catalog/stages.py, and all code that needs it reads it there."""
 
 import csv
 import re
@@ -121,7 +121,7 @@ def test_a_stage_added_in_one_place_is_found_everywhere(monkeypatch, workflow, t
     assert jobs[name] == jobs["crop_image"] and len(jobs[name]) > 5
     costs = unit_costs(jobs, rules, tmp_path)
     assert costs[name] == costs["crop_image"]
-    # the profile is held to it
+    # the check of the profile
     with pytest.raises(AssertionError):
         check_profile()
     # a rerun
@@ -163,7 +163,7 @@ def test_a_stage_gets_the_jobs_of_what_it_is_chosen_for(workflow):
         assert len(found) > 1 and all(one == found[0] for one in found)
     assert jobs["gather_flow"] == [Job(wildcards={})] and "compare_runs" not in jobs
     assert jobs["measure_readers"] == jobs["measure_corrected"] == []
-    # of other people's scans there is no table and no scan to make
+    # with the user's own scans there is no table and no scan to make
     others = plan_jobs(
         replace(workflow.study, config={**workflow.study.config, "cohort": "others.csv"}), workflow.rules
     )

@@ -24,7 +24,7 @@ def test_a_doubling_predictor_doubles_the_volume(window, slices, step, z_padding
 
 
 def mean_of_positions(slices, starts, window):
-    """For each slice the mean number of the windows that see it, by a plain loop over windows and slices."""
+    """For each slice, the mean index of the windows that contain it, by a plain loop over windows and slices."""
     values = [[] for _ in range(slices)]
     for number, start in enumerate(starts):
         for position in range(start, min(start + window, slices)):

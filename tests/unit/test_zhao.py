@@ -1,4 +1,4 @@
-"""What of the article is stated, deduced, chosen: one list, the docs, config.yaml and the words of the report."""
+"""Settings stated, deduced and chosen for the article: one list, the docs, config.yaml and the report agree."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = (ROOT / "config.yaml").read_text(encoding="utf-8")
 SETTINGS = yaml.safe_load(CONFIG)
 NAMED = {name: choice for choice in CHOICES for name in choice.settings}
-# settings of these sections that no result of the protocol depends on, or only with others that are in the list
+# settings of these sections that do not affect results of the protocol, or only together with listed ones
 BESIDE = {
     *(
         "crop.bone_hu",
@@ -37,7 +37,7 @@ def settings_of(section, prefix):
 
 
 def changed(name, value):
-    """The settings of config.yaml with another value of one."""
+    """The settings of config.yaml with one value changed."""
     settings = yaml.safe_load(CONFIG)
     *folders, last = name.split(".")
     section = settings

@@ -37,7 +37,7 @@ def refused(row):
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """Return the folder of a run of all parts at tiny sizes. Its shares of the time are long, for busy machines."""
+    """Return the folder of a run of all parts at tiny sizes, with enough time for busy machines."""
     out = tmp_path_factory.mktemp("gpu") / "out"
     parts = [part for part in PARTS if part != "compile" or COMPILER]
     arguments = command(out, "--device", "cpu", "--quick", "--minutes", "30", "--only", *parts)

@@ -1,4 +1,4 @@
-"""The estimate counts the jobs that Snakemake plans; Snakemake looks for jobs when one has ended, and rests else."""
+"""The estimate counts the jobs that Snakemake plans; Snakemake is idle while jobs run."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from lib.commands.planning.workflow import read_workflow
 from tests.study import Study
 
 pytestmark = pytest.mark.workflow
-# what stands before the rule that is forced, or beside it
+# rules before the forced rule, or independent of it
 BEFORE = {"screen_scan", "gather_screening", "gather_acquisition", "split_folds", "record_run"}
 
 
