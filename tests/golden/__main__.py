@@ -83,13 +83,13 @@ def main() -> int:
         print(comparison.report())
         keep = not comparison.equal()
         if keep:
-            print(f"Both sides are kept in {folder}; remove them with: rm -r {folder}")
+            print(f"Both sides are kept; remove them with: rm -r {folder}")
         return int(keep)
     except subprocess.CalledProcessError as error:
         print(f"git: {error.stderr.strip()}; name a commit: make golden OLD=COMMIT", file=sys.stderr)
         keep = False
     except StudyFailedError as error:
-        print(f"{error}\nThe results are kept in {folder}; remove them with: rm -r {folder}", file=sys.stderr)
+        print(f"{error}\nThe results are kept; remove them with: rm -r {folder}", file=sys.stderr)
     except BaseException:
         keep = False
         raise

@@ -77,7 +77,7 @@ def test_training_twice_gives_the_same_bits_from_device_and_from_host_memory(tmp
     assert same_weights(first.last, streamed.last)
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
+def test_a_killed_training_continues_to_the_same_bits(tmp_path):
     class Killed(BaseException):
         pass
 

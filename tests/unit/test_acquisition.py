@@ -207,7 +207,7 @@ def test_texts_are_short_and_of_plain_letters():
     assert read_acquisition(header(ConvolutionKernel="STD+"), None).kernel == "STD+"
 
 
-def test_nothing_of_a_whole_header_but_its_scanner_is_repeated():
+def test_only_the_scanner_of_a_header_is_recorded():
     dataset = tiny_series(tiny_scan())[0]
     text = json.dumps(read_acquisition(dataset, 6.0).to_json())
     assert "TinyScan" in text
@@ -409,7 +409,7 @@ def test_measured_distances_that_differ_in_the_last_digit_agree():
     assert sum(map(bool, off(records, protocol))) == 200
 
 
-def test_rejected_scans_have_no_vote_and_what_goes_with_a_persons_size_none():
+def test_the_majority_ignores_rejected_scans_and_fields_that_depend_on_body_size():
     records = records_of(
         *[{"kvp": 120.0, "mas": 150.0, "table_height_mm": 1.0, "field_of_view_mm": 400.0}] * 5
     )

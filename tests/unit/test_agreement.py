@@ -130,7 +130,7 @@ def test_an_interval_of_limits_is_a_tolerance_factor():
     assert limit_interval(1.0, n, 0.9) == pytest.approx(np.percentile(factors, [5, 95]), rel=0.003)
 
 
-def test_icc_stands_beside_the_concordance():
+def test_icc_is_close_to_the_concordance():
     reference, predicted = volumes(40)
     result = summarize_agreement(reference, predicted, people(40), CONFIG)
     # both measure absolute agreement: they differ by the order of 1 / n
@@ -333,7 +333,7 @@ def test_scans_of_a_person_are_resampled_together():
     assert both.mae_mm3_ci_high == pytest.approx(once.mae_mm3_ci_high)
 
 
-def test_a_second_scan_of_one_person_costs_p_values_and_the_interval_of_the_icc():
+def test_with_a_second_scan_of_a_person_p_values_and_the_icc_interval_are_undefined():
     reference, predicted = volumes(200)
     once = asdict(summarize_agreement(reference, predicted, people(200), CONFIG))
     again = asdict(summarize_agreement(reference, predicted, [*people(199), "p0"], CONFIG))

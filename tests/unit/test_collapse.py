@@ -108,7 +108,7 @@ def test_no_constant_prediction_has_a_lower_loss(kind, bone_weight):
         ),  # between two validations, where a retry may start
     ],
 )
-def test_a_collapse_is_told_from_its_validations_and_its_loss(losses, found, words):
+def test_a_collapse_is_detected_from_validations_and_loss(losses, found, words):
     told = describe_collapse(course(losses, found), MEASURE)
     assert told.startswith("has collapsed: ") and words in told
     assert told.endswith(", where a constant prediction has 0.9000")
@@ -131,7 +131,7 @@ def test_a_collapse_is_told_from_its_validations_and_its_loss(losses, found, wor
         pytest.param([], (), 10, id="nothing done yet"),
     ],
 )
-def test_what_is_not_certain_ends_no_training(losses, found, every):
+def test_an_uncertain_collapse_does_not_end_a_training(losses, found, every):
     assert describe_collapse(course(losses, found, every), MEASURE) == ""
 
 

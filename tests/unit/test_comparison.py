@@ -124,12 +124,12 @@ def test_what_was_changed_has_moved_and_nothing_else(table, values, expected):
     assert found == ({"A": expected} if expected else {})
 
 
-def test_a_volume_that_was_zero_has_moved_from_nothing():
+def test_a_volume_that_changes_to_zero_has_moved():
     there = changed(make_run(), "volumes", "A", predicted_mm3=0.0)
     assert moved(make_run(), there) == {"A": "predicted_mm3"}
 
 
-def test_the_order_of_flags_is_no_move():
+def test_the_order_of_flags_is_not_a_change():
     one, other = (changed(make_run(), "volumes", "A", flags=flags) for flags in ("x y", "y x"))
     assert moved(one, other) == {}
 
@@ -327,7 +327,7 @@ def test_the_other_run_is_found_by_its_study_or_its_results(tmp_path):
         find_results(str(results), own)
 
 
-def test_a_comparison_lacks_nothing_that_it_needs(tmp_path):
+def test_a_comparison_works_with_only_the_needed_columns(tmp_path):
     whole = make_run()
     tables = {
         name: getattr(whole, Path(name).stem)[[*columns]].assign(later=1) for name, columns in NEEDED.items()

@@ -463,7 +463,7 @@ def test_unknown_series_uid(tmp_path):
     assert reasons(tmp_path, "9.9.9") == {"series_not_found": "not among the 1 series found"}
 
 
-def test_series_that_cannot_be_it_are_left_out(tmp_path):
+def test_series_that_cannot_be_the_scan_are_left_out(tmp_path):
     write_series(tiny_series(tiny_scan()), tmp_path / "a")
     write_series(other_series(tiny_series(tiny_scan())[:2]), tmp_path / "b")
     magnetic = other_series(tiny_series(tiny_scan()), "1.2.3.8", 8)
@@ -886,7 +886,7 @@ def test_nothing_of_identity_gets_out(tmp_path, capfd):
         assert word not in found + printed.out + printed.err
 
 
-def test_pydicom_speaks_again_afterwards(tmp_path):
+def test_pydicom_warns_again_afterwards(tmp_path):
     write_series(tiny_series(tiny_scan()), tmp_path)
     level = pydicom.config.logger.level
     survey(tmp_path)

@@ -67,7 +67,7 @@ def test_a_plugin_of_the_project_is_one_of_its_packages(tmp_path):
     assert "snakemake-executor-plugin-slurm-arrays" in read_lock(ROOT / "requirements.txt")
 
 
-def test_it_starts_and_goes_on_without_any_package():
+def test_the_doctor_runs_without_any_package():
     """With only the standard library, the doctor still reports all its findings."""
     ended = subprocess.run(
         [sys.executable, "-S", "-E", "-m", "lib.commands.doctor"],
@@ -180,7 +180,7 @@ def test_a_study_that_was_copied_without_times_is_told(tmp_path, first, second, 
         assert "cp -a" in findings[0].advice and "--touch" in findings[0].advice
 
 
-def test_a_study_without_records_is_no_copy(tmp_path):
+def test_a_study_without_records_is_not_called_a_copy(tmp_path):
     assert study_checks.check_times(tmp_path) == []
 
 
@@ -267,7 +267,7 @@ def test_a_job_that_would_wait_for_ever_is_wrong_and_the_remedy_named(monkeypatc
     assert checked(request(1, mem_mb=1000)).mark == OK
 
 
-def test_slurm_has_the_last_word(monkeypatch):
+def test_a_job_that_slurm_refuses_is_wrong(monkeypatch):
     monkeypatch.setattr(
         "lib.commands.doctor.cluster.ask", lambda *command: ask("sh", "-c", "echo invalid account >&2; false")
     )

@@ -160,7 +160,7 @@ def test_a_build_for_cpus_is_told_where_jobs_ask_for_gpus(cuda, device, rules, m
     assert all("TORCH_INDEX=URL" in finding.advice for finding in findings if finding.mark != OK)
 
 
-def test_a_pytorch_that_does_not_answer_is_no_proof(monkeypatch):
+def test_a_pytorch_that_does_not_answer_is_not_judged(monkeypatch):
     monkeypatch.setattr(machine, "ask", lambda *command, seconds: Answer("a\nno libfoo", "failed"))
     (found,) = check_build("auto", ["train_fold"])
     assert found.mark == LOOK and found.text.endswith("not known: no libfoo")
@@ -228,7 +228,7 @@ def test_packages_are_installed_by_make_setup_where_there_is_no_environment(tmp_
     assert ".venv/bin/pip install" in check_packages(lock)[0].advice
 
 
-def test_all_of_it_is_asked_for_a_cluster(tmp_path, monkeypatch):
+def test_all_checks_run_for_a_cluster(tmp_path, monkeypatch):
     monkeypatch.setattr(study_checks, "jobs_left", lambda folder: ["7"])
     monkeypatch.setattr(machine, "ask_torch", lambda: (FOR_CPUS, ""))
     monkeypatch.setattr(checkup, "check_cluster", lambda workflow: [Finding(OK, "SLURM answers")])

@@ -643,7 +643,7 @@ def test_readers_stand_beside_the_model():
     assert draw_readers(bare).n == 5
 
 
-def test_fold_means_stand_where_the_people_of_the_fold_put_them(study, everything):
+def test_fold_means_are_drawn_at_the_means_of_their_people(study, everything):
     cv = group_of(study[0], "cv", "all")
     drawing = draw_fold_spread(cv, everything.spread)
     axes = drawing.figure.axes[0]

@@ -66,7 +66,7 @@ def test_folds_that_differ_less_than_people_have_no_variance_of_their_own():
     assert fold_spread(np.array([0.0, 10, 0, 10]), np.array([0, 0, 1, 1]))["sd_between_folds"] == 0
 
 
-def test_one_fold_and_one_person_a_fold_leave_open_what_they_do_not_tell():
+def test_one_fold_or_one_person_a_fold_leaves_some_sds_undefined():
     alone = fold_spread(np.array([1.0, 2.0]), np.array([0, 0]))
     assert math.isnan(alone["sd_of_fold_means"])
     assert math.isnan(alone["sd_between_folds"])

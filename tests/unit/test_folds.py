@@ -68,7 +68,7 @@ def test_same_seed_same_split_whatever_the_order():
     assert forwards == backwards
 
 
-def test_wishes_of_the_table_are_kept():
+def test_sets_given_in_the_table_are_kept():
     scans = people(12, 12)
     scans[0] = replace(scans[0], set="test")
     scans[1] = replace(scans[1], set="train")
@@ -143,7 +143,7 @@ def test_external_is_who_the_table_places_in_another_institution():
     assert late(first, both) == ["later", "later"]
 
 
-def test_no_site_tells_of_another_institution_while_one_of_the_draw_is_unknown():
+def test_nobody_is_of_another_institution_while_a_site_of_the_draw_is_unknown():
     scans = people(12, 12, site="A")
     scans[0] = replace(scans[0], site="")
     first = split(scans, folds=3)

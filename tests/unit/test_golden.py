@@ -268,7 +268,7 @@ def test_each_tree_gets_the_study_in_its_own_words(tmp_path):
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no repository: git knows no commits")
-def test_a_side_is_a_copy_that_git_knows_nothing_of(tmp_path):
+def test_a_side_is_a_copy_outside_of_git(tmp_path):
     worktrees = git("worktree", "list")
     copy_tree("HEAD", tmp_path / "old")
     copy_tree(WORKING_TREE, tmp_path / "new")

@@ -72,7 +72,7 @@ def test_every_text_element_holds_a_canary(planted):
     assert len(texts) > 400 and canaries_in((planted[1] / "000.dcm").read_bytes())
 
 
-def test_a_good_series_tells_nothing(planted, told):
+def test_a_good_series_has_no_findings(planted, told):
     text = told(write_series(*planted))
     assert '"manufacturer": "TinyScan"' in text
     assert canaries_in(text.encode()) == []

@@ -216,7 +216,7 @@ def test_errors_of_other_models_are_not_used(errors_path):
     assert read_volume_errors([errors_path])["all/vnet"] == FoldErrors(missing=OTHER_MODELS)
 
 
-def test_a_folder_with_fewer_folds_is_no_other_one(errors_path):
+def test_missing_folds_of_a_model_folder_are_no_error(errors_path):
     (errors_path.parent / "fold-1/run.json").unlink()
     assert not read_volume_errors([errors_path])["all/vnet"].missing
 

@@ -74,7 +74,7 @@ def test_what_cannot_be_told_has_a_reason():
     assert reason(solid_femur(31.0) * (np.arange(len(mask)) < 22)[:, None, None]) == NOT_SEEN  # a shaft only
 
 
-def test_a_rise_that_no_head_overtops_is_no_trochanter():
+def test_a_bump_without_a_head_above_it_is_not_a_trochanter():
     assert reason(solid_femur(31.0, neck_mm=0.0)) == NO_FEMUR
 
 

@@ -35,7 +35,7 @@ def saw(training="", validation=""):
 COHORT = [placed("A", fold=0), placed("B", fold=1), placed("T", "test"), placed("U", "apply", has_mask=False)]
 
 
-def test_a_split_of_its_own_leaks_nobody():
+def test_a_study_with_its_own_split_has_no_leakage():
     folds = {f"all/vnet/fold-{fold}": people_to_be(COHORT, {}, fold) for fold in (0, 1)}
     assert folds["all/vnet/fold-0"] == saw("B", "A")
     assert seen_paths(plan_of(COHORT), folds) == []

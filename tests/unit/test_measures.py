@@ -194,7 +194,7 @@ print(json.dumps({
 """
 
 
-def test_a_measure_added_in_one_place_is_found_everywhere():
+def test_a_measure_added_in_one_place_is_shown_everywhere():
     ended = subprocess.run([sys.executable, "-c", ADDED], cwd=ROOT, text=True, capture_output=True)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)

@@ -247,7 +247,7 @@ def replaced(part, file, before, after):
     path.write_text(text.replace(before, after))
 
 
-def test_one_image_in_two_parts_is_refused_whoever_it_is_said_to_be(parts, target):
+def test_one_image_in_two_parts_is_refused_under_any_ids(parts, target):
     replaced(parts[1], "cohort/digests.csv", "voxels of p009", "voxels of p003")
     told = refusal(parts, target)
     assert "voxel by voxel one image: P003 (part-01) and P009 (part-02). Correct `image`" in told

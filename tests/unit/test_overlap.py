@@ -206,7 +206,7 @@ def blob(rng, shape=(14, 24, 26)):
 
 
 def naive_distances(source, target):
-    """Distance from each triangle outside the cut to a grid of points on all such triangles and those facing alike."""
+    """Distance from each triangle outside the cut to a grid of points on all of these and on those facing alike."""
     steps = np.arange(9) / 8
     shares = np.array([(u, v, 1 - u - v) for u in steps for v in steps if u + v <= 1])
     net_mm = np.einsum("sc,tcj->tsj", shares, target.corners_mm_zyx)
@@ -426,7 +426,7 @@ def test_a_mask_one_voxel_short_of_any_border_is_wrong_by_that_voxel(axis, end):
         assert SPACING[axis] <= measure(*masks)["hd_mm"] + 1e-9 <= 1.25 * SPACING[axis]
 
 
-def test_an_upper_end_cannot_hide_in_the_cut_below_it():
+def test_an_upper_end_is_not_compared_with_the_cut_below_it():
     stump = shaft(0) * (np.arange(20) < 1)[:, None, None]
     result = measure(shaft(0), stump.astype(np.uint8))
     # its upper end is 1.5 mm above the cut, but 8 mm from the walls of the shaft

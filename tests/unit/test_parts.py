@@ -131,7 +131,7 @@ def test_a_new_scan_of_a_person_who_has_a_part_is_refused_with_the_line_to_add(c
     assert list(read_cohort(parts / "part-02/cohort.csv")) == ["B1", "C1", "B2"]
 
 
-def test_what_the_table_changed_of_former_scans_is_told_not_done(cohort, tmp_path):
+def test_changes_of_former_scans_in_the_table_are_reported_and_not_applied(cohort, tmp_path):
     cut_cohort(cohort(*ROWS), tmp_path / "parts", 2)
     before = contents(tmp_path / "parts")
     cut = cut_cohort(cohort(*ROWS[:2], ROWS[2].replace("=1+1", "two")), tmp_path / "parts", 2)

@@ -78,7 +78,7 @@ def test_a_quota_of_version_1_limits(tmp_path, many_processors, quota, expected)
         ({"SLURM_CPUS_PER_TASK": "", "NSLOTS": "many", "NCPUS": "0"}, 64),
     ],
 )
-def test_the_clusters_word_limits(tmp_path, many_processors, environment, expected):
+def test_the_environment_of_a_cluster_job_limits(tmp_path, many_processors, environment, expected):
     assert usable_processors(environment, tmp_path) == expected
 
 
@@ -101,7 +101,7 @@ def test_what_the_user_chose_is_kept():
 
 
 @pytest.mark.parametrize("module", ["determinism", "train", "predict", "checkpoint"])
-def test_waiting_is_settled_before_torch_is_loaded(module):
+def test_waiting_is_set_before_torch_is_loaded(module):
     kept = {
         name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     }

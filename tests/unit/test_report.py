@@ -284,7 +284,7 @@ def test_protocols_are_explained_and_carry_their_people(page):
         assert ("last weights" in card.group(2)) == (protocol == "cv")
 
 
-def test_a_synthetic_cohort_is_announced_and_stands_beside_no_paper(full, tmp_path):
+def test_a_synthetic_cohort_is_announced_and_not_compared_with_a_paper(full, tmp_path):
     metrics, volumes, _ = tables(24, 4)
     made = study_tables(metrics, volumes, full[1], full[2], synthetic=True)
     text = render(report(made, synthetic=True), tmp_path)

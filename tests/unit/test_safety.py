@@ -144,7 +144,7 @@ def test_braces_are_refused_wherever_a_path_is_given(key):
 
 
 @pytest.mark.parametrize("folder", ["my project", "$(touch pwned)", "a;b"])
-def test_a_python_that_no_shell_can_be_told_of_is_refused(folder):
+def test_a_python_whose_path_a_shell_would_misread_is_refused(folder):
     with pytest.raises(ConfigError, match="Python is at .* Move the project"):
         check_paths("/data", f"/home/{folder}/.venv/bin/python", {})
 

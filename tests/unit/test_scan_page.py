@@ -124,7 +124,7 @@ def test_a_path_has_the_area_and_the_middle_of_its_disc():
     assert middle.tolist() == [60.5, 48.5]  # a pixel's centre is half a pixel from its edge
 
 
-def test_a_box_is_four_sides_and_four_chamfers_from_the_corner_of_the_sight():
+def test_a_box_has_four_sides_and_four_chamfered_corners():
     mask = np.zeros((1, 20, 20), bool)
     mask[0, 8:12, 6:14] = True
     (polygon,) = points_of(slice_paths(mask, Sight(start_yx=(5, 3), edge=15))[0])

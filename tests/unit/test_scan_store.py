@@ -222,7 +222,7 @@ from lib.learning.scan_store import ScanStore, TrainingScan
 
 def scans():
     for i in range(60):
-        whole = np.full((40, 160, 160), i, np.int32)  # the larger array that the scan is a view of
+        whole = np.full((40, 160, 160), i, np.int32)  # larger than the scan that is cut from it
         yield TrainingScan(f"s{i}", whole[4:24].astype(np.int16), (whole[4:24] % 2).astype(np.uint8), (3.0, 1.0, 1.0))
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

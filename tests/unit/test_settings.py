@@ -303,11 +303,11 @@ def test_what_yaml_would_lose_or_read_otherwise_is_told_with_its_line(tmp_path, 
         "\ufeffstudy: x\n",
     ],
 )
-def test_what_means_what_it_seems_to_mean_is_taken(tmp_path, text):
+def test_unambiguous_yaml_is_accepted(tmp_path, text):
     typed(tmp_path, text)
 
 
-def test_the_project_s_own_files_mean_what_they_seem_to_mean():
+def test_the_project_s_own_yaml_is_unambiguous():
     check_texts([ROOT / "config.yaml", *(ROOT / "studies").glob("*.yaml")])
 
 
@@ -392,7 +392,7 @@ def test_what_a_command_line_would_lose_is_told(entries, words):
     assert words in str(caught.value)
 
 
-def test_words_that_lose_nothing_are_taken():
+def test_unambiguous_words_are_accepted():
     check_words(
         [
             "train={epochs: 0300}",

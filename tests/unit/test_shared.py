@@ -47,7 +47,7 @@ def test_a_failed_write_leaves_neither_half_nor_temporary_file(tmp_path):
     assert target.read_text() == "whole"
 
 
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     target = tmp_path / "batch-0"
     with pytest.raises(RuntimeError), whole_folder(target) as temporary:
         (temporary / "a").touch()

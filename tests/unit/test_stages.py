@@ -107,7 +107,7 @@ def rule(name, file):
     )  # fmt: skip
 
 
-def test_a_stage_added_in_one_place_is_found_everywhere(monkeypatch, workflow, tmp_path, capsys):
+def test_a_stage_added_in_one_place_is_known_everywhere(monkeypatch, workflow, tmp_path, capsys):
     name, rules = (
         "calibrate_scan",
         workflow.rules | {"calibrate_scan": rule("calibrate_scan", CALIBRATION.file)},
@@ -149,12 +149,12 @@ def test_a_stage_added_in_one_place_is_found_everywhere(monkeypatch, workflow, t
     assert told == {"B": "no rods of the phantom"}
 
 
-def test_a_step_that_a_stage_reaches_is_one_of_the_flow(monkeypatch):
+def test_a_step_that_a_stage_reaches_is_part_of_the_flow(monkeypatch):
     monkeypatch.setitem(stages.STAGES, "calibrate_scan", CALIBRATION._replace(reaches="calibrated"))
     assert flow_steps()[-1] == "calibrated"
 
 
-def test_a_stage_gets_the_jobs_of_what_it_is_chosen_for(workflow):
+def test_a_stage_has_a_job_for_each_chosen_unit(workflow):
     jobs = plan_jobs(workflow.study, workflow.rules)
     kinds = {(stage.work, stage.chosen): [] for stage in STAGES.values()}
     for name, found in jobs.items():
@@ -182,7 +182,7 @@ def test_an_old_rule_is_refused_with_the_new_one(old, new, capsys):
     assert f"{old} is now called {new}" in capsys.readouterr().err
 
 
-def test_a_stage_that_is_none_is_refused_with_those_there_are(capsys):
+def test_an_unknown_stage_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         main(["P", "train_fold"])
     assert "'train_fold' is none of make_phantom_scan, screen_scan" in capsys.readouterr().err

@@ -333,7 +333,7 @@ def test_environments_name_what_their_scripts_import(path):
     assert {OTHER_NAMES.get(name, name) for name in named - CODECS} == outside
 
 
-def test_the_lock_holds_nothing_that_nothing_needs():
+def test_the_lock_has_no_unneeded_package():
     folders = ("lib", "scripts", "tests", "bench", "profiles")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     modules = {name.split(".")[0] for path in sources for name in imported(path)} - {"lib"}
@@ -358,7 +358,7 @@ def test_the_makefile_installs_the_lock_and_the_lock_the_plugin():
     assert "requirements.txt" in rule and "plugins/*/src/*/*.py" in rule
 
 
-def test_the_lock_is_what_runs_here():
+def test_the_installed_packages_are_those_of_the_lock():
     from importlib.metadata import version
 
     for name in ("snakemake", "numpy", "pydicom", "simpleitk", "pandas"):

@@ -92,7 +92,7 @@ def test_training_learns_and_reports(tmp_path):
     assert not (tmp_path / "state.pt").exists()
 
 
-def test_a_training_takes_the_course_that_it_always_took(tmp_path):
+def test_a_training_reproduces_the_recorded_losses(tmp_path):
     # the numbers of version 0.1, with a tolerance for other processors; another order, seed, schedule, average or
     # loss gives numbers outside of it
     exact = replace(OFTEN, train=replace(OFTEN.train, precision="float32"))
@@ -116,7 +116,7 @@ def test_facts_are_plain_and_complete(tmp_path):
 
 
 @pytest.mark.parametrize("moment", [(1, 1), (2, 2), (3, 1)])
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, moment):
+def test_a_killed_training_continues_to_the_same_bits(tmp_path, moment):
     whole = train_fold(TRAINING, VALIDATION, OFTEN, tmp_path / "whole.pt")
     with pytest.raises(Killed):
         train_fold(TRAINING, VALIDATION, OFTEN, tmp_path / "state.pt", kill_at(*moment))

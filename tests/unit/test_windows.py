@@ -36,7 +36,7 @@ def mean_of_positions(slices, starts, window):
 @pytest.mark.parametrize("step", [1, 3, 5])
 @pytest.mark.parametrize("z_padding", [0, 2])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_windows_that_tell_their_number_are_weighted_by_coverage(slices, step, z_padding, batch):
+def test_windows_that_predict_their_number_are_averaged_by_coverage(slices, step, z_padding, batch):
     layout = WindowLayout(window=8, step=step, z_padding=z_padding, batch=batch)
     seen = 0
 

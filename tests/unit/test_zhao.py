@@ -90,7 +90,7 @@ def test_the_documentation_shows_the_list():
         ("predict.z_padding", 16),
     ],
 )
-def test_another_value_than_the_articles_is_another_protocol(name, value):
+def test_a_value_other_than_the_articles_is_another_protocol(name, value):
     words = said(changed(name, value))
     assert words.startswith(
         f"This is not the protocol of Zhao et al. (2020) [1]: {name} {value}".removesuffix(".0")

@@ -266,7 +266,7 @@ def test_another_review_stands_and_what_was_never_downloaded_comes_on_top(visit,
     assert "download" in page.inner_text("#unsaved")
 
 
-def test_a_corrected_mask_is_not_lost_in_silence(visit, report, bent, tmp_path):
+def test_a_lost_corrected_mask_is_reported(visit, report, bent, tmp_path):
     def correct(data):
         for row in data["rows"]:
             row[3] = "corrected" if data["scans"][row[0]][0] == scan else row[3]

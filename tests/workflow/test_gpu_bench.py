@@ -197,7 +197,7 @@ def test_packed_wheels_lose_the_data_of_tests_alone(tmp_path):
         assert archive.namelist() == ["pure/__init__.py", "pure-1.0.dist-info/METADATA"]
 
 
-def test_what_travels_has_the_locked_versions():
+def test_wheels_have_the_locked_versions():
     pins = wheels.pinned(wheels.NAMES)
     locked = [
         *(ROOT / "requirements.txt").read_text().split(),

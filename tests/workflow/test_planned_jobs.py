@@ -37,7 +37,7 @@ def test_the_study_itself_tells_what_its_units_cost(estimated):
 
 
 @pytest.mark.parametrize(("limit", "rests"), [("100/1s", True), ("50/1s", False)])
-def test_snakemake_rests_while_jobs_run_unless_it_was_given_a_limit(phantom, tmp_path, limit, rests):
+def test_snakemake_is_idle_while_jobs_run_unless_it_was_given_a_limit(phantom, tmp_path, limit, rests):
     options = ("--cores", "1", "--verbose", "--max-jobs-per-timespan", limit)
     table = (f"cohort={phantom / 'cohort.csv'}",)
     printed = Study(tmp_path, settings=table, options=options).run("--until", "screen_scan")

@@ -237,7 +237,7 @@ def test_a_changed_cohort_runs_what_depends_on_it(study, row):
     assert {rule: planned[rule] for rule in counts} == counts
 
 
-def test_a_setting_of_the_draw_moves_nobody_after_it(study):
+def test_a_setting_of_the_draw_that_changes_later_moves_nobody(study):
     before, changes = (
         table(study, FOLDS),
         {"seed": 7, "predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
