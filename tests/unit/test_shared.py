@@ -274,8 +274,8 @@ def test_what_changed_since_a_training_is_said_in_words(trained):
     today |= {"code": "b", "training": ["A", "C", "D"]}
     assert changes_since(run, configured=configured, **today) == [
         "the code that trains has changed",
-        "1 of the scans that trained it would not train it today",
-        "2 scans that could train it have come since",
+        "1 of its training scans would not be used today",
+        "2 scans would be used today that were not used then",
     ]
 
 

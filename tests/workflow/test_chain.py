@@ -292,7 +292,7 @@ def test_a_changed_cohort_moves_nobody_and_its_models_are_called_older(study):
     assert trained not in scored and scored["N001"] == "later"
     told = " ".join(notes(study))
     assert "1 people with a reference came after" in told
-    assert "1 of the scans that trained it would not train it today" in told
+    assert "1 of its training scans would not be used today" in told
     assert study.planned(target) == {}
 
 

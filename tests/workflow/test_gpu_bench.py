@@ -105,7 +105,7 @@ def test_a_run_that_is_stopped_keeps_the_finished_parts_and_leaves_no_process(tm
     time.sleep(3)  # its processes have begun to start
     run.send_signal(signal.SIGTERM)
     _, told = run.communicate(timeout=60)
-    assert run.returncode == 1 and "told to stop" in told
+    assert run.returncode == 1 and "stopped by a signal" in told
     rows = read_lines(out)
     assert rows and {row["part"] for row in rows} == {"facts"}
     assert (out / "table.md").read_text().count("matrix product") == 2
