@@ -130,9 +130,6 @@ def group_of(metrics, protocol, group):
     return metrics[(metrics["protocol"] == protocol) & (metrics["group"] == group)]
 
 
-# the folder
-
-
 @pytest.fixture(scope="module")
 def gallery(everything, tmp_path_factory):
     """The folder of all figures and its entries."""
@@ -242,9 +239,6 @@ def test_a_figure_of_many_points_stays_light(tmp_path):
         sizes[name] = svg.stat().st_size
         assert ("<image" in svg.read_text()) == (name == "many")
     assert sizes["many"] < 400_000
-
-
-# overlap
 
 
 def test_bars_say_where_their_axis_starts_and_how_many_people(study):
@@ -387,9 +381,6 @@ def test_few_scans_are_single_lines_and_many_get_a_band():
     assert everything.get_ylabel() == "DSC of the slice"
 
 
-# volumes
-
-
 def shapes(axes):
     return [len(part.get_paths()[0].vertices) for part in axes.collections]
 
@@ -502,9 +493,6 @@ def test_models_are_compared_on_the_people_that_both_predicted(study):
     assert draw_sex_specific(cv[cv["group"] == "all"], paired) is None
 
 
-# what errors depend on
-
-
 def ranked(errors, sexes="MMMFFF"):
     scans = [f"P{index}" for index in range(len(errors))]
     return pd.DataFrame(
@@ -596,9 +584,6 @@ def test_rare_scanners_share_the_last_line():
     assert (data["setting"] == "all rarer settings").sum() == 3
 
 
-# repetition and folds
-
-
 def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
     row = {"group": "all", "subject": "A", "sex": "M", "members": "fold-0"}
     volumes = pd.DataFrame(
@@ -678,9 +663,6 @@ def test_a_fold_without_validation_can_be_drawn(tmp_path):
     curve = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "validation_dice": [np.nan, np.nan]})
     results = results_of(no_metrics(), histories={("", "vnet", 0): curve})
     assert [entry["kind"] for entry in draw_figures(results, tmp_path)] == ["learning_curves"]
-
-
-# single people
 
 
 def test_examples_are_the_median_man_and_woman_of_the_test(study):
