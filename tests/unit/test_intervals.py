@@ -340,7 +340,7 @@ def test_coverage_keeps_protocols_apart_and_says_why_people_are_missing():
 
 
 def held(covered, n, protocol="external", **told):
-    """A row of the coverage: the intervals of some of n people hold, all from one model."""
+    """A row of the coverage: n people with the same interval, which contains the reference of `covered` of them."""
     metrics = scored(
         scan=[f"S{i}" for i in range(n)],
         subject=[f"S{i}" for i in range(n)],

@@ -386,7 +386,7 @@ def test_the_cut_at_the_scans_end_is_no_surface():
     assert caps.any()
     assert np.array_equal(caps, surface.cut)
     assert set(surface.facing[caps]) == {-1}
-    # the wall counts up to the border of the array: the shaft that is six slices longer has three half slices more
+    # the wall counts up to the border of the array: six slices more add 18 mm of it
     longer = find_surface(np.concatenate([shaft(0)[:1]] * 6 + [shaft(0)]), SPACING)
     walls_mm2 = [one.area_mm2[~one.cut].sum() for one in (surface, longer)]
     assert (walls_mm2[1] - walls_mm2[0]) / 18 == pytest.approx(2 * math.pi * 8.4, rel=0.1)

@@ -63,7 +63,7 @@ def table(study: Study, name: str) -> list[dict]:
 
 
 def edit_table(study: Study, edit: Callable[[list[dict]], Iterable[dict]]) -> None:
-    """Rewrite the cohort table with the rows that `edit` returns, and run the study to the split."""
+    """Rewrite the cohort table with the rows that `edit` returns."""
     rows = list(edit(table(study, "source/cohort.csv")))
     with open(study.folder / "source/cohort.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -72,7 +72,7 @@ def edit_table(study: Study, edit: Callable[[list[dict]], Iterable[dict]]) -> No
 
 
 def set_cells(**scans: Mapping[str, str]) -> Callable[[Study], None]:
-    """Return an edit that sets cells of rows of the cohort table, by scan."""
+    """Return a change of a study that sets cells of its cohort table, by scan."""
 
     def edit(rows):
         return [row | scans.get(row["scan"], {}) for row in rows]
