@@ -1,10 +1,10 @@
-"""Sides of a benchmark in a process of their own.
+"""Run one side of a benchmark in a process of its own.
 
-    python bench/child.py MODULE.FUNCTION '{"argument": value}'      one call; the last line printed is its report
+    python bench/child.py MODULE.FUNCTION '{"argument": value}'      one call; its report is the last line printed
     python bench/child.py --serve                                    calls come as lines, reports go as lines
 
 A report is what the function returns, as JSON, with the peak memory of the process. With --serve a call is
-{"call": MODULE.FUNCTION, "arguments": {...}}; one that fails is reported as {"failed": why}, and ends the process.
+{"call": MODULE.FUNCTION, "arguments": {...}}; a call that fails is reported as {"failed": why} and ends the process.
 """
 
 import gc
@@ -21,10 +21,10 @@ from workers import in_words
 
 
 def main() -> None:
-    """Make the call that the command line names, or those that come."""
+    """Make the call that the command line names or, with --serve, the calls read from standard input."""
     add_unpacked()
     if sys.argv[1:] == ["--serve"]:
-        answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no report
+        answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print too
         serve(sys.stdin, answers)
     else:
         print(json.dumps(report_of(sys.argv[1], json.loads(sys.argv[2]))))
@@ -38,7 +38,7 @@ def report_of(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(calls: TextIO, answers: TextIO) -> None:
-    """Make one call after another until there are no more, or one fails."""
+    """Make one call after another until the input ends or a call fails."""
     for line in calls:
         request = json.loads(line)
         _forget_device_memory()
@@ -49,11 +49,11 @@ def serve(calls: TextIO, answers: TextIO) -> None:
             report = {"failed": in_words(error)}
         print(json.dumps(report), file=answers, flush=True)
         if "failed" in report:
-            sys.exit(1)  # after an error of CUDA a process cannot go on
+            sys.exit(1)  # after a CUDA error a process cannot continue
 
 
 def _forget_device_memory() -> None:
-    """Give back what torch keeps of the device from the call before, and count its peak anew."""
+    """Release the device memory that torch has cached in the previous call, and reset its peak."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

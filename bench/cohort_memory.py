@@ -1,6 +1,6 @@
 """Resident memory that 400 cached scans add to an empty process, ours against MONAI's cache. See README.md.
 
-Host memory is measured whatever the device: there ours lies when the device is a CPU or has no room.
+Host memory is measured on every device: our cache is there when the device is a CPU or has too little memory.
 """
 
 from dataclasses import asdict, replace
@@ -12,7 +12,7 @@ GOAL_GB = 2.9
 
 
 def measure(options: Options) -> list[dict]:
-    """Return one row: the peak of both, and the time to take the cohort in."""
+    """Return one row: the peak memory of both sides and the time to load the cohort."""
     size = replace(options.size, scans=8 if options.quick else SCANS)
     arguments = {"size": asdict(size), "threads": options.threads}
     sides = {who: Side(call=f"{who}.cohort_memory", arguments=arguments) for who in ("ours", "peer")}

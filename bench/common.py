@@ -43,7 +43,7 @@ QUICK = Size(channels=(4, 8, 12, 16), inplane=32, slices=34, scans=4)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What every script is told; `device` is cpu or cuda."""
+    """Options of every script; `device` is cpu or cuda."""
 
     device: str
     quick: bool
@@ -51,17 +51,17 @@ class Options:
 
     @property
     def size(self) -> Size:
-        """The paper's size, or one that is done in seconds."""
+        """The paper's size, or a tiny one that takes seconds."""
         return QUICK if self.quick else PAPER
 
     def child(self, size: Size, **more: Any) -> dict[str, Any]:
-        """Return the arguments of a side: size, device and threads beside `more`."""
+        """Return the arguments of a side: size, device, threads and `more`."""
         return {"size": asdict(size), "device": self.device, "threads": self.threads, **more}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A function `module.function` of this folder and its arguments, to be called in a process of its own."""
+    """A call to make in a process of its own: a function `module.function` of this folder and its arguments."""
 
     call: str
     arguments: Mapping[str, Any]
@@ -73,8 +73,8 @@ def options_parser(description: str) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: tries the script, measures nothing")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both sides")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: tests the script, measures nothing")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of each side")
     return parser
 
 
@@ -111,7 +111,7 @@ def processor_name() -> str:
 
 
 def synthetic_scan(size: Size, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return image (z, y, x; int16 HU) and mask (uint8): noise with a box; no time depends on what is seen."""
+    """Return image (z, y, x; int16 HU) and mask (uint8): noise and a box; run times do not depend on content."""
     shape = (size.slices, size.inplane, size.inplane)
     image_zyx = np.random.default_rng(index).integers(-1000, 1500, shape, dtype=np.int16)
     mask_zyx = np.zeros(shape, np.uint8)
@@ -120,24 +120,24 @@ def synthetic_scan(size: Size, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished all queued work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def device_memory_gb(device: str) -> float | None:
-    """Return the most memory that torch has taken from a CUDA device so far, GB."""
+    """Return the peak memory that torch has reserved on a CUDA device, GB."""
     return torch.cuda.max_memory_reserved() / 1e9 if device == "cuda" else None
 
 
 def resident_gb(kind: str = "VmRSS") -> float:
-    """Return memory of this process from Linux, GB: resident now (`VmRSS`) or at its peak (`VmHWM`)."""
+    """Return the resident memory of this process, GB: now (`VmRSS`) or at its peak (`VmHWM`)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(kind)) * 1024 / 1e9
 
 
 def run_side(side: Side) -> dict[str, Any]:
-    """Call a side in a fresh process, whose allocator and torch settings are its own; return what it reports."""
+    """Call a side in a fresh process with its own allocator and torch settings; return its report."""
     command = [sys.executable, str(BENCH / "child.py"), side.call, json.dumps(side.arguments)]
     done = subprocess.run(command, env=side_environment(), check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -150,7 +150,7 @@ def side_environment() -> dict[str, str]:
 
 
 def in_turn(sides: Mapping[str, Side], rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Run every side once, then every side again, `rounds` times: what disturbs the machine meets them all."""
+    """Run all sides in turn, `rounds` times, so that other load on the machine affects all of them."""
     reports: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
@@ -163,9 +163,9 @@ def in_turn(sides: Mapping[str, Side], rounds: int) -> dict[str, list[dict[str, 
 def ours_and_peer(
     function: str, arguments: Mapping[str, Any], ours: Mapping[str, Any], peer: Mapping[str, Any]
 ) -> dict[str, Side]:
-    """Return our side in both precisions and the peer in float32, on CUDA in bf16 too.
+    """Return our side in both precisions and the peer in float32, on CUDA also in bf16.
 
-    Both get `arguments`; beside them one gets `ours`, the other `peer`.
+    Both get `arguments`; our side also gets `ours`, and the peer also gets `peer`.
     """
     kinds = [("ours", "float32"), ("peer", "float32"), ("ours", "bf16")]
     if arguments["device"] == "cuda":
@@ -189,7 +189,7 @@ def result_row(
 ) -> dict[str, Any]:
     """Return one result: `ours` and `peer` (numbers or None) under their unit, their ratio, and further values.
 
-    `goals`, where given, are triples (key, ">=" or "<=", bound); tiny sizes have none, nor has what was not measured.
+    `goals`, where given, are triples (key, ">=" or "<=", bound); those of tiny sizes or missing values are dropped.
     """
     ours, peer = values.pop("ours", None), values.pop("peer", None)
     empty = {"ours_s": None, "peer_s": None}
@@ -219,14 +219,14 @@ def compared_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each precision: ours against the peer in float32, and in bf16 where that was timed.
 
-    A precision that ours was not timed in has none; a peer that was not timed is left out.
+    A precision in which our side was not timed has no row; the peer's columns are empty where it was not timed.
 
     Args:
-        options: of the script.
-        what: is timed.
-        size: as a text.
-        reports: of `ours_and_peer`.
-        goals: for each precision.
+        options: options of the script.
+        what: what is timed.
+        size: the size as text.
+        reports: reports of the sides of `ours_and_peer`, by name.
+        goals: goals of each precision, see `result_row`.
         times: how many of the timed units make up `what`, e.g. the updates of an epoch.
     """
     seconds = {name: times * median_s(of_side) for name, of_side in reports.items()}
@@ -246,5 +246,5 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result with its numbers to four digits."""
+    """Return a result with its numbers rounded to four significant digits."""
     return {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}

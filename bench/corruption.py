@@ -1,9 +1,10 @@
-"""Does the disagreement of the fold models tell when a mask is wrong? Scans are damaged by degrees, and predicted.
+"""Measure whether disagreement of the fold models detects wrong masks, on scans damaged by increasing degrees.
 
-Taken are the scans of a finished study that have a reference and trained nothing (sets test and external). Each is
-damaged in one way and strength at a time, predicted by the ensemble and scored against its reference. Printed are
-medians by damage and strength, the AUROC with which each sign tells failures (DSC below 0.9) from successes, and what
-limits of the member Dice would catch. Rows of one scan are not independent: the AUROC describes, it tests nothing.
+The scans are those of a finished study that have a reference and were not used for training (sets test and external).
+Each is damaged in one way and strength at a time, predicted by the ensemble and scored against its reference. The
+script prints medians by damage and strength, the AUROC with which each sign separates failures (DSC below 0.9) from
+successes, and the share of both below limits of the member Dice. Rows of one scan are not independent: the AUROC is
+descriptive, not a test.
 
     python bench/corruption.py STUDY [--quick]      (STUDY: the folder that holds results/)
 """
@@ -39,7 +40,7 @@ from lib.stats.tables import write_table
 
 FAILURE_DSC = 0.9  # a mask below this has failed
 LIMITS = (0.80, 0.85, 0.90, 0.93, 0.95, 0.97, 0.98, 0.99)  # of the member Dice
-AIR_HU, HIGHEST_HU = -1024, 3071  # of a 12-bit scanner
+AIR_HU, HIGHEST_HU = -1024, 3071  # range of a 12-bit scanner
 
 STREAKS = 8  # bright rays around metal, with as many dark ones between them
 STREAK_HU_PER_MM = 50.0  # height of a streak beside the metal, for each mm of its radius
@@ -71,7 +72,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """One kind of damage: what does it, how strongly, and the unit of the strengths."""
+    """One kind of damage: the function that applies it, the strengths and their unit."""
 
     corrupt: Callable[[Case, float, np.random.Generator], Case]
     strengths: tuple[float, ...]
@@ -94,10 +95,10 @@ def shift_hu(case: Case, shift: float, generator: np.random.Generator) -> Case:
 
 
 def cut_field(case: Case, share: float, generator: np.random.Generator, *, axis: int, at_end: bool) -> Case:
-    """Fill with air what lies beyond a plane across `axis`, so that `share` of the bone's extent is lost.
+    """Fill the image with air beyond a plane across `axis`, so that `share` of the bone's extent is lost.
 
-    The reference is cut too: the mask is judged where there is an image. No method can mark bone that was not imaged,
-    and counting it would call every short scan a failure whatever the network made of the rest.
+    The reference is cut too, so that the mask is scored only where there is an image. No method can mark bone that
+    was not imaged, and counting it would make every short scan a failure.
     """
     others = tuple(other for other in range(3) if other != axis)
     held = np.flatnonzero(case.reference_zyx.any(axis=others))
@@ -127,7 +128,7 @@ def add_metal(case: Case, radius_mm: float, generator: np.random.Generator) -> C
 
 
 def mirror(case: Case, strength: float, generator: np.random.Generator) -> Case:
-    """Mirror image and reference in x: a right hip that was declared a left one."""
+    """Mirror image and reference in x, as if a right hip had been declared a left one."""
     mirrored = {name: getattr(case, name)[..., ::-1].copy() for name in ("image_zyx", "reference_zyx")}
     return replace(case, **mirrored)
 
@@ -150,7 +151,7 @@ DAMAGES = {
 
 
 def read_cases(results: Path) -> Iterator[Case]:
-    """Yield the scans with a reference that trained nothing, turned to how the model sees them."""
+    """Yield the scans that have a reference and were not used for training, in the model's orientation."""
     for placement in read_folds(results / "folds" / "folds.csv"):
         if placement.has_mask and placement.set in ("test", "external"):
             folder = results / "cropped" / placement.scan
@@ -165,9 +166,10 @@ def read_cases(results: Path) -> Iterator[Case]:
 
 
 def judge(case: Case, ensemble: Ensemble) -> dict:
-    """Return DSC against the reference and the signs of trouble that need none.
+    """Return the DSC against the reference and the signs of failure that need no reference.
 
-    Where no member finds bone the signs are at their worst (Dice 0, entropy 1 bit): that is to be looked at too.
+    Where no member finds bone the signs take their worst values (Dice 0, entropy 1 bit), because such a scan needs
+    review too.
     """
     predicted = predict_scan(ensemble, case.image_zyx, PredictConfig())
     otsu = otsu_mask(predicted.probability_zyx, OtsuConfig())
@@ -182,7 +184,7 @@ def judge(case: Case, ensemble: Ensemble) -> dict:
 
 
 def judge_damaged(case: Case, ensemble: Ensemble, quick: bool) -> Iterator[dict]:
-    """Yield a row for each damage and strength of one scan; `quick`: the weakest and the strongest only."""
+    """Yield a row for each damage and strength of one scan; `quick`: only the weakest and the strongest."""
     for kind, damage in DAMAGES.items():
         strengths = dict.fromkeys((damage.strengths[0], damage.strengths[-1])) if quick else damage.strengths
         for strength in strengths:
@@ -209,7 +211,7 @@ def median_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def auroc(rows: pd.DataFrame) -> dict[str, float | None]:
-    """Return for each sign the AUROC of telling failures from successes; None where there is one class only."""
+    """Return for each sign the AUROC of failures against successes; None where there is only one class."""
     failed = rows["dsc"] < FAILURE_DSC
     if failed.nunique() < 2:
         return dict.fromkeys(SIGNS)
@@ -217,7 +219,7 @@ def auroc(rows: pd.DataFrame) -> dict[str, float | None]:
 
 
 def limit_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return for each limit of the member Dice which share of failures, and of successes, lies below it."""
+    """Return for each limit of the member Dice the shares of failures and of successes below it."""
     failed = rows["dsc"] < FAILURE_DSC
     return pd.DataFrame(
         {
@@ -230,7 +232,7 @@ def limit_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
-    """Draw medians by strength for each damage, DSC against member Dice, and the ROC curves; PNG."""
+    """Draw the medians by strength for each damage, DSC against member Dice, and the ROC curves as a PNG."""
     figure, axes = plt.subplots(2, 4, figsize=(15, 7), layout="constrained")
     medians = median_table(rows).groupby("damage", sort=False)
     graded = [kind for kind, damage in DAMAGES.items() if len(damage.strengths) > 1]
@@ -244,7 +246,7 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
 
 
 def print_table(table: pd.DataFrame) -> None:
-    """Print a table for people, with an empty line after it."""
+    """Print a readable table, followed by an empty line."""
     print(table.to_string(index=False, float_format="{:.3f}".format), end="\n\n")
 
 

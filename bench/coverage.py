@@ -1,4 +1,4 @@
-"""How often do the intervals that the tables call 95 % hold the truth? Made-up studies whose truth is known.
+"""Measure the coverage of the tables' 95 % intervals in simulated studies whose true values are known.
 
     python bench/coverage.py [--studies 2000] [--seed 1] [--only folds]
 
@@ -12,9 +12,9 @@ each. Where folds are drawn, models have an SD of 500 mm3. "skewed": errors of a
 (skewness 1.4); "growing": errors in proportion to the volume. Scores are 1 - gamma (shape 2, mean 0.02); with folds
 each model multiplies its people's losses by a lognormal factor (sigma 0.3).
 
-The truth is that of very many people: in rows "these models" of one set of models, in rows "a model trained this way"
-of very many models. "these models, asked of all": how often the intervals for these models hold the truth of others.
-Printed are tables of shares in percent; * marks those outside 92 to 97.
+The true value is that of very many people: in rows "these models" for one set of models, in rows "a model trained
+this way" for very many models. "these models, asked of all": how often the intervals for these models contain the
+true value for very many models. The script prints shares in percent; * marks those outside 92 to 97.
 """
 
 import argparse
@@ -71,7 +71,7 @@ class Design:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is known of a study: volumes and scores (scans,), who and which fold."""
+    """The data of a study: volumes and scores (scans,), and the person and fold of each scan."""
 
     x: np.ndarray
     y: np.ndarray
@@ -123,12 +123,12 @@ def line(design: Design, asked: str, shares: Mapping[str, float]) -> str:
 
 
 def cell(share: float) -> str:
-    """Return a share in percent; a star if it misses."""
+    """Return a share in percent, with a star if it is outside 92 to 97."""
     return f"{share:.1f}" + ("" if LEAST <= share <= MOST else "*")
 
 
 def coverage(design: Design, studies: int, generator: np.random.Generator) -> dict[str, dict[str, float]]:
-    """Return by what is asked how often the intervals of each name held it, in percent."""
+    """Return, for each true value asked for, how often the intervals of each name contained it, in percent."""
     truth = true_values(design, generator)
     kinds = {"these models": "_ci"}
     if design.folds:
@@ -148,7 +148,7 @@ def coverage(design: Design, studies: int, generator: np.random.Generator) -> di
 
 
 def make_study(design: Design, generator: np.random.Generator, *, crowd: bool = False) -> Study:
-    """Draw a study; `crowd`: each scan has a person and a model of its own, for the truth."""
+    """Draw a study; `crowd`: each scan has a person and a model of its own, for the true values."""
     n = design.people * design.scans
     people = np.arange(n) if crowd else np.repeat(np.arange(design.people), design.scans)
     folds = np.arange(n) if crowd else people % max(design.folds, 1)
@@ -176,9 +176,9 @@ def draw(design: Design, n: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def true_values(design: Design, generator: np.random.Generator) -> dict[str, float]:
-    """Return what very many people give."""
+    """Return the values in a study of very many people."""
     crowd = Design(people=2_000_000, folds=design.folds, scans=1, errors=design.errors)
-    if design.scans > 1:  # person and residual, each of half the variance, for independent people
+    if design.scans > 1:  # for independent people person and residual add up, each with half the variance
         crowd = Design(people=1_000_000, folds=design.folds, scans=2, errors=design.errors)
     study = make_study(crowd, generator, crowd=True)
     x, y, difference = study.x, study.y, study.y - study.x
@@ -211,7 +211,7 @@ def intervals(study: Study, design: Design) -> dict[str, float]:
         low, high = mean_interval(study.score, groups, CONFIG.confidence, "complement")
         row |= {f"score{end}_low": low, f"score{end}_high": high}
     if design.scans == 1:
-        # compare_paired takes errors of two models; their difference is all that counts
+        # compare_paired takes the errors of two models and uses only their difference
         base = np.abs(study.paired).max()
         compared = compare_paired(base + study.paired, np.full(len(study.x), base), CONFIG, folds)
         for end in ends:
@@ -221,7 +221,7 @@ def intervals(study: Study, design: Design) -> dict[str, float]:
 
 
 def others(studies: int, generator: np.random.Generator) -> list[tuple[str, str, float]]:
-    """Return what else is called 95 %: the interval, its sample, the share in percent."""
+    """Return the other 95 % intervals: name, sample, share in percent that contain the true value."""
     rows = []
     for people in (4, 10, 30):
         repeated = np.repeat(np.arange(people), 2)
@@ -269,7 +269,7 @@ def others(studies: int, generator: np.random.Generator) -> list[tuple[str, str,
 
 
 def share(test: Callable[[], list[bool]], studies: int) -> list[float]:
-    """Return how often each answer of a test is yes, in percent."""
+    """Return how often each answer of a trial is yes, in percent."""
     return [100 * float(value) for value in np.mean([test() for _ in range(studies)], axis=0)]
 
 

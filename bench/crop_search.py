@@ -1,19 +1,19 @@
-"""Is the requested hip found in any person, however they lie and whatever the field of view leaves of them?
+"""Measure how reliably the requested hip is found in simulated people of all positions and fields of view.
 
 Synthetic people of both sexes, 27 to 90 years; the left hip or the right one; some with a nail, some with old bone
 and twice the noise; turned by up to 20 degrees about the long axis and 6 degrees about the others, at any place of
 the scanner; slices of 2, 3 or 5 mm. The field of view is whole, or ends at a side of the body, leaves one hip, or
-cuts the femur itself. Each scan is searched by `locate_hip` and cropped by `crop_image`; the true mask tells how
-far the femur lies from the window's borders. Where one hip is left, the other one is asked for too: that must be
-refused.
+cuts the femur itself. Each scan is searched by `locate_hip` and cropped by `crop_image`; the true mask gives the
+distance of the femur from the window's borders. Where only one hip is in view, the other one is requested too and
+must be refused.
 
-Images have 256 x 256 pixels, twice as large as those of the 512 x 512 that they stand for, and the window has
-96 x 96: the 142 to 188 mm of 192 x 192 pixels of 0.742 to 0.977 mm. Where the field of view cuts the femur, no window
-could hold it, and the margin at that border is not counted.
+Images have 256 x 256 pixels, each twice as large as those of a 512 x 512 scan, and the window has 96 x 96 pixels:
+142 to 188 mm, as 192 x 192 pixels of 0.742 to 0.977 mm. Where the field of view cuts the femur, no window can hold
+it, and the margin at that border is not counted.
 
     python bench/crop_search.py [--quick] [--people N] [--first K]
 
-Prints what failed, by number, and one line of JSON. A person is repeated alone by `--first K --people 1`.
+Prints the failures by number of the person, and one line of JSON. `--first K --people 1` repeats one person.
 """
 
 import argparse
@@ -70,7 +70,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one person: what the search said, and the femur's margins in mm by border of the window."""
+    """Result of one person: findings of the search, and the femur's margins in mm by border of the window."""
 
     number: int
     view: View
@@ -88,7 +88,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether the femur lies nearer than LEAST_MARGIN_MM to a border, or a hip was found that is not there."""
+        """Whether the femur lies nearer than LEAST_MARGIN_MM to a border, or an absent hip was found."""
         return self.wrong_side or self.other_side_taken or self.least_margin_mm < LEAST_MARGIN_MM
 
 
@@ -163,7 +163,7 @@ def field_of_view(femur: tuple[slice, slice], mask: sitk.Image, view: View) -> t
 
 
 def true_margins(mask: sitk.Image, record: CropRecord) -> dict[str, float]:
-    """Return the femur's distance in mm from each border of the window that the field of view does not cut it at."""
+    """Return the femur's distance in mm from each border of the window, without borders where the view cuts it."""
     margins_mm = {}
     for axis, (femur, start, n, count) in enumerate(
         zip(_ranges(mask), record.start_xy, record.size_xyz, mask.GetSize(), strict=False)
@@ -178,7 +178,7 @@ def true_margins(mask: sitk.Image, record: CropRecord) -> dict[str, float]:
 
 
 def search(number: int, matrix: int = MATRIX) -> Outcome:
-    """Look for the hip of person `number`, crop it and measure; `matrix` pixels stand for 512."""
+    """Search for the hip of person `number`, crop it and measure; `matrix` pixels stand for 512."""
     view = draw_view(number)
     image, mask = make_scan(number, view, matrix)
     config = CropConfig(size_xy=(192 * matrix // 512, 192 * matrix // 512))
@@ -200,7 +200,7 @@ def search(number: int, matrix: int = MATRIX) -> Outcome:
 
 
 def main() -> None:
-    """Search in everybody and print what was found."""
+    """Search in all people and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -251,7 +251,7 @@ def summarize(outcomes: list[Outcome]) -> dict:
 def _turned(
     image: sitk.Image, mask: sitk.Image, turns_xyz_degrees: tuple[float, float, float]
 ) -> tuple[sitk.Image, sitk.Image]:
-    """Return both, turned about the middle of the scan; air comes in at the corners."""
+    """Return image and mask turned about the middle of the scan; the corners are filled with air."""
     middle = image.TransformContinuousIndexToPhysicalPoint([0.5 * (n - 1) for n in image.GetSize()])
     turn = sitk.Euler3DTransform(middle, *np.radians(turns_xyz_degrees).tolist())
     share = sitk.Cast(mask, sitk.sitkFloat32)
@@ -269,7 +269,7 @@ def _ranges(mask: sitk.Image) -> tuple[slice, slice]:
 
 
 def _is_found(image: sitk.Image, side: str, config: CropConfig) -> bool:
-    """Whether the search takes something for the hip of `side`."""
+    """Whether the search finds a hip of `side`."""
     try:
         locate_hip(image, side, config)
     except ScanError:

@@ -1,4 +1,4 @@
-"""What each setting of the engine costs or gives: a training update with the defaults and with one change."""
+"""Measure what each setting of the engine costs or gains: a training update with the defaults and with one change."""
 
 import subprocess
 from dataclasses import replace
@@ -20,7 +20,7 @@ CPU_INPLANE = 96  # a quarter of the paper's window: six trainings at full size 
 
 
 def measure(options: Options) -> list[dict]:
-    """Return a row for each change that is one; `time_ratio` is its time over the default's."""
+    """Return a row for each setting that differs from the default; `time_ratio` is its time over the default's."""
     size = options.size
     if options.device == "cpu" and not options.quick:
         size = replace(size, inplane=CPU_INPLANE)
@@ -51,7 +51,7 @@ def update_s(side: Side) -> float | None:
     try:
         return median_s([run_side(side)])
     except subprocess.CalledProcessError:
-        return None  # the side has printed why
+        return None  # the side has printed the reason
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The share of the device's matrix rate that the network's forward pass reaches, and what the rest goes to.
+"""Measure the share of the device's matrix rate that the forward pass reaches, and where its time goes.
 
 The rate is measured: a large product of random square matrices in the same precision. The forward pass counts the
 multiplications of its convolutions (torch's FlopCounterMode). Times of the kinds of operation come from

@@ -1,12 +1,12 @@
-"""Damaged and hostile inputs for the reader: a verdict for each, in bounded time and memory.
+"""Run the reader on damaged and hostile inputs: each must get a verdict in bounded time and memory.
 
     python bench/fuzz.py [--first 0] [--count 2000] [--keep FOLDER]
-    python bench/fuzz.py --only zip_bomb 17             # again, by name
+    python bench/fuzz.py --only zip_bomb 17             # repeats some by name
 
 Inputs come from tests/unit/hostile_input.py: every trap, then `count` inputs drawn with the seeds from `first` on.
 Each must end in a verdict, without exception, within 10 s and 1.5 GB, leave the file system as it was, and quote
-nothing of names and paths. A worker process takes many inputs; if it crashes or hangs, the input is noted and
-another worker goes on. Inputs that fail are written to the folder `keep`. Exit code 1 if any failed.
+no names or paths. A worker process takes many inputs; if it crashes or hangs, the input is noted and a new worker
+continues. Inputs that fail are written to the folder `keep`. The exit code is 1 if any failed.
 """
 
 import argparse
@@ -35,23 +35,23 @@ from lib.reading.limits import ScreeningConfig  # noqa: E402
 
 MAX_S = 10.0
 MAX_GB = 1.5
-HANGS_AFTER_S = 20.0  # a worker is given up; writing an input takes a second or two
+HANGS_AFTER_S = 20.0  # then a worker is killed; writing an input takes a second or two
 ADDRESS_SPACE_GB = 8  # protects the machine: beyond it a worker's MemoryError is a failure like others
 CONFIG = ScreeningConfig(min_slices=2, max_gb=0.25)
 
 
 def work(names: Sequence[str]) -> None:
-    """Examine inputs one after the other; print a line before and a line of JSON after each."""
+    """Examine inputs in turn; print a line before and a line of JSON after each."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_GB << 30,) * 2)
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # what decoders print is no answer
+    os.dup2(2, 1)  # decoders may print to standard output
     for name in names:
         print("begin", name, file=answers, flush=True)
         print(json.dumps(examine(name)), file=answers, flush=True)
 
 
 def examine(name: str) -> dict[str, Any]:
-    """Write the input, read it, and return what came of it; `failures` is empty if all is well."""
+    """Write the input, read it, and return the result; `failures` is empty if nothing failed."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / FOLDER_NAME
         folder.mkdir()
@@ -73,10 +73,10 @@ def examine(name: str) -> dict[str, Any]:
 
 
 def _verdict(path: Path) -> tuple[list[str], list[str]]:
-    """Return the reason codes and what is wrong with the verdict."""
+    """Return the reason codes and the faults of the verdict."""
     try:
         survey = survey_scan(path, "", CONFIG)
-    # any exception is what is looked for
+    # the test is whether anything at all is raised
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         return [], [f"{type(error).__name__} in {Path(last.filename).name}, {last.name}"]
@@ -89,7 +89,7 @@ def _verdict(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _tree(place: str) -> dict[str, tuple[int, int]]:
-    """Return size and time of change of everything below `place`."""
+    """Return size and modification time of everything below `place`."""
     found = {}
     for folder, folders, files in os.walk(place):
         for name in (*folders, *files):
@@ -99,7 +99,7 @@ def _tree(place: str) -> dict[str, tuple[int, int]]:
 
 
 def _forget_peak() -> None:
-    """Let Linux count the peak of resident memory from now on (man 5 proc, clear_refs)."""
+    """Reset the peak of resident memory (man 5 proc, clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
@@ -109,10 +109,10 @@ def _peak_gb() -> float:
 
 
 def examine_all(names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield what came of each input; a worker that crashes or hangs is followed by another one."""
+    """Yield the result of each input; a worker that crashes or hangs is replaced."""
     left = list(names)
     while left:
-        # unbuffered, so that what was not read is still to be seen by select
+        # unbuffered, so that select sees all output that was not read
         worker = subprocess.Popen(
             [sys.executable, __file__, "--worker", "--only", *left],
             bufsize=0,
@@ -129,7 +129,7 @@ def examine_all(names: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _answers(worker: subprocess.Popen) -> Iterator[dict[str, Any]]:
-    """Yield the answers of a worker until it ends, crashes or hangs; the last two are answers too."""
+    """Yield the answers of a worker until it ends; a crash or a hang is reported as an answer."""
     begun = None
     while True:
         ready, _, _ = select.select([worker.stdout], [], [], HANGS_AFTER_S)
@@ -153,7 +153,7 @@ def _answers(worker: subprocess.Popen) -> Iterator[dict[str, Any]]:
 
 
 def keep_input(name: str, folder: Path) -> None:
-    """Write an input that failed to `folder`, to be looked at; bombs are made again by their name."""
+    """Write an input that failed to `folder`; bombs are not kept, because `--only NAME` makes them again."""
     place = folder / name
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -162,7 +162,7 @@ def keep_input(name: str, folder: Path) -> None:
 
 
 def main() -> int:
-    """Examine what the command line asks for and say what failed."""
+    """Examine the inputs of the command line and report failures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,11 +1,11 @@
-"""Everything that a GPU can tell about this project, in one command and a given number of minutes.
+"""Run all GPU benchmarks and tests of this project with one command, within a given number of minutes.
 
     python3 bench/gpu.py --minutes 8 --out DIR [--only PART ...] [--device cpu --quick]
 
-Each part runs in a process of its own and has its share of the time; what a part leaves, the last one gets. DIR
-holds results.jsonl, table.md and log.txt from the first result on, so that a run that is cut off keeps what it had,
-and in the end accuracy.json, accuracy.png and the model, in files that `cat model.pt.?-of-? > model.pt` joins. This
-module needs the standard library alone; the parts need PyTorch, numpy, scipy and what `wheels.py` has gathered.
+Each part runs in a process of its own and has a share of the time; time left over goes to the last part. DIR holds
+results.jsonl, table.md and log.txt from the first result on, so that an interrupted run keeps its results. At the
+end it also holds accuracy.json, accuracy.png and the model, in files that `cat model.pt.?-of-? > model.pt` joins.
+This module needs only the standard library; the parts need PyTorch, numpy, scipy and the packages of `wheels.py`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from wheels import FOLDER, PATH_VARIABLE, unpack
 
 BENCH = Path(__file__).resolve().parent
 MINUTES = 8.0
-SHARES_S = {  # the most that a part may take of a run of MINUTES; those of other runs are in proportion
+SHARES_S = {  # largest share of each part in a run of MINUTES; scaled for shorter and longer runs
     "facts": 30.0,
     "tests": 90.0,
     "training": 90.0,
@@ -37,19 +37,19 @@ SHARES_S = {  # the most that a part may take of a run of MINUTES; those of othe
     "compile": 45.0,
     "accuracy": float("inf"),  # the rest
 }
-RESERVE_S = 8.0  # for the end of the last part and the last lines
-GRACE_S = 3.0  # between asking a part to end and ending it
-START_S = 8.0  # of a part's share that its start takes; it is told the rest
+RESERVE_S = 8.0  # for ending the last part and writing the last lines
+GRACE_S = 3.0  # between asking a part to end and killing it
+START_S = 8.0  # time that the start of a part takes; the part is told the rest of its share
 BLANK = {"size": "–", "precision": None, "ours_s": None, "peer_s": None, "ratio": None}
 
 
 class StoppedError(Exception):
-    """A signal has asked this run to end."""
+    """Raised when a signal asks this run to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What all parts of a run share: device, sizes, cores, the folder of results, environment of the processes."""
+    """Settings that all parts of a run share: device, sizes, cores, folder of results, environment of processes."""
 
     device: str
     quick: bool
@@ -59,7 +59,7 @@ class Run:
 
 
 class Results:
-    """The files of a run that grow: each result is on the disk before the next one is made."""
+    """The result files of a run; each result is on the disk before the next measurement begins."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -69,7 +69,7 @@ class Results:
         self.log = (run.out / "log.txt").open("w", encoding="utf-8")
 
     def add(self, part: str, row: Mapping[str, Any]) -> None:
-        """Write a result as a line, and the table anew; say it on the terminal."""
+        """Append a result as a line, rewrite the table, and print the result on the terminal."""
         own = {"part": part, "what": part, "device": self._run.device, **BLANK, **self._facts}
         row = own | row | ({"quick": True} if self._run.quick else {})
         self._facts = {name: row[name] for name in FACTS if name in row}
@@ -94,12 +94,12 @@ class Results:
 
     @property
     def failed(self) -> list[str]:
-        """The parts of which something has failed."""
+        """The parts with a failed result."""
         return list(dict.fromkeys(row["part"] for row in self._rows if row.get("failed")))
 
 
 def main() -> None:
-    """Run the parts in turn; what fails or is cut short is a result too, and the exit code says so."""
+    """Run the parts in turn; failures and timeouts are recorded as results and set the exit code."""
     given = read_arguments()
     end = time.monotonic() + 60 * given.minutes
     given.out.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def main() -> None:
             for part in (name for name in SHARES_S if name in given.only):
                 run_part(part, run, results, part_seconds(part, given.minutes, end))
         except StoppedError:
-            sys.exit("told to stop; what was measured is kept")
+            sys.exit("stopped by a signal; the results so far are kept")
         finally:
             print(results.table())
     if results.failed:
@@ -132,29 +132,29 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="for everything")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for the whole run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
     parser.add_argument("--only", nargs="+", choices=SHARES_S, default=list(SHARES_S), metavar="PART")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: tries everything, measures nothing")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: tests the script, measures nothing")
     return parser.parse_args()
 
 
 def environment(packages: Path) -> dict[str, str]:
-    """Return the environment of the parts: where the project's modules are, and the unpacked wheels."""
+    """Return the environment of the parts, with paths of the project's modules and of the unpacked wheels."""
     paths = [str(BENCH.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = {"PYTHONPATH": os.pathsep.join(paths), PATH_VARIABLE: str(packages), "PYTHONUNBUFFERED": "1"}
     return os.environ | own
 
 
 def part_seconds(part: str, minutes: float, end: float) -> float:
-    """Return the seconds that a part may take: its share, and no more than there is until `end`."""
+    """Return the seconds that a part may take: its share, but no more than the time until `end`."""
     share = SHARES_S[part] * minutes / MINUTES
     return min(share, end - time.monotonic() - RESERVE_S)
 
 
 def run_part(part: str, run: Run, results: Results, seconds: float) -> None:
-    """Run a part and take its results as they come; end it when its time is over."""
+    """Run a part and record its results as they come; end it when its time is over."""
     if seconds <= START_S / 2:
         results.add(part, {"skipped": "no time was left for it: give --minutes more, or name it with --only"})
         return
@@ -168,7 +168,9 @@ def run_part(part: str, run: Run, results: Results, seconds: float) -> None:
         took = time.monotonic() - begin
         status = None if took >= seconds else process.wait()
     if status is None:
-        results.add(part, {"failed": f"ended after {took:.0f} s, its share of the time; what it had is kept"})
+        results.add(
+            part, {"failed": f"ended after {took:.0f} s, its share of the time; its results are kept"}
+        )
     elif status and part not in results.failed:
         results.add(part, {"failed": f"its process ended with status {status}; see log.txt"})
 
@@ -177,7 +179,7 @@ def run_part(part: str, run: Run, results: Results, seconds: float) -> None:
 def part_process(
     part: str, request: Mapping[str, Any], run: Run, log: TextIO
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a part in a process group of its own, which is ended with all that it has started."""
+    """Start a part in a process group of its own; the whole group is ended on exit."""
     process = subprocess.Popen(
         [sys.executable, str(BENCH / "gpu_part.py"), part, json.dumps(request)],
         cwd=BENCH.parent, env=run.environment, start_new_session=True,
@@ -190,7 +192,7 @@ def part_process(
 
 
 def lines_until(process: subprocess.Popen[bytes], end: float) -> Iterator[str]:
-    """Yield whole lines of a process's output until it closes it; at `end` ask it to stop and read on briefly."""
+    """Yield whole lines of a process's output until it ends; at `end` ask it to stop and read on briefly."""
     rest, asked = b"", False
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -205,12 +207,12 @@ def lines_until(process: subprocess.Popen[bytes], end: float) -> Iterator[str]:
                 return
             else:
                 asked, end = True, time.monotonic() + GRACE_S
-                # to it alone: it reports what the processes that it has started have measured
+                # only to the part itself: it still reports the results of its child processes
                 process.send_signal(signal.SIGTERM)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask all processes of a part to end, then end them."""
+    """Ask all processes of a part to end, then kill them."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

@@ -1,6 +1,6 @@
 """One part of gpu.py in a process of its own: python bench/gpu_part.py PART '{"device": "cuda", ...}'
 
-Results go to standard output, one JSON object a line, as soon as they are there; everything else to standard error.
+Results go to standard output at once, one JSON object a line; everything else goes to standard error.
 """
 
 import importlib
@@ -19,7 +19,7 @@ RESULTS = sys.stdout
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a part is told beside the options of all benchmarks: the seconds it has, and where its files go."""
+    """Settings of a part beside the options of all benchmarks: its time, folder for its files, and cores."""
 
     seconds: float
     out: Path
@@ -27,8 +27,8 @@ class Request:
 
 
 def main() -> None:
-    """Measure the part; a failure is a result too."""
-    sys.stdout = sys.stderr  # what a library prints is no result
+    """Measure the part; a failure is reported as a result."""
+    sys.stdout = sys.stderr  # libraries may print to standard output
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that temporary files are removed
     add_unpacked()
     try:
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def measure(part: str, given: dict[str, Any]) -> None:
-    """Print the part's results with what every result carries: date, machine, versions."""
+    """Print the part's results, each with date, machine and versions."""
     from common import Options, machine_facts, rounded, synchronize
 
     from lib.errors import TrainingError
@@ -51,7 +51,7 @@ def measure(part: str, given: dict[str, Any]) -> None:
     if options.device == "cuda":
         if reason := why_no_gpu():
             raise TrainingError(reason)
-        synchronize("cuda")  # takes the device, or says why not
+        synchronize("cuda")  # takes the device, or raises with the reason
     facts = machine_facts(options)
     request = Request(seconds=given["seconds"], out=Path(given["out"]), cores=given["cores"])
     for row in importlib.import_module(f"gpu_parts.{part}").measure(options, request):

@@ -1,8 +1,8 @@
-"""A study of any size, finished up to its masks and measures, for benchmarks of what follows. Made from a demo.
+"""Make a study of any size from a demo, finished up to its masks and measures, to benchmark the later rules.
 
-Its people are the demo's scored ones, again and again under new ids; each keeps the set and the fold of the one it
-copies. Images and masks are enlarged to the network's full window and shared as hard links. Files get time stamps in
-the order in which the workflow makes them, so that Snakemake (`--rerun-triggers mtime`) makes only what follows.
+Its people are copies of the demo's scored people under new ids; each copy keeps the set and the fold of its original.
+Images and masks are enlarged to the network's full window and shared as hard links. Files get time stamps in the
+order in which the workflow makes them, so that Snakemake (`--rerun-triggers mtime`) runs only the later rules.
 """
 
 import os
@@ -29,13 +29,13 @@ FOLDERS = list(dict.fromkeys(stage.file.split("/")[0] for stage in STAGES.values
 
 
 def full_size(array_zyx: np.ndarray) -> np.ndarray:
-    """Return an array enlarged to the full window, linear."""
+    """Return an array enlarged to the full window by linear interpolation."""
     factors = [new / old for new, old in zip(FULL_ZYX, array_zyx.shape, strict=True)]
     return ndimage.zoom(array_zyx.astype(np.float32), factors, order=1)
 
 
 def make_study(demo: Path, folder: Path, people: int) -> Path:
-    """Make a study of `people` people or a few more in `folder` from a demo's `results/`; return its cohort table."""
+    """Make a study of at least `people` people in `folder` from a demo's `results/`; return its cohort table."""
     results = folder / "results"
     metrics = read_table(demo / "tables/metrics.csv")
     scored = metrics[(metrics["group"] == "all") & metrics["protocol"].isin(["cv", "test", "test-single"])]
@@ -72,7 +72,7 @@ def enlarge(demo: Path, pool: Path, scan: str, members: Sequence[str]) -> None:
 
 
 def copy_scan(demo: Path, results: Path, names: tuple[str, str], members: Sequence[str]) -> None:
-    """Put all results of a scan of the demo under a new name: (its name, the new one)."""
+    """Copy all results of a scan of the demo to a new id; the pair is (old id, new id)."""
     scan, copy = names
     pool = results.parent / "enlarged" / scan
     for kind in (
@@ -115,7 +115,7 @@ def write_cohort(demo: Path, folder: Path, copies: dict[str, list[str]]) -> Path
 
 
 def stamp_stages(table: Path, results: Path) -> None:
-    """Give the cohort table and all files the time stamp of their stage, a second apart; the last one is now."""
+    """Set the time stamps of the cohort table and all files by stage, a second apart; the last one is now."""
     last = time.time()
     os.utime(table, (0, 0))
     for position, made in enumerate(FOLDERS):

@@ -1,9 +1,9 @@
-"""Do bf16 and float32 give the same masks? The scans of a finished study are predicted by its ensemble in both.
+"""Compare the masks of bf16 and float32: the ensemble of a finished study predicts its scans in both.
 
     python bench/mask_precision.py STUDY [--device cuda] [--quick]      (STUDY: the folder that holds results/)
 
-Printed are the smallest and the mean Dice between the two masks of a scan (guarded Otsu, largest component), and the
-largest difference of probability; the last line is one JSON object.
+The script prints the smallest and the mean Dice between the two masks of a scan (guarded Otsu, largest component)
+and the largest difference of probability; the last line is one JSON object.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How the cost of merging grows: seconds (of CPU too) and memory of merging 20 parts of made-up tables, no images.
+"""Measure how the cost of merging grows: time, CPU time and memory of merging 20 parts of made-up tables.
 
 Each scan has a volume of one ensemble; a share of them has a reference.
 """

@@ -1,4 +1,4 @@
-"""Our side of the benchmarks: what the rules call, timed. Each function runs in a process of its own."""
+"""Our side of the benchmarks: the functions that the rules call, timed. Each runs in a process of its own."""
 
 import itertools
 import math
@@ -35,7 +35,7 @@ BATCH_WINDOWS = 4  # of prediction, the default of config predict
 
 
 class EnoughError(Exception):
-    """Raised out of a training when all is timed, or its time is over."""
+    """Raised to end a training when all updates are timed or the time is over."""
 
 
 def update_seconds(
@@ -54,7 +54,7 @@ def update_seconds(
 ) -> dict[str, Any]:
     """Train with `train_fold` and return the seconds per update of each block of updates after `warm_up`.
 
-    Everything is in it: windows, augmentation, forward, loss, backward, Adam, what an epoch's end costs.
+    The time includes windows, augmentation, forward, loss, backward, Adam, and the end of an epoch.
     `train` adds to or replaces settings of config `train`. After `limit_s` seconds no further block begins.
     `warm_up_s` is the time from the start of the training to the end of the warm-up.
     """
@@ -90,7 +90,7 @@ def update_seconds(
 
 
 def network_of(channels: Sequence[int]) -> dict[str, Sequence[int]]:
-    """Return the shape of the paper's network with other channels, and with fewer levels where they are fewer."""
+    """Return the shape of the paper's network with other channels; fewer channels mean fewer levels."""
     levels = len(channels)
     return {
         "channels": channels,
@@ -123,7 +123,7 @@ def predict_seconds(
     scan: str,
     result: str,
 ) -> dict[str, Any]:
-    """Predict a scan with `predict_scan`; return the seconds of each time, write the probability to `result`."""
+    """Predict a scan with `predict_scan`; return the seconds of each run, write the probability to `result`."""
     prepare_torch(reproducible=False, threads=threads)
     compute = choose_compute(device, precision)
     network = VNet(VNetConfig(channels=size["channels"])).eval()
@@ -146,7 +146,7 @@ def predict_seconds(
 
 
 def cohort_memory(*, size: Mapping[str, Any], threads: int) -> dict[str, Any]:
-    """Take a cohort into a `ScanStore`; return what that adds to the resident memory of the process, GB."""
+    """Load a cohort into a `ScanStore`; return what it adds to the resident memory of the process, GB."""
     prepare_torch(reproducible=False, threads=threads)
     cohort, before = Size(**size), resident_gb()
     begin = time.perf_counter()

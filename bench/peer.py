@@ -1,6 +1,6 @@
-"""The peer's side of the benchmarks: the same network in a MONAI pipeline, put together as MONAI's tutorials do.
+"""The peer's side of the benchmarks: the same network in a MONAI pipeline, assembled as in MONAI's tutorials.
 
-Where MONAI leaves a choice, the faster one is taken: no metadata on tensors, one window at a time on the CPU,
+Where MONAI offers a choice, the faster option is used: no metadata on tensors, one window at a time on the CPU,
 more loader processes, pinned memory and cuDNN's own search for kernels on CUDA. See requirements-bench.txt.
 """
 
@@ -37,7 +37,7 @@ MAX_ANGLE = np.radians(15)
 
 
 class PlainVNet(nn.Module):
-    """The paper's network written plainly; its parameters come in the order of ours."""
+    """The paper's network in plain PyTorch; its parameters are in the same order as ours."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def predict_seconds(
     result: str,
     batch_windows: int,
 ) -> dict[str, Any]:
-    """Predict a scan by sliding windows; return the seconds of each time, write the probability to `result`."""
+    """Predict a scan by sliding windows; return the seconds of each run, write the probability to `result`."""
     _prepare(threads)
     network = PlainVNet(size["channels"])
     ours = torch.load(weights, weights_only=True).values()
@@ -189,7 +189,7 @@ def _load(size: Size, index: int) -> dict[str, np.ndarray]:
 
 
 def _updates(network: nn.Module, batches: DataLoader, device: str, precision: str) -> Iterator[None]:
-    """Make one update after another, for ever."""
+    """Make updates without end."""
     optimizer = torch.optim.Adam(network.parameters(), 1e-4, weight_decay=2e-5)
     loss_of = DiceLoss(sigmoid=True)
     network.train()

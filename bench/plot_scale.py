@@ -1,4 +1,4 @@
-"""Draw what `scale.py` measured: seconds, memory and calls of sbatch by number of scans, on doubly log axes."""
+"""Draw the results of `scale.py`: seconds, memory and calls of sbatch by number of scans, on log-log axes."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 SIZES = (400, 5000, 20000)
 
-# field, what it is, the label of its axis, and what a cluster's user was promised for 400, 5,000 and 20,000 scans
+# field, title, label of the axis, and the limits that were set for 400, 5,000 and 20,000 scans
 PANELS = (
     ("dry run", "seconds", "dry run, seconds", {400: 5, 5000: 60, 20000: 240}),
     ("dry run", "peak_gb", "dry run, peak memory (GB)", {20000: 4}),

@@ -1,4 +1,4 @@
-"""Time the prediction of one scan, ours against MONAI's sliding window, same weights, same outputs. See README.md."""
+"""Time the prediction of one scan, ours against MONAI's sliding window with the same weights. See README.md."""
 
 import tempfile
 from dataclasses import asdict, replace

@@ -1,11 +1,11 @@
-"""What one scan costs before it meets the network: screening, conversion, resampling, crop.
+"""Measure the cost of preparing one scan for the network: screening, conversion, resampling, crop.
 
     python bench/prepare_scan.py [SERIES_FOLDER] [--slices N] [--repeats N] [--results FILE]
 
-Each stage runs in a process of its own, as its rule does, so that start and imports count. The peers, in turn with
-ours, are dcm2niix (conversion to compressed NIfTI) where it is installed, and a read and write of the same series by
-ITK, which checks nothing. Without a folder a synthetic 512 x 512 series is made first; `--slices` piles a series up
-to any length, there and back in turn. The last lines printed are one JSON object a row.
+Each stage runs in a process of its own, as its rule does, so that its start and imports are included. The peers, in
+turn with ours, are dcm2niix (conversion to compressed NIfTI) where it is installed, and a read and write of the same
+series by ITK, which checks nothing. Without a folder a synthetic 512 x 512 series is made first; `--slices` extends a
+series to any length by repeating its slices forwards and backwards. The last lines printed are one JSON object a row.
 """
 
 import argparse
@@ -68,13 +68,13 @@ import SimpleITK as sitk
 names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(series)
 sitk.WriteImage(sitk.ReadImage(names, sitk.sitkInt16), 'itk.nii.gz')
 """
-MANY = 500  # slices; below, the goals of a usual scan hold, above, that of a long one
+MANY = 500  # slices; the goals of a usual scan apply below, that of a long one above
 DCM2NIIX = ("dcm2niix", "-z", "y", "-b", "n", "-f", "dcm2niix")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process took: seconds on the clock, seconds of the processor, peak memory in GB."""
+    """Cost of a process: elapsed seconds, CPU seconds, peak memory in GB."""
 
     wall_s: float
     cpu_s: float
@@ -82,7 +82,7 @@ class Cost:
 
 
 def measure(command: Sequence[str], folder: Path) -> Cost:
-    """Run a command in `folder`; its children count."""
+    """Run a command in `folder` and return its cost, child processes included."""
     started = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -92,7 +92,7 @@ def measure(command: Sequence[str], folder: Path) -> Cost:
     wall_s = time.perf_counter() - started
     if status:
         raise SystemExit(printed)
-    # the peak of a child of the child stands in the last line it printed, where there is one
+    # where the command has children of its own, it prints their peak in its last line
     inner_kb = int(printed.split()[-1]) if printed.startswith("children ") else 0
     return Cost(wall_s, used.ru_utime + used.ru_stime, max(used.ru_maxrss, inner_kb) / 1e6)
 
@@ -106,7 +106,7 @@ def python(code: str, series: Path) -> list[str]:
 
 
 def pile_up(series: Path, folder: Path, slices: int) -> Path:
-    """Write a series of `slices` slices: those of `series` from the feet to the head, back, and so on."""
+    """Write a series of `slices` slices, repeating those of `series` from the feet to the head and back."""
     files = [pydicom.dcmread(path) for path in series.iterdir() if path.suffix]
     files.sort(key=lambda dataset: dataset.ImagePositionPatient[2])
     first_mm, second_mm = (dataset.ImagePositionPatient[2] for dataset in files[:2])
@@ -178,7 +178,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("series", nargs="?", type=Path, help="folder of DICOM files")
-    parser.add_argument("--slices", type=int, help="pile the series up to this many slices")
+    parser.add_argument("--slices", type=int, help="extend the series to this many slices")
     parser.add_argument("--repeats", type=int, default=3, help="rounds, of which the median is taken")
     parser.add_argument("--results", type=Path, help="append the rows to this file")
     options = parser.parse_args()
@@ -198,7 +198,7 @@ def main() -> None:
 
 
 def facts() -> dict[str, object]:
-    """Return when and on what was measured."""
+    """Return the date and the machine of the measurement."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     processor = next((line.split(":")[1] for line in lines if line.startswith("model name")), "?")
     machine = f"{os.cpu_count()} cores of {' '.join(processor.split()[:2])}"

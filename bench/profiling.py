@@ -1,4 +1,4 @@
-"""What the forward pass of our network reaches on a device, and where its time goes. Runs in a process of its own."""
+"""Profile our network's forward pass on a device: its rate and time by operation. Runs in its own process."""
 
 import time
 from collections import Counter
@@ -53,7 +53,7 @@ def forward_pass(
 
 
 def times_s(work: Callable[[], object], device: str) -> list[float]:
-    """Return the seconds of repeated calls, each ended by the device."""
+    """Return the seconds of repeated calls, each timed until the device has finished."""
     work()
     seconds = []
     for _ in range(REPEATS[device]):
@@ -83,9 +83,9 @@ def time_shares(work: Callable[[], object], device: str) -> dict[str, float]:
 
 
 def shares_by_kind(times: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Return for each of KINDS, and for other operations, its share of the times given by operation.
+    """Return the share of each of KINDS, and of other operations, of the given times by operation.
 
-    Nothing where no time is given: a machine may keep its device's counters from a profiler.
+    Empty where no time is given: a machine may deny a profiler its device's counters.
     """
     spent: Counter[str] = Counter(dict.fromkeys([*KINDS, "other"], 0.0))
     for name, amount in times:

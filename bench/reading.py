@@ -1,12 +1,12 @@
-"""Who reads what, and who is right: ours, SimpleITK and dcm2niix on the same series.
+"""Compare which series our reader, SimpleITK and dcm2niix read, and which they read correctly.
 
     python bench/reading.py [--out RESULTS.jsonl]
 
 Every variant of tests/unit/good_variants.py and bad_variants.py, and every real series beside the checkout
 (../shared/data/real). SimpleITK is asked as its examples do (GetGDCMSeriesFileNames, ImageSeriesReader), dcm2niix as
-`dcm2niix -z n -b n`. A volume is right when each voxel has its HU at its place (0.01 mm): that of the scan that a
-variant was made from, or that of the headers of a real series. Anything else that is handed over counts as wrong:
-silently, or with a printed warning. Prints a table and the disagreements; with --out also a line of JSON each.
+`dcm2niix -z n -b n`. A volume is right when each voxel has the correct HU at the correct place (0.01 mm): those of
+the scan that a variant was made from, or of the headers of a real series. Any other volume counts as wrong, either
+silently or with a printed warning. Prints a table and the disagreements; with --out also a line of JSON each.
 """
 
 import argparse
@@ -52,7 +52,7 @@ OUTCOMES = (
     "not offered",
 )
 
-# Real series that no even volume of upright slices can be made of, with what is wrong with them.
+# Real series that cannot form an even volume of upright slices, and the reason.
 REAL_BAD = {
     "dcm_qa_ct/GE": "tilt of 18.5 degrees and two slice distances",
     "dicom2nifti/failing/gantrytilting": "tilt of 14 degrees",
@@ -63,7 +63,7 @@ REAL_BAD = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a reader made of a source: its volumes (several where it split the series) and what it said."""
+    """Result of a reader for a source: volumes (several where it split the series) and messages."""
 
     images: Sequence[sitk.Image] = ()
     said: str = ""  # reason codes, or the first warning
@@ -72,7 +72,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A source that all readers get. `truth` compares a volume with what it should be."""
+    """A source for all readers. `truth` compares a volume with the correct one."""
 
     kind: str  # good, bad or real
     name: str
@@ -84,7 +84,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How one reader did on one case."""
+    """Outcome of one reader on one case."""
 
     kind: str
     name: str
@@ -131,7 +131,7 @@ def _simpleitk_image(case: Case) -> sitk.Image:
 
 
 def read_dcm2niix(case: Case) -> Reading:
-    """Convert with dcm2niix, which takes DICOM folders and files; all volumes it writes count."""
+    """Convert with dcm2niix, which takes DICOM folders and files; return all volumes that it writes."""
     if case.path.suffix == ".zip" or not is_dicom_source(case.path):
         return Reading(offered=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -150,7 +150,7 @@ def read_dcm2niix(case: Case) -> Reading:
 
 
 def _nifti_volumes(path: Path) -> list[sitk.Image]:
-    """Return the volumes of a file of dcm2niix at the places of its sform; ITK crashes on some of them."""
+    """Return the volumes of a file of dcm2niix, placed by its sform; ITK crashes on some of these files."""
     nifti = nibabel.load(path, mmap=False)
     colours = nifti.get_data_dtype().names
     if colours:
@@ -164,7 +164,7 @@ def _nifti_volumes(path: Path) -> list[sitk.Image]:
     volumes = []
     for volume_zyx in volumes_zyx:
         image = sitk.GetImageFromArray(np.ascontiguousarray(volume_zyx), isVector=bool(colours))
-        # all slices at one place are no volume; ITK has no grid for them, and any grid is wrong
+        # slices that are all at one place form no volume, and ITK has no grid for them
         if spacing_mm.all():
             image.SetSpacing(spacing_mm.tolist())
             image.SetDirection((to_lps[:, :3] / spacing_mm).ravel().tolist())
@@ -177,7 +177,7 @@ READERS = {"ours": read_ours, "SimpleITK": read_simpleitk, "dcm2niix": read_dcm2
 
 
 def _first_warning(text: str) -> str:
-    """Return the first line that warns, in the words of dcm2niix, ITK or GDCM; not what it says of every series."""
+    """Return the first warning of dcm2niix, ITK or GDCM, without messages that are printed for every series."""
     words = ("warning", "error", "unsupported", "slice-order", "tilt", "not equidistant", "varies")
     always = ("determine manufacturer", "protocol name", "slice timing")
     lines = (line.strip() for line in text.splitlines() if not any(part in line for part in always))
@@ -186,7 +186,7 @@ def _first_warning(text: str) -> str:
 
 @contextmanager
 def _printing_into(descriptor: int) -> Iterator[None]:
-    """Send what libraries print from C++ to a file."""
+    """Redirect the C++ output of libraries to a file."""
     sys.stdout.flush()
     saved = {target: os.dup(target) for target in (1, 2)}
     try:
@@ -213,7 +213,7 @@ def variant_case(kind: str, variant: Variant, folder: Path) -> Case:
 
 
 def real_cases() -> Iterator[Case]:
-    """Yield every real series and image file; nothing where the folder is absent."""
+    """Yield every real series and image file; none if the folder is absent."""
     for folder in sorted({path.parent for path in REAL.rglob("*.dcm")}):
         yield from _real_series(folder)
     for path in sorted(REAL.rglob("*.nii.gz")):
@@ -242,7 +242,7 @@ def _real_series(folder: Path) -> Iterator[Case]:
 
 
 def misfit_of_headers(image: sitk.Image, datasets: Sequence[pydicom.Dataset]) -> Misfit:
-    """Compare a volume with what the headers say of each slice on its own (DICOM PS3.3, C.7.6.2.1.1)."""
+    """Compare a volume with the headers of each single slice (DICOM PS3.3, C.7.6.2.1.1)."""
     places, values = [], []
     for dataset in datasets:
         row, column = np.reshape(np.array(dataset.ImageOrientationPatient, float), (2, 3))
@@ -259,7 +259,7 @@ def misfit_of_headers(image: sitk.Image, datasets: Sequence[pydicom.Dataset]) ->
 
 
 def nifti_as_stored(path: Path) -> sitk.Image:
-    """Return a NIfTI file as ITK reads it, as int16: what it is compared with is only itself."""
+    """Return a NIfTI file as ITK reads it, in int16; it has no independent reference."""
     return sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkInt16)
 
 
@@ -272,7 +272,7 @@ def judge(case: Case, reader: str) -> Result:
     elif not reading.images:
         outcome = "refused"
     else:
-        # of several volumes the one that fits best: a person chooses
+        # of several volumes the best one counts, because a person would choose it
         found = min((_compare(case, image) for image in reading.images), key=lambda one: not one.fits)
         split = " and several volumes" if len(reading.images) > 1 and not found.fits else ""
         warned = bool(reading.said or split)
@@ -311,7 +311,7 @@ def agreement(case: Case) -> tuple[bool, float] | None:
 
 
 def all_cases(folder: Path) -> Iterator[Case]:
-    """Yield all cases; the files of a variant are there until the next one is asked for."""
+    """Yield all cases; the files of a variant exist until the next case is requested."""
     for kind, variants in (("good", GOOD), ("bad", BAD)):
         for variant in variants.values():
             place = folder / kind / variant.name
@@ -322,7 +322,7 @@ def all_cases(folder: Path) -> Iterator[Case]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return Markdown: how often each reader came to each outcome, by kind of case."""
+    """Return a Markdown table of the outcomes of each reader by kind of case."""
     lines = [f"| cases | reader | {' | '.join(OUTCOMES)} |", "| --- " * (2 + len(OUTCOMES)) + "|"]
     for kind in dict.fromkeys(result.kind for result in results):
         for reader in READERS:
@@ -333,7 +333,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def disagreements(results: Sequence[Result]) -> Iterator[str]:
-    """Yield a line for each case on which the readers that take it did not all come to the same."""
+    """Yield a line for each case on which the outcomes of the readers differ."""
     by_case: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if result.outcome != "not offered":
@@ -351,7 +351,7 @@ def _described(result: Result) -> str:
 
 
 def main() -> None:
-    """Run every case through every reader and print what came of it."""
+    """Run every case through every reader and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -376,7 +376,7 @@ def main() -> None:
 
 
 def print_agreement(found: dict[str, tuple[bool, float]]) -> None:
-    """Print on how many cases that both accept our voxels are those of dcm2niix."""
+    """Print on how many cases that both accept our voxels equal those of dcm2niix."""
     same = [name for name, (equal, mm) in found.items() if equal and mm <= 0.01]
     print(
         f"\nVoxels as dcm2niix's (HU identical, within 0.01 mm): {len(same)} of {len(found)} that both accept"

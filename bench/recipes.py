@@ -1,10 +1,10 @@
-"""Compare the recipe `fast` with the paper's on a finished demo: Dice of test people against updates made.
+"""Compare the recipe `fast` with the paper's on a finished demo: Dice of test people against updates.
 
 usage: python bench/recipes.py STUDY [--quick] [--out FOLDER]
 
 STUDY is a folder with the results of studies/demo.yaml. Both recipes train the same network shape on the people
 who train fold 0, one window at a time. The paper's learning rate is chosen on the people who validate fold 0. Then
-each recipe is trained with every seed and scored on the test people, who decide nothing. See README.md.
+each recipe is trained with every seed and scored on the test people, who are not used for any choice. See README.md.
 """
 
 import argparse
@@ -40,7 +40,7 @@ FOLD = "0"
 
 @dataclass(frozen=True)
 class People:
-    """Scans by the part they play here."""
+    """Scans by their role in the comparison."""
 
     training: list[TrainingScan]
     choosing: list[TrainingScan]
@@ -48,7 +48,7 @@ class People:
 
 
 def read_people(results: Path) -> People:
-    """Read the first cropped scan of each person of a finished demo, by the part it plays."""
+    """Read the first cropped scan of each person of a finished demo, by its role."""
     with open(results / "folds/folds.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["scan"] == row["subject"]]
     choosing = [row["scan"] for row in rows if row["fold"] == FOLD]
@@ -60,7 +60,7 @@ def read_people(results: Path) -> People:
 
 
 def read_scan(folder: Path) -> TrainingScan:
-    """Read one cropped scan with its mask, as a model sees it."""
+    """Read one cropped scan with its mask in the model's orientation."""
     image, mask = read_image(folder / "image.nii.gz"), read_mask(folder / "mask.nii.gz")
     side = read_json(folder / "crop.json")["side"]
     arrays = [mirror_for_model(array_zyx(volume), side) for volume in (image, mask)]
@@ -68,9 +68,9 @@ def read_scan(folder: Path) -> TrainingScan:
 
 
 def recipe(name: str, channels: Sequence[int] = CHANNELS) -> dict:
-    """Return sections `network` and `train` of config.yaml (paper), or of it with studies/fast.yaml over it.
+    """Return sections `network` and `train` of config.yaml (paper), or with the overlay studies/fast.yaml (fast).
 
-    `channels` of the network are given apart.
+    `channels` replace those of the network.
     """
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     parts = {"architecture": config["networks"]["vnet"], "train": config["train"]}
@@ -85,7 +85,7 @@ def recipe(name: str, channels: Sequence[int] = CHANNELS) -> dict:
 
 
 def curve(parts: dict, people: People, watched: str, *, updates: int, every: int, seed: int) -> list[dict]:
-    """Train and return the mean Dice of the people that are watched, each `every` updates.
+    """Train and return the mean Dice of the watched people every `every` updates.
 
     Args:
         parts: sections `network` and `train`.
@@ -119,13 +119,13 @@ def curve(parts: dict, people: People, watched: str, *, updates: int, every: int
                 Path(folder, "state.pt"),
                 after_validation=note,
             )
-        except TrainingError as error:  # a rate at which the network collapses is a result too
+        except TrainingError as error:  # a learning rate at which the network collapses gives a result too
             print(error, file=sys.stderr)
     return points
 
 
 def kept(path: Path, make: Callable[[], list[dict]]) -> list[dict]:
-    """Return the curve at `path`, made and written there if there is none: a run that was cut short goes on."""
+    """Return the curve at `path`, computed and written if it is missing, so that an interrupted run can continue."""
     if not path.exists():
         write_json(path, make())
         print(path.name, file=sys.stderr)
@@ -155,10 +155,10 @@ def draw(curves: dict[str, list[list[dict]]], path: Path) -> None:
 
 
 def summary(curves: dict[str, list[list[dict]]], fast_updates: int) -> dict:
-    """Return what the curves of the test people say, a value for each seed.
+    """Return the summary of the test people's curves, a value for each seed.
 
-    The plateau is the median of the last fifth: at a constant learning rate without normalisation the Dice breaks in
-    now and then, and a mean would count that against the recipe.
+    The plateau is the median of the last fifth: at a constant learning rate without normalisation the Dice drops
+    occasionally, and a mean would count that against the recipe.
     """
     paper, fast = curves["paper"], curves["fast"]
     late, before = (

@@ -1,14 +1,14 @@
-"""Are the references of good people accepted, and those that are no femur refused?
+"""Measure whether screening accepts correct reference masks and refuses masks that are not a femur.
 
 People of the shape model of both sexes, 27 to 90 years, left and right hips, and people of the hard variant (thin
-cortex, low density, twice the noise), as image files on 256 x 256 pixels. Each reference is screened as the workflow
-does it, and judged once more without the lowest fifth, third and half of its slices. That of every twelfth person is
-screened turned over, moved, hollow, thinned out and otherwise spoilt, too.
+cortex, low density, twice the noise), as image files of 256 x 256 pixels. Each reference is screened as in the
+workflow, whole and without the lowest fifth, third and half of its slices. The reference of every twelfth person is
+also screened turned over, moved, hollow, thinned out and spoilt in other ways.
 
     python bench/references.py [--people N] [--hard N] [--first K] [--keep FOLDER]
 
-Prints each person's margins, what was judged wrongly, and one line of JSON. `--keep` saves the simulated people in a
-folder and takes them from there the next time.
+Prints each person's margins, the wrong verdicts, and one line of JSON. `--keep` saves the simulated people in a
+folder and reads them from there the next time.
 """
 
 import argparse
@@ -41,7 +41,7 @@ SPOILT_EVERY = 12
 
 @dataclass
 class Tally:
-    """References by what they should be, wrong verdicts, warnings; edges and sizes of the good ones."""
+    """Counts of references by their correct verdict, wrong verdicts, warnings; edges and sizes of the good ones."""
 
     good: int = 0
     bad: int = 0
@@ -52,13 +52,13 @@ class Tally:
 
 
 def people(count: int, hard: int) -> list[PhantomPerson]:
-    """Return people with every second one's right hip asked for."""
+    """Return people; every second one is asked for the right hip."""
     made = phantom_people(replace(PHANTOM, people=count, hard_people=hard))
     return [replace(one, side="right" if int(one.scan[1:]) % 2 == 0 else "left") for one in made]
 
 
 def simulated(person: PhantomPerson, keep: Path | None) -> tuple[sitk.Image, np.ndarray]:
-    """Return CT and mask (z, y, x) of a person, from `keep` if they are there."""
+    """Return CT and mask (z, y, x) of a person, read from `keep` if they are saved there."""
     path = keep / f"m256_{person.scan}.npz" if keep else None
     if path and path.exists():
         saved = np.load(path)
@@ -76,7 +76,7 @@ def simulated(person: PhantomPerson, keep: Path | None) -> tuple[sitk.Image, np.
 
 
 def good_references(femur_zyx: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield references as people draw them, cut at several levels."""
+    """Yield correct references, cut at several levels."""
     slices = np.flatnonzero(femur_zyx.any(axis=(1, 2)))
     for share in KEPT:
         kept = femur_zyx.copy()
@@ -85,7 +85,7 @@ def good_references(femur_zyx: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def spoilt_references(femur_zyx: np.ndarray, image: sitk.Image) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield references that are no femur."""
+    """Yield references that are not a femur."""
     x_mm, y_mm, z_mm = image.GetSpacing()
     for axis, name in enumerate(("upside down", "back to front", "left is right")):
         yield name, np.flip(femur_zyx, axis)

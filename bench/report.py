@@ -1,4 +1,4 @@
-"""The report of a large study: weight and loading time of its index; seconds and memory of making all of it.
+"""Measure the report of a large study: size and loading time of its index; time and memory of making all of it.
 
 Takes a finished demo (the folder that holds `results/`). For the index its people are repeated under new ids until
 there are `--scans` of them, with pages and thumbnails, and Chromium opens the page. Then Snakemake makes the whole
@@ -36,7 +36,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 def repeat_people(table: pd.DataFrame, times: int) -> pd.DataFrame:
-    """Return a table whose scans and people come `times` times, each time under new ids."""
+    """Return a table with its scans and people repeated `times` times under new ids."""
     copies = [table.assign(scan=table["scan"] + f"-{number}") for number in range(times)]
     if "subject" in table:
         copies = [copy.assign(subject=copy["subject"] + f"-{n}") for n, copy in enumerate(copies)]
@@ -44,7 +44,7 @@ def repeat_people(table: pd.DataFrame, times: int) -> pd.DataFrame:
 
 
 def large_study(results: Path, folder: Path, times: int) -> ReportData:
-    """Return what the page of the repeated study shows; pages and thumbnails are links in `folder`."""
+    """Return the content of the repeated study's page; pages and thumbnails are links in `folder`."""
     tables = {name: read_table(results / f"tables/{name}.csv") for name in TABLES}
     tables |= {name: repeat_people(tables[name], times) for name in REPEATED}
     pages = {}
@@ -72,7 +72,7 @@ def large_study(results: Path, folder: Path, times: int) -> ReportData:
 
 
 def loading_seconds(page: Path, repeats: int) -> float:
-    """Return the median time from opening a page in Chromium until its table is there."""
+    """Return the median time from opening a page in Chromium until its table is shown."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as running:
@@ -89,7 +89,7 @@ def loading_seconds(page: Path, repeats: int) -> float:
 
 
 def measure_index(results: Path, scans: int, repeats: int) -> dict:
-    """Return weight, writing and loading time of the index of a study of at least `scans` predicted scans."""
+    """Return size, writing time and loading time of the index of a study of at least `scans` predicted scans."""
     own = len(set(read_table(results / "tables/volumes.csv")["scan"]))
     with tempfile.TemporaryDirectory() as folder:
         data = large_study(results, Path(folder), -(-scans // own))
@@ -102,7 +102,7 @@ def measure_index(results: Path, scans: int, repeats: int) -> dict:
 
 
 def peak_of_tree(process: psutil.Process) -> float:
-    """Return the memory in GB that a process and all its descendants hold together now."""
+    """Return the memory in GB that a process and its descendants use now."""
     held = 0
     for one in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.Error):
@@ -125,7 +125,7 @@ def measure_run(demo: Path, scans: int, cores: int) -> dict:
                 time.sleep(0.2)
         seconds = time.perf_counter() - started
         if running.returncode:
-            raise SystemExit("Snakemake has failed, see above")
+            raise SystemExit("Snakemake failed; see its output above")
         report = Path(folder, "results/report")
         jobs = list(Path(folder, "results/benchmarks").rglob("*.tsv"))
         pages = list(report.glob("scans/batch-*/*.html"))

@@ -28,7 +28,7 @@ SCRIPTS = {
 
 
 def main() -> None:
-    """Run the scripts; a script that fails leaves its rows out, and the exit code says so."""
+    """Run the scripts; the rows of a script that fails are missing, and the exit code is not 0."""
     parser = options_parser(__doc__)
     parser.add_argument("--only", nargs="+", metavar="SCRIPT", help="only these, without .py")
     parser.add_argument("--out", type=Path, help="write the results there, JSON lines")
@@ -46,7 +46,7 @@ def main() -> None:
         if done.returncode:
             failed.append(script)
         if given.out:
-            with given.out.open("a", encoding="utf-8") as file:  # at once: a run may be cut short
+            with given.out.open("a", encoding="utf-8") as file:  # at once, because a run may be interrupted
                 file.writelines(json.dumps(row) + "\n" for row in found)
     print(render(rows))
     if failed:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def run(script: str, options: Options) -> subprocess.CompletedProcess:
-    """Run one script with the options of all."""
+    """Run one script with the shared options."""
     command = [sys.executable, str(BENCH / f"{script}.py")]
     command += ["--device", options.device, "--threads", str(options.threads)]
     return subprocess.run(
@@ -63,7 +63,7 @@ def run(script: str, options: Options) -> subprocess.CompletedProcess:
 
 
 def result_lines(printed: str) -> Iterator[dict]:
-    """Yield the results among what a script printed."""
+    """Yield the result lines of a script's output."""
     for line in printed.splitlines():
         if line.startswith("{"):
             yield json.loads(line)

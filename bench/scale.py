@@ -1,13 +1,13 @@
-"""How cost grows with the cohort: time and memory of a dry run, calls of sbatch, memory of rules that gather tables.
+"""Measure how cost grows with the cohort: dry run, calls of sbatch, memory of rules that gather tables.
 
-A study of N scans is made up as it stands after screening: cohort table, verdicts, placements and finished models are
-there, images are not. It is to be predicted by ten fold models (`model=FOLDER`), from conversion to the report.
+A study of N scans is made up as it is after screening: it has a cohort table, verdicts, placements and finished
+models, but no images. It is to be predicted by ten fold models (`model=FOLDER`), from conversion to the report.
 
 Calls of sbatch are counted in a run by `--profile slurm` with the programs of `stub_slurm.py` in place of SLURM's: no
-job runs, their outputs are empty files. Jobs that Snakemake runs itself would read those, so that they and the last
-job, the report, are left out.
+job runs, and outputs are empty files. Jobs that Snakemake runs itself would read these files, so that those jobs and
+the last job, the report, are left out.
 
-Gathering is measured on the study of `made_study.py`: a demo's people, again and again under new ids.
+Gathering is measured on the study of `made_study.py`, which repeats a demo's people under new ids.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def batch_scans() -> int:
 def make_cohort(folder: Path, demo: Path, scans: int) -> list[str]:
     """Make a study of `scans` screened scans without reference in `folder`; return its settings for `--config`.
 
-    `demo` is a folder with results of a finished study: its run.json tells what a model's record looks like.
+    `demo` is a folder with results of a finished study: its run.json is the template of a model's record.
     """
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     names = [f"S{number:06d}" for number in range(scans)]
@@ -81,7 +81,7 @@ def make_cohort(folder: Path, demo: Path, scans: int) -> list[str]:
 
 
 def run_measured(command: list[str], **settings: object) -> tuple[float, float, str]:
-    """Run a command; return its seconds, the peak memory of its process in GB and what it printed."""
+    """Run a command; return its seconds, the peak memory of its process in GB and its output."""
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as printed:
         with subprocess.Popen(
@@ -134,7 +134,7 @@ def measure_submissions(demo: Path, scans: int) -> dict:
 
 
 def lay_out_stub(stub: Path, study: list[str]) -> None:
-    """Put programs with the names of SLURM's into the folder `stub`, and what they must know of the rules."""
+    """Write programs with the names of SLURM's, and the rules' output patterns, into the folder `stub`."""
     stub.mkdir()
     for name in ("sbatch", "squeue", "scontrol", "sinfo"):
         (stub / name).symlink_to(ROOT / "bench/stub_slurm.py")

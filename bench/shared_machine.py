@@ -1,6 +1,6 @@
-"""What other work on the machine costs: an update and a prediction alone, and beside busy processes. See README.md.
+"""Measure the cost of other load: an update and a prediction alone, and beside busy processes. See README.md.
 
-`torchs_waiting_s` is the same code with torch's default: threads look for work for milliseconds before they sleep.
+`torchs_waiting_s` is the same code with torch's default, where idle threads spin for milliseconds before they sleep.
 """
 
 import os
@@ -18,7 +18,7 @@ sys.path.insert(0, str(BENCH.parent))
 from lib.processors import SPINS
 
 TORCHS_SPINS = "300000"  # libgomp's own GOMP_SPINCOUNT
-# rounds beside so many processes that each keep a processor busy: alone, a few per cent are to be seen
+# rounds by number of busy processes beside; more rounds alone, where differences of a few per cent matter
 ROUNDS = {0: 5, 1: 2, 2: 2, 4: 1}
 DEMO = Size(channels=(8, 16, 32, 64), inplane=64, slices=44, scans=4)
 TRAIN = {"batch_size": 2}
@@ -56,7 +56,7 @@ def rows_of(options: Options, what: str, side: Side) -> list[dict]:
     for busy, rounds in ROUNDS.items() if not options.quick else ((0, 1), (2, 1)):
         reports = {SPINS: [], TORCHS_SPINS: []}
         for _ in range(rounds):
-            for spins, of_side in reports.items():  # in turn: what disturbs the machine meets both
+            for spins, of_side in reports.items():  # in turn, so that other load affects both
                 with busy_processes(busy), waiting(spins):
                     of_side.append(run_side(side))
         found[busy] = {spins: median_s(of_side) for spins, of_side in reports.items()}
@@ -92,7 +92,7 @@ def busy_processes(count: int) -> Iterator[None]:
 
 @contextmanager
 def waiting(spins: str) -> Iterator[None]:
-    """Let processes that are started in the block wait for so many rounds."""
+    """Set GOMP_SPINCOUNT for processes that are started in the block."""
     before = {name: os.environ.pop(name, None) for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     os.environ["GOMP_SPINCOUNT"] = spins
     try:

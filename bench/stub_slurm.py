@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A SLURM that runs nothing, for bench/scale.py: under the names sbatch, squeue, scontrol, sinfo first on the PATH.
+"""A SLURM stub that runs nothing, for bench/scale.py: as sbatch, squeue, scontrol and sinfo first on the PATH.
 
-`sbatch` notes each call, makes empty outputs of the jobs that it was given, and has them ended at once. STUB_SLURM
-names a folder with outputs.json: the patterns of outputs by rule.
+`sbatch` notes each call, makes empty outputs of the given jobs, and reports them as ended at once. STUB_SLURM names a
+folder with outputs.json: the patterns of outputs by rule.
 """
 
 import json
@@ -16,7 +16,7 @@ SETTINGS = "MaxArraySize = 1001\nMinJobAge = 600 sec"
 
 
 def sbatch(arguments: list[str]) -> str:
-    """Take in a job or an array; return its id."""
+    """Accept a job or an array; return its id."""
     array = re.search(r"--array=1-(\d+)", " ".join(arguments))
     script = sys.stdin.read()
     commands = tasks_of(script) if array else [script]
@@ -45,7 +45,7 @@ def tasks_of(script: str) -> list[str]:
 
 
 def make_outputs(job: str, outputs: dict[str, list[str]]) -> None:
-    """Make the outputs of a job `rule:name=value,name=value`; a pattern that ends with / is a folder's."""
+    """Make the outputs of a job `rule:name=value,name=value`; a pattern that ends with / is a folder."""
     rule, _, values = job.partition(":")
     wildcards = dict(value.split("=", 1) for value in values.split(",") if value)
     for pattern in outputs[rule]:
@@ -55,7 +55,7 @@ def make_outputs(job: str, outputs: dict[str, list[str]]) -> None:
 
 
 def main() -> None:
-    """Answer as the program by whose name this was called."""
+    """Answer as the program under whose name this script was called."""
     name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
     if name == "sbatch":
         print(sbatch(arguments))

@@ -1,7 +1,7 @@
 """Put measured results into the table of README.md: python bench/table.py [--keep DIR] [RESULTS.jsonl ...]
 
-Without a file: all of bench/results. --keep takes the results that gpu.py left in DIR to bench/results/cuda.jsonl
-before. No figure of that table is written by hand.
+Without a file it uses all of bench/results. --keep first copies the results of gpu.py in DIR to
+bench/results/cuda.jsonl. No number of that table is written by hand.
 """
 
 import argparse
@@ -24,13 +24,13 @@ RELATIONS = {">=": operator.ge, "<=": operator.le}
 
 
 def main() -> None:
-    """Replace what stands between the marks in README.md."""
+    """Replace the text between the marks in README.md."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="RESULTS.jsonl")
     parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="results of gpu.py that this table shall show"
+        "--keep", type=Path, metavar="DIR", help="folder with results of gpu.py to put into the table"
     )
     given = parser.parse_args()
     if given.keep:
@@ -56,7 +56,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def render(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return Markdown: for each run its date, machine and versions, and its table."""
+    """Return Markdown with date, machine, versions and table of each run."""
     parts = []
     for (date, machine, *versions), of_run in groupby(rows, key=lambda row: [row.get(key) for key in FACTS]):
         named = [f"{name} {version}" for name, version in zip(FACTS[2:], versions, strict=True) if version]
@@ -84,19 +84,19 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _peer(row: Mapping[str, Any]) -> str:
-    """Return what the peer took, and who it is where it is not MONAI."""
+    """Return the peer's measurement, with its name where it is not MONAI."""
     quantity, name = _quantity(row, "peer"), row.get("peer")
     return f"{quantity} ({name})" if name else quantity
 
 
 def _quantity(row: Mapping[str, Any], who: str) -> str:
-    """Return what was measured with its units: time, memory or both."""
+    """Return a measurement with units: time, memory or both."""
     measured = ((row.get(f"{who}_{unit}"), name) for unit, name in (("s", "s"), ("gb", "GB")))
     return ", ".join(f"{value:.3g} {name}" for value, name in measured if value is not None) or "–"
 
 
 def _goal(row: Mapping[str, Any], key: str, relation: str, bound: float) -> str:
-    """Return the goal and whether it is met."""
+    """Return the goals and whether they are met."""
     met = RELATIONS[relation](row[key], bound)
     return f"{key} {relation} {_number(key, bound)}: {'met' if met else 'missed'}"
 

@@ -1,8 +1,8 @@
 """Time an epoch over the paper's 324 volumes, ours against MONAI's, and the share that the data cost. See README.md.
 
 The share is (epoch - epoch that needs no data) / epoch. An epoch that needs no data makes the same updates from
-scans in device memory without augmentation: what is left of the data is a copy of 32 slices within the device.
-Augmentation counts as data, so that the share is an upper bound of the time the device waits.
+scans in device memory without augmentation: all that is left of the data is a copy of 32 slices within the device.
+Augmentation counts as data, so that the share is an upper bound of the time that the device waits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ SOURCES = {  # settings of config train
 
 
 def measure(options: Options) -> list[dict]:
-    """Return a row for each precision, in bf16 with what the data cost."""
+    """Return a row for each precision; the one of bf16 has the share of the data."""
     size = replace(options.size, scans=4 if options.quick else VOLUMES)
     reports = in_turn(epoch_sides(options, size), rounds=1 if options.quick else 2)
     what = f"epoch of {size.scans} volumes"
@@ -54,7 +54,7 @@ def epoch_sides(options: Options, size: Size) -> dict[str, Side]:
 
 
 def data_costs(reports: Mapping[str, Sequence[Mapping[str, Any]]], updates: int) -> dict[str, float]:
-    """Return the share of an epoch that data cost, scans in device memory and in host memory."""
+    """Return the share of an epoch that the data cost, with scans in device memory and in host memory."""
     ours, free, streamed = (median_s(reports[name]) for name in ("ours bf16", "no data", "streamed"))
     return {
         "data_share": (ours - free) / ours,

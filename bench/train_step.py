@@ -9,7 +9,7 @@ GOALS = {
 PEER_WORKERS = {"cpu": 2, "cuda": 8}  # loader processes of MONAI
 SCHEDULE = {
     "cpu": {"warm_up": 1, "block": 1, "blocks": 2},
-    "cuda": {"warm_up": 20, "block": 20, "blocks": 3},  # a block's end waits for the device, an update's not
+    "cuda": {"warm_up": 20, "block": 20, "blocks": 3},  # only a block's end waits for the device
 }
 
 

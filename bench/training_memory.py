@@ -1,7 +1,7 @@
 """Peak memory of training at batch 1, ours against MONAI's: of the device on CUDA, of the process on a CPU.
 
-On CUDA it is what torch takes from the device (its reserve, not only what tensors fill), with four scans on it;
-each further scan of 192 x 192 x 60 adds 7 MB. Ours runs in reproducible mode, the default. See README.md.
+On CUDA it is the memory that torch reserves, not only what tensors use, with four scans on the device; each further
+scan of 192 x 192 x 60 adds 7 MB. Ours runs in reproducible mode, the default. See README.md.
 """
 
 from common import PRECISIONS, Options, in_turn, ours_and_peer, parse_options, print_rows, result_row

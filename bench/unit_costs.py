@@ -1,7 +1,7 @@
-"""Measure what a unit of each rule's work takes, at full size on a CPU: lib/commands/planning/unit_costs.csv.
+"""Measure the cost of a unit of each rule's work at full size on a CPU, for lib/commands/planning/unit_costs.csv.
 
-Two studies in one folder: one with a toy network through all rules (a usable mask matters to the measures), one with
-the network of config.yaml for training and prediction.
+It runs two studies in one folder: one with a toy network through all rules, because the measures need a usable mask,
+and one with the network of config.yaml for training and prediction.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def overlays(folder: Path, people: int) -> tuple[Path, Path]:
     """Write the overlays of both studies; return their paths."""
     toy = TOY | {"phantom": {"people": people}}
     network = yaml.safe_load((ROOT / "config.yaml").read_text())["networks"]["vnet"]
-    # as many epochs as there are between two validations, so that an epoch holds its share of one
+    # as many epochs as from one validation to the next, so that the mean epoch includes its share of a validation
     full = toy | {
         "networks": {"full": network},
         "train": {"epochs": 10, "validate_every": 10},
@@ -64,7 +64,7 @@ def overlays(folder: Path, people: int) -> tuple[Path, Path]:
 def run(overlay: Path, *targets: str) -> tuple[Workflow, float, float]:
     """Run a study on one core; return it, the seconds, and the share of them that it computed.
 
-    Elapsed times of its jobs are multiplied by this share: other work on the machine makes them too long.
+    Elapsed times of its jobs are multiplied by this share, because other load on the machine prolongs them.
     """
     started, before = time.perf_counter(), cpu_seconds_of_children()
     command = [
@@ -86,7 +86,7 @@ def run(overlay: Path, *targets: str) -> tuple[Workflow, float, float]:
 
 
 def cpu_seconds_of_children() -> float:
-    """Return the CPU time of all processes that were started here and have ended."""
+    """Return the CPU time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -113,9 +113,9 @@ def measured_rows(workflow: Workflow, share: float, *, learning: bool) -> list[d
 def overhead_rows(
     workflow: Workflow, seconds: float, share: float, known: tuple[float, float, float]
 ) -> list[dict]:
-    """Return what Snakemake itself takes for a job: here, on a cluster, and in its graph.
+    """Return the cost of Snakemake itself for each job: here, on a cluster, and in its graph.
 
-    `known`: CPU seconds of a job of a cluster; seconds and MB of a job in the graph, measured elsewhere.
+    `known`: CPU seconds of a job of a cluster; seconds and MB of a job in the graph, measured by other scripts.
     """
     folder = workflow.study.folder
     found = [

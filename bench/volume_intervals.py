@@ -1,12 +1,13 @@
-"""How often do the intervals of single volumes hold the truth? Made-up studies, each with new people.
+"""Measure the coverage of the intervals of single volumes in simulated studies, each with new people.
 
     python bench/volume_intervals.py [--studies 400] [--confidence 0.95] [--out RESULTS.jsonl]
 
-A volume that model k predicts for person i is truth * (1 + bias_k + own_i + both_ik): an error of the model, one that
-all models share, one of this model with this person; all normal, or with sizes that differ between people as a
-log-normal does (heavy). Of n people each is predicted by the model that did not train on them, of 10 new people each
-by all. Printed are, for each kind and n: the share of new people whose truth lies in the interval, half its median
-width in percent, and the share that carries the flag interval_wide. A dash: n people allow no interval of this level.
+A volume that model k predicts for person i is truth * (1 + bias_k + own_i + both_ik): an error of the model, one of
+the person that all models share, and one of this model with this person. All are normal, or their sizes vary between
+people with a log-normal distribution (heavy). Each of n people is predicted by the model that did not train on them,
+each of 10 new people by all models. The script prints, for each kind and n: the share of new people whose true volume
+lies in the interval, half its median width in percent, and the share with the flag interval_wide. A dash means that n
+people allow no interval of this level.
 """
 
 import argparse
@@ -25,7 +26,7 @@ PEOPLE, NEW = (10, 20, 40, 100), 10
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """SDs of relative errors, number of folds; of new people: a bias, and how much further apart members lie."""
+    """SDs of relative errors and number of folds; for new people, a bias and a factor for the spread of members."""
 
     own: float = 0.015
     both: float = 0.0
@@ -106,7 +107,7 @@ def simulate(kind: Kind, people: int, studies: int, confidence: float) -> dict[s
 
 
 def person_errors(kind: Kind, people: int, generator: np.random.Generator, apart: float = 1.0) -> np.ndarray:
-    """Return relative errors (people, folds) that people share and that they have with each model."""
+    """Return relative errors (people, folds) that all models share, and those of a person with each model."""
     size = generator.lognormal(0, 0.5, (people, 1)) if kind.heavy else np.ones((people, 1))
     own = generator.normal(0, kind.own, (people, 1))
     return size * (own + apart * generator.normal(0, kind.both, (people, kind.folds)))

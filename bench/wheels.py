@@ -1,9 +1,9 @@
-"""Gather the packages that a bare GPU machine lacks, as wheels that travel: python bench/wheels.py
+"""Download wheels of the packages that a bare GPU machine lacks, to copy there: python bench/wheels.py
 
 That machine has an interpreter of its own (Linux, x86-64, Python 3.12) with PyTorch, numpy, scipy, pandas,
 statsmodels, matplotlib, PyYAML and pytest, and no network. The wheels of the rest go to bench/wheels/, in the locked
-versions, packed tightly and without their packages' test data. `gpu.py` unpacks those that fit. This module needs the
-standard library alone.
+versions, recompressed and without test data. `gpu.py` unpacks those that fit. This module needs only the standard
+library.
 """
 
 import importlib.metadata
@@ -27,7 +27,7 @@ PATH_VARIABLE = "OSTEOFLOW_BENCH_PACKAGES"  # the folder of unpacked wheels, for
 
 
 def main() -> None:
-    """Download, pack, count; nothing is left in the folder where it would be too much."""
+    """Download and repack the wheels; the folder is left empty if they are too large together."""
     with tempfile.TemporaryDirectory() as downloads:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
         command += ["--python-version", PYTHON, "--implementation", "cp", "--dest", downloads]
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def pinned(names: Iterable[str]) -> list[str]:
-    """Return `name==version` of each name, as the requirements of project and benchmarks have it."""
+    """Return `name==version` of each name, from the requirements of the project and the benchmarks."""
     texts = [
         (ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "requirements-bench.txt")
     ]
@@ -60,7 +60,7 @@ def pinned(names: Iterable[str]) -> list[str]:
 
 
 def pack(wheel: Path, target: Path) -> None:
-    """Write a wheel anew, as small as zip files get, without the data of its package's tests."""
+    """Rewrite a wheel with the best zip compression and without the package's test data."""
     with (
         zipfile.ZipFile(wheel) as old,
         zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new,
@@ -107,7 +107,7 @@ def installed_version(name: str) -> str:
 
 
 def add_unpacked() -> None:
-    """Put the folder of unpacked wheels at the end of the path of modules: what the machine has comes first."""
+    """Append the folder of unpacked wheels to the module path, so that the machine's own packages come first."""
     folder = os.environ.get(PATH_VARIABLE)
     if folder and folder not in sys.path:
         sys.path.append(folder)

@@ -1,4 +1,4 @@
-"""Processes that make calls in turn, so that the start of torch and of the device is paid once for each."""
+"""Processes that make many calls in turn, so that torch and the device are started only once for each process."""
 
 import json
 import select
@@ -19,14 +19,14 @@ END_SECONDS = 10
 
 
 class SideFailedError(Exception):
-    """A side could not be measured; the text says why."""
+    """Raised when a side could not be measured; the text gives the reason."""
 
 
 class Worker:
-    """A process that makes calls one after another; a new one takes its place after a call that failed.
+    """A process that makes calls one after another; it is replaced after a call that failed.
 
-    Settings that stay in a process (how freed memory is kept, cuDNN's search for kernels) pass from call to call, so
-    ours and the peer's calls belong in different workers.
+    Settings that stay in a process (how freed memory is kept, cuDNN's search for kernels) carry over from call to
+    call, so that our calls and the peer's belong in different workers.
     """
 
     def __init__(self) -> None:
@@ -83,10 +83,10 @@ class Worker:
 
 
 class Turns:
-    """Calls by name, each by the worker of its owner (the name's first word), within the time that all have.
+    """Calls by name, each made by the worker of its owner (the name's first word), within a common time limit.
 
-    When this process is told to stop (SystemExit, out of a signal handler), the call that is waited for and all later
-    ones fail, so that what was measured before is still reported.
+    When this process is told to stop (SystemExit from a signal handler), the current call and all later ones fail, so
+    that earlier results are still reported.
     """
 
     def __init__(self, workers: Mapping[str, Worker], sides: Mapping[str, Side], seconds: float) -> None:
@@ -96,11 +96,11 @@ class Turns:
 
     @property
     def left_s(self) -> float:
-        """The seconds that are left."""
+        """The remaining seconds."""
         return 0.0 if self._stopped else self._end - time.monotonic()
 
     def call(self, name: str, limit_s: float) -> dict[str, Any]:
-        """Make a call within `limit_s` seconds, and within what is left.
+        """Make a call within `limit_s` seconds and within the remaining time.
 
         Raises:
             SideFailedError: as `Worker.call`.
@@ -115,7 +115,7 @@ class Turns:
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error in a sentence: what it means and what helps where that is known, else its type and text."""
+    """Return an error as a sentence: its meaning and remedy where they are known, else its type and text."""
     try:
         with cuda_explained(), memory_explained("choose a GPU with more free memory"):
             raise error

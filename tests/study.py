@@ -17,14 +17,14 @@ from pydicom.misc import is_dicom
 ROOT = Path(__file__).parents[1]
 OVERRIDDEN, OFF_PROTOCOL = "P004", "P006"
 SECOND_READ = "P001"
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # jobs keep byte code and code digests, as a user's jobs do
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # jobs cache byte code and code digests, as a user's jobs do
 
 
 @dataclass(frozen=True)
 class Study:
-    """A folder with results, and the overlay, settings, options of Snakemake and environment that belong to it.
+    """A folder with results, and its overlay, settings, options of Snakemake and environment.
 
-    `seconds` is the longest that a run may take, `code` the project's root: another than this one for other code.
+    `seconds` is the time limit of a run, `code` the project's root, which may be that of a changed copy.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Study:
         return [*command, "--config", *every] if every else command
 
     def call(self, *arguments: str, settings: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-        """Run Snakemake from the project's root and return what it printed."""
+        """Run Snakemake from the project's root and return its output."""
         return subprocess.run(
             self.command(*arguments, settings=settings),
             cwd=self.code, env=self.environment, timeout=self.seconds, text=True,
@@ -51,13 +51,13 @@ class Study:
         )  # fmt: skip
 
     def run(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
-        """Run and expect success; return what was printed."""
+        """Run and expect success; return the output."""
         ended = self.call(*arguments, settings=settings)
         assert ended.returncode == 0, ended.stdout[-6000:]
         return ended.stdout
 
     def refuse(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
-        """Run and expect that nothing is started; return the message."""
+        """Run and expect a refusal before any job; return the message."""
         ended = self.call(*arguments, settings=settings)
         assert ended.returncode != 0 and "Job stats" not in ended.stdout, ended.stdout[-6000:]
         return ended.stdout
@@ -72,7 +72,7 @@ class Study:
 
 
 def make_another_image(folder: Path) -> None:
-    """Change the middle pixel of each DICOM image below a folder, so that a copy is not the same image."""
+    """Change the middle pixel of each DICOM image below a folder, so that a copy counts as another image."""
     for path in folder.rglob("*"):
         if not path.is_file() or path.is_symlink() or not is_dicom(path):
             continue
@@ -85,7 +85,7 @@ def make_another_image(folder: Path) -> None:
 
 
 def make_unusual(source: Path) -> None:
-    """Give a scan of the table the centre of its crop, another's series a voltage, a third a second reader's mask."""
+    """Add to one scan a given crop centre, to another a tube voltage, and to a third a second reader's mask."""
     rows = read_rows(source / "cohort.csv")
     for row in rows:
         row |= {"crop_x_mm": "", "crop_y_mm": "", "mask2": ""}

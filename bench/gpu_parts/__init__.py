@@ -1,1 +1,1 @@
-"""The parts of gpu.py, each a module with `measure(options, request)`, which yields results as it has them."""
+"""The parts of gpu.py: each is a module with `measure(options, request)`, which yields results as they come."""

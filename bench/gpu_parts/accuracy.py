@@ -1,8 +1,9 @@
-"""What both recipes reach in the same wall time: simulated people at full size, trained on, held out, scored.
+"""Compare the accuracy of both recipes after the same wall time, on held-out simulated people at full size.
 
 The people are made on all cores and prepared by the functions that the rules call. The recipe of studies/fast.yaml
 and the paper's train one after the other on the same people, each for half of the time that is left. Held-out people
-decide nothing: the curve is drawn of them, and the last weights are scored. Everything is written after each recipe.
+are used only for the curve and for scoring the last weights, never for a choice. All files are written after each
+recipe.
 """
 
 import logging
@@ -41,7 +42,7 @@ from lib.learning.train import TrainedFold, train_fold
 from lib.learning.vnet import VNet
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 
-RECIPES = ("fast", "paper")  # that which is in doubt first: the time may run out
+RECIPES = ("fast", "paper")  # the less tested one first: the time may run out
 PEOPLE, HELD_OUT, LEAST_TRAINING = 72, 16, 2
 QUICK_PEOPLE, QUICK_HELD_OUT = 4, 2
 QUICK_SECTIONS = {  # a coarse grid: seconds a person, as in studies/ci.yaml
@@ -50,20 +51,18 @@ QUICK_SECTIONS = {  # a coarse grid: seconds a person, as in studies/ci.yaml
     "crop": {"size_xy": [32, 32]},
 }
 QUICK_TRAINING_S = 2.0
-PEOPLE_SHARE = 0.3  # of all seconds: after these nobody is begun
-SCORING_SHARE = (
-    0.1  # of what is left then, kept back for each recipe: held-out people predicted, scored, drawn
-)
-SAFETY = 0.92  # of the time that the updates were measured to take
+PEOPLE_SHARE = 0.3  # of the whole time: no further person is begun after it
+SCORING_SHARE = 0.1  # of the rest, reserved in each recipe to predict, score and draw held-out people
+SAFETY = 0.92  # of the time planned for updates, whose measured pace may vary
 POINTS = 12  # of a curve, at most
 VALIDATION_SHARE = 0.2  # of a training's seconds, at most
 THREADS_OF_ONE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-MOST_BYTES = 15_000_000  # of a file of the model: some ways back from a lent machine take no larger ones
+MOST_BYTES = 15_000_000  # of a file of the model, because some ways to copy it take no larger files
 
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Scans as a model sees them, the folders of those that are held out, and the configuration that made them."""
+    """Scans in the model's orientation, folders of the held-out people, and the configuration that made them."""
 
     training: Sequence[TrainingScan]
     held_out: Sequence[TrainingScan]
@@ -73,7 +72,7 @@ class People:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds that an epoch's updates take, and a validation of all held-out people."""
+    """Seconds of an epoch's updates, and of a validation of all held-out people."""
 
     epoch_s: float
     validation_s: float
@@ -114,7 +113,7 @@ def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
 
 
 def one_core_each(cores: int) -> ProcessPoolExecutor:
-    """Return so many processes of one thread each; they are started anew, for a CUDA context survives no fork."""
+    """Return a pool of single-threaded processes, spawned because a CUDA context does not survive a fork."""
     os.environ.update(dict.fromkeys(THREADS_OF_ONE, "1"))
     return ProcessPoolExecutor(
         cores, mp_context=multiprocessing.get_context("spawn"), initializer=stay_on_one_core
@@ -122,10 +121,10 @@ def one_core_each(cores: int) -> ProcessPoolExecutor:
 
 
 def make_people(options: Options, request: Request, pool: ProcessPoolExecutor, folder: Path) -> People:
-    """Make people on all cores until all are there or their time is over; the first of them are held out.
+    """Make people on all cores until all are made or the time is over; the first of them are held out.
 
     Raises:
-        TrainingError: too few were made.
+        TrainingError: too few people were made.
     """
     config = configuration(options.quick)
     held_out = QUICK_HELD_OUT if options.quick else HELD_OUT
@@ -143,13 +142,13 @@ def make_people(options: Options, request: Request, pool: ProcessPoolExecutor, f
         homes += [home for future in done if (home := home_of(future))]
     homes.sort()
     if len(homes) < held_out + LEAST_TRAINING:
-        raise TrainingError(f"only {len(homes)} people could be made, see log.txt")
+        raise TrainingError(f"only {len(homes)} people could be made; see log.txt")
     read = [read_scan(home) for home in homes]
     return People(training=read[held_out:], held_out=read[:held_out], homes=homes[:held_out], config=config)
 
 
 def home_of(future: Future[Path]) -> Path | None:
-    """Return the folder of a person who was made; None, with a word in the log, of one who could not be prepared."""
+    """Return the folder of a person; None, with a line in the log, if the person could not be prepared."""
     try:
         return future.result()
     except OsteoflowError:
@@ -168,7 +167,7 @@ def configuration(quick: bool) -> dict[str, Any]:
 
 
 def people_row(options: Options, people: People, seconds: float) -> dict[str, Any]:
-    """Return the result of making people: how many, in how many seconds."""
+    """Return the result of making people: their number and the time."""
     size = "{} x {}".format(*people.config["crop"]["size_xy"])
     counts = {"training": len(people.training), "held_out": len(people.held_out)}
     return result_row(options, "people simulated and prepared", size, None, ours=seconds, **counts)
@@ -190,7 +189,7 @@ def fold_settings(parts: Mapping[str, Any], epochs: int, validate_every: int) ->
 
 
 def measure_pace(parts: Mapping[str, Any], people: People) -> Pace:
-    """Train for three epochs with a validation each, and return what the last took: before it all is warm."""
+    """Train for three epochs with a validation each, and return the times of the last; the others warm up."""
     with tempfile.TemporaryDirectory() as folder:
         settings = fold_settings(parts, 3, 1)
         trained = train_fold(people.training, people.held_out, settings, Path(folder, "state.pt"))
@@ -220,7 +219,7 @@ def train(
 def write_weights(trained: TrainedFold, people: People, out: Path) -> None:
     """Write the model as files of at most MOST_BYTES that `cat` joins: cat model.pt.?-of-? > model.pt
 
-    Its best weights are the last ones: the people that were watched are the held-out ones, who decide nothing.
+    Its best weights are set to the last ones, because held-out people must not choose weights.
     """
     content = trained.facts | {
         "window_slices": trained.settings.train.window_slices,
@@ -270,7 +269,7 @@ def score(
 def summary(
     trained: TrainedFold, curve: list[dict[str, float]], scores: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return what one recipe took and reached: means over the held-out people, and agreement of the volumes."""
+    """Return time and accuracy of one recipe: means over the held-out people, and agreement of the volumes."""
     reference, predicted, scans = (
         [person[key] for person in scores] for key in ("reference_mm3", "predicted_mm3", "scan")
     )

@@ -1,4 +1,4 @@
-"""What torch.compile gains or costs: a training update with it and without, its warm-up included."""
+"""Measure what torch.compile gains or costs: a training update with and without it, including its warm-up."""
 
 import math
 import time
@@ -14,11 +14,11 @@ from gpu_parts.training import QUICK_SCHEDULE, SCHEDULE
 
 PRECISION = {"cpu": "float32", "cuda": "bf16"}
 TIMED_S = 4.0
-QUICK_CHANNELS = (2, 4)  # compiling takes its time for each layer
+QUICK_CHANNELS = (2, 4)  # few layers, because each one takes time to compile
 
 
 def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
-    """Yield one result: both times of an update, both warm-ups, and after how many updates compiling has paid."""
+    """Yield one result: update times, warm-ups, and the number of updates after which compiling has paid off."""
     begin, precision = time.monotonic(), PRECISION[options.device]
     schedule = QUICK_SCHEDULE if options.quick else SCHEDULE
     size = replace(options.size, channels=QUICK_CHANNELS) if options.quick else options.size
@@ -40,7 +40,7 @@ def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
 
 def side(arguments: dict[str, Any], *, compiled: bool) -> Side:
     """Return the training with or without compiling."""
-    limit_s = math.inf if compiled else TIMED_S  # what compiling takes is no reason to time fewer updates
+    limit_s = math.inf if compiled else TIMED_S  # the time of compiling must not reduce the timed updates
     return Side(
         call="ours.update_seconds",
         arguments={**arguments, "train": {"compile": compiled}, "limit_s": limit_s},
@@ -48,7 +48,7 @@ def side(arguments: dict[str, Any], *, compiled: bool) -> Side:
 
 
 def gain(default: dict[str, Any], compiled: dict[str, Any]) -> dict[str, Any]:
-    """Return both times and warm-ups, their ratio, and the updates after which compiling has paid."""
+    """Return both times and warm-ups, the ratio of times, and the updates after which compiling has paid off."""
     plain_s, compiled_s = median_s([default]), median_s([compiled])
     cost_s = compiled["warm_up_s"] - default["warm_up_s"]
     return {

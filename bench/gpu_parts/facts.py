@@ -1,4 +1,4 @@
-"""What the device and its machine are, and what they reach: matrix products and copies."""
+"""Describe the device and its machine, and measure its rates of matrix products and copies."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
 
 
 def machine(options: Options) -> dict[str, Any]:
-    """Return versions, processor and, of a CUDA device, what torch and nvidia-smi say of it."""
+    """Return versions, processor and, for a CUDA device, what torch and nvidia-smi report."""
     found = {
         "processor": processor_name(),
         "cores": os.cpu_count(),
@@ -47,7 +47,7 @@ def machine(options: Options) -> dict[str, Any]:
 
 
 def asked_of_driver() -> dict[str, str]:
-    """Return what nvidia-smi says of the first device; nothing where there is none."""
+    """Return what nvidia-smi reports of the first device; empty without nvidia-smi or a device."""
     command = ["nvidia-smi", f"--query-gpu={','.join(NVIDIA_SMI)}", "--format=csv,noheader", "--id=0"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
@@ -69,7 +69,7 @@ def matrix_rates(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def copy_rates(options: Options) -> Iterator[dict[str, Any]]:
-    """Yield the rates of copies within the device (bytes read and written), and to it from pinned host memory."""
+    """Yield the rates of copies within the device (bytes read and written) and from pinned host memory to it."""
     size_mb = 1 if options.quick else COPY_MB[options.device]
     source = torch.ones(size_mb * 10**6, dtype=torch.uint8, device=options.device)
     target = torch.empty_like(source)

@@ -1,7 +1,7 @@
-"""Simulated people from the scanner to the crop, and predictions to scores, by the functions that the rules call.
+"""Prepare simulated people from the scanner to the crop, and score predictions, by the functions of the rules.
 
-Runs in processes of one core each and imports no torch. It leaves out of the chain: the process that guards
-screening, the screening of the reference mask (it needs nibabel), pictures, levels of the femur, the distal cut.
+Runs in processes of one core each and does not import torch. It skips the sandbox of screening, the screening of the
+reference mask (which needs nibabel), pictures, levels of the femur and the distal cut.
 """
 
 from collections.abc import Mapping
@@ -32,9 +32,9 @@ def prepare_person(config: Mapping[str, Any], scan: str, folder: Path) -> Path:
     """Simulate a person's series, read it, find the hip, resample, crop; return the folder with the cropped scan.
 
     Args:
-        config: the configuration; its sections phantom, screening, dicom, resample and crop count.
-        scan: of the synthetic cohort.
-        folder: of all people.
+        config: the configuration; its sections phantom, screening, dicom, resample and crop are used.
+        scan: id of a scan of the synthetic cohort.
+        folder: folder of all people.
     """
     home = folder / scan
     series, native = home / "series", home / "native.nii.gz"
@@ -58,10 +58,10 @@ def prepare_person(config: Mapping[str, Any], scan: str, folder: Path) -> Path:
 
 
 def score_person(config: Mapping[str, Any], home: Path, probability: Path) -> dict[str, Any]:
-    """Return how a probability map agrees with the person's reference: mask by Otsu, on the crop and the native grid.
+    """Return the agreement of a probability map with the reference: mask by Otsu, on the crop and the native grid.
 
     Args:
-        config: the configuration; its sections otsu and measure count.
+        config: the configuration; its sections otsu and measure are used.
         home: the folder that `prepare_person` made.
         probability: file of the map, on the grid of the crop.
     """
@@ -87,5 +87,5 @@ def score_person(config: Mapping[str, Any], home: Path, probability: Path) -> di
 
 
 def stay_on_one_core() -> None:
-    """Keep this process of many from starting threads of its own."""
+    """Keep this worker process to one thread."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -1,4 +1,4 @@
-"""A scan of 60 slices, windows moved by one: ours and MONAI with the same weights; and where a forward pass goes."""
+"""Time the prediction of a scan of 60 slices, ours against MONAI with the same weights; profile a forward pass."""
 
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ SLICES = 60
 REPEATS = {"cpu": 1, "cuda": 5}
 FORWARD_LIMIT_S = 20.0
 PAPER_SCAN = "15 s (Zhao et al. 2020, Titan V)"
-WINDOWS_AT_ONCE = (1, 4)  # of the forward pass
+WINDOWS_AT_ONCE = (1, 4)  # batch sizes of the forward pass
 
 
 def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
@@ -62,7 +62,7 @@ def prediction_sides(options: Options, size: dict[str, Any], folder: Path) -> di
 
 
 def forward_rows(options: Options, turns: Turns, failed: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the share of the matrix rate that the forward pass in bf16 reaches, and what its time goes to."""
+    """Yield the share of the matrix rate that the forward pass in bf16 reaches, and where its time goes."""
     edge = 256 if options.quick else MATRIX_EDGE[options.device]
     for batch in WINDOWS_AT_ONCE[: 1 if options.quick else 2]:
         arguments = options.child(options.size, precision="bf16", batch=batch, edge=edge)

@@ -1,4 +1,4 @@
-"""The tests that need a CUDA device, all in this one process."""
+"""Run the tests that need a CUDA device, all in this one process."""
 
 import time
 from collections import Counter
@@ -13,24 +13,24 @@ FOLDER = "tests/gpu"
 
 
 class Recorder:
-    """A plugin of pytest: counts outcomes, keeps the reasons of failures, and starts no test after `end`."""
+    """A pytest plugin that counts outcomes, keeps the reasons of failures, and starts no test after `end`."""
 
     def __init__(self, end: float) -> None:
         self._end = end
         self.outcomes: Counter[str] = Counter()
-        self.failures: list[tuple[str, str]] = []  # test, last line of what went wrong
+        self.failures: list[tuple[str, str]] = []  # test, last line of its error
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Count the tests that there are."""
+        """Count the collected tests."""
         self.outcomes["collected"] = len(session.items)
 
     def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
-        """Give the rest up when the time is over."""
+        """Skip the remaining tests when the time is over."""
         if time.monotonic() > self._end:
             pytest.exit("the time of this part is over", returncode=0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note an outcome: of the call, or of a fixture that failed or skipped."""
+        """Record the outcome of a test, or of a fixture that failed or skipped."""
         if report.when == "call" or report.outcome != "passed":
             self.outcomes[report.outcome] += 1
         if report.failed:

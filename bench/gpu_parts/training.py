@@ -1,4 +1,4 @@
-"""An epoch over the paper's 324 volumes at full size, from a fixed number of timed updates: ours, MONAI, in turn."""
+"""Time an epoch over the paper's 324 volumes at full size, ours and MONAI's in turn, from some timed updates."""
 
 import importlib.util
 import sys
@@ -14,14 +14,12 @@ from train_epoch import SOURCES, VOLUMES
 from train_step import PEER_WORKERS
 from workers import SideFailedError, Turns, Worker
 
-SCANS = 48  # 0.3 GB of volumes: no cache of a processor holds them, and they are made in a second
+SCANS = 48  # 0.3 GB of volumes: larger than a processor's cache, yet made in a second
 SCHEDULE = {"warm_up": 10, "block": 10, "blocks": 5}
 QUICK_SCHEDULE = {"warm_up": 1, "block": 1, "blocks": 1}
-TIMED_S = 5.0  # of one call, warm-up included; the block that has begun is ended
+TIMED_S = 5.0  # of one call, warm-up included; a block that has begun is finished
 CALL_LIMIT_S = 40.0
-AGAIN_SHARE = (
-    0.4  # of the part's time: a first round that takes no more leaves time for a second, and the rest
-)
+AGAIN_SHARE = 0.4  # of the part's time; a first round within it leaves time for a second one and for the rest
 PAPER_EPOCH = "129.6 s (Zhao et al. 2020, Titan V)"
 GOALS = {"bf16": [("ours_s", "<=", 4.0), ("ratio", ">=", 3.0)]}
 MEMORY_GOALS = [("ours_gb", "<=", 8.0)]
@@ -30,7 +28,7 @@ NO_PEER = "MONAI is not installed: run bench/wheels.py before the folder travels
 
 
 def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
-    """Yield the epoch in both precisions beside the peer's, then what settings and sources change of it."""
+    """Yield the epoch in both precisions beside the peer's, then the epoch with other settings and sources."""
     what, sides = f"epoch of {VOLUMES} volumes", training_sides(options)
     with ExitStack() as stack:
         workers = start_workers(stack, sides)
@@ -55,7 +53,7 @@ def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
 
 
 def training_sides(options: Options) -> dict[str, Side]:
-    """Return all sides by name: `ours` or `peer`, the precision, and what is changed if anything is."""
+    """Return all sides by name: `ours` or `peer`, the precision, and the changed setting if there is one."""
     size = replace(options.size, scans=4 if options.quick else SCANS)
     schedule = QUICK_SCHEDULE if options.quick else SCHEDULE
     arguments = options.child(size, **schedule, limit_s=TIMED_S)
@@ -76,7 +74,7 @@ def training_sides(options: Options) -> dict[str, Side]:
 
 
 def start_workers(stack: ExitStack, sides: Mapping[str, Side]) -> dict[str, Worker]:
-    """Start a process for ours and one for the peer, if MONAI is there; they start side by side."""
+    """Start a process for ours and, if MONAI is installed, one for the peer; both start at the same time."""
     owners = {name.split()[0] for name in sides}
     if importlib.util.find_spec("monai") is None:
         owners.discard("peer")
@@ -88,7 +86,7 @@ def in_rounds(
 ) -> dict[str, list[dict[str, Any]]]:
     """Call every side in turn, and again if the first round took less than `again_s` seconds.
 
-    A side that fails is left out from then on; `failed` then says why. The times go to the log at once.
+    A side that fails is not called again; `failed` gives the reason. The times go to the log at once.
     """
     reports: dict[str, list[dict[str, Any]]] = {}
     begin = time.monotonic()
@@ -106,9 +104,9 @@ def in_rounds(
 
 
 def memory_rows(options: Options, reports: Mapping[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Yield the peak memory of training at batch 1 in each precision, as torch has taken it from a CUDA device.
+    """Yield the peak memory of training at batch 1 in each precision, as reserved by torch on a CUDA device.
 
-    Ours is that of reproducible mode, the default: where cuDNN may try kernels, it takes memory for trials.
+    Ours runs in reproducible mode, the default: otherwise cuDNN uses additional memory to try kernels.
     """
     if options.device != "cuda":
         return
@@ -126,7 +124,7 @@ def changed_rows(
     alone: Mapping[str, list[dict[str, Any]]],
     reports: Mapping[str, list[dict[str, Any]]],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the epoch with each change, its time over the unchanged one's, and the share that the data cost."""
+    """Yield the epoch with each change, the ratio of its time to the unchanged one's, and the share of data."""
     epoch_s = {name: VOLUMES * median_s(found) for name, found in {**reports, **alone}.items()}
     for name in (name for name in alone if len(name.split()) > 2):
         _, precision, change = name.split(maxsplit=2)

@@ -47,7 +47,6 @@ def draw_precision(pairs: pd.DataFrame, precision: pd.DataFrame) -> Drawing:
         row = rows.loc[group] if group in rows.index else pd.Series(dtype=float)
         lsc = float(row.get("lsc", np.nan))
         if np.isfinite(lsc):
-            # the LSC itself, and how far it may reach
             for name in ("lsc", "lsc_ci_high"):
                 axes.axhspan(-row[name] / 1000, row[name] / 1000, color=BLUE, alpha=0.08, linewidth=0)
             reach = max(reach, lsc)

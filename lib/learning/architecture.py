@@ -89,7 +89,7 @@ class VNetConfig:
 
     @property
     def maps(self) -> int:
-        """Logits of a voxel."""
+        """The number of logits of a voxel."""
         return 1 if self.classes == 1 else self.classes + 1
 
 

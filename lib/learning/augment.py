@@ -20,7 +20,7 @@ from lib.rotations import rotation_matrix
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Keys of config `train.augment`: the largest change of each kind, and how often it is made."""
+    """Keys of config `train.augment`: the largest change of each kind, and its probability."""
 
     probability: float = 0.5
     rotation_degrees: float = 15.0
@@ -45,7 +45,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """What is done to one window: the outcome of a draw."""
+    """The changes of one window, as drawn."""
 
     rotation_degrees_xyz: tuple[float, float, float] = (0.0, 0.0, 0.0)
     mirrored_xyz: tuple[bool, bool, bool] = (False, False, False)
@@ -61,7 +61,7 @@ class Transform:
 
 
 def draw_transform(config: AugmentConfig, generator: np.random.Generator) -> Transform:
-    """Draw one transform; every call takes the same amount from `generator`, whatever `config` says."""
+    """Draw one transform; every call draws equally many numbers from `generator`, whatever `config` is."""
     happens = generator.random(7) < config.probability
     angles = generator.uniform(-1, 1, size=3) * config.rotation_degrees
     shift, strength = generator.uniform(-1, 1), generator.uniform(0, 1)

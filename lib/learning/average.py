@@ -12,7 +12,7 @@ from lib.learning.checkpoint import weights_on_host
 class RunningAverage:
     """An exponential average over the updates; with `decay` 0 it is the network itself and costs nothing.
 
-    At first the decay is lower, (1 + n) / (10 + n) after n updates, so that the starting weights soon drop out.
+    At first the decay is lower, (1 + n) / (10 + n) after n updates, so that the initial weights soon lose influence.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -22,7 +22,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def follow(self, done: int) -> None:
-        """Take in the network's weights after `done` updates."""
+        """Update the average with the network's weights after `done` updates."""
         if not self._decay:
             return
         keep = min(self._decay, (1 + done) / (10 + done))

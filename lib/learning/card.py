@@ -11,7 +11,7 @@ TEMPLATE = """\
 # {group}/{network}, fold {fold}
 {warning}
 One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a network that finds the proximal femur in
-{modality} scans. The people of fold {fold} were held out. This page was written by the training, from the metadata in
+{modality} scans. The people of fold {fold} were held out. The training job wrote this page from the metadata in
 `run.json` and `model.pt`.
 
 ## Input and output
@@ -90,7 +90,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
     """Return the model card of a fold as Markdown.
 
     Args:
-        metadata: content of run.json, or what `read_model` returns. Ids and pseudonyms do not enter the card.
+        metadata: content of run.json, or what `read_model` returns. The card contains no ids or pseudonyms.
     """
     preprocessing, software = metadata["preprocessing"], metadata["software"]
     installed = [f"{name} {version}" for name, version in software.items() if version != "absent"]

@@ -17,18 +17,18 @@ from lib.learning.history import EpochRecord
 LEAST_VALIDATIONS, LEAST_UPDATES = 3, 300
 # updates after which a loss that does not fall is enough: a slow training may need hundreds of updates
 STILL_UPDATES = 2000
-LEAST_EPOCHS = 4  # of a course of the loss that is judged
+LEAST_EPOCHS = 4  # fewest epochs for a judgement by the loss
 # shares of a scan: up to the first it counts as no bone, from the second as all bone; a femur fills some percent
 NO_BONE, ALL_BONE = 1e-4, 0.99
 # share of a constant's loss from which a loss counts as no better: windows hold more or less bone than whole scans
 NEAR_CONSTANT = 0.9
 # a loss that falls by less than 1 % from the first half of the epochs to the second does not move
 NOT_FALLING = 0.99
-# of validation scans, above which a network has learnt: all bone has less, unless bone fills a third of a scan
+# Dice of validation scans above which a network has learnt; all bone has less, unless bone fills a third of a scan
 LEARNT_DICE = 0.5
-# Adam moves a weight by no more than its rate in an update: below this one, a training hardly leaves its start
+# Adam moves a weight by at most about its rate in an update: below this rate, a training hardly leaves its start
 SLOW_RATE = 1e-5
-GRID = 1000  # constants that are tried
+GRID = 1000  # probabilities that are tried
 
 WARNINGS = {
     "no_bone_in_validation": "no bone was predicted in the scans of the last validation",
@@ -105,7 +105,7 @@ def describe_collapse(history: Sequence[EpochRecord], yardstick: Yardstick) -> s
 def find_warnings(history: Sequence[EpochRecord], yardstick: Yardstick) -> list[str]:
     """Return what is wrong with a training that has ended, as keys of `WARNINGS`; none for a good one.
 
-    If the last validation found bone, a loss that still falls, or few updates, are no fault.
+    A loss that still falls, or few updates, are no fault if the last validation found bone.
     """
     validated = [record for record in history if record.validation_bone is not None]
     codes = [_found(validated[-1])] if validated and _found(validated[-1]) else []
@@ -140,7 +140,7 @@ def describe_warnings(run: Mapping[str, Any]) -> str:
 
 
 def remedies(train: Mapping[str, Any], network: Mapping[str, Any]) -> str:
-    """Return in a sentence what to change after a collapse, with the learning rate that was used.
+    """Return the remedies after a collapse as a sentence, with the learning rate that was used.
 
     Args:
         train, network: settings of the fold, by the keys of the configuration.

@@ -30,8 +30,8 @@ class Compute:
     def place(self, network: VNet) -> VNet:
         """Move a network to the device, in the layout that `train.memory_layout` asks for.
 
-        `auto` is channels last (what oneDNN on CPUs and bf16 tensor cores want, see bench/README.md), except in
-        float32 on CUDA.
+        `auto` is channels last, which is fastest for oneDNN on CPUs and for bf16 tensor cores (see bench/README.md),
+        except in float32 on CUDA.
         """
         plain = self.layout == "plain" or (
             self.layout == "auto" and self.device.type == "cuda" and not self.bf16

@@ -1,7 +1,7 @@
 """One GPU for each job of a machine: a lock that keeps other jobs, runs and users off the device.
 
 Snakemake counts the GPUs of one run (`--resources gpu=2`) but does not assign them to jobs, and does not know of a
-second run. So a job chooses a device itself: it locks (flock) a file that is named after the device's UUID in the
+second run. A job therefore chooses a device itself: it locks (flock) a file named after the device's UUID in the
 machine's temporary folder. The index cannot be used, because under SLURM every job sees its own device as number 0.
 The operating system releases the lock when the process ends, even if it is killed.
 

@@ -124,7 +124,7 @@ def changes_of_folds(
     today: TrainingPlan,
     scans: Callable[[str, int], Iterable[str]],
 ) -> dict[str, list[str]]:
-    """Return in words what has changed since each fold was trained, by the fold's name.
+    """Return the changes since each fold was trained, as text, by the fold's name.
 
     Args:
         models: content of each fold's run.json, and the secret of its pseudonyms (see `changes_since`).
@@ -154,7 +154,7 @@ def changes_since(
     training: Iterable[str],
     secret: bytes | None,
 ) -> list[str]:
-    """Return in words what has changed since a fold was trained; empty if nothing has.
+    """Return the changes since a fold was trained, as text; empty if nothing has changed.
 
     Args:
         run: content of the fold's run.json.
@@ -173,7 +173,7 @@ def changes_since(
     if secret is None:
         return [
             *changes,
-            "whom it was trained on cannot be compared with today's people, because its pseudonyms were made "
+            "its training people cannot be compared with today's people, because its pseudonyms were made "
             "with another secret than this study's study.secret",
         ]
     return changes + _changed_scans(set(run["training"]), set(pseudonyms(training, secret)))
@@ -182,9 +182,9 @@ def changes_since(
 def _changed_scans(then: set[str], now: set[str]) -> list[str]:
     changes = []
     if then - now:
-        changes.append(f"{len(then - now)} of the scans that trained it would not train it today")
+        changes.append(f"{len(then - now)} of its training scans would not be used today")
     if now - then:
-        changes.append(f"{len(now - then)} scans that could train it have come since")
+        changes.append(f"{len(now - then)} scans would be used today that were not used then")
     return changes
 
 

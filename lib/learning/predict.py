@@ -110,7 +110,7 @@ def load_models(
 def choose_members(paths: Sequence[str | Path], members: str) -> list[str | Path]:
     """Return the models that predict together: of `single` the one with the highest validation Dice, else all.
 
-    Equal Dice is decided by the order of `paths`. The choice never sees a test person.
+    Ties are decided by the order of `paths`. Test people are not used for the choice.
     """
     if members != "single":
         return list(paths)

@@ -17,7 +17,7 @@ from lib.learning.predict import PredictConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Keys of config `train`; their units and meanings stand in config.yaml.
+    """Keys of config `train`; config.yaml gives their units and meanings.
 
     `validate_step` is the step between windows, in slices, when validation scans are predicted during training.
     The paper's step of 1 would cost several times as much and changes the Dice in the fourth digit.

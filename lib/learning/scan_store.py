@@ -161,8 +161,8 @@ def _described(scan: TrainingScan) -> StoredScan:
 def _own_copy(array: np.ndarray) -> np.ndarray:
     """Return a contiguous copy in memory pages of its own.
 
-    The array may be a view that keeps a larger one in memory. Copies among the many short-lived arrays of reading
-    would fragment memory (by a twelfth of the cohort).
+    The array may be a view that keeps a larger one in memory. A copy in ordinary memory, between the many short-lived
+    arrays of reading, would fragment it (by a twelfth of the cohort).
     """
     try:
         pages = mmap.mmap(-1, max(array.nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

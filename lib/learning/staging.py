@@ -1,7 +1,7 @@
 """Copies of batches from host memory to the device while the device works on the previous batch.
 
 A background thread fills one of two host buffers and starts its copy; the buffer is filled again only when that
-copy has ended. The copying is a parameter (`CudaSender`), so that the rest is tested without a device.
+copy has ended. The copying is a parameter (`CudaSender`), so that the rest can be tested without a device.
 """
 
 import itertools

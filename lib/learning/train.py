@@ -54,7 +54,7 @@ logger = logging.getLogger("osteoflow.learning")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedFold:
-    """A finished training: weights (host memory), the course of it, facts for run.json.
+    """A finished training: weights (host memory), history, facts for run.json.
 
     `last` are the weights of the last epoch, or their running average where the recipe asks for one; `best` are
     those of the epoch with the highest validation Dice.
@@ -138,7 +138,7 @@ class _TrainingLoop:
         self.state = TrainingState(network, optimizer, self.config.weight_average)
         if content is not None:
             self.state.restore(content)
-            progress("%s: going on after epoch %d", settings.name, self.state.progress.epoch)
+            progress("%s: continuing after epoch %d", settings.name, self.state.progress.epoch)
 
     def run(
         self, stop: StopRequest, after_update: AfterUpdate, after_validation: AfterValidation

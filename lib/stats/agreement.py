@@ -62,7 +62,6 @@ _JACKKNIFED_IF_DEPENDENT = {
 # mean, lower and upper limit of differences and of relative errors
 _LIMITS = ("bias_mm3", "loa_low_mm3", "loa_high_mm3")
 _LIMITS_PERCENT = ("re_mean_percent", "loa_low_percent", "loa_high_percent")
-# numbers with an interval with the folds
 FOLD_INTERVALS = (*_LIMITS, *_LIMITS_PERCENT, *_JACKKNIFED_IF_DEPENDENT)
 FOLD_COLUMNS = ("folds", *(f"{name}_fold_ci_{end}" for name in FOLD_INTERVALS for end in ("low", "high")))
 

@@ -18,7 +18,7 @@ WORKING_TREE = ""
 
 
 def git(*arguments: str) -> str:
-    """Return what git says of this repository."""
+    """Return the output of a git command in this repository."""
     return subprocess.run(
         ("git", *arguments), cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -27,7 +27,7 @@ def git(*arguments: str) -> str:
 def copy_tree(commit: str, folder: Path) -> str:
     """Copy the files of a commit, or those of the working tree, into a folder and return what was copied.
 
-    A copy instead of a worktree: git knows nothing of it, and edits made while the studies run do not reach it.
+    It is a copy and not a worktree, so that git is unaffected and edits made while the studies run do not change it.
 
     Raises:
         subprocess.CalledProcessError: there is no such commit.
@@ -76,20 +76,20 @@ def main() -> int:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="golden-"))
-    print(f"Both sides are made in {folder}: remove it if this program is killed by kill -9", flush=True)
+    print(f"Both sides are made in {folder}; remove it if this program is killed by kill -9", flush=True)
     keep = True
     try:
         comparison = compare({"old": given.old, "new": given.new}, folder, given.cores)
         print(comparison.report())
         keep = not comparison.equal()
         if keep:
-            print(f"Both sides are left to look at: rm -r {folder}")
+            print(f"Both sides are kept; remove them with: rm -r {folder}")
         return int(keep)
     except subprocess.CalledProcessError as error:
         print(f"git: {error.stderr.strip()}; name a commit: make golden OLD=COMMIT", file=sys.stderr)
         keep = False
     except StudyFailedError as error:
-        print(f"{error}\nWhat was made is left to look at: rm -r {folder}", file=sys.stderr)
+        print(f"{error}\nThe results are kept; remove them with: rm -r {folder}", file=sys.stderr)
     except BaseException:
         keep = False
         raise

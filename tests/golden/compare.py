@@ -16,11 +16,11 @@ from tests.golden.expected import Expected
 
 SHOWN_OF_A_FILE = 5
 SHOWN = 40
-NEEDED = ("tensors", "voxels", "cells", "values")  # a comparison that met none of one of these proves nothing
+NEEDED = ("tensors", "voxels", "cells", "values")  # a comparison without one of these kinds proves nothing
 
 
 class Comparison:
-    """What was compared, and what differs, over any number of results folders.
+    """Counts and differences of a comparison of any number of results folders.
 
     Attributes:
         expected: declared differences and what is left out.
@@ -35,7 +35,7 @@ class Comparison:
         self._told = self._file = ""
 
     def differ(self, what: str) -> None:
-        """Note a difference in the file that is being compared."""
+        """Record a difference in the current file."""
         self.differences[self._told].append(what)
 
     def folders(self, old: Path, new: Path, label: str) -> None:
@@ -43,7 +43,7 @@ class Comparison:
 
         Args:
             old, new: the folders.
-            label: what they are called in differences.
+            label: their name in reported differences.
         """
         before, after = (dict(_files(folder)) for folder in (old, new))
         before = {path: file for path, file in before.items() if self.expected.keeps_file(path)}
@@ -142,7 +142,7 @@ class Comparison:
     def _tensors(self, place: str, old: torch.Tensor, new: torch.Tensor) -> None:
         if (old.dtype, old.shape) != (new.dtype, new.shape):
             self.differ(f"{place}: {old.dtype} {tuple(old.shape)} -> {new.dtype} {tuple(new.shape)}")
-        elif old.dtype == torch.bfloat16:  # numpy has no such number: compare its bits
+        elif old.dtype == torch.bfloat16:  # numpy has no bfloat16: compare the bits
             self._arrays(place, old.view(torch.int16).numpy(), new.view(torch.int16).numpy())
         else:
             self._arrays(place, old.numpy(), new.numpy())

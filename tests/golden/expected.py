@@ -1,4 +1,4 @@
-"""What may differ between two results folders: declared renames, and what is left out with a reason."""
+"""Differences that are allowed between two results folders: declared renames, and exclusions with a reason."""
 
 import re
 from collections import Counter
@@ -14,14 +14,14 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One declared difference, or one thing that is left out.
+    """One declared difference, or one exclusion from the comparison.
 
     Attributes:
-        old: what the older side has; a regular expression in `files`, empty for what is new.
-        new: what the newer side has; a replacement in `files`, empty for what is gone.
-        within: pattern of the files it holds for, by their path below results/ on the newer side.
-        at: pattern of the columns, or of the dotted paths of keys, it holds for.
-        why: the reason for which something is left out.
+        old: name or text of the older side; a regular expression in `files`, empty for something new.
+        new: name or text of the newer side; a replacement in `files`, empty for something removed.
+        within: pattern of the files it applies to, by their path below results/ on the newer side.
+        at: pattern of the columns, or of the dotted paths of keys, it applies to.
+        why: the reason of an exclusion.
     """
 
     old: str = ""
@@ -31,7 +31,7 @@ class Entry:
     why: str = ""
 
     def __str__(self) -> str:
-        """Return the entry as a person reads it."""
+        """Return the entry as readable text."""
         where = [self.within] * (self.within != "*") + [f"at {self.at}"] * (self.at != "*")
         renamed = "" if self.why else f"{self.old or '(nothing)'} -> {self.new or '(nothing)'}"
         return " ".join([renamed, *where]).strip()
@@ -39,14 +39,14 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Expected:
-    """Every declared difference and everything that is left out, and how often each was met.
+    """All declared differences and exclusions, and how often each was met.
 
     Attributes:
-        files: renamed, new and gone files.
-        names: renamed, new and gone columns of tables and keys of JSON and model files.
+        files: renamed, new and removed files.
+        names: renamed, new and removed columns of tables and keys of JSON and model files.
         words: texts that replace others in cells and values.
-        left_out_files, left_out_names: what is not compared, with a reason.
-        used: how often an entry was met.
+        left_out_files, left_out_names: exclusions from the comparison, with a reason.
+        used: how often each entry was met.
     """
 
     files: list[Entry] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Expected:
     used: Counter = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        """Refuse what would hide a changed number, and what is left out for no reason."""
+        """Refuse entries that would hide a changed number, and exclusions without a reason."""
         for entry in self.words:
             if _is_number(entry.old) or _is_number(entry.new) or not (entry.old and entry.new):
                 raise ValueError(
@@ -72,22 +72,22 @@ class Expected:
         return [*self.files, *self.names, *self.words]
 
     def left_out(self) -> list[Entry]:
-        """Return every entry of what is left out."""
+        """Return every exclusion."""
         return [*self.left_out_files, *self.left_out_names]
 
     def keeps_file(self, path: str) -> bool:
-        """Say whether a file is compared."""
+        """Tell whether a file is compared."""
         return not self._meets(self.left_out_files, lambda entry: fnmatchcase(path, entry.within))
 
     def keeps_name(self, file: str, place: str) -> bool:
-        """Say whether a column or a key (dotted path) of a file is compared."""
+        """Tell whether a column or a key (dotted path) of a file is compared."""
         return not self._meets(
             self.left_out_names,
             lambda entry: fnmatchcase(file, entry.within) and fnmatchcase(place, entry.at),
         )
 
     def new_path(self, old: str, there: Collection[str]) -> str:
-        """Return what a file of the older side is called among those of the newer side."""
+        """Return the newer side's name of a file of the older side."""
         if old in there:
             return old
         for entry in self.files:
@@ -98,7 +98,7 @@ class Expected:
         return old
 
     def expects_file(self, *, gone: str = "", new: str = "") -> bool:
-        """Say whether a file that only one side has is declared as gone or as new."""
+        """Tell whether a file that only one side has is declared as removed or as new."""
         return self._meets(
             self.files,
             lambda entry: (
@@ -108,10 +108,10 @@ class Expected:
         )
 
     def new_names(self, file: str, prefix: str, old: Collection[str], new: Collection[str]) -> dict[str, str]:
-        """Return what each column or key of the older side is called on the newer side.
+        """Return the newer side's name of each column or key of the older side.
 
-        A rename counts only where the older side has the old name, the newer side has the new name, and neither name
-        stays what it was: a column `model` that both sides have is not renamed to another column `network`.
+        A rename applies only where the older side has the old name, the newer side has the new name, and neither name
+        is kept: a column `model` that both sides have is not renamed to another column `network`.
         """
         found = {
             entry.old: entry
@@ -132,7 +132,7 @@ class Expected:
         return {name: found[name].new if name in found else name for name in old}
 
     def expects_name(self, file: str, place: str, *, gone: str = "", new: str = "") -> bool:
-        """Say whether a column or key that only one side has is declared as gone or as new."""
+        """Tell whether a column or key that only one side has is declared as removed or as new."""
         return self._meets(
             self.names,
             lambda entry: (
@@ -145,7 +145,7 @@ class Expected:
         )
 
     def same_text(self, file: str, place: str, old: str, new: str) -> bool:
-        """Say whether two texts are the same once the declared words are replaced."""
+        """Tell whether two texts are equal after the declared words are replaced."""
         text, used = old, []
         for entry in self.words:
             if text != new and entry.old in text and self._holds(entry, file, place):
@@ -181,7 +181,7 @@ def _entries(document: Mapping, section: str) -> list[Entry]:
 
 
 def read_expected(renames: Path = HERE / "renames.yaml", left_out: Path = HERE / "left_out.yaml") -> Expected:
-    """Read the declared differences and what is left out."""
+    """Read the declared differences and the exclusions."""
     declared, skipped = (
         yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in (renames, left_out)
     )

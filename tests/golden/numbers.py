@@ -1,7 +1,7 @@
-"""Numbers of the small study that hold on another processor, each with a tolerance.
+"""Numbers of the small study that are reproducible on other processors, each with a tolerance.
 
-Bits differ between processors, precisions and numbers of threads. What is measured of images and references hardly
-moves; what a network predicts moves with its training, and only its mean over all people is kept.
+Bits differ between processors, precisions and numbers of threads. Measurements of images and references hardly
+change; predictions of a network change with its training, and only their mean over all people is kept.
 """
 
 import json
@@ -19,13 +19,13 @@ from tests.study import read_rows, write_rows
 EXPECTED = Path(__file__).parent / "expected.csv"
 IMAGES = ("converted", "resampled", "cropped")
 
-# How far a number may be from what is kept, by measure.
-# Images and references: a processor with AVX-512 gave the same bits with NumPy and OpenBLAS held to AVX2 and to
-# SSE4.2. An error of 0.001 in one weight of the resampling, or of 0.01 pixels, moves an image by more than is
+# Largest allowed difference from the kept number, by measure.
+# Images and references: a processor with AVX-512 gave the same bits with NumPy and OpenBLAS limited to AVX2 and to
+# SSE4.2. An error of 0.001 in one weight of the resampling, or of 0.01 pixels, changes an image by more than is
 # allowed; the smallest step of a volume, a voxel, is 20 to 70 mm3.
-# Trainings: bf16 with one and with two threads, and float32 with AVX-512 and with PyTorch and oneDNN held to AVX2
-# and to SSE4.1, were up to 0.0013 (first loss), 0.0086 (last loss), 0.045 (mean Dice) and 11 points (mean volume,
-# percent of the reference) apart. About twice that is allowed.
+# Trainings: bf16 with one and with two threads, and float32 with AVX-512 and with PyTorch and oneDNN limited to AVX2
+# and to SSE4.1, differed by up to 0.0013 (first loss), 0.0086 (last loss), 0.045 (mean Dice) and 11 percentage points
+# (mean volume in percent of the reference). About twice that is allowed.
 TOLERANCES = {
     "hu_mean": 0.0005,
     "hu_sd": 0.0005,
@@ -47,7 +47,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number of the study: of a scan's image, or of all people of a group's predictions."""
+    """A number of the study, for a scan's image or for all people of a group's predictions."""
 
     what: str
     measure: str
@@ -110,14 +110,14 @@ def _of_predictions(results: Path) -> Iterator[Number]:
 
 
 def moved(found: list[Number]) -> list[str]:
-    """Return what is not as expected.csv has it: which number, what is kept, what was found, how far it moved."""
+    """Return the differences from expected.csv as text: which number, kept value, found value, difference."""
     kept = {(row["what"], row["measure"]): float(row["value"]) for row in read_rows(EXPECTED)}
     there = {(number.what, number.measure): number.value for number in found}
     told = [f"{' '.join(key)}: kept, but the study has no such number" for key in kept.keys() - there.keys()]
     told += [f"{' '.join(key)}: the study has it, but it is not kept" for key in there.keys() - kept.keys()]
     for (what, measure), value in there.items():
         expected = kept.get((what, measure), value)
-        if not abs(value - expected) <= TOLERANCES[measure]:  # NaN has moved too
+        if not abs(value - expected) <= TOLERANCES[measure]:  # true for NaN too
             share = 100 * (value - expected) / expected if expected else math.nan
             told.append(
                 f"{what} {measure}: {expected:g} -> {value:g}, moved by {value - expected:+.3g} ({share:+.2g} %); "

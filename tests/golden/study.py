@@ -1,4 +1,4 @@
-"""The studies that the golden comparison makes of a tree: phantom, whole chain, finished models on other scans."""
+"""Studies that the golden comparison runs with a tree: phantom, whole chain, finished models on other scans."""
 
 import os
 import shutil
@@ -17,26 +17,26 @@ from tests.study import Study, make_unusual, read_rows, write_rows
 HERE = Path(__file__).parent
 STUDIES = ("phantom", "study", "recipe", "external")
 CORRECTED, REJECTED = "P002", "P007"
-# whom the finished models are given: one whom they were trained on, one of the hard variant, one without a reference
+# scans for the finished models: one that they were trained on, one of the hard variant, one without a reference
 GIVEN = ("P001", "H01", "U01")
-# the other branches of a training: trained alone, on the crops of the study
+# a recipe for the other branches of the training code, run on the crops of the study
 RECIPE = (
     "train={precision: float32, loss: dice_cross_entropy, accumulate: 2, weight_average: 0.9, schedule: constant,"
     " early_stop_epochs: 2, augment: {mirror_axes: [y]}}"
 )
 SOURCE = ("cohort=source/cohort.csv", "review=source/review.csv")
 BEFORE_TRAINING = ("screened", "converted", "resampled", "cropped", "cohort", "folds")
-# the same bits need the same number of threads; the secret makes pseudonyms, which would be drawn anew
+# equal bits need the same number of threads; without a fixed secret, pseudonyms would differ
 THREADS = "1"
 SECRET = bytes(range(32))
 
 
 class StudyFailedError(Exception):
-    """A study ended with an error."""
+    """Raised when a study ends with an error."""
 
 
 def spell(tree: Path) -> dict:
-    """Return the study's settings in the words of a tree.
+    """Return the study's settings with the key names of a tree.
 
     Raises:
         StudyFailedError: its schema accepts no spelling.
@@ -110,7 +110,7 @@ def make_study(study: Study, scans: Path) -> None:
 
 
 def make_recipe(recipe: Study, study: Path) -> None:
-    """Train on a study's crops with another recipe; what is copied from the study is removed in the end."""
+    """Train on a study's crops with another recipe; the files copied from the study are removed at the end."""
     for name in ("source", ".snakemake/metadata", *(f"results/{name}" for name in BEFORE_TRAINING)):
         shutil.copytree(study / name, recipe.folder / name)
     for name in ("study.secret", "results/study.json"):
@@ -121,7 +121,7 @@ def make_recipe(recipe: Study, study: Path) -> None:
 
 
 def make_external(external: Study, study: Path) -> None:
-    """Give a study's finished models a few of its scans, and compare with that study."""
+    """Predict a few scans of a study with its finished models, and compare with that study."""
     external.folder.mkdir()
     shutil.copy(study / "study.secret", external.folder)
     rows = read_rows(study / "source/cohort.csv")
@@ -158,7 +158,7 @@ def _run(study: Study, *targets: str) -> None:
         )  # fmt: skip
         try:
             running.wait()
-        except BaseException:  # this program is being ended: so are its jobs
+        except BaseException:  # when this program is ended, its jobs are too
             os.killpg(running.pid, signal.SIGTERM)
             running.wait()
             raise

@@ -1,6 +1,6 @@
-"""What only a CUDA device can show: the same bits twice, agreement with the CPU, memory at full size.
+"""Tests that need a CUDA device: reproducible bits, agreement with the CPU, memory at full size.
 
-All of it takes about a minute on one device in one process (`bench/gpu.py` gives it 90 seconds).
+They take about a minute on one device in one process (`bench/gpu.py` gives them 90 seconds).
 """
 
 import numpy as np
@@ -77,7 +77,7 @@ def test_training_twice_gives_the_same_bits_from_device_and_from_host_memory(tmp
     assert same_weights(first.last, streamed.last)
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
+def test_a_killed_training_continues_to_the_same_bits(tmp_path):
     class Killed(BaseException):
         pass
 
@@ -147,7 +147,7 @@ def test_every_loss_has_deterministic_kernels(kind, classes):
     maps = 1 if classes == 1 else classes + 1
     logits = torch.randn(2, maps, 4, 8, 8, device="cuda", requires_grad=True)
     labels = torch.randint(classes + 1, (2, 1, 4, 8, 8), device="cuda", dtype=torch.uint8)
-    segmentation_loss(logits, labels, kind=kind, bone_weight=2.0).backward()  # else reproducible mode raises
+    segmentation_loss(logits, labels, kind=kind, bone_weight=2.0).backward()  # must not raise
     assert logits.grad.isfinite().all()
 
 
@@ -189,10 +189,10 @@ def test_updates_never_wait_for_the_device(tmp_path, cache_gb):
 
 
 def test_a_compiled_network_trains(tmp_path):
-    network = SMALL | {"dropout": 0.0}  # compiled code draws other numbers
+    network = SMALL | {"dropout": 0.0}  # compiled code draws other random numbers
     plain, compiled = (
         train_fold(
-            # batches of one size: each shape is compiled anew
+            # batches of one size, because each shape is compiled separately
             SCANS,
             [],
             settings(network, epochs=1, batch_size=1, compile=compile),
@@ -207,7 +207,7 @@ def test_the_papers_network_trains_at_full_size_within_8_gb(tmp_path):
     torch.cuda.reset_peak_memory_stats()
     scans = [
         ball(f"p{i}", 60, inplane=192) for i in range(4)
-    ]  # as many as a new network takes its scales from
+    ]  # the number of windows that set the scales of a new network
     train_fold(scans, [], settings(network={}, epochs=1, batch_size=1), tmp_path / "state.pt")
     assert torch.cuda.max_memory_allocated() < 8e9
 

@@ -1,4 +1,4 @@
-"""A cluster that keeps accounts: `sacct` answers, and nobody's jobs run without an account."""
+"""A cluster with accounting: `sacct` works, and no job runs without an account."""
 
 import contextlib
 import secrets
@@ -8,7 +8,7 @@ from pathlib import Path
 from cluster import PROGRAMS, Cluster, ClusterError, free_ports, user_name, wait_until
 from cluster import why_none as why_no_cluster
 
-ACCOUNT = "12-34"  # what a number is not must not be evaluated
+ACCOUNT = "12-34"  # looks like a subtraction, which must not be evaluated
 ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -44,13 +44,13 @@ grant all on accounts.* to 'slurm'@'localhost';
 
 
 def why_none() -> str:
-    """Return why no such cluster can be started on this machine; nothing: one can."""
+    """Return why no such cluster can be started on this machine; empty if one can."""
     programs = (*PROGRAMS, "slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb", "mariadb-install-db")
     return why_no_cluster(programs, "slurm-wlm munge slurmdbd mariadb-server")
 
 
 class AccountedCluster(Cluster):
-    """A cluster with the account `ACCOUNT`, of which the user who starts it is a member."""
+    """A cluster with the account `ACCOUNT`, whose member is the user who starts it."""
 
     def __init__(self, folder: Path, **settings: int) -> None:
         self.port, self.database_port = free_ports(2)
@@ -58,11 +58,11 @@ class AccountedCluster(Cluster):
         self.daemons += ["slurmdbd", "mariadbd"]
 
     def accounting(self) -> str:
-        """Return the lines of slurm.conf that tell who keeps accounts: slurmdbd."""
+        """Return the lines of slurm.conf for accounting by slurmdbd."""
         return ACCOUNTING.format(folder=self.folder, port=self.port)
 
     def start_services(self) -> None:
-        """Start munge, the database and slurmdbd, and enter cluster, account and user."""
+        """Start munge, the database and slurmdbd, and register cluster, account and user."""
         super().start_services()
         password = secrets.token_hex(16)
         self._start_database(password)
@@ -78,7 +78,7 @@ class AccountedCluster(Cluster):
             self.call("sacctmgr", "--immediate", "add", *words.split())
 
     def _start_database(self, password: str) -> None:
-        """Start MariaDB with an empty database of accounts; nothing of the machine's own is read."""
+        """Start MariaDB with an empty database of accounts, without the machine's own configuration."""
         data, socket = self.folder / "database", self.folder / "run/mariadb.sock"
         user = f"--user={user_name()}"
         self.call("mariadb-install-db", "--no-defaults", user, f"--datadir={data}", "--skip-test-db")

@@ -1,4 +1,4 @@
-"""A real SLURM for tests, on one machine: a controller and nodes with fake GPUs, everything below one folder.
+"""A real SLURM for tests on one machine: a controller and nodes with fake GPUs, all files below one folder.
 
 Debian's packages slurm-wlm and munge suffice; nothing of the machine's own configuration is read or changed. Without
 systemd and cgroups a job that takes too much memory is killed by polling, and its state is FAILED, not OUT_OF_MEMORY.
@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "sinfo", "scancel")
-SECONDS = 60  # to start, to stop, to answer
+SECONDS = 60  # limit for starting, stopping and answering
 
 CONFIGURATION = """\
 ClusterName=tests
@@ -69,19 +69,19 @@ PartitionName=gpu Nodes={first} MaxTime=INFINITE State=UP
 
 
 def why_none(programs: Sequence[str] = PROGRAMS, packages: str = "slurm-wlm munge") -> str:
-    """Return why no cluster can be started on this machine; nothing: one can."""
+    """Return why no cluster can be started on this machine; empty if one can."""
     if missing := [name for name in programs if not shutil.which(name, path=search_path())]:
         return f"no {', '.join(missing)} on this machine (Debian: apt-get install {packages})"
     return "only root can start a SLURM with devices of its own" if os.geteuid() else ""
 
 
 def search_path() -> str:
-    """Return where programs are looked for: daemons lie in sbin, which a user's PATH may lack."""
+    """Return the search path of programs; it includes sbin, where daemons are and which a user's PATH may lack."""
     return f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 
 
 class ClusterError(Exception):
-    """A command of SLURM has failed."""
+    """Raised when a command of SLURM fails."""
 
 
 class Cluster:
@@ -121,11 +121,11 @@ class Cluster:
         munge = {"socket": "run/munge.sock", "key-file": "munge/key", "pid-file": "run/munged.pid"}
         munge |= {"log-file": "log/munged.log", "seed-file": "munge/seed"}
         options = [f"--{name}={self.folder / file}" for name, file in munge.items()]
-        # --force: folders of tests are closed to other users, which munge would have open
+        # --force: munge expects folders that other users can enter, but folders of tests are private
         self.call("munged", "--force", "--num-threads=2", *options)
 
     def start_controller(self) -> None:
-        """Start slurmctld; it goes on from the state that it saved."""
+        """Start slurmctld; it continues from its saved state."""
         self.call("slurmctld")
 
     def start_node(self, node: str) -> None:
@@ -133,7 +133,7 @@ class Cluster:
         self.call("slurmd", "-N", node)
 
     def stop(self) -> None:
-        """End all jobs, then the `daemons` in their order; what does not end in time is killed."""
+        """End all jobs, then the `daemons` in their order; those that do not end in time are killed."""
         with contextlib.suppress(ClusterError, subprocess.TimeoutExpired, TimeoutError):
             self.call("scancel", "--user", str(os.getuid()))
             wait_until(lambda: not self.call("squeue", "--noheader"), seconds=15)
@@ -151,19 +151,19 @@ class Cluster:
             os.kill(pid, signal.SIGKILL)
 
     def lose_node(self, node: str) -> None:
-        """Let a node go as in a power cut: its slurmd, its jobs and all they started are killed at once."""
+        """Stop a node as in a power cut: its slurmd, its jobs and all their processes are killed at once."""
         jobs = self.call("squeue", "--noheader", "--format=%A", f"--nodelist={node}").split()
         lost = [
             *processes(f"slurmd -N {node}"),
             *(p for job in jobs for p in processes(f"slurmstepd: [{job}.")),
         ]
         below = [process for one in lost for process in one.children(recursive=True)]
-        for process in [*lost, *below]:  # what reports a job's end goes before the job
+        for process in [*lost, *below]:  # the process that reports a job's end is killed before the job
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
     def call(self, *command: str) -> str:
-        """Run a command of SLURM; return what it printed. Never waits for ever."""
+        """Run a command of SLURM with a time limit; return its output."""
         ended = subprocess.run(
             command, env=self.environment, text=True, capture_output=True, timeout=SECONDS, check=False
         )
@@ -177,12 +177,12 @@ class Cluster:
         return dict(line.split() for line in lines if line)
 
     def jobs(self, *options: str) -> list[list[str]]:
-        """Return id, state and comment of the jobs of the queue."""
+        """Return id, state and comment of the queued jobs."""
         lines = self.call("squeue", "--noheader", "--array", "--format=%i|%T|%k", *options).split("\n")
         return [line.strip().split("|") for line in lines if line]
 
     def accounting(self) -> str:
-        """Return the lines of slurm.conf that tell who keeps accounts: nobody."""
+        """Return the lines of slurm.conf for a cluster without accounting."""
         return "AccountingStorageType=accounting_storage/none\n"
 
     def _write(self, cpus: int, mem_mb: int) -> None:
@@ -201,7 +201,7 @@ class Cluster:
         text += PARTITIONS.format(nodes=",".join(self.nodes), first=self.nodes[0]) + self.accounting()
         (self.folder / "etc/slurm.conf").write_text(text)
         for number in range(2):
-            # a clone of /dev/null: a plain file would be handed out, too, but not named to the job
+            # a clone of /dev/null: SLURM would allocate a plain file too, but not name it to the job
             os.mknod(self.folder / f"dev/nvidia{number}", 0o20666, os.makedev(1, 3))
         devices = [f"NodeName={node} Name=gpu File={self.folder}/dev/nvidia[0-1]" for node in self.nodes]
         (self.folder / "etc/gres.conf").write_text("\n".join(devices) + "\n")
@@ -209,7 +209,7 @@ class Cluster:
 
 
 def processes(beginning: str) -> list[psutil.Process]:
-    """Return the processes whose command line begins so, without the folder of the program."""
+    """Return the processes whose command line, without the folder of the program, begins with the given words."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -225,7 +225,7 @@ def user_name() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports on which nobody listens now."""
+    """Return ports that are free now."""
     with contextlib.ExitStack() as opened:
         sockets = [opened.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -234,7 +234,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_until(reached: Callable[[], object], *, seconds: float = SECONDS) -> None:
-    """Return once `reached()` is true; TimeoutError if it does not become so in time."""
+    """Wait until `reached()` is true; raise TimeoutError if it takes too long."""
     end = time.monotonic() + seconds
     while not reached():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Studies that run on a real SLURM of two nodes by the project's profile, every job of them watched."""
+"""Studies that run on a real SLURM of two nodes with the project's profile; every job is watched."""
 
 import hashlib
 import shutil
@@ -15,18 +15,18 @@ from cluster import Cluster, wait_until, why_none
 from tests.study import ROOT, Study
 
 WATCHER = Path(__file__).with_name("watch")
-# the project's profile, for jobs that last seconds; two trainings at once have a processor each: the machine has two
+# the project's profile for jobs of seconds; one processor a training, because the machine has two
 OPTIONS = (
     *("--profile", "slurm", "--slurm-arrays-init-seconds-before-status-checks", "5", "--latency-wait", "5"),
     *("--set-threads", "train_fold=1", "predict_scans=1"),
 )
-# what may differ between two runs: how long jobs took, and where an unfinished training stands
+# these may differ between two runs: times of jobs and the state of an unfinished training
 UNCOMPARED = ("logs", "benchmarks", "state")
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A study on a cluster, and the folder in which its jobs are noted (see watch/sitecustomize.py)."""
+    """A study on a cluster, and the folder in which its jobs are recorded (see watch/sitecustomize.py)."""
 
     study: Study
     cluster: Cluster
@@ -43,7 +43,7 @@ class Watched:
         return self.study.folder / "results"
 
     def elsewhere(self, folder: Path, **changes: object) -> "Watched":
-        """Return the same study in another folder, with a watch of its own; the folder is not made."""
+        """Return the same study in another folder, with a watch folder of its own; the folder is not made."""
         watch = Path(tempfile.mkdtemp(prefix="watch-", dir=self.watch.parent))
         one = Watched(replace(self.study, folder=folder, **changes), self.cluster, watch)
         return one.on(self.cluster)
@@ -54,11 +54,11 @@ class Watched:
         return replace(self, study=replace(self.study, environment=environment), cluster=cluster)
 
     def tell(self, job: str, fault: str) -> None:
-        """Let a job fail: `job` is rule:wildcards, `fault` one of those that the watcher knows."""
+        """Make a job fail: `job` is rule:wildcards, `fault` a kind of fault of watch/sitecustomize.py."""
         (self.watch / f"fault-{job}").write_text(fault)
 
     def lose_pictures(self) -> None:
-        """Take away the report and the pictures of crops: short jobs, of which each scan has one."""
+        """Remove the report and the pictures of crops, which are made by a short job for each scan."""
         shutil.rmtree(self.results / "crops")
         (self.results / "report/index.html").unlink()
 
@@ -68,12 +68,12 @@ class Watched:
         return sum(line.split()[-1] == job for line in log.read_text().splitlines()) if log.exists() else 0
 
     def slurm_job(self, job: str) -> tuple[str, str]:
-        """Return node and id of the SLURM job that started a job last."""
+        """Return node and id of the SLURM job that last started a job."""
         lines = (self.watch / "jobs.log").read_text().splitlines()
         return next(tuple(line.split()[:2]) for line in reversed(lines) if line.split()[-1] == job)
 
     def begin(self, *targets: str) -> subprocess.Popen:
-        """Start a run and return it; its words go to the file `said.txt` of the study."""
+        """Start a run and return it; its output goes to the file `said.txt` of the study."""
         return subprocess.Popen(
             self.study.command(*targets), cwd=ROOT, env=self.study.environment, start_new_session=True,
             stdout=open(self.folder / "said.txt", "w"), stderr=subprocess.STDOUT,
@@ -81,7 +81,7 @@ class Watched:
         )  # fmt: skip
 
     def when_started(self, job: str, act: Callable[[], object]) -> str:
-        """Run to the report; once `job` has started, `act`. Return what was said; the run must end well."""
+        """Run to the report and call `act` once `job` has started; the run must succeed. Return its output."""
         running, before = self.begin(), self.started(job)
         try:
             wait_until(lambda: self.started(job) > before or running.poll() is not None, seconds=120)
@@ -93,11 +93,11 @@ class Watched:
         return self.said()
 
     def said(self) -> str:
-        """Return what the run that `begin` started has said."""
+        """Return the output of the run that `begin` started."""
         return (self.folder / "said.txt").read_text()
 
     def sums(self) -> dict[str, str]:
-        """Return the checksum of every result, by its path; hidden files are none of them."""
+        """Return the checksum of every result by its path, without hidden files."""
         files = (path for path in sorted(self.results.rglob("*")) if path.is_file())
         named = ((path.relative_to(self.results), path) for path in files)
         return {
@@ -107,19 +107,19 @@ class Watched:
         }
 
     def check(self, reference: dict[str, str]) -> None:
-        """Hold that results are those of an undisturbed run, no job ran twice at once and nothing is left."""
+        """Check that results equal those of an undisturbed run, no job ran twice at once and no job is left."""
         assert self.sums() == reference
         self.check_once()
         assert self.study.planned() == {}
         assert not self.cluster.jobs()
 
     def check_once(self) -> None:
-        """Hold that no job was computed by two at once."""
+        """Check that no job was run by two processes at once."""
         assert [path.name for path in self.watch.glob("twice-*")] == []
 
 
 def watched_environment(cluster: Cluster, watch: Path) -> dict[str, str]:
-    """Return the environment of a study on `cluster` whose jobs are noted in the folder `watch`."""
+    """Return the environment of a study on `cluster` whose jobs are recorded in the folder `watch`."""
     return cluster.environment | {"TESTS_WATCH": str(watch), "PYTHONPATH": str(WATCHER)}
 
 
@@ -134,13 +134,13 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sent(cluster, tmp_path_factory) -> tuple[Watched, str, list[str]]:
-    """Return the small study, run on the cluster to its report, what Snakemake said, SLURM's record of each job."""
+    """Return the small study, run on the cluster to its report, with Snakemake's output and SLURM's job records."""
     watch = tmp_path_factory.mktemp("watch")
     study = Study(
         tmp_path_factory.mktemp("study"),
         options=OPTIONS,
         environment=watched_environment(cluster, watch),
-        seconds=1800,  # a job that no node can take waits for ever
+        seconds=1800,  # a job that fits no node would wait without end
     )
     said = study.run()
     return (

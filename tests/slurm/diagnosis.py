@@ -1,4 +1,4 @@
-"""What the doctor says of a profile on a cluster."""
+"""Findings of the doctor for a profile on a cluster."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.study import ROOT
 def diagnose(
     cluster: Cluster, folder: Path, *arguments: str, profile: str = "slurm"
 ) -> tuple[int, dict[str, str]]:
-    """Return the exit status and the findings of the doctor: the lines of each, by its first line."""
+    """Return the exit status and the findings of the doctor: the lines of each finding by its first line."""
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""The small study on a SLURM that keeps accounts, by the profile as a user of such a cluster fills it in."""
+"""The small study on a SLURM with accounting, with the profile filled in as by a user of such a cluster."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ PICTURE = "draw_crop:scan=P001"
 
 @pytest.fixture(scope="module")
 def accounted(tmp_path_factory):
-    """Return a running cluster of two nodes that keeps accounts."""
+    """Return a running cluster of two nodes with accounting."""
     if reason := why_none():
         pytest.skip(reason)
     with AccountedCluster(tmp_path_factory.mktemp("accounted")) as running:
@@ -25,7 +25,7 @@ def accounted(tmp_path_factory):
 
 
 def fill_in(folder: Path) -> Path:
-    """Write the project's profile into `folder` as its comments say: account, partitions, `sacct`."""
+    """Write the project's profile into `folder`, filled in by its comments: account, partitions, `sacct`."""
     yours, heading, rest = (ROOT / "profiles/slurm/config.yaml").read_text().partition("# ---- how Snakemake")
     yours = re.sub(r"^( *)# (.*[:\"])$", r"\1\2", yours, flags=re.MULTILINE)
     for word, mine in {"account": ACCOUNT, "cpu-partition": "cpu", "gpu-partition": "gpu"}.items():
@@ -46,7 +46,7 @@ def test_a_filled_in_profile_on_a_cluster_that_keeps_accounts(sent, accounted, r
     assert one.started(PICTURE) == 2
     one.check_once()
     results = one.sums()
-    # models hold their seconds, which the report shows, and pseudonyms of this study; what they predict is the same
+    # models, and thus the report, hold run times and pseudonyms of this study; their predictions are the same
     others = {
         name for name in reference if results.get(name) != reference[name] and not name.startswith("models/")
     }

@@ -1,4 +1,4 @@
-"""The doctor on a real SLURM: what it says of a job is what SLURM does with it."""
+"""The doctor on a real SLURM: its findings for a job agree with what SLURM does."""
 
 import pytest
 from cluster import Cluster, why_none
@@ -37,7 +37,7 @@ def test_a_profile_that_fits_is_well(cluster, tmp_path):
     assert status == 0 and findings["train_fold"].startswith("ok")
     assert any("squeue works" in name for name in findings)
     sent = findings["train_fold"].splitlines()[1].split()
-    # the judge: SLURM starts this very line
+    # SLURM itself must accept the same command line
     cluster.call(*sent, "--test-only", "--wrap=true")
 
 

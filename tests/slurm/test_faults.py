@@ -1,6 +1,6 @@
-"""What goes wrong on a cluster. Then results are those of an undisturbed run, or the report says what is missing.
+"""Faults on a cluster: results must equal those of an undisturbed run, or the report must state what is missing.
 
-Takes about half an hour: `make test-cluster`.
+The tests take about half an hour: `make test-cluster`.
 """
 
 import csv
@@ -68,7 +68,7 @@ def test_a_drained_node(again, reference):
         again.when_started(picture("P001"), drain)
     finally:
         again.cluster.call("scontrol", "update", f"nodename={node[0]}", "state=resume")
-    assert again.started(picture("P001")) == 1  # a drained node ends what it has begun
+    assert again.started(picture("P001")) == 1  # a drained node finishes its running jobs
     again.check(reference)
 
 
@@ -107,7 +107,7 @@ def test_a_restarted_controller(again, reference):
 
     def restart():
         again.cluster.kill("slurmctld")
-        time.sleep(12)  # Snakemake asks for the state of its jobs, and nobody answers
+        time.sleep(12)  # Snakemake asks for the state of its jobs and gets no answer
         again.cluster.start_controller()
 
     again.when_started(picture("P001"), restart)
@@ -134,7 +134,7 @@ def test_a_killed_snakemake(again, reference):
     assert refused.returncode and "another run works in" in refused.stderr
     running.kill()
     running.wait()
-    assert again.cluster.jobs()  # they run on
+    assert again.cluster.jobs()  # they still run
     again.study.refuse()  # the lock of the killed run
     again.study.run("--unlock")  # as Snakemake itself advises
     refused = again.study.call()
@@ -148,7 +148,7 @@ def test_a_killed_snakemake(again, reference):
 
 
 def recover(one):
-    """Do what `make recover` does first."""
+    """Run the first step of `make recover`."""
     command = [
         sys.executable,
         "-m",
@@ -205,7 +205,7 @@ def test_a_scan_that_always_fails(again, reference):
         path.write_bytes(b"damaged")
     ended = again.study.call()
     assert ended.returncode and "partial=true" in ended.stdout
-    assert len(list((again.results / "crops").iterdir())) == len(SCANS)  # nothing else was stopped by it
+    assert len(list((again.results / "crops").iterdir())) == len(SCANS)  # it stopped no other job
     again.study.run(settings=("partial=true",))
     with open(again.results / "tables/flow.csv", newline="") as table:
         flow = {row["scan"]: row for row in csv.DictReader(table)}
@@ -244,7 +244,7 @@ def test_a_training_that_is_preempted_three_times(sent, tmp_path):
         number = preempted.slurm_job(job)[1]
         preempted.cluster.call("scontrol", "requeue", number)
         wait_until(lambda number=number: [number, "PENDING"] in [one[:2] for one in preempted.cluster.jobs()])
-        time.sleep(2)  # within a second SLURM would take the job's new credential for its revoked one
+        time.sleep(2)  # within a second SLURM takes the job's new credential for its revoked one
         preempted.cluster.call("scontrol", "update", f"jobid={number}", "starttime=now")  # not in two minutes
     assert running.wait(timeout=preempted.study.seconds) == 0, preempted.said()[-6000:]
     preempted.check_once()
@@ -258,6 +258,6 @@ def test_a_training_that_is_preempted_three_times(sent, tmp_path):
 
 
 def learning_curve(fold):
-    """Return what a training's history says of every epoch, times and memory left out."""
+    """Return a training's history of every epoch without times and memory."""
     with open(fold / "history.csv", newline="") as table:
         return [list(row.values())[:5] for row in csv.DictReader(table)]

@@ -1,4 +1,4 @@
-"""The small study on a real SLURM of two nodes: `snakemake --profile slurm`, as its users run it."""
+"""The small study on a real SLURM of two nodes, run as by a user: `snakemake --profile slurm`."""
 
 import csv
 import re

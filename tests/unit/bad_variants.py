@@ -1,7 +1,7 @@
-"""All ways to spoil a scan that a reader must refuse, in the registry BAD.
+"""Spoilt scans that a reader must refuse, in the registry BAD.
 
-Every variant has one defect. Missing slices at an end of a stack are not among them: nothing tells such a series
-from a shorter scan.
+Every variant has one defect. Missing slices at an end of a stack are not among them, because such a series cannot be
+distinguished from a shorter scan.
 """
 
 import zipfile
@@ -121,7 +121,7 @@ def _tilt(datasets: list[Dataset], degrees: float) -> None:
 
 @defect("gantry_tilt")
 def tilted_by_12_degrees(datasets: list[Dataset]) -> None:
-    """The slices are stacked askew, and the table's way is along the patient: voxels of the base lie elsewhere."""
+    """The slices are tilted, but the table moves along the patient, so that the voxels form a sheared volume."""
     _tilt(datasets, 12.0)
 
 
@@ -241,19 +241,19 @@ def _flipped(syntax: str, folder: Path) -> Source:
     return _spoil_bytes(folder, flip)
 
 
-# Lossless JPEG, JPEG 2000 and deflated data carry no checksum and decode into another picture: no reader can tell.
+# Not lossless JPEG, JPEG 2000 and deflated data: without a checksum they decode into another picture unnoticed.
 for _name in ("jpeg_ls", "rle"):
     add_variant(BAD, f"bits_flipped_{_name}", partial(_flipped, SYNTAXES[_name]), "undecodable_pixels")
 
 
 @bad("undecodable_pixels")
 def bit_flipped_in_zip(folder: Path) -> Source:
-    """One bit of the pixels of one slice: the archive's checksum knows."""
+    """One flipped bit in the pixels of one slice, which the archive's checksum detects."""
     source = write_zip(zipfile.ZIP_STORED, "", folder)
     with zipfile.ZipFile(source.path) as archive:
         member = max(archive.infolist(), key=lambda one: one.file_size)
     content = bytearray(source.path.read_bytes())
-    # the pixels are the last of a member, behind its local header
+    # the pixels are at the end of the member, after its local header
     content[member.header_offset + member.file_size - 100] ^= 4
     source.path.write_bytes(content)
     return source
@@ -328,7 +328,7 @@ def colour(datasets: list[Dataset]) -> None:
 
 @defect("incomplete_header")
 def palette(datasets: list[Dataset]) -> None:
-    """Stored values that mean colours of a table, not intensities."""
+    """Stored values that are indices of a colour table, not intensities."""
     for dataset in datasets:
         dataset.PhotometricInterpretation = "PALETTE COLOR"
 

@@ -1,6 +1,6 @@
-"""All ways to write a scan that a reader must take, in the registry GOOD.
+"""Ways to write a scan that a reader must accept, in the registry GOOD.
 
-Every variant holds the voxels of the base scan at the places that its `Source` expects.
+Every variant has the voxels of the base scan at the places that its `Source` expects.
 """
 
 import itertools
@@ -45,7 +45,7 @@ from tiny_series import SECONDARY_CAPTURE, SERIES_UID, set_pixels, write_series
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 
-# PatientPosition and the patient directions of columns, rows and slices that it goes with
+# PatientPosition, and the matching patient directions of columns, rows and slices
 POSITIONS = {
     "feet_first": ("FFS", "LPI"),
     "prone": ("HFP", "RAS"),
@@ -56,7 +56,7 @@ POSITIONS = {
     "sagittal": ("HFS", "PIL"),
     "coronal": ("HFS", "LIP"),
 }
-# Every way to lay three index axes along the patient's axes.
+# All assignments of three index axes to the patient's axes.
 AXIS_ORDERS = tuple(
     "".join(letters)
     for axes in itertools.permutations(("LR", "PA", "SI"))
@@ -67,7 +67,7 @@ GOOD: dict[str, Variant] = {}
 
 
 def good(*codes: str, **limits: Any) -> Callable[[Writer], Writer]:
-    """Register a good variant under the name of its function; `codes`: warnings that it brings."""
+    """Register a good variant under the name of its function; `codes`: the expected warnings."""
     return register(GOOD, *codes, **limits)
 
 
@@ -213,7 +213,7 @@ def overlay_in_unused_bits(folder: Path) -> Source:
 
 
 def _padded(image: sitk.Image, edge: int = 5) -> sitk.Image:
-    """Return `image` with air in a frame of `edge` pixels round every slice."""
+    """Return `image` with a frame of air of `edge` pixels around every slice."""
     hu_zyx = sitk.GetArrayFromImage(image)
     inside = np.zeros(hu_zyx.shape, bool)
     inside[:, edge:-edge, edge:-edge] = True
@@ -221,7 +221,7 @@ def _padded(image: sitk.Image, edge: int = 5) -> sitk.Image:
 
 
 def _padding(declared: Mapping[str, int], folder: Path) -> Source:
-    """Write padding from -2000 to -1990 HU round every slice."""
+    """Write padding from -2000 to -1990 HU around every slice."""
     datasets = _rescaled(1, 0, signed=True)
     for dataset in datasets:
         pixels = stored_values(dataset).astype(np.uint16).view(np.int16).astype(np.int32)
@@ -245,7 +245,7 @@ def padding_with_range(folder: Path) -> Source:
 
 @good()
 def padding_sign_extended(folder: Path) -> Source:
-    """Padding of -2000 in unsigned 12 of 16 bits, as scanners write it round the circle of the scan."""
+    """Padding of -2000 in unsigned 12 of 16 bits, as scanners write it outside the circular field of view."""
     datasets = _rescaled(1, -1024, bits=12)
     for dataset in datasets:
         pixels = stored_values(dataset)
@@ -515,7 +515,7 @@ for _name, _file in (
 
 @good()
 def nifti_beside_another(folder: Path) -> Source:
-    """An uncompressed file of the same name lies beside it: ITK 5 takes the voxels from that one."""
+    """An uncompressed file of the same name lies beside it; ITK 5 reads the voxels from that file."""
     write_nifti(folder, nifti_content(base_hu_zyx().astype(np.int16) + 100), "scan.nii")
     return write_nifti(folder, nifti_content(), "scan.nii.gz")
 
@@ -569,7 +569,7 @@ def nifti_four_dimensional_with_one_volume(folder: Path) -> Source:
 
 @good()
 def nrrd_in_right_anterior_superior(folder: Path) -> Source:
-    """A NRRD whose header counts in RAS, as 3D Slicer and others may write it; raw, in the same file."""
+    """A NRRD with RAS coordinates, as 3D Slicer and others may write it; raw, in the same file."""
     stored = sitk.DICOMOrient(base_scan(), "RAS")
     mm = np.array([-1.0, -1.0, 1.0])
     vectors = " ".join("({},{},{})".format(*column) for column in (mm[:, None] * steps_mm(stored)).T.tolist())

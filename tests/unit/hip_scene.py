@@ -1,4 +1,4 @@
-"""A hand-made pelvis of spheres, ellipsoids and cylinders: what the search for the hip must find in any view."""
+"""A hand-made pelvis of spheres, ellipsoids and cylinders, for tests of the search for the hip in any view."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ HEAD_X_MM = 85.0
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A pelvis with its heads at (+-85, 0, 0) mm, how it lies and how it is seen."""
+    """A pelvis with its heads at (+-85, 0, 0) mm, its position and the field of view."""
 
     spacing_mm: tuple[float, float, float] = (2.0, 2.0, 3.0)
     size_xy: tuple[int, int] = (210, 160)
@@ -50,7 +50,7 @@ def draw(scene: Scene):
 
 
 def turned(image, turns_xyz_degrees, origin_mm=(31.0, -57.0, 840.0)):
-    """Return an oblique copy: the same voxels, axes turned about the patient's, somewhere else."""
+    """Return an oblique copy: the same voxels with turned axes and another origin."""
     copy = sitk.Image(image)
     turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), *np.radians(turns_xyz_degrees).tolist())
     copy.SetDirection(turn.GetMatrix())

@@ -1,8 +1,8 @@
-"""Scans that are damaged or made to do harm: any input by its name, for the tests and for bench/fuzz.py.
+"""Damaged and malicious scans, each written by its name, for the tests and for bench/fuzz.py.
 
-`make_hostile` writes a source. A number names a small series, archive or image file in which bytes or fields of the
-header were changed, drawn with that seed; a name of TRAPS a bomb, a loop, a pipe. Whatever it is, the reader owes a
-verdict.
+`make_hostile` writes a source. A number is the seed of a small series, archive or image file with changed bytes or
+header fields; a name of TRAPS is a malicious input such as a bomb, a loop or a pipe. The reader must return a verdict
+for all of them.
 """
 
 import gzip
@@ -25,11 +25,11 @@ from tiny_series import tiny_scan, tiny_series, write_series
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 
-# Stands in the folder's name and in the headers; no finding may quote it.
+# In the folder's name and in the headers; no finding may quote it.
 CANARIES = ("Doe^Jane", "PID-4711", "General Hospital", "doe-jane")
 FOLDER_NAME = "doe-jane"
 
-_MAX_FILE_BYTES = 1_500_000  # larger real files are left out: time goes into reading, not into damage
+_MAX_FILE_BYTES = 1_500_000  # larger real files are left out, because reading them takes too long
 _BOMB_BYTES = 2 << 30
 _CHUNK_BYTES = 1 << 24
 _TAGS = {
@@ -73,7 +73,7 @@ _NIFTI_FLOATS = (float("nan"), float("inf"), -float("inf"), -1.0, 0.0, 1e-45, 3e
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """A change of a file: `kind` of DAMAGES, where (fraction of its length), how long, and what is drawn for it."""
+    """A change of a file: `kind` of DAMAGES, place (fraction of its length), length, and drawn values."""
 
     kind: str
     place: float
@@ -123,12 +123,12 @@ def _insert(content: bytes, start: int, end: int, rng: np.random.Generator) -> b
 
 
 def _number(content: bytes, start: int, end: int, rng: np.random.Generator) -> bytes:
-    """Overwrite four bytes by a number that lengths choke on."""
+    """Overwrite four bytes with a number that is absurd as a length."""
     return content[:start] + struct.pack("<I", _LONGS[rng.integers(len(_LONGS))]) + content[start + 4 :]
 
 
 def _field(content: bytes, start: int, end: int, rng: np.random.Generator) -> bytes:
-    """Give a field that decides on sizes or places an absurd value, or an absurd length."""
+    """Set a field that determines sizes or places to an absurd value or an absurd length."""
     return set_field(content, list(_TAGS)[rng.integers(len(_TAGS))], rng)
 
 
@@ -147,7 +147,7 @@ DAMAGES: dict[str, Callable[[bytes, int, int, np.random.Generator], bytes]] = {
 
 
 def draw_damage(rng: np.random.Generator) -> Damage:
-    """Draw a damage; the start of a file, where its header is, is hit more often than its length would have it."""
+    """Draw a damage; the start of a file, with its header, is chosen more often than its length implies."""
     near_start = rng.random() < 0.6
     return Damage(
         kind=list(DAMAGES)[rng.integers(len(DAMAGES))],
@@ -158,7 +158,7 @@ def draw_damage(rng: np.random.Generator) -> Damage:
 
 
 def set_field(content: bytes, keyword: str, rng: np.random.Generator) -> bytes:
-    """Return an explicit little endian DICOM file with an absurd value, or length, of one field; else as it is."""
+    """Return an explicit little endian DICOM file with an absurd value or length of one field; others unchanged."""
     match = re.search(re.escape(struct.pack("<HH", *_TAGS[keyword])) + b"([A-Z]{2})", content)
     if match is None:
         return content
@@ -185,7 +185,7 @@ def _absurd(vr: bytes, length: int, rng: np.random.Generator) -> bytes:
 
 
 def set_nifti_field(content: bytes, rng: np.random.Generator) -> bytes:
-    """Return a NIfTI-1 file with one number of its header absurd: sizes, type, edges, offset, scaling or a form."""
+    """Return a NIfTI-1 file with one absurd number in its header: sizes, type, edges, offset, scaling or a form."""
     name = list(variants.NIFTI_FIELDS)[rng.integers(len(variants.NIFTI_FIELDS))]
     offset, code = variants.NIFTI_FIELDS[name]
     width, kind = int(code[:-1] or 1), code[-1]
@@ -201,7 +201,7 @@ def set_nifti_field(content: bytes, rng: np.random.Generator) -> bytes:
 
 @lru_cache(maxsize=1)
 def _series_of_files() -> tuple[tuple[bytes, ...], ...]:
-    """Return series as the contents of their files: made up in several transfer syntaxes, and real ones."""
+    """Return series as the contents of their files: simulated ones in several transfer syntaxes, and real ones."""
     made = []
     with tempfile.TemporaryDirectory() as name:
         for number, syntax in enumerate(["", *variants.SYNTAXES.values()]):
@@ -229,7 +229,7 @@ def _contents(folder: Path) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=1)
 def _image_files() -> tuple[tuple[str, bytes], ...]:
-    """Return image files as names and contents: NIfTI, NRRD and MetaImage, made up and real."""
+    """Return image files as names and contents: NIfTI, NRRD and MetaImage, simulated and real."""
     files = []
     with tempfile.TemporaryDirectory() as name:
         for file in ("scan.nii", "scan.nii.gz", "scan.nrrd", "scan.mha"):
@@ -261,7 +261,7 @@ def damaged_series(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def absurd_series(folder: Path, rng: np.random.Generator) -> Path:
-    """A series that says one absurd thing in all of its files, so that they agree."""
+    """A series with the same absurd value in all of its files, so that they agree."""
     keyword = list(_TAGS)[rng.integers(len(_TAGS))]
     seed = int(rng.integers(1 << 32))
     contents = [set_field(content, keyword, np.random.default_rng(seed)) for content in _draw_series(rng)]
@@ -269,7 +269,7 @@ def absurd_series(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def damaged_zip(folder: Path, rng: np.random.Generator) -> Path:
-    """A zip archive of a series, damaged as a whole, with names that lead out of it."""
+    """A damaged zip archive of a series, with member names that lead out of its folder."""
     path = folder / "scan.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, content in enumerate(_draw_series(rng)):
@@ -280,7 +280,7 @@ def damaged_zip(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def damaged_image_file(folder: Path, rng: np.random.Generator) -> Path:
-    """An image file with damaged bytes; of a gzip file those of its content or of the archive."""
+    """An image file with damaged bytes; in a gzip file, either its content or the archive is damaged."""
     name, content = _draw_image_file(rng)
     if name.endswith(".gz") and rng.random() < 0.6:
         content = gzip.compress(draw_damage(rng).apply(gzip.decompress(content)), 1)
@@ -301,7 +301,7 @@ def absurd_image_file(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def random_files(folder: Path, rng: np.random.Generator) -> Path:
-    """Random bytes under promising names, some behind a true beginning."""
+    """Random bytes in files with plausible names, some after a valid beginning."""
     starts = (
         b"",
         bytes(128) + b"DICM",
@@ -367,7 +367,7 @@ def loop_of_links(folder: Path) -> Path:
 
 
 def pipe_and_devices(folder: Path) -> Path:
-    """Files that never end or never begin: a pipe without a writer, links to /dev/zero and /dev/random."""
+    """Files that never end or that block: a pipe without a writer, links to /dev/zero and /dev/random."""
     scan = _series(folder)
     os.mkfifo(scan / "pipe.dcm")
     (scan / "zero.dcm").symlink_to("/dev/zero")
@@ -388,7 +388,7 @@ def device_alone(folder: Path) -> Path:
 
 
 def names_of_bytes(folder: Path) -> Path:
-    """Names that are no UTF-8, hold a newline, or are as long as a name may be."""
+    """Names that are not UTF-8, hold a newline, or have the maximal length."""
     scan = _series(folder)
     for name in (b"\xff\xfe.dcm", b"line\nbreak.dcm", b"n" * 251 + b".dcm", b"-rf"):
         Path(os.fsdecode(os.fsencode(scan) + b"/" + name)).write_bytes(b"not a slice")
@@ -404,7 +404,7 @@ def many_folders(folder: Path) -> Path:
 
 
 def gzip_bomb(folder: Path) -> Path:
-    """A small gzip file whose content is 2 GB of zeros behind a header that promises a small volume."""
+    """A small gzip file whose content is 2 GB of zeros after a header that declares a small volume."""
     path = folder / "scan.nii.gz"
     with gzip.open(path, "wb", 1) as file:
         file.write(bytes(variants.nifti_content()))
@@ -413,7 +413,7 @@ def gzip_bomb(folder: Path) -> Path:
 
 
 def gzip_bomb_with_header(folder: Path) -> Path:
-    """The same, its header promising all of it: 32767 x 32767 x 1 voxels."""
+    """A gzip bomb whose header declares the whole content: 32767 x 32767 x 1 voxels."""
     path = folder / "scan.nii.gz"
     content = variants.nifti_content(dim=(3, 32767, 32767, 1, 1, 1, 1, 1))
     path.write_bytes(gzip.compress(bytes(content), 1))
@@ -429,14 +429,14 @@ def _append_zeros_gz(path: Path) -> None:
 
 
 def _deflated_zeros() -> bytes:
-    """Return a raw deflate stream of 2 GB of zeros: one block that stands for itself, again and again."""
+    """Return a raw deflate stream of 2 GB of zeros: one block, repeated."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = packer.compress(bytes(_CHUNK_BYTES)) + packer.flush(zlib.Z_FULL_FLUSH)
     return block * (_BOMB_BYTES // _CHUNK_BYTES) + zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS).flush()
 
 
 def zip_bomb(folder: Path) -> Path:
-    """An archive whose one file unpacks to 2 GB of zeros behind the beginning of a DICOM file."""
+    """An archive whose only file unpacks to 2 GB of zeros after the beginning of a DICOM file."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     start = bytes(128) + b"DICM"
     packed = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH) + _deflated_zeros()
@@ -444,7 +444,7 @@ def zip_bomb(folder: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("bomb.dcm", packed)
     content = bytearray(path.read_bytes())
-    # what is stored is declared deflated: method and size in the file's own header and in the directory
+    # declare the stored data as deflated: method and size in the file's own header and in the directory
     for header, method_at, size_at in ((0, 8, 22), (content.rindex(b"PK\x01\x02"), 10, 24)):
         struct.pack_into("<H", content, header + method_at, zipfile.ZIP_DEFLATED)
         struct.pack_into("<I", content, header + size_at, len(start) + _BOMB_BYTES)
@@ -453,7 +453,7 @@ def zip_bomb(folder: Path) -> Path:
 
 
 def zip_that_understates(folder: Path) -> Path:
-    """An archive whose directory says that a file of 64 MB of zeros is small."""
+    """An archive whose directory declares a file of 64 MB of zeros as small."""
     path = folder / "scan.zip"
     size = 64 << 20
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -530,7 +530,7 @@ def huge_text(folder: Path) -> Path:
 
 
 def unreadable_files(folder: Path) -> Path:
-    """A folder and a file that may not be read (root may all the same)."""
+    """A folder and a file without read permission (root can read them nevertheless)."""
     scan = _series(folder)
     (scan / "003.dcm").chmod(0)
     (scan / "closed").mkdir(mode=0)

@@ -22,7 +22,7 @@ def box(low, high):
 
 
 def ball(radius_mm, center=(0.0, 0.0, 0.0), rings=48):
-    """A sphere of latitude rings; its polyhedron's volume comes near the sphere's."""
+    """A sphere of latitude rings; the volume of its polyhedron approximates that of the sphere."""
     polar, around = np.linspace(0, np.pi, rings + 1)[1:-1], 2 * np.pi * np.arange(2 * rings) / (2 * rings)
     ring = np.stack(
         [np.outer(np.sin(polar), np.cos(around)), np.outer(np.sin(polar), np.sin(around)),

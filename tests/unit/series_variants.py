@@ -1,7 +1,7 @@
-"""One scan to be written in many ways, and how to compare what a reader makes of it.
+"""One scan that is written in many ways, and the comparison with the volume that a reader returns.
 
-`good_variants` holds all that a reader must take, `bad_variants` all that it must refuse, each in a registry of its
-own: GOOD and BAD. Here is what both are made of: the base scan, the ways to write it, and `misfit`.
+`good_variants` holds all variants that a reader must accept, `bad_variants` all that it must refuse, in registries
+GOOD and BAD. This module has their common parts: the base scan, the ways to write it, and `misfit`.
 """
 
 import gzip
@@ -29,7 +29,7 @@ AIR_HU = -1024
 OTHER_SERIES_UID = "1.2.3.9"
 POSITION_TOLERANCE_MM = 0.01
 
-# Transfer syntaxes under the names that variants carry, as gdcm names them.
+# Transfer syntaxes: the name in variants, and gdcm's name.
 SYNTAXES = {
     "implicit": "ImplicitVRLittleEndian",
     "big_endian": "ExplicitVRBigEndian",
@@ -58,7 +58,7 @@ NIFTI_FIELDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a variant has written: the path a cohort table would name, and the volume that must come out."""
+    """The result of writing a variant: the path for a cohort table, and the volume that a reader must return."""
 
     path: Path
     expected: sitk.Image
@@ -72,8 +72,8 @@ Writer = Callable[[Path], Source]
 class Variant:
     """A way to write the base scan, with the reason codes (`codes`) that a reader must give.
 
-    `write` puts the variant into an empty folder. `codes` are all warnings of a good variant; of a bad one the
-    refusals that name its defect, beside which others may follow from it.
+    `write` writes the variant into an empty folder. `codes` are all warnings of a good variant, and the refusals that
+    name the defect of a bad one; further refusals may follow from it.
     """
 
     name: str
@@ -113,7 +113,7 @@ def base_scan() -> sitk.Image:
 
 
 def base_series(image: sitk.Image | None = None, axes: str = "LPS") -> list[Dataset]:
-    """Return the CT slices of `image` (the base scan) as a scanner writes them, slice after slice along `axes`."""
+    """Return the CT slices of `image` (the base scan) as a scanner writes them, with index axes along `axes`."""
     image = base_scan() if image is None else image
     datasets = tiny_series(image, axes)
     study, frame = (generate_uid(entropy_srcs=[what]) for what in ("study", "frame of reference"))
@@ -131,15 +131,15 @@ def base_series(image: sitk.Image | None = None, axes: str = "LPS") -> list[Data
 
 @dataclass(frozen=True, kw_only=True)
 class Misfit:
-    """How a volume differs from what was expected."""
+    """Differences of a volume from the expected one."""
 
     position_mm: float  # largest distance from an expected voxel to the nearest one of the volume
-    differing: int  # expected voxels whose HU is another, or that lie outside
+    differing: int  # expected voxels with another HU, or outside the volume
     invented: int  # voxels of the volume beyond the number expected
 
     @property
     def fits(self) -> bool:
-        """Whether every voxel has its HU at its place."""
+        """Whether every voxel has the correct HU at the correct place."""
         return self.position_mm <= POSITION_TOLERANCE_MM and not self.differing and not self.invented
 
 
@@ -167,7 +167,7 @@ def misfit_at(image: sitk.Image, places_mm: np.ndarray, hu: np.ndarray) -> Misfi
 
 
 def voxel_places_mm(image: sitk.Image) -> np.ndarray:
-    """Return the places of all voxels (n, 3), LPS in mm, x counting fastest."""
+    """Return the places of all voxels (n, 3), LPS in mm, x fastest."""
     z, y, x = np.indices(image.GetSize()[::-1])
     return np.stack([x, y, z], axis=-1).reshape(-1, 3) @ steps_mm(image).T + np.array(image.GetOrigin())
 
@@ -183,7 +183,7 @@ def write_base(folder: Path) -> Source:
 
 
 def write_slices(folder: Path, datasets: list[Dataset], names: list[str] | None = None) -> Source:
-    """Write slices of which the base scan must come out."""
+    """Write slices from which a reader must return the base scan."""
     return Source(path=write_series(datasets, folder, names), expected=base_scan())
 
 
@@ -203,7 +203,7 @@ def rescale(
 
 
 def change_syntax(folder: Path, syntax: str) -> Path:
-    """Store all files of `folder` again in a transfer syntax, named as gdcm names it; return the folder."""
+    """Convert all files of `folder` to a transfer syntax, given by gdcm's name; return the folder."""
     for file in sorted(folder.iterdir()):
         reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
         reader.SetFileName(str(file))
@@ -232,7 +232,7 @@ def write_zip(compression: int, place: str, folder: Path) -> Source:
 
 
 def enhanced(datasets: Sequence[Dataset], sop_class: str) -> Dataset:
-    """Return one multi-frame dataset of slices: shared pixel size and scaling, place of each frame."""
+    """Return one multi-frame dataset of slices: shared pixel size and scaling, and the place of each frame."""
     whole = datasets[0].copy()
     whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = sop_class
     whole.NumberOfFrames = len(datasets)

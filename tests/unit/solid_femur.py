@@ -1,4 +1,4 @@
-"""A femur of simple solids whose lesser trochanter lies at a known level."""
+"""A femur of simple solids with its lesser trochanter at a known level."""
 
 import numpy as np
 

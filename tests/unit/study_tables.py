@@ -1,4 +1,4 @@
-"""A made-up study for the tests of tables, figures and the report: people, scores and what screening said."""
+"""A made-up study for the tests of tables, figures and the report: people, scores and screening results."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ GROUP_SEXES = {"all": "MF", "male": "M", "female": "F"}
 
 
 def people(count=60, test=8, folds=5):
-    """Placements as `folds/folds.csv` holds them: men and women in turn, the first `test` ones are test people."""
+    """Rows of `folds/folds.csv`: men and women alternate, and the first `test` ones are test people."""
     ages = np.linspace(27, 93, count).round()
     return [
         {
@@ -29,7 +29,7 @@ def people(count=60, test=8, folds=5):
 
 
 def predictions(placements, network="vnet"):
-    """What is predicted: cross-validation by the own fold, test people by the ensemble and by the single best."""
+    """Planned predictions: cross-validation by the own fold, test people by the ensemble and by the single best."""
     rows = []
     for group, sexes in GROUP_SEXES.items():
         for person in placements:
@@ -48,7 +48,7 @@ def predictions(placements, network="vnet"):
 def measured(prediction, generator):
     """An overlap record and a volume record like those of a well trained model."""
     size = 105_000 if prediction["sex"] == "M" else 77_000
-    # the reference is the person's, the same for all models
+    # the reference depends on the person, not on the model
     person = np.random.default_rng(int(prediction["scan"][1:]))
     reference = size * (1 + 0.17 * person.standard_normal())
     predicted = reference * (1 + 0.004 + 0.011 * generator.standard_normal())
@@ -120,12 +120,12 @@ def tables(count=60, test=8):
 
 
 def unscored(metrics, reason="not predicted"):
-    """The rows of `tables/unscored.csv` of predictions that were to be scored, as if these scores were missing."""
+    """The rows of `tables/unscored.csv`, as if the scores of these predictions were missing."""
     return metrics.assign(without_reason=reason)[list(UNSCORED_COLUMNS)].reset_index(drop=True)
 
 
 def none_unscored():
-    """The table of a study in which every planned score is there."""
+    """The table of unscored predictions of a study with every planned score."""
     return unscored_table([], {}, {}, {})
 
 

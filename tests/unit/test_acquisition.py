@@ -1,4 +1,4 @@
-"""How scans were made: read from headers without a person's traces, gathered, compared with the protocol."""
+"""The acquisition: read from headers without identifying texts, gathered, and compared with the protocol."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ from tests.unit.tiny_series import tiny_scan, tiny_series
 
 
 def header(**values):
-    """A header of one slice with these elements."""
+    """The header of one slice with these elements."""
     dataset = Dataset()
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
@@ -41,7 +41,7 @@ def sequence(**values):
 
 
 def enhanced(shared, frames):
-    """A header of an enhanced file: macros of the shared groups, and of each frame."""
+    """The header of an enhanced file: macros of the shared groups and of each frame."""
     dataset = header(Manufacturer="SIEMENS", ManufacturerModelName="SOMATOM Force")
     dataset.SharedFunctionalGroupsSequence = Sequence([header(**shared)])
     dataset.PerFrameFunctionalGroupsSequence = Sequence([header(**frame) for frame in frames])
@@ -207,7 +207,7 @@ def test_texts_are_short_and_of_plain_letters():
     assert read_acquisition(header(ConvolutionKernel="STD+"), None).kernel == "STD+"
 
 
-def test_nothing_of_a_whole_header_but_its_scanner_is_repeated():
+def test_only_the_scanner_of_a_header_is_recorded():
     dataset = tiny_series(tiny_scan())[0]
     text = json.dumps(read_acquisition(dataset, 6.0).to_json())
     assert "TinyScan" in text
@@ -228,7 +228,7 @@ def screening(axes="LPS", spacing_mm_xyz=(0.75, 0.8, 2.0), **stated):
 
 
 def records_of(*stated, verdict="ok"):
-    """Records of scans a, b, c, ... that state these fields."""
+    """Records of scans a, b, c, ... with these fields."""
     names = [f"scan-{number}" for number in range(len(stated))]
     scans = [scan_record(name, verdict) for name in names]
     return gather_acquisition(
@@ -292,7 +292,7 @@ def test_a_rejected_scan_is_not_asked_for_what_it_does_not_state():
     scans = records_of({"kvp": 140.0}, verdict="rejected")
     protocol = read_protocol({"kvp": 120, "kernel": "B30s"})
     assert off(scans, protocol) == ["kvp 140 (protocol 120)"]
-    assert describe_protocol(scans, protocol)["fields"][0]["differ"] == 0  # accepted scans are counted
+    assert describe_protocol(scans, protocol)["fields"][0]["differ"] == 0  # only accepted scans are counted
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ def test_the_majority_is_the_protocol_where_none_is_configured():
         (["A"] * 3 + ["B"] * 3, None),  # no more than half
         (["A"] * 4 + ["B"] * 3, "A"),
         (["A"] * 3 + ["B"] * 2 + ["C"] * 2, None),
-        (["a"] * 2 + ["A"] * 3 + ["B"] * 4, "A"),  # in any case, as most write it
+        (["a"] * 2 + ["A"] * 3 + ["B"] * 4, "A"),  # case is ignored; the most frequent spelling counts
     ],
 )
 def test_a_majority_is_more_than_half_of_at_least_five(kernels, majority):
@@ -409,7 +409,7 @@ def test_measured_distances_that_differ_in_the_last_digit_agree():
     assert sum(map(bool, off(records, protocol))) == 200
 
 
-def test_rejected_scans_have_no_vote_and_what_goes_with_a_persons_size_none():
+def test_the_majority_ignores_rejected_scans_and_fields_that_depend_on_body_size():
     records = records_of(
         *[{"kvp": 120.0, "mas": 150.0, "table_height_mm": 1.0, "field_of_view_mm": 400.0}] * 5
     )
@@ -421,7 +421,7 @@ def test_rejected_scans_have_no_vote_and_what_goes_with_a_persons_size_none():
 def test_few_scans_with_contrast_are_off_protocol_although_the_others_state_nothing():
     records = records_of(*[SIEMENS] * 10, *[SIEMENS | {"contrast": "yes"}] * 6)
     assert off(records, majority_protocol(records)) == [""] * 10 + ["contrast yes (protocol no)"] * 6
-    silent = records_of(*[{}] * 10)  # no header, no vote
+    silent = records_of(*[{}] * 10)  # scans without a header do not count
     assert majority_protocol(silent).allowed == {}
 
 

@@ -101,9 +101,9 @@ def test_peak_flow_as_bland_and_altman_published_it():
     assert round(result.bias_mm3, 1) == -2.1
     assert round(result.difference_sd_mm3, 1) == 38.8
     assert round(result.pearson_r, 2) == 0.94
-    # -22.0 to 17.8 is printed, from a rounded SD and t
+    # the paper prints -22.0 to 17.8, from a rounded SD and t
     assert (result.bias_mm3_ci_low, result.bias_mm3_ci_high) == pytest.approx((-22.0, 17.8), abs=0.1)
-    # the paper takes 2 SD: -79.7 and 75.5
+    # the paper uses 2 SD: -79.7 and 75.5
     limits = np.array([-79.7, 75.5]) + 2.1
     assert (np.array([result.loa_low_mm3, result.loa_high_mm3]) + 2.1) * 2 / 1.96 == pytest.approx(
         limits, abs=0.15
@@ -130,7 +130,7 @@ def test_an_interval_of_limits_is_a_tolerance_factor():
     assert limit_interval(1.0, n, 0.9) == pytest.approx(np.percentile(factors, [5, 95]), rel=0.003)
 
 
-def test_icc_stands_beside_the_concordance():
+def test_icc_is_close_to_the_concordance():
     reference, predicted = volumes(40)
     result = summarize_agreement(reference, predicted, people(40), CONFIG)
     # both measure absolute agreement: they differ by the order of 1 / n
@@ -143,7 +143,7 @@ def test_icc_stands_beside_the_concordance():
 
 
 def test_exact_limits_cover_at_their_level():
-    # 20,000 studies of 8 people: the interval holds the true limit 1.96 in 95 % of them
+    # 20,000 studies of 8 people: the interval contains the true limit 1.96 in 95 % of them
     differences = np.random.default_rng(3).normal(0, 1, (20_000, 8))
     low, high = limit_interval(1.0, 8, 0.95)
     mean, sd = differences.mean(axis=1), differences.std(axis=1, ddof=1)
@@ -168,7 +168,7 @@ def test_limits_lie_symmetrically_about_the_bias():
 
 
 def lin_interval(x, y, confidence=0.95):
-    """Lin's interval of the CCC (Biometrics 1989;45:255, with the correction of 2000;56:324), written out here."""
+    """Lin's interval of the CCC (Biometrics 1989;45:255, with the correction of 2000;56:324)."""
     n, ccc, r = len(x), concordance(x, y), np.corrcoef(x, y)[0, 1]
     shift = (x.mean() - y.mean()) ** 2 / (x.std() * y.std())
     variance = (1 - r**2) * ccc**2 / ((1 - ccc**2) * r**2)
@@ -187,7 +187,7 @@ def test_the_interval_of_the_concordance_approaches_that_of_lin():
 
 
 def test_the_peak_flow_has_a_concordance_with_its_interval():
-    # 0.943, 0.848 to 0.979 by Lin's formula; seventeen people are enough for the jackknife too
+    # 0.943, 0.848 to 0.979 by Lin's formula; with seventeen people the jackknife agrees with it
     result = summarize_agreement(MINI_WRIGHT, WRIGHT, people(17), CONFIG)
     low, high = lin_interval(*(np.array(meter, float) for meter in (MINI_WRIGHT, WRIGHT)))
     assert round(result.ccc, 3) == 0.943
@@ -203,7 +203,8 @@ def test_r_has_about_fishers_interval_and_r2_that_of_f():
     assert (result.pearson_r_ci_low, result.pearson_r_ci_high) == pytest.approx(
         tuple(fisher), abs=0.05 * width
     )
-    # (1 - R2) times the ratio of the true variances is F where errors are normal, of mean 0 and independent of size
+    # (1 - R2) times the ratio of the true variances has an F distribution if errors are normal, of mean 0 and
+    # independent of the volume
     reference, predicted = reference, reference + np.random.default_rng(2).normal(0, 900, 4000)
     result = summarize_agreement(reference, predicted, people(4000), CONFIG)
     low, high = 1 - (1 - result.r2) / stats.f.ppf([0.025, 0.975], 4000, 3999)
@@ -271,7 +272,7 @@ def test_which_limits_fit_every_size_is_said():
 
 
 def direct(x, y):
-    """The estimates of some pairs, each computed by itself."""
+    """The estimates of some pairs, each computed separately."""
     line, trend = fit_line(x, y, 0.5), fit_line((x + y) / 2, y - x, 0.5)
     return {
         "r2": r_squared(x, y),
@@ -322,7 +323,7 @@ def test_without_folds_the_reason_stands_beside_the_empty_interval():
 
 
 def test_scans_of_a_person_are_resampled_together():
-    # each person's two scans err alike: by scans the interval would be 1.41 times too narrow
+    # each person's two scans have the same error: an interval by scans would be 1.41 times too narrow
     reference, predicted = volumes(60)
     twice = [np.repeat(values, 2) for values in (reference, predicted)]
     once = summarize_agreement(reference, predicted, people(60), CONFIG)
@@ -332,7 +333,7 @@ def test_scans_of_a_person_are_resampled_together():
     assert both.mae_mm3_ci_high == pytest.approx(once.mae_mm3_ci_high)
 
 
-def test_a_second_scan_of_one_person_costs_p_values_and_the_interval_of_the_icc():
+def test_with_a_second_scan_of_a_person_p_values_and_the_icc_interval_are_undefined():
     reference, predicted = volumes(200)
     once = asdict(summarize_agreement(reference, predicted, people(200), CONFIG))
     again = asdict(summarize_agreement(reference, predicted, [*people(199), "p0"], CONFIG))
@@ -344,7 +345,7 @@ def test_a_second_scan_of_one_person_costs_p_values_and_the_interval_of_the_icc(
     names = ("bias_mm3", "loa_low_mm3", "loa_high_mm3", "slope", "intercept_mm3", "proportional_bias")
     for name in (*names, "loa_low_percent"):
         widths = [found[f"{name}_ci_high"] - found[f"{name}_ci_low"] for found in (once, again)]
-        # from leaving out people and from theory: nearly, but not quite the same
+        # by the jackknife and by theory: nearly the same
         assert widths[1] == pytest.approx(widths[0], rel=0.2)
         assert widths[1] != widths[0]
         assert again[f"{name}_ci_low"] < again[name] < again[f"{name}_ci_high"]

@@ -154,7 +154,7 @@ def test_a_landmark_goes_where_the_matrix_says(degrees_xyz, mirrored_xyz):
     assert (np.abs(found_mm_xyz - expected_mm_xyz) < 0.3 * np.array(SPACING_ZYX[::-1])).all()
 
 
-def test_a_quarter_turn_about_z_makes_a_ramp_in_x_one_in_y_of_the_same_mm():
+def test_a_quarter_turn_about_z_turns_a_ramp_in_x_into_the_same_ramp_in_y():
     size, spacing = (4, 40, 20), (3.0, 1.0, 2.0)  # 40 mm by 40 mm; a turn in voxels would not fit
     x_mm, y_mm = (np.arange(20) - 9.5) * 2.0, (np.arange(40) - 19.5) * 1.0
     image = torch.from_numpy(np.broadcast_to(0.5 + x_mm / 100, size).copy())[None, None]

@@ -46,7 +46,7 @@ def test_without_decay_it_is_the_network():
         assert lent.weight.item() == 5.0
 
 
-def test_it_goes_on_from_saved_weights():
+def test_the_average_continues_from_saved_weights():
     layer = network(1.0)
     first = RunningAverage(layer, 0.5)
     nn.init.constant_(layer.weight, 2.0)

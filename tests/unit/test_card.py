@@ -1,4 +1,4 @@
-"""A fold described: its metadata, and the card that is made from it."""
+"""The metadata of a fold, and the model card that is made from it."""
 
 import json
 
@@ -136,7 +136,7 @@ def test_a_training_that_failed_is_marked_with_what_to_do(metadata):
     assert "Lower train.learning_rate (0.01). If it still fell" in head and "synthetic cohort" in head
 
 
-def test_what_was_not_there_or_shaped_nothing_is_left_out(metadata):
+def test_absent_packages_and_settings_without_effect_are_left_out(metadata):
     metadata["software"] = {"osteoflow": "9.8.7", "pydicom": "absent", "torch": "2.13.0"}
     metadata["train"] = metadata["train"] | {"device_cache_gb": 24.0}
     card = model_card(metadata)

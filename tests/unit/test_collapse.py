@@ -1,4 +1,4 @@
-"""A training that has collapsed, and one that is only slow."""
+"""Detection of collapsed trainings, as distinct from slow ones."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ from lib.learning.collapse import (
 from lib.learning.history import EpochRecord
 from lib.learning.losses import LOSSES, segmentation_loss
 
-# 30 epochs are 300 updates; the loss that a constant prediction has is 0.9
+# 30 epochs are 300 updates; a constant prediction has a loss of 0.9
 MEASURE = Yardstick(constant_loss=0.9, updates_per_epoch=10, warm_up_epochs=0)
 NONE, ALL, FEMUR = 0.0, 1.0, 0.04
 TRAIN = {"learning_rate": 0.01, "warm_up": 0.0}
@@ -89,7 +89,7 @@ def test_no_constant_prediction_has_a_lower_loss(kind, bone_weight):
         ),
         (flat(0.95), (1e-4, NONE, 1e-4), "no bone in 3 "),
         (flat(0.95), (0.99, ALL, 0.99), "all bone in 3 "),
-        # what was before does not count: it had learnt, then collapsed
+        # earlier epochs do not count: the network had learnt, then collapsed
         (
             [*flat(0.1, 20), *flat(0.99)],
             (FEMUR, FEMUR, NONE, NONE, NONE),
@@ -105,10 +105,10 @@ def test_no_constant_prediction_has_a_lower_loss(kind, bone_weight):
             flat(0.95, 35),
             (NONE, NONE, NONE),
             "no bone in 3 ",
-        ),  # between two validations, as a retry may find it
+        ),  # between two validations, where a retry may start
     ],
 )
-def test_a_collapse_is_told_from_its_validations_and_its_loss(losses, found, words):
+def test_a_collapse_is_detected_from_validations_and_loss(losses, found, words):
     told = describe_collapse(course(losses, found), MEASURE)
     assert told.startswith("has collapsed: ") and words in told
     assert told.endswith(", where a constant prediction has 0.9000")
@@ -131,7 +131,7 @@ def test_a_collapse_is_told_from_its_validations_and_its_loss(losses, found, wor
         pytest.param([], (), 10, id="nothing done yet"),
     ],
 )
-def test_what_is_not_certain_ends_no_training(losses, found, every):
+def test_an_uncertain_collapse_does_not_end_a_training(losses, found, every):
     assert describe_collapse(course(losses, found, every), MEASURE) == ""
 
 
@@ -192,7 +192,7 @@ def test_few_long_epochs_are_compared_too():
         (flat(0.80), (), []),
         (np.linspace(0.98, 0.9, 30), (FEMUR,) * 3, []),  # slow, but it falls
         (np.linspace(0.98, 0.9, 10), (NONE,), ["no_bone_in_validation", "loss_of_a_constant"]),
-        (flat(0.95, 29), (FEMUR,), []),  # 290 updates are too few to tell
+        (flat(0.95, 29), (FEMUR,), []),  # 290 updates are too few for a decision
         ([0.95], (), []),
     ],
 )

@@ -1,4 +1,4 @@
-"""What moved between two runs: nothing between equal ones, exactly what was changed between others."""
+"""Comparison of two runs: equal runs have no differences, changed runs exactly the changed values."""
 
 import dataclasses
 import json
@@ -124,12 +124,12 @@ def test_what_was_changed_has_moved_and_nothing_else(table, values, expected):
     assert found == ({"A": expected} if expected else {})
 
 
-def test_a_volume_that_was_zero_has_moved_from_nothing():
+def test_a_volume_that_changes_to_zero_has_moved():
     there = changed(make_run(), "volumes", "A", predicted_mm3=0.0)
     assert moved(make_run(), there) == {"A": "predicted_mm3"}
 
 
-def test_the_order_of_flags_is_no_move():
+def test_the_order_of_flags_is_not_a_change():
     one, other = (changed(make_run(), "volumes", "A", flags=flags) for flags in ("x y", "y x"))
     assert moved(one, other) == {}
 
@@ -165,7 +165,7 @@ def test_a_scan_that_no_run_predicted_is_compared_by_its_verdict():
 
 @pytest.mark.parametrize("empty", [("metrics",), ("volumes", "metrics")])
 def test_runs_without_references_or_predictions_are_compared(tmp_path, empty):
-    # as they are read from a file that holds the names of its columns alone
+    # as read from a file with only a header
     bare = make_run()
     for table in empty:
         write_table(getattr(bare, table).head(0), tmp_path / f"{table}.csv")
@@ -327,7 +327,7 @@ def test_the_other_run_is_found_by_its_study_or_its_results(tmp_path):
         find_results(str(results), own)
 
 
-def test_a_comparison_lacks_nothing_that_it_needs(tmp_path):
+def test_a_comparison_works_with_only_the_needed_columns(tmp_path):
     whole = make_run()
     tables = {
         name: getattr(whole, Path(name).stem)[[*columns]].assign(later=1) for name, columns in NEEDED.items()
@@ -365,7 +365,7 @@ def test_distances_that_the_grid_decides_are_marked(tmp_path):
     here, there = make_run(), changed(make_run(), "metrics", "A", hd95_mm=9.0)
     assert "<small>within a voxel</small>" not in page_of(
         tmp_path, here, there
-    )  # an older run tells no spacing
+    )  # an older run has no spacing
     grid = {"spacing_x_mm": 0.8, "spacing_y_mm": 0.8, "spacing_z_mm": 3.0}
     here = dataclasses.replace(here, metrics=here.metrics.assign(**grid))
     assert page_of(tmp_path, here, there).count("<small>within a voxel</small>") == 1

@@ -77,7 +77,7 @@ def test_icc_covers_at_its_level():
         (np.empty((0, 2)), math.nan),
         (np.array([[1.0, 2.0]]), math.nan),
         (np.ones((4, 2)), math.nan),
-        (np.full((3, 2), 0.1), math.nan),  # their mean is not quite 0.1
+        (np.full((3, 2), 0.1), math.nan),  # the mean is not exactly 0.1
         (np.array([[1.0, 2.0], [2.0, 1.0]]), math.nan),  # neither targets nor raters differ
         (np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), 1.0),
         (np.array([[1.0, 4.0], [1.0, 4.0], [1.0, 4.0]]), 0.0),

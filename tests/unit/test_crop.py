@@ -19,7 +19,7 @@ ORIGIN_MM, SPACING_MM = (-20.0, 10.0, -300.0), (0.5, 0.75, 3.0)
 
 
 def numbered(dtype=np.int16):
-    """Every voxel has a value of its own."""
+    """An image in which every voxel has a different value."""
     image = sitk.GetImageFromArray(np.arange(3 * 20 * 30).reshape(3, 20, 30).astype(dtype))
     image.SetOrigin(ORIGIN_MM)
     image.SetSpacing(SPACING_MM)
@@ -147,7 +147,7 @@ def test_the_pelvis_above_the_head_does_not_count():
 
 
 def cropped(image, side, config):
-    """Find the hip and cut its window: the window and the record."""
+    """Find the hip and crop to its window; return the window and the record."""
     hip = dataclasses.asdict(locate_hip(image, side, config))
     return crop_image(
         image, crop_center(side, hip | {"uncertain": bool(hip["doubts"])}, None), config, femur_margins

@@ -1,4 +1,4 @@
-"""The crop picture: the window where it is, the patient's left at the right, doubts and sources in words."""
+"""The crop picture: position of the window, the patient's left at the right, doubts and sources as text."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def box(picture, view, color):
 def test_the_window_is_drawn_round_its_voxels_in_both_views():
     picture = draw_crop(sight(), ["P001"], FOUND)
     assert box(picture, 0, FOUND) == pytest.approx((120 * PX, 200 * PX - 1, 60 * PX, 160 * PX - 1), abs=1)
-    # 10 of 30 slices, at the head's end, are not in the window; the head is on top
+    # the window lacks the upper 10 of 30 slices; the head is on top
     assert box(picture, 1, FOUND) == pytest.approx((120 * PX, 200 * PX - 1, 30 * PX, 90 * PX - 1), abs=1)
 
 
@@ -118,7 +118,7 @@ def test_an_override_is_said():
 
 def test_the_colour_tells_what_the_centre_rests_on():
     assert window_color(record()) == FOUND
-    assert not {FOUND, UNCERTAIN, GIVEN} & {PREDICTED, REFERENCE}  # these are masks wherever they are drawn
+    assert not {FOUND, UNCERTAIN, GIVEN} & {PREDICTED, REFERENCE}  # these are colours of masks
     assert window_color(record(flags=("crop_uncertain",))) == UNCERTAIN
     assert window_color(record("override", ("override",))) == GIVEN
 

@@ -1,4 +1,4 @@
-"""What torch says about CUDA comes out as a sentence that tells what to do; hand-made errors, no GPU needed."""
+"""Torch's CUDA errors are explained in a sentence with a remedy; tested with hand-made errors, without a GPU."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ FULL = (
 
 @pytest.fixture
 def torch_says(monkeypatch):
-    """Return a function that lets torch find no CUDA device and give an error as the reason."""
+    """Return a function that makes torch find no CUDA device, with a given error as the reason."""
 
     def says(error):
         def init():

@@ -1,4 +1,4 @@
-"""A GPU for each job: locked by its UUID, never twice, free again when its holder dies."""
+"""A GPU for each job: locked by its UUID, never locked twice, released when its holder dies."""
 
 import os
 import signal
@@ -27,13 +27,13 @@ from lib.learning.devices import Gpu, one_of
 devices.POLL_SECONDS = 0.01
 folder = Path(sys.argv[1])
 """
-# notes the device that it took, then waits to be killed
+# prints its device, then waits to be killed
 HOLDER = """
 with one_of([Gpu(0, "aaaa", "first"), Gpu(1, "bbbb", "second")], folder) as gpu:
     print(gpu.index, flush=True)
     time.sleep(600)
 """
-# takes a device twenty times; two jobs on one device would find the other's mark
+# takes a device twenty times; of two jobs on one device the second would find the first one's mark
 WORKER = """
 for _ in range(20):
     with one_of([Gpu(0, "aaaa", "first"), Gpu(1, "bbbb", "second")], folder) as gpu:
@@ -46,12 +46,12 @@ for _ in range(20):
 
 @pytest.fixture
 def start():
-    """Return a function that starts a program in a process of its own; what still runs is killed at the end."""
+    """Return a function that starts a program in a process of its own; running ones are killed at the end."""
     running = []
 
     def begin(program, folder):
         process = subprocess.Popen(
-            # lib.learning.devices asks torch for nothing here: a stub in its place saves seconds of every start
+            # lib.learning.devices does not use torch here, so that a stub saves seconds of every start
             [sys.executable, "-c", "import sys; sys.modules['torch'] = sys\n" + NOTED + program, str(folder)],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

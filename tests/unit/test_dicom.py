@@ -1,4 +1,4 @@
-"""The reader: the right volume or the right reason, whatever is in the folder."""
+"""The reader: it returns the right volume or the right reason for any content of a folder."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def assert_is_tiny_scan(path, expected=None, warnings=()):
 @pytest.mark.parametrize("axes", ["LPS", "LPI", "RAS", "RPI", "PIR", "PSL", "LIP", "AIL", "SLA"])
 def test_any_acquisition_gives_the_same_volume(tmp_path, axes):
     scan = assert_is_tiny_scan(write_series(tiny_series(tiny_scan(), axes), tmp_path))
-    # the stored slice axis is read towards left, back or head, whichever it runs along
+    # the stored slice axis is read towards left, back or head, depending on its direction
     assert scan.geometry.stored_axes[:2] == axes[:2]
     assert scan.geometry.length_mm == pytest.approx(72.0)
 
@@ -348,7 +348,7 @@ def test_a_dicomdir_alone_says_that_its_folder_is_wanted(tmp_path, named, series
         (("0.703125", "0.70313"), True),
         (("0.703125", "0.70312"), True),
         (("0.703125", "0.7031"), True),
-        (("0.703125", "0.70"), True),  # of 9 pixels, none lies further away than 0.03 mm
+        (("0.703125", "0.70"), True),  # with 9 pixels, none is displaced by more than 0.03 mm
         (("0.703125", "0.708"), False),
         (("0.703125", "0.72"), False),
     ],
@@ -378,7 +378,7 @@ def test_low_values_of_an_image_file_are_clamped(tmp_path):
 
 
 def enhanced(datasets):
-    """Return one multi-frame dataset of the slices: what they share in the shared groups, places per frame."""
+    """Return one multi-frame dataset of the slices: common elements in the shared groups, places per frame."""
     whole = datasets[0].copy()
     whole.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
     whole.NumberOfFrames = len(datasets)
@@ -463,7 +463,7 @@ def test_unknown_series_uid(tmp_path):
     assert reasons(tmp_path, "9.9.9") == {"series_not_found": "not among the 1 series found"}
 
 
-def test_series_that_cannot_be_it_are_left_out(tmp_path):
+def test_series_that_cannot_be_the_scan_are_left_out(tmp_path):
     write_series(tiny_series(tiny_scan()), tmp_path / "a")
     write_series(other_series(tiny_series(tiny_scan())[:2]), tmp_path / "b")
     magnetic = other_series(tiny_series(tiny_scan()), "1.2.3.8", 8)
@@ -886,7 +886,7 @@ def test_nothing_of_identity_gets_out(tmp_path, capfd):
         assert word not in found + printed.out + printed.err
 
 
-def test_pydicom_speaks_again_afterwards(tmp_path):
+def test_pydicom_warns_again_afterwards(tmp_path):
     write_series(tiny_series(tiny_scan()), tmp_path)
     level = pydicom.config.logger.level
     survey(tmp_path)

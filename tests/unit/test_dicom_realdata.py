@@ -1,4 +1,4 @@
-"""Real scans: each gets a volume or a reason that a person understands."""
+"""Real scans: each gets a volume or an understandable reason."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The documentation: its pages, what is generated in it, its links, and the site."""
+"""The documentation: its pages, generated parts, links, and the site."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ def program(name):
     """Return a program of docs/ as a module."""
     spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look it up
+    sys.modules[name] = module  # dataclasses look the module up there
     spec.loader.exec_module(module)
     return module
 
@@ -117,7 +117,7 @@ def test_commands_and_files_that_pages_name_exist():
 
 
 def code_of(text):
-    """Return what stands in code on a page: blocks and words between backticks."""
+    """Return the code on a page: blocks, and words between backticks."""
     blocks = re.findall(r"```.*?```", text, re.S)
     return "\n".join([*blocks, *re.findall(r"`[^`\n]+`", re.sub(r"```.*?```", "", text, flags=re.S))])
 

@@ -1,4 +1,4 @@
-"""The doctor says what is wrong, in words, and what to do."""
+"""The doctor states in words what is wrong and what to do."""
 
 import json
 import math
@@ -67,8 +67,8 @@ def test_a_plugin_of_the_project_is_one_of_its_packages(tmp_path):
     assert "snakemake-executor-plugin-slurm-arrays" in read_lock(ROOT / "requirements.txt")
 
 
-def test_it_starts_and_goes_on_without_any_package():
-    """The standard library alone: no package can be found, all is said all the same."""
+def test_the_doctor_runs_without_any_package():
+    """With only the standard library, the doctor still reports all its findings."""
     ended = subprocess.run(
         [sys.executable, "-S", "-E", "-m", "lib.commands.doctor"],
         cwd=ROOT,
@@ -79,7 +79,7 @@ def test_it_starts_and_goes_on_without_any_package():
     assert ended.returncode == 1, ended.stderr
     assert "packages are missing" in ended.stdout and "snakemake" in ended.stdout
     assert "were not checked" in ended.stdout
-    assert "GB are free" in ended.stdout and "cores" in ended.stdout  # what can still be told
+    assert "GB are free" in ended.stdout and "cores" in ended.stdout  # findings that need no package
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_room_on_the_disk(tmp_path):
 
 
 def record(folder, output, inputs, *, ended, changed, checksums=None):
-    """Leave a result with its time (seconds), and what Snakemake noted of it."""
+    """Write a result with its time (seconds), and Snakemake's record of it."""
     path = folder / output
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -158,16 +158,16 @@ def record(folder, output, inputs, *, ended, changed, checksums=None):
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        (1000, 1010, False),  # as it was made
+        (1000, 1010, False),  # unchanged
         (9000, 8000, True),  # copied in another order
         (8000, 9000, False),  # copied in this order, or touched
-        (9000, 1010, False),  # the first was changed since: it is to run again
+        (9000, 1010, False),  # the first was changed since, so that a rerun is intended
     ],
 )
 def test_a_study_that_was_copied_without_times_is_told(tmp_path, first, second, told):
     record(tmp_path, "results/a.json", ["source/a.nii"], ended=1000, changed=first)
     record(tmp_path, "results/b.json", ["results/a.json", "source/a.nii"], ended=1010, changed=second)
-    # neither a model nor what is known by its checksum is made again for its time
+    # models, and files with a checksum, do not run again because of their time stamps
     model = "results/models/all/vnet/fold-0/model.pt"
     record(tmp_path, model, ["results/a.json"], ended=1010, changed=second)
     known = {"results/a.json": "sha256:12"}
@@ -180,7 +180,7 @@ def test_a_study_that_was_copied_without_times_is_told(tmp_path, first, second, 
         assert "cp -a" in findings[0].advice and "--touch" in findings[0].advice
 
 
-def test_a_study_without_records_is_no_copy(tmp_path):
+def test_a_study_without_records_is_not_called_a_copy(tmp_path):
     assert study_checks.check_times(tmp_path) == []
 
 
@@ -267,7 +267,7 @@ def test_a_job_that_would_wait_for_ever_is_wrong_and_the_remedy_named(monkeypatc
     assert checked(request(1, mem_mb=1000)).mark == OK
 
 
-def test_slurm_has_the_last_word(monkeypatch):
+def test_a_job_that_slurm_refuses_is_wrong(monkeypatch):
     monkeypatch.setattr(
         "lib.commands.doctor.cluster.ask", lambda *command: ask("sh", "-c", "echo invalid account >&2; false")
     )
@@ -295,7 +295,7 @@ def test_whether_the_end_of_jobs_is_seen(command, min_job_age, accounting, has_s
 
 
 def test_the_plugin_builds_the_line_from_the_profile(tmp_path):
-    """Holds what is no documented interface of Snakemake and its plugin to the installed versions."""
+    """Check undocumented interfaces of Snakemake and its plugin in the installed versions."""
     workflow = read_workflow(
         [
             *("--profile", "slurm", "--configfile", "studies/ci.yaml", "--directory", str(tmp_path)),

@@ -1,4 +1,4 @@
-"""What the doctor says of a study for a cluster: partitions, PyTorch's build, words of jobs, what a run has left."""
+"""Findings of the doctor for a study on a cluster: partitions, PyTorch's build, words of jobs, traces of a run."""
 
 from types import SimpleNamespace
 
@@ -38,7 +38,7 @@ def rule(first, last=None, name="train_fold", is_local=False):
 
 @pytest.fixture(autouse=True)
 def willing_slurm(monkeypatch):
-    """Let sbatch --test-only take everything; no file of this machine chooses partitions."""
+    """Make sbatch --test-only accept everything; no file of this machine chooses partitions."""
     monkeypatch.setattr(
         cluster_checks, "ask", lambda *command: ask(*command) if command[0] == "printenv" else Answer("")
     )
@@ -53,7 +53,7 @@ def checked(first, last=None):
     ("asked", "where", "mark", "said"),
     [
         ({"runtime": 60}, "cpu,gpu", OK, ""),
-        ({"runtime": 2880, "gpu": 1}, "cpu,gpu", OK, ""),  # the second one takes it
+        ({"runtime": 2880, "gpu": 1}, "cpu,gpu", OK, ""),  # the second one accepts it
         ({"runtime": 2880, "gpu": 1}, "cpu,spare", WRONG, "forever in partition cpu: 2880 minutes"),
         ({"runtime": 2880, "gpu": 1}, "cpu,spare", WRONG, "partition spare: 1 GPUs"),
         ({}, "cpu,nix,gpu,none", WRONG, "no partition 'nix', 'none'"),
@@ -66,7 +66,7 @@ def checked(first, last=None):
             "cpu,spare",
             LOOK,
             "down or drained",
-        ),  # node1 is up, its limit too short
+        ),  # node1 is up, but its limit is too short
     ],
 )
 def test_a_list_is_as_good_as_the_best_of_its_partitions(asked, where, mark, said):
@@ -131,7 +131,7 @@ def test_the_executor_of_upstream_and_its_options_are_refused(tmp_path):
 
 
 def test_the_short_jobs_of_a_scan_go_as_arrays(tmp_path):
-    """The profile lists each rule with a job for each scan and without a GPU, and no other."""
+    """The profile lists exactly the rules with a job for each scan and without a GPU."""
     workflow = read_workflow([*SLURM, "--directory", str(tmp_path)])
     listed = workflow.executor_settings.array_jobs.split(",")
     assert len(listed) == len(set(listed)) and workflow.executor_settings.array_limit == 1000
@@ -160,14 +160,14 @@ def test_a_build_for_cpus_is_told_where_jobs_ask_for_gpus(cuda, device, rules, m
     assert all("TORCH_INDEX=URL" in finding.advice for finding in findings if finding.mark != OK)
 
 
-def test_a_pytorch_that_does_not_answer_is_no_proof(monkeypatch):
+def test_a_pytorch_that_does_not_answer_is_not_judged(monkeypatch):
     monkeypatch.setattr(machine, "ask", lambda *command, seconds: Answer("a\nno libfoo", "failed"))
     (found,) = check_build("auto", ["train_fold"])
     assert found.mark == LOOK and found.text.endswith("not known: no libfoo")
 
 
 def test_words_of_jobs_are_read_and_what_shells_misread_is_wrong(tmp_path):
-    """Holds `words_of_jobs` to the workflow that is read without being run."""
+    """Check `words_of_jobs` against the workflow, which is parsed but not run."""
     overlay = tmp_path / "ci'.yaml"
     overlay.write_text("cohort_columns: []\n")
     workflow = read_workflow(
@@ -228,7 +228,7 @@ def test_packages_are_installed_by_make_setup_where_there_is_no_environment(tmp_
     assert ".venv/bin/pip install" in check_packages(lock)[0].advice
 
 
-def test_all_of_it_is_asked_for_a_cluster(tmp_path, monkeypatch):
+def test_all_checks_run_for_a_cluster(tmp_path, monkeypatch):
     monkeypatch.setattr(study_checks, "jobs_left", lambda folder: ["7"])
     monkeypatch.setattr(machine, "ask_torch", lambda: (FOR_CPUS, ""))
     monkeypatch.setattr(checkup, "check_cluster", lambda workflow: [Finding(OK, "SLURM answers")])

@@ -1,4 +1,4 @@
-"""The estimate counts every job, and its hours are units of work times what a unit costs."""
+"""The estimate counts every job; its hours are units of work times the cost of a unit."""
 
 import re
 from dataclasses import replace
@@ -40,7 +40,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture
 def workflow(small, tmp_path):
-    """Return it in a folder that a test may fill."""
+    """Return the small study in a folder that a test may fill."""
     return replace(small, study=replace(small.study, folder=tmp_path))
 
 
@@ -83,7 +83,7 @@ def test_units_of_training_and_prediction(workflow):
     jobs = plan_jobs(workflow.study, workflow.rules)
     trained = sum(job.units for job in jobs["train_fold"])
     cv = [job for job in jobs["predict_scans"] if job.wildcards["members"].startswith("fold-")]
-    # each training scan teaches all folds but its own, at every epoch
+    # each training scan is used by all folds but its own, in every epoch
     assert trained == EPOCHS * (FOLDS - 1) * sum(job.scans for job in cv)
     for job in jobs["predict_scans"]:
         models = FOLDS if job.wildcards["members"] == "ensemble" else 1
@@ -219,7 +219,7 @@ def test_the_table_adds_up(small):
 def test_what_is_assumed_is_said(small):
     text = " ".join(report_text(small, cores=4, gpus=1).split())
     assert "assumed to be accepted" in text and "GPU time was not measured" in text
-    assert "networks, crop.size_xy" in text  # the small network is not the one that was measured
+    assert "networks, crop.size_xy" in text  # the costs were measured with another network
     assert "Elapsed with 4 cores and 1 GPUs" in text
 
 

@@ -1,4 +1,4 @@
-"""Figures: which are drawn for which data, what they show, the same bytes each time, made-up people marked."""
+"""Figures: which are drawn for which data, their content, reproducible bytes, marks of simulated people."""
 
 import json
 import re
@@ -130,9 +130,6 @@ def group_of(metrics, protocol, group):
     return metrics[(metrics["protocol"] == protocol) & (metrics["group"] == group)]
 
 
-# the folder
-
-
 @pytest.fixture(scope="module")
 def gallery(everything, tmp_path_factory):
     """The folder of all figures and its entries."""
@@ -211,7 +208,7 @@ def test_volumes_are_of_the_people_of_the_agreement_table(study, tmp_path):
     test = group_of(study[0], "test", "all")
     again = test.tail(1).assign(scan="again", repeat_of=test["scan"].iloc[-1])
     metrics = pd.concat([test, again], ignore_index=True)
-    # the first scan has no volumes, its repetition has
+    # the first scan has no volumes, but its repetition does
     metrics.loc[len(test) - 1, ["reference_mm3", "predicted_mm3", "re_percent"]] = np.nan
     results = results_of(metrics)
     entries = {entry["kind"]: entry["n"] for entry in draw_figures(results, tmp_path)}
@@ -242,9 +239,6 @@ def test_a_figure_of_many_points_stays_light(tmp_path):
         sizes[name] = svg.stat().st_size
         assert ("<image" in svg.read_text()) == (name == "many")
     assert sizes["many"] < 400_000
-
-
-# overlap
 
 
 def test_bars_say_where_their_axis_starts_and_how_many_people(study):
@@ -387,9 +381,6 @@ def test_few_scans_are_single_lines_and_many_get_a_band():
     assert everything.get_ylabel() == "DSC of the slice"
 
 
-# volumes
-
-
 def shapes(axes):
     return [len(part.get_paths()[0].vertices) for part in axes.collections]
 
@@ -442,7 +433,7 @@ def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study
     (band,) = bands(drawing.figure)
     outline = band.get_paths()[0].vertices
     middle = np.abs(outline[:, 0] - x.mean()) < (x[-1] - x[0]) / 60
-    # the band of the mean, as scipy's standard error of the fitted value at the mean of x has it
+    # the band of the mean, compared with scipy's standard error of the fitted value at the mean of x
     volumes = cv[["reference_mm3", "predicted_mm3"]].to_numpy().T / 1000
     at = outline[middle][0][0]
     line = stats.linregress(*volumes)
@@ -500,9 +491,6 @@ def test_models_are_compared_on_the_people_that_both_predicted(study):
     assert "1,200 updates a fold" in first.get_ylabel()
     assert "updates unknown" in first.get_xlabel()
     assert draw_sex_specific(cv[cv["group"] == "all"], paired) is None
-
-
-# what errors depend on
 
 
 def ranked(errors, sexes="MMMFFF"):
@@ -596,9 +584,6 @@ def test_rare_scanners_share_the_last_line():
     assert (data["setting"] == "all rarer settings").sum() == 3
 
 
-# repetition and folds
-
-
 def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
     row = {"group": "all", "subject": "A", "sex": "M", "members": "fold-0"}
     volumes = pd.DataFrame(
@@ -617,7 +602,7 @@ def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
 
 
 def test_repetitions_are_drawn_where_the_table_counts_them(study):
-    """A repetition without a reference stands with its first scan; without that scan, with the first repetition."""
+    """A repetition without a reference is grouped with its first scan, or without it with the first repetition."""
     test = study[1][(study[1]["protocol"] == "test") & (study[1]["group"] == "all")].assign(repeat_of="")
     made = [
         test.head(2).assign(
@@ -643,7 +628,7 @@ def test_readers_stand_beside_the_model():
     assert draw_readers(bare).n == 5
 
 
-def test_fold_means_stand_where_the_people_of_the_fold_put_them(study, everything):
+def test_fold_means_are_drawn_at_the_means_of_their_people(study, everything):
     cv = group_of(study[0], "cv", "all")
     drawing = draw_fold_spread(cv, everything.spread)
     axes = drawing.figure.axes[0]
@@ -678,9 +663,6 @@ def test_a_fold_without_validation_can_be_drawn(tmp_path):
     curve = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "validation_dice": [np.nan, np.nan]})
     results = results_of(no_metrics(), histories={("", "vnet", 0): curve})
     assert [entry["kind"] for entry in draw_figures(results, tmp_path)] == ["learning_curves"]
-
-
-# single people
 
 
 def test_examples_are_the_median_man_and_woman_of_the_test(study):

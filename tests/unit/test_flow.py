@@ -1,4 +1,4 @@
-"""How far every scan came and why no further: from the tables, and from the logs of the jobs that did not end."""
+"""How far every scan came and why it stopped: from the tables, and from the logs of unfinished jobs."""
 
 import pandas as pd
 import pytest
@@ -171,7 +171,7 @@ def test_a_scan_that_fails_in_convert_is_told_in_the_words_of_its_log(tmp_path):
     assert found["B"] == "unexpected failure: ZeroDivisionError: division by zero"
 
 
-def test_a_job_that_ended_well_or_never_began_explains_nothing(tmp_path):
+def test_a_job_that_succeeded_or_never_began_gives_no_reason(tmp_path):
     log_of(tmp_path, "convert_scan", "A")
     leave(tmp_path, "converted/A/image.nii.gz")
     assert job_failure("convert_scan", tmp_path, scan="A") == ""
@@ -186,7 +186,7 @@ def test_an_error_of_a_former_try_is_forgotten_once_the_file_is_there(tmp_path):
     assert job_failure("crop_image", tmp_path, scan="A") == ""
 
 
-def test_the_job_that_failed_speaks_not_the_one_before(tmp_path):
+def test_the_reason_is_that_of_the_failed_job_and_not_of_earlier_ones(tmp_path):
     log_of(tmp_path, "convert_scan", "A")
     log_of(tmp_path, "resample_image", "A")
     leave(tmp_path, "converted/A/image.nii.gz", "resampled/A/image.nii.gz")
@@ -271,7 +271,7 @@ def test_files_of_an_earlier_run_do_not_count_behind_a_job_that_failed(tmp_path,
     assert is_measurable(row, {}, tmp_path)
     log_of(tmp_path, job, name, ScanError("x", "broken"))
     assert is_measurable(row, {}, tmp_path)
-    (tmp_path / file).unlink()  # Snakemake removes what a failed job has left
+    (tmp_path / file).unlink()  # Snakemake removes the outputs of a failed job
     assert not is_measurable(row, {}, tmp_path)
     (why,) = explained(tmp_path, [placed("A")]).values()
     assert why.endswith("broken")

@@ -1,4 +1,4 @@
-"""Spread: levels of the femur; folds apart from people, by hand, by simulation and against statsmodels."""
+"""Spread: levels of the femur; variance of folds and of people, by hand, by simulation and against statsmodels."""
 
 import math
 
@@ -66,7 +66,7 @@ def test_folds_that_differ_less_than_people_have_no_variance_of_their_own():
     assert fold_spread(np.array([0.0, 10, 0, 10]), np.array([0, 0, 1, 1]))["sd_between_folds"] == 0
 
 
-def test_one_fold_and_one_person_a_fold_leave_open_what_they_do_not_tell():
+def test_one_fold_or_one_person_a_fold_leaves_some_sds_undefined():
     alone = fold_spread(np.array([1.0, 2.0]), np.array([0, 0]))
     assert math.isnan(alone["sd_of_fold_means"])
     assert math.isnan(alone["sd_between_folds"])
@@ -98,7 +98,7 @@ def test_numbers_stay_numbers_in_a_file(metrics, tmp_path):
 
 def test_a_person_with_several_scans_counts_once(metrics):
     cv = metrics[(metrics["protocol"] == "cv") & (metrics["group"] == "all")]
-    # further scans of nine people leave the mean of their Dice where it was, but not the median
+    # further scans of nine people keep the mean of their Dice, but change the median
     further = [
         cv.head(9).assign(scan=lambda table, name=name: table["scan"] + name, dsc=cv["dsc"].head(9) + change)
         for name, change in (("b", 0.004), ("c", -0.001), ("d", -0.003))

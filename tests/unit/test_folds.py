@@ -68,7 +68,7 @@ def test_same_seed_same_split_whatever_the_order():
     assert forwards == backwards
 
 
-def test_wishes_of_the_table_are_kept():
+def test_sets_given_in_the_table_are_kept():
     scans = people(12, 12)
     scans[0] = replace(scans[0], set="test")
     scans[1] = replace(scans[1], set="train")
@@ -138,12 +138,12 @@ def test_external_is_who_the_table_places_in_another_institution():
     ]
     assert late(first, [newcomer("N1", site="A", set="external")]) == ["external"]
     assert late(first, [newcomer("N1", site="B", has_mask=False, set="external")]) == ["apply"]
-    # a person whom the own site scanned as well is none of another institution
+    # a person who was also scanned at the own site is not of another institution
     both = [newcomer("N1", site="B"), replace(newcomer("N2", site="A"), subject="N1")]
     assert late(first, both) == ["later", "later"]
 
 
-def test_no_site_tells_of_another_institution_while_one_of_the_draw_is_unknown():
+def test_nobody_is_of_another_institution_while_a_site_of_the_draw_is_unknown():
     scans = people(12, 12, site="A")
     scans[0] = replace(scans[0], site="")
     first = split(scans, folds=3)
@@ -176,7 +176,7 @@ def test_finished_models_make_everybody_later_external_or_apply():
     scans = people(3, 3)
     scans[0] = replace(scans[0], has_mask=False)
     scans[1] = replace(scans[1], set="external")
-    scans[2] = replace(scans[2], site="B")  # no site of the people who trained is known
+    scans[2] = replace(scans[2], site="B")  # the site of the training people is unknown
     assert [row.set for row in split(scans, draw=False)] == ["apply", "external"] + ["later"] * 4
 
 

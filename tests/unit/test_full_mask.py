@@ -1,4 +1,4 @@
-"""The mask on the scan's own grid: place, interpolation, ties, and the component that is kept."""
+"""The mask on the scan's own grid: position, interpolation, ties, and the component that is kept."""
 
 import numpy as np
 import pytest
@@ -79,8 +79,8 @@ def test_probabilities_between_slices_are_interpolated_linearly():
 
 
 def test_the_full_mask_keeps_the_component_that_the_mask_kept():
-    # at a threshold of one half a single 3 mm slice becomes two of 2 mm, two become three: the smaller piece of the
-    # crop (342 voxels against 392) would be the larger one on the finer grid (684 against 588)
+    # at a threshold of one half, a single 3 mm slice becomes two slices of 2 mm, and two slices become three: the
+    # smaller piece of the crop (342 voxels against 392) would be the larger one on the finer grid (684 against 588)
     inside = np.zeros((8, 30, 30))
     inside[1, :18, :19] = 1.0
     inside[4:6, 1:15, 1:15] = 1.0
@@ -127,7 +127,7 @@ def test_slopes_neither_grow_nor_shrink_between_slices(softness_pixels, threshol
     assert full[midway].sum() == pytest.approx(truth[midway].sum(), rel=tolerance)
 
 
-def test_a_dome_keeps_a_quarter_of_its_last_slice_midway_to_nothing():
+def test_midway_to_an_empty_slice_a_mask_has_a_quarter_of_its_area():
     z, y, x = np.ogrid[:3, :60, :60]
     disc = ((x - 30) ** 2 + (y - 30) ** 2 + 0 * z <= 12.4**2) & (z == 0)
     probability = on_grid(disc.astype(np.float32), (0.8, 0.8, 3.0), (0.0, 0.0, 0.5))
@@ -143,7 +143,7 @@ def test_a_crop_beside_the_scan_gives_an_empty_mask():
     np.testing.assert_array_equal(array_zyx(full_mask(probability, otsu, grid)), np.zeros((6, 36, 40)))
 
 
-def test_where_the_window_left_the_scan_nothing_is_set():
+def test_the_full_mask_is_empty_where_the_window_left_the_scan():
     probability = on_grid(np.ones((4, 10, 10), np.float32), (0.8, 0.8, 3.0), (-16.0 - 4 * 0.8, 8.0, 0.5))
     full = array_zyx(full_mask(probability, otsu_mask(array_zyx(probability), CONFIG), converted(6)))
     expected = np.zeros((6, 36, 40))

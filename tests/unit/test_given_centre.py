@@ -1,4 +1,4 @@
-"""A crop centre that the table gives is compared with the hip that is found."""
+"""A crop centre given in the table is compared with the hip that is found."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The golden comparison finds every change that is not declared, and kept numbers tell how far they moved."""
+"""The golden comparison finds every undeclared change, and reports how far kept numbers moved."""
 
 import gzip
 import json
@@ -190,7 +190,7 @@ def test_declared_renames_pass(sides):
     comparison = compared(sides, **declared)
     assert comparison.equal(), comparison.report()
     assert "nowhere met" not in comparison.report()
-    # what is behind a renamed column, key or file is still compared
+    # the content of a renamed column, key or file is still compared
     change_rows(sides, lambda rows: rows[0].update(group="alle"))
     change_record(sides, undefined={"b": "maybe"})
     change_image(sides, lambda voxels: voxels.fill(7), file="resampled/P001/ct.nii.gz")
@@ -268,7 +268,7 @@ def test_each_tree_gets_the_study_in_its_own_words(tmp_path):
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no repository: git knows no commits")
-def test_a_side_is_a_copy_that_git_knows_nothing_of(tmp_path):
+def test_a_side_is_a_copy_outside_of_git(tmp_path):
     worktrees = git("worktree", "list")
     copy_tree("HEAD", tmp_path / "old")
     copy_tree(WORKING_TREE, tmp_path / "new")

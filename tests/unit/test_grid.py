@@ -1,4 +1,4 @@
-"""Grids: every orientation of one labelled volume must end at the same physical places."""
+"""Grids: voxels of one labelled volume keep their physical places in every orientation."""
 
 import itertools
 
@@ -85,7 +85,7 @@ def test_columns_are_known_by_their_place_at_the_height_of_the_centre():
     image = make_image(size_xyz=(5, 3, 3))
     cos, sin = np.cos(np.radians(20)), np.sin(np.radians(20))
     image.SetDirection((1, 0, 0, 0, cos, -sin, 0, sin, cos))
-    # the centre's column is where the centre is; a row further it meets the centre's height 0.75 mm / cos off
+    # the centre is on its own column; the column one row further reaches its height 0.75 mm / cos away
     center_mm = image.TransformIndexToPhysicalPoint((2, 1, 1))
     assert column_mm(image, (2, 1)) == pytest.approx(center_mm[:2])
     assert column_mm(image, (2, 2)) == pytest.approx((center_mm[0], center_mm[1] + 0.75 / cos))

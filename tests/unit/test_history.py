@@ -40,8 +40,8 @@ def test_history_file(tmp_path):
         ((0.9, 0.8, 0.7, 0.6), 2, False),
         ((0.9, 0.8, 0.7, 0.6, 0.7, 0.6), 2, True),  # the same mean as before
         ((0.5, 0.5, 0.5, 0.51), 2, True),
-        ((0.5, 0.6, 0.7), 2, False),  # too short to tell
-        ((0.5, 0.6, 0.7), 0, False),  # not asked for
+        ((0.5, 0.6, 0.7), 2, False),  # too short to decide
+        ((0.5, 0.6, 0.7), 0, False),  # not requested
         ((0.9, 0.1, 0.5, 0.5), 1, True),
     ],
 )

@@ -1,4 +1,4 @@
-"""Whatever is in a file, the reader gives a verdict: soon, in little memory, and quoting nothing."""
+"""The reader gives a verdict for any file, in bounded time and memory, and without quoting it."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def test_damage_changes_bytes():
 
 
 def fuzz(*names):
-    """Examine inputs as bench/fuzz.py does: in a process of its own, with limits of time and memory."""
+    """Examine inputs like bench/fuzz.py: in a process of its own, with limits of time and memory."""
     done = subprocess.run(
         [sys.executable, FUZZ, "--only", *names], capture_output=True, text=True, check=False
     )

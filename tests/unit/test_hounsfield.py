@@ -1,4 +1,4 @@
-"""Intensities that were cut off on the way are noticed at either end."""
+"""Clipping of intensities before screening is detected at both ends."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_range_of_intensities(hu_zyx, low, high, codes):
     assert [reason.code for reason in check_hu(np.clip(hu_zyx, low, high))] == codes
 
 
-def test_a_negative_is_no_ct(hu_zyx):
+def test_an_inverted_image_is_not_a_ct(hu_zyx):
     (reason,) = check_hu(np.maximum(-hu_zyx, -1024).astype(np.int16))
     assert reason.code == "implausible_hu" and "an inverted image?" in reason.found
 

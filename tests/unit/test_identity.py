@@ -1,4 +1,4 @@
-"""A verdict never quotes a header: canaries in every text element of a series, and where a number is expected."""
+"""A verdict never quotes a header: canaries are in every text element of a series, and in numeric elements."""
 
 import json
 
@@ -12,7 +12,7 @@ from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
 from tests.workflow.canaries import FOLDER, TEXT, TEXT_VRS, WORKING, canaries_in, plant_dataset
 
-# what else the reader asks a header for: stored pixels, and how the scan was made
+# other elements that the reader uses: stored pixels and the acquisition
 READ_TOO = (
     "SpecificCharacterSet",
     "PhotometricInterpretation",
@@ -36,7 +36,7 @@ READ_TOO = (
 
 @pytest.fixture
 def planted(tmp_path):
-    """The slices of a series full of canaries, and the folder to write them to."""
+    """The slices of a series with canaries, and the folder to write them to."""
     datasets = tiny_series(tiny_scan())
     for number, dataset in enumerate(datasets):
         plant_dataset(dataset, number)
@@ -45,10 +45,10 @@ def planted(tmp_path):
 
 @pytest.fixture
 def told(capfd, caplog):
-    """Return a function that screens a source and returns all that comes of it: the verdict, logs, the terminal."""
+    """Return a function that screens a source and returns all its output: verdict, logs, terminal."""
 
     def tell(source, **request):
-        caplog.clear(), capfd.readouterr()  # what writing the files has said
+        caplog.clear(), capfd.readouterr()  # messages of writing the files
         crop, config = CropConfig(), ScreeningConfig()
         verdict = json.dumps(screen_scan(source, ScanRequest(**request), config, crop).to_json())
         return verdict + caplog.text + "".join(capfd.readouterr())
@@ -72,7 +72,7 @@ def test_every_text_element_holds_a_canary(planted):
     assert len(texts) > 400 and canaries_in((planted[1] / "000.dcm").read_bytes())
 
 
-def test_a_good_series_tells_nothing(planted, told):
+def test_a_good_series_has_no_findings(planted, told):
     text = told(write_series(*planted))
     assert '"manufacturer": "TinyScan"' in text
     assert canaries_in(text.encode()) == []
@@ -85,7 +85,7 @@ def test_a_good_series_tells_nothing(planted, told):
 def test_a_text_where_another_value_is_expected_is_not_quoted(tmp_path, told, field, slices):
     datasets = tiny_series(tiny_scan())
     for dataset in datasets[:slices]:
-        # in capitals, six of them: also a valid code (CS)
+        # six capitals, which is also a valid code (CS)
         dataset.add_new(field, "LO", TEXT)
     assert canaries_in(told(write_series(datasets, tmp_path / "series")).encode()) == []
 
@@ -119,7 +119,7 @@ def test_several_series_are_listed_without_their_names(planted, told):
     write_series(other, folder / "2")
     text = told(folder)
     assert "several_series" in text and canaries_in(text.encode()) == []
-    # a wish that is not met is not repeated
+    # a requested UID that is not found is not quoted
     text = told(folder, series_uid=f"{datasets[0].SeriesInstanceUID}2")
     assert "series_not_found" in text and canaries_in(text.encode()) == []
 

@@ -1,4 +1,4 @@
-"""Image files of unknown origin: read as they say, or refused; nothing ambiguous is read."""
+"""Image files of unknown origin are read as their headers state, or refused if they are ambiguous."""
 
 import gzip
 import struct
@@ -69,7 +69,7 @@ def test_damaged_file_is_unreadable_and_its_path_unsaid(tmp_path, content):
 
 
 def damaged_copies(path):
-    """Return copies of a NIfTI: cut off, with cut off content, with a changed byte; ITK reads all of them."""
+    """Return copies of a NIfTI: file cut off, content cut off, one byte changed; ITK reads all of them."""
     packed = path.read_bytes()
     content = gzip.decompress(packed)
     copies = {
@@ -103,8 +103,8 @@ def write_with_header(path, offset, form, *values):
 @pytest.mark.parametrize(
     ("offset", "form", "values"),
     [
-        (256, "<fff", (0.0, 0.0, 0.0)),  # quatern_b, c, d: the identity in RAS, where sform is LPS
-        (80, "<f", (1.5,)),  # pixdim[1], where sform says 0.742
+        (256, "<fff", (0.0, 0.0, 0.0)),  # quatern_b, c, d: the identity in RAS, but sform is in LPS
+        (80, "<f", (1.5,)),  # pixdim[1], but sform has 0.742
         (268, "<f", (200.0,)),  # qoffset_x
         (284, "<f", (0.1,)),  # srow_x[1]: the second axis leans
     ],
@@ -166,7 +166,7 @@ def test_what_is_contradictory_is_said(tmp_path, qform_code, offset, form, value
 
 
 def test_left_handed_qform_is_read_as_such(tmp_path):
-    # stored to the right, where the quaternion alone says to the left
+    # stored to the right, although the quaternion alone means to the left
     path = tmp_path / "image.nii"
     sitk.WriteImage(sitk.DICOMOrient(make_image(), "LAS"), str(path))
     content = bytearray(path.read_bytes())

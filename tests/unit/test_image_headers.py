@@ -1,4 +1,4 @@
-"""Two readers of one NIfTI header: the quick look at a table's masks never refuses what the image reader takes."""
+"""Two readers of NIfTI headers: the quick check of a table's masks accepts all that the image reader accepts."""
 
 import gzip
 
@@ -18,7 +18,7 @@ EDGES_MM = (0.8, 0.9, 3.0)
 
 
 def nifti(path, kind=nibabel.Nifti1Image, order="<", values=VALUES, edges_mm=EDGES_MM, **fields):
-    """Write a NIfTI file whose header fields are then set as given, whatever they say."""
+    """Write a NIfTI file and set fields of its header to the given values, valid or not."""
     header = kind.header_class(endianness=order)
     header.set_data_dtype(values.dtype)
     image = kind(values, np.diag([*edges_mm, 1.0]), header)
@@ -78,7 +78,7 @@ def test_a_mask_on_the_same_grid_is_no_problem_of_the_table(tmp_path, first):
 
 @pytest.mark.parametrize("change_mm", [1e-6, 0.002, 0.009, 0.011, 0.02, 0.1, 1.0])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_what_the_look_refuses_the_reader_refuses(tmp_path, change_mm, axis):
+def test_what_the_quick_check_refuses_the_reader_refuses_too(tmp_path, change_mm, axis):
     edges_mm = np.array(EDGES_MM)
     edges_mm[axis] += change_mm
     paths = [nifti(tmp_path / "image.nii"), nifti(tmp_path / "mask.nii", edges_mm=tuple(edges_mm))]
@@ -115,7 +115,7 @@ def test_other_sizes_and_other_edges_are_told():
         {"kind": nibabel.Nifti2Image},
     ],
 )
-def test_the_look_says_nothing_of_a_header_that_leaves_the_grid_open(tmp_path, fields):
+def test_the_quick_check_passes_headers_with_an_open_grid(tmp_path, fields):
     assert image_header(str(nifti(tmp_path / "image.nii", **fields))) is None
 
 

@@ -1,4 +1,4 @@
-"""Intervals of volumes: bounds by hand, people and not scans, reasons, what travels with models, coverage."""
+"""Intervals of volumes: bounds by hand, people instead of scans, reasons, errors stored beside models, coverage."""
 
 import json
 import math
@@ -41,7 +41,7 @@ ENSEMBLE = {"group": "all", "network": "vnet", "members": "ensemble", "protocol"
 
 
 def errors_of(relative, folds=("fold-0",), weights=None):
-    """Errors whose folds come in turn, a person each."""
+    """Errors of one person each, with alternating folds."""
     turns = [folds[number % len(folds)] for number in range(len(relative))]
     return FoldErrors(folds=turns, relative=list(relative), weights=weights or [1.0] * len(relative))
 
@@ -59,7 +59,7 @@ def test_one_model_has_the_quantile_of_the_errors_as_half_width():
 
 
 def test_each_error_goes_with_the_volume_of_its_own_fold_model():
-    # 9 people, 90 %: all of them; fold-0 says 900, fold-1 1200, errors 1 % and 2 % in turn
+    # 9 people, 90 %: all errors count; fold-0 predicts 900, fold-1 1200, with errors of 1 % and 2 % in turn
     errors = errors_of([0.01, 0.02] * 4 + [0.01], ("fold-0", "fold-1"))
     found = volume_interval(1000.0, {"fold-0": 0.9, "fold-1": 1.2}, errors, 0.9)
     assert (found.low_mm3, found.high_mm3) == pytest.approx((900 * 0.99, 1200 * 1.02))
@@ -76,7 +76,7 @@ def test_the_interval_grows_as_the_fold_models_go_apart():
     assert widths == sorted(widths)
     assert widths[0] == pytest.approx(
         volume_interval(9e4, {}, errors, 0.95).percent
-    )  # models that agree add nothing
+    )  # models that agree add no width
     assert widths[-1] > 10
 
 
@@ -128,7 +128,7 @@ def test_a_failure_widens_and_is_never_left_out():
     assert volume_interval(1000.0, {}, errors_of([*percents(38), math.inf]), 0.95).percent == pytest.approx(
         38
     )
-    # a fold model that finds no bone in the new scan bounds nothing for the people of its fold
+    # a fold model that finds no bone in the new scan gives no bound for the people of its fold
     thirds = errors_of([0.01] * 60, ("fold-0", "fold-1", "fold-2"))
     assert (
         volume_interval(1000.0, {"fold-0": 1, "fold-1": 1, "fold-2": 0}, thirds, 0.95).undefined == NO_BOUND
@@ -146,7 +146,7 @@ def test_an_interval_is_wide_where_models_disagree_as_the_words_say():
 
 
 def simulated(people, folds, *, member_sd, seed, studies=150, new=10):
-    """Coverage of 95 % intervals in made-up studies: errors of the person, of each fold model, of both together."""
+    """Coverage of 95 % intervals in simulated studies: errors of the person, of each fold model, of both together."""
     generator, held = np.random.default_rng(seed), []
     fold_of = np.arange(people) % folds
     names = [f"fold-{fold}" for fold in range(folds)]
@@ -166,7 +166,7 @@ def simulated(people, folds, *, member_sd, seed, studies=150, new=10):
 
 @pytest.mark.parametrize(("people", "folds"), [(20, 5), (40, 10), (100, 10)])
 def test_new_people_are_held_as_often_as_the_level_says_or_more(people, folds):
-    # 1,500 people in 150 studies: standard error about 0.012 with what studies share
+    # 1,500 people in 150 studies: standard error about 0.012, because people of a study share its models
     assert 0.925 <= simulated(people, folds, member_sd=0.0, seed=1) <= 0.98
     assert simulated(people, folds, member_sd=0.007, seed=2) >= 0.94
 
@@ -216,7 +216,7 @@ def test_errors_of_other_models_are_not_used(errors_path):
     assert read_volume_errors([errors_path])["all/vnet"] == FoldErrors(missing=OTHER_MODELS)
 
 
-def test_a_folder_with_fewer_folds_is_no_other_one(errors_path):
+def test_missing_folds_of_a_model_folder_are_no_error(errors_path):
     (errors_path.parent / "fold-1/run.json").unlink()
     assert not read_volume_errors([errors_path])["all/vnet"].missing
 
@@ -340,7 +340,7 @@ def test_coverage_keeps_protocols_apart_and_says_why_people_are_missing():
 
 
 def held(covered, n, protocol="external", **told):
-    """A row of the coverage: so many of n people held, all with one interval."""
+    """A row of the coverage: n people with the same interval, which contains the reference of `covered` of them."""
     metrics = scored(
         scan=[f"S{i}" for i in range(n)],
         subject=[f"S{i}" for i in range(n)],

@@ -1,4 +1,4 @@
-"""Jackknife: Student's t where it must be, scipy, statsmodels, leaving out by hand, coverage."""
+"""Jackknife against Student's t, scipy, statsmodels and leaving out by hand; coverage."""
 
 import math
 
@@ -63,14 +63,14 @@ def test_scales_keep_an_interval_where_the_value_can_lie(values):
     assert mean_interval(values, np.arange(12), 0.999, "log")[0] > 0
     for there, back in SCALES.values():
         assert back(there(np.array([0.3, 0.9]))) == pytest.approx([0.3, 0.9])
-    # what is all 1, or 0, has no place on the scale
+    # values that are all 1, or all 0, are outside the scale
     assert all(math.isnan(end) for end in mean_interval(np.ones(9), np.arange(9), 0.95, "complement"))
     assert all(math.isnan(end) for end in jackknife_interval(0.5, np.array([0.4, 0.5, 1.0]), 0.95, "z"))
-    # an upper end beyond every number is none
+    # an infinite upper end is not given
     left = np.array([[0.2, 1, 1], [0.9, 1, 1]])
     wide, narrow = (jackknife_interval(1.0, some, 0.95, "inverse root") for some in left)
     assert math.isnan(wide[0]) and math.isnan(wide[1]) and narrow[0] < 1 < narrow[1]
-    # with two groups Student's t is 12.7: nothing is left of an interval of a logarithm
+    # with two groups Student's t is 12.7: on a log scale the interval is useless
     two = [jackknife_interval(3.0, np.array([2.0, 4.0]), 0.95, scale) for scale in ("log", "plain")]
     assert math.isnan(two[0][0]) and two[1] == pytest.approx((3 - 12.7062, 3 + 12.7062), rel=1e-5)
 

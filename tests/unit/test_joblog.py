@@ -1,4 +1,4 @@
-"""The log of a job: what a person waits for, what a developer needs, and nothing that names a person."""
+"""The log of a job: progress for users, details for developers, and nothing that identifies a person."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ FOLDER = "Doe, Jäne 'J' 19430217"
 
 @pytest.fixture
 def source(tmp_path):
-    """A folder whose name identifies a person, reached through a link whose name does too."""
+    """A folder with an identifying name, reached through a link with an identifying name."""
     real = tmp_path / FOLDER / "ct"
     real.mkdir(parents=True)
     (tmp_path / "Doe-link").symlink_to(real)
@@ -27,7 +27,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def failed(tmp_path, capsys):
-    """Return a function that fails in a job and returns all that was written: to the log, to the terminal."""
+    """Return a function that fails in a job and returns the output: log, terminal."""
 
     def fail(error, hide=()):
         log = tmp_path / "job.log"
@@ -66,7 +66,7 @@ def test_an_unexpected_failure_says_where_and_what_kind(failed):
     assert str(os.getcwd()) not in text
 
 
-# how libraries quote a folder, and what lies in it
+# how libraries quote a folder and its files
 QUOTED = {
     "as given": lambda path: str(path),
     "file inside": lambda path: f"No such file or directory: {str(path / 'IM Doe 1.dcm')!r}",

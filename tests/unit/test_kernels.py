@@ -41,7 +41,7 @@ def test_slab_averages_are_exact():
     np.testing.assert_allclose(
         overlap_weights(3, 2, start=0.0, step=1.5), [[two_thirds, third, 0], [0, third, two_thirds]]
     )
-    # 5 mm to 3 mm: the second new slab lies over the border of the first two old ones
+    # 5 mm to 3 mm: the second new slab overlaps the first two old ones
     np.testing.assert_allclose(
         overlap_weights(3, 5, start=0.0, step=0.6),
         [[1, 0, 0], [two_thirds, third, 0], [0, 1, 0], [0, third, two_thirds], [0, 0, 1]],

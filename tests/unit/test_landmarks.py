@@ -1,4 +1,4 @@
-"""The level of the lesser trochanter: in solids where it is known, in people of the shape model, and unknown."""
+"""The level of the lesser trochanter: in solids, in people of the shape model, and where it cannot be told."""
 
 from pathlib import Path
 
@@ -74,12 +74,12 @@ def test_what_cannot_be_told_has_a_reason():
     assert reason(solid_femur(31.0) * (np.arange(len(mask)) < 22)[:, None, None]) == NOT_SEEN  # a shaft only
 
 
-def test_a_rise_that_no_head_overtops_is_no_trochanter():
+def test_a_bump_without_a_head_above_it_is_not_a_trochanter():
     assert reason(solid_femur(31.0, neck_mm=0.0)) == NO_FEMUR
 
 
 def furthest_point(femur, side):
-    """Return the vertex behind and medial at the trochanter's height that lies furthest from the shaft's axis."""
+    """Return the posteromedial vertex at the trochanter's height that is furthest from the shaft's axis."""
     points, axes = femur.vertices_xyz_mm, femur_axes(femur)
     size = axes.head_radius_mm / 22.8
     below_mm = (head_top_mm(femur) - points[:, 2]) / size

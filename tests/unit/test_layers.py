@@ -1,4 +1,4 @@
-"""Layers that stand for torch's: the same values and gradients, in the right layout, and when each way is taken."""
+"""Layers that replace torch's: equal values and gradients, the right layout, and when each implementation is used."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def gradients_of(output, tensors):
 
 
 def way(features):
-    """Return the name of what computed feature maps."""
+    """Return the name of the operation that computed feature maps."""
     return features.grad_fn.name()
 
 

@@ -1,4 +1,4 @@
-"""Nobody is scored by a model that they trained or helped to choose."""
+"""Leakage: nobody is scored by a model that was trained or chosen on their scans."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def saw(training="", validation=""):
 COHORT = [placed("A", fold=0), placed("B", fold=1), placed("T", "test"), placed("U", "apply", has_mask=False)]
 
 
-def test_a_split_of_its_own_leaks_nobody():
+def test_a_study_with_its_own_split_has_no_leakage():
     folds = {f"all/vnet/fold-{fold}": people_to_be(COHORT, {}, fold) for fold in (0, 1)}
     assert folds["all/vnet/fold-0"] == saw("B", "A")
     assert seen_paths(plan_of(COHORT), folds) == []
@@ -71,15 +71,15 @@ def test_a_finished_fold_names_its_people_by_id_and_by_scan():
     run = describe_people(rows, facts, SECRET, {})
     subjects = {"A": "A", "B": "B", "B2": "B", "T": "T"}
     assert Roster(subjects, SECRET, {}).people_of(run) == saw("B", "A")
-    # the ids of B's scans were corrected since: T and B2 are one person, and B is called C
+    # the ids of B's scans were corrected since: T and B2 are one person, and B is now C
     assert Roster({"A": "A", "B": "C", "B2": "T", "T": "T"}, SECRET, {}).people_of(run) == saw("CT", "A")
-    # a new scan of a person who trained it; the old ones are no longer in the table
+    # a new scan of a training person; the old ones are no longer in the table
     assert Roster({"B3": "B"}, SECRET, {}).people_of(run) == saw("B")
     assert Roster(subjects, OTHER, {}).people_of(run) == saw()
 
 
 def test_the_plan_is_the_same_before_and_after_the_training():
-    late = placed("E", "external", subject="B")  # its subject was corrected after the draw
+    late = placed("E", "external", subject="B")  # the subject was corrected after the draw
     rows = [*COHORT, late]
     subjects = {row.scan: row.subject for row in rows}
     before = {fold: people_to_be(rows, {}, fold) for fold in (0, 1)}

@@ -1,4 +1,4 @@
-"""Head, neck, trochanter and shaft: in solids and people whose landmarks are known, and levels not told."""
+"""Head, neck, trochanter and shaft: in solids and people with known landmarks, and levels that are undefined."""
 
 import numpy as np
 import pytest

@@ -54,7 +54,7 @@ def test_the_window_holds_the_femur_in_every_view(view, side):
     assert location.evidence["head_x_mm"] * (1 if side == "left" else -1) > 40.0
 
 
-# of the people of bench/crop_search.py: each field of view, both sides, nails, old bone, turns up to 20 degrees
+# people of bench/crop_search.py with each field of view, both sides, nails, old bone, turns up to 20 degrees
 PEOPLE = (0, 1, 4, 9, 10, 11)
 
 
@@ -63,7 +63,7 @@ def test_the_hip_of_simulated_people_is_found_with_a_margin():
     assert not [outcome.number for outcome in outcomes if outcome.failed]
     assert min(outcome.least_margin_mm for outcome in outcomes) >= LEAST_MARGIN_MM
     assert {outcome.view.field for outcome in outcomes} == set(FIELDS)
-    # whose side is only inferred is said; a femur cut by the field of view is flagged
+    # an inferred side is stated; a femur cut by the field of view is flagged
     assert all(outcome.doubts for outcome in outcomes if outcome.view.field == "one hip")
     assert all(
         "bone_at_border" in outcome.flags for outcome in outcomes if outcome.view.field == "cuts the femur"
@@ -136,7 +136,7 @@ def test_a_view_of_one_hip_is_found_for_its_side_only_and_doubted(side, middle_x
 
 
 def test_a_dense_trochanter_is_no_head():
-    # a nail makes the trochanter a ball of dense bone of its own, further out than the head
+    # with a nail the trochanter looks like a ball of dense bone, further lateral than the head
     image, femurs = draw(Scene(size_xy=(100, 160), middle_mm=(100.0, 20.0)))
     x, y, z = (
         o + s * np.arange(n)
@@ -177,7 +177,7 @@ def test_a_hip_without_femur_is_refused_or_doubted():
 
 
 def column_of_bone(x_mm):
-    """A body with one column of vertebrae at `x_mm` and nothing else."""
+    """A body with only one column of vertebrae at `x_mm`."""
     z, y, x = np.ogrid[0:180:3, -150:150:3, -200:200:3]
     hu = np.where((x / 180) ** 2 + (y / 110) ** 2 + 0 * z < 1, 40, -1000)
     hu[((x - x_mm) ** 2 + (y - 40) ** 2 < 22**2) & (z % 30 > 6)] = 300

@@ -53,7 +53,7 @@ def test_a_view_of_one_hip_finds_the_same_place_and_doubts_it(image, side, colum
         locate_hip(image[columns, :, :], other, CONFIG)
 
 
-def test_abdomen_and_spine_are_no_sure_hip(image):
+def test_abdomen_and_spine_are_not_taken_for_a_certain_hip(image):
     for first_slice in (20, 30, 40, 60):
         try:
             assert locate_hip(image[:, :, first_slice:], "left", CONFIG).uncertain

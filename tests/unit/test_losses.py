@@ -58,7 +58,7 @@ def test_an_empty_window_gives_a_finite_loss_and_gradient(maps, certainty, kind)
     assert torch.isfinite(loss) and torch.isfinite(logits.grad).all()
 
 
-def test_background_that_is_seen_as_such_costs_nothing():
+def test_background_predicted_as_background_has_no_loss():
     empty = torch.zeros(1, 1, 4, 4, 4)
     for kind in LOSSES:
         loss = segmentation_loss(torch.full_like(empty, -200.0), empty, kind=kind)

@@ -1,4 +1,4 @@
-"""Files of reference masks: cropped ones are used, and each cause of a refusal comes with its own advice."""
+"""Files of reference masks: cropped ones are used, and each cause of a refusal has its own advice."""
 
 import gzip
 import struct
@@ -32,7 +32,7 @@ def screened(scan_path, mask_path, labels=(), crop=None):
 
 
 def cropped(mask):
-    """Return a mask cut to what it covers, as segmentation programs save it."""
+    """Return a mask cropped to its content, as segmentation programs save it."""
     ends = [np.flatnonzero(array_zyx(mask).any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
     return mask[tuple(slice(int(found[0]), int(found[-1]) + 1) for found in ends)]
 

@@ -1,6 +1,6 @@
-"""A measure stands once, in lib/catalog/measures.py; tables, pages and figures show it from there.
+"""A measure is defined once, in lib/catalog/measures.py; tables, pages and figures take it from there.
 
-`shown_measures.json` holds what they show: columns, heads, digits and order. After a change that is meant, write it
+`shown_measures.json` holds what they show: columns, headers, digits and order. After an intended change, write it
 again: python -m tests.unit.test_measures
 """
 
@@ -32,7 +32,7 @@ NUMBER = 1234.5678901
 
 
 def digits_only(text):
-    """Return a text in which every digit is 0 and thousands are not parted: how a number is written."""
+    """Return the format of a number: its text with every digit as 0 and without thousands separators."""
     return re.sub(r"0[0,]*", "0", re.sub(r"\d", "0", str(text).split(".")[0])) + "".join(
         f".{re.sub(r'[0-9]', '0', part)}" for part in str(text).split(".")[1:]
     )
@@ -47,7 +47,7 @@ def made_study():
 
 
 def scan_numbers():
-    """Return the numbers on the page of a scan that has all of them."""
+    """Return the numbers on the page of a scan with all measures."""
     names = dict.fromkeys((*METRIC_COLUMNS, *VOLUME_COLUMNS), NUMBER)
     words = {"flags": [], "undefined": {}, "side": "left"}
     whole = ShownPrediction(plan={}, mask_zyx=np.ones((1, 1, 1)), overlap=names | words)
@@ -58,7 +58,7 @@ def scan_numbers():
 
 
 def page_tables(views):
-    """Return caption, heads and how the first row's numbers are written, of each table of the page."""
+    """Return caption, headers and number formats of the first row of each table of the page."""
     found = {}
     for view in views:
         rows = [line for line in view.lines if not isinstance(line, str)]
@@ -194,7 +194,7 @@ print(json.dumps({
 """
 
 
-def test_a_measure_added_in_one_place_is_found_everywhere():
+def test_a_measure_added_in_one_place_is_shown_everywhere():
     ended = subprocess.run([sys.executable, "-c", ADDED], cwd=ROOT, text=True, capture_output=True)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)

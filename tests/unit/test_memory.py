@@ -11,8 +11,8 @@ from lib.learning.memory import memory_explained
 
 
 def test_freed_memory_is_kept_and_used_again():
-    # a block that was freed and is asked for again comes without page faults; now and then a small object has
-    # taken its first bytes meanwhile, and one block of new pages follows: so many blocks, and a share of them
+    # a freed block that is requested again causes no page faults; occasionally a small object has taken its first
+    # bytes in between, and one block of new pages follows
     def new_pages(preparation: str) -> int:
         program = (
             "import resource, torch\n"

@@ -1,4 +1,4 @@
-"""Merging parts: every row once, people never twice, other makings refused, whole or not at all."""
+"""Merging parts: every row once, no person twice, parts with other settings refused, and all or nothing written."""
 
 import csv
 import hashlib
@@ -31,7 +31,7 @@ NOTE = "Whether people of this study trained the finished models cannot be told.
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
-    """Return metrics and volumes of one study over all people; two scans are of one person, one repeats the other."""
+    """Return metrics and volumes of one study over all people; one person has two scans, one repeats the other."""
     metrics, volumes, _ = tables(24)
     for table in (metrics, volumes):
         table.loc[table["scan"] == "P010", ["subject", "sex"]] = ["P008", "M"]
@@ -62,7 +62,7 @@ def write_part(folder, metrics, volumes):
     )
     write_table(metrics, results / "tables/metrics.csv")
     write_table(volumes, results / "tables/volumes.csv")
-    # each part lacks the score of one person of its own
+    # each part lacks the score of one of its people
     missing = unscored(
         metrics.head(1).assign(**dict.fromkeys(("scan", "subject"), f"{metrics['scan'].iloc[0]}x"))
     )
@@ -77,7 +77,7 @@ def write_part(folder, metrics, volumes):
 
 @pytest.fixture
 def parts(tmp_path, whole):
-    """Return the folders of three parts of the study, whose people do not follow one another."""
+    """Return the folders of three parts of the study, whose people are interleaved."""
     shares = ("P00[0-5]|P02.", "P00[89]|P01[01]", "P00[67]|P01[2-9]")
     return [
         write_part(
@@ -168,7 +168,7 @@ def test_notes_say_which_parts_they_are_of(parts, target):
 
 
 def test_intervals_that_do_not_hold_over_all_people_are_told_first(parts, target):
-    """Of 3 parts none has enough people to tell, all together have."""
+    """None of 3 parts has enough people for this note, but all together have."""
     for part in parts:
         path = part / "results/tables/metrics.csv"
         table = read_table(path)
@@ -247,7 +247,7 @@ def replaced(part, file, before, after):
     path.write_text(text.replace(before, after))
 
 
-def test_one_image_in_two_parts_is_refused_whoever_it_is_said_to_be(parts, target):
+def test_one_image_in_two_parts_is_refused_under_any_ids(parts, target):
     replaced(parts[1], "cohort/digests.csv", "voxels of p009", "voxels of p003")
     told = refusal(parts, target)
     assert "with identical voxels: P003 (part-01) and P009 (part-02). Correct `image`" in told

@@ -1,4 +1,4 @@
-"""Files: what is written comes back exactly and holds geometry only."""
+"""NIfTI files: images are read back exactly, and files hold no metadata but the geometry."""
 
 import gzip
 
@@ -72,7 +72,7 @@ def test_file_that_is_no_image_is_unreadable_and_its_path_unsaid(tmp_path, conte
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.99])
-def test_a_file_cut_short_is_no_darker_image(tmp_path, kept):
+def test_a_file_that_is_cut_off_is_refused(tmp_path, kept):
     image = sitk.GetImageFromArray(
         np.random.default_rng(0).integers(-1000, 1000, (20, 64, 64)).astype(np.int16)
     )

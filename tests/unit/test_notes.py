@@ -1,4 +1,4 @@
-"""What stands at the top of the report."""
+"""The notes at the top of the report."""
 
 from lib.cohort.notes import (
     failed_notes,
@@ -136,7 +136,7 @@ def test_scans_that_models_have_seen_are_counted_with_what_to_do():
     assert seen_notes(flow[1:], finished=False) == []
 
 
-def test_that_nobody_can_be_recognised_is_said_once_and_is_no_acquittal():
+def test_one_note_states_that_training_people_cannot_be_recognised():
     (note,) = secret_notes([SECRET, None, None])
     assert "cannot be told" in note and "study.secret" in note
     assert secret_notes([SECRET]) == []

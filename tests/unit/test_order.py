@@ -13,7 +13,7 @@ ORDER = TrainingOrder(scans=SCANS, config=CONFIG, seed=7)
 
 
 def test_a_seed_gives_this_order_on_every_machine():
-    # as trainings of version 0.1 had it; another order is another training for every model that exists
+    # the order of version 0.1; another order would change the training of every existing model
     assert [scans.tolist() for scans in ORDER.scans_of_updates(0)] == [[0, 2, 2, 1], [0, 1]]
     first, second = ORDER.draws_of_updates(0)
     assert [(draw.indices, draw.starts) for draw in first] == [([0, 2], [1, 0]), ([2, 1], [0, 5])]

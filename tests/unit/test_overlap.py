@@ -1,10 +1,10 @@
 """Overlap and surface metrics against answers that can be derived by hand, and against two other libraries.
 
 `lib.stats.overlap` measures from the centres of a mesh's triangles to the other mesh. surface-distance (DeepMind,
-Nikolov 2021) has the same areas at corners between voxels; SimpleITK takes the centres of voxels at a mask's edge for
-its surface. Each of their points lies near one of ours and the other way about: half the diagonal of a voxel from a
-corner, half a voxel from an edge voxel's centre. No mask compared with them touches the array's border, where ours
-alone leaves the cut out.
+Nikolov 2021) has the same areas at corners between voxels; SimpleITK uses the centres of voxels at a mask's edge as
+its surface. Each of their points is near one of ours and vice versa: half the diagonal of a voxel from a corner, half
+a voxel from an edge voxel's centre. No mask compared with them touches the array's border, because only ours leaves
+out the cut there.
 """
 
 import math
@@ -107,7 +107,7 @@ def test_a_box_shifted_by_one_voxel_is_one_spacing_away(axis, step_mm):
     rim = 2 * step_mm * np.delete(size_mm, axis).sum()
     result = measure(reference, predicted)
     assert result["hd95_mm"] == pytest.approx(step_mm)
-    # the two ends are a step away; of the walls the rim that the other box does not reach, also a step or less
+    # the two ends are one step away, and so is at most the rim of the walls that the other box does not reach
     assert result["hd_mm"] == pytest.approx(step_mm)
     upper = (faces[axis] + rim) * step_mm / faces.sum()
     assert faces[axis] * step_mm / faces.sum() <= result["assd_mm"] + 1e-9 <= upper + 2e-9
@@ -136,7 +136,7 @@ def test_surface_dice_counts_the_area_within_tolerance():
     reference = box((60, 120, 120), (10, 20, 20), (50, 100, 100))
     predicted = box((60, 120, 120), (10, 20, 20), (50, 100, 110))  # one wall 5 mm out
     both_mm2 = sum(2 * (40 * x + 40 * 40 + 40 * x) for x in (40, 45))
-    # that wall, seen from either side, but for the rim within 1 mm of the other's walls; and 4 of the 5 mm beyond
+    # that wall in both masks, without the rim within 1 mm of the other's walls; and 4 of the 5 mm beyond
     far_mm2 = 40 * 40 + 38 * 38 + 2 * 4 * (40 + 40)
     # edges of the mesh are cut off by half a voxel
     assert measure(reference, predicted, spacing)["nsd"] == pytest.approx(1 - far_mm2 / both_mm2, abs=0.01)
@@ -165,13 +165,13 @@ def test_a_bump_of_one_voxel_is_found_to_a_third_of_it(axis):
 def test_hausdorff_takes_the_worse_direction():
     reference = box((30, 60, 60), (10, 20, 20), (20, 40, 40))
     predicted = reference.copy()
-    predicted[14:17, 28:32, 40:58] = 1  # a spur: far for the prediction, invisible from the reference
+    predicted[14:17, 28:32, 40:58] = 1  # a spur: only the distances from the prediction are large
     spur_mm2 = 2 * 18 * (3 * 2.4 + 4 * 0.64)
     assert spur_mm2 / find_surface(predicted, SPACING).area_mm2.sum() > 0.05
     result = measure(reference, predicted)
     assert result["hd95_mm"] > 4
     assert result["hd95_mm"] == result["hd95_predicted_to_reference_mm"]
-    # the spur's tip lies above the middle of a wall; the wall's covered part lies up to 2 voxels inside the spur
+    # the spur's tip is above the middle of a wall; the covered part of the wall is up to 2 voxels inside the spur
     assert result["hd_mm"] == result["hd_predicted_to_reference_mm"] == pytest.approx(18 * 0.8)
     assert result["hd_reference_to_predicted_mm"] == pytest.approx(2 * 0.8, abs=0.4)
     assert result["hd95_reference_to_predicted_mm"] == 0
@@ -182,7 +182,7 @@ def test_hausdorff_takes_the_worse_direction():
 def test_a_sphere_within_a_shifted_one_has_distances_in_closed_form(spacing, small_mm, large_mm, shift_mm):
     shape = tuple(int(2 * (large_mm + shift_mm + 4) / step) + 1 for step in spacing)
     result = measure(sphere(shape, small_mm, spacing), sphere(shape, large_mm, spacing, shift_mm), spacing)
-    # both directions are furthest apart where the larger sphere is pushed out
+    # in both directions the distance is largest where the shift moves the larger sphere outwards
     far_mm, coarse_mm = large_mm - small_mm + shift_mm, 0.5 * math.hypot(*spacing)
     assert result["hd_reference_to_predicted_mm"] == pytest.approx(far_mm, abs=coarse_mm)
     assert result["hd_predicted_to_reference_mm"] == pytest.approx(far_mm, abs=coarse_mm)
@@ -193,7 +193,7 @@ def test_a_sphere_within_a_shifted_one_has_distances_in_closed_form(spacing, sma
     inward = large_mm - small_mm - shift_mm**2 / (3 * small_mm)
     outward = large_mm - small_mm + shift_mm**2 / (3 * large_mm)
     mean_mm = (inward * small_mm**2 + outward * large_mm**2) / (small_mm**2 + large_mm**2)
-    # the nearest point of a staircase lies a little nearer than the sphere it stands for
+    # the nearest point of a voxel surface is slightly nearer than that of the sphere
     assert mean_mm - 0.2 * math.hypot(*spacing) < result["assd_mm"] < mean_mm
     # heights on a sphere are evenly distributed, so 95 % of its area lies below 0.9 of its radius
     most_mm = math.sqrt(large_mm**2 + shift_mm**2 + 1.8 * large_mm * shift_mm) - small_mm
@@ -206,7 +206,7 @@ def blob(rng, shape=(14, 24, 26)):
 
 
 def naive_distances(source, target):
-    """Every triangle that is no cut against a net of points on every one that is none, or that looks the same way."""
+    """Distance from each triangle outside the cut to a grid of points on all of these and on those facing alike."""
     steps = np.arange(9) / 8
     shares = np.array([(u, v, 1 - u - v) for u in steps for v in steps if u + v <= 1])
     net_mm = np.einsum("sc,tcj->tsj", shares, target.corners_mm_zyx)
@@ -227,7 +227,7 @@ def test_distances_are_those_to_all_points_of_the_other_surface(first):
     there, back = naive_distances(*surfaces), naive_distances(*surfaces[::-1])
     assert (surfaces[0].cut.any(), surfaces[1].cut.any()) == (bool(first), bool(first))
     result = measure(*masks)
-    # the net is the finest along a voxel's longest edges: 0.2 mm
+    # points are furthest apart along the longest edges of triangles: 0.2 mm
     assert result["hd_reference_to_predicted_mm"] == pytest.approx(there.max(), abs=0.1)
     assert result["hd_predicted_to_reference_mm"] == pytest.approx(back.max(), abs=0.1)
     areas = [surface.area_mm2[~surface.cut] for surface in surfaces]
@@ -255,7 +255,7 @@ def as_image(mask):
 
 
 def pairs():
-    """Masks inside their array: spheres, shifted boxes along each axis, blobs."""
+    """Masks that do not touch the array's border: spheres, boxes shifted along each axis, blobs."""
     yield sphere((21, 70, 70), 18.0, SPACING), sphere((21, 70, 70), 22.0, SPACING, 3.2)
     low, high = np.array([5, 12, 12]), np.array([13, 32, 32])
     for axis in range(3):
@@ -302,9 +302,9 @@ def test_surface_distance_finds_the_same_areas_and_the_same_distances_within_a_v
         largest_mm = surface_distance.compute_robust_hausdorff(found, percent)
         assert result[name] == pytest.approx(largest_mm, abs=half_mm)
     means_mm = surface_distance.compute_average_surface_distance(found)
-    # corners that two surfaces share are 0 apart: theirs comes out lower, by less than half a voxel's diagonal
+    # corners shared by two surfaces have distance 0: their result is lower, by less than half a voxel's diagonal
     assert 0 <= result["assd_mm"] - np.average(means_mm, weights=areas) < half_mm / 2
-    # at a tolerance that is no smaller than a voxel
+    # at a tolerance of at least a voxel
     wide = OverlapConfig(nsd_tolerance_mm=3.0)
     share = surface_distance.compute_surface_dice_at_tolerance(found, wide.nsd_tolerance_mm)
     assert measure(reference, predicted, config=wide)["nsd"] == pytest.approx(share, abs=0.05)
@@ -366,7 +366,7 @@ def test_the_surface_of_a_box_looks_outwards_and_has_its_area():
         np.sign(surface.facing) == np.sign(np.take_along_axis(outwards, axis[:, None], axis=1)[:, 0])
     ).all()
     assert set(surface.facing) == {-3, -2, -1, 1, 2, 3}
-    # a step across each of the twelve edges cuts a corner off: the two halves of its faces become their diagonal
+    # the mesh cuts off each of the twelve edges: two halves of voxel faces become their diagonal
     flat = 2 * (19 * 0.8 * 19 * 0.8 + 2 * 7 * 3 * 19 * 0.8)
     edges = 4 * (7 * 3 * math.hypot(0.4, 0.4) + 2 * 19 * 0.8 * math.hypot(0.4, 1.5))
     assert surface.area_mm2.sum() == pytest.approx(flat + edges, rel=0.005)
@@ -386,7 +386,7 @@ def test_the_cut_at_the_scans_end_is_no_surface():
     assert caps.any()
     assert np.array_equal(caps, surface.cut)
     assert set(surface.facing[caps]) == {-1}
-    # the wall counts as far as the array goes: three half slices less than the same shaft twice three slices longer
+    # the wall counts up to the border of the array: six slices more add 18 mm of it
     longer = find_surface(np.concatenate([shaft(0)[:1]] * 6 + [shaft(0)]), SPACING)
     walls_mm2 = [one.area_mm2[~one.cut].sum() for one in (surface, longer)]
     assert (walls_mm2[1] - walls_mm2[0]) / 18 == pytest.approx(2 * math.pi * 8.4, rel=0.1)
@@ -396,7 +396,7 @@ def test_the_cut_at_the_scans_end_is_no_surface():
 def test_the_cut_does_not_dilute_an_error_of_the_walls():
     thick, thin = shaft(0, radius=10), shaft(0, radius=8)
     walls = measure(thick, thin)
-    # the same shafts, continued far below the scan: only the weight of the top changes
+    # the same shafts continued far below the scan: only the weight of the top changes
     long = measure(*(np.concatenate([np.repeat(mask[:1], 40, axis=0), mask]) for mask in (thick, thin)))
     assert walls["hd95_mm"] == pytest.approx(long["hd95_mm"])
     assert walls["assd_mm"] == pytest.approx(1.6, abs=0.3)
@@ -426,7 +426,7 @@ def test_a_mask_one_voxel_short_of_any_border_is_wrong_by_that_voxel(axis, end):
         assert SPACING[axis] <= measure(*masks)["hd_mm"] + 1e-9 <= 1.25 * SPACING[axis]
 
 
-def test_an_upper_end_cannot_hide_in_the_cut_below_it():
+def test_an_upper_end_is_not_compared_with_the_cut_below_it():
     stump = shaft(0) * (np.arange(20) < 1)[:, None, None]
     result = measure(shaft(0), stump.astype(np.uint8))
     # its upper end is 1.5 mm above the cut, but 8 mm from the walls of the shaft

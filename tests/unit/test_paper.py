@@ -1,4 +1,4 @@
-"""The paper's Table 2 with this study's row, and what its Table 1 says about itself."""
+"""The paper's Table 2 with this study's row, and the consistency of its Table 1."""
 
 import numpy as np
 import pandas as pd
@@ -56,7 +56,7 @@ def test_a_study_of_men_has_men_in_its_row(metrics):
     men = metrics[metrics["group"] == "male"]
     ours = table2(men, NONE, [], synthetic=False).iloc[-1]
     assert (ours["sex"], ours["method"], ours["data"]) == ("M", "vnet", "30 people")
-    # an interval of one scan is none, and a score that nobody has is empty
+    # one scan has no interval, and a score that nobody has is empty
     alone = table2(men[men["scan"] == "P000"].assign(sensitivity=np.nan), NONE, [], synthetic=False).iloc[-1]
     assert (alone["dsc"], alone["sensitivity"]) == (f"{men.set_index('scan')['dsc']['P000'].iloc[0]:.4f}", "")
 
@@ -91,7 +91,7 @@ def test_the_papers_r2_follows_from_its_rmse_and_population_sd(group, follows):
     _, sd, _, rmse, r2, _, _ = PAPER_TABLE1[group]
     assert round(1 - rmse**2 / sd**2, 4) == follows
     assert PAPER_TABLE1[group][5] < 0 < PAPER_TABLE1[group][6]  # relative errors, smallest and largest
-    # men and women as printed; for all the paper prints another value than its own RMSE and SD give
+    # men and women as printed; for all people the paper's value does not follow from its own RMSE and SD
     assert (follows == r2) == (group != "all")
 
 

@@ -1,4 +1,4 @@
-"""Who the people of each partition are, against numbers counted by hand."""
+"""The description of the people of each partition, against numbers counted by hand."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Cutting a cohort table: whole people, the same files, parts that never change."""
+"""Cutting a cohort table: people stay whole, paths name the same files, and parts never change."""
 
 import csv
 
@@ -20,7 +20,7 @@ ROWS = (
 
 @pytest.fixture
 def cohort(tmp_path):
-    """Return a cohort table in `source/`, its files beside it, that can be written anew with other rows."""
+    """Return a function that writes a cohort table into `source/`, beside its files, with the given rows."""
     source = tmp_path / "source"
     for folder in ("img", "masks"):
         (source / folder).mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_a_new_scan_of_a_person_who_has_a_part_is_refused_with_the_line_to_add(c
     assert list(read_cohort(parts / "part-02/cohort.csv")) == ["B1", "C1", "B2"]
 
 
-def test_what_the_table_changed_of_former_scans_is_told_not_done(cohort, tmp_path):
+def test_changes_of_former_scans_in_the_table_are_reported_and_not_applied(cohort, tmp_path):
     cut_cohort(cohort(*ROWS), tmp_path / "parts", 2)
     before = contents(tmp_path / "parts")
     cut = cut_cohort(cohort(*ROWS[:2], ROWS[2].replace("=1+1", "two")), tmp_path / "parts", 2)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_module_imports_nothing_heavy():
-    """It is imported whenever Snakemake parses, in every cluster job."""
+    """The module is imported each time Snakemake parses the workflow, in every cluster job."""
     code = (
         "import sys, lib.phantom.people;"
         "print([m for m in ('numpy', 'scipy', 'pydicom', 'SimpleITK', 'pandas') if m in sys.modules])"

@@ -83,7 +83,7 @@ def test_tissues_have_their_hu(scans):
     assert hu[mask].max() > 800
     assert np.median(hu[mask]) > 100
     assert abs(hu[:, :4].mean() + 1000) < 10
-    # fat and muscle make the two largest heaps of what is not bone
+    # fat and muscle are the two largest peaks of the histogram outside bone
     counts, edges = np.histogram(hu[(hu > -200) & (hu < 150)], bins=70)
     low, high = counts[:24], counts[24:]
     assert edges[np.argmax(low)] == pytest.approx(-105, abs=15)

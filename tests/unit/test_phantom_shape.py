@@ -14,7 +14,7 @@ def mean_shape():
 
 
 def volumes_above_scan_end_mm3(sex, count):
-    """Femurs cut like scans are: 85 to 120 mm below the head's top, times size."""
+    """Volumes of femurs that end 85 to 120 mm below the head's top, times size, as in scans."""
     volumes = []
     for k in range(count):
         rng = np.random.default_rng([7, "MF".index(sex), k])

@@ -1,4 +1,4 @@
-"""Precision of repeated scans: Glüer's formulae by hand, intervals by simulation, who counts as repeated."""
+"""Precision of repeated scans: Glüer's formulae by hand, intervals by simulation, which scans count as repeated."""
 
 import math
 
@@ -92,7 +92,7 @@ def test_a_repetition_without_a_reference_counts_with_its_first_scan():
     planned = [*scored, prediction("b", "ensemble", "apply")]
     table = precision_table(*made_tables(planned, {"b": "a"}, {"a": 100.0, "b": 104.0}), CONFIG)
     assert tuple(table.columns) == PRECISION_COLUMNS
-    # one reference only: its precision is not known
+    # with only one reference its precision is unknown
     assert table[["protocol", "measure"]].to_numpy().tolist() == [["test", "predicted_mm3"]]
     assert table["rms_sd"].tolist() == pytest.approx([math.sqrt(8)])
     assert table[["people", "scans", "degrees_of_freedom"]].to_numpy().tolist() == [[1, 2, 1]]

@@ -52,7 +52,7 @@ def scan(slices):
 
 
 def window_mean(network, image_zyx, starts):
-    """Predict with plain loops: the definition that `predict_scan` has to meet."""
+    """Predict with plain loops, by the definition of `predict_scan`."""
     intensity = (np.clip(image_zyx, -1000, 2000).astype(np.float32) + 1000) / 3000
     total, count = np.zeros(image_zyx.shape), np.zeros((len(image_zyx), 1, 1))
     for start in starts:
@@ -123,7 +123,7 @@ HOST_ERROR = RuntimeError(
 
 
 class Small:
-    """A network for which only `most` windows fit into memory at once; keeps how many it was given."""
+    """A network with memory for only `most` windows at once; it records the number of windows of each call."""
 
     def __init__(self, most, error=CUDA_ERROR):
         self.most, self.error, self.given = most, error, []

@@ -1,4 +1,4 @@
-"""The prediction that stands for a scan is the same one on the index and on the page of the scan."""
+"""The primary prediction of a scan is the same on the index and on the page of the scan."""
 
 import pandas as pd
 

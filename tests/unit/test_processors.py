@@ -1,4 +1,4 @@
-"""How many threads a process may have, and how they wait."""
+"""The number of threads of a process, and how they wait."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ HERE = len(os.sched_getaffinity(0))
 
 
 def machine(root, groups, files):
-    """Write what Linux tells of the control groups of a process below `root`."""
+    """Write the files in which Linux describes a process's control groups below `root`."""
     for name, text in {"proc/self/cgroup": groups, **files}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,11 +44,11 @@ def test_affinity_limits(tmp_path, monkeypatch):
         (
             {"user.slice/job/cpu.max": "250000 100000"},
             2,
-        ),  # two and a half: a third thread would often stand still
+        ),  # two and a half: a third thread would often be throttled
         ({"user.slice/job/cpu.max": "max 100000"}, 64),
         ({"user.slice/job/cpu.max": "20000 100000"}, 1),
         ({"user.slice/job/cpu.max": "max 100000", "user.slice/cpu.max": "400000 100000"}, 4),
-        ({"cpu.max": "600000 100000"}, 6),  # a container sees its own end of the path
+        ({"cpu.max": "600000 100000"}, 6),  # a container sees only the end of the path
         ({}, 64),
     ],
 )
@@ -78,7 +78,7 @@ def test_a_quota_of_version_1_limits(tmp_path, many_processors, quota, expected)
         ({"SLURM_CPUS_PER_TASK": "", "NSLOTS": "many", "NCPUS": "0"}, 64),
     ],
 )
-def test_the_clusters_word_limits(tmp_path, many_processors, environment, expected):
+def test_the_environment_of_a_cluster_job_limits(tmp_path, many_processors, environment, expected):
     assert usable_processors(environment, tmp_path) == expected
 
 
@@ -101,7 +101,7 @@ def test_what_the_user_chose_is_kept():
 
 
 @pytest.mark.parametrize("module", ["determinism", "train", "predict", "checkpoint"])
-def test_waiting_is_settled_before_torch_is_loaded(module):
+def test_waiting_is_set_before_torch_is_loaded(module):
     kept = {
         name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     }

@@ -1,4 +1,4 @@
-"""Who trained a model is known to the holder of the secret, and to nobody else."""
+"""Re-identification of training people needs the secret of the study."""
 
 import hashlib
 import hmac
@@ -79,7 +79,7 @@ def test_a_person_who_trained_is_recognised_in_the_same_study_only():
     rows = [person("A1", "A"), person("A2", "A"), person("B", "B"), person("C", "C")]
     metadata = describe_people(rows, {"training": ["A1", "A2"], "validation": ["B"]}, SECRET, {})
     assert [trained_on(metadata, subject, SECRET) for subject in "ABC"] == [True, False, False]
-    assert not trained_on(metadata, "A1", SECRET)  # a scan is no person
+    assert not trained_on(metadata, "A1", SECRET)  # a scan is not a person
     with pytest.raises(ModelError, match="not the one of the study that trained"):
         trained_on(metadata, "A", OTHER)
 

@@ -69,7 +69,7 @@ def test_all_three_rows_are_of_the_same_people():
     )
     table = readers_table(metrics, records, CONFIG)
     assert table["n"].tolist() == [2, 2, 2]  # the third scan has one reader
-    # the empty prediction has no distance: the readers' 9 mm on that scan would stand beside nothing
+    # the empty prediction has no distance, so that the readers' 9 mm on that scan is left out
     assert table["hd95_mm_mean"].tolist() == [1, 1, 1]
     assert table["dsc_min"].tolist() == [0.98, 0, 0]
 

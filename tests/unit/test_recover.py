@@ -1,4 +1,4 @@
-"""After a killed run: its jobs, and no others, are ended before anything goes on."""
+"""Recovery after a killed run: its jobs and no others are cancelled before a new run."""
 
 import os
 
@@ -9,7 +9,7 @@ from lib.errors import ConfigError
 from lib.leftover_jobs import check_none_left
 from lib.study import lock_study
 
-# jobs stand in a file, a line each: id and name
+# jobs are lines of a file: id and name
 SQUEUE = """#!/bin/sh
 for word in "$@"; do case "$word" in --name=*) names=${word#--name=};; esac; done
 [ -e "$QUEUE.broken" ] && { echo "cannot reach the controller" >&2; exit 1; }
@@ -23,7 +23,7 @@ for word in "$@"; do case "$word" in --name=*) sed -i "/ ${word#--name=}$/d" "$Q
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """Return a study's folder with the logs of two runs, beside a queue with jobs of these and of another study."""
+    """Return a study's folder with the logs of two runs, and make a queue with their jobs and another study's."""
     for name, text in (("squeue", SQUEUE), ("scancel", SCANCEL)):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)

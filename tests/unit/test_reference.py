@@ -1,4 +1,4 @@
-"""What a reference mask covers decides whether it is used: good ones of any cut pass, what is no femur does not."""
+"""Screening of reference masks by their content: femurs cut at any level pass, other masks are refused."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def shifted(mask_zyx, voxels, axis):
 
 
 def turned_over(mask_zyx, axis):
-    """Return a mask turned over within its own borders."""
+    """Return a mask flipped within its own borders."""
     ends = np.flatnonzero(mask_zyx.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]]
     place = tuple(slice(ends[0], ends[1] + 1) if k == axis else slice(None) for k in range(3))
     made = np.zeros_like(mask_zyx)
@@ -199,5 +199,5 @@ def test_size_of_voxels_does_not_decide(spacing_mm):
     for femur_zyx in femurs.values():
         assert judge_reference(image_like(femur_zyx, image), image) == []
         wrong = judge_reference(image_like(femur_zyx[:, ::-1].copy(), image), image)
-        # with pixels of 6 mm everything lies near bone
+        # with pixels of 6 mm everything is near bone
         assert ("mask_off_bone" in {reason.code for reason in wrong}) == (spacing_mm[0] < 6)

@@ -1,4 +1,4 @@
-"""Tilted and uneven series of a field that is linear in the patient: interpolation gives it back exactly."""
+"""Tilted and uneven series of a field that is linear in space, which interpolation must reproduce exactly."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ PIXEL_MM = (0.8, 0.75)  # along a row, along a column
 
 
 def field_hu(points_mm):
-    """Return the field at points (..., 3): air, soft tissue and bone are all in it."""
+    """Return the field at points (..., 3); its values include air, soft tissue and bone."""
     return 100.0 + (points_mm - FIRST_MM - [5.0, 3.0, 30.0]) @ HU_PER_MM * 12.0
 
 
 def series_of_field(folder, heights_mm, *, tilt_degrees=0.0, aside_degrees=0.0):
-    """Write slices at `heights_mm` above the first, stacked straight up while they lean back by `tilt_degrees`."""
+    """Write slices at `heights_mm` above the first, stacked along the patient but tilted by `tilt_degrees`."""
     cos, sin = np.cos(np.radians(tilt_degrees)), np.sin(np.radians(tilt_degrees))
     row, column = np.array([1.0, 0.0, 0.0]), np.array([0.0, cos, -sin])
     path = np.array([np.tan(np.radians(aside_degrees)), 0.0, 1.0])
@@ -38,7 +38,7 @@ def series_of_field(folder, heights_mm, *, tilt_degrees=0.0, aside_degrees=0.0):
 
 
 def disagreement_hu(image):
-    """Return how far voxels are from the field, (z, y, x); NaN where they are air outside of every slice."""
+    """Return the difference of voxels from the field, (z, y, x); NaN for air outside of all slices."""
     size = image.GetSize()
     points_mm = np.array(
         [
@@ -104,7 +104,7 @@ def test_uneven_slices_are_interpolated_at_the_smallest_distance(tmp_path, steps
 
 
 def test_differences_that_add_up_are_found(tmp_path):
-    # each distance within 1 % of 2 mm, and the middle 0.4 mm from where even slices would be
+    # each distance is within 1 % of 2 mm, and the middle is 0.4 mm off even positions
     series_of_field(tmp_path, np.cumsum([0.0, *[2.019] * 21, *[1.981] * 21]))
     with pytest.raises(ScanError, match=r"up to 0.399 mm from where an even distance of 2.000 mm") as caught:
         read_scan(tmp_path)

@@ -1,4 +1,4 @@
-"""The report: honest about what is missing, escaped, offline, each number with its n."""
+"""The report: missing results are stated, texts escaped, nothing loaded, each number has its n."""
 
 import html
 import html.parser
@@ -130,7 +130,7 @@ PROTOCOL = {
 
 
 def acquisition(placed, **differences):
-    """The acquisition table: Siemens scans of the site, with these texts in `off_protocol` of some scans."""
+    """The acquisition table: Siemens scans, some with the given texts in `off_protocol`."""
     stated = {"manufacturer": "SIEMENS", "model": "Sensation 64", "kvp": 120.0, "kernel": "B30s"}
     rows = [
         {name: row[name] for name in ("scan", "subject", "site")}
@@ -225,7 +225,7 @@ def section_of(page, name):
 
 
 class Checker(html.parser.HTMLParser):
-    """Collects links and ids, and checks that tags close in order."""
+    """Parser that collects links and ids, and checks that tags close in order."""
 
     VOID = {"meta", "link", "br", "img", "input"}
 
@@ -284,7 +284,7 @@ def test_protocols_are_explained_and_carry_their_people(page):
         assert ("last weights" in card.group(2)) == (protocol == "cv")
 
 
-def test_a_synthetic_cohort_is_announced_and_stands_beside_no_paper(full, tmp_path):
+def test_a_synthetic_cohort_is_announced_and_not_compared_with_a_paper(full, tmp_path):
     metrics, volumes, _ = tables(24, 4)
     made = study_tables(metrics, volumes, full[1], full[2], synthetic=True)
     text = render(report(made, synthetic=True), tmp_path)
@@ -337,8 +337,8 @@ def test_cards_and_tables_tell_scans_without_a_distance_and_those_within_a_voxel
         .split("</dd>")[0]
     )
     assert card == f"<dd>{known.mean():.2f}<small>n = 3<br>{told}<br>{within}</small>"
-    assert page.count(told) == 2  # the card and the table's row of everybody
-    assert page.count(told.replace("of 4", "of 2")) == 1  # that of the person's sex
+    assert page.count(told) == 2  # the card, and the table's row for everybody
+    assert page.count(told.replace("of 4", "of 2")) == 1  # the row for the person's sex
     assert "<dt>NSD, mean</dt>" in page
 
 
@@ -870,12 +870,12 @@ def test_every_kind_of_figure_has_a_caption():
 
 
 def fold_run(network="vnet", **entry):
-    """What the page reads of a run.json; `entry` is one of config `networks`."""
+    """The part of a run.json that the page reads; `entry` is one of config `networks`."""
     return {"group": "all", "network": network, "architecture": asdict(read_network(entry))}
 
 
 def methods(made, folder, *, runs=(), train=None, **settings):
-    """The methods paragraphs as plain text, with keys of `train` and whole sections of the settings changed."""
+    """The methods paragraphs as plain text, with changed keys of `train` and changed sections of the settings."""
     settings = SETTINGS | settings | {"train": SETTINGS["train"] | (train or {})}
     text = render(report(made, settings=settings, runs=runs), folder)
     block = text[text.index('id="methods-text">') :].split(">", 1)[1].split("</blockquote>")[0]
@@ -943,7 +943,7 @@ def test_works_are_numbered_as_they_are_cited_and_listed_in_that_order(page):
     cited = [int(number) for mark in re.findall(r"\[([\d,]+)\]", block) for number in mark.split(",")]
     works = re.findall(r"<li>(.+?)</li>", page[page.index('<ol class="references"') :].split("</ol>")[0])
     assert list(dict.fromkeys(cited)) == list(range(1, len(works) + 1))
-    # nobody was scanned again, and no volume has an interval
+    # nobody was scanned twice, and no volume has an interval
     uncited = {REFERENCES["precision"], REFERENCES["cv_plus"]}
     assert {html.unescape(work) for work in works} == set(REFERENCES.values()) - uncited
 

@@ -1,4 +1,4 @@
-"""Slices to 3 mm: filter, positions, conserved means, what is dropped, and masks."""
+"""Resampling to 3 mm slices: filter, positions, conserved means, dropped slices, and masks."""
 
 import dataclasses
 import logging
@@ -69,7 +69,7 @@ def test_a_ramp_keeps_its_place_to_the_known_offset_of_the_centroids(config, err
     image = profile(2 * ramp_hu_per_mm * np.arange(30))
     new = resample_image(image, config)
     seen_mm = image.GetOrigin()[2] + along_z(new) / ramp_hu_per_mm
-    # nearer to the middle of the group in the first, further from the start in the second
+    # towards the middle of the group for one method, away from its start for the other
     sign = -1 if config is FOURIER else 1
     expected = sign * error_mm * np.tile([1, -1], 10)
     np.testing.assert_allclose(seen_mm - heights_mm(new), expected, atol=0.006)
@@ -97,7 +97,7 @@ def test_a_landmark_stays_where_it_is(config, within_mm):
 
 @pytest.mark.parametrize("config", [FOURIER, AREA])
 def test_a_sine_comes_out_as_the_filter_s_transfer_says(config):
-    # two filters take turns: first slices of a group, at +0.5 mm, and second ones, their mirror image
+    # two filters alternate: first slices of a group, at +0.5 mm, and second slices with the mirrored filter
     weights = np.array([0.71823351, 1 / 3, -0.05156685] if config is FOURIER else [2 / 3, 1 / 3, 0])
     wave_mm = 36.0
     slices_mm = 2.0 * np.arange(54)
@@ -159,7 +159,7 @@ def test_thinner_slices_are_averaged_over_each_slab():
     new = resample_image(profile(values, 1.0), FOURIER)
     np.testing.assert_array_equal(along_z(new), [2, 30])
     assert new.GetOrigin()[2] == pytest.approx(-599.0)
-    # 24 slices of 0.625 mm fill five slabs; the fifth slice lies 4/5 in the first slab, 1/5 in the second
+    # 24 slices of 0.625 mm fill five slabs; the fifth slice is 4/5 in the first slab and 1/5 in the second
     fine = np.zeros(24)
     fine[4] = 2400
     assert along_z(resample_image(profile(fine, 0.625), FOURIER))[:3].tolist() == [400, 100, 0]
@@ -212,7 +212,7 @@ def test_oblique_slices_move_along_their_own_normal(config):
     tilted.SetDirection((1, 0, 0, 0, cos, -sin, 0, sin, cos))
     straight, new = resample_image(image, config), resample_image(tilted, config)
     np.testing.assert_array_equal(array_zyx(new), array_zyx(straight))
-    # a voxel of the new grid lies where its place among the old voxels does
+    # voxels of the new grid have the physical place that their index implies on the old grid
     for index in [(0, 0, 0), (0, 0, 7)]:
         among_old = image.TransformPhysicalPointToContinuousIndex(
             straight.TransformIndexToPhysicalPoint(index)

@@ -1,4 +1,4 @@
-"""A review is checked as a whole and does what it says; a corrected mask is measured on the grid of its edit."""
+"""A review is checked as a whole and applied; a corrected mask is measured on the grid on which it was edited."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Rods that are the same on every slice, and what must not be taken for them."""
+"""Detection of rods, which are the same on every slice, and objects that must not be taken for rods."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ STEP_MM = 1.0
 
 
 def view(discs, slices=20, drift_mm=0.0, radius_mm=10.0, seed=9):
-    """Soft tissue with round inserts of (x, y, HU) in mm; they move sideways by `drift_mm` from slice to slice."""
+    """Soft tissue with round inserts (x, y in mm, HU), which move sideways by `drift_mm` from slice to slice."""
     z, y, x = np.ogrid[:slices, 0:120, 0:300]
     hu = np.full((slices, 120, 300), 30.0)
     for center_x, center_y, value in discs:

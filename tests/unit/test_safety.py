@@ -1,4 +1,4 @@
-"""What a hostile name, cell or folder may not do; and that one run at a time works in a study."""
+"""Protection against hostile names, cells and folders; and the lock that allows one run at a time in a study."""
 
 import errno
 import fcntl
@@ -20,7 +20,7 @@ from lib.study import check_executor, check_paths, check_submitted, lock_study
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/home/anna/osteoflow/.venv/bin/python"
-# names that shells read, and that one machine may use all the same
+# names with characters of the shell, which are allowed without a cluster
 HOSTILE = [
     "$(touch pwned)", "`touch pwned`", "it's", 'a"b', "a\\b", "$HOME", "a\nb", "a\x1b[31mb", "a\u200bb", "a\u202eb",
 ]  # fmt: skip
@@ -125,7 +125,7 @@ def test_what_slurm_replaces_in_names_of_logs_is_refused_in_the_folder_alone():
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_submitted_comes_whole_through_the_shells(tmp_path, name):
-    """As the plugin puts it: quoted by Snakemake, between double quotes for the shell that calls sbatch, then run."""
+    """Names are quoted as in the plugin: by Snakemake, then in double quotes for the shell that calls sbatch."""
     check_submitted(f"/data/{name}", {"image": [name]})
     show = f"{sys.executable} -c 'import sys; print(ascii(sys.argv[1]))' {format_cli_arg('', [name]).strip()}"
     called = subprocess.run(["sh", "-c", f'printf %s "{show}"'], cwd=tmp_path, text=True, capture_output=True)
@@ -144,7 +144,7 @@ def test_braces_are_refused_wherever_a_path_is_given(key):
 
 
 @pytest.mark.parametrize("folder", ["my project", "$(touch pwned)", "a;b"])
-def test_a_python_that_no_shell_can_be_told_of_is_refused(folder):
+def test_a_python_whose_path_a_shell_would_misread_is_refused(folder):
     with pytest.raises(ConfigError, match="Python is at .* Move the project"):
         check_paths("/data", f"/home/{folder}/.venv/bin/python", {})
 
@@ -252,6 +252,6 @@ def test_the_group_reads_what_the_umask_allows_and_nobody_else_writes(tmp_path, 
 
 
 def test_nothing_in_the_project_makes_files_that_only_their_owner_reads():
-    """mkstemp and its kin make files of mode 0600, which a rename would keep."""
+    """mkstemp and similar functions make files of mode 0600, which a rename would keep."""
     for path in [*ROOT.glob("lib/**/*.py"), *ROOT.glob("scripts/*.py")]:
         assert not re.search(r"\b(mkstemp|NamedTemporaryFile)\b", path.read_text()), path

@@ -1,4 +1,4 @@
-"""What a child process does to itself must end as a reason, not with the job."""
+"""The sandbox: a failure of the child process must become a reason and not end the job."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def test_result_comes_back():
     ],
     ids=["crash", "exit", "hang", "memory"],
 )
-def test_what_goes_wrong_is_a_reason(work, limits, words):
+def test_a_failure_of_the_child_becomes_a_reason(work, limits, words):
     started = time.monotonic()
     with pytest.raises(ScanError, match=words) as caught:
         guarded(work, **limits)
@@ -41,7 +41,7 @@ def test_what_goes_wrong_is_a_reason(work, limits, words):
     assert time.monotonic() - started < 20
 
 
-def test_kill_from_outside_says_nothing_of_the_scan():
+def test_a_kill_from_outside_is_not_blamed_on_the_scan():
     with pytest.raises(OsteoflowError, match="memory") as caught:
         guarded(lambda: os.kill(os.getpid(), signal.SIGKILL), **LIMITS)
     assert not isinstance(caught.value, ScanError)

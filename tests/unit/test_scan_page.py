@@ -1,4 +1,4 @@
-"""The page of a scan: paths on the sheet, planes, numbers with reasons, text that stays text, links that exist."""
+"""The page of a scan: outlines on slices, planes, numbers with reasons, escaped text, links that exist."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def disc(center=(48, 60), radius=18.0, depth=12, size=96, top=10):
 
 
 def points_of(path):
-    """Return the closed polygons of SVG path data in its own units."""
+    """Return the closed polygons of SVG path data in the units of the data."""
     polygons = []
     for x, y, steps in re.findall(r"M(-?\d+) (-?\d+)l([^z]*)z", path):
         moves = np.array(re.findall(r"-?\d+", steps), int).reshape(-1, 2)
@@ -118,13 +118,13 @@ def test_a_path_has_the_area_and_the_middle_of_its_disc():
     (polygon,) = points_of(slice_paths(mask, SIGHT)[0])
     area = polygon_area(polygon) / UNITS_PER_PIXEL**2
     assert area == pytest.approx(np.pi * 18**2, rel=0.02)
-    # chamfered corners take at most an eighth of a pixel each from the count of voxels
+    # each chamfered corner reduces the area by at most an eighth of a pixel
     assert 0 <= mask[0].sum() - area <= len(polygon) / 8
     middle = (polygon.min(axis=0) + polygon.max(axis=0)) / 2 / UNITS_PER_PIXEL
-    assert middle.tolist() == [60.5, 48.5]  # a pixel's centre lies half a pixel from its edge
+    assert middle.tolist() == [60.5, 48.5]  # a pixel's centre is half a pixel from its edge
 
 
-def test_a_box_is_four_sides_and_four_chamfers_from_the_corner_of_the_sight():
+def test_a_box_has_four_sides_and_four_chamfered_corners():
     mask = np.zeros((1, 20, 20), bool)
     mask[0, 8:12, 6:14] = True
     (polygon,) = points_of(slice_paths(mask, Sight(start_yx=(5, 3), edge=15))[0])
@@ -214,7 +214,7 @@ def test_an_undefined_number_is_a_dash_with_its_reason():
     rows = {row["label"]: row["values"] for group in number_groups(predictions) for row in group["rows"]}
     reasons = reason_notes(predictions)
     notes = {reason: note for note, reason in reasons.items()}
-    assert list(reasons) == list("abcdefghijklmnopqrstuvwxyz")[: len(reasons)]  # no figure: "–1" is a number
+    assert list(reasons) == list("abcdefghijklmnopqrstuvwxyz")[: len(reasons)]  # no digits: "–1" is a number
     assert rows["95th percentile (HD95)"][0] == {
         "text": "–",
         "note": notes["the predicted mask is empty"],
@@ -227,7 +227,7 @@ def test_an_undefined_number_is_a_dash_with_its_reason():
     }
     assert rows["Dice coefficient (DSC)"][0]["text"] == "0.9876"
     assert rows["Cut by the scan's distal end"][0]["text"] == "yes"
-    assert "Sensitivity" not in rows  # neither measured nor missing for a reason
+    assert "Sensitivity" not in rows  # neither measured nor undefined with a reason
 
 
 def test_values_that_the_grid_decides_are_marked_with_the_words_of_the_report(tmp_path):

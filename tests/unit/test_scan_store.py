@@ -65,7 +65,7 @@ def test_a_stream_is_its_windows_in_order(tmp_path, placement):
 
 
 class LateCopy:
-    """A copy of which nothing has happened before somebody waits for it."""
+    """A copy that does not begin before someone waits for it."""
 
     def __init__(self, buffers):
         self._buffers = buffers
@@ -83,7 +83,7 @@ class LateCopy:
 
 
 def received(stream_through):
-    """Return all batches of a stream whose copies end as late as they may: after the last was received."""
+    """Return all batches of a stream whose copies end as late as possible, after the last was received."""
     copies = []
 
     def send(buffers):
@@ -222,7 +222,7 @@ from lib.learning.scan_store import ScanStore, TrainingScan
 
 def scans():
     for i in range(60):
-        whole = np.full((40, 160, 160), i, np.int32)  # what a scan is cut from: larger than the scan
+        whole = np.full((40, 160, 160), i, np.int32)  # larger than the scan that is cut from it
         yield TrainingScan(f"s{i}", whole[4:24].astype(np.int16), (whole[4:24] % 2).astype(np.uint8), (3.0, 1.0, 1.0))
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -265,7 +265,7 @@ def test_no_buffer_is_filled_while_its_copy_is_under_way():
             yield copy.receive()
 
     assert [batch[0].tolist() for batch in received(numbers)] == [[n] * (1 + n % 3) for n in range(20)]
-    assert allocated == [1, 2, 3, 3]  # two buffers, made anew only for a larger batch
+    assert allocated == [1, 2, 3, 3]  # two buffers, which are replaced only for a larger batch
 
 
 def test_the_next_result_is_made_while_the_caller_has_one():

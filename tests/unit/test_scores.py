@@ -1,4 +1,4 @@
-"""Overlap summarized: against Student's t, within sex, with gaps, with people who have several scans."""
+"""Summaries of overlap: against Student's t, within each sex, with missing scores, with several scans of a person."""
 
 import numpy as np
 import pandas as pd
@@ -68,7 +68,7 @@ def test_the_interval_with_the_folds_is_of_their_means(metrics, scores):
 
 def test_scans_of_a_person_count_together(metrics):
     group = metrics[(metrics["group"] == "all") & (metrics["protocol"] == "cv")]
-    # everybody scanned five times with the same result: no more certain than once
+    # five scans of everybody with the same result are no more certain than one
     five = [group.assign(scan=group["scan"] + name) for name in "abcde"]
     made = (score_table(table, CONFIG) for table in (group, pd.concat(five, ignore_index=True)))
     once, often = (table.set_index(["stratum", "measure"]) for table in made)
@@ -95,7 +95,7 @@ def test_scans_without_a_value_are_counted_with_the_reason(metrics):
     row = table.loc[("all", "hd95_mm")]
     assert (row["n"], row["scans"], row["scans_without"]) == (2, 2, 2)
     assert row["without_reason"] == "it is empty (1); not measured (1)"
-    # the failure is in the means that define it, and in no other
+    # the failure counts in the means that are defined for it, and in no other
     assert table.loc[("all", "nsd"), "mean"] == pytest.approx(group["nsd"][1:].sum() / 4)
     assert (table.loc[("all", "nsd"), "scans_without"], table.loc[("all", "nsd"), "worst"]) == (0, 0)
     assert table.loc[("all", "hd_mm"), "scans_without"] == 0
@@ -139,7 +139,7 @@ def test_a_prediction_that_failed_is_counted_beside_every_mean(metrics):
     told = ["scans_without", "without_reason"]
     assert (whole["scans_without"] == 0).all()
     assert (table["scans_without"] == 2).all() and set(table["without_reason"]) == {"not predicted"}
-    # nothing else is another number
+    # all other numbers are equal
     pd.testing.assert_frame_equal(table.drop(columns=told), whole.drop(columns=told))
 
 
@@ -156,12 +156,12 @@ def test_a_group_of_which_every_prediction_failed_has_a_row(metrics):
 def test_repetitions_leave_no_gap(metrics):
     first, *others = (metrics[metrics["protocol"] == "test"].iloc[[number]] for number in range(3))
     again = first.assign(scan="P900", repeat_of=first["scan"].iloc[0])
-    # the first scan failed and its repetition stands for it; one more repetition of another failed
+    # one first scan failed and its repetition replaces it; a repetition of another scan failed
     kept = pd.concat([again, others[0]])
     lost = [unscored(first), unscored(others[0].assign(scan="P901", repeat_of=others[0]["scan"].iloc[0]))]
     assert find_gaps(kept, pd.concat(lost, ignore_index=True)).empty
     assert find_gaps(kept, unscored(others[1]))["scan"].tolist() == others[1]["scan"].tolist()
-    # where both failed, they are one gap
+    # where both failed, they count as one missing score
     both = pd.concat([unscored(first), unscored(again)], ignore_index=True)
     assert find_gaps(others[0], both)["scan"].tolist() == first["scan"].tolist()
 

@@ -1,4 +1,4 @@
-"""Screening: the verdict, what it is based on, and the mask. The hip's place is given, not looked for."""
+"""Screening: the verdict, its basis, and the mask. The hip's place is given, so that no search is needed."""
 
 import dataclasses
 import json
@@ -169,7 +169,7 @@ def test_source_that_has_changed_since_it_was_screened_is_refused(tmp_path):
         "geometry"
     ]
     require_same_geometry(read_scan(tmp_path, config=CONFIG).geometry, screened)
-    (tmp_path / "011.dcm").unlink()  # the last slice: what is left is a whole volume too
+    (tmp_path / "011.dcm").unlink()  # the last slice, so that the rest is still a whole volume
     with pytest.raises(ScanError, match="12 slices over 72 mm then, and holds 11 over 66 mm"):
         require_same_geometry(read_scan(tmp_path, config=CONFIG).geometry, screened)
 
@@ -192,7 +192,7 @@ def test_scan_without_a_hip(scan_path):
 
 def test_mask_on_another_grid(scan_path, tmp_path):
     other = tiny_scan(slices=8)
-    other.SetOrigin((-31.1, 12.25, -700.5))  # half a pixel aside: no crop of the scan
+    other.SetOrigin((-31.1, 12.25, -700.5))  # half a pixel off, so that it is not a crop of the scan
     mask = save_mask(tmp_path / "mask.nii.gz", [(1, 1, 1)], image=other)
     screening = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
     assert screening.verdict == "rejected"

@@ -247,7 +247,7 @@ def test_settings_come_in_the_order_of_the_defaults():
     ordered = in_order_of(written, {"seed": 0, "networks": {"vnet": {}}, "otsu": {"low": 0.2, "high": 0.8}})
     assert ordered == written
     assert list(ordered) == ["seed", "networks", "otsu"] and list(ordered["otsu"]) == ["low", "high"]
-    assert list(ordered["networks"]) == ["b", "a"]  # as they are reported
+    assert list(ordered["networks"]) == ["b", "a"]  # the order in reports
 
 
 def typed(tmp_path, text):
@@ -303,11 +303,11 @@ def test_what_yaml_would_lose_or_read_otherwise_is_told_with_its_line(tmp_path, 
         "\ufeffstudy: x\n",
     ],
 )
-def test_what_means_what_it_seems_to_mean_is_taken(tmp_path, text):
+def test_unambiguous_yaml_is_accepted(tmp_path, text):
     typed(tmp_path, text)
 
 
-def test_the_project_s_own_files_mean_what_they_seem_to_mean():
+def test_the_project_s_own_yaml_is_unambiguous():
     check_texts([ROOT / "config.yaml", *(ROOT / "studies").glob("*.yaml")])
 
 
@@ -358,7 +358,7 @@ def test_a_configuration_file_that_is_not_there_says_where_it_was_looked_for(tmp
         ("reproducible: maybe", 'reproducible: "maybe"; expected boolean'),
         ("seed: 3,5", 'seed: "3,5"; expected integer, >= 0'),
         ("networks: {3: {}}", "networks.3"),
-        ("train: {'5': ~}", "decimals are written with a point"),  # as the command line gives it
+        ("train: {'5': ~}", "decimals are written with a point"),  # as the command line passes it
         ("phantom: {defects: localizer}", "; write a list: [one, two]"),
         ("train: {epochs: '1,000'}", "; write it without a comma"),
         ("train: {seed: 1}", "train: unknown key 'seed'; did you mean seed or phantom.seed?"),
@@ -392,7 +392,7 @@ def test_what_a_command_line_would_lose_is_told(entries, words):
     assert words in str(caught.value)
 
 
-def test_words_that_lose_nothing_are_taken():
+def test_unambiguous_words_are_accepted():
     check_words(
         [
             "train={epochs: 0300}",

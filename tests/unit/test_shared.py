@@ -1,4 +1,4 @@
-"""What all packages share: whole files, seeds, digests, the study's folder, finished models."""
+"""Functions that all packages share: atomic files, seeds, digests, the study's folder, finished models."""
 
 import json
 import sys
@@ -47,7 +47,7 @@ def test_a_failed_write_leaves_neither_half_nor_temporary_file(tmp_path):
     assert target.read_text() == "whole"
 
 
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     target = tmp_path / "batch-0"
     with pytest.raises(RuntimeError), whole_folder(target) as temporary:
         (temporary / "a").touch()
@@ -75,7 +75,7 @@ def test_seeds_differ_by_purpose_and_are_stable():
 
 def digest_of(path, text):
     path.write_text(text)
-    _read_module.cache_clear()  # as another process would read it
+    _read_module.cache_clear()  # as in another process
     return _read_module(path)["digest"]
 
 
@@ -255,7 +255,7 @@ def test_rerun_finds_all_scans_of_a_subject(tmp_path, capsys):
 
 @pytest.fixture
 def trained():
-    """The record of a fold that scans A and B trained, and the settings it had."""
+    """The record of a fold that was trained on scans A and B, and its settings."""
     configured = {
         "architecture": {"channels": (8, 16)},
         "train": {"epochs": 67, "device": "auto", "augment": {"gamma": [1, 2]}},
@@ -274,8 +274,8 @@ def test_what_changed_since_a_training_is_said_in_words(trained):
     today |= {"code": "b", "training": ["A", "C", "D"]}
     assert changes_since(run, configured=configured, **today) == [
         "the code that trains has changed",
-        "1 of the scans that trained it would not train it today",
-        "2 scans that could train it have come since",
+        "1 of its training scans would not be used today",
+        "2 scans would be used today that were not used then",
     ]
 
 
@@ -290,7 +290,7 @@ def test_each_fold_is_compared_with_what_would_train_it_today(trained):
     changes = changes_of_folds(models, plan, lambda *fold: asked[fold])
     assert list(changes) == ["all/vnet fold 0", "all/vnet fold 1", "male/vnet fold 0"]
     assert changes["all/vnet fold 0"] == changes["male/vnet fold 0"] == []
-    assert len(changes["all/vnet fold 1"]) == 2  # B would not train it, C could
+    assert len(changes["all/vnet fold 1"]) == 2  # B would no longer be used in training, C could be
     reseeded = changes_of_folds(models, replace(plan, seed=8), lambda *fold: asked[fold])
     assert all(found[-1] == "the seed has changed" for found in reseeded.values())
 

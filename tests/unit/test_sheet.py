@@ -1,4 +1,4 @@
-"""Tables as people type and spreadsheets save them: what is read, and which row a message names."""
+"""Tables as people type them and spreadsheets save them: how they are read, and which row a message names."""
 
 import pytest
 
@@ -125,7 +125,7 @@ def test_what_is_no_table_is_told_by_its_cause(folder, content, words):
 
 
 def test_no_scan_is_swallowed_by_a_quote(folder):
-    # read leniently, S2 stands inside a cell that nobody looks at
+    # a lenient reader would read S2 as part of a cell of an unused column
     content = 'scan,image,note\nS1,a,"see above\nS2,b,"none"\nS3,c,\n'
     with pytest.raises(TableError, match="row 2 opens a quote"):
         read_cohort(written(folder, content))

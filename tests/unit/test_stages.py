@@ -1,4 +1,4 @@
-"""A stage stands once, in lib/catalog/stages.py, and everything that must know of it reads it there."""
+"""A stage is defined once, in lib/catalog/stages.py, and all code that needs it reads it there."""
 
 import csv
 import re
@@ -107,7 +107,7 @@ def rule(name, file):
     )  # fmt: skip
 
 
-def test_a_stage_added_in_one_place_is_found_everywhere(monkeypatch, workflow, tmp_path, capsys):
+def test_a_stage_added_in_one_place_is_known_everywhere(monkeypatch, workflow, tmp_path, capsys):
     name, rules = (
         "calibrate_scan",
         workflow.rules | {"calibrate_scan": rule("calibrate_scan", CALIBRATION.file)},
@@ -121,7 +121,7 @@ def test_a_stage_added_in_one_place_is_found_everywhere(monkeypatch, workflow, t
     assert jobs[name] == jobs["crop_image"] and len(jobs[name]) > 5
     costs = unit_costs(jobs, rules, tmp_path)
     assert costs[name] == costs["crop_image"]
-    # the profile is held to it
+    # the check of the profile
     with pytest.raises(AssertionError):
         check_profile()
     # a rerun
@@ -149,12 +149,12 @@ def test_a_stage_added_in_one_place_is_found_everywhere(monkeypatch, workflow, t
     assert told == {"B": "no rods of the phantom"}
 
 
-def test_a_step_that_a_stage_reaches_is_one_of_the_flow(monkeypatch):
+def test_a_step_that_a_stage_reaches_is_part_of_the_flow(monkeypatch):
     monkeypatch.setitem(stages.STAGES, "calibrate_scan", CALIBRATION._replace(reaches="calibrated"))
     assert flow_steps()[-1] == "calibrated"
 
 
-def test_a_stage_gets_the_jobs_of_what_it_is_chosen_for(workflow):
+def test_a_stage_has_a_job_for_each_chosen_unit(workflow):
     jobs = plan_jobs(workflow.study, workflow.rules)
     kinds = {(stage.work, stage.chosen): [] for stage in STAGES.values()}
     for name, found in jobs.items():
@@ -163,7 +163,7 @@ def test_a_stage_gets_the_jobs_of_what_it_is_chosen_for(workflow):
         assert len(found) > 1 and all(one == found[0] for one in found)
     assert jobs["gather_flow"] == [Job(wildcards={})] and "compare_runs" not in jobs
     assert jobs["measure_readers"] == jobs["measure_corrected"] == []
-    # of other people's scans there is no table and no scan to make
+    # with the user's own scans there is no table and no scan to make
     others = plan_jobs(
         replace(workflow.study, config={**workflow.study.config, "cohort": "others.csv"}), workflow.rules
     )
@@ -182,7 +182,7 @@ def test_an_old_rule_is_refused_with_the_new_one(old, new, capsys):
     assert f"{old} is now called {new}" in capsys.readouterr().err
 
 
-def test_a_stage_that_is_none_is_refused_with_those_there_are(capsys):
+def test_an_unknown_stage_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         main(["P", "train_fold"])
     assert "'train_fold' is none of make_phantom_scan, screen_scan" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The layout holds: layers, names, pins, small functions."""
+"""Rules of the code's structure: layers, names, pins, small functions."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from snakemake.parser import parse
 
 ROOT = Path(__file__).parents[2]
-# which packages of lib a package may import; `catalog` and the files at the root of lib stand below all of them
+# which packages of lib a package may import; all may import `catalog` and the files at the root of lib
 LAYERS = {
     "catalog": set(),
     "cohort": set(),
@@ -31,11 +31,11 @@ LAYERS = {
     "screening": {"anatomy", "density", "imaging", "reading"},  # where the verdict on a scan comes together
     "figures": {"stats"},
     "pages": {"figures", "stats"},
-    # programs beside the workflow: they read it, nothing of it imports them
+    # programs beside the workflow: they read it, and nothing in it imports them
     "commands": {"cohort", "learning", "stats"},
 }
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm-arrays"
-# files at the root of lib that bring packages together, as scripts do
+# files at the root of lib that combine packages, as scripts do
 JOINTS = {"checked_study.py": {"cohort", "learning", "phantom"}}
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -89,7 +89,7 @@ def test_one_name_means_one_thing():
             for path in MODULES
             for node in ast.parse(path.read_text()).body
             if isinstance(node, ast.FunctionDef | ast.ClassDef)
-            if not node.name.startswith("_") and node.name != "main"  # each program begins with one
+            if not node.name.startswith("_") and node.name != "main"  # each program has one
         )
         == []
     )
@@ -113,7 +113,7 @@ def test_library_does_not_read_the_environment():
 
 
 def test_library_does_not_read_names_of_the_snakefile():
-    for path in (ROOT / "lib/commands").rglob("*.py"):  # the only ones that see Snakemake
+    for path in (ROOT / "lib/commands").rglob("*.py"):  # the only modules that import Snakemake
         nodes = ast.walk(ast.parse(path.read_text()))
         read = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "globals"]
         assert not read, path
@@ -121,21 +121,21 @@ def test_library_does_not_read_names_of_the_snakefile():
 
 @cache
 def as_python(path):
-    """Return the syntax tree of a Snakefile, as Snakemake turns it into Python."""
+    """Return the syntax tree of the Python code that Snakemake makes of a Snakefile."""
     source = SimpleNamespace(get_path_or_uri=lambda secret_free: str(path))
     workflow = SimpleNamespace(sourcecache=SimpleNamespace(open=lambda source: path.open()))
     return ast.parse(parse(source, workflow, {})[0])
 
 
 def own_functions(path):
-    """Yield the functions of a Snakefile without those that Snakemake makes of rules and handlers."""
+    """Yield the functions of a Snakefile, without those that Snakemake generates for rules and handlers."""
     for node in as_python(path).body:
         if isinstance(node, ast.FunctionDef) and f"\ndef {node.name}(" in path.read_text():
             yield node
 
 
 def brought_in(path):
-    """Return the names that the imports of a Snakefile bring in."""
+    """Return the names that a Snakefile imports."""
     nodes = [node for node in ast.walk(as_python(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
     return {alias.asname or alias.name.split(".")[0] for node in nodes for alias in node.names}
 
@@ -162,7 +162,7 @@ def test_functions_of_rules_are_seen():
 
 @pytest.mark.parametrize("path", SNAKEFILES, ids=lambda path: path.name)
 def test_rules_import_what_they_use(path):
-    """Included files share their names, so that Snakemake itself misses no import."""
+    """Included files share their names, so that Snakemake does not notice a missing import."""
     own, everywhere = brought_in(path), set().union(*(brought_in(other) for other in SNAKEFILES))
     assert not (names_read(path) & everywhere) - own, "imported by another file only"
     assert not own - names_read(path), "imported and not used"
@@ -192,7 +192,7 @@ def test_every_rule_has_a_script_of_its_name_and_all_directives():
         ):
             assert f"{directive}:" in block or directive in block, f"{name}: {directive}"
         assert f"results/logs/{name}/" in block and f"results/benchmarks/{name}/" in block, name
-        if name != "train_fold":  # a finished model is a leaf: new code does not train it again
+        if name != "train_fold":  # a finished model is not trained again because of new code
             assert f'code=code_of("{name}"' in block, name
 
 
@@ -207,7 +207,7 @@ def test_scripts_are_short():
 
 
 def arguments_of(function):
-    """Return how many arguments a function takes, `self`, `*names` and `**names` among them."""
+    """Return the number of arguments of a function, including `self`, `*names` and `**names`."""
     taken = function.args
     named = [*taken.posonlyargs, *taken.args, *taken.kwonlyargs]
     return len(named) + (taken.vararg is not None) + (taken.kwarg is not None)
@@ -291,7 +291,7 @@ def test_environments_repeat_the_pins_of_the_lock(path):
         assert pins()[name] == version, package
 
 
-# packages that are named nowhere in an import, and what loads them
+# packages that no import names, and what loads them
 CODECS = {
     "pylibjpeg",
     "pylibjpeg-openjpeg",
@@ -308,7 +308,7 @@ OTHER_NAMES = {
 
 
 def packages_reached(rule):
-    """Return the first parts of all that a rule's script and the lib code behind it import."""
+    """Return the top-level packages that a rule's script and the lib code behind it import."""
     script = ROOT / f"scripts/{rule}.py"
     paths, found = [script], set()
     while paths:
@@ -333,7 +333,7 @@ def test_environments_name_what_their_scripts_import(path):
     assert {OTHER_NAMES.get(name, name) for name in named - CODECS} == outside
 
 
-def test_the_lock_holds_nothing_that_nothing_needs():
+def test_the_lock_has_no_unneeded_package():
     folders = ("lib", "scripts", "tests", "bench", "profiles")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     modules = {name.split(".")[0] for path in sources for name in imported(path)} - {"lib"}
@@ -358,7 +358,7 @@ def test_the_makefile_installs_the_lock_and_the_lock_the_plugin():
     assert "requirements.txt" in rule and "plugins/*/src/*/*.py" in rule
 
 
-def test_the_lock_is_what_runs_here():
+def test_the_installed_packages_are_those_of_the_lock():
     from importlib.metadata import version
 
     for name in ("snakemake", "numpy", "pydicom", "simpleitk", "pandas"):
@@ -367,7 +367,7 @@ def test_the_lock_is_what_runs_here():
 
 
 def test_the_plugin_of_this_tree_is_installed():
-    """Snakemake in a process of its own loads what the set-up has installed, not what stands here."""
+    """Snakemake in a process of its own loads the installed plugin, not the one of this tree."""
     from importlib.metadata import files
 
     installed = {file.name: file for file in files(SLURM_PLUGIN) if file.suffix == ".py"}

@@ -1,4 +1,4 @@
-"""Subgroups: against scipy and pingouin, people counted once, folds left out by hand, reasons for what is empty."""
+"""Subgroups: against scipy and pingouin, people counted once, folds left out by hand, reasons for empty values."""
 
 import math
 

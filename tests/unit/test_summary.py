@@ -1,4 +1,4 @@
-"""All summaries of a study: each empty number has a reason, however few people there are."""
+"""All summaries of a study: each empty number has a reason, even with few people."""
 
 import re
 
@@ -34,7 +34,7 @@ def readers(metrics):
 
 
 def study(metrics, volumes, acquisition):
-    """The tables of a study in which every planned score is there."""
+    """The tables of a study with every planned score."""
     return {"metrics": metrics, "volumes": volumes, "acquisition": acquisition, "unscored": none_unscored()}
 
 

@@ -1,4 +1,4 @@
-"""The renderer of solids: where things stand, what colour they have, and that shades stay apart."""
+"""The renderer of solids: positions, colours, and shades that remain distinguishable."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def seen(picture):
 def kinds(picture):
     """Numbers of pixels of full colour that are nearest in hue to bone in both masks, added and missed bone."""
     colors = picture[picture[..., 3] == 255][:, :3].astype(float)
-    hues = np.array([BONE, PREDICTED, REFERENCE], float)  # what one mask alone holds has its colour
+    hues = np.array([BONE, PREDICTED, REFERENCE], float)  # bone in only one mask has the colour of that mask
     hues /= np.linalg.norm(hues, axis=1, keepdims=True)
     return np.bincount((colors @ hues.T).argmax(axis=1), minlength=3)
 
@@ -113,7 +113,7 @@ def test_masks_on_two_grids_are_refused():
 
 
 def lightness_and_hue(color, matrix):
-    """CIELAB (D65) of an sRGB colour as seen with a kind of colour vision."""
+    """Lightness and hue (CIELAB, D65) of an sRGB colour as seen with a kind of colour vision."""
     srgb = np.array(color) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]

@@ -1,4 +1,4 @@
-"""The cohort table: what is read, and that every mistake is reported at once."""
+"""The cohort table: its values are read, and all mistakes are reported at once."""
 
 import gzip
 import struct
@@ -250,7 +250,7 @@ def test_one_image_is_not_two_scans(folder, rows, words):
         "S1,a,P1,,,,\nS2,a,P1,,,S1,\nS3,a,P1,,,S2,\nS4,a,P1,,,S1,\n",
         "S1,a,P1,,,,\nS2,a,P2,,,,left out\n",
         "S1,a,P1,,,,\nS2,b,P2,,,,\n",
-        "S1,a,,left,,,\nS2,a,,right,,,\n",  # screening refuses them by their voxels: two people by default
+        "S1,a,,left,,,\nS2,a,,right,,,\n",  # two people by default; screening refuses them by their voxels
     ],
 )
 def test_hips_series_and_stated_repeats_of_one_image_are_taken(folder, rows):
@@ -321,15 +321,15 @@ def test_many_series_of_one_folder_are_checked_quickly(folder):
         ("scan;image;crop_x_mm;crop_y_mm\nS1;a;-101,5;20\n", "'-101,5, 20'.*decimals with a point"),
         ("scan|image\nS1|a\n", r"columns found: scan\|image\. Name them in the first row, separated by comma"),
         ("# people of 2024\nscan,image\nS1,a\n", "columns found: # people of 2024. Name them in the first row"),
-        # a column that would not be read
+        # a column that would be ignored
         ("scan,image,age (years)\nS1,a,61\n", "did you mean age"),
         ("scan,image,Sex [M/F]\nS1,a,M\n", "did you mean sex"),
         ("scan,image,age_years\nS1,a,61\n", "did you mean age"),
-        # a box that is not ticked excludes nobody
+        # an unticked box does not exclude anybody
         ("scan,image,exclude\nS1,a,FALSE\n", "column exclude: 'FALSE'; give the reason; leave it empty to keep"),
         ("scan,image,exclude\nS1,a,0\n", "column exclude: '0'; give the reason"),
         ("scan,image,exclude\nS1,a,No\n", "column exclude: 'No'; give the reason"),
-        # what Python takes for a number, and no person writes for one
+        # Python reads this as a number, but no person writes it
         ("scan,image,age\nS1,a,6_1\n", "column age: '6_1'"),
         ("scan,image,crop_x_mm,crop_y_mm\nS1,a,1_0,2\n", "'1_0, 2'"),
         ("scan,image,mask,mask_label\nS1,a,m.nii.gz,1_0\n", "column mask_label: '1_0'"),

@@ -1,4 +1,4 @@
-"""Tables: columns of the contract, protocols apart, people counted once, ages that do not identify."""
+"""Tables: columns of the contract, separate protocols, people counted once, ages that do not identify."""
 
 import math
 
@@ -230,7 +230,7 @@ def test_sex_specific_models_are_compared_on_the_same_people(metrics):
 
 
 def test_scans_that_only_one_of_two_models_predicted_are_not_compared(metrics):
-    # the other hip of a man, which the men's model missed: it would stand beside his first one
+    # the other hip of a man, which the men's model missed: it must not be paired with his first one
     other = metrics[(metrics["group"] == "all") & (metrics["scan"] == "P010")]
     other = other.assign(scan="P010b", predicted_mm3=0.0)
     paired = paired_table(pd.concat([metrics, other], ignore_index=True), CONFIG)

@@ -67,7 +67,7 @@ def same_weights(a, b):
 
 
 class Killed(BaseException):
-    """Stands for a process that ends at once."""
+    """Stand-in for a process that is killed."""
 
 
 def kill_at(epoch, update):
@@ -92,9 +92,9 @@ def test_training_learns_and_reports(tmp_path):
     assert not (tmp_path / "state.pt").exists()
 
 
-def test_a_training_takes_the_course_that_it_always_took(tmp_path):
-    # the numbers of version 0.1 with a tolerance that another processor needs; another order, seed, schedule, average
-    # or loss leaves them
+def test_a_training_reproduces_the_recorded_losses(tmp_path):
+    # the numbers of version 0.1, with a tolerance for other processors; another order, seed, schedule, average or
+    # loss gives numbers outside of it
     exact = replace(OFTEN, train=replace(OFTEN.train, precision="float32"))
     trained = train_fold(TRAINING, VALIDATION, exact, tmp_path / "state.pt")
     assert [r.loss for r in trained.history] == pytest.approx([0.83186, 0.64422, 0.64990], abs=2e-3)
@@ -116,7 +116,7 @@ def test_facts_are_plain_and_complete(tmp_path):
 
 
 @pytest.mark.parametrize("moment", [(1, 1), (2, 2), (3, 1)])
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, moment):
+def test_a_killed_training_continues_to_the_same_bits(tmp_path, moment):
     whole = train_fold(TRAINING, VALIDATION, OFTEN, tmp_path / "whole.pt")
     with pytest.raises(Killed):
         train_fold(TRAINING, VALIDATION, OFTEN, tmp_path / "state.pt", kill_at(*moment))
@@ -256,7 +256,7 @@ def test_scans_may_come_from_a_generator(tmp_path):
 
 
 def test_accumulated_batches_make_the_update_of_one_large_batch(tmp_path):
-    # no dropout, which draws anew for each batch
+    # no dropout, which draws new numbers for each batch
     network = NETWORK | {"dropout": 0.0}
     ways = (
         {"batch_size": 3, "accumulate": 1},
@@ -284,7 +284,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(tmp_path):
 
 def test_training_ends_early_once_its_own_loss_has_settled(tmp_path):
     still = settings(epochs=30, learning_rate=1e-12, early_stop_epochs=2, augment={"probability": 0.0})
-    # one window a scan and no dropout: the loss of an epoch stays what it was, but for the rounding of 1e-12 steps
+    # one window a scan and no dropout: the loss of an epoch is constant except for the rounding of steps of 1e-12
     scans = [ball(f"p{i}", 8, i) for i in range(2)]
     trained = train_fold(scans, [], replace(still, architecture=NETWORK | {"dropout": 0.0}), tmp_path / "s")
     assert 4 <= len(trained.history) < 30

@@ -22,7 +22,7 @@ NAMES = ("member_dice", "mean_entropy_bits", "member_range_percent")
 
 
 def stripes(*bounds, slices=20):
-    """Masks (members, z, 1, 1) that hold the slices from first to stop."""
+    """Masks (members, z, 1, 1) of the slices from first to stop."""
     masks = torch.zeros((len(bounds), slices, 1, 1), dtype=torch.bool)
     for mask, (first, stop) in zip(masks, bounds, strict=True):
         mask[first:stop] = True

@@ -44,7 +44,7 @@ def test_whole_scans_are_predicted_at_one_half_and_told_before_each_window(tmp_p
     assert all(result.dice > 0.9 for result in results)
     assert told
     everywhere = validation.validate(lambda windows: torch.full_like(windows, 0.0), lambda: None)
-    assert [result.predicted_share for result in everywhere] == [1.0, 1.0]  # a probability of one half counts
+    assert [result.predicted_share for result in everywhere] == [1.0, 1.0]  # a probability of 0.5 is bone
 
 
 def test_scans_are_validated_every_few_epochs_and_after_the_last():

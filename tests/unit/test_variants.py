@@ -1,4 +1,4 @@
-"""The reader takes every way to write a scan, and refuses every scan that is spoilt, with the documented reason."""
+"""The reader accepts all ways to write a scan, and refuses all spoilt scans with the documented reason."""
 
 import shutil
 import subprocess

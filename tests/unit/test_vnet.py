@@ -43,7 +43,7 @@ def parameters_of(config):
 
 
 def counted_parameters(config):
-    """Weights and biases of convolutions, two numbers for each normalised map, level by level."""
+    """Number of weights and biases of convolutions, and two numbers for each normalised map, level by level."""
 
     def convolution(entering, width, edge):
         return entering * width * edge**config.dimensions + width
@@ -63,7 +63,7 @@ def counted_parameters(config):
 
 
 def outputs_of(network, kind, intensity):
-    """Return what each layer of a kind puts out, by name."""
+    """Return the output of each layer of a kind, by name."""
     outputs = {}
     for name, layer in network.named_modules():
         if isinstance(layer, kind):
@@ -123,7 +123,7 @@ def test_every_weight_gets_a_gradient(config):
     network(intensity).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
-        # the bias before a normalisation has none
+        # only the bias before a normalisation has no gradient
         assert parameter.ndim == 1 or parameter.grad.abs().max() > 1e-7, name
 
 

@@ -1,4 +1,4 @@
-"""What a mask measures, in closed form; and whether a density phantom is in view."""
+"""Measures of masks against closed forms; and whether a density phantom is in view."""
 
 import numpy as np
 import pytest

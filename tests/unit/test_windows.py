@@ -24,7 +24,7 @@ def test_a_doubling_predictor_doubles_the_volume(window, slices, step, z_padding
 
 
 def mean_of_positions(slices, starts, window):
-    """For each slice the mean number of the windows that see it, by a plain loop over windows and slices."""
+    """For each slice, the mean index of the windows that contain it, by a plain loop over windows and slices."""
     values = [[] for _ in range(slices)]
     for number, start in enumerate(starts):
         for position in range(start, min(start + window, slices)):
@@ -36,7 +36,7 @@ def mean_of_positions(slices, starts, window):
 @pytest.mark.parametrize("step", [1, 3, 5])
 @pytest.mark.parametrize("z_padding", [0, 2])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_windows_that_tell_their_number_are_weighted_by_coverage(slices, step, z_padding, batch):
+def test_windows_that_predict_their_number_are_averaged_by_coverage(slices, step, z_padding, batch):
     layout = WindowLayout(window=8, step=step, z_padding=z_padding, batch=batch)
     seen = 0
 

@@ -30,7 +30,7 @@ def test_values_and_gradients_are_those_of_the_definition(monkeypatch, slices, c
     inputs = draw((2, 3, slices, 5, 6)), draw((4, 3, 3, 3, 3)), torch.randn(4, requires_grad=True)
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
     features, expected = WinogradConvolution.apply(*inputs), functional.conv3d(*exact, padding=1)
-    upstream = torch.randn(expected.shape)  # in the plain layout, as a later layer may hand it back
+    upstream = torch.randn(expected.shape)  # in the plain layout, in which a later layer may return it
     assert features.is_contiguous(memory_format=LAST)
     torch.testing.assert_close(features.double(), expected, atol=1e-4, rtol=1e-5)
     found = torch.autograd.grad(features, inputs, upstream)

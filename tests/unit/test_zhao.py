@@ -1,4 +1,4 @@
-"""What of the article is stated, deduced, chosen: one list, the docs, config.yaml and the words of the report."""
+"""Settings stated, deduced and chosen for the article: one list, the docs, config.yaml and the report agree."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = (ROOT / "config.yaml").read_text(encoding="utf-8")
 SETTINGS = yaml.safe_load(CONFIG)
 NAMED = {name: choice for choice in CHOICES for name in choice.settings}
-# settings of these sections that no result of the protocol depends on, or only with others that are in the list
+# settings of these sections that do not affect results of the protocol, or only together with listed ones
 BESIDE = {
     *(
         "crop.bone_hu",
@@ -37,7 +37,7 @@ def settings_of(section, prefix):
 
 
 def changed(name, value):
-    """The settings of config.yaml with another value of one."""
+    """The settings of config.yaml with one value changed."""
     settings = yaml.safe_load(CONFIG)
     *folders, last = name.split(".")
     section = settings
@@ -90,7 +90,7 @@ def test_the_documentation_shows_the_list():
         ("predict.z_padding", 16),
     ],
 )
-def test_another_value_than_the_articles_is_another_protocol(name, value):
+def test_a_value_other_than_the_articles_is_another_protocol(name, value):
     words = said(changed(name, value))
     assert words.startswith(
         f"This is not the protocol of Zhao et al. (2020) [1]: {name} {value}".removesuffix(".0")

@@ -16,7 +16,7 @@ IDENTITY = ("Doe^Jane", "PID-4711", "19510203", "General Hospital", "left hip of
 
 
 def tiny_scan(slices: int = 12, step_mm: float = 6.0) -> sitk.Image:
-    """Return a volume on patient axes: every voxel of the soft tissue differs, with air and bone beside it."""
+    """Return a volume on patient axes with air, bone, and soft tissue in which every voxel differs."""
     hu_zyx = (np.arange(slices * 8 * 9) % 180).astype(np.int16).reshape(slices, 8, 9) - 60
     hu_zyx[:, 4:, :3] = -1000
     hu_zyx[:, :2, 3:] = 800
@@ -41,7 +41,7 @@ def tiny_series(image: sitk.Image, axes: str = "LPS") -> list[Dataset]:
 
 
 def set_pixels(dataset: Dataset, pixels: np.ndarray) -> None:
-    """Store `pixels` (rows, columns) in 16 bits, signed or unsigned as the header says."""
+    """Store `pixels` (rows, columns) in 16 bits, signed or unsigned according to the header."""
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.PixelData = pixels.astype("<i2" if dataset.PixelRepresentation else "<u2").tobytes()
 

@@ -1,7 +1,7 @@
-"""Canaries: marks in everything of a source that may name a person, and a search for them in what was made of it.
+"""Canaries: marks in all parts of a source that may identify a person, and a search for them in the results.
 
-A canary is a text or a number that nothing else holds. Each text canary ends in the tag of its element, so that a
-find tells where the leak began.
+A canary is a text or a number that occurs nowhere else. Each text canary ends in the tag of its element, so that a
+match shows where the leak began.
 """
 
 import base64
@@ -30,7 +30,7 @@ AGE = "093Y"
 DIGITS = "4721943021798"
 FOLDER = f"{TEXT} Dö^{TEXT} {DATE}"
 
-# Elements that decide how a series is read, and those that tables/acquisition.csv repeats on purpose.
+# Elements that determine how a series is read, and those that tables/acquisition.csv contains on purpose.
 WORKING = {
     "SpecificCharacterSet",
     "ImageType",
@@ -52,7 +52,7 @@ WORKING = {
 _GROUPS = {0x0008, 0x0010, 0x0018, 0x0020, 0x0032, 0x0038, 0x0040}
 
 _SHOWN_BYTES = 24
-_NOT_IN_A_NUMBER = rb"(?<![0-9.])"  # where eight digits stand by chance
+_NOT_IN_A_NUMBER = rb"(?<![0-9.])"  # long numbers may contain eight digits by chance
 
 TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
@@ -60,8 +60,8 @@ TEXT_VRS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "U
 def plant_source(source: Path, ages: Mapping[str, str]) -> None:
     """Plant canaries in a folder with a cohort table, series (`SCAN/dicom`) and masks (`SCAN/mask.nii.gz`).
 
-    Series and masks get a canary for a name; P001's series is reached through a link, under its former name, P002's
-    by its UID. The table gets columns that nobody asked for, and the given ages (years, by scan).
+    Series and masks get canaries as names; P001's series is reached through a link with its former name, P002's by
+    its UID. The table gets additional columns, and the given ages (years, by scan).
     """
     with open(source / "cohort.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -101,7 +101,7 @@ def plant_series(folder: Path) -> None:
 
 
 def plant_dataset(dataset: Dataset, number: int) -> None:
-    """Plant canaries in a header; `number` tells the files of a series apart. The series' own UID is a canary too."""
+    """Plant canaries in a header, including the series' UID; `number` distinguishes the files of a series."""
     dataset.SpecificCharacterSet = "ISO_IR 192"
     for element in _identity():
         dataset.add(copy(element))
@@ -171,10 +171,10 @@ def _canary(tag: int, vr: str) -> str:
 
 
 def find_canaries(folder: Path) -> list[str]:
-    """Return where a canary is below `folder`, in a name, a link or a content: path, layer and what was found.
+    """Return all canaries below `folder`, in names, links and contents: path, layer and match.
 
     Raises:
-        ValueError: a kind of file that is not known, so that a layer of it might be overlooked.
+        ValueError: an unknown kind of file, of which a layer might be overlooked.
     """
     found = []
     for path in sorted(folder.rglob("*")):
@@ -188,7 +188,7 @@ def find_canaries(folder: Path) -> list[str]:
     return found
 
 
-# Formats whose packed parts `_layers` opens, and formats that have none.
+# Formats whose packed parts `_layers` opens, and formats without packed parts.
 _KINDS = {".gz", ".pt", ".png", ".svg", ".html", ".webp", ".json", ".csv", ".tsv", ".log", ".md", ""}
 
 
@@ -200,7 +200,7 @@ def _kind(path: Path) -> str:
 
 
 def _layers(content: bytes, name: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the content of a file and of everything that is packed in it, with words for where it is."""
+    """Yield the content of a file and of everything packed in it, each with a description of its place."""
     yield name or "content", content
     if content.startswith(b"\x1f\x8b"):
         yield from _layers(gzip.decompress(content), f"{name} unpacked")
@@ -215,7 +215,7 @@ def _layers(content: bytes, name: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _png_texts(content: bytes, name: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the compressed texts of a PNG (W3C PNG, 11.3.3); plain ones are in the content as they are."""
+    """Yield the compressed texts of a PNG (W3C PNG, 11.3.3); plain texts are found in the content itself."""
     offset = 8
     while offset + 12 <= len(content):
         (size,) = struct.unpack_from(">I", content, offset)
@@ -242,7 +242,7 @@ def _needles() -> tuple[bytes, ...]:
 
 
 def canaries_in(content: bytes) -> list[str]:
-    """Return the different canaries in `content`, in any capitals and coding, each with the bytes that follow it."""
+    """Return the distinct canaries in `content`, in any case and encoding, each with the bytes that follow it."""
     content = content.lower()
     starts = [
         match.start()
@@ -257,7 +257,7 @@ def canaries_in(content: bytes) -> list[str]:
 
 
 def _is_text(content: bytes) -> bool:
-    """Return whether `content` is text; four bytes such as an age's stand in voxels by chance."""
+    """Return whether `content` is text; in voxels, four bytes such as those of an age occur by chance."""
     try:
         return "\0" not in content.decode("utf-8")
     except UnicodeDecodeError:

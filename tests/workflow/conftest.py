@@ -12,14 +12,14 @@ from filelock import FileLock
 
 from tests.study import ROOT, Study, make_unusual
 
-# more than studies/ci.yaml: people without a reference, and models of each sex
+# in addition to studies/ci.yaml: people without a reference, and models of each sex
 MORE_PEOPLE = "phantom={people: 10, unlabelled_people: 1}"
 EVERY_GROUP = {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}
 OLD_PEOPLE = {"P003": "93", "P005": "90"}  # years
 
 
 def pytest_addoption(parser) -> None:
-    """Let the numbers of the small study be kept anew."""
+    """Add the option to rewrite the kept numbers of the small study."""
     parser.addoption("--refresh-numbers", action="store_true", help="write tests/golden/expected.csv")
 
 
@@ -37,7 +37,7 @@ def phantom(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(phantom, tmp_path_factory) -> Study:
-    """Return a study of the small cohort, its source full of canaries, that has run to the report.
+    """Return a study of the small cohort, with canaries in its source, that has run to the report.
 
     Tests must leave it as it is.
     """
@@ -78,7 +78,7 @@ def study(finished, tmp_path) -> Study:
 
 
 def _link(source: str, target: str) -> None:
-    """Link what is large and never written in place; copy the rest with its times, by which Snakemake judges."""
+    """Link files that are large and never written in place; copy others with their times, which Snakemake uses."""
     if source.endswith((".nii.gz", ".pt", ".png", ".svg", ".webp", ".dcm")):
         os.link(source, target)
     else:

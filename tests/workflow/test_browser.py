@@ -1,4 +1,4 @@
-"""The report of a finished study in a real browser: what a reader does with it."""
+"""The report of a finished study in a real browser, used as by a reader."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def report(finished) -> Path:
 
 @pytest.fixture
 def visit(browser):
-    """Return a function that opens a file as a reader does; no page may complain or ask for anything elsewhere."""
+    """Return a function that opens a file as a reader does; pages must not raise errors or load remote files."""
     wrong, contexts = [], []
 
     def opened(path: Path, **settings):
@@ -69,7 +69,7 @@ def visit(browser):
 
 @pytest.fixture
 def bent(report):
-    """Return a function that writes the page once more, beside it, with its data changed."""
+    """Return a function that writes a copy of the page with changed data beside it."""
     made = report.with_name("bent.html")
 
     def write(change) -> Path:
@@ -105,7 +105,7 @@ def saved_review(page, folder: Path) -> Path:
 
 
 def missing(request) -> list[str]:
-    """Return what is wrong with a request that failed; a page that was left before it had loaded is none."""
+    """Return the error of a failed request; empty for a page that was left before it had loaded."""
     return [] if request.failure == "net::ERR_ABORTED" else [f"missing: {request.url}"]
 
 
@@ -114,7 +114,7 @@ def first_scan_page(report: Path) -> Path:
 
 
 def column(page, name: str) -> list[str]:
-    """Return what the table of scans shows in one column."""
+    """Return the texts of one column of the table of scans."""
     heads = [head.get_attribute("data-name") for head in page.locator("#scan-rows thead th").all()]
     place = heads.index(name) + 1
     return page.locator(f"#scan-rows tbody tr > :nth-child({place})").all_inner_texts()
@@ -218,7 +218,7 @@ def test_a_review_outlives_the_page_and_loads_again(visit, report, tmp_path):
     page.reload()
     assert "needs edit" in column(page, "review")[0]
     text = saved_review(page, tmp_path).read_text(encoding="utf-8")
-    # a spreadsheet takes no text that begins with a blank for a formula
+    # a spreadsheet does not read text that begins with a blank as a formula
     assert f'{scan},needs-edit," =1+1, a <b>bold</b> word",12.0,edits/mine.nii.gz' in text
 
 
@@ -266,7 +266,7 @@ def test_another_review_stands_and_what_was_never_downloaded_comes_on_top(visit,
     assert "download" in page.inner_text("#unsaved")
 
 
-def test_a_corrected_mask_is_not_lost_in_silence(visit, report, bent, tmp_path):
+def test_a_lost_corrected_mask_is_reported(visit, report, bent, tmp_path):
     def correct(data):
         for row in data["rows"]:
             row[3] = "corrected" if data["scans"][row[0]][0] == scan else row[3]

@@ -1,4 +1,4 @@
-"""The whole chain on a small synthetic cohort: complete, honest, and lazy the second time."""
+"""The whole chain on a small synthetic cohort: complete, with all gaps stated, and nothing to do in a second run."""
 
 import csv
 import json
@@ -167,7 +167,7 @@ def test_models_describe_themselves_without_naming_anybody(finished):
         assert json.loads(json.dumps({key: model[key] for key in run})) == run
         card = (folder / "MODEL_CARD.md").read_text()
         assert "Not a medical device" in card and run["folds_sha256"] in card
-        # weights, and nothing else that could name anybody
+        # only the weights are added, nothing that could identify a person
         assert model.keys() - run.keys() == {"last", "best"}
         for path in (folder / name for name in ("run.json", "history.csv", "MODEL_CARD.md")):
             assert not [scan for scan in scans if scan in path.read_text()], path
@@ -292,7 +292,7 @@ def test_a_changed_cohort_moves_nobody_and_its_models_are_called_older(study):
     assert trained not in scored and scored["N001"] == "later"
     told = " ".join(notes(study))
     assert "1 people with a reference came after" in told
-    assert "1 of the scans that trained it would not train it today" in told
+    assert "1 of its training scans would not be used today" in told
     assert study.planned(target) == {}
 
 
@@ -322,7 +322,7 @@ def test_after_a_new_draw_nobody_is_scored_by_a_model_that_trained_on_them(study
 
 
 def check_intervals_of_finished_models(study):
-    """The errors that lie beside the models give all volumes but those of people seen in training an interval."""
+    """The errors stored beside the models give an interval to all volumes except those of people seen in training."""
     for row in table(study, "tables/volumes.csv"):
         if "seen_in_training" in row["flags"].split():
             assert row["interval_low_mm3"] == "" and "trained on this person" in row["undefined"]
@@ -355,7 +355,7 @@ def test_finished_models_score_new_people_alone_and_train_nothing(finished, tmp_
         if row["scan"] != known:
             row["scan"] = row["subject"] = f"N-{row['scan']}"
     models = finished.folder / "results/models/all/vnet"
-    level = "report={confidence: 0.7}"  # for more, the eight people of cross-validation are too few
+    level = "report={confidence: 0.7}"  # the eight people of cross-validation are too few for a higher level
     study = Study(tmp_path, settings=("cohort=source/cohort.csv", f"model={models}", level))
     write_source(study, rows)
     study.run()

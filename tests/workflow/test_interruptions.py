@@ -1,4 +1,4 @@
-"""A run that is killed, loses scans or ends before its folds: nothing is lost, and it is told what is missing."""
+"""A run that is killed, loses scans or ends before its folds: no result is lost, and missing results are reported."""
 
 import csv
 import gzip
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.workflow
 
 
 def unreadable(folder):
-    """Return every image or JSON file below `folder` that is not whole; hidden ones do not pass for results."""
+    """Return every incomplete image or JSON file below `folder`; hidden files do not count as results."""
     bad = []
     for path in folder.rglob("*"):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
@@ -120,7 +120,7 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     assert "the image file is damaged, truncated or not an image" in flow[damaged]["explanation"]
     assert flow[person]["reason"] == "partly_missing" and f"no model of {fold}" in flow[person]["explanation"]
     assert damaged not in (results / "tables/metrics.csv").read_text()
-    # what failed is counted beside the means that it is missing from
+    # a failed scan is counted beside the means that lack it
     unscored = rows_of(results / "tables/unscored.csv")
     lost = {row["scan"] for row in unscored if (row["group"], row["protocol"]) == ("all", "cv")}
     assert damaged in lost and {row["without_reason"] for row in unscored} == {"not predicted"}

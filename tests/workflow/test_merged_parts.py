@@ -1,4 +1,4 @@
-"""A cut cohort, its parts predicted with finished models and merged: the numbers are those of one run over all."""
+"""A cohort cut into parts, predicted with finished models and merged: the numbers equal those of one run over all."""
 
 import csv
 import shutil
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.workflow
 
 SCANS = (SECOND_READ, "P002", OFF_PROTOCOL, "U01", "X01-missing-slice")
 AGAIN, REPEATED = "P002-again", "P002"
-# what a part has too few scans to find out
+# a part has too few scans to find its protocol by majority
 PROTOCOL = "acquisition_protocol={kvp: 120}"
 
 
 def call(module, *arguments):
-    """Run a command of docs/large-cohorts.md; return what it printed."""
+    """Run a command of docs/large-cohorts.md; return its output."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
 
@@ -34,7 +34,7 @@ def merge(*arguments):
 
 @pytest.fixture(scope="module")
 def cohort(finished, tmp_path_factory) -> Path:
-    """Return a folder with a table of few scans, one of them repeated, and models whose people nobody knows."""
+    """Return a folder with a table of few scans, one of them repeated, and models of unknown training people."""
     folder = tmp_path_factory.mktemp("large")
     source = finished.folder / "source"
     with open(source / "cohort.csv", newline="") as file:
@@ -47,7 +47,7 @@ def cohort(finished, tmp_path_factory) -> Path:
         writer = csv.DictWriter(file, chosen[0])
         writer.writeheader()
         writer.writerows(chosen)
-    # without study.secret beside it: these people trained the models, and are to be scored all the same
+    # without study.secret, because these training people of the models must be scored here
     shutil.copytree(finished.folder / "results/models/all/vnet", folder / "models")
     return folder
 

@@ -1,4 +1,4 @@
-"""The numbers of the small study are those that the repository keeps."""
+"""The numbers of the small study agree with those kept in the repository."""
 
 import pytest
 

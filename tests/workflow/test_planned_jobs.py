@@ -1,4 +1,4 @@
-"""The estimate counts the jobs that Snakemake plans; Snakemake looks for jobs when one has ended, and rests else."""
+"""The estimate counts the jobs that Snakemake plans; Snakemake is idle while jobs run."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from lib.commands.planning.workflow import read_workflow
 from tests.study import Study
 
 pytestmark = pytest.mark.workflow
-# what stands before the rule that is forced, or beside it
+# rules before the forced rule, or independent of it
 BEFORE = {"screen_scan", "gather_screening", "gather_acquisition", "split_folds", "record_run"}
 
 
@@ -37,7 +37,7 @@ def test_the_study_itself_tells_what_its_units_cost(estimated):
 
 
 @pytest.mark.parametrize(("limit", "rests"), [("100/1s", True), ("50/1s", False)])
-def test_snakemake_rests_while_jobs_run_unless_it_was_given_a_limit(phantom, tmp_path, limit, rests):
+def test_snakemake_is_idle_while_jobs_run_unless_it_was_given_a_limit(phantom, tmp_path, limit, rests):
     options = ("--cores", "1", "--verbose", "--max-jobs-per-timespan", limit)
     table = (f"cohort={phantom / 'cohort.csv'}",)
     printed = Study(tmp_path, settings=table, options=options).run("--until", "screen_scan")

@@ -1,4 +1,4 @@
-"""Identity never leaves the source: canaries in all of it, and a search of every byte of the results."""
+"""Identifying data never leave the source: it is full of canaries, and every byte of the results is searched."""
 
 import base64
 import csv
@@ -60,7 +60,7 @@ def test_old_people_are_not_told_apart(finished):
 
 
 def ages_in(content, of_age=False):
-    """Return all values, as text, that stand under a key `age` or `ages` in a JSON document."""
+    """Return all values of keys `age` and `ages` in a JSON document, as text."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield from ages_in(value, of_age or key in ("age", "ages"))
@@ -73,7 +73,7 @@ def ages_in(content, of_age=False):
 
 @workflow
 def test_failed_jobs_tell_nothing_of_the_source(study):
-    """Files are damaged or lost after screening: the fault is told, and nothing of who it belongs to."""
+    """Files are damaged or lost after screening: the fault is reported without identifying the person."""
     damaged, lost = (study.folder / "source" / scan / FOLDER for scan in ("P002", "P004"))
     mask = damaged.parents[1] / "P006" / f"{FOLDER} mask.nii.gz"
     kept = {path: path.stat() for path in (damaged, lost, mask)}

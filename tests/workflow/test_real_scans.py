@@ -1,4 +1,4 @@
-"""Real scans, good and bad ones, through finished models: each gets a verdict, and the run goes on to the report."""
+"""Real scans, good and bad, with finished models: each gets a verdict, and the run continues to the report."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What stops before anything runs, and what it tells the user."""
+"""Runs that are refused before any job, and their messages."""
 
 import subprocess
 import sys

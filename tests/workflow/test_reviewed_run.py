@@ -1,4 +1,4 @@
-"""A review of the finished study, and what it changes in the next run; then both runs compared."""
+"""A review of the finished study, its effect on the next run, and the comparison of both runs."""
 
 import csv
 import shutil

@@ -1,4 +1,4 @@
-"""Hostile names in a real run: nothing in them is executed, nothing is written elsewhere, nobody else may write."""
+"""Hostile names in a real run: they are not executed, nothing is written elsewhere, and no other user may write."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def traces(*folders):
 
 @pytest.fixture
 def stub_slurm(tmp_path):
-    """Return an environment whose first sbatch notes that it was called, and submits nothing."""
+    """Return an environment whose first sbatch records its call and submits nothing."""
     for name in ("sbatch", "squeue", "sacct", "sacctmgr", "sinfo", "scontrol", "scancel"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -127,7 +127,7 @@ def test_yaml_is_data(tmp_path):
     overlay.write_text(f'study: !!python/object/apply:os.system ["touch {tmp_path}/pwned"]\n')
     assert "not valid JSON or YAML" in Study(tmp_path, overlay=str(overlay)).refuse("--dry-run")
     hostile = f'study=!!python/object/apply:os.system ["touch {tmp_path}/pwned"]'
-    assert Study(tmp_path).planned(settings=(hostile,))["make_phantom_scan"]  # a name, as it was typed
+    assert Study(tmp_path).planned(settings=(hostile,))["make_phantom_scan"]  # read as a name
     assert not traces(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What runs again when something changes: each row of the table in docs/reruns.md, held by a dry run."""
+"""Reruns after a change: each row of the table in docs/reruns.md is checked by a dry run."""
 
 import csv
 import os
@@ -24,7 +24,7 @@ FOLDS = "results/folds/folds.csv"
 
 RECORD = {"record_run"}
 REPORT = {"write_report"}
-# what is drawn and told of the two tables of predictions
+# rules that make figures, tables and pages from the two tables of predictions
 STATISTICS = {
     "summarize_agreement",
     "gather_notes",
@@ -33,7 +33,7 @@ STATISTICS = {
     "draw_figures",
 } | REPORT
 TABLES = {"gather_metrics", "gather_volumes", "gather_flow"} | STATISTICS
-ERRORS = {"gather_volume_errors"}  # of people of cross-validation: intervals of volumes are made of them
+ERRORS = {"gather_volume_errors"}  # errors of cross-validation, for intervals of volumes
 MEASURES = {"measure_volume", "measure_overlap", "measure_readers", "write_scan_pages"} | ERRORS | TABLES
 MASKS = {"otsu_mask"} | MEASURES
 SPLIT = {"split_folds"} | ERRORS | TABLES
@@ -43,9 +43,9 @@ SLICES = {"resample_image", "resample_labels", "resample_labels2"} | CROPS
 
 
 def with_settings(study: Study, changes: Mapping, file: Path) -> Study:
-    """Return the study with an overlay, written to `file`, that says `changes` beside its own settings."""
+    """Return the study with an overlay, written to `file`, of its own settings and `changes`."""
     own = yaml.safe_load((ROOT / study.overlay).read_text())
-    # keys keep their places: Snakemake compares settings as they are written
+    # keys keep their order, because Snakemake compares settings as written
     file.write_text(yaml.safe_dump(merged(own, changes), sort_keys=False))
     return replace(study, overlay=str(file))
 
@@ -63,7 +63,7 @@ def table(study: Study, name: str) -> list[dict]:
 
 
 def edit_table(study: Study, edit: Callable[[list[dict]], Iterable[dict]]) -> None:
-    """Write the cohort table anew, as `edit` returns its rows, and bring the study to the split."""
+    """Rewrite the cohort table with the rows that `edit` returns."""
     rows = list(edit(table(study, "source/cohort.csv")))
     with open(study.folder / "source/cohort.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -72,7 +72,7 @@ def edit_table(study: Study, edit: Callable[[list[dict]], Iterable[dict]]) -> No
 
 
 def set_cells(**scans: Mapping[str, str]) -> Callable[[Study], None]:
-    """Return the change that gives rows of the cohort table, by scan, other cells."""
+    """Return a change of a study that sets cells of its cohort table, by scan."""
 
     def edit(rows):
         return [row | scans.get(row["scan"], {}) for row in rows]
@@ -109,7 +109,7 @@ SETTINGS = {
         {"train_fold"} | PREDICTIONS | RECORD,
     ),
     "`compare`": ({"compare": {"dsc": 0.1}}, set()),
-    # what follows a new verdict or a new split is not known before it is made
+    # jobs after a new verdict or a new split are unknown before it exists
     "`screening`, `dicom`, or `crop` but for `size_xy`": (
         {"screening": {"metal_hu": 2600.0}},
         {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
@@ -150,14 +150,14 @@ def other_images(study: Study) -> None:
 
 
 def erode(path: Path) -> None:
-    """Take a layer of voxels from a mask; a file that is only touched is known by its checksum to be the same."""
+    """Remove a layer of voxels from a mask; only touching the file would not change its checksum."""
     mask = sitk.ReadImage(str(path))
     path.unlink()  # the finished study has a link to it
     sitk.WriteImage(sitk.BinaryErode(mask, (1, 1, 0)), str(path))
 
 
 def shorten(path: Path) -> None:
-    """Take the lowest slice from a mask."""
+    """Remove the lowest slice of a mask."""
     mask = sitk.ReadImage(str(path))
     mask[:, :, next(k for k in range(mask.GetDepth()) if any(mask[:, :, k]))] = 0
     path.unlink()  # the finished study has a link to it
@@ -179,7 +179,7 @@ def leave_out(study: Study) -> None:
 
 
 PER_SCAN = ("convert_scan", "resample_image", "resample_labels", "crop_image", "crop_labels", "draw_crop")
-# what follows the split, and the rules of which exactly so many jobs run
+# rules that run after the split, and rules with their exact number of jobs
 COHORT = {
     "a scan is added": (
         add_a_scan,
@@ -237,7 +237,7 @@ def test_a_changed_cohort_runs_what_depends_on_it(study, row):
     assert {rule: planned[rule] for rule in counts} == counts
 
 
-def test_a_setting_of_the_draw_moves_nobody_after_it(study):
+def test_a_setting_of_the_draw_that_changes_later_moves_nobody(study):
     before, changes = (
         table(study, FOLDS),
         {"seed": 7, "predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
@@ -257,7 +257,7 @@ def review_of(finished: Study, file: Path, **cells: str) -> Study:
 
 
 def with_code(finished: Study, folder: Path, file: str, old: str, new: str) -> Study:
-    """Return the finished study with a copy of the code in which a text of one file is another."""
+    """Return the finished study with a copy of the code in which one text of one file is replaced."""
     unused = shutil.ignore_patterns(".*", "results", "__pycache__", "tests", "bench", "docs", "shared")
     shutil.copytree(ROOT, folder / "code", ignore=unused)
     text = (folder / "code" / file).read_text(encoding="utf-8")
@@ -288,9 +288,9 @@ OTHERS = {
         lambda finished, folder: with_settings(
             finished, {"predict": {"heldout_weights": "last"}}, folder / "overlay.yaml"
         ).planned(),
-        # the scan that was read twice trains: it is predicted by cross-validation
+        # the scan with two readers is a training scan, predicted by cross-validation
         (PREDICTIONS - {"measure_readers"} - ERRORS) | RECORD,
-        # ensemble and single of each group, and none of its folds
+        # ensemble and single of each group, and none of the folds
         {"predict_scans": 6},
     ),
     "`review`: a comment, or the verdict `accepted`": (

@@ -1,7 +1,7 @@
-"""What tests do to jobs: note that each runs, see that none runs twice at once, let chosen ones fail.
+"""Watch jobs for tests: record each run, detect jobs that run twice at once, make chosen jobs fail.
 
-Python loads this when it starts a process (PYTHONPATH). Only scripts of rules are touched, in a run with TESTS_WATCH:
-a folder that holds for each job that is to fail a file `fault-JOB` with the kind of fault; it strikes once.
+Python loads this module when it starts a process (PYTHONPATH). It affects only scripts of rules in a run with
+TESTS_WATCH, a folder. A file `fault-JOB` in it names the kind of fault for a job; all but `memory` happen once.
 """
 
 import fcntl
@@ -30,26 +30,26 @@ def job_above():
 
 
 def kill_before_the_rename(*_, **__):
-    """End this process when a file is written but not yet in its place."""
+    """Kill this process when a file is written but not yet renamed to its final path."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_snakemake():
-    """End the Snakemake processes above, the outermost first; this one goes on until SLURM ends it."""
+    """Kill the Snakemake processes above, the outermost first; this process continues until SLURM ends it."""
     above = [pid for pid, command in ancestors(os.getpid()) if "--target-jobs" in command]
     for pid in reversed(above):
         os.kill(pid, signal.SIGKILL)
 
 
 def take_memory(mem_mb=1700):
-    """Hold more memory than the first attempt asks for, long enough to be seen."""
+    """Use more memory than the first attempt requests, long enough for SLURM to notice."""
     held = bytearray(mem_mb * 1_000_000)
     held[::4096] = b"x" * len(held[::4096])
     time.sleep(5)
 
 
 def strike(fault):
-    """Let this job fail, or wait, as told."""
+    """Make this job fail or wait."""
     if fault == "killed":
         os.replace = kill_before_the_rename
     elif fault == "snakemake-killed":
@@ -69,10 +69,10 @@ def slurm_job():
 
 
 def watch(folder):
-    """Note this job, lock its name until its process ends, however that is, and strike it if told."""
+    """Record this job, lock its name until its process ends in any way, and apply its fault if there is one."""
     job = job_above()
     if not job:
-        return  # one that Snakemake runs itself
+        return  # a job that Snakemake runs itself
     lock = os.open(folder / f"lock-{job}", os.O_CREAT | os.O_WRONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,7 +83,7 @@ def watch(folder):
     told = folder / f"fault-{job}"
     if told.exists():
         fault = told.read_text().strip()
-        if fault != "memory":  # that one strikes at each attempt
+        if fault != "memory":  # the memory fault happens at each attempt
             told.unlink()
         strike(fault)
 
