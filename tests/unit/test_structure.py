@@ -298,7 +298,7 @@ CODECS = {
     "pyjpegls",
     "python-gdcm",
 }  # pydicom, by name (lib/reading/pixels.py)
-PROGRAMS = {"ruff", "snakefmt"}  # the Makefile
+PROGRAMS = {"pytest-xdist", "ruff", "snakefmt"}  # the Makefile
 OTHER_NAMES = {
     "simpleitk": "SimpleITK",
     "scikit-image": "skimage",
