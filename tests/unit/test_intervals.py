@@ -370,7 +370,7 @@ def test_the_note_names_group_people_and_what_it_means():
         "all/vnet; interval of the share 37 to 78 %); 2 of 9 people (later, all/vnet; interval of the share 3 to "
         "60 %). The models make similar errors there"
     )
-    assert "1 of 6 people (test, single model, all/vnet" in own and "same draw" in own
+    assert "1 of 6 people (test, single model, all/vnet" in own and "drawn together" in own
     assert "6 of 6" not in foreign + own
 
 
