@@ -1,1 +1,1 @@
-"""What rules, imaging and statistics must agree on, as data. Standard library only; nothing of lib is imported."""
+"""Data shared by rules, imaging and statistics. It imports only the standard library and nothing of lib."""

@@ -1,4 +1,4 @@
 """The anatomies that a study can measure, as data."""
 
-# parts of the proximal femur, from above
+# regions of the proximal femur, from proximal to distal
 LEVELS = ("head", "neck", "trochanter", "shaft")

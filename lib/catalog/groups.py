@@ -1,11 +1,11 @@
-"""Groups of people with models of their own, and strata of which scores are given; their order and names."""
+"""Groups of people with their own models, and strata for which scores are given: their order and names."""
 
-ALL = "all"  # the group, or the stratum, of everybody
+ALL = "all"  # the group or stratum of everybody
 SEX_NAMES = {"M": "men", "F": "women"}
 
 
 def group_position(name: str) -> tuple[int, str]:
-    """Return what sorts groups as people read them: everybody, men, women, then further groups by name."""
+    """Return the sorting key of groups in reading order: everybody, men, women, then further groups by name."""
     first = list(GROUP_NAMES)
     return (first.index(name), "") if name in first else (len(first), name)
 

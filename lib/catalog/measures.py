@@ -1,7 +1,7 @@
 """The measures, each defined once: name, labels, unit, digits, and where it is shown.
 
 MEASURES are numbers of one prediction of a scan: columns of tables/metrics.csv or tables/volumes.csv. SUMMARIES are
-numbers of a group of people: columns of tables/agreement.csv and the like. Tables, pages and figures read both.
+numbers of a group of people: columns of tables/agreement.csv and similar tables. Tables, pages and figures use both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Literal
 
 from lib.catalog.anatomies import LEVELS
 
-# groups of numbers on the page of a scan, in their order
+# sections of the numbers on the page of a scan, in order
 SECTIONS: Mapping[str, str] = MappingProxyType(
     {
         "overlap": "Overlap with the reference",
@@ -28,25 +28,25 @@ class Measure:
     """A measure and how it is shown.
 
     Attributes:
-        short: in the head of a column.
-        label: on the page of a scan, below the title of its section; empty: `short`.
-        title: where nothing else tells what it is, in the middle of a sentence; empty: `short`.
-        unit: as it is printed; empty: a share, a factor or a count.
-        digits: after the point, in tables and figures.
-        page_digits: on the page of a scan; None: `digits`.
-        head: of a column, with the unit; empty: `short` and `unit`.
-        axis: of a figure of volumes or scores, with the unit; empty: `title` and `unit`.
-        columns: tables that have a column of it, each with the file of a prediction that holds it: `overlap` or
-            `volume`; `review`, where a person gave it; empty: it is made from others.
-        section: of the page of a scan (SECTIONS); empty: it is not shown there.
-        listed: in the report's table of scans: at once or on demand; empty: not at all.
-        better: whether more of it or less is better; empty: neither.
-        scale: of the jackknife's interval of its mean (`lib.stats.jackknife`).
-        is_score: tables/scores.csv and the report's tables of scores sum it up.
-        worst: head of the column of the worst scan in the report's tables of scores; empty: none.
-        grid_limit: what a voxel's longest side is held against: the measure itself, or the tolerance that it is taken
-            at; empty: the grid does not decide it.
-        is_repeated: tables/precision.csv tells how precise it is, from repeated scans.
+        short: name in the heading of a column.
+        label: name on the page of a scan, below the title of its section; empty: `short`.
+        title: full name for the middle of a sentence; empty: `short`.
+        unit: printed unit; empty for a share, a factor or a count.
+        digits: decimal places in tables and figures.
+        page_digits: decimal places on the page of a scan; None: `digits`.
+        head: heading of a column, with the unit; empty: `short` and `unit`.
+        axis: axis label in figures of volumes or scores, with the unit; empty: `title` and `unit`.
+        columns: tables with a column of the measure, each with the file of a prediction that holds it: `overlap` or
+            `volume`; `review` if a person gave it; empty if it is computed from other columns.
+        section: section of the page of a scan (a key of SECTIONS); empty: not shown there.
+        listed: whether the report's table of scans shows it at once or on demand; empty: not at all.
+        better: whether higher or lower values are better; empty: neither.
+        scale: scale of the jackknife interval of its mean (`lib.stats.jackknife`).
+        is_score: whether tables/scores.csv and the report's tables of scores summarize it.
+        worst: heading of the column of the worst scan in the report's tables of scores; empty: no such column.
+        grid_limit: the measure that is compared with a voxel's longest side: the measure itself, or its tolerance;
+            empty: the grid does not determine it.
+        is_repeated: whether tables/precision.csv gives its precision from repeated scans.
     """
 
     short: str
@@ -69,22 +69,22 @@ class Measure:
 
     @property
     def heading(self) -> str:
-        """Return the head of a column, with the unit."""
+        """Return the heading of a column, with the unit."""
         return self.head or _with_unit(self.short, self.unit)
 
     @property
     def in_words(self) -> str:
-        """Return what it is in the middle of a sentence."""
+        """Return the name for the middle of a sentence."""
         return self.title or self.short
 
     @property
     def phrase(self) -> str:
-        """Return what it is, with the unit."""
+        """Return the name for the middle of a sentence, with the unit."""
         return _with_unit(self.in_words, self.unit)
 
     @property
     def row_name(self) -> str:
-        """Return the name of a row of it, with the unit."""
+        """Return the name of a table row, with the unit."""
         return self.phrase[:1].upper() + self.phrase[1:]
 
     @property
@@ -111,7 +111,7 @@ def _share(short: str, label: str = "", **known: object) -> Measure:
 
 
 def _distance(name: str, short: str, label: str, **known: object) -> Measure:
-    """Return a distance of surfaces."""
+    """Return a measure of the distance between surfaces."""
     shown = {"unit": "mm", "digits": 2, "columns": _OVERLAP, "section": "distance", "grid_limit": name}
     return Measure(short=short, label=label, **shown | {"better": "less", "scale": "log"} | known)
 
@@ -121,9 +121,9 @@ def _volume(short: str, label: str = "", **known: object) -> Measure:
     return Measure(short=short, label=label, **shown | known)
 
 
-_BONES = {"trochanter": "trochanters"}  # levels that the scan's page calls otherwise
+_BONES = {"trochanter": "trochanters"}  # levels with another name on the page of a scan
 
-# in the order of a scan's page
+# in the order of the page of a scan
 MEASURES: dict[str, Measure] = {
     "dsc": _share("DSC", "Dice coefficient (DSC)", listed="at once", is_score=True, worst="lowest DSC"),
     **{
@@ -282,7 +282,7 @@ SUMMARIES: Mapping[str, Measure] = MappingProxyType(
 
 
 def columns_of(table: str, file: str = "") -> list[str]:
-    """Return the measures that have a column in a table; with `file` those that come from that file."""
+    """Return the measures with a column in a table; with `file`, only those that come from that file."""
     return [
         name
         for name, measure in MEASURES.items()
@@ -291,10 +291,10 @@ def columns_of(table: str, file: str = "") -> list[str]:
 
 
 def score_names() -> list[str]:
-    """Return the measures that tables of scores sum up."""
+    """Return the measures that tables of scores summarize."""
     return [name for name, measure in MEASURES.items() if measure.is_score]
 
 
 def followed(first: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Return names in an order that stands, `first`, and below it those that it lacks: what is new comes last."""
+    """Return names in the fixed order `first`, followed by the names that are missing in it."""
     return tuple(dict.fromkeys((*first, *names)))

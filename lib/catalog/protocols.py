@@ -9,10 +9,10 @@ class Protocol(NamedTuple):
     """The name and meaning of a protocol.
 
     Attributes:
-        title: of a card, a row or a column.
-        who: the people, and by which models they are predicted.
-        on_figures: the same in a few words.
-        is_scored: predictions are compared with a reference.
+        title: title of a card, a row or a column.
+        who: the people, and the models that predict them.
+        on_figures: short form of `who` for figures.
+        is_scored: whether predictions are compared with a reference.
     """
 
     title: str
@@ -21,12 +21,12 @@ class Protocol(NamedTuple):
     is_scored: bool = True
 
 
-# in the order of tables and cards
+# in the order of tables and of cards on the report
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
         "cv": Protocol(
             "Cross-validation",
-            "out-of-fold people, each predicted by the one fold model that never saw them",
+            "out-of-fold people, each predicted by the fold model that was not trained on them",
             "cross-validation, out-of-fold people",
         ),
         "test": Protocol(
@@ -41,13 +41,14 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         ),
         "later": Protocol(
             "Later",
-            "people with a reference who were added after the draw or kept out of it, and of whom the table does not "
-            "say that they are of another institution, predicted by the ensemble",
+            "people with a reference who were added after the draw or kept out of it, not marked in the table as "
+            "people of another institution, predicted by the ensemble",
             "later people, ensemble of folds",
         ),
         "external": Protocol(
             "External",
-            "people with a reference whom the table places in another institution, predicted by the ensemble",
+            "people with a reference who are marked in the table as people of another institution, predicted by the "
+            "ensemble",
             "people of other institutions, ensemble of folds",
         ),
         "apply": Protocol(
@@ -59,7 +60,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     }
 )
 PROTOCOL_ORDER = tuple(PROTOCOLS)
-# people by the set that they belong to: what the report calls them, in its order
+# sets of people -> their names in the report, in its order
 SETS: Mapping[str, str] = MappingProxyType(
     {
         "train": "cross-validated",
@@ -70,5 +71,5 @@ SETS: Mapping[str, str] = MappingProxyType(
     }
 )
 SCORED_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.is_scored)
-# a scan is shown by the first of these protocols that predicted it
+# where one prediction represents a scan, it is of the first of these protocols that predicted it
 PRIMARY_PROTOCOLS = ("test", "later", "external", "cv", "apply", "test-single")

@@ -1,4 +1,4 @@
-"""The complete list of reasons for refusing or flagging a scan, each with its rule and advice."""
+"""All reasons for refusing or flagging a scan, each with its rule and advice."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ WARNING = "warning"
 
 @dataclass(frozen=True)
 class Meaning:
-    """The meaning of a reason code: its severity, the rule that was broken and what to do."""
+    """The meaning of a reason code: its severity, the broken rule and what to do."""
 
     severity: str
     rule: str
@@ -39,7 +39,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "too_large": _rejected(
             "The voxels of a scan, and each of its files, must be smaller than screening.max_gb.",
-            "Check that the file is what it should be; if it is, raise screening.max_gb (and the memory of the job).",
+            "Check that this is the right file; if it is, raise screening.max_gb (and the memory of the job).",
         ),
         "reading_stopped": _rejected(
             "Reading must end within screening.max_minutes and the job's memory, and no decoder may crash.",
@@ -49,7 +49,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Files that are not DICOM are left out.", "Nothing, if the number found is what you expect."
         ),
         "unsupported_frames": _rejected(
-            "A multi-frame file must say position, orientation and pixel size of each frame.",
+            "A multi-frame file must state position, orientation and pixel size of each frame.",
             "Export the series as single-frame CT images.",
         ),
         # which series
@@ -58,7 +58,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "dicomdir": _rejected(
             "The source must hold slices of a scan, not only their table of contents.",
-            "Name the folder that the DICOMDIR lies in, together with the image files that it lists.",
+            "Name the folder that holds the DICOMDIR, together with the image files that it lists.",
         ),
         "localizer_only": _rejected(
             "The source must hold slices of a scan, not only localizers (scout views).", _EXPORT
@@ -67,20 +67,21 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Localizers (scout views) are left out.", "Nothing, if the number found is what you expect."
         ),
         "secondary_capture": _warning(
-            "Secondary captures (screenshots) are left out: they are no slices, and often show a person's name.",
+            "Secondary captures (screenshots) are left out: they are not slices and often show a person's name.",
             "Nothing for the workflow; keep the source where identified data belong.",
         ),
         "burned_in_annotation": _warning(
-            "No text may be burned into the pixels (BurnedInAnnotation): it would be in every picture made of them.",
-            "Look at the crop; if there is a name in it exclude the scan, and pass nothing of it on.",
+            "No text may be burned into the pixels (BurnedInAnnotation): it would appear in every picture of the "
+            "scan.",
+            "Look at the crop; if it shows a name, exclude the scan and share no file of it.",
         ),
         "other_objects_ignored": _warning(
-            "Reports, structures, projections and other DICOM objects that are no slices are left out.",
+            "Reports, structures, projections and other DICOM objects that are not slices are left out.",
             "Nothing, if the number found is what you expect.",
         ),
         "several_series": _rejected(
             "Exactly one series of the source must have the right modality and enough slices.",
-            "Give the SeriesInstanceUID of the wanted one in the column `series_uid` of the cohort table.",
+            "Give the SeriesInstanceUID of the wanted series in the column `series_uid` of the cohort table.",
         ),
         "series_ignored": _warning(
             "Series that cannot be the scan (modality, too few slices) are left out.",
@@ -120,12 +121,13 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             f"{_WHOLE} A gap up to 10 mm can be interpolated (dicom.resample_uneven: true).",
         ),
         "uneven_slices": _rejected(
-            "All slice distances must be equal, and small differences not add up (screening.spacing_tolerance_mm, "
-            "_fraction). Slices are counted from the feet.",
-            "Use a reconstruction with one slice distance; or have them interpolated (dicom.resample_uneven: true).",
+            "All slice distances must be equal, and small differences must not add up "
+            "(screening.spacing_tolerance_mm, _fraction). Slices are counted from the feet.",
+            "Use a reconstruction with equal slice distances, or have the slices interpolated "
+            "(dicom.resample_uneven: true).",
         ),
         "slices_interpolated": _warning(
-            "Slices of uneven distances, gaps up to 10 mm, are interpolated onto an even grid "
+            "Unevenly spaced slices (gaps up to 10 mm) are interpolated onto an even grid "
             "(dicom.resample_uneven: true).",
             "Look at the scan; bone inside a gap is guessed.",
         ),
@@ -141,7 +143,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Use a scan or reconstruction without gantry tilt; or have it corrected (dicom.correct_tilt: true).",
         ),
         "tilt_corrected": _warning(
-            "Slices of a tilted gantry are shifted in their planes until they stand upright "
+            "Slices of a tilted gantry are shifted in their planes to correct the tilt "
             "(dicom.correct_tilt: true).",
             "Nothing, but a reference mask must have been drawn on the corrected volume (results/converted).",
         ),
@@ -151,22 +153,23 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Split the series by reconstruction, one folder each.",
         ),
         "oblique_orientation": _warning(
-            "The axes of the volume should run along the patient's, to 10 degrees: window, lengths and the distal "
+            "The axes of the volume should be within 10 degrees of the patient's: window, lengths and the distal "
             "end follow the volume's own axes.",
             "Nothing, if the crop shows the whole femur.",
         ),
         "not_a_volume": _rejected(
-            "The file must hold one three-dimensional volume with one value a voxel.",
+            "The file must hold one three-dimensional volume with one value per voxel.",
             "Save the one volume that is wanted.",
         ),
         "no_orientation": _rejected(
-            "An image file must say how it lies in the patient, and in mm (NIfTI: qform or sform; NRRD: space and "
-            "space directions; MetaImage: TransformMatrix and ElementSpacing): without it left is a guess.",
+            "An image file must state its orientation and position in the patient in mm (NIfTI: qform or sform; "
+            "NRRD: space and space directions; MetaImage: TransformMatrix and ElementSpacing): without it left and "
+            "right are unknown.",
             "Convert it again from DICOM with a tool that writes the orientation.",
         ),
         "contradictory_orientation": _rejected(
-            "All that an image file says of its orientation (qform, sform, pixdim; AnatomicalOrientation) must "
-            "agree, and its axes be perpendicular.",
+            "All statements of an image file on its orientation (qform, sform, pixdim; AnatomicalOrientation) must "
+            "agree, and its axes must be perpendicular.",
             "Convert it again from DICOM, or set the code of the wrong one to 0.",
         ),
         # intensities
@@ -183,7 +186,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Export the series again in its full range; if that is lost, do not mix such scans with others.",
         ),
         "missing_values": _warning(
-            "Every voxel should have a value: what is not a number (NaN) counts as outside of the scan, as air.",
+            "Every voxel should have a value: NaN counts as air outside the scan.",
             "Check that only the background of the picture is empty.",
         ),
         "padding_in_tissue_range": _warning(
@@ -222,9 +225,9 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "The mask must hold whole numbers (labels).", "Save a label map, not a probability or a picture."
         ),
         "mask_off_grid": _rejected(
-            "The mask must lie on the grid of the scan, voxel by voxel. Its axes may be ordered otherwise, and empty "
+            "The mask must lie on the grid of the scan, voxel by voxel. Its axes may have another order, and empty "
             "borders may be cut away.",
-            "Save the mask on the grid of this very scan (a label map with the CT as reference volume).",
+            "Save the mask on the grid of this scan (a label map with the CT as reference volume).",
         ),
         "mask_empty": _rejected(
             "The mask must hold at least one voxel of the wanted labels.",
@@ -257,7 +260,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "mask_not_solid": _warning(
             "The mask should be one body without holes or empty slices.",
-            "Look at the scan's page; mend the mask if the reference is not what was meant.",
+            "Look at the scan's page; correct the mask if it is not as intended.",
         ),
         "mask_cut_by_crop": _warning(
             "The mask should lie inside the window that is cut out.",
@@ -269,9 +272,9 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Reason:
-    """One finding: its code of REASONS and, in words and numbers, what was found. Never anything of identity.
+    """A finding: its code of REASONS and, in words and numbers, what was found, without identifying data.
 
-    `action` is the advice for this very cause; empty: that of the code holds.
+    `action` is the advice for this cause; empty: the advice of the code.
     """
 
     code: str
@@ -288,7 +291,7 @@ class Reason:
         return REASONS[self.code].severity
 
     def to_json(self) -> dict[str, str]:
-        """Return the finding with its rule and the advice, for the screening file."""
+        """Return the finding with its rule and advice, for the screening file."""
         rule = REASONS[self.code]
         return {
             "code": self.code,
@@ -305,7 +308,7 @@ def is_rejected(reasons: Iterable[Reason]) -> bool:
 
 
 def reasons_table() -> str:
-    """Return REASONS as the Markdown table of docs/screening.md, in the order of the code."""
+    """Return REASONS as the Markdown table of docs/screening.md, in the order of REASONS."""
     lines = ["| reason | severity | rule | what to do |", "| --- | --- | --- | --- |"]
     lines += [
         f"| `{code}` | {rule.severity} | {rule.rule} | {rule.action} |" for code, rule in REASONS.items()

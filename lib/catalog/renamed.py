@@ -1,4 +1,4 @@
-"""Former names of settings and rules; an old name is refused with a hint at the new one."""
+"""Former names of settings and rules; an old name is refused with a hint to the new one."""
 
 SETTINGS = {
     "cohorts": "groups, such as groups: {all: {}, male: {sex: M}, female: {sex: F}}",

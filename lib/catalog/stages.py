@@ -1,7 +1,7 @@
 """The stages of the workflow: each rule that makes files, defined once, with the facts that other parts need.
 
 Reruns, explanations of failures, estimates, comparisons of runs, the flow of scans and the list of job arrays in
-profiles/slurm read this table. The inputs of a rule are defined in rules/; the cost of a stage is measured
+profiles/slurm use this table. The inputs of a rule are defined in rules/; the cost of a stage is measured
 (lib/commands/planning/unit_costs.csv).
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-# what a scan lacks when a stage of a part has failed, in the words of tables/flow.csv; a scan that is not cropped
-# comes no further, so that its failure says everything
+# part -> what a scan lacks if a stage of the part has failed, as worded in tables/flow.csv. A scan that is not
+# cropped goes no further, so the description of its failure is enough.
 PARTS: Mapping[str, str] = MappingProxyType(
     {
         "crop": "not cropped",
@@ -21,9 +21,9 @@ PARTS: Mapping[str, str] = MappingProxyType(
         "corrected mask": "not measured",
     }
 )
-# what a job works on, as wildcards of its files; {folder} is {group}/{network}/{members}
+# unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
 Work = Literal["scan", "prediction", "batch", "page batch", "fold", "network", "study"]
-# the scans, or the predictions, that a stage has a job for
+# the scans or predictions for which a stage has a job
 Chosen = Literal["listed", "accepted", "with reference", "predicted", "scored", "read twice", "corrected"]
 
 
@@ -33,18 +33,18 @@ class Stage(NamedTuple):
     Attributes:
         file: one of the files that a job makes, below results/. Fields: scan; folder, which is
             {group}/{network}/{members}, for a fold with fold-{fold} as its members; batch; group and network.
-        work: what one job works on.
-        chosen: of a stage per scan or prediction, those that it has a job for.
-        runs: `array` of a short job that SLURM gets in arrays, `job` of one that is sent alone, `local` of seconds of
-            work on tables that Snakemake does itself.
-        part: of PARTS, what a scan lacks if the job fails; empty: nothing that tables tell.
-        reaches: the step of tables/flow.csv that a scan has reached when this stage is done; empty: none.
-        unit: what the costs of a unit of its work hold for.
-        costs_of: the stage whose measured costs stand for it; empty: its own.
-        few: it has few and long jobs; one benchmark in a study is enough to go by.
-        is_recorded: its code decides the numbers of a run: the record of a run holds its digest.
-        is_synthetic: it belongs to the synthetic cohort alone.
-        is_on_demand: it runs only when it is asked for by name.
+        work: unit of work of one job.
+        chosen: for a stage per scan or prediction, those for which it has a job.
+        runs: `array` for short jobs that SLURM gets in arrays, `job` for jobs submitted one by one, `local` for
+            seconds of work on tables that Snakemake does itself.
+        part: key of PARTS for what a scan lacks if the job fails; empty: nothing that is reported in tables.
+        reaches: step of tables/flow.csv that a scan reaches with this stage; empty: none.
+        unit: unit for which the costs are given.
+        costs_of: the stage whose measured costs are used; empty: its own.
+        few: whether it has few and long jobs, so that one benchmark of a study is enough for an estimate.
+        is_recorded: whether its code determines the numbers of a run; the record of a run then holds its digest.
+        is_synthetic: whether it belongs only to the synthetic cohort.
+        is_on_demand: whether it runs only when it is requested by name.
     """
 
     file: str
@@ -66,7 +66,7 @@ def _gathers(file: str, **known: object) -> Stage:
     return Stage(file, "study", **{"runs": "job"} | known)
 
 
-# in the order of the chain
+# in the order of the workflow
 STAGES: dict[str, Stage] = {
     "make_phantom_table": _gathers("phantom/cohort.csv", runs="local", is_synthetic=True),
     "make_phantom_scan": Stage("phantom/{scan}/truth.json", "scan", "listed", is_synthetic=True),
@@ -157,14 +157,14 @@ STAGES: dict[str, Stage] = {
 
 
 def stages_of(part: str) -> list[str]:
-    """Return the rules whose failure leaves a scan without a part of PARTS, in the order of the chain."""
+    """Return the rules whose failure leaves a scan without a part of PARTS, in the order of the workflow."""
     if part not in PARTS:
         raise ValueError(f"{part!r} is no part of a scan's results; parts are {', '.join(PARTS)}")
     return [rule for rule, stage in STAGES.items() if stage.part == part]
 
 
 def rerun_stages() -> list[str]:
-    """Return the rules that can be made again for one scan; a trained model never is."""
+    """Return the rules that can be run again for one scan; trained models are never made again."""
     return [
         rule for rule, stage in STAGES.items() if stage.work in ("scan", "prediction", "batch", "page batch")
     ]
@@ -176,7 +176,7 @@ def flow_steps() -> tuple[str, ...]:
 
 
 def rules_that_run(where: str) -> list[str]:
-    """Return the rules whose jobs run so: `array`, `job` or `local` (see `Stage.runs`)."""
+    """Return the rules whose jobs run as `array`, `job` or `local` (see `Stage.runs`)."""
     return [rule for rule, stage in STAGES.items() if stage.runs == where]
 
 

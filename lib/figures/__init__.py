@@ -1,1 +1,1 @@
-"""Pictures: the figures of a study, contours, views of a scan and of the surface of bone."""
+"""Pictures: the figures of a study, contours on slices, views of a scan and of the bone surface."""

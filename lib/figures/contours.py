@@ -1,7 +1,7 @@
-"""Outlines of masks on slices: a montage and a thumbnail of a scan, and the pieces that other pictures share.
+"""Contours of masks on slices: a montage and a thumbnail of a scan, and functions that other pictures share.
 
-Pictures show the slice as radiologists see it: the front on top, the patient's left at the right edge. The predicted
-outline is a whole line, the reference a dashed one upon it, so that both are seen where they run together.
+Pictures show the slice in radiological orientation: anterior on top, the patient's left at the right edge. The
+predicted contour is solid, the reference is dashed on top of it, so that both are visible where they coincide.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ GAP_PX, HEADER_PX = 4, 30
 MARGIN_MM = 15.0
 DASH_PX, DASH_GAP_PX = 5.0, 4.0
 LINE_PX = 1.5
-# contours are drawn on a picture this much larger and brought down: Pillow's lines are not smooth themselves
+# contours are drawn on a picture this much larger and then reduced: Pillow does not smooth lines
 _OVERSAMPLING = 2
 
 
@@ -42,8 +42,8 @@ class View:
 
     Attributes:
         plane: intensities in HU, (rows, columns), the first row on top.
-        masks: outlined masks on the same plane, `predicted` and `reference`, in the order of drawing.
-        start: first row and column that are shown; may lie outside of the plane.
+        masks: masks on the same plane whose contours are drawn, `predicted` and `reference`, in drawing order.
+        start: first row and column that are shown; may lie outside the plane.
         count: rows and columns that are shown.
         size_px: width and height of the picture.
     """
@@ -55,7 +55,7 @@ class View:
     size_px: tuple[int, int]
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Return where points (n, 2), as (column, row), lie in the picture; a pixel's centre is a whole number."""
+        """Return the position in the picture of points (n, 2), given as (column, row); pixel centres are integers."""
         scale = np.divide(self.size_px, self.count[::-1])
         return (points + 0.5 - self.start[::-1]) * scale
 
@@ -67,7 +67,7 @@ def draw_contours(
     spacing_mm_zyx: tuple[float, float, float],
     caption: str,
 ) -> Image.Image:
-    """Return ten slices from the distal end to the head with the contours of both masks (or of one).
+    """Return ten slices from the distal end to the head with the contours of the masks.
 
     Args:
         image_zyx: intensities in HU, (z, y, x), index 0 of z distal, x to the patient's left.
@@ -93,7 +93,7 @@ def draw_thumbnail(
     reference_zyx: np.ndarray | None,
     spacing_mm_zyx: tuple[float, float, float],
 ) -> Image.Image:
-    """Return one small slice through the upper femur with the contours (arguments as `draw_contours`)."""
+    """Return one small slice through the upper femur with the contours (arguments as in `draw_contours`)."""
     masks = named_masks(predicted_zyx, reference_zyx)
     bone = np.logical_or.reduce(list(masks.values()))
     index = int(choose_slices(bone, 5)[3])
@@ -101,13 +101,13 @@ def draw_thumbnail(
 
 
 def named_masks(predicted_zyx: np.ndarray, reference_zyx: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Return the masks as booleans by name, in the order in which they are drawn."""
+    """Return the masks as booleans by name, in drawing order."""
     masks = {"predicted": predicted_zyx > 0}
     return masks if reference_zyx is None else masks | {"reference": reference_zyx > 0}
 
 
 def choose_slices(mask_zyx: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` slice indices spread evenly over the slices that hold bone (over all if none does)."""
+    """Return `count` slice indices spread evenly over the slices with bone (over all slices if there is none)."""
     slices = np.flatnonzero(mask_zyx.any(axis=(1, 2)))
     if not len(slices):
         slices = np.arange(len(mask_zyx))
@@ -115,7 +115,7 @@ def choose_slices(mask_zyx: np.ndarray, count: int) -> np.ndarray:
 
 
 def find_sight(bone_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> Sight:
-    """Return the square that holds the bone of all slices with a margin, the whole slice if there is none."""
+    """Return the square that holds the bone of all slices with a margin; the whole slice if there is no bone."""
     flat = bone_zyx.any(axis=0)
     if not flat.any():
         return Sight(start_yx=(0, 0), edge=max(flat.shape))
@@ -127,13 +127,13 @@ def find_sight(bone_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float])
 
 
 def mask_contours(mask_yx: np.ndarray) -> list[np.ndarray]:
-    """Return the closed outlines (n, 2) of a mask (y, x) as (x, y) in pixels, a pixel's centre at whole numbers."""
+    """Return the closed contours (n, 2) of a mask (y, x) as (x, y) in pixels; pixel centres are integers."""
     padded = np.pad(mask_yx.astype(np.float32), 1)
     return [line - 1.0 for line in contour_generator(z=padded).lines(0.5)]
 
 
 def draw_view(view: View) -> Image.Image:
-    """Return a plane as a picture with the outlines of its masks."""
+    """Return a plane as a picture with the contours of its masks."""
     large = View(
         plane=view.plane,
         masks=view.masks,
@@ -156,16 +156,16 @@ def draw_view(view: View) -> Image.Image:
 
 
 def show_hu(slice_yx: np.ndarray, window_hu: tuple[float, float] = WINDOW_HU) -> Image.Image:
-    """Return a slice in HU (y, x) as a grey picture, a pixel a voxel, black to white over `window_hu`."""
+    """Return a slice in HU (y, x) as a grey picture, one pixel per voxel, black to white over `window_hu`."""
     low, high = window_hu
     grey = np.clip((slice_yx.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
     return Image.fromarray(grey)
 
 
 def write_picture(picture: Image.Image, path: str | Path, *, quality: int = 82, method: int = 4) -> None:
-    """Write a picture in the format of the suffix, whole or not at all, without any metadata.
+    """Write a picture atomically in the format of the suffix, without metadata.
 
-    `quality` (0 to 100) and `method` (0, fast, to 6, small) are those of WebP.
+    `quality` (0 to 100) and `method` (0: fast, 6: small) are WebP options.
     """
     with whole_file(path) as temporary:
         picture.save(temporary, quality=quality, method=method)
@@ -178,13 +178,13 @@ def write_words(
     size: int = 12,
     color: tuple[int, int, int] = INK,
 ) -> None:
-    """Write onto a picture, the upper left corner of the text at `corner`, dark round the edges."""
+    """Write a text with a dark outline onto a picture, its upper left corner at `corner`."""
     pen = ImageDraw.Draw(picture)
     pen.text(corner, text, fill=color, font=_font(size), stroke_width=1, stroke_fill=PAPER)
 
 
 def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> None:
-    """Write the names of the outlined masks in their colours at the top, ending at `right_px`, with a sample line."""
+    """Write the names of the masks in their colours at the top, ending at `right_px`, each with a sample line."""
     pen = ImageDraw.Draw(picture)
     for name, color in (("predicted", PREDICTED), ("reference", REFERENCE)):
         if name in names:

@@ -1,4 +1,4 @@
-"""Figures of error against what a scan is like: the person's age, the pixel size, the scanner and its kernel."""
+"""Figures of error against age, pixel size, and scanner with kernel and tube voltage."""
 
 import textwrap
 from collections.abc import Mapping
@@ -29,16 +29,16 @@ from lib.stats.lines import line_band
 
 ERRORS = {name: MEASURES[name].phrase for name in ("re_percent", "dsc")}
 _PERSON = ["scan", "subject", "sex"]
-# the interval of a rank correlation of fewer people holds less than it says
+# with fewer people the coverage of the interval is below its nominal level
 _FEWEST_FOR_RHO = 10
-# lines of a figure of scanners; rarer settings than these stand together in the last line
+# rows in the figure by scanner; the last row pools all rarer settings
 _MOST_SETTINGS = 12
-# characters of the name of a setting in all, and in a line
+# characters in the name of a setting, in total and per line
 _LONGEST_NAME, _NAME_WIDTH = 90, 36
 
 
 def draw_error_by_age(people: pd.DataFrame) -> Drawing | None:
-    """Relative error and DSC against age; None with fewer than two known ages. People of 90 and more stand at 90."""
+    """Relative error and DSC against age; None with fewer than two known ages. Ages of 90 or more are drawn at 90."""
     ages = [age_years(age) for age in people["age"]]
     label = "age, years"
     if any(str(age).endswith("+") for age in people["age"]):
@@ -86,9 +86,9 @@ def draw_error_by_scanner(people: pd.DataFrame, acquisition: pd.DataFrame) -> Dr
 
 
 def spearman_text(table: pd.DataFrame, x: str, y: str) -> str:
-    """Return Spearman's rho with its 95 % interval and n, of all people and of each sex that has ten or more.
+    """Return Spearman's rho with its 95 % interval and n, for all people and for each sex with at least ten people.
 
-    None is given where people have several scans, for scans are then not independent, or a value does not vary.
+    It is not given if people have several scans, which are not independent, or if x or y does not vary.
     """
     groups = {"all": table} | {SEXES[sex][0]: table[table["sex"] == sex] for sex in ("M", "F")}
     parts = []
@@ -106,12 +106,12 @@ def spearman_text(table: pd.DataFrame, x: str, y: str) -> str:
 
 
 def spearman_interval(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of Spearman's rho of x and y (n,); two NaN where rho is -1 or 1.
+    """Return the confidence interval of Spearman's rho of x and y (n,); two NaN where rho is -1 or 1.
 
-    On Fisher's z with the variance (1 + rho^2 / 2) / (n - 3): Bonett & Wright, Psychometrika 2000;65:23.
+    It uses Fisher's z with the variance (1 + rho^2 / 2) / (n - 3): Bonett & Wright, Psychometrika 2000;65:23.
     """
     rho = float(stats.spearmanr(x, y).statistic)
-    if not abs(rho) < 1 - 1e-12:  # rounding
+    if not abs(rho) < 1 - 1e-12:  # tolerance for rounding; also true for NaN
         return np.nan, np.nan
     half = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt((1 + rho**2 / 2) / (len(x) - 3))
     low, high = np.tanh(np.arctanh(rho) + np.array([-half, half]))
@@ -147,7 +147,7 @@ def _draw_against(people: pd.DataFrame, name: str, label: str) -> Drawing | None
 
 
 def _draw_trend(axes: Axes, subset: pd.DataFrame, name: str, error: str, look: tuple[str, str]) -> None:
-    """Draw the least-squares line of one sex with the 95 % band of its mean, where people are enough for both."""
+    """Draw the least-squares line of one sex with the 95 % band of its mean, if there are enough people."""
     x, y = subset[name].to_numpy(float), subset[error].to_numpy(float)
     if count_people(subset) < FEWEST_FOR_BAND or count_people(subset) < len(subset) or np.ptp(x) == 0:
         return
@@ -159,7 +159,7 @@ def _draw_trend(axes: Axes, subset: pd.DataFrame, name: str, error: str, look: t
 
 
 def _settings(acquisition: pd.DataFrame) -> dict[str, str]:
-    """Return scan -> "manufacturer model, kernel, kV" from what is known; scans of which nothing is known are out."""
+    """Return scan -> "manufacturer model, kernel, kV" from the known parts; a scan without any is left out."""
     settings = {}
     for row in acquisition.to_dict("records"):
         scanner = " ".join(part for part in (_text(row, "manufacturer"), _text(row, "model")) if part)
@@ -171,10 +171,10 @@ def _settings(acquisition: pd.DataFrame) -> dict[str, str]:
 
 
 def _setting_label(setting: str, people: int) -> str:
-    """Return the name of a setting in short lines with its number of people; a long one loses its middle."""
+    """Return the name of a setting in short lines with its number of people; the middle of a long name is cut."""
     half = _LONGEST_NAME // 2
     name = setting if len(setting) <= _LONGEST_NAME else f"{setting[:half]}…{setting[-half:]}"
-    # a dollar sign would start a formula
+    # Matplotlib reads an unescaped dollar sign as the start of a formula
     return "\n".join(textwrap.wrap(name, _NAME_WIDTH)).replace("$", r"\$") + f" (n = {people})"
 
 

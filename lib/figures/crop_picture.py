@@ -1,7 +1,7 @@
-"""The window of a hip in its whole scan: one picture a scan, to see at a glance whether the crop is right.
+"""The crop window of a hip in its whole scan: one picture per scan, to check the crop at a glance.
 
-An axial slice and a coronal projection with the window drawn, as radiologists see them: the patient's left is at the
-right edge. Scales in LPS mm let a reader who finds the window wrong read the centre that the cohort table is to give.
+The picture shows the window on an axial slice and a coronal projection in radiological orientation: the patient's
+left is at the right edge. If the window is wrong, the scales in LPS mm give the centre for the cohort table.
 """
 
 import math
@@ -39,12 +39,12 @@ class CropSight:
     Attributes:
         image_zyx: the whole scan in HU, (z, y, x), index 0 of z distal, x to the patient's left.
         spacing_mm_zyx: voxel spacing.
-        start_xy: index of the window's first voxel; may lie outside of the scan.
-        size_xyz: voxels of the window, which holds the slices from the distal end on.
-        center_xy: index of the centre that was asked for.
-        head_z: index of the slice through the femoral head where it is known.
-        x_mm: LPS x of the first and the last column, on the centre's row.
-        y_mm: LPS y of the first and the last row, on the centre's column.
+        start_xy: index of the window's first voxel; may lie outside the scan.
+        size_xyz: size of the window in voxels; its slices start at the distal end.
+        center_xy: index of the requested centre.
+        head_z: index of the slice through the femoral head, or None if unknown.
+        x_mm: LPS x of the first and last column, on the centre's row.
+        y_mm: LPS y of the first and last row, on the centre's column.
     """
 
     image_zyx: np.ndarray
@@ -67,31 +67,31 @@ class CropSight:
 
     @property
     def axial_index(self) -> int:
-        """The slice through the head; where that is not known, the one with most bone in the window."""
+        """The slice through the head; if that is unknown, the slice with most bone in the window."""
         if self.head_z is None:
             return int(np.argmax(np.count_nonzero(self.image_zyx[:, *self.box_yx] > _BONE_HU, axis=(1, 2))))
         return int(np.clip(round(self.head_z), 0, len(self.image_zyx) - 1))
 
     @property
     def coronal_zx(self) -> np.ndarray:
-        """The brightest voxels in the depth of the window, as on a radiograph: the femur is in no single plane."""
+        """The maximum intensity projection over the window's rows, because no single plane holds the whole femur."""
         depth_zyx = self.image_zyx[:, self.box_yx[0]]
         return depth_zyx.max(axis=1) if depth_zyx.shape[1] else self.image_zyx[:, 0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plane:
-    """A plane of the scan with the window in it; columns run to the right, rows downward, both as (column, row).
+    """A plane of the scan with the window in it; indices are (column, row), to the right and downward.
 
     Attributes:
-        hu_yx: intensities.
-        window_hu: what is black and what is white.
+        hu_yx: intensities in HU.
+        window_hu: intensities drawn black and white.
         px: width and height of a voxel in the picture.
         start: index of the window's first voxel.
-        size: voxels of the window.
-        center: index of its centre.
-        line_row: row of the other view, None: it is a projection.
-        ends_mm: LPS mm of the first and the last column and row, None: no scale.
+        size: size of the window in voxels.
+        center: index of the window's centre.
+        line_row: row of the other view, or None if that view is a projection.
+        ends_mm: LPS mm of the first and last column and row; None for no scale.
     """
 
     hu_yx: np.ndarray
@@ -105,7 +105,7 @@ class _Plane:
 
     @property
     def shown(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The first and the last column and row that are shown: a window that leaves the scan is shown whole."""
+        """The first and last column and row that are shown, extended to the whole window if it leaves the scan."""
         columns, rows = (
             (min(0, start), max(count, start + n) - 1)
             for count, start, n in zip(self.hu_yx.shape[::-1], self.start, self.size, strict=True)
@@ -120,7 +120,7 @@ class _Plane:
         )
 
     def place(self, column: float, row: float) -> tuple[float, float]:
-        """Return where an index is drawn; the centre of voxel 0 is half a voxel from its edge."""
+        """Return the position of an index in the picture; the centre of voxel 0 is half a voxel from its edge."""
         return tuple(
             (index + 0.5 - first) * step
             for index, (first, _), step in zip((column, row), self.shown, self.px, strict=True)
@@ -128,12 +128,12 @@ class _Plane:
 
 
 def describe_crop(scan: str, record: Mapping, doubts: Sequence[str]) -> list[str]:
-    """Return what is written above the views: scan, side, source of the centre, doubts, margins and flags.
+    """Return the lines above the views: scan, side, source of the centre, doubts, margins and flags.
 
     Args:
         scan: a pseudonym, never a name.
         record: content of crop.json.
-        doubts: why the centre may be wrong, from screening.
+        doubts: reasons from screening why the centre may be wrong.
     """
     x_mm, y_mm = record["center_mm_xy"]
     uncertain = "crop_uncertain" in record["flags"]
@@ -155,14 +155,14 @@ def describe_crop(scan: str, record: Mapping, doubts: Sequence[str]) -> list[str
 
 
 def window_color(record: Mapping) -> Color:
-    """Return the colour of the window: by what its centre rests on."""
+    """Return the colour of the window, which tells whether its centre was given, found, or is uncertain."""
     if record["source"] == "override":
         return GIVEN
     return UNCERTAIN if "crop_uncertain" in record["flags"] else FOUND
 
 
 def draw_crop(sight: CropSight, lines: Sequence[str], color: Color) -> Image.Image:
-    """Return the axial and the coronal view of the whole scan with the window in `color`, below lines of text."""
+    """Return the axial and coronal views of the whole scan with the window in `color`, below lines of text."""
     views = [_draw_plane(plane, color) for plane in _planes(sight)]
     top = GAP_PX + LINE_PX * len(lines) + GAP_PX
     width = sum(view.width + GAP_PX for view in views) + GAP_PX
@@ -179,7 +179,7 @@ def draw_crop(sight: CropSight, lines: Sequence[str], color: Color) -> Image.Ima
 
 
 def _planes(sight: CropSight) -> tuple[_Plane, _Plane]:
-    """Return the axial and the coronal view of the hip; the coronal one has the head on top."""
+    """Return the axial and coronal views of the hip; the coronal view has the head on top."""
     slices, rows, columns = sight.image_zyx.shape
     (start_x, start_y), (size_x, size_y, size_z) = sight.start_xy, sight.size_xyz
     center_x, center_y = sight.center_xy
@@ -212,7 +212,7 @@ def _planes(sight: CropSight) -> tuple[_Plane, _Plane]:
 
 
 def _draw_plane(plane: _Plane, color: Color) -> Image.Image:
-    """Return a view of the whole plane: the scan, the window, its centre, the other plane, scales in mm."""
+    """Return the picture of a plane with the window, its centre, the position of the other view and scales in mm."""
     width, height = plane.size_px
     picture = Image.new("RGB", (width + SCALE_PX, height + SCALE_PX), PAPER)
     rows, columns = plane.hu_yx.shape
@@ -237,7 +237,7 @@ def _draw_plane(plane: _Plane, color: Color) -> Image.Image:
 
 
 def _draw_scales(picture: Image.Image, plane: _Plane) -> None:
-    """Write LPS mm below and at the right of a plane."""
+    """Draw the scales in LPS mm below and to the right of a plane."""
     pen, (width, height) = ImageDraw.Draw(picture), plane.size_px
     write_words(picture, (width + 7, height + 7), "mm")
     counts = plane.hu_yx.shape[::-1]
@@ -254,7 +254,7 @@ def _draw_scales(picture: Image.Image, plane: _Plane) -> None:
 
 
 def _ticks(ends_mm: tuple[float, float], count: int, shown: tuple[int, int]) -> Iterator[tuple[int, float]]:
-    """Yield the multiples of TICK_MM and their index among `count` voxels, for the indices that are shown."""
+    """Yield the multiples of TICK_MM and their voxel index among `count`, for the indices that are shown."""
     step_mm = (ends_mm[1] - ends_mm[0]) / max(count - 1, 1)
     low_mm, high_mm = (ends_mm[0] + step_mm * index for index in shown)
     for mm in range(math.ceil(low_mm / TICK_MM) * TICK_MM, math.floor(high_mm) + 1, TICK_MM):

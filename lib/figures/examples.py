@@ -1,4 +1,4 @@
-"""Figures of single people: contours slice by slice (Zhao 2020, Fig. 4) and the bone as a solid (Fig. 5)."""
+"""Figures of single people: contours slice by slice (Zhao 2020, Fig. 4) and the rendered bone (Fig. 5)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from lib.figures.surface_render import turntable
 from lib.stats.grouping import without_repeats
 from lib.stats.tables import prediction_key
 
-# degrees that the viewer has gone round the patient, to the patient's left
+# azimuth of the viewer in degrees, turning from the front to the patient's left
 VIEWS = {
     0: "from the front",
     90: "from the patient's left",
@@ -29,7 +29,7 @@ _SLICES = 6
 
 @dataclass(frozen=True)
 class Example:
-    """One scan to show: arrays (z, y, x) on the crop grid, intensities in HU, spacing in mm."""
+    """A scan to show: arrays (z, y, x) on the crop grid, intensities in HU, spacing in mm."""
 
     scan: str
     title: str
@@ -40,10 +40,10 @@ class Example:
 
 
 def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict]:
-    """Choose the man and the woman of median Dice among the test people, else among the out-of-fold people.
+    """Return the man and the woman of median Dice among the test people, else among the out-of-fold people.
 
-    Only the model of everybody (or the first there is), the first network and predictions whose key is among the
-    `drawable` ones count. Returns rows of `metrics` as records.
+    Candidates are predictions of the first network and of the group of everybody (or the first group), with a key
+    among `drawable`. Returns rows of `metrics` as records.
     """
     scored = without_repeats(metrics).dropna(subset=["dsc"])
     known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
@@ -60,13 +60,13 @@ def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict
 
 
 def example_title(row: Mapping) -> str:
-    """Return what stands above an example: pseudonym, sex, Dice and how it was predicted."""
+    """Return the title of an example: pseudonym, sex, Dice and how it was predicted."""
     sex = {"M": ", man", "F": ", woman"}.get(row["sex"], "")
     return f"{row['scan']}{sex}, DSC {row['dsc']:.4f} ({PROTOCOLS[row['protocol']].on_figures})"
 
 
 def draw_examples(examples: Sequence[Example]) -> Drawing:
-    """Original slices, the reference's contour and the prediction's in rows (Zhao 2020, Fig. 4)."""
+    """Rows of original slices, of reference contours and of predicted contours (Zhao 2020, Fig. 4)."""
     figure = Figure(figsize=(8.2, 4.33 * len(examples) + 0.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, hspace=0.01, wspace=0.01)
     parts = figure.subfigures(len(examples), 1, squeeze=False)[:, 0]
@@ -118,7 +118,7 @@ def _titles(examples: Sequence[Example]) -> str:
 
 
 def _compared(example: Example) -> dict:
-    """Return the volumes in mm3 that both masks hold, that the prediction misses and that it adds."""
+    """Return the true positive, false negative and false positive volumes in mm3."""
     voxel_mm3 = float(np.prod(example.spacing_mm_zyx))
     reference, predicted = example.reference_zyx > 0, example.predicted_zyx > 0
     counts = {
@@ -151,7 +151,7 @@ def _slice_areas(example: Example, slices: np.ndarray) -> pd.DataFrame:
 
 
 def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None:
-    """Fill three rows of axes with slices: as they are, with the reference, with the prediction."""
+    """Draw three rows of slices: without a contour, with the reference, with the prediction."""
     either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
     window = _window_around(either, example.spacing_mm_zyx)
     rows = (
@@ -173,7 +173,7 @@ def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None
 
 
 def _window_around(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> tuple[slice, slice]:
-    """Return the square window (y, x) that holds the mask with 15 mm around it, all of the slice if it is empty."""
+    """Return the square window (y, x) that holds the mask with a 15 mm margin; the whole slice if it is empty."""
     flat = mask_zyx.any(axis=0)
     if not flat.any():
         return slice(None), slice(None)

@@ -1,6 +1,6 @@
-"""All figures of a study in one folder: SVG, PNG and a table of what each one draws.
+"""All figures of a study in one folder: SVG, PNG and a table of the data of each figure.
 
-The same tables give the same bytes. A figure whose data do not exist is left out.
+The same tables give the same bytes. A figure without data is left out.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ from lib.figures.volumes import (
 from lib.stats.grouping import without_repeats
 from lib.stats.tables import WHOLE_MASK, write_table
 
-# every kind of figure in reading order; report/captions holds a text for each
+# all kinds of figures in reading order; report/captions holds a caption for each
 TITLES = {
     "examples": "Reference and prediction, slice by slice",
     "solid": "Where the prediction misses or adds bone",
@@ -63,21 +63,21 @@ TITLES = {
     "fold_spread": "Spread between folds and between people",
     "learning_curves": "Learning curves of all folds",
 }
-# an SVG with more points than this draws them as pixels: thousands of vector stars are slow to open
+# above this number of points an SVG holds them as pixels: thousands of vector markers are slow to open
 _MOST_VECTOR_POINTS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResults:
-    """What is drawn.
+    """The results of a study from which figures are drawn.
 
     Attributes:
         metrics, volumes, agreement, paired, spread, precision, readers, acquisition: the study's tables of these
-            names; an empty frame where there is none.
+            names; an empty frame if there is none.
         histories: learning curves by (group, network, fold): epoch, loss, validation_dice.
         slices: `by_slice` records of the overlap files by prediction key.
         examples: scans for the figures of contours and solids.
-        synthetic: the people are made up; every figure says so.
+        synthetic: whether the cohort is synthetic; every figure then says so.
     """
 
     metrics: pd.DataFrame
@@ -95,11 +95,11 @@ class StudyResults:
 
 
 def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
-    """Draw every figure that the results allow into `folder`, with `figures.json` that lists them.
+    """Draw every figure that the results allow into `folder`, and list them in `figures.json`.
 
-    Each entry holds `name` (of the .svg and the .png), `csv` (file name of the table of what is drawn), `kind` (of
-    the caption), `network`, `protocol`, `title`, `n`, `alt` (one sentence for those who cannot see it), and `width`
-    and `height` in CSS pixels.
+    Each entry holds `name` (of the .svg and .png files), `csv` (file name of the figure's data), `kind` (of the
+    caption), `network`, `protocol`, `title`, `n`, `alt` (text for screen readers), and `width` and `height` in CSS
+    pixels.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
     return entries
 
 
-# kind, (network, protocol), how to draw it
+# kind, (network, protocol), function that draws it
 _Plan = Iterator[tuple[str, tuple[str, str], Callable[[], Drawing | None]]]
 
 
@@ -123,7 +123,7 @@ def _all_figures(results: StudyResults) -> _Plan:
         yield "examples", ("", ""), lambda: draw_examples(results.examples)
         yield "solid", ("", ""), lambda: draw_solids(results.examples)
     people = without_repeats(results.metrics)
-    # as `agreement_table` does it: a repetition stands in for a first scan that has no volumes
+    # as in `agreement_table`: a repeated scan replaces a first scan without volumes
     measured = without_repeats(results.metrics.dropna(subset=list(WHOLE_MASK)))
     pairs = repeated_pairs(results.volumes) if len(results.volumes) else results.volumes
     for key in _keys(results.metrics, results.volumes, results.readers):
@@ -146,7 +146,7 @@ def _all_figures(results: StudyResults) -> _Plan:
 
 
 def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: tuple[str, str]) -> _Plan:
-    """Yield the figures of overlap; those along the bone show the first group alone."""
+    """Yield the figures of overlap; figures along the bone show only the first group."""
     scored = people.dropna(subset=["dsc"])
     if scored.empty:
         return
@@ -165,7 +165,7 @@ def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: t
 def _volume_figures(
     people: pd.DataFrame, measured: pd.DataFrame, results: StudyResults, key: tuple[str, str]
 ) -> _Plan:
-    """Yield the figures of volume: of the `measured` scans that agreement is of, of `people` where models compare."""
+    """Yield the figures of volume: agreement of the `measured` scans, comparisons of models on `people`."""
     if measured.empty:
         return
     agreement = _of(results.agreement, key)
@@ -200,7 +200,7 @@ def _repeat_figures(pairs: pd.DataFrame, results: StudyResults, key: tuple[str, 
 
 
 def _keys(*tables: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return every (network, protocol) of the tables in reading order."""
+    """Return all pairs (network, protocol) of the tables in reading order."""
     keys = {
         key for table in tables if len(table) for key in zip(table["network"], table["protocol"], strict=True)
     }
@@ -208,7 +208,7 @@ def _keys(*tables: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _of(table: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
-    """Return the rows of a (network, protocol); of all protocols where it is ""."""
+    """Return the rows of a pair (network, protocol); protocol "" stands for all protocols."""
     for name, value in zip(("network", "protocol"), key, strict=True):
         if value and name in table:
             table = table[table[name] == value]
@@ -216,7 +216,7 @@ def _of(table: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
 
 
 def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
-    """Save a figure as SVG and PNG without date or program, and its table; return its entry for `figures.json`."""
+    """Save a figure as SVG and PNG without metadata, and its data; return its entry for `figures.json`."""
     figure = drawing.figure
     said = ["synthetic cohort"] if synthetic else []
     said += [PROTOCOLS[entry["protocol"]].on_figures] if entry["protocol"] else []
@@ -225,7 +225,7 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     parts = (entry["kind"].replace("_", "-"), entry["network"], entry["protocol"])
     name = "-".join(part for part in parts if part)
     _keep_light(figure)
-    # laid out once: each saving would do it anew
+    # computing the layout here once avoids computing it at every saving
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     with whole_file(folder / f"{name}.svg") as temporary:
@@ -239,7 +239,7 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
 
 
 def _keep_light(figure: Figure) -> None:
-    """Let a figure of many points draw them as pixels in its SVG; lines and texts stay as they are."""
+    """Rasterise the points of a figure with many points in its SVG; lines and texts stay vectors."""
     points = figure.findobj(PathCollection)
     if sum(len(part.get_offsets()) for part in points) > _MOST_VECTOR_POINTS:
         for part in points:

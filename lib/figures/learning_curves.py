@@ -1,4 +1,4 @@
-"""Figures of the folds of cross-validation: how they learnt, and how far they differ apart from their people."""
+"""Figures of the folds of cross-validation: learning curves, and the spread of scores between and within folds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def history_key(path: str | Path) -> tuple[str, str, int]:
 
 
 def draw_learning_curves(curves: Mapping[tuple[str, int], pd.DataFrame]) -> Drawing:
-    """Training loss and validation Dice of every fold (thin) and their mean (thick), a column for each group."""
+    """Training loss and validation Dice of every fold (thin) and their mean (thick), one column per group."""
     names = sorted({group for group, _ in curves})
     groups = sorted(names, key=group_position)
     figure = Figure(figsize=(max(4.4, 2.6 * len(groups) + 0.8), 4.2), layout="constrained")
@@ -60,7 +60,7 @@ def draw_learning_curves(curves: Mapping[tuple[str, int], pd.DataFrame]) -> Draw
 
 
 def draw_fold_spread(people: pd.DataFrame, spread: pd.DataFrame) -> Drawing:
-    """Scores of the out-of-fold people of each fold with the fold's mean, and what spread people alone would give.
+    """Scores of the out-of-fold people of each fold, fold means, and the spread of means expected from people alone.
 
     Args:
         people: rows of the metrics of one model under cross-validation.
@@ -100,15 +100,15 @@ def _draw_curves(axes: Axes, folds: Sequence[pd.DataFrame], name: str, color: st
     for curve in known:
         axes.plot(curve["epoch"], curve[name], color=color, alpha=0.35, linewidth=0.8)
     by_epoch = pd.concat(known).groupby("epoch")[name]
-    # where a fold has stopped the mean is one of other folds: a step that no fold took
+    # once a fold has stopped, the mean would jump because it is over fewer folds
     mean = by_epoch.mean()[by_epoch.size() == sum(len(curve) > 0 for curve in known)]
     axes.plot(mean.index, mean, color=INK, linewidth=1.4)
 
 
 def _draw_folds(axes: Axes, subset: pd.DataFrame, measure: str) -> None:
-    """Draw the scans of each fold, its mean as a short line and that of all as a dashed one, a person counting once.
+    """Draw the scans of each fold, the fold mean as a short line and the overall mean as a dashed line.
 
-    A fold of one person gets no line: it would hide the point.
+    In means each person counts once. A fold of one person gets no line, which would hide the point.
     """
     folds = sorted(subset["fold"].dropna().unique())
     for fold in folds:

@@ -1,4 +1,4 @@
-"""Three planes through the femoral head with the contours of the masks, at one scale in mm."""
+"""Axial, coronal and sagittal plane through the femoral head with the contours of the masks, at one scale in mm."""
 
 from collections.abc import Mapping
 
@@ -10,15 +10,15 @@ from lib.figures.contours import GAP_PX, HEADER_PX, PAPER, Sight, View, draw_vie
 
 WIDTH_PX, MOST_HEIGHT_PX = 1080, 560
 LINE_COLOR = (150, 160, 170)
-# the femoral head's centre lies about its radius below the top of the bone
+# the centre of the femoral head lies about one radius below the top of the bone
 HEAD_BELOW_TOP_MM = 25.0
 
 
 def choose_point(bone_zyx: np.ndarray, step_mm: float) -> tuple[int, int, int]:
-    """Return the voxel (z, y, x) in which the planes cross: about the femoral head's centre.
+    """Return the voxel (z, y, x) in which the planes cross, near the centre of the femoral head.
 
-    It is the middle of the largest part of the slice HEAD_BELOW_TOP_MM below the top of the bone (of its lowest slice
-    if it is shorter than that), or the middle of the scan if there is no bone.
+    It is the middle of the largest component on the slice HEAD_BELOW_TOP_MM below the top of the bone (on the lowest
+    slice of shorter bone), or the middle of the scan if there is no bone.
 
     Args:
         bone_zyx: the mask of the femur, (z, y, x), index 0 of z distal.
@@ -41,10 +41,10 @@ def draw_planes(
     sight: Sight,
     point_zyx: tuple[int, int, int],
 ) -> Image.Image:
-    """Return the axial, the coronal and the sagittal plane through a voxel, side by side.
+    """Return the axial, coronal and sagittal planes through a voxel, side by side.
 
-    The coronal plane is seen from the front, the sagittal one from the patient's left; the head is on top. Thin lines
-    show where the other planes run.
+    The coronal plane is seen from the front, the sagittal plane from the patient's left; the head is on top. Thin
+    lines show the positions of the other planes.
 
     Args:
         image_zyx: intensities in HU, (z, y, x), index 0 of z distal, x to the patient's left.
@@ -77,7 +77,7 @@ def _views(
     sight: Sight,
     point_zyx: tuple[int, int, int],
 ) -> list[tuple[View, tuple[int, int], tuple[str, str, str]]]:
-    """Return each plane with the (column, row) of the point and its name and the letters of its edges."""
+    """Return each plane with the (column, row) of the point, its name and the letters of its edges."""
     slices = len(image_zyx)
     (z, y, x), (top, left), edge = point_zyx, sight.start_yx, sight.edge
     up = slice(None, None, -1)
@@ -111,7 +111,7 @@ def _views(
 
 
 def _draw_cross(picture: Image.Image, view: View, cross: tuple[int, int]) -> None:
-    """Draw where the two other planes run, as a line at each border that leaves the bone free."""
+    """Mark the positions of the two other planes with short lines at the borders, which do not cover the bone."""
     ((x, y),) = view.place(np.array([cross], float)).tolist()
     width, height = picture.size
     pen = ImageDraw.Draw(picture)

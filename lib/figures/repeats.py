@@ -1,4 +1,4 @@
-"""Figures of repetition: the same person scanned again, the same scan read by a second person."""
+"""Figures of repeatability: repeated scans of the same person, and two readers of the same scan."""
 
 import numpy as np
 import pandas as pd
@@ -31,10 +31,10 @@ _LOOKS = {
 
 
 def draw_precision(pairs: pd.DataFrame, precision: pd.DataFrame) -> Drawing:
-    """Difference between a repeated scan and the first against their mean.
+    """Difference between a repeated scan and the first scan against their mean.
 
     Args:
-        pairs: rows of `repeated_pairs` of one model and protocol, one at the least.
+        pairs: rows of `repeated_pairs` of one model and protocol, at least one.
         precision: rows of `precision_table` for them.
     """
     drawn = pairs.drop(columns=["network", "protocol"])
@@ -68,10 +68,10 @@ def draw_precision(pairs: pd.DataFrame, precision: pd.DataFrame) -> Drawing:
 
 
 def repeated_pairs(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Return every repeated scan with the first one by the same models: their mean and difference in mm3.
+    """Return each repeated scan paired with the first scan by the same models: mean and difference in mm3.
 
-    Where the first scan has no volume, the first repetition that has one stands for it. A pair counts under the
-    protocol of a scan with a reference, as in `precision_table`: repetitions seldom have one.
+    If the first scan has no volume, the first repetition with a volume replaces it. A pair has the protocol of its
+    scan with a reference, as in `precision_table`, because repetitions seldom have a reference.
     """
     keys = ["group", "network", "members", "origin"]
     table = volumes.assign(origin=first_or_own(volumes)).dropna(subset=["predicted_mm3"])
@@ -93,7 +93,7 @@ def repeated_pairs(volumes: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_readers(readers: pd.DataFrame) -> Drawing:
-    """Two readers and the model, pair by pair: mean Dice with its SD, bias with limits of agreement."""
+    """Two readers and the model, compared in pairs: mean Dice with its SD, bias with limits of agreement."""
     groups = groups_of(readers)
     figure = Figure(figsize=(8.2, 1.1 + 1.15 * len(groups)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -140,7 +140,7 @@ def _few(row: pd.Series) -> str:
 
 
 def _draw_limits(axes: Axes, row: dict, place: float, look: dict) -> None:
-    """Draw bias, its interval (thick) and the limits of agreement (thin, capped), as far as they are defined."""
+    """Draw bias, its interval (thick) and the limits of agreement (thin, capped), where they are defined."""
     bias, *bounds = (
         row[name] / 1000
         for name in ("bias_mm3", "loa_low_mm3", "loa_high_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high")

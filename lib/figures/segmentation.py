@@ -1,4 +1,4 @@
-"""Figures of overlap: scores of each group, Dice of each part of the femur, errors and Dice along the bone."""
+"""Figures of overlap: scores of each group, Dice by region of the femur, errors and Dice along the bone."""
 
 from collections.abc import Mapping, Sequence
 
@@ -35,7 +35,7 @@ _ENDS = {"distal": "from the scan's distal end", "top": "below the top of the fe
 
 
 def draw_scores(metrics: pd.DataFrame) -> Drawing:
-    """DSC, sensitivity and specificity of each group as bars of mean and sample SD, scans as points (Fig. 6)."""
+    """DSC, sensitivity and specificity by group: mean and sample SD as bars, scans as points (Zhao 2020, Fig. 6)."""
     figure = Figure(figsize=(7.4, 3.7), layout="constrained")
     axes, groups = figure.subplots(), groups_of(metrics)
     lowest, highest = _reach_of_bars(metrics)
@@ -67,7 +67,7 @@ def draw_scores(metrics: pd.DataFrame) -> Drawing:
 
 
 def draw_levels(metrics: pd.DataFrame) -> Drawing:
-    """Dice of the femur's head, neck, trochanter and shaft: scans as points, median and quartiles."""
+    """Dice of the head, neck, trochanter and shaft of the femur: scans as points, median and quartiles."""
     figure, panels = group_panels(metrics, share_x=True, share_y=True)
     for group, axes in panels.items():
         subset = metrics[metrics["group"] == group]
@@ -96,14 +96,14 @@ def draw_levels(metrics: pd.DataFrame) -> Drawing:
 
 
 def draw_error_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | None:
-    """Missed and added bone as a share of the reference's slice, from either end of the bone in the scan.
+    """Missed and added bone as a share of the reference's slice, by distance from either end of the bone in the scan.
 
-    None if no distance holds any of the reference. Distances that fewer than half of the scans reach are left out:
-    a sum of few scans would stand beside one of all.
+    None if the reference is empty at all distances. Distances that fewer than half of the scans reach are left out,
+    because sums over different numbers of scans are not comparable.
 
     Args:
         slices: for each scan lists of distance_mm (from the distal end), reference_mm3, missed_mm3 and added_mm3.
-        people: number of people that were scanned.
+        people: number of people with these scans.
     """
     figure, sides = _two_ends(len(slices), people)
     parts = []
@@ -118,7 +118,7 @@ def draw_error_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | 
         parts.append(
             shares.assign(end=end, scans=by_mm["scan"].nunique().reindex(shares.index)).reset_index()
         )
-    # only now: limits of one panel that stand before the other is drawn would cut it off
+    # set last: the panels share this axis, and limits set earlier would cut off what is drawn later
     sides["distal"].set_ylim(bottom=0)
     sides["distal"].set_ylabel("share of the slice, %")
     sides["top"].legend(loc="upper center")
@@ -136,10 +136,10 @@ def draw_error_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | 
 
 
 def draw_dice_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | None:
-    """Dice of each slice, from either end of the bone: median, and quartiles or single scans if they are few.
+    """Dice of each slice by distance from either end of the bone: median, with quartiles or, if few, single scans.
 
     The Dice of a slice is 2 TP / (reference + predicted), where TP = reference - missed and predicted = TP + added.
-    Arguments, and which distances are left out, as for `draw_error_by_distance`; None if none is left.
+    Arguments and omitted distances are as in `draw_error_by_distance`; None if no distance is left.
     """
     figure, sides = _two_ends(len(slices), people)
     parts = []
@@ -176,7 +176,7 @@ def _counted(metrics: pd.DataFrame, group: str) -> str:
 
 
 def _draw_bar(axes: Axes, x: float, width: float, subset: pd.DataFrame, name: str) -> None:
-    """Draw one cohort's score: a bar of the mean with its SD and number, scans as points."""
+    """Draw the score of one group: a bar of the mean with its SD and value, scans as points."""
     if not len(subset):
         return
     values = subset[name].to_numpy(float)
@@ -196,12 +196,12 @@ def _draw_bar(axes: Axes, x: float, width: float, subset: pd.DataFrame, name: st
 
 
 def _mean_and_sd(scores: pd.Series) -> tuple[float, float]:
-    """Return mean and sample SD of scores without NaN; the SD of a single one is 0."""
+    """Return mean and sample SD of scores without NaN; the SD of a single score is 0."""
     return float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
 
 
 def _reach_of_bars(metrics: pd.DataFrame) -> tuple[float, float]:
-    """Return the lowest and the highest that a point or a whisker of the bars reaches, the latter 1 at the least."""
+    """Return the lowest and highest value of the points and whiskers; the highest is at least 1."""
     scores = metrics[list(SCORE_NAMES)].astype(float)
     by_bar = [of_group[name].dropna() for _, of_group in scores.groupby(metrics["group"]) for name in scores]
     bars = [_mean_and_sd(values) for values in by_bar if len(values)]
@@ -210,7 +210,7 @@ def _reach_of_bars(metrics: pd.DataFrame) -> tuple[float, float]:
 
 
 def _two_ends(scans: int, people: int) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with one axes for each end of the bone in the scan."""
+    """Return a figure with one panel for each end of the bone in the scan."""
     figure = Figure(figsize=(7.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     counted = f"n = {people}" if scans == people else f"n = {people}, {scans} scans"
@@ -220,7 +220,7 @@ def _two_ends(scans: int, people: int) -> tuple[Figure, dict[str, Axes]]:
 
 
 def _from_end(slices: Sequence[Mapping], end: str) -> pd.DataFrame:
-    """Return the slices of all scans by distance `from_mm` of an end, in bins of the usual distance of slices.
+    """Return the slices of all scans with their distance `from_mm` from one end, in bins of the usual slice distance.
 
     A bin that fewer than half of the scans reach is left out.
     """

@@ -1,4 +1,4 @@
-"""All slices of a scan for its page: one grey sheet, outlines as vector paths upon it, areas and Dice of each."""
+"""All slices of a scan for its page: a sheet of grey slices, contours as vector paths, area and Dice per slice."""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from PIL import Image
 
 from lib.figures.contours import Sight, mask_contours, show_hu
 
-# paths count in parts of a pixel; outlines of a mask turn at half pixels only, so that nothing is rounded
+# contours of a mask have corners only at half pixels, so integer path coordinates are exact
 UNITS_PER_PIXEL = 2
 MOST_TILE_PX = 224
 
 
 def sheet_columns(slices: int) -> int:
-    """Return how many slices stand in a row of the sheet: it is about a square."""
+    """Return the number of slices in a row, for a sheet that is about square."""
     return math.ceil(math.sqrt(slices))
 
 
 def draw_sheet(image_zyx: np.ndarray, sight: Sight) -> Image.Image:
-    """Return all slices (HU, (z, y, x)), cut to `sight`, as one grey picture: row by row from the distal end."""
+    """Return all slices (HU, (z, y, x)), cut to `sight`, as one grey picture, row by row from the distal end."""
     (top, left), edge = sight.start_yx, sight.edge
     tile_px = min(edge, MOST_TILE_PX)
     columns = sheet_columns(len(image_zyx))
@@ -34,10 +34,10 @@ def draw_sheet(image_zyx: np.ndarray, sight: Sight) -> Image.Image:
 
 
 def slice_paths(mask_zyx: np.ndarray, sight: Sight) -> list[str]:
-    """Return the outlines of a mask on every slice as SVG path data, empty where there is no bone.
+    """Return the contours of a mask on every slice as SVG path data, empty where there is no bone.
 
-    Coordinates are in 1/UNITS_PER_PIXEL of a pixel from the upper left corner of `sight`. Points on a straight line
-    between others are left out; the paths are exact.
+    Coordinates are in 1/UNITS_PER_PIXEL of a pixel from the upper left corner of `sight`. Only corners are kept, so
+    the paths are exact.
     """
     top, left = sight.start_yx
     corner = np.array([left, top]) - 0.5
@@ -64,14 +64,14 @@ def slice_dice(reference_zyx: np.ndarray, predicted_zyx: np.ndarray) -> list[flo
 
 
 def middle_slice(masks_zyx: Sequence[np.ndarray]) -> int:
-    """Return the slice in the middle of the bone of all masks, that of the scan if there is none."""
+    """Return the middle slice of the bone of all masks, or of the scan if there is no bone."""
     bone = np.logical_or.reduce([np.any(mask, axis=(1, 2)) for mask in masks_zyx])
     slices = np.flatnonzero(bone) if bone.any() else np.arange(len(bone))
     return int(slices[len(slices) // 2])
 
 
 def _path(points: np.ndarray) -> str:
-    """Return a closed line (n, 2) of whole numbers, its first point repeated at the end, as SVG path data."""
+    """Return a closed line (n, 2) of integers, its first point repeated at the end, as SVG path data."""
     corners = _corners(points[:-1])
     start_x, start_y = corners[0]
     steps = np.diff(corners, axis=0).ravel()
@@ -79,6 +79,6 @@ def _path(points: np.ndarray) -> str:
 
 
 def _corners(points: np.ndarray) -> np.ndarray:
-    """Return the points (n, 2) of a closed line at which it turns."""
+    """Return the corners (n, 2) of a closed line."""
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     return points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]

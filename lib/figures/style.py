@@ -1,7 +1,7 @@
-"""How every figure of the study looks, and the marks that they share.
+"""The style of all figures of a study, and the marks that they share.
 
-Colours are those of Okabe and Ito, told apart with every kind of colour vision; sex is told by shape too
-(star = men, circle = women, as in Zhao 2020, Fig. 7).
+Colours are those of Okabe and Ito, which can be told apart with every kind of colour vision; the shape of a mark also
+shows the sex (star = men, circle = women, as in Zhao 2020, Fig. 7).
 """
 
 import re
@@ -24,10 +24,10 @@ SEXES = {
     "": ("sex unknown", "s", 26, MUTED),
 }
 _GROUP_COLORS = {"all": MUTED, "male": BLUE, "female": RED}
-# below this number of people a band or an interval would say more than the data
+# with fewer people a band or an interval would be misleading
 FEWEST_FOR_BAND = 20
 _FEWEST_FOR_QUARTILES = 4
-# of more points than this, those drawn last would hide the others
+# with more points than this, points drawn last would hide the others
 _MANY_POINTS = 200
 _LAYERS = 10
 
@@ -61,9 +61,9 @@ STYLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure with the table of exactly what it draws and one sentence for those who cannot see it.
+    """A figure with a table of the data it draws and one sentence for screen readers.
 
-    `n` counts people, for learning curves: folds.
+    `n` is the number of people; for learning curves, of folds.
     """
 
     figure: Figure
@@ -73,12 +73,12 @@ class Drawing:
 
 
 def groups_of(table: pd.DataFrame) -> list[str]:
-    """Return the cohorts of a table in reading order."""
+    """Return the groups of a table in reading order."""
     return sorted(set(table["group"]), key=group_position)
 
 
 def group_color(name: str) -> str:
-    """Return the colour of a group of people; groups beyond everybody, men and women share one."""
+    """Return the colour of a group of people; groups other than everybody, men and women share one colour."""
     return _GROUP_COLORS.get(name, GREEN)
 
 
@@ -90,7 +90,7 @@ def count_people(table: pd.DataFrame) -> int:
 def group_panels(
     metrics: pd.DataFrame, *, share_x: bool, share_y: bool, width: float = 2.75, height: float = 3.35
 ) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with a panel for each group, titled with its number of people; sizes of one in inches."""
+    """Return a figure with one panel per group, titled with its number of people; panel sizes are in inches."""
     groups = groups_of(metrics)
     # a single panel is as wide as its heading
     figure = Figure(figsize=(max(4.4, width * len(groups) + 0.6), height), layout="constrained")
@@ -109,10 +109,10 @@ def scatter_people(
     colors: Mapping[str, tuple] | None = None,
     largest: float = 1.0,
 ) -> None:
-    """Draw each scan of `subset` at (x, y): shape by sex, colour by person where `colors` are given, else by sex.
+    """Draw each scan of `subset` at (x, y): shape by sex, colour by person if `colors` are given, else by sex.
 
-    Marks shrink as they become many, and the sexes are then drawn in turns, so that neither hides the other;
-    `largest` is the size of a few, as a share of the usual one.
+    Many marks are drawn smaller and in alternation of the sexes, so that neither hides the other; `largest` is the
+    size of few marks as a share of the usual size.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     shrink = largest * min(1.0, max(0.25, 8 / max(len(x), 1) ** 0.5))
@@ -133,7 +133,7 @@ def scatter_people(
 def legend_of_sexes(
     figure: Figure, people: pd.DataFrame, *, colored: bool = True, lines: Sequence[Line2D] = ()
 ) -> None:
-    """Put the marks of the sexes that occur below a figure, with their number of people, and after them `lines`."""
+    """Add a legend below a figure: the marks of the sexes that occur with their number of people, then `lines`."""
     marks = []
     for sex, (label, marker, size, color) in SEXES.items():
         subset = people[people["sex"] == sex]
@@ -144,12 +144,12 @@ def legend_of_sexes(
 
 
 def spread_out(count: int, width: float) -> np.ndarray:
-    """Return offsets that keep points of one place apart: fixed, they must not dance from run to run."""
+    """Return offsets that keep points at one position apart; they are not random, so that runs give equal figures."""
     return ((np.arange(count) * 0.618) % 1 - 0.5) * width
 
 
 def beside(sexes: pd.Series, width: float) -> np.ndarray:
-    """Return offsets within `width` for the points of one place: where both sexes occur, men left, women right."""
+    """Return offsets within `width` for points at one position; if both sexes occur, men are left and women right."""
     known = [sex for sex in SEXES if (sexes == sex).any()]
     offsets = np.zeros(len(sexes))
     for position, sex in enumerate(known):
@@ -162,9 +162,9 @@ def beside(sexes: pd.Series, width: float) -> np.ndarray:
 def draw_quartiles(
     axes: Axes, place: float, values: np.ndarray, width: float, *, across: bool = False
 ) -> None:
-    """Draw the median as a line and, from four values on, the middle half as a box; `across`: along the x axis.
+    """Draw the median as a line and, for four or more values, the quartiles as a box; `across`: along the x axis.
 
-    A single value gets no line: it would hide its point.
+    A single value gets no line, which would hide its point.
     """
     if len(values) < 2:
         return
@@ -177,17 +177,17 @@ def draw_quartiles(
 
 
 def minus(text: str) -> str:
-    """Return a text of numbers with true minus signs; what rounds to 0 has no sign."""
+    """Return a text with true minus signs; numbers that round to 0 have no sign."""
     return re.sub(r"(?<![\w.])[+-](0(?:\.0+)?)(?![\d.])", r"\1", text).replace("-", "−")
 
 
 def set_reach(axes: Axes, low: float, high: float, least: float = -np.inf, most: float = np.inf) -> None:
-    """Set the y axis to hold `low` to `high` with room, within `least` and `most`; one value gets room as well."""
+    """Set the y axis to `low` to `high` with a margin, within `least` and `most`; a single value has one too."""
     room = 0.08 * (high - low) or 0.02 * max(abs(high), 1e-3)
     axes.set_ylim(max(low - room, least), min(high + room, most))
 
 
 def label_dice(axes: Axes, label: str) -> None:
-    """Name a y axis of Dice, once its limits stand, and say where it starts if that is not 0."""
+    """Label a y axis of Dice whose limits are set, with its start if that is not 0."""
     start = axes.get_ylim()[0]
     axes.set_ylabel(f"{label} (axis from {start:.3f})" if start > 0 else label)

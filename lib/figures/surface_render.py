@@ -1,8 +1,8 @@
-"""Bone as a shaded solid: where a prediction and its reference agree, and where not (Zhao 2020, Fig. 5).
+"""Shaded rendering of bone that shows where a prediction and its reference differ (Zhao 2020, Fig. 5).
 
-A small ray caster in numpy. The union of both masks is smoothed and put on a grid whose step is one pixel of the
-picture. Views turn round the body's long axis, so that each ray stays within one row of that grid: it strides over
-empty space by the distance to the next bone voxel and stops where the smoothed mask crosses one half.
+A ray caster in numpy. The union of both masks is smoothed and resampled to a grid with the step of one pixel of the
+picture. Views turn about the body's long axis, so that each ray stays within one row of that grid: it skips empty
+space by the distance to the nearest bone voxel and stops where the smoothed mask crosses one half.
 Arrays are (z, y, x) in the patient's LPS axes: z grows to the head, y to the back, x to the patient's left.
 """
 
@@ -14,28 +14,28 @@ from scipy import ndimage
 
 from lib.figures.palette import ADDED, BONE, MISSED
 
-# towards the viewer, to the viewer's right, up: the light stands above the viewer's left shoulder
+# (towards the viewer, to the viewer's right, up): the light is above the viewer's left shoulder
 _LIGHT = np.array([0.80, -0.34, 0.50]) / np.linalg.norm([0.80, -0.34, 0.50])
 _AMBIENT = 0.58
-# share of the picture that stays free around the solid
+# margin around the solid as a share of the picture
 _MARGIN = 0.04
-# Depth at which the masks are asked, in native voxels: the picture then shows missed and added bone on about the
-# share of the surface that it holds among the union's border voxels (deeper, single voxels drown in the smoothing).
+# Depth below the surface, in native voxels, at which the masks are sampled. At this depth missed and added bone cover
+# about the same share of the surface as of the union's border voxels; deeper, smoothing removes single voxels.
 _INSET = 0.1
-# the smoothed mask rises about this much in one pixel: rays that pass closer than a pixel fade out
+# the smoothed mask rises by about this much in one pixel; rays that pass within a pixel of the surface fade out
 _SOFT_EDGE = 0.25
 
 
 @dataclass(frozen=True)
 class Solid:
-    """A pair of masks made ready for views: fields (row, y, x) on a grid of cubic voxels, row 0 at the top.
+    """A pair of masks prepared for rendering: fields (row, y, x) on a grid of cubic voxels, row 0 at the top.
 
     Attributes:
         surface: smoothed union of the masks, 0 to 1; the surface lies at one half.
-        clearance: voxels, along any axis, that are free of bone around each voxel.
-        reference: interpolated reference mask, 0 to 1, or None where there is none.
+        clearance: distance in voxels, along any axis, from each voxel to the nearest bone.
+        reference: interpolated reference mask, 0 to 1, or None if there is no reference.
         predicted: interpolated predicted mask, 0 to 1.
-        inset: depth under the surface, in voxels, at which both masks are asked who holds the bone.
+        inset: depth below the surface, in voxels, at which both masks are sampled.
         size_px: width and height of every view.
     """
 
@@ -57,10 +57,10 @@ def render_solid(
     """Return one view of a pair of masks as RGBA, uint8 (size_px, size_px, 4); the background is transparent.
 
     Args:
-        reference_zyx: reference mask (z, y, x), or None: the prediction is then drawn in the colour of bone.
+        reference_zyx: reference mask (z, y, x), or None to draw the prediction in the colour of bone.
         predicted_zyx: predicted mask, of the same shape.
         spacing_mm_zyx: voxel size in mm.
-        azimuth_degrees: where the viewer stands: 0 in front (patient's left at the viewer's right), 90 at the
+        azimuth_degrees: position of the viewer: 0 in front (patient's left at the viewer's right), 90 at the
             patient's left side, 180 behind. The head is up.
         size_px: width and height of the picture.
 
@@ -77,7 +77,7 @@ def turntable(
     angles: Sequence[float],
     size_px: int,
 ) -> list[np.ndarray]:
-    """Return a view for each of the `angles` at one scale, the masks smoothed once (see `render_solid`)."""
+    """Return a view from each of `angles` at one scale; the masks are prepared only once (see `render_solid`)."""
     solid = prepare_solid(reference_zyx, predicted_zyx, spacing_mm_zyx, size_px)
     if solid is None:
         return [np.zeros((size_px, size_px, 4), np.uint8) for _ in angles]
@@ -90,7 +90,7 @@ def prepare_solid(
     spacing_mm_zyx: Sequence[float],
     size_px: int,
 ) -> Solid | None:
-    """Return the masks on a grid of one pixel per voxel, fit for every view; None if both are empty."""
+    """Return the masks on a grid of one voxel per pixel, ready for any view; None if both are empty."""
     if reference_zyx is not None and reference_zyx.shape != predicted_zyx.shape:
         raise ValueError(
             f"The reference has shape {reference_zyx.shape}, the prediction {predicted_zyx.shape}; "
@@ -105,10 +105,10 @@ def prepare_solid(
     sigma = np.maximum(0.9 * spacing, 0.7 * step_mm) / spacing
     window, positions = _window(positions, union.shape, sigma)
     surface = _interpolate(ndimage.gaussian_filter(_cut(union, window), sigma, truncate=3), positions)
-    # what is thinner than the smoothing would be lost
+    # smoothing would remove parts thinner than its kernel
     surface /= surface.max()
     fields = [_interpolate(_cut(mask, window), positions) for mask in masks]
-    # a ray that strides 255 voxels at once is soon there, too
+    # 255 is the limit of uint8; steps of 255 voxels are long enough
     free = ndimage.distance_transform_cdt(surface < 0.5, metric="chessboard")
     return Solid(
         surface=surface,
@@ -145,7 +145,7 @@ def view_solid(solid: Solid, azimuth_degrees: float) -> np.ndarray:
 def _pixel_grid(
     union: np.ndarray, spacing: np.ndarray, size_px: int
 ) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return mm per pixel, and the native voxel positions (z, y, x) of the new grid's rows, columns and depths."""
+    """Return mm per pixel and, in native voxels, the positions (z, y, x) of the grid's rows, columns and depths."""
     z = np.flatnonzero(union.any(axis=(1, 2)))[[0, -1]] + [-0.5, 0.5]
     y, x = (axis * step for axis, step in zip(np.nonzero(union.any(axis=0)), spacing[1:], strict=True))
     middle = np.array([y.min() + y.max(), x.min() + x.max()]) / 2
@@ -165,7 +165,7 @@ def _pixel_grid(
 def _window(
     positions: Sequence[np.ndarray], shape: Sequence[int], sigma: np.ndarray
 ) -> tuple[tuple[tuple[int, int], ...], list[np.ndarray]]:
-    """Return the voxels (from, to) of each axis that the grid needs, and its positions counted from there."""
+    """Return the range (from, to) of voxels that the grid needs on each axis, and the positions relative to it."""
     bounds = []
     for position, length, width in zip(positions, shape, sigma, strict=True):
         reach = int(np.ceil(3 * width)) + 1
@@ -175,7 +175,7 @@ def _window(
 
 
 def _cut(mask: np.ndarray, window: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return the voxels of a window as 0 and 1, float32; outside the mask's array there is no bone."""
+    """Return the mask in a window as float32 0 and 1; outside the array it is 0."""
     inside = tuple(slice(max(0, start), stop) for start, stop in window)
     around = [
         (max(0, -start), max(0, stop - length))
@@ -185,7 +185,7 @@ def _cut(mask: np.ndarray, window: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def _interpolate(field: np.ndarray, positions: Sequence[np.ndarray]) -> np.ndarray:
-    """Return a field at the crossings of `positions` (voxels of each axis), linear; 0 outside."""
+    """Return a field, linearly interpolated on the grid of `positions` (in voxels, by axis); 0 outside."""
     for axis, position in enumerate(positions):
         low = np.floor(position).astype(int)
         share = (position - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
@@ -199,7 +199,7 @@ def _interpolate(field: np.ndarray, positions: Sequence[np.ndarray]) -> np.ndarr
 
 
 def _sample(field: np.ndarray, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return a field (row, y, x) at whole rows and points (2, n) of (y, x) in voxels, bilinear."""
+    """Return a field (row, y, x), bilinearly interpolated at integer rows and points (2, n) of (y, x) in voxels."""
     _, height, width = field.shape
     y, x = np.clip(points, 0, np.array([[height - 1.001], [width - 1.001]], points.dtype))
     low_y, low_x = y.astype(np.intp), x.astype(np.intp)
@@ -214,7 +214,7 @@ def _sample(field: np.ndarray, rows: np.ndarray, points: np.ndarray) -> np.ndarr
 def _cast_rays(
     solid: Solid, across: np.ndarray, away: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Follow every ray to its first crossing of the surface, or to where it passes closest.
+    """Follow every ray to its first crossing of the surface, or to its closest point.
 
     Returns the row of each ray, its point (2, n) in (y, x) voxels and the value of the smoothed union there.
     """
@@ -234,7 +234,7 @@ def _cast_rays(
         best[better], best_depth[better] = values[values > best[active]], depth[better]
         nearest = np.clip(np.rint(points), 0, side - 1).astype(np.intp)
         free = solid.clearance[rows[active], nearest[0], nearest[1]]
-        # the point may lie half a voxel from the voxel asked, bone half a voxel before the voxel that holds it
+        # the point may lie half a voxel from its voxel's centre, and bone may begin half a voxel before its voxel
         depth[active] += np.maximum(free - 1.5, 0.5)
         active = active[(values < 0.5) & (depth[active] <= middle)]
     hit = np.flatnonzero(best >= 0.5)
@@ -245,7 +245,7 @@ def _cast_rays(
 def _refine(
     surface: np.ndarray, rows: np.ndarray, start: np.ndarray, away: np.ndarray, depth: np.ndarray
 ) -> np.ndarray:
-    """Return the depths at which the surface is crossed, by halving the last stride of half a voxel."""
+    """Return the depths at which the surface is crossed, by bisection of the last step of half a voxel."""
     low, high = depth - 0.5, depth.copy()
     for _ in range(4):
         middle = (low + high) / 2
@@ -255,7 +255,7 @@ def _refine(
 
 
 def _normals(surface: np.ndarray, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return outward unit normals (3, n) in (row, y, x): against the gradient of the smoothed union."""
+    """Return outward unit normals (3, n) in (row, y, x), opposite to the gradient of the smoothed union."""
     last = len(surface) - 1
     gradient = np.stack(
         [
@@ -271,20 +271,20 @@ def _normals(surface: np.ndarray, rows: np.ndarray, points: np.ndarray) -> np.nd
 
 
 def _colors(solid: Solid, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return RGB (n, 3), 0 to 255: the share of each colour is that of true, missed and added bone at the point."""
+    """Return RGB (n, 3), 0 to 255: the colours of agreed, missed and added bone, mixed by share at each point."""
     if solid.reference is None:
         return np.tile(np.array(BONE, np.float32), (len(rows), 1))
     reference, predicted = (_sample(field, rows, points) for field in (solid.reference, solid.predicted))
     shares = np.stack([np.minimum(reference, predicted), reference - predicted, predicted - reference]).clip(
         min=1e-6
     )
-    # squared: a border between colours is narrower than the voxel over which the masks are interpolated
+    # squared, to make the border between colours narrower than the voxel over which masks are interpolated
     shares = shares**2 / (shares**2).sum(axis=0)
     return shares.T @ np.array([BONE, MISSED, ADDED], np.float32)
 
 
 def _pixels_of_rays(solid: Solid) -> np.ndarray:
-    """Return where each ray lies in the flattened picture, and the picture's edge for rays beyond it."""
+    """Return the index of each ray in the flattened picture, and a position at the edge for rays outside it."""
     side, size = solid.surface.shape[1], solid.size_px
     columns = np.arange(side) + round((size - side) / 2)
     return (np.arange(size)[:, None] * size + np.clip(columns, 0, size - 1)).ravel()

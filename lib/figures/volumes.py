@@ -29,12 +29,12 @@ from lib.stats.lines import fit_line, line_band
 _PERSON = ["group", "scan", "subject", "sex"]
 _IDENTITY = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1}
 _FITTED = {"color": GREEN, "linewidth": 1.4}
-# brighter shades of the colour map are lost on white
+# brighter shades of the colour map are hard to see on white
 _BRIGHTEST = 0.85
 
 
 def draw_relative_error(metrics: pd.DataFrame) -> Drawing:
-    """Relative volume error against reference volume; a person keeps its colour in every group (Fig. 7)."""
+    """Relative volume error against reference volume; a person has one colour in all groups (Zhao 2020, Fig. 7)."""
     figure, panels = group_panels(metrics, share_x=True, share_y=True)
     ranks = metrics.groupby("subject")["reference_mm3"].mean().rank(pct=True)
     colors = {person: mpl.colormaps["viridis"](_BRIGHTEST * rank) for person, rank in ranks.items()}
@@ -96,7 +96,7 @@ def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing
         axes.axhline(0, color=MUTED, linewidth=0.7)
         axes.set_xlabel(f"mean of both volumes, cm³\n{minus(_limits_text(rows.loc[group]))}")
         axes.margins(x=0.12)
-    # the bands of a few people are wide: points and lines set the scale, bands may run out of the picture
+    # bands of few people are wide: points and lines set the scale, and bands may exceed it
     shown = pd.concat([drawn["difference_mm3"], rows["loa_low_mm3"], rows["loa_high_mm3"]])
     reach = 1.3 * max(1.0, float(shown.abs().max())) / 1000
     first = next(iter(panels.values()))
@@ -115,9 +115,11 @@ def draw_bland_altman(metrics: pd.DataFrame, agreement: pd.DataFrame) -> Drawing
 def draw_sex_specific(people: pd.DataFrame, paired: pd.DataFrame) -> Drawing | None:
     """Absolute volume error of each sex-specific model against that of the model of everybody on the same people.
 
+    Returns None if no sex has people that both models predicted.
+
     Args:
         people: rows of the metrics of one model and protocol.
-        paired: the rows of `paired_table` for them. None if no sex has people that both models predicted.
+        paired: the rows of `paired_table` for them.
     """
     drawn = _paired_errors(people)
     drawn = drawn[drawn["group"].isin(paired["group"])]
@@ -144,7 +146,7 @@ def draw_sex_specific(people: pd.DataFrame, paired: pd.DataFrame) -> Drawing | N
 
 
 def _by_group(table: pd.DataFrame, tell) -> str:
-    """Return "all (n = 9) ..., male (n = 4) ..." where `tell` says what follows for the rows of a cohort."""
+    """Return "all (n = 9) ..., male (n = 4) ..."; `tell` gives the text for the rows of a group."""
     parts = []
     for group in groups_of(table):
         subset = table[table["group"] == group]
@@ -154,9 +156,9 @@ def _by_group(table: pd.DataFrame, tell) -> str:
 
 
 def _draw_fit(axes: Axes, subset: pd.DataFrame) -> None:
-    """Draw one cohort's volumes in cm³ with the line of identity, that of least squares and its 95 % band.
+    """Draw the volumes of one group in cm³ with the line of identity, the least-squares line and its 95 % band.
 
-    Where people have several scans the band would be too narrow: then there is no line.
+    If people have several scans, line and band are left out: the band would be too narrow.
     """
     x, y = subset["reference_mm3"].to_numpy() / 1000, subset["predicted_mm3"].to_numpy() / 1000
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
@@ -173,7 +175,7 @@ def _draw_fit(axes: Axes, subset: pd.DataFrame) -> None:
 
 
 def _draw_level(axes: Axes, row: pd.Series, name: str, color: str) -> None:
-    """Draw bias or a limit of agreement as a line with the band of its interval, if they are defined."""
+    """Draw bias or a limit of agreement as a line, with its interval as a band, if defined."""
     value, low, high = (row[f"{name}_mm3{part}"] / 1000 for part in ("", "_ci_low", "_ci_high"))
     if not np.isfinite(value):
         return
@@ -190,7 +192,7 @@ def _regression_text(row: Mapping) -> str:
 
 
 def _ends(row: Mapping, name: str, digits: int) -> str:
-    """Return the ends of an interval in brackets, nothing where there is none."""
+    """Return the ends of an interval in brackets, or "" if it is not defined."""
     low, high = (row[f"{name}_ci_{end}"] for end in ("low", "high"))
     return f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite([low, high]).all() else ""
 
@@ -202,7 +204,7 @@ def _limits_text(row: Mapping) -> str:
 
 
 def _paired_errors(people: pd.DataFrame) -> pd.DataFrame:
-    """Return group, subject, sex, common_error_mm3, own_error_mm3: means over scans that both predicted."""
+    """Return group, subject, sex, common_error_mm3, own_error_mm3: means over scans that both models predicted."""
     errors = people.assign(error=(people["predicted_mm3"] - people["reference_mm3"]).abs())
     errors = errors[["group", "subject", "sex", "scan", "error"]].dropna(subset=["error"])
     common = errors.loc[errors["group"] == "all", ["scan", "error"]].rename(

@@ -1,1 +1,1 @@
-"""HTML: the report, the pages of scans, the comparison of two runs."""
+"""HTML pages: the report, the pages of scans, the comparison of two runs."""

@@ -14,10 +14,10 @@ from lib.stats.comparison import NUMBERS as COMPARED
 from lib.stats.comparison import ComparisonConfig, Run, count_moved, differences
 from lib.stats.formats import records
 
-MOST_ROWS = 500  # the table beside the page holds every row
-# numbers of a scan: name, words, digits
+MOST_ROWS = 500  # scans.csv holds all rows
+# numbers of a scan: name, label, digits
 NUMBERS = tuple((name, MEASURES[name].heading, MEASURES[name].digits) for name in COMPARED)
-# what moved, in words; the others read as they are
+# labels of what moved; other names are shown unchanged
 KINDS = {name: MEASURES[name].in_words for name in COMPARED} | {
     "predicted_mask": "predicted mask",
     "reference_mask": "reference mask",
@@ -33,7 +33,7 @@ def write_comparison(
     config: ComparisonConfig,
     path: str | Path,
 ) -> None:
-    """Render the comparison of this run with another to `path` (index.html), whole or not at all."""
+    """Render the comparison of this run with another and write it atomically to `path` (index.html)."""
     style = page_asset("style.css")
     context = comparison_context(runs, table, summary) | {
         "tolerances": asdict(config),
@@ -44,7 +44,7 @@ def write_comparison(
 
 
 def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.DataFrame) -> dict:
-    """Return what the template shows of both runs, by name."""
+    """Return the variables of the template by name."""
     here, there = runs
     predicted = table[table["group"] != ""]
     both, moved = table[table["status"] == "both"], table[table["moved"] != ""]
@@ -63,7 +63,7 @@ def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.D
         "summary": records(summary),
         "differences": differences(here, there),
         "numbers": NUMBERS,
-        # both runs are much alike: one digit more than in the report
+        # one digit more than in the report, because both runs are similar
         "digits": {name: summary.digits + 1 for name, summary in SUMMARIES.items()},
         "protocols": PROTOCOLS,
         "several": len(predicted[["group", "network"]].drop_duplicates()) > 1,
@@ -71,7 +71,7 @@ def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.D
 
 
 def _shown(row: dict) -> dict:
-    """Return a row with the words that moved, as (name, there, here)."""
+    """Return a row with the texts that changed, as (name, there, here)."""
     moved = row["moved"].split()
     words = [(name, row[f"other_{name}"], row[name]) for name in WORDS if name in moved]
     told = ", ".join(KINDS.get(name, name) for name in moved)

@@ -1,4 +1,4 @@
-"""The works that the report cites, numbered in the order in which a page cites them."""
+"""The references of the report, numbered in the order of citation."""
 
 REFERENCES = {
     "zhao": "Zhao C, Keyak JH, Tang J, et al. A deep learning-based method for automatic segmentation of "
@@ -38,16 +38,16 @@ REFERENCES = {
 
 
 class Citations:
-    """Numbers works as they are cited; `listed` holds them in that order."""
+    """Numbers references in the order of citation; `listed` holds them in that order."""
 
     def __init__(self) -> None:
         self._keys: list[str] = []
 
     def cite(self, *keys: str) -> str:
-        """Return the mark for the text, such as `[1,3]`; a work keeps its number.
+        """Return the citation mark for the text, such as `[1,3]`; a reference keeps its number.
 
         Raises:
-            KeyError: no such work in REFERENCES.
+            KeyError: a key is not in REFERENCES.
         """
         for key in keys:
             REFERENCES[key]
@@ -57,5 +57,5 @@ class Citations:
 
     @property
     def listed(self) -> list[str]:
-        """The works cited so far, by number."""
+        """The references cited so far, by number."""
         return [REFERENCES[key] for key in self._keys]

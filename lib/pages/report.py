@@ -1,7 +1,7 @@
-"""The report: one page with everything a study found, readable without network, from a file or a server.
+"""The report: one page with all results of a study, readable offline from a file or from a server.
 
-`build_context` turns tables into what the template shows (pure data, tested); `write_page` renders it. Text from
-tables is escaped by the template engine; the page loads nothing from elsewhere, and its policy forbids it.
+`build_context` turns tables into the template's variables (pure data, tested); `write_page` renders them. The
+template engine escapes text from tables. The page loads nothing from elsewhere; its security policy forbids it.
 """
 
 import os
@@ -69,7 +69,7 @@ TABLES = (
     *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
     *("table1", "table2", "flow", "acquisition"),
 )
-# sections in reading order: the name in links, the title
+# sections in reading order: name in links, title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
     ("partitions", "People by partition"),
@@ -77,32 +77,32 @@ SECTIONS = (
     *(("figures", "Figures"), ("scans", "Scans"), ("gallery", "Worst first"), ("flags", "Flags")),
     *(("ages", "Ages"), ("refused", "Refused"), ("acquisition", "Acquisition"), ("provenance", "Provenance")),
 )
-# figures of pictures: their SVG would hold the same pixels in more bytes
+# figures made of pixels: their SVG files hold the same pixels in more bytes, so the page shows the PNG
 PIXEL_FIGURES = ("examples", "solid")
-# the page must stay usable for cohorts of thousands; the tables beside it hold every row
+# keeps the page usable for cohorts of thousands; the table files hold all rows
 MOST_ROWS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """What the page shows.
+    """The content of the page.
 
     Attributes:
         study: the study's name.
-        synthetic: the people are made up: the page says so, and shows no paper beside them.
+        synthetic: whether the cohort is synthetic; the page then says so and shows no published numbers.
         tables: the tables TABLES by name (see `lib.stats.tables`).
-        table_paths: files to download, by the same names.
+        table_paths: table files to download, by the same names.
         figures: entries of `figures.json`.
-        figure_folder: where these figures lie.
-        pages: page `{scan}.html` of each predicted scan; its thumbnail `{scan}-small.webp` lies beside.
+        figure_folder: folder of these figures.
+        pages: page `{scan}.html` of each predicted scan, with its thumbnail `{scan}-small.webp` in the same folder.
         crops: picture of each scan's window in the whole scan, by scan.
-        reviews: verdict, comment and seen volume (`seen_mm3`) of the review that this run used, by scan.
-        protocol: content of `cohort/protocol.json`: how scans should have been made, and how many were.
+        reviews: verdict, comment and reviewed volume (`seen_mm3`) from the review that this run used, by scan.
+        protocol: content of `cohort/protocol.json`: the expected acquisition, and how many scans agree with it.
         screened: contents of the screening files.
         runs: contents of the `run.json` of every trained fold.
         settings: the configuration.
-        provenance: what this was made with, line by line: versions, digests.
-        notes: what a reader must know first: models older than the configuration, parts that are missing.
+        provenance: versions and digests by name.
+        notes: warnings at the top of the page: models older than the configuration, missing parts.
     """
 
     study: str
@@ -123,7 +123,7 @@ class ReportData:
 
 
 def write_page(data: ReportData, path: str | Path) -> None:
-    """Render the report to `path` (index.html), whole or not at all; links are relative to its folder."""
+    """Render the report and write it atomically to `path` (index.html); links are relative to its folder."""
     script = "".join(page_asset(name) for name in SCRIPTS)
     style = page_asset("style.css")
     context = build_context(data, lambda target: link_from(path, target)) | {"citations": Citations()}
@@ -137,7 +137,7 @@ def link_from(page: str | Path, target: str | Path) -> str:
 
 
 def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
-    """Return everything the template shows, by name; `link` turns a path into a link from the page."""
+    """Return the variables of the template by name; `link` turns a path into a link from the page."""
     tables = data.tables
     pages = {scan: link(path) for scan, path in data.pages.items()}
     return {
@@ -180,7 +180,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
 
 
 def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[PageTable]]:
-    """Return the tables of the page by subject; a subject without rows has none."""
+    """Return the tables of the page by subject; a subject without rows has no tables."""
     rows = {name: records(data.tables[name]) for name in TABLES if name not in ("metrics", "volumes", "flow")}
     views = {
         "folds": fold_view,
@@ -213,7 +213,7 @@ def configured_networks(settings: Mapping) -> list[str]:
 
 
 def headlines(scores: pd.DataFrame, agreement: pd.DataFrame) -> list[dict]:
-    """Return scores and agreement of the first group for each model and protocol: never pooled with one another."""
+    """Return scores and agreement of the first group for each model and protocol, which are never pooled."""
     keys = ("group", "network", "protocol", "stratum")
     by_key = {tuple(group[key] for key in keys): group for group in scores_by_group(records(scores))}
     rows = [row for row in records(agreement) if row["stratum"] == ALL]
@@ -221,7 +221,7 @@ def headlines(scores: pd.DataFrame, agreement: pd.DataFrame) -> list[dict]:
 
 
 def summarize_flow(flow: pd.DataFrame) -> list[dict]:
-    """Return for each stage how many scans and people reached it, and why others went no further."""
+    """Return, for each stage, the number of scans and people that reached it and the reasons why others did not."""
     position = flow["stage"].map({stage: number for number, stage in enumerate(flow_steps())})
     steps = []
     for number, stage in enumerate(flow_steps()):
@@ -240,7 +240,7 @@ def summarize_flow(flow: pd.DataFrame) -> list[dict]:
 
 
 def accepted_people(flow: pd.DataFrame) -> dict:
-    """Return who the people are whose scans were accepted: counts of scans, people and sets, sex and age in words."""
+    """Return counts of accepted scans, of their people and of sets, and the people's sex and age in words."""
     scans = flow[flow["verdict"] == "ok"]
     people = scans.drop_duplicates("subject")
     ages = sorted(years for years in map(age_years, people["age"]) if years is not None)
@@ -255,7 +255,7 @@ def accepted_people(flow: pd.DataFrame) -> dict:
 
 
 def fold_ranges(folds: pd.DataFrame) -> list[dict]:
-    """Return mean and range of R2 over the folds of each group and network that has any."""
+    """Return mean and range of R2 over the folds of each group and network with folds."""
     ranges = []
     for (group, network), part in folds.dropna(subset=["r2"]).groupby(["group", "network"], sort=False):
         values = part["r2"]
@@ -265,7 +265,7 @@ def fold_ranges(folds: pd.DataFrame) -> list[dict]:
 
 
 def figure_groups(data: ReportData) -> list[dict]:
-    """Return figures with captions, grouped by model and protocol in reading order; the general ones come first."""
+    """Return figures with captions, grouped by network and protocol in reading order; general figures come first."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for entry in data.figures:
         kinds = ("svg", "png", "csv") if entry.get("csv") else ("svg", "png")
@@ -289,7 +289,7 @@ def flagged_predictions(volumes: pd.DataFrame) -> list[dict]:
 
 
 def refused_rows(flow: pd.DataFrame, screened: Iterable[Mapping]) -> list[dict]:
-    """Return scans that were rejected, excluded or got stuck: what was found, which rule, what to do."""
+    """Return the rejected, excluded and unfinished scans with their reasons: what was found, the rule, what to do."""
     found = {record["scan"]: record["reasons"] for record in screened}
     rows = []
     for row in records(flow[(flow["reason"] != "") & (flow["reason"] != "no_reference")]):
@@ -300,7 +300,7 @@ def refused_rows(flow: pd.DataFrame, screened: Iterable[Mapping]) -> list[dict]:
 
 
 def acquisition_counts(acquisition: pd.DataFrame) -> list[dict]:
-    """Return for scanner, kernel and voltage which there are and how many accepted scans each has, most first."""
+    """Return the number of accepted scans by scanner, by kernel and by voltage, most frequent first."""
     accepted = records(acquisition[acquisition["verdict"] == "ok"])
     kinds = {"Scanner": ("manufacturer", "model"), "Kernel": ("kernel",), "kVp": ("kvp",)}
     return [
@@ -313,7 +313,7 @@ def acquisition_counts(acquisition: pd.DataFrame) -> list[dict]:
 
 
 def off_protocol_rows(acquisition: pd.DataFrame) -> list[dict]:
-    """Return the accepted scans that differ from the protocol, each with the list of its differences."""
+    """Return the accepted scans that differ from the acquisition protocol, each with a list of its differences."""
     return [
         row | {"differences": row["off_protocol"].split("; ")}
         for row in records(acquisition[acquisition["verdict"] == "ok"])
@@ -391,5 +391,5 @@ def _caption(kind: str) -> str:
 
 
 def _together(row: Mapping, names: Iterable[str]) -> str:
-    """Return the values of a row as one text, without those that are not stated."""
+    """Return the values of a row as one text, without missing ones."""
     return " ".join(show_text(row[name]) for name in names if row[name] not in (None, "")) or show_text(None)

@@ -1,6 +1,6 @@
-"""The tables of the report: which columns each shows, how its numbers read, what its small print says.
+"""The tables of the report: their columns, the format of their numbers, their small print.
 
-A table of the page is a caption, columns and rows of cells. The files beside the page hold every column.
+A table of the page has a caption, columns and rows of cells. The table files hold all columns.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,13 +27,13 @@ from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
 
 Show = Callable[[Mapping], Markup | str]
-# `limits_to_use` of agreement.csv, in the table of limits in mm3 and in that of limits in percent
+# `limits_to_use` of agreement.csv, as worded in the table of limits in mm3 and in that of limits in percent
 LIMITS_ADVICE = {
     "percent": "spread changes with size: use the limits in %",
     "neither": "spread changes with size",
 }
 PERCENT_ADVICE = {"percent": "use these limits", "neither": "no one limit fits all sizes: see the figure"}
-SCORE_HEADS = {"dsc_native": "DSC, native grid"}  # where there is room for more words
+SCORE_HEADS = {"dsc_native": "DSC, native grid"}  # longer than the heading in the catalog
 SUBGROUP_KINDS = {"sex": "Sex:", "site": "Site:", "scanner": "Scanner:"}
 
 
@@ -42,11 +42,11 @@ class Column:
     """A column of a table of the page.
 
     Attributes:
-        head: what stands at its top.
-        show: the text of a cell, from a row of the table.
-        small: small print under it.
-        note: small print under the head.
-        numeric: numbers stand at the right.
+        head: heading of the column.
+        show: function from a row of the table to the text of the cell.
+        small: function from a row of the table to the small print of the cell.
+        note: small print under the heading.
+        numeric: whether cells are aligned to the right.
     """
 
     head: str
@@ -61,10 +61,10 @@ class PageTable:
     """A table of the page.
 
     Attributes:
-        caption: what it is, in a few words.
+        caption: short title.
         columns: its columns.
-        lines: its rows: a text is a heading across all columns, else a cell (text, small print) for each column.
-        name: the table file that holds all of it, by the names of `lib.pages.report.TABLES`; empty: none.
+        lines: its rows: a heading across all columns (text), or a cell (text, small print) for each column.
+        name: the table file with all its columns, a name of `lib.pages.report.TABLES`; empty if there is none.
     """
 
     caption: str
@@ -81,7 +81,7 @@ def page_table(
     name: str = "",
     group: Callable[[Mapping], str] | None = None,
 ) -> PageTable:
-    """Return the table of the page for some rows; a heading stands before rows whose `group` differs."""
+    """Return the table of the page for some rows, with a heading wherever `group` changes."""
     lines: list = []
     heading = ""
     for row in rows:
@@ -93,23 +93,23 @@ def page_table(
 
 
 def number(name: str, digits: int, **words: str) -> Show:
-    """Return what shows a number of a row (`why`: the words for one that is not defined)."""
+    """Return a function that shows a number of a row; `why` is the explanation of an undefined number."""
     why = words.get("why", "not defined for this sample")
     return lambda row: show_number(row[name], digits, why=why_empty(row, name, why))
 
 
 def p_value(name: str) -> Show:
-    """Return what shows a p-value of a row."""
+    """Return a function that shows a p-value of a row."""
     return lambda row: show_p_value(row[name], why=why_empty(row, name, "too few people"))
 
 
 def text(name: str) -> Show:
-    """Return what shows a text of a row."""
+    """Return a function that shows a text of a row."""
     return lambda row: DASH if row[name] in (None, "") else str(row[name])
 
 
 def estimate(name: str, head: str = "") -> Column:
-    """Return a column of one of SUMMARIES with its interval as small print; `head` where it is called otherwise."""
+    """Return a column of one of SUMMARIES with its interval as small print; `head` replaces its heading."""
     told = SUMMARIES[name]
     return Column(
         head=head or told.heading,
@@ -134,7 +134,7 @@ def lowest(measure: str) -> Column:
 
 
 def distance(measure: str, kind: str, note: str = "") -> Column:
-    """Return a column of the mean or median (`kind`) of a distance, its interval, and how many scans have none."""
+    """Return a column of the mean or median (`kind`) of a distance, its interval, and the number of scans without."""
     name, digits = f"{measure}_{kind}", MEASURES[measure].digits
 
     def small(row: Mapping) -> Markup:
@@ -146,13 +146,13 @@ def distance(measure: str, kind: str, note: str = "") -> Column:
 
 
 def deviation(value: float | None, digits: int, *, why: str = "one scan has no SD") -> Markup | str:
-    """Return an SD as small print, or a dash that says why there is none."""
+    """Return an SD as small print, or a dash with the reason why it is not defined."""
     shown = show_number(value, digits, why=why)
     return shown if isinstance(shown, Markup) else f"± {shown}"
 
 
 def reference_volume(*, why: str, why_no_sd: str) -> Column:
-    """Return a column of the mean and SD of reference volumes, with the words for those that are not defined."""
+    """Return a column of the mean and SD of reference volumes, with the reasons why they may not be defined."""
     told = SUMMARIES["reference_mean_mm3"]
     return Column(
         head=told.heading,
@@ -184,35 +184,35 @@ PEOPLE = words("People", lambda row: people_name(row))
 
 
 def scans_of(row: Mapping) -> str:
-    """Return the number of scans of a row where people have several, else nothing."""
+    """Return the number of scans of a row if people have several scans, else ""."""
     return f"{row['scans']} scans" if row["scans"] != row["n"] else ""
 
 
 def people_name(row: Mapping) -> str:
-    """Return who the people of a row are: those of its stratum, else those of its group."""
+    """Return the name of the people of a row: of its stratum, else of its group."""
     if row["stratum"] != ALL:
         return STRATUM_NAMES[row["stratum"]]
     return GROUP_NAMES.get(row["group"], row["group"])
 
 
 def models_name(row: Mapping, *, several: bool) -> str:
-    """Return the group of models, and the network where a study has several."""
+    """Return the group of the models, and the network if the study has several."""
     return row["group"] + (f" · {row['network']}" if several else "")
 
 
 def protocol_group(rows: Sequence[Mapping]) -> Callable[[Mapping], str]:
-    """Return the heading of a row: protocol and models."""
+    """Return a function from a row to its heading: protocol and models."""
     several = len({row["network"] for row in rows}) > 1
     return lambda row: f"{PROTOCOLS[row['protocol']].title} · {models_name(row, several=several)}"
 
 
 def shown_agreement(rows: Iterable[Mapping]) -> list[Mapping]:
-    """Return everybody's row and, of the group of all, those of men and of women."""
+    """Return the rows of all people of each group and, for the group of everybody, also those of men and women."""
     return [row for row in rows if ALL in (row["stratum"], row["group"])]
 
 
 def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
-    """Return overlap, then surface distances: means with SD and, with enough people, the interval of the mean."""
+    """Return the tables of overlap and of surface distances: means with SD and, with enough people, intervals."""
     rows = shown_agreement(scores_by_group(rows))
 
     def count_of(name: str) -> Column:
@@ -230,7 +230,7 @@ def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
 
 
 def score_columns(name: str) -> Iterator[Column]:
-    """Yield the column of a score's mean, and that of its worst scan where the catalog names it."""
+    """Yield the column of a score's mean and, if the catalog names one, that of its worst scan."""
     measure = MEASURES[name]
     yield Column(
         head=SCORE_HEADS.get(name, measure.heading),
@@ -242,20 +242,20 @@ def score_columns(name: str) -> Iterator[Column]:
 
 
 def spread_of(score: Mapping, digits: int) -> Markup:
-    """Return SD and interval of a mean as small print, the interval where there is one; then what its scans tell."""
+    """Return SD and interval (if defined) of a mean as small print, then the remarks on its scans."""
     spread = spread_with_interval(deviation(score["sd"], digits), score, "mean", digits)
     return Markup("<br>").join([spread, *scans_told(score)])
 
 
 def spread_with_interval(spread: Markup | str, row: Mapping, name: str, digits: int) -> Markup:
-    """Return small print with the interval of `name` below it, where there is one."""
+    """Return small print with the interval of `name` below it, if defined."""
     if row.get(f"{name}_ci_low") is None:
         return Markup("{}").format(spread)
     return Markup("{}<br>{}").format(spread, show_interval(row, name, digits))
 
 
 def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
-    """Return errors and concordance, then bias and limits, each within sex beside pooled."""
+    """Return the tables of errors and concordance, and of bias and limits, each pooled and by sex."""
     rows = shown_agreement(rows)
     group = protocol_group(rows)
     volume = reference_volume(why="not defined for this sample", why_no_sd="one person has no SD")
@@ -301,7 +301,7 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
 
 
 def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
-    """Return agreement of the whole mask beside that of the part above the fixed distal cut."""
+    """Return a table of agreement of the whole mask and of the part above the fixed distal cut."""
     keys = ("group", "network", "protocol", "stratum")
     by_key = {tuple(row[key] for key in keys): row for row in whole}
     rows = [
@@ -332,7 +332,7 @@ def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
 
 
 def fold_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return each fold's model on the people it never saw."""
+    """Return a table of each fold's model on the people it was not trained on."""
     several = len({row["network"] for row in rows}) > 1
     columns = (
         *(words("Fold", "fold"), Column(head="n", show=lambda row: str(row["n"]))),
@@ -347,14 +347,14 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def measured(name: str) -> Show:
-    """Return what shows a number with the digits of the row's measure."""
+    """Return a function that shows a number with the digits of the row's measure."""
     return lambda row: show_number(
         row[name], MEASURES[row["measure"]].digits, why=why_empty(row, name, "not defined for this sample")
     )
 
 
 def spread_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return how far folds differ, beside what people alone would make of equally good folds."""
+    """Return a table of the spread of fold means and of the spread expected from people alone if folds are equal."""
     several = len({row["network"] for row in rows}) > 1
     columns = (
         words("Measure", measure_name),
@@ -382,7 +382,7 @@ def spread_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def paired_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return models of one group against the model of everybody, on the same people."""
+    """Return a table of models of one group against the model of everybody, on the same people."""
     columns = (
         words("Protocol", lambda row: PROTOCOLS[row["protocol"]].title),
         words("Models compared", lambda row: f"{row['group']} against all, {row['network']}"),
@@ -407,7 +407,7 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def precision_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return the precision of repeated scans: RMS-SD, RMS-CV and least significant change."""
+    """Return a table of the precision of repeated scans: RMS-SD, RMS-CV and least significant change."""
 
     def interval_of(name: str) -> Show:
         return lambda row: show_interval(row, name, MEASURES[row["measure"]].digits)
@@ -433,7 +433,7 @@ def precision_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def reader_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return the two readers and the model against one another, on the same people."""
+    """Return a table of the pairwise agreement of two readers and the model, on the same people."""
     limits = (estimate("loa_low_mm3"), estimate("loa_high_mm3"))
     columns = (
         *(words("Pair", lambda row: row["pair"].replace(" - ", " − ")), COUNT),
@@ -453,7 +453,7 @@ def reader_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def coverage_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return how often the intervals of volumes held the reference, and how wide they are."""
+    """Return a table of the coverage and width of the intervals of single volumes."""
 
     def share(row: Mapping) -> Markup | str:
         if not row["n"]:
@@ -483,7 +483,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def level_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return Dice by part of the femur, of the first group."""
+    """Return a table of Dice by region of the femur, for the first group."""
     columns = (
         *(words("Part of the femur", "level"), Column(head="n", show=lambda row: str(row["n"]))),
         MEAN_DICE,
@@ -496,7 +496,7 @@ def level_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def table1_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return Table 1: our rows, each group's paper row (where the table holds the paper) after its last one."""
+    """Return Table 1: the study's rows, and after those of each group the paper's row, if the table holds it."""
     with_paper: list[Mapping] = []
     for position, row in enumerate(rows):
         with_paper.append(row)
@@ -540,14 +540,14 @@ def table1_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def table1_source(row: Mapping, *, several: bool) -> str:
-    """Return whose row of Table 1 it is."""
+    """Return the source of a row of Table 1."""
     if row["protocol"] == "paper":
         return "Zhao 2020"
     return PROTOCOLS[row["protocol"]].title + (f", {row['network']}" if several else "")
 
 
 def table2_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return Table 2: published approaches, our row last."""
+    """Return Table 2: published approaches, then the study's row."""
     columns = (
         *(words(name.capitalize(), name) for name in ("authors", "method", "data", "sex")),
         words("Slices", "slice_thickness"),
@@ -559,7 +559,7 @@ def table2_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def published(name: str) -> Show:
-    """Return what shows a published number: digits as the source prints them, a dash where it states none."""
+    """Return a function that shows a published number with the digits of its source, or a dash if not stated."""
 
     def show(row: Mapping) -> Markup | str:
         value = row[name]
@@ -571,7 +571,7 @@ def published(name: str) -> Show:
 
 
 def age_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return scores by age band, of the first group."""
+    """Return a table of scores by age band, for the first group."""
     columns = (
         *(words("Age, years", "age_band"), words("Site", "site"), COUNT),
         MEAN_DICE,
@@ -583,7 +583,7 @@ def age_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def subgroup_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return each sex, site and scanner against the others, of the first group."""
+    """Return a table of each sex, site and scanner against the others, for the first group."""
     columns = (
         words("Subgroup", lambda row: f"{SUBGROUP_KINDS[row['kind']]} {sex_or(row['subgroup'])}"),
         words("Against", lambda row: sex_or(row["others"])),
@@ -606,12 +606,12 @@ def subgroup_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def sex_or(name: str) -> str:
-    """Return the words for a sex, or the name of another subgroup as it is."""
+    """Return the label of a sex, or the name of another subgroup unchanged."""
     return SEX_NAMES.get(name, name)
 
 
 def partition_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return who the people of each partition are."""
+    """Return a table of the people of each partition."""
 
     def sexes(row: Mapping) -> str:
         unknown = f" / {row['sex_unknown']} unknown" if row["sex_unknown"] else ""
@@ -638,7 +638,7 @@ def partition_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def training_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return what was trained, a row for each group and network."""
+    """Return a table of the training of each group and network."""
     columns = (
         words("Models", lambda row: f"{row['group']}/{row['network']}"),
         Column(head="Folds", show=lambda row: str(row["folds"])),
@@ -651,7 +651,7 @@ def training_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
-    """Return predictions with flags; `pages` are links to the scans' pages."""
+    """Return a table of predictions with flags; `pages` are links to the scans' pages."""
 
     def scan(row: Mapping) -> Markup | str:
         return (
@@ -687,7 +687,7 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
 
 
 def volume_bounds(row: Mapping) -> Markup | str:
-    """Return the interval of a predicted volume as small print; nothing where there is none."""
+    """Return the interval of a predicted volume as small print, or "" if it has none."""
     low, high = (row.get(f"interval_{end}_mm3") for end in ("low", "high"))
     digits = MEASURES["interval_low_mm3"].digits
     return "" if high is None else f"{show_number(low, digits)} to {show_number(high, digits)}"
@@ -699,5 +699,5 @@ def of_first_cohort(rows: Sequence[Mapping]) -> list[Mapping]:
 
 
 def measure_name(row: Mapping) -> str:
-    """Return the words for the measure of a row, with its unit."""
+    """Return the name of a row's measure with its unit."""
     return MEASURES[row["measure"]].row_name

@@ -1,4 +1,4 @@
-"""What was found and done with a scan, step by step, as its page tells it: from screening to review."""
+"""The history of a scan on its page: findings, processing and decisions from screening to review."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ def decision_history(
     predictions: Sequence[ShownPrediction],
     review: Mapping[str, str],
 ) -> list[dict]:
-    """Return the steps in their order, each with title, facts, and reasons as screening gave them.
+    """Return the steps in order, each with a title, facts, and the reasons given by screening.
 
     Args:
         placement: set and fold by name.
@@ -36,7 +36,7 @@ def decision_history(
 def _screening_step(screened: Mapping) -> dict:
     reasons = screened["reasons"]
     verdict = "accepted" if screened["verdict"] == "ok" else screened["verdict"]
-    facts = [f"Verdict: {verdict}{'' if reasons else ', nothing to remark'}."]
+    facts = [f"Verdict: {verdict}{'' if reasons else ', without remarks'}."]
     return {"title": "Screening", "facts": facts, "reasons": reasons}
 
 
@@ -65,7 +65,7 @@ def _crop_step(crop: Mapping, screened: Mapping) -> dict:
     margins = ", ".join(f"{border} {margin:.0f} mm" for border, margin in crop["margins_mm"].items())
     facts = [
         f"Slices resampled to a distance of {crop['spacing_mm_xyz'][2]:g} mm.",
-        f"Window of the {crop['side']} hip: {size_x} × {size_y} × {size_z} voxels round "
+        f"Window of the {crop['side']} hip: {size_x} × {size_y} × {size_z} voxels around "
         f"({fixed(x_mm, 1)}, {fixed(y_mm, 1)}) mm LPS, {source}.",
         f"From the femur to the window's border: {margins or 'no bone found'}.",
         *(f"Doubt: {doubt}." for doubt in doubts),

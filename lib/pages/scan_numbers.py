@@ -1,4 +1,4 @@
-"""Numbers and flags of all predictions of a scan, as its page shows them; a dash and a reason where there is none."""
+"""Numbers and flags of all predictions of a scan for its page; an undefined number is a dash with a reason."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True, kw_only=True)
 class ShownPrediction:
-    """One prediction of a scan.
+    """A prediction of a scan.
 
     Attributes:
         plan: group, network, members, protocol, weights and seen_in_training by name.
@@ -33,7 +33,7 @@ class ShownPrediction:
 
     @property
     def name(self) -> str:
-        """Return which models predicted, as they are called on the page."""
+        """Return the name of the models on the page."""
         return "{group} / {network} / {members}".format_map(self.plan)
 
     @property
@@ -43,25 +43,26 @@ class ShownPrediction:
 
     @property
     def within_voxel(self) -> set[str]:
-        """Return the names of the numbers that the grid decides."""
+        """Return the names of the numbers that are determined by the voxel size."""
         bound = bound_to_grid(pd.DataFrame([dict(self.overlap)]))
         return {name for name, found in bound.items() if found.all()}
 
     @property
     def told(self) -> set[str]:
-        """Return the names of the numbers that there are, and of those that are missing for a reason."""
+        """Return the names of the defined numbers and of those that are undefined for a stated reason."""
         return {name for name, value in self.numbers.items() if value is not None} | self.reasons.keys()
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Return why a number is not defined, by its name."""
+        """Return the reasons for undefined numbers, by name."""
         return {**self.overlap.get("undefined", {}), **self.volume.get("undefined", {})}
 
 
 def number_groups(predictions: Sequence[ShownPrediction]) -> list[dict]:
-    """Return the measures that say something of any prediction, group by group: label, unit, a value for each.
+    """Return, by group, the measures with a value or reason in any prediction: label, unit, a value per prediction.
 
-    A value is its text, the letter of the note that says why there is none, and `within`: the grid decides it.
+    A value is its text, the letter of the note with the reason if undefined, and `within`: whether it is determined
+    by the voxel size.
     """
     notes = {reason: note for note, reason in reason_notes(predictions).items()}
     within = [prediction.within_voxel for prediction in predictions]
@@ -85,9 +86,9 @@ def number_groups(predictions: Sequence[ShownPrediction]) -> list[dict]:
 
 
 def reason_notes(predictions: Sequence[ShownPrediction]) -> dict[str, str]:
-    """Return the reasons for which numbers of `number_groups` are not defined, each once, by the letter of its note.
+    """Return the different reasons for undefined numbers of `number_groups`, by the letter of the note.
 
-    A letter: a figure behind a dash reads as a negative number.
+    Notes have letters because a digit after a dash would read as a negative number.
     """
     reasons = (
         _reason(prediction, name)
@@ -102,7 +103,7 @@ def reason_notes(predictions: Sequence[ShownPrediction]) -> dict[str, str]:
 def flag_rows(
     predictions: Sequence[ShownPrediction], screened: Mapping, settings: Mapping
 ) -> list[dict[str, str]]:
-    """Return the flags of all predictions, each with its meaning and the predictions that carry it (if not all)."""
+    """Return the flags of all predictions, each with its meaning and the predictions that have it (if not all)."""
     meanings = {
         reason["code"]: f"{reason['found']}. {reason['rule']} What to do: {reason['action']}"
         for reason in screened["reasons"]
@@ -126,14 +127,14 @@ def flag_rows(
 
 
 def _told(section: str, predictions: Sequence[ShownPrediction]) -> Iterator[tuple[str, Measure]]:
-    """Yield name and measure of a section where any prediction has a number, or a reason why there is none."""
+    """Yield name and measure of a section for measures with a number or a reason in any prediction."""
     for name, measure in MEASURES.items():
         if measure.section == section and any(name in prediction.told for prediction in predictions):
             yield name, measure
 
 
 def _reason(prediction: ShownPrediction, name: str) -> str:
-    """Return why a prediction does not have a number; empty if it has."""
+    """Return the reason why a number of a prediction is undefined; empty if it is defined."""
     return "" if prediction.numbers.get(name) is not None else prediction.reasons.get(name, NOT_MEASURED)
 
 
@@ -144,7 +145,7 @@ def _letters(position: int) -> str:
 
 
 def _shown(value: object, measure: Measure, note: str | None) -> dict:
-    """Return a number as text with the letter of the note that says why there is none."""
+    """Return a number as text, with the letter of the note that gives the reason if it is undefined."""
     if value is None:
         return {"text": DASH, "note": note}
     digits = measure.digits if measure.page_digits is None else measure.page_digits

@@ -1,7 +1,7 @@
-"""The page of a scan: contours on all slices, three planes, a 3-D view, numbers, flags, and what was decided when.
+"""The page of a scan: contours on all slices, three planes, a 3-D view, numbers, flags and history.
 
-A page and its pictures stand alone: they open from a file, without a network. Outlines are vector paths over one
-sheet of slices. The pictures show the first prediction; the slices and the numbers show all of them.
+A page needs only the pictures next to it and opens from a file, offline. Contours are vector paths over one sheet of
+slices. The pictures show the first prediction; slices and numbers show all predictions.
 """
 
 import math
@@ -52,20 +52,20 @@ SHEET_QUALITY, TURN_QUALITY = 78, 70
 
 @dataclass(frozen=True, kw_only=True)
 class ScanPage:
-    """What the page of a scan shows.
+    """The content of the page of a scan.
 
     Attributes:
         placement: scan, subject, sex, age, site, set and fold by name.
         image_zyx: the cropped scan in HU, (z, y, x), index 0 of z distal, x to the patient's left.
         spacing_mm_zyx: its voxel spacing.
         reference_zyx: reference mask on the same grid, or None.
-        predictions: all predictions of the scan, the first one is shown in the pictures.
+        predictions: all predictions of the scan; the pictures show the first one.
         screened: content of the screening file.
         crop: content of crop.json.
-        crop_picture: there is a picture of the window in the whole scan.
+        crop_picture: whether there is a picture of the window in the whole scan.
         review: verdict and comment of an earlier review; empty if there was none.
         settings: the sections of the configuration that FLAG_MEANINGS quotes, and `report`.
-        synthetic: the person is made up.
+        synthetic: whether the cohort is synthetic.
     """
 
     placement: Mapping
@@ -81,7 +81,7 @@ class ScanPage:
     synthetic: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a scan without a prediction, and masks of another grid."""
+        """Raise ValueError if there is no prediction or if a mask is on another grid."""
         if not self.predictions:
             raise ValueError(f"{self.scan}: a page needs at least one prediction, there is none")
         for mask in (self.reference_zyx, *(prediction.mask_zyx for prediction in self.predictions)):
@@ -98,7 +98,7 @@ class ScanPage:
 
     @property
     def bone_zyx(self) -> np.ndarray:
-        """Return where any mask has bone."""
+        """Return the union of all masks."""
         masks = [prediction.mask_zyx > 0 for prediction in self.predictions]
         return np.logical_or.reduce(masks if self.reference_zyx is None else [*masks, self.reference_zyx > 0])
 
@@ -132,7 +132,7 @@ def draw_pictures(page: ScanPage) -> dict[str, tuple[Image.Image, dict]]:
 def draw_turn(
     reference_zyx: np.ndarray | None, predicted_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]
 ) -> Image.Image:
-    """Return TURN_VIEWS views round the bone as one picture, row by row; the first one from the front."""
+    """Return TURN_VIEWS views around the bone as one picture, row by row, starting from the front."""
     angles = [360 / TURN_VIEWS * view for view in range(TURN_VIEWS)]
     views = turntable(reference_zyx, predicted_zyx, spacing_mm_zyx, angles, TURN_PX)
     rows = [np.hstack(views[start : start + TURN_COLUMNS]) for start in range(0, TURN_VIEWS, TURN_COLUMNS)]
@@ -140,7 +140,7 @@ def draw_turn(
 
 
 def build_scan_context(page: ScanPage) -> dict:
-    """Return everything the template shows, by name."""
+    """Return the variables of the template by name."""
     return {
         "page": page,
         "scan": page.scan,
@@ -172,7 +172,7 @@ def build_scan_context(page: ScanPage) -> dict:
 
 
 def viewer_data(page: ScanPage) -> dict:
-    """Return what the script of the page needs to show slices and views: plain numbers and path data."""
+    """Return the data with which the script of the page shows slices and views: numbers and path data."""
     spacing = page.spacing_mm_zyx
     sight = find_sight(page.bone_zyx, spacing)
     slices, columns = len(page.image_zyx), sheet_columns(len(page.image_zyx))
@@ -202,7 +202,7 @@ def viewer_data(page: ScanPage) -> dict:
 
 
 def describe_person(placement: Mapping) -> str:
-    """Return in a line who was scanned, as far as it is known: pseudonym, sex, age, site."""
+    """Return one line on the person as far as known: pseudonym, sex, age, site."""
     sex = {"F": "woman", "M": "man"}.get(placement["sex"], "")
     age = printed_age(placement["age"])
     facts = (f"Person {placement['subject']}", sex, f"{age} years" if age else "", placement["site"])

@@ -1,4 +1,4 @@
-"""The table of scans of the report, as compact data that the page's script shows, filters and sorts."""
+"""The table of scans of the report as compact data, which the page's script shows, filters and sorts."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from lib.stats.primary import in_primary_order
 KEYS = ("group", "network", "members", "scan")
 
 
-# numbers of the table of scans: how it begins; what else the catalog lists follows
+# the first numbers of the table of scans; the catalog's other numbers follow
 NUMBERS = followed(
     (
         *("dsc", "hd95_mm", "assd_mm", "predicted_mm3", "interval_low_mm3", "interval_high_mm3"),
@@ -35,7 +35,7 @@ def scan_data(
     pages: Mapping[str, str],
     reviews: Mapping[str, Mapping],
 ) -> dict:
-    """Return what the page's script needs of every predicted scan.
+    """Return the data of all predicted scans for the page's script.
 
     Args:
         tables: metrics and volumes, by name.
@@ -45,9 +45,9 @@ def scan_data(
         reviews: scan -> verdict and comment of the review that this run used.
 
     Returns:
-        `rows` hold, as the lists of `row_names` say, one prediction each, ordered so that the first row of a scan is
-        its primary prediction: first group, first network, then PRIMARY_PROTOCOLS. Scans, sets (group, network,
-        protocol), folders of pages and reasons for undefined numbers are named by their position.
+        `rows` holds one prediction each, with the values named in `row_names`. The first row of a scan is its primary
+        prediction: first group, first network, then PRIMARY_PROTOCOLS. Scans, sets (group, network, protocol),
+        folders of pages and reasons for undefined numbers are given by their position in a list.
     """
     table = in_primary_order(_predictions(tables), networks)
     scans, sets, reasons, folders = _Positions(), _Positions(), _Positions(), _Positions()
@@ -78,7 +78,7 @@ def scan_data(
 
 
 def script_json(value: object) -> Markup:
-    """Return JSON that cannot end the script element which holds it."""
+    """Return JSON in which no text can end the surrounding script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -86,14 +86,14 @@ def script_json(value: object) -> Markup:
 
 
 def _described(name: str) -> dict:
-    """Return a number of the table: its column in the tables, its words, its digits, shown at once or on demand."""
+    """Return the description of a number: column name, labels, digits, and whether it is shown at first."""
     measure = MEASURES[name]
     words = {"head": measure.heading, "title": measure.in_words}
     return {"name": name} | words | {"digits": measure.digits, "at_once": measure.listed == "at once"}
 
 
 class _Positions:
-    """Values in the order in which they first come, each with its position."""
+    """Values in order of first appearance, each with its position."""
 
     def __init__(self) -> None:
         self._position: dict = {}
@@ -107,7 +107,7 @@ class _Positions:
 
 
 def _predictions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return volumes with the scores of those predictions that have any."""
+    """Return volumes with the scores of the predictions, where there are any."""
     metrics, volumes = tables["metrics"], tables["volumes"]
     own = [name for name in metrics.columns if name in KEYS or name not in volumes.columns]
     table = volumes.merge(metrics[[*own, "undefined"]], on=list(KEYS), how="left", suffixes=("", "_scored"))
@@ -117,7 +117,7 @@ def _predictions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _shortened(value: float | None) -> float | None:
-    """Return a number with seven significant digits: more than is shown, less than half the bytes."""
+    """Return a number rounded to seven significant digits, more than are shown, in less than half the bytes."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.7g}")
@@ -128,7 +128,7 @@ def _folder_of(scan: str, pages: Mapping[str, str], folders: _Positions) -> int:
 
 
 def _digest(rows: Sequence[list], people: Sequence[list]) -> str:
-    """Return a digest of what a reviewer sees: each scan and the volume of its primary prediction."""
+    """Return a digest of the scans and the volumes of their primary predictions, which a reviewer sees."""
     volume = 5 + NUMBERS.index("predicted_mm3")
     seen: dict[str, float] = {}
     for row in rows:

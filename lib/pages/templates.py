@@ -1,4 +1,4 @@
-"""What all pages share: templates, styles and scripts below report/page, how numbers read, what a page may load."""
+"""Shared by all pages: templates, styles and scripts in report/page, number formats, the content security policy."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ REPORT_FOLDER = Path(__file__).resolve().parents[2] / "report"
 
 
 def page_environment() -> Environment:
-    """Return the template engine of the pages: it escapes all text and refuses names that nobody gave."""
+    """Return the template engine of the pages, which escapes all text and refuses undefined names."""
     environment = Environment(
         loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -41,14 +41,14 @@ def page_environment() -> Environment:
 
 
 def page_asset(name: str) -> str:
-    """Return a style or script of the pages."""
+    """Return the text of a style sheet or script of the pages."""
     return (REPORT_FOLDER / "page" / name).read_text(encoding="utf-8")
 
 
 def content_policy(script: str, style: str) -> str:
-    """Return the content security policy of a page: its own script and style, files beside it, no network.
+    """Return the content security policy of a page: its own script and style, files next to it, no network.
 
-    `file:` stands beside 'self', which means nothing to a page that was opened from a file.
+    `file:` is needed because 'self' matches nothing on a page opened from a file.
     """
     allowed = {
         "default-src": "'none'",

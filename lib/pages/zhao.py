@@ -1,7 +1,8 @@
-"""The protocol of Zhao et al. 2020, choice by choice: what the article states, and what it leaves to its reader.
+"""The protocol of Zhao et al. 2020, choice by choice: what the article states and what it leaves open.
 
-One list holds all choices. `docs/zhao-2020.md` shows it whole (`choices_table`), config.yaml repeats the tag of each
-setting, and the report's methods paragraph says where a study differs (`paper_text`); tests hold the three together.
+One list holds all choices. `docs/zhao-2020.md` shows all of them (`choices_table`), config.yaml repeats the tag of
+each setting, and the methods paragraph of the report says where a study differs (`paper_text`). Tests check that the
+three agree.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,21 +16,21 @@ TAGS = {
     "chosen": "the article leaves it open; Osteoflow chose it",
     "deviates": "the article states otherwise; Osteoflow departs from it on purpose",
 }
-OF_TRAINING = ("People", "Training", "Augmentation")  # steps of CHOICES
-NETWORK = "networks.vnet."  # settings of the network: those of any name are compared with them
+OF_TRAINING = ("People", "Training", "Augmentation")  # steps of CHOICES that apply only if models are trained
+NETWORK = "networks.vnet."  # networks of any name are compared with these settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One choice of the protocol.
+    """A choice of the protocol.
 
     Attributes:
-        step: the step of the chain that it belongs to.
+        step: step of the workflow to which it belongs.
         here: what Osteoflow does with the settings of config.yaml.
         tag: a key of TAGS.
         why: what the article says, how it was deduced, or why it was chosen.
-        settings: the settings that make the choice, by their dotted names, with the values of config.yaml.
-        departs: the words for a departure that no setting takes back, as the end of "Osteoflow departs in that".
+        settings: the settings of this choice by their dotted names, with the values of config.yaml.
+        departs: for a departure that no setting can undo, a clause for the report's list of departures.
     """
 
     step: str
@@ -41,15 +42,16 @@ class Choice:
 
 
 def _choice(step: str, tag: str, here: str, why: str, departs: str = "", **settings: object) -> Choice:
-    """Return a choice; settings are named with `__` in place of the dot."""
+    """Return a choice; names of settings have `__` instead of the dot."""
     named = {name.replace("__", "."): value for name, value in settings.items()}
     return Choice(step=step, tag=tag, here=here, why=why, departs=departs, settings=named)
 
 
 CHOICES = (
     _choice(
-        "Slices", "stated", "2 mm slices become 3 mm slices: three make six of 1 mm by Fourier interpolation, and "
-        "these two of 3 mm by averaging", "Section 2.1.", resample__method="fourier", resample__thickness_mm=3.0,
+        "Slices", "stated", "2 mm slices become 3 mm slices: Fourier interpolation turns three slices into six of "
+        "1 mm, averaging turns these into two of 3 mm", "Section 2.1.",
+        resample__method="fourier", resample__thickness_mm=3.0,
     ),
     _choice(
         "Slices", "chosen", "the 1 mm slabs tile the 2 mm slabs (a shift of half a voxel)",
@@ -69,7 +71,7 @@ CHOICES = (
     ),
     _choice(
         "Window", "deviates", "the window is placed automatically; a centre can be given in the table",
-        "The article placed it by hand.", departs="the window is placed automatically",
+        "The article placed the window by hand.", departs="the window is placed automatically",
     ),
     _choice(
         "Window", "deviates", "slices more than 60 mm above the centre of the femoral head are cut",
@@ -77,7 +79,7 @@ CHOICES = (
         crop__above_head_mm=60.0,
     ),
     _choice(
-        "Window", "chosen", "right hips are mirrored to left ones", "The article used left hips alone.",
+        "Window", "chosen", "right hips are mirrored to left ones", "The article used only left hips.",
     ),
     _choice(
         "Intensity", "chosen", "−1000 to 2000 HU, clipped, scaled to 0 to 1", "The article names no range.",
@@ -89,7 +91,7 @@ CHOICES = (
         groups={"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}},
     ),
     _choice(
-        "People", "deduced", "a test person is one in every group: all = men + women",
+        "People", "deduced", "test people are the same in every group: all = men + women",
         "Mean and SD of all in Table 1 are those of 17 men and 20 women together, to 0.01 mm³.",
     ),
     _choice(
@@ -104,7 +106,7 @@ CHOICES = (
     _choice(
         "Network", "deduced", "32, 64, 128, 256 feature maps; 1, 2, 3, 3 convolutions on the encoder's levels, 2, 2, "
         "2 on the decoder's; kernels of 3×3×3, transposed ones too: 8,601,409 parameters",
-        "The article states 8.6 million parameters; its figure, not its text, has the maps. Other counts of "
+        "The article states 8.6 million parameters; the maps are in its figure, not in its text. Other counts of "
         "convolutions and kernels fit as well.",
         networks__vnet__channels=[32, 64, 128, 256], networks__vnet__encoder_convolutions=[1, 2, 3, 3],
         networks__vnet__decoder_convolutions=[2, 2, 2], networks__vnet__kernel=3, networks__vnet__transposed_kernel=3,
@@ -117,18 +119,21 @@ CHOICES = (
     ),
     _choice(
         "Network", "chosen", "ReLU after each convolution, none after transposed ones; no normalisation, no residual "
-        "shortcuts, no dilation", "The article names none. So few parameters would not show in 8.6 million.",
+        "shortcuts, no dilation",
+        "The article mentions none of these. Their few parameters would not change the stated 8.6 million.",
         networks__vnet__activation="relu", networks__vnet__normalisation="none", networks__vnet__residual=False,
         networks__vnet__bottleneck_dilation=1,
     ),
     _choice(
         "Network", "chosen", "dropout drops 20 % of the feature maps, each as a whole",
-        "“The dropout probability was set as 0.8” is read as the share that is kept; whether voxels or maps drop is "
-        "not said.", networks__vnet__dropout=0.2,
+        "“The dropout probability was set as 0.8” is read as the share that is kept; the article does not say "
+        "whether voxels or maps are dropped.", networks__vnet__dropout=0.2,
     ),
     _choice(
-        "Network", "chosen", "weights start as He et al. 2015 draw them; each layer is then scaled on four windows",
-        "The article names no initialisation. Without the scaling soft Dice soon settles on bone everywhere.",
+        "Network", "chosen",
+        "weights are initialised as in He et al. 2015; each layer is then scaled on four windows",
+        "The article names no initialisation. Without the scaling, training with soft Dice soon predicts bone "
+        "everywhere.",
     ),
     _choice(
         "Training", "stated", "Dice loss, Adam, learning rate 0.0001, 1000 epochs, windows of 32 slices",
@@ -140,12 +145,13 @@ CHOICES = (
         "The article writes it with the binary result, which has no gradient.",
     ),
     _choice(
-        "Training", "chosen", "L2 term: α = 0.00001 times the sum of squared weights, biases left out",
-        "The article gives no α, and its formula is garbled in the text that we have.", train__l2_alpha=1e-5,
+        "Training", "chosen", "L2 term: α = 0.00001 times the sum of squared weights, without biases",
+        "The article gives no α, and its formula is garbled in the available text.", train__l2_alpha=1e-5,
     ),
     _choice(
         "Training", "chosen", "batch size 1; an epoch takes one window of each scan, at a random place",
-        "The article says neither.", train__batch_size=1, train__samples_per_scan=1, train__accumulate=1,
+        "The article states neither batch size nor sampling.",
+        train__batch_size=1, train__samples_per_scan=1, train__accumulate=1,
     ),
     _choice(
         "Training", "chosen", "constant learning rate; no warm-up, no average of weights, no early stop",
@@ -153,45 +159,47 @@ CHOICES = (
         train__early_stop_epochs=0,
     ),
     _choice(
-        "Training", "chosen", "bf16 where the device computes in it, else float32",
+        "Training", "chosen", "bf16 where the device supports it, else float32",
         "The article does not name its precision.", train__precision="auto",
     ),
     _choice(
-        "Training", "deviates", "PyTorch", "The article used TensorFlow.", departs="PyTorch takes TensorFlow’s place",
+        "Training", "deviates", "PyTorch", "The article used TensorFlow.", departs="PyTorch replaces TensorFlow",
     ),
     _choice(
         "Augmentation", "stated", "rotation about each axis by up to 15°, mirror, brightness, gamma, Gaussian noise, "
         "at random", "Section 2.4.", train__augment__rotation_degrees=15.0,
     ),
     _choice(
-        "Augmentation", "chosen", "each with a probability of 0.5; angles uniform; mirroring from front to back "
-        "alone, because left to right would make a right hip; brightness ± 0.1, gamma 0.7 to 1.5, noise SD up to "
-        "0.02",
+        "Augmentation", "chosen", "each with a probability of 0.5; angles uniform; mirroring only from front to "
+        "back, because mirroring left to right would make a right hip; brightness ± 0.1, gamma 0.7 to 1.5, noise SD "
+        "up to 0.02",
         "The article gives no amounts and no axes.",
         train__augment__probability=0.5, train__augment__mirror_axes=["y"], train__augment__brightness=0.1,
         train__augment__gamma=[0.7, 1.5], train__augment__noise_sd=0.02,
     ),
     _choice(
-        "Weights", "deviates", "weights are chosen on the fold's validation people, for held-out people alone; "
-        "cross-validation uses the last ones", "The article chose its model by the Dice of the test people: a leak.",
+        "Weights", "deviates", "for held-out people, weights are chosen on the fold's validation people; "
+        "cross-validation uses the last weights",
+        "The article chose its model by the Dice of the test people, which is leakage.",
         departs="no weights are chosen on test people", predict__heldout_weights="best",
     ),
     _choice(
-        "Prediction", "deviates", "test people are predicted by the mean probability of all folds; the one fold with "
-        "the best validation Dice stands beside it (single model)", "The article used one model.",
-        departs="test people are predicted by all folds together, and by a single model beside that",
+        "Prediction", "deviates", "test people are predicted by the mean probability of all folds; the fold with the "
+        "best validation Dice also predicts them (single model)", "The article used one model.",
+        departs="test people are predicted by all folds together and, separately, by a single model",
     ),
     _choice(
         "Prediction", "stated", "windows move by one slice, none beyond the ends (D − 31 windows for D slices)",
         "Section 2.4.", predict__step=1, predict__z_padding=0,
     ),
     _choice(
-        "Prediction", "chosen", "overlapping probabilities are averaged", "The article does not say how they meet.",
+        "Prediction", "chosen", "overlapping probabilities are averaged",
+        "The article does not say how they are combined.",
     ),
     _choice("Prediction", "stated", "Otsu's threshold of the probability map", "Section 2.3."),
     _choice(
         "Prediction", "chosen", "the middle of the criterion's plateau; 0.5 where the threshold is below 0.2 or "
-        "above 0.8; only the largest component is kept", "The article says no more than “the OTSU algorithm”.",
+        "above 0.8; only the largest component is kept", "The article says only “the OTSU algorithm”.",
         otsu__low=0.2, otsu__high=0.8, otsu__fallback=0.5, otsu__keep_largest=True,
     ),
     _choice(
@@ -212,13 +220,13 @@ def choices_table() -> str:
 
 
 def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained: bool) -> str:
-    """Return what the methods paragraph says of the article: what differs, and what it leaves open.
+    """Return the sentences of the methods paragraph on the article: what differs, and what the article leaves open.
 
     Args:
         settings: the configuration.
         runs: the records of the models that were used; each holds its `network`.
-        mark: the reference's number, such as `[12]`.
-        trained: False where finished models were used: the configuration does not say how they were trained.
+        mark: the citation mark of the article, such as `[12]`.
+        trained: False if finished models were used, whose training the configuration does not describe.
     """
     runs = list(runs)
     told = [choice for choice in CHOICES if trained or choice.step not in OF_TRAINING]
@@ -249,7 +257,7 @@ def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained
 
 
 def _differences(choice: Choice, settings: Mapping, runs: Iterable[Mapping]) -> list[str]:
-    """Return `setting value (value of the protocol)` for each setting of a choice that is another one."""
+    """Return `setting value (in place of the protocol's value)` for each setting of a choice that differs."""
     texts: dict[str, None] = {}
     for name, expected in choice.settings.items():
         if name.startswith(NETWORK):

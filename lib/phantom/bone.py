@@ -1,4 +1,4 @@
-"""What bone looks like in CT: a cortex that varies by region and age, trabecular bone, marrow, the joint space."""
+"""Bone in CT: a cortex that varies by region and age, trabecular bone, marrow, the joint space."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lib.phantom.voxelize import VoxelGrid, coverage
 MARROW_HU = -60.0
 CARTILAGE_HU = 70.0
 
-# trabecular HU of a 25-year-old; marrow is what is left when the bone fraction falls
+# trabecular HU of a 25-year-old; marrow replaces lost bone
 _YOUNG_HEAD_HU, _YOUNG_NECK_HU, _YOUNG_TROCHANTER_HU, _YOUNG_HIP_HU, _YOUNG_SACRUM_HU = 325, 165, 95, 215, 170
 # share of bone lost between 25 and 85 years
 _DENSITY_LOSS = {"F": 0.50, "M": 0.32}
@@ -21,20 +21,21 @@ _DENSITY_LOSS = {"F": 0.50, "M": 0.32}
 _SUPEROPOSTERIOR_MM, _INFEROANTERIOR_MM = (1.63, 0.33), (3.9, 3.3)
 _CORTEX_LOSS = {"F": 1.0, "M": 0.5}
 _TROCHANTER_CORTEX_MM, _HIP_CORTEX_MM, _SACRUM_CORTEX_MM, _ACETABULUM_CORTEX_MM = 1.2, 1.3, 0.9, 1.4
-# the shaft's cortex against the depth below the head's top, both for a person of the model's mean size
+# depth below the top of the head, and cortex of the shaft there, for a person of the model's mean size, mm
 _SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM = (55.0, 75.0, 95.0, 125.0), (1.2, 2.6, 4.8, 6.4)
 # HU added in the roof of the socket; least distance of hip and femur away from the joint, mm
 _ROOF_HU, _LEAST_GAP_MM = 170.0, 0.3
-# (smoothing in mm, share): single trabeculae blurred together, and stronger and weaker regions
+# (smoothing in mm, share): blurred trabeculae, and regions of higher and lower density
 _TEXTURES = ((0.8, 0.13), (2.6, 0.12))
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoneState:
-    """How much bone a person has.
+    """The bone properties of a person.
 
-    `density` is the share of a young person's trabecular bone, `superoposterior_mm` and `inferoanterior_mm` the
-    neck's cortex, `cortex` a factor on all other cortices, `gap_mm` the joint space, `cortical_hu` solid bone.
+    `density` is the trabecular bone relative to a young person's, `superoposterior_mm` and `inferoanterior_mm` are
+    the cortex of the neck, `cortex` is a factor on all other cortices, `gap_mm` is the joint space, `cortical_hu` the
+    HU of solid bone.
     """
 
     density: float
@@ -50,8 +51,8 @@ class BoneState:
 class BoneImage:
     """Bones on a grid, float32 zyx.
 
-    `share` of each voxel that is bone or joint cartilage, `hu_share` the sum of HU times share, `femurs` the
-    share of each voxel inside the left and the right femur.
+    `share` is the share of each voxel that is bone or joint cartilage, `hu_share` the sum of HU times share, `femurs`
+    the share of each voxel inside the left and right femurs.
     """
 
     share: np.ndarray
@@ -60,7 +61,7 @@ class BoneImage:
 
 
 def draw_bone_state(rng: np.random.Generator, sex: str, age: int, variant: str) -> BoneState:
-    """Draw the bone of a person of this sex and age (years); "hard": thin cortex and low density."""
+    """Draw the bone properties of a person of this sex and age (years); "hard": thin cortex and low density."""
     life = (age - 25) / 60
     density = 1 - _DENSITY_LOSS[sex] * life + 0.10 * rng.standard_normal()
     thin = float(np.exp(0.08 * rng.standard_normal()))
@@ -84,7 +85,7 @@ def draw_bone_state(rng: np.random.Generator, sex: str, age: int, variant: str) 
 
 @dataclass(frozen=True, kw_only=True)
 class BoneCanvas:
-    """Inputs shared by all bones: the grid, its sub-lines, the person's bone and its texture zyx."""
+    """Inputs shared by all bones: the grid, its sub-lines, the person's bone properties and a texture zyx."""
 
     grid: VoxelGrid
     supersampling: int
@@ -98,7 +99,7 @@ class BoneCanvas:
     def filled(
         self, outer: np.ndarray, inner: np.ndarray, hu_at: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """Return HU times share of a bone: cortex between two shares, trabecular HU at points (n, 3) inside."""
+        """Return HU times share of a bone: cortex between outer and inner share, HU of points (n, 3) inside."""
         hu_share = self.state.cortical_hu * (outer - inner)
         where = np.nonzero(inner)
         points = np.stack([self.grid.centers_mm(axis)[where[2 - axis]] for axis in range(3)], axis=1)
@@ -112,9 +113,9 @@ def image_bones(
 ) -> BoneImage:
     """Return the bones of `shape` (in the scanner's frame) on a grid, before any blur.
 
-    A cortex is the space between the outer surface and an inner one, moved inward by the cortex's thickness, so a
-    cortex thinner than a voxel has its exact share. Where femur and hip overlap, the femur is kept; the hip leaves a
-    joint space.
+    The cortex is the space between the outer surface and an inner surface, which is the outer one moved inward by the
+    cortex's thickness; so a cortex thinner than a voxel has its exact share. Where femur and hip overlap, the femur
+    is kept, and the hip leaves a joint space.
     """
     canvas = BoneCanvas(grid=grid, supersampling=supersampling, state=state, texture=_texture(grid, rng))
     share, hu_share = np.zeros(grid.shape_zyx, np.float32), np.zeros(grid.shape_zyx, np.float32)
@@ -126,7 +127,7 @@ def image_bones(
         share += outer + around
         hu_share += femur_hu + hip_hu
     np.clip(share, 0, 1, out=share)
-    # where the sacrum meets a hip, the hip wins
+    # where the sacrum overlaps a hip bone, the hip bone is kept
     outer = np.minimum(canvas.share(shape.sacrum), 1 - share)
     inner = np.minimum(canvas.share(offset(shape.sacrum, -_SACRUM_CORTEX_MM * state.cortex)), outer)
     sacrum_hu = _with_density(_YOUNG_SACRUM_HU, state.density)
@@ -137,7 +138,7 @@ def image_bones(
 def seat_head(hip: Mesh, axes: FemurAxes, gap_mm: float) -> Mesh:
     """Return the hip bone with its socket at `gap_mm` from the head.
 
-    The shape model's joint surfaces overlap or stand apart by some mm. The surface that faces the head nearby is
+    The joint surfaces of the shape model overlap or are some mm apart. The nearby surface that faces the head is
     moved along the head's radius; the deep fossa and the rim keep their shape.
     """
     radial = hip.vertices_xyz_mm - axes.head_center_xyz_mm
@@ -152,7 +153,7 @@ def femur_cortex_mm(femur: Mesh, state: BoneState) -> np.ndarray:
     """Return the thickness of the cortex at each vertex of a femur, mm."""
     axes = femur_axes(femur)
     along, around = _neck_coordinates(femur.vertices_xyz_mm, axes)
-    # squared: the thick arch of the calcar is narrow, most of the neck's wall is thin
+    # squared, because the thick arch of the calcar is narrow and most of the neck's wall is thin
     arch = ((1 - around) / 2) ** 2
     neck = state.superoposterior_mm + (state.inferoanterior_mm - state.superoposterior_mm) * arch
     beyond = _smoothstep(along, 1.5, 2.1)
@@ -163,7 +164,7 @@ def femur_cortex_mm(femur: Mesh, state: BoneState) -> np.ndarray:
 
 
 def femur_trabecular_hu(points_xyz_mm: np.ndarray, femur: Mesh, density: float) -> np.ndarray:
-    """Return the HU inside a femur's cortex at points (n, 3): trabecular bone by region, marrow in the shaft."""
+    """Return HU at points (n, 3) inside a femur's cortex: trabecular bone by region, marrow in the shaft."""
     axes = femur_axes(femur)
     along, _ = _neck_coordinates(points_xyz_mm, axes)
     depth_mm = (head_top_mm(femur) - points_xyz_mm[:, 2]) / _relative_size(axes)
@@ -205,14 +206,14 @@ def _image_hip(
 
 
 def _hip_trabecular_hu(points: np.ndarray, axes: FemurAxes, density: float) -> np.ndarray:
-    """Return HU inside the hip bone at points (n, 3): denser in the roof that carries the head."""
+    """Return HU at points (n, 3) inside the hip bone, which is denser in the weight-bearing roof of the socket."""
     radial = (points - axes.head_center_xyz_mm) / axes.head_radius_mm
     roof = np.exp(-0.5 * ((np.linalg.norm(radial, axis=1) - 1.2) / 0.3) ** 2)
     return _with_density(_YOUNG_HIP_HU + _ROOF_HU * roof * _smoothstep(radial[:, 2], -0.2, 0.8), density)
 
 
 def _with_density(young_hu: np.ndarray | float, density: float) -> np.ndarray | float:
-    """Return HU when only `density` of a young person's bone is left and marrow takes its place."""
+    """Return HU if only the share `density` of a young person's bone is left and marrow replaces the rest."""
     return MARROW_HU + density * (young_hu - MARROW_HU)
 
 
@@ -233,7 +234,7 @@ def _neck_coordinates(points: np.ndarray, axes: FemurAxes) -> tuple[np.ndarray, 
 
 
 def _trabecular_groups(points: np.ndarray, axes: FemurAxes) -> np.ndarray:
-    """Return HU to add: the compressive group from calcar to the head's top, the gap of Ward's triangle."""
+    """Return HU to add: the compressive group from calcar to the top of the head, less in Ward's triangle."""
     radius, center = axes.head_radius_mm, axes.head_center_xyz_mm
     neck = (axes.neck_base_xyz_mm - center) / np.linalg.norm(axes.neck_base_xyz_mm - center)
     down = np.array([0.0, 0.0, -1.0])
@@ -251,7 +252,7 @@ def _trabecular_groups(points: np.ndarray, axes: FemurAxes) -> np.ndarray:
 
 
 def _texture(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
-    """Return a random factor around 1 on bone's HU above marrow: the trabecular network at CT's resolution."""
+    """Return a random factor around 1 on the HU of bone above marrow: trabecular texture at the resolution of CT."""
     pattern = rng.standard_normal(grid.shape_zyx, dtype=np.float32)
     factor = np.ones(grid.shape_zyx, np.float32)
     for sigma_mm, share in _TEXTURES:
@@ -262,7 +263,7 @@ def _texture(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
 
 
 def _relative_size(axes: FemurAxes) -> float:
-    """Return the femur's linear size against the model's mean, by its head (22.8 mm radius)."""
+    """Return the linear size of the femur relative to the model's mean, from the head (mean radius 22.8 mm)."""
     return axes.head_radius_mm / 22.8
 
 

@@ -1,6 +1,6 @@
-"""A synthetic scan as a folder of DICOM files, as a Siemens scanner would write it, or with a deliberate defect.
+"""A synthetic scan as a folder of DICOM files as from a Siemens scanner, or with a deliberate defect.
 
-Every attribute that could identify a person holds a canary text, so that tests can search results for leaks.
+Every attribute that could identify a person holds a canary text, so that tests can search results for it.
 """
 
 import os
@@ -24,7 +24,7 @@ _IMPLEMENTATION_UID = "2.25.270341160518811"
 
 @dataclass(frozen=True, kw_only=True)
 class SliceImage:
-    """One image to be written: pixels (y, x) int16 HU, position of its first pixel, and its deviations."""
+    """An image to be written: pixels (y, x) int16 HU, position of its first pixel, and attributes that differ."""
 
     hu_yx: np.ndarray
     position_xyz_mm: tuple[float, float, float]
@@ -39,9 +39,9 @@ class SliceImage:
 def write_series(
     hu_zyx: np.ndarray, grid: VoxelGrid, person: PhantomPerson, folder: Path, rng: np.random.Generator
 ) -> None:
-    """Write a scan (int16 HU zyx) with the defect of `person` into `folder`, whole or not at all.
+    """Write a scan (int16 HU zyx) with the defect of `person` atomically into `folder`.
 
-    File names are in shuffled order; instance numbers rise, fall or are shuffled.
+    File names are in shuffled order; instance numbers are ascending, descending or shuffled.
     """
     images = series_images(hu_zyx, grid, person.defect, rng)
     numbers = _instance_numbers(len(images), rng)
@@ -58,7 +58,7 @@ def write_series(
 def series_images(
     hu_zyx: np.ndarray, grid: VoxelGrid, defect: str, rng: np.random.Generator
 ) -> list[SliceImage]:
-    """Return the images of a scan, lowest slice first, plus those that the defect adds, less those it drops."""
+    """Return the images of a scan, lowest slice first, with those that the defect adds and without those it drops."""
     images = [_slice_image(hu_zyx[k], grid, k) for k in range(len(hu_zyx))]
     middle = len(images) // 2
     if defect == "missing_slice":
@@ -84,7 +84,7 @@ def _slice_image(hu_yx: np.ndarray, grid: VoxelGrid, k: int) -> SliceImage:
 
 
 def _localizer(hu_zyx: np.ndarray, grid: VoxelGrid) -> SliceImage:
-    """Return the scout view from the front, head up: rows run down (-z)."""
+    """Return the scout view from the front, head up; rows run downward (-z)."""
     x, y, z = grid.origin_xyz_mm
     dx, dy, dz = grid.spacing_xyz_mm
     seen = hu_zyx[::-1].mean(axis=1, dtype=np.float32)
@@ -101,7 +101,7 @@ def _localizer(hu_zyx: np.ndarray, grid: VoxelGrid) -> SliceImage:
 
 
 def _second_series(hu_zyx: np.ndarray, grid: VoxelGrid) -> list[SliceImage]:
-    """Return another reconstruction of the same scan: pairs of slices averaged, a sharper kernel's name."""
+    """Return another reconstruction of the same scan: averages of pairs of slices, labelled with a sharp kernel."""
     x, y, z = grid.origin_xyz_mm
     dx, dy, dz = grid.spacing_xyz_mm
     pairs = [(k, hu_zyx[k : k + 2].mean(axis=0)) for k in range(0, len(hu_zyx) - 1, 2)]
@@ -119,7 +119,7 @@ def _second_series(hu_zyx: np.ndarray, grid: VoxelGrid) -> list[SliceImage]:
 
 
 def _instance_numbers(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return instance numbers that rise, fall or are shuffled, so that a reader cannot rely on them."""
+    """Return ascending, descending or shuffled instance numbers, on which no reading code can rely."""
     rising = np.arange(1, count + 1)
     return (rising, rising[::-1], rng.permutation(rising))[rng.integers(3)]
 
@@ -223,7 +223,7 @@ def _add_pixels(dataset: Dataset, hu_yx: np.ndarray) -> None:
 
 
 def _uid(person: PhantomPerson, *purpose: str | int) -> str:
-    # the largest root that needs no registration: 2.25 and a whole number
+    # UIDs of the form 2.25 and an integer need no registration
     return f"2.25.{derive_seed(person.scan_seed, 'uid', *purpose)}"
 
 

@@ -16,8 +16,8 @@ class Mesh:
 def mesh_volume_above_mm3(mesh: Mesh, z_mm: float) -> float:
     """Return the exact volume of the part of a closed surface above the plane z = `z_mm`, mm3.
 
-    Divergence theorem with the field (0, 0, z - z_mm): it vanishes on the cap, so that only the clipped
-    triangles contribute, each its area projected along z times its mean height.
+    It uses the divergence theorem with the field (0, 0, z - z_mm), which is zero on the cap. So only the clipped
+    triangles contribute, each with its area projected along z times its mean height.
     """
     corners = mesh.vertices_xyz_mm[mesh.faces] - [0.0, 0.0, z_mm]
     whole = _flux(corners)

@@ -49,8 +49,8 @@ _GOLDEN_FRACTION = 0.6180339887498949
 class PhantomConfig:
     """Section `phantom` of the config: size of the synthetic cohort and of its images.
 
-    `pixel_mm` is the range of pixel sizes at 512 pixels a row; a smaller `matrix` enlarges the pixel, so that
-    the field of view stays. Raises `ConfigError` naming the key that is wrong.
+    `pixel_mm` is the range of pixel sizes at 512 pixels per row; a smaller `matrix` has larger pixels and the same
+    field of view. Raises `ConfigError` with the name of a wrong key.
     """
 
     people: int = 0
@@ -98,7 +98,7 @@ class PhantomConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomPerson:
-    """One synthetic scan: its person and its defect, if any.
+    """A synthetic scan: its person and its defect, if any.
 
     `person_seed` draws the person's properties (shape, density, habitus), `scan_seed` those of the acquisition
     (position, noise, identifiers). A repeated scan has the same `person_seed` and a `scan_seed` of its own.
@@ -118,7 +118,7 @@ class PhantomPerson:
 
 
 def phantom_people(config: PhantomConfig) -> tuple[PhantomPerson, ...]:
-    """Return all scans of the cohort; the k-th of a kind depends on the seed and k alone."""
+    """Return all scans of the cohort; the k-th of a kind depends only on the seed and k."""
     people = [_person(config.seed, f"P{k:03d}", k) for k in range(1, config.people + 1)]
     hard = [_person(config.seed, f"H{k:02d}", k, variant="hard") for k in range(1, config.hard_people + 1)]
     new = [
@@ -129,7 +129,7 @@ def phantom_people(config: PhantomConfig) -> tuple[PhantomPerson, ...]:
 
 
 def find_person(config: PhantomConfig, scan: str) -> PhantomPerson:
-    """Return the scan named `scan`; raise `ConfigError` when the cohort has none of that name."""
+    """Return the scan named `scan`; raise `ConfigError` if the cohort has no such scan."""
     for person in phantom_people(config):
         if person.scan == scan:
             return person
@@ -156,7 +156,7 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
         side=person.side,
         repeat_of=person.repeat_of,
         site="hard variant" if person.variant == "hard" else "",
-        # hard and unusual scans must not change the folds of the other people
+        # hard and defective scans must not change the folds of the other people
         set="" if person.scan.startswith("P") else "external" if person.variant == "hard" else "apply",
     )
     return row
@@ -165,7 +165,7 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
 def _person(
     seed: int, scan: str, number: int, *, variant: str = "standard", labelled: bool = True
 ) -> PhantomPerson:
-    """Return person `number` (from 1) of a kind: men and women alternate, ages are spread evenly."""
+    """Return person `number` (from 1) of a kind; men and women alternate, ages are spread evenly."""
     kind = scan[0]
     sex = "MF"[number % 2]
     return PhantomPerson(
@@ -186,7 +186,7 @@ def _person(
 def _defect_scan(seed: int, defect: str) -> PhantomPerson:
     number = DEFECTS.index(defect) + 1
     scan = f"X{number:02d}-{defect.replace('_', '-')}"
-    # a repeated scan shows P001 again; every other defect has a person of its own
+    # a repeated scan shows P001 again; every other defect has its own person
     shown = _person(
         seed, "P001" if defect == "repeat" else f"X{number:02d}", 1 if defect == "repeat" else number
     )

@@ -1,4 +1,4 @@
-"""One synthetic scan from seed to files: series, reference mask, exact volume."""
+"""A synthetic scan from seed to files: series, reference mask, exact volume."""
 
 import logging
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ logger = logging.getLogger("osteoflow.phantom")
 
 _SCAN_END_BELOW_TOP_MM = (85.0, 120.0)
 _SCAN_START_ABOVE_TOP_MM = (15.0, 30.0)
-# the body lies in front of the middle of the field of view, which also holds phantom and table
+# the body lies anterior to the middle of the field of view, which also holds density phantom and table
 _BODY_BEFORE_MIDDLE_MM = 30.0
 _FIELD_MARGIN_MM = 12.0
 _BONE_MARGIN_MM = 6.0
@@ -31,7 +31,7 @@ _BONE_MARGIN_MM = 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """How a person lies in the scanner: turns (degrees), origin of the person frame and the image's grid."""
+    """The position of a person in the scanner: turns (degrees), origin of the person frame, and the image's grid."""
 
     turns_xyz_degrees: tuple[float, float, float]
     origin_xyz_mm: tuple[float, float, float]
@@ -55,7 +55,7 @@ def make_phantom_scan(
     """Write one scan of the synthetic cohort: DICOM folder, reference mask (NIfTI), truth (JSON).
 
     The mask lies on the grid of the complete series, even if the series has a deliberate defect. The same config
-    and scan give the same bytes. Raises `ConfigError` for a scan that the cohort does not have.
+    and scan give the same bytes. Raises `ConfigError` if the cohort has no such scan.
     """
     person = find_person(config, scan)
     made = simulate_scan(config, person)
@@ -66,7 +66,7 @@ def make_phantom_scan(
 
 
 def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
-    """Return the scan of one person: supersampled partial volume, then blur, then noise."""
+    """Return the scan of a person: supersampled partial volumes, then blur, then noise."""
     body_rng = _rng(person.person_seed, 1)
     place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
     shape = draw_hip_shape(body_rng, person.sex)
@@ -128,7 +128,7 @@ def _draw_body(
 def _place(
     shape: HipShape, side: str, scan_end_mm: float, config: PhantomConfig, rng: np.random.Generator
 ) -> tuple[HipShape, Pose]:
-    """Place a person in the scanner and choose the slices: the bones in LPS mm and where they lie."""
+    """Place a person in the scanner and choose the slices; return the bones in LPS mm and the pose."""
     turns = rng.uniform(-1, 1, 3) * [2.0, 2.0, 2.5]
     shift_x, shift_y = rng.uniform(-1, 1, 2) * [8.0, 5.0]
     pixel_mm = round(float(rng.uniform(*config.pixel_mm)), 4) * 512 / config.matrix

@@ -14,7 +14,7 @@ LOW_HU, HIGH_HU = -1024, 3071
 AIR_HU, METAL_HU = -1000.0, 9000.0
 DENSITY_RODS_HU = (-71.0, -29.0, 198.0, 371.0, 525.0)
 
-# soft kernel; the same sigma puts the noise spectrum's peak at 1 / (2 pi sigma sqrt 2) = 0.21 / mm
+# of a soft kernel; with this sigma the noise spectrum has its peak at 1 / (2 pi sigma sqrt 2) = 0.21 / mm
 BLUR_SIGMA_MM = 0.54
 # widens the 2 mm box of a slice to a FWHM of about 2.1 mm, with tails into its neighbours
 _SLICE_SIGMA_MM = 0.4
@@ -27,7 +27,7 @@ _TABLE_HALF_WIDTH_MM, _TABLE_RADIUS_MM, _TABLE_THICKNESS_MM, _CARBON_MM = 210.0,
 
 @dataclass(frozen=True, kw_only=True)
 class ScannerDraw:
-    """Properties of an acquisition: noise SD at the body's centre, dark band between the heads, streaks."""
+    """Properties of an acquisition, HU: noise SD at the body's centre, dark band between the heads, streaks."""
 
     noise_hu: float
     hardening_hu: float
@@ -44,7 +44,7 @@ def draw_scanner(rng: np.random.Generator, variant: str) -> ScannerDraw:
 
 
 def image_hardware(grid: VoxelGrid, middle_mm: float, back_mm: float) -> np.ndarray:
-    """Return HU of everything outside the body in any slice, (y, x): air, five-rod density phantom, pad, table.
+    """Return HU (y, x) outside the body, equal in all slices: air, five-rod density phantom, pad, table.
 
     `middle_mm` is where the density phantom is centred (LPS x), `back_mm` the height of the person's back (LPS y).
     """
@@ -73,7 +73,7 @@ def image_hardware(grid: VoxelGrid, middle_mm: float, back_mm: float) -> np.ndar
 
 
 def blur(hu: np.ndarray, grid: VoxelGrid) -> None:
-    """Blur an image zyx in place: the kernel in plane, the tails of the slice profile along z."""
+    """Blur an image zyx in place, by the kernel in plane and by the tails of the slice profile along z."""
     for axis, sigma_mm in ((0, _SLICE_SIGMA_MM), (1, BLUR_SIGMA_MM), (2, BLUR_SIGMA_MM)):
         step_mm = grid.spacing_xyz_mm[2 - axis]
         if axis == 0:
@@ -97,7 +97,7 @@ def add_artefacts(
     for k in range(len(hu)):
         added = -draw.hardening_hu * along_z[k] * band_yx
         added += draw.streak_hu * (0.25 + along_z[k]) * _streaks(grid, rng)
-        # rays that miss the body carry hardly any noise
+        # rays that miss the body have little noise
         added *= body[k]
         added += draw.noise_hu * (0.3 + 0.7 * body[k]) * sd_yx * _noise(spectrum, rng)
         hu[k] += added
@@ -106,8 +106,8 @@ def add_artefacts(
 def noise_filter(grid: VoxelGrid) -> np.ndarray:
     """Return the factor that turns the Fourier transform of white noise into that of filtered back-projection noise.
 
-    Power goes with f * MTF**2 (ramp and soft kernel), MTF = exp(-2 (pi sigma f)**2). The scale gives unit SD when
-    the pixels resolve the spectrum; larger pixels average some of the noise away.
+    Power is proportional to f * MTF**2 (ramp and soft kernel), MTF = exp(-2 (pi sigma f)**2). The scale gives unit SD
+    if the pixels resolve the spectrum; larger pixels average some of the noise out.
     """
     step_mm = grid.spacing_xyz_mm[0]
     n_x, n_y = grid.size_xyz[:2]
@@ -125,7 +125,7 @@ def to_stored_hu(hu: np.ndarray) -> np.ndarray:
 
 
 def nail_mesh(axes: FemurAxes, radius_mm: float = 5.5, corners: int = 24) -> Mesh:
-    """Return a closed rod from the femoral head through the neck into the shaft's outer wall."""
+    """Return a closed rod from the femoral head through the neck to the lateral wall of the shaft."""
     start = axes.head_center_xyz_mm
     along = axes.neck_base_xyz_mm - start
     length = np.linalg.norm(along) * 1.5
@@ -143,7 +143,7 @@ def nail_mesh(axes: FemurAxes, radius_mm: float = 5.5, corners: int = 24) -> Mes
 
 
 def add_metal_streaks(hu: np.ndarray, metal: np.ndarray, grid: VoxelGrid, rng: np.random.Generator) -> None:
-    """Add dark and bright rays around the metal of each slice (share per voxel, zyx), in place."""
+    """Add dark and bright streaks around the metal of each slice (share per voxel, zyx), in place."""
     phase = rng.uniform(0, 2 * np.pi, 3)
     x, y = grid.centers_mm(0)[None, :], grid.centers_mm(1)[:, None]
     for k in np.flatnonzero(metal.any(axis=(1, 2))):
@@ -166,7 +166,7 @@ def _blur_along_z(hu: np.ndarray, tail: float) -> None:
 
 
 def _hardening(grid: VoxelGrid, heads: tuple[FemurAxes, FemurAxes]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the dark band between the heads: its weight in plane (y, x) and along z."""
+    """Return the weights of the dark band between the heads, in plane (y, x) and along z."""
     left, right = (head.head_center_xyz_mm for head in heads)
     center = (left + right) / 2
     half_mm = np.linalg.norm(left - right) / 2
@@ -189,7 +189,7 @@ def _streaks(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
 
 
 def _noise_profile(grid: VoxelGrid) -> np.ndarray:
-    """Return the noise's SD relative to the centre, (y, x): longer paths through the middle make more noise."""
+    """Return the noise SD (y, x) relative to the centre, where paths through the body are longest."""
     x, y = (grid.centers_mm(axis) - grid.centers_mm(axis).mean() for axis in (0, 1))
     return (0.7 + 0.3 * np.exp(-0.5 * ((x / 130)[None, :] ** 2 + (y / 90)[:, None] ** 2))).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""The bones of a person: drawn from the shape model of 26 real hips, levelled, sized by sex, posed.
+"""The bones of a person, drawn from a shape model of 26 real hips, levelled, scaled by sex and posed.
 
 The person frame has the midline at x = 0 and the mean person's left head centre at y = z = 0, in LPS mm
 (x = left, y = posterior, z = up).
@@ -17,9 +17,9 @@ from lib.rotations import rotation_matrix
 
 MODEL_PATH = Path(__file__).with_name("hip_shape_model.npz")
 
-# linear size against the model's mean; men / women = 1.111, so that volumes stand 1.373 : 1
+# linear size relative to the model's mean; men / women = 1.111, so that volumes are 1.373 : 1
 LINEAR_SIZE = {"M": 1.047, "F": 0.9424}
-# with the modes and the varying scan end this gives 17.4 % of variation within a sex
+# together with modes and scan ends this gives a coefficient of variation of 17.4 % within a sex
 _SIZE_SD = 0.026
 _MODE_LIMIT = 2.0
 _SYMPHYSIS_HALF_GAP_MM = 2.5
@@ -77,7 +77,7 @@ class HipShape:
 
 @lru_cache(maxsize=1)
 def load_shape_model() -> ShapeModel:
-    """Read the shape model beside this file and level it; see NOTICE.md for its origin and licence."""
+    """Read the shape model next to this file and level it; NOTICE.md gives its origin and licence."""
     with np.load(MODEL_PATH, allow_pickle=False) as stored:
         data = {key: stored[key] for key in stored.files}
     pelvis_mean = data["pelvis_mean_mm"].astype(float)
@@ -110,7 +110,7 @@ def load_shape_model() -> ShapeModel:
 
 
 def draw_hip_shape(rng: np.random.Generator, sex: str) -> HipShape:
-    """Draw the bones of a person: shape modes N(0, 1) clipped to +-2, size by sex, a small turn of the femurs."""
+    """Draw the bones of a person: shape modes N(0, 1) clipped to +-2, size by sex, small turns of the femurs."""
     model = load_shape_model()
     weights = np.clip(rng.standard_normal(len(model.modes_xyz_mm)), -_MODE_LIMIT, _MODE_LIMIT)
     size = LINEAR_SIZE[sex] * float(np.exp(_SIZE_SD * rng.standard_normal()))
@@ -126,8 +126,8 @@ def build_hip_shape(weights: np.ndarray, size: float, turns_degrees: np.ndarray)
         Mesh(vertices_xyz_mm=vertices[part], faces=faces)
         for part, faces in zip(model.parts, model.faces, strict=True)
     )
-    # modes move the bones about: the head goes into its socket, the hip bones meet at the symphysis and the
-    # sacrum lies on the midline; the head's centre is the frame's origin in y and z
+    # modes shift the bones, so the head is put back into its socket, the hip bones to the symphysis and the sacrum on
+    # the midline; the head's centre is the origin in y and z
     femur = move(femur, np.eye(3), _into_socket(femur, hip, size))
     center = femur_axes(femur).head_center_xyz_mm
     to_middle_mm = _SYMPHYSIS_HALF_GAP_MM * size - hip.vertices_xyz_mm[:, 0].min()
@@ -140,7 +140,7 @@ def build_hip_shape(weights: np.ndarray, size: float, turns_degrees: np.ndarray)
 
 
 def femur_axes(femur: Mesh) -> FemurAxes:
-    """Return the landmarks of a (left or right) femur on the model's topology."""
+    """Return the landmarks of a left or right femur with the model's topology."""
     model = load_shape_model()
     points = femur.vertices_xyz_mm
     center, radius = _fit_sphere(points[model.head])
@@ -174,9 +174,9 @@ def _submesh(vertices: np.ndarray, faces: np.ndarray, part: np.ndarray) -> Mesh:
 
 
 def _levelling(left_hip: np.ndarray, right_hip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rotation that lays the line between the hip bones along x, and the midpoint between them.
+    """Return the rotation that turns the line between the hip bones to x, and the midpoint between them.
 
-    The model's pelvis is tilted by about 4 degrees against its axes.
+    The model's pelvis is tilted by about 4 degrees against the model's axes.
     """
     left, right = ((hip.min(axis=0) + hip.max(axis=0)) / 2 for hip in (left_hip, right_hip))
     x = (left - right) / np.linalg.norm(left - right)
@@ -186,7 +186,7 @@ def _levelling(left_hip: np.ndarray, right_hip: np.ndarray) -> tuple[np.ndarray,
 
 
 def _socket(hip: Mesh, center: np.ndarray, radius: float) -> np.ndarray:
-    """Return the vertices of a hip bone that face the femoral head from nearby."""
+    """Return the vertices of a hip bone that are close to the femoral head and face it."""
     radial = hip.vertices_xyz_mm - center
     distance = np.linalg.norm(radial, axis=1)
     facing = -(vertex_normals(hip) * radial).sum(axis=1) / distance
@@ -194,7 +194,7 @@ def _socket(hip: Mesh, center: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _into_socket(femur: Mesh, hip: Mesh, size: float) -> np.ndarray:
-    """Return the shift (mm) that puts head and socket in the same relation as in the model's mean."""
+    """Return the shift (mm) that gives head and socket the same relative position as in the model's mean."""
     model = load_shape_model()
     mean_femur, mean_hip = (model.mean_xyz_mm[part] for part in model.parts[:2])
     wanted = _fit_sphere(mean_femur[model.head])[0] - mean_hip[model.socket].mean(axis=0)

@@ -1,7 +1,7 @@
 """The body around the bones: outline, subcutaneous fat, muscles with fat between them, pelvic organs.
 
-Everything is described in the person frame (see `lib.phantom.shape`) for a person of the model's mean size and
-is drawn slice by slice on a coarse grid, then brought to the image's pixels.
+Everything is defined in the person frame (see `lib.phantom.shape`) for a person of the model's mean size, drawn
+slice by slice on a coarse grid, and interpolated to the image's pixels.
 """
 
 import math
@@ -94,7 +94,7 @@ _VESSELS = {
         -110: (69, -36, 5, 5, 0),
     },
 }
-# where fat stays between the muscles: around the vessels, beside the rectum, under gluteus maximus, in the pelvis
+# regions of fat between the muscles: around the vessels, beside the rectum, under gluteus maximus, in the pelvis
 _FAT_SPACES = {
     "femoral triangle": {
         45: (66, -40, 14, 9, 0),
@@ -124,7 +124,7 @@ _PELVIC_ORGANS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Habitus:
-    """Body habitus: fat at the sides and at front and back (mm), bladder, rectum, muscle bulk and its fat."""
+    """Body habitus: fat at the sides and at front and back (mm), bladder, rectum, muscle bulk and fat in muscles."""
 
     side_fat_mm: float
     front_fat_mm: float
@@ -136,7 +136,7 @@ class Habitus:
 
 @dataclass(frozen=True, kw_only=True)
 class BodyFrame:
-    """Where the person lies: size, rotation about z (degrees), image position of the frame's origin (mm)."""
+    """Position of the person: size, rotation about z (degrees), image position of the frame's origin (mm)."""
 
     size: float
     turn_degrees: float
@@ -145,7 +145,7 @@ class BodyFrame:
 
 
 def draw_habitus(rng: np.random.Generator, widest_mm: float, size: float) -> Habitus:
-    """Draw the habitus; the body's half width stays below `widest_mm`, so that it fits the field of view."""
+    """Draw the habitus; the body's half width is below `widest_mm`, so that it fits the field of view."""
     low, high = (6, 6, 0.7, -6, 0.94, 10), (46, 36, 1.15, 6, 1.08, 45)
     side, front, bladder, rectum, muscle, marbling = rng.uniform(low, high)
     room = widest_mm - _BARE_HALF_WIDTH_MM * size - _FOLD_MM
@@ -160,7 +160,7 @@ def draw_habitus(rng: np.random.Generator, widest_mm: float, size: float) -> Hab
 
 
 def back_depth_mm(habitus: Habitus, size: float) -> float:
-    """Return how far behind the frame's origin the back is flattened by the table, mm."""
+    """Return the distance of the back, flattened by the table, behind the frame's origin, mm."""
     return _FRONT_BACK_CENTER_MM * size + 0.93 * (_BARE_HALF_DEPTH_MM * size + habitus.front_fat_mm)
 
 
@@ -183,7 +183,7 @@ def image_soft_tissue(
     pixel_mm = float(x_mm[1] - x_mm[0])
     hu = np.empty((len(z_mm), len(y_mm), len(x_mm)), np.float32)
     body = np.empty_like(hu)
-    # float32 halves the time and is much finer than 1 HU
+    # float32 halves the time, with an error far below 1 HU
     x, y = (axis.astype(np.float32) for axis in _to_person(coarse_x, coarse_y, frame))
     above_table_mm = (frame.back_mm - coarse_y)[:, None].astype(np.float32)
     grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), rng)
@@ -213,7 +213,7 @@ def _draw_slice(
 
 
 def _muscles(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus) -> np.ndarray:
-    """Return the share of muscle: each point belongs to the nearest muscle belly, with fat where two bellies meet."""
+    """Return the share of muscle; each point belongs to the nearest muscle belly, with fat where two bellies meet."""
     first = np.full(x.shape, -1e3, x.dtype)
     second = first.copy()
     for levels in _MUSCLES.values():
@@ -259,11 +259,11 @@ def _organs(
 
 
 def _inside_skin(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus, size: float) -> np.ndarray:
-    """Return the depth below the skin, mm (negative outside); exact to first order at the skin."""
+    """Return the depth below the skin, mm (negative outside), exact to first order at the skin."""
     half_width = _BARE_HALF_WIDTH_MM + habitus.side_fat_mm / size
     half_depth = _BARE_HALF_DEPTH_MM + habitus.front_fat_mm / size
     depth = _outline(x, y, z, half_width, half_depth)
-    # the cleft between the buttocks: pressed shut but for a thin wedge of air
+    # the cleft between the buttocks is pressed shut except for a thin wedge of air
     cleft = np.abs(x) + 1.5 - 0.12 * np.clip(y - (half_depth - 22) - 0.3 * abs(z + 35), 0, None)
     depth = np.minimum(depth, np.where(y > 60, cleft, depth)) if z < 20 else depth
     slope_y, slope_x = np.gradient(depth, COARSE_MM / size)
@@ -271,12 +271,12 @@ def _inside_skin(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus, size:
 
 
 def _inside_fascia(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus) -> np.ndarray:
-    """Return the depth below the deep fascia, mm: the border between subcutaneous fat and muscle."""
+    """Return the depth below the deep fascia, the border between subcutaneous fat and muscle, mm."""
     return _outline(x, y, z, 151.0 - 0.06 * habitus.side_fat_mm, 85.0 - 0.1 * habitus.front_fat_mm)
 
 
 def _outline(x: np.ndarray, y: np.ndarray, z: float, half_width: float, half_depth: float) -> np.ndarray:
-    """Return roughly the depth in mm inside a trunk that parts into two thighs."""
+    """Return the approximate depth in mm inside a trunk that divides into two thighs."""
     waist = half_width - 0.25 * max(z - 15, 0) - 0.06 * max(-60 - z, 0)
     fading = min(max((-z - 50) / 45, 0.0), 1.0)
     trunk = _superellipse(x, y - _FRONT_BACK_CENTER_MM, waist, half_depth * (1 - 0.55 * fading), 2.4)
@@ -285,7 +285,7 @@ def _outline(x: np.ndarray, y: np.ndarray, z: float, half_width: float, half_dep
         return trunk
     thigh_half = (waist - 1.5) / 2
     thigh = _superellipse(np.abs(x) - thigh_half - 1.5, y - 4, thigh_half, half_depth * 0.93, 2.1)
-    # a smooth union: the groin is a fold, not an edge; it bulges by up to _FOLD_MM
+    # a smooth union makes the groin a fold instead of an edge, which bulges by up to _FOLD_MM
     blend = np.clip(0.5 + (trunk - thigh) / (8 * _FOLD_MM), 0, 1)
     union = thigh + blend * (trunk - thigh) + 4 * _FOLD_MM * blend * (1 - blend)
     return trunk + parting * (union - trunk)
@@ -297,9 +297,9 @@ def _superellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, power: float
 
 
 def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: float) -> np.ndarray | None:
-    """Return roughly the depth (mm) inside a tube given by ellipses at some levels; None beyond its ends."""
+    """Return the approximate depth (mm) inside a tube given by ellipses at some levels; None beyond its ends."""
     heights = sorted(levels)
-    # a belly tapers off beyond its ends, unless it goes on beyond every scan
+    # a muscle belly tapers beyond its ends, unless it continues beyond every scan
     above = max(z - heights[-1], 0.0) if heights[-1] < 45 else 0.0
     below = max(heights[0] - z, 0.0) if heights[0] > -100 else 0.0
     taper = 1 - (above + below) / 12
@@ -310,14 +310,14 @@ def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: 
     )
     a, b = a * swell * taper, b * swell * taper
     c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    # along the ellipse's axes, in half axes; np.hypot would take ten times as long as squares and root
+    # along the ellipse's axes, in half axes; np.hypot takes ten times as long as squares and root
     u = (x - center_x) * (c / a) + (y - center_y) * (s / a)
     v = (y - center_y) * (c / b) - (x - center_x) * (s / b)
     return (1 - np.sqrt(u * u + v * v)) * math.sqrt(a * b)
 
 
 def _ball(x: np.ndarray, y: np.ndarray, z: float, center: tuple, half_axes: tuple) -> np.ndarray:
-    """Return roughly the depth (mm) inside an ellipsoid."""
+    """Return the approximate depth (mm) inside an ellipsoid."""
     rho = np.sqrt(sum(((p - c) / r) ** 2 for p, c, r in zip((x, y, z), center, half_axes, strict=True)))
     return (1 - rho) * min(half_axes)
 
@@ -328,7 +328,7 @@ def _edge(depth_mm: np.ndarray) -> np.ndarray:
 
 
 def _grain(shape_zyx: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Return smooth random texture of unit variance: fat between fibres, vessels too small to draw."""
+    """Return a smooth random texture of unit variance for fat between fibres and for small vessels."""
     smooth = gaussian_filter(rng.standard_normal(shape_zyx, dtype=np.float32), (1.0, 1.2, 1.2), truncate=2.5)
     return smooth / smooth.std()
 
@@ -336,7 +336,7 @@ def _grain(shape_zyx: tuple[int, int, int], rng: np.random.Generator) -> np.ndar
 def _bends(
     coarse_x: np.ndarray, coarse_y: np.ndarray, z_mm: np.ndarray, rng: np.random.Generator
 ) -> Callable[[int], np.ndarray]:
-    """Return a function slice -> (x, y) displacement in mm: smooth random bends, so that no muscle is an ellipse."""
+    """Return a function slice -> (x, y) displacement in mm, smooth and random, so that no muscle is an ellipse."""
     bases = [_bumps(axis) for axis in (z_mm, coarse_y, coarse_x)]
     knots = _BEND_MM * rng.standard_normal((2, *(basis.shape[1] for basis in bases)))
     return lambda k: (bases[1] @ np.tensordot(bases[0][k], knots, axes=(0, 1)) @ bases[2].T).astype(

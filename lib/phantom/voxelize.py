@@ -1,4 +1,4 @@
-"""How much of each voxel a closed surface fills: exact along x, sub-sampled along y and z."""
+"""The share of each voxel inside a closed surface, exact along x, sub-sampled along y and z."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from lib.phantom.mesh import Mesh
 
-# sub-lines are moved by this fraction of their distance, so that they miss vertices on round coordinates
+# sub-lines are shifted by this fraction of their distance, so that they miss vertices with round coordinates
 _OFF_LATTICE = 1.0e-4
 
 
@@ -52,9 +52,9 @@ class VoxelGrid:
 def coverage(mesh: Mesh, grid: VoxelGrid, supersampling: int) -> np.ndarray:
     """Return the share of each voxel inside a closed surface, float32 zyx in [0, 1].
 
-    `supersampling` squared lines run through each voxel along x; between two crossings of the surface their
-    length inside is exact. Crossings are signed, so overlapping parts of a mesh count once and inverted parts (an
-    offset surface where it folds) count as outside.
+    `supersampling` squared lines run through each voxel along x; their length between two crossings of the surface is
+    exact. Crossings are signed, so overlapping parts of a mesh count once, and inverted parts (where an offset
+    surface folds) count as outside.
     """
     filled = np.zeros(grid.shape_zyx, np.float32)
     low, high = mesh.vertices_xyz_mm.min(axis=0), mesh.vertices_xyz_mm.max(axis=0)
@@ -97,7 +97,7 @@ def _cut_by_planes(mesh: Mesh, first: float, step: float, count: int) -> tuple[n
     z = first + step * plane
     above = corners_z[triangle] > z[:, None]
     lone_above = above.sum(axis=1) == 1
-    # the corner that is alone on its side; the segment runs between the two edges that meet there
+    # the corner that is alone on its side of the plane; the segment runs between the two edges that meet there
     lone = np.argmax(above == lone_above[:, None], axis=1)
     faces = mesh.faces[triangle]
     rows = np.arange(len(triangle))
@@ -108,7 +108,7 @@ def _cut_by_planes(mesh: Mesh, first: float, step: float, count: int) -> tuple[n
 
 
 def _edge_at(vertices: np.ndarray, a: np.ndarray, b: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return xy where the edges a-b meet height z; both neighbours of an edge get the same bits."""
+    """Return xy where the edges a-b cross height z; both triangles at an edge get the same bits."""
     low, high = vertices[np.minimum(a, b)], vertices[np.maximum(a, b)]
     share = (z - low[:, 2]) / (high[:, 2] - low[:, 2])
     return low[:, :2] + share[:, None] * (high[:, :2] - low[:, :2])
@@ -136,7 +136,7 @@ def _spanned(
     number = np.maximum(end - begin, 0)
     item = np.repeat(np.arange(len(low)), number)
     k = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number) + begin[item]
-    # the range above is one too wide; the exact comparison decides, equally for all segments that share a corner
+    # the range above is one too wide; the exact comparison is the same for all segments that share a corner
     position = first + step * k
     inside = (low[item] <= position) & (position < high[item])
     return item[inside], k[inside]

@@ -1,1 +1,1 @@
-"""Numbers: overlap, agreement, precision, intervals, and the tables that hold them."""
+"""Statistics: overlap, agreement, precision, intervals, and the tables with the results."""

@@ -3,14 +3,14 @@
 Definitions used everywhere in the project, x = reference, y = predicted, d = y - x:
 
     R2    1 - SS_res / SS_tot = 1 - sum(d^2) / sum((x - mean(x))^2): the share of the reference's variance that the
-          prediction itself explains, no line fitted (deduced from Zhao 2020, Table 1). It is not Pearson's r squared.
+          prediction explains without a fitted line (deduced from Zhao 2020, Table 1). It is not Pearson's r squared.
     RE    100 d / x, in percent; MAPE the mean of |RE|
     SD    of the reference: population SD (ddof 0), as in that table; of differences: sample SD (ddof 1)
     LoA   bias -/+ 1.96 SD of the differences (Bland & Altman), of d and of RE
     CCC   2 s_xy / (s_x^2 + s_y^2 + (mean(x) - mean(y))^2), moments with divisor n (Lin, Biometrics 1989;45:255)
     ICC   ICC(2,1): two-way random, absolute agreement, a single measurement
 
-Intervals where each person has one scan:
+Intervals if each person has one scan:
 
     bias, mean RE                        Student's t
     LoA                                  exact for each limit on its own (Carkeet, Optom Vis Sci 2015;92:e71)
@@ -18,16 +18,16 @@ Intervals where each person has one scan:
     ICC                                  McGraw & Wong
     MAE, RMSE, R2, r, CCC, MAPE          jackknife over people (`lib.stats.jackknife`)
 
-Where a person has several scans, scans are not independent: limits then use variance components (Bland & Altman, Stat
-Methods Med Res 1999;8:135, 5.3), all intervals are of the jackknife over people, and neither a p-value nor an
+If a person has several scans, scans are not independent: limits then use variance components (Bland & Altman, Stat
+Methods Med Res 1999;8:135, 5.3), all intervals are those of the jackknife over people, and neither a p-value nor an
 interval of the ICC is given.
 
-All these hold for further people and the models that were trained. In a cross-validation each fold has a model of
-its own; `fold_intervals` leave out a fold at a time, so that they hold for models trained this way. They treat
-folds as independent, though the models of two folds share most of their training people; this effect cannot be
+All these intervals hold for further people and the trained models. In cross-validation each fold has its own model;
+`fold_intervals` leaves out one fold at a time, so that its intervals hold for models trained this way. Folds are
+treated as independent although the models of two folds share most of their training people; this effect cannot be
 estimated without bias (Bengio & Grandvalet, J Mach Learn Res 2004;5:1089).
 
-A number that its sample does not define is NaN, and `undefined` says why.
+A number that the sample does not define is NaN, with the reason in `undefined`.
 """
 
 import math
@@ -47,8 +47,8 @@ from lib.stats.lines import fit_line, growing_spread, limits_to_use
 from lib.stats.pairs import Pairs, finite_pairs
 from lib.stats.undefined import NAN, NO_INTERVAL, interval_columns, undefined_text
 
-# numbers with a jackknife interval and its scale (`lib.stats.jackknife.SCALES`): always, and further ones if a person
-# has several scans or folds are left out
+# numbers with a jackknife interval and its scale (`lib.stats.jackknife.SCALES`): in all cases, and in addition if a
+# person has several scans or folds are left out
 _JACKKNIFED = {
     **dict.fromkeys(("mae_mm3", "mape_percent"), "log"),
     "rmse_mm3": "inverse root",
@@ -59,7 +59,7 @@ _JACKKNIFED_IF_DEPENDENT = {
     **_JACKKNIFED,
     **dict.fromkeys(("slope", "intercept_mm3", "proportional_bias"), "plain"),
 }
-# mean, lower and upper limit of differences and of relative errors
+# mean, lower and upper limit, of differences and of relative errors
 _LIMITS = ("bias_mm3", "loa_low_mm3", "loa_high_mm3")
 _LIMITS_PERCENT = ("re_mean_percent", "loa_low_percent", "loa_high_percent")
 FOLD_INTERVALS = (*_LIMITS, *_LIMITS_PERCENT, *_JACKKNIFED_IF_DEPENDENT)
@@ -68,19 +68,19 @@ FOLD_COLUMNS = ("folds", *(f"{name}_fold_ci_{end}" for name in FOLD_INTERVALS fo
 
 @dataclass(frozen=True, kw_only=True)
 class AgreementConfig:
-    """Level of all intervals."""
+    """Confidence level of all intervals."""
 
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be used."""
+        """Raise an error if a value is out of range."""
         if not 0.5 <= self.confidence < 1:
             raise ConfigError(f"report.confidence must be in [0.5, 1), got {self.confidence!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Agreement of `scans` pairs of volumes of `n` people; intervals end in `_ci_low` and `_ci_high`."""
+    """Agreement of `scans` pairs of volumes of `n` people; names of interval ends end in `_ci_low` and `_ci_high`."""
 
     n: int
     reference_mean_mm3: float
@@ -157,9 +157,9 @@ def summarize_agreement(
     subjects: Sequence[str],
     config: AgreementConfig,
 ) -> Agreement:
-    """Compare predicted with reference volumes (n,) in mm3, one pair a scan; `subjects` names the person of each.
+    """Compare predicted with reference volumes (n,) in mm3, one pair per scan; `subjects` (n,) names the people.
 
-    Pairs with a volume that is not a number are left out. Raises ValueError when the lengths differ.
+    Pairs with a NaN are left out. Raises ValueError if the lengths differ.
     """
     pairs = finite_pairs(reference_mm3, predicted_mm3, subjects)
     x, y, people = pairs.x, pairs.y, pairs.people
@@ -190,10 +190,10 @@ def fold_intervals(
     folds: Sequence[int],
     config: AgreementConfig,
 ) -> dict[str, float]:
-    """Return FOLD_COLUMNS: the intervals that hold for models trained this way, from leaving out a fold at a time.
+    """Return FOLD_COLUMNS: intervals that hold for models trained this way, from leaving out one fold at a time.
 
-    Arguments as `summarize_agreement`; `folds` (n,) numbers the fold whose model predicted a scan. All intervals are
-    NaN for fewer than two folds.
+    Arguments are as in `summarize_agreement`; `folds` (n,) numbers the fold whose model predicted each scan. All
+    intervals are NaN for fewer than two folds.
     """
     pairs = finite_pairs(reference_mm3, predicted_mm3, subjects, folds)
     numbers: dict[str, float] = dict.fromkeys(FOLD_COLUMNS, NAN)
@@ -222,7 +222,7 @@ def agreement_row(
     config: AgreementConfig,
     folds: Sequence[int] | None = None,
 ) -> dict[str, float | int | str]:
-    """Return AGREEMENT_COLUMNS of pairs of volumes (n,); `folds` (n,) of a cross-validation alone."""
+    """Return AGREEMENT_COLUMNS of pairs of volumes (n,); `folds` (n,) is given only for cross-validation."""
     volumes = reference_mm3, predicted_mm3, subjects
     row = asdict(summarize_agreement(*volumes, config))
     told = row.pop("undefined")
@@ -240,7 +240,7 @@ def agreement_row(
 
 
 def _icc(x: np.ndarray, y: np.ndarray, config: AgreementConfig) -> dict[str, float]:
-    """Return the ICC and its interval; NaN beyond -1 to 1, as two people can make it, and of a constant reference."""
+    """Return the ICC and its interval; NaN outside -1 to 1 (possible for two people) or for a constant reference."""
     icc, interval = intraclass_correlation(np.column_stack([x, y]), config.confidence)
     if not abs(icc) <= 1 or np.ptp(x) == 0:
         icc, interval = NAN, NO_INTERVAL
@@ -250,7 +250,7 @@ def _icc(x: np.ndarray, y: np.ndarray, config: AgreementConfig) -> dict[str, flo
 def _limits(
     names: Sequence[str], sd_name: str, scans: tuple[np.ndarray, np.ndarray], config: AgreementConfig
 ) -> dict[str, float]:
-    """Mean, SD and limits of the values of `scans`, with people beside; intervals exact for one scan a person."""
+    """Return mean, SD and limits of the values of `scans`; intervals are exact if each person has one scan."""
     values, people = scans
     mean, sd, n = mean_or_nan(values), sd_of_differences(values, people), len(values)
     if len(np.unique(people)) < n:
@@ -266,7 +266,7 @@ def _limits(
 
 
 def _lines(x: np.ndarray, y: np.ndarray, config: AgreementConfig) -> dict[str, float]:
-    """Regression of predicted on reference, and of the difference on the mean (proportional bias)."""
+    """Return the regressions of predicted on reference and of the difference on the mean (proportional bias)."""
     line = fit_line(x, y, config.confidence)
     trend = fit_line((x + y) / 2, y - x, config.confidence)
     return {
@@ -282,7 +282,7 @@ def _lines(x: np.ndarray, y: np.ndarray, config: AgreementConfig) -> dict[str, f
 def _jackknifed(
     pairs: Pairs, groups: np.ndarray, scales: Mapping[str, str], config: AgreementConfig
 ) -> dict[str, float]:
-    """Intervals of the names in `scales` from leaving out each of the groups (scans,)."""
+    """Return the intervals of the names in `scales` from leaving out each of the groups (scans,) in turn."""
     x, y = pairs.x, pairs.y
     estimates = point_estimates(x, y) | _lines(x, y, config) | _icc(x, y, config)
     left = estimates_without(x, y, groups) if len(x) > 1 else {}

@@ -1,4 +1,4 @@
-"""Why a number of the agreement of volumes is empty."""
+"""The reasons why numbers of the agreement of volumes are undefined."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from lib.stats.undefined import NAN
 
 
 def agreement_reasons(numbers: Mapping[str, float], pairs: Pairs) -> dict[str, str]:
-    """Return why numbers are NaN, by name; the ends of an interval have one name, that ends in `_ci`."""
+    """Return the reasons why numbers are NaN, by name; the two ends of an interval share the name `..._ci`."""
     return {
         name.removesuffix("_low") if "_ci_" in name else name: _why(name, numbers, pairs)
         for name, value in numbers.items()
@@ -20,7 +20,7 @@ def agreement_reasons(numbers: Mapping[str, float], pairs: Pairs) -> dict[str, s
 
 
 def _why(name: str, numbers: Mapping[str, float], pairs: Pairs) -> str:
-    """Return why a number is NaN."""
+    """Return the reason why a number is NaN."""
     x, y, count = pairs.x, pairs.y, pairs.count
     if not count:
         return "nobody has both volumes"
@@ -45,7 +45,7 @@ def _why(name: str, numbers: Mapping[str, float], pairs: Pairs) -> str:
     if name == "growing_spread_p_value" and len(x) >= FEWEST_FOR_GROWTH:
         return "the differences do not vary about their line"
     if estimate == "icc":
-        return "people differ less than chance makes them"
+        return "people differ less than expected by chance"
     few = "fewer than ten people" if name == "growing_spread_p_value" else "fewer than three scans"
     return (
         few if len(x) < (FEWEST_FOR_GROWTH if "growing" in name else 3) else "the mean volume does not vary"
@@ -53,7 +53,7 @@ def _why(name: str, numbers: Mapping[str, float], pairs: Pairs) -> str:
 
 
 def _why_no_interval(name: str, estimate: float, count: int) -> str:
-    """Return why an estimate has no interval."""
+    """Return the reason why an estimate has no interval."""
     if count == 1:
         return "one person"
     if name.startswith(("mae", "rmse", "mape")) and estimate == 0:
@@ -64,7 +64,7 @@ def _why_no_interval(name: str, estimate: float, count: int) -> str:
 
 
 def why_no_folds(count: int | None) -> str:
-    """Return why there is no interval with the folds: no cross-validation (None), or fewer than two folds."""
+    """Return the reason why there is no interval with folds: no cross-validation (None) or fewer than two folds."""
     if count is None:
         return "no cross-validation"
     return "fewer than two folds" if count < 2 else ""

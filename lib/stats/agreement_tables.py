@@ -12,10 +12,10 @@ from lib.stats.undefined import explain, reasons_of
 def agreement_table(
     metrics: pd.DataFrame, config: AgreementConfig, volumes: tuple[str, str] = WHOLE_MASK
 ) -> pd.DataFrame:
-    """Return group, network, protocol, stratum and the agreement of volumes: everybody's row, then one for each sex.
+    """Return group, network, protocol, stratum and agreement of volumes: a row for everybody, then one for each sex.
 
-    `volumes` names the columns of the reference and the predicted volume, WHOLE_MASK or DISTAL_CUT; scans that
-    lack one of them take no part.
+    `volumes` names the columns of the reference and predicted volumes, WHOLE_MASK or DISTAL_CUT; scans without one
+    of them are left out.
     """
     rows = []
     both = without_repeats(metrics[metrics[list(volumes)].notna().all(axis=1)])
@@ -25,9 +25,9 @@ def agreement_table(
 
 
 def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return Dice and agreement of each cross-validation fold: one model and its own held-out people a row.
+    """Return Dice and agreement of each cross-validation fold: one row per model, on its own held-out people.
 
-    The intervals hold for further people and this model.
+    The intervals hold for further people and the model of the fold.
     """
     numbers = ("mae_mm3", "rmse_mm3", "r2", "bias_mm3")
     ends = [f"{name}_ci_{end}" for name in ("dsc_mean", *numbers) for end in ("low", "high")]
@@ -57,7 +57,7 @@ def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
 def _agreement_of(
     people: pd.DataFrame, config: AgreementConfig, volumes: tuple[str, str] = WHOLE_MASK
 ) -> dict:
-    """Return the agreement of scans of one protocol; out-of-fold ones get the intervals with the folds too."""
+    """Return the agreement of scans of one protocol; cross-validation also has the intervals with folds."""
     pair = (people[name].to_numpy(float) for name in volumes)
     folds = people["fold"].astype(int).tolist() if (people["protocol"] == "cv").all() else None
     return agreement_row(*pair, people["subject"].tolist(), config, folds)

@@ -1,8 +1,8 @@
 """Changes between two runs, scan by scan: after an update of the software, with another model or another reader.
 
-The other run comes first, as the reference that this one is compared with: a change is this run minus the other. A
-scan has a row for each group and network, with its primary prediction in each run (`lib.stats.primary`). Networks
-are compared by name; those that only one run has are compared with each other in their order.
+The other run is the reference: a change is this run minus the other. A scan has a row for each group and network,
+with its primary prediction in each run (`lib.stats.primary`). Networks are matched by name, the remaining ones in
+their order.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ from lib.stats.undefined import reasons_of
 
 KEYS = ["scan", "group", "network"]
 PREDICTION_KEYS = [*KEYS, "members", "protocol"]
-# what a run records of a scan, and of a prediction
+# facts that a run records of a scan, and of a prediction
 SCAN_WORDS = ("subject", "verdict", "set", "fold", "review")
 PREDICTION_WORDS = ("protocol", "members", "flags")
 SCORES = ("reference_mm3", "dsc", "hd95_mm")
 NUMBERS = ("predicted_mm3", *SCORES, "otsu_threshold")
 MASKS = ("predicted_mask", "reference_mask")
 VOLUMES = ("predicted_mm3", "reference_mm3")
-# of run.json: what distinguishes one training from another
+# keys of run.json that distinguish one training from another
 TRAINING_FACTS = ("code", "updates", "parameters", "device", "precision", "torch")
 OF_AGREEMENT = (
     *("n", "scans", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
@@ -49,14 +49,14 @@ SUMMARY_COLUMNS = ("group", "network", "other_network", "protocol", "quantity", 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonConfig:
-    """Tolerances: smaller changes do not count as moved.
+    """Tolerances: larger changes count as moved.
 
     Attributes:
-        volume_percent: of a volume, percent of the other run's.
-        dsc: of the Dice with the reference.
-        hd95_mm: of the 95th percentile of surface distances, mm.
-        otsu_threshold: of the threshold, probability.
-        mask_dsc: Dice of both runs' masks, below which they have moved.
+        volume_percent: change of a volume, percent of the other run's.
+        dsc: change of the Dice with the reference.
+        hd95_mm: change of the 95th percentile of surface distances, mm.
+        otsu_threshold: change of the threshold (probability).
+        mask_dsc: Dice of both runs' masks below which a mask has moved.
     """
 
     volume_percent: float = 1.0
@@ -66,7 +66,7 @@ class ComparisonConfig:
     mask_dsc: float = 0.99
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be used."""
+        """Raise an error if a value is out of range."""
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
@@ -75,13 +75,13 @@ class ComparisonConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of a study.
+    """A run of a study.
 
     Attributes:
-        study: its name.
+        study: name of the study.
         volumes, metrics, flow: its tables (`lib.stats.tables`, `lib.stats.flow`).
-        facts: settings and versions of the run: kind -> name -> value. Kinds are settings, software and code, where
-            the run recorded them, and models.
+        facts: settings and versions of the run: kind -> name -> value. Kinds are models and, if recorded, settings,
+            software and code.
     """
 
     study: str
@@ -92,7 +92,7 @@ class Run:
 
 
 def read_compared_run(results: str | Path) -> Run:
-    """Read what a comparison needs from a results folder; older runs recorded fewer settings and versions."""
+    """Read a run from a results folder; older runs recorded fewer settings and versions."""
     results = Path(results)
     record = results / "cohort/run.json"
     name = results / "study.json"
@@ -106,8 +106,8 @@ def read_compared_run(results: str | Path) -> Run:
 def pair_runs(here: Run, there: Run) -> pd.DataFrame:
     """Return a row for each scan, group and network of either run, with the values of both.
 
-    Values of the other run have names that begin with `other_`. `status` is both, only here or only there: which
-    cohort tables have the scan. A scan that no run has predicted has one row without group and network.
+    Names of the other run's values begin with `other_`. `status` tells whether both cohort tables have the scan:
+    both, only here or only there. A scan that no run has predicted has one row without group and network.
     """
     ours, theirs = _predictions(here), _predictions(there)
     partners = pair_models(_models(ours), _models(theirs))
@@ -131,7 +131,7 @@ def pair_runs(here: Run, there: Run) -> pd.DataFrame:
 
 
 def pair_models(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Map each network of the other run to one of this run: the same name, else the remaining ones in order."""
+    """Map each network of the other run to one of this run: by name, the remaining ones in order."""
     left = [name for name in ours if name not in theirs]
     others = [name for name in theirs if name not in ours]
     return {name: name for name in theirs} | dict(zip(others, left, strict=False))
@@ -140,10 +140,10 @@ def pair_models(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
 def mask_files(
     pairs: pd.DataFrame, here: str | Path, there: str | Path
 ) -> dict[str, list[list[tuple[str, str]]]]:
-    """Return the files of both runs that hold each row's masks, by MASKS: for each grid a pair.
+    """Return the mask files of both runs for each row, by MASKS: a pair for each grid.
 
     Args:
-        pairs: what `pair_runs` returned.
+        pairs: result of `pair_runs`.
         here: results folder of this run.
         there: results folder of the other run.
     """
@@ -169,13 +169,13 @@ def compare_runs(
     masks: Mapping[str, Sequence[tuple[float | None, str]]],
     config: ComparisonConfig,
 ) -> pd.DataFrame:
-    """Return the pairs with changes, overlaps of masks, and `moved`: what moved, by name.
+    """Return the pairs with changes, overlaps of masks, and `moved`: the names of all that moved.
 
     Moved scans come first, then those that only one run has.
 
     Args:
-        pairs: what `pair_runs` returned.
-        masks: of each row the Dice between both runs' masks, or None and the reason, by MASKS.
+        pairs: result of `pair_runs`.
+        masks: for each row the Dice between both runs' masks, or None and the reason, by MASKS.
         config: tolerances.
     """
     table = pairs.copy()
@@ -195,9 +195,9 @@ def compare_runs(
 
 
 def summarize_comparison(table: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return SUMMARY_COLUMNS: how both runs' volumes agree, by group, network and protocol (of this run).
+    """Return SUMMARY_COLUMNS: agreement of both runs' volumes, by group, network and protocol (of this run).
 
-    The other run's volumes stand as the reference: bias is this run minus the other.
+    The other run's volumes are the reference: bias is this run minus the other.
     """
     rows = []
     both = table[table["network"].ne("") & table["other_network"].ne("")]
@@ -241,14 +241,14 @@ def differences(here: Run, there: Run) -> list[dict]:
 
 
 def count_moved(table: pd.DataFrame) -> dict[str, int]:
-    """Return how many scans moved by what they moved in, the most frequent first; a scan counts once for each."""
+    """Return the number of scans that moved, by what moved, most frequent first; a scan may count under several."""
     kinds = table.assign(kind=table["moved"].str.split()).explode("kind").dropna(subset="kind")
     counts = kinds[kinds["kind"] != ""].drop_duplicates(["scan", "kind"])["kind"].value_counts()
     return {str(kind): int(count) for kind, count in counts.items()}
 
 
 def _model_facts(folder: Path) -> dict[str, str]:
-    """Return the facts of the folds of each group and network, each value once."""
+    """Return the facts of the trained folds by group and network, each value once."""
     facts: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/*/fold-*/run.json")):
         run, name = read_run(path), "/".join(path.parts[-4:-2])
@@ -263,7 +263,7 @@ def _predictions(run: Run) -> pd.DataFrame:
     bound = bound_to_grid(run.metrics).get("hd95_mm", pd.Series(False, index=run.metrics.index))
     scores = run.metrics[[*PREDICTION_KEYS, *SCORES]].assign(hd95_within_voxel=bound.astype(float))
     table = primary_rows(run.volumes, per=KEYS).merge(scores, on=PREDICTION_KEYS, how="left")
-    # columns of an empty table have no data type
+    # the columns of an empty table have no data type
     numbers = (*NUMBERS, "hd95_within_voxel")
     return table[[*KEYS, *PREDICTION_WORDS, *numbers]].astype(dict.fromkeys(numbers, float))
 
@@ -273,7 +273,7 @@ def _models(predictions: pd.DataFrame) -> list[str]:
 
 
 def _words(run: Run) -> pd.DataFrame:
-    """Return what a run records of each scan, as text; columns that an older run lacks are empty."""
+    """Return the facts that a run records of each scan, as text; columns missing in an older run are empty."""
     flow = run.flow.reindex(columns=["scan", *SCAN_WORDS])
     fold = ["" if pd.isna(fold) else f"{int(fold)}" for fold in flow["fold"]]
     return flow.assign(fold=fold, review=flow["review"].astype(object).fillna(""))
@@ -289,7 +289,7 @@ def _status(scans: pd.Series, here: Run, there: Run) -> pd.Series:
 
 
 def _moved(table: pd.DataFrame, config: ComparisonConfig) -> pd.Series:
-    """Return the names of all that moved in each row, separated by blanks; nothing for scans of one run only."""
+    """Return the names of all that moved in each row, separated by blanks; "" for scans of one run only."""
     ours, theirs = (table[name].ne("") for name in ("protocol", "other_protocol"))
     moves = {name: table[name] != table[f"other_{name}"] for name in SCAN_WORDS}
     moves["prediction"] = ours != theirs
@@ -307,7 +307,7 @@ def _moved(table: pd.DataFrame, config: ComparisonConfig) -> pd.Series:
 
 
 def _beyond(table: pd.DataFrame, name: str, config: ComparisonConfig) -> pd.Series:
-    """Say where a number changed by more than its tolerance, or only one run has it."""
+    """Return where a number changed by more than its tolerance or is in one run only."""
     if name in VOLUMES:
         change, tolerance = table[f"{name}_change_percent"], config.volume_percent
     else:

@@ -1,4 +1,4 @@
-"""One number for how well ratings of the same targets agree: Lin's concordance, intraclass correlation."""
+"""Coefficients of agreement between ratings of the same targets: Lin's concordance, intraclass correlation."""
 
 import numpy as np
 from scipy import stats
@@ -21,7 +21,7 @@ def intraclass_correlation(ratings: np.ndarray, confidence: float) -> tuple[floa
     Two-way random effects, absolute agreement, a single rating: ICC(2,1) of Shrout & Fleiss (Psychol Bull
     1979;86:420), ICC(A,1) of McGraw & Wong (Psychol Methods 1996;1:30, table 7 for the interval). With the mean
     squares R of targets, C of raters and E of the residual it is (R - E) / (R + (k - 1) E + k (C - E) / n).
-    NaN for fewer than two targets and where nothing varies.
+    NaN for fewer than two targets or if nothing varies.
     """
     n, k = ratings.shape
     if n < 2 or np.ptp(ratings) == 0:
@@ -32,7 +32,7 @@ def intraclass_correlation(ratings: np.ndarray, confidence: float) -> tuple[floa
         return NAN, NO_INTERVAL
     icc = (targets - residual) / total
     noise = k * raters + (k * n - k - n) * residual
-    if noise <= 0 or targets <= 0:  # the raters say all the same, or the targets do not differ
+    if noise <= 0 or targets <= 0:  # all ratings of a target are equal, or targets do not differ
         return icc, NO_INTERVAL
     freedom = _residual_freedom(icc, raters, residual, (n, k))
     share = 0.5 + confidence / 2
@@ -44,7 +44,7 @@ def intraclass_correlation(ratings: np.ndarray, confidence: float) -> tuple[floa
 
 
 def _mean_squares(ratings: np.ndarray) -> tuple[float, float, float]:
-    """Mean squares of the two-way analysis of variance: targets, raters, residual."""
+    """Return the mean squares of the two-way analysis of variance: targets, raters, residual."""
     n, k = ratings.shape
     centred = ratings - ratings.mean()
     row, column = centred.mean(axis=1, keepdims=True), centred.mean(axis=0, keepdims=True)
@@ -57,7 +57,7 @@ def _mean_squares(ratings: np.ndarray) -> tuple[float, float, float]:
 
 
 def _residual_freedom(icc: float, raters: float, residual: float, shape: tuple[int, int]) -> float:
-    """Degrees of freedom (Satterthwaite) of the rater and residual variance together; McGraw & Wong's v."""
+    """Return Satterthwaite's degrees of freedom of the combined rater and residual variance; McGraw & Wong's v."""
     n, k = shape
     of_raters = k * icc * raters
     of_residual = (n * (1 - icc) + k * icc * (n - 1)) * residual

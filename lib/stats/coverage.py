@@ -1,4 +1,4 @@
-"""How often the intervals of predicted volumes contained the reference."""
+"""Coverage of the intervals of predicted volumes: how often they contained the reference."""
 
 import pandas as pd
 from scipy import stats
@@ -19,8 +19,8 @@ COVERAGE_COLUMNS = (
 def coverage_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return COVERAGE_COLUMNS: how often the interval contained the reference, by group, network and protocol.
 
-    Of each person the first scan counts, so that the interval of the coverage is exact (Clopper & Pearson); `n` of
-    the scored `people` have an interval. Cross-validation people have no interval and are in no row.
+    Only the first scan of each person counts, so that the interval of the coverage is exact (Clopper & Pearson); `n`
+    of the scored `people` have an interval of their volume. Cross-validation people have none and are in no row.
     """
     rows = []
     scored = without_repeats(metrics[metrics["protocol"] != "cv"])
@@ -52,6 +52,6 @@ def _coverage(covered: int, n: int, confidence: float) -> dict:
 
 
 def _why_undefined(texts: pd.Series) -> str:
-    """Return the reasons for which intervals of volumes are not defined, each once."""
+    """Return the different reasons why intervals of volumes are not defined."""
     reasons = (undefined_reasons(text).get(INTERVAL_COLUMNS[0], "") for text in texts)
     return " / ".join(dict.fromkeys(filter(None, reasons)))

@@ -1,4 +1,4 @@
-"""For which people the intervals of volumes do not hold: notes for the top of the report."""
+"""Notes for the top of the report on people for whom the intervals of volumes do not hold."""
 
 from collections.abc import Mapping
 
@@ -7,29 +7,31 @@ import pandas as pd
 from lib.catalog.protocols import PROTOCOLS
 from lib.stats.formats import fixed, records
 
-# the meaning of too few intervals that contain the reference, by protocol
+# explanation of a coverage below the confidence level, by protocol
 FAILED_COVERAGE = (
     (
         ("later", "external"),
-        "The models err alike there, as on another scanner or another population, mostly without a flag. Volumes of "
-        "such people without a reference are no surer: annotate some of them, and train or calibrate with these.",
+        "The models make similar errors there, as on another scanner or another population, mostly without a flag. "
+        "Volumes of such people without a reference are no more reliable: annotate some of them, and train or "
+        "calibrate with these.",
     ),
     (
         ("test", "test-single"),
-        "These people are of the same draw as those of cross-validation, so these are too few to tell how far these "
-        "models err, or the models that predicted here err otherwise (predict.heldout_weights: last).",
+        "These people were drawn together with those of cross-validation. Either cross-validation has too few people "
+        "to estimate the errors, or the models that predicted here make other errors "
+        "(predict.heldout_weights: last).",
     ),
 )
 
 
 def coverage_notes(coverage: pd.DataFrame, confidence: float) -> list[str]:
-    """Return notes for the top of the report: for which people too few intervals contained the reference.
+    """Return notes for the top of the report on people for whom too few intervals contained the reference.
 
-    Too few: the upper end of the exact interval of their share lies below the level.
+    There are too few if the upper end of the exact interval of their share lies below the level.
 
     Args:
         coverage: table of COVERAGE_COLUMNS.
-        confidence: level of the intervals of volumes, and of the interval of their share.
+        confidence: level of the intervals of volumes and of the interval of the share.
     """
     failed = coverage[coverage["coverage_ci_high"] < confidence]
     groups_told = [(failed[failed["protocol"].isin(names)], meaning) for names, meaning in FAILED_COVERAGE]
@@ -42,7 +44,7 @@ def coverage_notes(coverage: pd.DataFrame, confidence: float) -> list[str]:
 
 
 def _held_text(row: Mapping) -> str:
-    """Return how many people of a row of the coverage were held, with the interval of their share."""
+    """Return the number of covered people of a row, with the interval of their share."""
     low, high = (fixed(100 * row[f"coverage_ci_{end}"], 0) for end in ("low", "high"))
     subset = PROTOCOLS[row["protocol"]].title.lower()
     return (

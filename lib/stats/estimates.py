@@ -1,4 +1,4 @@
-"""Point estimates of the agreement of volumes, of all pairs and without each of several groups of them."""
+"""Point estimates of the agreement of volumes, from all pairs and with each of several groups left out."""
 
 import math
 
@@ -19,7 +19,7 @@ def r_squared(reference: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def point_estimates(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Return the estimates of reference volumes x (n,) and predicted ones y (n,) that need no people or folds."""
+    """Return the estimates from reference volumes x (n,) and predicted volumes y (n,) without people or folds."""
     difference = y - x
     relative = 100 * difference[x > 0] / x[x > 0]
     r, p_value = NAN, NAN
@@ -43,11 +43,11 @@ def point_estimates(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 def estimates_without(
     reference: np.ndarray, predicted: np.ndarray, groups: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return the estimates (groups,) of pairs (n,) without each of the groups (n,), numbered from 0 without a gap.
+    """Return the estimates (groups,) from pairs (n,) without each of the groups (n,), numbered from 0 without a gap.
 
-    NaN where what remains does not define an estimate.
+    NaN if the remaining pairs do not define an estimate.
     """
-    # centred in units of the spread: raw sums of squares of volumes would cancel
+    # centred and scaled by the spread, because differences of raw sums of squares lose digits
     origin, unit = reference.mean(), max(float(np.ptp(reference)), 1.0)
     x, y = (reference - origin) / unit, (predicted - origin) / unit
     difference, some = y - x, reference > 0
@@ -56,7 +56,7 @@ def estimates_without(
     sums = sums_without(np.column_stack([*terms, some, np.abs(relative)]), groups).T
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_x, mean_y, xx, yy, xy, square, absolute = sums[1:8] / sums[0]
-        # below: rounding of a constant
+        # smaller values are the rounding error of a constant
         variance_x, variance_y = (np.where(v > 1e-18, v, NAN) for v in (xx - mean_x**2, yy - mean_y**2))
         covariance, bias = xy - mean_x * mean_y, mean_y - mean_x
         slope, both = covariance / variance_x, variance_x + variance_y
@@ -75,5 +75,5 @@ def estimates_without(
 
 
 def mean_or_nan(values: np.ndarray) -> float:
-    """Return the mean; NaN of no values."""
+    """Return the mean; NaN for no values."""
     return float(np.mean(values)) if len(values) else NAN

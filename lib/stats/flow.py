@@ -13,9 +13,9 @@ FLOW_COLUMNS = (
     "explanation",
     *("review", "review_comment"),
 )
-# reason for a scan that was completed with some of its models only
+# reason for a scan that was completed by only some of its models
 PARTLY_MISSING = "partly_missing"
-# flag of a prediction by models that its person trained or helped to choose; reason of a scan that is not scored so
+# flag of a prediction by models that were trained on this person or chosen by their score; reason for not scoring it
 SEEN_IN_TRAINING = "seen_in_training"
 NONE: Mapping = MappingProxyType({})
 
@@ -28,15 +28,15 @@ def flow_table(
     reviews: Mapping[str, Mapping] = NONE,
     seen: Mapping[str, Iterable[str]] = NONE,
 ) -> pd.DataFrame:
-    """Return FLOW_COLUMNS: for every scan of the cohort table the last stage it reached, and why no further.
+    """Return FLOW_COLUMNS: for every scan of the cohort table the last stage it reached, and why it stopped there.
 
     Args:
         scans: `cohort/scans.csv`.
-        folds: `folds/folds.csv` (a scan's set is taken from there, else from the cohort table).
-        reached: ids of the scans that came through "converted", "cropped", "predicted", "scored".
+        folds: `folds/folds.csv`; a scan's set is taken from there, else from the cohort table.
+        reached: ids of the scans that completed "converted", "cropped", "predicted", "scored".
         failures: descriptions of failed jobs, by scan (`lib.cohort.failures`).
         reviews: `verdict` and `comment` of the review, by scan.
-        seen: the models that saw a scan's person in training, by scan (see `seen_in_training`).
+        seen: the models trained on a scan's person, by scan (see `seen_in_training`).
     """
     placed = folds.set_index("scan")
     through = {stage: set(ids) for stage, ids in reached.items()}
@@ -55,10 +55,10 @@ def flow_table(
 
 
 def seen_in_training(volumes: pd.DataFrame) -> dict[str, list[str]]:
-    """Return `{group}/{network}/{members}` of the models that saw a scan's person in training, by scan.
+    """Return `{group}/{network}/{members}` of the models that were trained on a scan's person, by scan.
 
     Args:
-        volumes: `tables/volumes.csv`, in which their predictions carry the flag.
+        volumes: `tables/volumes.csv`, in which predictions of such models have a flag.
     """
     flagged = volumes[[SEEN_IN_TRAINING in flags.split() for flags in volumes["flags"]]]
     seen: dict[str, list[str]] = {}
@@ -82,7 +82,7 @@ def _flow_row(record: Mapping, placed: pd.DataFrame, through: Mapping[str, set[s
 
 def _last_stage(record: Mapping, through: Mapping[str, set[str]]) -> str:
     done = [stage for stage in flow_steps() if record["scan"] in through.get(stage, ())]
-    # a scan that a person excluded is not part of the study, whatever stage it reached before
+    # a scan that was excluded by hand is not part of the study, whatever stage it reached before
     if done and record["verdict"] == "ok":
         return done[-1]
     return "screened" if record["verdict"] in ("ok", "rejected") else "listed"

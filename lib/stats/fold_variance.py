@@ -1,4 +1,4 @@
-"""Differences of scores between parts of the femur, between the models of the folds and between people."""
+"""Variation of scores between regions of the femur, between the models of the folds and between people."""
 
 from collections.abc import Mapping
 
@@ -27,10 +27,10 @@ SPREAD_COLUMNS = (
 
 
 def level_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return LEVEL_COLUMNS: Dice of each part of the femur (LEVELS) over the scans that show it.
+    """Return LEVEL_COLUMNS: Dice of each region of the femur (LEVELS) over the scans that show it.
 
-    `n` counts people, the SD is that of scans (ddof 1), the interval of the mean leaves out a person at a time. A
-    part that no scan shows has no row.
+    `n` counts people, the SD is that of scans (ddof 1), the interval of the mean is the jackknife over people. A
+    region that no scan shows has no row.
     """
     rows = []
     for (group, network, protocol), subset in subsets(
@@ -52,8 +52,8 @@ def spread_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame
     """Return SPREAD_COLUMNS: variance between cross-validation folds, separated from the variance between people.
 
     Each fold is one model scored on different people; even equally good models get different means, because
-    people differ. See `fold_spread` for the columns. A person with several scans counts with their mean. The interval
-    of the mean leaves out a fold at a time: it holds for models trained this way.
+    people differ. `fold_spread` explains the columns. A person with several scans counts with their mean. The
+    interval of the mean leaves out one fold at a time and holds for models trained this way.
     """
     rows = []
     held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
@@ -73,7 +73,7 @@ def spread_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame
 
 
 def fold_spread(values: np.ndarray, folds: np.ndarray) -> dict[str, float]:
-    """Return the spread of values (people,), one a person; `folds` (people,) numbers the folds from 0 without a gap.
+    """Return the spread of values (people,), one per person; `folds` (people,) are numbered from 0 without a gap.
 
     `sd_of_fold_means` is the observed value (ddof 1). `sd_expected_by_people` is the value expected if all folds
     are equally good: sqrt(mean over folds of sd_between_people^2 / people of the fold). `sd_between_people` is the
@@ -96,7 +96,7 @@ def fold_spread(values: np.ndarray, folds: np.ndarray) -> dict[str, float]:
 
 
 def _why(row: Mapping) -> str:
-    """Return why a number of a row of the spread is empty."""
+    """Return the reason why a number of a row of the spread is empty."""
     if row["folds"] < 2:
         return "fewer than two folds" if row["people"] > 1 else "one person"
     return "one person in each fold" if row["people"] == row["folds"] else "values are all the same"

@@ -1,4 +1,4 @@
-"""Format of numbers in the report, and of values that are missing."""
+"""Formats of numbers and missing values in the report."""
 
 import math
 import re
@@ -21,16 +21,16 @@ UNDEFINED = re.compile(r"(\w+(?:, \w+)*): (.+?)(?=; \w+(?:, \w+)*: |$)")
 
 
 def fixed(value: float, digits: int, *, sign: str = "") -> str:
-    """Write a number with thousands separators and a true minus; what rounds to 0 has no sign.
+    """Format a number with thousands separators and a true minus; a number that rounds to 0 has no sign.
 
-    `sign`: `+` for a sign before positive numbers too.
+    `sign`: `+` to give positive numbers a sign, too.
     """
     text = f"{value:{sign},.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}") if re.search("[1-9]", text) else text.lstrip("+-")
 
 
 def show_setting(value: object) -> str:
-    """Format a setting: 0.00001 and not 1e-05, below a millionth 2 × 10⁻⁸; other types unchanged."""
+    """Format a setting: 0.00001 instead of 1e-05, below a millionth 2 × 10⁻⁸; other types are unchanged."""
     if not isinstance(value, float) or not math.isfinite(value):
         return str(value)
     digits = Decimal(f"{value:.10g}")
@@ -42,7 +42,7 @@ def show_setting(value: object) -> str:
 
 
 def show_number(value: object, digits: int = 2, *, why: str = "not defined for this sample") -> Markup | str:
-    """Format a number with thousands separators and a true minus; an en dash that says why if there is none."""
+    """Format a number with thousands separators and a true minus; an undefined one as an en dash with the reason."""
     if value is None or pd.isna(value):
         return Markup('<span class="none" title="{0}">{1}<span class="unseen"> ({0})</span></span>').format(
             why, DASH
@@ -51,9 +51,9 @@ def show_number(value: object, digits: int = 2, *, why: str = "not defined for t
 
 
 def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) -> Markup | str:
-    """Format `name`_ci_low to `name`_ci_high of a row, and below them the interval with the folds if there is one.
+    """Format `name`_ci_low to `name`_ci_high of a row and, if there is one, below it the interval with folds.
 
-    An en dash with the reason if there is no interval.
+    If there is no interval, return an en dash with the reason.
     """
     ends = _show_ends(row, f"{name}_ci", digits, scale)
     if not ends:
@@ -63,7 +63,7 @@ def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) 
 
 
 def scans_told(score: Mapping) -> list[Markup | str]:
-    """Return how many scans of a score have no value, and how many a value determined by the grid; empty if none."""
+    """Return the numbers of scans of a score without a value and with a value determined by the grid, as texts."""
     lines: list[Markup | str] = []
     total = score["scans"] + score["scans_without"]
     if score["scans_without"]:
@@ -75,7 +75,7 @@ def scans_told(score: Mapping) -> list[Markup | str]:
 
 
 def gaps_told(row: Mapping) -> Markup | str:
-    """Return how many scans of a row should have been scored but were not, and why; empty if none."""
+    """Return the number of scans of a row that should have been scored but were not, with reasons; empty if none."""
     count = row.get("not_scored")
     if not count:
         return ""
@@ -89,20 +89,20 @@ def show_percent(share: float) -> str:
 
 
 def show_p_value(value: object, *, why: str = "too few people") -> Markup | str:
-    """Format a p-value as papers do."""
+    """Format a p-value in the usual style of papers."""
     if value is None or pd.isna(value):
         return show_number(None, why=f"no test: {why}")
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def show_range(values: list[float], digits: int) -> str:
-    """Format the smallest and largest of some numbers; one number where they read the same."""
+    """Format the range of some numbers; a single number if both ends read the same."""
     low, high = (fixed(end(values), digits).replace(",", "") for end in (min, max))
     return low if low == high else f"{low} to {high}"
 
 
 def show_text(value: object) -> str:
-    """Format what a header or a log states."""
+    """Format a value from a header or a log."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -116,7 +116,7 @@ def show_codes(codes: str) -> str:
 
 
 def records(table: pd.DataFrame) -> list[dict]:
-    """Return the rows of a table as dictionaries with None for what is missing."""
+    """Return the rows of a table as dictionaries with None for missing values."""
     return [
         {
             name: None if isinstance(value, float) and math.isnan(value) else value
@@ -127,7 +127,7 @@ def records(table: pd.DataFrame) -> list[dict]:
 
 
 def why_empty(row: Mapping, name: str, otherwise: str) -> str:
-    """Return why a number of a row is empty, from its `undefined` (text, or reasons by name)."""
+    """Return the reason why a number of a row is empty, from its `undefined` (text, or reasons by name)."""
     told = row.get("undefined") or ""
     return (told if isinstance(told, Mapping) else undefined_reasons(told)).get(name, otherwise)
 
@@ -144,5 +144,5 @@ def _show_ends(row: Mapping, name: str, digits: int, scale: float) -> str:
 
 
 def undefined_reasons(text: str) -> dict[str, str]:
-    """Return the reason for each value that a scan does not define, by name, from the text of `undefined`."""
+    """Return the reasons for undefined values by name, from the text of `undefined`."""
     return {name: reason for names, reason in UNDEFINED.findall(text) for name in names.split(", ")}

@@ -1,4 +1,4 @@
-"""How rows of tables belong together: repeated scans, groups and strata in reading order, age bands."""
+"""Grouping of table rows: repeated scans, groups and strata in reading order, age bands."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,9 +13,9 @@ AGE_BANDS = ((0, "below 50"), (50, "50-59"), (60, "60-69"), (70, "70-79"), (80, 
 
 
 def first_scans(repeats: Mapping[str, str]) -> dict[str, str]:
-    """Return scan -> the first scan of its chain of repetitions; a scan that repeats none is left out.
+    """Return scan -> the first scan of its chain of repetitions, for all scans that repeat another.
 
-    `repeats` says scan -> the scan named in its row of the cohort table, or "". Raises TableError for a circle.
+    `repeats` maps each scan to the scan named in its row of the cohort table, or "". Raises TableError for a circle.
     """
     firsts = {}
     for scan in repeats:
@@ -33,14 +33,14 @@ def first_scans(repeats: Mapping[str, str]) -> dict[str, str]:
 
 
 def first_or_own(table: pd.DataFrame) -> pd.Series:
-    """Return for each row of a table the scan that it repeats, or its own scan where it repeats none."""
+    """Return for each row of a table the scan that it repeats, or its own scan if it repeats none."""
     return table["repeat_of"].where(table["repeat_of"] != "", table["scan"])
 
 
 def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Leave out repeated scans of the same models, so that each hip counts once.
+    """Leave out repeated scans by the same models, so that each hip counts once.
 
-    The first scan stays; where it is not in the table, the first of its repetitions.
+    The first scan is kept or, if it is not in the table, its first repetition.
     """
     first = first_or_own(metrics)
     ranked = metrics.assign(first_scan=first, again=first != metrics["scan"]).sort_values(
@@ -51,7 +51,7 @@ def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def subsets(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
-    """Return groups in the reading order of groups, protocols and age bands, not alphabetically."""
+    """Return the subsets of a table in the reading order of groups, protocols and age bands."""
     ages = [label for _, label in AGE_BANDS] + ["unknown"]
     orders = {"group": group_position, "protocol": PROTOCOL_ORDER.index, "age_band": ages.index}
     groups = [(key, subset) for key, subset in table.groupby(list(names), sort=True)]
@@ -61,7 +61,7 @@ def subsets(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]
 
 
 def strata_of(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """Yield group, network, protocol and stratum by name with their rows: everybody's, then those of each sex."""
+    """Yield group, network, protocol and stratum by name with their rows: for everybody, then for each sex."""
     for (group, network, protocol), subset in subsets(table, "group", "network", "protocol"):
         key = {"group": group, "network": network, "protocol": protocol}
         yield key | {"stratum": ALL}, subset
@@ -70,7 +70,7 @@ def strata_of(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
 
 
 def age_band(age: float | str | None) -> str:
-    """Return the band of AGE_BANDS that an age, printed or in years, falls into."""
+    """Return the band of AGE_BANDS of an age, which is printed text or years."""
     years = age_years(age)
     if years is None:
         return "unknown"

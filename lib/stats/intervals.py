@@ -1,26 +1,26 @@
-"""Intervals of predicted volumes: how far a reader's volume may lie away, from out-of-fold errors.
+"""Prediction intervals of single volumes for a reader's volume, from out-of-fold errors.
 
 Source: the CV+ interval of Barber, Candès, Ramdas & Tibshirani (Ann Stat 2021;49:486). A person i held out from the
-model of fold k(i) gives a relative error e_i = |reference - predicted| / predicted. A new scan gets the volumes v_k
-of all fold models, so that
+model of fold k(i) gives a relative error e_i = |reference - predicted| / predicted. With the volumes v_k of a new
+scan by all fold models the bounds are
 
     high   the smallest bound with enough of v_k(i) (1 + e_i) at or below it
     low    the largest bound with enough of v_k(i) (1 - e_i) at or above it; 0 at least
 
-where "enough" is a weight of confidence * (n + 1) of n people. If the fold models disagree,
-the interval is wide, although the disagreement is unknown for the people of cross-validation, on whom all models but
-one were trained. The interval always contains the predicted volume.
+where "enough" is a weight of confidence * (n + 1) of n people. If the fold models disagree, the interval is wide.
+(For people of cross-validation the disagreement is unknown, because all models but one were trained on them.) The
+interval always contains the predicted volume.
 
 For a new person of the same population and n people with k(i) in K folds, the interval holds the reference with a
 probability of at least 1 - 2 (1 - confidence) - sqrt(2/n), whatever the models and errors are, and in practice of
-about `confidence` or more. Where n < confidence / (1 - confidence) (19 people at 95 %) no bound exists. This assumes
-that members of the ensemble err as the models of cross-validation do: their weights may be the `best` in place of the
-`last`, and their volume is taken as the predicted one times the ratio of both at a threshold of one half. No interval
-holds for a scanner or a population that is not in the cohort.
+about `confidence` or more. If n < confidence / (1 - confidence) (19 people at 95 %), no bound exists. This assumes
+that members of the ensemble have errors like those of the models of cross-validation, although their weights may be
+`best` instead of `last`, and although the volume of a member is estimated as the predicted volume times the ratio of
+both volumes at a threshold of one half. No interval holds for a scanner or a population that is not in the cohort.
 
 Errors are relative because they grow with the bone: bounds in mm3 would be too narrow for large femurs and too wide
 for small ones. A person has the weight 1, shared by their scans (Lee, Barber & Willett, arXiv:2306.06342). An empty
-prediction has an infinite error; it is never left out.
+prediction has an infinite error and is never left out.
 """
 
 import math
@@ -41,19 +41,23 @@ from lib.stats.undefined import NAN
 ERRORS_FILE = "volume_errors.json"
 ERRORS_FORMAT = 1
 WIDE = "interval_wide"  # the flag
-# an interval this many times wider than with models that agree is unusual: the models differ by more than their usual
+# an interval this many times wider than for agreeing models is unusual: the models differ by more than their usual
 # errors
 WIDE_FACTOR = 1.5
 
-OWN_ERROR = "the error of this scan is one of those that the intervals are made of"
+OWN_ERROR = "the error of this scan is one of those from which the intervals are computed"
 SEEN = "a model that predicted this was trained on this person, or chosen by their score"
 EMPTY = "the predicted mask is empty"
 NO_RATIOS = "the fold models find no bone in common"
 NO_BOUND = (
     "too many models of cross-validation or of this prediction found no bone: the interval has no upper bound"
 )
-NO_FILE = f"the models came without {ERRORS_FILE}, which their study wrote beside the folders of their folds"
-OTHER_MODELS = f"the {ERRORS_FILE} beside the models was measured with other models; copy both from one study"
+NO_FILE = (
+    f"the file {ERRORS_FILE} is missing, which the study that trained the models wrote next to their folders"
+)
+OTHER_MODELS = (
+    f"the {ERRORS_FILE} next to the models was measured with other models; copy both from one study"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,7 @@ class FoldErrors:
         folds: (n,) the fold whose model predicted, such as `fold-0`.
         relative: (n,) |reference - predicted| / predicted; infinite for an empty prediction.
         weights: (n,) one over the number of the person's scans.
-        missing: why there are none; empty if there are.
+        missing: the reason if there are no errors; else empty.
     """
 
     folds: Sequence[str] = ()
@@ -75,9 +79,9 @@ class FoldErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeInterval:
-    """Bounds of a volume in mm3; half their distance in percent of the predicted volume, here and where models agree.
+    """Bounds of a volume in mm3; their half-width in percent of the predicted volume, actual and for agreeing models.
 
-    `undefined` gives the reason if there are none.
+    `undefined` gives the reason if there are no bounds.
     """
 
     low_mm3: float = NAN
@@ -88,20 +92,20 @@ class VolumeInterval:
 
     @property
     def wide(self) -> bool:
-        """Return whether the fold models lie so far apart that the interval is unusually wide."""
+        """Return whether the fold models differ so much that the interval is unusually wide."""
         return self.percent > WIDE_FACTOR * self.agreed_percent
 
 
 def volume_errors(
     network: str, overlaps: Mapping[str, Mapping], subjects: Mapping[str, str], folder: str | Path
 ) -> dict:
-    """Return the content of ERRORS_FILE: the errors of the people of cross-validation, without an id.
+    """Return the content of ERRORS_FILE: the errors of the people of cross-validation, without identifiers.
 
     Args:
         network: group and network, such as `all/vnet`.
-        overlaps: contents of its overlap files by `prediction_key`, of out-of-fold predictions alone.
+        overlaps: contents of its overlap files by `prediction_key`, only of out-of-fold predictions.
         subjects: the person of each of these predictions, by the same keys.
-        folder: that of the models, with `fold-*/run.json`.
+        folder: folder of the models, with `fold-*/run.json`.
 
     Returns:
         `network`; `people`; `models`, a digest of each fold's run.json; `errors`, sorted by fold and size, each with
@@ -130,9 +134,9 @@ def volume_errors(
 
 
 def read_volume_errors(paths: Iterable[str | Path]) -> dict[str, FoldErrors]:
-    """Return the errors of each network `{group}/{network}` from files that `volume_errors` filled.
+    """Return the errors of each network `{group}/{network}` from files with the content of `volume_errors`.
 
-    A file must lie next to the models whose errors it holds; else its errors are `missing`.
+    A file must lie next to the models whose errors it holds; otherwise its errors are `missing`.
 
     Raises:
         ModelError: a file is damaged or of another format.
@@ -141,7 +145,7 @@ def read_volume_errors(paths: Iterable[str | Path]) -> dict[str, FoldErrors]:
 
 
 def fewest_people(confidence: float) -> int:
-    """Return how many people with an out-of-fold error an interval of a level in (0, 1) needs: 19 for 0.95."""
+    """Return the number of people with an out-of-fold error that an interval of a level needs: 19 for 0.95."""
     return math.ceil(confidence / (1 - confidence) - 1e-9)
 
 
@@ -152,10 +156,10 @@ def volume_interval(
 
     Args:
         predicted_mm3: the volume, mm3.
-        ratios: of an ensemble, each fold model's volume over that of the ensemble, by fold; empty for one model,
-            which then stands for all folds. Errors of folds that did not predict are left out.
-        errors: of cross-validation.
-        confidence: the level, in (0, 1).
+        ratios: for an ensemble, the volume of each fold model over that of the ensemble, by fold. Empty for a single
+            model, which is used for all folds. Errors of folds that did not predict are left out.
+        errors: errors of cross-validation.
+        confidence: level in (0, 1).
     """
     if errors.missing:
         return VolumeInterval(undefined=errors.missing)
@@ -193,9 +197,9 @@ def with_intervals(
     """Return the contents of volume files with their intervals, by `prediction_key` (see `with_interval`).
 
     Args:
-        volumes: contents of the volume files by key; their flags say who was seen in training.
-        predictions: what was planned, by name. A volume that was not planned is left out.
-        errors: of each network (see `read_volume_errors`).
+        volumes: contents of the volume files by key; their flags mark people on whom the models were trained.
+        predictions: the planned predictions. A volume that was not planned is left out.
+        errors: errors of each network (see `read_volume_errors`).
         confidence: level of the intervals.
     """
     planned = {prediction_key(prediction): prediction for prediction in predictions}
@@ -209,13 +213,13 @@ def with_intervals(
 def with_interval(
     volume: Mapping, prediction: Mapping, errors: Mapping[str, FoldErrors], confidence: float
 ) -> dict:
-    """Return the content of a volume file with INTERVAL_COLUMNS, the flag WIDE where it applies, and reasons.
+    """Return the content of a volume file with INTERVAL_COLUMNS, the flag WIDE if it applies, and reasons.
 
     Args:
         volume: content of the volume file.
-        prediction: what was planned: group, network, members and protocol by name. `seen_in_training`, here or among
-            the flags of the volume, says that a model that predicted was trained on this person.
-        errors: of each network; one that is not there came without them.
+        prediction: group, network, members and protocol of the planned prediction. `seen_in_training`, here or among
+            the flags of the volume, means that a model that predicted was trained on this person.
+        errors: errors of each network; a missing network has none.
         confidence: level of the interval.
     """
     own = errors.get("{group}/{network}".format_map(prediction), FoldErrors(missing=NO_FILE))
@@ -244,7 +248,7 @@ def _read_errors(path: str | Path) -> tuple[str, FoldErrors]:
             return network, FoldErrors(missing=OTHER_MODELS)
         errors = [(str(entry["fold"]), _size(entry), float(entry["weight"])) for entry in entries]
         if not all(size >= 0 and 0 < weight <= 1 for _, size, weight in errors):
-            raise ValueError("an error that is no number, or a weight outside of (0, 1]")
+            raise ValueError("an error that is not a number, or a weight outside (0, 1]")
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(
             f"{path} is damaged; copy it again from the study that trained the models, or remove it: "
@@ -270,7 +274,7 @@ def _interval_of(
 
 
 def _bound(values: np.ndarray, weights: np.ndarray, enough: float) -> float:
-    """Return the smallest of `values` such that those at or below it weigh `enough` together."""
+    """Return the smallest of `values` for which the weights of all values at or below it add up to `enough`."""
     order = np.argsort(values, kind="stable")
     return float(values[order][np.searchsorted(np.cumsum(weights[order]), enough)])
 

@@ -1,14 +1,14 @@
-"""Intervals from leaving out one person, or one fold, at a time.
+"""Intervals from leaving out one person, or one fold, at a time (jackknife).
 
-With the estimates T_j that remain when each of G groups is left out in turn, on a scale on which they spread evenly:
+With the estimates T_j from leaving out each of G groups in turn, on a scale on which their spread is symmetric:
 
     SE        sqrt((G - 1) / G * sum((T_j - mean(T_j))^2))
-    interval  T -/+ t SE, t of Student with G - 1 degrees of freedom, taken back from the scale
+    interval  T -/+ t SE, t of Student with G - 1 degrees of freedom, transformed back from the scale
 
 (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11; groups of dependent values: MacKinnon,
 Nielsen & Webb, J Appl Econom 2023;38:671.) Groups are people, so that several scans of a person count as one
-source of variation, or the folds of a cross-validation, so that the variation between trainings counts, too. Of a
-plain mean over groups of one size this is Student's interval of the groups' means, exact for normal ones.
+source of variation, or the folds of a cross-validation, so that the variation between trainings counts, too. For a
+mean over groups of equal size this is Student's interval of the group means, exact if they are normal.
 `bench/coverage.py` measures the coverage of the intervals.
 """
 
@@ -21,10 +21,10 @@ from scipy import stats
 
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval
 
-# with fewer, an interval on a transformed scale is unbounded
+# with fewer groups an interval on a transformed scale is unbounded
 FEWEST_GROUPS = 3
 Transform = Callable[[np.ndarray], np.ndarray]
-# name -> there and back
+# name -> transformation and its inverse
 SCALES: Mapping[str, tuple[Transform, Transform]] = MappingProxyType(
     {
         "plain": (lambda value: value, lambda moved: moved),
@@ -46,10 +46,10 @@ SCALES: Mapping[str, tuple[Transform, Transform]] = MappingProxyType(
 def jackknife_interval(
     estimate: float, left_out: np.ndarray, confidence: float, scale: str = "plain"
 ) -> Interval:
-    """Return the interval of an estimate from those without one group each (groups,), on a scale of SCALES.
+    """Return the interval of an estimate from the estimates without one group each (groups,), on a scale of SCALES.
 
-    Two NaN where an estimate is not defined on the scale, such as a correlation of 1, for one group, and for two on
-    another scale than the plain one: Student's t of one degree of freedom, 12.7, leaves nothing there.
+    Two NaN if an estimate is not defined on the scale, such as a correlation of 1; for one group; and for two groups
+    on a transformed scale, on which Student's t of one degree of freedom (12.7) would give a useless interval.
     """
     there, back = SCALES[scale]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -65,21 +65,21 @@ def jackknife_interval(
 
 
 def standard_error(left_out: np.ndarray) -> float:
-    """Return the jackknife standard error of an estimate from those without one group each (groups,)."""
+    """Return the jackknife standard error from the estimates without one group each (groups,)."""
     groups = len(left_out)
     return math.sqrt((groups - 1) / groups * float(np.sum((left_out - left_out.mean()) ** 2)))
 
 
 def student(groups: int, confidence: float) -> float:
-    """Return the quantile of Student's t for two-sided intervals from so many groups."""
+    """Return the quantile of Student's t for two-sided intervals from this number of groups."""
     return float(stats.t.ppf(0.5 + confidence / 2, groups - 1))
 
 
 def mean_interval(values: np.ndarray, groups: Sequence, confidence: float, scale: str = "plain") -> Interval:
-    """Return the interval of the mean of values (n,), those of a group of `groups` (n,) left out together.
+    """Return the interval of the mean of values (n,) from leaving out each of `groups` (n,) in turn.
 
-    Values that are not numbers are left out. Two NaN for fewer than two groups. On the scale `complement`, which is
-    for shares here, an end below 0 is 0.
+    NaN values are left out. Two NaN for fewer than two groups. On the scale `complement`, used for shares, an end
+    below 0 becomes 0.
     """
     values = np.asarray(values, float)
     known = np.isfinite(values)
@@ -92,9 +92,9 @@ def mean_interval(values: np.ndarray, groups: Sequence, confidence: float, scale
 
 
 def median_interval(values: np.ndarray, confidence: float) -> Interval:
-    """Return the interval of the median of independent values (n,) between two of them (scipy's quantile test).
+    """Return the interval of the median of independent values (n,), whose ends are values (scipy's quantile test).
 
-    Values that are not numbers are left out. Two NaN where the values are too few: below six at 95 %.
+    NaN values are left out. Two NaN if there are too few values: below six at 95 %.
     """
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
@@ -106,7 +106,7 @@ def median_interval(values: np.ndarray, confidence: float) -> Interval:
 
 def means_without(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the mean of values (n,) without each of the groups (n,), numbered from 0 without a gap."""
-    origin = values.mean()  # sums of deviations from it lose no digits
+    origin = values.mean()  # sums of deviations from the mean lose no digits
     left = sums_without(np.column_stack([np.ones(len(values)), values - origin]), groups)
     with np.errstate(divide="ignore", invalid="ignore"):
         return origin + left[:, 1] / left[:, 0]
@@ -121,11 +121,11 @@ def sums_without(terms: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def limit_intervals(
     values: np.ndarray, people: np.ndarray, groups: np.ndarray, spread: tuple[float, float], confidence: float
 ) -> tuple[Interval, Interval, Interval]:
-    """Return the intervals of mean, lower and upper limit of agreement of values (n,), groups (n,) left out in turn.
+    """Return the intervals of mean, lower and upper limit of agreement of values (n,), leaving out groups in turn.
 
-    `people` and `groups` (n,) are numbered from 0 without a gap, a person lies in one group; `spread` is the SD of a
-    new value (see `sd_of_differences`) and how many of it a limit lies from the mean. The distances of mean and SD
-    (on the scale of logarithms) from the ends of their own intervals are put together as in Zou, Stat Methods Med Res
+    `people` and `groups` (n,) are numbered from 0 without a gap, and each person is in one group; `spread` is the SD
+    of a new value (see `sd_of_differences`) and the number of SDs from the mean to a limit. The distances of mean and
+    SD (on a logarithmic scale) from the ends of their intervals are combined as in Zou, Stat Methods Med Res
     2013;22:630 (MOVER).
     """
     sd, factor = spread
@@ -145,7 +145,7 @@ def limit_intervals(
 
 
 def sds_without(values: np.ndarray, people: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the SD of a new value without each group (groups,): variance between people plus that within."""
+    """Return the SD of a new value without each group (groups,), from the variances between and within people."""
     counts = np.bincount(people)
     means = np.bincount(people, values - values.mean()) / counts
     squares = np.bincount(people, (values - values.mean() - means[people]) ** 2)

@@ -1,4 +1,4 @@
-"""Limits of agreement: the spread of differences, and the exact interval of a limit."""
+"""Limits of agreement: the SD of differences, and the exact interval of a limit."""
 
 import math
 
@@ -8,12 +8,12 @@ from scipy import stats
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval
 from lib.stats.variance import variance_components
 
-# a limit of agreement lies so many SD from the bias
+# distance of a limit of agreement from the bias in SDs
 LIMIT = float(stats.norm.ppf(0.975))
 
 
 def limit_interval(sd: float, n: int, confidence: float) -> Interval:
-    """Exact interval of the upper 95 % limit of agreement, relative to the bias, in the unit of `sd`.
+    """Return the exact interval of the upper 95 % limit of agreement, relative to the bias, in the unit of `sd`.
 
     The limit is bias + z sd with z = 1.96. With `sd` (ddof 1) from n independent differences, sqrt(n) times
     (limit - mean) / sd follows a noncentral t distribution with n - 1 degrees of freedom and noncentrality
@@ -27,10 +27,10 @@ def limit_interval(sd: float, n: int, confidence: float) -> Interval:
 
 
 def sd_of_differences(differences: np.ndarray, people: np.ndarray) -> float:
-    """SD of a single new difference (ddof 1), from variance components where people have several scans.
+    """Return the SD of a single new difference (ddof 1), from variance components if people have several scans.
 
-    `people` numbers the person of each difference from 0. One-way analysis of variance: the variance is that
-    between people plus that within. NaN for fewer than two people.
+    `people` numbers the person of each difference from 0. The variance is the sum of the components between and
+    within people of a one-way analysis of variance. NaN for fewer than two people.
     """
     n = len(np.unique(people))
     if n < 2:

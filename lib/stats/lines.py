@@ -1,4 +1,4 @@
-"""Least-squares lines of predicted volumes on reference volumes, and whether differences grow with volume."""
+"""Least-squares lines of predicted on reference volumes, and tests whether differences grow with volume."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from statsmodels.tools import add_constant
 
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval
 
-# fewer people do not allow a test of how the spread of the differences grows
+# fewest people for a test whether the spread of the differences grows
 FEWEST_FOR_GROWTH = 10
 
 _SIGNIFICANT = 0.05
@@ -18,7 +18,7 @@ _SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A least-squares line with intervals of its slope and its intercept."""
+    """A least-squares line with intervals of slope and intercept."""
 
     slope: float = NAN
     intercept: float = NAN
@@ -27,7 +27,7 @@ class Line:
 
 
 def fit_line(x: np.ndarray, y: np.ndarray, confidence: float) -> Line:
-    """Ordinary least squares of y on x (statsmodels); all NaN for fewer than three points or a constant x."""
+    """Fit y on x by ordinary least squares (statsmodels); all NaN for fewer than three points or a constant x."""
     if len(x) < 3 or np.ptp(x) == 0:
         return Line()
     fit = OLS(y, add_constant(x)).fit()
@@ -37,31 +37,31 @@ def fit_line(x: np.ndarray, y: np.ndarray, confidence: float) -> Line:
 
 
 def line_band(x: np.ndarray, y: np.ndarray, along: np.ndarray, confidence: float) -> np.ndarray:
-    """Return line, lower and upper end of the interval of its mean (3, points) at places `along` (statsmodels)."""
+    """Return the fitted line and the lower and upper ends of the interval of its mean (3, points) at `along`."""
     fit = OLS(y, add_constant(x)).fit()
-    # two columns even where all places are the same
+    # not add_constant, which adds no column if all values are equal
     places = np.column_stack([np.ones(len(along)), along])
     table = fit.get_prediction(places).summary_frame(alpha=1 - confidence)
     return table[["mean", "mean_ci_lower", "mean_ci_upper"]].to_numpy().T
 
 
 def growing_spread(reference: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the p-value of a spread of predicted - reference that changes with the mean of both.
+    """Return the p-value for a spread of predicted - reference that changes with the mean of both.
 
     Breusch and Pagan's test in Koenker's form (F; statsmodels) on the residuals about the line of differences on
-    means. Small: read the limits in percent, for those in mm3 are too wide for small and too narrow for large bones.
-    NaN for fewer than ten pairs and where nothing varies.
+    means. If it is small, limits in mm3 are too wide for small and too narrow for large bones: use limits in percent.
+    NaN for fewer than ten pairs or if nothing varies.
     """
     mean, difference = (reference + predicted) / 2, predicted - reference
     return _changing_spread(mean, difference, np.abs(mean).max(initial=0.0))
 
 
 def limits_to_use(reference: np.ndarray, predicted: np.ndarray, growing_spread_p_value: float) -> str:
-    """Return which limits of agreement fit bones of every size, from volumes (n,) and p of `growing_spread`.
+    """Return which limits of agreement suit bones of every size, from volumes (n,) and p of `growing_spread`.
 
-    `mm3` unless the spread of the differences changes with volume (p below 0.05); then `percent`, unless that of the
-    relative errors changes with volume too (the same test): `neither`, and limits are to be read for each size by
-    itself. Empty where the spread was not tested.
+    The result is `mm3` unless the spread of the differences changes with volume (p below 0.05). Then it is `percent`,
+    or `neither` if the spread of the relative errors changes with volume, too (same test). It is empty if the spread
+    was not tested.
     """
     if math.isnan(growing_spread_p_value):
         return ""

@@ -1,4 +1,4 @@
-"""Means over scans, with intervals over people, as columns of a table."""
+"""Columns of a table with means over scans and their intervals over people."""
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from lib.stats.jackknife import mean_interval
 def mean_columns(
     name: str, subset: pd.DataFrame, values: pd.Series, told: tuple[str, AgreementConfig]
 ) -> dict[str, float]:
-    """Return a mean over the scans of a subset with the interval of the jackknife over people (scale and level)."""
+    """Return the columns of a mean over the scans of a subset and of its interval by the jackknife over people."""
     scale, config = told
     values = values.astype(float)
     low, high = mean_interval(values.to_numpy(), subset["subject"].to_numpy(), config.confidence, scale)
@@ -17,7 +17,7 @@ def mean_columns(
 
 
 def why_no_interval(subset: pd.DataFrame) -> str:
-    """Return the default reason why a number of a subset of scans is empty."""
+    """Return the default reason why a number of a subset of scans is undefined."""
     return (
         "one person"
         if subset["subject"].nunique() == 1

@@ -1,18 +1,18 @@
-"""How well two masks agree: overlap, surface distances and volumes of one scan.
+"""Agreement of two masks: overlap, surface distances and volumes of one scan.
 
-Conventions: the reference comes first; arrays are (z, y, x) with index 0 of z at the distal end; millimetres come
-from the true spacing. A value that is not defined is None, with the reason in `undefined`; it is never 0.
+Conventions: the reference comes first; arrays are (z, y, x) with index 0 of z at the distal end; millimetres follow
+from the voxel spacing. An undefined value is None, never 0, with the reason in `undefined`.
 
 A mask's surface is its mesh by marching cubes (Lewiner 2003, scikit-image) halfway between voxel centres. Each
 triangle is a surface element with its area, as in Nikolov 2021 (J Med Internet Res 23:e26151), and its distance is
 that of its centre from the nearest point of the other mesh. Nikolov's program (surface-distance) gives its elements
-the same areas and places them at corners between voxels, so that surfaces which share a corner are 0 apart; other
-programs take the centres of voxels or their faces. Where two spheres differ by a third of a millimetre on 3 mm slices
-the mesh finds 0.8 to 0.9 of the true mean distance, corners 0.2 to 0.3 of it (tests/unit/test_overlap.py). No
-program resolves a voxel: distances below its longest side depend on the grid. A largest distance (HD) is one of
-triangle centres too: at a bump of one voxel they lie a third of a voxel below its tip, while corners would count the
-edges that the mesh cuts off by half a voxel. The flat ends where the scan cuts
-the bone do not count as surface here, but do in other programs.
+the same areas but places them at corners between voxels, so that surfaces which share a corner have the distance 0;
+other programs use the centres or faces of voxels. For two spheres that differ by a third of a millimetre on 3 mm
+slices, the mesh gives 0.8 to 0.9 of the true mean distance, corners give 0.2 to 0.3 (tests/unit/test_overlap.py). No
+program resolves a voxel: distances below its longest side depend on the grid. The largest distance (HD) is also one
+of triangle centres: at a bump of one voxel they lie a third of a voxel below its tip, while corners would count the
+edges that the mesh cuts off by half a voxel. The flat ends where the scan cuts the bone do not count as surface
+here, but do in other programs.
 """
 
 import math
@@ -37,20 +37,20 @@ SURFACE_METRICS = (
     *("assd_mm", "nsd"),
 )
 
-# triangles that a point is compared with; two hips of 40,000 triangles with 8 against 64: mean distance 0.00001 mm
-# and no distance more than 0.1 mm too large
+# number of triangles with which a point is compared; for two hips of 40,000 triangles, 8 instead of 64 make the mean
+# distance 0.00001 mm too large and no distance more than 0.1 mm too large
 _NEAREST = 8
 _ROUNDING_MM = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverlapConfig:
-    """How masks are compared. `nsd_tolerance_mm`: distance up to which two surfaces count as equal, mm."""
+    """Settings of the comparison. `nsd_tolerance_mm`: distance up to which two surfaces count as equal, mm."""
 
     nsd_tolerance_mm: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be used."""
+        """Raise an error if a value is out of range."""
         if not (math.isfinite(self.nsd_tolerance_mm) and self.nsd_tolerance_mm >= 0):
             raise ConfigError(
                 f"measure.nsd_tolerance_mm must be a number >= 0, got {self.nsd_tolerance_mm!r}"
@@ -59,10 +59,10 @@ class OverlapConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Boundary of a mask as triangles: corners (n, 3, 3), centres (n, 3) in mm (z, y, x), areas (n,) in mm2, marks.
+    """Surface of a mask as triangles: corners (n, 3, 3), centres (n, 3) in mm (z, y, x), areas (n,) in mm2, marks.
 
-    `facing`: the axis along which a triangle mostly looks outwards: -1, -2, -3 down z, y, x and 1, 2, 3 up.
-    `cut`: it lies on the border of the array, where the bone does not end but the scan does.
+    `facing` is the axis nearest to a triangle's outward normal: -1, -2, -3 for down z, y, x and 1, 2, 3 for up.
+    `cut` marks triangles on the border of the array, where the scan ends but not the bone.
     """
 
     corners_mm_zyx: np.ndarray
@@ -74,7 +74,7 @@ class Surface:
 
 @dataclass(frozen=True, kw_only=True)
 class Distances:
-    """Distances (n,) in mm from the triangles of one surface to another surface, with their areas (n,) in mm2."""
+    """Distances (n,) in mm from the triangles of one surface to another surface; areas (n,) of these in mm2."""
 
     distance_mm: np.ndarray
     area_mm2: np.ndarray
@@ -83,7 +83,7 @@ class Distances:
 def measure_overlap(
     reference_zyx: np.ndarray, predicted_zyx: np.ndarray, spacing_mm_zyx: Spacing, config: OverlapConfig
 ) -> dict:
-    """Compare two masks of shape (z, y, x) on one grid, that of the crop.
+    """Compare two masks of shape (z, y, x) on the grid of the crop.
 
     Surface metrics leave out the flat ends where the scan cuts the bone (`surface_distances`).
 
@@ -167,10 +167,10 @@ def measure_levels(
 
 
 def find_surface(mask_zyx: np.ndarray, spacing_mm_zyx: Spacing) -> Surface:
-    """Return the surface of a mask (z, y, x) and the places where the array cuts it; no triangles for an empty mask.
+    """Return the surface of a mask (z, y, x) with marks where the array cuts it; no triangles for an empty mask.
 
-    Beyond a border of the array the bone is taken to go on as it is there, so that it has walls and no end. Of walls
-    across the border that half counts which is inside: with half the area, and with its own centre.
+    Beyond a border of the array the bone is assumed to continue unchanged, so that it has walls but no end there. Of
+    walls across the border only the inner half counts, with half the area and its own centre.
     """
     inside, first, borders = _box_of(np.asarray(mask_zyx, bool))
     mesh = _triangles(inside)
@@ -187,12 +187,12 @@ def find_surface(mask_zyx: np.ndarray, spacing_mm_zyx: Spacing) -> Surface:
         center[across, axis] = 0.75 if index == 0 else last - 0.75
     spacing = np.asarray(spacing_mm_zyx, float)
     corners, center = (corners + first) * spacing, (center + first) * spacing
-    # in the order (z, y, x) the corners of marching_cubes run clockwise seen from outside
+    # in (z, y, x) order the corners from marching_cubes run clockwise as seen from outside
     normal = np.cross(corners[:, 2] - corners[:, 0], corners[:, 1] - corners[:, 0])
     axis = np.abs(normal).argmax(axis=1)
     upwards = np.take_along_axis(normal, axis[:, None], axis=1)[:, 0] > 0
     facing = np.where(upwards, 1, -1) * (axis + 1)
-    # of an end, only what faces out of the array; its rim that faces sideways belongs to the walls, which continue
+    # of an end, keep only triangles that face out of the array; its rim belongs to the walls, which continue
     outwards = np.repeat([0, *(axis + 1 if index else -axis - 1 for axis, index in borders)], counts)
     kept = (outwards == 0) | (facing == outwards)
     return Surface(
@@ -205,11 +205,11 @@ def find_surface(mask_zyx: np.ndarray, spacing_mm_zyx: Spacing) -> Surface:
 
 
 def surface_distances(source: Surface, target: Surface) -> Distances:
-    """Distances from the centre of each triangle of `source` to the triangles of `target`, both without cuts.
+    """Return the distances from the triangle centres of `source` to the triangles of `target`, both without cuts.
 
-    With one exception: a triangle may also be matched to a cut that looks the same way. A prediction that ends one
-    slice above the scan's end is then wrong by that slice, not by the radius of the shaft, while its walls and its
-    upper end cannot hide in the other mask's cut. Both surfaces need a triangle that is no cut.
+    Exception: a triangle may also be matched to a cut that faces the same way. A prediction that ends one slice above
+    the scan's end then has the error of that slice, not of the radius of the shaft; its walls and its upper end are
+    not matched to the cut. Both surfaces need at least one triangle that is not a cut.
     """
     real = ~source.cut
     center_mm, facing = source.center_mm_zyx[real], source.facing[real]
@@ -222,10 +222,10 @@ def surface_distances(source: Surface, target: Surface) -> Distances:
 
 
 def distance_to_triangles(points_mm: np.ndarray, corners_mm: np.ndarray) -> np.ndarray:
-    """Return the distance (n,) in mm of each point (n, 3) from the nearest of some triangles (m, 3, 3).
+    """Return the distance (n,) in mm of each point (n, 3) from the nearest of the triangles (m, 3, 3).
 
-    Each point is compared with the `_NEAREST` triangles whose centres are nearest, as far as they can be nearer than
-    what was found.
+    Each point is compared with the `_NEAREST` triangles with the nearest centres, except those that cannot be nearer
+    than the nearest one found so far.
     """
     center = corners_mm.mean(axis=1)
     reach = np.linalg.norm(corners_mm - center[:, None], axis=2).max(axis=1)
@@ -243,7 +243,7 @@ def distance_to_triangles(points_mm: np.ndarray, corners_mm: np.ndarray) -> np.n
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """Smallest of `values` (n,) at or below which at least `share` of the `weights` (n,) lies."""
+    """Return the smallest of `values` (n,) at or below which at least `share` of the `weights` (n,) lies."""
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order])
     index = np.searchsorted(reached, share * reached[-1] * (1 - 1e-12))
@@ -272,7 +272,7 @@ def _count_voxels(reference: np.ndarray, predicted: np.ndarray) -> dict[str, int
 
 
 def _count_metrics(counts: Mapping[str, int]) -> tuple[dict, dict]:
-    """Return the measures of overlap from the counts of voxels, and the reasons for those that are not defined."""
+    """Return the measures of overlap from counts of voxels, and the reasons for undefined ones."""
     both, added, missed = (counts[name] for name in ("true_positive", "false_positive", "false_negative"))
     neither = counts["true_negative"]
     return _ratios(
@@ -286,7 +286,7 @@ def _count_metrics(counts: Mapping[str, int]) -> tuple[dict, dict]:
 
 
 def _ratios(fractions: dict[str, tuple[float, float, str]]) -> tuple[dict, dict]:
-    """Divide each (numerator, denominator, reason if the denominator is 0) into values and reasons."""
+    """Return the quotients of (numerator, denominator, reason), and the reasons where the denominator is 0."""
     values = {name: top / bottom if bottom else None for name, (top, bottom, _) in fractions.items()}
     return values, {name: fractions[name][2] for name, value in values.items() if value is None}
 
@@ -300,7 +300,7 @@ def _surface_metrics(
         empty = ((reference, NO_REFERENCE), (predicted, NO_PREDICTION))
         reason = next((why for mask, why in empty if not mask.any()), NO_SURFACE)
         undefined = dict.fromkeys(SURFACE_METRICS, reason)
-        # without the other surface no part lies within any distance: a failure counts as 0 and stays in the mean
+        # without the other surface no part lies within the tolerance: the failure counts as 0 and stays in the mean
         zero = {"nsd": 0.0} if any(there) else {}
         return dict.fromkeys(SURFACE_METRICS) | zero, {k: v for k, v in undefined.items() if k not in zero}
     ways = [surface_distances(*surfaces), surface_distances(*surfaces[::-1])]
@@ -318,10 +318,10 @@ def _surface_metrics(
 
 
 def _box_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
-    """Return the voxels of a mask's box with one layer around them, the index of the first, and the borders it is on.
+    """Return the voxels of a mask's bounding box with a margin of one voxel, its first index, and borders it touches.
 
-    The layer repeats the mask where the box lies on a border of the array and is empty elsewhere. A border is its
-    axis and its index (0 or -1).
+    The margin repeats the mask where the box lies on a border of the array and is empty elsewhere. A border is given
+    by its axis and its index (0 or -1).
     """
     box = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     if not len(box[0]):
@@ -340,8 +340,8 @@ def _box_of(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[tuple[int, i
 
 
 def _triangles(inside: np.ndarray) -> np.ndarray:
-    """Return the mesh (n, 3, 3) between voxels that are inside and those that are not, in voxels."""
-    from skimage.measure import marching_cubes  # only where masks are measured, not where tables are read
+    """Return the mesh (n, 3, 3) between voxels inside and outside, in voxels."""
+    from skimage.measure import marching_cubes  # imported here because reading tables does not need it
 
     if inside.all() or not inside.any():
         return np.zeros((0, 3, 3))
@@ -350,7 +350,7 @@ def _triangles(inside: np.ndarray) -> np.ndarray:
 
 
 def _in_own_plane(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return axes (m, 3, 3) of triangles, the last across them, and their corners (m, 3, 2) from the first one on."""
+    """Return axes (m, 3, 3) of triangles, the last one normal to them, and their corners (m, 3, 2) in these axes."""
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     across = np.cross(first, second)
     frame = np.stack([first, np.cross(across, first), across], axis=1)
@@ -359,7 +359,7 @@ def _in_own_plane(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _squared_in_plane(x: np.ndarray, y: np.ndarray, flat: np.ndarray) -> np.ndarray:
-    """Return squared distances (n,) of points from triangles of their plane (corner, x or y, n), 0 within."""
+    """Return squared distances (n,) of points from triangles in the same plane (corner, x or y, n), 0 within."""
     squared, within = np.full(len(x), np.inf), np.ones(len(x), bool)
     for start, end in zip(flat, np.roll(flat, -1, axis=0), strict=True):
         along_x, along_y = end - start
@@ -371,7 +371,7 @@ def _squared_in_plane(x: np.ndarray, y: np.ndarray, flat: np.ndarray) -> np.ndar
 
 
 def _closed_end(inside: np.ndarray, axis: int, index: int) -> np.ndarray:
-    """Return the triangles that would end the bone where a border of the array cuts it, in voxels of `inside`."""
+    """Return the triangles that close the bone where a border of the array cuts it, in voxels of `inside`."""
     layer = np.take(inside, [index], axis=axis)
     ends = [np.zeros_like(layer), layer] if index == 0 else [layer, np.zeros_like(layer)]
     corners = _triangles(np.concatenate(ends, axis=axis))
@@ -391,7 +391,7 @@ def _volume_mm3(mask: np.ndarray, spacing_mm_zyx: Spacing) -> float:
 
 
 def _errors_by_slice(reference: np.ndarray, predicted: np.ndarray, spacing_mm_zyx: Spacing) -> dict:
-    """Missed and added volume of each slice that holds bone, against its distance from the scan's distal end."""
+    """Return missed and added volume of each slice with bone, and its distance from the scan's distal end."""
     in_reference = np.count_nonzero(reference, axis=(1, 2))
     missed = np.count_nonzero(reference & ~predicted, axis=(1, 2))
     added = np.count_nonzero(predicted & ~reference, axis=(1, 2))

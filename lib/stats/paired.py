@@ -19,7 +19,7 @@ from lib.stats.undefined import NAN, NO_INTERVAL, interval_columns, undefined_te
 
 @dataclass(frozen=True, kw_only=True)
 class PairedComparison:
-    """Mean difference of two models' absolute errors on the same `n` people (negative: the first one is better)."""
+    """Mean difference of two models' absolute errors on the same `n` people; negative if the first one is better."""
 
     n: int
     first_mae_mm3: float
@@ -40,11 +40,11 @@ def compare_paired(
     config: AgreementConfig,
     folds: Sequence[int] | None = None,
 ) -> PairedComparison:
-    """Compare the absolute errors (n,) in mm3 of two models on the same people, one error a person.
+    """Compare the absolute errors (n,) in mm3 of two models on the same people, one error per person.
 
-    The interval is Student's t, the p-value Wilcoxon's signed rank test (NaN below six people, where it cannot reach
-    0.05); both hold for these trained models. `folds` (n,) numbers the fold whose models predicted a person: the
-    interval with the folds leaves out one at a time and holds for models trained this way.
+    The interval is Student's t, the p-value is Wilcoxon's signed-rank test (NaN below six people, where it cannot
+    reach 0.05); both hold for these trained models. `folds` (n,) numbers the fold whose models predicted a person:
+    the interval with folds leaves out one fold at a time and holds for models trained this way.
     """
     first, second = (np.abs(np.asarray(errors, float)) for errors in (first_error_mm3, second_error_mm3))
     difference = first - second
@@ -73,12 +73,12 @@ def compare_paired(
 def paired_table(
     metrics: pd.DataFrame, config: AgreementConfig, runs: Iterable[Mapping] = ()
 ) -> pd.DataFrame:
-    """Compare the model of each group with that of everybody on the same scans, a mean error a person.
+    """Compare the model of each group with that of everybody on the same scans, with one mean error per person.
 
     Absolute volume errors, by model and protocol; a negative difference means that the sex-specific model has the
-    smaller error. Models of one fold were held out from the same people, so the interval with the folds leaves out
-    both at a time. `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates` say
-    how many updates a fold of either model was trained for, on average: with equal epochs the common model gets more.
+    smaller error. The same people were held out from both models of a fold, so the interval with folds leaves out
+    both together. `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates` are
+    the mean numbers of updates per fold: with equal epochs the common model has more.
     """
     rows, updates = [], updates_of(runs)
     metrics = without_repeats(metrics)
@@ -112,7 +112,7 @@ def paired_table(
 
 
 def updates_of(runs: Iterable[Mapping]) -> dict[tuple[str, str], float]:
-    """Return the mean number of updates of a fold by group and network, from the records of the trained folds."""
+    """Return the mean number of updates per fold by group and network, from the records of the trained folds."""
     updates: dict[tuple[str, str], list[int]] = {}
     for run in runs:
         updates.setdefault((run["group"], run["network"]), []).append(run["updates"])

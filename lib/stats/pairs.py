@@ -1,4 +1,4 @@
-"""Pairs of reference and predicted volumes, with the people and folds they belong to."""
+"""Pairs of reference and predicted volumes with their people and folds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Pairs of volumes (scans,), their people and folds (scans,) numbered from 0; no folds: no cross-validation."""
+    """Pairs of volumes (scans,) with people and folds (scans,) numbered from 0; no folds without cross-validation."""
 
     x: np.ndarray
     y: np.ndarray
@@ -17,13 +17,13 @@ class Pairs:
 
     @property
     def relative(self) -> tuple[np.ndarray, np.ndarray]:
-        """Relative errors in percent where there is a reference, and which scans these are."""
+        """Relative errors in percent of scans with a reference above 0, and the mask (scans,) of these."""
         some = self.x > 0
         return 100 * (self.y[some] - self.x[some]) / self.x[some], some
 
     @property
     def count(self) -> int:
-        """How many people there are."""
+        """Number of people."""
         return int(self.people.max()) + 1 if len(self.people) else 0
 
 
@@ -33,7 +33,7 @@ def finite_pairs(
     subjects: Sequence[str],
     folds: Sequence[int] | None = None,
 ) -> Pairs:
-    """Return the pairs (n,) of which both volumes are numbers, with people and folds numbered from 0.
+    """Return the pairs (n,) in which both volumes are numbers, with people and folds numbered from 0.
 
     Raises:
         ValueError: the lengths differ.

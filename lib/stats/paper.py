@@ -16,7 +16,7 @@ PAPER_TABLE1 = {
     "male": (105489.94, 18343.68, 658.47, 883.48, 0.9977, -1.9313, 0.8229),
     "female": (76832.80, 13340.79, 775.75, 1361.10, 0.9896, -4.8504, 1.2005),
 }
-_NOT_PRINTED = (math.nan,) * 7  # of a group that the paper does not have
+_NOT_PRINTED = (math.nan,) * 7  # for a group that the paper does not have
 TABLE1_NUMBERS = (
     *("reference_mean_mm3", "reference_sd_mm3", "mae_mm3", "rmse_mm3", "r2", "re_min_percent"),
     "re_max_percent",
@@ -26,7 +26,7 @@ TABLE2_COLUMNS = (
     "slice_thickness",
 )
 SOURCE = "Zhao et al. 2020, Table 2"
-# the text of the paper gives four values for the column of sexes without their rows
+# the paper's text gives four values for the column of sexes without naming their rows
 PAPER_TABLE2 = tuple(
     dict(zip(("authors", "method", "data", "slice_thickness", "dsc", "footnote"), row, strict=True))
     | {"source": SOURCE}
@@ -53,12 +53,11 @@ OUR_FOOTNOTE = (
 
 
 def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -> pd.DataFrame:
-    """Return the paper's Table 1 for this study: test people, a row for each group, network and protocol.
+    """Return the paper's Table 1 for this study: test people, one row for each group, network and protocol.
 
-    Columns: volume of the reference (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
-    Pearson's r, scans that are missing from them and why (`lib.stats.unscored`). A cohort of real people gets the
-    paper's numbers beside them as `paper_*`; a synthetic one does not, because such a comparison would be
-    meaningless.
+    Columns: reference volume (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
+    Pearson's r, number of scans without a score and the reasons (`lib.stats.unscored`). For a cohort of real people,
+    columns `paper_*` hold the paper's numbers; for a synthetic one such a comparison would be meaningless.
     """
     whole = agreement[(agreement["stratum"] == ALL) & agreement["protocol"].isin(["test", "test-single"])]
     used = metrics.groupby(["group", "network", "protocol"])["weights"].first()
@@ -78,13 +77,13 @@ def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -
 def table2(
     metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool
 ) -> pd.DataFrame:
-    """Return TABLE2_COLUMNS: the rows of the paper, and last this study's, one for each network.
+    """Return TABLE2_COLUMNS: the rows of the paper, then this study's rows, one for each network.
 
-    This study's row is of the test people of group `all`, predicted by the ensemble; without that group there is
-    a row for each sex. `data` counts the people who were trained, validated or tested on, not later or external ones.
-    Test scans that have no score (`unscored`) are counted in the remark.
-    `runs` are the records of the trained folds (run.json). A synthetic cohort gets no row: agreement on
-    simulated people cannot be compared with that on real ones.
+    A row of this study is for the test people of group `all`, predicted by the ensemble; without that group there is
+    a row for each sex. `data` counts the people used for training, validation or test, without later and external
+    people. The remark counts test scans without a score (`unscored`). `runs` are the records of the trained folds
+    (run.json). A synthetic cohort has no row, because agreement on simulated people cannot be compared with agreement
+    on real people.
     """
     rows: list[Mapping] = []
     if not synthetic:
@@ -123,7 +122,7 @@ def _own_row(test: pd.DataFrame, people: int, run: Mapping, network: str) -> dic
 
 
 def _footnote(test: pd.DataFrame, lost: pd.DataFrame) -> str:
-    """Return the remark of our row: how many people it is made of, and how many test scans it lacks and why."""
+    """Return the remark on the study's row: number of people, number of test scans without a score and reasons."""
     reasons = counted_reasons(lost["without_reason"])
     missing = (
         f" ({len(lost)} of {len(test) + len(lost)} scans without a score: {reasons})" if len(lost) else ""
@@ -132,7 +131,7 @@ def _footnote(test: pd.DataFrame, lost: pd.DataFrame) -> str:
 
 
 def _mean_and_sd(scores: pd.Series) -> str:
-    """Return mean±SD (ddof 1) with four decimals, as the paper writes them; the mean alone for one scan."""
+    """Return mean±SD (ddof 1) with four decimals, as in the paper; only the mean for one scan."""
     scores = scores.dropna().astype(float)
     if scores.empty:
         return ""

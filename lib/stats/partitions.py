@@ -16,16 +16,16 @@ PARTITION_COLUMNS = (
 
 
 def partition_table(folds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return PARTITION_COLUMNS: a row for each set of people that exists, and after training one for each fold.
+    """Return PARTITION_COLUMNS: a row for each set of people, and after the training set one for each fold.
 
     Args:
-        folds: `folds/folds.csv`. The people of `fold-k` validate the model of fold k and train the others. A scan
-            that was excluded or rejected after the draw counts nowhere.
-        tables: by their file's name `acquisition`, for the verdicts and the scanners (`scanners` gives each with its
-            number of scans); `metrics`, for the reference volumes on the crop's grid, a scan that repeats another one
-            left out; `unscored`: `not_scored` counts the scans that should have been scored but were not.
+        folds: `folds/folds.csv`. The people of `fold-k` validate the model of fold k and train the others. Scans that
+            were excluded or rejected after the draw are not counted.
+        tables: tables by file name. `acquisition` gives the verdicts and scanners (`scanners` names each with its
+            number of scans); `metrics` the reference volumes on the crop's grid, without repeated scans; `unscored`
+            the scans that should have been scored but were not (`not_scored` is their number).
 
-    `n` counts people; sex and age are those of a person's first row, an age of 90 and more counts as 90. SDs have
+    `n` counts people; sex and age are those of a person's first row, ages of 90 or more count as 90. SDs have
     ddof 1.
     """
     accepted = tables["acquisition"][tables["acquisition"]["verdict"] == "ok"]

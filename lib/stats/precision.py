@@ -2,12 +2,13 @@
 
 Source: Glüer et al., Osteoporos Int 1995;5:262. With n_j scans of hip j, SD_j (ddof 1) and mean m_j:
 
-    RMS-SD   sqrt(sum((n_j - 1) SD_j^2) / sum(n_j - 1)): with equally many scans of all, the root mean square of SD_j
-    RMS-CV   the same of SD_j / m_j, in percent
-    df       sum(n_j - 1), the degrees of freedom; the interval of the RMS-SD is that of chi-square with df
-    LSC      2.77 RMS-SD, the least significant change: a smaller one between two scans is noise (95 %); its interval
-             is that of the RMS-SD times 2.77. The International Society for Clinical Densitometry asks for 30 degrees
-             of freedom (ISCD Official Positions, Adult, 2019): `enough` says whether this number is reached.
+    RMS-SD   sqrt(sum((n_j - 1) SD_j^2) / sum(n_j - 1)); for equal n_j, the root mean square of SD_j
+    RMS-CV   the same for SD_j / m_j, in percent
+    df       sum(n_j - 1), the degrees of freedom; the interval of the RMS-SD follows from chi-square with df
+    LSC      2.77 RMS-SD, the least significant change: a smaller change between two scans may be due to chance
+             (95 %); its interval is that of the RMS-SD times 2.77. The International Society for Clinical
+             Densitometry asks for 30 degrees of freedom (ISCD Official Positions, Adult, 2019): `enough` tells
+             whether this number is reached.
 """
 
 import math
@@ -22,7 +23,7 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.grouping import first_or_own, subsets
 from lib.stats.undefined import NAN, Interval, explain
 
-# 1.96 sqrt(2), as the International Society for Clinical Densitometry rounds it
+# 1.96 sqrt(2), rounded as by the International Society for Clinical Densitometry
 LSC_FACTOR = 2.77
 ENOUGH_FREEDOM = 30
 PRECISION_MEASURES = followed(
@@ -61,10 +62,10 @@ PRECISION_COLUMNS = (
 
 
 def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: float) -> Precision:
-    """Return the precision of values (n,); `repeated` (n,) numbers what was measured, from 0 without a gap.
+    """Return the precision of values (n,); `repeated` (n,) numbers the measured hips from 0 without a gap.
 
-    Anything measured only once is left out. Everything is NaN if nothing was measured twice; the CV is NaN if
-    a mean is not positive. `mean` is that of the means m_j.
+    Hips measured only once are left out. All results are NaN if no hip was measured twice; the CV is NaN if a mean
+    is not positive. `mean` is the mean of the means m_j.
     """
     counts = np.bincount(repeated)
     twice = counts > 1
@@ -100,8 +101,8 @@ def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: floa
 def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return PRECISION_COLUMNS: the precision of each of PRECISION_MEASURES by group, network and protocol.
 
-    A scan and its repetitions count where the same models predicted at least two of them; a repetition without a
-    reference then counts under the protocol of its first scan. `people` and `scans` are those with a repetition.
+    A scan and its repetitions count if the same models predicted at least two of them; a repetition without a
+    reference has the protocol of its first scan. `people` and `scans` count those with a repetition.
     """
     rows, scans = [], _repeated_scans(metrics, volumes)
     for (group, network, protocol), subset in subsets(scans, "group", "network", "protocol"):
@@ -118,7 +119,7 @@ def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: Agreem
 
 
 def _repeated_scans(metrics: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFrame:
-    """Return all predicted scans: PRECISION_MEASURES, `first_scan`, one protocol for a scan and its repetitions."""
+    """Return all predicted scans with PRECISION_MEASURES and `first_scan`; repetitions share one protocol."""
     models = ["group", "network", "members"]
     only_scored = [name for name in PRECISION_MEASURES if name not in columns_of("volumes")]
     references = metrics[[*models, "scan", *only_scored]]
@@ -130,7 +131,7 @@ def _repeated_scans(metrics: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFram
 
 
 def _chi_square_factors(freedom: int, confidence: float) -> Interval:
-    """Return the factors of an SD with these degrees of freedom that give the ends of its interval."""
+    """Return the factors by which an SD with these degrees of freedom is multiplied for the ends of its interval."""
     tail = (1 - confidence) / 2
     low, high = (math.sqrt(freedom / stats.chi2.ppf(share, freedom)) for share in (1 - tail, tail))
     return low, high

@@ -1,4 +1,4 @@
-"""Which of a scan's predictions represents it where only one can be shown."""
+"""The primary prediction of a scan, used where only one can be shown."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ def primary_rows(
 ) -> pd.DataFrame:
     """Return the primary prediction of each scan, in the order of the table (see `in_primary_order`).
 
-    `per` names what has one prediction each, such as ("scan", "network").
+    `per` names the columns whose combinations have one prediction each, such as ("scan", "network").
     """
     return in_primary_order(predictions, networks).drop_duplicates(list(per)).sort_index()
 
 
 def in_primary_order(predictions: pd.DataFrame, networks: Sequence[str]) -> pd.DataFrame:
-    """Return predictions so that the first of a scan is its primary one: group, network, PRIMARY_PROTOCOLS.
+    """Return predictions sorted by group, network and PRIMARY_PROTOCOLS: the first of a scan is its primary one.
 
     Networks that are not in `networks` follow by name.
     """

@@ -1,4 +1,4 @@
-"""A second reader beside the model: agreement between readers is the upper limit for a model."""
+"""Comparison of the model with two readers, whose agreement with each other is the upper limit for a model."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,7 +19,7 @@ AGREEMENT = (
     *("mae_mm3", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
     *("r2", "ccc"),
 )
-# means over scans, and what agreement is made of
+# measures for means over scans, and for agreement
 MEANS = ("dsc", "hd95_mm", "assd_mm", "nsd")
 COMPARED = (*MEANS, "reference_mm3", "predicted_mm3")
 INTERVALS = ("mae_mm3", "loa_low_mm3", "loa_high_mm3", "r2", "ccc")
@@ -35,7 +35,7 @@ READER_COLUMNS = (
 def compare_readers(
     masks_zyx: tuple[np.ndarray, np.ndarray, np.ndarray], spacing_mm_zyx: Spacing, config: OverlapConfig
 ) -> dict[str, dict]:
-    """Return for each of PAIRS what `measure_overlap` says; the first of a pair stands as the reference.
+    """Return the result of `measure_overlap` for each of PAIRS; the first of a pair is the reference.
 
     `masks_zyx` are those of reader 1, reader 2 and the model, each (z, y, x) on one grid.
     """
@@ -49,8 +49,8 @@ def readers_table(
 ) -> pd.DataFrame:
     """Return READER_COLUMNS: three rows (PAIRS) for each group, network and protocol with a second reader.
 
-    `records` holds what `compare_readers` returned by `prediction_key`. The three rows are of the same people; each
-    mean is over the scans for which all three pairs define it, those of distances over `hd95_mm_scans`. Differences
+    `records` holds the results of `compare_readers` by `prediction_key`. The three rows are for the same people; each
+    mean is over the scans for which all three pairs define the measure, for distances `hd95_mm_scans`. Differences
     of volumes are the second of a pair minus the first.
     """
     rows, read = [], without_repeats(metrics)
@@ -65,7 +65,7 @@ def readers_table(
 
 
 def _measured(keys: list[str], records: Mapping[str, Mapping]) -> dict[str, dict[str, np.ndarray]]:
-    """Return pair -> measure -> values (scans,), NaN where one of the three pairs does not define the measure."""
+    """Return pair -> measure -> values (scans,), NaN where any of the three pairs does not define the measure."""
     values = np.array(
         [[[records[key][pair][name] for key in keys] for name in COMPARED] for pair in PAIRS], float
     )

@@ -1,4 +1,4 @@
-"""Overlap and surface distances over the people of a subset: mean, its interval, spread, and the worst scan."""
+"""Overlap and surface distances of the people of a subset: mean with interval, spread, and worst scan."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from lib.stats.jackknife import mean_interval
 from lib.stats.means import why_no_interval
 from lib.stats.undefined import NAN, counted_reasons, explain, undefined_text
 
-# columns of metrics.csv that are summarized, and whether more of it is better
+# columns of metrics.csv that are summarized, and whether higher values are better
 SCORES: Mapping[str, bool] = {name: MEASURES[name].better == "more" for name in score_names()}
 SCORE_COLUMNS = (
     *("group", "network", "protocol", "stratum", "weights", "measure", "n", "scans"),
@@ -21,7 +21,7 @@ SCORE_COLUMNS = (
     *("folds", "mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
 SPACING_COLUMNS = ["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]
-# what is compared with a voxel's longest side: the measure itself, or its tolerance
+# the column that is compared with a voxel's longest side: the measure itself, or its tolerance
 BOUND_TO_GRID: Mapping[str, str] = {
     name: measure.grid_limit for name, measure in MEASURES.items() if measure.grid_limit
 }
@@ -33,12 +33,12 @@ def score_table(
     """Return SCORE_COLUMNS, a row for each group, network, protocol, stratum and measure.
 
     `n` counts people and `scans` their scans with a value; `sd` is that of scans (ddof 1), `worst` the smallest or
-    largest value, whichever is worse. The interval of the mean leaves out one person at a time, that with the folds
-    one fold of a cross-validation (`lib.stats.jackknife`). A scan that repeats another one is left out.
-    `scans_without` counts scans without a value: scored ones that do not define the measure, as an empty prediction
-    has no distance, and `gaps` (`lib.stats.unscored`), which should have been scored but failed. `without_reason`
-    says why: they are not in the mean. `scans_within_voxel` counts those whose distance, or whose
-    tolerance of `nsd`, is no longer than the longest side of a voxel, so that the grid determines it.
+    largest value, whichever is worse. The interval of the mean leaves out one person at a time, the interval with
+    folds one fold of a cross-validation (`lib.stats.jackknife`). Repeated scans are left out. `scans_without` counts
+    scans without a value, which are not in the mean, and `without_reason` gives the reasons: scored scans that do not
+    define the measure (an empty prediction has no distance), and `gaps` (`lib.stats.unscored`), which should have
+    been scored but failed. `scans_within_voxel` counts scans whose distance, or tolerance of `nsd`, is no longer than
+    the longest side of a voxel, so that the grid determines it.
     """
     rows = []
     for key, people in strata_of(_with_gaps(without_repeats(metrics), gaps)):
@@ -87,7 +87,7 @@ def _explained(row: Mapping, scored: pd.DataFrame) -> dict:
 
 
 def bound_to_grid(people: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return for the measures of BOUND_TO_GRID in a table which scans have a value within a voxel's longest side.
+    """Return, for each measure of BOUND_TO_GRID in a table, which scans have a value within a voxel's longest side.
 
     The result is empty for a table of an older run without SPACING_COLUMNS.
     """
@@ -102,7 +102,7 @@ def bound_to_grid(people: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def scores_by_group(rows: list[Mapping]) -> list[dict]:
-    """Return the records of a score table as one for each subset of people, its measures by name beside its key."""
+    """Return one record for each subset of people in a score table: its key, and its measures by name."""
     keys = ("group", "network", "protocol", "stratum", "weights")
     found: dict[tuple, dict] = {}
     for row in rows:
@@ -112,14 +112,14 @@ def scores_by_group(rows: list[Mapping]) -> list[dict]:
 
 
 def _without(people: pd.DataFrame, measure: str) -> dict:
-    """Return how many rows lack a measure, and why: each reason with its number of scans where there are several."""
+    """Return the number of rows without a measure, and the reasons, each with its number of scans if several."""
     lacking = people[people[measure].isna()]
     told = (undefined_reasons(text).get(measure, "not measured") for text in lacking["undefined"])
     return {"scans_without": len(lacking), "without_reason": counted_reasons(told)}
 
 
 def _with_gaps(scored: pd.DataFrame, gaps: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the scored rows and below them one for each gap, in which every measure is undefined for its reason."""
+    """Return the scored rows, then one row for each gap, in which every measure is undefined for the gap's reason."""
     if gaps is None or gaps.empty:
         return scored
     told = [undefined_text(dict.fromkeys(SCORES, why)) for why in gaps["without_reason"]]

@@ -14,8 +14,8 @@ from lib.stats.undefined import explain
 def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     """Return scores by age band within group, network, protocol and site; `n` counts people.
 
-    Intervals: of means the jackknife over people; of the median order statistics, where people have one scan each.
-    `hd95_mm_scans` counts the scans that have a distance: an empty prediction has none.
+    Intervals of means are by the jackknife over people, those of the median by order statistics if each person has
+    one scan. `hd95_mm_scans` counts the scans with a distance: an empty prediction has none.
     """
     banded = without_repeats(metrics)
     banded = banded.assign(age_band=[age_band(age) for age in banded["age"]])

@@ -1,4 +1,4 @@
-"""Does the model do as well for women as for men, at each site, on each scanner? Differences with intervals."""
+"""Differences of scores between the sexes, between sites and between scanners, with intervals."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from lib.stats.jackknife import jackknife_interval, means_without
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval, explain
 
 SUBGROUPS = ("sex", "site", "scanner")
-# relative error with its sign, and without
+# relative error with and without its sign
 SUBGROUP_MEASURES = ("dsc", "re_percent", "absolute_re_percent")
 SUBGROUP_COLUMNS = (
     *("group", "network", "protocol", "kind", "subgroup", "others", "measure", "n", "n_others"),
@@ -27,9 +27,9 @@ def subgroup_table(metrics: pd.DataFrame, acquisition: pd.DataFrame, config: Agr
 
     Of two subgroups, the second is compared with the first; of more, each with all others. A subgroup needs two
     people. A person counts with the mean over their scans in a subgroup. The interval of the difference is Welch's t;
-    that with the folds leaves out a fold of a cross-validation at a time. There is no correction for multiple
+    the interval with folds leaves out one fold of a cross-validation at a time. There is no correction for multiple
     comparisons, and subgroups may differ in other ways, too. `acquisition` (`tables/acquisition.csv`) names the
-    scanner of a scan.
+    scanner of each scan.
     """
     named = acquisition.set_index("scan")
     scanners = (named["manufacturer"].astype(str) + " " + named["model"].astype(str)).str.strip()
@@ -50,7 +50,7 @@ def subgroup_table(metrics: pd.DataFrame, acquisition: pd.DataFrame, config: Agr
 
 
 def welch_interval(first: np.ndarray, second: np.ndarray, confidence: float) -> Interval:
-    """Return the interval of mean(first) - mean(second), variances may differ (scipy); two NaN below two values."""
+    """Return Welch's interval of mean(first) - mean(second) (scipy); two NaN for fewer than two values."""
     if min(len(first), len(second)) < 2 or np.ptp(first) == np.ptp(second) == 0:
         return NO_INTERVAL
     low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
@@ -58,7 +58,7 @@ def welch_interval(first: np.ndarray, second: np.ndarray, confidence: float) -> 
 
 
 def _splits(subset: pd.DataFrame, kind: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield a subgroup of two people or more, its others by name, and the subset with a column `inside`."""
+    """Yield a subgroup of at least two people, the name of the others, and the subset with a column `inside`."""
     counts = subset.groupby(kind)["subject"].nunique()
     names = sorted(counts.index, reverse=kind == "sex")  # men first, as in every table
     for subgroup in names[1:] if len(names) == 2 else names if len(names) > 2 else ():
@@ -91,13 +91,13 @@ def _compare(subset: pd.DataFrame, measure: str, config: AgreementConfig) -> dic
 
 
 def _fold_interval(values: np.ndarray, inside: np.ndarray, folds: np.ndarray, confidence: float) -> Interval:
-    """Interval of the difference of means from leaving out a fold (people,) at a time."""
+    """Return the interval of the difference of means from leaving out one fold (people,) at a time."""
     sides = []
     for side in (inside, ~inside):
         numbers = pd.unique(folds)
         if len(set(folds[side])) < 2:
             return NO_INTERVAL
-        # a fold without people of this side leaves their mean as it is
+        # leaving out a fold without people of one side does not change their mean
         own = sorted(set(folds[side]))
         left = dict(zip(own, means_without(values[side], np.searchsorted(own, folds[side])), strict=True))
         sides.append(np.array([left.get(fold, values[side].mean()) for fold in numbers]))

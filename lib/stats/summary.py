@@ -1,4 +1,4 @@
-"""The tables that summarize the scores of a study beside `metrics.csv`, by file name."""
+"""The tables that summarize a study, by file name."""
 
 from collections.abc import Iterable, Mapping
 
@@ -27,18 +27,18 @@ def summary_tables(
     """Return the tables that summarize a study.
 
     Args:
-        tables: by file name: `metrics`; `unscored`, the rows it lacks; `volumes`, of which only scans that
-            repeat one another are used; `acquisition`, which names the scanner of each scan.
+        tables: tables by file name: `metrics`; `unscored`, the rows missing in it; `volumes`, of which only repeated
+            scans are used; `acquisition`, which names the scanner of each scan.
         readers: comparisons of readers by `prediction_key` (see `readers_table`).
         runs: records of the trained folds (run.json).
         config: level of the intervals.
 
     Returns:
-        scores (overlap and surface distances), agreement (volumes), agreement_cut (those above the distal cut), folds
-        (fold by fold), paired (models of one sex against that of all), ages (scores by age band), levels (Dice by
-        part of the femur), spread (variance of folds and of people), subgroups (one sex, site or scanner against the
-        others), precision (repeated scans), readers (two beside the model), coverage (how often intervals of
-        volumes held the reference).
+        scores (overlap and surface distances), agreement (volumes), agreement_cut (volumes above the distal cut),
+        folds (fold by fold), paired (models of one sex against the model of everybody), ages (scores by age band),
+        levels (Dice by region of the femur), spread (variance of folds and of people), subgroups (one sex, site or
+        scanner against the others), precision (repeated scans), readers (two readers and the model), coverage (how
+        often intervals of volumes contained the reference).
     """
     metrics = tables["metrics"]
     gaps = find_gaps(metrics, tables["unscored"])

@@ -1,8 +1,7 @@
-"""The tables of a study: the rows of metrics, volumes and unscored predictions, and how tables are read and written.
+"""The tables of a study: rows of metrics, volumes and unscored predictions; reading and writing of tables.
 
-Their columns are a contract (docs/results-columns.md). Numbers of one protocol are never pooled with those
-of another: `cv` pools single models, each scored on its own held-out people; `test` scores one ensemble on test
-people.
+The columns are a contract (docs/results-columns.md). Protocols are never pooled: `cv` pools the models of all folds,
+each scored on its own held-out people; `test` scores the ensemble on test people.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,7 +21,7 @@ from lib.stats.undefined import undefined_text
 PREDICTION_COLUMNS = ("group", "network", "members", "protocol", "weights")
 PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")
 INTERVAL_COLUMNS = ("interval_low_mm3", "interval_high_mm3", "interval_percent")
-# the order of columns is a contract; a measure that the catalog gets follows at the end
+# the order of columns is a contract; new measures of the catalog are added at the end
 _METRIC_ORDER = (
     *PREDICTION_COLUMNS,
     *PERSON_COLUMNS,
@@ -51,7 +50,7 @@ METRIC_COLUMNS = followed(_METRIC_ORDER, columns_of("metrics"))
 VOLUME_COLUMNS = followed(_VOLUME_ORDER, columns_of("volumes"))
 # columns of metrics.csv that come from the volume files
 METRICS_OF_VOLUME = ("flags", *columns_of("metrics", "volume"))
-# predictions that should have been scored but were not: the rows that metrics.csv lacks
+# predictions that should have been scored but were not: the rows missing in metrics.csv
 UNSCORED_COLUMNS = (*PREDICTION_COLUMNS, *PERSON_COLUMNS, "repeat_of", "without_reason")
 NOT_PREDICTED, NOT_COMPARED = "not predicted", "not compared with its reference"
 TEXT_COLUMNS = {
@@ -74,7 +73,7 @@ TEXT_COLUMNS = {
     *("without_reason", "not_scored_reason", "limits_to_use", "partition", "scanners"),
 }
 
-# reference and predicted volume: of the whole mask, and above one distal cut in all scans
+# columns of reference and predicted volume: of the whole mask, and above the fixed distal cut
 WHOLE_MASK = ("reference_mm3", "predicted_mm3")
 DISTAL_CUT = ("reference_cut_mm3", "predicted_cut_mm3")
 NO_REPEATS: Mapping[str, str] = MappingProxyType({})
@@ -89,7 +88,7 @@ def metrics_table(
     """Return METRIC_COLUMNS, a row for each scored prediction.
 
     Args:
-        predictions: what was planned: PREDICTION_COLUMNS and PERSON_COLUMNS by name.
+        predictions: the planned predictions: PREDICTION_COLUMNS and PERSON_COLUMNS by name.
         overlaps: contents of the overlap files by key (see `prediction_key`).
         volumes: contents of the volume files by key.
         repeats: scan -> the first scan that it repeats (see `first_scans`).
@@ -117,9 +116,9 @@ def unscored_table(
     """Return UNSCORED_COLUMNS, a row for each prediction that should have been scored but was not.
 
     Args:
-        predictions: what was planned of accepted scans (see `metrics_table`); protocol `apply` is not scored.
-        overlaps: keys of the predictions that are scored.
-        volumes: keys of those that are measured.
+        predictions: the planned predictions of accepted scans (see `metrics_table`); `apply` is not scored.
+        overlaps: keys of the scored predictions.
+        volumes: keys of the measured predictions.
         repeats: scan -> the first scan that it repeats.
     """
     rows = []
@@ -137,7 +136,7 @@ def volumes_table(
     volumes: Mapping[str, Mapping],
     repeats: Mapping[str, str] = NO_REPEATS,
 ) -> pd.DataFrame:
-    """Return VOLUME_COLUMNS, a row for each prediction that has a volume file (arguments as `metrics_table`)."""
+    """Return VOLUME_COLUMNS, a row for each prediction with a volume file (arguments as in `metrics_table`)."""
     rows = []
     for prediction in predictions:
         key = prediction_key(prediction)
@@ -152,12 +151,12 @@ def volumes_table(
 
 
 def flat_prediction(prediction: Mapping) -> dict:
-    """Return a planned prediction whose `placement` (scan, subject, sex, age, ...) stands beside its own names."""
+    """Return a planned prediction with the entries of `placement` (scan, subject, sex, age, ...) at its top level."""
     return {**prediction["placement"], **{name: prediction[name] for name in PREDICTION_COLUMNS}}
 
 
 def prediction_key(prediction: Mapping) -> str:
-    """Return group/network/members/scan: the part of the path that the files of one prediction share."""
+    """Return group/network/members/scan, the common part of the paths of a prediction's files."""
     return "/".join(str(prediction[name]) for name in ("group", "network", "members", "scan"))
 
 
@@ -173,7 +172,7 @@ def by_scan(paths: Iterable[str | Path]) -> dict[str, str]:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a table of this project: identifiers stay text (`007`, `NA`), an empty number is NaN."""
+    """Read a table of this project: identifiers remain text (`007`, `NA`), an empty number is NaN."""
     kinds = dict.fromkeys(TEXT_COLUMNS, str)
     table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], encoding="utf-8")
     text = [name for name in table.columns if name in TEXT_COLUMNS]
@@ -181,7 +180,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as CSV, whole or not at all; numbers with ten significant digits."""
+    """Write a table atomically as CSV; numbers have ten significant digits."""
     with whole_file(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
 
@@ -192,9 +191,9 @@ def _of_volume(volume: Mapping, *names: str) -> dict:
 
 
 def with_corrected(volumes: pd.DataFrame, corrected_mm3: Mapping[str, float]) -> pd.DataFrame:
-    """Return a table of volumes with those of corrected masks (scan -> mm3), flagged `corrected`.
+    """Return a table of volumes with the volumes of corrected masks (scan -> mm3), flagged `corrected`.
 
-    `final_mm3` is the corrected mask's volume where there is one, else the predicted one.
+    `final_mm3` is the volume of the corrected mask, if any, else the predicted volume.
     """
     corrected = volumes["scan"].map(corrected_mm3).astype(float)
     final = corrected.fillna(volumes["predicted_mm3"])
@@ -202,13 +201,13 @@ def with_corrected(volumes: pd.DataFrame, corrected_mm3: Mapping[str, float]) ->
 
 
 def with_flag(table: pd.DataFrame, flag: str, scans: Collection[str]) -> pd.DataFrame:
-    """Return a table of predictions with one more flag for these scans."""
+    """Return a table of predictions with a further flag for these scans."""
     flags = table["flags"].where(~table["scan"].isin(scans), table["flags"] + f" {flag}")
     return table.assign(flags=flags.str.strip())
 
 
 def _undefined(columns: Sequence[str], *records: Mapping) -> str:
-    """Return the reasons for all `columns` that the records of a prediction leave undefined, as text."""
+    """Return as text the reasons for all `columns` that are undefined in the records of a prediction."""
     reasons: dict[str, str] = {}
     for record in records:
         for name, reason in record.get("undefined", {}).items():
@@ -218,14 +217,14 @@ def _undefined(columns: Sequence[str], *records: Mapping) -> str:
 
 
 def _identity(prediction: Mapping) -> dict:
-    """Return who was predicted by what: printed age, and a fold only where the fold's own model predicted."""
+    """Return the person and the models of a prediction; the fold is given only if its own model predicted."""
     names = (*PREDICTION_COLUMNS, *PERSON_COLUMNS)
     fold = prediction["fold"] if str(prediction["members"]).startswith("fold-") else None
     return {name: prediction[name] for name in names} | {"age": printed_age(prediction["age"]), "fold": fold}
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """Sort by group and protocol as people read them, then by scan."""
+    """Sort by group and protocol in reading order, then by scan."""
     keys = pd.DataFrame(
         {
             "group": table["group"].map(group_position),

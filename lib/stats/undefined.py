@@ -1,4 +1,4 @@
-"""Why a number of a table is empty, as the text of its column `undefined`: "name, name: reason; name: reason"."""
+"""The reasons why numbers of a table are empty: its column `undefined`, "name, name: reason; name: reason"."""
 
 import math
 from collections import Counter
@@ -12,7 +12,7 @@ NO_INTERVAL: Interval = (NAN, NAN)
 
 
 def undefined_text(reasons: Mapping[str, str]) -> str:
-    """Return the text for reasons by name; names with one reason stand together, an empty reason is left out."""
+    """Return the text for reasons by name; names with the same reason are joined, an empty reason is left out."""
     names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         if reason:
@@ -21,13 +21,13 @@ def undefined_text(reasons: Mapping[str, str]) -> str:
 
 
 def counted_reasons(reasons: Iterable[str]) -> str:
-    """Return each reason once, the most frequent first, with its number where there are several."""
+    """Return each reason once, most frequent first, with its number if there are several reasons."""
     counts = Counter(reasons).most_common()
     return "; ".join(f"{why} ({count})" if len(counts) > 1 else why for why, count in counts)
 
 
 def reasons_of(text: str, columns: Collection[str]) -> str:
-    """Return the part of the text of `undefined` about these columns; an interval has one name that ends in `_ci`."""
+    """Return the part of the text of `undefined` on these columns; an interval has one name, ending in `_ci`."""
     found = undefined_reasons(text)
     return undefined_text({name: why for name, why in found.items() if {name, f"{name}_low"} & set(columns)})
 
@@ -35,7 +35,7 @@ def reasons_of(text: str, columns: Collection[str]) -> str:
 def explain(row: Mapping, why: Mapping[str, str], otherwise: str) -> dict:
     """Return a row of a table with the column `undefined`, the reason for each of its numbers that is NaN.
 
-    Reasons are taken from `why` by name, else `otherwise`. The ends of an interval have one name that ends in `_ci`.
+    Reasons are taken from `why` by name, else `otherwise`. An interval has one name, ending in `_ci`.
     """
     empty = [
         name.removesuffix("_low") if name.endswith("_ci_low") else name
@@ -46,5 +46,5 @@ def explain(row: Mapping, why: Mapping[str, str], otherwise: str) -> dict:
 
 
 def interval_columns(name: str, interval: Interval) -> dict[str, float]:
-    """Return the ends of an interval by the names of their columns."""
+    """Return the ends of an interval by column name."""
     return {f"{name}_ci_low": float(interval[0]), f"{name}_ci_high": float(interval[1])}

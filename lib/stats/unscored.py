@@ -1,4 +1,4 @@
-"""Scans that should have been scored but were not, counted beside every mean so that failures stay visible."""
+"""Scans that should have been scored but were not; they are reported with every mean to keep failures visible."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ GROUP = ["group", "network", "protocol", "stratum"]
 
 
 def find_gaps(metrics: pd.DataFrame, unscored: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `tables/unscored.csv` that leave a gap in the numbers made of `tables/metrics.csv`.
+    """Return the rows of `tables/unscored.csv` that are missing in summaries of `tables/metrics.csv`.
 
-    A scan that repeats another one leaves none, nor does a first scan for which a scored repetition stands.
+    Repeated scans are not, nor are first scans that a scored repetition replaces.
     """
     kept = without_repeats(metrics)
     there = {tuple(row) for row in kept[MODELS].assign(first=first_or_own(kept)).itertuples(index=False)}
@@ -25,9 +25,9 @@ def find_gaps(metrics: pd.DataFrame, unscored: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_gaps(table: pd.DataFrame, gaps: pd.DataFrame, key: Sequence[str] = GROUP) -> pd.DataFrame:
-    """Return a table with the scans that its groups of people lack: `not_scored`, their number, and why.
+    """Return a table with the number of scans that its rows lack (`not_scored`), and the reasons.
 
-    `key` names the columns that tell its groups apart; groups without anybody scored have no row and get none.
+    `key` names the columns that identify a row; people of whom nobody was scored have no row.
     """
     lost = {
         tuple(subset[name] for name in key): people["without_reason"] for subset, people in strata_of(gaps)

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class VarianceComponents:
-    """Variance `between` groups and `within` them, in the unit of the values squared; NaN where not defined."""
+    """Variance `between` and `within` groups, in the squared unit of the values; NaN if not defined."""
 
     between: float
     within: float
@@ -17,9 +17,9 @@ class VarianceComponents:
 def variance_components(values: np.ndarray, groups: np.ndarray) -> VarianceComponents:
     """Split the variance of values (n,) by groups (n,), numbered from 0 without a gap.
 
-    Estimates of the one-way random model from mean squares, group sizes may differ (Searle, Linear Models, 1971,
-    chapter 10). `between` is 0 if the groups differ by less than expected from the variance within; NaN for fewer
-    than two groups. `within` (and so `between`) is NaN where every group has one value.
+    The estimates of the one-way random model come from mean squares; group sizes may differ (Searle, Linear Models,
+    1971, chapter 10). `between` is 0 if the groups differ by less than expected from the variance within, and NaN for
+    fewer than two groups. `within` (and so `between`) is NaN if every group has one value.
     """
     counts = np.bincount(groups)
     spare = len(values) - len(counts)

@@ -1,4 +1,4 @@
-// The page itself: contents, copying, printing.
+// The table of contents, copying and printing.
 const sections = [...document.querySelectorAll("main > section")];
 const contents = $("contents");
 const wide = matchMedia("(min-width: 1360px)");
@@ -24,7 +24,7 @@ function startContents() {
   showHere();
 }
 
-// lists are copied without their numbers, and the text cites by number
+// browsers copy lists without their numbers, but the text cites by number
 function methodsText() {
   const works = [...document.querySelectorAll("#methods-copy .references li")];
   return [$("methods-text").innerText, ...works.map((work, position) => `${position + 1}. ${work.textContent}`)].join("\n");
@@ -35,14 +35,14 @@ async function copyMethods() {
   try {
     await navigator.clipboard.writeText(methodsText());
   } catch {
-    getSelection().selectAllChildren(part); // browsers that keep the clipboard from local files
+    getSelection().selectAllChildren(part); // some browsers deny local files the clipboard
     document.execCommand("copy");
     getSelection().removeAllRanges();
   }
   $("copied").textContent = "Copied.";
 }
 
-// paper shows everything
+// on paper all folded parts are open
 function toPaper(paper) {
   for (const part of document.querySelectorAll("details.print")) {
     if (paper) part.dataset.closed = !part.open;
@@ -59,7 +59,7 @@ drawGallery();
 startContents();
 $("copy-methods").hidden = false;
 $("copy-methods").addEventListener("click", copyMethods);
-// paper does not wait for pictures: those of figures and gallery come as soon as the page stands
+// printing does not wait for lazy pictures, so figures and gallery are loaded as soon as the page is
 addEventListener("load", () => {
   for (const image of document.querySelectorAll("figure img, .thumbs img")) image.loading = "eager";
 });

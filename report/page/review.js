@@ -1,11 +1,10 @@
-// Review: a person's verdict on each scan, by mouse or keyboard, kept in the browser, saved as review.csv.
+// Review: a person's verdict on each scan, given by mouse or keyboard, kept in the browser, saved as review.csv.
 const HEADER = ["scan", "verdict", "comment", "seen_mm3", "corrected_mask"];
 const STORE = `osteoflow-review/${data.study}/${data.digest}`;
 const REVIEWED = JSON.stringify(data.reviews); // the review that this run used
 const review = { order: [], place: 0, saved: "", home: "scan-table" };
 const dialog = $("review"), frame = $("review-page"), comment = $("review-comment");
 
-// ---- marks
 const lineOf = ([scan, mark]) => [scan, mark.verdict, mark.comment, mark.seen_mm3, mark.corrected_mask];
 
 function reviewFile() {
@@ -27,7 +26,7 @@ function keep() {
   try {
     localStorage.setItem(STORE, JSON.stringify({ marks: [...marks], saved: review.saved, reviewed: REVIEWED }));
   } catch {
-    // a browser may forbid storage to local files: then marks live until the page is closed, and it warns of that
+    // some browsers deny local files storage: marks then last until the page is closed, which warns of unsaved marks
   }
 }
 
@@ -40,7 +39,7 @@ function recall() {
     const kept = JSON.parse(localStorage.getItem(STORE));
     if (kept) takeKept(kept);
   } catch {
-    // no storage, or not ours: the review of the last run stands
+    // no storage, or unreadable content: the marks of the review that this run used remain
   }
 }
 
@@ -50,7 +49,7 @@ function takeKept(kept) {
     for (const [scan, mark] of kept.marks) marks.set(scan, mark);
     review.saved = kept.saved;
   } else {
-    // the run has used another review since: it stands, and what was never downloaded comes on top of it
+    // the run has since used another review: keep its marks, and add those that were never downloaded
     const downloaded = new Set(kept.saved.split("\r\n"));
     for (const [scan, mark] of kept.marks) if (!downloaded.has(csvLine(lineOf([scan, mark])))) marks.set(scan, mark);
   }
@@ -58,7 +57,7 @@ function takeKept(kept) {
 
 const unsaved = () => reviewFile() !== review.saved;
 
-// the page does not know where corrected masks lie, only which scans have one
+// the page knows which scans have a corrected mask, but not the paths of the masks
 const withoutPath = () => reviewable.filter((row) => row.codes.includes("corrected") && !marks.get(row.scan)?.corrected_mask);
 
 function showProgress() {
@@ -73,12 +72,12 @@ function showProgress() {
   $("lost").textContent = lost.length ? `Load the review.csv of this run first: this page does not know the corrected masks of ${lost.join(", ")}, and its file would leave them out.` : "";
 }
 
-// marks of scans that this run does not show: kept in the file unless they are taken back
+// marks of scans that this run does not show stay in the file unless they are removed
 function showKept() {
   const gone = [...marks].filter(([scan]) => !primary.has(scan));
   const items = gone.map(([scan, mark]) => {
-    const back = element("button", { type: "button" }, "Take back");
-    back.setAttribute("aria-label", `Take back what was said of ${scan}`);
+    const back = element("button", { type: "button" }, "Remove");
+    back.setAttribute("aria-label", `Remove the mark of ${scan}`);
     back.addEventListener("click", () => {
       marks.delete(scan);
       keep();
@@ -92,7 +91,6 @@ function showKept() {
   $("kept").replaceChildren(...(gone.length ? [element("details", {}, title, element("ul", {}, ...items))] : []));
 }
 
-// ---- the dialog
 const current = () => review.order[review.place];
 
 function openReview(scan, chosen) {
@@ -107,7 +105,7 @@ function showScan() {
   const row = primary.get(current());
   $("review-scan").textContent = `Scan ${row.scan}`;
   $("review-place").textContent = `${review.place + 1} of ${review.order.length}`;
-  $("review-scan").focus(); // while the frame loads, keys would be lost in it
+  $("review-scan").focus(); // a loading frame would swallow keys
   frame.title = `Page of scan ${row.scan}`;
   frame.contentWindow.location.replace(new URL(`${row.page}.html`, location.href));
   $("review-back").disabled = review.place === 0;
@@ -172,7 +170,6 @@ function fromFrame(event) {
   press(event.data.key);
 }
 
-// ---- review.csv
 function saveReview() {
   review.saved = reviewFile();
   saveFile("review.csv", review.saved);
@@ -197,7 +194,7 @@ function readCsv(text) {
   return lines.filter((line) => line.some((value) => value.trim()));
 }
 
-// a spreadsheet may have written a decimal comma; what is no volume is left out
+// a spreadsheet may have written a decimal comma; text that is not a volume is dropped
 function volumeText(text) {
   const volume = text.replace(",", ".");
   return volume && Number(volume) >= 0 ? volume : "";
@@ -206,7 +203,7 @@ function volumeText(text) {
 function takeReview(text) {
   const [head = [], ...lines] = readCsv(text);
   const names = head.map((name) => name.trim());
-  if (!names.includes("scan") || !names.includes("verdict")) return "No review.csv: its first line must name scan and verdict.";
+  if (!names.includes("scan") || !names.includes("verdict")) return "This is not a review.csv: its first line must name scan and verdict.";
   const odd = [];
   lines.forEach((line, position) => {
     const given = Object.fromEntries(names.map((name, column) => [name, (line[column] ?? "").trim()]));
@@ -232,7 +229,6 @@ async function loadReview(event) {
   drawGallery();
 }
 
-// ---- events
 function follow(event) {
   const link = event.target.closest?.("a[data-scan]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -242,7 +238,7 @@ function follow(event) {
   openReview(link.dataset.scan, inGallery ? galleries.flatMap(([, chosen]) => chosen) : shown);
 }
 
-// the focus goes to the scan that was seen last, on the table's page that holds it; a filter may have dropped it
+// focus the scan that was seen last, on the table's page that holds it; a filter may have removed it
 function backHome() {
   update();
   const place = shown.findIndex((row) => row.scan === current());
@@ -260,7 +256,7 @@ function startReview() {
     if (document.activeElement === comment) event.preventDefault();
   });
   dialog.addEventListener("close", backHome);
-  // the page of the scan takes the keys of its slices and hands on the others
+  // the page of the scan handles keys for its slices and passes on the others
   frame.addEventListener("load", () => {
     if (dialog.open && document.activeElement !== comment) frame.contentWindow.focus();
   });

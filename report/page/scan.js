@@ -1,5 +1,5 @@
 "use strict";
-// Slices, outlines and turntable of one scan. Keys that are not used here go to the page that frames this one.
+// Slices, contours and 3-D view of one scan. Keys that are not used here go to the page that frames this one.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const at = (id) => document.getElementById(id);
@@ -132,6 +132,6 @@
   }, { passive: false });
   document.addEventListener("keydown", onKey);
   chooseModel(0);
-  // a reviewer sees the slices at once
+  // in a review, scroll to the slices
   if (window.parent !== window) window.scrollTo({ top: at("viewer").closest("section").offsetTop, behavior: "instant" });
 })();

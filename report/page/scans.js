@@ -1,11 +1,11 @@
-// The table of scans and the gallery: shown, filtered, sorted and saved from the data in the page.
+// The table of scans (shown, filtered, sorted and saved) and the gallery, from the data in the page.
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("scan-data").textContent);
 const ROWS_A_PAGE = 50, ROWS_ON_PAPER = 300, GALLERY = 60;
 const VERDICTS = { accepted: "✓ accepted", rejected: "✕ rejected", "needs-edit": "✎ needs edit" };
 const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 
-// ---- data: one object a prediction, and the primary one of each scan
+// one object per prediction, and the primary prediction of each scan
 const scans = data.scans.map(([scan, sex, age, site, folder]) => ({
   scan, sex, age, site, page: folder < 0 ? "" : `${data.folders[folder]}/${scan}`,
 }));
@@ -21,7 +21,6 @@ const primary = new Map();
 for (const row of rows) if (!primary.has(row.scan)) primary.set(row.scan, row);
 const reviewable = [...primary.values()].filter((row) => row.page);
 
-// ---- what is shown
 const state = { sort: "dsc", down: false, page: 0, more: false, paper: false };
 const marks = new Map(); // scan -> {verdict, comment, seen_mm3, corrected_mask}; review.js fills it
 const verdictOf = (scan) => marks.get(scan)?.verdict ?? "";
@@ -62,10 +61,10 @@ function shownNumber(value, digits) {
   if (value === null || value === undefined) return "–";
   const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
   const text = value.toLocaleString("en-US", options);
-  return text.replace("-", /[1-9]/.test(text) ? "−" : ""); // what rounds to 0 has no sign
+  return text.replace("-", /[1-9]/.test(text) ? "−" : ""); // a number that rounds to 0 has no sign
 }
 
-// "89,999" is written as this page writes it, "0,98" with a decimal comma
+// "89,999" has a thousands separator, as this page writes it; "0,98" has a decimal comma
 const THOUSANDS = /^-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$/;
 
 const limitOf = (id) => {
@@ -120,12 +119,11 @@ function update() {
   $("page-back").disabled = state.page === 0;
   $("page-on").disabled = state.page >= pages - 1;
   $("print-note").hidden = !state.paper || shown.length <= ROWS_ON_PAPER;
-  $("print-note").textContent = `The first ${ROWS_ON_PAPER} of ${shown.length} rows; metrics.csv and volumes.csv hold all.`;
+  $("print-note").textContent = `The first ${ROWS_ON_PAPER} of ${shown.length} rows; metrics.csv and volumes.csv hold all rows.`;
   markHeads();
   $("scan-rows").tBodies[0].replaceChildren(...part.map(tableRow));
 }
 
-// ---- the table's elements
 function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
@@ -147,7 +145,7 @@ function tableRow(row) {
   const picture = element("td", { className: "picture" });
   if (row.page) {
     const link = pageLink(row, thumbnail(row, 56));
-    link.tabIndex = -1; // the name beside it leads to the same page
+    link.tabIndex = -1; // the name next to it links to the same page
     link.setAttribute("aria-hidden", "true");
     picture.append(link);
   }
@@ -187,7 +185,6 @@ function markHeads() {
   }
 }
 
-// ---- filters
 function fill(id, first, options) {
   $(id).replaceChildren(...[["", first], ...options].map(([value, label]) => new Option(label, value)));
 }
@@ -221,8 +218,7 @@ function sortBy(name) {
   again();
 }
 
-// ---- files
-// a blank before what a spreadsheet would take for a formula: readers of review.csv drop blanks round a value
+// a blank in front of text that a spreadsheet would take for a formula; readers of review.csv strip blanks
 const guarded = (value) => (typeof value === "string" && /^[=+\-@]/.test(value) ? ` ${value}` : String(value ?? ""));
 const csvText = (text) => (/^[\w./+ -]*$/.test(text) ? text : `"${text.replaceAll('"', '""')}"`);
 const csvLine = (values) => values.map((value) => csvText(guarded(value))).join(",");
@@ -244,7 +240,7 @@ function saveRows() {
   saveFile("scans.csv", csvFile([[...names, "flags", "verdict"], ...lines]));
 }
 
-// ---- the gallery: what to look at first
+// the gallery begins with the scans that most need a look
 function galleryCard(row) {
   const doubt = row.dsc ?? row.member_dice;
   const told = data.numbers.find((number) => number.name === (row.dsc !== null ? "dsc" : "member_dice"));

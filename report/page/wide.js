@@ -1,4 +1,4 @@
-// A table that is wider than the page says so: some systems show no scroll bar until one scrolls.
+// A hint at tables wider than the page: some systems show no scroll bar until the reader scrolls.
 function tellWidth(part) {
   const hidden = part.scrollWidth - part.clientWidth > 2;
   const told = part.previousElementSibling?.classList.contains("wider");

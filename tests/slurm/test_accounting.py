@@ -74,7 +74,7 @@ def test_more_jobs_than_a_user_may_have_in_the_queue(again, accounted, reference
     finally:
         accounted.call("sacctmgr", "--immediate", *user, "set", "MaxSubmitJobs=-1")
     assert "Submitted 3 jobs of rule draw_crop" in said  # there are six
-    assert "SLURM takes no job now" in said and "Error in rule" not in said
+    assert "SLURM accepts no job now" in said and "Error in rule" not in said
     one.check(reference)
 
 

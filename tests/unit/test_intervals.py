@@ -368,9 +368,9 @@ def test_the_note_names_group_people_and_what_it_means():
     assert foreign.startswith(
         "Intervals of volumes at 95 % do not hold: the reference lay in those of 14 of 24 people (external, "
         "all/vnet; interval of the share 37 to 78 %); 2 of 9 people (later, all/vnet; interval of the share 3 to "
-        "60 %). The models err alike there"
+        "60 %). The models make similar errors there"
     )
-    assert "1 of 6 people (test, single model, all/vnet" in own and "same draw" in own
+    assert "1 of 6 people (test, single model, all/vnet" in own and "drawn together" in own
     assert "6 of 6" not in foreign + own
 
 

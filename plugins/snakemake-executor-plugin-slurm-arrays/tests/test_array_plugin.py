@@ -1,4 +1,4 @@
-"""The plugin as Snakemake loads it: its name, its settings, and the versions that it refuses."""
+"""The plugin as Snakemake loads it: its name, its settings, and the versions it refuses."""
 
 import ast
 import sys
@@ -90,7 +90,7 @@ def test_an_untested_snakemake_can_be_tried_but_no_other_upstream(monkeypatch):
 
 
 def test_any_workflow_can_use_it():
-    """It needs the standard library, the upstream plugin and Snakemake's interfaces alone."""
+    """The plugin imports only the standard library, the upstream plugin and Snakemake's interfaces."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -1,4 +1,4 @@
-"""States: each job of an array has its own, and no job is waited for in vain or forgotten while SLURM is silent."""
+"""States of jobs: each task of an array has its own, and every job is followed until it has ended or failed."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from snakemake_executor_plugin_slurm_arrays import Executor
 
 
 class FakeExecutor(Executor):
-    """The executor without Snakemake; what it reports is in `ended` and `failed`."""
+    """The executor without Snakemake; `ended` and `failed` hold what it reports."""
 
     def __init__(self):
         self.answers, self.asked, self.ended, self.failed = [], [], [], {}
@@ -33,7 +33,7 @@ class FakeExecutor(Executor):
 
 @pytest.fixture
 def waiting(monkeypatch):
-    """Return an executor that waits for jobs; SLURM's answers stand in `answers`, its commands in `asked`."""
+    """Return an executor that takes SLURM's answers from `answers` and records its queries in `asked`."""
     executor = FakeExecutor()
 
     async def query_job_status(command, logger):
@@ -47,7 +47,7 @@ def waiting(monkeypatch):
 
 
 def ask(executor, jobs, *answers):
-    """Let SLURM answer, one time after the other; return the ids of the jobs that have not ended by then."""
+    """Check the jobs once for each answer of SLURM; return the ids of those that have not ended."""
     executor.answers.extend(answers)
 
     async def still_active(jobs):
@@ -62,7 +62,7 @@ def jobs_under_way(*numbers):
     return [SimpleNamespace(external_jobid=number, aux={}) for number in numbers]
 
 
-def test_ended_jobs_are_told(waiting):
+def test_ended_jobs_are_reported(waiting):
     answer = {"1": "RUNNING", "2": "COMPLETED", "3": "TIMEOUT", "4": "CANCELLED by 1000"}
     assert ask(waiting, jobs_under_way("1", "2", "3", "4"), answer) == ["1"]
     assert waiting.ended == ["2"] and set(waiting.failed) == {"3", "4"} and "TIMEOUT" in waiting.failed["3"]
@@ -82,14 +82,14 @@ def test_each_task_of_an_array_has_its_own_state(waiting):
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "NODE_FAIL", None])
-def test_a_job_that_slurm_does_not_send_again_has_failed(waiting, state):
+def test_a_job_that_slurm_does_not_requeue_has_failed(waiting, state):
     gone = {"1": state} if state else {"2": "RUNNING"}
     jobs = jobs_under_way("1")
     assert ask(waiting, jobs, {"1": "RUNNING"}, gone, {"1": "PENDING"}, gone) == ["1"]
     assert ask(waiting, jobs, gone) == [] and list(waiting.failed) == ["1"]
 
 
-def test_a_job_that_accounts_do_not_hold_yet_is_waited_for(waiting):
+def test_a_job_that_accounting_does_not_list_yet_is_waited_for(waiting):
     assert ask(waiting, jobs_under_way("1"), *[{}] * 5, {"1": "RUNNING"}) == ["1"]
     assert ask(waiting, jobs_under_way("2"), *[{}] * 10) == []
 

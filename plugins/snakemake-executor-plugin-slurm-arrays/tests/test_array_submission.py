@@ -1,4 +1,4 @@
-"""Submission: each task of an array runs its own job, and no job is lost, submitted twice or given up too early."""
+"""Submission: each task of an array runs its own job; no job is lost, submitted twice or given up too early."""
 
 import os
 import re
@@ -21,7 +21,7 @@ cat > "{folder}/script-$number"
 [ -e "{folder}/mute" ] && { echo "sbatch: error: Socket timed out on send/recv operation" >&2; exit 1; }
 echo "$number;tests"
 """
-# all jobs that sbatch took, with their comments
+# all jobs that sbatch accepted, with their comments
 SQUEUE = """#!/bin/sh
 for call in $(ls "{folder}" | grep '^call-'); do
     echo "${call#call-}|PENDING|$(sed 's/.*--comment \\([^ ]*\\).*/\\1/' "{folder}/$call")"
@@ -48,7 +48,7 @@ def job(number, *, mem_mb=1000, length=0):
 
 
 class FakeExecutor(Executor):
-    """The executor without Snakemake and SLURM; what it reports is in `sent` and `failed`, what it logs in `said`."""
+    """The executor without Snakemake and SLURM; it records reports in `sent` and `failed`, log lines in `said`."""
 
     def __init__(self, folder):
         self.folder, self.sent, self.failed, self.said = folder, {}, {}, []
@@ -76,7 +76,7 @@ class FakeExecutor(Executor):
 
 @pytest.fixture
 def executor(tmp_path, monkeypatch):
-    """Return an executor whose sbatch, squeue and scancel note in its `folder` what they are told."""
+    """Return an executor whose sbatch, squeue and scancel record their calls in its `folder`."""
     monkeypatch.setattr(submission, "RETRY_SECONDS", 0.05)
     (tmp_path / "bin").mkdir()
     for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE), ("scancel", SCANCEL)):
@@ -114,7 +114,7 @@ def test_long_commands_make_more_arrays_and_none_is_lost(executor):
     assert said_by_task(executor, "4_1").startswith(executor.sent["4_1"].job.words)
 
 
-def test_jobs_that_ask_for_other_memory_go_in_another_array(executor):
+def test_jobs_that_request_other_memory_go_into_another_array(executor):
     executor.run_array_jobs([job(number, mem_mb=1000 * (1 + number % 2)) for number in range(6)])
     calls = [(executor.folder / f"call-{number}").read_text() for number in (1, 2)]
     assert [re.search(r"--mem (\d+)", call)[1] for call in calls] == ["1000", "2000"]
@@ -123,7 +123,7 @@ def test_jobs_that_ask_for_other_memory_go_in_another_array(executor):
     }
 
 
-def test_a_job_that_is_left_alone_is_no_array(executor):
+def test_a_single_job_is_submitted_as_a_regular_job(executor):
     executor.run_array_jobs([job(0), job(1), job(2, mem_mb=4000)])
     assert list(executor.sent) == ["1_1", "1_2", "2"] and executor.sent["2"].job.words == "job-2"
     assert "--array" not in (executor.folder / "call-2").read_text()
@@ -148,7 +148,7 @@ def test_all_jobs_that_are_handed_over_are_sent(executor):
     assert arrays == [5, 2] and alone[-1].name == "group"
 
 
-def test_a_refused_array_is_told_of_each_of_its_jobs(executor):
+def test_a_refused_array_is_reported_for_each_of_its_jobs(executor):
     (executor.folder / "refuses").write_text("sbatch: error: invalid partition specified: none")
     executor.run_array_jobs([job(number) for number in range(3)])
     assert not executor.sent and set(executor.failed) == {"job-0", "job-1", "job-2"}
@@ -201,7 +201,7 @@ def test_the_end_of_a_run_stops_what_is_being_submitted_and_cancels_all(executor
     assert (executor.folder / "cancelled").read_text() == "--name=run\n"
 
 
-def test_whatever_goes_wrong_is_told_of_each_job(executor):
+def test_any_exception_is_reported_for_each_job(executor):
     executor.format_job_exec = lambda job: 1 / 0
     executor.run_array_jobs([job(number) for number in range(3)])
     assert set(executor.failed) == {"job-0", "job-1", "job-2"}

@@ -1,4 +1,4 @@
-"""A workflow of another kind, run by Snakemake with stand-ins for SLURM's commands that run the jobs at once."""
+"""A workflow other than Osteoflow, run by Snakemake with stand-ins for SLURM's commands that run jobs at once."""
 
 import os
 import re
@@ -49,7 +49,7 @@ OTHERS = {
 
 @pytest.fixture
 def environment(tmp_path):
-    """Return an environment whose SLURM commands note what they are told in the folder `slurm`."""
+    """Return an environment whose SLURM commands record their calls in the folder `slurm`."""
     folder = tmp_path / "slurm"
     (folder / "bin").mkdir(parents=True)
     for name, text in {"sbatch": SBATCH, **OTHERS}.items():
@@ -63,7 +63,7 @@ def environment(tmp_path):
 
 
 def run_workflow(folder, environment, *options):
-    """Run the workflow with arrays and at most three jobs at once; return how it ended."""
+    """Run the workflow with arrays and at most three jobs at once; return the ended process."""
     (folder / "Snakefile").write_text(SNAKEFILE)
     settings = {"array-jobs": "double", "init-seconds-before-status-checks": "1", "status-command": "squeue"}
     command = [sys.executable, "-m", "snakemake", "--executor", "slurm-arrays", "--jobs", "3", *options]

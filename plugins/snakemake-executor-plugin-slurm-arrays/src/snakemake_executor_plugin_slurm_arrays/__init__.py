@@ -1,6 +1,6 @@
-"""Snakemake's SLURM executor with job arrays that work: `snakemake --executor slurm-arrays`.
+"""A SLURM executor for Snakemake that submits short jobs as job arrays: `snakemake --executor slurm-arrays`.
 
-A subclass of the executor of snakemake-executor-plugin-slurm. Its README names each fault that this one repairs.
+It is a subclass of the executor of snakemake-executor-plugin-slurm. The README lists the faults that it fixes.
 """
 
 from snakemake_executor_plugin_slurm import common_settings

@@ -1,4 +1,4 @@
-"""The executor: it submits ready jobs as arrays, reports how they end, and cancels them when Snakemake ends."""
+"""The executor: submit ready jobs as arrays, report how they end, and cancel them when Snakemake stops."""
 
 import asyncio
 import contextlib
@@ -17,15 +17,15 @@ from snakemake_executor_plugin_slurm_arrays.states import has_failed, read_state
 from snakemake_executor_plugin_slurm_arrays.submission import RunQueue, TooManyTasksError
 from snakemake_executor_plugin_slurm_arrays.versions import check_versions
 
-# between two questions for states: half the time for which ended jobs must stay in squeue
+# between two status checks; ended jobs must stay in squeue for twice as long
 LONGEST_WAIT_SECONDS = 60
 
 
 class Executor(upstream.Executor):
-    """The upstream executor, with its own way of submitting, of reading states and of ending.
+    """The upstream executor with other methods for submitting jobs, reading their states and stopping.
 
-    What the upstream executor does before and after that is kept: it reads the settings, names the run, finds account
-    and partition of a job, and removes old logs.
+    The upstream executor still reads the settings, names the run, finds the account and partition of a job, and
+    removes old logs.
     """
 
     def __init__(self, workflow: WorkflowExecutorInterface, logger: LoggerExecutorInterface) -> None:
@@ -38,12 +38,12 @@ class Executor(upstream.Executor):
         self.queue = RunQueue(self.run_uuid, self.logger)
 
     def additional_general_args(self) -> str:
-        """Return no further arguments for the Snakemake of a job: it runs the job itself, without a job step."""
+        """Return no further arguments for the Snakemake of a job, which then runs the job without a job step."""
         return ""
 
     def run_jobs(self, jobs: Iterable[Job]) -> None:
         """Submit all jobs that Snakemake hands over, those of an array rule together."""
-        with contextlib.suppress(RuntimeError):  # without a loop, upstream reports from the thread itself
+        with contextlib.suppress(RuntimeError):  # without a loop, upstream reports from the calling thread
             self._main_event_loop = asyncio.get_running_loop()
         by_name = defaultdict(list)
         for job in jobs:
@@ -60,7 +60,7 @@ class Executor(upstream.Executor):
         self.run_array_jobs([job])
 
     def run_array_jobs(self, jobs: Sequence[Job]) -> None:
-        """Submit jobs of one rule as arrays, as few as possible; a job that is left alone goes as a regular job."""
+        """Submit jobs of one rule as few arrays as possible; a single job is submitted as a regular job."""
         try:
             arrays = [
                 array
@@ -69,16 +69,15 @@ class Executor(upstream.Executor):
                     same, [self.format_job_exec(job) for job in same], self.max_array_size
                 )
             ]
-        except (
-            Exception
-        ) as error:  # any: an exception raised in a thread is lost, and Snakemake would wait forever
+        # any exception: one raised in a thread is lost, and Snakemake would wait forever
+        except Exception as error:
             self._report_failure(jobs, error)
             return
         for array in arrays:
             self._send(*zip(*array, strict=True))
 
     def _send(self, jobs: Sequence[Job], commands: Sequence[str]) -> None:
-        """Submit one job, or several as an array, and report each of them as submitted or as failed."""
+        """Submit one job, or several as an array; report each as submitted or failed."""
         first, is_array = jobs[0], len(jobs) > 1
         try:
             number = self._submit_script(jobs, write_script(commands))
@@ -105,7 +104,7 @@ class Executor(upstream.Executor):
         self.logger.info(f"Submitted {what} {number}.")
 
     def _submit_script(self, jobs: Sequence[Job], script: str) -> str:
-        """Submit a script with the request of its jobs; return the number of the SLURM job."""
+        """Submit a script with the resource request of its jobs; return the number of the SLURM job."""
         first, is_array = jobs[0], len(jobs) > 1
         logs = self.slurm_logdir / f"rule_{first.name}"
         logs.mkdir(parents=True, exist_ok=True)
@@ -135,7 +134,7 @@ class Executor(upstream.Executor):
     async def check_active_jobs(
         self, active_jobs: Sequence[SubmittedJobInfo]
     ) -> AsyncIterator[SubmittedJobInfo]:
-        """Report jobs that have ended; yield those that have not, and all of them if SLURM does not answer."""
+        """Report jobs that have ended and yield the others; yield all jobs if SLURM does not answer."""
         settings, any_ended = self.workflow.executor_settings, False
         states = await self._ask_states() if active_jobs else None
         for job in active_jobs:
@@ -161,18 +160,17 @@ class Executor(upstream.Executor):
         self.next_seconds_between_status_checks = first if any_ended or not active_jobs else longer
 
     async def _ask_states(self) -> dict[str, str] | None:
-        """Return the states of the run's jobs, as `read_states` does; None: SLURM does not answer."""
+        """Return the states of the run's jobs in the form of `read_states`, or None if SLURM does not answer."""
         command = upstream.query_job_status_squeue(self.run_uuid)
-        if (
-            self._asks_sacct()
-        ):  # JobIdRaw is a number of its own for each task, by which Snakemake does not know it
+        if self._asks_sacct():
+            # JobIdRaw gives each task a further number, which Snakemake does not know
             command = upstream.query_job_status_sacct(self.run_uuid).replace("JobIdRaw", "JobID")
         async with self.status_rate_limiter:
             answered, _ = await upstream.query_job_status(command, self.logger)
         return None if answered is None else read_states(answered)
 
     def _asks_sacct(self) -> bool:
-        """Return whether sacct, if there is one, is asked: it is set, or ended jobs leave squeue too early."""
+        """Return whether to ask sacct: it exists, and it is set or ended jobs leave squeue too early."""
         if not upstream.is_query_tool_available("sacct"):
             return False
         if self.get_status_command() == "sacct":
@@ -182,7 +180,7 @@ class Executor(upstream.Executor):
         return age is not None and age < needed
 
     def cancel_jobs(self, active_jobs: Sequence[SubmittedJobInfo]) -> None:
-        """Stop submission, then cancel all jobs of the run, those included that were not reported yet."""
+        """Stop submission, then cancel all jobs of the run, also those not yet reported to Snakemake."""
         self.queue.end_submission()
         self._job_submission_executor.shutdown(wait=True, cancel_futures=True)
         self.queue.cancel(["--clusters=all"] if self._submitted_job_clusters else [])

@@ -1,4 +1,4 @@
-"""The settings of the plugin: those of the upstream plugin, under the prefix `slurm-arrays`."""
+"""The settings of the plugin: those of the upstream plugin with the prefix `slurm-arrays`."""
 
 from dataclasses import dataclass, field
 from typing import Optional
@@ -15,13 +15,13 @@ def _unused(reason: str) -> dict[str, object]:
 class ExecutorSettings(upstream.ExecutorSettings):
     """Settings of the executor slurm-arrays."""
 
-    # Optional[str] can be called, as Snakemake's parser of arguments demands; str | None cannot
+    # Snakemake's argument parser calls the type: Optional[str] can be called, str | None cannot
     array_jobs: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={
             "help": "Rules whose jobs are submitted as SLURM job arrays: --slurm-arrays-array-jobs='rule1,rule2', or "
-            "'all'. Jobs that are ready together and ask for the same resources share an array; a job that is alone "
-            "is submitted as a regular job.",
+            "'all'. Jobs that are ready together and request the same resources share an array; a single job is "
+            "submitted as a regular job.",
             "env_var": False,
             "required": False,
         },
@@ -41,5 +41,6 @@ class ExecutorSettings(upstream.ExecutorSettings):
         default=False, metadata=_unused("every command is passed as a script")
     )
     status_attempts: Optional[int] = field(  # noqa: UP045
-        default=5, metadata=_unused("states are asked for until SLURM answers, and jobs are kept meanwhile")
+        default=5,
+        metadata=_unused("SLURM is asked for states until it answers, and no job is dropped meanwhile"),
     )
