@@ -205,7 +205,7 @@ def report_text(workflow: Workflow, cores: int, gpus: int) -> str:
     jobs = sum(row.jobs for row in estimates)
     unknown = "".join(f" and {row.rule}" for row in untimed(estimates, gpus)).removeprefix(" and ")
     said = [
-        f"Elapsed with {cores} cores and {gpus} GPUs for this study alone"
+        f"Elapsed with {cores} cores and {gpus} GPU{'' if gpus == 1 else 's'} for this study alone"
         f"{f', without {unknown}' if unknown else ''}: "
         f"{duration_text(elapsed_hours(estimates, cores, gpus))}{QUEUED if workflow.on_slurm else ''}.",
         f"Snakemake itself plans {jobs} jobs: {duration_text(jobs * graph.cpu_seconds / HOUR)} and "

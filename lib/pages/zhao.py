@@ -238,9 +238,7 @@ def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained
     if other:
         sentences.append(f"This is not the protocol of Zhao et al. (2020) {mark}: {'; '.join(other)}.")
         if own:
-            sentences.append(
-                f"Where that article is silent, Osteoflow’s own choices differ in {'; '.join(own)}."
-            )
+            sentences.append(f"Of the settings that Osteoflow chose itself, these differ: {'; '.join(own)}.")
     elif own:
         sentences.append(
             f"Settings that Zhao et al. (2020) {mark} state were kept; others differ: {'; '.join(own)}."

@@ -220,7 +220,7 @@ def test_what_is_assumed_is_said(small):
     text = " ".join(report_text(small, cores=4, gpus=1).split())
     assert "assumed to be accepted" in text and "GPU time was not measured" in text
     assert "networks, crop.size_xy" in text  # the costs were measured with another network
-    assert "Elapsed with 4 cores and 1 GPUs" in text
+    assert "Elapsed with 4 cores and 1 GPU for" in text
 
 
 def test_other_sizes_are_told(small):

@@ -1205,8 +1205,8 @@ def test_nothing_follows_the_article_that_does_not(full, tmp_path):
     said = methods(full[0], tmp_path, runs=[fold_run(), small], train={"epochs": 60, "batch_size": 2})
     assert (
         "This is not the protocol of Zhao et al. (2020): networks.small.channels 8-16-32-64 (in place of "
-        "32-64-128-256); train.epochs 60 (in place of 1000). Where that article is silent, Osteoflow’s own choices "
-        "differ in train.batch_size 2 (in place of 1). In any case Osteoflow departs from the article: the window"
+        "32-64-128-256); train.epochs 60 (in place of 1000). Of the settings that Osteoflow chose itself, "
+        "these differ: train.batch_size 2 (in place of 1). In any case Osteoflow departs from the article: the window"
     ) in said
     assert "follow" not in said.split("Zhao et al.")[1]
 
