@@ -27,7 +27,7 @@ DEMO_CORES := $(CORES_HERE) --resources gpu=3 \
 endif
 endif
 
-# each of pytest's workers may run Snakemake or a training on all cores
+# Each of pytest's workers takes a file of tests at a time, the slow ones first; some run Snakemake or a training on all cores.
 TEST_WORKERS := $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
 
 .PHONY: demo test test-cluster golden golden-numbers setup doctor estimate rerun recover fuzz format
@@ -37,7 +37,8 @@ demo: $(READY)
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: $(READY) $(DOCS_READY)
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
+	    tests/workflow tests plugins
 
 # faults, accounting and the demo on a two-node SLURM cluster that the tests start: about 45 minutes
 # (as root; Debian packages slurm-wlm and munge, for accounting slurmdbd and mariadb-server)
