@@ -28,6 +28,7 @@ from lib.learning.collapse import (
     remedies,
 )
 from lib.learning.compute import Compute, choose_compute
+from lib.learning.determinism import compiled
 from lib.learning.history import EpochRecord, has_settled
 from lib.learning.interrupts import StopRequest, ToldToStopError, stop_on_signal
 from lib.learning.losses import parameter_groups, segmentation_loss
@@ -126,7 +127,7 @@ class _TrainingLoop:
         self.fresh_losses: list[Tensor] = []  # kept on the device: fetching each one would stall it
         torch.manual_seed(derive_seed(settings.seed, "weights"))
         network = self.compute.place(VNet(settings.architecture))
-        self.forward = torch.compile(network) if self.config.compile else network
+        self.forward = compiled(network) if self.config.compile else network
         groups = parameter_groups(network, self.config.l2_alpha)
         optimizer = torch.optim.Adam(groups, lr=self.config.learning_rate, fused=self.config.fused)
         key = state_key(settings, training, validation)
