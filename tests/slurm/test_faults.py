@@ -234,7 +234,7 @@ def test_a_training_that_is_preempted_three_times(sent, tmp_path):
     undisturbed, preempted = trained
     undisturbed.study.run(f"{fold}/model.pt")
 
-    job = "train_fold:cohort=all,network=vnet,fold=0"
+    job = "train_fold:group=all,network=vnet,fold=0"
     state = preempted.results / "state/all/vnet/fold-0.pt"
     running = preempted.begin(f"{fold}/model.pt")
     for times in range(1, 4):
