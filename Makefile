@@ -28,6 +28,7 @@ endif
 endif
 
 # Each of pytest's workers takes a file of tests at a time, the slow ones first; some run Snakemake or a training on all cores.
+TESTS := tests/workflow tests/unit tests/gpu tests/slurm plugins
 TEST_WORKERS := $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
 
 .PHONY: demo test test-cluster golden golden-numbers setup doctor estimate rerun recover fuzz format
@@ -38,7 +39,7 @@ demo: $(READY)
 
 test: $(READY) $(DOCS_READY)
 	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
-	    tests/workflow tests plugins
+	    $(TESTS)
 
 # faults, accounting and the demo on a two-node SLURM cluster that the tests start: about 45 minutes
 # (as root; Debian packages slurm-wlm and munge, for accounting slurmdbd and mariadb-server)

@@ -350,6 +350,12 @@ def test_the_lock_has_no_unneeded_package():
     assert set(pins()) - needed == CODECS - needed | PROGRAMS
 
 
+def test_make_test_runs_every_test():
+    (folders,) = re.findall(r"^TESTS := (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = {path for folder in folders.split() for path in (ROOT / folder).rglob("test_*.py")}
+    assert named == {path for folder in ("tests", "plugins") for path in (ROOT / folder).rglob("test_*.py")}
+
+
 def test_the_makefile_installs_the_lock_and_the_lock_the_plugin():
     makefile, lock = ((ROOT / name).read_text() for name in ("Makefile", "requirements.txt"))
     assert "--requirement requirements.txt" in makefile
