@@ -27,7 +27,8 @@ DEMO_CORES := $(CORES_HERE) --resources gpu=3 \
 endif
 endif
 
-# Each of pytest's workers takes a file of tests at a time, the slow ones first; some run Snakemake or a training on all cores.
+# Each of pytest's workers takes a file of tests at a time, the slow ones first; some run Snakemake or a training on all cores,
+# whose idle threads must not keep the other workers from theirs.
 TESTS := tests/workflow tests/unit tests/gpu tests/slurm plugins
 TEST_WORKERS := $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
 
@@ -38,7 +39,7 @@ demo: $(READY)
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: $(READY) $(DOCS_READY)
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	    $(TESTS)
 
 # faults, accounting and the demo on a two-node SLURM cluster that the tests start: about 45 minutes
