@@ -69,6 +69,8 @@ names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(series)
 sitk.WriteImage(sitk.ReadImage(names, sitk.sitkInt16), 'itk.nii.gz')
 """
 MANY = 500  # slices; the goals of a usual scan apply below, that of a long one above
+# what Snakemake sets for a job of one thread and what NumPy and SciPy read: more threads spend CPU at their start
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 DCM2NIIX = ("dcm2niix", "-z", "y", "-b", "n", "-f", "dcm2niix")
 
 
@@ -85,8 +87,10 @@ def measure(command: Sequence[str], folder: Path) -> Cost:
     """Run a command in `folder` and return its cost, child processes included."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command,
+        cwd=folder, env=os.environ | ONE_THREAD,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     printed = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     wall_s = time.perf_counter() - started
