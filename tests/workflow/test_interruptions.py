@@ -77,7 +77,7 @@ def test_killed_and_restarted_run_ends_with_the_same_numbers(study):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_training_goes_on_where_it_was_ended(study, tmp_path, number):
     settings = yaml.safe_load((ROOT / study.overlay).read_text())
-    settings["train"] |= {"epochs": 60, "checkpoint_minutes": 0.01}
+    settings["train"] |= {"epochs": 150, "checkpoint_minutes": 0.01}
     overlay = tmp_path / "long.yaml"
     overlay.write_text(yaml.safe_dump(settings))
     longer = Study(study.folder, str(overlay), study.settings)
