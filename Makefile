@@ -27,8 +27,8 @@ DEMO_CORES := $(CORES_HERE) --resources gpu=3 \
 endif
 endif
 
-# Each of pytest's workers takes a file of tests at a time, the slow ones first; some run Snakemake or a training on all cores,
-# whose idle threads must not keep the other workers from theirs.
+# Each of pytest's workers takes one file of tests at a time, the slow files first. The workers share the cores, so idle
+# OpenMP threads sleep (PASSIVE) instead of spinning.
 TESTS := tests/workflow tests/unit tests/gpu tests/slurm plugins
 TEST_WORKERS := $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
 

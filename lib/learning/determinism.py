@@ -43,7 +43,6 @@ def prepare_torch(*, reproducible: bool, threads: int) -> None:
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return the network compiled by torch, which is reproducible if `prepare_torch` made this process so."""
-    torch.use_deterministic_algorithms(
-        torch.are_deterministic_algorithms_enabled()
-    )  # the compiler reads it here
+    # this call, unlike `prepare_torch`, also tells the compiler
+    torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
     return torch.compile(network)

@@ -155,9 +155,8 @@ def test_short_names_of_sources_leave_words_alone(tmp_path):
 
 
 def test_names_that_are_no_text_are_logged(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        logging.getLogger("osteoflow"), "propagate", False
-    )  # pytest's workers cannot send such text
+    # pytest would capture the line, and its parallel workers cannot send a name that is no UTF-8
+    monkeypatch.setattr(logging.getLogger("osteoflow"), "propagate", False)
     with job_log(tmp_path / "job.log") as logger:
         logger.info("file %s", os.fsdecode(b"a\xff"))
     assert "file a\\udcff" in (tmp_path / "job.log").read_text()
