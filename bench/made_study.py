@@ -24,8 +24,9 @@ from lib.stats.tables import read_table
 FULL_ZYX = (60, 192, 192)
 SPACING_MM_ZYX = (3.0, 0.8, 0.8)
 BATCH = 16
-# the order in which the workflow makes folders of results/
+# the order in which the workflow makes folders of results/; measurements and masks come from one job
 FOLDERS = list(dict.fromkeys(stage.file.split("/")[0] for stage in STAGES.values()))
+FOLDERS.insert(FOLDERS.index("measured"), "masks")
 
 
 def full_size(array_zyx: np.ndarray) -> np.ndarray:
@@ -77,7 +78,7 @@ def copy_scan(demo: Path, results: Path, names: tuple[str, str], members: Sequen
     pool = results.parent / "enlarged" / scan
     for kind in (
         "screened",
-        *(f"{measure}/all/vnet/{member}" for measure in ("volumes", "overlaps") for member in members),
+        *(f"measured/all/vnet/{member}" for member in members),
     ):
         _copy_text(demo / f"{kind}/{scan}.json", results / f"{kind}/{copy}.json", names)
     for file in ("converted/{}/image.json", "cropped/{}/crop.json", "crops/{}.webp"):

@@ -78,9 +78,9 @@ CHAIN = (
     (3, 1, "crop_image", ("the window of one hip",), "scan"),
     (3, 2, "train_fold", ("a network for each fold",), "model"),
     (2, 2, "predict_scans", ("by models that never", "saw the person"), "scan"),
-    (1, 2, "otsu_mask", ("probability to mask",), "scan"),
-    (0, 2, "measure_…", ("volume, overlap, readers",), "scan"),
-    (0, 3, "gather_…", ("tables of the cohort",), "cohort"),
+    (1, 2, "measure_prediction", ("mask, volume, flags,", "overlap with the readers"), "scan"),
+    (0, 2, "gather_…", ("tables of the cohort",), "cohort"),
+    (0, 3, "summarize_agreement", ("scores and agreement,", "with intervals"), "cohort"),
     (1, 3, "draw_figures", ("SVG, PNG and their data",), "cohort"),
     (2, 3, "write_report", ("report/index.html and", "a page for each scan"), "cohort"),
 )

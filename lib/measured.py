@@ -1,6 +1,14 @@
-"""The measurements of one prediction from several steps, in one record. Standard library only."""
+"""The measurements of one prediction: records of several steps joined, and the file that holds them.
 
-from collections.abc import Mapping
+A file `measured/{group}/{network}/{members}/{scan}.json` has the sections `mask` (how the mask was made) and `volume`
+(what was measured of it), and where a person's masks were compared with it, `overlap` (with the reference) and
+`readers` (two readers and the model). Standard library only.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lib.atomic import read_json
 
 
 def join_measured(*records: Mapping) -> dict:
@@ -17,3 +25,20 @@ def join_measured(*records: Mapping) -> dict:
         name: why for record in records for name, why in record.get("undefined", {}).items()
     }
     return joined
+
+
+def path_key(path: str | Path) -> str:
+    """Return group/network/members/scan of a file `.../{group}/{network}/{members}/{scan}.json`."""
+    path = Path(path)
+    return "/".join((*path.parts[-4:-1], path.stem))
+
+
+def read_measured(paths: Iterable[str | Path], *sections: str) -> tuple[dict[str, dict], ...]:
+    """Return the contents of sections by `path_key`: for each of `sections` those of the files that have it."""
+    found: tuple[dict[str, dict], ...] = tuple({} for _ in sections)
+    for path in paths:
+        measured = read_json(path)
+        for section, records in zip(sections, found, strict=True):
+            if section in measured:
+                records[path_key(path)] = measured[section]
+    return found

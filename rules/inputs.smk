@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
+from lib.catalog.stages import stages_of
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable
-from lib.cohort.failures import job_failure, prediction_failure
+from lib.cohort.failures import job_failure
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.cohort.other_run import NEEDED
 from lib.cohort.placement import Placement, Takes
@@ -135,13 +136,28 @@ def predictions() -> list[Prediction]:
 
 
 def scored_predictions() -> list[Prediction]:
-    """Return the predictions that are compared with a reference; with partial=true, without failed comparisons."""
-    return [
-        row
-        for row in predictions()
-        if row.protocol != "apply"
-        and not (config["partial"] and prediction_failure(row, ("score",), "results"))
-    ]
+    """Return the predictions that are compared with a reference."""
+    return [row for row in predictions() if row.protocol != "apply"]
+
+
+@cache
+def _scored(draw: Draw) -> frozenset[str]:
+    return frozenset(row.path for row in _planned(draw) if row.protocol != "apply")
+
+
+def is_scored(wildcards: Wildcards) -> bool:
+    """Return whether a prediction is compared with its scan's reference."""
+    return "{group}/{network}/{members}/{scan}".format_map(wildcards) in _scored(draw())
+
+
+def second_reference(wildcards: Wildcards) -> str | list:
+    """Return the second reader's mask of a scored scan; with partial=true, nothing if it could not be made."""
+    scan = wildcards.scan
+    failed = config["partial"] and any(
+        job_failure(job, "results", scan=scan) for job in stages_of("second reader")
+    )
+    read = SCANS[scan].mask2 and is_scored(wildcards) and not failed
+    return optional(f"results/cropped/{scan}/mask2.nii.gz", read)
 
 
 def second_read() -> list[Prediction]:
@@ -225,13 +241,14 @@ def scored_paths() -> list[str]:
     return [row.path for row in scored_predictions()]
 
 
+def measured_files() -> list[str]:
+    """Return the measurements of all predictions."""
+    return [f"results/measured/{path}.json" for path in predicted_paths()]
+
+
 def reader_files(wildcards: Wildcards) -> list[str]:
-    """Return the comparisons of readers; with partial=true, without failed ones."""
-    return [
-        f"results/readers/{row.path}.json"
-        for row in second_read()
-        if not (config["partial"] and prediction_failure(row, ("second reader",), "results"))
-    ]
+    """Return the measurements of the predictions that are compared with a second reader."""
+    return [f"results/measured/{row.path}.json" for row in second_read()]
 
 
 def scored_scans(pattern: str) -> list[str]:
@@ -313,7 +330,7 @@ def failures(wildcards: Wildcards) -> dict[str, str]:
     return {scan: why for scan, why in unscreened.items() if why} | explain_failures(
         rows,
         _planned(draw()),
-        (set(predicted_paths()), set(scored_paths())),
+        set(predicted_paths()),
         (second_read(), corrected_scans()),
         untrained_folds(),
         "results",

@@ -5,103 +5,49 @@ import os
 MASKS = "results/masks/{group}/{network}/{members}/{scan}"
 
 
-rule measure_volume:
-    """Volume, HU, length and truncation of a predicted mask, disagreement of the models, and flags."""
+rule measure_prediction:
+    """Masks of a predicted scan, their volume and flags, and their agreement with the readers' masks."""
     input:
         batch=batch_folder,
-        mask=f"{MASKS}/mask.nii.gz",
-        full=f"{MASKS}/mask_full.nii.gz",
+        image="results/cropped/{scan}/image.nii.gz",
+        record="results/cropped/{scan}/crop.json",
+        converted="results/converted/{scan}/image.nii.gz",
+        screened="results/screened/{scan}.json",
         reference=lambda wildcards: optional(
             f"results/cropped/{wildcards.scan}/mask.nii.gz", SCANS[wildcards.scan].mask
         ),
-        otsu=f"{MASKS}/otsu.json",
-        image="results/cropped/{scan}/image.nii.gz",
-        record="results/cropped/{scan}/crop.json",
-        screened="results/screened/{scan}.json",
+        reference_native=lambda wildcards: optional(SCANS[wildcards.scan].mask, is_scored(wildcards)),
+        second_reference=second_reference,
     output:
-        json="results/volumes/{group}/{network}/{members}/{scan}.json",
+        mask=f"{MASKS}/mask.nii.gz",
+        full=f"{MASKS}/mask_full.nii.gz",
+        json="results/measured/{group}/{network}/{members}/{scan}.json",
     log:
-        "results/logs/measure_volume/{group}/{network}/{members}/{scan}.log",
+        "results/logs/measure_prediction/{group}/{network}/{members}/{scan}.log",
     benchmark:
-        "results/benchmarks/measure_volume/{group}/{network}/{members}/{scan}.tsv"
+        "results/benchmarks/measure_prediction/{group}/{network}/{members}/{scan}.tsv"
     conda:
-        "../envs/imaging.yaml"
+        "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=grow(1000),
+        mem_mb=grow(1500),
         runtime=grow(15),
     params:
         otsu=lookup("otsu", within=config),
-        distal_cut_mm=lookup("measure/distal_cut_mm", within=config),
+        measure=lookup("measure", within=config),
         review_member_dice=lookup("predict/review_member_dice", within=config),
-        code=code_of("measure_volume"),
-    message:
-        "Measure the volume of {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"
-    script:
-        "../scripts/measure_volume.py"
-
-
-rule measure_overlap:
-    """Overlap (also by level of the femur) and surface distances between a predicted mask and the reference."""
-    input:
-        mask=f"{MASKS}/mask.nii.gz",
-        full=f"{MASKS}/mask_full.nii.gz",
-        reference="results/cropped/{scan}/mask.nii.gz",
-        record="results/cropped/{scan}/crop.json",
-        reference_native=lambda wildcards: SCANS[wildcards.scan].mask,
-    output:
-        json="results/overlaps/{group}/{network}/{members}/{scan}.json",
-    log:
-        "results/logs/measure_overlap/{group}/{network}/{members}/{scan}.log",
-    benchmark:
-        "results/benchmarks/measure_overlap/{group}/{network}/{members}/{scan}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=grow(1500),
-        runtime=grow(15),
-    params:
-        measure={"nsd_tolerance_mm": lookup("measure/nsd_tolerance_mm", within=config)},
         mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
-        code=code_of("measure_overlap"),
+        code=code_of("measure_prediction"),
     message:
-        "Compare {wildcards.scan} with its reference ({wildcards.group}/{wildcards.network}/{wildcards.members})"
+        "Measure {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"
     script:
-        "../scripts/measure_overlap.py"
-
-
-rule measure_readers:
-    """Compare two readers and the model with each other, if the table names a second reader's mask."""
-    input:
-        mask=f"{MASKS}/mask.nii.gz",
-        reference="results/cropped/{scan}/mask.nii.gz",
-        second_reference="results/cropped/{scan}/mask2.nii.gz",
-    output:
-        json="results/readers/{group}/{network}/{members}/{scan}.json",
-    log:
-        "results/logs/measure_readers/{group}/{network}/{members}/{scan}.log",
-    benchmark:
-        "results/benchmarks/measure_readers/{group}/{network}/{members}/{scan}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=grow(1500),
-        runtime=grow(15),
-    params:
-        measure={"nsd_tolerance_mm": lookup("measure/nsd_tolerance_mm", within=config)},
-        code=code_of("measure_readers"),
-    message:
-        "Compare the readers of {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"
-    script:
-        "../scripts/measure_readers.py"
+        "../scripts/measure_prediction.py"
 
 
 rule gather_volume_errors:
     """The out-of-fold volume errors of a network, without ids; intervals of further volumes are computed from them."""
     input:
-        overlaps=out_of_fold("results/overlaps/{path}.json"),
+        measured=out_of_fold("results/measured/{path}.json"),
         runs=lambda wildcards: there(
             f"{os.path.dirname(model)}/run.json" for model in models_of(wildcards.group, wildcards.network)
         ),
@@ -135,8 +81,7 @@ rule gather_metrics:
     input:
         folds="results/folds/folds.csv",
         scans="results/cohort/scans.csv",
-        overlaps=lambda wildcards: [f"results/overlaps/{path}.json" for path in scored_paths()],
-        volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+        measured=lambda wildcards: measured_files(),
         errors=lambda wildcards: volume_error_files(),
         acquisition="results/tables/acquisition.csv",
     output:
@@ -176,7 +121,7 @@ rule gather_volumes:
     input:
         folds="results/folds/folds.csv",
         scans="results/cohort/scans.csv",
-        volumes=lambda wildcards: [f"results/volumes/{path}.json" for path in predicted_paths()],
+        measured=lambda wildcards: measured_files(),
         errors=lambda wildcards: volume_error_files(),
         corrected=lambda wildcards: corrected_files(),
         acquisition="results/tables/acquisition.csv",

@@ -62,11 +62,9 @@ def of_shown_scans(pattern: str, chosen: Callable[[str], object] = lambda scan: 
     )
 
 
-def of_shown_predictions(pattern: str, chosen: Callable[[Prediction], object] = lambda row: True) -> FilesOf:
-    """Return the function that lists a file of each `chosen` prediction of a batch."""
-    return lambda wildcards: there(
-        pattern.format(path=row.path) for row in shown_predictions(wildcards) if chosen(row)
-    )
+def of_shown_predictions(pattern: str) -> FilesOf:
+    """Return the function that lists a file of each prediction of a batch."""
+    return lambda wildcards: there(pattern.format(path=row.path) for row in shown_predictions(wildcards))
 
 
 def captions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Probability maps in batches of scans, then one mask for each scan."""
+"""Probability maps, in batches of scans."""
 
 from lib.cohort.predictions import weights_of
 
@@ -36,32 +36,3 @@ rule predict_scans:
         "Predict batch {wildcards.batch} with {wildcards.group}/{wildcards.network}/{wildcards.members}"
     script:
         "../scripts/predict_scans.py"
-
-
-rule otsu_mask:
-    """Turn a probability map into a mask (guarded Otsu), on the crop's grid and on the converted scan's."""
-    input:
-        batch=batch_folder,
-        image="results/cropped/{scan}/image.nii.gz",
-        converted="results/converted/{scan}/image.nii.gz",
-    output:
-        mask="results/masks/{group}/{network}/{members}/{scan}/mask.nii.gz",
-        full="results/masks/{group}/{network}/{members}/{scan}/mask_full.nii.gz",
-        json="results/masks/{group}/{network}/{members}/{scan}/otsu.json",
-    log:
-        "results/logs/otsu_mask/{group}/{network}/{members}/{scan}.log",
-    benchmark:
-        "results/benchmarks/otsu_mask/{group}/{network}/{members}/{scan}.tsv"
-    conda:
-        "../envs/imaging.yaml"
-    threads: 1
-    resources:
-        mem_mb=grow(1000),
-        runtime=grow(15),
-    params:
-        otsu=lookup("otsu", within=config),
-        code=code_of("otsu_mask"),
-    message:
-        "Make the mask of {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"
-    script:
-        "../scripts/otsu_mask.py"

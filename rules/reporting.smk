@@ -195,7 +195,7 @@ rule draw_figures:
         readers="results/tables/readers.csv",
         acquisition="results/tables/acquisition.csv",
         histories=fold_files("history.csv"),
-        overlaps=figure_inputs("results/overlaps/{path}.json"),
+        measured=figure_inputs("results/measured/{path}.json"),
         masks=figure_inputs("results/masks/{path}/mask.nii.gz"),
         images=lambda wildcards: scored_scans("results/cropped/{scan}/image.nii.gz"),
         references=lambda wildcards: scored_scans("results/cropped/{scan}/mask.nii.gz"),
@@ -237,8 +237,7 @@ rule write_scan_pages:
         screened=of_shown_scans("results/screened/{scan}.json"),
         crops=of_shown_scans("results/crops/{scan}.webp"),
         masks=of_shown_predictions("results/masks/{path}/mask.nii.gz"),
-        volumes=of_shown_predictions("results/volumes/{path}.json"),
-        overlaps=of_shown_predictions("results/overlaps/{path}.json", lambda row: row.protocol != "apply"),
+        measured=of_shown_predictions("results/measured/{path}.json"),
         errors=lambda wildcards: volume_error_files(),
     output:
         pages=directory("results/report/scans/batch-{batch}"),

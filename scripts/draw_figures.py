@@ -1,20 +1,21 @@
 """Job script of rule draw_figures: draw every figure of the study as SVG and PNG, with a table of its data.
 
-input: the tables named in TABLES; histories, overlaps (lists of .csv, .json); for possible examples the lists images,
+input: the tables named in TABLES; histories, measured (lists of .csv, .json); for possible examples the lists images,
     references (.../{scan}/*.nii.gz) and masks (.../{group}/{network}/{members}/{scan}/mask.nii.gz), crop grid
 output: figures (directory, with figures.json); params: synthetic
 """
 
 from pathlib import Path
 
-from lib.atomic import read_json, whole_folder
+from lib.atomic import whole_folder
 from lib.figures.examples import Example, example_scans, example_title
 from lib.figures.gallery import StudyResults, draw_figures
 from lib.figures.learning_curves import history_key
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
-from lib.stats.tables import by_scan, path_key, prediction_key, read_table
+from lib.measured import path_key, read_measured
+from lib.stats.tables import by_scan, prediction_key, read_table
 
 TABLES = ("metrics", "volumes", "agreement", "paired", "spread", "precision", "readers", "acquisition")
 
@@ -27,10 +28,11 @@ with job_log(snakemake.log[0]) as logger:
         image, scan = read_image(images[row["scan"]]), row["scan"]
         pair = [array_zyx(read_mask(path)) for path in (references[scan], masks[prediction_key(row)])]
         examples.append(Example(scan, example_title(row), array_zyx(image), *pair, spacing_zyx(image)))
+    (overlaps,) = read_measured(given.measured, "overlap")
     results = StudyResults(
         **tables,
         histories={history_key(path): read_table(path) for path in given.histories},
-        slices={path_key(path): read_json(path)["by_slice"] for path in given.overlaps},
+        slices={key: overlap["by_slice"] for key, overlap in overlaps.items()},
         examples=examples,
         synthetic=snakemake.params.synthetic,
     )

@@ -1,20 +1,20 @@
 """Job script of rule gather_volume_errors: collect the out-of-fold errors for the intervals of volumes, without ids.
 
-input: overlaps (list of .../{group}/{network}/fold-{k}/{scan}.json, out-of-fold predictions alone),
+input: measured (list of .../{group}/{network}/fold-{k}/{scan}.json, out-of-fold predictions alone),
     runs (list of run.json)
 output: errors (beside the folders of the folds); params: subjects (the person of each scan)
 """
 
 from pathlib import Path
 
-from lib.atomic import read_json, write_json
+from lib.atomic import write_json
 from lib.joblog import job_log
+from lib.measured import read_measured
 from lib.stats.intervals import volume_errors
-from lib.stats.tables import path_key
 
 with job_log(snakemake.log[0]) as logger:
     network = "{group}/{network}".format_map(snakemake.wildcards)
-    overlaps = {path_key(path): read_json(path) for path in snakemake.input.overlaps}
+    (overlaps,) = read_measured(snakemake.input.measured, "overlap")
     subjects = {key: snakemake.params.subjects[Path(key).name] for key in overlaps}
     errors = volume_errors(network, overlaps, subjects, Path(snakemake.output.errors).parent)
     write_json(snakemake.output.errors, errors)

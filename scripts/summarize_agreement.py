@@ -10,19 +10,19 @@ output: scores (overlap and surface distances), agreement (volumes), agreement_c
 params: report (section of the configuration)
 """
 
-from lib.atomic import read_json
 from lib.joblog import job_log
+from lib.measured import read_measured
 from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig
 from lib.stats.partitions import partition_table
 from lib.stats.summary import summary_tables
-from lib.stats.tables import path_key, read_table, write_table
+from lib.stats.tables import read_table, write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     config = AgreementConfig(**params.report)
     whole = {name: read_table(given[name]) for name in ("metrics", "unscored", "volumes", "acquisition")}
-    readers = {path_key(path): read_json(path) for path in given.readers}
+    (readers,) = read_measured(given.readers, "readers")
     runs = [read_run(path) for path in given.runs]
     tables = summary_tables(whole, readers, runs, config)
     tables["partitions"] = partition_table(read_table(given.folds), whole)

@@ -1,7 +1,7 @@
 """Job script of rule write_scan_pages: write a page with pictures for each predicted scan of a batch.
 
 input: by scan: images (cropped CT), references (cropped mask, if there is one), records (crop.json), screened,
-    crops (picture of the window); by prediction: masks, volumes, overlaps (if it is scored);
+    crops (picture of the window); by prediction: masks, measured (.json);
     errors (list of volume_errors.json)
 output: pages (folder with {scan}.html and {scan}-*.webp)
 params: scans (placement, review and predictions of each, the primary one first), shown (settings, synthetic)
@@ -13,10 +13,11 @@ from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.joblog import job_log
+from lib.measured import path_key, read_measured
 from lib.pages.scan_numbers import ShownPrediction
 from lib.pages.scan_page import ScanPage, write_scan_page
 from lib.stats.intervals import read_volume_errors, with_intervals
-from lib.stats.tables import by_scan, path_key, prediction_key
+from lib.stats.tables import by_scan, prediction_key
 
 
 def read_on_grid(path, image):
@@ -31,18 +32,18 @@ with job_log(snakemake.log[0]) as logger:
     images, references, records = (by_scan(given[name]) for name in ("images", "references", "records"))
     screened, crops = ({Path(path).stem: path for path in given[name]} for name in ("screened", "crops"))
     masks = {path_key(Path(path).parent): path for path in given.masks}
-    files = {"volume": given.volumes, "overlap": given.overlaps}
-    measured = {name: {path_key(path): read_json(path) for path in paths} for name, paths in files.items()}
+    volumes, overlaps = read_measured(given.measured, "volume", "overlap")
     plans = [plan for row in params.scans for plan in row["predictions"]]
     errors, report = read_volume_errors(given.errors), params.shown["settings"]["report"]
-    measured["volume"] = with_intervals(measured["volume"], plans, errors, report["confidence"])
+    volumes = with_intervals(volumes, plans, errors, report["confidence"])
     with whole_folder(snakemake.output.pages) as folder:
         for row in params.scans:
             scan, image = row["placement"]["scan"], read_image(images[row["placement"]["scan"]])
             predictions = []
             for plan in row["predictions"]:
                 key, mask_zyx = prediction_key(plan), read_on_grid(masks[prediction_key(plan)], image)
-                numbers = {name: records_by_key.get(key, {}) for name, records_by_key in measured.items()}
+                overlap = {} if plan["protocol"] == "apply" else overlaps.get(key, {})
+                numbers = {"volume": volumes.get(key, {}), "overlap": overlap}
                 predictions.append(ShownPrediction(plan=plan, mask_zyx=mask_zyx, **numbers))
             decided = {"screened": read_json(screened[scan]), "crop": read_json(records[scan])}
             reference_zyx = read_on_grid(references[scan], image) if scan in references else None

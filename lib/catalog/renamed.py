@@ -12,4 +12,8 @@ RULES = {
     "crop_ct": "crop_image",
     "crop_mask": "crop_labels",
     "crop_mask2": "crop_labels2",
+    "otsu_mask": "measure_prediction",
+    "measure_volume": "measure_prediction",
+    "measure_overlap": "measure_prediction",
+    "measure_readers": "measure_prediction",
 }

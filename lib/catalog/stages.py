@@ -14,17 +14,15 @@ from typing import Literal, NamedTuple
 PARTS: Mapping[str, str] = MappingProxyType(
     {
         "crop": "not cropped",
-        "mask": "not predicted",
-        "volume": "not predicted",
-        "score": "not scored",
+        "prediction": "not predicted",
         "second reader": "not set beside the second reader",
         "corrected mask": "not measured",
     }
 )
 # unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
 Work = Literal["scan", "prediction", "batch", "page batch", "fold", "network", "study"]
-# the scans or predictions for which a stage has a job
-Chosen = Literal["listed", "accepted", "with reference", "predicted", "scored", "read twice", "corrected"]
+# the scans for which a stage has a job
+Chosen = Literal["listed", "accepted", "with reference", "read twice", "corrected"]
 
 
 class Stage(NamedTuple):
@@ -34,11 +32,11 @@ class Stage(NamedTuple):
         file: one of the files that a job makes, below results/. Fields: scan; folder, which is
             {group}/{network}/{members}, for a fold with fold-{fold} as its members; batch; group and network.
         work: unit of work of one job.
-        chosen: for a stage per scan or prediction, those for which it has a job.
+        chosen: for a stage per scan, the scans for which it has a job.
         runs: `array` for short jobs that SLURM gets in arrays, `job` for jobs submitted one by one, `local` for
             seconds of work on tables that Snakemake does itself.
         part: key of PARTS for what a scan lacks if the job fails; empty: nothing that is reported in tables.
-        reaches: step of tables/flow.csv that a scan reaches with this stage; empty: none.
+        reaches: steps of tables/flow.csv that a scan reaches with this stage.
         unit: unit for which the costs are given.
         costs_of: the stage whose measured costs are used; empty: its own.
         few: whether it has few and long jobs, so that one benchmark of a study is enough for an estimate.
@@ -52,7 +50,7 @@ class Stage(NamedTuple):
     chosen: Chosen = "accepted"
     runs: Literal["array", "job", "local"] = "array"
     part: str = ""
-    reaches: str = ""
+    reaches: tuple[str, ...] = ()
     unit: str = "job"
     costs_of: str = ""
     few: bool = False
@@ -70,23 +68,23 @@ def _gathers(file: str, **known: object) -> Stage:
 STAGES: dict[str, Stage] = {
     "make_phantom_table": _gathers("phantom/cohort.csv", runs="local", is_synthetic=True),
     "make_phantom_scan": Stage("phantom/{scan}/truth.json", "scan", "listed", is_synthetic=True),
-    "screen_scan": Stage("screened/{scan}.json", "scan", "listed", reaches="screened"),
+    "screen_scan": Stage("screened/{scan}.json", "scan", "listed", reaches=("screened",)),
     "gather_screening": _gathers("cohort/scans.csv"),
     "gather_acquisition": _gathers("tables/acquisition.csv"),
     "split_folds": _gathers("folds/folds.csv", runs="local"),
     "convert_scan": Stage(
-        "converted/{scan}/image.nii.gz", "scan", part="crop", reaches="converted", is_recorded=True
+        "converted/{scan}/image.nii.gz", "scan", part="crop", reaches=("converted",), is_recorded=True
     ),
     "resample_image": Stage("resampled/{scan}/image.nii.gz", "scan", part="crop", is_recorded=True),
     "crop_image": Stage(
-        "cropped/{scan}/image.nii.gz", "scan", part="crop", reaches="cropped", is_recorded=True
+        "cropped/{scan}/image.nii.gz", "scan", part="crop", reaches=("cropped",), is_recorded=True
     ),
     "draw_crop": Stage("crops/{scan}.webp", "scan"),
     "resample_labels": Stage(
-        "resampled/{scan}/mask.nii.gz", "scan", "with reference", part="volume", is_recorded=True
+        "resampled/{scan}/mask.nii.gz", "scan", "with reference", part="prediction", is_recorded=True
     ),
     "crop_labels": Stage(
-        "cropped/{scan}/mask.nii.gz", "scan", "with reference", part="volume", is_recorded=True
+        "cropped/{scan}/mask.nii.gz", "scan", "with reference", part="prediction", is_recorded=True
     ),
     "train_fold": Stage(
         "models/{folder}/model.pt", "fold", runs="job", unit="scan and epoch", few=True, is_recorded=True
@@ -95,27 +93,8 @@ STAGES: dict[str, Stage] = {
         "predictions/{folder}/batch-{batch}",
         "batch",
         runs="job",
-        part="mask",
+        part="prediction",
         unit="scan and model",
-        is_recorded=True,
-    ),
-    "otsu_mask": Stage(
-        "masks/{folder}/{scan}/mask.nii.gz", "prediction", "predicted", part="mask", is_recorded=True
-    ),
-    "measure_volume": Stage(
-        "volumes/{folder}/{scan}.json",
-        "prediction",
-        "predicted",
-        part="volume",
-        reaches="predicted",
-        is_recorded=True,
-    ),
-    "measure_overlap": Stage(
-        "overlaps/{folder}/{scan}.json",
-        "prediction",
-        "scored",
-        part="score",
-        reaches="scored",
         is_recorded=True,
     ),
     "resample_labels2": Stage(
@@ -128,15 +107,15 @@ STAGES: dict[str, Stage] = {
     "crop_labels2": Stage(
         "cropped/{scan}/mask2.nii.gz", "scan", "read twice", part="second reader", costs_of="crop_labels"
     ),
-    "measure_readers": Stage(
-        "readers/{folder}/{scan}.json",
+    "measure_prediction": Stage(
+        "measured/{folder}/{scan}.json",
         "prediction",
-        "read twice",
-        part="second reader",
-        costs_of="measure_overlap",
+        part="prediction",
+        reaches=("predicted", "scored"),
+        is_recorded=True,
     ),
     "measure_corrected": Stage(
-        "corrected/{scan}.json", "scan", "corrected", part="corrected mask", costs_of="measure_volume"
+        "corrected/{scan}.json", "scan", "corrected", part="corrected mask", costs_of="measure_prediction"
     ),
     "gather_volume_errors": Stage(
         "models/{group}/{network}/volume_errors.json", "network", runs="local", costs_of="gather_metrics"
@@ -172,7 +151,7 @@ def rerun_stages() -> list[str]:
 
 def flow_steps() -> tuple[str, ...]:
     """Return the steps of a scan through the study, as tables/flow.csv names them."""
-    return ("listed", *(stage.reaches for stage in STAGES.values() if stage.reaches))
+    return ("listed", *(step for stage in STAGES.values() for step in stage.reaches))
 
 
 def rules_that_run(where: str) -> list[str]:

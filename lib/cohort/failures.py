@@ -8,15 +8,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.catalog.stages import PARTS, STAGES, stages_of
 from lib.cohort.placement import Placement
 from lib.cohort.predictions import Prediction
 
-# parts of `lib.catalog.stages` that explain_failures reports besides the mask, volume and score of each prediction
+# parts of `lib.catalog.stages` that explain_failures reports besides each prediction
 EXTRAS = ("second reader", "corrected mask")
 NOT_TRIED = "not tried yet"
-NOT_PREDICTED = f"{PARTS['mask']}: {NOT_TRIED}"
+NOT_PREDICTED = f"{PARTS['prediction']}: {NOT_TRIED}"
 LONGEST = 300  # maximum number of characters of an explanation
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ([A-Z]+) ", re.MULTILINE)
 
@@ -78,7 +77,7 @@ def prediction_failure(
 
 
 def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) -> bool:
-    """Return whether a prediction's numbers exist, or can be computed from an existing mask.
+    """Return whether a prediction's numbers exist, or can be computed from an existing probability map.
 
     Files of an earlier run do not count if the model has been removed or an earlier job has failed: they were made
     from other input.
@@ -88,21 +87,22 @@ def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) 
         folds: `{group}/{network}/fold-{fold}` of the folds that have no model.
         results: the folder results/ of the study.
     """
-    return (
-        Path(results, f"masks/{row.path}/mask.nii.gz").exists()
-        and not _lacking(row, folds)
-        and not prediction_failure(row, ("crop", "mask", "volume"), results, certain=True)
-        and (
-            Path(results, f"volumes/{row.path}.json").exists()
-            or not prediction_failure(row, ("volume",), results)
+    if _lacking(row, folds) or prediction_failure(row, ("crop", "prediction"), results, certain=True):
+        return False
+    measured, batch = (
+        Path(
+            results,
+            STAGES[rule].file.format(folder=row.folder, scan=row.placement.scan, batch=row.placement.batch),
         )
+        for rule in ("measure_prediction", "predict_scans")
     )
+    return measured.exists() or (batch.exists() and not prediction_failure(row, ("prediction",), results))
 
 
 def explain_failures(
     placements: Iterable[Placement],
     planned: Iterable[Prediction],
-    there: tuple[Collection[str], Collection[str]],
+    measured: Collection[str],
     extras: tuple[Iterable[Prediction], Iterable[str]],
     folds: Mapping[str, str],
     results: str | Path,
@@ -112,7 +112,7 @@ def explain_failures(
     Args:
         placements: the accepted scans.
         planned: all their predictions.
-        there: `{group}/{network}/{members}/{scan}` of the measured predictions, and of the scored ones.
+        measured: `{group}/{network}/{members}/{scan}` of the measured predictions.
         extras: the predictions to compare with a second reader, and the scans with a corrected mask.
         folds: why each fold without a model has none, by `{group}/{network}/fold-{fold}`.
         results: the folder results/ of the study.
@@ -125,9 +125,9 @@ def explain_failures(
             waits[row.batch].append(row.scan)
     told: dict[str, dict[str, list[str]]] = {}
     for row in planned:
-        why = _missing(row, there, folds, results)
+        why = "" if row.path in measured else _not_predicted(row, folds, results)
         if why == NOT_PREDICTED and row.placement.batch in waits:
-            why = f"{PARTS['mask']}: its batch waits for {', '.join(waits[row.placement.batch])}"
+            why = f"{PARTS['prediction']}: its batch waits for {', '.join(waits[row.placement.batch])}"
         if why:
             name = f"{row.protocol} ({row.folder})"
             told.setdefault(row.placement.scan, {}).setdefault(why, []).append(name)
@@ -169,20 +169,9 @@ def _extras_missing(
             yield scan, mask, f"{PARTS[mask]}: {why}"
 
 
-def _missing(
-    row: Prediction,
-    there: tuple[Collection[str], Collection[str]],
-    folds: Mapping[str, str],
-    results: str | Path,
-) -> str:
-    """Return why a prediction is not measured or not scored; empty if it is."""
-    measured, scored = there
-    if row.path not in measured:
-        failure = _no_model(row, folds) or prediction_failure(row, ("mask", "volume"), results)
-        return f"{PARTS['mask']}: {failure}" if failure else NOT_PREDICTED
-    if row.protocol in SCORED_PROTOCOLS and row.path not in scored:
-        return f"{PARTS['score']}: {prediction_failure(row, ('score',), results) or NOT_TRIED}"
-    return ""
+def _not_predicted(row: Prediction, folds: Mapping[str, str], results: str | Path) -> str:
+    failure = _no_model(row, folds) or prediction_failure(row, ("prediction",), results)
+    return f"{PARTS['prediction']}: {failure}" if failure else NOT_PREDICTED
 
 
 def _no_model(row: Prediction, folds: Mapping[str, str]) -> str:

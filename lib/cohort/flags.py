@@ -8,7 +8,7 @@ def gather_flags(
 ) -> list[str]:
     """Return all flags of a prediction.
 
-    Flags of otsu.json and crop.json, warnings of the screening file, and `members_disagree` where uncertainty.json
+    Flags of the mask and of crop.json, warnings of the screening file, and `members_disagree` where uncertainty.json
     holds a `member_dice` below `review_member_dice`.
     """
     warnings = {reason["code"] for reason in screened["reasons"] if reason["severity"] == "warning"}

@@ -32,7 +32,7 @@ class Prediction:
 
     @property
     def folder(self) -> str:
-        """Return the part of the path shared by masks, volumes and overlaps of this prediction."""
+        """Return the part of the path shared by masks and measurements of this prediction."""
         return f"{self.group}/{self.network}/{self.members}"
 
     @property

@@ -75,7 +75,7 @@ class StudyResults:
         metrics, volumes, agreement, paired, spread, precision, readers, acquisition: the study's tables of these
             names; an empty frame if there is none.
         histories: learning curves by (group, network, fold): epoch, loss, validation_dice.
-        slices: `by_slice` records of the overlap files by prediction key.
+        slices: errors along z of each scored prediction (`by_slice` of `measure_overlap`), by prediction key.
         examples: scans for the figures of contours and solids.
         synthetic: whether the cohort is synthetic; every figure then says so.
     """

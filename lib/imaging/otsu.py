@@ -71,7 +71,7 @@ class OtsuMask:
         return "otsu_undefined" in self.flags or "otsu_out_of_range" in self.flags
 
     def to_json(self, voxel_mm3: float) -> dict:
-        """Return the content of otsu.json; `voxel_mm3` is the volume of a voxel of the map."""
+        """Return all but the mask as plain values; `voxel_mm3` is the volume of a voxel of the map."""
         return {
             "threshold": self.threshold,
             "otsu_raw": self.otsu_raw,

@@ -24,7 +24,7 @@ def measure_volume(
         probability: Probability map on the grid of `image`.
         mask: Mask on the grid of `image`.
         full: The same mask on the grid of the converted scan.
-        otsu: Content of otsu.json.
+        otsu: How the mask was made (`OtsuMask.to_json`).
         config: How the mask was made.
 
     Returns:

@@ -22,8 +22,8 @@ class ShownPrediction:
     Attributes:
         plan: group, network, members, protocol, weights and seen_in_training by name.
         mask_zyx: predicted mask on the grid of the scan.
-        volume: content of the volume file; empty if there is none.
-        overlap: content of the overlap file; empty if there is none.
+        volume: what was measured of the mask; empty if nothing was.
+        overlap: its agreement with the reference; empty if it is not scored.
     """
 
     plan: Mapping

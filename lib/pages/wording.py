@@ -10,8 +10,8 @@ WEIGHTS = {
     "last": "last weights of the training (or their running average), not selected on validation people",
     "best": "weights with the best Dice on the fold's validation people",
 }
-# flags of crop.json, otsu.json and uncertainty.json; {section[key]} stands for a setting. Screening explains its own
-# flags.
+# flags of crop.json, of the mask and of uncertainty.json; {section[key]} stands for a setting. Screening explains its
+# own flags.
 FLAG_MEANINGS = {
     "bone_at_border": "bone lies closer to the window's border than crop.min_margin_mm; the window may cut it off.",
     "components_dropped": "components apart from the largest one held more than 1 % of its volume and were dropped.",

@@ -103,7 +103,7 @@ def volume_errors(
 
     Args:
         network: group and network, such as `all/vnet`.
-        overlaps: contents of its overlap files by `prediction_key`, only of out-of-fold predictions.
+        overlaps: agreement with the references by `prediction_key`, only of out-of-fold predictions.
         subjects: the person of each of these predictions, by the same keys.
         folder: folder of the models, with `fold-*/run.json`.
 
@@ -194,10 +194,10 @@ def with_intervals(
     errors: Mapping[str, FoldErrors],
     confidence: float,
 ) -> dict[str, dict]:
-    """Return the contents of volume files with their intervals, by `prediction_key` (see `with_interval`).
+    """Return the measurements of masks with their intervals, by `prediction_key` (see `with_interval`).
 
     Args:
-        volumes: contents of the volume files by key; their flags mark people on whom the models were trained.
+        volumes: what was measured of the masks, by key; their flags mark people on whom the models were trained.
         predictions: the planned predictions. A volume that was not planned is left out.
         errors: errors of each network (see `read_volume_errors`).
         confidence: level of the intervals.
@@ -213,10 +213,10 @@ def with_intervals(
 def with_interval(
     volume: Mapping, prediction: Mapping, errors: Mapping[str, FoldErrors], confidence: float
 ) -> dict:
-    """Return the content of a volume file with INTERVAL_COLUMNS, the flag WIDE if it applies, and reasons.
+    """Return the measurements of a mask with INTERVAL_COLUMNS, the flag WIDE if it applies, and reasons.
 
     Args:
-        volume: content of the volume file.
+        volume: what was measured of the mask.
         prediction: group, network, members and protocol of the planned prediction. `seen_in_training`, here or among
             the flags of the volume, means that a model that predicted was trained on this person.
         errors: errors of each network; a missing network has none.

@@ -10,11 +10,10 @@ from lib.catalog.measures import MEASURES
 from lib.stats.agreement import AgreementConfig, summarize_agreement
 from lib.stats.grouping import subsets, without_repeats
 from lib.stats.means import mean_columns, why_no_interval
-from lib.stats.overlap import OverlapConfig, Spacing, measure_overlap
+from lib.stats.reader_pairs import PAIRS
 from lib.stats.tables import prediction_key
 from lib.stats.undefined import explain, reasons_of
 
-PAIRS = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
 AGREEMENT = (
     *("mae_mm3", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
     *("r2", "ccc"),
@@ -32,26 +31,14 @@ READER_COLUMNS = (
 )
 
 
-def compare_readers(
-    masks_zyx: tuple[np.ndarray, np.ndarray, np.ndarray], spacing_mm_zyx: Spacing, config: OverlapConfig
-) -> dict[str, dict]:
-    """Return the result of `measure_overlap` for each of PAIRS; the first of a pair is the reference.
-
-    `masks_zyx` are those of reader 1, reader 2 and the model, each (z, y, x) on one grid.
-    """
-    first, second, predicted = masks_zyx
-    compared = zip(PAIRS, ((first, second), (first, predicted), (second, predicted)), strict=True)
-    return {pair: measure_overlap(*masks, spacing_mm_zyx, config) for pair, masks in compared}
-
-
 def readers_table(
     metrics: pd.DataFrame, records: Mapping[str, Mapping], config: AgreementConfig
 ) -> pd.DataFrame:
     """Return READER_COLUMNS: three rows (PAIRS) for each group, network and protocol with a second reader.
 
-    `records` holds the results of `compare_readers` by `prediction_key`. The three rows are for the same people; each
-    mean is over the scans for which all three pairs define the measure, for distances `hd95_mm_scans`. Differences
-    of volumes are the second of a pair minus the first.
+    `records` holds results of `compare_readers` by `prediction_key`. The three rows are for the same people; each
+    mean is over the scans for which all three pairs define the measure, for distances `hd95_mm_scans`. Differences of
+    volumes are the second of a pair minus the first.
     """
     rows, read = [], without_repeats(metrics)
     read = read.assign(key=[prediction_key(row) for row in read.to_dict("records")])

@@ -48,7 +48,7 @@ _VOLUME_ORDER = (
 )
 METRIC_COLUMNS = followed(_METRIC_ORDER, columns_of("metrics"))
 VOLUME_COLUMNS = followed(_VOLUME_ORDER, columns_of("volumes"))
-# columns of metrics.csv that come from the volume files
+# columns of metrics.csv that are measured without the reference
 METRICS_OF_VOLUME = ("flags", *columns_of("metrics", "volume"))
 # predictions that should have been scored but were not: the rows missing in metrics.csv
 UNSCORED_COLUMNS = (*PREDICTION_COLUMNS, *PERSON_COLUMNS, "repeat_of", "without_reason")
@@ -89,14 +89,14 @@ def metrics_table(
 
     Args:
         predictions: the planned predictions: PREDICTION_COLUMNS and PERSON_COLUMNS by name.
-        overlaps: contents of the overlap files by key (see `prediction_key`).
-        volumes: contents of the volume files by key.
+        overlaps: what was compared with the references, by key (see `prediction_key`).
+        volumes: what was measured of the masks, by key.
         repeats: scan -> the first scan that it repeats (see `first_scans`).
     """
     rows = []
     for prediction in predictions:
         key = prediction_key(prediction)
-        if key in overlaps:
+        if prediction["protocol"] != "apply" and key in overlaps:
             overlap, volume = overlaps[key], volumes.get(key, {})
             measured = overlap | _of_volume(volume, *METRICS_OF_VOLUME)
             told = {
@@ -136,7 +136,7 @@ def volumes_table(
     volumes: Mapping[str, Mapping],
     repeats: Mapping[str, str] = NO_REPEATS,
 ) -> pd.DataFrame:
-    """Return VOLUME_COLUMNS, a row for each prediction with a volume file (arguments as in `metrics_table`)."""
+    """Return VOLUME_COLUMNS, a row for each measured prediction (arguments as in `metrics_table`)."""
     rows = []
     for prediction in predictions:
         key = prediction_key(prediction)
@@ -158,12 +158,6 @@ def flat_prediction(prediction: Mapping) -> dict:
 def prediction_key(prediction: Mapping) -> str:
     """Return group/network/members/scan, the common part of the paths of a prediction's files."""
     return "/".join(str(prediction[name]) for name in ("group", "network", "members", "scan"))
-
-
-def path_key(path: str | Path) -> str:
-    """Return the `prediction_key` of a file `.../{group}/{network}/{members}/{scan}.json`."""
-    path = Path(path)
-    return "/".join((*path.parts[-4:-1], path.stem))
 
 
 def by_scan(paths: Iterable[str | Path]) -> dict[str, str]:

@@ -45,15 +45,20 @@ class Comparison:
             old, new: the folders.
             label: their name in reported differences.
         """
-        before, after = (dict(_files(folder)) for folder in (old, new))
-        before = {path: file for path, file in before.items() if self.expected.keeps_file(path)}
-        after = {path: file for path, file in after.items() if self.expected.keeps_file(path)}
+        before, after = (
+            {path: file.read_bytes for path, file in _files(folder) if self.expected.keeps_file(path)}
+            for folder in (old, new)
+        )
         partners: dict[str, str] = {}
         for path in before:
             name = self.expected.new_path(path, after)
             if name in partners:
                 raise ValueError(f"renames: {path} and {partners[name]} both become {name}")
             partners[name] = path
+        # a file of which a section is compared is compared section by section
+        for path in {name.partition("#")[0] for name in partners if "#" in name}:
+            sections = json.loads(after.pop(path)())
+            after |= {f"{path}#{name}": json.dumps(value).encode for name, value in sections.items()}
         for path in sorted(partners.keys() | after.keys()):
             self._file, self._told = path, f"{label}/{path}"
             if path not in after:
@@ -64,7 +69,7 @@ class Comparison:
                     self.differ("is new, and not declared")
             else:
                 self.counts["files"] += 1
-                self._reader(path)(before[partners[path]].read_bytes(), after[path].read_bytes())
+                self._reader(path)(before[partners[path]](), after[path]())
 
     def _reader(self, path: str) -> Callable[[bytes, bytes], None]:
         for ending, compare in (
@@ -73,7 +78,7 @@ class Comparison:
             (".csv", self._tables),
             (".json", self._documents),
         ):
-            if path.endswith(ending):
+            if path.partition("#")[0].endswith(ending):
                 return compare
         return self._bytes
 

@@ -87,12 +87,12 @@ class Expected:
         )
 
     def new_path(self, old: str, there: Collection[str]) -> str:
-        """Return the newer side's name of a file of the older side."""
+        """Return the newer side's name of a file of the older side; `{file}#{key}` if it became a part of a file."""
         if old in there:
             return old
         for entry in self.files:
             path = re.sub(entry.old, entry.new, old) if entry.old and entry.new else old
-            if path in there and path != old:
+            if path.partition("#")[0] in there and path != old:
                 self.used[entry] += 1
                 return path
         return old

@@ -23,7 +23,7 @@ def test_short_jobs_go_as_arrays_and_gpu_jobs_ask_for_a_gpu(sent):
     _, said, jobs = sent
     arrays = re.findall(r"Submitted (\d+) jobs of rule (\w+) as SLURM array", said)
     assert ("7", "make_phantom_scan") in arrays  # a job for each scan
-    assert {"screen_scan", "resample_image", "otsu_mask"} <= {rule for _, rule in arrays}
+    assert {"screen_scan", "resample_image", "measure_prediction"} <= {rule for _, rule in arrays}
     with_gpu = Counter(
         re.search(r"Comment=rule_(train_fold|predict_scans)", job)[1] for job in jobs if "gpu:1" in job
     )

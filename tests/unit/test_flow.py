@@ -148,7 +148,7 @@ def placed(scan, batch=0, **values):
 def explained(results, rows, measured=(), scored=(), folds=None, corrected=()):
     planned = plan_predictions(rows, {"all": {}}, ["vnet"], "best")
     extras = ([row for row in planned if f"{row.folder}/{row.placement.scan}" in scored], corrected)
-    return explain_failures(rows, planned, (set(measured), set(scored)), extras, folds or {}, results)
+    return explain_failures(rows, planned, set(measured), extras, folds or {}, results)
 
 
 def one_prediction(scan="A"):
@@ -158,7 +158,7 @@ def one_prediction(scan="A"):
         *(f"{stage}/{scan}/image.nii.gz" for stage in ("converted", "resampled", "cropped")),
         *(f"{stage}/{scan}/mask.nii.gz" for stage in ("resampled", "cropped", f"masks/{row.folder}")),
         f"predictions/{row.folder}/batch-0/x",
-        f"volumes/{row.folder}/{scan}.json",
+        f"measured/{row.folder}/{scan}.json",
     )
     return row, files
 
@@ -230,8 +230,7 @@ def test_scans_of_one_batch_wait_for_the_one_that_failed(tmp_path):
     ("job", "name", "words"),
     [
         ("predict_scans", "all/vnet/single/batch-2", "not predicted: broken"),
-        ("otsu_mask", "all/vnet/single/T", "not predicted: broken"),
-        ("measure_volume", "all/vnet/single/T", "not predicted: broken"),
+        ("measure_prediction", "all/vnet/single/T", "not predicted: broken"),
         ("crop_labels", "T", "not predicted: broken"),
     ],
 )
@@ -244,16 +243,10 @@ def test_one_protocol_that_failed_is_told_alone(tmp_path, job, name, words):
     assert found == {"T": f"test-single (all/vnet/single) {words}"}
 
 
-def test_a_score_that_failed_is_told(tmp_path):
-    leave(tmp_path, "cropped/T/image.nii.gz")
-    log_of(tmp_path, "measure_overlap", "all/vnet/single/T", ScanError("x", "off grid"))
-    row, paths = placed("T", set="test", fold=-1), {"all/vnet/ensemble/T", "all/vnet/single/T"}
-    found = explained(tmp_path, [row], measured=paths, scored={"all/vnet/ensemble/T"})
-    assert found == {"T": "test-single (all/vnet/single) not scored: off grid"}
-    single = plan_predictions([row], {"all": {}}, ["vnet"], "best")[1]
-    assert prediction_failure(single, ("volume", "score"), tmp_path) == "off grid"
+def test_a_part_that_no_stage_makes_is_refused(tmp_path):
+    single = plan_predictions([placed("T", set="test", fold=-1)], {"all": {}}, ["vnet"], "best")[1]
     with pytest.raises(ValueError, match="is no part"):
-        prediction_failure(single, ("measure_volume",), tmp_path)
+        prediction_failure(single, ("measure_prediction",), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +255,7 @@ def test_a_score_that_failed_is_told(tmp_path):
         ("convert_scan", "A", "converted/A/image.nii.gz"),
         ("resample_image", "A", "resampled/A/image.nii.gz"),
         ("crop_labels", "A", "cropped/A/mask.nii.gz"),
-        ("otsu_mask", "all/vnet/fold-0/A", "masks/all/vnet/fold-0/A/mask.nii.gz"),
+        ("measure_prediction", "all/vnet/fold-0/A", "measured/all/vnet/fold-0/A.json"),
     ],
 )
 def test_files_of_an_earlier_run_do_not_count_behind_a_job_that_failed(tmp_path, job, name, file):
@@ -293,11 +286,12 @@ def test_masks_of_a_model_that_is_gone_do_not_count(tmp_path):
     assert not is_measurable(row, {"all/vnet/fold-0": "out of memory"}, tmp_path)
 
 
-def test_a_mask_is_measured_unless_that_has_failed_before(tmp_path):
+def test_a_probability_map_is_measured_unless_that_has_failed_before(tmp_path):
     row, files = one_prediction()
-    leave(tmp_path, *(file for file in files if not file.startswith("volumes/")))
+    leave(tmp_path, *(file for file in files if not file.startswith(("masks/", "measured/"))))
     assert is_measurable(row, {}, tmp_path)
-    log_of(tmp_path, "measure_volume", "all/vnet/fold-0/A", ScanError("x", "broken"))
+    # killed: its log holds no error
+    log_of(tmp_path, "measure_prediction", "all/vnet/fold-0/A")
     assert not is_measurable(row, {}, tmp_path)
 
 

@@ -198,6 +198,27 @@ def test_declared_renames_pass(sides):
     assert differences(sides, **declared).keys() == {f"study/{file}" for file in files}
 
 
+def test_files_that_became_parts_of_a_file_are_compared_with_them(sides):
+    record = json.loads((sides[1] / RECORD).read_text())
+    (sides[1] / RECORD).unlink()
+    (sides[1] / "measured/all").mkdir(parents=True)
+    declared = {"files": [Entry(old="^volumes/(.*)$", new=r"measured/\1#volume")]}
+
+    def found(**parts):
+        (sides[1] / "measured/all/P001.json").write_text(json.dumps(parts))
+        return differences(sides, **declared)
+
+    assert found(volume=record) == {}
+    assert found(volume=record | {"volume_mm3": 12.6}) == {
+        "study/measured/all/P001.json#volume": "volume_mm3: 12.5 -> 12.6"
+    }
+    assert found(volume=record, more={}) == {"study/measured/all/P001.json#more": "is new, and not declared"}
+    assert found(volumes=record) == {
+        "study/measured/all/P001.json#volume": "is missing on the new side",
+        "study/measured/all/P001.json#volumes": "is new, and not declared",
+    }
+
+
 def test_new_and_gone_things_pass_where_they_are_declared(sides):
     change_rows(sides, lambda rows: [{"structure": "femur"} | row for row in rows])
     (sides[1] / "tables/more.csv").write_text("a\n1\n")

@@ -7,7 +7,8 @@ import pytest
 
 from lib.stats.agreement import AgreementConfig
 from lib.stats.overlap import OverlapConfig
-from lib.stats.readers import PAIRS, READER_COLUMNS, compare_readers, readers_table
+from lib.stats.reader_pairs import PAIRS, compare_readers
+from lib.stats.readers import READER_COLUMNS, readers_table
 from lib.stats.tables import metrics_table
 from tests.unit.study_tables import no_metrics, people, predictions
 

@@ -27,10 +27,11 @@ from lib.learning.finished import (
     check_preprocessing,
     read_finished,
 )
-from lib.measured import join_measured
+from lib.measured import join_measured, read_measured
 from lib.provenance import _read_module, code_digest, settings_digest, versions, workflow_version
 from lib.pseudonyms import pseudonyms
 from lib.seeding import derive_seed
+from lib.stats.tables import prediction_key
 from lib.study import check_study, study_identity, write_study
 
 SECRET = bytes(range(32))
@@ -250,7 +251,7 @@ def test_rerun_finds_all_scans_of_a_subject(tmp_path, capsys):
     assert capsys.readouterr().out.split() == wanted[1:]
     assert main(["Z", "crop_image", str(tmp_path)]) == 1
     assert "neither a subject nor a scan" in capsys.readouterr().err
-    assert main(["P", "otsu_mask", str(tmp_path)]) == 1
+    assert main(["P", "measure_prediction", str(tmp_path)]) == 1
 
 
 @pytest.fixture
@@ -307,6 +308,18 @@ def test_measurements_are_joined_with_their_flags_and_reasons():
     }
     assert join_measured(volume, {"side": "left"}) == volume | {"side": "left"}
     assert volume["undefined"] == {"hu": "empty"}
+
+
+def test_sections_of_measured_predictions_are_read_by_prediction(tmp_path):
+    scored, plain = (tmp_path / f"measured/all/vnet/fold-3/{scan}.json" for scan in ("P001", "P002"))
+    scored.parent.mkdir(parents=True)
+    write_json(scored, {"volume": {"mm3": 1.0}, "overlap": {"dsc": 0.9}})
+    write_json(plain, {"volume": {"mm3": 2.0}})
+    volumes, overlaps, readers = read_measured((scored, plain), "volume", "overlap", "readers")
+    assert volumes == {"all/vnet/fold-3/P001": {"mm3": 1.0}, "all/vnet/fold-3/P002": {"mm3": 2.0}}
+    assert (overlaps, readers) == ({"all/vnet/fold-3/P001": {"dsc": 0.9}}, {})
+    row = {"group": "all", "network": "vnet", "members": "fold-3", "scan": "P001"}
+    assert prediction_key(row) in overlaps
 
 
 def test_without_the_secret_no_scan_is_said_to_have_changed(trained):

@@ -145,12 +145,12 @@ def test_a_stage_added_in_one_place_is_known_everywhere(monkeypatch, workflow, t
     }
     row = Placement(scan="B", batch=0, **person)
     planned = plan_predictions([row], {"all": {}}, ["vnet"], "best")
-    told = explain_failures([row], planned, ((), ()), ((), ()), {}, tmp_path / "results")
+    told = explain_failures([row], planned, (), ((), ()), {}, tmp_path / "results")
     assert told == {"B": "no rods of the phantom"}
 
 
 def test_a_step_that_a_stage_reaches_is_part_of_the_flow(monkeypatch):
-    monkeypatch.setitem(stages.STAGES, "calibrate_scan", CALIBRATION._replace(reaches="calibrated"))
+    monkeypatch.setitem(stages.STAGES, "calibrate_scan", CALIBRATION._replace(reaches=("calibrated",)))
     assert flow_steps()[-1] == "calibrated"
 
 
@@ -159,10 +159,10 @@ def test_a_stage_has_a_job_for_each_chosen_unit(workflow):
     kinds = {(stage.work, stage.chosen): [] for stage in STAGES.values()}
     for name, found in jobs.items():
         kinds[STAGES[name].work, STAGES[name].chosen].append(found)
-    for found in kinds["scan", "listed"], kinds["scan", "accepted"], kinds["prediction", "predicted"]:
+    for found in kinds["scan", "listed"], kinds["scan", "accepted"]:
         assert len(found) > 1 and all(one == found[0] for one in found)
     assert jobs["gather_flow"] == [Job(wildcards={})] and "compare_runs" not in jobs
-    assert jobs["measure_readers"] == jobs["measure_corrected"] == []
+    assert jobs["resample_labels2"] == jobs["measure_corrected"] == []
     # with the user's own scans there is no table and no scan to make
     others = plan_jobs(
         replace(workflow.study, config={**workflow.study.config, "cohort": "others.csv"}), workflow.rules

@@ -9,7 +9,7 @@ import pytest
 from lib.stats.agreement import AgreementConfig
 from lib.stats.formats import undefined_reasons
 from lib.stats.paper import table1
-from lib.stats.readers import PAIRS
+from lib.stats.reader_pairs import PAIRS
 from lib.stats.summary import summary_tables
 from tests.unit.study_tables import no_metrics, none_unscored, tables
 

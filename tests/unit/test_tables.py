@@ -22,7 +22,6 @@ from lib.stats.tables import (
     UNSCORED_COLUMNS,
     VOLUME_COLUMNS,
     metrics_table,
-    path_key,
     prediction_key,
     read_table,
     unscored_table,
@@ -374,10 +373,6 @@ def test_identifiers_survive_a_file(tmp_path):
     assert row["flags"] == "otsu_fallback metal"
 
 
-def test_paths_and_predictions_share_their_key():
-    assert path_key("results/overlaps/all/vnet/fold-3/P001.json") == "all/vnet/fold-3/P001"
-
-
 def test_a_study_without_references_has_empty_tables():
     empty = no_metrics()
     agreement = agreement_table(empty, CONFIG)
@@ -403,6 +398,14 @@ def test_a_flag_joins_those_of_a_scan():
         "padded",
     ]
     assert with_flag(table.head(0).astype(str), "off_protocol", {"a"}).empty
+
+
+def test_a_prediction_that_is_not_to_be_scored_has_no_score():
+    """Its file may hold one of an earlier run, before its models turned out to be trained on the person."""
+    planned = predictions(people(1, 1))
+    overlaps = {prediction_key(row): {"dsc": 0.9} for row in planned}
+    assert len(metrics_table(planned, overlaps, {}, {})) == len(planned)
+    assert metrics_table([row | {"protocol": "apply"} for row in planned], overlaps, {}, {}).empty
 
 
 def test_what_was_to_be_scored_and_was_not_is_listed_with_the_reason():

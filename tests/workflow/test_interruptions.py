@@ -105,11 +105,14 @@ def flow_of(study):
 
 def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study):
     results = study.folder / "results"
-    damaged, person, fold = "P003", "P006", "male/vnet/fold-0"
+    damaged, person, fold, read_twice = "P003", "P006", "male/vnet/fold-0", "P001"
     mask, model = results / f"cropped/{damaged}/mask.nii.gz", results / f"models/{fold}/model.pt"
-    whole = {path: path.with_suffix(".whole") for path in (mask, model)}
-    mask.rename(whole[mask])
-    mask.write_bytes(b"damaged")
+    second = results / f"resampled/{read_twice}/mask2.nii.gz"
+    whole = {path: path.with_suffix(".whole") for path in (mask, second, model)}
+    for path in (mask, second):
+        path.rename(whole[path])
+        path.write_bytes(b"damaged")
+    readers = (results / "tables/readers.csv").read_text()
     ended = study.call("--keep-going")
     assert ended.returncode != 0 and "--config partial=true" in ended.stdout, ended.stdout[-6000:]
 
@@ -118,6 +121,11 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     flow = flow_of(study)
     assert flow[damaged]["reason"] == "not_predicted"
     assert "the image file is damaged, truncated or not an image" in flow[damaged]["explanation"]
+    # without the second reader's mask a scan is measured and scored like any other
+    assert flow[read_twice]["reason"] == "partly_missing"
+    assert "not set beside the second reader" in flow[read_twice]["explanation"]
+    assert read_twice in (results / "tables/metrics.csv").read_text()
+    assert len(rows_of(results / "tables/readers.csv")) == 0 < readers.count("\n") - 1
     assert flow[person]["reason"] == "partly_missing" and f"no model of {fold}" in flow[person]["explanation"]
     assert damaged not in (results / "tables/metrics.csv").read_text()
     # a failed scan is counted beside the means that lack it
@@ -136,7 +144,8 @@ def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study
     for path, kept in whole.items():
         kept.replace(path)
     study.run()
-    assert not flow_of(study)[damaged]["reason"] and not flow_of(study)[person]["reason"]
+    assert {flow_of(study)[scan]["reason"] for scan in (damaged, person, read_twice)} == {""}
+    assert (results / "tables/readers.csv").read_text() == readers
     assert damaged in (results / "tables/metrics.csv").read_text()
     assert not rows_of(results / "tables/unscored.csv")
     page = (results / "report/index.html").read_text()

@@ -34,10 +34,9 @@ STATISTICS = {
 } | REPORT
 TABLES = {"gather_metrics", "gather_volumes", "gather_flow"} | STATISTICS
 ERRORS = {"gather_volume_errors"}  # errors of cross-validation, for intervals of volumes
-MEASURES = {"measure_volume", "measure_overlap", "measure_readers", "write_scan_pages"} | ERRORS | TABLES
-MASKS = {"otsu_mask"} | MEASURES
+MEASURES = {"measure_prediction", "write_scan_pages"} | ERRORS | TABLES
 SPLIT = {"split_folds"} | ERRORS | TABLES
-PREDICTIONS = {"predict_scans"} | MASKS
+PREDICTIONS = {"predict_scans"} | MEASURES
 CROPS = {"crop_image", "crop_labels", "crop_labels2", "draw_crop"} | PREDICTIONS
 SLICES = {"resample_image", "resample_labels", "resample_labels2"} | CROPS
 
@@ -82,14 +81,13 @@ def set_cells(**scans: Mapping[str, str]) -> Callable[[Study], None]:
 
 SETTINGS = {
     "nothing": ({}, set()),
-    "`otsu`": ({"otsu": {"keep_largest": False}}, MASKS | RECORD),
-    "`measure.nsd_tolerance_mm`": (
-        {"measure": {"nsd_tolerance_mm": 2.0}},
-        (MEASURES - {"measure_volume"}) | RECORD,
-    ),
-    "`measure.distal_cut_mm`, `predict.review_member_dice`": (
-        {"measure": {"distal_cut_mm": 12}, "predict": {"review_member_dice": 0.8}},
-        (MEASURES - {"measure_overlap", "measure_readers"} - ERRORS) | RECORD,
+    "`otsu`, `measure`, `predict.review_member_dice`": (
+        {
+            "otsu": {"keep_largest": False},
+            "measure": {"distal_cut_mm": 12},
+            "predict": {"review_member_dice": 0.8},
+        },
+        MEASURES | RECORD,
     ),
     "`report`": ({"report": {"confidence": 0.9}}, {"write_scan_pages"} | TABLES | RECORD),
     "`predict.step`, `z_padding`, `batch_windows`; `train.device`, `precision`; `reproducible`": (
@@ -183,11 +181,8 @@ PER_SCAN = ("convert_scan", "resample_image", "resample_labels", "crop_image", "
 COHORT = {
     "a scan is added": (
         add_a_scan,
-        ({"gather_acquisition", "convert_scan"} | SLICES)
-        - {"resample_labels2", "crop_labels2", "measure_readers"}
-        - ERRORS,
-        dict.fromkeys(PER_SCAN, 1)
-        | dict.fromkeys(("predict_scans", "otsu_mask", "measure_volume", "measure_overlap"), 2),
+        ({"gather_acquisition", "convert_scan"} | SLICES) - {"resample_labels2", "crop_labels2"} - ERRORS,
+        dict.fromkeys(PER_SCAN, 1) | dict.fromkeys(("predict_scans", "measure_prediction"), 2),
     ),
     "image, `series_uid`, `side` or crop centre of a scan": (
         other_images,
@@ -196,13 +191,13 @@ COHORT = {
     ),
     "`mask` or `mask_label` of a scan": (
         other_references,
-        {"resample_labels", "crop_labels"} | (MEASURES - {"measure_readers"}),
+        {"resample_labels", "crop_labels"} | MEASURES,
         {"resample_labels": 2, "crop_labels": 2},
     ),
     "`mask2` of a scan": (
         lambda study: erode(study.folder / "source/P001/second.nii.gz"),
-        {"resample_labels2", "crop_labels2", "measure_readers"} | (STATISTICS - {"tabulate_table2"}),
-        {"resample_labels2": 1, "crop_labels2": 1},
+        {"resample_labels2", "crop_labels2"} | MEASURES,
+        {"resample_labels2": 1, "crop_labels2": 1, "measure_prediction": 2},
     ),
     "`subject`, `age`, `site`, `repeat_of` or `set` of a scan": (
         set_cells(P002={"subject": "Q002", "age": "70", "site": "B", "set": "test"}),
@@ -288,8 +283,7 @@ OTHERS = {
         lambda finished, folder: with_settings(
             finished, {"predict": {"heldout_weights": "last"}}, folder / "overlay.yaml"
         ).planned(),
-        # the scan with two readers is a training scan, predicted by cross-validation
-        (PREDICTIONS - {"measure_readers"} - ERRORS) | RECORD,
+        (PREDICTIONS - ERRORS) | RECORD,
         # ensemble and single of each group, and none of the folds
         {"predict_scans": 6},
     ),
@@ -311,7 +305,7 @@ OTHERS = {
             "import numpy as np",
             "import numpy as np\n\nNEW = 1",
         ).planned(),
-        MASKS | RECORD,
+        MEASURES | RECORD,
         {},
     ),
     "code that trains": (
@@ -341,7 +335,7 @@ OTHERS = {
     ),
     "a file of `results/` is deleted that others were made from": (
         lambda finished, folder: lacking(
-            finished, folder, "results/overlaps/all/vnet/fold-1/P001.json"
+            finished, folder, "results/measured/all/vnet/fold-1/P001.json"
         ).planned(),
         set(),
         {},

@@ -31,11 +31,12 @@ from lib.commands.parts.results import (
     rows_of_part,
 )
 from lib.errors import ConfigError, OsteoflowError
+from lib.measured import read_measured
 from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig
 from lib.stats.coverage_notes import coverage_notes
 from lib.stats.summary import summary_tables
-from lib.stats.tables import path_key, read_table, write_table
+from lib.stats.tables import read_table, write_table
 
 PARTS = "parts.csv"
 COUNTS = ("scans", "people", "accepted", "predicted", "scored", "missing")
@@ -116,13 +117,15 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:
     report = {
         key.removeprefix("report."): value for key, value in settings.items() if key.startswith("report.")
     }
-    readers = (path for part in parts for path in part.results.glob("readers/*/*/*/*.json"))
+    (readers,) = read_measured(
+        (path for part in parts for path in part.results.glob("measured/*/*/*/*.json")), "readers"
+    )
     runs = (path for part in parts for path in part.results.glob("models/*/*/fold-*/run.json"))
     whole = {name: read_table(folder / TABLES[name]) for name in ("metrics", "unscored", "acquisition")}
     config = AgreementConfig(**report)
     tables = summary_tables(
         whole | {"volumes": read_table(_repeated(parts))},
-        {path_key(path): read_json(path) for path in readers},
+        readers,
         [read_run(path) for path in runs],
         config,
     )

@@ -44,14 +44,14 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
     predictions = plan_predictions(
         placements, study.groups, study.networks, study.config["predict"]["heldout_weights"]
     )
-    of_scans, of_predictions = _chosen(study, placements, predictions)
+    of_scans = _chosen_scans(study, placements, predictions)
     plan = {
         "fold": lambda stage: [] if study.finished else _training(study, placements),
         "network": lambda stage: [] if study.finished else _networks(study),
         "batch": lambda stage: _batches(study, predictions),
         "page batch": lambda stage: _pages(predictions),
         "scan": lambda stage: _of_scans(of_scans[stage.chosen]),
-        "prediction": lambda stage: _of_predictions(of_predictions[stage.chosen]),
+        "prediction": lambda stage: _of_predictions(predictions),
         "study": lambda stage: [Job(wildcards={})],
     }
     return {name: plan[STAGES[name].work](STAGES[name]) for name in rules if _is_part(STAGES[name], study)}
@@ -87,21 +87,19 @@ def is_done(job: Job, rule: Rule, folder: Path) -> bool:
     return all(os.path.exists(folder / output.format_map(job.wildcards)) for output in rule.outputs)
 
 
-def _chosen(
+def _chosen_scans(
     study: Study, placements: Sequence[Placement], predictions: Sequence[Prediction]
-) -> tuple[dict[str, Iterable[str]], dict[str, Sequence[Prediction]]]:
-    """Return the scans and the predictions for each value of `Stage.chosen`."""
+) -> dict[str, Iterable[str]]:
+    """Return the scans for each value of `Stage.chosen`."""
     accepted = [row.scan for row in placements]
-    scored = [row for row in predictions if row.protocol in SCORED_PROTOCOLS]
-    read_twice = [row for row in scored if study.scans[row.placement.scan].mask2]
-    scans = {
+    scored = dict.fromkeys(row.placement.scan for row in predictions if row.protocol in SCORED_PROTOCOLS)
+    return {
         "listed": list(study.scans),
         "accepted": accepted,
         "with reference": [scan for scan in accepted if study.scans[scan].mask],
-        "read twice": list(dict.fromkeys(row.placement.scan for row in read_twice)),
+        "read twice": [scan for scan in scored if study.scans[scan].mask2],
         "corrected": [scan for scan in accepted if scan in study.corrected],
     }
-    return scans, {"predicted": predictions, "scored": scored, "read twice": read_twice}
 
 
 def _of_scans(scans: Iterable[str]) -> list[Job]:
