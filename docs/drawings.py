@@ -95,6 +95,7 @@ PACKAGES = {
     "pages": "HTML of report, scans, comparison",
     "figures": "pictures",
     "screening": "a scan's verdict",
+    "measuring": "a prediction's masks, and all that is measured of them",
     "anatomy": "the femur: hip, landmarks, levels, window",
     "density": "rods of a calibration phantom",
     "reading": "DICOM and image files in",

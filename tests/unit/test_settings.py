@@ -9,7 +9,7 @@ import pytest
 import yaml
 from snakemake.cli import parse_config
 
-from lib.anatomy.femur.distal_end import MeasureConfig
+from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.cohort.acquisitions import PROTOCOL_FIELDS
 from lib.cohort.folds import FoldsConfig
 from lib.errors import ConfigError
@@ -125,7 +125,7 @@ def test_a_short_form_beside_the_fields_of_a_network_is_one_problem():
 
 
 def test_the_section_measure_is_shared_by_two_dataclasses():
-    names = {field.name for part in (OverlapConfig, MeasureConfig) for field in fields(part)}
+    names = {field.name for part in (OverlapConfig, DistalEndConfig) for field in fields(part)}
     assert set(DEFAULTS["measure"]) == names
 
 

@@ -29,6 +29,12 @@ LAYERS = {
     "anatomy": {"imaging"},
     "density": {"imaging"},
     "screening": {"anatomy", "density", "imaging", "reading"},  # where the verdict on a scan comes together
+    "measuring": {
+        "anatomy",
+        "cohort",
+        "imaging",
+        "stats",
+    },  # where what is measured of a prediction comes together
     "figures": {"stats"},
     "pages": {"figures", "stats"},
     # programs beside the workflow: they read it, and nothing in it imports them

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.anatomy.femur.distal_end import MeasureConfig, measure_distal_end
+from lib.anatomy.femur.distal_end import DistalEndConfig, measure_distal_end
 from lib.anatomy.femur.landmarks import EMPTY
 from lib.cohort.flags import gather_flags
 from lib.errors import ConfigError, ScanError
@@ -71,7 +71,7 @@ FEMUR_SPACING_MM = (0.8, 0.8, 3.0)
 
 def distal_end(mask, reference=None, *, cut_mm=None, side="left"):
     images = [None if array is None else image_of(array, FEMUR_SPACING_MM) for array in (mask, reference)]
-    return measure_distal_end(*images, side, MeasureConfig(distal_cut_mm=cut_mm))
+    return measure_distal_end(*images, side, DistalEndConfig(distal_cut_mm=cut_mm))
 
 
 @pytest.mark.parametrize("slices", [1, 3, 6])
@@ -135,7 +135,7 @@ def test_the_reference_is_cut_below_its_own_trochanter():
 @pytest.mark.parametrize("length", [-1.0, np.nan, np.inf])
 def test_a_length_that_cannot_be_cut_at_is_refused(length):
     with pytest.raises(ConfigError, match="measure.distal_cut_mm"):
-        MeasureConfig(distal_cut_mm=length)
+        DistalEndConfig(distal_cut_mm=length)
 
 
 def test_hu_are_those_of_the_mask():

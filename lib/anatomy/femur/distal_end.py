@@ -17,7 +17,7 @@ _REFERENCE = ("reference_lesser_trochanter_mm", "reference_shaft_below_trochante
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureConfig:
+class DistalEndConfig:
     """Settings that make femurs comparable.
 
     Attributes:
@@ -35,7 +35,7 @@ class MeasureConfig:
 
 
 def measure_distal_end(
-    mask: sitk.Image, reference: sitk.Image | None, side: str, config: MeasureConfig
+    mask: sitk.Image, reference: sitk.Image | None, side: str, config: DistalEndConfig
 ) -> dict:
     """Measure the length of shaft below the lesser trochanter, and the volume above a cut common to all femurs.
 
@@ -70,7 +70,7 @@ def measure_distal_end(
 
 
 def _distal_end(
-    mask: sitk.Image, names: tuple[str, str, str], side: str, config: MeasureConfig
+    mask: sitk.Image, names: tuple[str, str, str], side: str, config: DistalEndConfig
 ) -> tuple[dict, dict[str, str]]:
     """Return trochanter, shaft below it and volume above the cut of a mask by `names`, and why values are missing."""
     trochanter_mm, shaft_mm, cut_mm3 = names

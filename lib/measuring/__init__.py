@@ -1,0 +1,1 @@
+"""A prediction's masks and everything that is measured of them."""

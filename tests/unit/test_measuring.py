@@ -1,0 +1,91 @@
+"""What is measured of a prediction, with no, one and two readers."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.anatomy.femur.distal_end import DistalEndConfig
+from lib.errors import ScanError
+from lib.imaging.grid import array_zyx, image_like, volume_mm3
+from lib.imaging.otsu import OtsuConfig
+from lib.measuring.prediction import MeasuringConfig, PredictedScan, ReaderMasks, measure_prediction
+from lib.stats.overlap import OverlapConfig
+from lib.stats.reader_pairs import PAIRS
+from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
+
+CONFIG = MeasuringConfig(
+    otsu=OtsuConfig(),
+    distal_end=DistalEndConfig(distal_cut_mm=10.0),
+    overlap=OverlapConfig(),
+    review_member_dice=0.9,
+)
+FEMUR_ZYX = solid_femur(60.0)
+
+
+def image_of(array):
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING_MM_ZYX[::-1])
+    return image
+
+
+def predicted(mask_zyx=FEMUR_ZYX):
+    noise = np.random.default_rng(0).uniform(0.0, 0.2, mask_zyx.shape)
+    probability = image_of(np.where(mask_zyx > 0, 1 - noise, noise).astype(np.float32))
+    return PredictedScan(
+        probability=probability,
+        image=image_of(mask_zyx * np.int16(500)),
+        converted=image_of(np.zeros((2 * mask_zyx.shape[0], *mask_zyx.shape[1:]), np.int16)),
+        crop={"side": "left", "flags": ["padded"]},
+        screened={"density_phantom_in_view": True, "reasons": []},
+        uncertainty={"member_dice": 0.8, "undefined": {"mean_entropy_bits": "one model"}},
+    )
+
+
+def shifted(mask_zyx, voxels):
+    return image_of(np.roll(mask_zyx, voxels, axis=2))
+
+
+def test_without_a_reader_a_prediction_is_measured_and_not_scored():
+    mask, full, measured = measure_prediction(predicted(), ReaderMasks(), CONFIG)
+    np.testing.assert_array_equal(array_zyx(mask), FEMUR_ZYX)
+    assert full.GetSize()[2] == 2 * mask.GetSize()[2]
+    assert set(measured) == {"mask", "volume"}
+    volume = measured["volume"]
+    assert volume["predicted_mm3"] == volume_mm3(mask) and volume["hu_mean"] == 500
+    assert measured["mask"]["threshold"] == volume["otsu_threshold"]
+    # of the crop, of the uncertainty, of the screening, and their reasons
+    assert volume["flags"] == ["members_disagree", "padded"] and volume["density_phantom_in_view"]
+    assert volume["undefined"]["mean_entropy_bits"] == "one model"
+    assert volume["predicted_cut_mm3"] is not None and "reference_cut_mm3" not in volume
+
+
+def test_with_the_reader_s_own_mask_it_is_scored():
+    reference = shifted(FEMUR_ZYX, 1)
+    _, _, measured = measure_prediction(predicted(), ReaderMasks(reference=reference), CONFIG)
+    assert set(measured) == {"mask", "volume"} and measured["volume"]["reference_cut_mm3"] is not None
+    _, full, measured = measure_prediction(
+        predicted(), ReaderMasks(reference=reference, native=reference), CONFIG
+    )
+    overlap = measured["overlap"]
+    both = np.count_nonzero(FEMUR_ZYX & array_zyx(reference))
+    assert overlap["dsc"] == pytest.approx(both / np.count_nonzero(FEMUR_ZYX))
+    assert overlap["side"] == "left" and 0.9 < overlap["dsc_shaft"] < 1 and overlap["dsc_native"] > 0.9
+    assert measured["volume"]["predicted_full_mm3"] == volume_mm3(full)
+
+
+def test_with_a_second_reader_all_three_are_compared():
+    readers = ReaderMasks(reference=shifted(FEMUR_ZYX, 1), second=shifted(FEMUR_ZYX, 2))
+    _, _, measured = measure_prediction(predicted(), readers, CONFIG)
+    found = {pair: overlap["dsc"] for pair, overlap in measured["readers"].items()}
+    assert tuple(found) == PAIRS
+    assert found[PAIRS[0]] == pytest.approx(found[PAIRS[1]]) and found[PAIRS[2]] < found[PAIRS[1]]
+
+
+@pytest.mark.parametrize("moved", ["reference", "second"])
+def test_a_reader_s_mask_on_another_grid_is_refused(moved):
+    masks = dict.fromkeys(("reference", "native", "second"), image_like(FEMUR_ZYX, image_of(FEMUR_ZYX)))
+    masks[moved] = image_of(FEMUR_ZYX)
+    masks[moved].SetOrigin((5.0, 0.0, 0.0))
+    with pytest.raises(ScanError, match="mask_off_grid|same|grid") as caught:
+        measure_prediction(predicted(), ReaderMasks(**masks), CONFIG)
+    assert caught.value.code == "mask_off_grid"
