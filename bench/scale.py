@@ -50,11 +50,11 @@ def make_cohort(folder: Path, demo: Path, scans: int) -> list[str]:
     results, source, batch = folder / "results", folder / "source", batch_scans()
     for path in (results / "cohort", results / "screened", results / "folds", source):
         path.mkdir(parents=True)
-    (source / "image.nii.gz").touch()
     with open(source / "cohort.csv", "w", newline="") as file:
-        csv.writer(file).writerows([("scan", "image"), *((name, "image.nii.gz") for name in names)])
-    os.utime(source / "cohort.csv", (0, 0))
-    os.utime(source / "image.nii.gz", (0, 0))
+        csv.writer(file).writerows([("scan", "image"), *((name, f"{name}.nii.gz") for name in names)])
+    for file in ("cohort.csv", *(f"{name}.nii.gz" for name in names)):
+        (source / file).touch()
+        os.utime(source / file, (0, 0))
     for name in names:
         (results / f"screened/{name}.json").write_text(json.dumps({"scan": name, "verdict": "ok"}))
     empty = dict.fromkeys(SCAN_COLUMNS, "")
