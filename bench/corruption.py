@@ -33,6 +33,7 @@ from lib.cohort.scans import read_folds
 from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
 from lib.imaging.otsu import OtsuConfig, otsu_mask
+from lib.intensity_scale import fixed_range
 from lib.learning.determinism import prepare_torch
 from lib.learning.predict import Ensemble, PredictConfig, load_models, predict_scan
 from lib.seeding import derive_seed
@@ -171,7 +172,7 @@ def judge(case: Case, ensemble: Ensemble) -> dict:
     Where no member finds bone the signs take their worst values (Dice 0, entropy 1 bit), because such a scan needs
     review too.
     """
-    predicted = predict_scan(ensemble, case.image_zyx, PredictConfig())
+    predicted = predict_scan(ensemble, case.image_zyx, fixed_range(ensemble.intensity), PredictConfig())
     otsu = otsu_mask(predicted.probability_zyx, OtsuConfig())
     shared = np.count_nonzero(case.reference_zyx & (otsu.mask_zyx > 0))
     unsure = predicted.disagreement

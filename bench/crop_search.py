@@ -32,6 +32,7 @@ from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.errors import ScanError
 from lib.imaging.crop import CropConfig, CropRecord, crop_image
 from lib.imaging.grid import SIDES
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan
 from lib.seeding import derive_seed
@@ -187,7 +188,9 @@ def search(number: int, matrix: int = MATRIX) -> Outcome:
     except ScanError as error:
         return Outcome(number=number, view=view, refused=str(error))
     found = asdict(hip) | {"uncertain": hip.uncertain}
-    _, record = crop_image(image, crop_center(view.side, found, None), config, femur_margins)
+    _, record = crop_image(
+        image, crop_center(view.side, found, None), config, femur_margins, fixed_range(IntensityConfig())
+    )
     return Outcome(
         number=number,
         view=view,

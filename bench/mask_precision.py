@@ -19,6 +19,7 @@ from lib.atomic import read_json
 from lib.imaging.grid import array_zyx, mirror_for_model
 from lib.imaging.nifti import read_image
 from lib.imaging.otsu import OtsuConfig, otsu_mask
+from lib.intensity_scale import IntensityRange
 from lib.learning.determinism import prepare_torch
 from lib.learning.predict import PredictConfig, load_models, predict_scan
 
@@ -39,9 +40,13 @@ def main() -> None:
     dice, differences = {}, []
     for folder in scans:
         image = read_image(folder / "image.nii.gz")
-        image_zyx = mirror_for_model(array_zyx(image), read_json(folder / "crop.json")["side"])
+        record = read_json(folder / "crop.json")
+        image_zyx, scale = (
+            mirror_for_model(array_zyx(image), record["side"]),
+            IntensityRange(**record["intensity"]),
+        )
         maps = {
-            name: predict_scan(ensemble, image_zyx, PredictConfig()).probability_zyx
+            name: predict_scan(ensemble, image_zyx, scale, PredictConfig()).probability_zyx
             for name, ensemble in ensembles.items()
         }
         masks = [otsu_mask(probability, OtsuConfig()).mask_zyx > 0 for probability in maps.values()]

@@ -21,10 +21,11 @@ from common import (
     synthetic_scan,
 )
 
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.learning.architecture import VNetConfig
 from lib.learning.compute import choose_compute
 from lib.learning.determinism import prepare_torch
-from lib.learning.intensity import IntensityConfig, to_intensity
+from lib.learning.intensity import to_intensity
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore, TrainingScan
@@ -32,6 +33,7 @@ from lib.learning.train import train_fold
 from lib.learning.vnet import VNet, initialise_on
 
 BATCH_WINDOWS = 4  # of prediction, the default of config predict
+CT = fixed_range(IntensityConfig())
 
 
 class EnoughError(Exception):
@@ -105,7 +107,7 @@ def write_case(*, size: Mapping[str, Any], weights: str, scan: str) -> dict[str,
     image_zyx, _ = synthetic_scan(cohort, 0)
     torch.manual_seed(0)
     network = VNet(VNetConfig(channels=cohort.channels))
-    window = to_intensity(torch.from_numpy(image_zyx[:WINDOW, :48, :48].copy()), IntensityConfig())
+    window = to_intensity(torch.from_numpy(image_zyx[:WINDOW, :48, :48].copy()), CT)
     initialise_on(network, window[None, None])  # probabilities that differ from voxel to voxel
     torch.save(network.state_dict(), weights)
     np.save(scan, image_zyx)
@@ -136,10 +138,10 @@ def predict_seconds(
         compute=compute,
     )
     config, image_zyx, seconds = PredictConfig(batch_windows=BATCH_WINDOWS), np.load(scan), []
-    predict_scan(ensemble, image_zyx[: WINDOW + BATCH_WINDOWS - 1], config)  # warm-up: one full batch
+    predict_scan(ensemble, image_zyx[: WINDOW + BATCH_WINDOWS - 1], CT, config)  # warm-up: one full batch
     for _ in range(repeats):
         begin = time.perf_counter()
-        probability_zyx = predict_scan(ensemble, image_zyx, config).probability_zyx
+        probability_zyx = predict_scan(ensemble, image_zyx, CT, config).probability_zyx
         seconds.append(time.perf_counter() - begin)
     np.save(result, probability_zyx)
     return {"seconds": seconds}
@@ -164,4 +166,4 @@ def cohort_memory(*, size: Mapping[str, Any], threads: int) -> dict[str, Any]:
 
 def _scans(size: Size) -> Iterator[TrainingScan]:
     for index in range(size.scans):
-        yield TrainingScan(f"p{index}", *synthetic_scan(size, index), SPACING_MM_ZYX)
+        yield TrainingScan(f"p{index}", *synthetic_scan(size, index), SPACING_MM_ZYX, CT)

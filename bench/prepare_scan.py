@@ -52,8 +52,11 @@ from lib.imaging.crop import CropConfig
 from lib.imaging.crop import crop_image
 from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.imaging.nifti import read_image, write_image
-center = crop_center("left", read_json("screened.json")["hip"], None)
-write_image(crop_image(read_image("resampled.nii.gz"), center, CropConfig(), femur_margins)[0], "cropped.nii.gz")
+from lib.imaging.intensity_range import find_range
+from lib.intensity_scale import IntensityConfig
+image, center = read_image("resampled.nii.gz"), crop_center("left", read_json("screened.json")["hip"], None)
+intensity = find_range(image, IntensityConfig())
+write_image(crop_image(image, center, CropConfig(), femur_margins, intensity)[0], "cropped.nii.gz")
 """,
 }
 PHANTOM = """

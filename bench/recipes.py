@@ -27,6 +27,7 @@ from lib.atomic import read_json, write_json
 from lib.errors import TrainingError
 from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
+from lib.intensity_scale import IntensityRange
 from lib.learning.determinism import prepare_torch
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import TrainingScan
@@ -62,9 +63,9 @@ def read_people(results: Path) -> People:
 def read_scan(folder: Path) -> TrainingScan:
     """Read one cropped scan with its mask in the model's orientation."""
     image, mask = read_image(folder / "image.nii.gz"), read_mask(folder / "mask.nii.gz")
-    side = read_json(folder / "crop.json")["side"]
-    arrays = [mirror_for_model(array_zyx(volume), side) for volume in (image, mask)]
-    return TrainingScan(folder.name, *arrays, spacing_zyx(image))
+    record = read_json(folder / "crop.json")
+    arrays = [mirror_for_model(array_zyx(volume), record["side"]) for volume in (image, mask)]
+    return TrainingScan(folder.name, *arrays, spacing_zyx(image), IntensityRange(**record["intensity"]))
 
 
 def recipe(name: str, channels: Sequence[int] = CHANNELS) -> dict:

@@ -13,12 +13,24 @@ _WORDS_OF_2 = {"cohort": "group", "model": "network", "network": "architecture"}
 
 def in_todays_words(metadata: Mapping) -> dict:
     """Return the metadata of a model, those of format 2 as format 3 writes them; any other format as it is."""
+    metadata = _with_todays_intensity(metadata)
     if metadata.get("format") != 2:
-        return dict(metadata)
+        return metadata
     renamed = {_WORDS_OF_2.get(key, key): value for key, value in metadata.items()}
     if isinstance(configured := renamed.get("configured"), Mapping):
         renamed["configured"] = {_WORDS_OF_2.get(key, key): value for key, value in configured.items()}
     return renamed | {"format": MODEL_FORMAT, "takes": _TAKES_OF_2.get(metadata.get("cohort"), {})}
+
+
+def _with_todays_intensity(metadata: Mapping) -> dict:
+    """Return metadata in which `low_hu` and `high_hu` of every section `intensity` are `low` and `high`."""
+    found = {
+        key: _with_todays_intensity(value) if key in ("configured", "preprocessing") else value
+        for key, value in metadata.items()
+    }
+    if isinstance(old := found.get("intensity"), Mapping) and "low_hu" in old:
+        found["intensity"] = {"scale": "range", "low": old["low_hu"], "high": old["high_hu"]}
+    return found
 
 
 def fold_name(run: Mapping) -> str:

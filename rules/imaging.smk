@@ -116,6 +116,7 @@ rule crop_image:
         side=lambda wildcards: SCANS[wildcards.scan].side,
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         crop=lookup("crop", within=config),
+        intensity=lookup("intensity", within=config),
         code=code_of("crop_image"),
     message:
         "Crop the hip of {wildcards.scan}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from lib.atomic import read_json, whole_folder, write_json
 from lib.imaging.grid import array_zyx, mirror_for_model
 from lib.imaging.nifti import read_image, write_probability
+from lib.intensity_scale import IntensityRange
 from lib.joblog import job_log
 from lib.learning.determinism import prepare_torch
 from lib.learning.devices import own_device
@@ -21,8 +22,9 @@ with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
     config = PredictConfig(**params.predict)
     with whole_folder(snakemake.output.batch) as batch:
         for scan, image_path, record_path in zip(params.scans, given.images, given.records, strict=True):
-            image, side = read_image(image_path), read_json(record_path)["side"]
-            predicted = predict_scan(ensemble, mirror_for_model(array_zyx(image), side), config)
+            image, record = read_image(image_path), read_json(record_path)
+            side, scale = record["side"], IntensityRange(**record["intensity"])
+            predicted = predict_scan(ensemble, mirror_for_model(array_zyx(image), side), scale, config)
             disagreement = predicted.disagreement or disagreement_of_one(members)
             path = batch / scan / "probability.nii.gz"
             write_probability(mirror_for_model(predicted.probability_zyx, side), image, path)

@@ -11,6 +11,7 @@ from lib.cohort.scans import read_digests, read_folds
 from lib.cohort.trained_people import describe_people
 from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask
+from lib.intensity_scale import IntensityRange
 from lib.joblog import job_log
 from lib.learning.card import model_card
 from lib.learning.checkpoint import write_model
@@ -27,10 +28,10 @@ from lib.seeding import derive_seed
 
 
 def read_scans(image_paths, mask_paths, record_paths):
-    for image_path, mask_path, record_path in zip(image_paths, mask_paths, record_paths, strict=True):
-        image, mask, side = read_image(image_path), read_mask(mask_path), read_json(record_path)["side"]
-        arrays_zyx = [mirror_for_model(array_zyx(volume), side) for volume in (image, mask)]
-        yield TrainingScan(Path(image_path).parent.name, *arrays_zyx, spacing_zyx(image))
+    for path, mask_path, record in zip(image_paths, mask_paths, map(read_json, record_paths), strict=True):
+        image, mask, scale = read_image(path), read_mask(mask_path), IntensityRange(**record["intensity"])
+        arrays_zyx = [mirror_for_model(array_zyx(volume), record["side"]) for volume in (image, mask)]
+        yield TrainingScan(Path(path).parent.name, *arrays_zyx, spacing_zyx(image), scale)
 
 
 with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["train"]["device"]):

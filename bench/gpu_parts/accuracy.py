@@ -31,10 +31,10 @@ from lib.atomic import read_json, whole_file, write_json
 from lib.errors import OsteoflowError, TrainingError
 from lib.imaging.grid import mirror_for_model
 from lib.imaging.nifti import read_image, write_probability
+from lib.intensity_scale import IntensityConfig
 from lib.learning.checkpoint import write_model
 from lib.learning.compute import choose_compute
 from lib.learning.determinism import prepare_torch
-from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import TrainingScan
@@ -259,7 +259,7 @@ def score(
     for scan, home in zip(people.held_out, people.homes, strict=True):
         path = folder / f"{scan.scan}.nii.gz"
         path.parent.mkdir(exist_ok=True)
-        predicted = predict_scan(ensemble, scan.image_zyx, PredictConfig()).probability_zyx
+        predicted = predict_scan(ensemble, scan.image_zyx, scan.intensity, PredictConfig()).probability_zyx
         own_side = mirror_for_model(predicted, read_json(home / "crop.json")["side"])
         write_probability(own_side, read_image(home / "image.nii.gz"), path)
         futures.append(pool.submit(score_person, people.config, home, path))

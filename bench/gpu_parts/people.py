@@ -18,6 +18,7 @@ from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image, read_mask, write_image
 from lib.imaging.otsu import OtsuConfig, otsu_mask
 from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.phantom.people import PhantomConfig, find_person
 from lib.phantom.scan import make_phantom_scan
 from lib.reading.dicom import read_scan
@@ -50,7 +51,8 @@ def prepare_person(config: Mapping[str, Any], scan: str, folder: Path) -> Path:
     resample = ResampleConfig(**config["resample"])
     mask = resample_labels(reference, image, resample)
     center = crop_center(side, screened["hip"], None)
-    cropped, record = crop_image(resample_image(image, resample), center, crop, femur_margins)
+    intensity = fixed_range(IntensityConfig(**config["intensity"]))
+    cropped, record = crop_image(resample_image(image, resample), center, crop, femur_margins, intensity)
     write_image(cropped, home / "image.nii.gz")
     write_image(crop_labels(mask, record.to_json()), home / "mask.nii.gz")
     write_json(home / "crop.json", record.to_json())

@@ -49,7 +49,7 @@ def measure(options: Options, request: Request) -> Iterator[dict[str, Any]]:
     counts = {f"tests_{kind}": recorder.outcomes[kind] for kind in ("passed", "failed", "skipped")}
     counts["tests_not_run"] = max(recorder.outcomes["collected"] - sum(counts.values()), 0)
     if options.device != "cuda":
-        counts["skipped"] = "they need a CUDA device"
+        counts["skipped"] = "on the CPU; those that need a CUDA device are left out"
     yield result_row(options, FOLDER, "–", None, ours=time.monotonic() - begin, **counts)
 
 

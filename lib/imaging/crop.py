@@ -9,8 +9,7 @@ import SimpleITK as sitk
 
 from lib.errors import ConfigError
 from lib.imaging.grid import SIDES, column_index, slice_index
-
-PADDING_HU = -1024
+from lib.intensity_scale import IntensityRange
 
 # Tolerance in slices, so that rounding does not exclude a slice that ends at the window's border.
 _SLICE_TOLERANCE = 1e-6
@@ -81,9 +80,10 @@ class CropRecord:
         start_xy: index of the window's first voxel in the image; negative where the window leaves it.
         size_xyz: voxels of the window.
         spacing_mm_xyz: size of a voxel.
-        padded_voxels: voxels of the window outside the image, filled with -1024 HU.
+        padded_voxels: voxels of the window outside the image, filled with the padding of `intensity`.
         slices_cut_above: slices of the image above the window.
         margins_mm: distance from the femur's bone to the `lateral`, `anterior` and `posterior` border.
+        intensity: the scan's intensity range.
         flags: any of `crop_uncertain`, `bone_at_border`, `no_bone`, `padded`, `override`.
     """
 
@@ -96,6 +96,7 @@ class CropRecord:
     padded_voxels: int
     slices_cut_above: int
     margins_mm: Mapping[str, float]
+    intensity: IntensityRange
     flags: tuple[str, ...]
 
     def to_json(self) -> dict:
@@ -108,19 +109,23 @@ FindMargins = Callable[[sitk.Image, tuple[slice, slice], CropCenter, float], Map
 
 
 def crop_image(
-    image: sitk.Image, center: CropCenter, config: CropConfig, find_margins: FindMargins
+    image: sitk.Image,
+    center: CropCenter,
+    config: CropConfig,
+    find_margins: FindMargins,
+    intensity: IntensityRange,
 ) -> tuple[sitk.Image, CropRecord]:
     """Cut the window out of a CT (int16 HU) and return a record of it.
 
     Slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies higher, and the
     network was not trained on the abdomen. All slices are kept if the head's height is uncertain. Voxels keep their
-    positions; outside the image the window holds -1024 HU. `find_margins` comes from the anatomy, for example
-    `lib.anatomy.femur.window.femur_margins`.
+    positions; outside the image the window holds the padding of `intensity`. `find_margins` comes from the anatomy,
+    for example `lib.anatomy.femur.window.femur_margins`.
     """
     slices = image.GetSize()[2]
     start_xy = window_start(image, center.center_mm_xy, config.size_xy)
     size_xyz = (*config.size_xy, kept_slices(image, center, config))
-    window = _cut(image, start_xy, size_xyz, PADDING_HU)
+    window = _cut(image, start_xy, size_xyz, intensity.padding)
     in_view = _columns_in_view(image, start_xy, config.size_xy)
     margins_mm = find_margins(window, in_view, center, config.bone_hu)
     padded_voxels = window.GetSize()[2] * (
@@ -143,6 +148,7 @@ def crop_image(
         padded_voxels=padded_voxels,
         slices_cut_above=slices - size_xyz[2],
         margins_mm=margins_mm,
+        intensity=intensity,
         flags=tuple(flag for flag, is_raised in raised.items() if is_raised),
     )
     return window, record

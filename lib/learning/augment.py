@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib.intensity_scale import IntensityRange
 from lib.learning.allowed_values import require
-from lib.learning.intensity import IntensityConfig, to_intensity
+from lib.learning.intensity import windows_to_intensity
 from lib.rotations import rotation_matrix
 
 
@@ -86,49 +87,51 @@ def margin_slices(config: AugmentConfig, size_zyx: Sequence[int], spacing_mm_zyx
 
 
 def apply_transforms(
-    image_hu: Tensor,
+    image: Tensor,
     mask: Tensor,
     transforms: Sequence[Transform],
     spacings_mm_zyx: Sequence[Sequence[float]],
     slices: int,
-    intensity: IntensityConfig,
+    scales: Sequence[IntensityRange],
 ) -> tuple[Tensor, Tensor]:
     """Apply one transform to each window of a batch, on the batch's device, without waiting for that device.
 
     The result for a window does not depend on the other windows of its batch. Only rotated windows are resampled.
 
     Args:
-        image_hu: (N, 1, slices + 2 * margin, y, x) int16, the windows with their margins.
+        image: (N, 1, slices + 2 * margin, y, x) int16, the windows with their margins.
         mask: the same shape, 0 or 1.
         transforms: one for each window.
         spacings_mm_zyx: the voxel spacing of each window, so that rotation is rigid in mm.
         slices: slices of the windows that are returned.
-        intensity: the scale of the returned image.
+        scales: the intensity range of each window's scan.
 
     Returns:
         Intensity in 0...1 and mask, 0 or 1, each (N, 1, slices, y, x) float32.
     """
-    size_zyx = (slices, *image_hu.shape[3:])
+    size_zyx = (slices, *image.shape[3:])
     rotated = [row for row, transform in enumerate(transforms) if transform.rotates]
     upright = [row for row, transform in enumerate(transforms) if not transform.rotates]
     pairs: dict[int, Tensor] = {}  # of each row: intensity and mask (2, slices, y, x)
     if rotated:
-        with_margins = _pairs([image_hu[row] for row in rotated], [mask[row] for row in rotated], intensity)
+        with_margins = _pairs(
+            *([batch[row] for row in rotated] for batch in (image, mask)), [scales[row] for row in rotated]
+        )
         matrices = [
-            _output_to_input(transforms[row], image_hu.shape[2:], size_zyx, spacings_mm_zyx[row])
+            _output_to_input(transforms[row], image.shape[2:], size_zyx, spacings_mm_zyx[row])
             for row in rotated
         ]
         pairs |= zip(rotated, _resample(with_margins, np.stack(matrices), size_zyx), strict=True)
     if upright:
-        cut = [[_cut(batch[row], transforms[row], slices) for row in upright] for batch in (image_hu, mask)]
-        pairs |= zip(upright, _pairs(*cut, intensity), strict=True)
+        cut = [[_cut(batch[row], transforms[row], slices) for row in upright] for batch in (image, mask)]
+        pairs |= zip(upright, _pairs(*cut, [scales[row] for row in upright]), strict=True)
     windows = torch.stack([pairs[row] for row in range(len(transforms))])
     return _recolour(windows[:, :1], transforms), (windows[:, 1:] >= 0.5).to(windows.dtype)
 
 
-def _pairs(images_hu: Sequence[Tensor], masks: Sequence[Tensor], config: IntensityConfig) -> Tensor:
+def _pairs(images: Sequence[Tensor], masks: Sequence[Tensor], scales: Sequence[IntensityRange]) -> Tensor:
     """Return windows, each (1, z, y, x), as one batch of intensity and mask, (n, 2, z, y, x) float32."""
-    intensity = to_intensity(torch.stack(images_hu), config)
+    intensity = windows_to_intensity(torch.stack(images), scales)
     return torch.cat([intensity, torch.stack(masks).to(intensity.dtype)], dim=1)
 
 

@@ -22,7 +22,7 @@ One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a netw
 | slices | {slices} |
 | pixels | {pixels} |
 | window | {window} voxels (x, y) around the hip, all slices; the network sees {window_slices} slices at once |
-| intensity | {low_hu:g} to {high_hu:g} HU, clipped, mapped to 0 to 1 |
+| intensity | {intensity_words}, clipped, mapped to 0 to 1 |
 | voxels in training | {spacing} |
 | output | for each voxel, the probability of the proximal femur as outlined in the reference masks of its study |
 
@@ -103,7 +103,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "slices": _slices(preprocessing["resample"]),
             "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
             "window": " x ".join(map(str, preprocessing["crop"]["size_xy"])),
-            **metadata["intensity"],
+            "intensity_words": _intensity(metadata["intensity"]),
             "spacing": _spacing(metadata["spacing_mm_zyx"]),
             "network_table": _table(metadata["architecture"]),
             "people_rows": "\n".join(_people_row(role, group) for role, group in metadata["people"].items()),
@@ -114,6 +114,12 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "software": ", ".join(installed),
         }
     )
+
+
+def _intensity(scale: Mapping[str, Any]) -> str:
+    if scale["scale"] == "percentile":
+        return f"percentiles {scale['low']:g} to {scale['high']:g} of each scan's body"
+    return f"{scale['low']:g} to {scale['high']:g} HU"
 
 
 def _warning(metadata: Mapping[str, Any]) -> str:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from lib.errors import ModelError, TrainingError
+from lib.intensity_scale import IntensityConfig, IntensityRange, fixed_range
 from lib.learning.allowed_values import is_count, require
 from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import read_model
 from lib.learning.compute import Compute, choose_compute
-from lib.learning.intensity import IntensityConfig, to_intensity
+from lib.learning.intensity import to_intensity
 from lib.learning.memory import memory_explained
 from lib.learning.uncertainty import MEMBER_THRESHOLD, Disagreement, measure_disagreement
 from lib.learning.vnet import VNet
@@ -117,20 +118,28 @@ def choose_members(paths: Sequence[str | Path], members: str) -> list[str | Path
     return [max(paths, key=lambda path: read_model(path)["best_validation_dice"] or 0.0)]
 
 
-def predict_scan(ensemble: Ensemble, image_zyx: np.ndarray, config: PredictConfig) -> ScanPrediction:
-    """Predict one cropped scan, int16 HU (z, y, x).
+def predict_scan(
+    ensemble: Ensemble, image_zyx: np.ndarray, scale: IntensityRange, config: PredictConfig
+) -> ScanPrediction:
+    """Predict one cropped scan, int16 (z, y, x), with the intensity range `scale`.
 
     Windows move along z by `config.step`, overlapping probabilities are averaged, then the networks' (Zhao et
     al. 2020). Sums stay on the device; the scan is copied there once and one probability map is copied back. If
     memory is too small for that, `within_memory` continues with less.
 
     Raises:
+        ModelError: the models were trained on another fixed intensity range.
         TrainingError: the device has too little memory for one window.
     """
-    image_hu = torch.from_numpy(np.ascontiguousarray(image_zyx))
+    if ensemble.intensity.scale == "range" and scale != fixed_range(ensemble.intensity):
+        raise ModelError(
+            f"the models take values from {ensemble.intensity.low:g} to {ensemble.intensity.high:g}, and this scan "
+            f"was cropped for {scale.low:g} to {scale.high:g}: use the overlay that the models were trained with"
+        )
+    image = torch.from_numpy(np.ascontiguousarray(image_zyx))
 
     def predict(layout: WindowLayout, home: torch.device) -> ScanPrediction:
-        intensity = to_intensity(image_hu.to(home), ensemble.intensity)
+        intensity = to_intensity(image.to(home), scale)
         probability, masks = predict_members(ensemble.networks, intensity, layout, ensemble.compute)
         disagreement = measure_disagreement(probability, masks) if len(masks) > 1 else None
         return ScanPrediction(probability_zyx=probability.cpu().numpy(), disagreement=disagreement)

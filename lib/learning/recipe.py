@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from lib.intensity_scale import IntensityConfig
 from lib.learning.allowed_values import is_count, require
 from lib.learning.architecture import VNetConfig, read_network
 from lib.learning.augment import AugmentConfig
 from lib.learning.finished import RUNTIME_KEYS
-from lib.learning.intensity import IntensityConfig
 from lib.learning.losses import LOSSES
 from lib.learning.predict import PredictConfig
 

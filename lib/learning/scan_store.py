@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lib.errors import TrainingError
-from lib.learning.intensity import PADDING_HU
+from lib.intensity_scale import IntensityRange
 from lib.learning.staging import Batch, Copy, CudaSender, Staging, one_ahead
 from lib.learning.storage import VolumeStorage
 from lib.learning.windows import copy_slices
@@ -26,15 +26,17 @@ class TrainingScan:
 
     Attributes:
         scan: pseudonym.
-        image_zyx: int16, HU.
+        image_zyx: int16; HU for CT.
         mask_zyx: uint8, 0 or 1, the same shape.
         spacing_mm_zyx: of the voxels; rotations are made in mm.
+        intensity: the image's intensity range.
     """
 
     scan: str
     image_zyx: np.ndarray
     mask_zyx: np.ndarray
     spacing_mm_zyx: tuple[float, float, float]
+    intensity: IntensityRange
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class StoredScan:
     scan: str
     shape_zyx: tuple[int, int, int]
     spacing_mm_zyx: tuple[float, float, float]
+    intensity: IntensityRange
 
 
 class ScanStore:
@@ -54,7 +57,7 @@ class ScanStore:
         bone_shares: share of each scan's voxels inside its reference.
         placement: where the voxels are kept: "device", "host" or "file".
         bytes: of all images and masks.
-        digest: SHA-256 over names, shapes, spacings and voxels.
+        digest: SHA-256 over names, shapes, spacings, intensity ranges and voxels.
     """
 
     def __init__(
@@ -95,17 +98,17 @@ class ScanStore:
         self._home = device if self.placement == "device" else torch.device("cpu")
 
     def volume(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return HU int16 and mask uint8 (z, y, x) of a whole scan, on the device. Do not change them in place."""
+        """Return image int16 and mask uint8 (z, y, x) of a whole scan, on the device. Do not change them in place."""
         image, mask = self._volumes[index]
         return image.to(self._device), mask.to(self._device)
 
     def windows(self, indices: Sequence[int], starts: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
         """Return slices `starts[i]` to `starts[i] + count` of scans `indices[i]` as one batch.
 
-        Slices beyond the ends of a scan are air, with an empty mask.
+        Slices beyond the ends of a scan hold its padding, with an empty mask.
 
         Returns:
-            HU (N, 1, count, y, x) int16 and mask (N, 1, count, y, x) uint8, on the device.
+            image (N, 1, count, y, x) int16 and mask (N, 1, count, y, x) uint8, on the device.
         """
         image, mask = batch = self._empty(len(indices), count)
         self._gather((indices, starts), batch)
@@ -149,13 +152,13 @@ class ScanStore:
         """Copy the windows of `request` into the rows of `batch`."""
         for index, start, image, mask in zip(*request, *batch, strict=True):
             volume, reference = self._volumes[index]
-            copy_slices(volume, start, image[0], PADDING_HU)
+            copy_slices(volume, start, image[0], self.scans[index].intensity.padding)
             copy_slices(reference, start, mask[0], 0)
 
 
 def _described(scan: TrainingScan) -> StoredScan:
     spacing_mm_zyx = tuple(float(spacing) for spacing in scan.spacing_mm_zyx)
-    return StoredScan(scan.scan, scan.image_zyx.shape, spacing_mm_zyx)
+    return StoredScan(scan.scan, scan.image_zyx.shape, spacing_mm_zyx, scan.intensity)
 
 
 def _own_copy(array: np.ndarray) -> np.ndarray:

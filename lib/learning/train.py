@@ -237,12 +237,11 @@ class _TrainingLoop:
         self.state.average.follow(self.order.done(now.epoch, now.update))
         self.fresh_losses.append(total)
 
-    def _prepare(self, draw: Draw, image_hu: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _prepare(self, draw: Draw, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return intensity and mask (N, 1, window, y, x) of a draw whose windows were taken with their margins."""
-        spacings = [self.training.scans[index].spacing_mm_zyx for index in draw.indices]
-        return apply_transforms(
-            image_hu, mask, draw.transforms, spacings, self.config.window_slices, self.settings.intensity
-        )
+        scans = [self.training.scans[index] for index in draw.indices]
+        spacings, scales = [scan.spacing_mm_zyx for scan in scans], [scan.intensity for scan in scans]
+        return apply_transforms(image, mask, draw.transforms, spacings, self.config.window_slices, scales)
 
     def _validate(self, stop: StopRequest) -> list[Validated]:
         """Return the findings of each validation scan; none in an epoch that is not validated."""

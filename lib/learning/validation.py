@@ -49,8 +49,8 @@ class Validation:
         return [self._find(index, predictor, layout) for index in range(len(self.scans.scans))]
 
     def _find(self, index: int, predictor: Network, layout: WindowLayout) -> Validated:
-        image_hu, mask = self.scans.volume(index)
-        intensity = to_intensity(image_hu, self.settings.intensity)
+        image, mask = self.scans.volume(index)
+        intensity = to_intensity(image, self.scans.scans[index].intensity)
         predicted = predict_volume([predictor], intensity, layout, self.compute) >= 0.5
         return compare_scan(self.scans.scans[index].scan, mask > 0, predicted)
 

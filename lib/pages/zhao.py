@@ -83,7 +83,7 @@ CHOICES = (
     ),
     _choice(
         "Intensity", "chosen", "−1000 to 2000 HU, clipped, scaled to 0 to 1", "The article names no range.",
-        intensity__low_hu=-1000.0, intensity__high_hu=2000.0,
+        intensity__scale="range", intensity__low=-1000.0, intensity__high=2000.0,
     ),
     _choice(
         "People", "stated", "10 % test people, 10-fold cross-validation of the others, for all, men and women",

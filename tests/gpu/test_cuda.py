@@ -1,6 +1,7 @@
-"""Tests that need a CUDA device: reproducible bits, agreement with the CPU, memory at full size.
+"""Tests for a CUDA device: reproducible bits, agreement with the CPU, memory at full size.
 
-They take about a minute on one device in one process (`bench/gpu.py` gives them 90 seconds).
+They take about a minute on one device in one process (`bench/gpu.py` gives them 90 seconds). Where torch finds no
+device, those that can run on the CPU do so, so that they are in order when a device is at hand.
 """
 
 import numpy as np
@@ -8,13 +9,13 @@ import pytest
 import torch
 
 from lib.errors import TrainingError
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.learning.architecture import VNetConfig
 from lib.learning.augment import Transform, apply_transforms
 from lib.learning.compute import choose_compute
 from lib.learning.cuda import why_no_gpu
 from lib.learning.determinism import prepare_torch
 from lib.learning.devices import own_device, visible_gpus
-from lib.learning.intensity import IntensityConfig
 from lib.learning.losses import LOSSES, segmentation_loss
 from lib.learning.memory import memory_explained
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
@@ -23,11 +24,11 @@ from lib.learning.scan_store import ScanStore, TrainingScan
 from lib.learning.train import train_fold
 from lib.learning.vnet import VNet, halve, halve_by_amax
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+needs_cuda = pytest.mark.skipif(DEVICE.type == "cpu", reason="torch finds no CUDA device")
 
+CT = fixed_range(IntensityConfig())
 SMALL = {"channels": (8, 16, 32), "encoder_convolutions": (1, 2, 2), "decoder_convolutions": (2, 2)}
 
 
@@ -43,7 +44,7 @@ def ball(scan, slices, inplane=48):
     mask = (z - slices / 2) ** 2 + (y - 20) ** 2 + (x - 26) ** 2 < (slices / 3) ** 2
     noise = np.random.default_rng(slices).normal(0, 30, mask.shape)
     return TrainingScan(
-        scan, (50 + 950 * mask + noise).astype(np.int16), mask.astype(np.uint8), (3.0, 1.0, 1.0)
+        scan, (50 + 950 * mask + noise).astype(np.int16), mask.astype(np.uint8), (3.0, 1.0, 1.0), CT
     )
 
 
@@ -56,9 +57,9 @@ def settings(network=SMALL, **train):
         "batch_size": 2,
         "learning_rate": 1e-3,
         "validate_every": 3,
-        "device": "cuda",
+        "device": DEVICE.type,
     } | train
-    return FoldSettings(network=network, train=train, intensity={}, predict={}, name="gpu", seed=1)
+    return FoldSettings(architecture=network, train=train, intensity={}, predict={}, name="gpu", seed=1)
 
 
 def same_weights(a, b):
@@ -98,7 +99,7 @@ def test_prediction_agrees_with_the_cpu(precision, tolerance):
     torch.manual_seed(0)
     network = VNet(VNetConfig(**SMALL))
     found = []
-    for device, kind in (("cpu", "float32"), ("cuda", precision)):
+    for device, kind in (("cpu", "float32"), (DEVICE.type, precision)):
         compute = choose_compute(device, kind)
         copy = VNet(network.config)
         copy.load_state_dict(network.state_dict())
@@ -109,7 +110,7 @@ def test_prediction_agrees_with_the_cpu(precision, tolerance):
             preprocessing={},
             compute=compute,
         )
-        found.append(predict_scan(ensemble, SCANS[0].image_zyx, PredictConfig(step=4)).probability_zyx)
+        found.append(predict_scan(ensemble, SCANS[0].image_zyx, CT, PredictConfig(step=4)).probability_zyx)
     np.testing.assert_allclose(found[1], found[0], atol=tolerance)
 
 
@@ -117,10 +118,10 @@ def test_prediction_agrees_with_the_cpu(precision, tolerance):
 def test_the_deterministic_pool_is_taken_where_gradients_flow(dimensions):
     torch.manual_seed(0)
     on_cpu = torch.rand(2, 4, *[8] * dimensions, requires_grad=True)
-    on_cuda = on_cpu.detach().cuda().requires_grad_()
+    on_cuda = on_cpu.detach().to(DEVICE).requires_grad_()
     upstream = torch.rand(2, 4, *[4] * dimensions)
     halve_by_amax(on_cpu).backward(upstream)
-    halve(on_cuda).backward(upstream.cuda())  # max_pool3d would raise here, in reproducible mode
+    halve(on_cuda).backward(upstream.to(DEVICE))  # max_pool3d would raise here, in reproducible mode
     assert torch.equal(on_cuda.grad.cpu(), on_cpu.grad)
 
 
@@ -145,8 +146,8 @@ def test_every_variant_trains_to_the_same_bits_twice(tmp_path, variant):
 @pytest.mark.parametrize("classes", [1, 2])
 def test_every_loss_has_deterministic_kernels(kind, classes):
     maps = 1 if classes == 1 else classes + 1
-    logits = torch.randn(2, maps, 4, 8, 8, device="cuda", requires_grad=True)
-    labels = torch.randint(classes + 1, (2, 1, 4, 8, 8), device="cuda", dtype=torch.uint8)
+    logits = torch.randn(2, maps, 4, 8, 8, device=DEVICE, requires_grad=True)
+    labels = torch.randint(classes + 1, (2, 1, 4, 8, 8), device=DEVICE, dtype=torch.uint8)
     segmentation_loss(logits, labels, kind=kind, bone_weight=2.0).backward()  # must not raise
     assert logits.grad.isfinite().all()
 
@@ -154,7 +155,7 @@ def test_every_loss_has_deterministic_kernels(kind, classes):
 def test_windows_are_the_same_from_device_host_and_file(tmp_path):
     rooms = ((1, 0), (0, 1), (0, 0))
     stores = [
-        ScanStore(SCANS, torch.device("cuda"), device_gb=device, host_gb=host, spill_folder=tmp_path)
+        ScanStore(SCANS, DEVICE, device_gb=device, host_gb=host, spill_folder=tmp_path)
         for device, host in rooms
     ]
     assert [store.placement for store in stores] == ["device", "host", "file"]
@@ -163,17 +164,19 @@ def test_windows_are_the_same_from_device_host_and_file(tmp_path):
         assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
+@needs_cuda
 def test_augmentation_never_waits_for_the_device():
     turned = Transform(rotation_degrees_xyz=(5.0, 6.0, 7.0), brightness=0.1, gamma=1.2, noise_sd=0.02)
     image = torch.zeros(2, 1, 12, 16, 16, dtype=torch.int16, device="cuda")
     mask = torch.zeros_like(image, dtype=torch.uint8)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        apply_transforms(image, mask, [turned, Transform()], [(3.0, 1.0, 1.0)] * 2, 8, IntensityConfig())
+        apply_transforms(image, mask, [turned, Transform()], [(3.0, 1.0, 1.0)] * 2, 8, [CT, CT])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@needs_cuda
 @pytest.mark.parametrize("cache_gb", [24, 0])
 def test_updates_never_wait_for_the_device(tmp_path, cache_gb):
     def watch(epoch, update):
@@ -188,6 +191,7 @@ def test_updates_never_wait_for_the_device(tmp_path, cache_gb):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@needs_cuda
 def test_a_compiled_network_trains(tmp_path):
     network = SMALL | {"dropout": 0.0}  # compiled code draws other random numbers
     plain, compiled = (
@@ -203,6 +207,7 @@ def test_a_compiled_network_trains(tmp_path):
     assert compiled.history[0].loss == pytest.approx(plain.history[0].loss, abs=0.02)
 
 
+@needs_cuda
 def test_the_papers_network_trains_at_full_size_within_8_gb(tmp_path):
     torch.cuda.reset_peak_memory_stats()
     scans = [
@@ -212,6 +217,7 @@ def test_the_papers_network_trains_at_full_size_within_8_gb(tmp_path):
     assert torch.cuda.max_memory_allocated() < 8e9
 
 
+@needs_cuda
 def test_a_job_computes_on_the_gpu_that_it_has_locked():
     with own_device("auto"):
         compute = choose_compute("auto")
@@ -219,6 +225,7 @@ def test_a_job_computes_on_the_gpu_that_it_has_locked():
         assert {gpu.uuid for gpu in visible_gpus()} and all(gpu.uuid for gpu in visible_gpus())
 
 
+@needs_cuda
 def test_a_device_that_works_gives_no_reason_and_its_memory_ends_in_words():
     assert why_no_gpu() == ""
     expected = r"out of memory: 1048576\.00 GiB more was asked for; lower batch_size"

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lib.errors import ConfigError
+from lib.intensity_scale import IntensityConfig, IntensityRange, fixed_range
 from lib.learning.augment import (
     AugmentConfig,
     Transform,
@@ -12,13 +13,13 @@ from lib.learning.augment import (
     draw_transform,
     margin_slices,
 )
-from lib.learning.intensity import PADDING_HU, IntensityConfig, to_intensity
+from lib.learning.intensity import to_intensity
 from lib.rotations import rotation_matrix
 
 SPACING_ZYX = (3.0, 0.8, 1.2)  # mm; every axis differs, so that a rotation in voxels would be seen
 SIZE_ZYX = (40, 96, 80)
 SEMI_AXES_XYZ = (20.0, 14.0, 34.0)  # mm
-SCALE = IntensityConfig(low_hu=0, high_hu=20000)
+SCALE = IntensityRange(low=0.0, high=20000.0, padding=0)
 
 
 def positions_xyz(size_zyx):
@@ -50,7 +51,9 @@ def in_hu(intensity):
 def apply(intensity, mask, transforms, slices, spacing=SPACING_ZYX):
     """Apply transforms to windows that are given in intensities."""
     spacings = [spacing] * len(transforms)
-    return apply_transforms(in_hu(intensity), mask.to(torch.uint8), transforms, spacings, slices, SCALE)
+    return apply_transforms(
+        in_hu(intensity), mask.to(torch.uint8), transforms, spacings, slices, [SCALE] * len(transforms)
+    )
 
 
 def random_windows(windows, size_zyx, seed=0):
@@ -96,7 +99,7 @@ def test_windows_of_a_batch_are_rotated_with_their_own_spacing():
     image, mask = random_windows(2, (8, 12, 12))
     transform = Transform(rotation_degrees_xyz=(10.0, 0.0, 12.0))
     spacings = [(3.0, 0.8, 1.2), (1.0, 1.0, 1.0)]
-    both = apply_transforms(in_hu(image), mask, [transform] * 2, spacings, 8, SCALE)[0]
+    both = apply_transforms(in_hu(image), mask, [transform] * 2, spacings, 8, [SCALE] * 2)[0]
     for row, spacing in enumerate(spacings):
         alone = apply(image[row : row + 1], mask[row : row + 1], [transform], 8, spacing)[0]
         assert torch.equal(both[row : row + 1], alone)
@@ -166,11 +169,11 @@ def test_a_quarter_turn_about_z_turns_a_ramp_in_x_into_the_same_ramp_in_y():
 
 
 def test_beyond_the_scan_lie_air_and_no_mask():
-    image_hu = torch.full((1, 1, 6, 32, 32), 1000, dtype=torch.int16)
-    image_hu[:, :, :2] = PADDING_HU  # as a window that reaches beyond the scan's end
+    scale, image_hu = fixed_range(IntensityConfig()), torch.full((1, 1, 6, 32, 32), 1000, dtype=torch.int16)
+    image_hu[:, :, :2] = scale.padding  # as a window that reaches beyond the scan's end
     transform = Transform(rotation_degrees_xyz=(0.0, 0.0, 45.0))
-    scale, everywhere = IntensityConfig(), torch.ones_like(image_hu)
-    image_out, mask_out = apply_transforms(image_hu, everywhere, [transform], [SPACING_ZYX], 6, scale)
+    everywhere = torch.ones_like(image_hu)
+    image_out, mask_out = apply_transforms(image_hu, everywhere, [transform], [SPACING_ZYX], 6, [scale])
     assert image_out[0, 0, :2].max() == 0
     assert image_out[..., 0, 0].max() == 0 and mask_out[..., 0, 0].max() == 0
     torch.testing.assert_close(image_out[0, 0, 2:, 16, 16], torch.full((4,), 2 / 3))

@@ -20,7 +20,7 @@ FACTS = {
     "configured": {},
     "architecture": {"channels": (32, 64), "kernel": 3},
     "train": {"epochs": 1000, "window_slices": 32, "augment": {"gamma": [0.7, 1.5], "mirror_axes": []}},
-    "intensity": {"low_hu": -1000.0, "high_hu": 2000.0},
+    "intensity": {"scale": "range", "low": -1000.0, "high": 2000.0},
     "code": "35a0b08a81dbf3fe",
     "seed": 4788634786238415924,
     "training": ["Ann-1", "Bob-1"],
@@ -113,6 +113,12 @@ def test_the_card_needs_nothing_but_the_record_and_names_nobody(metadata):
     assert card == model_card(metadata)
     assert "123456789abcdef" not in card
     assert "{" not in card and "\n\n\n" not in card
+
+
+def test_the_card_tells_the_intensity_scale(metadata):
+    assert "| -1000 to 2000 HU, clipped, mapped to 0 to 1 |" in model_card(metadata)
+    metadata["intensity"] = {"scale": "percentile", "low": 0.5, "high": 99.5}
+    assert "| percentiles 0.5 to 99.5 of each scan's body, clipped" in model_card(metadata)
 
 
 def test_a_model_of_a_synthetic_cohort_is_marked_before_all_else(metadata):

@@ -14,7 +14,7 @@ def content():
     weights = {"head.weight": torch.rand(2, 3)}
     return {
         "architecture": {"channels": (2, 3)},
-        "intensity": {"low_hu": -1000.0, "high_hu": 2000.0},
+        "intensity": {"scale": "range", "low": -1000.0, "high": 2000.0},
         "preprocessing": {"resample": {"method": "fourier"}},
         "window_slices": 8,
         "last": weights,
@@ -115,6 +115,7 @@ def test_a_file_of_other_software_is_told_from_a_model(path, foreign, outline):
 def test_a_model_of_format_2_is_read_in_todays_words(path, content):
     former = {**content, "format": 2, "cohort": "female", "model": "vnet", "network": content["architecture"]}
     del former["architecture"], former["group"]
+    former["intensity"] = {"low_hu": -1000.0, "high_hu": 2000.0}
     torch.save(former, path)
     told = {key: value for key, value in read_model(path).items() if key not in ("last", "best")}
     kept = {key: value for key, value in content.items() if key not in ("last", "best")}

@@ -13,8 +13,9 @@ from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.errors import ConfigError, ScanError
 from lib.imaging.crop import CropCenter, CropConfig, crop_image, crop_labels, window_start
 from lib.imaging.grid import array_zyx
+from lib.intensity_scale import IntensityConfig, fixed_range
 
-SMALL = CropConfig(size_xy=(10, 8))
+SMALL, CT = CropConfig(size_xy=(10, 8)), fixed_range(IntensityConfig())
 ORIGIN_MM, SPACING_MM = (-20.0, 10.0, -300.0), (0.5, 0.75, 3.0)
 
 
@@ -34,7 +35,7 @@ def center_of(index_xy, side="left"):
 
 def test_the_window_s_middle_is_the_centre_and_voxels_keep_value_and_place():
     image = numbered()
-    window, record = crop_image(image, center_of((14.5, 9.5)), SMALL, femur_margins)
+    window, record = crop_image(image, center_of((14.5, 9.5)), SMALL, femur_margins, CT)
     assert record.start_xy == (10, 6)
     assert window.GetSize() == (10, 8, 3)
     np.testing.assert_array_equal(array_zyx(window), array_zyx(image)[:, 6:14, 10:20])
@@ -52,7 +53,7 @@ def test_the_nearest_window_is_taken(index_xy, start):
 
 def test_outside_of_the_image_is_air_and_counted():
     image = numbered()
-    window, record = crop_image(image, center_of((1.5, 18.5)), SMALL, femur_margins)
+    window, record = crop_image(image, center_of((1.5, 18.5)), SMALL, femur_margins, CT)
     assert record.start_xy == (-3, 15)
     values = array_zyx(window)
     np.testing.assert_array_equal(values[:, :5, 3:], array_zyx(image)[:, 15:, :7])
@@ -66,14 +67,14 @@ def test_outside_of_the_image_is_air_and_counted():
 
 def test_a_window_larger_than_the_image_holds_all_of_it():
     window, record = crop_image(
-        numbered(), center_of((14.5, 9.5)), CropConfig(size_xy=(40, 40)), femur_margins
+        numbered(), center_of((14.5, 9.5)), CropConfig(size_xy=(40, 40)), femur_margins, CT
     )
     np.testing.assert_array_equal(array_zyx(window)[:, 10:30, 5:35], array_zyx(numbered()))
     assert record.padded_voxels == 3 * (40 * 40 - 20 * 30)
 
 
 def test_a_window_beside_the_image_is_air():
-    window, record = crop_image(numbered(), center_of((100.0, 9.5)), SMALL, femur_margins)
+    window, record = crop_image(numbered(), center_of((100.0, 9.5)), SMALL, femur_margins, CT)
     assert (array_zyx(window) == -1024).all()
     assert record.padded_voxels == 3 * 80
     assert "no_bone" in record.flags
@@ -82,7 +83,7 @@ def test_a_window_beside_the_image_is_air():
 def test_the_mask_is_cut_by_the_record_as_written():
     mask = numbered(np.uint8)
     for index_xy in ((14.5, 9.5), (1.5, 18.5)):
-        window, record = crop_image(numbered(), center_of(index_xy), SMALL, femur_margins)
+        window, record = crop_image(numbered(), center_of(index_xy), SMALL, femur_margins, CT)
         cut = crop_labels(mask, json.loads(json.dumps(record.to_json())))
         assert cut.GetOrigin() == pytest.approx(window.GetOrigin())
         values = array_zyx(window)
@@ -114,7 +115,7 @@ BLOCK = CropConfig(size_xy=(100, 100))
 )
 def test_bone_near_the_lateral_border_is_flagged(side, span, lateral_mm, flagged):
     center = CropCenter(side=side, center_mm_xy=(99.5, 99.5))
-    _, record = crop_image(bone_block(*span), center, BLOCK, femur_margins)
+    _, record = crop_image(bone_block(*span), center, BLOCK, femur_margins, CT)
     assert record.margins_mm["lateral"] == pytest.approx(lateral_mm)
     assert ("bone_at_border" in record.flags) is flagged
 
@@ -122,14 +123,16 @@ def test_bone_near_the_lateral_border_is_flagged(side, span, lateral_mm, flagged
 def test_bone_near_front_and_back_is_flagged():
     center = CropCenter(side="left", center_mm_xy=(99.5, 99.5))
     for rows, border in (((55, 100), "anterior"), ((100, 145), "posterior")):
-        _, record = crop_image(bone_block(60, 130, *rows), center, BLOCK, femur_margins)
+        _, record = crop_image(bone_block(60, 130, *rows), center, BLOCK, femur_margins, CT)
         assert record.margins_mm[border] == pytest.approx(5.0)
         assert "bone_at_border" in record.flags
 
 
 def test_bone_cut_by_the_field_of_view_is_flagged():
     image = bone_block(60, 130)[:125, :, :]
-    _, record = crop_image(image, CropCenter(side="left", center_mm_xy=(99.5, 99.5)), BLOCK, femur_margins)
+    _, record = crop_image(
+        image, CropCenter(side="left", center_mm_xy=(99.5, 99.5)), BLOCK, femur_margins, CT
+    )
     assert record.margins_mm["lateral"] == 0.0
     assert set(record.flags) == {"bone_at_border", "padded"}
 
@@ -141,7 +144,7 @@ def test_the_pelvis_above_the_head_does_not_count():
     image = sitk.GetImageFromArray(femur)
     image.SetSpacing((1.0, 1.0, 3.0))
     center = CropCenter(side="left", center_mm_xy=(99.5, 99.5), head_mm_xyz=(90.0, 95.0, 27.0))
-    _, record = crop_image(image, center, BLOCK, femur_margins)
+    _, record = crop_image(image, center, BLOCK, femur_margins, CT)
     assert record.margins_mm["lateral"] == pytest.approx(20.0)
     assert record.flags == ()
 
@@ -150,7 +153,7 @@ def cropped(image, side, config):
     """Find the hip and crop to its window; return the window and the record."""
     hip = dataclasses.asdict(locate_hip(image, side, config))
     return crop_image(
-        image, crop_center(side, hip | {"uncertain": bool(hip["doubts"])}, None), config, femur_margins
+        image, crop_center(side, hip | {"uncertain": bool(hip["doubts"])}, None), config, femur_margins, CT
     )
 
 
@@ -190,13 +193,13 @@ FOUND = {
 def test_the_found_centre_carries_its_doubt():
     center = crop_center("left", FOUND, None)
     assert center == CropCenter(side="left", center_mm_xy=(3.0, 4.0), uncertain=True, head_mm_xyz=HEAD_MM)
-    assert "crop_uncertain" in crop_image(numbered(), center, SMALL, femur_margins)[1].flags
+    assert "crop_uncertain" in crop_image(numbered(), center, SMALL, femur_margins, CT)[1].flags
 
 
 def test_the_table_s_centre_overrides_and_is_flagged():
     center = crop_center("left", FOUND, [-12.0, 17.0])
     assert (center.center_mm_xy, center.source, center.uncertain) == ((-12.0, 17.0), "override", False)
-    flags = crop_image(numbered(), center, SMALL, femur_margins)[1].flags
+    flags = crop_image(numbered(), center, SMALL, femur_margins, CT)[1].flags
     assert "override" in flags
     assert "crop_uncertain" not in flags
 
@@ -211,7 +214,7 @@ def test_a_hip_that_was_not_looked_for_is_not_cropped():
 
 
 def test_the_record_is_the_file_agreed_upon():
-    record = crop_image(numbered(), center_of((14.5, 9.5)), SMALL, femur_margins)[1].to_json()
+    record = crop_image(numbered(), center_of((14.5, 9.5)), SMALL, femur_margins, CT)[1].to_json()
     assert json.loads(json.dumps(record)) == {
         "side": "left",
         "center_mm_xy": pytest.approx([-12.75, 17.125]),
@@ -222,6 +225,7 @@ def test_the_record_is_the_file_agreed_upon():
         "padded_voxels": 0,
         "slices_cut_above": 0,
         "margins_mm": {"lateral": 0.0, "anterior": 0.0, "posterior": 0.0},
+        "intensity": {"low": -1000.0, "high": 2000.0, "padding": -1024},
         "flags": ["bone_at_border"],
     }
 
@@ -232,14 +236,14 @@ def test_slices_far_above_the_head_are_cut_and_the_mask_alike():
     image.SetOrigin((0.0, 0.0, -100.0))
     config = CropConfig(size_xy=(4, 4), above_head_mm=60.0)
     known = CropCenter(side="left", center_mm_xy=(3.5, 3.5), head_mm_xyz=(3.0, 3.0, -40.0))
-    window, record = crop_image(image, known, config, femur_margins)
+    window, record = crop_image(image, known, config, femur_margins, CT)
     # the last slice kept lies at or below 20 mm: -100 + 3 * 40
     assert (window.GetSize(), record.slices_cut_above) == ((4, 4, 41), 9)
     assert window.GetOrigin()[2] == -100.0
     mask = sitk.Cast(image, sitk.sitkUInt8)
     assert crop_labels(mask, record.to_json()).GetSize() == (4, 4, 41)
     assert (
-        crop_image(image, dataclasses.replace(known, uncertain=True), config, femur_margins)[
+        crop_image(image, dataclasses.replace(known, uncertain=True), config, femur_margins, CT)[
             1
         ].slices_cut_above
         == 0

@@ -11,6 +11,7 @@ from lib.density.rods import density_phantom_in_view
 from lib.errors import ScanError
 from lib.imaging.crop import CropConfig, crop_image, crop_labels
 from lib.imaging.grid import array_zyx, volume_mm3
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.reading.image_files import read_image_file, read_labels
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "totalsegmentator"
@@ -35,7 +36,9 @@ def test_the_window_holds_the_whole_femur_with_a_margin(image, side):
     hip = locate_hip(image, side, CONFIG)
     assert not hip.uncertain
     found = {"side": side, "center_mm_xy": hip.center_mm_xy, "uncertain": False, "evidence": hip.evidence}
-    _, record = crop_image(image, crop_center(side, found, None), CONFIG, femur_margins)
+    _, record = crop_image(
+        image, crop_center(side, found, None), CONFIG, femur_margins, fixed_range(IntensityConfig())
+    )
     assert record.flags == ()
     cropped = crop_labels(mask, record.to_json())
     assert volume_mm3(cropped) == volume_mm3(mask)

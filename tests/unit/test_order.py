@@ -3,11 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.learning.order import TrainingOrder
 from lib.learning.recipe import TrainConfig
 from lib.learning.scan_store import StoredScan
 
-SCANS = [StoredScan(f"p{i}", (slices, 16, 16), (3.0, 1.0, 1.0)) for i, slices in enumerate((10, 14, 6), 1)]
+SCANS = [
+    StoredScan(f"p{i}", (slices, 16, 16), (3.0, 1.0, 1.0), fixed_range(IntensityConfig()))
+    for i, slices in enumerate((10, 14, 6), 1)
+]
 CONFIG = TrainConfig(epochs=3, samples_per_scan=2, batch_size=2, accumulate=2, window_slices=8)
 ORDER = TrainingOrder(scans=SCANS, config=CONFIG, seed=7)
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lib.errors import ConfigError, ModelError, TrainingError
+from lib.intensity_scale import IntensityConfig, IntensityRange, fixed_range
 from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import weights_on_host, write_model
 from lib.learning.compute import choose_compute
-from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import (
     PredictConfig,
     choose_members,
@@ -21,6 +21,7 @@ from lib.learning.uncertainty import measure_disagreement
 from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout
 
+CT = fixed_range(IntensityConfig())
 NETWORK = {
     "channels": (2, 3),
     "encoder_convolutions": (1, 1),
@@ -35,7 +36,7 @@ def write(path, seed, dice=0.9, **changes):
     best, last = VNet(VNetConfig(**NETWORK)), VNet(VNetConfig(**NETWORK))
     content = {
         "architecture": NETWORK,
-        "intensity": {"low_hu": -1000.0, "high_hu": 2000.0},
+        "intensity": {"scale": "range", "low": -1000.0, "high": 2000.0},
         "preprocessing": {"resample": {"method": "fourier"}},
         "window_slices": 8,
         "last": weights_on_host(last),
@@ -64,7 +65,7 @@ def window_mean(network, image_zyx, starts):
 
 
 def probability(ensemble, image_zyx, **settings):
-    return predict_scan(ensemble, image_zyx, PredictConfig(**settings)).probability_zyx
+    return predict_scan(ensemble, image_zyx, CT, PredictConfig(**settings)).probability_zyx
 
 
 @pytest.mark.parametrize(("weights", "which"), [("best", 1), ("last", 2)])
@@ -80,7 +81,7 @@ def test_a_scan_is_the_mean_of_its_windows(tmp_path, weights, which, step, start
 def test_an_ensemble_is_the_mean_probability_of_its_networks(tmp_path):
     models = [write(tmp_path / f"{seed}.pt", seed) for seed in range(3)]
     together = predict_scan(
-        load_models([m[0] for m in models], "best", "cpu", "float32"), scan(9), PredictConfig()
+        load_models([m[0] for m in models], "best", "cpu", "float32"), scan(9), CT, PredictConfig()
     )
     single = [probability(load_models([m[0]], "best", "cpu", "float32"), scan(9)) for m in models]
     np.testing.assert_allclose(together.probability_zyx, np.mean(single, axis=0), atol=1e-6)
@@ -92,13 +93,37 @@ def test_an_ensemble_is_the_mean_probability_of_its_networks(tmp_path):
 
 def test_one_network_has_no_disagreement(tmp_path):
     ensemble = load_models([write(tmp_path / "model.pt", 0)[0]], "best", "cpu", "float32")
-    assert predict_scan(ensemble, scan(9), PredictConfig()).disagreement is None
+    assert predict_scan(ensemble, scan(9), CT, PredictConfig()).disagreement is None
 
 
 def test_the_same_network_twice_agrees_with_itself(tmp_path):
     path = write(tmp_path / "model.pt", 0)[0]
-    predicted = predict_scan(load_models([path, path], "best", "cpu", "float32"), scan(9), PredictConfig())
+    predicted = predict_scan(
+        load_models([path, path], "best", "cpu", "float32"), scan(9), CT, PredictConfig()
+    )
     assert predicted.disagreement.member_dice == 1
+
+
+def test_a_scan_is_scaled_by_its_own_range(tmp_path):
+    scale = {"scale": "percentile", "low": 0.5, "high": 99.5}
+    ensemble = load_models([write(tmp_path / "model.pt", 0, intensity=scale)[0]], "best", "cpu", "float32")
+    image_zyx = scan(9)
+    own = IntensityRange(low=-500.0, high=1000.0, padding=-500)
+    # the same intensities from another scanner, with twice the gain
+    other = IntensityRange(low=-1000.0, high=2000.0, padding=-1000)
+    found = [
+        predict_scan(ensemble, image, range_, PredictConfig()).probability_zyx
+        for image, range_ in ((image_zyx, own), (2 * image_zyx, other), (image_zyx, other))
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_a_scan_cropped_for_another_fixed_range_is_refused(tmp_path):
+    ensemble = load_models([write(tmp_path / "model.pt", 0)[0]], "best", "cpu", "float32")
+    narrow = fixed_range(IntensityConfig(low=-500.0, high=500.0))
+    with pytest.raises(ModelError, match="from -1000 to 2000, and this scan was cropped for -500 to 500"):
+        predict_scan(ensemble, scan(9), narrow, PredictConfig())
 
 
 @pytest.mark.parametrize("slices", [1, 5, 8])
@@ -189,9 +214,9 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 
 def test_settings_of_the_model_reach_the_ensemble(tmp_path):
-    path, *_ = write(tmp_path / "model.pt", 0, intensity={"low_hu": -500.0, "high_hu": 500.0})
+    path, *_ = write(tmp_path / "model.pt", 0, intensity={"scale": "range", "low": -500.0, "high": 500.0})
     ensemble = load_models([path], "best", "cpu", "float32")
-    assert ensemble.intensity == IntensityConfig(low_hu=-500.0, high_hu=500.0)
+    assert ensemble.intensity == IntensityConfig(low=-500.0, high=500.0)
     assert ensemble.window_slices == 8
     assert not any(network.training for network in ensemble.networks)
 
@@ -200,7 +225,7 @@ def test_settings_of_the_model_reach_the_ensemble(tmp_path):
     "changes",
     [
         {"preprocessing": {"resample": {"method": "area"}}},
-        {"intensity": {"low_hu": -900.0, "high_hu": 2000.0}},
+        {"intensity": {"scale": "range", "low": -900.0, "high": 2000.0}},
         {"window_slices": 16},
     ],
 )

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from lib.errors import ConfigError
+from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import VNetConfig, read_network
 from lib.learning.augment import AugmentConfig
-from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import FoldSettings, TrainConfig, learning_rate
 
@@ -51,7 +51,7 @@ def test_digest_follows_what_shapes_the_result_alone():
         settings(architecture={"dropout": 0.0}),
         settings(train={"learning_rate": 1e-3}),
         settings(train={"precision": "bf16"}),
-        settings(intensity={"high_hu": 1500.0}),
+        settings(intensity={"high": 1500.0}),
     ]
     assert len({base.digest(), *(other.digest() for other in others)}) == 7
     for elsewhere in ({"device_cache_gb": 1.0}, {"host_cache_gb": 1.0}, {"checkpoint_minutes": 1.0}):

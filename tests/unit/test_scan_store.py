@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 import torch
 
 from lib.errors import TrainingError
-from lib.learning.intensity import PADDING_HU
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.learning.scan_store import ScanStore, StoredScan, TrainingScan
 from lib.learning.staging import Staging, one_ahead
 
-CPU = torch.device("cpu")
+CPU, CT = torch.device("cpu"), fixed_range(IntensityConfig())
 # of memory (device_gb, host_gb), for the 3 * 600 = 1800 bytes of a scan of 10 slices
 ROOMS = {"device": (1, 0), "host": (0, 1), "file": (0, 0)}
 
@@ -21,7 +22,7 @@ def scan(name="s0", slices=10, inplane=(10, 6), seed=0, spacing=(3.0, 0.8, 0.8))
     generator = np.random.default_rng(seed)
     shape = (slices, *inplane)
     image = generator.integers(-1000, 2000, shape).astype(np.int16)
-    return TrainingScan(name, image, generator.integers(0, 2, shape).astype(np.uint8), spacing)
+    return TrainingScan(name, image, generator.integers(0, 2, shape).astype(np.uint8), spacing, CT)
 
 
 SCANS = [scan(f"s{i}", slices, seed=i) for i, slices in enumerate((10, 13, 7))]
@@ -43,9 +44,15 @@ def test_windows_are_the_slices_asked_for_wherever_the_scans_lie(tmp_path, place
         for row, (index, start) in enumerate(zip(indices, starts, strict=True)):
             for z in range(8):
                 inside = 0 <= start + z < SCANS[index].image_zyx.shape[0]
-                hu = SCANS[index].image_zyx[start + z] if inside else PADDING_HU
+                hu = SCANS[index].image_zyx[start + z] if inside else CT.padding
                 bone = SCANS[index].mask_zyx[start + z] if inside else 0
                 assert (image[row, 0, z].numpy() == hu).all() and (mask[row, 0, z].numpy() == bone).all()
+
+
+def test_beyond_the_ends_of_a_scan_lies_its_own_padding(tmp_path):
+    scans = [replace(scan(), intensity=replace(CT, padding=padding)) for padding in (-1024, 35)]
+    image, _ = store(scans, tmp_path).windows([0, 1], [-2, -2], 4)
+    assert [set(window[0, :2].unique().tolist()) for window in image] == [{-1024}, {35}]
 
 
 @pytest.mark.parametrize("placement", ROOMS)
@@ -162,8 +169,8 @@ def test_the_store_keeps_what_is_known_of_each_scan(tmp_path):
     stored = store(SCANS[:2], tmp_path)
     assert stored.bone_shares == tuple(scan.mask_zyx.mean() for scan in SCANS[:2])
     assert stored.scans == (
-        StoredScan("s0", (10, 10, 6), (3.0, 0.8, 0.8)),
-        StoredScan("s1", (13, 10, 6), (3.0, 0.8, 0.8)),
+        StoredScan("s0", (10, 10, 6), (3.0, 0.8, 0.8), CT),
+        StoredScan("s1", (13, 10, 6), (3.0, 0.8, 0.8), CT),
     )
     assert store([], tmp_path).scans == ()
 
@@ -182,7 +189,7 @@ def test_the_digest_depends_on_all_that_is_stored_and_not_on_where(tmp_path):
     other_voxel.image_zyx[9, 9, 5] += 1
     other_mask.mask_zyx[0, 0, 0] ^= 1
     folded = TrainingScan(
-        "s0", *(a.reshape(5, 20, 6) for a in (scan().image_zyx, scan().mask_zyx)), (3.0, 0.8, 0.8)
+        "s0", *(a.reshape(5, 20, 6) for a in (scan().image_zyx, scan().mask_zyx)), (3.0, 0.8, 0.8), CT
     )
     others = [
         [scan(), *reversed(SCANS[1:])],
@@ -192,6 +199,7 @@ def test_the_digest_depends_on_all_that_is_stored_and_not_on_where(tmp_path):
             for changed in (other_voxel, other_mask, scan("t0"), scan(spacing=(3.0, 0.8, 0.9)))
         ),
         [folded],
+        [replace(scan(), intensity=replace(CT, high=1000.0)), *SCANS[1:]],
         [scan()],
         [],
     ]
@@ -210,7 +218,7 @@ def test_the_digest_depends_on_all_that_is_stored_and_not_on_where(tmp_path):
 )
 def test_a_scan_that_fits_no_batch_is_refused_by_name(tmp_path, image, mask, found):
     with pytest.raises(TrainingError, match=f"scan odd: .*{found}"):
-        store([scan(), TrainingScan("odd", image, mask, (3.0, 0.8, 0.8))], tmp_path)
+        store([scan(), TrainingScan("odd", image, mask, (3.0, 0.8, 0.8), CT)], tmp_path)
 
 
 PEAK = """
@@ -218,12 +226,14 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 import torch
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.learning.scan_store import ScanStore, TrainingScan
 
 def scans():
     for i in range(60):
         whole = np.full((40, 160, 160), i, np.int32)  # larger than the scan that is cut from it
-        yield TrainingScan(f"s{i}", whole[4:24].astype(np.int16), (whole[4:24] % 2).astype(np.uint8), (3.0, 1.0, 1.0))
+        arrays = whole[4:24].astype(np.int16), (whole[4:24] % 2).astype(np.uint8)
+        yield TrainingScan(f"s{i}", *arrays, (3.0, 1.0, 1.0), fixed_range(IntensityConfig()))
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 device_gb, host_gb = map(float, sys.argv[1:3])

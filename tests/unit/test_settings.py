@@ -16,9 +16,9 @@ from lib.errors import ConfigError
 from lib.imaging.crop import CropConfig
 from lib.imaging.otsu import OtsuConfig
 from lib.imaging.resample import ResampleConfig
+from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import VNetConfig, read_network, unet_config
 from lib.learning.augment import AugmentConfig
-from lib.learning.intensity import IntensityConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
 from lib.phantom.people import PhantomConfig
@@ -168,6 +168,10 @@ def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
         ({"groups": {"male": {"sex": "boy"}}}, 'groups.male.sex: "boy"; expected one of "M", "F"'),
         ({"groups": ["all"]}, 'groups: ["all"]; expected object'),
         ({"cohorts": ["all"]}, "unknown key 'cohorts'; it is now groups, such as groups: {all: {}"),
+        (
+            {"intensity": {"low_hu": -1000}},
+            "intensity: unknown key 'low_hu'; it is now low, beside scale: range",
+        ),
         ({"models": ["vnet"]}, "unknown key 'models'; it is now networks"),
         ({"networks": {"vnet": {"depth": 4}}}, "networks.vnet: unknown key 'depth'"),
         (

@@ -14,6 +14,7 @@ import torch
 import lib.learning.train as engine
 import lib.learning.validation as validation
 from lib.errors import TrainingError
+from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import TrainingScan
 from lib.learning.train import train_fold
@@ -28,7 +29,7 @@ def ball(scan, slices, seed=0):
     mask = (z - slices / 2) ** 2 + (y - 8) ** 2 + (x - 7) ** 2 < 25
     noise = np.random.default_rng(seed).normal(0, 30, mask.shape)
     image = (50 + 950 * mask + noise).astype(np.int16)
-    return TrainingScan(scan, image, mask.astype(np.uint8), (3.0, 1.0, 1.0))
+    return TrainingScan(scan, image, mask.astype(np.uint8), (3.0, 1.0, 1.0), fixed_range(IntensityConfig()))
 
 
 TRAINING = [ball("p1", 10, 1), ball("p2", 14, 2), ball("p3", 6, 3)]
