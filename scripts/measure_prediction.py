@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.atomic import read_json, write_json
-from lib.imaging.nifti import read_image, read_mask, write_image
+from lib.imaging.nifti import read_grid, read_image, read_mask, write_image
 from lib.imaging.otsu import OtsuConfig
 from lib.joblog import job_log
 from lib.measuring.prediction import MeasuringConfig, PredictedScan, ReaderMasks, measure_prediction
@@ -27,7 +27,7 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     scan = PredictedScan(
         probability=read_image(batch / "probability.nii.gz"),
         image=read_image(given.image),
-        converted=read_image(given.converted),
+        converted=read_grid(given.converted),
         crop=read_json(given.record),
         screened=read_json(given.screened),
         uncertainty=read_json(batch / "uncertainty.json"),

@@ -4,7 +4,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from lib.imaging.grid import array_zyx, image_like, positions_in
+from lib.imaging.grid import array_zyx, image_like, positions_in, same_grid
 from lib.imaging.kernels import apply_weights, linear_weights
 from lib.imaging.otsu import OtsuMask
 
@@ -51,6 +51,8 @@ def mask_on_grid(mask: sitk.Image, grid: sitk.Image) -> np.ndarray:
 
     On its own grid the mask is unchanged; outside its grid the result is False.
     """
+    if same_grid(mask, grid):  # the shares of a voxel's neighbours are too small to change it
+        return array_zyx(mask) > 0
     share = sitk.Resample(sitk.Cast(mask, sitk.sitkFloat32), grid, sitk.Transform(), sitk.sitkLinear)
     return array_zyx(share) >= 0.5
 

@@ -45,6 +45,20 @@ def read_image(path: str | Path) -> sitk.Image:
     return to_patient_axes(run_itk(reader.Execute))
 
 
+def read_grid(path: str | Path) -> sitk.Image:
+    """Return an empty image (uint8) on the grid of a volume that this workflow wrote; its voxels are not read.
+
+    Raises:
+        ScanError: `unreadable_file`.
+    """
+    reader = open_reader(path)
+    empty = sitk.Image(reader.GetSize(), sitk.sitkUInt8)
+    empty.SetSpacing(reader.GetSpacing())
+    empty.SetOrigin(reader.GetOrigin())
+    empty.SetDirection(reader.GetDirection())
+    return to_patient_axes(empty)
+
+
 def read_mask(path: str | Path) -> sitk.Image:
     """Read a mask that this workflow wrote, as uint8: 0 or 1.
 

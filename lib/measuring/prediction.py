@@ -24,7 +24,7 @@ class PredictedScan:
     Attributes:
         probability: probability map on the grid of the crop.
         image: the cropped CT, HU.
-        converted: the converted scan, for its grid.
+        converted: an image on the grid of the converted scan.
         crop: content of crop.json.
         screened: the scan's screening file.
         uncertainty: content of uncertainty.json.

@@ -171,6 +171,19 @@ def test_a_mask_on_its_own_grid_is_left_as_it_is():
     assert np.array_equal(mask_on_grid(mask, mask), mask_zyx > 0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.02, -0.04])
+def test_a_grid_whose_header_was_rounded_counts_as_the_mask_s_own(share):
+    """The voxels are those that the interpolation would give."""
+    mask_zyx = np.random.default_rng(1).integers(0, 2, (9, 8, 7)).astype(np.uint8)
+    spacing_mm = (0.8, 0.7, 2.0)
+    mask = on_grid(mask_zyx, spacing_mm, (1.3, -2.1, 5.7))
+    rounded = on_grid(mask_zyx, spacing_mm, (1.3 + 0.7 * share, -2.1, 5.7 - 0.7 * share))
+    floats = sitk.Cast(mask, sitk.sitkFloat32)
+    interpolated = sitk.Resample(floats, rounded, sitk.Transform(), sitk.sitkLinear)
+    assert np.array_equal(mask_on_grid(mask, rounded), array_zyx(interpolated) >= 0.5)
+    assert np.array_equal(mask_on_grid(mask, rounded), mask_zyx > 0)
+
+
 def test_a_mask_on_another_grid_is_interpolated_and_cut_at_one_half():
     mask_zyx = np.zeros((6, 4, 4), np.uint8)
     mask_zyx[2:4] = 1  # centres at 4 and 6 mm

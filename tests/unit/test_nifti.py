@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, same_grid
 from lib.imaging.nifti import (
+    read_grid,
     read_image,
     read_mask,
     read_probability,
@@ -58,6 +59,20 @@ def test_oblique_image_comes_back_with_its_grid(tmp_path):
     image.SetDirection((cos, 0, sin, 0, 1, 0, -sin, 0, cos))
     write_image(image, tmp_path / "image.nii.gz")
     assert same_grid(read_image(tmp_path / "image.nii.gz"), image)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 7.0])
+def test_a_grid_is_read_without_its_voxels(tmp_path, degrees):
+    image = sitk.Image([5, 4, 3], sitk.sitkInt16) + 7
+    image.SetSpacing((0.7, 0.8, 2.5))
+    image.SetOrigin((-20.3, 11.1, -300.7))
+    turn = np.radians(degrees)
+    image.SetDirection((np.cos(turn), -np.sin(turn), 0, np.sin(turn), np.cos(turn), 0, 0, 0, 1))
+    write_image(image, tmp_path / "image.nii.gz")
+    grid, read = read_grid(tmp_path / "image.nii.gz"), read_image(tmp_path / "image.nii.gz")
+    for part in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(grid, part)() == getattr(read, part)()
+    assert not array_zyx(grid).any() and array_zyx(read).all()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not an image"], ids=["missing", "empty", "text"])
