@@ -136,7 +136,7 @@ def measure_submissions(demo: Path, scans: int) -> dict:
 def lay_out_stub(stub: Path, study: list[str]) -> None:
     """Write programs with the names of SLURM's, and the rules' output patterns, into the folder `stub`."""
     stub.mkdir()
-    for name in ("sbatch", "squeue", "scontrol", "sinfo"):
+    for name in ("sbatch", "squeue", "scontrol", "sinfo", "sacct", "sacctmgr"):
         (stub / name).symlink_to(ROOT / "bench/stub_slurm.py")
     folders = {name for name, stage in STAGES.items() if not Path(stage.file).suffix}
     rules = read_workflow(study).rules

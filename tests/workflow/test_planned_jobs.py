@@ -1,10 +1,14 @@
 """The estimate counts the jobs that Snakemake plans; Snakemake is idle while jobs run."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from lib.commands.estimate import estimate_rules
 from lib.commands.planning.workflow import read_workflow
-from tests.study import Study
+from tests.study import ROOT, Study
 
 pytestmark = pytest.mark.workflow
 # rules before the forced rule, or independent of it
@@ -44,3 +48,16 @@ def test_snakemake_is_idle_while_jobs_run_unless_it_was_given_a_limit(phantom, t
     ended, looked = printed.count("Finished jobid"), printed.count("Resources before job selection")
     assert ended > 10
     assert (looked <= ended + 1) == rests
+
+
+def test_the_cost_of_a_large_cohort_can_be_measured(finished):
+    """bench/scale.py makes its cohort up: it must pass the checks of a real one, and reach a cluster of stubs."""
+    command = [sys.executable, ROOT / "bench/scale.py", finished.folder, "--scans", "20"]
+    printed = subprocess.run(
+        [*command, "--what", "dry-run", "submissions"], check=True, capture_output=True, text=True
+    ).stdout
+    planned, submitted = map(json.loads, printed.splitlines())
+    # per scan: convert, resample, crop, draw, measure; two batches; for the study: tables, figures and the page
+    assert planned["jobs"] > 5 * 20 and submitted["jobs"] > 5 * 20
+    assert {"convert_scan", "measure_prediction", "predict_scans"} <= set(submitted["calls_by_rule"])
+    assert submitted["calls"] < submitted["jobs"] / 3
