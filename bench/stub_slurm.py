@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A SLURM stub that runs nothing, for bench/scale.py: as sbatch, squeue, scontrol, sinfo and the rest first on the PATH.
+"""A SLURM stub that runs nothing, for bench/scale.py: first on the PATH under the names of SLURM's programs.
 
 `sbatch` notes each call, makes empty outputs of the given jobs, and reports them as ended at once. STUB_SLURM names a
 folder with outputs.json: the patterns of outputs by rule.
