@@ -20,6 +20,7 @@ from lib.cohort.placement import Takes
 from lib.cohort.review import Review, read_review, rejected
 from lib.cohort.table import ScanRow, planned_cohort, read_cohort
 from lib.errors import ConfigError
+from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import read_network
 from lib.learning.finished import FinishedModels, check_preprocessing, read_finished
 from lib.phantom.people import PhantomConfig, phantom_table
@@ -191,9 +192,11 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     )
     for name in ("groups", "networks"):
         config[name] = in_use(config[name], typed.settings.get(name))
+    # these refuse what the schema cannot express, such as levels that do not fit together
     for entry in config["networks"].values():
-        read_network(entry)  # refuses what the schema cannot express, such as levels that do not fit together
+        read_network(entry)
     read_protocol(config["acquisition_protocol"])
+    IntensityConfig(**config["intensity"])
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
             "partial=true reports on the results so far, but people have not been split yet; "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lib.errors import ConfigError
 
 SCALES = ("range", "percentile")
-PADDING_HU = -1024  # what lies outside of a CT: no tissue, and no air either, is below it
+PADDING_HU = -1024  # fills what lies outside of a CT; neither tissue nor air has a lower value
 
 
 @dataclass(frozen=True, kw_only=True)

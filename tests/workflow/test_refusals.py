@@ -26,6 +26,22 @@ def test_wrong_settings_are_all_named(tmp_path):
     assert "Traceback" not in message
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (
+            "{scale: percentile}",
+            "intensity.low must lie between 0 and 100 for the scale percentile; got -1000.0",
+        ),
+        ("{low: 500, high: 500}", "intensity.high must be more than intensity.low; got 500"),
+        ("{low_hu: -900}", "intensity: unknown key 'low_hu'; it is now low, beside scale: range"),
+    ],
+)
+def test_an_intensity_scale_that_cannot_be_used_is_refused_before_any_job(tmp_path, setting, told):
+    message = Study(tmp_path).refuse(settings=(f"intensity={setting}",))
+    assert told in message and "Traceback" not in message
+
+
 def test_wrong_table_is_listed_as_a_whole(tmp_path):
     (tmp_path / "cohort.csv").write_text("scan,image,sex,subject\nA,gone,F,P\nA,lost,x,Q\n")
     message = Study(tmp_path).refuse(settings=("cohort=cohort.csv", "groups={all: {}}"))
