@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from lib.catalog.anatomies import ANATOMIES
 from lib.cohort.acquisitions import read_protocol
 from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.other_run import find_results
@@ -25,6 +26,7 @@ from lib.learning.architecture import read_network
 from lib.learning.finished import FinishedModels, check_preprocessing, read_finished
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
+from lib.structures import Structures, read_structures
 from lib.study import check_paths, check_study, study_identity
 
 PROJECT = Path(__file__).parents[1]
@@ -91,6 +93,11 @@ class Study:
     def groups(self) -> Mapping[str, Takes]:
         """Return who belongs to each group."""
         return {self.finished.group: self.finished.takes} if self.finished else self.config["groups"]
+
+    @property
+    def structures(self) -> Structures:
+        """Return the values of each structure in reference files, by name."""
+        return read_structures(self.config["structures"])
 
     @property
     def networks(self) -> Sequence[str]:
@@ -180,7 +187,7 @@ def _read_yaml(name: str) -> dict:
 
 
 def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
-    """Return the settings as the schema has them, with only the `groups` and `networks` in use."""
+    """Return the settings as the schema has them, with only the `structures`, `groups` and `networks` in use."""
     check_texts(typed.overlays)
     check_words(typed.words)
     schema = _read_yaml("schemas/config.schema.yaml")
@@ -190,8 +197,9 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     check_paths(
         str(folder), sys.executable, {key: config[key] for key in ("cohort", "model", "review", "other")}
     )
-    for name in ("groups", "networks"):
+    for name in ("structures", "groups", "networks"):
         config[name] = in_use(config[name], typed.settings.get(name))
+    _check_structures(config)
     # these refuse what the schema cannot express, such as levels that do not fit together
     for entry in config["networks"].values():
         read_network(entry)
@@ -203,6 +211,17 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
             f"run once without it. {CROPS_NEED_NO_FOLDS}"
         )
     return config
+
+
+def _check_structures(config: Mapping) -> None:
+    """Refuse structures that cannot be read, or that the anatomy does not have."""
+    named, known = read_structures(config["structures"]), ANATOMIES[config["anatomy"]].structures
+    unknown = [name for name in named if known and name not in known]
+    if unknown:
+        raise ConfigError(
+            f"structures: the anatomy {config['anatomy']} has {', '.join(known)}; got {', '.join(unknown)}. "
+            "For other bones set anatomy: generic"
+        )
 
 
 def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[str, ScanRow]:

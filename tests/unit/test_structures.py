@@ -1,0 +1,35 @@
+"""Structures of a study: their names and values in reference files."""
+
+import pytest
+
+from lib.errors import ConfigError
+from lib.structures import read_structures
+
+
+def test_values_by_name_in_the_order_of_the_configuration():
+    assert read_structures({"femur": "any"}) == {"femur": ()}
+    assert read_structures({"L2": [21], "L1": [20, 120]}) == {"L2": (21,), "L1": (20, 120)}
+    assert list(read_structures({"L2": [21], "L1": [20]})) == ["L2", "L1"]
+
+
+@pytest.mark.parametrize(
+    ("structures", "text"),
+    [
+        ({}, "name 1 to 32"),
+        ({f"B{n}": [n + 1] for n in range(33)}, "got 33"),
+        ({"L1": "any", "L2": [2]}, "must be the only structure"),
+        ({"L1": [1], "L2": [2, 1]}, "value 1 is listed twice, also for L1"),
+        ({"L1": [1, 1]}, "value 1 is listed twice; a voxel"),
+        ({"L1": [1], "l1": [2]}, "only by capitals"),
+        ({"L 1": [1]}, "is not a name"),
+        ({20: [1]}, "is not a name"),
+        ({"L1": []}, "got \\[\\]"),
+        ({"L1": [0]}, "whole numbers above 0"),
+        ({"L1": [1.5]}, "whole numbers above 0"),
+        ({"L1": "all"}, "got 'all'"),
+        ({"L1": 20}, "got 20"),
+    ],
+)
+def test_unusable_structures_are_refused(structures, text):
+    with pytest.raises(ConfigError, match=text):
+        read_structures(structures)
