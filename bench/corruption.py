@@ -30,7 +30,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.atomic import read_json, whole_file
 from lib.cohort.scans import read_folds
-from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
+from lib.imaging.grid import array_zyx, spacing_zyx
+from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, read_mask
 from lib.imaging.otsu import OtsuConfig, otsu_mask
 from lib.intensity_scale import fixed_range
@@ -156,13 +157,13 @@ def read_cases(results: Path) -> Iterator[Case]:
     for placement in read_folds(results / "folds" / "folds.csv"):
         if placement.has_mask and placement.set in ("test", "external"):
             folder = results / "cropped" / placement.scan
-            side = read_json(folder / "crop.json")["side"]
+            frame = ModelFrame(**read_json(folder / "crop.json")["frame"])
             image, mask = read_image(folder / "image.nii.gz"), read_mask(folder / "mask.nii.gz")
             yield Case(
                 scan=placement.scan,
-                image_zyx=mirror_for_model(array_zyx(image), side),
-                reference_zyx=mirror_for_model(array_zyx(mask), side) > 0,
-                spacing_mm_zyx=spacing_zyx(image),
+                image_zyx=frame.to_model(array_zyx(image)),
+                reference_zyx=frame.to_model(array_zyx(mask)) > 0,
+                spacing_mm_zyx=frame.spacing(spacing_zyx(image)),
             )
 
 

@@ -29,9 +29,11 @@ import SimpleITK as sitk
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.anatomy.femur.location import HipLocation, locate_hip
 from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.crop_settings import CropConfig
 from lib.errors import ScanError
-from lib.imaging.crop import CropConfig, CropRecord, crop_image
+from lib.imaging.crop import CropRecord, crop_image
 from lib.imaging.grid import SIDES
+from lib.imaging.model_frame import frame_of
 from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan
@@ -167,7 +169,7 @@ def true_margins(mask: sitk.Image, record: CropRecord) -> dict[str, float]:
     """Return the femur's distance in mm from each border of the window, without borders where the view cuts it."""
     margins_mm = {}
     for axis, (femur, start, n, count) in enumerate(
-        zip(_ranges(mask), record.start_xy, record.size_xyz, mask.GetSize(), strict=False)
+        zip(_ranges(mask), record.start_xyz, record.size_xyz, mask.GetSize(), strict=False)
     ):
         step_mm = mask.GetSpacing()[axis]
         medial, lateral = ("right", "left") if axis == 0 else ("anterior", "posterior")
@@ -182,14 +184,19 @@ def search(number: int, matrix: int = MATRIX) -> Outcome:
     """Search for the hip of person `number`, crop it and measure; `matrix` pixels stand for 512."""
     view = draw_view(number)
     image, mask = make_scan(number, view, matrix)
-    config = CropConfig(size_xy=(192 * matrix // 512, 192 * matrix // 512))
+    config = CropConfig(size=(192 * matrix // 512, 192 * matrix // 512))
     try:
         hip = locate_hip(image, view.side, config)
     except ScanError as error:
         return Outcome(number=number, view=view, refused=str(error))
     found = asdict(hip) | {"uncertain": hip.uncertain}
     _, record = crop_image(
-        image, crop_center(view.side, found, None), config, femur_margins, fixed_range(IntensityConfig())
+        image,
+        crop_center(view.side, found, None),
+        config,
+        femur_margins,
+        fixed_range(IntensityConfig()),
+        frame_of(view.side, "z", "z"),
     )
     return Outcome(
         number=number,

@@ -16,7 +16,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.atomic import read_json
-from lib.imaging.grid import array_zyx, mirror_for_model
+from lib.imaging.grid import array_zyx
+from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image
 from lib.imaging.otsu import OtsuConfig, otsu_mask
 from lib.intensity_scale import IntensityRange
@@ -42,7 +43,7 @@ def main() -> None:
         image = read_image(folder / "image.nii.gz")
         record = read_json(folder / "crop.json")
         image_zyx, scale = (
-            mirror_for_model(array_zyx(image), record["side"]),
+            ModelFrame(**record["frame"]).to_model(array_zyx(image)),
             IntensityRange(**record["intensity"]),
         )
         maps = {

@@ -134,6 +134,7 @@ def predict_seconds(
         networks=(compute.place(network),),
         intensity=IntensityConfig(),
         window_slices=WINDOW,
+        slice_axis="z",
         preprocessing={},
         compute=compute,
     )

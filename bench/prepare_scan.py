@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 STAGES = {
     "screen_scan": """
 from lib.atomic import write_json
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan_guarded
 from lib.reading.limits import ScreeningConfig
 write_json("screened.json", screen_scan_guarded(series, ScanRequest(), ScreeningConfig(), CropConfig()))
@@ -48,15 +48,16 @@ write_image(resample_image(read_image("converted.nii.gz"), ResampleConfig()), "r
 """,
     "crop_image": """
 from lib.atomic import read_json
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.imaging.crop import crop_image
 from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, write_image
 from lib.imaging.intensity_range import find_range
 from lib.intensity_scale import IntensityConfig
 image, center = read_image("resampled.nii.gz"), crop_center("left", read_json("screened.json")["hip"], None)
 intensity = find_range(image, IntensityConfig())
-write_image(crop_image(image, center, CropConfig(), femur_margins, intensity)[0], "cropped.nii.gz")
+write_image(crop_image(image, center, CropConfig(), femur_margins, intensity, ModelFrame())[0], "cropped.nii.gz")
 """,
 }
 PHANTOM = """

@@ -25,13 +25,11 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.atomic import read_json, write_json
 from lib.errors import TrainingError
-from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
-from lib.imaging.nifti import read_image, read_mask
-from lib.intensity_scale import IntensityRange
 from lib.learning.determinism import prepare_torch
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import TrainingScan
 from lib.learning.train import train_fold
+from lib.training_scans import read_training_scans
 
 ROOT = Path(__file__).parents[1]
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 3e-3)  # tried for the paper's recipe
@@ -61,11 +59,9 @@ def read_people(results: Path) -> People:
 
 
 def read_scan(folder: Path) -> TrainingScan:
-    """Read one cropped scan with its mask in the model's orientation."""
-    image, mask = read_image(folder / "image.nii.gz"), read_mask(folder / "mask.nii.gz")
-    record = read_json(folder / "crop.json")
-    arrays = [mirror_for_model(array_zyx(volume), record["side"]) for volume in (image, mask)]
-    return TrainingScan(folder.name, *arrays, spacing_zyx(image), IntensityRange(**record["intensity"]))
+    """Read one cropped scan with its mask in the model frame."""
+    (scan,) = read_training_scans(*([folder / name] for name in ("image.nii.gz", "mask.nii.gz", "crop.json")))
+    return scan
 
 
 def recipe(name: str, channels: Sequence[int] = CHANNELS) -> dict:

@@ -26,7 +26,7 @@ import SimpleITK as sitk
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.anatomy.femur.reference import judge_reference, measure_edge
 from lib.catalog.reasons import Reason, is_rejected
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.imaging.nifti import write_image
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan

@@ -20,6 +20,7 @@ from lib.cohort.other_run import find_results
 from lib.cohort.placement import Takes
 from lib.cohort.review import Review, read_review, rejected
 from lib.cohort.table import ScanRow, planned_cohort, read_cohort
+from lib.crop_settings import HIP, CropConfig
 from lib.errors import ConfigError
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import read_network
@@ -110,6 +111,13 @@ class Study:
         return self.finished.folds if self.finished else tuple(range(self.config["folds"]["folds"]))
 
     @property
+    def acquired_axis(self) -> str:
+        """Return the axis along which all slices must have been acquired; `acquired`: that of most; empty: any."""
+        if self.config["model_frame"]["slice_axis"] != "acquired":
+            return ""
+        return self.finished.slice_axis if self.finished else "acquired"
+
+    @property
     def rejected(self) -> Mapping[str, str]:
         """Return the comments on scans that were rejected in review, by scan."""
         return rejected(self.review)
@@ -124,7 +132,7 @@ class Study:
         """Return the preprocessing settings on which finished models and this study must agree."""
         return {
             "resample": self.config["resample"],
-            "crop": {"size_xy": self.config["crop"]["size_xy"]},
+            "crop": {key: self.config["crop"][key] for key in ("method", "size")},
             "intensity": self.config["intensity"],
         }
 
@@ -205,12 +213,25 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
         read_network(entry)
     read_protocol(config["acquisition_protocol"])
     IntensityConfig(**config["intensity"])
+    _check_crop(config)
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
             "partial=true reports on the results so far, but people have not been split yet; "
             f"run once without it. {CROPS_NEED_NO_FOLDS}"
         )
     return config
+
+
+def _check_crop(config: Mapping) -> None:
+    """Refuse a window that the anatomy or the slice axis does not admit."""
+    crop, axis = CropConfig(**config["crop"]), config["model_frame"]["slice_axis"]
+    if crop.method == HIP and config["anatomy"] != "proximal-femur":
+        raise ConfigError(f"crop.method: hip needs anatomy: proximal-femur; got {config['anatomy']}")
+    if crop.method == HIP and axis != "z":
+        raise ConfigError(
+            f"crop.method: hip cuts axial slices, so it needs model_frame.slice_axis: z; got {axis}. "
+            "Use crop.method: centre or none"
+        )
 
 
 def _check_structures(config: Mapping) -> None:
@@ -237,9 +258,10 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
 
 def _check_models(study: Study) -> None:
     """Refuse models that were trained on images preprocessed with other settings."""
+    axis = study.config["model_frame"]["slice_axis"]
     if study.finished:
-        check_preprocessing(study.finished, study.preprocessing, study.config["model"])
+        check_preprocessing(study.finished, study.preprocessing, axis, study.config["model"])
     elif not study.config["retrain"]:
         for folder in sorted(Path("results/models").glob("*/*")):
             if list(folder.glob("fold-*/run.json")) and list(folder.glob("fold-*/model.pt")):
-                check_preprocessing(read_finished(folder), study.preprocessing, str(folder))
+                check_preprocessing(read_finished(folder), study.preprocessing, axis, str(folder))

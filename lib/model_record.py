@@ -13,7 +13,7 @@ _WORDS_OF_2 = {"cohort": "group", "model": "network", "network": "architecture"}
 
 def in_todays_words(metadata: Mapping) -> dict:
     """Return the metadata of a model, those of format 2 as format 3 writes them; any other format as it is."""
-    metadata = _with_todays_intensity(metadata)
+    metadata = {"slice_axis": "z"} | _with_todays_crop(_with_todays_intensity(metadata))
     if metadata.get("format") != 2:
         return metadata
     renamed = {_WORDS_OF_2.get(key, key): value for key, value in metadata.items()}
@@ -31,6 +31,15 @@ def _with_todays_intensity(metadata: Mapping) -> dict:
     if isinstance(old := found.get("intensity"), Mapping) and "low_hu" in old:
         found["intensity"] = {"scale": "range", "low": old["low_hu"], "high": old["high_hu"]}
     return found
+
+
+def _with_todays_crop(metadata: Mapping) -> dict:
+    """Return metadata whose preprocessing names the crop by `method` and `size`, not by `size_xy`."""
+    preprocessing = metadata.get("preprocessing")
+    if not (isinstance(preprocessing, Mapping) and "size_xy" in preprocessing.get("crop", {})):
+        return dict(metadata)
+    crop = {"method": "hip", "size": preprocessing["crop"]["size_xy"]}
+    return {**metadata, "preprocessing": {**preprocessing, "crop": crop}}
 
 
 def fold_name(run: Mapping) -> str:

@@ -55,6 +55,7 @@ rule gather_screening:
     params:
         cohort_columns=lookup("cohort_columns", within=config),
         rejected=REJECTED,
+        slice_axis=STUDY.acquired_axis,
         code=code_of("gather_screening"),
     message:
         "Gather the verdicts of all scans"

@@ -158,7 +158,7 @@ rule tabulate_table2:
 
 
 rule draw_crop:
-    """Picture of the hip's window in the whole scan, with side, source of its centre, doubts and flags."""
+    """Picture of the window in the whole scan, with side, source of its centre, doubts and flags."""
     input:
         image="results/resampled/{scan}/image.nii.gz",
         record="results/cropped/{scan}/crop.json",
@@ -176,6 +176,7 @@ rule draw_crop:
         mem_mb=grow(1500),
         runtime=grow(15),
     params:
+        anatomy=lookup("anatomy", within=config),
         code=code_of("draw_crop"),
     message:
         "Draw the crop of {wildcards.scan}"
@@ -256,6 +257,7 @@ rule write_scan_pages:
         shown={
             # quoted in the meanings of flags and in the note on intervals
             "settings": {
+                "anatomy": lookup("anatomy", within=config),
                 "report": {"confidence": lookup("report/confidence", within=config)},
                 "measure": {"distal_cut_mm": lookup("measure/distal_cut_mm", within=config)},
                 "predict": {"review_member_dice": lookup("predict/review_member_dice", within=config)},

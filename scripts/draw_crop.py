@@ -6,6 +6,7 @@ output: picture (.webp); the wildcard scan is written above the views
 
 from lib.anatomy.femur.window import head_slice
 from lib.atomic import read_json
+from lib.catalog.anatomies import part_in_words
 from lib.figures.contours import write_picture
 from lib.figures.crop_picture import CropSight, describe_crop, draw_crop, window_color
 from lib.imaging.grid import array_zyx, column_index, column_mm, spacing_zyx
@@ -14,19 +15,20 @@ from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
     image = read_image(snakemake.input.image)
-    record, hip = read_json(snakemake.input.record), read_json(snakemake.input.screened)["hip"]
+    record, located = read_json(snakemake.input.record), read_json(snakemake.input.screened)["hip"]
     i, j = column_index(image, record["center_mm_xy"])
     columns, rows, _ = image.GetSize()
     sight = CropSight(
         image_zyx=array_zyx(image),
         spacing_mm_zyx=spacing_zyx(image),
-        start_xy=tuple(record["start_xy"]),
+        start_xyz=tuple(record["start_xyz"]),
         size_xyz=tuple(record["size_xyz"]),
         center_xy=(i, j),
-        head_z=head_slice(image, hip),
+        head_z=head_slice(image, located) if located else None,
         x_mm=tuple(column_mm(image, (end, j))[0] for end in (0, columns - 1)),
         y_mm=tuple(column_mm(image, (i, end))[1] for end in (0, rows - 1)),
     )
-    lines = describe_crop(snakemake.wildcards.scan, record, hip["doubts"])
+    part = part_in_words(snakemake.params.anatomy, record["side"])
+    lines = describe_crop(snakemake.wildcards.scan, record, located, part)
     write_picture(draw_crop(sight, lines, window_color(record)), snakemake.output.picture)
     logger.info("crop of %s drawn, flags: %s", snakemake.wildcards.scan, ", ".join(record["flags"]) or "none")

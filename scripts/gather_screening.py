@@ -1,7 +1,8 @@
 """Job script of rule gather_screening: tabulate the verdict on each scan of the cohort table.
 
 input: table (the cohort table), screened (list of json); output: scans, digests (of voxels)
-params: cohort_columns (further columns to repeat), rejected (comments of the review by rejected scan)
+params: cohort_columns (further columns to repeat), rejected (comments of the review by rejected scan), slice_axis
+    (along which all slices must have been acquired; empty: any)
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ with job_log(snakemake.log[0], hide=[snakemake.input.table]) as logger:
     extra = snakemake.params.cohort_columns
     cohort = read_cohort(snakemake.input.table, extra_columns=extra)
     screened = {Path(path).stem: read_json(path) for path in snakemake.input.screened}
-    records = gather_screening(cohort, screened, snakemake.params.rejected)
+    records = gather_screening(cohort, screened, snakemake.params.rejected, snakemake.params.slice_axis)
     write_records(records, [*SCAN_COLUMNS, *extra], snakemake.output.scans)
     digests = ({"scan": scan, "voxels": digest} for scan, digest in voxel_digests(screened).items())
     write_records(digests, DIGEST_COLUMNS, snakemake.output.digests)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from lib.atomic import read_json, whole_folder, write_json
-from lib.imaging.grid import array_zyx, mirror_for_model
+from lib.imaging.grid import array_zyx
+from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, write_probability
 from lib.intensity_scale import IntensityRange
 from lib.joblog import job_log
@@ -23,10 +24,11 @@ with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
     with whole_folder(snakemake.output.batch) as batch:
         for scan, image_path, record_path in zip(params.scans, given.images, given.records, strict=True):
             image, record = read_image(image_path), read_json(record_path)
-            side, scale = record["side"], IntensityRange(**record["intensity"])
-            predicted = predict_scan(ensemble, mirror_for_model(array_zyx(image), side), scale, config)
+            frame, scale = ModelFrame(**record["frame"]), IntensityRange(**record["intensity"])
+            ensemble.require_slice_axis(frame.slice_axis)
+            predicted = predict_scan(ensemble, frame.to_model(array_zyx(image)), scale, config)
             disagreement = predicted.disagreement or disagreement_of_one(members)
             path = batch / scan / "probability.nii.gz"
-            write_probability(mirror_for_model(predicted.probability_zyx, side), image, path)
+            write_probability(frame.to_patient(predicted.probability_zyx), image, path)
             write_json(batch / scan / "uncertainty.json", describe_disagreement(disagreement, folds))
             logger.info("%s: size (x, y, z) %s", scan, image.GetSize())

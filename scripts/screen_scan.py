@@ -1,7 +1,7 @@
 """Job script of rule screen_scan: read one scan completely and write its verdict."""
 
 from lib.atomic import write_json
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.joblog import job_log
 from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan_guarded

@@ -9,9 +9,7 @@ from pathlib import Path
 from lib.atomic import read_json, write_json, write_text
 from lib.cohort.scans import read_digests, read_folds
 from lib.cohort.trained_people import describe_people
-from lib.imaging.grid import array_zyx, mirror_for_model, spacing_zyx
-from lib.imaging.nifti import read_image, read_mask
-from lib.intensity_scale import IntensityRange
+from lib.imaging.model_frame import common_frame
 from lib.joblog import job_log
 from lib.learning.card import model_card
 from lib.learning.checkpoint import write_model
@@ -20,38 +18,34 @@ from lib.learning.devices import own_device
 from lib.learning.finished import describe_fold
 from lib.learning.history import write_history
 from lib.learning.recipe import FoldSettings
-from lib.learning.scan_store import TrainingScan
 from lib.learning.train import train_fold
 from lib.provenance import code_digest
 from lib.pseudonyms import read_secret
 from lib.seeding import derive_seed
-
-
-def read_scans(image_paths, mask_paths, record_paths):
-    for path, mask_path, record in zip(image_paths, mask_paths, map(read_json, record_paths), strict=True):
-        image, mask, scale = read_image(path), read_mask(mask_path), IntensityRange(**record["intensity"])
-        arrays_zyx = [mirror_for_model(array_zyx(volume), record["side"]) for volume in (image, mask)]
-        yield TrainingScan(Path(path).parent.name, *arrays_zyx, spacing_zyx(image), scale)
-
+from lib.training_scans import read_training_scans
 
 with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["train"]["device"]):
     given, params, made = snakemake.input, snakemake.params, snakemake.output
     fold, secret = params.fold, read_secret(params.secret)
     prepare_torch(reproducible=params.reproducible, threads=snakemake.threads)
+    crops = [read_json(path) for path in given.train_records]
     settings = FoldSettings(
         **fold["configured"],
         predict=params.predict,
         name=f"{fold['group']}/{fold['network']} fold {fold['fold']}",
         seed=derive_seed(params.seed, "train", fold["group"], fold["network"], fold["fold"]),
         code=code_digest("scripts/train_fold.py"),
+        axes=common_frame(crops).axes,
     )
-    training = read_scans(given.train_images, given.train_masks, given.train_records)
-    validation = read_scans(given.validation_images, given.validation_masks, given.validation_records)
+    training = read_training_scans(given.train_images, given.train_masks, given.train_records)
+    validation = read_training_scans(
+        given.validation_images, given.validation_masks, given.validation_records
+    )
     trained = train_fold(training, validation, settings, params.state)
     metadata = describe_fold(
         fold | trained.facts,
         people=describe_people(read_folds(given.folds), trained.facts, secret, read_digests(given.digests)),
-        crops=[read_json(path) for path in given.train_records],
+        crops=crops,
         folds_sha256=sha256(Path(given.folds).read_bytes()).hexdigest(),
     )
     write_history(made.history, trained.history)

@@ -29,7 +29,7 @@ from recipes import read_scan, recipe
 from gpu_parts.people import prepare_person, score_person, stay_on_one_core
 from lib.atomic import read_json, whole_file, write_json
 from lib.errors import OsteoflowError, TrainingError
-from lib.imaging.grid import mirror_for_model
+from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, write_probability
 from lib.intensity_scale import IntensityConfig
 from lib.learning.checkpoint import write_model
@@ -48,7 +48,7 @@ QUICK_PEOPLE, QUICK_HELD_OUT = 4, 2
 QUICK_SECTIONS = {  # a coarse grid: seconds a person, as in studies/ci.yaml
     "phantom": {"matrix": 128, "slice_mm": 3.0, "supersampling": 1},
     "resample": {"inplane_mm": 4.8},
-    "crop": {"size_xy": [32, 32]},
+    "crop": {"size": [32, 32]},
 }
 QUICK_TRAINING_S = 2.0
 PEOPLE_SHARE = 0.3  # of the whole time: no further person is begun after it
@@ -168,7 +168,7 @@ def configuration(quick: bool) -> dict[str, Any]:
 
 def people_row(options: Options, people: People, seconds: float) -> dict[str, Any]:
     """Return the result of making people: their number and the time."""
-    size = "{} x {}".format(*people.config["crop"]["size_xy"])
+    size = "{} x {}".format(*people.config["crop"]["size"])
     counts = {"training": len(people.training), "held_out": len(people.held_out)}
     return result_row(options, "people simulated and prepared", size, None, ours=seconds, **counts)
 
@@ -223,6 +223,7 @@ def write_weights(trained: TrainedFold, people: People, out: Path) -> None:
     """
     content = trained.facts | {
         "window_slices": trained.settings.train.window_slices,
+        "slice_axis": trained.settings.axes[0],
         "preprocessing": {section: people.config[section] for section in ("resample", "crop")},
         "last": trained.last,
         "best": trained.last,
@@ -252,6 +253,7 @@ def score(
         networks=(compute.place(network).eval(),),
         intensity=IntensityConfig(),
         window_slices=trained.settings.train.window_slices,
+        slice_axis=trained.settings.axes[0],
         preprocessing={},
         compute=compute,
     )
@@ -260,8 +262,8 @@ def score(
         path = folder / f"{scan.scan}.nii.gz"
         path.parent.mkdir(exist_ok=True)
         predicted = predict_scan(ensemble, scan.image_zyx, scan.intensity, PredictConfig()).probability_zyx
-        own_side = mirror_for_model(predicted, read_json(home / "crop.json")["side"])
-        write_probability(own_side, read_image(home / "image.nii.gz"), path)
+        frame = ModelFrame(**read_json(home / "crop.json")["frame"])
+        write_probability(frame.to_patient(predicted), read_image(home / "image.nii.gz"), path)
         futures.append(pool.submit(score_person, people.config, home, path))
     return [future.result() for future in futures]
 

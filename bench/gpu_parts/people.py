@@ -12,9 +12,11 @@ import SimpleITK as sitk
 
 from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.atomic import read_json, write_json
-from lib.imaging.crop import CropConfig, crop_image, crop_labels
+from lib.crop_settings import CropConfig
+from lib.imaging.crop import crop_image, crop_labels
 from lib.imaging.full_mask import full_mask
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
+from lib.imaging.model_frame import frame_of
 from lib.imaging.nifti import read_image, read_mask, write_image
 from lib.imaging.otsu import OtsuConfig, otsu_mask
 from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
@@ -52,7 +54,10 @@ def prepare_person(config: Mapping[str, Any], scan: str, folder: Path) -> Path:
     mask = resample_labels(reference, image, resample)
     center = crop_center(side, screened["hip"], None)
     intensity = fixed_range(IntensityConfig(**config["intensity"]))
-    cropped, record = crop_image(resample_image(image, resample), center, crop, femur_margins, intensity)
+    frame = frame_of(side, "z", "z")
+    cropped, record = crop_image(
+        resample_image(image, resample), center, crop, femur_margins, intensity, frame
+    )
     write_image(cropped, home / "image.nii.gz")
     write_image(crop_labels(mask, record.to_json()), home / "mask.nii.gz")
     write_json(home / "crop.json", record.to_json())

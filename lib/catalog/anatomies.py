@@ -14,14 +14,28 @@ class Anatomy:
         structures: names of the bones that a study may segment; empty: the study names them.
         regions: parts of a structure that are measured apart.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
+        part: what of the body a window shows, in words.
     """
 
     structures: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     has_sides: bool = False
+    part: str = "region"
 
 
 ANATOMIES = {
-    "proximal-femur": Anatomy(structures=("femur",), regions=LEVELS, has_sides=True),
+    "proximal-femur": Anatomy(structures=("femur",), regions=LEVELS, has_sides=True, part="hip"),
     "generic": Anatomy(),
 }
+
+# where the centre of a window comes from, in words
+SOURCES = {
+    "automatic": "found automatically",
+    "middle": "the middle of the image",
+    "override": "given in the cohort table",
+}
+
+
+def part_in_words(anatomy: str, side: str) -> str:
+    """Return what a window shows, such as "left hip"; `side` is empty for an anatomy without sides."""
+    return f"{side} {ANATOMIES[anatomy].part}".strip()

@@ -2,6 +2,7 @@
 
 SETTINGS = {
     "cohorts": "groups, such as groups: {all: {}, male: {sex: M}, female: {sex: F}}",
+    "size_xy": "size",
     "low_hu": "low, beside scale: range",
     "high_hu": "high, beside scale: range",
     "models": "networks; a list of names is no longer needed: an overlay uses the networks that it names",

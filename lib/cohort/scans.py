@@ -17,7 +17,8 @@ SCAN_COLUMNS = (
     "warnings", "explanation",
 )  # fmt: skip
 REJECTED_IN_REVIEW = "rejected_in_review"  # reason code
-SAME_VOXELS = "same_voxels"  # reason code, found between scans
+SAME_VOXELS = "same_voxels"  # reason codes, found between scans
+OTHER_SLICE_AXIS = "other_slice_axis"
 DIGEST_COLUMNS = ("scan", "voxels")
 NOBODY: Mapping = MappingProxyType({})
 FOLD_COLUMNS = tuple(field.name for field in fields(Placement))
@@ -27,6 +28,7 @@ def gather_screening(
     cohort: Mapping[str, ScanRow],
     screened: Mapping[str, Mapping],
     rejected: Mapping[str, str] = NOBODY,
+    slice_axis: str = "",
 ) -> list[dict[str, str]]:
     """Return one record for each row of the cohort table.
 
@@ -34,11 +36,14 @@ def gather_screening(
         cohort: the rows of the cohort table by scan id.
         screened: the output of `screen_scan`, by scan id; excluded scans have none.
         rejected: comments on the scans rejected in review, by scan id; these are excluded too.
+        slice_axis: patient axis along which all slices must have been acquired; `acquired`: that of most scans;
+            empty: any.
 
     Returns:
         Records with the columns SCAN_COLUMNS. `verdict` is ok, rejected, excluded or missing (not screened
         yet); `reason` and `warnings` hold reason codes, `explanation` what was found and what to do. Scans with the
-        same voxels are refused, all of them if they belong to different subjects.
+        same voxels are refused, all of them if they belong to different subjects, and so are scans whose slices were
+        acquired along another axis than `slice_axis`.
     """
     records = [_scan_record(row, screened.get(scan), rejected.get(scan)) for scan, row in cohort.items()]
     digests = voxel_digests(screened)
@@ -49,6 +54,8 @@ def gather_screening(
             alike[digests[record["scan"]]].append(record)
     for several in alike.values():
         _judge_same_voxels(several, repeated)
+    if slice_axis:
+        _judge_slice_axes(records, screened, slice_axis)
     return records
 
 
@@ -155,7 +162,7 @@ def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str
                 "Correct `image`, give them one `subject` if it is one person, or exclude those that are wrong; "
                 "until then none of them is used."
             )
-            record |= {"verdict": "rejected"} | _with_reason(record, "reason", found, todo)
+            record |= {"verdict": "rejected"} | _with_reason(record, "reason", SAME_VOXELS, found, todo)
         return
     for number, record in enumerate(records):
         for first in records[:number]:
@@ -164,17 +171,39 @@ def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str
             found = f"voxel by voxel the image of {first['scan']}, of the same subject and side"
             if first_scan(first["scan"], repeated) == first_scan(record["scan"], repeated):
                 todo = "Check `image`: a repeat that is the same image says nothing about precision."
-                record |= _with_reason(record, "warnings", found, todo)
+                record |= _with_reason(record, "warnings", SAME_VOXELS, found, todo)
             else:
                 todo = "Correct `image` or `side`, exclude it, or say `repeat_of`."
-                record |= {"verdict": "rejected"} | _with_reason(record, "reason", found, todo)
+                record |= {"verdict": "rejected"} | _with_reason(record, "reason", SAME_VOXELS, found, todo)
             break
 
 
-def _with_reason(record: Mapping[str, str], column: str, found: str, todo: str) -> dict[str, str]:
+def _judge_slice_axes(
+    records: Iterable[dict[str, str]], screened: Mapping[str, Mapping], slice_axis: str
+) -> None:
+    """Refuse accepted scans whose slices run along another axis than the study's; records are changed in place."""
+    axes = {
+        record["scan"]: screened[record["scan"]]["geometry"]["acquired_axis"]
+        for record in records
+        if record["verdict"] == "ok"
+    }
+    counts = Counter(axes.values())
+    if slice_axis == "acquired":
+        slice_axis = max(counts, key=lambda axis: (counts[axis], axis), default="")
+    for record in records:
+        if record["verdict"] == "ok" and axes[record["scan"]] != slice_axis:
+            found = (
+                f"slices acquired along {axes[record['scan']]}; the study's run along {slice_axis} "
+                f"({counts[slice_axis]} of {len(axes)} scans)"
+            )
+            todo = "Leave it out, or set model_frame.slice_axis to one of z, y, x for all scans."
+            record |= {"verdict": "rejected"} | _with_reason(record, "reason", OTHER_SLICE_AXIS, found, todo)
+
+
+def _with_reason(record: Mapping[str, str], column: str, code: str, found: str, todo: str) -> dict[str, str]:
     """Return the changes to a record caused by a finding between scans: its code in `column`, and the explanation."""
     return {
-        column: f"{record[column]} {SAME_VOXELS}".strip(),
+        column: f"{record[column]} {code}".strip(),
         "explanation": " | ".join(filter(None, (record["explanation"], f"{found}. {todo}"))),
     }
 

@@ -192,7 +192,7 @@ def other_size(config: Mapping) -> list[str]:
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     same = {
         "networks": all(network == shipped["networks"]["vnet"] for network in config["networks"].values()),
-        "crop.size_xy": config["crop"]["size_xy"] == shipped["crop"]["size_xy"],
+        "crop.size": config["crop"]["size"] == shipped["crop"]["size"],
         "train.window_slices": config["train"]["window_slices"] == shipped["train"]["window_slices"],
     }
     return [key for key, holds in same.items() if not holds]

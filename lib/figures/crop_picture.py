@@ -1,4 +1,4 @@
-"""The crop window of a hip in its whole scan: one picture per scan, to check the crop at a glance.
+"""The crop window in its whole scan: one picture per scan, to check the crop at a glance.
 
 The picture shows the window on an axial slice and a coronal projection in radiological orientation: the patient's
 left is at the right edge. If the window is wrong, the scales in LPS mm give the centre for the cohort table.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from lib.catalog.anatomies import SOURCES
 from lib.figures.contours import (
     GAP_PX,
     INK,
@@ -39,8 +40,8 @@ class CropSight:
     Attributes:
         image_zyx: the whole scan in HU, (z, y, x), index 0 of z distal, x to the patient's left.
         spacing_mm_zyx: voxel spacing.
-        start_xy: index of the window's first voxel; may lie outside the scan.
-        size_xyz: size of the window in voxels; its slices start at the distal end.
+        start_xyz: index of the window's first voxel; may lie outside the scan.
+        size_xyz: size of the window in voxels.
         center_xy: index of the requested centre.
         head_z: index of the slice through the femoral head, or None if unknown.
         x_mm: LPS x of the first and last column, on the centre's row.
@@ -49,7 +50,7 @@ class CropSight:
 
     image_zyx: np.ndarray
     spacing_mm_zyx: tuple[float, float, float]
-    start_xy: tuple[int, int]
+    start_xyz: tuple[int, int, int]
     size_xyz: tuple[int, int, int]
     center_xy: tuple[float, float]
     head_z: float | None
@@ -61,7 +62,7 @@ class CropSight:
         """Rows and columns of the scan that the window holds."""
         x, y = (
             slice(max(first, 0), max(first + n, 0))
-            for first, n in zip(self.start_xy, self.size_xyz, strict=False)
+            for first, n in zip(self.start_xyz[:2], self.size_xyz[:2], strict=True)
         )
         return y, x
 
@@ -127,30 +128,30 @@ class _Plane:
         )
 
 
-def describe_crop(scan: str, record: Mapping, doubts: Sequence[str]) -> list[str]:
+def describe_crop(scan: str, record: Mapping, located: Mapping | None, part: str) -> list[str]:
     """Return the lines above the views: scan, side, source of the centre, doubts, margins and flags.
 
     Args:
         scan: a pseudonym, never a name.
         record: content of crop.json.
-        doubts: reasons from screening why the centre may be wrong.
+        located: what screening has located, with its doubts; None: nothing.
+        part: what the window shows, such as "left hip".
     """
     x_mm, y_mm = record["center_mm_xy"]
     uncertain = "crop_uncertain" in record["flags"]
-    source = "given in the cohort table" if record["source"] == "override" else "found automatically"
     lines = [
-        f"{scan}   {record['side']} hip   centre ({x_mm:.1f}, {y_mm:.1f}) mm LPS, {source}"
+        f"{scan}   {part}   centre ({x_mm:.1f}, {y_mm:.1f}) mm LPS, {SOURCES[record['source']]}"
         + (", UNCERTAIN" if uncertain else "")
     ]
     if uncertain:
-        lines += [f"doubt: {doubt}" for doubt in doubts]
+        lines += [f"doubt: {doubt}" for doubt in located["doubts"]]
         lines.append(
             "If the window is wrong, give its centre in the cohort table: crop_x_mm, crop_y_mm (scales: LPS)."
         )
     margins = ", ".join(f"{border} {margin:.0f} mm" for border, margin in record["margins_mm"].items())
-    lines.append(
-        f"femur to border: {margins or 'no bone found'}   flags: {', '.join(record['flags']) or 'none'}"
-    )
+    margins = margins or ("no bone found" if "no_bone" in record["flags"] else "")
+    flags = f"flags: {', '.join(record['flags']) or 'none'}"
+    lines.append(f"bone to border: {margins}   {flags}" if margins else flags)
     return [part for line in lines for part in textwrap.wrap(line, LINE_CHARACTERS, break_on_hyphens=False)]
 
 
@@ -179,9 +180,9 @@ def draw_crop(sight: CropSight, lines: Sequence[str], color: Color) -> Image.Ima
 
 
 def _planes(sight: CropSight) -> tuple[_Plane, _Plane]:
-    """Return the axial and coronal views of the hip; the coronal view has the head on top."""
+    """Return the axial and coronal views of the scan; the coronal view has the head on top."""
     slices, rows, columns = sight.image_zyx.shape
-    (start_x, start_y), (size_x, size_y, size_z) = sight.start_xy, sight.size_xyz
+    (start_x, start_y, start_z), (size_x, size_y, size_z) = sight.start_xyz, sight.size_xyz
     center_x, center_y = sight.center_xy
     step_z, step_y, step_x = sight.spacing_mm_zyx
     px_per_mm = min(
@@ -202,7 +203,7 @@ def _planes(sight: CropSight) -> tuple[_Plane, _Plane]:
         hu_yx=sight.coronal_zx[::-1],
         window_hu=PROJECTION_HU,
         px=(step_x * px_per_mm, step_z * px_per_mm),
-        start=(start_x, slices - size_z),
+        start=(start_x, slices - start_z - size_z),
         size=(size_x, size_z),
         center=(center_x, axial_row),
         line_row=axial_row,

@@ -1,4 +1,4 @@
-"""The in-plane window of one hip: its position, the cropping, and the record of it."""
+"""The window of a scan that networks see: its position, the cropping, and the record of it."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from lib.crop_settings import CENTRE, HIP, CropConfig
 from lib.errors import ConfigError
-from lib.imaging.grid import SIDES, column_index, slice_index
+from lib.imaging.grid import SIDES, column_index, column_mm, slice_index
+from lib.imaging.model_frame import ModelFrame
 from lib.intensity_scale import IntensityRange
 
 # Tolerance in slices, so that rounding does not exclude a slice that ends at the window's border.
@@ -16,43 +18,13 @@ _SLICE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class CropConfig:
-    """Keys of config `crop`.
-
-    Attributes:
-        size_xy: voxels of the in-plane window.
-        bone_hu: intensity above which a voxel counts as bone.
-        min_margin_mm: a femur nearer than this to the window's border is flagged.
-        above_head_mm: slices further than this above the centre of the femoral head are cut off.
-    """
-
-    size_xy: tuple[int, int] = (192, 192)
-    bone_hu: float = 200.0
-    min_margin_mm: float = 10.0
-    above_head_mm: float = 60.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size_xy", tuple(self.size_xy))
-        if len(self.size_xy) != 2 or not all(isinstance(n, int) and n >= 1 for n in self.size_xy):
-            raise ConfigError(
-                f"crop.size_xy must be two whole numbers >= 1 (voxels); got {list(self.size_xy)}"
-            )
-        if not self.bone_hu > 0:
-            raise ConfigError(f"crop.bone_hu must be a number > 0 (HU); got {self.bone_hu!r}")
-        if not self.min_margin_mm >= 0:
-            raise ConfigError(f"crop.min_margin_mm must be a number >= 0 (mm); got {self.min_margin_mm!r}")
-        if not self.above_head_mm >= 40:  # the largest heads have a radius of 30 mm
-            raise ConfigError(f"crop.above_head_mm must be a number >= 40 (mm); got {self.above_head_mm!r}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class CropCenter:
     """The requested centre of a window, and its source.
 
     Attributes:
-        side: `left` or `right` of the patient.
+        side: `left` or `right` of the patient; empty for an anatomy without sides.
         center_mm_xy: LPS mm, at the height of the image's centre.
-        source: `automatic`, or `override` from the cohort table.
+        source: `automatic` (found in the image), `middle` (of the image), or `override` from the cohort table.
         uncertain: whether the automatic search had doubts.
         head_mm_xyz: the femoral head (LPS mm) if known; above it the pelvis may reach as far laterally as the
             femur.
@@ -65,7 +37,7 @@ class CropCenter:
     head_mm_xyz: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.side not in SIDES:
+        if self.side and self.side not in SIDES:
             raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {self.side!r}")
 
 
@@ -74,29 +46,32 @@ class CropRecord:
     """The record of a crop: the content of crop.json.
 
     Attributes:
-        side: `left` or `right` of the patient.
+        side: `left` or `right` of the patient; empty for an anatomy without sides.
         center_mm_xy: the requested centre, LPS mm.
-        source: `automatic` or `override`.
-        start_xy: index of the window's first voxel in the image; negative where the window leaves it.
+        source: `automatic`, `middle` or `override`.
+        start_xyz: index of the window's first voxel in the image; negative where the window leaves it.
         size_xyz: voxels of the window.
         spacing_mm_xyz: size of a voxel.
         padded_voxels: voxels of the window outside the image, filled with the padding of `intensity`.
         slices_cut_above: slices of the image above the window.
-        margins_mm: distance from the femur's bone to the `lateral`, `anterior` and `posterior` border.
+        margins_mm: distance from the femur's bone to the `lateral`, `anterior` and `posterior` border; empty for
+            other methods than `hip`.
         intensity: the scan's intensity range.
+        frame: how the crop is turned for a network.
         flags: any of `crop_uncertain`, `bone_at_border`, `no_bone`, `padded`, `override`.
     """
 
     side: str
     center_mm_xy: tuple[float, float]
     source: str
-    start_xy: tuple[int, int]
+    start_xyz: tuple[int, int, int]
     size_xyz: tuple[int, int, int]
     spacing_mm_xyz: tuple[float, float, float]
     padded_voxels: int
     slices_cut_above: int
     margins_mm: Mapping[str, float]
     intensity: IntensityRange
+    frame: ModelFrame
     flags: tuple[str, ...]
 
     def to_json(self) -> dict:
@@ -112,29 +87,26 @@ def crop_image(
     image: sitk.Image,
     center: CropCenter,
     config: CropConfig,
-    find_margins: FindMargins,
+    find_margins: FindMargins | None,
     intensity: IntensityRange,
+    frame: ModelFrame,
 ) -> tuple[sitk.Image, CropRecord]:
-    """Cut the window out of a CT (int16 HU) and return a record of it.
+    """Cut the window out of an image (int16) and return a record of it.
 
-    Slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies higher, and the
-    network was not trained on the abdomen. All slices are kept if the head's height is uncertain. Voxels keep their
-    positions; outside the image the window holds the padding of `intensity`. `find_margins` comes from the anatomy,
-    for example `lib.anatomy.femur.window.femur_margins`.
+    Around a hip, slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies
+    higher, and the network was not trained on the abdomen. All slices are kept if the head's height is uncertain.
+    Voxels keep their positions; outside the image the window holds the padding of `intensity`. `find_margins` comes
+    from the anatomy, for example `lib.anatomy.femur.window.femur_margins`; None: margins are not measured.
     """
-    slices = image.GetSize()[2]
-    start_xy = window_start(image, center.center_mm_xy, config.size_xy)
-    size_xyz = (*config.size_xy, kept_slices(image, center, config))
-    window = _cut(image, start_xy, size_xyz, intensity.padding)
-    in_view = _columns_in_view(image, start_xy, config.size_xy)
-    margins_mm = find_margins(window, in_view, center, config.bone_hu)
-    padded_voxels = window.GetSize()[2] * (
-        math.prod(config.size_xy) - math.prod(n.stop - n.start for n in in_view)
-    )
+    start_xyz, size_xyz = find_window(image, center, config, frame)
+    window = _cut(image, start_xyz, size_xyz, intensity.padding)
+    in_view = _in_view(image, start_xyz, size_xyz)
+    margins_mm = find_margins(window, in_view[:2], center, config.bone_hu) if find_margins else {}
+    padded_voxels = math.prod(size_xyz) - math.prod(n.stop - n.start for n in in_view)
     raised = {
         "crop_uncertain": center.uncertain,
         "bone_at_border": min(margins_mm.values(), default=math.inf) < config.min_margin_mm,
-        "no_bone": not margins_mm,
+        "no_bone": find_margins is not None and not margins_mm,
         "padded": padded_voxels > 0,
         "override": center.source == "override",
     }
@@ -142,13 +114,14 @@ def crop_image(
         side=center.side,
         center_mm_xy=center.center_mm_xy,
         source=center.source,
-        start_xy=start_xy,
+        start_xyz=start_xyz,
         size_xyz=size_xyz,
         spacing_mm_xyz=window.GetSpacing(),
         padded_voxels=padded_voxels,
-        slices_cut_above=slices - size_xyz[2],
+        slices_cut_above=max(image.GetSize()[2] - start_xyz[2] - size_xyz[2], 0),
         margins_mm=margins_mm,
         intensity=intensity,
+        frame=frame,
         flags=tuple(flag for flag, is_raised in raised.items() if is_raised),
     )
     return window, record
@@ -156,7 +129,31 @@ def crop_image(
 
 def crop_labels(mask: sitk.Image, record: Mapping) -> sitk.Image:
     """Cut the window of `record` (content of crop.json) out of a mask on the grid of the uncropped image."""
-    return _cut(mask, tuple(record["start_xy"]), tuple(record["size_xyz"]), 0)
+    return _cut(mask, tuple(record["start_xyz"]), tuple(record["size_xyz"]), 0)
+
+
+def middle_of(image: sitk.Image, side: str, override_mm_xy: Sequence[float] | None) -> CropCenter:
+    """Return the table's centre, else the middle of the image."""
+    if override_mm_xy is not None:
+        return CropCenter(side=side, center_mm_xy=tuple(override_mm_xy), source="override")
+    middle_ij = [0.5 * (count - 1) for count in image.GetSize()[:2]]
+    return CropCenter(side=side, center_mm_xy=column_mm(image, middle_ij), source="middle")
+
+
+def find_window(
+    image: sitk.Image, center: CropCenter, config: CropConfig, frame: ModelFrame
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return index (x, y, z) of the window's first voxel, which may lie outside the image, and its size."""
+    start, size = [0, 0, 0], list(image.GetSize())
+    if config.method == HIP:
+        start[:2], size[:2] = window_start(image, center.center_mm_xy, config.size), config.size
+        size[2] = kept_slices(image, center, config)
+    if config.method == CENTRE:
+        middle = [*column_index(image, center.center_mm_xy), 0.5 * (size[2] - 1)]
+        across = [axis for axis in range(3) if "xyz"[axis] != frame.slice_axis]
+        for axis, count in zip(across, config.size, strict=True):
+            start[axis], size[axis] = round(middle[axis] - 0.5 * (count - 1)), count
+    return tuple(start), tuple(size)
 
 
 def kept_slices(image: sitk.Image, center: CropCenter, config: CropConfig) -> int:
@@ -176,28 +173,24 @@ def window_start(image: sitk.Image, center_mm_xy: Sequence[float], size_xy: Sequ
 
 
 def _cut(
-    image: sitk.Image, start_xy: tuple[int, int], size_xyz: tuple[int, int, int], outside: int
+    image: sitk.Image, start_xyz: tuple[int, int, int], size_xyz: tuple[int, int, int], outside: int
 ) -> sitk.Image:
-    """Return the window of `image` from its first slice; only the window's voxels are copied."""
-    x, y = _columns_in_view(image, start_xy, size_xyz[:2])
+    """Return the window of `image`; only the window's voxels are copied."""
+    inside = _in_view(image, start_xyz, size_xyz)
+    source = [slice(n.start + first, n.stop + first) for n, first in zip(inside, start_xyz, strict=True)]
     values_zyx = np.full(size_xyz[::-1], outside, sitk.GetArrayViewFromImage(image).dtype)
-    rows, columns = (
-        slice(r.start + first, r.stop + first) for r, first in ((y, start_xy[1]), (x, start_xy[0]))
-    )
-    values_zyx[:, y, x] = sitk.GetArrayViewFromImage(image)[: size_xyz[2], rows, columns]
+    values_zyx[*inside[::-1]] = sitk.GetArrayViewFromImage(image)[*source[::-1]]
     window = sitk.GetImageFromArray(values_zyx)
-    window.SetOrigin(image.TransformIndexToPhysicalPoint([*start_xy, 0]))
+    window.SetOrigin(image.TransformIndexToPhysicalPoint(start_xyz))
     window.SetSpacing(image.GetSpacing())
     window.SetDirection(image.GetDirection())
     return window
 
 
-def _columns_in_view(
-    image: sitk.Image, start_xy: tuple[int, int], size_xy: tuple[int, int]
-) -> tuple[slice, slice]:
-    """Return the index ranges (x, y) of the window that lie in the image."""
+def _in_view(image: sitk.Image, start_xyz: Sequence[int], size_xyz: Sequence[int]) -> tuple[slice, ...]:
+    """Return the index ranges (x, y, z) of the window that lie in the image."""
     ranges = []
-    for start, n, count in zip(start_xy, size_xy, image.GetSize(), strict=False):
+    for start, n, count in zip(start_xyz, size_xyz, image.GetSize(), strict=True):
         first = min(max(0, -start), n)
         ranges.append(slice(first, max(first, min(n, count - start))))
-    return ranges[0], ranges[1]
+    return tuple(ranges)

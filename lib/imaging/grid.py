@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 
-from lib.errors import ConfigError, ScanError
+from lib.errors import ScanError
 
 SIDES = ("left", "right")
 
@@ -68,19 +68,6 @@ def spacing_zyx(image: sitk.Image) -> tuple[float, float, float]:
     """Return the voxel spacing of `image` in mm, in array order (z, y, x)."""
     x_mm, y_mm, z_mm = image.GetSpacing()
     return z_mm, y_mm, x_mm
-
-
-def mirror_for_model(array_zyx: np.ndarray, side: str) -> np.ndarray:
-    """Return `array_zyx` as the model sees it: a right hip mirrored along x, a left hip as it is.
-
-    Applied twice it returns the original, so the same call brings a prediction back to true anatomy. The
-    result is contiguous; the array of a left hip is returned uncopied.
-    """
-    if side not in SIDES:
-        raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {side!r}")
-    if side == "left":
-        return array_zyx
-    return np.ascontiguousarray(array_zyx[..., ::-1])
 
 
 def same_grid(a: sitk.Image, b: sitk.Image) -> bool:

@@ -61,14 +61,22 @@ class Transform:
         return any(self.rotation_degrees_xyz)
 
 
-def draw_transform(config: AugmentConfig, generator: np.random.Generator) -> Transform:
-    """Draw one transform; every call draws equally many numbers from `generator`, whatever `config` is."""
+def draw_transform(
+    config: AugmentConfig, generator: np.random.Generator, axes: Sequence[str] = ("z", "y", "x")
+) -> Transform:
+    """Draw one transform; every call draws equally many numbers from `generator`, whatever `config` is.
+
+    Args:
+        config: the changes; its mirror axes are those of the patient.
+        generator: of random numbers.
+        axes: patient axes of the windows (z, y, x of a Transform are those of the array).
+    """
     happens = generator.random(7) < config.probability
     angles = generator.uniform(-1, 1, size=3) * config.rotation_degrees
     shift, strength = generator.uniform(-1, 1), generator.uniform(0, 1)
     log_gamma = generator.uniform(0, 1)
     low, high = np.log(config.gamma)
-    mirrored = [bool(happens[axis]) and "xyz"[axis] in config.mirror_axes for axis in range(3)]
+    mirrored = [bool(happens[place]) and axes[-1 - place] in config.mirror_axes for place in range(3)]
     return Transform(
         rotation_degrees_xyz=tuple(float(angle) for angle in angles) if happens[3] else (0.0, 0.0, 0.0),
         mirrored_xyz=tuple(mirrored),

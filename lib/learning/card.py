@@ -102,7 +102,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "osteoflow": software["osteoflow"],
             "slices": _slices(preprocessing["resample"]),
             "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
-            "window": " x ".join(map(str, preprocessing["crop"]["size_xy"])),
+            "window": " x ".join(map(str, preprocessing["crop"]["size"])),
             "intensity_words": _intensity(metadata["intensity"]),
             "spacing": _spacing(metadata["spacing_mm_zyx"]),
             "network_table": _table(metadata["architecture"]),

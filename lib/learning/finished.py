@@ -25,6 +25,7 @@ class FinishedModels:
     network: str
     folds: tuple[int, ...]
     preprocessing: Mapping
+    slice_axis: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def read_finished(folder: str | Path) -> FinishedModels:
         )
     first = next(iter(runs.values()))
     for fold, run in runs.items():
-        if run["preprocessing"] != first["preprocessing"] or run["architecture"] != first["architecture"]:
+        if any(run[key] != first[key] for key in ("preprocessing", "architecture", "slice_axis")):
             raise ModelError(
                 f"{folder}: fold-{fold} was trained on different input from the first fold; "
                 "take all folds from one study"
@@ -96,16 +97,21 @@ def read_finished(folder: str | Path) -> FinishedModels:
         network=first["network"],
         folds=tuple(sorted(runs)),
         preprocessing=first["preprocessing"],
+        slice_axis=first["slice_axis"],
     )
 
 
-def check_preprocessing(models: FinishedModels, preprocessing: Mapping, where: str) -> None:
-    """Check that models were trained on images prepared with `preprocessing`.
+def check_preprocessing(models: FinishedModels, preprocessing: Mapping, slice_axis: str, where: str) -> None:
+    """Check that models were trained on images prepared with `preprocessing`, with slices along `slice_axis`.
+
+    With the slice axis `acquired`, that of each scan is compared when it has been screened.
 
     Raises:
         ModelError: they were not; the message names each setting that differs.
     """
     wanted, offered = flat(models.preprocessing), flat(preprocessing)
+    if slice_axis != "acquired":
+        wanted["model_frame.slice_axis"], offered["model_frame.slice_axis"] = models.slice_axis, slice_axis
     differing = [
         f"  {key}: the models need {wanted.get(key)!r}, the configuration has {offered.get(key)!r}"
         for key in sorted(wanted | offered)
@@ -200,7 +206,10 @@ def _read_run(path: Path) -> dict:
         run = read_run(path)
         written = run.get("format", 1)
         if written == MODEL_FORMAT:
-            return {key: run[key] for key in ("group", "takes", "network", "architecture", "preprocessing")}
+            return {
+                key: run[key]
+                for key in ("group", "takes", "network", "architecture", "preprocessing", "slice_axis")
+            }
     except (ValueError, KeyError, AttributeError):
         raise ModelError(
             f"{path} is damaged; copy the model's folder again or train the fold again"

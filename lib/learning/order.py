@@ -37,11 +37,13 @@ class TrainingOrder:
         scans: the training scans, in the order of the indices.
         config: the recipe.
         seed: of the fold.
+        axes: patient axes of the arrays, the slice axis first.
     """
 
     scans: Sequence[StoredScan]
     config: TrainConfig
     seed: int
+    axes: Sequence[str] = ("z", "y", "x")
 
     @property
     def windows_per_epoch(self) -> int:
@@ -113,5 +115,5 @@ class TrainingOrder:
         for index in indices:
             slices = self.scans[index].shape_zyx[0]
             draw.starts.append(draw_start(slices, self.config.window_slices, generator))
-            draw.transforms.append(draw_transform(self.config.augment, generator))
+            draw.transforms.append(draw_transform(self.config.augment, generator, self.axes))
         return draw

@@ -23,7 +23,12 @@ from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout, sliding_mean
 
 REMEDY = "not even one window at a time fits: free memory, take a larger device, or set train.device: cpu"
-_SHARED = ("intensity", "preprocessing", "window_slices")  # what the members of an ensemble must agree on
+_SHARED = (
+    "intensity",
+    "preprocessing",
+    "window_slices",
+    "slice_axis",
+)  # what the members of an ensemble must agree on
 
 Network = Callable[[Tensor], Tensor]  # windows (N, 1, z, y, x) -> logits of that shape
 Result = TypeVar("Result")
@@ -59,8 +64,21 @@ class Ensemble:
     networks: tuple[VNet, ...]
     intensity: IntensityConfig
     window_slices: int
+    slice_axis: str
     preprocessing: Mapping[str, Any]
     compute: Compute
+
+    def require_slice_axis(self, slice_axis: str) -> None:
+        """Refuse a scan whose slices run along another patient axis than those of the training scans.
+
+        Raises:
+            ModelError: they do.
+        """
+        if slice_axis != self.slice_axis:
+            raise ModelError(
+                f"the models learned slices along {self.slice_axis}, and this scan was cropped for slices along "
+                f"{slice_axis}: set model_frame.slice_axis as in the study that trained them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +121,7 @@ def load_models(
         networks=tuple(_network(model, weights, compute) for model in models),
         intensity=IntensityConfig(**models[0]["intensity"]),
         window_slices=models[0]["window_slices"],
+        slice_axis=models[0]["slice_axis"],
         preprocessing=models[0]["preprocessing"],
         compute=compute,
     )

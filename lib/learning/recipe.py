@@ -87,6 +87,7 @@ class FoldSettings:
         name: the fold's name in progress lines, e.g. "all/vnet fold 0".
         seed: of this fold alone.
         code: digest of the training code; an unfinished state with another digest is not continued.
+        axes: patient axes of the arrays, the slice axis first.
     """
 
     architecture: VNetConfig
@@ -96,6 +97,7 @@ class FoldSettings:
     name: str
     seed: int
     code: str = ""
+    axes: tuple[str, ...] = ("z", "y", "x")
 
     def __post_init__(self) -> None:
         """Turn mappings into settings, which validate themselves."""

@@ -42,7 +42,7 @@ from lib.learning.vnet import VNet, initialise_on
 from lib.seeding import derive_seed
 
 REMEDY = (
-    "make train.batch_size (train.accumulate keeps the size of an update), train.window_slices, crop.size_xy or the "
+    "make train.batch_size (train.accumulate keeps the size of an update), train.window_slices, crop.size or the "
     "channels of the model smaller, or set train.device_cache_gb below the size of the cohort so that it stays "
     "in host memory"
 )
@@ -122,7 +122,9 @@ class _TrainingLoop:
         training, validation = stores
         self.settings, self.config, self.compute, self.training = settings, settings.train, compute, training
         self.validation = Validation(scans=validation, settings=settings, compute=self.compute)
-        self.order = TrainingOrder(scans=training.scans, config=settings.train, seed=settings.seed)
+        self.order = TrainingOrder(
+            scans=training.scans, config=settings.train, seed=settings.seed, axes=settings.axes
+        )
         self.yardstick = _yardstick(training, self.order)
         self.fresh_losses: list[Tensor] = []  # kept on the device: fetching each one would stall it
         torch.manual_seed(derive_seed(settings.seed, "weights"))
@@ -329,6 +331,7 @@ class _TrainingLoop:
         history = self.state.progress.records()
         return settings | {
             "code": self.settings.code,
+            "slice_axis": self.settings.axes[0],
             "seed": self.settings.seed,
             "state_key": self.file.key,
             "training": [scan.scan for scan in self.training.scans],

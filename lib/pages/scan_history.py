@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lib.catalog.anatomies import SOURCES, part_in_words
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.scan_numbers import ShownPrediction
 from lib.pages.wording import WEIGHTS
@@ -14,6 +15,7 @@ def decision_history(
     crop: Mapping,
     predictions: Sequence[ShownPrediction],
     review: Mapping[str, str],
+    anatomy: str,
 ) -> list[dict]:
     """Return the steps in order, each with a title, facts, and the reasons given by screening.
 
@@ -23,11 +25,12 @@ def decision_history(
         crop: content of crop.json.
         predictions: all predictions of the scan.
         review: verdict and comment of an earlier review; empty if there was none.
+        anatomy: the study's.
     """
     return [
         _screening_step(screened),
         _conversion_step(screened),
-        _crop_step(crop, screened),
+        _crop_step(crop, screened, anatomy),
         _split_step(placement, predictions),
         _review_step(review),
     ]
@@ -57,17 +60,17 @@ def _conversion_step(screened: Mapping) -> dict:
     return {"title": "Conversion to Hounsfield units", "facts": facts, "reasons": []}
 
 
-def _crop_step(crop: Mapping, screened: Mapping) -> dict:
+def _crop_step(crop: Mapping, screened: Mapping, anatomy: str) -> dict:
     x_mm, y_mm = crop["center_mm_xy"]
-    source = "given in the cohort table" if crop["source"] == "override" else "found automatically"
     size_x, size_y, size_z = crop["size_xyz"]
-    doubts = screened["hip"]["doubts"] if crop["source"] != "override" else []
+    doubts = screened["hip"]["doubts"] if crop["source"] == "automatic" else []
     margins = ", ".join(f"{border} {margin:.0f} mm" for border, margin in crop["margins_mm"].items())
+    margins = margins or ("no bone found" if "no_bone" in crop["flags"] else "")
     facts = [
         f"Slices resampled to a distance of {crop['spacing_mm_xyz'][2]:g} mm.",
-        f"Window of the {crop['side']} hip: {size_x} × {size_y} × {size_z} voxels around "
-        f"({fixed(x_mm, 1)}, {fixed(y_mm, 1)}) mm LPS, {source}.",
-        f"From the femur to the window's border: {margins or 'no bone found'}.",
+        f"Window of the {part_in_words(anatomy, crop['side'])}: {size_x} × {size_y} × {size_z} voxels around "
+        f"({fixed(x_mm, 1)}, {fixed(y_mm, 1)}) mm LPS, {SOURCES[crop['source']]}.",
+        *([f"From the bone to the window's border: {margins}."] if margins else []),
         *(f"Doubt: {doubt}." for doubt in doubts),
     ]
     return {"title": "Resampling and crop", "facts": facts, "reasons": [], "crop": True}

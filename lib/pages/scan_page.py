@@ -158,7 +158,9 @@ def build_scan_context(page: ScanPage) -> dict:
         "interval": any(prediction.volume.get("interval_percent") for prediction in page.predictions),
         "reasons": reason_notes(page.predictions),
         "flags": flag_rows(page.predictions, page.screened, page.settings),
-        "history": decision_history(page.placement, page.screened, page.crop, page.predictions, page.review),
+        "history": decision_history(
+            page.placement, page.screened, page.crop, page.predictions, page.review, page.settings["anatomy"]
+        ),
         "colors": {
             "predicted": css(PREDICTED),
             "reference": css(REFERENCE),

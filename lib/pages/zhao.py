@@ -67,11 +67,11 @@ CHOICES = (
         "The article gives 0.742 to 0.977 mm in one place and 0.8 mm in another.", resample__inplane_mm="native",
     ),
     _choice(
-        "Window", "stated", "192 × 192 pixels around one hip", "Section 2.3.", crop__size_xy=[192, 192],
+        "Window", "stated", "192 × 192 pixels around one hip", "Section 2.3.", crop__size=[192, 192],
     ),
     _choice(
         "Window", "deviates", "the window is placed automatically; a centre can be given in the table",
-        "The article placed the window by hand.", departs="the window is placed automatically",
+        "The article placed the window by hand.", departs="the window is placed automatically", crop__method="hip",
     ),
     _choice(
         "Window", "deviates", "slices more than 60 mm above the centre of the femoral head are cut",
@@ -136,9 +136,10 @@ CHOICES = (
         "everywhere.",
     ),
     _choice(
-        "Training", "stated", "Dice loss, Adam, learning rate 0.0001, 1000 epochs, windows of 32 slices",
+        "Training", "stated", "Dice loss, Adam, learning rate 0.0001, 1000 epochs, windows of 32 axial slices",
         "Sections 2.3 and 2.4.",
         train__loss="dice", train__learning_rate=1e-4, train__epochs=1000, train__window_slices=32,
+        model_frame__slice_axis="z",
     ),
     _choice(
         "Training", "deduced", "the Dice loss takes probabilities (soft Dice)",

@@ -25,6 +25,8 @@ _MAX_GANTRY_DEGREES = 30.0
 # Larger gaps are not interpolated: the lesser trochanter is about 15 mm high.
 _MAX_BRIDGED_MM = 10.0
 
+_OPPOSITES = ("LR", "PA", "SI")  # letters of the patient directions along x, y, z
+
 # A volume rotated further than this against the patient's axes is flagged.
 _OBLIQUE_DEGREES = 10.0
 
@@ -44,6 +46,19 @@ class Geometry:
     slices_read: int
 
     @property
+    def acquired_axis(self) -> str:
+        """Patient axis (x, y or z) along which the slices were acquired.
+
+        Of DICOM the one nearest to the slice normal; an image file does not state it, so there it is the axis with
+        the largest spacing, z if several are equal.
+        """
+        if self.source == "dicom":
+            return "xyz"[
+                next(axis for axis, letters in enumerate(_OPPOSITES) if self.stored_axes[2] in letters)
+            ]
+        return max("zyx", key=lambda axis: round(self.spacing_mm_xyz["xyz".index(axis)], 6))
+
+    @property
     def length_mm(self) -> float:
         """Extent from feet to head, mm."""
         return self.size_xyz[2] * self.spacing_mm_xyz[2]
@@ -57,6 +72,7 @@ class Geometry:
             "direction": [round(cosine, 8) for cosine in self.direction],
             "oblique_degrees": round(obliquity_degrees(self.direction), 3),
             "stored_axes": self.stored_axes,
+            "acquired_axis": self.acquired_axis,
             "source": self.source,
             "slices_read": self.slices_read,
             "length_mm": round(self.length_mm, 4),

@@ -19,9 +19,10 @@ from lib.anatomy.femur.location import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE, HipLo
 from lib.anatomy.femur.reference import judge_reference
 from lib.anatomy.femur.window import crop_center
 from lib.catalog.reasons import Reason, is_rejected
+from lib.crop_settings import CropConfig
 from lib.density.rods import density_phantom_in_view
 from lib.errors import ConfigError, ScanError
-from lib.imaging.crop import CropConfig, kept_slices, window_start
+from lib.imaging.crop import kept_slices, window_start
 from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on
 from lib.reading.acquisition import Acquisition
 from lib.reading.dicom import survey_scan
@@ -268,7 +269,7 @@ class _Window:
 def _window_mm(request: ScanRequest, image: sitk.Image, crop: CropConfig) -> list[float]:
     """Return the size (x, y) in mm of the window that cropping will cut out."""
     edges_mm = [request.window_pixel_mm] * 2 if request.window_pixel_mm else image.GetSpacing()
-    return [count * edge_mm for count, edge_mm in zip(crop.size_xy, edges_mm, strict=False)]
+    return [count * edge_mm for count, edge_mm in zip(crop.size, edges_mm, strict=False)]
 
 
 def _window(hip: HipLocation, image: sitk.Image, size_mm_xy: Sequence[float]) -> _Window:

@@ -107,6 +107,7 @@ def test_prediction_agrees_with_the_cpu(precision, tolerance):
             networks=(compute.place(copy).eval(),),
             intensity=IntensityConfig(),
             window_slices=32,
+            slice_axis="z",
             preprocessing={},
             compute=compute,
         )

@@ -258,3 +258,12 @@ def test_settings_do_not_shift_the_draws_of_other_windows():
 def test_a_setting_out_of_range_is_refused_by_name(changes):
     with pytest.raises(ConfigError, match=f"train.augment.{next(iter(changes))}"):
         AugmentConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("axes", "place"), [(("z", "y", "x"), 1), (("y", "z", "x"), 2), (("x", "z", "y"), 0)]
+)
+def test_the_patient_s_axis_is_mirrored_however_the_windows_lie(axes, place):
+    config = AugmentConfig(probability=1, mirror_axes=("y",))
+    transform = draw_transform(config, np.random.default_rng(0), axes)
+    assert [index for index, mirrored in enumerate(transform.mirrored_xyz) if mirrored] == [place]

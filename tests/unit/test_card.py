@@ -15,7 +15,7 @@ FACTS = {
     "modality": "CT",
     "preprocessing": {
         "resample": {"method": "fourier", "thickness_mm": 3.0, "inplane_mm": "native"},
-        "crop": {"size_xy": [192, 160]},
+        "crop": {"size": [192, 160]},
     },
     "configured": {},
     "architecture": {"channels": (32, 64), "kernel": 3},

@@ -17,6 +17,7 @@ def content():
         "intensity": {"scale": "range", "low": -1000.0, "high": 2000.0},
         "preprocessing": {"resample": {"method": "fourier"}},
         "window_slices": 8,
+        "slice_axis": "z",
         "last": weights,
         "best": weights,
         "best_epoch": 1,

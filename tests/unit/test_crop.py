@@ -10,12 +10,14 @@ from hip_scene import Scene, draw, turned
 
 from lib.anatomy.femur.location import HEAD_EVIDENCE, locate_hip
 from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.crop_settings import CropConfig
 from lib.errors import ConfigError, ScanError
-from lib.imaging.crop import CropCenter, CropConfig, crop_image, crop_labels, window_start
-from lib.imaging.grid import array_zyx
+from lib.imaging.crop import CropCenter, crop_image, crop_labels, middle_of, window_start
+from lib.imaging.grid import array_zyx, column_mm
+from lib.imaging.model_frame import ModelFrame
 from lib.intensity_scale import IntensityConfig, fixed_range
 
-SMALL, CT = CropConfig(size_xy=(10, 8)), fixed_range(IntensityConfig())
+SMALL, CT, LEFT = CropConfig(size=(10, 8)), fixed_range(IntensityConfig()), ModelFrame()
 ORIGIN_MM, SPACING_MM = (-20.0, 10.0, -300.0), (0.5, 0.75, 3.0)
 
 
@@ -35,8 +37,8 @@ def center_of(index_xy, side="left"):
 
 def test_the_window_s_middle_is_the_centre_and_voxels_keep_value_and_place():
     image = numbered()
-    window, record = crop_image(image, center_of((14.5, 9.5)), SMALL, femur_margins, CT)
-    assert record.start_xy == (10, 6)
+    window, record = crop_image(image, center_of((14.5, 9.5)), SMALL, femur_margins, CT, LEFT)
+    assert record.start_xyz == (10, 6, 0)
     assert window.GetSize() == (10, 8, 3)
     np.testing.assert_array_equal(array_zyx(window), array_zyx(image)[:, 6:14, 10:20])
     assert window.GetOrigin() == pytest.approx(image.TransformIndexToPhysicalPoint((10, 6, 0)))
@@ -53,8 +55,8 @@ def test_the_nearest_window_is_taken(index_xy, start):
 
 def test_outside_of_the_image_is_air_and_counted():
     image = numbered()
-    window, record = crop_image(image, center_of((1.5, 18.5)), SMALL, femur_margins, CT)
-    assert record.start_xy == (-3, 15)
+    window, record = crop_image(image, center_of((1.5, 18.5)), SMALL, femur_margins, CT, LEFT)
+    assert record.start_xyz == (-3, 15, 0)
     values = array_zyx(window)
     np.testing.assert_array_equal(values[:, :5, 3:], array_zyx(image)[:, 15:, :7])
     outside = np.ones((3, 8, 10), bool)
@@ -67,14 +69,14 @@ def test_outside_of_the_image_is_air_and_counted():
 
 def test_a_window_larger_than_the_image_holds_all_of_it():
     window, record = crop_image(
-        numbered(), center_of((14.5, 9.5)), CropConfig(size_xy=(40, 40)), femur_margins, CT
+        numbered(), center_of((14.5, 9.5)), CropConfig(size=(40, 40)), femur_margins, CT, LEFT
     )
     np.testing.assert_array_equal(array_zyx(window)[:, 10:30, 5:35], array_zyx(numbered()))
     assert record.padded_voxels == 3 * (40 * 40 - 20 * 30)
 
 
 def test_a_window_beside_the_image_is_air():
-    window, record = crop_image(numbered(), center_of((100.0, 9.5)), SMALL, femur_margins, CT)
+    window, record = crop_image(numbered(), center_of((100.0, 9.5)), SMALL, femur_margins, CT, LEFT)
     assert (array_zyx(window) == -1024).all()
     assert record.padded_voxels == 3 * 80
     assert "no_bone" in record.flags
@@ -83,7 +85,7 @@ def test_a_window_beside_the_image_is_air():
 def test_the_mask_is_cut_by_the_record_as_written():
     mask = numbered(np.uint8)
     for index_xy in ((14.5, 9.5), (1.5, 18.5)):
-        window, record = crop_image(numbered(), center_of(index_xy), SMALL, femur_margins, CT)
+        window, record = crop_image(numbered(), center_of(index_xy), SMALL, femur_margins, CT, LEFT)
         cut = crop_labels(mask, json.loads(json.dumps(record.to_json())))
         assert cut.GetOrigin() == pytest.approx(window.GetOrigin())
         values = array_zyx(window)
@@ -99,7 +101,7 @@ def bone_block(first_x, stop_x, first_y=80, stop_y=110, slices=slice(0, 20)):
     return image
 
 
-BLOCK = CropConfig(size_xy=(100, 100))
+BLOCK = CropConfig(size=(100, 100))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ BLOCK = CropConfig(size_xy=(100, 100))
 )
 def test_bone_near_the_lateral_border_is_flagged(side, span, lateral_mm, flagged):
     center = CropCenter(side=side, center_mm_xy=(99.5, 99.5))
-    _, record = crop_image(bone_block(*span), center, BLOCK, femur_margins, CT)
+    _, record = crop_image(bone_block(*span), center, BLOCK, femur_margins, CT, LEFT)
     assert record.margins_mm["lateral"] == pytest.approx(lateral_mm)
     assert ("bone_at_border" in record.flags) is flagged
 
@@ -123,7 +125,7 @@ def test_bone_near_the_lateral_border_is_flagged(side, span, lateral_mm, flagged
 def test_bone_near_front_and_back_is_flagged():
     center = CropCenter(side="left", center_mm_xy=(99.5, 99.5))
     for rows, border in (((55, 100), "anterior"), ((100, 145), "posterior")):
-        _, record = crop_image(bone_block(60, 130, *rows), center, BLOCK, femur_margins, CT)
+        _, record = crop_image(bone_block(60, 130, *rows), center, BLOCK, femur_margins, CT, LEFT)
         assert record.margins_mm[border] == pytest.approx(5.0)
         assert "bone_at_border" in record.flags
 
@@ -131,7 +133,7 @@ def test_bone_near_front_and_back_is_flagged():
 def test_bone_cut_by_the_field_of_view_is_flagged():
     image = bone_block(60, 130)[:125, :, :]
     _, record = crop_image(
-        image, CropCenter(side="left", center_mm_xy=(99.5, 99.5)), BLOCK, femur_margins, CT
+        image, CropCenter(side="left", center_mm_xy=(99.5, 99.5)), BLOCK, femur_margins, CT, LEFT
     )
     assert record.margins_mm["lateral"] == 0.0
     assert set(record.flags) == {"bone_at_border", "padded"}
@@ -144,7 +146,7 @@ def test_the_pelvis_above_the_head_does_not_count():
     image = sitk.GetImageFromArray(femur)
     image.SetSpacing((1.0, 1.0, 3.0))
     center = CropCenter(side="left", center_mm_xy=(99.5, 99.5), head_mm_xyz=(90.0, 95.0, 27.0))
-    _, record = crop_image(image, center, BLOCK, femur_margins, CT)
+    _, record = crop_image(image, center, BLOCK, femur_margins, CT, LEFT)
     assert record.margins_mm["lateral"] == pytest.approx(20.0)
     assert record.flags == ()
 
@@ -153,21 +155,26 @@ def cropped(image, side, config):
     """Find the hip and crop to its window; return the window and the record."""
     hip = dataclasses.asdict(locate_hip(image, side, config))
     return crop_image(
-        image, crop_center(side, hip | {"uncertain": bool(hip["doubts"])}, None), config, femur_margins, CT
+        image,
+        crop_center(side, hip | {"uncertain": bool(hip["doubts"])}, None),
+        config,
+        femur_margins,
+        CT,
+        LEFT,
     )
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_an_oblique_volume_has_the_same_window(side):
     image, _ = draw(Scene(spacing_mm=(1.5, 1.5, 3.0), size_xy=(280, 220), bottom_mm=-70.0, top_mm=60.0))
-    config = CropConfig(size_xy=(96, 96), above_head_mm=40.0)
+    config = CropConfig(size=(96, 96), above_head_mm=40.0)
     window, record = cropped(image, side, config)
     assert record.slices_cut_above > 0
     oblique = turned(image, (12.0, -12.0, 12.0))
     turned_window, turned_record = cropped(oblique, side, config)
     assert dataclasses.replace(turned_record, center_mm_xy=record.center_mm_xy) == record
     np.testing.assert_array_equal(array_zyx(turned_window), array_zyx(window))
-    first_mm = oblique.TransformIndexToPhysicalPoint([*record.start_xy, 0])
+    first_mm = oblique.TransformIndexToPhysicalPoint(record.start_xyz)
     assert turned_window.GetOrigin() == pytest.approx(first_mm)
     assert turned_window.GetDirection() == oblique.GetDirection()
 
@@ -175,7 +182,7 @@ def test_an_oblique_volume_has_the_same_window(side):
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_found_hip_is_cropped_without_flags(side):
     image, femurs = draw(Scene(spacing_mm=(1.5, 1.5, 3.0), size_xy=(280, 220), bottom_mm=-70.0, top_mm=30.0))
-    _, record = cropped(image, side, CropConfig(size_xy=(96, 96)))
+    _, record = cropped(image, side, CropConfig(size=(96, 96)))
     assert record.flags == ()
     mask = sitk.GetImageFromArray(femurs[side].astype(np.uint8))
     assert array_zyx(crop_labels(mask, record.to_json())).sum() == femurs[side].sum()
@@ -193,13 +200,13 @@ FOUND = {
 def test_the_found_centre_carries_its_doubt():
     center = crop_center("left", FOUND, None)
     assert center == CropCenter(side="left", center_mm_xy=(3.0, 4.0), uncertain=True, head_mm_xyz=HEAD_MM)
-    assert "crop_uncertain" in crop_image(numbered(), center, SMALL, femur_margins, CT)[1].flags
+    assert "crop_uncertain" in crop_image(numbered(), center, SMALL, femur_margins, CT, LEFT)[1].flags
 
 
 def test_the_table_s_centre_overrides_and_is_flagged():
     center = crop_center("left", FOUND, [-12.0, 17.0])
     assert (center.center_mm_xy, center.source, center.uncertain) == ((-12.0, 17.0), "override", False)
-    flags = crop_image(numbered(), center, SMALL, femur_margins, CT)[1].flags
+    flags = crop_image(numbered(), center, SMALL, femur_margins, CT, LEFT)[1].flags
     assert "override" in flags
     assert "crop_uncertain" not in flags
 
@@ -214,18 +221,19 @@ def test_a_hip_that_was_not_looked_for_is_not_cropped():
 
 
 def test_the_record_is_the_file_agreed_upon():
-    record = crop_image(numbered(), center_of((14.5, 9.5)), SMALL, femur_margins, CT)[1].to_json()
+    record = crop_image(numbered(), center_of((14.5, 9.5)), SMALL, femur_margins, CT, LEFT)[1].to_json()
     assert json.loads(json.dumps(record)) == {
         "side": "left",
         "center_mm_xy": pytest.approx([-12.75, 17.125]),
         "source": "automatic",
-        "start_xy": [10, 6],
+        "start_xyz": [10, 6, 0],
         "size_xyz": [10, 8, 3],
         "spacing_mm_xyz": pytest.approx(list(SPACING_MM)),
         "padded_voxels": 0,
         "slices_cut_above": 0,
         "margins_mm": {"lateral": 0.0, "anterior": 0.0, "posterior": 0.0},
         "intensity": {"low": -1000.0, "high": 2000.0, "padding": -1024},
+        "frame": {"mirrored": False, "slice_axis": "z"},
         "flags": ["bone_at_border"],
     }
 
@@ -234,17 +242,50 @@ def test_slices_far_above_the_head_are_cut_and_the_mask_alike():
     image = sitk.Image([8, 8, 50], sitk.sitkInt16)
     image.SetSpacing((1.0, 1.0, 3.0))
     image.SetOrigin((0.0, 0.0, -100.0))
-    config = CropConfig(size_xy=(4, 4), above_head_mm=60.0)
+    config = CropConfig(size=(4, 4), above_head_mm=60.0)
     known = CropCenter(side="left", center_mm_xy=(3.5, 3.5), head_mm_xyz=(3.0, 3.0, -40.0))
-    window, record = crop_image(image, known, config, femur_margins, CT)
+    window, record = crop_image(image, known, config, femur_margins, CT, LEFT)
     # the last slice kept lies at or below 20 mm: -100 + 3 * 40
     assert (window.GetSize(), record.slices_cut_above) == ((4, 4, 41), 9)
     assert window.GetOrigin()[2] == -100.0
     mask = sitk.Cast(image, sitk.sitkUInt8)
     assert crop_labels(mask, record.to_json()).GetSize() == (4, 4, 41)
     assert (
-        crop_image(image, dataclasses.replace(known, uncertain=True), config, femur_margins, CT)[
+        crop_image(image, dataclasses.replace(known, uncertain=True), config, femur_margins, CT, LEFT)[
             1
         ].slices_cut_above
         == 0
     )
+
+
+@pytest.mark.parametrize(
+    ("axis", "start", "size"),
+    [("z", (10, 6, 0), (10, 8, 3)), ("y", (10, 0, -2), (10, 20, 8)), ("x", (0, 5, -2), (30, 10, 8))],
+)
+def test_a_window_around_the_middle_lies_across_the_slices(axis, start, size):
+    image = numbered()
+    config, frame = CropConfig(method="centre", size=(10, 8)), ModelFrame(slice_axis=axis)
+    window, record = crop_image(image, middle_of(image, "", None), config, None, CT, frame)
+    assert (record.start_xyz, record.size_xyz, record.source) == (start, size, "middle")
+    assert record.center_mm_xy == pytest.approx(column_mm(image, (14.5, 9.5)))
+    assert record.flags == (("padded",) if axis != "z" else ())
+    inside_z = array_zyx(window)[max(-start[2], 0) :][:3]
+    columns, rows = (slice(first, first + count) for first, count in zip(start[:2], size[:2], strict=True))
+    np.testing.assert_array_equal(inside_z, array_zyx(image)[:, rows, columns])
+    assert (array_zyx(window) == -1024).sum() == record.padded_voxels
+    labels = crop_labels(numbered(np.uint16), json.loads(json.dumps(record.to_json())))
+    np.testing.assert_array_equal(array_zyx(labels)[max(-start[2], 0) :][:3], inside_z)
+
+
+def test_the_table_s_centre_moves_the_window():
+    image = numbered()
+    center = middle_of(image, "", column_mm(image, (12.5, 8.5)))
+    _, record = crop_image(image, center, CropConfig(method="centre", size=(10, 8)), None, CT, LEFT)
+    assert (record.start_xyz, record.flags) == ((8, 5, 0), ("override",))
+
+
+def test_without_a_window_the_whole_image_is_taken():
+    image = numbered()
+    window, record = crop_image(image, middle_of(image, "", None), CropConfig(method="none"), None, CT, LEFT)
+    np.testing.assert_array_equal(array_zyx(window), array_zyx(image))
+    assert (record.start_xyz, record.size_xyz, record.flags) == ((0, 0, 0), (30, 20, 3), ())

@@ -26,7 +26,7 @@ def sight(**changes):
     given = {
         "image_zyx": np.full((30, SIZE, SIZE), -1000, np.int16),
         "spacing_mm_zyx": (3.0, 1.0, 1.0),
-        "start_xy": (120, 60),
+        "start_xyz": (120, 60, 0),
         "size_xyz": (80, 100, 20),
         "center_xy": (159.5, 109.5),
         "head_z": 12.3,
@@ -63,7 +63,7 @@ def test_the_window_is_drawn_round_its_voxels_in_both_views():
 
 
 def test_a_window_that_leaves_the_scan_is_shown_whole():
-    picture = draw_crop(sight(start_xy=(-40, 180), center_xy=(-0.5, 229.5)), ["P001"], FOUND)
+    picture = draw_crop(sight(start_xyz=(-40, 180, 0), center_xy=(-0.5, 229.5)), ["P001"], FOUND)
     high = np.asarray(picture, int)
     rows, columns = np.nonzero((np.abs(high[TOP:] - FOUND) < 30).all(axis=-1))
     assert columns.min() == pytest.approx(GAP_PX, abs=1)
@@ -98,22 +98,24 @@ def test_the_coronal_view_shows_bone_at_any_depth_of_the_window():
 
 
 def test_the_words_name_side_source_margins_and_flags():
-    lines = describe_crop("P001", record(flags=("bone_at_border", "padded")), [])
+    lines = describe_crop("P001", record(flags=("bone_at_border", "padded")), None, "right hip")
     assert lines[0] == "P001   right hip   centre (-94.9, -20.4) mm LPS, found automatically"
     assert "lateral 23 mm, anterior 31 mm, posterior 10 mm" in lines[1]
     assert "bone_at_border, padded" in lines[1]
 
 
 def test_doubts_are_written_out_and_say_how_to_override():
-    lines = describe_crop("P001", record(flags=("crop_uncertain",)), DOUBTS)
+    lines = describe_crop("P001", record(flags=("crop_uncertain",)), {"doubts": DOUBTS}, "right hip")
     assert "UNCERTAIN" in lines[0]
     assert [line for line in lines if line.startswith("doubt: ")] == [f"doubt: {doubt}" for doubt in DOUBTS]
     assert any("crop_x_mm, crop_y_mm" in line for line in lines)
-    assert not any("doubt" in line for line in describe_crop("P001", record(), []))
+    assert not any("doubt" in line for line in describe_crop("P001", record(), None, ""))
 
 
 def test_an_override_is_said():
-    assert "given in the cohort table" in describe_crop("P001", record("override", ("override",)), [])[0]
+    assert (
+        "given in the cohort table" in describe_crop("P001", record("override", ("override",)), None, "")[0]
+    )
 
 
 def test_the_colour_tells_what_the_centre_rests_on():
@@ -124,7 +126,7 @@ def test_the_colour_tells_what_the_centre_rests_on():
 
 
 def test_long_doubts_stay_in_the_picture():
-    lines = describe_crop("P001", record(flags=("crop_uncertain",)), ["word " * 100])
+    lines = describe_crop("P001", record(flags=("crop_uncertain",)), {"doubts": ["word " * 100]}, "")
     picture = np.asarray(draw_crop(sight(), lines, FOUND), int)
     assert (picture[: LINE_PX * len(lines), -8:] == PAPER).all()
 

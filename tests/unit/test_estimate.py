@@ -90,7 +90,9 @@ def test_units_of_training_and_prediction(workflow):
 
 
 def test_finished_models_are_not_trained(workflow):
-    models = FinishedModels(group="all", takes={}, network="vnet", folds=(0, 1), preprocessing={})
+    models = FinishedModels(
+        group="all", takes={}, network="vnet", folds=(0, 1), preprocessing={}, slice_axis="z"
+    )
     finished = replace(workflow.study, finished=models)
     assert plan_jobs(finished, workflow.rules)["train_fold"] == []
 
@@ -218,12 +220,12 @@ def test_the_table_adds_up(small):
 def test_what_is_assumed_is_said(small):
     text = " ".join(report_text(small, cores=4, gpus=1).split())
     assert "assumed to be accepted" in text and "GPU time was not measured" in text
-    assert "networks, crop.size_xy" in text  # the costs were measured with another network
+    assert "networks, crop.size" in text  # the costs were measured with another network
     assert "Elapsed with 4 cores and 1 GPU for" in text
 
 
 def test_other_sizes_are_told(small):
-    assert other_size(small.study.config) == ["networks", "crop.size_xy"]
+    assert other_size(small.study.config) == ["networks", "crop.size"]
 
 
 def test_durations():

@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from hip_scene import Scene, draw, turned
 
 from lib.anatomy.femur.location import locate_hip
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.imaging.nifti import write_image
 from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan

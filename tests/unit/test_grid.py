@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.errors import ConfigError, ScanError
+from lib.errors import ScanError
 from lib.imaging.grid import (
     array_zyx,
     column_index,
     column_mm,
     image_like,
-    mirror_for_model,
     obliquity_degrees,
     positions_in,
     require_same_grid,
@@ -139,16 +138,3 @@ def test_another_grid_is_told_apart(changed):
 
 def test_float32_rounding_of_positions_is_the_same_grid():
     require_same_grid(make_image(), make_image(origin_mm_xyz=(-10.00001, 20.0, 30.0)), "a", "b")
-
-
-def test_only_a_right_hip_is_mirrored_and_twice_gives_it_back():
-    array_zyx = np.arange(24).reshape(2, 3, 4)
-    assert mirror_for_model(array_zyx, "left") is array_zyx
-    mirrored = mirror_for_model(array_zyx, "right")
-    assert mirrored[0, 0].tolist() == [3, 2, 1, 0]
-    np.testing.assert_array_equal(mirror_for_model(mirrored, "right"), array_zyx)
-
-
-def test_unknown_side_is_refused():
-    with pytest.raises(ConfigError, match="left, right"):
-        mirror_for_model(np.zeros((1, 1, 1)), "L")

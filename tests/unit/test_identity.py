@@ -6,7 +6,7 @@ import pydicom
 import pytest
 from tiny_series import tiny_scan, tiny_series, write_series
 
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.reading.headers import HEADER_FIELDS
 from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan

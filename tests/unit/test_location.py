@@ -10,8 +10,8 @@ from hip_scene import HEAD_X_MM, Scene, draw, margins_mm, turned
 
 from bench.crop_search import FIELDS, LEAST_MARGIN_MM, search
 from lib.anatomy.femur.location import locate_hip
+from lib.crop_settings import CropConfig
 from lib.errors import ConfigError, ScanError
-from lib.imaging.crop import CropConfig
 
 CONFIG = CropConfig()
 WINDOW_MM = 142.0  # 192 pixels of 0.742 mm, the smallest of the study
@@ -206,6 +206,6 @@ def test_a_uniform_scan_holds_no_hip(hu):
 def test_sides_and_settings_are_checked():
     with pytest.raises(ConfigError, match="left, right"):
         locate_hip(column_of_bone(0.0), "both", CONFIG)
-    for key, value in (("size_xy", (192,)), ("size_xy", (0, 192)), ("bone_hu", 0.0), ("min_margin_mm", -1.0)):
+    for key, value in (("size", (192,)), ("size", (0, 192)), ("bone_hu", 0.0), ("min_margin_mm", -1.0)):
         with pytest.raises(ConfigError, match=f"crop.{key}"):
             CropConfig(**{key: value})

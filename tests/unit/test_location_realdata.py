@@ -7,17 +7,19 @@ import pytest
 
 from lib.anatomy.femur.location import locate_hip
 from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.crop_settings import CropConfig
 from lib.density.rods import density_phantom_in_view
 from lib.errors import ScanError
-from lib.imaging.crop import CropConfig, crop_image, crop_labels
+from lib.imaging.crop import crop_image, crop_labels
 from lib.imaging.grid import array_zyx, volume_mm3
+from lib.imaging.model_frame import ModelFrame
 from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.reading.image_files import read_image_file, read_labels
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "totalsegmentator"
 LABELS = {"left": 75, "right": 76}
 # the window of the study is 192 pixels of at least 0.742 mm, 142 mm; here pixels have 3 mm
-CONFIG = CropConfig(size_xy=(47, 47))
+CONFIG = CropConfig(size=(47, 47))
 
 pytestmark = [
     pytest.mark.realdata,
@@ -37,7 +39,12 @@ def test_the_window_holds_the_whole_femur_with_a_margin(image, side):
     assert not hip.uncertain
     found = {"side": side, "center_mm_xy": hip.center_mm_xy, "uncertain": False, "evidence": hip.evidence}
     _, record = crop_image(
-        image, crop_center(side, found, None), CONFIG, femur_margins, fixed_range(IntensityConfig())
+        image,
+        crop_center(side, found, None),
+        CONFIG,
+        femur_margins,
+        fixed_range(IntensityConfig()),
+        ModelFrame(mirrored=side == "right"),
     )
     assert record.flags == ()
     cropped = crop_labels(mask, record.to_json())

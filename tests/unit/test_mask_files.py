@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from hip_scene import Scene, draw
 
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.imaging.grid import array_zyx, image_like, laid_on, same_grid
 from lib.imaging.nifti import write_image
 from lib.imaging.resample import ResampleConfig, resample_labels
@@ -158,6 +158,6 @@ def test_labels_of_a_large_atlas_are_labels(scene, tmp_path):
 def test_mask_that_the_window_cuts_is_used_with_a_warning(scene, tmp_path):
     _, mask, path = scene
     write_image(mask, tmp_path / "mask.nii.gz")
-    verdict, found = screened(path, tmp_path / "mask.nii.gz", crop=CropConfig(size_xy=(40, 40)))
+    verdict, found = screened(path, tmp_path / "mask.nii.gz", crop=CropConfig(size=(40, 40)))
     assert verdict == "ok"
     assert list(found) == ["mask_cut_by_crop"]

@@ -39,6 +39,7 @@ def write(path, seed, dice=0.9, **changes):
         "intensity": {"scale": "range", "low": -1000.0, "high": 2000.0},
         "preprocessing": {"resample": {"method": "fourier"}},
         "window_slices": 8,
+        "slice_axis": "z",
         "last": weights_on_host(last),
         "best": weights_on_host(best),
         "best_epoch": 1,
@@ -227,6 +228,7 @@ def test_settings_of_the_model_reach_the_ensemble(tmp_path):
         {"preprocessing": {"resample": {"method": "area"}}},
         {"intensity": {"scale": "range", "low": -900.0, "high": 2000.0}},
         {"window_slices": 16},
+        {"slice_axis": "y"},
     ],
 )
 def test_members_trained_on_other_input_do_not_predict_together(tmp_path, changes):
@@ -270,3 +272,10 @@ def test_single_is_the_fold_that_validated_best(tmp_path):
 def test_a_setting_out_of_range_is_refused_by_name(changes):
     with pytest.raises(ConfigError, match=f"predict.{next(iter(changes))}"):
         PredictConfig(**changes)
+
+
+def test_a_scan_cropped_for_other_slices_is_refused(tmp_path):
+    ensemble = load_models([write(tmp_path / "model.pt", 0)[0]], "last", "cpu", "float32")
+    ensemble.require_slice_axis("z")
+    with pytest.raises(ModelError, match="slices along z, and this scan was cropped for slices along y"):
+        ensemble.require_slice_axis("y")

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from hip_scene import Scene, draw
 
 from lib.anatomy.femur.reference import judge_reference
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.imaging.grid import array_zyx, image_like
 from lib.imaging.nifti import write_image
 from lib.reading.limits import ScreeningConfig

@@ -34,6 +34,7 @@ SPACING = (3.0, 0.8, 0.8)
 SIGHT = Sight(start_yx=(0, 0), edge=96)
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
 SETTINGS = {
+    "anatomy": "proximal-femur",
     "report": {"confidence": 0.975},
     "measure": {"distal_cut_mm": 20.0},
     "predict": {"review_member_dice": 0.9},
@@ -297,11 +298,13 @@ def test_history_runs_from_screening_to_review():
     doubtful = screened(hip={"doubts": ["two hips look alike"]})
     placement = {"set": "train", "fold": 3}
     review = {"verdict": "needs-edit", "comment": "the neck"}
-    steps = decision_history(placement, doubtful, crop(), [prediction()], review)
+    steps = decision_history(placement, doubtful, crop(), [prediction()], review, "proximal-femur")
     told = " ".join(fact for step in steps for fact in step["facts"])
     for words in ("accepted", "two hips look alike", "fold 3", "needs edit", "the neck", "distance of 3 mm"):
         assert words in told
-    nothing = decision_history({"set": "apply", "fold": -1}, screened(), crop(), [prediction()], {})
+    nothing = decision_history(
+        {"set": "apply", "fold": -1}, screened(), crop(), [prediction()], {}, "proximal-femur"
+    )
     assert nothing[-1]["facts"] == ["Not reviewed yet."]
     assert "fold -1" not in str(nothing)
 

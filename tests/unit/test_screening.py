@@ -18,8 +18,8 @@ from lib.catalog.reasons import (
     Reason,
     reasons_table,
 )
+from lib.crop_settings import CropConfig
 from lib.errors import ConfigError, ScanError
-from lib.imaging.crop import CropConfig
 from lib.imaging.nifti import write_image
 from lib.reading.dicom import read_scan
 from lib.reading.geometry import require_same_geometry
@@ -33,7 +33,7 @@ from lib.screening.screen_scan import (
 )
 
 CONFIG = ScreeningConfig(min_slices=5, max_metal_mm3=5.0)
-CROP = CropConfig(size_xy=(4, 4))
+CROP = CropConfig(size=(4, 4))
 CENTER_MM_XY = (-31.5 + 4 * 0.75, 12.25 + 4 * 0.8)  # voxel (4, 4): the window holds voxels 2 to 5
 VOXEL_MM3 = 0.75 * 0.8 * 6.0
 

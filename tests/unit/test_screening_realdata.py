@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.imaging.crop import CropConfig
+from lib.crop_settings import CropConfig
 from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
 

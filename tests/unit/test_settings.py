@@ -12,8 +12,8 @@ from snakemake.cli import parse_config
 from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.cohort.acquisitions import PROTOCOL_FIELDS
 from lib.cohort.folds import FoldsConfig
+from lib.crop_settings import CropConfig
 from lib.errors import ConfigError
-from lib.imaging.crop import CropConfig
 from lib.imaging.otsu import OtsuConfig
 from lib.imaging.resample import ResampleConfig
 from lib.intensity_scale import IntensityConfig
@@ -232,7 +232,7 @@ def test_words_of_a_section_on_the_command_line_are_read_as_the_schema_means_the
         ("measure", {"distal_cut_mm": "10"}, {"distal_cut_mm": 10}),
         ("measure", {"distal_cut_mm": "null"}, {"distal_cut_mm": None}),
         ("resample", {"inplane_mm": "0.8", "method": "area"}, {"inplane_mm": 0.8, "method": "area"}),
-        ("crop", {"size_xy": ["96", "96"]}, {"size_xy": [96, 96]}),
+        ("crop", {"size": ["96", "96"]}, {"size": [96, 96]}),
         ("train", {"learning_rate": "1e-3", "epochs": "5"}, {"learning_rate": 0.001, "epochs": 5}),
         (
             "acquisition_protocol",

@@ -150,11 +150,28 @@ def test_finished_models_tell_their_group_and_folds(tmp_path):
     finished_fold(tmp_path, 2)
     models = read_finished(tmp_path)
     assert (models.group, models.network, models.folds) == ("all", "vnet", (0, 2))
-    check_preprocessing(models, {"resample": {"inplane_mm": 2.4}}, "x")
+    check_preprocessing(models, {"resample": {"inplane_mm": 2.4}}, "z", "x")
     with pytest.raises(
         ModelError, match=r"resample.inplane_mm: the models need 2.4, the configuration has 'native'"
     ):
-        check_preprocessing(models, {"resample": {"inplane_mm": "native"}}, "x")
+        check_preprocessing(models, {"resample": {"inplane_mm": "native"}}, "z", "x")
+
+
+def test_finished_models_need_the_slice_axis_of_their_training(tmp_path):
+    finished_fold(tmp_path / "axial", 0)
+    finished_fold(tmp_path / "coronal", 0, slice_axis="y")
+    same = {"resample": {"inplane_mm": 2.4}}
+    axial, coronal = (read_finished(tmp_path / name) for name in ("axial", "coronal"))
+    assert (axial.slice_axis, coronal.slice_axis) == (
+        "z",
+        "y",
+    )  # a model without the entry learned axial slices
+    for models, axis in ((axial, "z"), (coronal, "y"), (coronal, "acquired")):
+        check_preprocessing(models, same, axis, "x")
+    with pytest.raises(
+        ModelError, match=r"model_frame.slice_axis: the models need 'y', the configuration has 'z'"
+    ):
+        check_preprocessing(coronal, same, "z", "x")
 
 
 def test_folder_without_models_is_a_clear_error(tmp_path):
@@ -326,3 +343,21 @@ def test_without_the_secret_no_scan_is_said_to_have_changed(trained):
     run, configured = trained
     (change,) = changes_since(run, configured=configured, code="a", training=["A", "B"], secret=None)
     assert "cannot be compared" in change and "study.secret" in change
+
+
+def test_scans_acquired_along_another_axis_than_most_are_refused():
+    cohort = planned_cohort([{"scan": scan, "image": scan} for scan in "ABCD"], "cohort.csv")
+    screened = {
+        scan: {"verdict": "ok", "reasons": [], "geometry": {"acquired_axis": axis}}
+        for scan, axis in zip("ABCD", "yyzy", strict=True)
+    }
+    screened["D"]["verdict"] = "rejected"
+    for wanted, refused in (("acquired", "C"), ("y", "C"), ("z", "AB"), ("", "")):
+        records = gather_screening(cohort, screened, {}, wanted)
+        found = {record["scan"]: record for record in records if record["reason"] == "other_slice_axis"}
+        assert set(found) == set(refused), wanted
+    records = gather_screening(cohort, screened, {}, "acquired")
+    assert records[2]["explanation"] == (
+        "slices acquired along z; the study's run along y (2 of 3 scans). Leave it out, or set "
+        "model_frame.slice_axis to one of z, y, x for all scans."
+    )

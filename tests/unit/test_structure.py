@@ -42,7 +42,10 @@ LAYERS = {
 }
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm-arrays"
 # files at the root of lib that combine packages, as scripts do
-JOINTS = {"checked_study.py": {"cohort", "learning", "phantom"}}
+JOINTS = {
+    "checked_study.py": {"cohort", "learning", "phantom"},
+    "training_scans.py": {"imaging", "learning"},
+}
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").glob("*/src/*/*.py"))

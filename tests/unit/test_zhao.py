@@ -54,7 +54,17 @@ def said(settings, trained=True):
 
 
 def test_the_list_holds_every_setting_that_makes_the_protocol_with_its_default():
-    sections = ("resample", "crop", "intensity", "folds", "networks", "train", "predict", "otsu")
+    sections = (
+        "resample",
+        "crop",
+        "intensity",
+        "model_frame",
+        "folds",
+        "networks",
+        "train",
+        "predict",
+        "otsu",
+    )
     there = {name for section in sections for name in settings_of(SETTINGS[section], f"{section}.")}
     assert there - BESIDE == set(NAMED) - {"groups"}
     assert "reading of Zhao et al. (2020) [1]. In any case" in said(SETTINGS)

@@ -108,7 +108,7 @@ SETTINGS = {
     ),
     "`compare`": ({"compare": {"dsc": 0.1}}, set()),
     # jobs after a new verdict or a new split are unknown before it exists
-    "`screening`, `dicom`, or `crop` but for `size_xy`": (
+    "`screening`, `dicom`, or `crop` but for `size` and `method`": (
         {"screening": {"metal_hu": 2600.0}},
         {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
     ),
@@ -377,7 +377,7 @@ def test_another_change_runs_what_depends_on_it(finished, tmp_path, row):
 
 
 REFUSED = {
-    "`resample`, `crop.size_xy`, `intensity`": ({"crop": {"size_xy": [40, 40]}}, "the models need [32, 32]"),
+    "`resample`, `crop.method`, `crop.size`, `intensity`, `model_frame`": ({"crop": {"size": [40, 40]}}, "the models need [32, 32]"),
     "`study`, `model`, another cohort table": ({"study": "another"}, "--directory STUDY"),
 }
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import SimpleITK as sitk
 
+from lib.crop_settings import CropConfig
 from lib.errors import ConfigError, ScanError
 from lib.imaging.components import label_pieces
-from lib.imaging.crop import CropConfig
 from lib.imaging.grid import SIDES, column_mm, spacing_zyx
 from lib.imaging.kernels import block_mean
 
