@@ -1,12 +1,11 @@
 """The synthetic CT hips stay as they are: headers and names byte for byte, voxels and truth within rounding.
 
-Whole files are not compared. The last bit of a float depends on the processor, and rounded to whole HU it can move a voxel
-by one.
+Whole files are not compared: the last bit of a float depends on the processor, and after rounding to whole HU it can
+change a voxel by one.
 """
 
 import hashlib
 import json
-import re
 
 import numpy as np
 import pytest
