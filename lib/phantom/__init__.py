@@ -1,1 +1,1 @@
-"""Synthetic people: hip shapes of real bone turned into QCT series."""
+"""Synthetic people: hip shapes of real bone turned into CT and MR series."""

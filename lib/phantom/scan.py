@@ -9,42 +9,34 @@ import SimpleITK as sitk
 
 from lib.ages import printed_age
 from lib.atomic import whole_file, write_json
-from lib.phantom import scanner
-from lib.phantom.bone import BoneState, draw_bone_state, image_bones
-from lib.phantom.dicom_series import write_series
-from lib.phantom.mesh import mesh_volume_above_mm3
+from lib.phantom.anatomy.hip import draw_hip, draw_posture
 from lib.phantom.people import PhantomConfig, PhantomPerson, find_person
-from lib.phantom.shape import HipShape, draw_hip_shape, femur_axes, head_top_mm
-from lib.phantom.soft_tissue import BodyFrame, Habitus, back_depth_mm, draw_habitus, image_soft_tissue
-from lib.phantom.voxelize import VoxelGrid, coverage
-from lib.rotations import rotation_matrix
+from lib.phantom.scanner.ct import CtExam, CtImages, draw_range, image_ct, widest_body_mm
+from lib.phantom.scanner.mr import MrExam, MrImages, image_mr, place_field
+from lib.phantom.series.ct_series import CT_PLANE, ct_images
+from lib.phantom.series.dicom_series import write_series
+from lib.phantom.series.mr_series import MR_PLANE, mr_attributes, mr_images
+from lib.phantom.series.planes import Plane, cut_slices
+from lib.phantom.voxelize import VoxelGrid
 
 logger = logging.getLogger("osteoflow.phantom")
-
-_SCAN_END_BELOW_TOP_MM = (85.0, 120.0)
-_SCAN_START_ABOVE_TOP_MM = (15.0, 30.0)
-# the body lies anterior to the middle of the field of view, which also holds density phantom and table
-_BODY_BEFORE_MIDDLE_MM = 30.0
-_FIELD_MARGIN_MM = 12.0
-_BONE_MARGIN_MM = 6.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pose:
-    """The position of a person in the scanner: turns (degrees), origin of the person frame, and the image's grid."""
-
-    turns_xyz_degrees: tuple[float, float, float]
-    origin_xyz_mm: tuple[float, float, float]
-    grid: VoxelGrid
-    scan_end_mm: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomScan:
-    """A finished scan: int16 HU and uint8 reference mask (both zyx on `grid`) and the exact truth."""
+    """A finished CT: int16 HU and uint8 reference mask (both zyx on `grid`) and the exact truth."""
 
     hu_zyx: np.ndarray
     mask_zyx: np.ndarray
+    grid: VoxelGrid
+    truth: dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomMrScan:
+    """A finished MR: images and mask on `grid`, and the exact truth."""
+
+    images: MrImages
     grid: VoxelGrid
     truth: dict
 
@@ -54,120 +46,73 @@ def make_phantom_scan(
 ) -> None:
     """Write one scan of the synthetic cohort: DICOM folder, reference mask (NIfTI), truth (JSON).
 
-    The mask lies on the grid of the complete series, even if the series has a deliberate defect. The same config
-    and scan give the same bytes. Raises `ConfigError` if the cohort has no such scan.
+    The mask lies on the grid of the complete series, with its axes, even if the series has a deliberate defect. The
+    same config and scan give the same bytes. Raises `ConfigError` if the cohort has no such scan.
     """
     person = find_person(config, scan)
-    made = simulate_scan(config, person)
-    write_series(made.hu_zyx, made.grid, person, Path(series_dir), _rng(person.scan_seed, 3))
-    _write_mask(made.mask_zyx, made.grid, Path(mask_path))
+    rng = _rng(person.scan_seed, 3)
+    if config.modality == "MR":
+        made = simulate_mr_scan(config, person)
+        attributes = mr_attributes(person, config.scanner(person.scanner), config.protocol())
+        images = mr_images(made.images, made.grid, person, attributes)
+        mask_zyx, plane = made.images.mask_zyx, MR_PLANE
+    else:
+        made = simulate_scan(config, person)
+        images = ct_images(made.hu_zyx, made.grid, person, config.scanner(person.scanner), rng)
+        mask_zyx, plane = made.mask_zyx, CT_PLANE
+    write_series(images, person, Path(series_dir), rng)
+    _write_mask(mask_zyx, made.grid, plane, Path(mask_path))
     write_json(truth_path, made.truth)
-    logger.info("scan %s: %d slices, femur %.0f mm3", scan, len(made.hu_zyx), made.truth["exact_mm3"])
+    logger.info("scan %s: %d images, femur %.0f mm3", scan, len(images), made.truth["exact_mm3"])
 
 
 def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
-    """Return the scan of a person: supersampled partial volumes, then blur, then noise."""
+    """Return the CT of a person."""
     body_rng = _rng(person.person_seed, 1)
     place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
-    shape = draw_hip_shape(body_rng, person.sex)
-    state = draw_bone_state(body_rng, person.sex, person.age, person.variant)
-    scan_end_mm = float(body_rng.uniform(*_SCAN_END_BELOW_TOP_MM)) * shape.size
-    placed, placement = _place(shape, person.side, scan_end_mm, config, place_rng)
-    grid = placement.grid
-    half_field_mm = 0.5 * grid.size_xyz[0] * grid.spacing_xyz_mm[0]
-    widest_mm = half_field_mm - _FIELD_MARGIN_MM - abs(placement.origin_xyz_mm[0])
-    habitus = draw_habitus(body_rng, widest_mm, shape.size)
-    hu, body, femurs = _draw_body(placed, placement, habitus, config.supersampling, state, body_rng)
-    axes = tuple(femur_axes(femur) for femur in placed.femurs)
-    side = 0 if person.side == "left" else 1
-    if person.defect == "metal_nail":
-        metal = coverage(scanner.nail_mesh(axes[side]), grid, config.supersampling)
-        hu += metal * (scanner.METAL_HU - hu)
-        scanner.add_metal_streaks(hu, metal, grid, noise_rng)
-    scanner.blur(hu, grid)
-    scanner.add_artefacts(hu, body, grid, axes, scanner.draw_scanner(noise_rng, person.variant), noise_rng)
-    return PhantomScan(
-        hu_zyx=scanner.to_stored_hu(hu),
-        mask_zyx=femurs[side],
+    body = draw_hip(person, body_rng)
+    posture = draw_posture(place_rng)
+    pixel_mm = round(float(place_rng.uniform(*config.pixel_mm)), 4) * 512 / config.matrix
+    images = CtImages(matrix=config.matrix, pixel_mm=pixel_mm, slice_mm=config.slice_mm)
+    scanned = draw_range(images, body.lying(posture).top_mm, body.reach_mm, place_rng)
+    grid = scanned.grid
+    specimen = body.lying(posture, scanned.shift_mm, widest_body_mm(grid, posture.origin_xy_mm[0]))
+    exam = CtExam(
         grid=grid,
-        truth=_truth(person, placed, placement),
+        supersampling=config.supersampling,
+        scanner=config.scanner(person.scanner),
+        years=person.scanner_years,
+        variant=person.variant,
+        has_metal=person.defect == "metal_nail",
     )
+    hu, mask = image_ct(specimen, exam, body_rng, noise_rng)
+    truth = specimen.truth(grid)
+    end = {"exact_mm3": truth["exact_mm3"], "scan_end_mm_below_head_top": scanned.below_top_mm}
+    return PhantomScan(hu_zyx=hu, mask_zyx=mask, grid=grid, truth=_facts(person) | end | truth)
 
 
-def _draw_body(
-    placed: HipShape,
-    placement: Pose,
-    habitus: Habitus,
-    supersampling: int,
-    state: BoneState,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return HU before blur, the body's share of each voxel and the femurs' masks, all zyx on the grid."""
-    grid = placement.grid
-    back_mm = placement.origin_xyz_mm[1] + back_depth_mm(habitus, placed.size)
-    frame = BodyFrame(
-        size=placed.size,
-        turn_degrees=placement.turns_xyz_degrees[2],
-        origin_xyz_mm=placement.origin_xyz_mm,
-        back_mm=back_mm,
-    )
-    hu, body = image_soft_tissue(*(grid.centers_mm(axis) for axis in range(3)), habitus, frame, rng)
-    box, where = _bone_box(placed, grid)
-    bones = image_bones(placed, box, state, supersampling, rng)
-    hu[where] = hu[where] * (1 - bones.share) + bones.hu_share
-    hardware = scanner.image_hardware(grid, placement.origin_xyz_mm[0], back_mm)
-    hu -= hardware
-    hu *= body
-    hu += hardware
-    masks = np.zeros((2, *grid.shape_zyx), np.uint8)
-    for mask, share in zip(masks, bones.femurs, strict=True):
-        mask[where] = share >= 0.5
-    return hu, body, masks
-
-
-def _place(
-    shape: HipShape, side: str, scan_end_mm: float, config: PhantomConfig, rng: np.random.Generator
-) -> tuple[HipShape, Pose]:
-    """Place a person in the scanner and choose the slices; return the bones in LPS mm and the pose."""
-    turns = rng.uniform(-1, 1, 3) * [2.0, 2.0, 2.5]
-    shift_x, shift_y = rng.uniform(-1, 1, 2) * [8.0, 5.0]
-    pixel_mm = round(float(rng.uniform(*config.pixel_mm)), 4) * 512 / config.matrix
-    above_mm = float(rng.uniform(*_SCAN_START_ABOVE_TOP_MM))
-    first_mm = round(float(rng.uniform(-900, -600)), 1)
-    repositioned_mm = float(rng.uniform(-1, 1))
-    origin = np.array([shift_x, shift_y - _BODY_BEFORE_MIDDLE_MM, 0.0])
-    rotation = rotation_matrix(turns)
-    lying = shape.moved(rotation, origin)
-    top_mm = head_top_mm(lying.femurs[0 if side == "left" else 1])
-    scan_end_mm = scan_end_mm + repositioned_mm
-    # the lowest slice's centre is `first_mm`, its lower face lies `scan_end_mm` below the head's top
-    origin[2] = first_mm - 0.5 * config.slice_mm + scan_end_mm - top_mm
-    slices = int(np.ceil((scan_end_mm + above_mm) / config.slice_mm))
-    corner_mm = -0.5 * (config.matrix - 1) * pixel_mm
-    grid = VoxelGrid(
-        origin_xyz_mm=(corner_mm, corner_mm, first_mm),
-        spacing_xyz_mm=(pixel_mm, pixel_mm, config.slice_mm),
-        size_xyz=(config.matrix, config.matrix, slices),
-    )
-    placement = Pose(
-        turns_xyz_degrees=tuple(float(v) for v in turns),
-        origin_xyz_mm=tuple(float(v) for v in origin),
+def simulate_mr_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomMrScan:
+    """Return the MR of a person, whose body is the same as in CT."""
+    body_rng = _rng(person.person_seed, 1)
+    place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
+    specimen = draw_hip(person, body_rng).lying(draw_posture(place_rng))
+    protocol = config.protocol()
+    grid = place_field(specimen, protocol, place_rng)
+    exam = MrExam(
         grid=grid,
-        scan_end_mm=scan_end_mm,
+        supersampling=config.supersampling,
+        protocol=protocol,
+        scanner=config.scanner(person.scanner),
+        variant=person.variant,
+        has_suppressed=person.defect == "second_series",
     )
-    return shape.moved(rotation, origin), placement
+    images = image_mr(specimen, exam, body_rng, noise_rng)
+    truth = _facts(person) | specimen.truth(grid) | {"cut_by_fov": ["distal"]}
+    return PhantomMrScan(images=images, grid=grid, truth=truth)
 
 
-def _bone_box(placed: HipShape, grid: VoxelGrid) -> tuple[VoxelGrid, tuple[slice, ...]]:
-    """Return the part of the grid that holds all bone within the scan."""
-    bones = np.concatenate([mesh.vertices_xyz_mm for mesh in (*placed.femurs, *placed.hips, placed.sacrum)])
-    near = bones[bones[:, 2] > grid.bottom_mm - 40]
-    return grid.crop_around(near.min(axis=0) - _BONE_MARGIN_MM, near.max(axis=0) + _BONE_MARGIN_MM)
-
-
-def _truth(person: PhantomPerson, placed: HipShape, placement: Pose) -> dict:
-    femur = placed.femurs[0 if person.side == "left" else 1]
-    return {
+def _facts(person: PhantomPerson) -> dict:
+    facts = {
         "scan": person.scan,
         "subject": person.subject,
         "sex": person.sex,
@@ -175,20 +120,18 @@ def _truth(person: PhantomPerson, placed: HipShape, placement: Pose) -> dict:
         "side": person.side,
         "variant": person.variant,
         "defect": person.defect,
-        "exact_mm3": mesh_volume_above_mm3(femur, placement.grid.bottom_mm),
-        "scan_end_mm_below_head_top": placement.scan_end_mm,
-        "linear_size": placed.size,
-        "head_center_xyz_mm": [float(v) for v in femur_axes(femur).head_center_xyz_mm],
-        "head_radius_mm": femur_axes(femur).head_radius_mm,
-        "mesh_vertices": len(femur.vertices_xyz_mm),
-        "mesh_faces": len(femur.faces),
     }
+    if person.scanner:
+        facts |= {"scanner": person.scanner, "scanner_years": person.scanner_years}
+    return facts
 
 
-def _write_mask(mask_zyx: np.ndarray, grid: VoxelGrid, path: Path) -> None:
-    image = sitk.GetImageFromArray(mask_zyx)
-    image.SetSpacing(grid.spacing_xyz_mm)
-    image.SetOrigin(grid.origin_xyz_mm)
+def _write_mask(mask_zyx: np.ndarray, grid: VoxelGrid, plane: Plane, path: Path) -> None:
+    stack = cut_slices(mask_zyx, grid, plane)
+    image = sitk.GetImageFromArray(stack.values)
+    image.SetSpacing(stack.spacing_ijk_mm)
+    image.SetOrigin(stack.first_xyz_mm)
+    image.SetDirection(plane.direction)
     with whole_file(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
 

@@ -17,8 +17,8 @@ from lib.anatomy.femur.landmarks import (
     find_lesser_trochanter,
 )
 from lib.imaging.grid import array_zyx, spacing_zyx
+from lib.phantom.anatomy.shape import draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.mesh import move
-from lib.phantom.shape import draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.voxelize import VoxelGrid, coverage
 from lib.reading.image_files import read_labels
 from lib.rotations import rotation_matrix

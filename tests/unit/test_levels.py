@@ -17,7 +17,7 @@ from lib.anatomy.femur.landmarks import (
 )
 from lib.catalog.anatomies import LEVELS
 from lib.imaging.grid import array_zyx, spacing_zyx
-from lib.phantom.shape import femur_axes, head_top_mm
+from lib.phantom.anatomy.shape import femur_axes, head_top_mm
 from lib.reading.image_files import read_labels
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
 from tests.unit.test_landmarks import REAL, rough_mask, turned_femur

@@ -1,16 +1,19 @@
 import numpy as np
 import pytest
 
-from lib.phantom.bone import (
+from lib.phantom.anatomy.bone import (
+    BoneCanvas,
     BoneState,
+    bone_texture,
     draw_bone_state,
     femur_cortex_mm,
-    femur_trabecular_hu,
-    image_bones,
+    femur_red_marrow,
+    femur_trabecular,
+    hip_bones,
     seat_head,
 )
+from lib.phantom.anatomy.shape import build_hip_shape, femur_axes, load_shape_model
 from lib.phantom.mesh import mesh_volume_above_mm3
-from lib.phantom.shape import build_hip_shape, femur_axes, load_shape_model
 from lib.phantom.voxelize import VoxelGrid
 
 STATE = BoneState(
@@ -21,6 +24,7 @@ STATE = BoneState(
     cortex=1.0,
     gap_mm=3.0,
     cortical_hu=1400.0,
+    red_marrow=0.8,
 )
 SHAPE = build_hip_shape(np.zeros(15), 1.0, np.zeros((2, 3)))
 AXES = femur_axes(SHAPE.femurs[0])
@@ -29,7 +33,9 @@ GRID = VoxelGrid(origin_xyz_mm=(-152.0, -70.0, -85.0), spacing_xyz_mm=(2.0, 2.0,
 
 @pytest.fixture(scope="module")
 def bones():
-    return image_bones(SHAPE, GRID, STATE, 3, np.random.default_rng(0))
+    texture = bone_texture(GRID, np.random.default_rng(0))
+    canvas = BoneCanvas(grid=GRID, supersampling=3, state=STATE, texture=texture)
+    return {part.name: part for part in hip_bones(SHAPE, canvas)}
 
 
 def test_cortex_by_region_of_the_femur():
@@ -51,28 +57,33 @@ def test_trabecular_bone_by_region_of_the_femur():
     to_neck = AXES.neck_base_xyz_mm - AXES.head_center_xyz_mm
     ward, trochanter = AXES.head_center_xyz_mm + 0.74 * to_neck, AXES.neck_base_xyz_mm + [8.0, 4.0, -4.0]
     points = np.array([AXES.head_center_xyz_mm, ward, trochanter, AXES.shaft_xyz_mm])
-    head, neck, trochanteric, canal = femur_trabecular_hu(points, SHAPE.femurs[0], STATE.density)
-    assert 200 < head < 350
-    assert 20 < neck < 120 and 20 < trochanteric < 90
-    assert canal == pytest.approx(-60)
+    head, neck, trochanteric, canal = femur_trabecular(points, SHAPE.femurs[0], STATE.density)
+    assert 260 < head < 410
+    assert 80 < neck < 180 and 80 < trochanteric < 150
+    assert canal == 0
     # with no bone left there is marrow everywhere
-    assert femur_trabecular_hu(points, SHAPE.femurs[0], 0.0) == pytest.approx(-60)
+    assert femur_trabecular(points, SHAPE.femurs[0], 0.0) == pytest.approx(0)
+    red = femur_red_marrow(points, SHAPE.femurs[0])
+    assert red[0] > red[2] > red[3] == pytest.approx(0.05)
 
 
 def test_femurs_have_their_exact_volume(bones):
-    for share, mesh in zip(bones.femurs, SHAPE.femurs, strict=True):
+    for side, mesh in zip(("left", "right"), SHAPE.femurs, strict=True):
+        share = bones[f"{side} femur"].outer
         assert share.sum() * 16.0 == pytest.approx(mesh_volume_above_mm3(mesh, GRID.bottom_mm), rel=2e-3)
 
 
-def test_no_voxel_is_filled_twice_and_bone_is_no_denser_than_cortex(bones):
-    assert bones.share.min() >= 0 and bones.share.max() <= 1 + 1e-5
-    full = bones.share > 0.99
-    assert bones.hu_share[full].max() <= 1400.1
-    assert bones.hu_share[full].min() > -150
+def test_no_voxel_is_filled_twice(bones):
+    share = sum(part.outer + part.cartilage for part in bones.values())
+    assert share.min() >= 0 and share.max() <= 1 + 1e-5
+    for part in bones.values():
+        assert np.all(part.inner <= part.outer) and len(part.trabecular) == np.count_nonzero(part.inner)
+        assert part.trabecular.min() >= 0 and part.trabecular.max() < 1000
+        assert part.red_marrow().max() <= 0.8 * 0.55 + 1e-9
 
 
 def test_sides_mirror_each_other(bones):
-    assert np.abs(bones.femurs[0] - bones.femurs[1][:, :, ::-1]).max() < 1e-5
+    assert np.abs(bones["left femur"].outer - bones["right femur"].outer[:, :, ::-1]).max() < 1e-5
 
 
 def test_socket_lies_at_the_joint_space():

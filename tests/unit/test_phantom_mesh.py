@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from phantom_solids import ball, box
 
+from lib.phantom.anatomy.implant import nail_mesh
+from lib.phantom.anatomy.shape import FemurAxes
 from lib.phantom.mesh import Mesh, mesh_volume_above_mm3, mirror, move, offset
-from lib.phantom.scanner import nail_mesh
-from lib.phantom.shape import FemurAxes
 from lib.rotations import rotation_matrix
 
 

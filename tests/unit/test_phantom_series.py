@@ -2,8 +2,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from lib.phantom.dicom_series import CANARY, series_images, write_series
 from lib.phantom.people import DEFECTS, PhantomConfig, find_person
+from lib.phantom.scanner.machines import CtScanner
+from lib.phantom.series.ct_series import ct_images
+from lib.phantom.series.dicom_series import write_series
+from lib.phantom.series.identity import CANARY
 from lib.phantom.voxelize import VoxelGrid
 
 CONFIG = PhantomConfig(people=1, defects=DEFECTS)
@@ -28,7 +31,8 @@ NAMING_ATTRIBUTES = [
 
 def write(tmp_path, scan, seed=1):
     folder = tmp_path / scan / "dicom"
-    write_series(HU, GRID, find_person(CONFIG, scan), folder, np.random.default_rng(seed))
+    person, rng = find_person(CONFIG, scan), np.random.default_rng(seed)
+    write_series(ct_images(HU, GRID, person, CtScanner(), rng), person, folder, rng)
     return folder
 
 
@@ -128,9 +132,10 @@ def test_an_older_folder_is_replaced_and_nothing_is_left_beside_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "defect", ["", "metal_nail", "right_side", "repeat", "truncated_file", "wrong_modality"]
+    "scan",
+    ["P001", "X03-truncated-file", "X04-wrong-modality", "X07-metal-nail", "X08-right-side", "X09-repeat"],
 )
-def test_other_defects_keep_every_slice(defect):
-    images = series_images(HU, GRID, defect, np.random.default_rng(0))
+def test_other_defects_keep_every_slice(scan):
+    images = ct_images(HU, GRID, find_person(CONFIG, scan), CtScanner(), np.random.default_rng(0))
     assert len(images) == 9
-    assert all(np.array_equal(image.hu_yx, HU[k]) for k, image in enumerate(images))
+    assert all(np.array_equal(image.stored - 1024, HU[k]) for k, image in enumerate(images))

@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
 
+from lib.phantom.anatomy.shape import (
+    build_hip_shape,
+    draw_hip_shape,
+    femur_axes,
+    head_top_mm,
+    load_shape_model,
+)
 from lib.phantom.mesh import mesh_volume_above_mm3
-from lib.phantom.shape import build_hip_shape, draw_hip_shape, femur_axes, head_top_mm, load_shape_model
 from lib.rotations import rotation_matrix
 
 NO_TURN = np.zeros((2, 3))

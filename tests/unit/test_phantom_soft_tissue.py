@@ -1,25 +1,26 @@
 import numpy as np
 import pytest
 
-from lib.phantom.soft_tissue import (
-    FAT_HU,
-    MUSCLE_HU,
-    BodyFrame,
-    back_depth_mm,
-    draw_habitus,
-    image_soft_tissue,
-)
+from lib.phantom.anatomy.soft_tissue import BodyFrame, back_depth_mm, draw_habitus, narrowed, soft_slices
+from lib.phantom.scanner.ct import CT_CONTRAST, FAT_HU, MUSCLE_HU
+from lib.phantom.voxelize import VoxelGrid
 
 X_MM, Y_MM, Z_MM = np.arange(-220.0, 221, 2), np.arange(-190.0, 191, 2), np.arange(-100.0, 50, 30)
 
 
 def drawn(size=1.0, origin=(0.0, 0.0, 0.0), widest_mm=210.0, z_mm=Z_MM):
-    habitus = draw_habitus(np.random.default_rng(5), widest_mm, size)
+    habitus = narrowed(draw_habitus(np.random.default_rng(5)), widest_mm, size)
     frame = BodyFrame(
         size=size, turn_degrees=0.0, origin_xyz_mm=origin, back_mm=origin[1] + back_depth_mm(habitus, size)
     )
-    hu, body = image_soft_tissue(X_MM, Y_MM, z_mm, habitus, frame, np.random.default_rng(6))
-    return hu, body, frame
+    grid = VoxelGrid(
+        origin_xyz_mm=(X_MM[0], Y_MM[0], z_mm[0]),
+        spacing_xyz_mm=(2.0, 2.0, z_mm[1] - z_mm[0]),
+        size_xyz=(len(X_MM), len(Y_MM), len(z_mm)),
+    )
+    slices = list(soft_slices(grid, habitus, frame, np.random.default_rng(6)))
+    hu = np.stack([piece.to_pixels(CT_CONTRAST.soft(piece)[0]) for piece in slices])
+    return hu, np.stack([piece.body for piece in slices]), frame
 
 
 def test_back_is_flat_where_the_table_presses():

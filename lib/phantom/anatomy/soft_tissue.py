@@ -1,25 +1,20 @@
 """The body around the bones: outline, subcutaneous fat, muscles with fat between them, pelvic organs.
 
-Everything is defined in the person frame (see `lib.phantom.shape`) for a person of the model's mean size, drawn
-slice by slice on a coarse grid, and interpolated to the image's pixels.
+Everything is defined in the person frame (see `lib.phantom.anatomy.shape`) for a person of the model's mean size,
+drawn slice by slice on a coarse grid, and interpolated to the image's pixels.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-FAT_HU, MUSCLE_HU, SKIN_HU, VESSEL_HU, URINE_HU, ORGAN_HU, GAS_HU = (
-    -105.0,
-    55.0,
-    10.0,
-    42.0,
-    6.0,
-    38.0,
-    -850.0,
-)
+from lib.phantom.anatomy.specimen import SoftSlice, Tissue
+from lib.phantom.voxelize import VoxelGrid
+
 COARSE_MM = 1.6
 
 # half axes of a trunk without subcutaneous fat
@@ -30,6 +25,7 @@ _FASCIA_MM = 0.8
 _BEND_MM = 2.6
 _BELLY_SLACK_MM = 8.0
 _FRONT_BACK_CENTER_MM = 12.0
+_THINNEST_CT_MM, _GRAIN_MM = 0.5, 2.0
 
 # level z -> centre x, y, half axes a, b (mm) and turn (degrees) of the left muscles in an axial slice
 _MUSCLES = {
@@ -81,13 +77,13 @@ _MUSCLES = {
     "perineum": {-42: (13, -8, 8, 14, 0), -75: (13, -6, 11, 18, 0)},
 }
 _VESSELS = {
-    "artery": {
+    Tissue.ARTERY: {
         45: (64, -40, 5, 5, 0),
         0: (72, -60, 5, 5, 0),
         -50: (72, -56, 4.5, 4.5, 0),
         -110: (77, -42, 4, 4, 0),
     },
-    "vein": {
+    Tissue.VEIN: {
         45: (56, -32, 6, 6, 0),
         0: (60, -57, 6.5, 6.5, 0),
         -50: (63, -50, 5.5, 5.5, 0),
@@ -124,14 +120,14 @@ _PELVIC_ORGANS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Habitus:
-    """Body habitus: fat at the sides and at front and back (mm), bladder, rectum, muscle bulk and fat in muscles."""
+    """Body habitus: fat at the sides and at front and back (mm), bladder, rectum, muscle bulk, fat in muscle (HU)."""
 
     side_fat_mm: float
     front_fat_mm: float
     bladder: float
     rectum_shift_mm: float
     muscle: float
-    marbling_hu: float
+    marbling: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,19 +140,24 @@ class BodyFrame:
     back_mm: float
 
 
-def draw_habitus(rng: np.random.Generator, widest_mm: float, size: float) -> Habitus:
-    """Draw the habitus; the body's half width is below `widest_mm`, so that it fits the field of view."""
+def draw_habitus(rng: np.random.Generator) -> Habitus:
+    """Draw the habitus of a person."""
     low, high = (6, 6, 0.7, -6, 0.94, 10), (46, 36, 1.15, 6, 1.08, 45)
     side, front, bladder, rectum, muscle, marbling = rng.uniform(low, high)
-    room = widest_mm - _BARE_HALF_WIDTH_MM * size - _FOLD_MM
     return Habitus(
-        side_fat_mm=float(max(min(side, room), 4.0)),
+        side_fat_mm=float(side),
         front_fat_mm=float(front),
         bladder=float(bladder),
         rectum_shift_mm=float(rectum),
         muscle=float(muscle),
-        marbling_hu=float(marbling),
+        marbling=float(marbling),
     )
+
+
+def narrowed(habitus: Habitus, widest_mm: float, size: float) -> Habitus:
+    """Return the habitus with so little fat at the sides that the body's half width stays below `widest_mm`."""
+    room = widest_mm - _BARE_HALF_WIDTH_MM * size - _FOLD_MM
+    return replace(habitus, side_fat_mm=float(max(min(habitus.side_fat_mm, room), 4.0)))
 
 
 def back_depth_mm(habitus: Habitus, size: float) -> float:
@@ -164,52 +165,47 @@ def back_depth_mm(habitus: Habitus, size: float) -> float:
     return _FRONT_BACK_CENTER_MM * size + 0.93 * (_BARE_HALF_DEPTH_MM * size + habitus.front_fat_mm)
 
 
-def image_soft_tissue(
-    x_mm: np.ndarray,
-    y_mm: np.ndarray,
-    z_mm: np.ndarray,
-    habitus: Habitus,
-    frame: BodyFrame,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return HU of soft tissue and the share of each voxel inside the skin, both float32 zyx.
-
-    `x_mm`, `y_mm`, `z_mm` are the voxel centres of the image in LPS mm.
-    """
+def soft_slices(
+    grid: VoxelGrid, habitus: Habitus, frame: BodyFrame, rng: np.random.Generator
+) -> Iterator[SoftSlice]:
+    """Return the soft tissue of each axial slice of a grid, lowest first; the random texture is drawn at once."""
+    x_mm, y_mm, z_mm = (grid.centers_mm(axis) for axis in range(3))
     coarse_x, coarse_y = (
         np.arange(axis[0] - 2, axis[-1] + 2 + COARSE_MM, COARSE_MM) for axis in (x_mm, y_mm)
     )
-    to_x, to_y = _interpolation(coarse_x, x_mm), _interpolation(coarse_y, y_mm)
+    grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), grid.spacing_xyz_mm[2], rng)
+    bends = _bends(coarse_x, coarse_y, z_mm, rng)
+    to_pixels = partial(_resize, to_y=_interpolation(coarse_y, y_mm), to_x=_interpolation(coarse_x, x_mm))
     pixel_mm = float(x_mm[1] - x_mm[0])
-    hu = np.empty((len(z_mm), len(y_mm), len(x_mm)), np.float32)
-    body = np.empty_like(hu)
     # float32 halves the time, with an error far below 1 HU
     x, y = (axis.astype(np.float32) for axis in _to_person(coarse_x, coarse_y, frame))
     above_table_mm = (frame.back_mm - coarse_y)[:, None].astype(np.float32)
-    grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), rng)
-    bends = _bends(coarse_x, coarse_y, z_mm, rng)
-    for k, z in enumerate((z_mm - frame.origin_xyz_mm[2]) / frame.size):
-        inside_mm = _inside_skin(x, y, float(z), habitus, float(frame.size))
-        inside_mm = np.minimum(inside_mm, above_table_mm)
+
+    def draw(k: int, z: float) -> SoftSlice:
+        inside_mm = np.minimum(_inside_skin(x, y, z, habitus, float(frame.size)), above_table_mm)
         bend_x, bend_y = bends(k)
-        tissue = _draw_slice(x + bend_x, y + bend_y, float(z), inside_mm, habitus, grain[k])
-        hu[k] = _resize(tissue, to_y, to_x)
-        body[k] = np.clip(0.5 + _resize(inside_mm, to_y, to_x) / pixel_mm, 0, 1)
-    return hu, body
+        muscle, layers = _draw_slice(x + bend_x, y + bend_y, z, inside_mm, habitus)
+        return SoftSlice(
+            muscle=muscle,
+            grain=grain[k],
+            marbling=habitus.marbling * np.clip(grain[k] - 1.0, 0, None),
+            layers=layers,
+            to_pixels=to_pixels,
+            body=np.clip(0.5 + to_pixels(inside_mm) / pixel_mm, 0, 1),
+        )
+
+    heights = (z_mm - frame.origin_xyz_mm[2]) / frame.size
+    return (draw(k, float(z)) for k, z in enumerate(heights))
 
 
 def _draw_slice(
-    x: np.ndarray, y: np.ndarray, z: float, inside_mm: np.ndarray, habitus: Habitus, grain: np.ndarray
-) -> np.ndarray:
-    """Return HU of one coarse slice; x, y (2-D) and z in mm of a mean-sized person."""
+    x: np.ndarray, y: np.ndarray, z: float, inside_mm: np.ndarray, habitus: Habitus
+) -> tuple[np.ndarray, tuple[tuple[np.ndarray, Tissue], ...]]:
+    """Return muscle and the layers over it of one coarse slice; x, y (2-D) and z in mm of a mean-sized person."""
     deep_mm = np.minimum(_inside_fascia(x, y, z, habitus), inside_mm - 4.0)
     muscle = _muscles(np.abs(x), y, z, deep_mm, habitus)
-    marbling = habitus.marbling_hu * np.clip(grain - 1.0, 0, None)
-    hu = FAT_HU + 6 * grain + muscle * (MUSCLE_HU - FAT_HU - marbling)
-    for share, tissue_hu in _organs(x, y, z, deep_mm, habitus):
-        hu = hu + np.clip(share, 0, 1) * (tissue_hu - hu)
-    skin = _edge(_SKIN_MM - inside_mm)
-    return (hu + skin * (SKIN_HU - hu)).astype(np.float32)
+    organs = [(np.clip(share, 0, 1), tissue) for share, tissue in _organs(x, y, z, deep_mm, habitus)]
+    return muscle, (*organs, (_edge(_SKIN_MM - inside_mm), Tissue.SKIN))
 
 
 def _muscles(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus) -> np.ndarray:
@@ -240,21 +236,21 @@ def _abdominal_wall(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray)
 
 def _organs(
     x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus
-) -> list[tuple[np.ndarray, float]]:
-    """Return (share, HU) of vessels, bladder, bowel, rectum with gas, and the pelvic floor."""
+) -> list[tuple[np.ndarray, Tissue]]:
+    """Return (share, tissue) of vessels, bladder, bowel, rectum with gas, and the pelvic floor."""
     parts = []
-    for levels in _VESSELS.values():
+    for vessel, levels in _VESSELS.items():
         depth = _depth_in_tube(np.abs(x), y, z, levels, 1.0)
         if depth is not None:
-            parts.append((_edge(np.minimum(depth, deep_mm)), VESSEL_HU))
+            parts.append((_edge(np.minimum(depth, deep_mm)), vessel))
     size, lean = habitus.bladder, habitus.rectum_shift_mm
     wall = _ball(x, y, z, (0, -16, 28), (58 * size, 38 * size, 46 * size))
-    balls = [(depth, ORGAN_HU) for depth in (wall, *(_ball(x, y, z, *ball) for ball in _PELVIC_ORGANS))]
-    balls.insert(1, (wall - 3.0, URINE_HU))
+    balls = [(depth, Tissue.ORGAN) for depth in (wall, *(_ball(x, y, z, *ball) for ball in _PELVIC_ORGANS))]
+    balls.insert(1, (wall - 3.0, Tissue.URINE))
     rectum = (lean, 52, 0)
-    balls.append((_ball(x, y, z, rectum, (20, 18, 85)), ORGAN_HU))
-    balls.append((_ball(x, y, z, (lean + 2, 47, 18), (7, 6, 18)), GAS_HU))
-    parts.extend((_edge(depth), tissue_hu) for depth, tissue_hu in balls)
+    balls.append((_ball(x, y, z, rectum, (20, 18, 85)), Tissue.ORGAN))
+    balls.append((_ball(x, y, z, (lean + 2, 47, 18), (7, 6, 18)), Tissue.GAS))
+    parts.extend((_edge(depth), tissue) for depth, tissue in balls)
     return parts
 
 
@@ -327,9 +323,13 @@ def _edge(depth_mm: np.ndarray) -> np.ndarray:
     return np.clip(0.5 + depth_mm / COARSE_MM, 0, 1)
 
 
-def _grain(shape_zyx: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+def _grain(shape_zyx: tuple[int, int, int], slice_mm: float, rng: np.random.Generator) -> np.ndarray:
     """Return a smooth random texture of unit variance for fat between fibres and for small vessels."""
-    smooth = gaussian_filter(rng.standard_normal(shape_zyx, dtype=np.float32), (1.0, 1.2, 1.2), truncate=2.5)
+    # thinner slices than those of a CT share their texture, which would look like stripes
+    sigma = 1.0 if slice_mm >= _THINNEST_CT_MM else _GRAIN_MM / slice_mm
+    smooth = gaussian_filter(
+        rng.standard_normal(shape_zyx, dtype=np.float32), (sigma, 1.2, 1.2), truncate=2.5
+    )
     return smooth / smooth.std()
 
 

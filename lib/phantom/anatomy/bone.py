@@ -1,20 +1,20 @@
-"""Bone in CT: a cortex that varies by region and age, trabecular bone, marrow, the joint space."""
+"""Bone: a cortex that varies by region and age, trabecular bone, red and yellow marrow, the joint space."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from lib.phantom.anatomy.shape import FemurAxes, HipShape, femur_axes, head_top_mm
+from lib.phantom.anatomy.specimen import BonePart
 from lib.phantom.mesh import Mesh, offset, vertex_normals
-from lib.phantom.shape import FemurAxes, HipShape, femur_axes, head_top_mm
 from lib.phantom.voxelize import VoxelGrid, coverage
 
-MARROW_HU = -60.0
-CARTILAGE_HU = 70.0
-
-# trabecular HU of a 25-year-old; marrow replaces lost bone
-_YOUNG_HEAD_HU, _YOUNG_NECK_HU, _YOUNG_TROCHANTER_HU, _YOUNG_HIP_HU, _YOUNG_SACRUM_HU = 325, 165, 95, 215, 170
+# Density of trabecular bone of a 25-year-old, in units that add 1 HU to marrow in CT; marrow replaces lost bone. Bone
+# without marrow would have SOLID_TRABECULAR, so that bone fills 0.28 of the head and 0.11 of the trochanter.
+SOLID_TRABECULAR = 1375.0
+_YOUNG_HEAD, _YOUNG_NECK, _YOUNG_TROCHANTER, _YOUNG_HIP, _YOUNG_SACRUM = 385, 225, 155, 275, 230
 # share of bone lost between 25 and 85 years
 _DENSITY_LOSS = {"F": 0.50, "M": 0.32}
 # cortex of the neck at 25 and at 85 years, mm (Poole 2010, women; men lose half as much)
@@ -23,8 +23,10 @@ _CORTEX_LOSS = {"F": 1.0, "M": 0.5}
 _TROCHANTER_CORTEX_MM, _HIP_CORTEX_MM, _SACRUM_CORTEX_MM, _ACETABULUM_CORTEX_MM = 1.2, 1.3, 0.9, 1.4
 # depth below the top of the head, and cortex of the shaft there, for a person of the model's mean size, mm
 _SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM = (55.0, 75.0, 95.0, 125.0), (1.2, 2.6, 4.8, 6.4)
-# HU added in the roof of the socket; least distance of hip and femur away from the joint, mm
-_ROOF_HU, _LEAST_GAP_MM = 170.0, 0.3
+# density added in the roof of the socket; least distance of hip and femur away from the joint, mm
+_ROOF, _LEAST_GAP_MM = 170.0, 0.3
+# share of red marrow at 25 years in the head, in the shaft and in the pelvis, and the share of it lost at 85 years
+_RED_HEAD, _RED_SHAFT, _RED_PELVIS, _RED_LOSS = 0.40, 0.05, 0.55, 0.5
 # (smoothing in mm, share): blurred trabeculae, and regions of higher and lower density
 _TEXTURES = ((0.8, 0.13), (2.6, 0.12))
 
@@ -35,7 +37,7 @@ class BoneState:
 
     `density` is the trabecular bone relative to a young person's, `superoposterior_mm` and `inferoanterior_mm` are
     the cortex of the neck, `cortex` is a factor on all other cortices, `gap_mm` is the joint space, `cortical_hu` the
-    HU of solid bone.
+    HU of solid bone. `red_marrow` is a factor on the share of red marrow.
     """
 
     density: float
@@ -45,19 +47,7 @@ class BoneState:
     cortex: float
     gap_mm: float
     cortical_hu: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoneImage:
-    """Bones on a grid, float32 zyx.
-
-    `share` is the share of each voxel that is bone or joint cartilage, `hu_share` the sum of HU times share, `femurs`
-    the share of each voxel inside the left and right femurs.
-    """
-
-    share: np.ndarray
-    hu_share: np.ndarray
-    femurs: tuple[np.ndarray, np.ndarray]
+    red_marrow: float
 
 
 def draw_bone_state(rng: np.random.Generator, sex: str, age: int, variant: str) -> BoneState:
@@ -80,6 +70,7 @@ def draw_bone_state(rng: np.random.Generator, sex: str, age: int, variant: str) 
         cortex=thin,
         gap_mm=float(gap),
         cortical_hu=float(cortical),
+        red_marrow=1 - _RED_LOSS * life,
     )
 
 
@@ -96,43 +87,66 @@ class BoneCanvas:
         """Return the share of each voxel inside a closed surface, float32 zyx."""
         return coverage(mesh, self.grid, self.supersampling)
 
-    def filled(
-        self, outer: np.ndarray, inner: np.ndarray, hu_at: Callable[[np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        """Return HU times share of a bone: cortex between outer and inner share, HU of points (n, 3) inside."""
-        hu_share = self.state.cortical_hu * (outer - inner)
-        where = np.nonzero(inner)
-        points = np.stack([self.grid.centers_mm(axis)[where[2 - axis]] for axis in range(3)], axis=1)
-        above_marrow = (hu_at(points) - MARROW_HU) * self.texture[where]
-        hu_share[where] += (MARROW_HU + above_marrow) * inner[where]
-        return hu_share.astype(np.float32)
+    def part(
+        self,
+        name: str,
+        shares: tuple[np.ndarray, np.ndarray, np.ndarray],
+        density_at: Callable[[np.ndarray], np.ndarray],
+        red_at: Callable[[np.ndarray], np.ndarray],
+    ) -> BonePart:
+        """Return a bone of its shares (outer, inner, cartilage) and of two functions of points (n, 3) inside.
+
+        `density_at` gives the density of trabecular bone without texture, `red_at` the share of red marrow at 25.
+        """
+        outer, inner, cartilage = shares
+        voxels = np.nonzero(inner)
+        points = np.stack([self.grid.centers_mm(axis)[voxels[2 - axis]] for axis in range(3)], axis=1)
+        return BonePart(
+            name=name,
+            outer=outer,
+            inner=inner,
+            cartilage=cartilage,
+            trabecular=density_at(points) * self.texture[voxels],
+            red_marrow=lambda: self.state.red_marrow * red_at(points),
+            cortical_hu=self.state.cortical_hu,
+        )
 
 
-def image_bones(
-    shape: HipShape, grid: VoxelGrid, state: BoneState, supersampling: int, rng: np.random.Generator
-) -> BoneImage:
-    """Return the bones of `shape` (in the scanner's frame) on a grid, before any blur.
+def hip_bones(shape: HipShape, canvas: BoneCanvas) -> Iterator[BonePart]:
+    """Yield femur and hip bone of the left and the right side, then the sacrum, of `shape` in the scanner's frame.
 
     The cortex is the space between the outer surface and an inner surface, which is the outer one moved inward by the
     cortex's thickness; so a cortex thinner than a voxel has its exact share. Where femur and hip overlap, the femur
-    is kept, and the hip leaves a joint space.
+    is kept, and the hip leaves a joint space. Where the sacrum overlaps a hip bone, the hip bone is kept.
     """
-    canvas = BoneCanvas(grid=grid, supersampling=supersampling, state=state, texture=_texture(grid, rng))
-    share, hu_share = np.zeros(grid.shape_zyx, np.float32), np.zeros(grid.shape_zyx, np.float32)
-    femurs = []
-    for femur, hip in zip(shape.femurs, shape.hips, strict=True):
-        outer, femur_hu = _image_femur(femur, canvas)
-        around, hip_hu = _image_hip(hip, femur, outer, canvas)
-        femurs.append(outer)
-        share += outer + around
-        hu_share += femur_hu + hip_hu
-    np.clip(share, 0, 1, out=share)
-    # where the sacrum overlaps a hip bone, the hip bone is kept
-    outer = np.minimum(canvas.share(shape.sacrum), 1 - share)
-    inner = np.minimum(canvas.share(offset(shape.sacrum, -_SACRUM_CORTEX_MM * state.cortex)), outer)
-    sacrum_hu = _with_density(_YOUNG_SACRUM_HU, state.density)
-    hu_share += canvas.filled(outer, inner, lambda points: np.full(len(points), sacrum_hu))
-    return BoneImage(share=share + outer, hu_share=hu_share, femurs=tuple(femurs))
+    filled = np.zeros(canvas.grid.shape_zyx, np.float32)
+    for side, femur, hip in zip(("left", "right"), shape.femurs, shape.hips, strict=True):
+        thigh = _femur_part(femur, canvas, f"{side} femur")
+        yield thigh
+        socket = _hip_part(hip, femur, thigh.outer, canvas, f"{side} hip bone")
+        filled += thigh.outer + (socket.outer + socket.cartilage)
+        yield socket
+    np.clip(filled, 0, 1, out=filled)
+    outer = np.minimum(canvas.share(shape.sacrum), 1 - filled)
+    inset = offset(shape.sacrum, -_SACRUM_CORTEX_MM * canvas.state.cortex)
+    inner = np.minimum(canvas.share(inset), outer)
+    yield canvas.part(
+        "sacrum",
+        (outer, inner, np.zeros_like(outer)),
+        lambda points: np.full(len(points), canvas.state.density * _YOUNG_SACRUM),
+        _red_pelvis,
+    )
+
+
+def bone_texture(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
+    """Return a random factor around 1 on trabecular density, zyx: texture at the resolution of CT."""
+    pattern = rng.standard_normal(grid.shape_zyx, dtype=np.float32)
+    factor = np.ones(grid.shape_zyx, np.float32)
+    for sigma_mm, share in _TEXTURES:
+        sigma = [sigma_mm / step for step in grid.spacing_xyz_mm[::-1]]
+        pattern = gaussian_filter(pattern, sigma, mode="nearest", truncate=2.5)
+        factor += share / pattern.std() * pattern
+    return np.clip(factor, 0.2, 2.0)
 
 
 def seat_head(hip: Mesh, axes: FemurAxes, gap_mm: float) -> Mesh:
@@ -163,31 +177,39 @@ def femur_cortex_mm(femur: Mesh, state: BoneState) -> np.ndarray:
     return (1 - beyond) * (head * state.head_cortex_mm + (1 - head) * neck) + beyond * shaft
 
 
-def femur_trabecular_hu(points_xyz_mm: np.ndarray, femur: Mesh, density: float) -> np.ndarray:
-    """Return HU at points (n, 3) inside a femur's cortex: trabecular bone by region, marrow in the shaft."""
+def femur_trabecular(points_xyz_mm: np.ndarray, femur: Mesh, density: float) -> np.ndarray:
+    """Return the density of trabecular bone at points (n, 3) inside a femur's cortex; there is none in the shaft.
+
+    `density` is the share of a young person's bone that is left. Units: those that add 1 HU to marrow in CT.
+    """
     axes = femur_axes(femur)
     along, _ = _neck_coordinates(points_xyz_mm, axes)
-    depth_mm = (head_top_mm(femur) - points_xyz_mm[:, 2]) / _relative_size(axes)
     to_neck, to_trochanter = _smoothstep(along, 0.45, 1.0), _smoothstep(along, 1.2, 1.9)
-    to_shaft = _smoothstep(depth_mm, 62.0, 95.0)
-    young = _YOUNG_HEAD_HU + to_neck * (_YOUNG_NECK_HU - _YOUNG_HEAD_HU)
-    young = young + to_trochanter * (_YOUNG_TROCHANTER_HU - young)
+    young = _YOUNG_HEAD + to_neck * (_YOUNG_NECK - _YOUNG_HEAD)
+    young = young + to_trochanter * (_YOUNG_TROCHANTER - young)
     young = young + _trabecular_groups(points_xyz_mm, axes)
-    return MARROW_HU + (1 - to_shaft) * (_with_density(young, density) - MARROW_HU)
+    to_shaft = _smoothstep(_depth_mm(points_xyz_mm, femur), 62.0, 95.0)
+    return (1 - to_shaft) * (density * young)
 
 
-def _image_femur(femur: Mesh, canvas: BoneCanvas) -> tuple[np.ndarray, np.ndarray]:
-    """Return the femur's share of each voxel and its HU times share."""
+def femur_red_marrow(points_xyz_mm: np.ndarray, femur: Mesh) -> np.ndarray:
+    """Return the share of red marrow at 25 years at points (n, 3) of a femur; it falls from the head to the shaft."""
+    return _RED_HEAD + _smoothstep(_depth_mm(points_xyz_mm, femur), 15.0, 80.0) * (_RED_SHAFT - _RED_HEAD)
+
+
+def _femur_part(femur: Mesh, canvas: BoneCanvas, name: str) -> BonePart:
     outer = canvas.share(femur)
     inner = np.minimum(canvas.share(offset(femur, -femur_cortex_mm(femur, canvas.state))), outer)
-    density = canvas.state.density
-    return outer, canvas.filled(outer, inner, lambda points: femur_trabecular_hu(points, femur, density))
+    return canvas.part(
+        name,
+        (outer, inner, np.zeros_like(outer)),
+        lambda points: femur_trabecular(points, femur, canvas.state.density),
+        lambda points: femur_red_marrow(points, femur),
+    )
 
 
-def _image_hip(
-    hip: Mesh, femur: Mesh, femur_share: np.ndarray, canvas: BoneCanvas
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share of hip bone and of cartilage between it and the femur, and HU times share of both."""
+def _hip_part(hip: Mesh, femur: Mesh, femur_share: np.ndarray, canvas: BoneCanvas, name: str) -> BonePart:
+    """Return the hip bone, with the cartilage between it and the femur."""
     state, axes = canvas.state, femur_axes(femur)
     along, _ = _neck_coordinates(femur.vertices_xyz_mm, axes)
     near_joint = 1 - _smoothstep(along, 0.9, 1.5)
@@ -201,20 +223,25 @@ def _image_hip(
     inner = canvas.share(offset(hip, -_HIP_CORTEX_MM * state.cortex))
     inner = np.minimum(inner, np.minimum(outer, 1 - around_plate))
     gap = np.clip(around_head - femur_share, 0, 1 - outer - femur_share)
-    hu_share = canvas.filled(outer, inner, lambda points: _hip_trabecular_hu(points, axes, state.density))
-    return outer + gap, hu_share + CARTILAGE_HU * gap
+    return canvas.part(
+        name, (outer, inner, gap), lambda points: _hip_trabecular(points, axes, state.density), _red_pelvis
+    )
 
 
-def _hip_trabecular_hu(points: np.ndarray, axes: FemurAxes, density: float) -> np.ndarray:
-    """Return HU at points (n, 3) inside the hip bone, which is denser in the weight-bearing roof of the socket."""
+def _hip_trabecular(points: np.ndarray, axes: FemurAxes, density: float) -> np.ndarray:
+    """Return the density at points (n, 3) inside the hip bone, denser in the weight-bearing roof of the socket."""
     radial = (points - axes.head_center_xyz_mm) / axes.head_radius_mm
     roof = np.exp(-0.5 * ((np.linalg.norm(radial, axis=1) - 1.2) / 0.3) ** 2)
-    return _with_density(_YOUNG_HIP_HU + _ROOF_HU * roof * _smoothstep(radial[:, 2], -0.2, 0.8), density)
+    return density * (_YOUNG_HIP + _ROOF * roof * _smoothstep(radial[:, 2], -0.2, 0.8))
 
 
-def _with_density(young_hu: np.ndarray | float, density: float) -> np.ndarray | float:
-    """Return HU if only the share `density` of a young person's bone is left and marrow replaces the rest."""
-    return MARROW_HU + density * (young_hu - MARROW_HU)
+def _red_pelvis(points: np.ndarray) -> np.ndarray:
+    return np.full(len(points), _RED_PELVIS)
+
+
+def _depth_mm(points_xyz_mm: np.ndarray, femur: Mesh) -> np.ndarray:
+    """Return the depth below the head's top of points (n, 3) in a femur of the model's mean size, mm."""
+    return (head_top_mm(femur) - points_xyz_mm[:, 2]) / _relative_size(femur_axes(femur))
 
 
 def _neck_coordinates(points: np.ndarray, axes: FemurAxes) -> tuple[np.ndarray, np.ndarray]:
@@ -234,7 +261,7 @@ def _neck_coordinates(points: np.ndarray, axes: FemurAxes) -> tuple[np.ndarray, 
 
 
 def _trabecular_groups(points: np.ndarray, axes: FemurAxes) -> np.ndarray:
-    """Return HU to add: the compressive group from calcar to the top of the head, less in Ward's triangle."""
+    """Return density to add: the compressive group from calcar to the top of the head, less in Ward's triangle."""
     radius, center = axes.head_radius_mm, axes.head_center_xyz_mm
     neck = (axes.neck_base_xyz_mm - center) / np.linalg.norm(axes.neck_base_xyz_mm - center)
     down = np.array([0.0, 0.0, -1.0])
@@ -249,17 +276,6 @@ def _trabecular_groups(points: np.ndarray, axes: FemurAxes) -> np.ndarray:
     return 80 * ends * np.exp(-0.5 * (distance / (0.35 * radius)) ** 2) - 75 * np.exp(
         -0.5 * (ward / (0.40 * radius)) ** 2
     )
-
-
-def _texture(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
-    """Return a random factor around 1 on the HU of bone above marrow: trabecular texture at the resolution of CT."""
-    pattern = rng.standard_normal(grid.shape_zyx, dtype=np.float32)
-    factor = np.ones(grid.shape_zyx, np.float32)
-    for sigma_mm, share in _TEXTURES:
-        sigma = [sigma_mm / step for step in grid.spacing_xyz_mm[::-1]]
-        pattern = gaussian_filter(pattern, sigma, mode="nearest", truncate=2.5)
-        factor += share / pattern.std() * pattern
-    return np.clip(factor, 0.2, 2.0)
 
 
 def _relative_size(axes: FemurAxes) -> float:

@@ -1,4 +1,4 @@
-"""Effects of the CT scanner: table and density phantom, blur, beam hardening, streaks, coloured noise, metal."""
+"""Effects of a CT scanner: table and density phantom, blur, beam hardening, streaks, coloured noise, metal."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,13 @@ import numpy as np
 from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter1d
 
-from lib.phantom.mesh import Mesh
-from lib.phantom.shape import FemurAxes
+from lib.phantom.scanner.machines import USUAL_NOISE_HU, CtScanner
 from lib.phantom.voxelize import VoxelGrid
 
 LOW_HU, HIGH_HU = -1024, 3071
 AIR_HU, METAL_HU = -1000.0, 9000.0
 DENSITY_RODS_HU = (-71.0, -29.0, 198.0, 371.0, 525.0)
 
-# of a soft kernel; with this sigma the noise spectrum has its peak at 1 / (2 pi sigma sqrt 2) = 0.21 / mm
-BLUR_SIGMA_MM = 0.54
 # widens the 2 mm box of a slice to a FWHM of about 2.1 mm, with tails into its neighbours
 _SLICE_SIGMA_MM = 0.4
 
@@ -26,20 +23,22 @@ _TABLE_HALF_WIDTH_MM, _TABLE_RADIUS_MM, _TABLE_THICKNESS_MM, _CARBON_MM = 210.0,
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScannerDraw:
-    """Properties of an acquisition, HU: noise SD at the body's centre, dark band between the heads, streaks."""
+class CtDraw:
+    """Properties of an acquisition, HU: noise SD at the body's centre, dark band between two bones, streaks."""
 
     noise_hu: float
     hardening_hu: float
     streak_hu: float
 
 
-def draw_scanner(rng: np.random.Generator, variant: str) -> ScannerDraw:
-    """Draw noise, beam hardening and streaks of an acquisition, HU; "hard" doubles the noise."""
+def draw_ct(rng: np.random.Generator, scanner: CtScanner, variant: str) -> CtDraw:
+    """Draw noise (within 35 % of the scanner's), beam hardening and streaks, HU; "hard" doubles noise and streaks."""
     noise, hardening, streak = rng.uniform((12, 10, 2), (25, 30, 5))
     factor = 2.0 if variant == "hard" else 1.0
-    return ScannerDraw(
-        noise_hu=float(noise) * factor, hardening_hu=float(hardening), streak_hu=float(streak) * factor
+    return CtDraw(
+        noise_hu=float(noise) * factor * (scanner.noise_hu / USUAL_NOISE_HU),
+        hardening_hu=float(hardening),
+        streak_hu=float(streak) * factor,
     )
 
 
@@ -72,9 +71,9 @@ def image_hardware(grid: VoxelGrid, middle_mm: float, back_mm: float) -> np.ndar
     return hu.astype(np.float32)
 
 
-def blur(hu: np.ndarray, grid: VoxelGrid) -> None:
-    """Blur an image zyx in place, by the kernel in plane and by the tails of the slice profile along z."""
-    for axis, sigma_mm in ((0, _SLICE_SIGMA_MM), (1, BLUR_SIGMA_MM), (2, BLUR_SIGMA_MM)):
+def blur(hu: np.ndarray, grid: VoxelGrid, kernel_mm: float) -> None:
+    """Blur an image zyx in place, by a kernel (sigma) in plane and by the tails of the slice profile along z."""
+    for axis, sigma_mm in ((0, _SLICE_SIGMA_MM), (1, kernel_mm), (2, kernel_mm)):
         step_mm = grid.spacing_xyz_mm[2 - axis]
         if axis == 0:
             _blur_along_z(hu, 0.5 * (sigma_mm / step_mm) ** 2)
@@ -82,17 +81,22 @@ def blur(hu: np.ndarray, grid: VoxelGrid) -> None:
             gaussian_filter1d(hu, sigma_mm / step_mm, axis=axis, output=hu, mode="nearest", truncate=3.5)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CtField:
+    """What artefacts depend on: the grid, the reconstruction kernel (sigma), two dense places (LPS mm)."""
+
+    grid: VoxelGrid
+    kernel_mm: float
+    dense_xyz_mm: tuple[np.ndarray, np.ndarray]
+
+
 def add_artefacts(
-    hu: np.ndarray,
-    body: np.ndarray,
-    grid: VoxelGrid,
-    heads: tuple[FemurAxes, FemurAxes],
-    draw: ScannerDraw,
-    rng: np.random.Generator,
+    hu: np.ndarray, body: np.ndarray, field: CtField, draw: CtDraw, rng: np.random.Generator
 ) -> None:
-    """Add beam hardening between the heads, lateral streaks and noise to an image zyx, in place, slice by slice."""
-    band_yx, along_z = _hardening(grid, heads)
-    spectrum = noise_filter(grid)
+    """Add beam hardening between dense places, lateral streaks and noise to an image zyx, in place, by slices."""
+    grid = field.grid
+    band_yx, along_z = _hardening(grid, field.dense_xyz_mm)
+    spectrum = noise_filter(grid, field.kernel_mm)
     sd_yx = _noise_profile(grid)
     for k in range(len(hu)):
         added = -draw.hardening_hu * along_z[k] * band_yx
@@ -103,43 +107,35 @@ def add_artefacts(
         hu[k] += added
 
 
-def noise_filter(grid: VoxelGrid) -> np.ndarray:
+def noise_filter(grid: VoxelGrid, kernel_mm: float) -> np.ndarray:
     """Return the factor that turns the Fourier transform of white noise into that of filtered back-projection noise.
 
-    Power is proportional to f * MTF**2 (ramp and soft kernel), MTF = exp(-2 (pi sigma f)**2). The scale gives unit SD
-    if the pixels resolve the spectrum; larger pixels average some of the noise out.
+    Power is proportional to f * MTF**2 (ramp and soft kernel), MTF = exp(-2 (pi sigma f)**2); it peaks at
+    1 / (2 pi sigma sqrt 2). The scale gives unit SD if the pixels resolve the spectrum; larger pixels average some of
+    the noise out.
+
+    Args:
+        grid: The image's grid.
+        kernel_mm: The kernel's sigma.
     """
     step_mm = grid.spacing_xyz_mm[0]
     n_x, n_y = grid.size_xyz[:2]
     f = np.hypot(np.fft.fftfreq(n_y, step_mm)[:, None], np.fft.rfftfreq(n_x, step_mm)[None, :])
-    a = (2 * np.pi * BLUR_SIGMA_MM) ** 2
+    a = (2 * np.pi * kernel_mm) ** 2
     power = f * np.exp(-a * f**2)
     # integral of f exp(-a f^2) over the plane = 2 pi sqrt(pi) / (4 a^1.5)
     whole = 2 * np.pi * np.sqrt(np.pi) / (4 * a**1.5)
     return np.sqrt(power / whole).astype(np.float32) / np.float32(step_mm)
 
 
+def calibrated(hu: np.ndarray, scanner: CtScanner, years: float) -> np.ndarray:
+    """Return HU as a scanner shows them `years` after its calibration: gain about water, which drifts, and offset."""
+    return scanner.scale * (1.0 + scanner.drift_per_year * years) * hu + scanner.offset_hu
+
+
 def to_stored_hu(hu: np.ndarray) -> np.ndarray:
     """Return HU as the scanner stores it: rounded, 12 bits from -1024, int16."""
     return np.clip(np.rint(hu), LOW_HU, HIGH_HU).astype(np.int16)
-
-
-def nail_mesh(axes: FemurAxes, radius_mm: float = 5.5, corners: int = 24) -> Mesh:
-    """Return a closed rod from the femoral head through the neck to the lateral wall of the shaft."""
-    start = axes.head_center_xyz_mm
-    along = axes.neck_base_xyz_mm - start
-    length = np.linalg.norm(along) * 1.5
-    along = along / np.linalg.norm(along)
-    side = np.cross(along, [0.0, 1.0, 0.0])
-    side /= np.linalg.norm(side)
-    angle = 2 * np.pi * np.arange(corners) / corners
-    ring = radius_mm * (np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * np.cross(along, side))
-    here, after = np.arange(corners), (np.arange(corners) + 1) % corners
-    near, far = np.full(corners, 2 * corners), np.full(corners, 2 * corners + 1)
-    faces = [(here, after, here + corners), (after, after + corners, here + corners)]
-    faces += [(near, after, here), (far, here + corners, after + corners)]
-    vertices = np.concatenate([start + ring, start + length * along + ring, [start, start + length * along]])
-    return Mesh(vertices_xyz_mm=vertices, faces=np.concatenate([np.stack(f, axis=1) for f in faces]))
 
 
 def add_metal_streaks(hu: np.ndarray, metal: np.ndarray, grid: VoxelGrid, rng: np.random.Generator) -> None:
@@ -165,9 +161,9 @@ def _blur_along_z(hu: np.ndarray, tail: float) -> None:
         before = here
 
 
-def _hardening(grid: VoxelGrid, heads: tuple[FemurAxes, FemurAxes]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of the dark band between the heads, in plane (y, x) and along z."""
-    left, right = (head.head_center_xyz_mm for head in heads)
+def _hardening(grid: VoxelGrid, dense_xyz_mm: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights of the dark band between two dense places, in plane (y, x) and along z."""
+    left, right = dense_xyz_mm
     center = (left + right) / 2
     half_mm = np.linalg.norm(left - right) / 2
     x, y, z = (grid.centers_mm(axis) - center[axis] for axis in range(3))

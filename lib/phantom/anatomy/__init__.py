@@ -1,0 +1,1 @@
+"""Bodies: shapes, tissues, posture and truth, whatever scanner looks at them."""

@@ -1,0 +1,115 @@
+"""What a scanner needs of a body: its tissues on the image's grid, and the truth about the wanted bone.
+
+An anatomy is a class that follows `Specimen`. Scanners see nothing else of it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+import numpy as np
+
+from lib.phantom.mesh import Mesh
+from lib.phantom.voxelize import VoxelGrid
+
+
+class Tissue(Enum):
+    """Soft tissues that are drawn over fat and muscle."""
+
+    SKIN = auto()
+    ARTERY = auto()
+    VEIN = auto()
+    URINE = auto()
+    ORGAN = auto()
+    GAS = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftSlice:
+    """The soft tissue of one axial slice, on coarse pixels (y, x).
+
+    Fat fills the slice, `muscle` is the share of muscle in it, and each of `layers` (share, tissue) covers what is
+    drawn before it. `grain` is a texture of unit variance. `marbling` is the fat between the fibres, in HU by which
+    it lowers muscle in CT. `to_pixels` interpolates coarse pixels onto those of the image. `body` is the share inside
+    the skin, on the image's own pixels.
+    """
+
+    muscle: np.ndarray
+    grain: np.ndarray
+    marbling: np.ndarray
+    layers: tuple[tuple[np.ndarray, Tissue], ...]
+    to_pixels: Callable[[np.ndarray], np.ndarray]
+    body: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class BonePart:
+    """A bone with the cartilage that covers it (shares of voxels, float32 zyx).
+
+    Cortex fills the space between `outer` and `inner`. Inside, `trabecular` is the density of trabecular bone at the
+    voxels where `inner` is not 0 (n), in units that add 1 HU to marrow in CT; `red_marrow` returns there the share of
+    red marrow in the marrow (n).
+    """
+
+    name: str
+    outer: np.ndarray
+    inner: np.ndarray
+    cartilage: np.ndarray
+    trabecular: np.ndarray
+    red_marrow: Callable[[], np.ndarray]
+    cortical_hu: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TissueFields:
+    """A body on a grid: soft tissue slice by slice (ascending z), then bone after bone. Both can be read once.
+
+    All bones lie in the part `bone_box` (zyx) of the grid.
+    """
+
+    grid: VoxelGrid
+    bone_box: tuple[slice, ...]
+    soft: Iterable[SoftSlice]
+    bones: Iterable[BonePart]
+
+
+class Specimen(Protocol):
+    """A body that lies in the scanner (LPS mm)."""
+
+    @property
+    def reference(self) -> str:
+        """Name of the bone part whose mask is the reference."""
+
+    @property
+    def reference_mesh(self) -> Mesh:
+        """Surface of that bone."""
+
+    @property
+    def top_mm(self) -> float:
+        """Height at which the wanted part begins, z."""
+
+    @property
+    def reach_mm(self) -> float:
+        """Length of the wanted part that a CT covers, downward from `top_mm`."""
+
+    @property
+    def middle_mm(self) -> float:
+        """The body's midline, x."""
+
+    @property
+    def back_mm(self) -> float:
+        """The back on the table, y."""
+
+    @property
+    def dense_xyz_mm(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two dense places, between which beam hardening darkens a CT."""
+
+    def fields(self, grid: VoxelGrid, supersampling: int, rng: np.random.Generator) -> TissueFields:
+        """Return the tissues on a grid; partial volumes of bone from `supersampling` sub-voxels along each axis."""
+
+    def implant(self) -> Mesh:
+        """Return a metal implant in the reference bone."""
+
+    def truth(self, grid: VoxelGrid) -> dict:
+        """Return the exact volume of the reference bone above a grid's lower end (`exact_mm3`), and landmarks."""

@@ -1,0 +1,1 @@
+"""Scanners: what CT and MR make of tissues."""

@@ -1,0 +1,56 @@
+"""Tissues turned into image values: soft tissue first, then bone over it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.phantom.anatomy.specimen import BonePart, SoftSlice, TissueFields
+
+Values = Sequence[np.ndarray]
+"""One array for each channel of the image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """What a scanner shows: values of a slice of soft tissue (y, x), and values times share of a bone (zyx).
+
+    Both return `channels` arrays.
+    """
+
+    channels: int
+    soft: Callable[[SoftSlice], Values]
+    bone: Callable[[BonePart], Values]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """Values (channels, z, y, x), the share of each voxel inside the skin, and the reference bone's mask (zyx)."""
+
+    values: np.ndarray
+    body: np.ndarray
+    mask: np.ndarray
+
+
+def paint(fields: TissueFields, contrast: Contrast, reference: str) -> Painted:
+    """Return the image of tissues in a contrast, without any effect of the scanner; air is not in it yet."""
+    shape, box = fields.grid.shape_zyx, fields.bone_box
+    values = np.empty((contrast.channels, *shape), np.float32)
+    body = np.empty(shape, np.float32)
+    mask = np.zeros(shape, np.uint8)
+    for k, piece in enumerate(fields.soft):
+        for channel, drawn in zip(values, contrast.soft(piece), strict=True):
+            channel[k] = piece.to_pixels(drawn)
+        body[k] = piece.body
+    share = np.zeros_like(body[box])
+    bones = np.zeros_like(values[:, *box])
+    for part in fields.bones:
+        share += part.outer + part.cartilage
+        for channel, drawn in zip(bones, contrast.bone(part), strict=True):
+            channel += drawn
+        if part.name == reference:
+            mask[box] = part.outer >= 0.5
+    np.clip(share, 0, 1, out=share)
+    for channel, drawn in zip(values, bones, strict=True):
+        channel[box] = channel[box] * (1 - share) + drawn
+    return Painted(values=values, body=body, mask=mask)

@@ -1,0 +1,1 @@
+"""Series: a scan as DICOM files, with or without a defect."""
