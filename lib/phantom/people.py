@@ -14,6 +14,7 @@ from lib.phantom.scanner.machines import (
     SCANNERS,
     MrProtocol,
     Scanner,
+    known_settings,
     read_scanner,
     require_integer,
     require_number,
@@ -101,7 +102,7 @@ class PhantomConfig:
 
     def protocol(self) -> MrProtocol:
         """Return the MR protocol, section `phantom.mr`."""
-        return MrProtocol(**self.mr)
+        return MrProtocol(**known_settings("mr", self.mr, MrProtocol))
 
     def scanner(self, name: str) -> Scanner:
         """Return the scanner of a name, or the only one of a cohort without names ("")."""

@@ -22,6 +22,7 @@ from lib.learning.augment import AugmentConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
 from lib.phantom.people import PhantomConfig
+from lib.phantom.scanner.machines import SCANNERS, MrProtocol
 from lib.settings import check_settings, check_texts, check_words, in_order_of, keep_names, read_words
 from lib.stats.overlap import OverlapConfig
 
@@ -54,7 +55,7 @@ def objects(schema, path=""):
 
 
 def test_schema_refuses_unknown_keys_and_describes_every_key():
-    named = ("structures", "groups", "networks")
+    named = ("structures", "groups", "networks", "phantom.scanners")  # the keys are names
     settings = [(path, schema) for path, schema in objects(SCHEMA) if path not in named]
     for path, schema in [*settings, ("networks.full", FULL_FORM), ("networks.unet", SHORT_FORM)]:
         assert schema["additionalProperties"] is False, path
@@ -125,6 +126,14 @@ def test_a_short_form_beside_the_fields_of_a_network_is_one_problem():
         check_settings(DEFAULTS | {"networks": {"vnet": both}}, SCHEMA)
 
 
+def test_scanners_of_the_schema_have_the_settings_of_either_modality():
+    schema = SCHEMA["properties"]["phantom"]["properties"]["scanners"]["additionalProperties"]
+    assert schema["additionalProperties"] is False
+    known = {field.name for kind in SCANNERS.values() for field in fields(kind)}
+    assert set(schema["properties"]) == known
+    assert all(value["description"] for value in schema["properties"].values())
+
+
 def test_the_section_measure_is_shared_by_two_dataclasses():
     names = {field.name for part in (OverlapConfig, DistalEndConfig) for field in fields(part)}
     assert set(DEFAULTS["measure"]) == names
@@ -142,6 +151,7 @@ def test_every_key_has_a_default_with_a_comment():
     [
         ("folds", FoldsConfig),
         ("phantom", PhantomConfig),
+        ("phantom.mr", MrProtocol),
         ("resample", ResampleConfig),
         ("crop", CropConfig),
         ("otsu", OtsuConfig),
@@ -167,6 +177,10 @@ def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
         ({"folds": {"folds": 1}}, "folds.folds: 1; expected integer, >= 2"),
         ({"resample": {"method": "cubic"}}, 'expected one of "fourier", "area", "none"'),
         ({"groups": {"male": {"sex": "boy"}}}, 'groups.male.sex: "boy"; expected one of "M", "F"'),
+        ({"phantom": {"modality": "PET"}}, 'phantom.modality: "PET"; expected one of "CT", "MR"'),
+        ({"phantom": {"mr": {"slice": 3}}}, "phantom.mr: unknown key 'slice'"),
+        ({"phantom": {"scanners": {"A": {"noise": 3}}}}, "phantom.scanners.A: unknown key 'noise'"),
+        ({"phantom": {"scanners": {"A B": {}}}}, "phantom.scanners"),
         ({"groups": ["all"]}, 'groups: ["all"]; expected object'),
         ({"cohorts": ["all"]}, "unknown key 'cohorts'; it is now groups, such as groups: {all: {}"),
         (

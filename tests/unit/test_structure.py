@@ -40,6 +40,8 @@ LAYERS = {
     # programs beside the workflow: they read it, and nothing in it imports them
     "commands": {"cohort", "learning", "stats"},
 }
+# within a package that has packages of its own: which of them each may import
+INNER_LAYERS = {"phantom": {"anatomy": set(), "scanner": {"anatomy"}, "series": {"scanner"}}}
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm-arrays"
 # files at the root of lib that combine packages, as scripts do
 JOINTS = {
@@ -80,6 +82,18 @@ def test_packages_import_only_those_below_them(path):
             if rest[0] in LAYERS and rest[0] not in ("catalog", own):
                 assert rest[0] in allowed, f"{path.name} imports {name}"
             assert own in ("", "commands") or f"{rest[0]}.py" not in JOINTS, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("package", INNER_LAYERS)
+def test_packages_within_a_package_import_only_those_below_them(package):
+    inner = INNER_LAYERS[package]
+    assert {path.parent.name for path in (ROOT / "lib" / package).glob("*/__init__.py")} == set(inner)
+    for own, allowed in inner.items():
+        for path in (ROOT / "lib" / package / own).rglob("*.py"):
+            for name in imported(path):
+                parts = [*name.split("."), "", ""]
+                if parts[:2] == ["lib", package] and parts[2] in inner and parts[2] != own:
+                    assert parts[2] in allowed, f"{path.name} imports {name}"
 
 
 def test_every_package_has_its_layer():

@@ -106,6 +106,7 @@ class BoneCanvas:
             outer=outer,
             inner=inner,
             cartilage=cartilage,
+            voxels=voxels,
             trabecular=density_at(points) * self.texture[voxels],
             red_marrow=lambda: self.state.red_marrow * red_at(points),
             cortical_hu=self.state.cortical_hu,

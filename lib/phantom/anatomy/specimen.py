@@ -47,15 +47,16 @@ class SoftSlice:
 class BonePart:
     """A bone with the cartilage that covers it (shares of voxels, float32 zyx).
 
-    Cortex fills the space between `outer` and `inner`. Inside, `trabecular` is the density of trabecular bone at the
-    voxels where `inner` is not 0 (n), in units that add 1 HU to marrow in CT; `red_marrow` returns there the share of
-    red marrow in the marrow (n).
+    Cortex fills the space between `outer` and `inner`. `voxels` are the indices (zyx) where `inner` is not 0: there,
+    `trabecular` is the density of trabecular bone (n), in units that add 1 HU to marrow in CT, and `red_marrow` gives
+    the share of red marrow in the marrow (n). `cortical_hu` is the HU of solid bone.
     """
 
     name: str
     outer: np.ndarray
     inner: np.ndarray
     cartilage: np.ndarray
+    voxels: tuple[np.ndarray, ...]
     trabecular: np.ndarray
     red_marrow: Callable[[], np.ndarray]
     cortical_hu: float

@@ -109,8 +109,7 @@ def _soft_hu(piece: SoftSlice) -> tuple[np.ndarray]:
 
 def _bone_hu(part: BonePart) -> tuple[np.ndarray]:
     hu_share = part.cortical_hu * (part.outer - part.inner)
-    voxels = np.nonzero(part.inner)
-    hu_share[voxels] += (MARROW_HU + part.trabecular) * part.inner[voxels]
+    hu_share[part.voxels] += (MARROW_HU + part.trabecular) * part.inner[part.voxels]
     return (hu_share + CARTILAGE_HU * part.cartilage,)
 
 

@@ -22,7 +22,7 @@ _FAT_GRAIN, _MUSCLE_GRAIN = 0.03, 0.06
 _FULL_MARBLING = 160.0
 # share of the signal of fat that fat suppression leaves
 _SUPPRESSED = 0.08
-_ABOVE_TOP_MM, _EDGE_MM = 14.0, 1.0
+_ABOVE_TOP_MM, _EDGE_MM = 14.0, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def _acquired(
     if draw.ghost:
         mr_effects.add_ghost(signal, draw.ghost)
     magnitude = mr_effects.with_rician_noise(signal, MUSCLE / draw.snr, rng)
-    return mr_effects.to_stored_signal(draw.gain * magnitude)
+    return mr_effects.to_stored_signal(draw.gain / (exam.protocol.rescale_slope or 1.0) * magnitude)
 
 
 def mr_contrast(artery: float) -> Contrast:
@@ -138,8 +138,7 @@ def mr_contrast(artery: float) -> Contrast:
 
 
 def _bone_signal(part: BonePart) -> tuple[np.ndarray, np.ndarray]:
-    voxels = np.nonzero(part.inner)
-    marrow = (1 - np.clip(part.trabecular / SOLID_TRABECULAR, 0, 1)) * part.inner[voxels]
+    marrow = (1 - np.clip(part.trabecular / SOLID_TRABECULAR, 0, 1)) * part.inner[part.voxels]
     red = part.red_marrow()
     fat, water = (
         marrow * (yellow + red * (of_red - yellow))
@@ -147,6 +146,6 @@ def _bone_signal(part: BonePart) -> tuple[np.ndarray, np.ndarray]:
     )
     drawn = np.zeros((2, *part.inner.shape), np.float32)
     drawn[1] = CORTEX * (part.outer - part.inner) + CARTILAGE * part.cartilage
-    drawn[0][voxels] += fat
-    drawn[1][voxels] += water
+    drawn[0][part.voxels] += fat
+    drawn[1][part.voxels] += water
     return tuple(drawn)

@@ -1,0 +1,202 @@
+"""Synthetic MR hips from seed to files: the series as readers see it, the mask on its grid and on the bone."""
+
+import hashlib
+import json
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from lib.phantom.people import PhantomConfig, find_person
+from lib.phantom.scan import make_phantom_scan
+from lib.phantom.scanner.machines import MrScanner
+from lib.phantom.scanner.mr import MUSCLE
+from lib.phantom.scanner.mr_effects import draw_mr
+
+PROTOCOL = {"matrix": 64, "slices": 30, "slice_mm": 3.0, "water_fat_shift_pixels": 0.0}
+CONFIG = PhantomConfig(
+    people=2,
+    hard_people=1,
+    modality="MR",
+    mr=PROTOCOL,
+    supersampling=2,
+    defects=[
+        "missing_slice",
+        "duplicated_slice",
+        "wrong_modality",
+        "localizer",
+        "second_series",
+        "right_side",
+    ],
+)
+
+
+def make(folder, scan, config=CONFIG):
+    make_phantom_scan(config, scan, folder / "dicom", folder / "mask.nii.gz", folder / "truth.json")
+    return folder
+
+
+def headers(folder):
+    return [pydicom.dcmread(path) for path in sorted((folder / "dicom").iterdir())]
+
+
+def digests(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def by_series(datasets):
+    series = {}
+    for dataset in datasets:
+        series.setdefault(str(dataset.SeriesInstanceUID), []).append(dataset)
+    return sorted(series.values(), key=lambda found: found[0].SeriesNumber)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("first"), "P001")
+
+
+@pytest.fixture(scope="module")
+def image(first):
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(first / "dicom")))
+    return reader.Execute()
+
+
+@pytest.fixture(scope="module")
+def mask(first):
+    return sitk.ReadImage(str(first / "mask.nii.gz"))
+
+
+def test_same_seed_gives_the_same_bytes(first, tmp_path):
+    assert digests(make(tmp_path, "P001")) == digests(first)
+
+
+def test_series_is_coronal_t1(first):
+    datasets = headers(first)
+    assert len(datasets) == 30
+    header = datasets[0]
+    assert (header.Modality, header.SOPClassUID.name) == ("MR", "MR Image Storage")
+    assert header.ImageOrientationPatient == [1, 0, 0, 0, 0, -1]
+    assert list(header.ImageType) == ["ORIGINAL", "PRIMARY", "M"]
+    assert (header.RepetitionTime, header.EchoTime, header.FlipAngle) == (37, 4.92, 25)
+    assert (header.ScanningSequence, header.MagneticFieldStrength) == ("GR", 3)
+    assert (header.Rows, header.Columns, header.PixelSpacing) == (64, 64, [1.875, 1.875])
+    assert header.SliceThickness == header.SpacingBetweenSlices == 3
+    assert "RescaleSlope" not in header and "RescaleIntercept" not in header and "KVP" not in header
+    depths = sorted(float(dataset.ImagePositionPatient[1]) for dataset in datasets)
+    assert np.diff(depths) == pytest.approx(3.0)
+    assert len({tuple(dataset.ImagePositionPatient[::2]) for dataset in datasets}) == 1
+
+
+def test_mask_has_the_grid_of_the_series(image, mask):
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert mask.GetSize() == image.GetSize() == (64, 64, 30)
+    assert mask.GetSpacing() == pytest.approx(image.GetSpacing())
+    assert mask.GetOrigin() == pytest.approx(image.GetOrigin(), abs=1e-3)
+    assert mask.GetDirection() == pytest.approx(image.GetDirection())
+
+
+def test_mask_lies_on_the_bone(image, mask):
+    """Bright marrow inside, dark cortex at the edge: muscle or fat there would show a mask at another place."""
+    values, bone = sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(mask).astype(bool)
+    plane = np.ones((1, 3, 3), bool)
+    inside, edge = binary_erosion(bone, plane, iterations=4), bone & ~binary_erosion(bone, plane)
+    around = binary_dilation(bone, plane, iterations=5) & ~binary_dilation(bone, plane, iterations=2)
+    marrow, cortex, soft = (np.median(values[where]) for where in (inside, edge, around))
+    assert cortex < 0.6 * marrow and cortex < 0.8 * soft
+    # one pixel aside, the edge is no longer the darkest
+    for axis in (1, 2):
+        for step in (-2, 2):
+            moved = np.roll(edge, step, axis)
+            assert values[moved].mean() > 1.1 * values[edge].mean()
+
+
+def test_mask_has_nearly_the_exact_volume(first, mask):
+    truth = json.loads((first / "truth.json").read_text())
+    volume = sitk.GetArrayFromImage(mask).sum() * np.prod(mask.GetSpacing())
+    assert volume == pytest.approx(truth["exact_mm3"], rel=0.015)
+    assert truth["cut_by_fov"] == ["distal"]
+    assert "scanner" not in truth
+
+
+def test_air_beside_the_skin_is_rayleigh_noise_of_the_drawn_level(image):
+    person = find_person(CONFIG, "P001")
+    rng = np.random.default_rng([person.scan_seed, 2])
+    draw = draw_mr(rng, MrScanner(), CONFIG.protocol(), person.variant)
+    sigma = draw.gain * MUSCLE / draw.snr
+    air = sitk.GetArrayFromImage(image)[:3, :, -3:]  # in front, at the side
+    assert air.mean() == pytest.approx(sigma * np.sqrt(np.pi / 2), rel=0.06)
+    assert air.std() == pytest.approx(sigma * np.sqrt(2 - np.pi / 2), rel=0.08)
+
+
+def test_right_side_shows_the_right_hip(tmp_path):
+    folder = make(tmp_path, "X08-right-side")
+    mask = sitk.ReadImage(str(folder / "mask.nii.gz"))
+    places = np.argwhere(sitk.GetArrayFromImage(mask))[:, ::-1]
+    x_mm = [mask.TransformIndexToPhysicalPoint([int(v) for v in place])[0] for place in places[::50]]
+    assert max(x_mm) < 0
+
+
+def test_missing_slice_leaves_a_gap(tmp_path):
+    depths = sorted(float(d.ImagePositionPatient[1]) for d in headers(make(tmp_path, "X01-missing-slice")))
+    assert len(depths) == 29 and sorted(np.diff(depths).round(6))[-1] == 6
+
+
+def test_duplicated_slice_stands_twice_with_other_content(tmp_path):
+    datasets = headers(make(tmp_path, "X02-duplicated-slice"))
+    places = [tuple(dataset.ImagePositionPatient) for dataset in datasets]
+    (twice,) = {place for place in places if places.count(place) == 2}
+    one, two = (dataset for dataset in datasets if tuple(dataset.ImagePositionPatient) == twice)
+    assert not np.array_equal(one.pixel_array, two.pixel_array)
+
+
+def test_wrong_modality_is_ct_throughout(tmp_path):
+    assert {dataset.Modality for dataset in headers(make(tmp_path, "X04-wrong-modality"))} == {"CT"}
+
+
+def test_localizer_has_three_planes_in_a_series_of_its_own(tmp_path):
+    scouts, main = by_series(headers(make(tmp_path, "X05-localizer")))
+    assert len(main) == 30 and {tuple(scout.ImageOrientationPatient) for scout in scouts} == {
+        (1, 0, 0, 0, 1, 0),
+        (1, 0, 0, 0, 0, -1),
+        (0, 1, 0, 0, 0, -1),
+    }
+    assert all("LOCALIZER" in scout.ImageType for scout in scouts)
+
+
+def test_second_series_is_fat_suppressed_and_comes_with_a_derived_difference(tmp_path):
+    main, suppressed, derived = by_series(headers(make(tmp_path, "X06-second-series")))
+    assert len(main) == len(suppressed) == len(derived) == 30
+    values = [
+        np.stack([d.pixel_array for d in sorted(found, key=lambda d: d.ImagePositionPatient[1])]).astype(int)
+        for found in (main, suppressed, derived)
+    ]
+    bright = values[0] > np.percentile(values[0], 95)
+    assert values[1][bright].mean() < 0.35 * values[0][bright].mean()
+    assert np.array_equal(values[2], np.clip(values[0] - values[1], 0, None))
+    assert suppressed[0].ScanOptions == "FS" and list(suppressed[0].ImageType) == ["ORIGINAL", "PRIMARY", "M"]
+    assert derived[0].ImageType[0] == "DERIVED"
+
+
+def test_rescale_is_written_when_asked(first, tmp_path):
+    config = PhantomConfig(people=1, modality="MR", mr=PROTOCOL | {"rescale_slope": 2.0}, supersampling=2)
+    plain, scaled = (
+        {str(d.SOPInstanceUID): d for d in headers(folder)}
+        for folder in (first, make(tmp_path, "P001", config))
+    )
+    for uid, dataset in scaled.items():
+        assert (dataset.RescaleSlope, dataset.RescaleIntercept) == (2, 0)
+        assert np.abs(2.0 * dataset.pixel_array - plain[uid].pixel_array).max() <= 1
+
+
+def test_mr_scanners_are_named_in_the_headers(tmp_path):
+    config = PhantomConfig(
+        people=1, modality="MR", mr=PROTOCOL, supersampling=1, scanners={"M2": {"field_tesla": 1.5}}
+    )
+    header = headers(make(tmp_path, "P001", config))[0]
+    assert (header.Manufacturer, header.ManufacturerModelName) == ("M2", "M2")
+    assert header.MagneticFieldStrength == 1.5
