@@ -87,6 +87,11 @@ class BoneCanvas:
         """Return the share of each voxel inside a closed surface, float32 zyx."""
         return coverage(mesh, self.grid, self.supersampling)
 
+    @property
+    def nothing(self) -> np.ndarray:
+        """Shares of a bone part that is absent, zyx; they take no memory."""
+        return np.broadcast_to(np.float32(0), self.grid.shape_zyx)
+
     def part(
         self,
         name: str,
@@ -133,7 +138,7 @@ def hip_bones(shape: HipShape, canvas: BoneCanvas) -> Iterator[BonePart]:
     inner = np.minimum(canvas.share(inset), outer)
     yield canvas.part(
         "sacrum",
-        (outer, inner, np.zeros_like(outer)),
+        (outer, inner, canvas.nothing),
         lambda points: np.full(len(points), canvas.state.density * _YOUNG_SACRUM),
         _red_pelvis,
     )
@@ -203,7 +208,7 @@ def _femur_part(femur: Mesh, canvas: BoneCanvas, name: str) -> BonePart:
     inner = np.minimum(canvas.share(offset(femur, -femur_cortex_mm(femur, canvas.state))), outer)
     return canvas.part(
         name,
-        (outer, inner, np.zeros_like(outer)),
+        (outer, inner, canvas.nothing),
         lambda points: femur_trabecular(points, femur, canvas.state.density),
         lambda points: femur_red_marrow(points, femur),
     )

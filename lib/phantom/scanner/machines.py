@@ -94,7 +94,7 @@ class MrProtocol:
         require_integer("mr.matrix", self.matrix, low=32, high=1024)
         require_integer("mr.slices", self.slices, low=8, high=400)
         for key, low, high in (
-            ("field_of_view_mm", _LEAST_FIELD_MM, 400.0),
+            ("field_of_view_mm", _LEAST_FIELD_MM, 200.0),
             ("slice_mm", 0.5, 10.0),
             ("tr_ms", 1.0, 10000.0),
             ("te_ms", 0.1, 500.0),

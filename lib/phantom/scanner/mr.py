@@ -83,7 +83,8 @@ def image_mr(
     draw = mr_effects.draw_mr(noise_rng, exam.scanner, exam.protocol, exam.variant)
     contrast = mr_contrast(draw.artery)
     painted = paint(specimen.fields(exam.grid, exam.supersampling, body_rng), contrast, specimen.reference)
-    fat, water = painted.values * painted.body
+    painted.values[:] *= painted.body
+    fat, water = painted.values
     fat = mr_effects.shift_fat(fat, draw.shift_pixels)
     field = mr_effects.bias_field(exam.grid, draw)
     pictures = [
