@@ -25,6 +25,7 @@ from lib.errors import ConfigError
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import read_network
 from lib.learning.finished import FinishedModels, check_preprocessing, read_finished
+from lib.learning.network_grid import GridConfig, networks_of_study
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
 from lib.structures import Structures, read_structures
@@ -208,6 +209,10 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     for name in ("structures", "groups", "networks"):
         config[name] = in_use(config[name], typed.settings.get(name))
     _check_structures(config)
+    named = typed.settings.get("networks") or ()
+    config["networks"] = networks_of_study(
+        config["networks"], named, GridConfig(**config["grid"]), config["only_networks"]
+    )
     # these refuse what the schema cannot express, such as levels that do not fit together
     for entry in config["networks"].values():
         read_network(entry)

@@ -19,6 +19,7 @@ from lib.imaging.resample import ResampleConfig
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import VNetConfig, read_network, unet_config
 from lib.learning.augment import AugmentConfig
+from lib.learning.network_grid import GridConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
 from lib.phantom.people import PhantomConfig
@@ -160,6 +161,7 @@ def test_every_key_has_a_default_with_a_comment():
         ("predict", PredictConfig),
         ("train.augment", AugmentConfig),
         ("networks.vnet", VNetConfig),
+        ("grid", GridConfig),
     ],
 )
 def test_sections_are_the_fields_of_their_dataclass(section, dataclass):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from lib.commands.estimate import estimate_rules
 from lib.commands.planning.workflow import read_workflow
@@ -38,6 +39,25 @@ def test_the_study_itself_tells_what_its_units_cost(estimated):
     assert "of this study" in estimated["convert_scan"].source
     assert "of this study" in estimated["train_fold"].source
     assert estimated["write_report"].source.startswith("shipped")
+
+
+def test_every_network_of_a_grid_is_planned_and_estimated(tmp_path):
+    settings = yaml.safe_load((ROOT / "studies/ci.yaml").read_text())
+    del settings["networks"]
+    settings["grid"] = {"dimensions": [2, 3], "initial_maps": [4, 8, 16], "levels": [3, 4]}
+    settings["grid"] |= {
+        "bottleneck_dilation": [1, 2, 4],
+        "skip_if": "dimensions == 3 and initial_maps == 16",
+    }
+    overlay = tmp_path / "grid.yaml"
+    overlay.write_text(yaml.safe_dump(settings))
+    study = Study(tmp_path / "study", overlay=str(overlay))
+    study.folder.mkdir()
+    networks, folds = 2 * 5 * 3, settings["folds"]["folds"]
+    assert study.planned()["train_fold"] == networks * folds
+    assert study.planned(settings=("only_networks=[unet3d-f8-l4-d2]",))["train_fold"] == folds
+    workflow = read_workflow(["--directory", str(study.folder), "--configfile", study.overlay])
+    assert {row.rule: row.jobs for row in estimate_rules(workflow)}["train_fold"] == networks * folds
 
 
 @pytest.mark.parametrize(("limit", "rests"), [("100/1s", True), ("50/1s", False)])

@@ -42,6 +42,18 @@ def test_an_intensity_scale_that_cannot_be_used_is_refused_before_any_job(tmp_pa
     assert told in message and "Traceback" not in message
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("grid={levels: [3]}", "grid.dimensions, grid.initial_maps: no values"),
+        ("only_networks=[unet]", "no network is called unet; the study's networks: vnet"),
+    ],
+)
+def test_networks_that_cannot_be_used_are_refused_before_any_job(tmp_path, setting, told):
+    message = Study(tmp_path).refuse(settings=(setting,))
+    assert told in message and "Traceback" not in message
+
+
 def test_wrong_table_is_listed_as_a_whole(tmp_path):
     (tmp_path / "cohort.csv").write_text("scan,image,sex,subject\nA,gone,F,P\nA,lost,x,Q\n")
     message = Study(tmp_path).refuse(settings=("cohort=cohort.csv", "groups={all: {}}"))
