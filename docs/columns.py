@@ -62,7 +62,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         }.items()
     }
     made = summary_tables(empty, {}, [], AgreementConfig())
-    first = table1(made["agreement"], empty["metrics"], synthetic=False)
+    first = table1(made["agreement"], empty["metrics"], empty["unscored"], synthetic=False)
     return {
         "cohort.csv": COHORT_COLUMNS,
         "cohort/scans.csv": SCAN_COLUMNS,

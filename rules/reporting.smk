@@ -99,6 +99,7 @@ rule tabulate_table1:
     input:
         agreement="results/tables/agreement.csv",
         metrics="results/tables/metrics.csv",
+        unscored="results/tables/unscored.csv",
     output:
         table1=report(
             "results/tables/table1.csv",

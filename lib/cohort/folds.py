@@ -207,9 +207,10 @@ def _draw_people(scans: Iterable[Placement], config: FoldsConfig, seed: int) -> 
         }
     training = sum(person.set == "train" for person in drawn.values())
     if training < config.folds:
+        fewer = "folds.folds or folds.test_fraction" if config.test_fraction else "folds.folds"
         raise TooFewPeopleError(
             f"{training} people with a usable reference are left for training, but folds.folds is "
-            f"{config.folds}; lower folds.folds or folds.test_fraction, give more people a mask, or predict with "
+            f"{config.folds}; lower {fewer}, give more people a mask, or predict with "
             "finished models (model=FOLDER)"
         )
     return drawn

@@ -150,8 +150,8 @@ def late_notes(placements: Iterable[Placement], wishes: Mapping[str, str]) -> li
         return []
     names = " or ".join(sorted({row.set for row in apart}, reverse=True))
     return [
-        f"Models are older than this cohort: {len(late)} people with a reference came after test people and folds "
-        f"were drawn. They are scored as {names} and train no model; --config redraw=true retrain=true draws and "
+        f"Models are older than this cohort: {len(late)} people with a reference came after the draw. "
+        f"They are scored as {names} and train no model; --config redraw=true retrain=true draws and "
         "trains anew with them."
     ]
 

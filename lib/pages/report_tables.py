@@ -536,7 +536,8 @@ def table1_view(rows: Sequence[Mapping]) -> PageTable:
             ),
         ),
     )
-    return page_table("Table 1. Volumes of the test people", columns, with_paper, name="table1")
+    people = "cross-validated" if rows[0]["protocol"] == "cv" else "test"
+    return page_table(f"Table 1. Volumes of the {people} people", columns, with_paper, name="table1")
 
 
 def table1_source(row: Mapping, *, several: bool) -> str:

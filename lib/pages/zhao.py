@@ -31,6 +31,7 @@ class Choice:
         why: what the article says, how it was deduced, or why it was chosen.
         settings: the settings of this choice by their dotted names, with the values of config.yaml.
         departs: for a departure that no setting can undo, a clause for the report's list of departures.
+        departs_in_test: likewise, for studies with test people.
     """
 
     step: str
@@ -39,12 +40,14 @@ class Choice:
     why: str
     settings: Mapping[str, object] = field(default_factory=dict)
     departs: str = ""
+    departs_in_test: str = ""
 
 
-def _choice(step: str, tag: str, here: str, why: str, departs: str = "", **settings: object) -> Choice:
-    """Return a choice; names of settings have `__` instead of the dot."""
-    named = {name.replace("__", "."): value for name, value in settings.items()}
-    return Choice(step=step, tag=tag, here=here, why=why, departs=departs, settings=named)
+def _choice(step: str, tag: str, here: str, why: str, **more: object) -> Choice:
+    """Return a choice; `more` are its clauses on departures, and its settings with `__` instead of the dot."""
+    clauses = {name: str(more.pop(name)) for name in ("departs", "departs_in_test") if name in more}
+    named = {name.replace("__", "."): value for name, value in more.items()}
+    return Choice(step=step, tag=tag, here=here, why=why, settings=named, **clauses)
 
 
 CHOICES = (
@@ -182,12 +185,12 @@ CHOICES = (
         "Weights", "deviates", "for held-out people, weights are chosen on the fold's validation people; "
         "cross-validation uses the last weights",
         "The article chose its model by the Dice of the test people, which is leakage.",
-        departs="no weights are chosen on test people", predict__heldout_weights="best",
+        departs_in_test="no weights are chosen on test people", predict__heldout_weights="best",
     ),
     _choice(
         "Prediction", "deviates", "test people are predicted by the mean probability of all folds; the fold with the "
         "best validation Dice also predicts them (single model)", "The article used one model.",
-        departs="test people are predicted by all folds together and, separately, by a single model",
+        departs_in_test="test people are predicted by all folds together and, separately, by a single model",
     ),
     _choice(
         "Prediction", "stated", "windows move by one slice, none beyond the ends (D − 31 windows for D slices)",
@@ -220,7 +223,7 @@ def choices_table() -> str:
     return "\n".join(lines)
 
 
-def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained: bool) -> str:
+def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained: bool, tested: bool) -> str:
     """Return the sentences of the methods paragraph on the article: what differs, and what the article leaves open.
 
     Args:
@@ -228,6 +231,7 @@ def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained
         runs: the records of the models that were used; each holds its `network`.
         mark: the citation mark of the article, such as `[12]`.
         trained: False if finished models were used, whose training the configuration does not describe.
+        tested: whether the study has test people.
     """
     runs = list(runs)
     told = [choice for choice in CHOICES if trained or choice.step not in OF_TRAINING]
@@ -247,6 +251,7 @@ def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained
     else:
         sentences.append(f"The settings are Osteoflow’s reading of Zhao et al. (2020) {mark}.")
     departs = [choice.departs for choice in told if choice.departs]
+    departs += [choice.departs_in_test for choice in told if choice.departs_in_test and tested]
     sentences.append(
         f"In any case Osteoflow departs from the article: {'; '.join(departs)}. What the article leaves open, such "
         "as the convolutions of each level, normalisation, α, batch size and the range of intensities, was deduced "

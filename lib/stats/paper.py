@@ -46,20 +46,34 @@ PAPER_TABLE2 = tuple(
     )
 )
 ZHAO_SCORES = {"sex": "M&F", "sensitivity": "0.9852", "specificity": "0.9992"}
+TEST = ("test", "test-single")
+OUR_PEOPLE = {
+    "test": "{people} test people{missing}, predicted by the ensemble of folds",
+    "cv": "{people} cross-validated people{missing}, each predicted by the fold model that was not trained on them",
+}
 OUR_FOOTNOTE = (
-    "{people} test people{missing}, predicted by the ensemble of folds; mean±SD over scans (ddof 1); other people "
-    "than in the rows above; specificity depends on the crop"
+    "; mean±SD over scans (ddof 1); other people than in the rows above; specificity depends on the crop"
 )
 
 
-def table1(agreement: pd.DataFrame, metrics: pd.DataFrame, *, synthetic: bool) -> pd.DataFrame:
-    """Return the paper's Table 1 for this study: test people, one row for each group, network and protocol.
+def tabulated_protocols(metrics: pd.DataFrame, unscored: pd.DataFrame) -> tuple[str, ...]:
+    """Return the protocols in Tables 1 and 2: those of test people, or cross-validation if the study has none."""
+    has_test = (set(metrics["protocol"]) | set(unscored["protocol"])) & set(TEST)
+    return TEST if has_test else ("cv",)
 
+
+def table1(
+    agreement: pd.DataFrame, metrics: pd.DataFrame, unscored: pd.DataFrame, *, synthetic: bool
+) -> pd.DataFrame:
+    """Return the paper's Table 1 for this study, one row for each group, network and protocol.
+
+    The rows are of test people or, in a study without any, of cross-validated people (`tabulated_protocols`).
     Columns: reference volume (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
     Pearson's r, number of scans without a score and the reasons (`lib.stats.unscored`). For a cohort of real people,
     columns `paper_*` hold the paper's numbers; for a synthetic one such a comparison would be meaningless.
     """
-    whole = agreement[(agreement["stratum"] == ALL) & agreement["protocol"].isin(["test", "test-single"])]
+    protocols = tabulated_protocols(metrics, unscored)
+    whole = agreement[(agreement["stratum"] == ALL) & agreement["protocol"].isin(protocols)]
     used = metrics.groupby(["group", "network", "protocol"])["weights"].first()
     keys = ["group", "network", "protocol"]
     columns = [*keys, "n", *TABLE1_NUMBERS, "pearson_p_value", "not_scored", "not_scored_reason"]
@@ -79,9 +93,10 @@ def table2(
 ) -> pd.DataFrame:
     """Return TABLE2_COLUMNS: the rows of the paper, then this study's rows, one for each network.
 
-    A row of this study is for the test people of group `all`, predicted by the ensemble; without that group there is
-    a row for each sex. `data` counts the people used for training, validation or test, without later and external
-    people. The remark counts test scans without a score (`unscored`). `runs` are the records of the trained folds
+    A row of this study is for the test people of group `all`, predicted by the ensemble, or for its cross-validated
+    people in a study without test people; without that group there is a row for each sex. `data` counts the people
+    used for training, validation or test, without later and external people. The remark counts scans of these people
+    without a score (`unscored`). `runs` are the records of the trained folds
     (run.json). A synthetic cohort has no row, because agreement on simulated people cannot be compared with agreement
     on real people.
     """
@@ -93,41 +108,43 @@ def table2(
 
 def _own_rows(metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapping]) -> list[dict]:
     trained = {(run["group"], run["network"]): run for run in runs}
-    test = without_repeats(metrics[metrics["protocol"] == "test"])
-    if "all" in set(test["group"]):
-        test = test[test["group"] == "all"]
+    protocol = tabulated_protocols(metrics, unscored)[0]
+    scored = without_repeats(metrics[metrics["protocol"] == protocol])
+    if "all" in set(scored["group"]):
+        scored = scored[scored["group"] == "all"]
     drawn = metrics[metrics["protocol"].isin(["cv", "test"])]
     people = drawn.groupby(["group", "network"])["subject"].nunique()
     lost = find_gaps(metrics, unscored)
-    lost = lost[lost["protocol"] == "test"]
+    lost = lost[lost["protocol"] == protocol]
     return [
         _own_row(subset, int(people[key]), trained.get(key, {}), key[1])
         | {"footnote": _footnote(subset, lost[(lost["group"] == key[0]) & (lost["network"] == key[1])])}
-        for key, subset in subsets(test, "group", "network")
+        for key, subset in subsets(scored, "group", "network")
     ]
 
 
-def _own_row(test: pd.DataFrame, people: int, run: Mapping, network: str) -> dict:
+def _own_row(scored: pd.DataFrame, people: int, run: Mapping, network: str) -> dict:
     dimensions = run.get("configured", {}).get("architecture", {}).get("dimensions")
     thickness = run.get("preprocessing", {}).get("resample", {}).get("thickness_mm")
     return {
         "authors": "This study",
         "method": f"{dimensions}D CNN ({network})" if dimensions else network,
         "data": f"{people} {run.get('modality', 'people')}",
-        "sex": "&".join(sorted(set(test["sex"]) & {"M", "F"}, reverse=True)),
-        **{name: _mean_and_sd(test[name]) for name in ("dsc", "sensitivity", "specificity")},
+        "sex": "&".join(sorted(set(scored["sex"]) & {"M", "F"}, reverse=True)),
+        **{name: _mean_and_sd(scored[name]) for name in ("dsc", "sensitivity", "specificity")},
         "source": "this study",
         "slice_thickness": f"{thickness:g} mm" if thickness else "",
     }
 
 
-def _footnote(test: pd.DataFrame, lost: pd.DataFrame) -> str:
-    """Return the remark on the study's row: number of people, number of test scans without a score and reasons."""
+def _footnote(scored: pd.DataFrame, lost: pd.DataFrame) -> str:
+    """Return the remark on the study's row: number of people, number of scans without a score and reasons."""
     reasons = counted_reasons(lost["without_reason"])
     missing = (
-        f" ({len(lost)} of {len(test) + len(lost)} scans without a score: {reasons})" if len(lost) else ""
+        f" ({len(lost)} of {len(scored) + len(lost)} scans without a score: {reasons})" if len(lost) else ""
     )
-    return OUR_FOOTNOTE.format(people=test["subject"].nunique(), missing=missing)
+    told = OUR_PEOPLE[scored["protocol"].iloc[0]] + OUR_FOOTNOTE
+    return told.format(people=scored["subject"].nunique(), missing=missing)
 
 
 def _mean_and_sd(scores: pd.Series) -> str:

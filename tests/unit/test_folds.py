@@ -189,8 +189,10 @@ def test_batches_hold_scans_of_the_same_models():
 
 
 def test_too_few_people_is_a_clear_error():
-    with pytest.raises(ConfigError, match=r"3 people .* folds\.folds is 5"):
+    with pytest.raises(ConfigError, match=r"3 people .* folds\.folds is 5; lower folds\.folds, give more"):
         split(people(2, 1), folds=5, test_fraction=0.0)
+    with pytest.raises(ConfigError, match=r"lower folds\.folds or folds\.test_fraction, give more"):
+        split(people(2, 2), folds=5, test_fraction=0.2)
 
 
 def test_a_table_without_references_says_what_to_do():

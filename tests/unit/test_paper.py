@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.stats.paper import PAPER_TABLE1, TABLE2_COLUMNS, table2
+from lib.stats.agreement import AgreementConfig
+from lib.stats.agreement_tables import agreement_table
+from lib.stats.paper import PAPER_TABLE1, TABLE2_COLUMNS, table1, table2, tabulated_protocols
 from lib.stats.tables import read_table, write_table
 from tests.unit.study_tables import no_metrics, none_unscored, tables, unscored
 
@@ -75,8 +77,28 @@ def test_external_people_are_no_data_of_this_study(metrics):
     assert ours["footnote"].startswith("8 test people")
 
 
-def test_no_test_people_no_row_of_ours(metrics):
-    assert len(table2(metrics[metrics["protocol"] == "cv"], NONE, [RUN], synthetic=False)) == 6
+def test_without_test_people_our_row_is_of_the_cross_validated_people(metrics):
+    cv = metrics[metrics["protocol"] == "cv"]
+    table = table2(cv, NONE, [RUN], synthetic=False)
+    assert len(table) == 7
+    assert (table.iloc[-1]["data"], table.iloc[-1]["sex"]) == ("52 CT", "M&F")
+    everybody = cv[cv["group"] == "all"]["dsc"]
+    assert table.iloc[-1]["dsc"] == f"{everybody.mean():.4f}±{everybody.std(ddof=1):.4f}"
+    assert table.iloc[-1]["footnote"].startswith(
+        "52 cross-validated people, each predicted by the fold model that was not trained on them; mean±SD"
+    )
+
+
+def test_cross_validation_does_not_stand_in_for_test_people_that_failed(metrics):
+    cv = metrics[metrics["protocol"] == "cv"]
+    lost = unscored(metrics[metrics["protocol"] == "test"])
+    assert tabulated_protocols(cv, NONE) == ("cv",)
+    assert tabulated_protocols(cv, lost) == ("test", "test-single")
+    assert len(table2(cv, lost, [RUN], synthetic=False)) == 6
+    assert table1(agreement_table(cv, AgreementConfig()), cv, lost, synthetic=False).empty
+
+
+def test_nobody_scored_no_row_of_ours():
     assert len(table2(no_metrics(), NONE, [], synthetic=False)) == 6
 
 

@@ -164,7 +164,7 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "subgroups": subgroup_table(metrics, acquisition(placed), CONFIG),
         "readers": pd.DataFrame(columns=list(READER_COLUMNS)),
         "table2": table2(metrics, none_unscored(), [], synthetic=synthetic),
-        "table1": table1(agreement, metrics, synthetic=synthetic),
+        "table1": table1(agreement, metrics, none_unscored(), synthetic=synthetic),
         "flow": flow_table(
             pd.DataFrame(scans), pd.DataFrame(placed, columns=["scan", "set", "fold"]), through
         ),
@@ -351,7 +351,7 @@ def test_a_failed_prediction_stands_on_the_card_and_in_the_tables(full, tmp_path
     tables = study_tables(kept, made["volumes"], scans, placed)
     tables["scores"] = score_table(kept, CONFIG, gaps)
     tables["agreement"] = with_gaps(agreement_table(kept, CONFIG), gaps)
-    tables["table1"] = table1(tables["agreement"], kept, synthetic=False)
+    tables["table1"] = table1(tables["agreement"], kept, missing, synthetic=False)
     page = render(report(tables), tmp_path)
     card = page.split(f"<h3>{PROTOCOLS['test'].title}: n = 3")[1].split("</article>")[0]
     told = '<span class="why">1 scan not scored: not predicted</span>'
@@ -424,7 +424,7 @@ def test_a_study_where_nothing_ran_still_has_a_page(tmp_path):
     text = render(report(made, figures=[], pages={}, screened=[]), tmp_path)
     for said in (
         "so there are no scores",
-        "no scored test people",
+        "none has been scored here",
         "There are no figures",
         "No scan has been scored",
         "see the log",
@@ -1048,6 +1048,34 @@ def test_methods_name_no_people_that_are_not_there(full, tmp_path):
     assert (
         "best validation Dice, and test people also by the fold model with the best validation Dice." in both
     )
+
+
+def test_a_study_without_test_people_is_complete_without_them(tmp_path):
+    metrics, volumes, _ = tables(24, 0)
+    placed = people(24, 0)
+    scans = [row | {"verdict": "ok", "reason": "", "explanation": "", "has_mask": "1"} for row in placed]
+    settings = SETTINGS | {"folds": SETTINGS["folds"] | {"test_fraction": 0}}
+    figure = {"kind": "scores", "network": "vnet", "protocol": "cv", "title": "Overlap"}
+    shown = report(
+        study_tables(metrics, volumes, scans, placed), settings=settings, screened=[accepted("P000")],
+        figures=[figure | {"name": "scores-vnet-cv", "n": 24, "width": 740, "height": 350}],
+    )  # fmt: skip
+    page = render(shown, tmp_path)
+    said = " ".join(
+        html.unescape(re.sub(r"<[^>]+>", "", page.split("<main>")[1].split("</main>")[0])).split()
+    )
+    assert (
+        "all 24 people with a reference entered 10-fold cross-validation by person, balanced for sex and age; the "
+        "groups (all, male, female) shared one split; nobody was held out as a test person. Convolutional"
+    ) in said
+    assert said.count("its model was selected on its test people. Here nobody was held out: each person") == 1
+    assert said.count("test pe") == 2  # only in these two sentences
+    assert not re.search("Test|ensemble of folds|all other people|is unknown|No scan|No person", said)
+    assert "Table 1. Volumes of the cross-validated people" in said
+    assert "24 cross-validated people, each predicted by the fold model that was not trained on them" in said
+    assert "Cross-validated people have no interval, because it is computed from their errors." in said
+    for name in ("numbers", "partitions", "overlap", "agreement", "papers", "figures", "ages"):
+        assert re.search("<(table|dl|figure)", section_of(page, name)), name
 
 
 def test_methods_tell_of_accepted_scans_without_a_prediction(full, tmp_path):

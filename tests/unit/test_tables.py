@@ -120,12 +120,12 @@ def test_fold_table_has_a_row_for_each_model(metrics):
 
 def test_table1_shows_test_people_and_the_paper_only_beside_people(metrics):
     agreement = agreement_table(metrics, CONFIG)
-    real = table1(agreement, metrics, synthetic=False)
+    real = table1(agreement, metrics, none_unscored(), synthetic=False)
     assert set(real["protocol"]) == {"test", "test-single"}
     assert list(real["group"].unique()) == ["all", "male", "female"]
     assert real.loc[real["group"] == "male", "paper_r2"].unique() == [0.9977]
     assert real["weights"].unique() == ["best"]
-    synthetic = table1(agreement, metrics, synthetic=True)
+    synthetic = table1(agreement, metrics, none_unscored(), synthetic=True)
     assert not [name for name in synthetic if name.startswith("paper")]
     assert len(synthetic) == len(real)
     women = metrics[(metrics["group"] == "female") & (metrics["protocol"] == "test")]
@@ -155,7 +155,7 @@ def test_a_repeated_scan_is_no_further_person():
     "make",
     [
         lambda table: agreement_table(table, CONFIG),
-        lambda table: table1(agreement_table(table, CONFIG), table, synthetic=False),
+        lambda table: table1(agreement_table(table, CONFIG), table, none_unscored(), synthetic=False),
         lambda table: table2(table, none_unscored(), [], synthetic=False),
         lambda table: score_table(table, CONFIG),
         lambda table: fold_table(table, CONFIG),
@@ -376,7 +376,11 @@ def test_identifiers_survive_a_file(tmp_path):
 def test_a_study_without_references_has_empty_tables():
     empty = no_metrics()
     agreement = agreement_table(empty, CONFIG)
-    for table in (agreement, table1(agreement, empty, synthetic=False), age_table(empty, CONFIG)):
+    for table in (
+        agreement,
+        table1(agreement, empty, none_unscored(), synthetic=False),
+        age_table(empty, CONFIG),
+    ):
         assert table.empty
     assert fold_table(empty, CONFIG).empty
     assert paired_table(empty, CONFIG).empty
@@ -429,7 +433,7 @@ def test_agreement_and_table_1_tell_how_many_scans_they_lack(metrics):
     assert rows.loc[("all", "test", "sex=M"), "not_scored"] == 1
     assert rows.loc[("all", "test", "sex=M"), "not_scored_reason"] == "not predicted"
     assert rows.loc[("all", "cv", "all"), "not_scored"] == 0
-    first = table1(agreement, kept, synthetic=True).iloc[0]
+    first = table1(agreement, kept, none_unscored(), synthetic=True).iloc[0]
     assert (first["n"], first["not_scored"], first["not_scored_reason"]) == (6, 2, "not predicted")
 
 

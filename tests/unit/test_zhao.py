@@ -48,9 +48,9 @@ def changed(name, value):
     return settings
 
 
-def said(settings, trained=True):
+def said(settings, trained=True, tested=True):
     runs = [{"network": name, "architecture": entry} for name, entry in settings["networks"].items()]
-    return paper_text(settings, runs, "[1]", trained=trained)
+    return paper_text(settings, runs, "[1]", trained=trained, tested=tested)
 
 
 def test_the_list_holds_every_setting_that_makes_the_protocol_with_its_default():
@@ -86,7 +86,13 @@ def test_the_documentation_shows_the_list():
     assert choices_table() in page
     assert all(f"- [{tag}]: {words}." in page for tag, words in TAGS.items())
     assert {choice.tag for choice in CHOICES} == set(TAGS)
-    assert all(choice.tag == "deviates" for choice in CHOICES if choice.departs)
+    assert all(choice.tag == "deviates" for choice in CHOICES if choice.departs or choice.departs_in_test)
+
+
+def test_a_study_without_test_people_departs_in_nothing_that_concerns_them():
+    assert "no weights are chosen on test people; test people are predicted by all folds" in said(SETTINGS)
+    assert "test people" not in said(SETTINGS, tested=False)
+    assert "PyTorch replaces TensorFlow. What the article leaves open" in said(SETTINGS, tested=False)
 
 
 @pytest.mark.parametrize(
