@@ -29,6 +29,7 @@ from lib.pages.report_tables import (
     flag_view,
     fold_view,
     level_view,
+    network_tables,
     of_first_cohort,
     paired_view,
     partition_view,
@@ -44,6 +45,7 @@ from lib.pages.report_tables import (
 from lib.pages.scan_table import scan_data, script_json
 from lib.pages.templates import REPORT_FOLDER, content_policy, page_asset, page_environment
 from lib.pages.wording import (
+    FEW_NETWORKS,
     PROTOCOL_SOURCES,
     WEIGHTS,
     augmentation_text,
@@ -81,6 +83,7 @@ SECTIONS = (
 PIXEL_FIGURES = ("examples", "solid")
 # keeps the page usable for cohorts of thousands; the table files hold all rows
 MOST_ROWS = 1000
+MOST_LINES = 30  # a longer table scrolls by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +143,9 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     """Return the variables of the template by name; `link` turns a path into a link from the page."""
     tables = data.tables
     pages = {scan: link(path) for scan, path in data.pages.items()}
+    first_group = headlines(tables["scores"], tables["agreement"])
+    networks = list(dict.fromkeys(row["network"] for row in first_group))
+    many = len(networks) > FEW_NETWORKS
     return {
         "data": data,
         "link": link,
@@ -148,7 +154,9 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "protocols": PROTOCOLS,
         "set_words": SETS,
         "weights": WEIGHTS,
-        "headlines": headlines(tables["scores"], tables["agreement"]),
+        "headlines": first_group,
+        "many_networks": many,
+        "network_tables": network_tables(first_group) if many else [],
         "flow": summarize_flow(tables["flow"]),
         "people": accepted_people(tables["flow"]),
         "views": page_views(data, pages),
@@ -176,6 +184,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "loss_text": loss_text,
         "augmentation_text": augmentation_text,
         "most_rows": MOST_ROWS,
+        "most_lines": MOST_LINES,
     }  # fmt: skip
 
 

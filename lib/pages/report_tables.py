@@ -211,6 +211,22 @@ def shown_agreement(rows: Iterable[Mapping]) -> list[Mapping]:
     return [row for row in rows if ALL in (row["stratum"], row["group"])]
 
 
+def network_tables(headlines: Sequence[Mapping]) -> list[PageTable]:
+    """Return a table for each protocol: the networks beside each other (`lib.pages.report.headlines`)."""
+    scores = [column for name in ("dsc", "hd95_mm", "nsd") for column in score_columns(name)]
+    columns = (
+        words("Network", "network"),
+        COUNT,
+        *scores,
+        *map(estimate, ("r2", "ccc", "mae_mm3", "bias_mm3")),
+    )
+    return [
+        page_table(f"{protocol.title}: all networks", columns, rows, name="agreement")
+        for name, protocol in PROTOCOLS.items()
+        if (rows := [row for row in headlines if row["protocol"] == name])
+    ]
+
+
 def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
     """Return the tables of overlap and of surface distances: means with SD and, with enough people, intervals."""
     rows = shown_agreement(scores_by_group(rows))

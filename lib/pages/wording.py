@@ -53,6 +53,10 @@ NORMALISATIONS = {
 }
 DEVICES = {"cpu": "CPUs"}
 PRECISIONS = {"bf16": "bf16 (weights, loss and updates in float32)"}
+# a page of more networks than this shows them in a table, and tells what they share once
+FEW_NETWORKS = 3
+# fields in which networks of one kind may differ
+SIZES = ("dimensions", "channels", "encoder_convolutions", "decoder_convolutions", "bottleneck_dilation")
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "leaky ReLU (slope 0.01)", "elu": "ELU"}
 
 
@@ -87,8 +91,17 @@ def flag_meanings(
 
 
 def network_texts(runs: Iterable[Mapping]) -> dict[str, str]:
-    """Return the description of each network, layer by layer."""
-    return {run["network"]: _network_text(run["architecture"], run.get("parameters")) for run in runs}
+    """Return the description of each network, layer by layer; of many networks, the layers of each kind once."""
+    shapes = {run["network"]: (run["architecture"], run.get("parameters")) for run in runs}
+    first_of: dict[tuple, str] = {}
+    texts = {}
+    for name, (network, parameters) in shapes.items():
+        first = first_of.setdefault(_kind_of(network), name)
+        if first == name or len(shapes) <= FEW_NETWORKS:
+            texts[name] = _network_text(network, parameters)
+        else:
+            texts[name] = _size_text(network, parameters, first)
+    return texts
 
 
 def training_text(runs: Iterable[Mapping]) -> str:
@@ -136,6 +149,24 @@ def augmentation_text(augment: Mapping) -> str:
 
 def _listed(words: Sequence[object]) -> str:
     return " and ".join(filter(None, (", ".join(map(str, words[:-1])), str(words[-1]))))
+
+
+def _kind_of(network: Mapping) -> tuple:
+    """Return what networks share that differ in size only: fields but for SIZES, and the convolutions of a level."""
+    convolutions = (*network["encoder_convolutions"], *network["decoder_convolutions"])
+    same_everywhere = len(set(convolutions)) == 1
+    shared = sorted((name, value) for name, value in network.items() if name not in SIZES)
+    return (*shared, convolutions[:1] if same_everywhere else convolutions)
+
+
+def _size_text(network: Mapping, parameters: int | None, first: str) -> str:
+    """Describe a network by its size; `first` is the name of a network of the same kind."""
+    size = f", {parameters:,} parameters" if parameters else ""
+    maps, dilation = _listed(network["channels"]), network["bottleneck_dilation"]
+    return (
+        f"{network['dimensions']}-D{size}; layers as in {first}, with {maps} feature maps and a dilation of "
+        f"{dilation} in the last level"
+    )
 
 
 def _network_text(network: Mapping, parameters: int | None) -> str:

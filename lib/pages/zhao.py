@@ -8,6 +8,7 @@ three agree.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lib.pages.wording import FEW_NETWORKS
 from lib.stats.formats import show_setting
 
 TAGS = {
@@ -261,18 +262,28 @@ def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained
 
 
 def _differences(choice: Choice, settings: Mapping, runs: Iterable[Mapping]) -> list[str]:
-    """Return `setting value (in place of the protocol's value)` for each setting of a choice that differs."""
-    texts: dict[str, None] = {}
+    """Return `setting value (in place of the protocol's value)` for each setting of a choice that differs.
+
+    The values of many networks are listed together.
+    """
+    others: dict[tuple[str, str], dict[str, None]] = {}  # values by setting and expected value
     for name, expected in choice.settings.items():
         if name.startswith(NETWORK):
             key = name.removeprefix(NETWORK)
-            made = [(f"networks.{run['network']}.{key}", run["architecture"][key]) for run in runs]
+            values = {run["network"]: run["architecture"][key] for run in runs}
+            many = len(values) > FEW_NETWORKS
+            made = [
+                (f"networks{'' if many else f'.{network}'}.{key}", value) for network, value in values.items()
+            ]
         else:
             made = [(name, _setting(settings, name))]
         for where, value in made:
             if _plain(value) != _plain(expected):
-                texts[f"{where} {_plain(value)} (in place of {_plain(expected)})"] = None
-    return list(texts)
+                others.setdefault((where, _plain(expected)), {})[_plain(value)] = None
+    return [
+        f"{where} {' or '.join(values)} (in place of {expected})"
+        for (where, expected), values in others.items()
+    ]
 
 
 def _setting(settings: Mapping, name: str) -> object:

@@ -15,6 +15,7 @@ from lib.catalog.protocols import PROTOCOLS
 from lib.figures.gallery import TITLES
 from lib.learning.architecture import read_network
 from lib.learning.losses import LOSSES
+from lib.learning.network_grid import GridConfig, expand_grid
 from lib.learning.order import INITIAL_WINDOWS
 from lib.learning.vnet import NORMALISED_GROUPS, START_LOGIT
 from lib.pages.references import REFERENCES, Citations
@@ -1192,6 +1193,65 @@ def test_methods_of_finished_models_claim_no_training(full, tmp_path):
 def test_each_choice_of_a_network_is_told(entry, words):
     said = network_texts([fold_run(), fold_run("other", **entry)])
     assert words in said["other"] and words not in said["vnet"]
+
+
+def grid_runs():
+    """Runs of a U-Net, seven of other sizes, and one of another kind."""
+    shapes = expand_grid(GridConfig(dimensions=[2, 3], initial_maps=[4, 8], levels=[2, 3])) | {
+        "vnet": SETTINGS["networks"]["vnet"]
+    }
+    return [
+        {"group": "all", "network": name, "architecture": asdict(read_network(entry)), "parameters": 1000}
+        for name, entry in shapes.items()
+    ]
+
+
+def test_of_many_networks_the_layers_of_a_kind_are_told_once():
+    said = network_texts(grid_runs())
+    assert len(said) == 9
+    assert [name for name, words in said.items() if "zero-padded" in words] == ["unet2d-f4-l2", "vnet"]
+    assert said["unet3d-f8-l3"] == (
+        "3-D, 1,000 parameters; layers as in unet2d-f4-l2, with 8, 16 and 32 feature maps and a dilation of 1 in the "
+        "last level"
+    )
+
+
+def test_many_networks_stand_in_one_table_a_protocol(full, tmp_path):
+    runs = grid_runs()
+    names = [run["network"] for run in runs]
+    made = full[0] | {
+        table: pd.concat([full[0][table].assign(network=name) for name in names], ignore_index=True)
+        for table in ("metrics", "volumes", "scores", "agreement", "levels")
+    }
+    figures = [
+        {"name": f"scores-{name}-cv", "kind": "scores", "network": name, "protocol": "cv", "title": "Overlap"}
+        | {"n": 20, "width": 740, "height": 350}
+        for name in names
+    ]
+    figures += [
+        row | {"name": f"learning-curves-{row['network']}", "kind": "learning_curves", "protocol": ""}
+        for row in figures
+    ]
+    shown = report(made, runs=runs, figures=figures)
+    page = render(shown, tmp_path)
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    numbers = section_of(page, "numbers")
+    assert 'class="card"' not in numbers and "owes its place partly to chance" in numbers
+    assert re.findall("<caption><span>([^<]*)<", numbers) == [
+        f"{PROTOCOLS[name].title}: all networks" for name in ("cv", "test", "test-single")
+    ]
+    assert re.findall('<th scope="row">([^<]*)<', numbers) == names * 3
+    shown_figures = section_of(page, "figures")
+    assert shown_figures.count("<summary>1 figure</summary>") == len(names)
+    (curves,) = re.findall("<summary>Overlap, 9 networks</summary>.*?</details>", shown_figures, re.S)
+    assert re.findall("<b>Overlap, (.*?)</b>", curves) == names
+    methods_text = section_of(page, "methods")
+    assert "networks.dimensions 2 (in place of 3)" in methods_text
+    assert "networks.channels 4-8 or 4-8-16 or 8-16 or 8-16-32 (in place of 32-64-128-256)" in methods_text
+    # long tables show a part and scroll
+    assert section_of(page, "overlap").count('class="scroll tall"') == 3
 
 
 def test_every_layer_of_the_network_is_told():
