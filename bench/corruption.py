@@ -33,10 +33,11 @@ from lib.cohort.scans import read_folds
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, read_mask
-from lib.imaging.otsu import OtsuConfig, otsu_mask
+from lib.imaging.otsu import otsu_mask
 from lib.intensity_scale import fixed_range
 from lib.learning.determinism import prepare_torch
 from lib.learning.predict import Ensemble, PredictConfig, load_models, predict_scan
+from lib.otsu_guards import OtsuConfig
 from lib.seeding import derive_seed
 from lib.stats.tables import write_table
 

@@ -19,10 +19,11 @@ from lib.atomic import read_json
 from lib.imaging.grid import array_zyx
 from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image
-from lib.imaging.otsu import OtsuConfig, otsu_mask
+from lib.imaging.otsu import otsu_mask
 from lib.intensity_scale import IntensityRange
 from lib.learning.determinism import prepare_torch
 from lib.learning.predict import PredictConfig, load_models, predict_scan
+from lib.otsu_guards import OtsuConfig
 
 
 def main() -> None:

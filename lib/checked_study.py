@@ -26,6 +26,7 @@ from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import read_network
 from lib.learning.finished import FinishedModels, check_preprocessing, read_finished
 from lib.learning.network_grid import GridConfig, networks_of_study
+from lib.otsu_guards import OtsuConfig
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
 from lib.structures import Structures, read_structures
@@ -219,6 +220,7 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     read_protocol(config["acquisition_protocol"])
     IntensityConfig(**config["intensity"])
     _check_crop(config)
+    OtsuConfig(**config["otsu"])
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
             "partial=true reports on the results so far, but people have not been split yet; "

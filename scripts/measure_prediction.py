@@ -13,9 +13,9 @@ from pathlib import Path
 from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.atomic import read_json, write_json
 from lib.imaging.nifti import read_grid, read_image, read_mask, write_image
-from lib.imaging.otsu import OtsuConfig
 from lib.joblog import job_log
 from lib.measuring.prediction import MeasuringConfig, PredictedScan, ReaderMasks, measure_prediction
+from lib.otsu_guards import OtsuConfig
 from lib.reading.image_files import read_labels
 from lib.stats.overlap import OverlapConfig
 

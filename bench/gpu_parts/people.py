@@ -18,9 +18,10 @@ from lib.imaging.full_mask import full_mask
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.model_frame import frame_of
 from lib.imaging.nifti import read_image, read_mask, write_image
-from lib.imaging.otsu import OtsuConfig, otsu_mask
+from lib.imaging.otsu import otsu_mask
 from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
 from lib.intensity_scale import IntensityConfig, fixed_range
+from lib.otsu_guards import OtsuConfig
 from lib.phantom.people import PhantomConfig, find_person
 from lib.phantom.scan import make_phantom_scan
 from lib.reading.dicom import read_scan

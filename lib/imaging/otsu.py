@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from lib.errors import ConfigError, ModelError
+from lib.errors import ModelError
+from lib.otsu_guards import OtsuConfig
 
 HISTOGRAM_BINS = 256
 
@@ -18,31 +19,6 @@ PLATEAU_TOLERANCE = 1e-9
 
 # Dropped components larger than this share of the mask are flagged.
 DROPPED_SHARE = 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class OtsuConfig:
-    """Keys of config `otsu`.
-
-    Attributes:
-        low: a threshold below this is replaced.
-        high: a threshold above this is replaced.
-        fallback: the replacement, also used if Otsu's threshold is not defined.
-        keep_largest: keep only the largest connected component (voxels that share a face).
-    """
-
-    low: float = 0.2
-    high: float = 0.8
-    fallback: float = 0.5
-    keep_largest: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.low < self.high <= 1.0:
-            raise ConfigError(
-                f"otsu.low and otsu.high must be 0 <= low < high <= 1; got {self.low}, {self.high}"
-            )
-        if not 0.0 < self.fallback < 1.0:
-            raise ConfigError(f"otsu.fallback must lie between 0 and 1; got {self.fallback}")
 
 
 @dataclass(frozen=True, kw_only=True)

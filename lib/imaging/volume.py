@@ -6,7 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.imaging.grid import array_zyx, require_same_grid, volume_mm3, voxel_mm3
-from lib.imaging.otsu import OtsuConfig, mask_at
+from lib.imaging.otsu import mask_at
+from lib.otsu_guards import OtsuConfig
 
 
 def measure_volume(

@@ -10,9 +10,10 @@ from lib.anatomy.femur.landmarks import femur_levels
 from lib.cohort.flags import gather_flags
 from lib.imaging.full_mask import full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_zyx, voxel_mm3
-from lib.imaging.otsu import OtsuConfig, otsu_mask
+from lib.imaging.otsu import otsu_mask
 from lib.imaging.volume import measure_volume
 from lib.measured import join_measured
+from lib.otsu_guards import OtsuConfig
 from lib.stats.overlap import OverlapConfig, measure_levels, measure_native, measure_overlap
 from lib.stats.reader_pairs import compare_readers
 

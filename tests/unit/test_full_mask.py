@@ -6,7 +6,8 @@ import SimpleITK as sitk
 
 from lib.imaging.full_mask import full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like
-from lib.imaging.otsu import OtsuConfig, otsu_mask
+from lib.imaging.otsu import otsu_mask
+from lib.otsu_guards import OtsuConfig
 
 CONFIG = OtsuConfig()
 STEP = 1 / 256

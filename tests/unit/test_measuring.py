@@ -7,8 +7,8 @@ import SimpleITK as sitk
 from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, image_like, volume_mm3
-from lib.imaging.otsu import OtsuConfig
 from lib.measuring.prediction import MeasuringConfig, PredictedScan, ReaderMasks, measure_prediction
+from lib.otsu_guards import OtsuConfig
 from lib.stats.overlap import OverlapConfig
 from lib.stats.reader_pairs import PAIRS
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur

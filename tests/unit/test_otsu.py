@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lib.errors import ConfigError, ModelError
-from lib.imaging.otsu import OtsuConfig, mask_at, otsu_mask, otsu_threshold
+from lib.imaging.otsu import mask_at, otsu_mask, otsu_threshold
+from lib.otsu_guards import OtsuConfig
 
 CONFIG = OtsuConfig()
 STEP = 1 / 256

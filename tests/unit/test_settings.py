@@ -14,7 +14,6 @@ from lib.cohort.acquisitions import PROTOCOL_FIELDS
 from lib.cohort.folds import FoldsConfig
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError
-from lib.imaging.otsu import OtsuConfig
 from lib.imaging.resample import ResampleConfig
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import VNetConfig, read_network, unet_config
@@ -22,6 +21,7 @@ from lib.learning.augment import AugmentConfig
 from lib.learning.network_grid import GridConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
+from lib.otsu_guards import OtsuConfig
 from lib.phantom.people import PhantomConfig
 from lib.phantom.scanner.machines import SCANNERS, MrProtocol
 from lib.settings import check_settings, check_texts, check_words, in_order_of, keep_names, read_words

@@ -9,8 +9,8 @@ from lib.anatomy.femur.landmarks import EMPTY
 from lib.cohort.flags import gather_flags
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import volume_mm3
-from lib.imaging.otsu import OtsuConfig
 from lib.imaging.volume import measure_volume, volume_above_mm3
+from lib.otsu_guards import OtsuConfig
 from tests.unit.solid_femur import solid_femur
 
 SPACING_MM = (0.5, 0.8, 3.0)

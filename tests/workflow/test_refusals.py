@@ -42,6 +42,12 @@ def test_an_intensity_scale_that_cannot_be_used_is_refused_before_any_job(tmp_pa
     assert told in message and "Traceback" not in message
 
 
+def test_guards_of_the_threshold_that_cannot_be_used_are_refused_before_any_job(tmp_path):
+    message = Study(tmp_path).refuse(settings=("otsu={low: 0.9, high: 0.2}",))
+    assert "otsu.low and otsu.high must be 0 <= low < high <= 1; got 0.9, 0.2" in message
+    assert "Traceback" not in message
+
+
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
