@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from scale import run_measured
 
-from lib.cohort.acquisitions import ACQUISITION_COLUMNS
+from lib.cohort.acquisitions import acquisition_columns
 from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, write_records
 from lib.commands.parts.results import DIGESTS, NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
 from lib.stats.flow import FLOW_COLUMNS
@@ -24,7 +24,7 @@ from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS
 
 PARTS = 20
 COLUMNS = {"scans": SCAN_COLUMNS, "volumes": VOLUME_COLUMNS, "metrics": METRIC_COLUMNS, "flow": FLOW_COLUMNS}
-COLUMNS |= {"acquisition": ACQUISITION_COLUMNS, "unscored": UNSCORED_COLUMNS}
+COLUMNS |= {"acquisition": acquisition_columns("CT"), "unscored": UNSCORED_COLUMNS}
 WORDS = {
     "group": "all", "network": "vnet", "members": "ensemble", "protocol": "external", "weights": "best",
     "site": "north",

@@ -15,7 +15,8 @@ import yaml
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from lib.cohort.acquisitions import ACQUISITION_COLUMNS  # noqa: E402
+from lib.catalog.modalities import MODALITIES  # noqa: E402
+from lib.cohort.acquisitions import acquisition_columns  # noqa: E402
 from lib.cohort.review import REVIEW_COLUMNS  # noqa: E402
 from lib.cohort.scans import DIGEST_COLUMNS, FOLD_COLUMNS, SCAN_COLUMNS  # noqa: E402
 from lib.cohort.table import COLUMNS as COHORT_COLUMNS  # noqa: E402
@@ -58,7 +59,7 @@ def table_columns() -> dict[str, Sequence[str]]:
             "metrics": METRIC_COLUMNS,
             "unscored": UNSCORED_COLUMNS,
             "volumes": VOLUME_COLUMNS,
-            "acquisition": ACQUISITION_COLUMNS,
+            "acquisition": acquisition_columns("CT"),
         }.items()
     }
     made = summary_tables(empty, {}, [], AgreementConfig())
@@ -72,7 +73,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/metrics.csv": METRIC_COLUMNS,
         "tables/unscored.csv": UNSCORED_COLUMNS,
         "tables/flow.csv": FLOW_COLUMNS,
-        "tables/acquisition.csv": ACQUISITION_COLUMNS,
+        "tables/acquisition.csv": _columns_of_modalities(),
         "tables/partitions.csv": PARTITION_COLUMNS,
         **{f"tables/{name}.csv": list(table.columns) for name, table in made.items()},
         "tables/table1.csv": list(first.columns),
@@ -82,6 +83,13 @@ def table_columns() -> dict[str, Sequence[str]]:
         "review.csv": REVIEW_COLUMNS,
         "parts.csv": PART_COLUMNS,
     }
+
+
+def _columns_of_modalities() -> list[str]:
+    """Return the columns of acquisition.csv for CT, with those of other modalities in front of the last two."""
+    columns = acquisition_columns("CT")
+    others = [name for kind in MODALITIES for name in acquisition_columns(kind) if name not in columns]
+    return [*columns[:-2], *others, *columns[-2:]]
 
 
 def read_sentences(path: Path = SENTENCES) -> Sentences:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from lib.catalog.anatomies import ANATOMIES
+from lib.catalog.anatomies import ANATOMIES, usual_side
 from lib.cohort.acquisitions import read_protocol
 from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.other_run import find_results
@@ -217,7 +217,7 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     # these refuse what the schema cannot express, such as levels that do not fit together
     for entry in config["networks"].values():
         read_network(entry)
-    read_protocol(config["acquisition_protocol"])
+    read_protocol(config["acquisition_protocol"], config["screening"]["modality"])
     IntensityConfig(**config["intensity"])
     _check_crop(config)
     OtsuConfig(**config["otsu"])
@@ -232,6 +232,16 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
 def _check_crop(config: Mapping) -> None:
     """Refuse a window that the anatomy or the slice axis does not admit."""
     crop, axis = CropConfig(**config["crop"]), config["model_frame"]["slice_axis"]
+    modality = config["screening"]["modality"]
+    if crop.method == HIP and modality != "CT":
+        raise ConfigError(
+            f"crop.method: hip finds bone in a CT, not in {modality}; use crop.method: centre or none"
+        )
+    if modality != "CT" and config["intensity"]["scale"] != "percentile":
+        raise ConfigError(
+            f"intensity.scale: range needs values of one scale, but {modality} images each have their own; "
+            "set intensity: {scale: percentile, low: 0.5, high: 99.5}"
+        )
     if crop.method == HIP and config["anatomy"] != "proximal-femur":
         raise ConfigError(f"crop.method: hip needs anatomy: proximal-femur; got {config['anatomy']}")
     if crop.method == HIP and axis != "z":
@@ -256,11 +266,16 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
     """Return the cohort of the table, or the synthetic one, by scan."""
     if config["cohort"]:
         sex_required = any("sex" in takes for takes in groups)
-        return read_cohort(table, extra_columns=config["cohort_columns"], sex_required=sex_required)
+        return read_cohort(
+            table,
+            extra_columns=config["cohort_columns"],
+            sex_required=sex_required,
+            usual_side=usual_side(config["anatomy"]),
+        )
     phantom = PhantomConfig(**config["phantom"])
     if not phantom.people:
         raise ConfigError(NO_COHORT)
-    return planned_cohort(phantom_table(phantom), table)
+    return planned_cohort(phantom_table(phantom), table, usual_side(config["anatomy"]))
 
 
 def _check_models(study: Study) -> None:

@@ -27,6 +27,7 @@ rule screen_scan:
         dicom=lookup("dicom", within=config),
         crop=lookup("crop", within=config),
         window_pixel_mm=window_pixel_mm(),
+        intensity=lookup("intensity", within=config),
         code=code_of("screen_scan"),
     message:
         "Screen scan {wildcards.scan}"
@@ -56,6 +57,7 @@ rule gather_screening:
         cohort_columns=lookup("cohort_columns", within=config),
         rejected=REJECTED,
         slice_axis=STUDY.acquired_axis,
+        anatomy=lookup("anatomy", within=config),
         code=code_of("gather_screening"),
     message:
         "Gather the verdicts of all scans"
@@ -83,6 +85,7 @@ rule gather_acquisition:
         runtime=grow(15),
     params:
         protocol=lookup("acquisition_protocol", within=config),
+        modality=lookup("screening/modality", within=config),
         code=code_of("gather_acquisition"),
     message:
         "Gather the acquisition of all scans"

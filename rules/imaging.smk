@@ -46,6 +46,7 @@ rule resample_image:
         runtime=grow(15),
     params:
         resample=lookup("resample", within=config),
+        modality=lookup("screening/modality", within=config),
         code=code_of("resample_image"),
     message:
         "Resample scan {wildcards.scan}"

@@ -178,6 +178,7 @@ rule draw_crop:
         runtime=grow(15),
     params:
         anatomy=lookup("anatomy", within=config),
+        modality=lookup("screening/modality", within=config),
         code=code_of("draw_crop"),
     message:
         "Draw the crop of {wildcards.scan}"

@@ -1,4 +1,4 @@
-"""Job script of rule convert_scan: convert a scan of any format to HU on patient axes."""
+"""Job script of rule convert_scan: convert a scan of any format to int16 (HU for CT) on patient axes."""
 
 from lib.atomic import read_json, write_json
 from lib.imaging.nifti import write_image
@@ -17,5 +17,9 @@ with job_log(snakemake.log[0], hide=[snakemake.input.image]) as logger:
     write_image(scan.image, snakemake.output.image)
     write_json(
         snakemake.output.json,
-        {"geometry": scan.geometry.to_json(), "acquisition": scan.acquisition.to_json()},
+        {
+            "geometry": scan.geometry.to_json(),
+            "acquisition": scan.acquisition.to_json(),
+            "value_scale": scan.value_scale,
+        },
     )

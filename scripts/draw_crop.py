@@ -7,6 +7,7 @@ output: picture (.webp); the wildcard scan is written above the views
 from lib.anatomy.femur.window import head_slice
 from lib.atomic import read_json
 from lib.catalog.anatomies import part_in_words
+from lib.catalog.modalities import MODALITIES
 from lib.figures.contours import write_picture
 from lib.figures.crop_picture import CropSight, describe_crop, draw_crop, window_color
 from lib.imaging.grid import array_zyx, column_index, column_mm, spacing_zyx
@@ -16,10 +17,14 @@ from lib.joblog import job_log
 with job_log(snakemake.log[0]) as logger:
     image = read_image(snakemake.input.image)
     record, located = read_json(snakemake.input.record), read_json(snakemake.input.screened)["hip"]
+    modality = MODALITIES[snakemake.params.modality]
+    own_range = (record["intensity"]["low"], record["intensity"]["high"])
     i, j = column_index(image, record["center_mm_xy"])
     columns, rows, _ = image.GetSize()
     sight = CropSight(
         image_zyx=array_zyx(image),
+        window=modality.grey_window or own_range,
+        projection_window=modality.projection_window or own_range,
         spacing_mm_zyx=spacing_zyx(image),
         start_xyz=tuple(record["start_xyz"]),
         size_xyz=tuple(record["size_xyz"]),

@@ -8,13 +8,15 @@ params: cohort_columns (further columns to repeat), rejected (comments of the re
 from pathlib import Path
 
 from lib.atomic import read_json
+from lib.catalog.anatomies import usual_side
 from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, gather_screening, voxel_digests, write_records
 from lib.cohort.table import read_cohort
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0], hide=[snakemake.input.table]) as logger:
     extra = snakemake.params.cohort_columns
-    cohort = read_cohort(snakemake.input.table, extra_columns=extra)
+    side = usual_side(snakemake.params.anatomy)
+    cohort = read_cohort(snakemake.input.table, extra_columns=extra, usual_side=side)
     screened = {Path(path).stem: read_json(path) for path in snakemake.input.screened}
     records = gather_screening(cohort, screened, snakemake.params.rejected, snakemake.params.slice_axis)
     write_records(records, [*SCAN_COLUMNS, *extra], snakemake.output.scans)

@@ -1,11 +1,14 @@
-"""Job script of rule resample_image: resample one converted CT to slices (and pixels) of the configured size."""
+"""Job script of rule resample_image: resample one converted scan to slices (and pixels) of the configured size."""
 
+from lib.catalog.modalities import MODALITIES
 from lib.imaging.nifti import read_image, write_image
 from lib.imaging.resample import ResampleConfig, resample_image
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
     # no variable keeps the scan, so that its memory is free when the result is assembled
-    resampled = resample_image(read_image(snakemake.input.image), ResampleConfig(**snakemake.params.resample))
+    lowest = MODALITIES[snakemake.params.modality].lowest
+    config = ResampleConfig(**snakemake.params.resample)
+    resampled = resample_image(read_image(snakemake.input.image), config, lowest)
     logger.info("size (x, y, z) %s", resampled.GetSize())
     write_image(resampled, snakemake.output.image)

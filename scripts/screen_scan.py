@@ -2,6 +2,7 @@
 
 from lib.atomic import write_json
 from lib.crop_settings import CropConfig
+from lib.intensity_scale import IntensityConfig
 from lib.joblog import job_log
 from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan_guarded
@@ -19,7 +20,8 @@ with job_log(snakemake.log[0], hide=[snakemake.input.image, *([mask] if mask els
     )
     config = ScreeningConfig(**snakemake.params.screening, **snakemake.params.dicom)
     crop = CropConfig(**snakemake.params.crop)
-    screening = screen_scan_guarded(snakemake.input.image, request, config, crop)
+    intensity = IntensityConfig(**snakemake.params.intensity)
+    screening = screen_scan_guarded(snakemake.input.image, request, config, crop, intensity)
     for reason in screening["reasons"]:
         logger.info("%s %s: %s", reason["severity"], reason["code"], reason["found"])
     logger.info("verdict %s", screening["verdict"])

@@ -39,3 +39,8 @@ SOURCES = {
 def part_in_words(anatomy: str, side: str) -> str:
     """Return what a window shows, such as "left hip"; `side` is empty for an anatomy without sides."""
     return f"{side} {ANATOMIES[anatomy].part}".strip()
+
+
+def usual_side(anatomy: str) -> str:
+    """Return the side that a scan shows if the cohort table gives none; empty for an anatomy without sides."""
+    return "left" if ANATOMIES[anatomy].has_sides else ""

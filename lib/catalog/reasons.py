@@ -91,7 +91,12 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "The series named by `series_uid` must be in the source.",
             "Correct `series_uid`, or leave it empty if the source holds one series.",
         ),
-        "not_ct": _rejected(
+        "not_magnitude": _rejected(
+            "An MR series must show the magnitude of the signal: no phase, real or imaginary images, and no maps or "
+            "subtractions.",
+            "Give the `series_uid` of the magnitude images, or export them.",
+        ),
+        "wrong_modality": _rejected(
             "The modality must be the one that the study works on (screening.modality).",
             "Correct the `image` column, or exclude the scan.",
         ),
@@ -133,6 +138,10 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "shifted_slices": _rejected(
             "All slices must lie on one straight line, without sideways steps between them.", _EXPORT
+        ),
+        "several_volumes": _rejected(
+            "A series must hold one volume, not several at the same positions (echoes, phases, times, repetitions).",
+            "Export one of them as a series of its own, for example the first echo.",
         ),
         "duplicate_positions": _rejected(
             "Each position must be covered by one slice only.",
@@ -176,6 +185,10 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         "no_rescale": _rejected(
             "CT slices must state how stored values become HU (RescaleSlope, RescaleIntercept, RescaleType).",
             _EXPORT,
+        ),
+        "infinite_values": _rejected(
+            "Every voxel must have a finite value.",
+            "Make the image again: a division by 0 gives infinite values.",
         ),
         "implausible_hu": _rejected(
             "The intensities must be HU: air about -1000, soft tissue about 0, bone above 200.",

@@ -12,30 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.acquired_slices import pixel_of, plane_of
+from lib.catalog.modalities import MODALITIES, TEXT_FIELDS
 from lib.cohort.scans import read_records
 from lib.errors import ConfigError
 
-TEXT_FIELDS = ("manufacturer", "model", "kernel", "contrast")
-NUMBER_FIELDS = (
-    *("kvp", "mas", "slice_thickness_mm", "slice_increment_mm", "pitch", "table_height_mm"),
-    *("field_of_view_mm", "pixel_mm"),
-)
-ACQUISITION_COLUMNS = (
-    *("scan", "subject", "site", "verdict", "manufacturer", "model", "kvp", "mas", "slice_thickness_mm"),
-    *("slice_increment_mm", "kernel", "pitch", "table_height_mm", "field_of_view_mm", "contrast", "pixel_mm"),
-    *("slices", "off_protocol"),
-)
-PROTOCOL_FIELDS = tuple(name for name in ACQUISITION_COLUMNS if name in TEXT_FIELDS + NUMBER_FIELDS)
-
-# fields for which the cohort's majority defines the protocol; those of a group are judged together
-_MAJORITY_FIELDS = (
-    ("manufacturer", "model"),
-    ("kvp",),
-    ("slice_thickness_mm",),
-    ("slice_increment_mm",),
-    ("kernel",),
-    ("contrast",),
-)
 MAJORITY_SCANS = 5  # no majority is computed from fewer scans that state a field
 
 # Numbers that differ by less than this fraction are the same setting: headers are rounded, distances are measured.
@@ -45,7 +26,7 @@ _CANDIDATES = (
     100  # number of most frequent values that are tried; measured distances may all differ in the last digit
 )
 
-_AXIS = {"R": 0, "L": 0, "A": 1, "P": 1, "I": 2, "S": 2}
+_YES_NO = ("contrast", "fat_suppressed")
 
 Value = str | float
 
@@ -88,16 +69,11 @@ class AcquisitionProtocol:
 
     Attributes:
         source: `configuration`, or `majority` of the cohort.
-        allowed: allowed values of each judged field, by name (PROTOCOL_FIELDS).
+        allowed: allowed values of each judged field, by name.
     """
 
     source: str
     allowed: Mapping[str, Allowed]
-
-    def __post_init__(self) -> None:
-        """Refuse fields that no scan has."""
-        if problems := [_unknown(name) for name in self.allowed if name not in PROTOCOL_FIELDS]:
-            raise _refusal(problems)
 
     def differences(self, record: Mapping) -> list[str]:
         """Return in words how a record of `gather_acquisition` differs, e.g. `kvp 140 (protocol 120)`.
@@ -115,15 +91,22 @@ class AcquisitionProtocol:
         return texts
 
 
-def choose_protocol(settings: Mapping, records: Iterable[Mapping]) -> AcquisitionProtocol:
+def acquisition_columns(modality: str) -> tuple[str, ...]:
+    """Return the columns of `tables/acquisition.csv` for a modality."""
+    told = MODALITIES[modality].fields
+    return ("scan", "subject", "site", "verdict", "modality", *told, "slices", "off_protocol")
+
+
+def choose_protocol(settings: Mapping, records: Iterable[Mapping], modality: str) -> AcquisitionProtocol:
     """Return the protocol of the configuration or, if it gives none, that of the cohort's majority."""
-    return read_protocol(settings) if settings else majority_protocol(records)
+    return read_protocol(settings, modality) if settings else majority_protocol(records, modality)
 
 
-def read_protocol(settings: Mapping) -> AcquisitionProtocol:
+def read_protocol(settings: Mapping, modality: str) -> AcquisitionProtocol:
     """Return the protocol of the configuration's section `acquisition_protocol`.
 
     Args:
+        modality: the study's; it decides which fields there are.
         settings: for each field a value, a list of allowed values or, for a number, {min: ..., max: ...}.
 
     Raises:
@@ -132,7 +115,7 @@ def read_protocol(settings: Mapping) -> AcquisitionProtocol:
     allowed, problems = {}, []
     for name, setting in settings.items():
         try:
-            allowed[name] = _read_allowed(name, setting)
+            allowed[name] = _read_allowed(name, setting, modality)
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -140,11 +123,11 @@ def read_protocol(settings: Mapping) -> AcquisitionProtocol:
     return AcquisitionProtocol(source="configuration", allowed=allowed)
 
 
-def majority_protocol(records: Iterable[Mapping]) -> AcquisitionProtocol:
+def majority_protocol(records: Iterable[Mapping], modality: str) -> AcquisitionProtocol:
     """Return the majority's protocol: fields that MAJORITY_SCANS state and on which more than half agree."""
     accepted = [record for record in records if record["verdict"] == "ok"]
     allowed = {}
-    for names in _MAJORITY_FIELDS:
+    for names in MODALITIES[modality].judged:
         values = [tuple(_vote(record, name) for name in names) for record in accepted]
         shared = _majority([value for value in values if None not in value])
         allowed |= {name: Allowed(values=(value,)) for name, value in zip(names, shared, strict=False)}
@@ -152,11 +135,12 @@ def majority_protocol(records: Iterable[Mapping]) -> AcquisitionProtocol:
 
 
 def _vote(record: Mapping, name: str) -> Value | None:
-    """Return what a scan states or implies: a CT header without a contrast medium implies that none was given.
+    """Return what a scan states or implies: a header without a contrast medium implies that none was given.
 
-    The standard requires the medium in the header of an image that was made with one (PS3.3, A.3.3.1).
+    The standard requires the medium in the header of an image that was made with one (PS3.3, A.3.3.1 and A.4.3). A
+    header that states neither voltage nor repetition time was stripped, and implies nothing.
     """
-    if name == "contrast" and record["kvp"] is not None:
+    if name == "contrast" and (record.get("kvp") or record.get("tr_ms")) is not None:
         return record["contrast"] or "no"
     return record[name]
 
@@ -174,11 +158,12 @@ def _majority(values: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
     return best if support[best] > len(values) / 2 else ()
 
 
-def _read_allowed(name: str, setting: object) -> Allowed:
+def _read_allowed(name: str, setting: object, modality: str) -> Allowed:
     """Return the values that a setting allows for a field; a ValueError says what is wrong with it."""
-    if name not in PROTOCOL_FIELDS:
-        raise ValueError(_unknown(name))
-    if isinstance(setting, Mapping) and name in NUMBER_FIELDS:
+    known = MODALITIES[modality].fields
+    if name not in known:
+        raise ValueError(_unknown(name, known))
+    if isinstance(setting, Mapping) and name not in TEXT_FIELDS:
         ends = {key: _read_value(name, value, setting) for key, value in setting.items()}
         low, high = ends.get("min"), ends.get("max")
         if not ends or not ends.keys() <= {"min", "max"} or (len(ends) == 2 and low > high):
@@ -191,9 +176,9 @@ def _read_allowed(name: str, setting: object) -> Allowed:
 
 
 def _read_value(name: str, value: object, setting: object) -> Value:
-    if name == "contrast" and isinstance(value, bool):
+    if name in _YES_NO and isinstance(value, bool):
         return "yes" if value else "no"  # YAML reads a bare yes or no as true or false
-    if name == "contrast":
+    if name in _YES_NO:
         valid = value in ("yes", "no")
     elif name in TEXT_FIELDS:
         valid = isinstance(value, str) and bool(value.strip())
@@ -204,14 +189,14 @@ def _read_value(name: str, value: object, setting: object) -> Value:
     return value.strip() if isinstance(value, str) else value
 
 
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(str(name), PROTOCOL_FIELDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(PROTOCOL_FIELDS))}"
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(sorted(known))}"
     return f"acquisition_protocol: unknown key {name!r}; {hint}"
 
 
 def _malformed(name: str, setting: object) -> str:
-    if name == "contrast":
+    if name in _YES_NO:
         expected = "yes or no"
     elif name in TEXT_FIELDS:
         expected = "a text, or a list of texts"
@@ -236,17 +221,20 @@ def _text(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:.6g}"
 
 
-def gather_acquisition(scans: Iterable[Mapping[str, str]], screened: Mapping[str, Mapping]) -> list[dict]:
-    """Return one record for each scan that was screened: ACQUISITION_COLUMNS without `off_protocol`.
+def gather_acquisition(
+    scans: Iterable[Mapping[str, str]], screened: Mapping[str, Mapping], modality: str
+) -> list[dict]:
+    """Return one record for each scan that was screened: `acquisition_columns` without `off_protocol`.
 
     Args:
         scans: the records of `cohort/scans.csv`.
         screened: what `screen_scan` wrote, by scan id.
+        modality: the study's.
 
     Returns:
-        Records with None for each field that is not stated; an unknown contrast counts as not stated.
+        Records with None for each field that is not stated; what is `unknown` counts as not stated.
     """
-    return [_record(scan, screened[scan["scan"]]) for scan in scans if scan["scan"] in screened]
+    return [_record(scan, screened[scan["scan"]], modality) for scan in scans if scan["scan"] in screened]
 
 
 def judge_acquisition(records: Iterable[Mapping], protocol: AcquisitionProtocol) -> list[dict]:
@@ -283,21 +271,16 @@ def _counts(values: Sequence[Value | None], allowed: Allowed) -> dict[str, int]:
     return {"agree": agree, "differ": len(stated) - agree, "not_stated": len(values) - len(stated)}
 
 
-def _record(scan: Mapping[str, str], screening: Mapping) -> dict:
+def _record(scan: Mapping[str, str], screening: Mapping, modality: str) -> dict:
     stated = screening["acquisition"] or {}
     geometry = screening["geometry"] or {}
     record = {name: scan[name] for name in ("scan", "subject", "site", "verdict")}
-    record |= {name: _tidy(stated.get(name)) for name in PROTOCOL_FIELDS}
-    if record["contrast"] == "unknown":
-        record["contrast"] = None
-    return record | {"pixel_mm": _tidy(_pixel_mm(geometry)), "slices": geometry.get("slices_read")}
-
-
-def _pixel_mm(geometry: Mapping) -> float | None:
-    """Return the column spacing of the stored slices, mm, whatever their orientation in the body."""
-    if not geometry:
-        return None
-    return geometry["spacing_mm_xyz"][_AXIS[geometry["stored_axes"][0]]]
+    record["modality"] = modality
+    measured = {"pixel_mm": pixel_of(geometry), "plane": plane_of(geometry)}
+    for name in MODALITIES[modality].fields:
+        value = measured[name] if name in measured else stated.get(name)
+        record[name] = None if name in _YES_NO and value == "unknown" else _tidy(value)
+    return record | {"slices": geometry.get("slices_read")}
 
 
 def _tidy(value: Value | None) -> Value | None:

@@ -8,7 +8,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib.ages import age_years
@@ -73,20 +73,25 @@ class Problem:
 
 
 def read_cohort(
-    table: str | Path, *, extra_columns: Sequence[str] = (), sex_required: bool = False
+    table: str | Path,
+    *,
+    extra_columns: Sequence[str] = (),
+    sex_required: bool = False,
+    usual_side: str = "left",
 ) -> dict[str, ScanRow]:
     """Read and check a cohort table; return its rows by scan id, in the table's order.
 
     Paths inside the table are relative to the table's folder. Comma, semicolon and tab are accepted as
-    separators; blank rows are skipped.
+    separators; blank rows are skipped. An empty cell `side` means `usual_side`.
 
     Raises:
         TableError: the table cannot be read or has problems; the text lists every one with row and column.
     """
     table = Path(table)
     text = read_text(table, "cohort table", "cohort")
-    rows, problems = _checked_rows(text, table, extra_columns, sex_required)
+    rows, problems = _checked_rows(text, table, extra_columns, usual_side)
     used = [row for row in rows if not row.exclude]
+    problems += _missing_sexes(used) if sex_required else []
     problems += [problem for row in used for problem in _missing_files(row)]
     problems += [problem for row in used for problem in grid_problems(row)]
     problems += [*_shared_images(used), *_shared_masks(used)]
@@ -94,10 +99,12 @@ def read_cohort(
     return {row.scan: row for row in rows}
 
 
-def planned_cohort(records: Iterable[Mapping[str, str]], table: str | Path) -> dict[str, ScanRow]:
+def planned_cohort(
+    records: Iterable[Mapping[str, str]], table: str | Path, usual_side: str = "left"
+) -> dict[str, ScanRow]:
     """Return the rows of a table that the workflow will write to `table`; images need not exist yet."""
     table = Path(table)
-    rows, problems = _checked_rows(table_text(records), table, (), False)
+    rows, problems = _checked_rows(table_text(records), table, (), usual_side)
     raise_problems(table, problems)
     return {row.scan: row for row in rows}
 
@@ -155,7 +162,7 @@ def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str])
 
 
 def _checked_rows(
-    text: str, table: Path, extra_columns: Sequence[str], sex_required: bool
+    text: str, table: Path, extra_columns: Sequence[str], usual_side: str
 ) -> tuple[list[ScanRow], list[Problem]]:
     """Return the rows and their problems, except those of files."""
     problems: list[Problem] = []
@@ -163,14 +170,17 @@ def _checked_rows(
         _row(line, record, table.parent, extra_columns, problems)
         for line, record in _records(text, table, extra_columns)
     ]
+    rows = [row if row.side else replace(row, side=usual_side) for row in rows]
     problems += _problems_between(rows)
-    if sex_required:
-        problems += [
-            Problem(row.line, "sex", row.sex, "a group is defined by sex: give M or F")
-            for row in rows
-            if row.mask and not row.sex and not row.exclude
-        ]
     return rows, problems
+
+
+def _missing_sexes(rows: Iterable[ScanRow]) -> list[Problem]:
+    return [
+        Problem(row.line, "sex", row.sex, "a group is defined by sex: give M or F")
+        for row in rows
+        if row.mask and not row.sex
+    ]
 
 
 def _records(text: str, table: Path, extra_columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -228,7 +238,7 @@ def _row(
         mask=_located(folder, record.get("mask", "")),
         mask_labels=parse("mask_label", "use whole numbers > 0, several separated by spaces", _labels, ()),
         mask2=_located(folder, record.get("mask2", "")),
-        side=parse("side", "use left or right", {side: side for side in SIDES}.__getitem__, "left"),
+        side=parse("side", "use left or right", {side: side for side in SIDES}.__getitem__, ""),
         repeat_of=record.get("repeat_of", ""),
         center_mm_xy=_center(line, record, problems),
         set=parse("set", f"use {', '.join(SETS)}", {name: name for name in SETS}.__getitem__, "auto"),
@@ -360,7 +370,7 @@ def _conflict(row: ScanRow, first: ScanRow, repeated: Mapping[str, str]) -> str:
     if first_scan(row.scan, repeated) == first_scan(first.scan, repeated):
         return ""
     return (
-        f"row {first.line} names the same {row.side} hip of it: correct `image`, `series_uid` or `side`, remove one "
+        f"row {first.line} names the same side of it: correct `image`, `series_uid` or `side`, remove one "
         "row, or give `repeat_of`"
     )
 
@@ -443,7 +453,7 @@ def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
                     row.line,
                     "repeat_of",
                     row.repeat_of,
-                    "a repeated scan must show the same hip: give both one side",
+                    "a repeated scan must show the same side: give both one side",
                 )
             elif _in_circle(row, by_scan):
                 yield Problem(

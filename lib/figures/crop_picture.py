@@ -17,7 +17,6 @@ from lib.figures.contours import (
     GAP_PX,
     INK,
     PAPER,
-    WINDOW_HU,
     show_hu,
     write_words,
 )
@@ -27,10 +26,9 @@ LINE_COLOR = (120, 130, 140)
 
 PLANE_WIDTH_PX, PLANE_HEIGHT_PX = 460, 900
 SCALE_PX, LINE_PX, LINE_CHARACTERS = 34, 19, 135
-PROJECTION_HU = (-200.0, 1600.0)
 CROSS_PX = 7
 TICK_MM = 50
-_BONE_HU = 200.0
+_BRIGHT = 0.36  # part of the window from black to white: 200 HU in a CT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +36,9 @@ class CropSight:
     """A scan and the window that was cut out of it.
 
     Attributes:
-        image_zyx: the whole scan in HU, (z, y, x), index 0 of z distal, x to the patient's left.
+        image_zyx: the whole scan, (z, y, x), index 0 of z distal, x to the patient's left.
+        window: values drawn black and white in slices.
+        projection_window: the same in projections.
         spacing_mm_zyx: voxel spacing.
         start_xyz: index of the window's first voxel; may lie outside the scan.
         size_xyz: size of the window in voxels.
@@ -49,6 +49,8 @@ class CropSight:
     """
 
     image_zyx: np.ndarray
+    window: tuple[float, float]
+    projection_window: tuple[float, float]
     spacing_mm_zyx: tuple[float, float, float]
     start_xyz: tuple[int, int, int]
     size_xyz: tuple[int, int, int]
@@ -68,9 +70,10 @@ class CropSight:
 
     @property
     def axial_index(self) -> int:
-        """The slice through the head; if that is unknown, the slice with most bone in the window."""
+        """The slice through the head; if that is unknown, the slice with the brightest tissue in the window."""
         if self.head_z is None:
-            return int(np.argmax(np.count_nonzero(self.image_zyx[:, *self.box_yx] > _BONE_HU, axis=(1, 2))))
+            bright = self.image_zyx[:, *self.box_yx] > self.window[0] + _BRIGHT * np.ptp(self.window)
+            return int(np.argmax(np.count_nonzero(bright, axis=(1, 2))))
         return int(np.clip(round(self.head_z), 0, len(self.image_zyx) - 1))
 
     @property
@@ -85,8 +88,8 @@ class _Plane:
     """A plane of the scan with the window in it; indices are (column, row), to the right and downward.
 
     Attributes:
-        hu_yx: intensities in HU.
-        window_hu: intensities drawn black and white.
+        values_yx: intensities.
+        window: intensities drawn black and white.
         px: width and height of a voxel in the picture.
         start: index of the window's first voxel.
         size: size of the window in voxels.
@@ -95,8 +98,8 @@ class _Plane:
         ends_mm: LPS mm of the first and last column and row; None for no scale.
     """
 
-    hu_yx: np.ndarray
-    window_hu: tuple[float, float]
+    values_yx: np.ndarray
+    window: tuple[float, float]
     px: tuple[float, float]
     start: tuple[int, int]
     size: tuple[int, int]
@@ -109,7 +112,7 @@ class _Plane:
         """The first and last column and row that are shown, extended to the whole window if it leaves the scan."""
         columns, rows = (
             (min(0, start), max(count, start + n) - 1)
-            for count, start, n in zip(self.hu_yx.shape[::-1], self.start, self.size, strict=True)
+            for count, start, n in zip(self.values_yx.shape[::-1], self.start, self.size, strict=True)
         )
         return columns, rows
 
@@ -190,8 +193,8 @@ def _planes(sight: CropSight) -> tuple[_Plane, _Plane]:
     )
     axial_row = slices - 1 - sight.axial_index
     axial = _Plane(
-        hu_yx=sight.image_zyx[sight.axial_index],
-        window_hu=WINDOW_HU,
+        values_yx=sight.image_zyx[sight.axial_index],
+        window=sight.window,
         px=(step_x * px_per_mm, step_y * px_per_mm),
         start=(start_x, start_y),
         size=(size_x, size_y),
@@ -200,8 +203,8 @@ def _planes(sight: CropSight) -> tuple[_Plane, _Plane]:
         ends_mm=(sight.x_mm, sight.y_mm),
     )
     coronal = _Plane(
-        hu_yx=sight.coronal_zx[::-1],
-        window_hu=PROJECTION_HU,
+        values_yx=sight.coronal_zx[::-1],
+        window=sight.projection_window,
         px=(step_x * px_per_mm, step_z * px_per_mm),
         start=(start_x, slices - start_z - size_z),
         size=(size_x, size_z),
@@ -216,10 +219,10 @@ def _draw_plane(plane: _Plane, color: Color) -> Image.Image:
     """Return the picture of a plane with the window, its centre, the position of the other view and scales in mm."""
     width, height = plane.size_px
     picture = Image.new("RGB", (width + SCALE_PX, height + SCALE_PX), PAPER)
-    rows, columns = plane.hu_yx.shape
+    rows, columns = plane.values_yx.shape
     size = (round(columns * plane.px[0]), round(rows * plane.px[1]))
     corner = tuple(round(edge) for edge in plane.place(-0.5, -0.5))
-    picture.paste(show_hu(plane.hu_yx, plane.window_hu).resize(size, Image.Resampling.BICUBIC), corner)
+    picture.paste(show_hu(plane.values_yx, plane.window).resize(size, Image.Resampling.BICUBIC), corner)
     pen = ImageDraw.Draw(picture)
     if plane.line_row is not None:
         _, line_y = plane.place(0, plane.line_row)
@@ -241,7 +244,7 @@ def _draw_scales(picture: Image.Image, plane: _Plane) -> None:
     """Draw the scales in LPS mm below and to the right of a plane."""
     pen, (width, height) = ImageDraw.Draw(picture), plane.size_px
     write_words(picture, (width + 7, height + 7), "mm")
-    counts = plane.hu_yx.shape[::-1]
+    counts = plane.values_yx.shape[::-1]
     for axis, (ends_mm, count) in enumerate(zip(plane.ends_mm, counts, strict=True)):
         for mm, index in _ticks(ends_mm, count, plane.shown[axis]) if ends_mm else ():
             if axis == 0:

@@ -4,11 +4,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.catalog.reasons import REASONS, Reason
-from lib.errors import ScanError
 from lib.imaging.grid import image_like
+from lib.imaging.stored import require_finite, to_int16, without_value
 
 AIR_HU = -1024
-MAX_HU = 32767
 
 # Limits of a plausible CT in HU (fat -105, muscle 55, cortical bone 1300-1500; air below -900).
 # A crop may contain no air around the body, but the noise of fat alone reaches below this.
@@ -32,22 +31,13 @@ _LEAST_TOP_HU = 500
 _SAMPLED_EVERY = 3  # pixels along rows and columns: 9 times fewer voxels, shares change by less than 0.1 %
 
 
-def to_hu(values: np.ndarray) -> np.ndarray:
-    """Return `values` (any shape, numbers) rounded, clipped to -1024...32767 and as int16."""
-    if values.dtype == np.int16:
-        return np.maximum(values, np.int16(AIR_HU))
-    if values.dtype.kind == "f":
-        values = np.rint(values)
-    return np.clip(values, AIR_HU, MAX_HU).astype(np.int16)
-
-
 def hu_image(image: sitk.Image) -> tuple[sitk.Image, list[Reason]]:
-    """Return `image` (any number type) as int16 HU in the range of `to_hu`, and a warning on voxels without value.
+    """Return `image` (any number type) as int16 HU from -1024 on, and a warning on voxels without value.
 
     NaN, which many programs write outside the field of view, becomes -1024.
 
     Raises:
-        ScanError: `implausible_hu`, a voxel is infinite.
+        ScanError: `infinite_values`, a voxel is infinite.
     """
     values_zyx = sitk.GetArrayViewFromImage(image)
     if values_zyx.dtype == np.int16 and values_zyx.min() >= AIR_HU:
@@ -59,11 +49,9 @@ def hu_image(image: sitk.Image) -> tuple[sitk.Image, list[Reason]]:
         nans = np.isnan(values_yx)
         missing += np.count_nonzero(nans)
         infinite += np.count_nonzero(np.isinf(values_yx))
-        hu_yx[:] = to_hu(np.where(nans, AIR_HU, values_yx) if nans.any() else values_yx)
-    if infinite:
-        raise ScanError("implausible_hu", f"{infinite} voxels are infinite")
-    found = f"{missing} of {hu_zyx.size} voxels without value"
-    return image_like(hu_zyx, image), [Reason("missing_values", found)] if missing else []
+        hu_yx[:] = to_int16(np.where(nans, AIR_HU, values_yx) if nans.any() else values_yx, AIR_HU)
+    require_finite(infinite)
+    return image_like(hu_zyx, image), without_value(missing, hu_zyx.size)
 
 
 def check_hu(volume_zyx: np.ndarray) -> list[Reason]:

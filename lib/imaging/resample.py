@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import array_zyx, image_like, laid_on, require_laid_on
-from lib.imaging.hounsfield import to_hu
 from lib.imaging.kernels import apply_weights, fourier_weights, overlap_weights
+from lib.imaging.stored import to_int16
 
 METHODS = ("fourier", "area", "none")
 GROUP_STARTS = ("distal", "proximal")
@@ -120,8 +121,8 @@ class Axis:
         return overlap_weights(self.old_count, self.count, start=self.start, step=self.step)
 
 
-def resample_image(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
-    """Return a CT (HU) on the slices and pixels of `config` as int16, clipped at -1024 HU only.
+def resample_image(image: sitk.Image, config: ResampleConfig, lowest: int = -1024) -> sitk.Image:
+    """Return an image on the slices and pixels of `config` as int16, clipped at `lowest` only (-1024: HU of a CT).
 
     An image that already has them is returned with unchanged voxels and geometry.
 
@@ -133,9 +134,11 @@ def resample_image(image: sitk.Image, config: ResampleConfig) -> sitk.Image:
     if all(axis.untouched for axis in axes_xyz):
         return sitk.Cast(image, sitk.sitkInt16)
     grid = resampled_grid(image, axes_xyz)
-    hu_zyx = _resample(sitk.GetArrayViewFromImage(image), axes_xyz, config.method, to_hu)
+    values_zyx = _resample(
+        sitk.GetArrayViewFromImage(image), axes_xyz, config.method, partial(to_int16, lowest=lowest)
+    )
     del image  # frees memory before the result is copied: a thousand slices are 0.5 GB
-    return image_like(hu_zyx, grid)
+    return image_like(values_zyx, grid)
 
 
 def resample_labels(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -> sitk.Image:

@@ -119,7 +119,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
 def _intensity(scale: Mapping[str, Any]) -> str:
     if scale["scale"] == "percentile":
         return f"percentiles {scale['low']:g} to {scale['high']:g} of each scan's body"
-    return f"{scale['low']:g} to {scale['high']:g} HU"
+    return f"{scale['low']:g} to {scale['high']:g} HU"  # the scale `range` is refused for other modalities than CT
 
 
 def _warning(metadata: Mapping[str, Any]) -> str:

@@ -14,9 +14,12 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from lib.acquired_slices import pixel_of, plane_of, slice_distance_of
 from lib.ages import age_years, printed_age
 from lib.atomic import write_text
+from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import ALL
+from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import flow_steps
 from lib.pages.references import Citations
@@ -173,10 +176,8 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "flagged": int((tables["volumes"]["flags"] != "").sum()),
         "flag_meanings": flag_meanings(tables["volumes"], data.screened, data.settings),
         "refused": refused_rows(tables["flow"], data.screened),
-        "acquisition_counts": acquisition_counts(tables["acquisition"]),
-        "acquisitions": acquisition_rows(data.screened),
-        "protocol_source": PROTOCOL_SOURCES[data.protocol["source"]],
-        "off_protocol": off_protocol_rows(tables["acquisition"]),
+        **acquisition_section(data),
+        "mirrored_anatomies": [name for name, anatomy in ANATOMIES.items() if anatomy.has_sides],
         "networks": network_texts(data.runs),
         "paper_text": partial(paper_text, data.settings, data.runs),
         "training_text": training_text(data.runs),
@@ -308,16 +309,29 @@ def refused_rows(flow: pd.DataFrame, screened: Iterable[Mapping]) -> list[dict]:
     return rows
 
 
-def acquisition_counts(acquisition: pd.DataFrame) -> list[dict]:
-    """Return the number of accepted scans by scanner, by kernel and by voltage, most frequent first."""
+def acquisition_section(data: ReportData) -> dict:
+    """Return the variables of the section on acquisition."""
+    modality = MODALITIES[data.settings["screening"]["modality"]]
+    acquisition = data.tables["acquisition"]
+    return {
+        "acquisition_counts": acquisition_counts(acquisition, modality),
+        "acquisition_heads": [FIELD_TITLES[name] for name in modality.shown],
+        "acquisition_dependence": modality.dependence,
+        "acquisitions": acquisition_rows(data.screened, modality),
+        "protocol_source": PROTOCOL_SOURCES[data.protocol["source"]],
+        "off_protocol": off_protocol_rows(acquisition),
+    }
+
+
+def acquisition_counts(acquisition: pd.DataFrame, modality: Modality) -> list[dict]:
+    """Return the number of accepted scans by scanner and settings, most frequent first."""
     accepted = records(acquisition[acquisition["verdict"] == "ok"])
-    kinds = {"Scanner": ("manufacturer", "model"), "Kernel": ("kernel",), "kVp": ("kvp",)}
     return [
         {
             "kind": kind,
             "rows": Counter(_together(row, names) for row in accepted).most_common(),
         }
-        for kind, names in kinds.items()
+        for kind, names in modality.counted.items()
     ]
 
 
@@ -330,35 +344,24 @@ def off_protocol_rows(acquisition: pd.DataFrame) -> list[dict]:
     ]
 
 
-def acquisition_rows(screened: Iterable[Mapping]) -> list[dict]:
-    """Return accepted scans grouped by scanner, voltage and kernel, with the range of their voxel sizes."""
+def acquisition_rows(screened: Iterable[Mapping], modality: Modality) -> list[dict]:
+    """Return accepted scans grouped by scanner and settings (`values`), with the range of their voxel sizes."""
     groups: dict[tuple, list[Mapping]] = {}
     for record in screened:
         if record["verdict"] == "ok":
-            values = record.get("acquisition") or {}
-            key = tuple(
-                show_text(values.get(name)) for name in ("manufacturer", "model", "kvp", "kernel", "contrast")
-            )
+            values = (record.get("acquisition") or {}) | {"plane": plane_of(record["geometry"])}
+            key = tuple(show_text(values.get(name)) for name in modality.shown)
             groups.setdefault(key, []).append(record["geometry"])
-    rows = []
-    for (manufacturer, model, kvp, kernel, contrast), shapes in sorted(groups.items()):
-        names = {
-            "manufacturer": manufacturer,
-            "model": model,
-            "kvp": kvp,
-            "kernel": kernel,
-            "contrast": contrast,
+    return [
+        {
+            "values": values,
+            "scans": len(shapes),
+            "pixel_mm": show_range([pixel_of(shape) for shape in shapes], 3),
+            "slice_mm": show_range([slice_distance_of(shape) for shape in shapes], 2),
+            "length_mm": show_range([shape["length_mm"] for shape in shapes], 0),
         }
-        rows.append(
-            names
-            | {
-                "scans": len(shapes),
-                "pixel_mm": show_range([shape["spacing_mm_xyz"][0] for shape in shapes], 3),
-            }
-            | {"slice_mm": show_range([shape["spacing_mm_xyz"][2] for shape in shapes], 2)}
-            | {"length_mm": show_range([shape["length_mm"] for shape in shapes], 0)}
-        )
-    return rows
+        for values, shapes in sorted(groups.items())
+    ]
 
 
 def training_rows(runs: Iterable[Mapping]) -> list[dict]:

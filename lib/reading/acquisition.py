@@ -24,8 +24,8 @@ _UNREADABLE = (
     struct.error,
 )
 
-# Macros of the functional groups of an enhanced CT in which the standard (PS3.3, C.7.6.16 and C.8.15.3) puts the
-# fields that a single-frame header has at its top; legacy converted files keep them as unassigned attributes.
+# Macros of the functional groups of an enhanced file in which the standard (PS3.3, C.7.6.16, C.8.13.5, C.8.15.3) puts
+# the fields that a single-frame header has at its top; legacy converted files keep them as unassigned attributes.
 _MACROS = (
     "CTXRayDetailsSequence",
     "CTExposureSequence",
@@ -34,6 +34,9 @@ _MACROS = (
     "CTAcquisitionDetailsSequence",
     "PixelMeasuresSequence",
     "ContrastBolusUsageSequence",
+    "MRTimingAndRelatedParametersSequence",
+    "MREchoSequence",
+    "MRModifierSequence",
     "UnassignedSharedConvertedAttributesSequence",
     "UnassignedPerFrameConvertedAttributesSequence",
 )
@@ -63,6 +66,11 @@ _MAKERS_WORDS = {
     *("samsung", "general", "electric", "united", "imaging", "medical", "systems", "system", "healthcare"),
     *("health", "care", "corporation", "company", "technologies", "technology", "international", "inc"),
 }
+
+# Terms of ScanningSequence and SequenceVariant (PS3.3, C.8.3.1), and of EchoPulseSequence (C.8.13.4) in the former
+_MR_TERMS = frozenset(("SE", "IR", "GR", "EP", "RM", "SK", "MTC", "SS", "TRSS", "SP", "MP", "OSP", "NONE"))
+_ECHOES = {"SPIN": "SE", "GRADIENT": "GR", "BOTH": "SE/GR"}
+_FAT_OPTIONS = frozenset(("FS", "SFS", "FAT_SAT", "FATSAT", "FAT SAT", "SPIR", "SPAIR", "WE"))
 
 _SAYS_NO_CONTRAST = {
     "no",
@@ -97,6 +105,77 @@ class Acquisition:
     def to_json(self) -> dict[str, str | float | None]:
         """Return the fields as a JSON object without NaN."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MrAcquisition:
+    """Scanner and sequence of an MR series; None if the header does not state it.
+
+    `sequence` and `variant` are terms of the standard, several joined by "/"; `fat_suppressed` and `contrast` are
+    yes, no or unknown.
+    """
+
+    manufacturer: str | None = None
+    model: str | None = None
+    field_tesla: float | None = None
+    sequence: str | None = None
+    variant: str | None = None
+    tr_ms: float | None = None
+    te_ms: float | None = None
+    flip_degrees: float | None = None
+    fat_suppressed: str = "unknown"
+    contrast: str = "unknown"
+    slice_thickness_mm: float | None = None
+    slice_increment_mm: float | None = None
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """Return the fields as a JSON object without NaN."""
+        return asdict(self)
+
+
+EMPTY = {"CT": Acquisition(), "MR": MrAcquisition()}
+
+
+def read_mr_acquisition(dataset: Dataset, slice_increment_mm: float | None) -> MrAcquisition:
+    """Return what the header of one slice states of an MR acquisition; as `read_acquisition`."""
+    identifying = frozenset(_identifying_words(dataset, _DEEPEST)) - _MAKERS_WORDS
+    return MrAcquisition(
+        manufacturer=_safe_text(dataset, "Manufacturer", identifying),
+        model=_safe_text(dataset, "ManufacturerModelName", identifying),
+        field_tesla=_positive(dataset, "MagneticFieldStrength"),
+        sequence=_terms(dataset, "ScanningSequence") or _enhanced_sequence(dataset),
+        variant=_terms(dataset, "SequenceVariant"),
+        tr_ms=_positive(dataset, "RepetitionTime"),
+        te_ms=_positive(dataset, "EchoTime") or _positive(dataset, "EffectiveEchoTime"),
+        flip_degrees=_positive(dataset, "FlipAngle"),
+        fat_suppressed=_fat_suppressed(dataset),
+        contrast=_contrast(dataset),
+        slice_thickness_mm=_positive(dataset, "SliceThickness"),
+        slice_increment_mm=slice_increment_mm,
+    )
+
+
+def _terms(dataset: Dataset, keyword: str) -> str | None:
+    """Return the terms of the standard that an element holds, joined by "/"; any other text is not kept."""
+    found = [str(part).strip().upper() for part in _parts(_value(dataset, keyword)) if part]
+    return "/".join(part for part in found if part in _MR_TERMS) or None
+
+
+def _enhanced_sequence(dataset: Dataset) -> str | None:
+    """Return the sequence that an enhanced header states in words of its own, as the older terms."""
+    echo = str(_value(dataset, "EchoPulseSequence") or "").strip().upper()
+    return _ECHOES.get(echo)
+
+
+def _fat_suppressed(dataset: Dataset) -> str:
+    """Return whether fat was suppressed, by the scan options or, in enhanced headers, by what was suppressed."""
+    selected = str(_value(dataset, "SpectrallySelectedSuppression") or "").strip().upper()
+    if selected:
+        return "yes" if "FAT" in selected else "no"
+    options = [str(part).strip().upper() for part in _parts(_value(dataset, "ScanOptions")) if part]
+    if not options:
+        return "unknown"
+    return "yes" if any(part in _FAT_OPTIONS for part in options) else "no"
 
 
 def read_acquisition(dataset: Dataset, slice_increment_mm: float | None) -> Acquisition:

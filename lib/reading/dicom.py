@@ -1,4 +1,4 @@
-"""Reading a scan of any supported format as int16 HU on patient axes, with all findings.
+"""Reading a scan of any supported format as int16 (HU, or the signal of MR) on patient axes, with all findings.
 
 A source is a folder (with subfolders), a zip archive of one, a single- or multi-frame DICOM file, or a NIfTI, NRRD or
 MetaImage file. Bad data never raises an exception here: it becomes a reason for refusal.
@@ -21,11 +21,13 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from lib.catalog.modalities import MODALITIES
 from lib.catalog.reasons import Reason, is_rejected
 from lib.errors import ScanError
 from lib.imaging.grid import axis_letters, to_patient_axes
 from lib.imaging.hounsfield import check_hu, hu_image
-from lib.reading.acquisition import Acquisition, read_acquisition
+from lib.imaging.stored import fit_int16, signal_image
+from lib.reading.acquisition import EMPTY, Acquisition, MrAcquisition, read_acquisition, read_mr_acquisition
 from lib.reading.geometry import Geometry, Stack, check_obliquity, geometry_of, stack_slices
 from lib.reading.headers import HEADER_FIELDS, DicomObject, SliceHeader, read_object
 from lib.reading.image_files import read_image_file
@@ -70,12 +72,16 @@ _LISTED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """A usable scan: `image` is int16 HU on patient axes; `findings` are only warnings."""
+    """A usable scan: `image` is int16 on patient axes, in HU for CT; `findings` are only warnings.
+
+    `value_scale` times the values of an MR are those of its source.
+    """
 
     image: sitk.Image
     geometry: Geometry
-    acquisition: Acquisition
+    acquisition: Acquisition | MrAcquisition
     findings: tuple[Reason, ...] = ()
+    value_scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +89,7 @@ class Survey:
     """The content of a source: the scan, if it can be assembled, its acquisition, and all findings."""
 
     scan: Scan | None = None
-    acquisition: Acquisition | None = None
+    acquisition: Acquisition | MrAcquisition | None = None
     findings: tuple[Reason, ...] = ()
 
 
@@ -95,7 +101,7 @@ class _Pixels:
     undecodable: list[int] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
     kept_padding: list[int] = field(default_factory=list)
-    acquisition: Acquisition | None = None
+    acquisition: Acquisition | MrAcquisition | None = None
 
     def take(self) -> np.ndarray:
         """Return the volume and release it, to save memory: a scan of a thousand slices is 0.5 GB."""
@@ -104,7 +110,7 @@ class _Pixels:
 
 
 def read_scan(path: str | Path, series_uid: str = "", config: ScreeningConfig | None = None) -> Scan:
-    """Read the scan at `path` (see the module's text) as int16 HU on patient axes.
+    """Read the scan at `path` (see the module's text) as int16 on patient axes.
 
     Args:
         path: Folder, zip archive or file.
@@ -133,12 +139,15 @@ def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> S
 
 def _survey_image_file(path: Path, config: ScreeningConfig) -> Survey:
     image, axes = read_image_file(path, config.max_gb)
-    image, findings = hu_image(image)
+    value_scale = 1.0
     if config.modality == "CT":
+        image, findings = hu_image(image)
         findings += check_hu(sitk.GetArrayViewFromImage(image))
+    else:
+        image, value_scale, findings = signal_image(image)
     geometry = geometry_of(image, stored_axes=axes, source=_format(path), slices_read=image.GetDepth())
     findings += check_obliquity(geometry)
-    scan = Scan(image=image, geometry=geometry, acquisition=Acquisition())
+    scan = Scan(image=image, geometry=geometry, acquisition=EMPTY[config.modality], value_scale=value_scale)
     return Survey(scan=scan, acquisition=scan.acquisition, findings=tuple(findings))
 
 
@@ -162,12 +171,12 @@ def _survey_dicom(path: Path, series_uid: str, config: ScreeningConfig) -> Surve
         _require_size(slices, config)
         stack, more = stack_slices(slices, config)
         findings += more
-        pixels = _read_pixels(files, stack, assemble=not is_rejected(more))
+        pixels = _read_pixels(files, stack, config.modality, assemble=not is_rejected(more))
     findings += _check_pixels(pixels, len(stack.slices))
-    scan = _put_together(stack, pixels, config.max_gb)
+    scan = _put_together(stack, pixels, config)
     if scan:
         findings += check_obliquity(scan.geometry)
-        if config.modality == "CT" and not any(reason.code == "not_ct" for reason in findings):
+        if config.modality == "CT" and not any(reason.code == "wrong_modality" for reason in findings):
             findings += check_hu(sitk.GetArrayViewFromImage(scan.image))
     return Survey(scan=scan, acquisition=pixels.acquisition, findings=tuple(findings))
 
@@ -182,16 +191,19 @@ def _require_size(slices: Sequence[SliceHeader], config: ScreeningConfig) -> Non
         )
 
 
-def _put_together(stack: Stack, pixels: _Pixels, max_gb: float) -> Scan | None:
+def _put_together(stack: Stack, pixels: _Pixels, config: ScreeningConfig) -> Scan | None:
     """Return the scan, or None if slices are missing or do not form a volume. Takes the volume out of `pixels`."""
     if pixels.volume is None or pixels.undecodable or stack.step_mm == 0.0:
         return None
-    stored = straighten(pixels.take(), stack, max_gb) if stack.corrected else stack.image(pixels.take())
+    volume, value_scale = fit_int16(pixels.take())
+    outside = MODALITIES[config.modality].outside
+    stored = straighten(volume, stack, config.max_gb, outside) if stack.corrected else stack.image(volume)
+    del volume  # a thousand slices are 0.5 GB
     image = to_patient_axes(stored)
     geometry = geometry_of(
         image, stored_axes=axis_letters(stored), source="dicom", slices_read=len(stack.slices)
     )
-    return Scan(image=image, geometry=geometry, acquisition=pixels.acquisition)
+    return Scan(image=image, geometry=geometry, acquisition=pixels.acquisition, value_scale=value_scale)
 
 
 def _read_headers(files: Sequence[SourceFile], max_gb: float) -> tuple[list[DicomObject], list[Reason]]:
@@ -235,7 +247,9 @@ def _check_series(
     ]
     modalities = sorted({one.modality for one in chosen})
     if modalities != [config.modality]:
-        findings.append(Reason("not_ct", f"modality {', '.join(modalities)} instead of {config.modality}"))
+        findings.append(
+            Reason("wrong_modality", f"modality {', '.join(modalities)} instead of {config.modality}")
+        )
     if len(slices) < config.min_slices:
         findings.append(
             Reason("too_few_slices", f"{len(slices)} slices; at least {config.min_slices} are needed")
@@ -244,6 +258,14 @@ def _check_series(
     if burned_in:
         findings.append(
             Reason("burned_in_annotation", f"{burned_in} of {len(chosen)} headers declare burned-in text")
+        )
+    if config.modality == "MR" and not all(one.magnitude for one in chosen):
+        others = sum(not one.magnitude for one in chosen)
+        findings.append(
+            Reason(
+                "not_magnitude",
+                f"{others} of {len(chosen)} files are phase, real or imaginary images, or maps",
+            )
         )
     without = sum(one.slope is None or one.intercept is None for one in slices)
     if without and config.modality == "CT" == modalities[0]:
@@ -255,37 +277,39 @@ def _first_of_each_problem(chosen: Sequence[DicomObject]) -> list[DicomObject]:
     return list({str(one.problem): one for one in chosen if one.problem}.values())
 
 
-def _read_pixels(files: Sequence[SourceFile], stack: Stack, *, assemble: bool) -> _Pixels:
+def _read_pixels(files: Sequence[SourceFile], stack: Stack, modality: str, *, assemble: bool) -> _Pixels:
     """Decode every slice of `stack`; put them into one volume (slice, row, column) if `assemble`."""
-    first = stack.slices[0]
-    volume = np.empty((len(stack.slices), first.rows, first.columns), np.int16) if assemble else None
+    first, kind = stack.slices[0], np.int16 if modality == "CT" else np.float32
+    volume = np.empty((len(stack.slices), first.rows, first.columns), kind) if assemble else None
     pixels = _Pixels(volume=volume)
     dataset, dataset_file = None, -1
     for number, header in enumerate(stack.slices, start=1):
         try:
             if header.file != dataset_file:
                 dataset, dataset_file = _read_dataset(files[header.file]), header.file
-            decoded = decode_slice(dataset, header)
+            decoded = decode_slice(dataset, header, MODALITIES[modality])
         except _DAMAGED:
             pixels.undecodable.append(number)
             continue
         if volume is not None:
-            volume[number - 1] = decoded.hu
+            volume[number - 1] = decoded.values
         if decoded.blank:
             pixels.blank.append(number)
         if decoded.kept_padding:
             pixels.kept_padding.append(number)
         if pixels.acquisition is None:
-            pixels.acquisition = _acquisition(dataset, round(stack.step_mm, 6) if assemble else None)
+            step_mm = round(stack.step_mm, 6) if assemble else None
+            pixels.acquisition = _acquisition(dataset, step_mm, modality)
     return pixels
 
 
-def _acquisition(dataset: Dataset, step_mm: float | None) -> Acquisition:
+def _acquisition(dataset: Dataset, step_mm: float | None, modality: str) -> Acquisition | MrAcquisition:
     """Return the acquisition of a slice; a damaged header may not state it."""
+    read = read_acquisition if modality == "CT" else read_mr_acquisition
     try:
-        return read_acquisition(dataset, step_mm)
+        return read(dataset, step_mm)
     except _DAMAGED:
-        return Acquisition(slice_increment_mm=step_mm)
+        return replace(EMPTY[modality], slice_increment_mm=step_mm)
 
 
 def _read_dataset(source: SourceFile) -> Dataset:

@@ -231,7 +231,7 @@ def _check_positions(positions_mm: np.ndarray, normal: np.ndarray, config: Scree
     steps_mm = np.diff(along_mm)
     usual_mm = _usual_step_mm(steps_mm, config)
     reasons = _check_copies(steps_mm, config)
-    if usual_mm == 0.0:
+    if usual_mm == 0.0 or any(reason.code == "several_volumes" for reason in reasons):
         return reasons
     reasons += _check_steps(steps_mm, usual_mm, config)
     reasons += _check_tilt(positions_mm, normal, config)
@@ -248,6 +248,10 @@ def _check_copies(steps_mm: np.ndarray, config: ScreeningConfig) -> list[Reason]
     copies = np.flatnonzero(steps_mm <= config.spacing_tolerance_mm)
     if not copies.size:
         return []
+    counts = np.diff([0, *(np.flatnonzero(steps_mm > config.spacing_tolerance_mm) + 1), steps_mm.size + 1])
+    if len(counts) > 1 and len(set(counts.tolist())) == 1:
+        found = f"{counts[0]} slices at each of {len(counts)} positions"
+        return [Reason("several_volumes", found)]
     places = _listed([f"{k + 1}-{k + 2}" for k in copies])
     return [
         Reason(

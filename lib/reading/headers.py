@@ -30,6 +30,9 @@ HEADER_FIELDS = (
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "EchoTime",
+    "RepetitionTime",
+    "ComplexImageComponent",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
@@ -50,6 +53,12 @@ _MODALITY_TERMS = (
 
 # Types of images computed from several slices, which do not show the tissue at their position.
 _PROJECTIONS = {"MIP", "MINIP", "MIN_IP", "MAX_IP", "PROJECTION IMAGE"}
+
+# Types of MR images that do not show the magnitude of the signal.
+_NOT_MAGNITUDE = {
+    *("P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "ADC", "SUB", "SUBTRACT", "SUBTRACTION"),
+    *("T1 MAP", "T2 MAP", "T2_STAR MAP"),
+}
 
 # Anonymisers may blank the SOP class; the modality then decides whether a file is a slice.
 _SLICE_MODALITIES = {"CT", "MR", "PT"}
@@ -94,6 +103,11 @@ class DicomObject:
     problem: ScanError | None = None
     burned_in: bool = False  # whether the header says that text is burned into the pixels
     directory: bool = False  # whether it is a DICOMDIR, a table of contents of other files
+    magnitude: bool = (
+        True  # not a phase, real or imaginary image of MR, nor a map computed from several images
+    )
+    echo_ms: float | None = None
+    repetition_ms: float | None = None
 
 
 def read_object(dataset: Dataset, file: int) -> DicomObject:
@@ -123,12 +137,32 @@ def read_object(dataset: Dataset, file: int) -> DicomObject:
         problem=problem,
         burned_in=str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES",
         directory=directory,
+        magnitude=_is_magnitude(dataset),
+        echo_ms=_stated_ms(dataset, "EchoTime"),
+        repetition_ms=_stated_ms(dataset, "RepetitionTime"),
     )
 
 
 def _is_directory(dataset: Dataset) -> bool:
     """Return whether the file is a DICOMDIR, a table of contents of other files."""
     return dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+
+
+def _is_magnitude(dataset: Dataset) -> bool:
+    """Return whether an MR image shows the magnitude of the signal."""
+    frames = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+    places = [dataset, *_group_items([*(dataset.get("SharedFunctionalGroupsSequence") or ()), *frames])]
+    components = {str(place.get("ComplexImageComponent") or "MAGNITUDE").strip().upper() for place in places}
+    kinds = {str(kind).strip().upper() for kind in _listed(dataset.get("ImageType"))}
+    return components == {"MAGNITUDE"} and not kinds & _NOT_MAGNITUDE
+
+
+def _stated_ms(dataset: Dataset, field: str) -> float | None:
+    """Return a time of the header's top; None if it is not stated or cannot be read."""
+    try:
+        return _optional_number([dataset], field)
+    except ScanError:
+        return None
 
 
 def _series_number(dataset: Dataset) -> int | None:

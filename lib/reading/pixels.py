@@ -1,4 +1,4 @@
-"""From the stored values of a DICOM slice to HU: decoding, rescaling, padding."""
+"""From the stored values of a DICOM slice to HU, or the signal of an MR: decoding, rescaling, padding."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from lib.imaging.hounsfield import AIR_HU, to_hu
+from lib.catalog.modalities import Modality
+from lib.imaging.stored import to_int16
 from lib.reading.headers import SliceHeader
 
 # The decoder of each syntax is fixed, because installed decoders may differ in their results, and the GPL package
@@ -46,22 +47,25 @@ _TISSUE_HU = (-900, 3071)
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedSlice:
-    """One slice in HU (rows, columns), int16, and whether its declared padding value was kept as tissue."""
+    """One slice (rows, columns), and whether its declared padding value was kept as tissue.
 
-    hu: np.ndarray
+    `values` are HU in int16, or of an MR float32.
+    """
+
+    values: np.ndarray
     kept_padding: bool
 
     @property
     def blank(self) -> bool:
         """Whether all pixels are equal."""
-        return bool(self.hu.min() == self.hu.max())
+        return bool(self.values.min() == self.values.max())
 
 
-def decode_slice(dataset: Dataset, header: SliceHeader) -> DecodedSlice:
-    """Decode one slice and rescale it to HU.
+def decode_slice(dataset: Dataset, header: SliceHeader, modality: Modality) -> DecodedSlice:
+    """Decode one slice and rescale it, by its own slope and intercept.
 
-    Values below -1024 HU, and pixels of the declared padding value, become -1024. A missing slope or intercept is
-    taken as 1 and 0: screening refuses CT without them.
+    Pixels of the declared padding value become the modality's value outside, and values of a CT below -1024 HU become
+    -1024. A missing slope or intercept is taken as 1 and 0: screening refuses CT without them.
 
     Raises:
         Exception: any exception of the decoders on damaged data (see `lib.reading.dicom`), or ValueError if the
@@ -72,10 +76,13 @@ def decode_slice(dataset: Dataset, header: SliceHeader) -> DecodedSlice:
         raise ValueError(f"{stored.shape} pixels where the header states {(header.rows, header.columns)}")
     slope = 1.0 if header.slope is None else header.slope
     intercept = 0.0 if header.intercept is None else header.intercept
-    padding, kept = _padding(dataset, stored, slope, intercept)
-    hu = _used_bits(dataset, stored) * np.float32(slope) + np.float32(intercept)
-    hu[padding] = AIR_HU
-    return DecodedSlice(hu=to_hu(hu), kept_padding=kept)
+    is_hu = modality.unit == "HU"
+    padding, kept = (
+        _padding(dataset, stored, slope, intercept) if is_hu else (_declared(dataset, stored), False)
+    )
+    values = _used_bits(dataset, stored) * np.float32(slope) + np.float32(intercept)
+    values[padding] = modality.outside
+    return DecodedSlice(values=to_int16(values, modality.lowest) if is_hu else values, kept_padding=kept)
 
 
 def _decode(dataset: Dataset, frame: int) -> np.ndarray:
@@ -90,17 +97,30 @@ def _decode(dataset: Dataset, frame: int) -> np.ndarray:
 def _padding(dataset: Dataset, stored: np.ndarray, slope: float, intercept: float) -> tuple[np.ndarray, bool]:
     """Return which pixels are padding, and whether the declared padding value was ignored as possible tissue."""
     padding = _sign_extended(dataset, stored, slope, intercept)
-    declared = _whole_number(dataset.get("PixelPaddingValue"))
-    if declared is None:
+    low, high = ends = _padding_range(dataset, stored.dtype)
+    if None in ends:
         return padding, False
-    limit = _whole_number(dataset.get("PixelPaddingRangeLimit"))
-    ends = (declared, declared if limit is None else limit)
-    low, high = sorted(_as_stored(value, stored.dtype) for value in ends)
     pixels = (stored >= low) & (stored <= high)
     hu = sorted((low * slope + intercept, high * slope + intercept))
     if hu[1] > _TISSUE_HU[0] and hu[0] < _TISSUE_HU[1]:
         return padding, bool(pixels.any())
     return padding | pixels, False
+
+
+def _declared(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Return which pixels have a declared padding value."""
+    low, high = ends = _padding_range(dataset, stored.dtype)
+    return np.zeros(stored.shape, bool) if None in ends else (stored >= low) & (stored <= high)
+
+
+def _padding_range(dataset: Dataset, dtype: np.dtype) -> tuple[int, int] | tuple[None, None]:
+    """Return the smallest and the largest stored value of padding; None twice if none is declared."""
+    declared = _whole_number(dataset.get("PixelPaddingValue"))
+    if declared is None:
+        return None, None
+    limit = _whole_number(dataset.get("PixelPaddingRangeLimit"))
+    low, high = sorted(_as_stored(value, dtype) for value in (declared, declared if limit is None else limit))
+    return low, high
 
 
 def _whole_number(value: object) -> int | None:

@@ -10,22 +10,22 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.imaging.hounsfield import AIR_HU
 from lib.reading.geometry import Stack
 
 # A slice this close to its position on the grid, in pixels or slices, is not moved: headers round positions.
 _ON_GRID = 1e-3
 
 
-def straighten(volume: np.ndarray, stack: Stack, max_gb: float) -> sitk.Image:
-    """Return the slices of `stack` on its delivered grid (int16 HU, axes as stored).
+def straighten(volume: np.ndarray, stack: Stack, max_gb: float, outside: int) -> sitk.Image:
+    """Return the slices of `stack` on its delivered grid (int16, axes as stored).
 
-    The grid begins at the first slice. Its width covers all shifted slices; outside them it is air.
+    The grid begins at the first slice. Its width covers all shifted slices; outside them it has the value `outside`.
 
     Args:
-        volume: Pixels (slice, row, column) in HU, in the order of `stack`.
+        volume: Pixels (slice, row, column) in int16, in the order of `stack`.
         stack: The positions of the slices.
         max_gb: The largest allowed volume.
+        outside: The value of what was not measured: air.
 
     Raises:
         ScanError: `too_large`.
@@ -46,9 +46,9 @@ def straighten(volume: np.ndarray, stack: Stack, max_gb: float) -> sitk.Image:
     places = np.interp(np.arange(len(upright)), heights, np.arange(len(heights)))
     for index, place in enumerate(_on_grid(places)):
         first, share = int(place), place - int(place)
-        mixed_yx = (1 - share) * _shifted(volume[first], shifts_xy[first] - low_xy, counts_xy)
+        mixed_yx = (1 - share) * _shifted(volume[first], shifts_xy[first] - low_xy, counts_xy, outside)
         if share:
-            mixed_yx += share * _shifted(volume[first + 1], shifts_xy[first + 1] - low_xy, counts_xy)
+            mixed_yx += share * _shifted(volume[first + 1], shifts_xy[first + 1] - low_xy, counts_xy, outside)
         upright[index] = np.rint(mixed_yx)
     del volume  # frees memory before the image copies its voxels
     return stack.image(upright, first_mm=(*(low_xy * pixel_mm_xy), 0.0))
@@ -59,9 +59,9 @@ def _on_grid(places: np.ndarray) -> np.ndarray:
     return np.where(np.abs(places - nearest) < _ON_GRID, nearest, places)
 
 
-def _shifted(slice_yx: np.ndarray, shift_xy: np.ndarray, counts_xy: np.ndarray) -> np.ndarray:
-    """Return a slice moved by `shift_xy` pixels on a canvas of `counts_xy`, air around it."""
-    above_air = slice_yx.astype(np.float32) - AIR_HU
+def _shifted(slice_yx: np.ndarray, shift_xy: np.ndarray, counts_xy: np.ndarray, outside: int) -> np.ndarray:
+    """Return a slice moved by `shift_xy` pixels on a canvas of `counts_xy`, `outside` around it."""
+    above_air = slice_yx.astype(np.float32) - outside
     for axis, shift in enumerate(shift_xy[::-1]):
         whole, count = math.floor(shift), above_air.shape[axis]
         old = np.moveaxis(above_air, axis, 0)
@@ -70,4 +70,4 @@ def _shifted(slice_yx: np.ndarray, shift_xy: np.ndarray, counts_xy: np.ndarray) 
         if shift > whole:
             moved[whole + 1 : whole + 1 + count] += (shift - whole) * old
         above_air = np.moveaxis(moved, 0, axis)
-    return above_air + AIR_HU
+    return above_air + outside

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from lib.catalog.reasons import Reason
 from lib.reading.geometry import stack_slices
 from lib.reading.headers import DicomObject
@@ -31,7 +33,7 @@ def _only_plausible(
     series: Mapping[str, list[DicomObject]], config: ScreeningConfig
 ) -> tuple[list[DicomObject], list[Reason]]:
     right_modality = [each for each in series.values() if each[0].modality == config.modality]
-    plausible = [each for each in right_modality if _count(each) >= config.min_slices]
+    plausible = [each for each in right_modality if _may_be_scan(each, config)]
     # if none is suitable, the closest one is examined for reasons
     candidates = plausible or right_modality or list(series.values())
     if not candidates:
@@ -43,6 +45,23 @@ def _only_plausible(
     if not left_out:
         return chosen, []
     return chosen, [Reason("series_ignored", f"{len(left_out)} series: {_describe(left_out)}")]
+
+
+def _may_be_scan(series: Sequence[DicomObject], config: ScreeningConfig) -> bool:
+    """Return whether a series has enough slices and, of MR, shows the magnitude in slices of one orientation.
+
+    Localizers of MR are often not declared, and hold slices of three orientations.
+    """
+    if _count(series) < config.min_slices:
+        return False
+    if config.modality != "MR":
+        return True
+    directions = {
+        tuple(np.round((*one.row_direction, *one.column_direction), 3))
+        for each in series
+        for one in each.slices
+    }
+    return len(directions) == 1 and all(one.magnitude for one in series)
 
 
 def _count(series: Sequence[DicomObject]) -> int:
@@ -62,8 +81,16 @@ def _describe(series: Sequence[Sequence[DicomObject]]) -> str:
             step_mm = stack_slices(slices, ScreeningConfig())[0].step_mm
             text += f" of {first.columns}x{first.rows} pixels, "
             text += f"{first.pixel_mm_xy[0]:.3f}x{first.pixel_mm_xy[1]:.3f}x{step_mm:.3f} mm"
+            text += _describe_mr(each[0]) if each[0].modality == "MR" else ""
         texts.append(text)
     return "; ".join(texts)
+
+
+def _describe_mr(one: DicomObject) -> str:
+    """Return plane, echo time and repetition time of an MR series, as far as they are stated."""
+    plane = ("sagittal", "coronal", "axial")[int(np.abs(one.slices[0].normal).argmax())]
+    times = (("TE", one.echo_ms), ("TR", one.repetition_ms))
+    return f", {plane}" + "".join(f", {name} {ms:g} ms" for name, ms in times if ms is not None)
 
 
 def _set_apart(objects: Sequence[DicomObject]) -> list[Reason]:

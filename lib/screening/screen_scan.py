@@ -19,11 +19,13 @@ from lib.anatomy.femur.location import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE, HipLo
 from lib.anatomy.femur.reference import judge_reference
 from lib.anatomy.femur.window import crop_center
 from lib.catalog.reasons import Reason, is_rejected
-from lib.crop_settings import CropConfig
+from lib.crop_settings import HIP, CropConfig
 from lib.density.rods import density_phantom_in_view
 from lib.errors import ConfigError, ScanError
 from lib.imaging.crop import kept_slices, window_start
 from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on
+from lib.imaging.intensity_range import find_range
+from lib.intensity_scale import IntensityConfig
 from lib.reading.acquisition import Acquisition
 from lib.reading.dicom import survey_scan
 from lib.reading.geometry import Geometry
@@ -50,6 +52,8 @@ _MAX_FAR_SHARE = 0.25
 _MIN_BONE_MM3 = 3000.0
 
 _AIR_HU = np.int16(-1000)
+
+DEFAULT_INTENSITY = IntensityConfig()
 
 # Advice for a mask that cannot be read, by error code.
 _MASK_ADVICE = {
@@ -79,7 +83,7 @@ class ScanRequest:
     window_pixel_mm: float | None = None
 
     def __post_init__(self) -> None:
-        if self.side not in SIDES:
+        if self.side and self.side not in SIDES:
             raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {self.side!r}")
 
 
@@ -115,7 +119,11 @@ class Screening:
 
 
 def screen_scan(
-    path: str | Path, request: ScanRequest, config: ScreeningConfig, crop: CropConfig
+    path: str | Path,
+    request: ScanRequest,
+    config: ScreeningConfig,
+    crop: CropConfig,
+    intensity: IntensityConfig = DEFAULT_INTENSITY,
 ) -> Screening:
     """Read the scan at `path` completely and judge it.
 
@@ -124,6 +132,7 @@ def screen_scan(
         request: Side, series, mask and crop centre that the cohort table names.
         config: Limits.
         crop: Settings of the search for the hip and of the window.
+        intensity: The network's scale; percentiles are tried on the scan.
 
     Returns:
         The verdict. Bad data gives reasons and never raises an exception.
@@ -135,11 +144,12 @@ def screen_scan(
     image, geometry = survey.scan.image, survey.scan.geometry
     reasons += _check_extent(geometry, config)
     hip, in_view = None, None
-    # no search for a hip if this is not a CT or not a volume
+    # no search for a hip if this is of another modality or not a volume
     if not is_rejected(reasons):
-        hip, more = _find_hip(image, request, crop, config)
+        hip, more = _place(image, request, crop)
         reasons += more
-        in_view = bool(density_phantom_in_view(image))
+        reasons += _check_contrast(image, intensity)
+        in_view = bool(density_phantom_in_view(image)) if config.modality == "CT" else None
     if hip:
         reasons += _check_metal(image, _near(hip, image, _window_mm(request, image, crop)), config)
     if request.mask is not None:
@@ -151,31 +161,37 @@ def screen_scan(
         acquisition=survey.acquisition,
         hip=hip,
         density_phantom_in_view=in_view,
-        voxels=digest_voxels(image),
+        voxels=digest_voxels(image, config.modality),
     )
 
 
-def digest_voxels(image: sitk.Image) -> str:
+def digest_voxels(image: sitk.Image, modality: str = "CT") -> str:
     """Return 32 hex digits that identify an image by its size and intensities, whatever its position and file format.
 
-    Values below air count as air: they fill the area outside the image, and programs choose them differently.
+    Values of a CT below air count as air: they fill the area outside the image, and programs choose them differently.
 
     Args:
-        image: int16 HU on patient axes, as scans are read.
+        image: int16 on patient axes, as scans are read.
+        modality: CT or MR.
     """
     digest = hashlib.blake2b(str(image.GetSize()).encode(), digest_size=16)
-    for hu_yx in sitk.GetArrayViewFromImage(image):
-        digest.update(np.maximum(hu_yx, _AIR_HU).astype("<i2", copy=False))
+    for values_yx in sitk.GetArrayViewFromImage(image):
+        known_yx = np.maximum(values_yx, _AIR_HU) if modality == "CT" else values_yx
+        digest.update(known_yx.astype("<i2", copy=False))
     return digest.hexdigest()
 
 
 def screen_scan_guarded(
-    path: str | Path, request: ScanRequest, config: ScreeningConfig, crop: CropConfig
+    path: str | Path,
+    request: ScanRequest,
+    config: ScreeningConfig,
+    crop: CropConfig,
+    intensity: IntensityConfig = DEFAULT_INTENSITY,
 ) -> Mapping[str, Any]:
     """Return `screen_scan` as a JSON object; a crash, a timeout or too much memory becomes a reason."""
     try:
         return guarded(
-            lambda: screen_scan(path, request, config, crop).to_json(),
+            lambda: screen_scan(path, request, config, crop, intensity).to_json(),
             max_minutes=config.max_minutes,
             max_gb=config.max_gb,
         )
@@ -197,13 +213,31 @@ def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:
     return reasons
 
 
+def _check_contrast(image: sitk.Image, intensity: IntensityConfig) -> list[Reason]:
+    """Return why the intensity range of a scan cannot be found, if it cannot."""
+    try:
+        find_range(image, intensity)
+    except ScanError as error:
+        return [reason_of(error)]
+    return []
+
+
+def _place(
+    image: sitk.Image, request: ScanRequest, crop: CropConfig
+) -> tuple[HipLocation | None, list[Reason]]:
+    """Return the hip around which the window lies, for a crop of this method, and findings on the centre."""
+    if crop.method == HIP:
+        return _find_hip(image, request, crop)
+    return None, _given_hip(image, request)[1] if request.crop_center_mm_xy else []
+
+
 def _find_hip(
-    image: sitk.Image, request: ScanRequest, crop: CropConfig, config: ScreeningConfig
+    image: sitk.Image, request: ScanRequest, crop: CropConfig
 ) -> tuple[HipLocation | None, list[Reason]]:
     """Return the position of the requested hip from the table, else from the image."""
     if request.crop_center_mm_xy is not None:
         hip, reasons = _given_hip(image, request)
-        if hip and config.modality == "CT":
+        if hip:
             reasons += _check_given(hip, image, crop)
         return hip, reasons
     try:

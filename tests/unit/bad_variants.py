@@ -91,7 +91,7 @@ def slice_twice_with_other_noise(datasets: list[Dataset]) -> None:
     datasets.append(again)
 
 
-@defect("duplicate_positions")
+@defect("several_volumes")
 def two_passes(datasets: list[Dataset]) -> None:
     again = [_copy(dataset) for dataset in datasets]
     for dataset in again:
@@ -333,7 +333,7 @@ def palette(datasets: list[Dataset]) -> None:
         dataset.PhotometricInterpretation = "PALETTE COLOR"
 
 
-@defect("not_ct")
+@defect("wrong_modality")
 def of_another_modality(datasets: list[Dataset]) -> None:
     _set_all("Modality", "MR", datasets)
 
@@ -405,7 +405,7 @@ for _name, _code, _fields in (
     add_variant(BAD, _name, partial(_bad_nifti, _fields), _code)
 
 
-@bad("implausible_hu")
+@bad("infinite_values")
 def nifti_with_infinities(folder: Path) -> Source:
     values = base_hu_zyx().astype(np.float32)
     values[3, 4, 5:9] = np.inf

@@ -9,11 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
+from lib.catalog.modalities import MODALITIES
 from lib.cohort.acquisitions import (
-    ACQUISITION_COLUMNS,
-    PROTOCOL_FIELDS,
-    AcquisitionProtocol,
     Allowed,
+    acquisition_columns,
     choose_protocol,
     describe_protocol,
     gather_acquisition,
@@ -24,7 +23,7 @@ from lib.cohort.acquisitions import (
 )
 from lib.cohort.scans import write_records
 from lib.errors import ConfigError
-from lib.reading.acquisition import Acquisition, read_acquisition
+from lib.reading.acquisition import Acquisition, MrAcquisition, read_acquisition, read_mr_acquisition
 from tests.unit.tiny_series import tiny_scan, tiny_series
 
 
@@ -223,7 +222,12 @@ def scan_record(scan, verdict="ok", site="north"):
 
 
 def screening(axes="LPS", spacing_mm_xyz=(0.75, 0.8, 2.0), **stated):
-    geometry = {"spacing_mm_xyz": list(spacing_mm_xyz), "stored_axes": axes, "slices_read": 62}
+    geometry = {
+        "spacing_mm_xyz": list(spacing_mm_xyz),
+        "stored_axes": axes,
+        "acquired_axis": "z",
+        "slices_read": 62,
+    }
     return {"acquisition": Acquisition(**stated).to_json(), "geometry": geometry}
 
 
@@ -232,7 +236,7 @@ def records_of(*stated, verdict="ok"):
     names = [f"scan-{number}" for number in range(len(stated))]
     scans = [scan_record(name, verdict) for name in names]
     return gather_acquisition(
-        scans, {name: screening(**each) for name, each in zip(names, stated, strict=True)}
+        scans, {name: screening(**each) for name, each in zip(names, stated, strict=True)}, "CT"
     )
 
 
@@ -248,32 +252,34 @@ def test_the_table_has_a_row_for_each_screened_scan_and_no_cell_that_nobody_stat
         "nifti": screening(),
         "broken": {"acquisition": None, "geometry": None},
     }
-    records = judge_acquisition(gather_acquisition(scans, screened), majority_protocol([]))
-    write_records(records, ACQUISITION_COLUMNS, tmp_path / "acquisition.csv")
+    records = judge_acquisition(gather_acquisition(scans, screened, "CT"), majority_protocol([], "CT"))
+    write_records(records, acquisition_columns("CT"), tmp_path / "acquisition.csv")
     lines = (tmp_path / "acquisition.csv").read_text().splitlines()
     assert lines == [
-        "scan,subject,site,verdict,manufacturer,model,kvp,mas,slice_thickness_mm,slice_increment_mm,kernel,pitch,"
+        "scan,subject,site,verdict,modality,manufacturer,model,kvp,mas,slice_thickness_mm,slice_increment_mm,kernel,pitch,"
         "table_height_mm,field_of_view_mm,contrast,pixel_mm,slices,off_protocol",
-        "dicom,S-dicom,north,ok,SIEMENS,Sensation 64,120,150,,2,B30s,,0,,no,0.75,62,",
-        "nifti,S-nifti,north,ok,,,,,,,,,,,,0.75,62,",
-        "broken,S-broken,north,rejected,,,,,,,,,,,,,,",
+        "dicom,S-dicom,north,ok,CT,SIEMENS,Sensation 64,120,150,,2,B30s,,0,,no,0.75,62,",
+        "nifti,S-nifti,north,ok,CT,,,,,,,,,,,,0.75,62,",
+        "broken,S-broken,north,rejected,CT,,,,,,,,,,,,,,",
     ]
 
 
 def test_the_pixel_is_that_of_the_stored_slice_whichever_way_it_lies():
     spacing = (0.75, 0.8, 2.0)
     for axes, pixel_mm in (("LPS", 0.75), ("PSL", 0.8), ("IRP", 2.0)):
-        (record,) = gather_acquisition([scan_record("a")], {"a": screening(axes, spacing)})
+        (record,) = gather_acquisition([scan_record("a")], {"a": screening(axes, spacing)}, "CT")
         assert record["pixel_mm"] == pixel_mm
 
 
 def test_every_field_of_the_header_can_be_judged():
-    assert set(PROTOCOL_FIELDS) == {*Acquisition().to_json(), "pixel_mm"}
+    assert set(MODALITIES["CT"].fields) == {*Acquisition().to_json(), "pixel_mm"}
+    assert set(MODALITIES["MR"].fields) == {*MrAcquisition().to_json(), "pixel_mm", "plane"}
 
 
 def test_differences_say_what_came_and_what_the_protocol_is():
     protocol = read_protocol(
-        {"kvp": 120, "kernel": ["B30s", "B31s"], "mas": {"min": 100}, "pixel_mm": {"min": 0.5, "max": 0.74}}
+        {"kvp": 120, "kernel": ["B30s", "B31s"], "mas": {"min": 100}, "pixel_mm": {"min": 0.5, "max": 0.74}},
+        "CT",
     )
     scans = records_of(
         {"kvp": 140.0, "kernel": "B60s", "mas": 99.5}, {"kvp": 120.4, "kernel": "b31S", "mas": 1e4}, {}
@@ -290,7 +296,7 @@ def test_differences_say_what_came_and_what_the_protocol_is():
 
 def test_a_rejected_scan_is_not_asked_for_what_it_does_not_state():
     scans = records_of({"kvp": 140.0}, verdict="rejected")
-    protocol = read_protocol({"kvp": 120, "kernel": "B30s"})
+    protocol = read_protocol({"kvp": 120, "kernel": "B30s"}, "CT")
     assert off(scans, protocol) == ["kvp 140 (protocol 120)"]
     assert describe_protocol(scans, protocol)["fields"][0]["differ"] == 0  # only accepted scans are counted
 
@@ -309,13 +315,13 @@ def test_a_rejected_scan_is_not_asked_for_what_it_does_not_state():
     ],
 )
 def test_numbers_are_equal_within_one_percent_and_ranges_include_their_ends(setting, value, inside):
-    protocol = read_protocol({"table_height_mm": setting})
+    protocol = read_protocol({"table_height_mm": setting}, "CT")
     assert (value in protocol.allowed["table_height_mm"]) == inside
 
 
 def test_a_bare_yes_or_no_is_what_yaml_makes_of_it():
-    assert read_protocol({"contrast": False}).allowed["contrast"] == Allowed(values=("no",))
-    assert read_protocol({"contrast": "yes"}).allowed["contrast"] == Allowed(values=("yes",))
+    assert read_protocol({"contrast": False}, "CT").allowed["contrast"] == Allowed(values=("no",))
+    assert read_protocol({"contrast": "yes"}, "CT").allowed["contrast"] == Allowed(values=("yes",))
 
 
 @pytest.mark.parametrize(
@@ -341,27 +347,22 @@ def test_a_bare_yes_or_no_is_what_yaml_makes_of_it():
 )
 def test_a_protocol_that_cannot_be_is_refused_with_key_value_and_what_is_allowed(settings, words):
     with pytest.raises(ConfigError) as caught:
-        read_protocol({"model": "Sensation 64"} | settings)
+        read_protocol({"model": "Sensation 64"} | settings, "CT")
     assert words in str(caught.value)
     assert "1 problem;" in str(caught.value)
 
 
 def test_all_problems_of_a_protocol_are_listed_at_once():
     with pytest.raises(ConfigError, match="2 problems") as caught:
-        read_protocol({"kv": 120, "kernel": 30})
+        read_protocol({"kv": 120, "kernel": 30}, "CT")
     assert "did you mean kvp" in str(caught.value)
     assert "acquisition_protocol.kernel: 30" in str(caught.value)
-
-
-def test_a_protocol_of_unknown_fields_cannot_be_made():
-    with pytest.raises(ConfigError, match="unknown key 'dose'"):
-        AcquisitionProtocol(source="majority", allowed={"dose": Allowed(values=(1,))})
 
 
 def test_the_majority_is_the_protocol_where_none_is_configured():
     odd = SIEMENS | {"kvp": 140.0, "kernel": "B60s", "model": "Emotion"}
     records = records_of(*[SIEMENS] * 5, odd, {})
-    protocol = choose_protocol({}, records)
+    protocol = choose_protocol({}, records, "CT")
     assert protocol.source == "majority"
     assert off(records, protocol) == [
         *[""] * 5,
@@ -381,7 +382,7 @@ def test_the_majority_is_the_protocol_where_none_is_configured():
         ]
         + [{"field": "contrast", "protocol": "no", "agree": 6, "differ": 0, "not_stated": 1}],
     }
-    assert choose_protocol({"kvp": 100}, records).source == "configuration"
+    assert choose_protocol({"kvp": 100}, records, "CT").source == "configuration"
 
 
 @pytest.mark.parametrize(
@@ -397,14 +398,14 @@ def test_the_majority_is_the_protocol_where_none_is_configured():
     ],
 )
 def test_a_majority_is_more_than_half_of_at_least_five(kernels, majority):
-    allowed = majority_protocol(records_of(*[{"kernel": kernel} for kernel in kernels])).allowed
+    allowed = majority_protocol(records_of(*[{"kernel": kernel} for kernel in kernels]), "CT").allowed
     assert allowed == ({"kernel": Allowed(values=(majority,))} if majority else {})
 
 
 def test_measured_distances_that_differ_in_the_last_digit_agree():
     steps = [2.0 + 1e-5 * number for number in range(300)] + [3.0] * 200
     records = records_of(*[{"slice_increment_mm": step} for step in steps])
-    protocol = majority_protocol(records)
+    protocol = majority_protocol(records, "CT")
     assert 2.0 in protocol.allowed["slice_increment_mm"]
     assert sum(map(bool, off(records, protocol))) == 200
 
@@ -414,21 +415,86 @@ def test_the_majority_ignores_rejected_scans_and_fields_that_depend_on_body_size
         *[{"kvp": 120.0, "mas": 150.0, "table_height_mm": 1.0, "field_of_view_mm": 400.0}] * 5
     )
     records += records_of(*[{"kvp": 80.0}] * 20, verdict="rejected")
-    assert set(majority_protocol(records).allowed) == {"kvp", "contrast"}
-    assert str(majority_protocol(records).allowed["kvp"]) == "120"
+    assert set(majority_protocol(records, "CT").allowed) == {"kvp", "contrast"}
+    assert str(majority_protocol(records, "CT").allowed["kvp"]) == "120"
 
 
 def test_few_scans_with_contrast_are_off_protocol_although_the_others_state_nothing():
     records = records_of(*[SIEMENS] * 10, *[SIEMENS | {"contrast": "yes"}] * 6)
-    assert off(records, majority_protocol(records)) == [""] * 10 + ["contrast yes (protocol no)"] * 6
+    assert off(records, majority_protocol(records, "CT")) == [""] * 10 + ["contrast yes (protocol no)"] * 6
     silent = records_of(*[{}] * 10)  # scans without a header do not count
-    assert majority_protocol(silent).allowed == {}
+    assert majority_protocol(silent, "CT").allowed == {}
 
 
 def test_scans_off_protocol_are_read_back_from_the_table(tmp_path):
     path = tmp_path / "acquisition.csv"
     records = records_of({"kvp": 120.0}, {"kvp": 140.0})
-    write_records(judge_acquisition(records, read_protocol({"kvp": 120})), ACQUISITION_COLUMNS, path)
+    write_records(
+        judge_acquisition(records, read_protocol({"kvp": 120}, "CT")), acquisition_columns("CT"), path
+    )
     assert off_protocol_scans(path) == {"scan-1"}
     with open(path, newline="") as file:
         assert [row["off_protocol"] for row in csv.DictReader(file)] == ["", "kvp 140 (protocol 120)"]
+
+
+def mr_header(**elements):
+    """The header of an MR slice with these elements."""
+    header = Dataset()
+    for keyword, value in elements.items():
+        setattr(header, keyword, value)
+    return header
+
+
+def test_an_mr_header_tells_sequence_times_and_fat_suppression():
+    header = mr_header(
+        Manufacturer="SIEMENS", ManufacturerModelName="Skyra", MagneticFieldStrength=3, ScanningSequence="GR",
+        SequenceVariant=["SP", "OSP", "Anna"], RepetitionTime=37, EchoTime=4.92, FlipAngle=25, SliceThickness=1.5,
+        ScanOptions=["PFP", "FS"], PatientName="Anna",
+    )  # fmt: skip
+    assert read_mr_acquisition(header, 1.5) == MrAcquisition(
+        manufacturer="SIEMENS", model="Skyra", field_tesla=3.0, sequence="GR", variant="SP/OSP", tr_ms=37.0,
+        te_ms=4.92, flip_degrees=25.0, fat_suppressed="yes", contrast="unknown", slice_thickness_mm=1.5,
+        slice_increment_mm=1.5,
+    )  # fmt: skip
+    assert read_mr_acquisition(mr_header(), None) == MrAcquisition()
+    assert read_mr_acquisition(mr_header(ScanOptions="SFS"), None).fat_suppressed == "yes"
+    assert read_mr_acquisition(mr_header(ScanOptions="PFP"), None).fat_suppressed == "no"
+
+
+def test_an_enhanced_mr_header_keeps_its_times_in_the_functional_groups():
+    group = mr_header(
+        MRTimingAndRelatedParametersSequence=Sequence([mr_header(RepetitionTime=500.0, FlipAngle=90.0)]),
+        MREchoSequence=Sequence([mr_header(EffectiveEchoTime=12.0)]),
+        MRModifierSequence=Sequence([mr_header(SpectrallySelectedSuppression="FAT")]),
+    )
+    header = mr_header(
+        EchoPulseSequence="SPIN", SharedFunctionalGroupsSequence=Sequence([group]), MagneticFieldStrength=1.5
+    )
+    found = read_mr_acquisition(header, None)
+    assert (found.sequence, found.tr_ms, found.te_ms, found.flip_degrees) == ("SE", 500.0, 12.0, 90.0)
+    assert (found.fat_suppressed, found.field_tesla) == ("yes", 1.5)
+
+
+def test_the_fields_of_a_modality_belong_to_it():
+    protocol = read_protocol(
+        {"tr_ms": {"min": 20, "max": 40}, "fat_suppressed": False, "plane": "coronal"}, "MR"
+    )
+    assert protocol.allowed["fat_suppressed"] == Allowed(values=("no",))
+    for settings, modality in (({"kvp": 120}, "MR"), ({"tr_ms": 37}, "CT")):
+        with pytest.raises(ConfigError, match="unknown key"):
+            read_protocol(settings, modality)
+    geometry = {
+        "spacing_mm_xyz": [0.5, 1.5, 0.6],
+        "stored_axes": "LSP",
+        "acquired_axis": "y",
+        "slices_read": 60,
+    }
+    screened = {"a": {"acquisition": MrAcquisition(tr_ms=37.0).to_json(), "geometry": geometry}}
+    (record,) = gather_acquisition([scan_record("a")], screened, "MR")
+    assert (record["plane"], record["pixel_mm"], record["tr_ms"], record["fat_suppressed"]) == (
+        "coronal",
+        0.5,
+        37,
+        None,
+    )
+    assert "kvp" not in record

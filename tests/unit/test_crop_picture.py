@@ -25,6 +25,8 @@ def sight(**changes):
     """A scan of air, 30 slices of 3 mm, with a window from (120, 60) of 80 x 100 pixels and the lower 20 slices."""
     given = {
         "image_zyx": np.full((30, SIZE, SIZE), -1000, np.int16),
+        "window": (-250.0, 1000.0),
+        "projection_window": (-200.0, 1600.0),
         "spacing_mm_zyx": (3.0, 1.0, 1.0),
         "start_xyz": (120, 60, 0),
         "size_xyz": (80, 100, 20),

@@ -304,7 +304,7 @@ def test_a_field_that_is_missing_reads_as_one_that_is_blank(tmp_path, field):
         ("ImageOrientationPatient", "incomplete_header", "a file with no ImageOrientationPatient"),
         ("RescaleSlope", "no_rescale", "12 of 12 slices without slope or intercept"),
         ("RescaleIntercept", "no_rescale", "12 of 12 slices without slope or intercept"),
-        ("Modality", "not_ct", "modality unknown instead of CT"),
+        ("Modality", "wrong_modality", "modality unknown instead of CT"),
     ],
 )
 @pytest.mark.parametrize("blank", [True, False])
@@ -693,7 +693,7 @@ def without_pixels(datasets):
         (in_other_units, "no_rescale", "that are not rescaled to HU"),
         (of_projections, "no_slices", "12 other DICOM objects"),
         (beyond_any_scanner, "incomplete_header", "a position beyond the reach of a scanner"),
-        (of_another_modality, "not_ct", "modality MR instead of CT"),
+        (of_another_modality, "wrong_modality", "modality MR instead of CT"),
         (too_few, "too_few_slices", "4 slices; at least 5 are needed"),
         (without_position, "incomplete_header", "a file with no ImagePositionPatient"),
         (with_a_wrong_direction, "incomplete_header", "not perpendicular"),
@@ -719,7 +719,7 @@ def test_all_problems_are_listed(tmp_path):
     without_slices_4_and_5(datasets)
     datasets[0].PixelData = b""
     found = reasons(write_series(datasets, tmp_path))
-    assert set(found) == {"not_ct", "missing_slices", "undecodable_pixels"}
+    assert set(found) == {"wrong_modality", "missing_slices", "undecodable_pixels"}
 
 
 def test_step_within_the_tolerance_is_accepted(tmp_path):
@@ -834,7 +834,7 @@ def test_numbers_that_are_none_in_an_image_file(tmp_path):
     image = sitk.Cast(tiny_scan(), sitk.sitkFloat32)
     image[3, 3, 3] = float("inf")
     sitk.WriteImage(image, str(tmp_path / "scan.mha"))
-    assert reasons(tmp_path / "scan.mha") == {"implausible_hu": "1 voxels are infinite"}
+    assert reasons(tmp_path / "scan.mha") == {"infinite_values": "1 voxels are infinite"}
 
 
 @pytest.mark.parametrize(

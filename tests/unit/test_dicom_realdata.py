@@ -7,6 +7,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
+from lib.catalog.modalities import MODALITIES
 from lib.catalog.reasons import is_rejected
 from lib.imaging.grid import array_zyx, same_grid
 from lib.reading.dicom import read_scan, survey_scan
@@ -53,7 +54,9 @@ def test_five_syntaxes_give_the_same_pixels():
         datasets = [
             pydicom.dcmread(file) for file in sorted((REAL / "dicom2nifti/generic" / folder).rglob("*.dcm"))
         ]
-        volumes.append([decode_slice(each, read_object(each, 0).slices[0]).hu for each in datasets])
+        volumes.append(
+            [decode_slice(each, read_object(each, 0).slices[0], MODALITIES["CT"]).values for each in datasets]
+        )
     assert np.ptp(volumes[0]) > 100
     for volume in volumes[1:]:
         np.testing.assert_array_equal(volume, volumes[0])
@@ -82,7 +85,7 @@ def test_tilt_and_changing_step_are_both_found():
         ("gantrytilting", "gantry_tilt", "14.00 degrees"),
         ("sliceincrement", "missing_slices", "slice distances 5.000 and 10.000 mm at slices 3-4 of 4"),
         ("notavolume", "duplicate_positions", "3 of 4 slices"),
-        ("slicecount", "not_ct", "MR"),
+        ("slicecount", "wrong_modality", "MR"),
     ],
 )
 def test_failing_series_say_why(folder, code, words):
@@ -93,9 +96,9 @@ def test_captures_in_colour_are_no_slices():
     assert list(reasons("dicom2nifti/generic/rgb")) == ["no_slices"]
 
 
-def test_six_mr_series_are_not_ct():
+def test_six_mr_series_are_wrong_modality():
     found = reasons("mri2psm/dicom")
-    assert found["not_ct"] == "modality MR instead of CT"
+    assert found["wrong_modality"] == "modality MR instead of CT"
     assert found["series_ignored"].startswith("5 series")
 
 

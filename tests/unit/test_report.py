@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from lib.catalog.modalities import MODALITIES
 from lib.catalog.protocols import PROTOCOLS
 from lib.figures.gallery import TITLES
 from lib.learning.architecture import read_network
@@ -115,6 +116,7 @@ def accepted(scan, pixel_mm=0.8, **values):
         "contrast": None,
     }
     geometry = {"spacing_mm_xyz": [pixel_mm, pixel_mm, 2.0], "length_mm": 110.0}
+    geometry |= {"stored_axes": "LPS", "acquired_axis": "z"}
     return {
         "scan": scan,
         "verdict": "ok",
@@ -543,14 +545,18 @@ def test_the_papers_row_follows_ours(full):
 
 def test_acquisitions_are_grouped_with_their_ranges():
     screened = [accepted("a", 0.742), accepted("b", 0.977), accepted("c", kernel="B60f", kvp=None), REJECTED]
-    soft, hard = acquisition_rows(screened)
-    assert (soft["scans"], soft["pixel_mm"], soft["slice_mm"], soft["kvp"]) == (
-        2,
-        "0.742 to 0.977",
-        "2.00",
-        "120",
-    )
-    assert (hard["kernel"], hard["kvp"], hard["contrast"]) == ("B60f", "not stated", "not stated")
+    soft, hard = acquisition_rows(screened, MODALITIES["CT"])
+    assert (soft["scans"], soft["pixel_mm"], soft["slice_mm"]) == (2, "0.742 to 0.977", "2.00")
+    assert (soft["values"][2], hard["values"][2:]) == ("120", ("not stated", "B60f", "not stated"))
+
+
+def test_a_coronal_series_is_grouped_by_sequence_and_plane_with_its_own_slice_distance():
+    record = accepted("a")
+    record["acquisition"] = {"sequence": "GR", "variant": "SP", "tr_ms": 37.0, "field_tesla": 3.0}
+    record["geometry"] |= {"stored_axes": "LSP", "acquired_axis": "y", "spacing_mm_xyz": [0.5, 1.5, 0.6]}
+    (row,) = acquisition_rows([record], MODALITIES["MR"])
+    assert (row["pixel_mm"], row["slice_mm"]) == ("0.500", "1.50")
+    assert [row["values"][place] for place in (2, 3, 4, 5, -1)] == ["3", "GR", "SP", "37", "coronal"]
 
 
 def test_scanners_kernels_and_voltages_of_accepted_scans_are_counted():
@@ -558,7 +564,7 @@ def test_scanners_kernels_and_voltages_of_accepted_scans_are_counted():
     table.loc[0, ["model", "kernel", "kvp"]] = ["", None, np.nan]
     table.loc[1, "kernel"] = "B60s"
     table.loc[4, "verdict"] = "rejected"
-    counts = {count["kind"]: count["rows"] for count in acquisition_counts(table)}
+    counts = {count["kind"]: count["rows"] for count in acquisition_counts(table, MODALITIES["CT"])}
     assert counts == {
         "Scanner": [("SIEMENS Sensation 64", 3), ("SIEMENS", 1)],
         "Kernel": [("B30s", 2), ("not stated", 1), ("B60s", 1)],
@@ -930,7 +936,7 @@ def test_methods_follow_the_configuration(full, tmp_path):
             "mean training loss of 50 epochs was no lower than that of the 50 before;",
         ),
         ({"samples_per_scan": 2}, "for 1000 epochs (2 windows of each scan in an epoch). The loss"),
-        ({"window_slices": 1}, "windows of 1 slice at random positions"),
+        ({"window_slices": 1}, "windows of 1 axial slice at random positions"),
     ],
 )
 def test_methods_tell_how_the_networks_were_trained(full, tmp_path, train, words):
@@ -1271,7 +1277,7 @@ def test_methods_tell_initialisation_validation_precision_and_tests(full, tmp_pa
     ]
     said = methods(full[0], tmp_path, runs=runs)
     for words in (
-        "windows of 32 slices at random positions in the scans (padded with air if a scan is shorter) for 1000 epo",
+        "windows of 32 axial slices at random positions in the scans (padded with air if a scan is shorter) for",
         "After every 10 epochs and the last, the scans of the fold's validation people were predicted whole (windows "
         "moved by 8 slices, cut at 0.5); the weights with the highest mean Dice are called the best weights.",
         "variance 2/fan-in, biases set to 0; then each layer was scaled so that every feature map had mean 0 and SD "

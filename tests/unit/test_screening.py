@@ -247,14 +247,17 @@ def test_unknown_reason_is_a_programming_error():
 
 def test_refusals_are_raised_together_and_warnings_are_not():
     raise_rejected([Reason("metal", "much")])
-    with pytest.raises(ScanError, match="too_short: 5 mm; not_ct: MR") as caught:
-        raise_rejected([Reason("metal", "much"), Reason("too_short", "5 mm"), Reason("not_ct", "MR")])
+    with pytest.raises(ScanError, match="too_short: 5 mm; wrong_modality: MR") as caught:
+        raise_rejected([Reason("metal", "much"), Reason("too_short", "5 mm"), Reason("wrong_modality", "MR")])
     assert caught.value.code == "too_short"
 
 
 def test_verdict_follows_from_severity():
     assert Screening(reasons=(Reason("metal", ""),), limits=CONFIG).verdict == "ok"
-    assert Screening(reasons=(Reason("metal", ""), Reason("not_ct", "")), limits=CONFIG).verdict == "rejected"
+    assert (
+        Screening(reasons=(Reason("metal", ""), Reason("wrong_modality", "")), limits=CONFIG).verdict
+        == "rejected"
+    )
 
 
 @pytest.mark.parametrize(

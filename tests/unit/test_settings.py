@@ -10,7 +10,7 @@ import yaml
 from snakemake.cli import parse_config
 
 from lib.anatomy.femur.distal_end import DistalEndConfig
-from lib.cohort.acquisitions import PROTOCOL_FIELDS
+from lib.catalog.modalities import MODALITIES
 from lib.cohort.folds import FoldsConfig
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError
@@ -74,7 +74,9 @@ def test_the_short_form_of_a_network_takes_the_arguments_of_its_function():
 
 
 def test_the_protocol_of_the_schema_has_the_fields_that_can_be_judged():
-    assert set(SCHEMA["properties"]["acquisition_protocol"]["properties"]) == set(PROTOCOL_FIELDS)
+    assert set(SCHEMA["properties"]["acquisition_protocol"]["properties"]) == {
+        name for modality in MODALITIES.values() for name in modality.fields
+    }
 
 
 def test_a_network_may_be_written_in_the_short_form():

@@ -204,7 +204,7 @@ def test_cells_beyond_the_header_are_not_lost_in_silence(folder):
 
 def test_a_repeated_scan_shows_the_same_hip(folder):
     table = write(folder, "scan,image,subject,repeat_of,side\nS1,a,P,,left\nS2,a,P,S1,right\n")
-    with pytest.raises(TableError, match="row 3, column repeat_of: 'S1'; .* must show the same hip"):
+    with pytest.raises(TableError, match="row 3, column repeat_of: 'S1'; .* must show the same side"):
         read_cohort(table)
 
 
@@ -222,15 +222,15 @@ PEOPLE = "scan,image,subject,side,series_uid,repeat_of,exclude\n"
     [
         ("S1,a,P1,,,,\nS2,a,P2,,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'P1'"),
         ("S1,a,P1,left,,,\nS2,a,P2,right,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'P1'"),
-        ("S1,a,,,,,\nS2,a/,,,,,\n", "row 3, column image: 'a'; row 2 names the same left hip of it"),
+        ("S1,a,,,,,\nS2,a/,,,,,\n", "row 3, column image: 'a'; row 2 names the same side of it"),
         ("S1,a,,,,,\nS2,a,P1,right,,,\n", "row 3, column image: 'a'; row 2 names it for subject 'S1'"),
         ("S1,a,P1,,1.2,,\nS2,./b/../a,P2,,1.2,,\n", "row 3, column image: 'a'; row 2"),
         ("S1,a,P1,,1.2,,\nS2,b,P2,,,,\nS3,a,P3,,,,\n", "row 4, column image: 'a'; row 2"),
         ("S1,a,P1,,,,\nS2,link,P2,,,,\n", "row 3, column image: 'link'; row 2 names it"),
         ("S1,one.nii,P1,,,,\nS2,hard.nii,P2,,,,\n", "row 3, column image: 'hard.nii'; row 2 names it"),
-        ("S1,a,P1,,,,\nS2,a,P1,,,,\n", "row 3, column image: 'a'; row 2 names the same left hip of it"),
-        ("S1,a,P1,right,1.2,,\nS2,a,P1,right,1.2,,\n", "row 2 names the same right hip of it"),
-        ("S1,a,P1,,,,\nS2,b,P1,,,S1,\nS3,b,P1,,,,\n", "row 4, column image: 'b'; row 3 names the same left"),
+        ("S1,a,P1,,,,\nS2,a,P1,,,,\n", "row 3, column image: 'a'; row 2 names the same side of it"),
+        ("S1,a,P1,right,1.2,,\nS2,a,P1,right,1.2,,\n", "row 2 names the same side of it"),
+        ("S1,a,P1,,,,\nS2,b,P1,,,S1,\nS3,b,P1,,,,\n", "row 4, column image: 'b'; row 3 names the same side"),
     ],
 )
 def test_one_image_is_not_two_scans(folder, rows, words):
@@ -345,3 +345,9 @@ def test_what_spreadsheets_and_people_write_is_refused_in_words(folder, text, to
 def test_columns_of_ones_own_with_a_unit_are_left_alone(folder):
     rows = read_cohort(write(folder, "scan,image,age,dose (mGy),scan_date,age_group\nS1,a,61,5,2024,old\n"))
     assert rows["S1"].age == 61
+
+
+def test_an_empty_side_is_the_usual_one_and_none_without_sides(folder):
+    table = write(folder, "scan,image,side\nS1,a,\nS2,b,right\n")
+    assert [row.side for row in read_cohort(table).values()] == ["left", "right"]
+    assert [row.side for row in read_cohort(table, usual_side="").values()] == ["", "right"]

@@ -35,7 +35,7 @@ EXPECTED_REASONS = {
     "tilted": "gantry_tilt",
     "one-position": "duplicate_positions",
     "gap": "missing_slices",
-    "six-series": "not_ct",
+    "six-series": "wrong_modality",
 }
 
 
