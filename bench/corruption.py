@@ -177,7 +177,7 @@ def judge(case: Case, ensemble: Ensemble) -> dict:
     predicted = predict_scan(ensemble, case.image_zyx, fixed_range(ensemble.intensity), PredictConfig())
     otsu = otsu_mask(predicted.probability_zyx, OtsuConfig())
     shared = np.count_nonzero(case.reference_zyx & (otsu.mask_zyx > 0))
-    unsure = predicted.disagreement
+    (unsure,) = predicted.disagreements.values()
     return {
         "dsc": 2 * shared / (np.count_nonzero(case.reference_zyx) + np.count_nonzero(otsu.mask_zyx)),
         "member_dice": 0.0 if unsure.undefined else unsure.member_dice,

@@ -78,6 +78,7 @@ def update_seconds(
         train={**schedule, "device": device, "precision": precision, **(train or {})},
         intensity={},
         predict={},
+        structures=("bone",),
         name="bench",
         seed=0,
     )
@@ -132,6 +133,7 @@ def predict_seconds(
     network.load_state_dict(torch.load(weights, weights_only=True))
     ensemble = Ensemble(
         networks=(compute.place(network),),
+        structures=("bone",),
         intensity=IntensityConfig(),
         window_slices=WINDOW,
         slice_axis="z",

@@ -99,6 +99,7 @@ def curve(parts: dict, people: People, watched: str, *, updates: int, every: int
         train=train,
         intensity={},
         predict={},
+        structures=("femur",),
         name=f"seed {seed}",
         seed=seed,
     )

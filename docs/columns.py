@@ -6,7 +6,7 @@ python docs/columns.py
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +21,7 @@ from lib.cohort.review import REVIEW_COLUMNS  # noqa: E402
 from lib.cohort.scans import DIGEST_COLUMNS, FOLD_COLUMNS, SCAN_COLUMNS  # noqa: E402
 from lib.cohort.table import COLUMNS as COHORT_COLUMNS  # noqa: E402
 from lib.commands.parts.merge import PART_COLUMNS  # noqa: E402
-from lib.learning.history import EpochRecord  # noqa: E402
+from lib.learning.history import HISTORY_COLUMNS  # noqa: E402
 from lib.stats.agreement import AgreementConfig  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
@@ -78,7 +78,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         **{f"tables/{name}.csv": list(table.columns) for name, table in made.items()},
         "tables/table1.csv": list(first.columns),
         "tables/table2.csv": TABLE2_COLUMNS,
-        "models/{group}/{network}/fold-{k}/history.csv": [field.name for field in fields(EpochRecord)],
+        "models/{group}/{network}/fold-{k}/history.csv": HISTORY_COLUMNS,
         "comparison/summary.csv": SUMMARY_COLUMNS,
         "review.csv": REVIEW_COLUMNS,
         "parts.csv": PART_COLUMNS,

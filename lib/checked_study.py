@@ -24,7 +24,7 @@ from lib.crop_settings import HIP, CropConfig
 from lib.errors import ConfigError
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import read_network
-from lib.learning.finished import FinishedModels, check_preprocessing, read_finished
+from lib.learning.finished import FinishedModels, check_preprocessing, check_structures, read_finished
 from lib.learning.network_grid import GridConfig, networks_of_study
 from lib.otsu_guards import OtsuConfig
 from lib.phantom.people import PhantomConfig, phantom_table
@@ -216,7 +216,7 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     )
     # these refuse what the schema cannot express, such as levels that do not fit together
     for entry in config["networks"].values():
-        read_network(entry)
+        read_network(entry, len(config["structures"]))
     read_protocol(config["acquisition_protocol"], config["screening"]["modality"])
     IntensityConfig(**config["intensity"])
     _check_crop(config)
@@ -279,11 +279,14 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
 
 
 def _check_models(study: Study) -> None:
-    """Refuse models that were trained on images preprocessed with other settings."""
-    axis = study.config["model_frame"]["slice_axis"]
+    """Refuse models of other structures, or trained on images preprocessed with other settings."""
+    axis, found = study.config["model_frame"]["slice_axis"], {}
     if study.finished:
-        check_preprocessing(study.finished, study.preprocessing, axis, study.config["model"])
+        found[study.config["model"]] = study.finished
     elif not study.config["retrain"]:
         for folder in sorted(Path("results/models").glob("*/*")):
             if list(folder.glob("fold-*/run.json")) and list(folder.glob("fold-*/model.pt")):
-                check_preprocessing(read_finished(folder), study.preprocessing, axis, str(folder))
+                found[str(folder)] = read_finished(folder)
+    for where, models in found.items():
+        check_structures(models, study.structures, where)
+        check_preprocessing(models, study.preprocessing, axis, where)

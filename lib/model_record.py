@@ -5,21 +5,34 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-# of run.json and model.pt. 1 held ids of scans and described a model in run.json alone; 2 had other words
+# of run.json and model.pt. 1 held ids of scans and described a model in run.json alone; 2 had other words and did not
+# name the structures
 MODEL_FORMAT = 3
 _TAKES_OF_2 = {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}
+# what all models were trained for before they named it
+_FIRST_STRUCTURES = ["femur"]
 _WORDS_OF_2 = {"cohort": "group", "model": "network", "network": "architecture"}
 
 
 def in_todays_words(metadata: Mapping) -> dict:
     """Return the metadata of a model, those of format 2 as format 3 writes them; any other format as it is."""
     metadata = {"slice_axis": "z"} | _with_todays_crop(_with_todays_intensity(metadata))
-    if metadata.get("format") != 2:
-        return metadata
-    renamed = {_WORDS_OF_2.get(key, key): value for key, value in metadata.items()}
-    if isinstance(configured := renamed.get("configured"), Mapping):
-        renamed["configured"] = {_WORDS_OF_2.get(key, key): value for key, value in configured.items()}
-    return renamed | {"format": MODEL_FORMAT, "takes": _TAKES_OF_2.get(metadata.get("cohort"), {})}
+    if metadata.get("format") == 2:
+        takes = _TAKES_OF_2.get(metadata.get("cohort"), {})
+        metadata = {_WORDS_OF_2.get(key, key): value for key, value in metadata.items()}
+        if isinstance(configured := metadata.get("configured"), Mapping):
+            metadata["configured"] = {_WORDS_OF_2.get(key, key): value for key, value in configured.items()}
+        metadata |= {"format": MODEL_FORMAT, "takes": takes}
+    return _with_todays_structures(metadata)
+
+
+def _with_todays_structures(metadata: Mapping) -> dict:
+    """Return metadata that name their structures, without the former key `classes` of the network as configured."""
+    configured = metadata.get("configured")
+    if isinstance(configured, Mapping) and isinstance(entry := configured.get("architecture"), Mapping):
+        entry = {key: value for key, value in entry.items() if key != "classes"}
+        metadata = {**metadata, "configured": {**configured, "architecture": entry}}
+    return {"structures": _FIRST_STRUCTURES, **metadata}
 
 
 def _with_todays_intensity(metadata: Mapping) -> dict:

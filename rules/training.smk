@@ -43,7 +43,7 @@ rule train_fold:
             "preprocessing": STUDY.preprocessing,
             "configured": configured(wildcards.network),
         },
-        predict=lookup("predict", within=config),
+        settings={"predict": config["predict"], "structures": list(STUDY.structures)},
         reproducible=lookup("reproducible", within=config),
         seed=lookup("seed", within=config),
         # a path and not an input, so that a change of it never causes a new training

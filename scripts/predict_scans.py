@@ -1,11 +1,11 @@
-"""Job script of rule predict_scans: predict a batch of cropped scans, into a folder of probability maps."""
+"""Job script of rule predict_scans: predict a batch of cropped scans, into a folder of maps for each scan."""
 
 from pathlib import Path
 
 from lib.atomic import read_json, whole_folder, write_json
 from lib.imaging.grid import array_zyx
 from lib.imaging.model_frame import ModelFrame
-from lib.imaging.nifti import read_image, write_probability
+from lib.imaging.nifti import read_image, write_map
 from lib.intensity_scale import IntensityRange
 from lib.joblog import job_log
 from lib.learning.determinism import prepare_torch
@@ -27,8 +27,10 @@ with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
             frame, scale = ModelFrame(**record["frame"]), IntensityRange(**record["intensity"])
             ensemble.require_slice_axis(frame.slice_axis)
             predicted = predict_scan(ensemble, frame.to_model(array_zyx(image)), scale, config)
-            disagreement = predicted.disagreement or disagreement_of_one(members)
-            path = batch / scan / "probability.nii.gz"
-            write_probability(frame.to_patient(predicted.probability_zyx), image, path)
-            write_json(batch / scan / "uncertainty.json", describe_disagreement(disagreement, folds))
+            for name, voxels in predicted.maps.items():
+                write_map(frame.to_patient(voxels), image, batch / scan / f"{name}.nii.gz")
+            alone = dict.fromkeys(ensemble.structures, disagreement_of_one(members))
+            disagreements = predicted.disagreements or alone
+            told = {name: describe_disagreement(found, folds) for name, found in disagreements.items()}
+            write_json(batch / scan / "uncertainty.json", told)
             logger.info("%s: size (x, y, z) %s", scan, image.GetSize())

@@ -31,7 +31,7 @@ with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["
     crops = [read_json(path) for path in given.train_records]
     settings = FoldSettings(
         **fold["configured"],
-        predict=params.predict,
+        **params.settings,
         name=f"{fold['group']}/{fold['network']} fold {fold['fold']}",
         seed=derive_seed(params.seed, "train", fold["group"], fold["network"], fold["fold"]),
         code=code_digest("scripts/train_fold.py"),

@@ -184,7 +184,13 @@ def fold_settings(parts: Mapping[str, Any], epochs: int, validate_every: int) ->
     """Return the settings of one training."""
     train = parts["train"] | {"epochs": epochs, "validate_every": validate_every}
     return FoldSettings(
-        architecture=parts["architecture"], train=train, intensity={}, predict={}, name="accuracy", seed=0
+        architecture=parts["architecture"],
+        train=train,
+        intensity={},
+        predict={},
+        structures=("femur",),
+        name="accuracy",
+        seed=0,
     )
 
 
@@ -251,6 +257,7 @@ def score(
     network.load_state_dict(trained.last)
     ensemble = Ensemble(
         networks=(compute.place(network).eval(),),
+        structures=trained.settings.structures,
         intensity=IntensityConfig(),
         window_slices=trained.settings.train.window_slices,
         slice_axis=trained.settings.axes[0],

@@ -5,6 +5,7 @@ SETTINGS = {
     "size_xy": "size",
     "low_hu": "low, beside scale: range",
     "high_hu": "high, beside scale: range",
+    "classes": "decided by the number of `structures`; leave it out",
     "models": "networks; a list of names is no longer needed: an overlay uses the networks that it names",
 }
 RULES = {

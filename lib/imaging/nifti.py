@@ -126,6 +126,17 @@ def write_probability(probability_zyx: np.ndarray, reference: sitk.Image, path: 
     _write_nifti(image_like(steps_zyx, reference), path, slope=PROBABILITY_STEP)
 
 
+def write_map(map_zyx: np.ndarray, reference: sitk.Image, path: str | Path) -> None:
+    """Write a predicted map on the grid of `reference` to `path` (.nii.gz), atomically.
+
+    Labels (uint8) are written as they are, probabilities (float32) as `write_probability` does.
+    """
+    if map_zyx.dtype == np.uint8:
+        write_image(image_like(map_zyx, reference), path)
+    else:
+        write_probability(map_zyx, reference, path)
+
+
 def read_probability(path: str | Path) -> np.ndarray:
     """Read what `write_probability` wrote: float32 (z, y, x) in [0, 1]. `read_image` gives an image."""
     return np.clip(array_zyx(read_image(path)).astype(np.float32), 0.0, 1.0)

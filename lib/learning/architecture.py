@@ -1,8 +1,8 @@
-"""Shapes of networks: the fields of an entry of config `networks`. Imports little, because each parse reads it."""
+"""Shapes of networks: entries of config `networks`. Imports little, because each parse reads it."""
 
 import inspect
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lib.errors import ConfigError
@@ -19,7 +19,9 @@ CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class VNetConfig:
-    """Shape of the network; the keys of one entry of config `networks`. The defaults are the preset `paper`.
+    """Shape of the network: the keys of one entry of config `networks`, and `classes`.
+
+    The defaults are the preset `paper`.
 
     Attributes:
         channels: feature maps of each level.
@@ -34,7 +36,8 @@ class VNetConfig:
         activation: relu, leaky_relu (slope 0.01) or elu.
         bottleneck_dilation: spacing of the kernel's voxels in the bottleneck's convolutions.
         dropout: share of feature maps dropped before the last convolution.
-        classes: kinds of bone. One kind has one logit; n > 1 kinds have n + 1, background first.
+        classes: the number of the study's structures, which no entry gives. One structure has one logit; n > 1 have
+            n + 1, background first.
         dimensions: 3, or 2 for a network that sees each slice (y, x) alone.
     """
 
@@ -131,18 +134,21 @@ def unet_config(
     )
 
 
-def read_network(entry: Mapping[str, Any]) -> VNetConfig:
-    """Return the network that an entry of config `networks` describes.
+def read_network(entry: Mapping[str, Any], structures: int) -> VNetConfig:
+    """Return the network that an entry of config `networks` describes, for a number of structures.
 
     Args:
-        entry: the fields of `VNetConfig`, or the short form: `unet` alone, with the arguments of `unet_config`.
+        entry: the fields of `VNetConfig` but `classes`, or the short form: `unet` alone, with the arguments of
+            `unet_config`.
+        structures: how many the study has.
 
     Raises:
         ConfigError: unknown or missing keys, both forms in one entry, or a value that cannot be used.
     """
     if "unet" not in entry:
-        _require_keys(entry, "networks", known=[field.name for field in fields(VNetConfig)])
-        return VNetConfig(**entry)
+        known = [field.name for field in fields(VNetConfig) if field.name != "classes"]
+        _require_keys(entry, "networks", known=known)
+        return VNetConfig(**entry, classes=structures)
     others = sorted(set(entry) - {"unet"})
     if others:
         raise ConfigError(
@@ -154,7 +160,7 @@ def read_network(entry: Mapping[str, Any]) -> VNetConfig:
     arguments = inspect.signature(unet_config).parameters.values()
     needed = [argument.name for argument in arguments if argument.default is argument.empty]
     _require_keys(short, "networks: unet", known=[argument.name for argument in arguments], needed=needed)
-    return unet_config(**short)
+    return replace(unet_config(**short), classes=structures)
 
 
 def _require_keys(

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.intensity_scale import IntensityRange
 from lib.learning.allowed_values import require
 from lib.learning.intensity import windows_to_intensity
+from lib.learning.scan_store import StoredScan
 from lib.rotations import rotation_matrix
 
 
@@ -96,51 +96,54 @@ def margin_slices(config: AugmentConfig, size_zyx: Sequence[int], spacing_mm_zyx
 
 def apply_transforms(
     image: Tensor,
-    mask: Tensor,
+    labels: Tensor,
     transforms: Sequence[Transform],
-    spacings_mm_zyx: Sequence[Sequence[float]],
+    scans: Sequence[StoredScan],
     slices: int,
-    scales: Sequence[IntensityRange],
+    structures: int,
 ) -> tuple[Tensor, Tensor]:
     """Apply one transform to each window of a batch, on the batch's device, without waiting for that device.
 
-    The result for a window does not depend on the other windows of its batch. Only rotated windows are resampled.
+    The result for a window does not depend on the other windows of its batch. Only rotated windows are resampled: the
+    image linearly; the mask of one structure linearly too, and cut at one half; several labels by nearest neighbour.
 
     Args:
         image: (N, 1, slices + 2 * margin, y, x) int16, the windows with their margins.
-        mask: the same shape, 0 or 1.
+        labels: the same shape, 0...structures.
         transforms: one for each window.
-        spacings_mm_zyx: the voxel spacing of each window, so that rotation is rigid in mm.
+        scans: the scan of each window: its voxel spacing, so that rotation is rigid in mm, and its intensity range.
         slices: slices of the windows that are returned.
-        scales: the intensity range of each window's scan.
+        structures: the highest label.
 
     Returns:
-        Intensity in 0...1 and mask, 0 or 1, each (N, 1, slices, y, x) float32.
+        Intensity in 0...1 and labels, each (N, 1, slices, y, x) float32.
     """
     size_zyx = (slices, *image.shape[3:])
     rotated = [row for row, transform in enumerate(transforms) if transform.rotates]
     upright = [row for row, transform in enumerate(transforms) if not transform.rotates]
-    pairs: dict[int, Tensor] = {}  # of each row: intensity and mask (2, slices, y, x)
+    pairs: dict[int, Tensor] = {}  # of each row: intensity and labels (2, slices, y, x)
     if rotated:
         with_margins = _pairs(
-            *([batch[row] for row in rotated] for batch in (image, mask)), [scales[row] for row in rotated]
+            *([batch[row] for row in rotated] for batch in (image, labels)), [scans[row] for row in rotated]
         )
         matrices = [
-            _output_to_input(transforms[row], image.shape[2:], size_zyx, spacings_mm_zyx[row])
+            _output_to_input(transforms[row], image.shape[2:], size_zyx, scans[row].spacing_mm_zyx)
             for row in rotated
         ]
-        pairs |= zip(rotated, _resample(with_margins, np.stack(matrices), size_zyx), strict=True)
+        resampled = _resample(with_margins, np.stack(matrices), size_zyx, structures)
+        pairs |= zip(rotated, resampled, strict=True)
     if upright:
-        cut = [[_cut(batch[row], transforms[row], slices) for row in upright] for batch in (image, mask)]
-        pairs |= zip(upright, _pairs(*cut, [scales[row] for row in upright]), strict=True)
+        cut = [[_cut(batch[row], transforms[row], slices) for row in upright] for batch in (image, labels)]
+        pairs |= zip(upright, _pairs(*cut, [scans[row] for row in upright]), strict=True)
     windows = torch.stack([pairs[row] for row in range(len(transforms))])
-    return _recolour(windows[:, :1], transforms), (windows[:, 1:] >= 0.5).to(windows.dtype)
+    chosen = (windows[:, 1:] >= 0.5).to(windows.dtype) if structures == 1 else windows[:, 1:]
+    return _recolour(windows[:, :1], transforms), chosen
 
 
-def _pairs(images: Sequence[Tensor], masks: Sequence[Tensor], scales: Sequence[IntensityRange]) -> Tensor:
-    """Return windows, each (1, z, y, x), as one batch of intensity and mask, (n, 2, z, y, x) float32."""
-    intensity = windows_to_intensity(torch.stack(images), scales)
-    return torch.cat([intensity, torch.stack(masks).to(intensity.dtype)], dim=1)
+def _pairs(images: Sequence[Tensor], labels: Sequence[Tensor], scans: Sequence[StoredScan]) -> Tensor:
+    """Return windows, each (1, z, y, x), as one batch of intensity and labels, (n, 2, z, y, x) float32."""
+    intensity = windows_to_intensity(torch.stack(images), [scan.intensity for scan in scans])
+    return torch.cat([intensity, torch.stack(labels).to(intensity.dtype)], dim=1)
 
 
 def _cut(window: Tensor, transform: Transform, slices: int) -> Tensor:
@@ -170,8 +173,10 @@ def _output_to_input(
     return linear * half_output_mm / half_input_mm[:, None]
 
 
-def _resample(pairs: Tensor, matrices: np.ndarray, output_zyx: Sequence[int]) -> Tensor:
-    """Sample (n, 2, z, y, x) linearly at the points of `matrices` (n, 3, 3); outside are intensity 0 and no mask.
+def _resample(pairs: Tensor, matrices: np.ndarray, output_zyx: Sequence[int], structures: int) -> Tensor:
+    """Sample (n, 2, z, y, x) at the points of `matrices` (n, 3, 3); outside are intensity 0 and background.
+
+    The labels of several structures are those of the nearest voxel; everything else is linear.
 
     The grid is a sum of three ramps. `affine_grid` uses a matrix product, which is 20 times slower on a CPU and
     whose precision depends on the settings for such products.
@@ -180,7 +185,13 @@ def _resample(pairs: Tensor, matrices: np.ndarray, output_zyx: Sequence[int]) ->
     columns = _to_device(matrices, pairs)[:, None, None, None]  # (n, 1, 1, 1, 3, 3)
     ramps = (x[:, None], y[:, None, None], z[:, None, None, None])
     grid = sum(columns[..., axis] * ramp for axis, ramp in enumerate(ramps))  # (n, z, y, x, 3)
-    return functional.grid_sample(pairs, grid, mode="bilinear", align_corners=False)
+    if structures == 1:
+        return functional.grid_sample(pairs, grid, mode="bilinear", align_corners=False)
+    sampled = [
+        functional.grid_sample(part, grid, mode=mode, align_corners=False)
+        for part, mode in zip(pairs.split(1, dim=1), ("bilinear", "nearest"), strict=True)
+    ]
+    return torch.cat(sampled, dim=1)
 
 
 def _recolour(intensity: Tensor, transforms: Sequence[Transform]) -> Tensor:

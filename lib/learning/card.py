@@ -10,7 +10,7 @@ from lib.learning.finished import RUNTIME_KEYS, flat
 TEMPLATE = """\
 # {group}/{network}, fold {fold}
 {warning}
-One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a network that finds the proximal femur in
+One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a network that finds bone ({structures}) in
 {modality} scans. The people of fold {fold} were held out. The training job wrote this page from the metadata in
 `run.json` and `model.pt`.
 
@@ -24,7 +24,8 @@ One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a netw
 | window | {window} voxels (x, y) around the hip, all slices; the network sees {window_slices} slices at once |
 | intensity | {intensity_words}, clipped, mapped to 0 to 1 |
 | voxels in training | {spacing} |
-| output | for each voxel, the probability of the proximal femur as outlined in the reference masks of its study |
+| structures | {structures} |
+| output | for each voxel, {output} as outlined in the reference masks of its study |
 
 ## Network
 
@@ -99,6 +100,8 @@ def model_card(metadata: Mapping[str, Any]) -> str:
         {
             **metadata,
             "warning": _warning(metadata),
+            "structures": ", ".join(metadata["structures"]),
+            "output": _output(metadata["structures"]),
             "osteoflow": software["osteoflow"],
             "slices": _slices(preprocessing["resample"]),
             "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
@@ -114,6 +117,13 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "software": ", ".join(installed),
         }
     )
+
+
+def _output(structures: Sequence[str]) -> str:
+    if len(structures) == 1:
+        return f"the probability of {structures[0]}"
+    labels = ", ".join(f"{name} ({label})" for label, name in enumerate(structures, start=1))
+    return f"the probabilities of the background (label 0), {labels}"
 
 
 def _intensity(scale: Mapping[str, Any]) -> str:

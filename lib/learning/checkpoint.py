@@ -17,8 +17,8 @@ from lib.model_record import MODEL_FORMAT, in_todays_words
 
 # prediction needs these; all other keys describe the model
 MODEL_KEYS = frozenset(
-    {"architecture", "intensity", "preprocessing", "window_slices", "slice_axis", "last", "best"}
-    | {"best_epoch", "best_validation_dice"}
+    {"architecture", "structures", "intensity", "preprocessing", "window_slices", "slice_axis"}
+    | {"last", "best", "best_epoch", "best_validation_dice"}
 )
 _SHAPE_KEYS = {"architecture", "network"}  # every format so far has one of them
 _PLAIN = (type(None), bool, int, float, str, Tensor)

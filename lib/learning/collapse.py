@@ -8,8 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from statistics import fmean, median
+from statistics import median
 from typing import Any
+
+import numpy as np
 
 from lib.learning.history import EpochRecord
 
@@ -33,6 +35,7 @@ GRID = 1000  # probabilities that are tried
 WARNINGS = {
     "no_bone_in_validation": "no bone was predicted in the scans of the last validation",
     "all_bone_in_validation": "everything was predicted as bone in the scans of the last validation",
+    "structure_missed": "a structure (history.csv) overlapped its reference in no scan of the last validation",
     "loss_of_a_constant": "the loss ended no better than about a constant prediction's",
 }
 _RUNNING_WORDS = {"no_bone_in_validation": "no bone", "all_bone_in_validation": "all bone"}
@@ -53,26 +56,31 @@ class Yardstick:
     warm_up_epochs: int
 
 
-def constant_loss(bone_shares: Sequence[float], kind: str, bone_weight: float = 1.0) -> float:
-    """Return the lowest loss that one probability for all voxels of all scans can have.
+def constant_loss(shares: Sequence[Sequence[float]], kind: str, bone_weight: float = 1.0) -> float:
+    """Return the lowest loss that the same probabilities for all voxels of all scans can have.
 
-    With a share s of bone, probability p has the soft Dice loss 1 - 2ps / (p + s) and the cross-entropy
-    -q ln p - (1 - q) ln(1 - p), where q is the weighted share of bone; the best p is looked for on a grid.
+    With a share s of a structure, its probability p adds 1 - 2ps / (p + s) to the soft Dice loss, over the number of
+    structures; background and structures add -q ln p to the cross-entropy, where q is the weighted share. All terms
+    are convex and fall with p, so that steps of probability, given one after the other to the term that gains most,
+    lead to the lowest sum.
 
     Args:
-        bone_shares: of the voxels of each scan, 0 to 1.
+        shares: of the voxels of each scan, by structure (scans, structures), 0 to 1.
         kind: one of `lib.learning.losses.LOSSES`.
         bone_weight: as there.
     """
-    bone = bone_weight * fmean(bone_shares)
-    weighted = bone / (bone + 1 - fmean(bone_shares))
-
-    def loss(p: float) -> float:
-        dice = fmean(1 - 2 * p * share / (p + share) for share in bone_shares)
-        cross_entropy = -weighted * math.log(p) - (1 - weighted) * math.log(1 - p)
-        return {"dice": dice, "cross_entropy": cross_entropy}.get(kind, dice + cross_entropy)
-
-    return min(loss((step + 0.5) / GRID) for step in range(GRID))
+    share = np.asarray(shares, float)
+    labels = share.shape[1] + 1
+    weights = np.array([1 - share.mean(0).sum(), *bone_weight * share.mean(0)])
+    probability = (np.arange(GRID) + 0.5) / GRID
+    terms = np.zeros((labels, GRID))
+    if kind != "cross_entropy":
+        for of_scan in share[:, :, None]:
+            terms[1:] += (1 - 2 * probability * of_scan / (probability + of_scan)) / of_scan.size / len(share)
+    if kind != "dice":
+        terms -= weights[:, None] / weights.sum() * np.log(probability)
+    gains = np.sort(terms[:, :-1] - terms[:, 1:], axis=None)[::-1]
+    return float(terms[:, 0].sum() - gains[: GRID - (labels + 1) // 2].sum())
 
 
 def describe_collapse(history: Sequence[EpochRecord], yardstick: Yardstick) -> str:
@@ -108,16 +116,18 @@ def find_warnings(history: Sequence[EpochRecord], yardstick: Yardstick) -> list[
     A loss that still falls, or few updates, are no fault if the last validation found bone.
     """
     validated = [record for record in history if record.validation_bone is not None]
-    codes = [_found(validated[-1])] if validated and _found(validated[-1]) else []
+    collapsed = _found(validated[-1]) if validated else ""
+    missed = bool(validated) and 0 in validated[-1].structure_dice.values()
     early, late = _halves(history)[0], history[-math.ceil(len(history) / 10) :]
-    if codes:
+    if collapsed:
         like_a_constant = _level(late) >= NEAR_CONSTANT * yardstick.constant_loss
     else:
         long = len(history) >= max(LEAST_EPOCHS, LEAST_UPDATES / yardstick.updates_per_epoch)
         like_a_constant = (
             long and not _has_learnt(validated[-1:]) and _stands(early, late, yardstick.constant_loss)
         )
-    return [*codes, "loss_of_a_constant"] if like_a_constant else codes
+    found = {collapsed or "structure_missed": collapsed or missed, "loss_of_a_constant": like_a_constant}
+    return [code for code, applies in found.items() if applies]
 
 
 def describe_warnings(run: Mapping[str, Any]) -> str:

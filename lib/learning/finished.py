@@ -18,11 +18,12 @@ RUNTIME_KEYS = ("device", "device_cache_gb", "host_cache_gb", "checkpoint_minute
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedModels:
-    """The trained folds of one network for one group."""
+    """The trained folds of one network for one group, and the structures they find, in the order of their labels."""
 
     group: str
     takes: Mapping[str, str]
     network: str
+    structures: tuple[str, ...]
     folds: tuple[int, ...]
     preprocessing: Mapping
     slice_axis: str
@@ -86,7 +87,8 @@ def read_finished(folder: str | Path) -> FinishedModels:
         )
     first = next(iter(runs.values()))
     for fold, run in runs.items():
-        if any(run[key] != first[key] for key in ("preprocessing", "architecture", "slice_axis")):
+        shared = ("preprocessing", "architecture", "structures", "slice_axis")
+        if any(run[key] != first[key] for key in shared):
             raise ModelError(
                 f"{folder}: fold-{fold} was trained on different input from the first fold; "
                 "take all folds from one study"
@@ -95,6 +97,7 @@ def read_finished(folder: str | Path) -> FinishedModels:
         group=first["group"],
         takes=first["takes"],
         network=first["network"],
+        structures=tuple(first["structures"]),
         folds=tuple(sorted(runs)),
         preprocessing=first["preprocessing"],
         slice_axis=first["slice_axis"],
@@ -122,6 +125,21 @@ def check_preprocessing(models: FinishedModels, preprocessing: Mapping, slice_ax
         raise ModelError(
             f"the models in {where} were trained on different input; nothing was run.\n{lines}\n"
             "Use the overlay (--configfile) that they were trained with, or train again with --config retrain=true"
+        )
+
+
+def check_structures(models: FinishedModels, structures: Iterable[str], where: str) -> None:
+    """Check that models find the structures of a study, in the same order.
+
+    Raises:
+        ModelError: they do not.
+    """
+    offered = tuple(structures)
+    if models.structures != offered:
+        raise ModelError(
+            f"the models in {where} find {', '.join(models.structures)}, in this order, and the configuration has "
+            f"structures {', '.join(offered)}; nothing was run. Use the overlay (--configfile) that they were "
+            "trained with, or train again with --config retrain=true"
         )
 
 
@@ -206,10 +224,8 @@ def _read_run(path: Path) -> dict:
         run = read_run(path)
         written = run.get("format", 1)
         if written == MODEL_FORMAT:
-            return {
-                key: run[key]
-                for key in ("group", "takes", "network", "architecture", "preprocessing", "slice_axis")
-            }
+            keys = ("group", "takes", "network", "structures", "architecture", "preprocessing", "slice_axis")
+            return {key: run[key] for key in keys}
     except (ValueError, KeyError, AttributeError):
         raise ModelError(
             f"{path} is damaged; copy the model's folder again or train the fold again"

@@ -1,8 +1,8 @@
 """The course of a training: one record an epoch, and its file."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lib.atomic import whole_file
@@ -15,13 +15,16 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         loss: mean over the updates; without the penalty on the weights, which is part of the optimiser.
-        validation_dice: mean over whole validation scans at probability 0.5; None if the epoch was not validated.
+        validation_dice: mean over whole validation scans, of a scan's mean over structures (one structure is cut at
+            probability 0.5); None if the epoch was not validated.
         validation_bone: mean share of the voxels of the validation scans that is predicted as bone, scans without any
             reference left out; None where there is none. At 0 or 1 the network predicts the same everywhere.
         learning_rate: of the last update.
         seconds: of the epoch, validation included.
         samples_per_second: windows trained on, validation not counted.
         memory_mb: largest so far: of the device's allocator on CUDA, else of the process.
+        structure_dice: mean over whole validation scans of each structure, by name, if there are several; None for a
+            structure that is in no scan. A column `validation_dice_{structure}` each.
     """
 
     epoch: int
@@ -32,14 +35,27 @@ class EpochRecord:
     seconds: float
     samples_per_second: float
     memory_mb: float
+    structure_dice: Mapping[str, float | None] = field(default_factory=dict)
+
+
+HISTORY_COLUMNS = tuple(entry.name for entry in fields(EpochRecord) if entry.name != "structure_dice")
 
 
 def write_history(path: str | Path, history: Sequence[EpochRecord]) -> None:
-    """Write history.csv; the validation columns of an epoch that was not validated are empty."""
+    """Write history.csv; the validation columns of an epoch that was not validated are empty.
+
+    For several structures a column `validation_dice_{structure}` each follows.
+    """
+    rows = [
+        asdict(record) | {f"validation_dice_{name}": dice for name, dice in record.structure_dice.items()}
+        for record in history
+    ]
+    further = dict.fromkeys(name for row in rows for name in row if name.startswith("validation_dice_"))
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [entry.name for entry in fields(EpochRecord)], lineterminator="\n")
+        columns = [*HISTORY_COLUMNS, *further]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(record) for record in history)
+        writer.writerows(rows)
 
 
 def has_settled(history: Sequence[EpochRecord], epochs: int) -> bool:

@@ -17,20 +17,17 @@ from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import read_model
 from lib.learning.compute import Compute, choose_compute
 from lib.learning.intensity import to_intensity
+from lib.learning.labels import choose_labels, to_probabilities
 from lib.learning.memory import memory_explained
-from lib.learning.uncertainty import MEMBER_THRESHOLD, Disagreement, measure_disagreement
+from lib.learning.uncertainty import Disagreement, measure_disagreements
 from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout, sliding_mean
 
 REMEDY = "not even one window at a time fits: free memory, take a larger device, or set train.device: cpu"
-_SHARED = (
-    "intensity",
-    "preprocessing",
-    "window_slices",
-    "slice_axis",
-)  # what the members of an ensemble must agree on
+# what the members of an ensemble must agree on
+_SHARED = ("structures", "intensity", "preprocessing", "window_slices", "slice_axis")
 
-Network = Callable[[Tensor], Tensor]  # windows (N, 1, z, y, x) -> logits of that shape
+Network = Callable[[Tensor], Tensor]  # windows (N, 1, z, y, x) -> logits (N, maps, z, y, x)
 Result = TypeVar("Result")
 logger = logging.getLogger("osteoflow.learning")
 
@@ -59,9 +56,13 @@ class PredictConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Networks that were trained on input of the same kind and predict together; may be a single network."""
+    """Networks that were trained on input of the same kind and predict together; may be a single network.
+
+    `structures` are the names of the bones that they find, in the order of their labels.
+    """
 
     networks: tuple[VNet, ...]
+    structures: tuple[str, ...]
     intensity: IntensityConfig
     window_slices: int
     slice_axis: str
@@ -86,12 +87,19 @@ class ScanPrediction:
     """The prediction of one scan.
 
     Attributes:
-        probability_zyx: mean probability of bone, float32 (z, y, x).
-        disagreement: how far the members disagree; None for a single network.
+        maps: by name, arrays (z, y, x). For one structure `probability`, the mean probability of bone (float32); for
+            several `labels` (uint8), the labels of the highest mean probability, and `confidence`, that probability
+            (float32).
+        disagreements: how far the members disagree, by structure; empty for a single network.
     """
 
-    probability_zyx: np.ndarray
-    disagreement: Disagreement | None
+    maps: Mapping[str, np.ndarray]
+    disagreements: Mapping[str, Disagreement]
+
+    @property
+    def probability_zyx(self) -> np.ndarray:
+        """Return the mean probability of the only structure, float32 (z, y, x)."""
+        return self.maps["probability"]
 
 
 def load_models(
@@ -119,6 +127,7 @@ def load_models(
             raise ModelError(f"the models of this ensemble differ in `{key}`: they cannot predict together")
     return Ensemble(
         networks=tuple(_network(model, weights, compute) for model in models),
+        structures=tuple(models[0]["structures"]),
         intensity=IntensityConfig(**models[0]["intensity"]),
         window_slices=models[0]["window_slices"],
         slice_axis=models[0]["slice_axis"],
@@ -143,8 +152,8 @@ def predict_scan(
     """Predict one cropped scan, int16 (z, y, x), with the intensity range `scale`.
 
     Windows move along z by `config.step`, overlapping probabilities are averaged, then the networks' (Zhao et
-    al. 2020). Sums stay on the device; the scan is copied there once and one probability map is copied back. If
-    memory is too small for that, `within_memory` continues with less.
+    al. 2020). Sums stay on the device; the scan is copied there once and only the result is copied back. If memory is
+    too small for that, `within_memory` continues with less.
 
     Raises:
         ModelError: the models were trained on another fixed intensity range.
@@ -159,9 +168,16 @@ def predict_scan(
 
     def predict(layout: WindowLayout, home: torch.device) -> ScanPrediction:
         intensity = to_intensity(image.to(home), scale)
-        probability, masks = predict_members(ensemble.networks, intensity, layout, ensemble.compute)
-        disagreement = measure_disagreement(probability, masks) if len(masks) > 1 else None
-        return ScanPrediction(probability_zyx=probability.cpu().numpy(), disagreement=disagreement)
+        maps, members = predict_members(
+            ensemble.networks, intensity, layout, ensemble.compute, ensemble.networks[0].config.maps
+        )
+        labels, names = choose_labels(maps), ensemble.structures
+        several = len(names) > 1
+        made = {"labels": labels, "confidence": maps.amax(0)} if several else {"probability": maps[0]}
+        return ScanPrediction(
+            maps={name: zyx.cpu().numpy() for name, zyx in made.items()},
+            disagreements=measure_disagreements(names, maps, labels, members) if len(members) > 1 else {},
+        )
 
     layout = WindowLayout(
         window=ensemble.window_slices,
@@ -173,37 +189,38 @@ def predict_scan(
 
 
 def predict_volume(
-    networks: Sequence[Network], intensity: Tensor, layout: WindowLayout, compute: Compute
+    networks: Sequence[Network], intensity: Tensor, layout: WindowLayout, compute: Compute, maps: int = 1
 ) -> Tensor:
-    """Return the mean probability (z, y, x) of `networks` for an intensity volume (z, y, x), on its device.
+    """Return the mean probabilities (maps, z, y, x) of `networks` for an intensity volume (z, y, x), on its device.
 
     Raises:
         TrainingError: as `predict_scan`.
     """
 
     def predict(layout: WindowLayout, home: torch.device) -> Tensor:
-        probability, _ = predict_members(networks, intensity.to(home), layout, compute)
-        return probability.to(intensity.device)
+        mean, _ = predict_members(networks, intensity.to(home), layout, compute, maps)
+        return mean.to(intensity.device)
 
     return within_memory(predict, layout, intensity.device)
 
 
 @torch.inference_mode()
 def predict_members(
-    networks: Sequence[Network], intensity: Tensor, layout: WindowLayout, compute: Compute
+    networks: Sequence[Network], intensity: Tensor, layout: WindowLayout, compute: Compute, maps: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean probability (z, y, x), and each network's own mask (networks, z, y, x) in bool.
+    """Return the mean probabilities (maps, z, y, x), and each network's own labels (networks, z, y, x) in uint8.
 
-    Networks run one after the other, so that only the activations of one are held, with one running sum and a byte
-    per voxel and network. Results are on the device of `intensity` (z, y, x); windows go to `compute.device`.
+    Networks run one after the other, so that only the activations of one are held, with one running sum of each map,
+    a byte per voxel and network, and the sums of a few windows. Results are on the device of `intensity` (z, y, x);
+    windows go to `compute.device`.
     """
-    total = torch.zeros_like(intensity)
-    masks = torch.empty((len(networks), *intensity.shape), dtype=torch.bool, device=intensity.device)
-    for network, mask in zip(networks, masks, strict=True):
-        probability = sliding_mean(intensity, _predictor(network, compute), layout)
-        torch.ge(probability, MEMBER_THRESHOLD, out=mask)
-        total += probability
-    return total.div_(len(networks)), masks
+    total = torch.zeros((maps, *intensity.shape), dtype=torch.float32, device=intensity.device)
+    labels = torch.empty((len(networks), *intensity.shape), dtype=torch.uint8, device=intensity.device)
+    for network, own in zip(networks, labels, strict=True):
+        for slices, mean in sliding_mean(intensity, _predictor(network, compute), layout, maps):
+            total[:, slices] += mean
+            own[slices] = choose_labels(mean)
+    return total.div_(len(networks)), labels
 
 
 def within_memory(
@@ -246,14 +263,17 @@ def _plans(layout: WindowLayout, device: torch.device) -> list[tuple[WindowLayou
 
 
 def _predictor(network: Network, compute: Compute) -> Callable[[Tensor], Tensor]:
-    """Return the map from windows (N, 1, z, y, x) on any device to probabilities on `compute.device`, float32."""
+    """Return the map from windows (N, 1, z, y, x) on any device to probabilities (N, maps, z, y, x), float32.
 
-    def probability(windows: Tensor) -> Tensor:
+    The probabilities are on `compute.device`.
+    """
+
+    def probabilities(windows: Tensor) -> Tensor:
         with compute.autocast():
             logits = network(windows.to(compute.device))
-        return logits.float().sigmoid()
+        return to_probabilities(logits)
 
-    return probability
+    return probabilities
 
 
 def _network(model: Mapping[str, Any], weights: str, compute: Compute) -> VNet:

@@ -14,6 +14,8 @@ from lib.learning.finished import RUNTIME_KEYS
 from lib.learning.losses import LOSSES
 from lib.learning.predict import PredictConfig
 
+AUTO = "auto"  # bone_weight: bone and background of the training scans weigh the same
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -29,7 +31,7 @@ class TrainConfig:
     accumulate: int = 1
     window_slices: int = 32
     loss: str = "dice"
-    bone_weight: float = 1.0
+    bone_weight: float | str = 1.0
     l2_alpha: float = 1e-5
     learning_rate: float = 1e-4
     schedule: str = "constant"
@@ -60,8 +62,10 @@ class TrainConfig:
         require(is_count(stop, 0), "train.early_stop_epochs", stop, "an integer of at least 0")
         for key in ("l2_alpha", "checkpoint_minutes", "device_cache_gb", "host_cache_gb"):
             require(getattr(self, key) >= 0, f"train.{key}", getattr(self, key), "0 or more")
-        for key in ("learning_rate", "bone_weight"):
-            require(getattr(self, key) > 0, f"train.{key}", getattr(self, key), "more than 0")
+        require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "more than 0")
+        weight = self.bone_weight
+        usable = weight == AUTO if isinstance(weight, str) else weight > 0
+        require(usable, "train.bone_weight", weight, "more than 0, or auto")
         for key in ("warm_up", "weight_average"):
             require(
                 0 <= getattr(self, key) < 1, f"train.{key}", getattr(self, key), "at least 0, less than 1"
@@ -84,6 +88,7 @@ class FoldSettings:
     `architecture`, `train`, `intensity` and `predict` may be given as mappings with the keys of the configuration.
 
     Attributes:
+        structures: names of the bones to find, in the order of their labels 1...n; one is found as label 1.
         name: the fold's name in progress lines, e.g. "all/vnet fold 0".
         seed: of this fold alone.
         code: digest of the training code; an unfinished state with another digest is not continued.
@@ -94,6 +99,7 @@ class FoldSettings:
     train: TrainConfig
     intensity: IntensityConfig
     predict: PredictConfig
+    structures: tuple[str, ...]
     name: str
     seed: int
     code: str = ""
@@ -101,8 +107,9 @@ class FoldSettings:
 
     def __post_init__(self) -> None:
         """Turn mappings into settings, which validate themselves."""
+        object.__setattr__(self, "structures", tuple(self.structures))
         readers = {
-            "architecture": read_network,
+            "architecture": lambda entry: read_network(entry, len(self.structures)),
             "train": lambda values: TrainConfig(**values),
             "intensity": lambda values: IntensityConfig(**values),
             "predict": lambda values: PredictConfig(**values),

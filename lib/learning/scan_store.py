@@ -27,14 +27,14 @@ class TrainingScan:
     Attributes:
         scan: pseudonym.
         image_zyx: int16; HU for CT.
-        mask_zyx: uint8, 0 or 1, the same shape.
+        labels_zyx: its reference, uint8, the same shape: 0 and the labels 1...n of the structures.
         spacing_mm_zyx: of the voxels; rotations are made in mm.
         intensity: the image's intensity range.
     """
 
     scan: str
     image_zyx: np.ndarray
-    mask_zyx: np.ndarray
+    labels_zyx: np.ndarray
     spacing_mm_zyx: tuple[float, float, float]
     intensity: IntensityRange
 
@@ -54,9 +54,9 @@ class ScanStore:
 
     Attributes:
         scans: the stored scans, in the order of the indices.
-        bone_shares: share of each scan's voxels inside its reference.
+        shares: share of each scan's voxels that has each label from 1 to the scan's highest.
         placement: where the voxels are kept: "device", "host" or "file".
-        bytes: of all images and masks.
+        bytes: of all images and references.
         digest: SHA-256 over names, shapes, spacings, intensity ranges and voxels.
     """
 
@@ -83,36 +83,36 @@ class ScanStore:
         """
         self._device = device
         storage = VolumeStorage(device, device_gb=device_gb, host_gb=host_gb, spill_folder=spill_folder)
-        digest, stored, bone_shares = hashlib.sha256(), [], []
+        digest, stored, shares = hashlib.sha256(), [], []
         for scan in scans:
             stored.append(_described(scan))
             _require_usable(scan, stored[0].shape_zyx[1:])
-            image, mask = _own_copy(scan.image_zyx), _own_copy(scan.mask_zyx)
-            for part in (json.dumps(asdict(stored[-1])).encode(), image, mask):
+            image, labels = _own_copy(scan.image_zyx), _own_copy(scan.labels_zyx)
+            for part in (json.dumps(asdict(stored[-1])).encode(), image, labels):
                 digest.update(part)
-            bone_shares.append(np.count_nonzero(mask) / mask.size)
-            storage.append(torch.from_numpy(image), torch.from_numpy(mask))
-        self.scans, self.bone_shares = tuple(stored), tuple(bone_shares)
+            shares.append(_label_shares(labels))
+            storage.append(torch.from_numpy(image), torch.from_numpy(labels))
+        self.scans, self.shares = tuple(stored), tuple(shares)
         self.placement, self.bytes, self.digest = storage.placement, storage.bytes, digest.hexdigest()
         self._volumes = storage.volumes()
         self._home = device if self.placement == "device" else torch.device("cpu")
 
     def volume(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return image int16 and mask uint8 (z, y, x) of a whole scan, on the device. Do not change them in place."""
-        image, mask = self._volumes[index]
-        return image.to(self._device), mask.to(self._device)
+        """Return image int16 and labels uint8 (z, y, x) of a scan, on the device. Do not change them in place."""
+        image, labels = self._volumes[index]
+        return image.to(self._device), labels.to(self._device)
 
     def windows(self, indices: Sequence[int], starts: Sequence[int], count: int) -> tuple[Tensor, Tensor]:
         """Return slices `starts[i]` to `starts[i] + count` of scans `indices[i]` as one batch.
 
-        Slices beyond the ends of a scan hold its padding, with an empty mask.
+        Slices beyond the ends of a scan hold its padding, labelled as background.
 
         Returns:
-            image (N, 1, count, y, x) int16 and mask (N, 1, count, y, x) uint8, on the device.
+            image (N, 1, count, y, x) int16 and labels (N, 1, count, y, x) uint8, on the device.
         """
-        image, mask = batch = self._empty(len(indices), count)
+        image, labels = batch = self._empty(len(indices), count)
         self._gather((indices, starts), batch)
-        return image.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True)
+        return image.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
 
     def stream(self, requests: Iterable[Request], count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield what `windows` returns for each of `requests` (indices, starts), in order.
@@ -142,18 +142,18 @@ class ScanStore:
         """Return memory for a batch, next to the volumes; pinned if it will be copied to a device."""
         shape = (windows, 1, count, *self.scans[0].shape_zyx[1:])
         pinned = self._home != self._device
-        image, mask = (
+        image, labels = (
             torch.empty(shape, dtype=kind, device=self._home, pin_memory=pinned)
             for kind in (torch.int16, torch.uint8)
         )
-        return image, mask
+        return image, labels
 
     def _gather(self, request: Request, batch: Batch) -> None:
         """Copy the windows of `request` into the rows of `batch`."""
-        for index, start, image, mask in zip(*request, *batch, strict=True):
+        for index, start, image, labels in zip(*request, *batch, strict=True):
             volume, reference = self._volumes[index]
             copy_slices(volume, start, image[0], self.scans[index].intensity.padding)
-            copy_slices(reference, start, mask[0], 0)
+            copy_slices(reference, start, labels[0], 0)
 
 
 def _described(scan: TrainingScan) -> StoredScan:
@@ -179,11 +179,17 @@ def _own_copy(array: np.ndarray) -> np.ndarray:
     return copy
 
 
+def _label_shares(labels_zyx: np.ndarray) -> tuple[float, ...]:
+    """Return the share of voxels with each label from 1 to the highest."""
+    labels = range(1, int(labels_zyx.max(initial=0)) + 1)
+    return tuple(np.count_nonzero(labels_zyx == label) / labels_zyx.size for label in labels)
+
+
 def _require_usable(scan: TrainingScan, size_yx: tuple[int, int]) -> None:
     """Refuse a scan that cannot form batches with the others, whose slices have `size_yx` voxels."""
-    if scan.image_zyx.dtype != np.int16 or scan.mask_zyx.dtype != np.uint8:
-        found = f"{scan.image_zyx.dtype} and {scan.mask_zyx.dtype}"
-        raise TrainingError(f"scan {scan.scan}: expected an int16 image and a uint8 mask, got {found}")
-    if scan.mask_zyx.shape != scan.image_zyx.shape or scan.image_zyx.shape[1:] != size_yx:
-        found = f"image {scan.image_zyx.shape}, mask {scan.mask_zyx.shape}"
+    if scan.image_zyx.dtype != np.int16 or scan.labels_zyx.dtype != np.uint8:
+        found = f"{scan.image_zyx.dtype} and {scan.labels_zyx.dtype}"
+        raise TrainingError(f"scan {scan.scan}: expected an int16 image and a uint8 reference, got {found}")
+    if scan.labels_zyx.shape != scan.image_zyx.shape or scan.image_zyx.shape[1:] != size_yx:
+        found = f"image {scan.image_zyx.shape}, reference {scan.labels_zyx.shape}"
         raise TrainingError(f"scan {scan.scan}: expected slices of {size_yx} voxels (y, x), got {found}")

@@ -22,9 +22,9 @@ class InMemory:
         self._home = home
         self._pairs: deque[tuple[Tensor, Tensor]] = deque()
 
-    def append(self, image: Tensor, mask: Tensor) -> None:
+    def append(self, image: Tensor, labels: Tensor) -> None:
         """Keep these volumes; they are copied only if they are on another device."""
-        self._pairs.append((image.to(self._home), mask.to(self._home)))
+        self._pairs.append((image.to(self._home), labels.to(self._home)))
 
     def drain(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Hand the volumes out in order and forget each."""
@@ -32,7 +32,7 @@ class InMemory:
             yield self._pairs.popleft()
 
     def volumes(self) -> list[tuple[Tensor, Tensor]]:
-        """Return image and mask of each scan."""
+        """Return image and labels of each scan."""
         return list(self._pairs)
 
 
@@ -52,18 +52,18 @@ class InFile:
         except OSError as error:
             raise self._explained(error) from error
 
-    def append(self, image: Tensor, mask: Tensor) -> None:
+    def append(self, image: Tensor, labels: Tensor) -> None:
         """Append the volumes (int16 and uint8, contiguous)."""
         self._places.append((self._file.tell(), image.shape))
-        padding = bytes(-(image.nbytes + mask.nbytes) % ALIGNMENT)
+        padding = bytes(-(image.nbytes + labels.nbytes) % ALIGNMENT)
         try:
-            for part in (image.cpu().numpy(), mask.cpu().numpy(), padding):
+            for part in (image.cpu().numpy(), labels.cpu().numpy(), padding):
                 self._write_all(part)
         except OSError as error:
             raise self._explained(error) from error
 
     def volumes(self) -> list[tuple[Tensor, Tensor]]:
-        """Return image and mask of each scan, memory-mapped: read from the disk on access."""
+        """Return image and labels of each scan, memory-mapped: read from the disk on access."""
         # "r+" only because torch warns about read-only memory; it is never written to
         content = torch.from_numpy(np.memmap(self._file, np.uint8, "r+"))
         return [self._mapped(content, first, shape) for first, shape in self._places]
@@ -71,8 +71,8 @@ class InFile:
     @staticmethod
     def _mapped(content: Tensor, first: int, shape: torch.Size) -> tuple[Tensor, Tensor]:
         voxels = math.prod(shape)
-        image, mask = content[first : first + 3 * voxels].split([2 * voxels, voxels])
-        return image.view(torch.int16).view(shape), mask.view(shape)
+        image, labels = content[first : first + 3 * voxels].split([2 * voxels, voxels])
+        return image.view(torch.int16).view(shape), labels.view(shape)
 
     def _write_all(self, part: np.ndarray | bytes) -> None:
         """Write everything: one call of the system takes 2 GiB at most, and less when the disk fills up."""
@@ -92,7 +92,7 @@ class VolumeStorage:
 
     Attributes:
         placement: "device", "host" or "file".
-        bytes: of all images and masks so far.
+        bytes: of all images and labelss so far.
     """
 
     def __init__(self, device: torch.device, *, device_gb: float, host_gb: float, spill_folder: Path) -> None:
@@ -107,15 +107,15 @@ class VolumeStorage:
         self.placement, self._limit, make = next(self._places)
         self._shelf: InMemory | InFile = make()
 
-    def append(self, image: Tensor, mask: Tensor) -> None:
-        """Keep image and mask of one scan; they belong to the storage from now on."""
-        self.bytes += image.nbytes + mask.nbytes
+    def append(self, image: Tensor, labels: Tensor) -> None:
+        """Keep image and labels of one scan; they belong to the storage from now on."""
+        self.bytes += image.nbytes + labels.nbytes
         if self.bytes > self._limit:
             self._move_on()
-        self._shelf.append(image, mask)
+        self._shelf.append(image, labels)
 
     def volumes(self) -> list[tuple[Tensor, Tensor]]:
-        """Return image and mask of each scan, in the order they came."""
+        """Return image and labels of each scan, in the order they came."""
         return self._shelf.volumes()
 
     def _move_on(self) -> None:
@@ -123,5 +123,5 @@ class VolumeStorage:
         while self.bytes > self._limit:
             self.placement, self._limit, make = next(self._places)
         self._shelf = make()
-        for image, mask in outgrown.drain():
-            self._shelf.append(image, mask)
+        for image, labels in outgrown.drain():
+            self._shelf.append(image, labels)

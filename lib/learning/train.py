@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,10 +35,18 @@ from lib.learning.interrupts import StopRequest, ToldToStopError, stop_on_signal
 from lib.learning.losses import parameter_groups, segmentation_loss
 from lib.learning.memory import memory_explained, peak_memory_mb
 from lib.learning.order import Draw, TrainingOrder
-from lib.learning.recipe import FoldSettings
+from lib.learning.recipe import AUTO, FoldSettings, TrainConfig
 from lib.learning.scan_store import ScanStore, TrainingScan
 from lib.learning.state import StateFile, TrainingState, all_finite, state_key
-from lib.learning.validation import Validated, Validation, bone_share, is_validated, mean_dice, worst_scan
+from lib.learning.validation import (
+    Validated,
+    Validation,
+    bone_share,
+    is_validated,
+    mean_dice,
+    mean_structure_dice,
+    worst_scan,
+)
 from lib.learning.vnet import VNet, initialise_on
 from lib.seeding import derive_seed
 
@@ -95,10 +104,6 @@ def train_fold(
             (`lib.learning.collapse`; the state is kept, so that a retry fails at once), too little memory, or a
             request to stop.
     """
-    if settings.architecture.classes != 1:
-        raise TrainingError(
-            f"{settings.name}: networks of several classes cannot be trained yet; set classes: 1"
-        )
     with memory_explained(REMEDY):
         config, path = settings.train, Path(state_path)
         compute = choose_compute(config.device, config.precision, config.memory_layout)
@@ -125,7 +130,8 @@ class _TrainingLoop:
         self.order = TrainingOrder(
             scans=training.scans, config=settings.train, seed=settings.seed, axes=settings.axes
         )
-        self.yardstick = _yardstick(training, self.order)
+        self.bone_weight = _bone_weight(training, self.config)
+        self.yardstick = _yardstick(training, self.order, len(settings.structures), self.bone_weight)
         self.fresh_losses: list[Tensor] = []  # kept on the device: fetching each one would stall it
         torch.manual_seed(derive_seed(settings.seed, "weights"))
         network = self.compute.place(VNet(settings.architecture))
@@ -227,23 +233,25 @@ class _TrainingLoop:
         windows = sum(len(draw.indices) for draw in draws)
         total = torch.zeros((), device=self.compute.device)
         for draw in draws:
-            intensity, mask = self._prepare(draw, *next(batches))
+            intensity, labels = self._prepare(draw, *next(batches))
             with self.compute.autocast():
                 logits = self.forward(intensity)
-            loss = segmentation_loss(
-                logits, mask, kind=self.config.loss, bone_weight=self.config.bone_weight
-            ) * (len(draw.indices) / windows)
+            loss = segmentation_loss(logits, labels, kind=self.config.loss, bone_weight=self.bone_weight) * (
+                len(draw.indices) / windows
+            )
             loss.backward()
             total += loss.detach()
         optimizer.step()
         self.state.average.follow(self.order.done(now.epoch, now.update))
         self.fresh_losses.append(total)
 
-    def _prepare(self, draw: Draw, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return intensity and mask (N, 1, window, y, x) of a draw whose windows were taken with their margins."""
-        scans = [self.training.scans[index] for index in draw.indices]
-        spacings, scales = [scan.spacing_mm_zyx for scan in scans], [scan.intensity for scan in scans]
-        return apply_transforms(image, mask, draw.transforms, spacings, self.config.window_slices, scales)
+    def _prepare(self, draw: Draw, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return intensity and labels (N, 1, window, y, x) of a draw whose windows were taken with their margins."""
+        scans, structures = (
+            [self.training.scans[index] for index in draw.indices],
+            len(self.settings.structures),
+        )
+        return apply_transforms(image, labels, draw.transforms, scans, self.config.window_slices, structures)
 
     def _validate(self, stop: StopRequest) -> list[Validated]:
         """Return the findings of each validation scan; none in an epoch that is not validated."""
@@ -265,11 +273,17 @@ class _TrainingLoop:
             seconds=round(now.seconds + validation_seconds, 3),
             samples_per_second=round(self.order.windows_per_epoch / max(now.seconds, 1e-9), 3),
             memory_mb=round(peak_memory_mb(self.compute.device), 1),
+            structure_dice=self._structure_dice(found),
         )
         now.close_epoch(record)
         self.state.keep_best(record.validation_dice)
         report = progress if found else logger.info
         report("%s: %s (%.1f s)", self.settings.name, self._course(record, found), record.seconds)
+
+    def _structure_dice(self, found: list[Validated]) -> dict[str, float | None]:
+        """Return the mean Dice of each of several structures, by name; nothing where there are no scans."""
+        names = self.settings.structures
+        return dict(zip(names, mean_structure_dice(found), strict=True)) if found and len(names) > 1 else {}
 
     def _course(self, record: EpochRecord, found: list[Validated]) -> str:
         text = f"epoch {record.epoch}/{self.config.epochs} loss {record.loss:.4f}"
@@ -330,6 +344,7 @@ class _TrainingLoop:
         settings = {key: value for key, value in asdict(self.settings).items() if isinstance(value, dict)}
         history = self.state.progress.records()
         return settings | {
+            "structures": list(self.settings.structures),
             "code": self.settings.code,
             "slice_axis": self.settings.axes[0],
             "seed": self.settings.seed,
@@ -339,6 +354,7 @@ class _TrainingLoop:
             "epochs": len(history),
             "best_epoch": best_epoch,
             "best_validation_dice": self.state.progress.best_dice,
+            "bone_weight": self.bone_weight,
             "warnings": find_warnings(history, self.yardstick),
             "updates": len(history) * self.order.updates_per_epoch,
             "parameters": sum(parameter.numel() for parameter in self.state.network.parameters()),
@@ -378,18 +394,51 @@ def _stores(
     stored = store(training, {})
     if not stored.scans:
         raise TrainingError("nothing to train on: no scan with a reference is left for this fold")
-    return stored, store(validation, {stored.placement: stored.bytes / 1e9})
+    validated = store(validation, {stored.placement: stored.bytes / 1e9})
+    for each in (stored, validated):
+        _require_labels(each, len(settings.structures))
+    return stored, validated
 
 
-def _yardstick(training: ScanStore, order: TrainingOrder) -> Yardstick:
+def _require_labels(store: ScanStore, structures: int) -> None:
+    """Refuse scans with a label that is no structure."""
+    for scan, shares in zip(store.scans, store.shares, strict=True):
+        if len(shares) > structures:
+            raise TrainingError(
+                f"scan {scan.scan}: its reference holds the label {len(shares)}; expected at most {structures}, the "
+                "number of `structures`. Remove this scan's folder in results/cropped, so that it is made again"
+            )
+
+
+def _bone_weight(training: ScanStore, config: TrainConfig) -> float:
+    """Return the weight of a bone voxel; `auto` lets bone and background of all training scans weigh the same.
+
+    With a share p of bone it is (1 - p) / p.
+
+    Raises:
+        TrainingError: `auto`, and no voxel or every voxel is bone.
+    """
+    if config.bone_weight != AUTO:
+        return config.bone_weight
+    voxels = [math.prod(scan.shape_zyx) for scan in training.scans]
+    bone = math.fsum(count * sum(shares) for count, shares in zip(voxels, training.shares, strict=True))
+    if not 0 < bone < sum(voxels):
+        raise TrainingError(
+            "train.bone_weight: auto needs bone and background in the references of the training scans; found "
+            f"{'no bone' if bone <= 0 else 'only bone'}. Look at the references, or set a number"
+        )
+    return (sum(voxels) - bone) / bone
+
+
+def _yardstick(training: ScanStore, order: TrainingOrder, structures: int, bone_weight: float) -> Yardstick:
     """Return the values that a training's course is compared with; windows beyond the ends of a scan hold air."""
     config = order.config
-    shares = [
-        share * min(1.0, scan.shape_zyx[0] / config.window_slices)
-        for share, scan in zip(training.bone_shares, training.scans, strict=True)
-    ]
+    shares = np.zeros((len(training.scans), structures))
+    for row, of_scan, scan in zip(shares, training.shares, training.scans, strict=True):
+        row[: len(of_scan)] = of_scan
+        row *= min(1.0, scan.shape_zyx[0] / config.window_slices)
     return Yardstick(
-        constant_loss=constant_loss(shares, config.loss, config.bone_weight),
+        constant_loss=constant_loss(shares, config.loss, bone_weight),
         updates_per_epoch=order.updates_per_epoch,
         warm_up_epochs=math.ceil(config.warm_up * config.epochs),
     )

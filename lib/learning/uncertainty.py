@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
-MEMBER_THRESHOLD = 0.5  # probability from which a member counts a voxel as bone
-
 NO_BONE = "no member finds bone"
 ONE_MODEL = "one model only"
 NO_COMMON_BONE = "the members find no bone in common"
@@ -21,13 +19,13 @@ TRAINED_ON_PERSON = "the other fold models have trained on this person"
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """Content of uncertainty.json.
+    """Content of uncertainty.json for one structure.
 
     Attributes:
         member_dice: expected Dice between two members: mean over all pairs, 1 for members that agree voxel by voxel.
-        mean_entropy_bits: mean binary entropy of the ensemble's probability over the voxels that at least one member
-            calls bone, in bits: 0 (all members certain and in agreement) to 1.
-        member_volume_ratios: each member's volume over that of the ensemble, both cut at MEMBER_THRESHOLD, in the
+        mean_entropy_bits: mean binary entropy of the ensemble's probability of this structure over the voxels that at
+            least one member calls so, in bits: 0 (all members certain and in agreement) to 1.
+        member_volume_ratios: each member's volume over that of the ensemble, both by `lib.learning.labels`, in the
             members' order; empty if there are none.
         member_range_percent: the largest of these ratios minus the smallest, in percent.
         undefined: reason for each value that is None.
@@ -40,24 +38,43 @@ class Disagreement:
     undefined: Mapping[str, str] = field(default_factory=dict)
 
 
-def measure_disagreement(probability: Tensor, masks: Tensor) -> Disagreement:
-    """Measure how far members disagree.
+def measure_disagreements(
+    structures: Sequence[str], maps: Tensor, labels: Tensor, members: Tensor
+) -> dict[str, Disagreement]:
+    """Measure how far members disagree on each structure.
+
+    Args:
+        structures: names in the order of the labels.
+        maps: mean probabilities of the members (maps, z, y, x), float32; those of the structures are the last.
+        labels: of the ensemble, uint8 (z, y, x).
+        members: each member's own labels (members, z, y, x), uint8.
+    """
+    probabilities = maps[-len(structures) :]
+    return {
+        name: measure_disagreement(probability, labels == number, members == number)
+        for number, (name, probability) in enumerate(zip(structures, probabilities, strict=True), start=1)
+    }
+
+
+def measure_disagreement(probability: Tensor, mask: Tensor, masks: Tensor) -> Disagreement:
+    """Measure how far members disagree on one structure.
 
     If one member of a pair finds no bone, the pair's Dice is 0. If neither does, its Dice is 0/0 and the pair is left
     out, so that members without bone do not hide that others found some.
 
     Args:
         probability: mean probability of the members (z, y, x), float32.
+        mask: of the ensemble (z, y, x), bool.
         masks: each member's own mask (members, z, y, x), bool; at least two members, on the same device.
 
     Returns:
-        All values. None is defined if no member finds bone; no ratio is defined if their mean probability has none.
+        All values. None is defined if no member finds bone; no ratio is defined if the ensemble finds none.
     """
     union = masks.any(dim=0)
     if not union.any():
         return _undefined(NO_BONE)
-    inside = masks[:, union].double()  # float64 counts any number of voxels exactly
-    shared = inside @ inside.T
+    inside = masks[:, union]
+    shared = torch.stack([(inside & one).sum(1) for one in inside]).double()
     sizes = shared.diagonal()
     first, second = torch.triu_indices(len(masks), len(masks), offset=1, device=masks.device)
     both = sizes[first] + sizes[second]
@@ -65,7 +82,7 @@ def measure_disagreement(probability: Tensor, masks: Tensor) -> Disagreement:
     bone = probability[union].double()
     entropy_bits = (torch.special.entr(bone) + torch.special.entr(1 - bone)).mean() / math.log(2)
     member_dice, mean_entropy_bits = torch.stack([dice, entropy_bits]).tolist()
-    together = int((bone >= MEMBER_THRESHOLD).sum())
+    together = int(mask.sum())
     ratios = tuple(size / together for size in sizes.tolist()) if together else ()
     return Disagreement(
         member_dice=member_dice,
@@ -87,7 +104,7 @@ def disagreement_of_one(members: str) -> Disagreement:
 
 
 def describe_disagreement(disagreement: Disagreement, folds: Sequence[str]) -> dict:
-    """Return the content of uncertainty.json: ratios by the fold of each member (`fold-0`), in the members' order.
+    """Return the content of uncertainty.json for one structure, with ratios by the fold of each member (`fold-0`).
 
     A single model has no ratios, whatever its fold.
     """

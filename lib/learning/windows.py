@@ -1,6 +1,6 @@
 """Windows along z: their places in training and in prediction, and how predictions are merged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,34 +43,47 @@ def copy_slices(volume: Tensor, start: int, window: Tensor, fill: int) -> None:
     window[end:] = fill
 
 
-def sliding_mean(volume: Tensor, predictor: Callable[[Tensor], Tensor], layout: WindowLayout) -> Tensor:
-    """Predict a volume window by window and average where windows overlap.
+def sliding_mean(
+    volume: Tensor, predictor: Callable[[Tensor], Tensor], layout: WindowLayout, maps: int = 1
+) -> Iterator[tuple[slice, Tensor]]:
+    """Predict a volume window by window, average where windows overlap, and yield slices once they are complete.
 
-    Every slice is the mean of the windows that hold it. Only one running sum and one batch of windows are held with
-    the volume, so that memory does not grow with the number of windows.
+    Every slice is the mean of the windows that hold it. Beside the volume only the sums of the slices of one batch of
+    windows are held, so that memory grows neither with the number of windows nor with maps of the whole volume.
 
     Args:
         volume: (z, y, x) float.
-        predictor: maps windows (N, 1, window, y, x) on the device of `volume` to predictions of the same shape, on
-            any device and of any float type.
+        predictor: maps windows (N, 1, window, y, x) on the device of `volume` to predictions
+            (N, maps, window, y, x), on any device and of any float type.
         layout: `z_padding` replicated slices are put at each end first; a volume that is still shorter than
             a window is filled with 0 above.
+        maps: predicted for each voxel.
 
-    Returns:
-        The mean prediction (z, y, x) in float32, on the device of `volume`.
+    Yields:
+        Slices of the volume, from its first to its last, and their mean prediction (maps, slices, y, x) in float32,
+        on the device of `volume`.
     """
-    slices = volume.shape[0]
     padded = _pad_ends(volume, layout)
+    inside = range(layout.z_padding, layout.z_padding + volume.shape[0])
     starts = window_starts(padded.shape[0], layout.window, layout.step)
-    total = torch.zeros(padded.shape, dtype=torch.float32, device=volume.device)
+    times_seen = torch.from_numpy(_coverage(starts, padded.shape[0], layout.window)).to(volume.device)
+    # of the slices from `begin` on
+    sums, begin = torch.zeros((maps, 0, *padded.shape[1:]), dtype=torch.float32, device=volume.device), 0
     for first in range(0, len(starts), layout.batch):
         batch = starts[first : first + layout.batch]
         windows = torch.stack([padded[start : start + layout.window] for start in batch])[:, None]
-        for start, prediction in zip(batch, predictor(windows).to(total), strict=True):
-            total[start : start + layout.window] += prediction[0]
-    times_seen = torch.from_numpy(_coverage(starts, padded.shape[0], layout.window)).to(volume.device)
-    mean = total.div_(times_seen[:, None, None])
-    return mean[layout.z_padding : layout.z_padding + slices]
+        later = starts[first + layout.batch :]
+        end = later[0] if later else padded.shape[0]
+        reached = max(end, batch[-1] + layout.window)
+        sums = functional.pad(sums, (0, 0, 0, 0, 0, reached - begin - sums.shape[1]))
+        for start, prediction in zip(batch, predictor(windows).to(sums), strict=True):
+            sums[:, start - begin : start - begin + layout.window] += prediction
+        mean = sums[:, : end - begin] / times_seen[begin:end, None, None]
+        kept = range(max(begin, inside.start), min(end, inside.stop))
+        if kept:
+            slices = slice(kept.start - inside.start, kept.stop - inside.start)
+            yield slices, mean[:, kept.start - begin : kept.stop - begin]
+        sums, begin = sums[:, end - begin :], end
 
 
 def _pad_ends(volume: Tensor, layout: WindowLayout) -> Tensor:

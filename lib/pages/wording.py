@@ -119,9 +119,11 @@ def training_text(runs: Iterable[Mapping]) -> str:
 def loss_text(train: Mapping) -> str:
     """Return the words for the loss that the section `train` of the configuration chooses, without its L2 term."""
     weight = train["bone_weight"]
-    entropy = "cross-entropy" + (
-        "" if weight == 1 else f" (each voxel of bone counted {show_setting(weight)} times)"
-    )
+    if weight == "auto":
+        weighted = " (bone and background of the training scans weighted alike)"
+    else:
+        weighted = "" if weight == 1 else f" (each voxel of bone counted {show_setting(weight)} times)"
+    entropy = f"cross-entropy{weighted}"
     words = {"dice": "soft Dice", "cross_entropy": entropy}
     words["dice_cross_entropy"] = f"the sum of soft Dice and {entropy}"
     return words[train["loss"]]

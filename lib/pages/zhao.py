@@ -105,7 +105,7 @@ CHOICES = (
     _choice(
         "Network", "stated", "3-D V-Net: three max-poolings, three transposed convolutions, concatenated skips, "
         "dropout, a 1×1×1 convolution, a probability for each voxel", "Section 2.3.",
-        networks__vnet__dimensions=3, networks__vnet__skip="concat", networks__vnet__classes=1,
+        networks__vnet__dimensions=3, networks__vnet__skip="concat",
     ),
     _choice(
         "Network", "deduced", "32, 64, 128, 256 feature maps; 1, 2, 3, 3 convolutions on the encoder's levels, 2, 2, "

@@ -20,7 +20,7 @@ from lib.learning.losses import LOSSES, segmentation_loss
 from lib.learning.memory import memory_explained
 from lib.learning.predict import Ensemble, PredictConfig, predict_scan
 from lib.learning.recipe import FoldSettings
-from lib.learning.scan_store import ScanStore, TrainingScan
+from lib.learning.scan_store import ScanStore, StoredScan, TrainingScan
 from lib.learning.train import train_fold
 from lib.learning.vnet import VNet, halve, halve_by_amax
 
@@ -59,7 +59,15 @@ def settings(network=SMALL, **train):
         "validate_every": 3,
         "device": DEVICE.type,
     } | train
-    return FoldSettings(architecture=network, train=train, intensity={}, predict={}, name="gpu", seed=1)
+    return FoldSettings(
+        architecture=network,
+        train=train,
+        intensity={},
+        predict={},
+        structures=("bone",),
+        name="gpu",
+        seed=1,
+    )
 
 
 def same_weights(a, b):
@@ -105,6 +113,7 @@ def test_prediction_agrees_with_the_cpu(precision, tolerance):
         copy.load_state_dict(network.state_dict())
         ensemble = Ensemble(
             networks=(compute.place(copy).eval(),),
+            structures=("bone",),
             intensity=IntensityConfig(),
             window_slices=32,
             slice_axis="z",
@@ -170,9 +179,11 @@ def test_augmentation_never_waits_for_the_device():
     turned = Transform(rotation_degrees_xyz=(5.0, 6.0, 7.0), brightness=0.1, gamma=1.2, noise_sd=0.02)
     image = torch.zeros(2, 1, 12, 16, 16, dtype=torch.int16, device="cuda")
     mask = torch.zeros_like(image, dtype=torch.uint8)
+    scan = StoredScan("p", (12, 16, 16), (3.0, 1.0, 1.0), CT)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        apply_transforms(image, mask, [turned, Transform()], [(3.0, 1.0, 1.0)] * 2, 8, [CT, CT])
+        for structures in (1, 2):
+            apply_transforms(image, mask, [turned, Transform()], [scan] * 2, 8, structures)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

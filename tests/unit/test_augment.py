@@ -14,6 +14,7 @@ from lib.learning.augment import (
     margin_slices,
 )
 from lib.learning.intensity import to_intensity
+from lib.learning.scan_store import StoredScan
 from lib.rotations import rotation_matrix
 
 SPACING_ZYX = (3.0, 0.8, 1.2)  # mm; every axis differs, so that a rotation in voxels would be seen
@@ -48,12 +49,15 @@ def in_hu(intensity):
     return (intensity * 20000).round().to(torch.int16)
 
 
-def apply(intensity, mask, transforms, slices, spacing=SPACING_ZYX):
+def scan_of(spacing=SPACING_ZYX, scale=SCALE):
+    """Return a scan whose windows are transformed."""
+    return StoredScan("p", SIZE_ZYX, spacing, scale)
+
+
+def apply(intensity, labels, transforms, slices, spacing=SPACING_ZYX, structures=1):
     """Apply transforms to windows that are given in intensities."""
-    spacings = [spacing] * len(transforms)
-    return apply_transforms(
-        in_hu(intensity), mask.to(torch.uint8), transforms, spacings, slices, [SCALE] * len(transforms)
-    )
+    scans = [scan_of(spacing)] * len(transforms)
+    return apply_transforms(in_hu(intensity), labels.to(torch.uint8), transforms, scans, slices, structures)
 
 
 def random_windows(windows, size_zyx, seed=0):
@@ -99,7 +103,8 @@ def test_windows_of_a_batch_are_rotated_with_their_own_spacing():
     image, mask = random_windows(2, (8, 12, 12))
     transform = Transform(rotation_degrees_xyz=(10.0, 0.0, 12.0))
     spacings = [(3.0, 0.8, 1.2), (1.0, 1.0, 1.0)]
-    both = apply_transforms(in_hu(image), mask, [transform] * 2, spacings, 8, [SCALE] * 2)[0]
+    scans = [scan_of(spacing) for spacing in spacings]
+    both = apply_transforms(in_hu(image), mask, [transform] * 2, scans, 8, 1)[0]
     for row, spacing in enumerate(spacings):
         alone = apply(image[row : row + 1], mask[row : row + 1], [transform], 8, spacing)[0]
         assert torch.equal(both[row : row + 1], alone)
@@ -173,7 +178,7 @@ def test_beyond_the_scan_lie_air_and_no_mask():
     image_hu[:, :, :2] = scale.padding  # as a window that reaches beyond the scan's end
     transform = Transform(rotation_degrees_xyz=(0.0, 0.0, 45.0))
     everywhere = torch.ones_like(image_hu)
-    image_out, mask_out = apply_transforms(image_hu, everywhere, [transform], [SPACING_ZYX], 6, [scale])
+    image_out, mask_out = apply_transforms(image_hu, everywhere, [transform], [scan_of(scale=scale)], 6, 1)
     assert image_out[0, 0, :2].max() == 0
     assert image_out[..., 0, 0].max() == 0 and mask_out[..., 0, 0].max() == 0
     torch.testing.assert_close(image_out[0, 0, 2:, 16, 16], torch.full((4,), 2 / 3))

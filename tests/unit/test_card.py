@@ -11,6 +11,7 @@ FACTS = {
     "group": "all",
     "network": "vnet",
     "fold": 3,
+    "structures": ["femur"],
     "synthetic": False,
     "modality": "CT",
     "preprocessing": {
@@ -119,6 +120,15 @@ def test_the_card_tells_the_intensity_scale(metadata):
     assert "| -1000 to 2000 HU, clipped, mapped to 0 to 1 |" in model_card(metadata)
     metadata["intensity"] = {"scale": "percentile", "low": 0.5, "high": 99.5}
     assert "| percentiles 0.5 to 99.5 of each scan's body, clipped" in model_card(metadata)
+
+
+def test_the_card_tells_the_structures_in_the_order_of_their_labels(metadata):
+    card = model_card(metadata)
+    assert "finds bone (femur) in" in card and "| structures | femur |" in card
+    assert "| output | for each voxel, the probability of femur as outlined" in card
+    card = model_card(metadata | {"structures": ["L2", "L1"]})
+    assert "| structures | L2, L1 |" in card
+    assert "the probabilities of the background (label 0), L2 (1), L1 (2) as outlined" in card
 
 
 def test_a_model_of_a_synthetic_cohort_is_marked_before_all_else(metadata):

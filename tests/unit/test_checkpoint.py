@@ -14,6 +14,7 @@ def content():
     weights = {"head.weight": torch.rand(2, 3)}
     return {
         "architecture": {"channels": (2, 3)},
+        "structures": ["femur"],
         "intensity": {"scale": "range", "low": -1000.0, "high": 2000.0},
         "preprocessing": {"resample": {"method": "fourier"}},
         "window_slices": 8,
@@ -115,12 +116,21 @@ def test_a_file_of_other_software_is_told_from_a_model(path, foreign, outline):
 
 def test_a_model_of_format_2_is_read_in_todays_words(path, content):
     former = {**content, "format": 2, "cohort": "female", "model": "vnet", "network": content["architecture"]}
-    del former["architecture"], former["group"]
+    del former["architecture"], former["group"], former["structures"]
     former["intensity"] = {"low_hu": -1000.0, "high_hu": 2000.0}
     torch.save(former, path)
     told = {key: value for key, value in read_model(path).items() if key not in ("last", "best")}
     kept = {key: value for key, value in content.items() if key not in ("last", "best")}
     assert told == kept | {"format": 3, "group": "female", "takes": {"sex": "F"}, "network": "vnet"}
+
+
+def test_a_model_that_names_no_structures_finds_the_femur(path, content):
+    del content["structures"]
+    configured = {"architecture": {"channels": [2, 3], "classes": 1}, "train": {}}
+    torch.save({**content, "format": 3, "configured": configured}, path)
+    told = read_model(path)
+    assert told["structures"] == ["femur"]
+    assert told["configured"] == {"architecture": {"channels": [2, 3]}, "train": {}}
 
 
 @pytest.mark.parametrize(("written", "age"), [(1, "an older"), (4, "a newer"), ("x", "an older")])

@@ -51,13 +51,13 @@ def flat(loss, epochs=30):
 
 
 def test_a_constant_has_the_loss_that_can_be_derived():
-    assert constant_loss([0.2], "dice") == pytest.approx(
+    assert constant_loss([[0.2]], "dice") == pytest.approx(
         0.8 / 1.2, abs=1e-3
     )  # all bone is best: (1 - s) / (1 + s)
-    assert constant_loss([0.2, 0.2], "cross_entropy") == pytest.approx(
+    assert constant_loss([[0.2], [0.2]], "cross_entropy") == pytest.approx(
         -0.2 * math.log(0.2) - 0.8 * math.log(0.8), abs=1e-3
     )
-    assert constant_loss([0.2], "cross_entropy", bone_weight=4.0) == pytest.approx(math.log(2), abs=1e-3)
+    assert constant_loss([[0.2]], "cross_entropy", bone_weight=4.0) == pytest.approx(math.log(2), abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", LOSSES)
@@ -71,7 +71,9 @@ def test_no_constant_prediction_has_a_lower_loss(kind, bone_weight):
         segmentation_loss(torch.full_like(mask, logit), mask, kind=kind, bone_weight=bone_weight).item()
         for logit in np.linspace(-6, 6, 49)
     ]
-    assert constant_loss(shares, kind, bone_weight) == pytest.approx(min(losses), abs=3e-3)
+    assert constant_loss([[share] for share in shares], kind, bone_weight) == pytest.approx(
+        min(losses), abs=3e-3
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,13 @@ def test_units_of_training_and_prediction(workflow):
 
 def test_finished_models_are_not_trained(workflow):
     models = FinishedModels(
-        group="all", takes={}, network="vnet", folds=(0, 1), preprocessing={}, slice_axis="z"
+        group="all",
+        takes={},
+        network="vnet",
+        structures=("femur",),
+        folds=(0, 1),
+        preprocessing={},
+        slice_axis="z",
     )
     finished = replace(workflow.study, finished=models)
     assert plan_jobs(finished, workflow.rules)["train_fold"] == []

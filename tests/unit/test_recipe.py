@@ -23,6 +23,7 @@ def settings(**changes):
         "train": {},
         "intensity": {},
         "predict": {},
+        "structures": ("femur",),
         "name": "a",
         "seed": 1,
         "code": "c",
@@ -39,8 +40,15 @@ def test_defaults_are_those_of_the_configuration():
     ):
         assert kind(**config[section]) == kind()
         assert config[section].keys() <= asdict(kind()).keys()
-    assert read_network(config["networks"]["vnet"]) == VNetConfig()
+    assert read_network(config["networks"]["vnet"], 1) == VNetConfig()
     assert TrainConfig(**config["train"]).augment == AugmentConfig()
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, "automatic"])
+def test_a_weight_of_bone_is_above_zero_or_auto(weight):
+    assert TrainConfig(bone_weight="auto").bone_weight == "auto"
+    with pytest.raises(ConfigError, match="train.bone_weight: .* expected more than 0, or auto"):
+        TrainConfig(bone_weight=weight)
 
 
 def test_digest_follows_what_shapes_the_result_alone():
@@ -52,8 +60,9 @@ def test_digest_follows_what_shapes_the_result_alone():
         settings(train={"learning_rate": 1e-3}),
         settings(train={"precision": "bf16"}),
         settings(intensity={"high": 1500.0}),
+        settings(structures=("L1",)),
     ]
-    assert len({base.digest(), *(other.digest() for other in others)}) == 7
+    assert len({base.digest(), *(other.digest() for other in others)}) == 8
     for elsewhere in ({"device_cache_gb": 1.0}, {"host_cache_gb": 1.0}, {"checkpoint_minutes": 1.0}):
         assert settings(train=elsewhere).digest() == base.digest()
     assert settings(predict={"step": 2, "batch_scans": 1}).digest() == base.digest()

@@ -876,9 +876,9 @@ def test_every_kind_of_figure_has_a_caption():
     assert set(TITLES) <= captions
 
 
-def fold_run(network="vnet", **entry):
+def fold_run(network="vnet", structures=1, **entry):
     """The part of a run.json that the page reads; `entry` is one of config `networks`."""
-    return {"group": "all", "network": network, "architecture": asdict(read_network(entry))}
+    return {"group": "all", "network": network, "architecture": asdict(read_network(entry, structures))}
 
 
 def methods(made, folder, *, runs=(), train=None, **settings):
@@ -1192,7 +1192,7 @@ def test_methods_of_finished_models_claim_no_training(full, tmp_path):
         ({"activation": "leaky_relu"}, "each followed by leaky ReLU (slope 0.01), without normalisation"),
         ({"normalisation": "instance"}, "each followed by instance normalisation and ReLU; max"),
         ({"dropout": 0.0}, "deepest level first; 1×1×1 convolution to 1 map and a sigmoid"),
-        ({"classes": 4}, "1×1×1 convolution to 5 maps and a softmax"),
+        ({"structures": 4}, "1×1×1 convolution to 5 maps and a softmax"),
         ({"transposed_kernel": 2}, "a transposed convolution (2×2×2, stride 2)"),
     ],
 )

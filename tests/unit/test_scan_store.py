@@ -45,7 +45,7 @@ def test_windows_are_the_slices_asked_for_wherever_the_scans_lie(tmp_path, place
             for z in range(8):
                 inside = 0 <= start + z < SCANS[index].image_zyx.shape[0]
                 hu = SCANS[index].image_zyx[start + z] if inside else CT.padding
-                bone = SCANS[index].mask_zyx[start + z] if inside else 0
+                bone = SCANS[index].labels_zyx[start + z] if inside else 0
                 assert (image[row, 0, z].numpy() == hu).all() and (mask[row, 0, z].numpy() == bone).all()
 
 
@@ -61,7 +61,7 @@ def test_whole_scans_come_back_as_they_were(tmp_path, placement):
     for index, original in enumerate(SCANS):
         image, mask = stored.volume(index)
         np.testing.assert_array_equal(image.numpy(), original.image_zyx)
-        np.testing.assert_array_equal(mask.numpy(), original.mask_zyx)
+        np.testing.assert_array_equal(mask.numpy(), original.labels_zyx)
 
 
 @pytest.mark.parametrize("placement", ROOMS)
@@ -129,7 +129,7 @@ def test_a_spilled_cohort_leaves_nothing_in_the_folder(tmp_path):
     stored = store(SCANS, tmp_path, 0, 0)
     assert stored.placement == "file"
     assert list(tmp_path.iterdir()) == []
-    assert stored.volume(0)[1].sum() == SCANS[0].mask_zyx.sum()
+    assert stored.volume(0)[1].sum() == SCANS[0].labels_zyx.sum()
 
 
 def test_a_folder_that_cannot_take_the_file_is_named_with_what_helps(tmp_path):
@@ -167,7 +167,7 @@ def test_memory_that_is_refused_is_said_with_what_helps(tmp_path, monkeypatch):
 
 def test_the_store_keeps_what_is_known_of_each_scan(tmp_path):
     stored = store(SCANS[:2], tmp_path)
-    assert stored.bone_shares == tuple(scan.mask_zyx.mean() for scan in SCANS[:2])
+    assert stored.shares == tuple((scan.labels_zyx.mean(),) for scan in SCANS[:2])
     assert stored.scans == (
         StoredScan("s0", (10, 10, 6), (3.0, 0.8, 0.8), CT),
         StoredScan("s1", (13, 10, 6), (3.0, 0.8, 0.8), CT),
@@ -187,9 +187,9 @@ def test_the_digest_depends_on_all_that_is_stored_and_not_on_where(tmp_path):
     same = [store(SCANS, tmp_path, *room).digest for room in ROOMS.values()]
     other_voxel, other_mask = scan(seed=0), scan(seed=0)
     other_voxel.image_zyx[9, 9, 5] += 1
-    other_mask.mask_zyx[0, 0, 0] ^= 1
+    other_mask.labels_zyx[0, 0, 0] ^= 1
     folded = TrainingScan(
-        "s0", *(a.reshape(5, 20, 6) for a in (scan().image_zyx, scan().mask_zyx)), (3.0, 0.8, 0.8), CT
+        "s0", *(a.reshape(5, 20, 6) for a in (scan().image_zyx, scan().labels_zyx)), (3.0, 0.8, 0.8), CT
     )
     others = [
         [scan(), *reversed(SCANS[1:])],
@@ -213,7 +213,7 @@ def test_the_digest_depends_on_all_that_is_stored_and_not_on_where(tmp_path):
         (np.zeros((4, 10, 6), np.float32), np.zeros((4, 10, 6), np.uint8), "float32 and uint8"),
         (np.zeros((4, 10, 6), np.int16), np.zeros((4, 10, 6), bool), "int16 and bool"),
         (np.zeros((4, 10, 7), np.int16), np.zeros((4, 10, 7), np.uint8), r"\(10, 6\) voxels"),
-        (np.zeros((4, 10, 6), np.int16), np.zeros((5, 10, 6), np.uint8), r"mask \(5, 10, 6\)"),
+        (np.zeros((4, 10, 6), np.int16), np.zeros((5, 10, 6), np.uint8), r"reference \(5, 10, 6\)"),
     ],
 )
 def test_a_scan_that_fits_no_batch_is_refused_by_name(tmp_path, image, mask, found):

@@ -25,6 +25,7 @@ from lib.learning.finished import (
     changes_of_folds,
     changes_since,
     check_preprocessing,
+    check_structures,
     read_finished,
 )
 from lib.measured import join_measured, read_measured
@@ -139,6 +140,7 @@ def finished_fold(folder, fold, **changes):
         "group": "all",
         "network": "vnet",
         "takes": {},
+        "structures": ["femur"],
         "architecture": {},
         "preprocessing": {"resample": {"inplane_mm": 2.4}},
     }
@@ -172,6 +174,23 @@ def test_finished_models_need_the_slice_axis_of_their_training(tmp_path):
         ModelError, match=r"model_frame.slice_axis: the models need 'y', the configuration has 'z'"
     ):
         check_preprocessing(coronal, same, "z", "x")
+
+
+def test_models_of_other_structures_are_refused_by_name_and_order(tmp_path):
+    finished_fold(tmp_path / "two", 0, structures=["L1", "L2"])
+    finished_fold(tmp_path / "old", 0, structures=["femur"])
+    record = tmp_path / "old/fold-0/run.json"
+    record.write_text(
+        json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k != "structures"})
+    )
+    check_structures(read_finished(tmp_path / "two"), {"L1": (20,), "L2": (21,)}, "x")
+    check_structures(read_finished(tmp_path / "old"), {"femur": ()}, "x")
+    for folder, structures, offered in (("two", ["L2", "L1"], "L2, L1"), ("old", ["L1"], "L1")):
+        with pytest.raises(ModelError, match=f"the configuration has structures {offered}; nothing was run"):
+            check_structures(read_finished(tmp_path / folder), structures, "x")
+    finished_fold(tmp_path / "two", 1, structures=["L2", "L1"])
+    with pytest.raises(ModelError, match="fold-1 was trained on different input"):
+        read_finished(tmp_path / "two")
 
 
 def test_folder_without_models_is_a_clear_error(tmp_path):

@@ -51,6 +51,7 @@ def settings(**train):
         train=train,
         intensity={},
         predict={},
+        structures=("femur",),
         name="all/vnet fold 0",
         seed=7,
         code="abc",
@@ -83,7 +84,7 @@ def test_training_learns_and_reports(tmp_path):
     trained = train_fold(TRAINING, VALIDATION, settings(epochs=40, learning_rate=2e-2), tmp_path / "state.pt")
     assert trained.best_validation_dice > 0.9
     assert trained.history[-1].loss < trained.history[0].loss / 2
-    assert trained.history[-1].validation_bone == pytest.approx(VALIDATION[0].mask_zyx.mean(), rel=0.3)
+    assert trained.history[-1].validation_bone == pytest.approx(VALIDATION[0].labels_zyx.mean(), rel=0.3)
     assert trained.facts["warnings"] == []
     assert [record.epoch for record in trained.history if record.validation_dice is not None] == list(
         range(2, 41, 2)
@@ -219,14 +220,14 @@ def test_the_key_follows_settings_code_and_every_voxel_but_not_where_things_lie(
         return train_fold(training, validation, how, tmp_path / "state.pt").facts["state_key"]
 
     base = settings(epochs=1)
-    changed = TRAINING[0].mask_zyx.copy()
+    changed = TRAINING[0].labels_zyx.copy()
     changed[0, 0, 0] ^= 1
     others = [
         key(TRAINING, VALIDATION, replace(base, code="abd")),
         key(TRAINING, VALIDATION, replace(base, seed=8)),
         key(TRAINING, VALIDATION, settings(epochs=1, learning_rate=1e-3)),
         key(TRAINING[::-1], VALIDATION, base),
-        key([replace(TRAINING[0], mask_zyx=changed), *TRAINING[1:]], VALIDATION, base),
+        key([replace(TRAINING[0], labels_zyx=changed), *TRAINING[1:]], VALIDATION, base),
         key(TRAINING + VALIDATION, [], base),
     ]
     assert len({key(TRAINING, VALIDATION, base), *others}) == 7
@@ -309,12 +310,6 @@ def test_bf16_trains_to_the_same_dice(tmp_path):
     assert brief.best_validation_dice == pytest.approx(single.best_validation_dice, abs=0.03)
 
 
-def test_several_classes_are_refused(tmp_path):
-    run = replace(settings(), architecture=NETWORK | {"classes": 2})
-    with pytest.raises(TrainingError, match="classes: 1"):
-        train_fold(TRAINING, [], run, tmp_path / "s")
-
-
 def test_without_validation_the_last_weights_are_the_best(tmp_path):
     trained = train_fold(TRAINING, [], settings(), tmp_path / "state.pt")
     assert trained.best_validation_dice is None
@@ -371,10 +366,10 @@ def test_weights_spoilt_by_a_gradient_are_neither_saved_nor_returned(tmp_path, m
 def test_a_signal_during_validation_is_heeded_there(tmp_path, monkeypatch):
     predict, calls = validation.predict_volume, []
 
-    def signalled(networks, intensity, layout, compute):
+    def signalled(*arguments):
         calls.append(1)
         os.kill(os.getpid(), signal.SIGTERM)
-        return predict(networks, intensity, layout, compute)
+        return predict(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(TrainingError, match="after update 2 of epoch 2"):
         patch.setattr(validation, "predict_volume", signalled)
@@ -412,12 +407,12 @@ def test_a_collapse_that_is_not_certain_is_flagged(tmp_path):
 
 
 def test_the_share_of_bone_is_that_of_validation_scans_with_a_reference(tmp_path, monkeypatch):
-    def left_half(networks, intensity, layout, compute):
+    def left_half(networks, intensity, layout, compute, maps):
         x = torch.arange(intensity.shape[-1])
-        return (x < len(x) / 2).float().expand(intensity.shape) * (intensity.shape[0] > 8)
+        return (x < len(x) / 2).float().expand(maps, *intensity.shape) * (intensity.shape[0] > 8)
 
     monkeypatch.setattr(validation, "predict_volume", left_half)
-    empty = replace(ball("p5", 20), mask_zyx=np.zeros((20, 16, 16), np.uint8))
+    empty = replace(ball("p5", 20), labels_zyx=np.zeros((20, 16, 16), np.uint8))
     scans = [ball("p4", 12), ball("p6", 8), empty]
     (record,) = train_fold(TRAINING, scans, settings(epochs=1), tmp_path / "s").history
     assert record.validation_bone == 0.25  # half of one scan, nothing of the other
@@ -429,7 +424,7 @@ def test_the_share_of_bone_is_that_of_validation_scans_with_a_reference(tmp_path
     ("scans", "text"),
     [
         ([], "nothing to train on"),
-        ([TRAINING[0], replace(TRAINING[1], mask_zyx=TRAINING[0].mask_zyx)], "scan p2: expected slices"),
+        ([TRAINING[0], replace(TRAINING[1], labels_zyx=TRAINING[0].labels_zyx)], "scan p2: expected slices"),
         ([replace(TRAINING[0], image_zyx=TRAINING[0].image_zyx.astype(float))], "scan p1: expected an int16"),
     ],
 )

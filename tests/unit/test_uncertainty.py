@@ -30,7 +30,8 @@ def stripes(*bounds, slices=20):
 
 
 def measure(masks, probability=None):
-    return measure_disagreement(masks.float().mean(dim=0) if probability is None else probability, masks)
+    probability = masks.float().mean(dim=0) if probability is None else probability
+    return measure_disagreement(probability, probability >= 0.5, masks)
 
 
 def test_members_that_agree_have_dice_one_and_no_entropy():

@@ -17,21 +17,24 @@ from tests.unit.test_train import NETWORK, ball
 
 
 def found(scan, dice, predicted, reference):
-    return Validated(scan=scan, dice=dice, predicted_share=predicted, reference_share=reference)
+    shares = {"predicted_share": predicted, "reference_share": reference}
+    return Validated(
+        scan=scan, dice=dice, structure_dice=(None if predicted == reference == 0 else dice,), **shares
+    )
 
 
 def test_masks_are_compared_by_voxels():
-    reference, predicted = torch.zeros(2, 2, 5, dtype=torch.bool), torch.zeros(2, 2, 5, dtype=torch.bool)
-    assert compare_scan("p", reference, predicted) == found("p", 1.0, 0.0, 0.0)
-    reference[0, 0, :4] = True
-    assert compare_scan("p", reference, predicted) == found("p", 0.0, 0.0, 0.2)
-    predicted[0, 0, 2:5] = True  # two shared of four and three
-    assert compare_scan("p", reference, predicted) == found("p", pytest.approx(4 / 7), 0.15, 0.2)
+    reference, predicted = torch.zeros(2, 2, 5, dtype=torch.uint8), torch.zeros(2, 2, 5, dtype=torch.uint8)
+    assert compare_scan("p", reference, predicted, 1) == found("p", 1.0, 0.0, 0.0)
+    reference[0, 0, :4] = 1
+    assert compare_scan("p", reference, predicted, 1) == found("p", 0.0, 0.0, 0.2)
+    predicted[0, 0, 2:5] = 1  # two shared of four and three
+    assert compare_scan("p", reference, predicted, 1) == found("p", pytest.approx(4 / 7), 0.15, 0.2)
 
 
 def test_whole_scans_are_predicted_at_one_half_and_told_before_each_window(tmp_path):
     settings = FoldSettings(
-        architecture=NETWORK, intensity={}, predict={}, name="f", seed=1,
+        architecture=NETWORK, intensity={}, predict={}, structures=("femur",), name="f", seed=1,
         train={"window_slices": 8, "validate_step": 4, "device": "cpu", "precision": "float32"},
     )  # fmt: skip
     scans = [ball("a", 12, 1), ball("b", 16, 2)]

@@ -358,12 +358,14 @@ def test_a_shape_that_cannot_be_built_is_refused_by_name(changes, key):
 
 @every_variant
 def test_a_network_is_read_from_all_its_fields(config):
-    assert read_network(asdict(config)) == config
+    entry = asdict(config)
+    structures = entry.pop("classes")
+    assert read_network(entry, structures) == config
 
 
 def test_a_network_is_read_from_the_short_form():
     network = read_network(
-        {"unet": {"initial_maps": 16, "levels": 3, "dimensions": 2, "bottleneck_dilation": 2}}
+        {"unet": {"initial_maps": 16, "levels": 3, "dimensions": 2, "bottleneck_dilation": 2}}, 3
     )
     assert network == VNetConfig(
         channels=(16, 32, 64),
@@ -372,6 +374,7 @@ def test_a_network_is_read_from_the_short_form():
         transposed_kernel=2,
         bottleneck_dilation=2,
         dropout=0.0,
+        classes=3,
         dimensions=2,
     )
 
@@ -380,6 +383,7 @@ def test_a_network_is_read_from_the_short_form():
     ("entry", "words"),
     [
         ({"depth": 4}, "networks: unknown key depth; known keys: channels"),
+        ({"classes": 1}, "networks: unknown key classes; known keys: channels"),
         ({"unet": {"initial_maps": 8, "levels": 3, "kernel": 3}}, "networks: unet: unknown key kernel"),
         ({"unet": {"levels": 3}}, "networks: unet: initial_maps is missing"),
         ({"unet": {"initial_maps": 8, "levels": 1}}, "networks: unet.levels: 1 is not allowed"),
@@ -390,5 +394,5 @@ def test_a_network_is_read_from_the_short_form():
 )
 def test_an_entry_in_neither_form_is_refused_by_its_keys(entry, words):
     with pytest.raises(ConfigError) as caught:
-        read_network(entry)
+        read_network(entry, 1)
     assert words in str(caught.value)

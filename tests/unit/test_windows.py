@@ -5,6 +5,14 @@ import torch
 from lib.learning.windows import WindowLayout, copy_slices, draw_start, sliding_mean, window_starts
 
 
+def whole_mean(volume, predictor, layout, maps=1):
+    """Return the mean prediction (maps, z, y, x) from its slices, which come once each and in order."""
+    slices, means = zip(*sliding_mean(volume, predictor, layout, maps), strict=True)
+    assert [number for part in slices for number in range(part.start, part.stop)] == list(range(len(volume)))
+    assert [part.stop - part.start for part in slices] == [mean.shape[1] for mean in means]
+    return torch.cat(means, dim=1)
+
+
 @pytest.mark.parametrize("window", [8, 32])
 @pytest.mark.parametrize("slices", [1, 8, 9, 31, 33])
 @pytest.mark.parametrize("step", [1, 3, 8])
@@ -19,7 +27,7 @@ def test_a_doubling_predictor_doubles_the_volume(window, slices, step, z_padding
         seen.append(tuple(windows.shape))
         return windows * 2
 
-    torch.testing.assert_close(sliding_mean(volume, double, layout), volume * 2)
+    torch.testing.assert_close(whole_mean(volume, double, layout)[0], volume * 2)
     assert all(1 <= shape[0] <= batch and shape[1:] == (1, window, 3, 4) for shape in seen)
 
 
@@ -46,7 +54,7 @@ def test_windows_that_predict_their_number_are_averaged_by_coverage(slices, step
         seen += len(windows)
         return numbers[:, None, None, None, None].expand_as(windows)
 
-    mean = sliding_mean(torch.zeros(slices, 2, 3), number, layout)
+    mean = whole_mean(torch.zeros(slices, 2, 3), number, layout)[0]
     padded = slices + 2 * z_padding
     expected = mean_of_positions(padded, window_starts(max(padded, 8), 8, step), 8)
     expected = expected[z_padding : z_padding + slices]
@@ -57,9 +65,24 @@ def test_sums_are_float32_whatever_the_predictor_returns():
     # 1/3 in bf16 is 0.333984375; a sum of 32 of them in bf16 would lose digits
     layout = WindowLayout(window=32, step=1, z_padding=0, batch=4)
     third = torch.tensor(1 / 3, dtype=torch.bfloat16)
-    mean = sliding_mean(torch.zeros(70, 2, 2), lambda windows: third.expand(windows.shape), layout)
+    mean = whole_mean(torch.zeros(70, 2, 2), lambda windows: third.expand(windows.shape), layout)
     assert mean.dtype == torch.float32
     torch.testing.assert_close(mean, third.float().expand(mean.shape), rtol=1e-6, atol=0)
+
+
+def test_every_map_is_averaged_by_itself():
+    volume = torch.rand(21, 2, 3)
+    layout = WindowLayout(window=8, step=3, z_padding=1, batch=2)
+    mean = whole_mean(
+        volume, lambda windows: torch.cat([windows, 2 * windows, windows + 1], 1), layout, maps=3
+    )
+    torch.testing.assert_close(mean, torch.stack([volume, 2 * volume, volume + 1]))
+
+
+def test_a_step_beyond_the_window_leaves_slices_that_nobody_predicted():
+    layout = WindowLayout(window=2, step=3, z_padding=0, batch=1)
+    mean = whole_mean(torch.zeros(8, 1, 1), lambda windows: windows + 1, layout)
+    assert mean.isnan().flatten().tolist() == [False, False, True, False, False, True, False, False]
 
 
 def test_step_one_lays_as_many_windows_as_the_paper():
@@ -77,7 +100,7 @@ def test_a_slice_is_the_mean_of_the_windows_that_see_it():
     # windows of 2 over 4 slices start at 0, 1, 2; each predicts its own first slice's value everywhere
     volume = torch.tensor([1.0, 10.0, 100.0, 1000.0]).reshape(4, 1, 1)
     layout = WindowLayout(window=2, step=1, z_padding=0, batch=2)
-    mean = sliding_mean(volume, lambda windows: windows[:, :, :1].expand(-1, -1, 2, -1, -1), layout)
+    mean = whole_mean(volume, lambda windows: windows[:, :, :1].expand(-1, -1, 2, -1, -1), layout)
     assert mean.flatten().tolist() == [1.0, 5.5, 55.0, 100.0]
 
 
@@ -85,7 +108,7 @@ def test_z_padding_replicates_the_end_slices():
     volume = torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1)
     layout = WindowLayout(window=7, step=1, z_padding=2, batch=1)
     windows = []
-    sliding_mean(volume, lambda batch: windows.append(batch) or batch, layout)
+    whole_mean(volume, lambda batch: windows.append(batch) or batch, layout)
     assert windows[0].flatten().tolist() == [1, 1, 1, 2, 3, 3, 3]
 
 
