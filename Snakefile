@@ -86,7 +86,7 @@ rule cropped:
     input:
         lambda wildcards: [f"results/crops/{scan}.webp" for scan in to_crop()],
         lambda wildcards: [f"results/cropped/{scan}/image.nii.gz" for scan in to_crop()],
-        lambda wildcards: [f"results/cropped/{scan}/mask.nii.gz" for scan in to_crop() if SCANS[scan].mask],
+        lambda wildcards: [f"results/cropped/{scan}/labels.nii.gz" for scan in to_crop() if SCANS[scan].mask],
 
 
 rule trained:

@@ -159,7 +159,7 @@ def read_cases(results: Path) -> Iterator[Case]:
         if placement.has_mask and placement.set in ("test", "external"):
             folder = results / "cropped" / placement.scan
             frame = ModelFrame(**read_json(folder / "crop.json")["frame"])
-            image, mask = read_image(folder / "image.nii.gz"), read_mask(folder / "mask.nii.gz")
+            image, mask = read_image(folder / "image.nii.gz"), read_mask(folder / "labels.nii.gz")
             yield Case(
                 scan=placement.scan,
                 image_zyx=frame.to_model(array_zyx(image)),

@@ -66,7 +66,7 @@ def enlarge(demo: Path, pool: Path, scan: str, members: Sequence[str]) -> None:
     image = full_size(array_zyx(read_image(demo / f"cropped/{scan}/image.nii.gz")))
     noise = np.random.default_rng(0).normal(0, 20, FULL_ZYX)
     _write(image + noise, pool / "image.nii.gz", np.int16)
-    masks = {"reference": demo / f"cropped/{scan}/mask.nii.gz"}
+    masks = {"reference": demo / f"cropped/{scan}/labels.nii.gz"}
     masks |= {member: demo / f"masks/all/vnet/{member}/{scan}/mask.nii.gz" for member in members}
     for name, path in masks.items():
         _write(full_size(array_zyx(read_image(path))) >= 0.5, pool / f"{name}.nii.gz", np.uint8)
@@ -83,7 +83,7 @@ def copy_scan(demo: Path, results: Path, names: tuple[str, str], members: Sequen
         _copy_text(demo / f"{kind}/{scan}.json", results / f"{kind}/{copy}.json", names)
     for file in ("converted/{}/image.json", "cropped/{}/crop.json", "crops/{}.webp"):
         _copy_text(demo / file.format(scan), results / file.format(copy), names)
-    for file, source in (("image", "image"), ("mask", "reference")):
+    for file, source in (("image", "image"), ("labels", "reference")):
         _link(pool / f"{source}.nii.gz", results / f"cropped/{copy}/{file}.nii.gz")
     for member in members:
         _link(pool / f"{member}.nii.gz", results / f"masks/all/vnet/{member}/{copy}/mask.nii.gz")

@@ -60,7 +60,9 @@ def read_people(results: Path) -> People:
 
 def read_scan(folder: Path) -> TrainingScan:
     """Read one cropped scan with its mask in the model frame."""
-    (scan,) = read_training_scans(*([folder / name] for name in ("image.nii.gz", "mask.nii.gz", "crop.json")))
+    (scan,) = read_training_scans(
+        *([folder / name] for name in ("image.nii.gz", "labels.nii.gz", "crop.json"))
+    )
     return scan
 
 

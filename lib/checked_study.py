@@ -271,6 +271,7 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
             extra_columns=config["cohort_columns"],
             sex_required=sex_required,
             usual_side=usual_side(config["anatomy"]),
+            structures=list(config["structures"]),
         )
     phantom = PhantomConfig(**config["phantom"])
     if not phantom.people:

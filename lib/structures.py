@@ -4,7 +4,7 @@ In the study's own label maps, structure number n (from 1, in the order of the c
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lib.errors import ConfigError
 
@@ -64,3 +64,25 @@ def _read_values(name: str, values: object, known: Structures) -> tuple[int, ...
                 + "; a voxel belongs to one structure"
             )
     return tuple(values)
+
+
+def values_in_file(structures: Structures, mask_labels: Sequence[int]) -> Structures:
+    """Return the values of each structure in one reference file.
+
+    Args:
+        structures: those of the study.
+        mask_labels: values that the file's row of the cohort table names for the only structure; empty: the study's.
+    """
+    return dict.fromkeys(structures, tuple(mask_labels)) if mask_labels else structures
+
+
+def study_values(structures: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Return the value of each structure in the study's own label maps, by name."""
+    return {name: (number,) for number, name in enumerate(structures, start=1)}
+
+
+def describe_structures(structures: Structures) -> str:
+    """Return structures with their values in a label map, such as `L1 (20), L2 (21)`."""
+    return ", ".join(
+        f"{name} ({', '.join(map(str, values)) or 'above 0'})" for name, values in structures.items()
+    )

@@ -21,7 +21,8 @@ rule screen_scan:
     params:
         side=lambda wildcards: SCANS[wildcards.scan].side,
         series_uid=lambda wildcards: SCANS[wildcards.scan].series_uid,
-        mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
+        structures=lambda wildcards: structures_of(wildcards.scan),
+        anatomy=lookup("anatomy", within=config),
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         screening=lookup("screening", within=config),
         dicom=lookup("dicom", within=config),

@@ -23,6 +23,7 @@ checkpoint split_folds:
         batch_scans=lookup("predict/batch_scans", within=config),
         draw=FINISHED is None,
         groups=GROUPS,
+        structures=list(STUDY.structures),
         redraw=lookup("redraw", within=config),
         code=code_of("split_folds"),
     message:

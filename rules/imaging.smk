@@ -55,12 +55,12 @@ rule resample_image:
 
 
 rule resample_labels:
-    """Put a reference mask onto the grid of the resampled CT, as coverage cut at one half."""
+    """Put a reference mask onto the grid of the resampled CT: the label that covers most of each voxel."""
     input:
         mask=lambda wildcards: SCANS[wildcards.scan].mask,
         image="results/converted/{scan}/image.nii.gz",
     output:
-        mask="results/resampled/{scan}/mask.nii.gz",
+        labels="results/resampled/{scan}/labels.nii.gz",
     log:
         "results/logs/resample_labels/{scan}.log",
     benchmark:
@@ -73,7 +73,7 @@ rule resample_labels:
         runtime=grow(15),
     params:
         resample=lookup("resample", within=config),
-        mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
+        structures=lambda wildcards: structures_of(wildcards.scan),
         code=code_of("resample_labels"),
     message:
         "Resample the reference mask of {wildcards.scan}"
@@ -86,7 +86,7 @@ use rule resample_labels as resample_labels2 with:
         mask=lambda wildcards: SCANS[wildcards.scan].mask2,
         image="results/converted/{scan}/image.nii.gz",
     output:
-        mask="results/resampled/{scan}/mask2.nii.gz",
+        labels="results/resampled/{scan}/labels2.nii.gz",
     log:
         "results/logs/resample_labels2/{scan}.log",
     benchmark:
@@ -129,10 +129,10 @@ rule crop_image:
 rule crop_labels:
     """Cut the same window out of the reference mask."""
     input:
-        mask="results/resampled/{scan}/mask.nii.gz",
+        labels="results/resampled/{scan}/labels.nii.gz",
         record="results/cropped/{scan}/crop.json",
     output:
-        mask="results/cropped/{scan}/mask.nii.gz",
+        labels="results/cropped/{scan}/labels.nii.gz",
     log:
         "results/logs/crop_labels/{scan}.log",
     benchmark:
@@ -144,6 +144,7 @@ rule crop_labels:
         mem_mb=grow(1000),
         runtime=grow(15),
     params:
+        structures=list(STUDY.structures),
         code=code_of("crop_labels"),
     message:
         "Crop the reference mask of {wildcards.scan}"
@@ -153,10 +154,10 @@ rule crop_labels:
 
 use rule crop_labels as crop_labels2 with:
     input:
-        mask="results/resampled/{scan}/mask2.nii.gz",
+        labels="results/resampled/{scan}/labels2.nii.gz",
         record="results/cropped/{scan}/crop.json",
     output:
-        mask="results/cropped/{scan}/mask2.nii.gz",
+        labels="results/cropped/{scan}/labels2.nii.gz",
     log:
         "results/logs/crop_labels2/{scan}.log",
     benchmark:

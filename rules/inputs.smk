@@ -15,11 +15,17 @@ from lib.cohort.predictions import Prediction, plan_predictions
 from lib.cohort.scans import accepted_scans, read_digests, read_folds, read_records
 from lib.model_record import read_run
 from lib.pseudonyms import matching_secret
+from lib.structures import Structures, values_in_file
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 
 Draw = tuple[str, float]  # path of folds.csv and the time of its last change
 FilesOf = Callable[[Wildcards], list[str]]
+
+
+def structures_of(scan: str) -> Structures:
+    """Return the values of each structure in the masks of a scan."""
+    return values_in_file(STUDY.structures, SCANS[scan].mask_labels)
 
 
 def there(files: Iterable[str]) -> list[str]:
@@ -157,7 +163,7 @@ def second_reference(wildcards: Wildcards) -> str | list:
         job_failure(job, "results", scan=scan) for job in stages_of("second reader")
     )
     read = SCANS[scan].mask2 and is_scored(wildcards) and not failed
-    return optional(f"results/cropped/{scan}/mask2.nii.gz", read)
+    return optional(f"results/cropped/{scan}/labels2.nii.gz", read)
 
 
 def second_read() -> list[Prediction]:

@@ -14,7 +14,7 @@ rule measure_prediction:
         converted="results/converted/{scan}/image.nii.gz",
         screened="results/screened/{scan}.json",
         reference=lambda wildcards: optional(
-            f"results/cropped/{wildcards.scan}/mask.nii.gz", SCANS[wildcards.scan].mask
+            f"results/cropped/{wildcards.scan}/labels.nii.gz", SCANS[wildcards.scan].mask
         ),
         reference_native=lambda wildcards: optional(SCANS[wildcards.scan].mask, is_scored(wildcards)),
         second_reference=second_reference,
@@ -36,7 +36,7 @@ rule measure_prediction:
         otsu=lookup("otsu", within=config),
         measure=lookup("measure", within=config),
         review_member_dice=lookup("predict/review_member_dice", within=config),
-        mask_labels=lambda wildcards: list(SCANS[wildcards.scan].mask_labels),
+        structures=lambda wildcards: structures_of(wildcards.scan),
         code=code_of("measure_prediction"),
     message:
         "Measure {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"

@@ -201,7 +201,7 @@ rule draw_figures:
         measured=figure_inputs("results/measured/{path}.json"),
         masks=figure_inputs("results/masks/{path}/mask.nii.gz"),
         images=lambda wildcards: scored_scans("results/cropped/{scan}/image.nii.gz"),
-        references=lambda wildcards: scored_scans("results/cropped/{scan}/mask.nii.gz"),
+        references=lambda wildcards: scored_scans("results/cropped/{scan}/labels.nii.gz"),
     output:
         figures=report(
             directory("results/figures"),
@@ -236,7 +236,7 @@ rule write_scan_pages:
     input:
         images=of_shown_scans("results/cropped/{scan}/image.nii.gz"),
         records=of_shown_scans("results/cropped/{scan}/crop.json"),
-        references=of_shown_scans("results/cropped/{scan}/mask.nii.gz", lambda scan: SCANS[scan].mask),
+        references=of_shown_scans("results/cropped/{scan}/labels.nii.gz", lambda scan: SCANS[scan].mask),
         screened=of_shown_scans("results/screened/{scan}.json"),
         crops=of_shown_scans("results/crops/{scan}.webp"),
         masks=of_shown_predictions("results/masks/{path}/mask.nii.gz"),

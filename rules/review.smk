@@ -20,6 +20,7 @@ rule measure_corrected:
         mem_mb=grow(1500),
         runtime=grow(15),
     params:
+        structures=list(STUDY.structures),
         code=code_of("measure_corrected"),
     message:
         "Measure the corrected mask of {wildcards.scan}"

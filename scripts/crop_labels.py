@@ -1,13 +1,19 @@
-"""Job script of rule crop_labels: cut the window of the cropped CT out of its reference mask."""
+"""Job script of rule crop_labels: cut the window of the cropped CT out of its label map.
+
+input: labels (on the grid of the resampled CT), record (crop.json); output: labels; params: structures (names)
+"""
 
 from lib.atomic import read_json
 from lib.imaging.crop import crop_labels
-from lib.imaging.grid import volume_mm3
-from lib.imaging.nifti import read_mask, write_image
+from lib.imaging.grid import volumes_mm3
+from lib.imaging.nifti import read_label_map, write_image
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
-    mask = read_mask(snakemake.input.mask)
-    cropped = crop_labels(mask, read_json(snakemake.input.record))
-    logger.info("volume %.1f mm3 -> %.1f mm3", volume_mm3(mask), volume_mm3(cropped))
-    write_image(cropped, snakemake.output.mask)
+    structures = snakemake.params.structures
+    labels = read_label_map(snakemake.input.labels, structures)
+    cropped = crop_labels(labels, read_json(snakemake.input.record))
+    before, after = (volumes_mm3(image, structures) for image in (labels, cropped))
+    for name in structures:
+        logger.info("%s: volume %.1f mm3 -> %.1f mm3", name, before[name], after[name])
+    write_image(cropped, snakemake.output.labels)

@@ -1,6 +1,7 @@
 """Job script of rule measure_corrected: measure a mask that a person has corrected.
 
 input: mask (the corrected one), image (CT of the crop), converted (the converted scan); output: json
+params: structures (names)
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from lib.reading.corrected import measure_corrected, read_corrected
 
 with job_log(snakemake.log[0], hide=[Path(snakemake.input.mask).absolute()]) as logger:
     given, scan = snakemake.input, snakemake.wildcards.scan
-    mask = read_corrected(given.mask, scan)
+    mask = read_corrected(given.mask, scan, snakemake.params.structures)
     grids = {"the converted scan": read_image(given.converted), "the crop": read_image(given.image)}
     measured = measure_corrected(mask, grids, f"corrected mask {Path(given.mask).name} of scan {scan}")
     logger.info("%.1f mm3 on the grid of %s", measured["corrected_mm3"], measured["grid"])

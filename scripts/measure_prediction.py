@@ -4,8 +4,8 @@ input: batch (folder with {scan}/probability.nii.gz and uncertainty.json), image
     screened; optional: reference and second_reference (masks of two readers on the grid of the crop),
     reference_native (the first reader's mask as it was given; the prediction is scored if it is there)
 output: mask (on the grid of the crop), full (on the grid of the converted scan), json (sections of `lib.measured`)
-params: otsu, measure (sections of the configuration), review_member_dice, mask_labels (values of reference_native
-    that count, empty: all)
+params: otsu, measure (sections of the configuration), review_member_dice, structures (their values in
+    reference_native)
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     )
     drawn = {"reference": given.get("reference"), "second": given.get("second_reference")}
     readers = ReaderMasks(
-        native=read_labels(native, params.mask_labels) if native else None,
+        native=read_labels(native, params.structures) if native else None,
         **{name: read_mask(path) for name, path in drawn.items() if path},
     )
     config = MeasuringConfig(

@@ -14,7 +14,8 @@ with job_log(snakemake.log[0], hide=[snakemake.input.image, *([mask] if mask els
         side=snakemake.params.side,
         series_uid=snakemake.params.series_uid,
         mask=mask,
-        mask_labels=tuple(snakemake.params.mask_labels),
+        structures=snakemake.params.structures,
+        anatomy=snakemake.params.anatomy,
         crop_center_mm_xy=tuple(center) if center else None,
         window_pixel_mm=snakemake.params.window_pixel_mm,
     )

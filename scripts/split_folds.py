@@ -13,6 +13,7 @@ with job_log(snakemake.log[0]) as logger:
         batch_scans=snakemake.params.batch_scans,
         draw=snakemake.params.draw,
         groups=snakemake.params.groups,
+        structures=snakemake.params.structures,
     )
     placements = place_scans(read_records(snakemake.input.scans), former, split)
     write_folds(placements, snakemake.output.folds)

@@ -60,7 +60,7 @@ def prepare_person(config: Mapping[str, Any], scan: str, folder: Path) -> Path:
         resample_image(image, resample), center, crop, femur_margins, intensity, frame
     )
     write_image(cropped, home / "image.nii.gz")
-    write_image(crop_labels(mask, record.to_json()), home / "mask.nii.gz")
+    write_image(crop_labels(mask, record.to_json()), home / "labels.nii.gz")
     write_json(home / "crop.json", record.to_json())
     return home
 
@@ -76,7 +76,7 @@ def score_person(config: Mapping[str, Any], home: Path, probability: Path) -> di
     image, native, reference = (
         read_image(probability),
         read_mask(home / "native.nii.gz"),
-        read_mask(home / "mask.nii.gz"),
+        read_mask(home / "labels.nii.gz"),
     )
     otsu = otsu_mask(array_zyx(image), OtsuConfig(**config["otsu"]))
     tolerance = OverlapConfig(nsd_tolerance_mm=config["measure"]["nsd_tolerance_mm"])

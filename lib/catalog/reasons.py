@@ -243,8 +243,14 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Save the mask on the grid of this scan (a label map with the CT as reference volume).",
         ),
         "mask_empty": _rejected(
-            "The mask must hold at least one voxel of the wanted labels.",
-            "Correct `mask` or `mask_label`.",
+            "The mask must hold at least one voxel of the study's structures.",
+            "Correct `mask`, `mask_label` or the values in `structures`.",
+        ),
+        "structure_missing": _warning(
+            "The mask should hold every structure of the study; where one is missing, networks learn that it is "
+            "background.",
+            "Nothing, if the scan does not show it. Else draw it, correct its values in `structures`, or exclude the "
+            "scan.",
         ),
         "mask_elsewhere": _rejected(
             "The mask must lie on the requested hip, in the slices that the crop keeps.",

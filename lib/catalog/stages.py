@@ -81,10 +81,10 @@ STAGES: dict[str, Stage] = {
     ),
     "draw_crop": Stage("crops/{scan}.webp", "scan"),
     "resample_labels": Stage(
-        "resampled/{scan}/mask.nii.gz", "scan", "with reference", part="prediction", is_recorded=True
+        "resampled/{scan}/labels.nii.gz", "scan", "with reference", part="prediction", is_recorded=True
     ),
     "crop_labels": Stage(
-        "cropped/{scan}/mask.nii.gz", "scan", "with reference", part="prediction", is_recorded=True
+        "cropped/{scan}/labels.nii.gz", "scan", "with reference", part="prediction", is_recorded=True
     ),
     "train_fold": Stage(
         "models/{folder}/model.pt", "fold", runs="job", unit="scan and epoch", few=True, is_recorded=True
@@ -98,14 +98,14 @@ STAGES: dict[str, Stage] = {
         is_recorded=True,
     ),
     "resample_labels2": Stage(
-        "resampled/{scan}/mask2.nii.gz",
+        "resampled/{scan}/labels2.nii.gz",
         "scan",
         "read twice",
         part="second reader",
         costs_of="resample_labels",
     ),
     "crop_labels2": Stage(
-        "cropped/{scan}/mask2.nii.gz", "scan", "read twice", part="second reader", costs_of="crop_labels"
+        "cropped/{scan}/labels2.nii.gz", "scan", "read twice", part="second reader", costs_of="crop_labels"
     ),
     "measure_prediction": Stage(
         "measured/{folder}/{scan}.json",

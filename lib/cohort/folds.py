@@ -58,6 +58,7 @@ class Split:
         batch_scans: maximum number of scans predicted by one job.
         draw: False if finished models are used: nobody trains a model, everybody is later, external or apply.
         groups: groups that have their own models, and who belongs to each.
+        structures: names of the study's structures.
     """
 
     folds: FoldsConfig
@@ -65,6 +66,7 @@ class Split:
     batch_scans: int
     draw: bool
     groups: Mapping[str, Takes] = field(default_factory=lambda: {"all": {}})
+    structures: Sequence[str] = ()
 
 
 def place_scans(
@@ -73,12 +75,41 @@ def place_scans(
     """Return the result of `split_folds` for the accepted scans of `records` (rows of `cohort/scans.csv`).
 
     Raises:
-        ConfigError: as `split_folds`; if too few people are left, the text lists the refused references and why.
+        ConfigError: as `split_folds`; if too few people are left, the text lists the refused references and why. Or
+            there are several structures, and no reference for the training of some network holds one of them.
     """
     try:
-        return split_folds(accepted_scans(records), former, split)
+        rows = split_folds(accepted_scans(records), former, split)
     except TooFewPeopleError as error:
         raise TooFewPeopleError(f"{error}{refused_references(records)}. {CROPS_NEED_NO_FOLDS}") from None
+    if split.draw and len(split.structures) > 1:
+        _check_structures(rows, {record["scan"]: record["structures"].split() for record in records}, split)
+    return rows
+
+
+def _check_structures(rows: Sequence[Placement], drawn: Mapping[str, Container[str]], split: Split) -> None:
+    """Refuse structures that are in the references of fewer than two folds: some network would never see them.
+
+    Args:
+        rows: placement of every scan.
+        drawn: structures in the reference of each scan.
+        split: how the study is split.
+    """
+    unseen = []
+    for group, takes in split.groups.items():
+        training = [row for row in rows if row.trains and in_group(row, takes)]
+        for name in split.structures:
+            folds = {row.fold for row in training if name in drawn.get(row.scan, ())}
+            if len(folds) < 2:
+                where = f"only in fold {min(folds)}" if folds else "in no scan"
+                unseen.append(f"{name} of group {group} is {where}")
+    if unseen:
+        raise ConfigError(
+            f"networks cannot learn every structure from the references for training: {'; '.join(unseen)}. Each must "
+            "be in two folds; the column structures of results/cohort/scans.csv lists what each reference holds. "
+            "Correct the values in `structures`, leave the structure out, or add scans that show it. "
+            f"{CROPS_NEED_NO_FOLDS}"
+        )
 
 
 def split_folds(scans: Sequence[Placement], former: Sequence[Placement], split: Split) -> list[Placement]:

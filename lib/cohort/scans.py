@@ -13,8 +13,8 @@ from lib.cohort.placement import Placement
 from lib.cohort.table import ScanRow, first_scan
 
 SCAN_COLUMNS = (
-    "scan", "subject", "sex", "age", "site", "side", "set", "repeat_of", "has_mask", "verdict", "reason",
-    "warnings", "explanation",
+    "scan", "subject", "sex", "age", "site", "side", "set", "repeat_of", "has_mask", "structures", "verdict",
+    "reason", "warnings", "explanation",
 )  # fmt: skip
 REJECTED_IN_REVIEW = "rejected_in_review"  # reason code
 SAME_VOXELS = "same_voxels"  # reason codes, found between scans
@@ -41,9 +41,9 @@ def gather_screening(
 
     Returns:
         Records with the columns SCAN_COLUMNS. `verdict` is ok, rejected, excluded or missing (not screened
-        yet); `reason` and `warnings` hold reason codes, `explanation` what was found and what to do. Scans with the
-        same voxels are refused, all of them if they belong to different subjects, and so are scans whose slices were
-        acquired along another axis than `slice_axis`.
+        yet); `structures` names those in the mask; `reason` and `warnings` hold reason codes, `explanation` what
+        was found and what to do. Scans with the same voxels are refused, all of them if they belong to different
+        subjects, and so are scans whose slices were acquired along another axis than `slice_axis`.
     """
     records = [_scan_record(row, screened.get(scan), rejected.get(scan)) for scan, row in cohort.items()]
     digests = voxel_digests(screened)
@@ -144,7 +144,8 @@ def _fold_record(placement: Placement) -> dict[str, object]:
 
 
 def _scan_record(row: ScanRow, screening: Mapping | None, rejection: str | None) -> dict[str, str]:
-    return _listed(row) | _verdict(row, screening, rejection)
+    drawn = {"structures": " ".join((screening or {}).get("structures", ()))}
+    return _listed(row) | drawn | _verdict(row, screening, rejection)
 
 
 def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str]) -> None:

@@ -78,11 +78,13 @@ def read_cohort(
     extra_columns: Sequence[str] = (),
     sex_required: bool = False,
     usual_side: str = "left",
+    structures: Sequence[str] = (),
 ) -> dict[str, ScanRow]:
     """Read and check a cohort table; return its rows by scan id, in the table's order.
 
     Paths inside the table are relative to the table's folder. Comma, semicolon and tab are accepted as
-    separators; blank rows are skipped. An empty cell `side` means `usual_side`.
+    separators; blank rows are skipped. An empty cell `side` means `usual_side`. If the study has several `structures`
+    (names), `mask_label` is refused.
 
     Raises:
         TableError: the table cannot be read or has problems; the text lists every one with row and column.
@@ -94,7 +96,7 @@ def read_cohort(
     problems += _missing_sexes(used) if sex_required else []
     problems += [problem for row in used for problem in _missing_files(row)]
     problems += [problem for row in used for problem in grid_problems(row)]
-    problems += [*_shared_images(used), *_shared_masks(used)]
+    problems += [*_shared_images(used), *_shared_masks(used), *_unused_labels(used, structures)]
     raise_problems(table, problems)
     return {row.scan: row for row in rows}
 
@@ -406,6 +408,20 @@ def _shared_masks(rows: Iterable[ScanRow]) -> Iterable[Problem]:
             yield Problem(
                 row.line, "mask2", name, "this is the first reader's mask: give the second reader's"
             )
+
+
+def _unused_labels(rows: Iterable[ScanRow], structures: Sequence[str]) -> Iterable[Problem]:
+    """Yield rows with a `mask_label` in a study of several structures, whose values are settings."""
+    if len(structures) > 1:
+        for row in rows:
+            if row.mask_labels:
+                yield Problem(
+                    row.line,
+                    "mask_label",
+                    " ".join(map(str, row.mask_labels)),
+                    f"leave it empty: the study has several structures ({', '.join(structures)}), and their values "
+                    "are set in `structures`",
+                )
 
 
 def _file_identity(path: str) -> object:

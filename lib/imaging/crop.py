@@ -128,7 +128,7 @@ def crop_image(
 
 
 def crop_labels(mask: sitk.Image, record: Mapping) -> sitk.Image:
-    """Cut the window of `record` (content of crop.json) out of a mask on the grid of the uncropped image."""
+    """Cut the window of `record` (content of crop.json) out of a label map on the grid of the uncropped image."""
     return _cut(mask, tuple(record["start_xyz"]), tuple(record["size_xyz"]), 0)
 
 

@@ -7,7 +7,7 @@ straighten it. Arrays are (z, y, x); index 0 of z is the most distal slice.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -44,6 +44,15 @@ def voxel_mm3(image: sitk.Image) -> float:
 def volume_mm3(mask: sitk.Image) -> float:
     """Return the volume of the non-zero voxels of `mask`."""
     return int(np.count_nonzero(array_zyx(mask))) * voxel_mm3(mask)
+
+
+def volumes_mm3(labels: sitk.Image, structures: Iterable[str]) -> dict[str, float]:
+    """Return the volume of each structure of a label map of the study, by name in the order of its labels."""
+    labels_zyx = sitk.GetArrayViewFromImage(labels)
+    return {
+        name: int(np.count_nonzero(labels_zyx == number)) * voxel_mm3(labels)
+        for number, name in enumerate(structures, start=1)
+    }
 
 
 def image_like(array_zyx: np.ndarray, reference: sitk.Image) -> sitk.Image:
@@ -108,7 +117,7 @@ def require_same_grid(a: sitk.Image, b: sitk.Image, what_a: str, what_b: str) ->
 
 
 def laid_on(mask: sitk.Image, image: sitk.Image) -> sitk.Image | None:
-    """Return a mask (uint8) on the whole grid of `image`, zero outside a cropped mask; None if it does not fit.
+    """Return a label map (uint8) on the whole grid of `image`, 0 outside a cropped map; None if it does not fit.
 
     Segmentations are often saved with the empty borders cut away. Such a mask fits if it lies within the image and
     its voxel centres are voxel centres of the image (to GRID_TOLERANCE_VOXELS).

@@ -6,7 +6,7 @@ that slab. Resampling a volume is one such matrix for each axis.
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -64,25 +64,40 @@ def apply_weights(
 ) -> np.ndarray:
     """Resample an array (z, y, x) along its axes to float32; an in-plane axis with weights None is not resampled.
 
-    One new slice is computed at a time from the few old ones that it needs, which takes hardly any memory beyond the
-    result. `finish` converts each new slice, possibly to another number type.
+    It takes hardly any memory beyond the result (see `weighted_slices`). `finish` converts each new slice, possibly
+    to another number type.
     """
-    along_y, along_x = (None if weights is None else _sparse(weights) for weights in (weights_y, weights_x))
     result_zyx = None
-    for index_z, row in enumerate(weights_z):
-        mixed_yx = np.zeros(values_zyx.shape[1:], np.float32)
-        for index in np.flatnonzero(row):
-            mixed_yx += np.float32(row[index]) * values_zyx[index]
-        if along_y is not None:
-            mixed_yx = along_y @ mixed_yx
-        if along_x is not None:
-            mixed_yx = (along_x @ mixed_yx.T).T
+    slices = weighted_slices(values_zyx.__getitem__, weights_z, weights_y, weights_x)
+    for index_z, mixed_yx in enumerate(slices):
         if finish is not None:
             mixed_yx = finish(mixed_yx)
         if result_zyx is None:
             result_zyx = np.empty((len(weights_z), *mixed_yx.shape), mixed_yx.dtype)
         result_zyx[index_z] = mixed_yx
     return result_zyx
+
+
+def weighted_slices(
+    slice_at: Callable[[int], np.ndarray],
+    weights_z: np.ndarray,
+    weights_y: np.ndarray | None,
+    weights_x: np.ndarray | None,
+) -> Iterator[np.ndarray]:
+    """Yield each new slice (y, x) of `apply_weights` as float32, computed from the few old ones that it needs.
+
+    `slice_at` returns an old slice by its index.
+    """
+    along_y, along_x = (None if weights is None else _sparse(weights) for weights in (weights_y, weights_x))
+    for row in weights_z:
+        mixed_yx = np.zeros(slice_at(0).shape, np.float32)
+        for index in np.flatnonzero(row):
+            mixed_yx += np.float32(row[index]) * slice_at(index)
+        if along_y is not None:
+            mixed_yx = along_y @ mixed_yx
+        if along_x is not None:
+            mixed_yx = (along_x @ mixed_yx.T).T
+        yield mixed_yx
 
 
 def block_mean(values_zyx: np.ndarray, steps_zyx: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 import os
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,23 @@ def read_mask(path: str | Path) -> sitk.Image:
     """
     image = read_image(path)
     return image_like(array_zyx(image) != 0, image)
+
+
+def read_label_map(path: str | Path, structures: Collection[str]) -> sitk.Image:
+    """Read a label map that this workflow wrote, as uint8: 0, and 1 to n, the structures.
+
+    Raises:
+        ScanError: `unreadable_file`; `mask_not_labels`, it holds other values.
+    """
+    image = read_image(path)
+    labels_zyx = array_zyx(image)
+    if labels_zyx.dtype != np.uint8 or labels_zyx.max() > len(structures):
+        raise ScanError(
+            "mask_not_labels",
+            f"{Path(path).name} holds {labels_zyx.dtype} values up to {labels_zyx.max():g}; expected are uint8 "
+            f"values up to {len(structures)} ({', '.join(structures)}). Remove the file, so that it is made again",
+        )
+    return image
 
 
 def open_reader(path: str | Path) -> sitk.ImageFileReader:

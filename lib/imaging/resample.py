@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import array_zyx, image_like, laid_on, require_laid_on
-from lib.imaging.kernels import apply_weights, fourier_weights, overlap_weights
+from lib.imaging.kernels import apply_weights, fourier_weights, overlap_weights, weighted_slices
 from lib.imaging.stored import to_int16
 
 METHODS = ("fourier", "area", "none")
@@ -33,8 +33,9 @@ MAX_GROUP = 32
 
 THREE_TO_TWO = Fraction(3, 2)  # thickness of a new slice, in old slices, for which the paper's filter applies
 
-# A voxel of the new mask is set from this coverage; the slack sets voxels of exactly one half despite rounding.
-COVERAGE = 0.5 - 1e-6
+# A voxel of a new label map gets the label that covers most of it. The slack decides ties for the smallest label,
+# and against the background, despite rounding.
+_SLACK = 1e-6
 
 _log = logging.getLogger("osteoflow.resample")
 
@@ -141,25 +142,25 @@ def resample_image(image: sitk.Image, config: ResampleConfig, lowest: int = -102
     return image_like(values_zyx, grid)
 
 
-def resample_labels(mask: sitk.Image, image: sitk.Image, config: ResampleConfig) -> sitk.Image:
-    """Return a binary mask (uint8) on the grid that `resample_image` gives `image`.
+def resample_labels(labels: sitk.Image, image: sitk.Image, config: ResampleConfig) -> sitk.Image:
+    """Return a label map (uint8) on the grid that `resample_image` gives `image`.
 
-    A mask on the grid of `image` is resampled as coverage (slab and pixel average, independent of the method for HU)
-    and cut at one half; a mask that is already on the new grid is unchanged. It may be cropped (see `laid_on`).
-    Volumes are unbiased on average, but with three slices to two a flat end inside a group moves by 1 mm up or down.
+    For each label of a map on the grid of `image`, the coverage of every new voxel is computed (slab and pixel
+    average, independent of the method for HU). A new voxel gets the label or the background with the largest
+    coverage; in a tie the smallest label, and the background last. With one label this is a cut at one half. A map
+    that is already on the new grid is unchanged. The map may be cropped (see `laid_on`). Volumes are unbiased on
+    average, but with three slices to two a flat end inside a group moves by 1 mm up or down.
 
     Raises:
         ScanError: `mask_off_grid`, it lies on neither grid; `too_short` as in `resample_image`.
     """
     axes_xyz = resampled_axes(image, config)
     grid = resampled_grid(image, axes_xyz)
-    resampled = laid_on(mask, grid)
+    resampled = laid_on(labels, grid)
     if resampled is not None:
-        return image_like(array_zyx(resampled) != 0, grid)
-    mask_zyx = array_zyx(require_laid_on(mask, image, "the mask", "its scan")) != 0
-    return image_like(
-        _resample(mask_zyx, axes_xyz, "area", lambda coverage_yx: coverage_yx >= COVERAGE), grid
-    )
+        return image_like(array_zyx(resampled), grid)
+    labels_zyx = array_zyx(require_laid_on(labels, image, "the mask", "its scan"))
+    return image_like(_largest_coverage(labels_zyx, axes_xyz), grid)
 
 
 def resampled_axes(image: sitk.Image, config: ResampleConfig) -> tuple[Axis, Axis, Axis]:
@@ -235,10 +236,39 @@ def _resample(
     method: str,
     finish: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
+    return apply_weights(values_zyx, *_weights_zyx(axes_xyz, method), finish)
+
+
+def _weights_zyx(
+    axes_xyz: tuple[Axis, Axis, Axis], method: str
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     x, y, z = axes_xyz
     # always area in the slice: pixels of a CT need no sharpening, and a filter with negative weights would ring
-    in_plane = [None if axis.untouched else axis.weights("area") for axis in (y, x)]
-    return apply_weights(values_zyx, z.weights(method), *in_plane, finish)
+    in_plane = (None if axis.untouched else axis.weights("area") for axis in (y, x))
+    return z.weights(method), *in_plane
+
+
+def _largest_coverage(labels_zyx: np.ndarray, axes_xyz: tuple[Axis, Axis, Axis]) -> np.ndarray:
+    """Return the label map of `resample_labels`; slice by slice, so that no coverage is held as a whole."""
+    resampled_zyx = np.zeros([axis.count for axis in reversed(axes_xyz)], np.uint8)
+    weights_zyx = _weights_zyx(axes_xyz, "area")
+    present = np.array(
+        [label for label in range(1, int(labels_zyx.max()) + 1) if (labels_zyx == label).any()]
+    )
+    coverages = [
+        weighted_slices(lambda k, label=label: labels_zyx[k] == label, *weights_zyx) for label in present
+    ]
+    # without a label there is nothing to iterate over, and the map stays 0
+    for resampled_yx, of_labels in zip(resampled_zyx, zip(*coverages, strict=True), strict=False):
+        most_yx, total_yx = np.zeros((2, *resampled_yx.shape), np.float32)
+        for label, coverage_yx in zip(present, of_labels, strict=True):
+            is_more = coverage_yx > most_yx + _SLACK
+            resampled_yx[is_more] = label
+            most_yx[is_more] = coverage_yx[is_more]
+            total_yx += coverage_yx
+        # the background covers 1 - total: it has more than the label if (most + total) / 2 < 1 / 2
+        resampled_yx[most_yx + 0.5 * (total_yx - most_yx) < 0.5 - _SLACK] = 0
+    return resampled_zyx
 
 
 def _log_slices(axis: Axis, config: ResampleConfig) -> None:

@@ -1,5 +1,6 @@
 """Measurements of a manually corrected mask, on the grid on which it was edited."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +9,39 @@ import SimpleITK as sitk
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, describe_grid, laid_on, same_grid, volume_mm3
 from lib.imaging.volume import length_mm
-from lib.reading.image_files import read_labels
+from lib.reading.image_files import number_structures, read_values
+from lib.structures import Structures, describe_structures, study_values
 
 
-def read_corrected(path: str | Path, scan: str) -> sitk.Image:
-    """Read a corrected mask of any format as uint8, 0 or 1, on patient axes.
+def read_corrected(path: str | Path, scan: str, structures: Sequence[str]) -> sitk.Image:
+    """Read a corrected label map of any format as uint8 on patient axes: 0, and 1 to n, the structures.
+
+    It has the values of the study's own label maps. If there is one structure, any value above 0 stands for it.
 
     Raises:
-        ScanError: the file cannot be read; the text names the scan and the file.
+        ScanError: the file cannot be read, or holds values of no structure; the text names the scan and the file.
     """
     try:
-        return read_labels(path)
+        values = read_values(path)
+        if len(structures) == 1:
+            return number_structures(values, {structures[0]: ()})
+        _require_known(values, study_values(structures))
+        return number_structures(values, study_values(structures))
     except ScanError as error:
         raise ScanError(
             error.code, f"corrected mask {Path(path).name} of scan {scan} cannot be used: {error}"
         ) from None
+
+
+def _require_known(values: sitk.Image, structures: Structures) -> None:
+    found = set(np.unique(sitk.GetArrayViewFromImage(values)).tolist())
+    unknown = sorted(value for value in found - {number for (number,) in structures.values()} if value > 0)
+    if unknown:
+        raise ScanError(
+            "mask_not_labels",
+            f"it holds {', '.join(f'{value:g}' for value in unknown[:5])}; expected are 0 and "
+            f"{describe_structures(structures)}. Edit a copy of the scan's label map in masks/, which has them",
+        )
 
 
 def measure_corrected(mask: sitk.Image, grids: dict[str, sitk.Image], name: str) -> dict:

@@ -17,8 +17,9 @@ import SimpleITK as sitk
 from isal import igzip, igzip_lib
 
 from lib.errors import ScanError
-from lib.imaging.grid import GRID_TOLERANCE_VOXELS, array_zyx, axis_letters, image_like, to_patient_axes
+from lib.imaging.grid import GRID_TOLERANCE_VOXELS, axis_letters, image_like, to_patient_axes
 from lib.imaging.nifti import open_reader, run_itk, unreadable
+from lib.structures import Structures
 
 if TYPE_CHECKING:
     import nibabel
@@ -60,24 +61,46 @@ def read_image_file(path: str | Path, max_gb: float = math.inf) -> tuple[sitk.Im
     return to_patient_axes(stored), axis_letters(stored)
 
 
-def read_labels(path: str | Path, labels: Sequence[int] = (), max_gb: float = math.inf) -> sitk.Image:
-    """Read a label map as a binary uint8 mask on patient axes: voxels of `labels`, or all above zero if empty.
+def read_labels(path: str | Path, structures: Structures, max_gb: float = math.inf) -> sitk.Image:
+    """Read a label map of any values as one of the study (uint8) on patient axes: 0, and 1 to n, its structures.
 
-    Voxels without value (NaN) belong to no label.
+    Args:
+        path: the file.
+        structures: values of each structure in the file. Voxels of other values belong to none, as do those
+            without a value (NaN).
+        max_gb: largest size of the voxels.
 
     Raises:
         ScanError: as `read_image_file`, and `mask_not_labels` if values are not whole numbers, or so many that they
             must be intensities.
     """
+    return number_structures(read_values(path, max_gb), structures)
+
+
+def read_values(path: str | Path, max_gb: float = math.inf) -> sitk.Image:
+    """Read a label map with the values of the file, on patient axes; 0 where it has no value (NaN).
+
+    Raises:
+        ScanError: as `read_labels`.
+    """
     image, _ = read_image_file(path, max_gb)
-    values_zyx = array_zyx(image)
+    values_zyx = sitk.GetArrayViewFromImage(image)
     if values_zyx.dtype.kind == "f":
         values_zyx = np.nan_to_num(values_zyx, nan=0.0, posinf=0.5, neginf=0.5)
         if not np.array_equal(values_zyx, np.rint(values_zyx)):
             raise ScanError("mask_not_labels", "the mask holds values that are not whole numbers")
+        image = image_like(values_zyx, image)
     _require_labels(values_zyx)
-    chosen_zyx = np.isin(values_zyx, list(labels)) if len(labels) else values_zyx > 0
-    return image_like(chosen_zyx, image)
+    return image
+
+
+def number_structures(values: sitk.Image, structures: Structures) -> sitk.Image:
+    """Return the study's label map (uint8) of a label map with the values of its file (see `read_labels`)."""
+    values_zyx = sitk.GetArrayViewFromImage(values)
+    labels_zyx = np.zeros(values_zyx.shape, np.uint8)
+    for number, chosen in enumerate(structures.values(), start=1):
+        labels_zyx[np.isin(values_zyx, chosen) if chosen else values_zyx > 0] = number
+    return image_like(labels_zyx, values)
 
 
 def _require_labels(values_zyx: np.ndarray) -> None:

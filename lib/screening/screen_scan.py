@@ -8,13 +8,14 @@ reads them from there.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from lib.anatomy.bodies import judge_bodies
 from lib.anatomy.femur.location import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE, HipLocation, locate_hip
 from lib.anatomy.femur.reference import judge_reference
 from lib.anatomy.femur.window import crop_center
@@ -23,16 +24,17 @@ from lib.crop_settings import HIP, CropConfig
 from lib.density.rods import density_phantom_in_view
 from lib.errors import ConfigError, ScanError
 from lib.imaging.crop import kept_slices, window_start
-from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on
+from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on, volumes_mm3
 from lib.imaging.intensity_range import find_range
 from lib.intensity_scale import IntensityConfig
 from lib.reading.acquisition import Acquisition
 from lib.reading.dicom import survey_scan
 from lib.reading.geometry import Geometry
-from lib.reading.image_files import read_labels
+from lib.reading.image_files import number_structures, read_values
 from lib.reading.limits import ScreeningConfig
 from lib.reading.sandbox import guarded
 from lib.reading.verdicts import reason_of
+from lib.structures import Structures, describe_structures
 
 # The lesser trochanter is about 15 mm high: at larger slice distances it appears on three slices at most.
 COARSE_SLICES_MM = 5.0
@@ -54,6 +56,7 @@ _MIN_BONE_MM3 = 3000.0
 _AIR_HU = np.int16(-1000)
 
 DEFAULT_INTENSITY = IntensityConfig()
+_LISTED = 10  # most values of a mask that are listed
 
 # Advice for a mask that cannot be read, by error code.
 _MASK_ADVICE = {
@@ -71,14 +74,15 @@ _MASK_ADVICE = {
 class ScanRequest:
     """The cohort table's request for a scan.
 
-    `window_pixel_mm` is the pixel size in which the crop's window is counted, if the scan will be resampled in the
-    slice; None: the scan's own pixels.
+    `structures` are those of the study, with their values in the mask. `window_pixel_mm` is the pixel size in which
+    the crop's window is counted, if the scan will be resampled in the slice; None: the scan's own pixels.
     """
 
     side: str = "left"
     series_uid: str = ""
     mask: Path | None = None
-    mask_labels: Sequence[int] = ()
+    structures: Structures = field(default_factory=lambda: {"femur": ()})
+    anatomy: str = "proximal-femur"
     crop_center_mm_xy: tuple[float, float] | None = None
     window_pixel_mm: float | None = None
 
@@ -97,6 +101,7 @@ class Screening:
     acquisition: Acquisition | None = None
     hip: HipLocation | None = None
     density_phantom_in_view: bool | None = None
+    structures: tuple[str, ...] = ()  # those in the reference mask
     voxels: str | None = None  # digest of the intensities: scans with the same digest are the same image
 
     @property
@@ -113,6 +118,7 @@ class Screening:
             "acquisition": self.acquisition.to_json() if self.acquisition else None,
             "hip": _hip_json(self.hip) if self.hip else None,
             "density_phantom_in_view": self.density_phantom_in_view,
+            "structures": list(self.structures),
             "voxels": self.voxels,
             "limits": asdict(self.limits),
         }
@@ -152,8 +158,14 @@ def screen_scan(
         in_view = bool(density_phantom_in_view(image)) if config.modality == "CT" else None
     if hip:
         reasons += _check_metal(image, _near(hip, image, _window_mm(request, image, crop)), config)
+    named: tuple[str, ...] = ()
     if request.mask is not None:
-        reasons += _check_mask(request, image, hip, crop, config)
+        labels, more = _read_mask(request, image, config)
+        reasons += more
+        if labels is not None:
+            named = tuple(name for name, mm3 in volumes_mm3(labels, request.structures).items() if mm3)
+            reasons += _check_structures(labels, named, request)
+            reasons += _check_mask(labels, image, hip, request, crop, config)
     return Screening(
         reasons=tuple(reasons),
         limits=config,
@@ -161,6 +173,7 @@ def screen_scan(
         acquisition=survey.acquisition,
         hip=hip,
         density_phantom_in_view=in_view,
+        structures=named,
         voxels=digest_voxels(image, config.modality),
     )
 
@@ -336,33 +349,64 @@ def _volume_above(image: sitk.Image, window: _Window, hu: float) -> float:
     return np.count_nonzero(near_zyx > hu) * math.prod(image.GetSpacing())
 
 
+def _read_mask(
+    request: ScanRequest, image: sitk.Image, config: ScreeningConfig
+) -> tuple[sitk.Image | None, list[Reason]]:
+    """Return the study's label map of the mask, on the scan's grid, or None and why it cannot be used."""
+    try:
+        values = read_values(request.mask, config.max_gb)
+        labels = number_structures(values, request.structures)
+        labels = require_laid_on(labels, image, "the mask", "the scan")
+    except ScanError as error:
+        if error.code in ("mask_off_grid", "mask_not_labels"):
+            return None, [reason_of(error)]
+        return None, [Reason("mask_unreadable", str(error), error.action or _MASK_ADVICE.get(error.code, ""))]
+    if not sitk.GetArrayViewFromImage(labels).any():
+        return None, [_empty_mask(values, request.structures)]
+    return labels, []
+
+
+def _empty_mask(values: sitk.Image, structures: Structures) -> Reason:
+    """Return the refusal of a mask without a voxel of any structure, with the values that it has."""
+    held = [value for value in np.unique(sitk.GetArrayViewFromImage(values)).tolist() if value > 0]
+    listed = ", ".join(f"{value:g}" for value in held[:_LISTED]) + ", ..." * (len(held) > _LISTED)
+    holds = f"the values {listed}" if held else "only 0"
+    action = "Correct `mask`, or the values in `structures`." if len(structures) > 1 else ""
+    found = f"no voxel of {describe_structures(structures)}; the mask holds {holds}"
+    return Reason(
+        "mask_empty", found, action if held else "Correct `mask`, or leave it empty: nothing is drawn."
+    )
+
+
+def _check_structures(labels: sitk.Image, named: Sequence[str], request: ScanRequest) -> list[Reason]:
+    """Report structures that the mask lacks, and of an anatomy without checks of its own, bodies that no bone has."""
+    missing = {name: values for name, values in request.structures.items() if name not in named}
+    reasons = [Reason("structure_missing", f"no voxel of {describe_structures(missing)}")] if missing else []
+    return (
+        reasons if request.anatomy == "proximal-femur" else reasons + judge_bodies(labels, request.structures)
+    )
+
+
 def _check_mask(
-    request: ScanRequest,
+    mask: sitk.Image,
     image: sitk.Image,
     hip: HipLocation | None,
+    request: ScanRequest,
     crop: CropConfig,
     config: ScreeningConfig,
 ) -> list[Reason]:
-    """Check that the mask is on the scan's grid, has the requested labels at the hip, and can be a femur."""
-    try:
-        mask = read_labels(request.mask, request.mask_labels, config.max_gb)
-        mask = require_laid_on(mask, image, "the mask", "the scan")
-    except ScanError as error:
-        if error.code in ("mask_off_grid", "mask_not_labels"):
-            return [reason_of(error)]
-        return [Reason("mask_unreadable", str(error), error.action or _MASK_ADVICE.get(error.code, ""))]
-    mask_zyx = sitk.GetArrayViewFromImage(mask)
-    if not mask_zyx.any():
-        labels = ", ".join(str(label) for label in request.mask_labels) or "above 0"
-        return [Reason("mask_empty", f"no voxel of label {labels}")]
+    """Check that the mask is at the hip, and can be a femur."""
     if hip is None:
         return []
+    mask_zyx = sitk.GetArrayViewFromImage(mask)
     center = crop_center(request.side, _hip_json(hip), request.crop_center_mm_xy)
     kept_zyx = mask_zyx[: kept_slices(image, center, crop)]
     size_mm_xy = _window_mm(request, image, crop)
     voxels = np.count_nonzero(mask_zyx)
     elsewhere = _check_place(request, voxels, kept_zyx, _near(hip, image, size_mm_xy))
-    reasons = judge_reference(mask, image if config.modality == "CT" else None)
+    reasons = []
+    if request.anatomy == "proximal-femur":
+        reasons = judge_reference(mask, image if config.modality == "CT" else None)
     if elsewhere:
         # other findings would only follow from the wrong position
         return [reason for reason in reasons if reason.code == "mask_implausible"] + elsewhere

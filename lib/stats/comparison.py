@@ -159,7 +159,7 @@ def mask_files(
         files["predicted_mask"].append(
             [(f"{own}/{name}", f"{other}/{name}") for name in ("mask.nii.gz", "mask_full.nii.gz")]
         )
-        cropped = f"cropped/{row['scan']}/mask.nii.gz"
+        cropped = f"cropped/{row['scan']}/labels.nii.gz"
         files["reference_mask"].append([(f"{here}/{cropped}", f"{there}/{cropped}")])
     return files
 

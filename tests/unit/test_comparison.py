@@ -304,7 +304,9 @@ def test_mask_files_are_those_of_both_runs():
         "results/masks/all/new/fold-0/A/mask.nii.gz",
         "/there/masks/all/old/fold-0/A/mask.nii.gz",
     )
-    assert files["reference_mask"] == [[("results/cropped/A/mask.nii.gz", "/there/cropped/A/mask.nii.gz")]]
+    assert files["reference_mask"] == [
+        [("results/cropped/A/labels.nii.gz", "/there/cropped/A/labels.nii.gz")]
+    ]
 
 
 def test_the_other_run_is_found_by_its_study_or_its_results(tmp_path):

@@ -34,7 +34,9 @@ def test_jpeg_2000_series_is_read_at_its_place_with_its_mask():
     assert scan.image.GetSize() == (512, 512, 20)
     assert scan.geometry.spacing_mm_xyz == pytest.approx((0.9765625, 0.9765625, 2.0))
     assert scan.acquisition.slice_thickness_mm == 3.0
-    assert same_grid(scan.image, read_labels(REAL / "totalsegmentator/example_seg_dicom.nii.gz"))
+    assert same_grid(
+        scan.image, read_labels(REAL / "totalsegmentator/example_seg_dicom.nii.gz", {"femur": ()})
+    )
 
 
 def test_reader_agrees_with_itk_where_itk_is_right():
@@ -152,7 +154,7 @@ def test_mr_and_labels_in_nifti_are_no_hu(name):
 def test_mask_stored_in_another_axis_order_lies_on_its_scan():
     folder = REAL / "tptbox/sample_ct"
     scan = read_scan(folder / "sub-ct_label-22_ct.nii.gz")
-    mask = read_labels(folder / "sub-ct_seg-vert_label-22_msk.nii.gz", labels=(22,))
+    mask = read_labels(folder / "sub-ct_seg-vert_label-22_msk.nii.gz", {"L3": (22,)})
     assert same_grid(scan.image, mask)
     bone_hu = array_zyx(scan.image)[array_zyx(mask) > 0].mean()
     assert bone_hu > 100

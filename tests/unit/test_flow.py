@@ -156,7 +156,8 @@ def one_prediction(scan="A"):
     (row,) = plan_predictions([placed(scan)], {"all": {}}, ["vnet"], "best")
     files = (
         *(f"{stage}/{scan}/image.nii.gz" for stage in ("converted", "resampled", "cropped")),
-        *(f"{stage}/{scan}/mask.nii.gz" for stage in ("resampled", "cropped", f"masks/{row.folder}")),
+        *(f"{stage}/{scan}/labels.nii.gz" for stage in ("resampled", "cropped")),
+        f"masks/{row.folder}/{scan}/mask.nii.gz",
         f"predictions/{row.folder}/batch-0/x",
         f"measured/{row.folder}/{scan}.json",
     )
@@ -254,7 +255,7 @@ def test_a_part_that_no_stage_makes_is_refused(tmp_path):
     [
         ("convert_scan", "A", "converted/A/image.nii.gz"),
         ("resample_image", "A", "resampled/A/image.nii.gz"),
-        ("crop_labels", "A", "cropped/A/mask.nii.gz"),
+        ("crop_labels", "A", "cropped/A/labels.nii.gz"),
         ("measure_prediction", "all/vnet/fold-0/A", "measured/all/vnet/fold-0/A.json"),
     ],
 )

@@ -295,3 +295,41 @@ def test_nothing_is_said_of_refusals_where_there_are_none_or_enough_is_left():
         place(screened_records(3), folds=5)
     assert "not accepted" not in str(caught.value)
     assert len(place(screened_records(12, mask_gaps=3), folds=3)) == 12
+
+
+def with_structures(records, structures):
+    """Return rows of cohort/scans.csv with the structures of each reference."""
+    return [record | {"structures": text} for record, text in zip(records, structures, strict=True)]
+
+
+def place_structures(records, **settings):
+    split = {"seed": 1, "batch_scans": 16, "draw": True, "structures": ["L1", "L2"]} | settings
+    return place_scans(records, (), Split(folds=FoldsConfig(folds=3, test_fraction=0.0), **split))
+
+
+def test_a_structure_may_be_missing_in_some_scans():
+    records = with_structures(screened_records(9), ["L1 L2"] * 7 + ["L1", "L2"])
+    assert len(place_structures(records)) == 9
+
+
+def test_a_structure_that_no_scan_has_is_refused_before_training():
+    records = with_structures(screened_records(9), ["L1"] * 9)
+    with pytest.raises(ConfigError, match="L2 of group all is in no scan") as caught:
+        place_structures(records)
+    assert "cohort/scans.csv" in str(caught.value) and CROPS_NEED_NO_FOLDS in str(caught.value)
+    assert len(place_structures(records, draw=False)) == 9  # finished models predict them
+    assert len(place_structures(records, structures=["L1"])) == 9
+
+
+def test_a_structure_of_one_fold_is_refused_because_its_network_never_sees_it():
+    records = with_structures(screened_records(9), ["L1 L2"] + ["L1"] * 8)
+    fold = next(row.fold for row in place(records, folds=3, test_fraction=0.0) if row.scan == "S00")
+    with pytest.raises(ConfigError, match=f"L2 of group all is only in fold {fold}"):
+        place_structures(records)
+
+
+def test_every_group_needs_every_structure():
+    records = with_structures(screened_records(12), ["L1 L2"] * 6 + ["L1"] * 6)
+    records = [record | {"sex": "FM"[k < 6]} for k, record in enumerate(records)]
+    with pytest.raises(ConfigError, match="training: L2 of group female is in no scan. Each"):
+        place_structures(records, groups={"all": {}, "female": {"sex": "F"}, "male": {"sex": "M"}})

@@ -132,17 +132,40 @@ def test_missing_file_is_unreadable(tmp_path):
 
 def test_mask_of_all_labels_or_of_chosen_ones(tmp_path):
     write_image(make_image(np.uint8), tmp_path / "mask.nii.gz")
-    every = read_labels(tmp_path / "mask.nii.gz")
+    every = read_labels(tmp_path / "mask.nii.gz", {"femur": ()})
     assert every.GetPixelID() == sitk.sitkUInt8
     assert array_zyx(every).sum() == 59
-    chosen = array_zyx(read_labels(tmp_path / "mask.nii.gz", labels=(7, 59, 99)))
+    chosen = array_zyx(read_labels(tmp_path / "mask.nii.gz", {"femur": (7, 59, 99)}))
     assert np.flatnonzero(chosen).tolist() == [7, 59]
+
+
+def test_structures_are_numbered_in_the_order_of_the_study(tmp_path):
+    write_image(make_image(np.uint8), tmp_path / "atlas.nii.gz")
+    read = read_labels(tmp_path / "atlas.nii.gz", {"L2": (21,), "L1": (20, 59), "sacrum": (99,)})
+    labels = array_zyx(read).ravel()
+    assert read.GetPixelID() == sitk.sitkUInt8 and same_grid(read, make_image())
+    assert {int(k): int(labels[k]) for k in np.flatnonzero(labels)} == {20: 2, 21: 1, 59: 2}
+
+
+def test_a_label_map_of_unknown_values_only_has_no_structure(tmp_path):
+    write_image(make_image(np.uint8), tmp_path / "atlas.nii.gz")
+    assert not array_zyx(read_labels(tmp_path / "atlas.nii.gz", {"L1": (120,), "L2": (121,)})).any()
+
+
+@pytest.mark.parametrize("structures", [{"femur": ()}, {"L1": (1,), "L2": (2,)}])
+def test_values_between_whole_numbers_are_refused(tmp_path, structures):
+    values = sitk.Cast(make_image(), sitk.sitkFloat32)
+    values[0, 0, 0] = 1.5
+    write_image(values, tmp_path / "mask.nii.gz")
+    with pytest.raises(ScanError, match="not whole numbers") as caught:
+        read_labels(tmp_path / "mask.nii.gz", structures)
+    assert caught.value.code == "mask_not_labels"
 
 
 def test_mask_of_fractions_is_refused(tmp_path):
     write_image(sitk.Cast(make_image(), sitk.sitkFloat32) / 7.0, tmp_path / "mask.nii.gz")
     with pytest.raises(ScanError) as caught:
-        read_labels(tmp_path / "mask.nii.gz")
+        read_labels(tmp_path / "mask.nii.gz", {"femur": ()})
     assert caught.value.code == "mask_not_labels"
 
 
@@ -205,7 +228,7 @@ def test_labels_without_value_are_background(tmp_path):
     image = sitk.Cast(make_image(), sitk.sitkFloat32)
     image[2, 3, 4] = float("nan")
     sitk.WriteImage(image, str(tmp_path / "mask.nii"))
-    assert array_zyx(read_labels(tmp_path / "mask.nii")).sum() == 58
+    assert array_zyx(read_labels(tmp_path / "mask.nii", {"femur": ()})).sum() == 58
 
 
 @pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000.0), ("micron", 0.001), ("mm", 1.0)])

@@ -65,7 +65,7 @@ def test_the_same_volume_however_its_header_is_written(tmp_path, name, suffix):
     plain, _ = read_image_file(nifti(tmp_path / "plain.nii"))
     np.testing.assert_array_equal(array_zyx(image), array_zyx(plain))
     assert same_grid(image, plain) and axes == "RAS"
-    assert np.count_nonzero(array_zyx(read_labels(path))) == VALUES.size - 1
+    assert np.count_nonzero(array_zyx(read_labels(path, {"femur": ()}))) == VALUES.size - 1
 
 
 @pytest.mark.parametrize("first", VARIANTS)

@@ -149,7 +149,7 @@ def test_scans_of_people_that_end_above_the_trochanter_give_no_level():
 @pytest.mark.skipif(not REAL.is_dir(), reason="the folder shared/data/real beside the checkout is absent")
 @pytest.mark.parametrize(("side", "label"), [("left", 75), ("right", 76)])
 def test_a_real_scan_that_ends_54_mm_below_the_top_shows_no_trochanter(side, label):
-    mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", [label])
+    mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", {"femur": (label,)})
     assert find_lesser_trochanter(array_zyx(mask), spacing_zyx(mask), side).missing == NOT_SEEN
 
 

@@ -167,7 +167,7 @@ def test_in_people_the_heads_border_is_the_lowest_point_of_its_sphere():
 @pytest.mark.skipif(not REAL.is_dir(), reason="the folder shared/data/real beside the checkout is absent")
 @pytest.mark.parametrize(("side", "label"), [("left", 75), ("right", 76)])
 def test_real_femurs_cut_above_the_trochanter_have_a_head_of_their_own_size(side, label):
-    mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", [label])
+    mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", {"femur": (label,)})
     bone_zyx = array_zyx(mask)
     found = levels(bone_zyx, side, spacing_zyx(mask))
     assert found.missing == dict.fromkeys(("neck", "trochanter", "shaft"), NOT_SEEN)

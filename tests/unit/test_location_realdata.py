@@ -34,7 +34,7 @@ def image():
 
 @pytest.mark.parametrize("side", LABELS)
 def test_the_window_holds_the_whole_femur_with_a_margin(image, side):
-    mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", [LABELS[side]])
+    mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", {"femur": (LABELS[side],)})
     hip = locate_hip(image, side, CONFIG)
     assert not hip.uncertain
     found = {"side": side, "center_mm_xy": hip.center_mm_xy, "uncertain": False, "evidence": hip.evidence}

@@ -25,8 +25,8 @@ def scene(tmp_path_factory):
     return image, image_like(femurs["left"], image), path
 
 
-def screened(scan_path, mask_path, labels=(), crop=None):
-    request = ScanRequest(side="left", mask=mask_path, mask_labels=labels)
+def screened(scan_path, mask_path, values=(), crop=None):
+    request = ScanRequest(side="left", mask=mask_path, structures={"femur": values})
     screening = screen_scan(scan_path, request, ScreeningConfig(), crop or CropConfig())
     return screening.verdict, {reason.code: reason.to_json() for reason in screening.reasons}
 
@@ -152,7 +152,7 @@ def test_labels_of_a_large_atlas_are_labels(scene, tmp_path):
     values_zyx = 14_000 * array_zyx(mask).astype(np.int16)
     values_zyx[0, 0, :200] = np.arange(200)
     write_image(image_like(values_zyx, image), tmp_path / "mask.nii.gz")
-    assert screened(path, tmp_path / "mask.nii.gz", labels=(14_000,)) == ("ok", {})
+    assert screened(path, tmp_path / "mask.nii.gz", values=(14_000,)) == ("ok", {})
 
 
 def test_mask_that_the_window_cuts_is_used_with_a_warning(scene, tmp_path):

@@ -7,10 +7,11 @@ import pytest
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.imaging.grid import array_zyx, same_grid
+from lib.imaging.grid import array_zyx, image_like, same_grid
 from lib.imaging.nifti import (
     read_grid,
     read_image,
+    read_label_map,
     read_mask,
     read_probability,
     write_image,
@@ -103,6 +104,24 @@ def test_mask_is_what_is_not_zero(tmp_path):
     mask = read_mask(tmp_path / "mask.nii.gz")
     assert mask.GetPixelID() == sitk.sitkUInt8
     assert array_zyx(mask).sum() == 59
+
+
+def test_a_label_map_comes_back_with_its_values(tmp_path):
+    labels = image_like(np.arange(60, dtype=np.uint8).reshape(5, 4, 3) % 3, make_image())
+    write_image(labels, tmp_path / "labels.nii.gz")
+    read = read_label_map(tmp_path / "labels.nii.gz", ["L1", "L2"])
+    assert read.GetPixelID() == sitk.sitkUInt8 and same_grid(read, labels)
+    np.testing.assert_array_equal(array_zyx(read), array_zyx(labels))
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 1), (np.float32, 0.5), (np.int16, 1)])
+def test_a_label_map_of_other_structures_is_refused(tmp_path, dtype, scale):
+    values_zyx = (scale * (np.arange(60).reshape(5, 4, 3) % 4)).astype(dtype)
+    write_image(image_like(values_zyx, make_image()), tmp_path / "labels.nii.gz")
+    with pytest.raises(
+        ScanError, match=r"labels.nii.gz holds .* expected are uint8 values up to 2 \(L1, L2\)"
+    ):
+        read_label_map(tmp_path / "labels.nii.gz", ["L1", "L2"])
 
 
 def test_probability_comes_back_to_half_a_step(tmp_path):

@@ -1,6 +1,7 @@
 """Resampling to 3 mm slices: filter, positions, conserved means, dropped slices, and masks."""
 
 import dataclasses
+import itertools
 import logging
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
-from lib.imaging.grid import array_zyx, same_grid, volume_mm3
+from lib.imaging.grid import array_zyx, same_grid, volume_mm3, volumes_mm3
 from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
 
 FOURIER, AREA = ResampleConfig(), ResampleConfig(method="area")
@@ -313,3 +314,92 @@ def test_image_and_mask_of_every_method_share_one_grid(slice_mm, start):
 def test_bad_settings_name_their_key(key, value):
     with pytest.raises(ConfigError, match=f"resample.{key}"):
         dataclasses.replace(FOURIER, **{key: value})
+
+
+MM_PIXELS = ResampleConfig(inplane_mm=1.0)
+
+
+def counted_labels(labels_zyx, labels, pixels):
+    """Count the labels of each new voxel (equal parts of old ones) and return the most frequent one.
+
+    Three old slices become two new ones, and pixels x pixels old pixels a new one. In a tie it is the smallest label,
+    and the background last.
+    """
+    parts = labels_zyx.repeat(2, axis=0)
+    z, y, x = (count // step for count, step in zip(parts.shape, (3, pixels, pixels), strict=True))
+    parts = parts.reshape(z, 3, y, pixels, x, pixels)
+    order = [*range(1, labels + 1), 0]
+    counts = np.stack([(parts == label).sum(axis=(1, 3, 5)) for label in order])
+    return np.array(order)[counts.argmax(axis=0)]
+
+
+@pytest.mark.parametrize("pixels", [2, 3])
+@pytest.mark.parametrize("labels", [1, 2, 3, 8])
+def test_a_new_voxel_gets_the_label_that_covers_most_of_it(labels, pixels):
+    values = np.random.default_rng(labels).integers(0, labels + 1, (12, 90, 90)).astype(np.uint8)
+    spacing_mm = (1 / pixels, 1 / pixels, 2.0)
+    new = resample_labels(scan(values, spacing_mm), scan(values.astype(np.int16), spacing_mm), MM_PIXELS)
+    assert new.GetPixelID() == sitk.sitkUInt8
+    np.testing.assert_array_equal(array_zyx(new), counted_labels(values, labels, pixels))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "chosen"),
+    [
+        ([1, 1, 2, 2], 1),  # two structures share it: the first one
+        ([2, 2, 1, 1], 1),
+        ([2, 2, 0, 0], 2),  # a structure and the background: the structure
+        ([1, 2, 0, 0], 0),  # the background covers more than each of them
+        ([2, 1, 3, 0], 1),
+        ([3, 3, 1, 0], 3),
+        ([0, 0, 0, 1], 0),
+    ],
+)
+def test_ties_go_to_the_first_structure_and_not_to_the_background(pixels, chosen):
+    values = np.array(pixels, np.uint8).reshape(1, 2, 2)
+    image = scan(np.zeros((1, 2, 2), np.int16), (0.5, 0.5, 3.0))
+    new = resample_labels(scan(values, (0.5, 0.5, 3.0)), image, MM_PIXELS)
+    assert array_zyx(new).ravel().tolist() == [chosen]
+
+
+@pytest.mark.parametrize("border", [6, 7, 8])  # slice at which the second box begins: every phase of a group
+@pytest.mark.parametrize("config", [FOURIER, ResampleConfig(inplane_mm=1.1)])
+def test_boxes_that_touch_have_no_seam_between_them(config, border):
+    values = np.zeros((18, 40, 40), np.uint8)
+    for number, (z, x) in enumerate(
+        itertools.product(((3, border), (border, 15)), ((8, 20), (20, 33))), start=1
+    ):
+        values[slice(*z), 8:32, slice(*x)] = number
+    image = scan(np.zeros(values.shape, np.int16))
+    new = array_zyx(resample_labels(scan(values), image, config))
+    whole = array_zyx(resample_labels(scan((values > 0).astype(np.uint8)), image, config))
+    assert set(np.unique(new)) == {0, 1, 2, 3, 4}
+    # without the outer layer, where the background competes
+    inside = sitk.GetArrayFromImage(sitk.BinaryErode(sitk.GetImageFromArray(whole), (1, 1, 1))) > 0
+    assert inside.sum() > 1000 and new[inside].all()
+    assert not new[whole == 0].any()
+
+
+def test_neighbouring_structures_keep_their_volumes():
+    z, y, x = np.mgrid[:51, :100, :100]
+    inside = ((z - 24.7) / 20) ** 2 + ((y - 48.2) / 40) ** 2 + ((x - 51.6) / 45) ** 2 <= 1
+    values = (inside * (1 + (z > 20) + (z > 31))).astype(np.uint8)  # three discs of bone, one on the other
+    before = volumes_mm3(scan(values), ("a", "b", "c"))
+    new = resample_labels(scan(values), scan(np.zeros(values.shape, np.int16)), FOURIER)
+    after, layer_mm3 = volumes_mm3(new, ("a", "b", "c")), np.pi * 40 * 45 * 0.8 * 0.8
+    assert sum(after.values()) == pytest.approx(sum(before.values()), rel=0.005)
+    for name, volume in before.items():
+        assert after[name] == pytest.approx(volume, abs=2 * layer_mm3)  # a flat end moves by up to 1 mm
+
+
+def test_labels_on_the_new_grid_pass_with_their_values():
+    image = profile(np.arange(12))
+    on_new = sitk.Cast(resample_image(image, FOURIER), sitk.sitkUInt8)
+    assert len(np.unique(array_zyx(on_new))) > 3
+    np.testing.assert_array_equal(array_zyx(resample_labels(on_new, image, FOURIER)), array_zyx(on_new))
+
+
+def test_a_map_without_a_label_stays_empty():
+    image = profile(np.arange(12))
+    new = resample_labels(sitk.Cast(0 * image, sitk.sitkUInt8), image, FOURIER)
+    assert same_grid(new, resample_image(image, FOURIER)) and not array_zyx(new).any()

@@ -169,12 +169,32 @@ def test_an_empty_corrected_mask_is_refused():
     assert caught.value.code == "empty_mask"
 
 
+def test_a_corrected_label_map_has_the_values_of_the_study(tmp_path):
+    labels = box_on(CROP, slice(1, 4))
+    labels[3, 2, 1], labels[4, 2, 1] = 2, 0
+    write_image(labels, tmp_path / "P1.nii.gz")
+    read = sitk.GetArrayFromImage(read_corrected(tmp_path / "P1.nii.gz", "P1", ["L1", "L2"]))
+    np.testing.assert_array_equal(read, sitk.GetArrayFromImage(labels))
+    labels[0, 0, 0] = 21
+    write_image(labels, tmp_path / "P1.nii.gz")
+    with pytest.raises(
+        ScanError, match=r"P1.nii.gz of scan P1 .* holds 21; expected are 0 and L1 \(1\), L2 \(2\)"
+    ):
+        read_corrected(tmp_path / "P1.nii.gz", "P1", ["L1", "L2"])
+
+
+def test_a_corrected_mask_of_one_structure_may_have_any_value(tmp_path):
+    write_image(sitk.Cast(255 * box_on(CROP, slice(1, 4)), sitk.sitkUInt8), tmp_path / "P1.nii.gz")
+    read = sitk.GetArrayFromImage(read_corrected(tmp_path / "P1.nii.gz", "P1", ["femur"]))
+    assert read.max() == 1 and read.sum() == 3 * 4 * 2
+
+
 def test_a_damaged_corrected_mask_names_scan_and_file_but_no_folder(tmp_path):
     path = tmp_path / "secret-name" / "P1.nii.gz"
     path.parent.mkdir()
     path.write_bytes(b"no image")
     with pytest.raises(ScanError, match=r"corrected mask P1.nii.gz of scan P1") as caught:
-        read_corrected(path, "P1")
+        read_corrected(path, "P1", ["femur"])
     assert "secret-name" not in str(caught.value)
     write_image(box_on(CROP, slice(1, 2)), path)
-    assert sitk.GetArrayFromImage(read_corrected(path, "P1")).sum() == 8
+    assert sitk.GetArrayFromImage(read_corrected(path, "P1", ["femur"])).sum() == 8

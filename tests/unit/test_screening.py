@@ -201,8 +201,44 @@ def test_mask_on_another_grid(scan_path, tmp_path):
 
 def test_mask_without_the_wanted_label(scan_path, tmp_path):
     mask = save_mask(tmp_path / "mask.nii.gz", [(3, 3, 3)], label=2)
-    found = codes(screen_scan(scan_path, request(mask=mask, mask_labels=(1, 7)), CONFIG, CROP))
-    assert found["mask_empty"] == "no voxel of label 1, 7"
+    found = codes(screen_scan(scan_path, request(mask=mask, structures={"femur": (1, 7)}), CONFIG, CROP))
+    assert found["mask_empty"] == "no voxel of femur (1, 7); the mask holds the values 2"
+
+
+@pytest.mark.parametrize(
+    ("voxels", "values", "advice"),
+    [([], "only 0", "nothing is drawn"), ([(3, 3, 3), (4, 3, 3)], "the values 2", "values in `structures`")],
+    ids=["empty", "others"],
+)
+def test_mask_without_a_structure_of_the_study(scan_path, tmp_path, voxels, values, advice):
+    mask = save_mask(tmp_path / "mask.nii.gz", voxels, label=2)
+    asked = request(mask=mask, structures={"L1": (20,), "L2": (21, 22)}, anatomy="generic")
+    screening = screen_scan(scan_path, asked, CONFIG, CROP)
+    assert screening.verdict == "rejected" and screening.structures == ()
+    assert codes(screening)["mask_empty"] == f"no voxel of L1 (20), L2 (21, 22); the mask holds {values}"
+    (reason,) = [reason for reason in screening.reasons if reason.code == "mask_empty"]
+    assert advice in reason.action and "mask_label" not in reason.action
+
+
+def test_mask_that_lacks_a_structure_is_used_with_a_warning(scan_path, tmp_path):
+    mask = save_mask(tmp_path / "mask.nii.gz", [(3, 3, 3), (4, 3, 3)], label=21)
+    asked = request(mask=mask, structures={"L1": (20,), "L2": (21,), "L3": (22,)}, anatomy="generic")
+    screening = screen_scan(scan_path, asked, CONFIG, CROP)
+    assert screening.verdict == "ok"
+    assert codes(screening)["structure_missing"] == "no voxel of L1 (20), L3 (22)"
+    assert screening.structures == ("L2",) and screening.to_json()["structures"] == ["L2"]
+
+
+def test_other_anatomies_are_judged_as_any_bone(scan_path, tmp_path):
+    mask = save_mask(tmp_path / "mask.nii.gz", [(3, 3, 1), (3, 3, 3), (4, 3, 3)])
+    femur = screen_scan(scan_path, request(mask=mask), CONFIG, CROP)
+    assert "mask_implausible" in codes(femur)
+    asked = request(mask=mask, structures={"patella": ()}, anatomy="generic")
+    found = codes(screen_scan(scan_path, asked, CONFIG, CROP))
+    assert {code: words for code, words in found.items() if code.startswith("mask")} == {
+        "mask_gaps": "patella: 1 of 3 slices between its ends are empty",
+        "mask_not_solid": "patella: 33.3% of it lies apart from its largest piece",
+    }
 
 
 def test_mask_that_is_missing_or_no_label_map(scan_path, tmp_path):

@@ -25,17 +25,17 @@ def screen(path, **fields):
 
 
 def test_intact_hip_is_accepted_with_its_mask():
-    assert screen(PELVIS, side="right", mask=LABELS, mask_labels=(RIGHT_FEMUR,)) == ("ok", {})
+    assert screen(PELVIS, side="right", mask=LABELS, structures={"femur": (RIGHT_FEMUR,)}) == ("ok", {})
 
 
 def test_nailed_hip_is_accepted_with_a_warning():
-    verdict, found = screen(PELVIS, side="left", mask=LABELS, mask_labels=(LEFT_FEMUR,))
+    verdict, found = screen(PELVIS, side="left", mask=LABELS, structures={"femur": (LEFT_FEMUR,)})
     assert verdict == "ok"
     assert found == {"metal": "11583 mm3 above 2500 HU near the hip; at most 200 mm3 is allowed"}
 
 
 def test_mask_of_the_other_femur_is_refused():
-    verdict, found = screen(PELVIS, side="left", mask=LABELS, mask_labels=(RIGHT_FEMUR,))
+    verdict, found = screen(PELVIS, side="left", mask=LABELS, structures={"femur": (RIGHT_FEMUR,)})
     assert verdict == "rejected"
     assert "mask_elsewhere" in found
 

@@ -238,13 +238,14 @@ def test_every_row_of_the_table_gets_a_verdict(tmp_path):
     )
     warning = REASON | {"code": "crop_uncertain", "severity": "warning"}
     screened = {
-        "A": {"verdict": "ok", "reasons": [warning]},
+        "A": {"verdict": "ok", "reasons": [warning], "structures": ["L1", "L3"]},
         "B": {"verdict": "rejected", "reasons": [REASON, warning]},
     }
     records = gather_screening(cohort, screened)
     write_records(records, SCAN_COLUMNS, tmp_path / "scans.csv")
     read = {record["scan"]: record for record in read_records(tmp_path / "scans.csv")}
     assert [record["verdict"] for record in read.values()] == ["ok", "rejected", "excluded", "missing"]
+    assert [record["structures"] for record in read.values()] == ["L1 L3", "", "", ""]
     assert read["A"]["age"] == "90+" and read["A"]["warnings"] == "crop_uncertain"
     assert (
         read["B"]["reason"] == "gantry_tilt"

@@ -3,7 +3,7 @@
 import pytest
 
 from lib.errors import ConfigError
-from lib.structures import read_structures
+from lib.structures import describe_structures, read_structures, study_values, values_in_file
 
 
 def test_values_by_name_in_the_order_of_the_configuration():
@@ -33,3 +33,19 @@ def test_values_by_name_in_the_order_of_the_configuration():
 def test_unusable_structures_are_refused(structures, text):
     with pytest.raises(ConfigError, match=text):
         read_structures(structures)
+
+
+def test_values_in_a_file_are_those_of_its_row_if_it_names_any():
+    assert values_in_file({"femur": ()}, (75, 76)) == {"femur": (75, 76)}
+    assert values_in_file({"femur": (7,)}, [75]) == {"femur": (75,)}
+    for structures in ({"femur": (7,)}, {"L1": (20,), "L2": (21,)}):
+        assert values_in_file(structures, ()) == structures
+
+
+def test_values_in_label_maps_of_the_study_count_from_1():
+    assert study_values({"L2": (21,), "L1": (20,)}) == {"L2": (1,), "L1": (2,)}
+
+
+def test_structures_in_words():
+    assert describe_structures({"femur": ()}) == "femur (above 0)"
+    assert describe_structures({"L1": (20, 120), "L2": (21,)}) == "L1 (20, 120), L2 (21)"

@@ -174,6 +174,16 @@ def test_ages_of_90_and_more_are_not_told_apart():
     assert [age_years(text) for text in ("", "61", "90+", "104")] == [None, 61.0, 90.0, 90.0]
 
 
+def test_labels_of_a_row_are_refused_if_the_study_has_several_structures(folder):
+    rows = "S1,a,m.nii.gz,75 76,\nS2,b,,,\nS3,c,m.nii.gz,75,lost\n"
+    table = write(folder, f"scan,image,mask,mask_label,exclude\n{rows}")
+    assert read_cohort(table, structures=["femur"])["S1"].mask_labels == (75, 76)
+    with pytest.raises(TableError, match="1 problem") as caught:
+        read_cohort(table, structures=["L1", "L2"])
+    assert "row 2, column mask_label: '75 76'; leave it empty" in str(caught.value)
+    assert "several structures (L1, L2)" in str(caught.value)
+
+
 def test_planned_cohort_needs_no_files(tmp_path):
     records = [{"scan": "P001", "image": "P001/dicom", "sex": "F", "age": "63"}]
     rows = planned_cohort(records, "results/phantom/cohort.csv")

@@ -190,7 +190,7 @@ def test_numbers_of_the_table_follow_from_the_masks(finished):
     predicted = sitk.ReadImage(
         str(folder / f"masks/{row['group']}/{row['network']}/{row['members']}/{row['scan']}/mask.nii.gz")
     )
-    reference = sitk.ReadImage(str(folder / f"cropped/{row['scan']}/mask.nii.gz"))
+    reference = sitk.ReadImage(str(folder / f"cropped/{row['scan']}/labels.nii.gz"))
     voxel_mm3 = float(predicted.GetSpacing()[0] * predicted.GetSpacing()[1] * predicted.GetSpacing()[2])
     a, b = (sitk.GetArrayViewFromImage(mask) > 0 for mask in (reference, predicted))
     assert float(row["reference_mm3"]) == pytest.approx(a.sum() * voxel_mm3, rel=1e-6)
@@ -209,7 +209,7 @@ def test_a_second_reader_stands_beside_the_model(finished):
     results = finished.folder / "results"
     first, second = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(results / f"cropped/{SECOND_READ}/{name}.nii.gz"))) > 0
-        for name in ("mask", "mask2")
+        for name in ("labels", "labels2")
     )
     dice = 2 * (first & second).sum() / (first.sum() + second.sum())
     assert 0.5 < dice < 0.95 and float(rows[0]["dsc_mean"]) == pytest.approx(dice)

@@ -106,8 +106,8 @@ def flow_of(study):
 def test_report_from_what_is_there_says_what_is_missing_until_it_is_mended(study):
     results = study.folder / "results"
     damaged, person, fold, read_twice = "P003", "P006", "male/vnet/fold-0", "P001"
-    mask, model = results / f"cropped/{damaged}/mask.nii.gz", results / f"models/{fold}/model.pt"
-    second = results / f"resampled/{read_twice}/mask2.nii.gz"
+    mask, model = results / f"cropped/{damaged}/labels.nii.gz", results / f"models/{fold}/model.pt"
+    second = results / f"resampled/{read_twice}/labels2.nii.gz"
     whole = {path: path.with_suffix(".whole") for path in (mask, second, model)}
     for path in (mask, second):
         path.rename(whole[path])

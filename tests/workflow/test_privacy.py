@@ -89,7 +89,7 @@ def test_failed_jobs_tell_nothing_of_the_source(study):
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     targets = [f"results/converted/{scan}/image.nii.gz" for scan in ("P002", "P004")]
-    targets.append("results/resampled/P006/mask.nii.gz")
+    targets.append("results/resampled/P006/labels.nii.gz")
     ended = study.call(*targets, "--keep-going", "--forcerun", *targets)
     assert ended.returncode != 0
     logs = study.folder / "results/logs"
