@@ -100,7 +100,7 @@ rule trained:
 rule predicted:
     """A mask of every predicted scan."""
     input:
-        lambda wildcards: [f"results/masks/{path}/mask.nii.gz" for path in predicted_paths()],
+        lambda wildcards: [f"results/masks/{path}/labels.nii.gz" for path in predicted_paths()],
 
 
 rule measured:

@@ -30,14 +30,14 @@ from sklearn.metrics import roc_auc_score, roc_curve
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.atomic import read_json, whole_file
 from lib.cohort.scans import read_folds
+from lib.imaging.binarise import threshold_mask
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, read_mask
-from lib.imaging.otsu import otsu_mask
 from lib.intensity_scale import fixed_range
 from lib.learning.determinism import prepare_torch
 from lib.learning.predict import Ensemble, PredictConfig, load_models, predict_scan
-from lib.otsu_guards import OtsuConfig
+from lib.mask_settings import MaskConfig
 from lib.seeding import derive_seed
 from lib.stats.tables import write_table
 
@@ -175,7 +175,7 @@ def judge(case: Case, ensemble: Ensemble) -> dict:
     review too.
     """
     predicted = predict_scan(ensemble, case.image_zyx, fixed_range(ensemble.intensity), PredictConfig())
-    otsu = otsu_mask(predicted.probability_zyx, OtsuConfig())
+    otsu = threshold_mask(predicted.probability_zyx, MaskConfig())
     shared = np.count_nonzero(case.reference_zyx & (otsu.mask_zyx > 0))
     (unsure,) = predicted.disagreements.values()
     return {

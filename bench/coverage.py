@@ -40,11 +40,11 @@ from lib.stats.subgroups import welch_interval
 CONFIG = AgreementConfig()
 BIAS, SD, MODEL_SD, LOSS, FACTOR = 300.0, 1000.0, 500.0, 0.01, 0.3
 SHOWN = {
-    "bias_mm3": "bias",
-    "loa_low_mm3": "lower limit",
-    "loa_high_mm3": "upper limit",
-    "mae_mm3": "MAE",
-    "rmse_mm3": "RMSE",
+    "bias": "bias",
+    "loa_low": "lower limit",
+    "loa_high": "upper limit",
+    "mae": "MAE",
+    "rmse": "RMSE",
     "re_mean_percent": "mean RE",
     "mape_percent": "MAPE",
     "r2": "R²",
@@ -184,11 +184,11 @@ def true_values(design: Design, generator: np.random.Generator) -> dict[str, flo
     x, y, difference = study.x, study.y, study.y - study.x
     relative, reach = 100 * difference / x, stats.norm.ppf(0.975) * difference.std()
     return {
-        "bias_mm3": difference.mean(),
-        "loa_low_mm3": difference.mean() - reach,
-        "loa_high_mm3": difference.mean() + reach,
-        "mae_mm3": np.abs(difference).mean(),
-        "rmse_mm3": np.sqrt(np.mean(difference**2)),
+        "bias": difference.mean(),
+        "loa_low": difference.mean() - reach,
+        "loa_high": difference.mean() + reach,
+        "mae": np.abs(difference).mean(),
+        "rmse": np.sqrt(np.mean(difference**2)),
         "re_mean_percent": relative.mean(),
         "mape_percent": np.abs(relative).mean(),
         "r2": r_squared(x, y),

@@ -67,7 +67,7 @@ def enlarge(demo: Path, pool: Path, scan: str, members: Sequence[str]) -> None:
     noise = np.random.default_rng(0).normal(0, 20, FULL_ZYX)
     _write(image + noise, pool / "image.nii.gz", np.int16)
     masks = {"reference": demo / f"cropped/{scan}/labels.nii.gz"}
-    masks |= {member: demo / f"masks/all/vnet/{member}/{scan}/mask.nii.gz" for member in members}
+    masks |= {member: demo / f"masks/all/vnet/{member}/{scan}/labels.nii.gz" for member in members}
     for name, path in masks.items():
         _write(full_size(array_zyx(read_image(path))) >= 0.5, pool / f"{name}.nii.gz", np.uint8)
 
@@ -86,7 +86,7 @@ def copy_scan(demo: Path, results: Path, names: tuple[str, str], members: Sequen
     for file, source in (("image", "image"), ("labels", "reference")):
         _link(pool / f"{source}.nii.gz", results / f"cropped/{copy}/{file}.nii.gz")
     for member in members:
-        _link(pool / f"{member}.nii.gz", results / f"masks/all/vnet/{member}/{copy}/mask.nii.gz")
+        _link(pool / f"{member}.nii.gz", results / f"masks/all/vnet/{member}/{copy}/labels.nii.gz")
 
 
 def write_placements(demo: Path, results: Path, copies: dict[str, list[str]]) -> pd.DataFrame:

@@ -16,14 +16,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.atomic import read_json
+from lib.imaging.binarise import threshold_mask
 from lib.imaging.grid import array_zyx
 from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image
-from lib.imaging.otsu import otsu_mask
 from lib.intensity_scale import IntensityRange
 from lib.learning.determinism import prepare_torch
 from lib.learning.predict import PredictConfig, load_models, predict_scan
-from lib.otsu_guards import OtsuConfig
+from lib.mask_settings import MaskConfig
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
             name: predict_scan(ensemble, image_zyx, scale, PredictConfig()).probability_zyx
             for name, ensemble in ensembles.items()
         }
-        masks = [otsu_mask(probability, OtsuConfig()).mask_zyx > 0 for probability in maps.values()]
+        masks = [threshold_mask(probability, MaskConfig()).mask_zyx > 0 for probability in maps.values()]
         voxels = masks[0].sum() + masks[1].sum()
         dice[folder.name] = float(2 * (masks[0] & masks[1]).sum() / voxels) if voxels else 1.0
         differences.append(float(np.abs(maps["float32"] - maps["bf16"]).max()))

@@ -15,6 +15,7 @@ import yaml
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from lib.catalog.measures import QUANTITIES  # noqa: E402
 from lib.catalog.modalities import MODALITIES  # noqa: E402
 from lib.cohort.acquisitions import acquisition_columns  # noqa: E402
 from lib.cohort.review import REVIEW_COLUMNS  # noqa: E402
@@ -25,6 +26,7 @@ from lib.learning.history import HISTORY_COLUMNS  # noqa: E402
 from lib.stats.agreement import AgreementConfig  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
+from lib.stats.measurements import MEASUREMENT_COLUMNS, PEOPLE_KEYS  # noqa: E402
 from lib.stats.paper import TABLE2_COLUMNS, table1  # noqa: E402
 from lib.stats.partitions import PARTITION_COLUMNS  # noqa: E402
 from lib.stats.summary import summary_tables  # noqa: E402
@@ -59,6 +61,7 @@ def table_columns() -> dict[str, Sequence[str]]:
             "metrics": METRIC_COLUMNS,
             "unscored": UNSCORED_COLUMNS,
             "volumes": VOLUME_COLUMNS,
+            "measurements": MEASUREMENT_COLUMNS,
             "acquisition": acquisition_columns("CT"),
         }.items()
     }
@@ -71,6 +74,12 @@ def table_columns() -> dict[str, Sequence[str]]:
         "folds/folds.csv": FOLD_COLUMNS,
         "tables/volumes.csv": VOLUME_COLUMNS,
         "tables/metrics.csv": METRIC_COLUMNS,
+        "tables/measurements.csv": MEASUREMENT_COLUMNS,
+        "tables/people.csv": [
+            *PEOPLE_KEYS,
+            *(f"{{structure}}_{quantity.column}" for quantity in QUANTITIES),
+            "undefined",
+        ],
         "tables/unscored.csv": UNSCORED_COLUMNS,
         "tables/flow.csv": FLOW_COLUMNS,
         "tables/acquisition.csv": _columns_of_modalities(),

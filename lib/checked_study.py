@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from lib.catalog.anatomies import ANATOMIES, usual_side
-from lib.cohort.acquisitions import read_protocol
+from lib.cohort.acquisitions import check_strata, read_protocol
 from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.other_run import find_results
 from lib.cohort.placement import Takes
@@ -26,10 +26,10 @@ from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import read_network
 from lib.learning.finished import FinishedModels, check_preprocessing, check_structures, read_finished
 from lib.learning.network_grid import GridConfig, networks_of_study
-from lib.otsu_guards import OtsuConfig
+from lib.mask_settings import MaskConfig
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
-from lib.structures import Structures, read_structures
+from lib.structures import Structures, check_method, read_structures
 from lib.study import check_paths, check_study, study_identity
 
 PROJECT = Path(__file__).parents[1]
@@ -214,13 +214,15 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     config["networks"] = networks_of_study(
         config["networks"], named, GridConfig(**config["grid"]), config["only_networks"]
     )
+    check_method(config["mask"]["method"], config["structures"])
+    check_strata(config["report"]["strata"], config["cohort_columns"], config["screening"]["modality"])
     # these refuse what the schema cannot express, such as levels that do not fit together
     for entry in config["networks"].values():
         read_network(entry, len(config["structures"]))
     read_protocol(config["acquisition_protocol"], config["screening"]["modality"])
     IntensityConfig(**config["intensity"])
     _check_crop(config)
-    OtsuConfig(**config["otsu"])
+    MaskConfig(**config["mask"])
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
             "partial=true reports on the results so far, but people have not been split yet; "

@@ -2,7 +2,7 @@
 
 A file `measured/{group}/{network}/{members}/{scan}.json` has the sections `mask` (how the mask was made) and `volume`
 (what was measured of it), and where a person's masks were compared with it, `overlap` (with the reference) and
-`readers` (two readers and the model). Standard library only.
+`readers` (two readers and the model). Each section is by structure. Standard library only.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,11 +34,15 @@ def path_key(path: str | Path) -> str:
 
 
 def read_measured(paths: Iterable[str | Path], *sections: str) -> tuple[dict[str, dict], ...]:
-    """Return the contents of sections by `path_key`: for each of `sections` those of the files that have it."""
+    """Return the contents of sections by `path_key` and structure, such as `all/vnet/fold-0/P001/femur`.
+
+    Returns:
+        for each of `sections` those of the files that have it.
+    """
     found: tuple[dict[str, dict], ...] = tuple({} for _ in sections)
     for path in paths:
         measured = read_json(path)
         for section, records in zip(sections, found, strict=True):
-            if section in measured:
-                records[path_key(path)] = measured[section]
+            for structure, record in measured.get(section, {}).items():
+                records[f"{path_key(path)}/{structure}"] = record
     return found

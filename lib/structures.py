@@ -39,6 +39,24 @@ def read_structures(structures: Mapping[str, object]) -> dict[str, tuple[int, ..
     return read
 
 
+def check_method(method: str, structures: Mapping[str, object]) -> None:
+    """Refuse a method of making masks that does not suit the number of structures.
+
+    Args:
+        method: config `mask.method`.
+        structures: config `structures`.
+
+    Raises:
+        ConfigError: `argmax` for one structure, whose probability is cut at a threshold, or a threshold for several.
+    """
+    if (method == "argmax") != (len(structures) > 1):
+        expected = "argmax" if len(structures) > 1 else "otsu or half"
+        raise ConfigError(
+            f"mask.method: {method} does not suit the {len(structures)} structure(s) {', '.join(structures)}; "
+            f"set {expected}"
+        )
+
+
 def _require_name(name: object, known: Mapping[str, object]) -> None:
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise ConfigError(

@@ -6,7 +6,7 @@ MASKS = "results/masks/{group}/{network}/{members}/{scan}"
 
 
 rule measure_prediction:
-    """Masks of a predicted scan, their volume and flags, and their agreement with the readers' masks."""
+    """Labels of a predicted scan, their volume and flags, and their agreement with the readers' masks."""
     input:
         batch=batch_folder,
         image="results/cropped/{scan}/image.nii.gz",
@@ -19,8 +19,8 @@ rule measure_prediction:
         reference_native=lambda wildcards: optional(SCANS[wildcards.scan].mask, is_scored(wildcards)),
         second_reference=second_reference,
     output:
-        mask=f"{MASKS}/mask.nii.gz",
-        full=f"{MASKS}/mask_full.nii.gz",
+        labels=f"{MASKS}/labels.nii.gz",
+        full=f"{MASKS}/labels_full.nii.gz",
         json="results/measured/{group}/{network}/{members}/{scan}.json",
     log:
         "results/logs/measure_prediction/{group}/{network}/{members}/{scan}.log",
@@ -33,7 +33,8 @@ rule measure_prediction:
         mem_mb=grow(1500),
         runtime=grow(15),
     params:
-        otsu=lookup("otsu", within=config),
+        anatomy=lookup("anatomy", within=config),
+        mask=lookup("mask", within=config),
         measure=lookup("measure", within=config),
         review_member_dice=lookup("predict/review_member_dice", within=config),
         structures=lambda wildcards: structures_of(wildcards.scan),
@@ -65,6 +66,7 @@ rule gather_volume_errors:
         mem_mb=grow(1000),
         runtime=grow(15),
     params:
+        structures=list(STUDY.structures),
         subjects=lambda wildcards: {
             row.placement.scan: row.placement.subject
             for row in out_of_fold_predictions(wildcards.group, wildcards.network)
@@ -103,6 +105,7 @@ rule gather_metrics:
         mem_mb=grow(2000),
         runtime=grow(30),
     params:
+        structures=list(STUDY.structures),
         groups=GROUPS,
         networks=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),
@@ -132,6 +135,18 @@ rule gather_volumes:
             labels={"table": "Volumes of every prediction"},
             caption="../report/captions/volumes.rst",
         ),
+        measurements=report(
+            "results/tables/measurements.csv",
+            category="Scans",
+            labels={"table": "Measurements of every prediction"},
+            caption="../report/captions/measurements.rst",
+        ),
+        people=report(
+            "results/tables/people.csv",
+            category="Scans",
+            labels={"table": "Values of every scan, to join with other data"},
+            caption="../report/captions/people.rst",
+        ),
     log:
         "results/logs/gather_volumes/cohort.log",
     benchmark:
@@ -143,6 +158,7 @@ rule gather_volumes:
         mem_mb=grow(2000),
         runtime=grow(30),
     params:
+        structures=list(STUDY.structures),
         groups=GROUPS,
         networks=NETWORKS,
         heldout_weights=lookup("predict/heldout_weights", within=config),

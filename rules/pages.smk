@@ -76,4 +76,4 @@ def figure_labels(wildcards: Wildcards, output: OutputFiles) -> dict[str, str]:
     """Return the labels that distinguish a figure from the others of its category."""
     entries = json.loads(Path(output.figures, "figures.json").read_text(encoding="utf-8"))["figures"]
     entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
-    return {"figure": entry["title"], "network": entry["network"], "protocol": entry["protocol"]}
+    return {"figure": entry["title"]} | {name: entry[name] for name in ("network", "protocol", "structure")}

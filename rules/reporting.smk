@@ -7,8 +7,10 @@ rule summarize_agreement:
         metrics="results/tables/metrics.csv",
         unscored="results/tables/unscored.csv",
         volumes="results/tables/volumes.csv",
+        measurements="results/tables/measurements.csv",
         folds="results/folds/folds.csv",
         acquisition="results/tables/acquisition.csv",
+        scans="results/cohort/scans.csv",
         readers=reader_files,
         runs=fold_files("run.json"),
     output:
@@ -21,14 +23,8 @@ rule summarize_agreement:
         agreement=report(
             "results/tables/agreement.csv",
             category="Agreement",
-            labels={"table": "Volumes of the whole mask"},
+            labels={"table": "Agreement of measurements with their references"},
             caption="../report/captions/agreement.rst",
-        ),
-        agreement_cut=report(
-            "results/tables/agreement_cut.csv",
-            category="Agreement",
-            labels={"table": "Volumes above the distal cut"},
-            caption="../report/captions/agreement_cut.rst",
         ),
         folds=report(
             "results/tables/folds.csv",
@@ -87,6 +83,7 @@ rule summarize_agreement:
         runtime=grow(30),
     params:
         report=lookup("report", within=config),
+        structures=list(STUDY.structures),
         code=code_of("summarize_agreement"),
     message:
         "Summarize the agreement"
@@ -199,7 +196,7 @@ rule draw_figures:
         acquisition="results/tables/acquisition.csv",
         histories=fold_files("history.csv"),
         measured=figure_inputs("results/measured/{path}.json"),
-        masks=figure_inputs("results/masks/{path}/mask.nii.gz"),
+        masks=figure_inputs("results/masks/{path}/labels.nii.gz"),
         images=lambda wildcards: scored_scans("results/cropped/{scan}/image.nii.gz"),
         references=lambda wildcards: scored_scans("results/cropped/{scan}/labels.nii.gz"),
     output:
@@ -239,7 +236,7 @@ rule write_scan_pages:
         references=of_shown_scans("results/cropped/{scan}/labels.nii.gz", lambda scan: SCANS[scan].mask),
         screened=of_shown_scans("results/screened/{scan}.json"),
         crops=of_shown_scans("results/crops/{scan}.webp"),
-        masks=of_shown_predictions("results/masks/{path}/mask.nii.gz"),
+        masks=of_shown_predictions("results/masks/{path}/labels.nii.gz"),
         measured=of_shown_predictions("results/measured/{path}.json"),
         errors=lambda wildcards: volume_error_files(),
     output:
@@ -255,6 +252,7 @@ rule write_scan_pages:
         mem_mb=grow(1500),
         runtime=grow(30),
     params:
+        structures=list(STUDY.structures),
         scans=shown_scans,
         shown={
             # quoted in the meanings of flags and in the note on intervals
@@ -321,7 +319,6 @@ rule write_report:
         volumes="results/tables/volumes.csv",
         scores="results/tables/scores.csv",
         agreement="results/tables/agreement.csv",
-        agreement_cut="results/tables/agreement_cut.csv",
         folds="results/tables/folds.csv",
         paired="results/tables/paired.csv",
         ages="results/tables/ages.csv",

@@ -1,7 +1,7 @@
 """Job script of rule draw_figures: draw every figure of the study as SVG and PNG, with a table of its data.
 
 input: the tables named in TABLES; histories, measured (lists of .csv, .json); for possible examples the lists images,
-    references (.../{scan}/*.nii.gz) and masks (.../{group}/{network}/{members}/{scan}/mask.nii.gz), crop grid
+    references (.../{scan}/*.nii.gz) and masks (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid
 output: figures (directory, with figures.json); params: synthetic
 """
 
@@ -12,7 +12,7 @@ from lib.figures.examples import Example, example_scans, example_title
 from lib.figures.gallery import StudyResults, draw_figures
 from lib.figures.learning_curves import history_key
 from lib.imaging.grid import array_zyx, spacing_zyx
-from lib.imaging.nifti import read_image, read_mask
+from lib.imaging.nifti import read_image
 from lib.joblog import job_log
 from lib.measured import path_key, read_measured
 from lib.stats.tables import by_scan, prediction_key, read_table
@@ -26,7 +26,7 @@ with job_log(snakemake.log[0]) as logger:
     masks = {path_key(Path(path).parent): path for path in given.masks}
     for row in example_scans(tables["metrics"], masks):
         image, scan = read_image(images[row["scan"]]), row["scan"]
-        pair = [array_zyx(read_mask(path)) for path in (references[scan], masks[prediction_key(row)])]
+        pair = [array_zyx(read_image(path)) for path in (references[scan], masks[prediction_key(row)])]
         examples.append(Example(scan, example_title(row), array_zyx(image), *pair, spacing_zyx(image)))
     (overlaps,) = read_measured(given.measured, "overlap")
     results = StudyResults(

@@ -2,7 +2,7 @@
 
 input: folds, scans, acquisition (.csv); measured (list of .../{group}/{network}/{members}/{scan}.json),
     errors (list of volume_errors.json)
-output: metrics, unscored (planned scores that are missing); params: groups, models (lists of names),
+output: metrics, unscored (planned scores that are missing); params: structures, groups, networks (names),
     heldout_weights, seen (paths of predictions by models that were trained on their person, which are not scored),
     needs_edit (scans), confidence (of intervals)
 """
@@ -17,7 +17,14 @@ from lib.joblog import job_log
 from lib.measured import read_measured
 from lib.stats.grouping import first_scans
 from lib.stats.intervals import read_volume_errors, with_intervals
-from lib.stats.tables import flat_prediction, metrics_table, unscored_table, with_flag, write_table
+from lib.stats.tables import (
+    by_structure,
+    flat_prediction,
+    metrics_table,
+    unscored_table,
+    with_flag,
+    write_table,
+)
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
@@ -25,7 +32,8 @@ with job_log(snakemake.log[0]) as logger:
     accepted = {row.scan for row in accepted_scans(scans)}
     placed = [row for row in read_folds(given.folds) if row.scan in accepted]
     plan = plan_predictions(placed, params.groups, params.networks, params.heldout_weights)
-    predictions = [flat_prediction(asdict(prediction)) for prediction in mark_seen(plan, params.seen)]
+    planned = [flat_prediction(asdict(prediction)) for prediction in mark_seen(plan, params.seen)]
+    predictions = by_structure(planned, params.structures)
     volumes, overlaps = read_measured(given.measured, "volume", "overlap")
     repeats = first_scans({record["scan"]: record["repeat_of"] for record in scans})
     unscored = unscored_table(predictions, overlaps, volumes, repeats)
@@ -35,4 +43,4 @@ with job_log(snakemake.log[0]) as logger:
     metrics = with_flag(metrics, "needs_edit", params.needs_edit)
     write_table(metrics, snakemake.output.metrics)
     write_table(unscored, snakemake.output.unscored)
-    logger.info("%d scored of %d planned predictions, %d not", len(metrics), len(plan), len(unscored))
+    logger.info("%d scored of %d planned rows, %d not", len(metrics), len(predictions), len(unscored))

@@ -41,7 +41,7 @@ with job_log(snakemake.log[0]) as logger:
         lambda group, fold: training_scans(placements, params.groups[group], fold),
     )
     primary = primary_rows(read_table(given.volumes), params.networks)
-    volumes_mm3 = dict(zip(primary["scan"], primary["predicted_mm3"], strict=True))
+    volumes_mm3 = primary.groupby("scan", sort=False)["predicted_mm3"].sum(min_count=1).to_dict()
     notes = missing_notes(flow, partial=params.partial) + fold_notes(params.untrained, params.folds)
     failures = {fold_name(run): describe_warnings(run) for run in runs}
     notes += failed_notes(failures) + review_notes(flow, other_masks(params.reviews, volumes_mm3))

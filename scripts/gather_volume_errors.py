@@ -2,7 +2,7 @@
 
 input: measured (list of .../{group}/{network}/fold-{k}/{scan}.json, out-of-fold predictions alone),
     runs (list of run.json)
-output: errors (beside the folders of the folds); params: subjects (the person of each scan)
+output: errors (beside the folders of the folds); params: structures (names), subjects (the person of each scan)
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from lib.stats.intervals import volume_errors
 with job_log(snakemake.log[0]) as logger:
     network = "{group}/{network}".format_map(snakemake.wildcards)
     (overlaps,) = read_measured(snakemake.input.measured, "overlap")
-    subjects = {key: snakemake.params.subjects[Path(key).name] for key in overlaps}
-    errors = volume_errors(network, overlaps, subjects, Path(snakemake.output.errors).parent)
+    params, folder = snakemake.params, Path(snakemake.output.errors).parent
+    errors = volume_errors(network, params.structures, overlaps, params.subjects, folder)
     write_json(snakemake.output.errors, errors)
     logger.info("%d out-of-fold errors of %d people", len(errors["errors"]), errors["people"])

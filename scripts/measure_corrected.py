@@ -15,6 +15,8 @@ with job_log(snakemake.log[0], hide=[Path(snakemake.input.mask).absolute()]) as 
     given, scan = snakemake.input, snakemake.wildcards.scan
     mask = read_corrected(given.mask, scan, snakemake.params.structures)
     grids = {"the converted scan": read_image(given.converted), "the crop": read_image(given.image)}
-    measured = measure_corrected(mask, grids, f"corrected mask {Path(given.mask).name} of scan {scan}")
-    logger.info("%.1f mm3 on the grid of %s", measured["corrected_mm3"], measured["grid"])
+    name = f"corrected mask {Path(given.mask).name} of scan {scan}"
+    measured = measure_corrected(mask, snakemake.params.structures, grids, name)
+    for structure, found in measured.items():
+        logger.info("%s: %.1f mm3 on the grid of %s", structure, found["corrected_mm3"], found["grid"])
     write_json(snakemake.output.json, measured)

@@ -1,31 +1,39 @@
 """Job script of rule measure_prediction: make the masks of one predicted scan and measure them.
 
-input: batch (folder with {scan}/probability.nii.gz and uncertainty.json), image and record (of the crop), converted,
-    screened; optional: reference and second_reference (masks of two readers on the grid of the crop),
-    reference_native (the first reader's mask as it was given; the prediction is scored if it is there)
-output: mask (on the grid of the crop), full (on the grid of the converted scan), json (sections of `lib.measured`)
-params: otsu, measure (sections of the configuration), review_member_dice, structures (their values in
-    reference_native)
+input: batch (folder with {scan}/probability.nii.gz, or labels.nii.gz for several structures, and uncertainty.json),
+    image and record (of the crop), converted, screened; optional: reference and second_reference (label maps of two
+    readers on the grid of the crop), reference_native (the first reader's as it was given; the prediction is scored
+    if it is there)
+output: labels (on the grid of the crop), full (on the grid of the converted scan), json (sections of `lib.measured`)
+params: structures (their values in reference_native, by name), anatomy, mask, measure (sections of the settings),
+    review_member_dice
 """
 
 from pathlib import Path
 
 from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.atomic import read_json, write_json
-from lib.imaging.nifti import read_grid, read_image, read_mask, write_image
+from lib.imaging.nifti import read_grid, read_image, write_image
 from lib.joblog import job_log
-from lib.measuring.prediction import MeasuringConfig, PredictedScan, ReaderMasks, measure_prediction
-from lib.otsu_guards import OtsuConfig
+from lib.mask_settings import MaskConfig
+from lib.measuring.prediction import (
+    MeasuringConfig,
+    PredictedScan,
+    ReaderMasks,
+    describe_measured,
+    measure_prediction,
+    predicted_file,
+)
 from lib.reading.image_files import read_labels
 from lib.stats.overlap import OverlapConfig
 
 given, params = snakemake.input, snakemake.params
-native = given.get("reference_native")
+native, structures = given.get("reference_native"), list(params.structures)
 
 with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     batch = Path(given.batch, snakemake.wildcards.scan)
     scan = PredictedScan(
-        probability=read_image(batch / "probability.nii.gz"),
+        prediction=read_image(batch / predicted_file(structures)),
         image=read_image(given.image),
         converted=read_grid(given.converted),
         crop=read_json(given.record),
@@ -35,18 +43,18 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     drawn = {"reference": given.get("reference"), "second": given.get("second_reference")}
     readers = ReaderMasks(
         native=read_labels(native, params.structures) if native else None,
-        **{name: read_mask(path) for name, path in drawn.items() if path},
+        **{name: read_image(path) for name, path in drawn.items() if path},
     )
     config = MeasuringConfig(
-        otsu=OtsuConfig(**params.otsu),
+        structures=structures,
+        anatomy=params.anatomy,
+        mask=MaskConfig(**params.mask),
         distal_end=DistalEndConfig(distal_cut_mm=params.measure["distal_cut_mm"]),
         overlap=OverlapConfig(nsd_tolerance_mm=params.measure["nsd_tolerance_mm"]),
         review_member_dice=params.review_member_dice,
     )
-    mask, full, measured = measure_prediction(scan, readers, config)
-    write_image(mask, snakemake.output.mask)
+    labels, full, measured = measure_prediction(scan, readers, config)
+    write_image(labels, snakemake.output.labels)
     write_image(full, snakemake.output.full)
     write_json(snakemake.output.json, measured)
-    volume, dsc = measured["volume"], measured.get("overlap", {}).get("dsc")
-    logger.info("%.1f mm3, flags: %s", volume["predicted_mm3"], ", ".join(volume["flags"]) or "none")
-    logger.info("dsc: %s", "none" if dsc is None else f"{dsc:.4f}")
+    logger.info("%s", describe_measured(measured))

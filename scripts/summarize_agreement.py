@@ -1,13 +1,13 @@
 """Job script of rule summarize_agreement: summarize the agreement of volumes and masks, with confidence intervals.
 
-input: metrics, unscored, volumes, folds, acquisition (.csv); lists readers
+input: metrics, unscored, volumes, measurements, folds, acquisition, scans (.csv); lists readers
     (.../{group}/{network}/{members}/{scan}.json), runs
-output: scores (overlap and surface distances), agreement (volumes), agreement_cut (volumes above the distal cut),
-    folds (fold by fold), paired (sex-specific models against the model of everybody), ages (scores by age band),
-    levels (Dice by part of the femur), spread (variance between folds and between people), subgroups (one sex, site
-    or scanner against the others), precision (repeated scans), readers (two readers and the model), coverage (of the
-    intervals of volumes), partitions (the people of each set)
-params: report (section of the configuration)
+output: scores (overlap and surface distances), agreement (of measurements with their references), folds (fold by
+    fold), paired (sex-specific models against the model of everybody), ages (scores by age band), levels (Dice by
+    part of the femur), spread (variance between folds and between people), subgroups (one sex, site or scanner
+    against the others), precision (repeated scans), readers (two readers and the model), coverage (of the intervals
+    of volumes), partitions (the people of each set)
+params: report (section of the configuration), structures (names)
 """
 
 from lib.joblog import job_log
@@ -15,17 +15,21 @@ from lib.measured import read_measured
 from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig
 from lib.stats.partitions import partition_table
+from lib.stats.strata import with_strata
 from lib.stats.summary import summary_tables
 from lib.stats.tables import read_table, write_table
+
+NAMES = ("metrics", "unscored", "volumes", "measurements", "acquisition")
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     config = AgreementConfig(**params.report)
-    whole = {name: read_table(given[name]) for name in ("metrics", "unscored", "volumes", "acquisition")}
+    whole = {name: read_table(given[name]) for name in NAMES}
+    whole = with_strata(whole, config.strata, read_table(given.scans))
     (readers,) = read_measured(given.readers, "readers")
     runs = [read_run(path) for path in given.runs]
     tables = summary_tables(whole, readers, runs, config)
-    tables["partitions"] = partition_table(read_table(given.folds), whole)
+    tables["partitions"] = partition_table(read_table(given.folds), whole, params.structures)
     for name, table in tables.items():
         write_table(table, snakemake.output[name])
     rows = {name: len(table) for name, table in tables.items()}

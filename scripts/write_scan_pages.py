@@ -4,27 +4,28 @@ input: by scan: images (cropped CT), references (cropped mask, if there is one),
     crops (picture of the window); by prediction: masks, measured (.json);
     errors (list of volume_errors.json)
 output: pages (folder with {scan}.html and {scan}-*.webp)
-params: scans (placement, review and predictions of each, the primary one first), shown (settings, synthetic)
+params: structures (names), scans (placement, review and predictions of each, the primary one first), shown (settings,
+    synthetic)
 """
 
 from pathlib import Path
 
 from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
-from lib.imaging.nifti import read_image, read_mask
+from lib.imaging.nifti import read_image
 from lib.joblog import job_log
 from lib.measured import path_key, read_measured
-from lib.pages.scan_numbers import ShownPrediction
+from lib.pages.scan_numbers import shown_predictions
 from lib.pages.scan_page import ScanPage, write_scan_page
 from lib.stats.intervals import read_volume_errors, with_intervals
-from lib.stats.tables import by_scan, prediction_key
+from lib.stats.tables import by_scan, by_structure, prediction_key
 
 
 def read_on_grid(path, image):
-    """Return a mask that lies on the grid of the cropped scan, (z, y, x)."""
-    mask = read_mask(path)
-    require_same_grid(image, mask, "the cropped scan", "the mask")
-    return array_zyx(mask)
+    """Return a label map that lies on the grid of the cropped scan, (z, y, x)."""
+    labels = read_image(path)
+    require_same_grid(image, labels, "the cropped scan", "the label map")
+    return array_zyx(labels)
 
 
 with job_log(snakemake.log[0]) as logger:
@@ -33,7 +34,7 @@ with job_log(snakemake.log[0]) as logger:
     screened, crops = ({Path(path).stem: path for path in given[name]} for name in ("screened", "crops"))
     masks = {path_key(Path(path).parent): path for path in given.masks}
     volumes, overlaps = read_measured(given.measured, "volume", "overlap")
-    plans = [plan for row in params.scans for plan in row["predictions"]]
+    plans = by_structure((plan for row in params.scans for plan in row["predictions"]), params.structures)
     errors, report = read_volume_errors(given.errors), params.shown["settings"]["report"]
     volumes = with_intervals(volumes, plans, errors, report["confidence"])
     with whole_folder(snakemake.output.pages) as folder:
@@ -41,10 +42,8 @@ with job_log(snakemake.log[0]) as logger:
             scan, image = row["placement"]["scan"], read_image(images[row["placement"]["scan"]])
             predictions = []
             for plan in row["predictions"]:
-                key, mask_zyx = prediction_key(plan), read_on_grid(masks[prediction_key(plan)], image)
-                overlap = {} if plan["protocol"] == "apply" else overlaps.get(key, {})
-                numbers = {"volume": volumes.get(key, {}), "overlap": overlap}
-                predictions.append(ShownPrediction(plan=plan, mask_zyx=mask_zyx, **numbers))
+                labels_zyx = read_on_grid(masks[prediction_key(plan)], image)
+                predictions += shown_predictions(plan, labels_zyx, params.structures, (volumes, overlaps))
             decided = {"screened": read_json(screened[scan]), "crop": read_json(records[scan])}
             reference_zyx = read_on_grid(references[scan], image) if scan in references else None
             shown = {"placement": row["placement"], "review": row["review"], "crop_picture": scan in crops}

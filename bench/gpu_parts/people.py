@@ -13,15 +13,15 @@ import SimpleITK as sitk
 from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.atomic import read_json, write_json
 from lib.crop_settings import CropConfig
+from lib.imaging.binarise import threshold_mask
 from lib.imaging.crop import crop_image, crop_labels
 from lib.imaging.full_mask import full_mask
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.model_frame import frame_of
 from lib.imaging.nifti import read_image, read_mask, write_image
-from lib.imaging.otsu import otsu_mask
 from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
 from lib.intensity_scale import IntensityConfig, fixed_range
-from lib.otsu_guards import OtsuConfig
+from lib.mask_settings import MaskConfig
 from lib.phantom.people import PhantomConfig, find_person
 from lib.phantom.scan import make_phantom_scan
 from lib.reading.dicom import read_scan
@@ -78,7 +78,7 @@ def score_person(config: Mapping[str, Any], home: Path, probability: Path) -> di
         read_mask(home / "native.nii.gz"),
         read_mask(home / "labels.nii.gz"),
     )
-    otsu = otsu_mask(array_zyx(image), OtsuConfig(**config["otsu"]))
+    otsu = threshold_mask(array_zyx(image), MaskConfig(**config["mask"]))
     tolerance = OverlapConfig(nsd_tolerance_mm=config["measure"]["nsd_tolerance_mm"])
     overlap = measure_overlap(array_zyx(reference), otsu.mask_zyx, spacing_zyx(reference), tolerance)
     full = full_mask(image, otsu, native)

@@ -4,6 +4,17 @@ ALL = "all"  # the group or stratum of everybody
 SEX_NAMES = {"M": "men", "F": "women"}
 
 
+# strata that every table of people has; others are looked up (`lib.stats.strata`)
+TABLE_STRATA = ("sex", "site")
+# strata with another name in tables/acquisition.csv
+ACQUISITION_STRATA = {"vendor": "manufacturer"}
+
+
+def stratum_column(name: str) -> str:
+    """Return the column of a table of people that holds a stratum."""
+    return name if name in TABLE_STRATA else f"stratum_{name}"
+
+
 def group_position(name: str) -> tuple[int, str]:
     """Return the sorting key of groups in reading order: everybody, men, women, then further groups by name."""
     first = list(GROUP_NAMES)

@@ -1,7 +1,8 @@
 """The measures, each defined once: name, labels, unit, digits, and where it is shown.
 
 MEASURES are numbers of one prediction of a scan: columns of tables/metrics.csv or tables/volumes.csv. SUMMARIES are
-numbers of a group of people: columns of tables/agreement.csv and similar tables. Tables, pages and figures use both.
+numbers of a group of people: columns of tables such as tables/readers.csv. QUANTITIES are the rows of
+tables/measurements.csv. Tables, pages and figures use them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from lib.catalog.anatomies import LEVELS
+
+WHOLE, ABOVE_CUT = "whole", "above_cut"  # regions of every structure
 
 # sections of the numbers on the page of a scan, in order
 SECTIONS: Mapping[str, str] = MappingProxyType(
@@ -250,6 +253,55 @@ MEASURES: dict[str, Measure] = {
         columns=_OF_VOLUME, section="doubt",
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A measure of a region of a structure, a row of tables/measurements.csv.
+
+    Attributes:
+        measure: its name, without the unit.
+        unit: as names of columns write it.
+        region: part of the structure; `whole`: all of it.
+        compartment: what is counted in the region; `integral`: every voxel.
+        reference: name of the reference's value in `measured/`; empty: it is not measured.
+        predicted: name of the predicted value in `measured/`.
+        corrected: name of the value of a corrected mask in `corrected/`; empty: it is not measured.
+    """
+
+    measure: str
+    unit: str
+    region: str = WHOLE
+    compartment: str = "integral"
+    reference: str = ""
+    predicted: str
+    corrected: str = ""
+
+    @property
+    def column(self) -> str:
+        """Return the end of a column's name, such as `whole_volume_mm3`; `integral` is not named."""
+        parts = [self.region, self.compartment, self.measure, self.unit]
+        return "_".join(part.lower() for part in parts if part != "integral")
+
+
+# columns that identify a quantity
+QUANTITY_COLUMNS = ["region", "compartment", "measure", "unit"]
+QUANTITIES = (
+    Quantity(
+        measure="volume", unit="mm3", reference="reference_mm3", predicted="predicted_mm3", corrected="corrected_mm3"
+    ),
+    Quantity(
+        measure="volume", unit="mm3", region=ABOVE_CUT, reference="reference_cut_mm3", predicted="predicted_cut_mm3"
+    ),
+    *(
+        Quantity(
+            measure="volume", unit="mm3", region=level, reference=f"reference_{level}_mm3",
+            predicted=f"predicted_{level}_mm3",
+        )
+        for level in LEVELS
+    ),
+    Quantity(measure="mean_value", unit="HU", predicted="hu_mean", corrected="hu_mean"),
+)  # fmt: skip
 
 SUMMARIES: Mapping[str, Measure] = MappingProxyType(
     {

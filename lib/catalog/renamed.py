@@ -6,6 +6,7 @@ SETTINGS = {
     "low_hu": "low, beside scale: range",
     "high_hu": "high, beside scale: range",
     "classes": "decided by the number of `structures`; leave it out",
+    "otsu": "mask, such as mask: {method: otsu, low: 0.2}",
     "models": "networks; a list of names is no longer needed: an overlay uses the networks that it names",
 }
 RULES = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.acquired_slices import pixel_of, plane_of
+from lib.catalog.groups import ACQUISITION_STRATA, TABLE_STRATA
 from lib.catalog.modalities import MODALITIES, TEXT_FIELDS
 from lib.cohort.scans import read_records
 from lib.errors import ConfigError
@@ -29,6 +30,21 @@ _CANDIDATES = (
 _YES_NO = ("contrast", "fat_suppressed")
 
 Value = str | float
+
+
+def check_strata(strata: Sequence[str], cohort_columns: Sequence[str], modality: str) -> None:
+    """Refuse strata that no table of the study has as a column.
+
+    Raises:
+        ConfigError: `report.strata` names a column that is neither one of every study nor in `cohort_columns`.
+    """
+    known = (*TABLE_STRATA, *ACQUISITION_STRATA, *MODALITIES[modality].fields, *cohort_columns)
+    for name in strata:
+        if name not in known:
+            raise ConfigError(
+                f"report.strata: no table has a column {name!r}; known are {', '.join(known)}. "
+                "A further column of the cohort table must be listed in cohort_columns"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lib.errors import ConfigError
 
-_PREDICTION = ("scan", "group", "network", "members", "protocol")
+_PREDICTION = ("scan", "structure", "group", "network", "members", "protocol")
 # the tables that a comparison reads, with the required columns of each
 NEEDED = {
     "tables/volumes.csv": (*_PREDICTION, "predicted_mm3", "otsu_threshold", "flags"),

@@ -29,7 +29,7 @@ _SLICES = 6
 
 @dataclass(frozen=True)
 class Example:
-    """A scan to show: arrays (z, y, x) on the crop grid, intensities in HU, spacing in mm."""
+    """A scan to show: arrays (z, y, x) on the crop grid, intensities in HU, label maps, spacing in mm."""
 
     scan: str
     title: str

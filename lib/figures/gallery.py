@@ -3,6 +3,7 @@
 The same tables give the same bytes. A figure without data is left out.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ from lib.figures.volumes import (
     draw_relative_error,
     draw_sex_specific,
 )
+from lib.stats.agreement_units import volumes_of
 from lib.stats.grouping import without_repeats
 from lib.stats.tables import WHOLE_MASK, write_table
 
@@ -75,7 +77,7 @@ class StudyResults:
         metrics, volumes, agreement, paired, spread, precision, readers, acquisition: the study's tables of these
             names; an empty frame if there is none.
         histories: learning curves by (group, network, fold): epoch, loss, validation_dice.
-        slices: errors along z of each scored prediction (`by_slice` of `measure_overlap`), by prediction key.
+        slices: errors along z of each scored prediction (`by_slice` of `measure_overlap`), by `structure_key`.
         examples: scans for the figures of contours and solids.
         synthetic: whether the cohort is synthetic; every figure then says so.
     """
@@ -98,30 +100,34 @@ def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
     """Draw every figure that the results allow into `folder`, and list them in `figures.json`.
 
     Each entry holds `name` (of the .svg and .png files), `csv` (file name of the figure's data), `kind` (of the
-    caption), `network`, `protocol`, `title`, `n`, `alt` (text for screen readers), and `width` and `height` in CSS
-    pixels.
+    caption), `network`, `protocol`, `structure` (empty if the study has one), `title`, `n`, `alt` (text for screen
+    readers), and `width` and `height` in CSS pixels.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
+    several = len({structure for *_, structure in _keys(results.metrics, results.volumes)}) > 1
     with mpl.rc_context(STYLE):
-        for kind, (network, protocol), draw in _all_figures(results):
+        for kind, (network, protocol, structure), draw in _all_figures(results):
             drawing = draw()
             if drawing is not None:
                 entry = {"kind": kind, "network": network, "protocol": protocol, "title": TITLES[kind]}
+                entry |= {"structure": structure if several else ""}
                 entries.append(_save(drawing, folder, entry, results.synthetic))
     write_json(folder / "figures.json", {"figures": entries})
     return entries
 
 
-# kind, (network, protocol), function that draws it
-_Plan = Iterator[tuple[str, tuple[str, str], Callable[[], Drawing | None]]]
+# network, protocol, structure
+_Key = tuple[str, str, str]
+# kind, key, function that draws it
+_Plan = Iterator[tuple[str, _Key, Callable[[], Drawing | None]]]
 
 
 def _all_figures(results: StudyResults) -> _Plan:
     if results.examples:
-        yield "examples", ("", ""), lambda: draw_examples(results.examples)
-        yield "solid", ("", ""), lambda: draw_solids(results.examples)
+        yield "examples", ("", "", ""), lambda: draw_examples(results.examples)
+        yield "solid", ("", "", ""), lambda: draw_solids(results.examples)
     people = without_repeats(results.metrics)
     # as in `agreement_table`: a repeated scan replaces a first scan without volumes
     measured = without_repeats(results.metrics.dropna(subset=list(WHOLE_MASK)))
@@ -133,7 +139,7 @@ def _all_figures(results: StudyResults) -> _Plan:
         yield from _covariate_figures(of_key, results.acquisition, key)
         yield from _repeat_figures(_of(pairs, key), results, key)
         if key[1] == "cv" and len(of_key):
-            spread = _of(results.spread, (key[0], ""))
+            spread = _of(results.spread, (key[0], "", key[2]))
             if len(spread):
                 yield (
                     "fold_spread",
@@ -142,10 +148,10 @@ def _all_figures(results: StudyResults) -> _Plan:
                 )
     for network in sorted({key[1] for key in results.histories}):
         curves = {(key[0], key[2]): curve for key, curve in results.histories.items() if key[1] == network}
-        yield "learning_curves", (network, ""), lambda curves=curves: draw_learning_curves(curves)
+        yield "learning_curves", (network, "", ""), lambda curves=curves: draw_learning_curves(curves)
 
 
-def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: tuple[str, str]) -> _Plan:
+def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: _Key) -> _Plan:
     """Yield the figures of overlap; figures along the bone show only the first group."""
     scored = people.dropna(subset=["dsc"])
     if scored.empty:
@@ -154,7 +160,7 @@ def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: t
     if scored[LEVEL_COLUMNS].notna().any(axis=None):
         yield "levels", key, lambda: draw_levels(scored)
     first = people[people["group"] == groups_of(people)[0]]
-    names = first[["group", "network", "members", "scan"]].agg("/".join, axis=1)
+    names = first[["group", "network", "members", "scan", "structure"]].agg("/".join, axis=1)
     first = first[[bool(slices.get(name, {}).get("distance_mm")) for name in names]]
     along, counted = [slices[name] for name in names[first.index]], count_people(first)
     if along:
@@ -162,13 +168,11 @@ def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: t
         yield "dice_by_distance", key, lambda: draw_dice_by_distance(along, counted)
 
 
-def _volume_figures(
-    people: pd.DataFrame, measured: pd.DataFrame, results: StudyResults, key: tuple[str, str]
-) -> _Plan:
+def _volume_figures(people: pd.DataFrame, measured: pd.DataFrame, results: StudyResults, key: _Key) -> _Plan:
     """Yield the figures of volume: agreement of the `measured` scans, comparisons of models on `people`."""
     if measured.empty:
         return
-    agreement = _of(results.agreement, key)
+    agreement = _of(volumes_of(results.agreement), key)
     agreement = agreement[agreement["stratum"] == ALL]
     paired = _of(results.paired, key)
     relative = measured.dropna(subset=["re_percent"])
@@ -180,7 +184,7 @@ def _volume_figures(
         yield "sex_specific", key, lambda: draw_sex_specific(people, paired)
 
 
-def _covariate_figures(people: pd.DataFrame, acquisition: pd.DataFrame, key: tuple[str, str]) -> _Plan:
+def _covariate_figures(people: pd.DataFrame, acquisition: pd.DataFrame, key: _Key) -> _Plan:
     known = people.dropna(subset=["re_percent", "dsc"], how="all")
     if known.empty:
         return
@@ -191,7 +195,7 @@ def _covariate_figures(people: pd.DataFrame, acquisition: pd.DataFrame, key: tup
         yield "error_by_scanner", key, lambda: draw_error_by_scanner(first, acquisition)
 
 
-def _repeat_figures(pairs: pd.DataFrame, results: StudyResults, key: tuple[str, str]) -> _Plan:
+def _repeat_figures(pairs: pd.DataFrame, results: StudyResults, key: _Key) -> _Plan:
     readers = _of(results.readers, key)
     if len(pairs):
         yield "precision", key, lambda: draw_precision(pairs, _of(results.precision, key))
@@ -199,17 +203,17 @@ def _repeat_figures(pairs: pd.DataFrame, results: StudyResults, key: tuple[str, 
         yield "readers", key, lambda: draw_readers(readers)
 
 
-def _keys(*tables: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return all pairs (network, protocol) of the tables in reading order."""
-    keys = {
-        key for table in tables if len(table) for key in zip(table["network"], table["protocol"], strict=True)
-    }
+def _keys(*tables: pd.DataFrame) -> list[_Key]:
+    """Return network, protocol and structure of all rows of the tables, in reading order."""
+    names = ["network", "protocol", "structure"]
+    rows = (table[names].itertuples(index=False) for table in tables if len(table))
+    keys = dict.fromkeys(tuple(row) for row in itertools.chain(*rows))
     return sorted(keys, key=lambda key: (key[0], (*PROTOCOL_ORDER, key[1]).index(key[1])))
 
 
-def _of(table: pd.DataFrame, key: tuple[str, str]) -> pd.DataFrame:
-    """Return the rows of a pair (network, protocol); protocol "" stands for all protocols."""
-    for name, value in zip(("network", "protocol"), key, strict=True):
+def _of(table: pd.DataFrame, key: _Key) -> pd.DataFrame:
+    """Return the rows of a network, protocol and structure; "" stands for all of them."""
+    for name, value in zip(("network", "protocol", "structure"), key, strict=True):
         if value and name in table:
             table = table[table[name] == value]
     return table
@@ -220,9 +224,10 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     figure = drawing.figure
     said = ["synthetic cohort"] if synthetic else []
     said += [PROTOCOLS[entry["protocol"]].on_figures] if entry["protocol"] else []
+    said += [entry["structure"]] if entry["structure"] else []
     if said:
         figure.suptitle("  ·  ".join(said), x=0.99, ha="right", fontsize=8, color=RED if synthetic else MUTED)
-    parts = (entry["kind"].replace("_", "-"), entry["network"], entry["protocol"])
+    parts = (entry["kind"].replace("_", "-"), entry["network"], entry["protocol"], entry["structure"])
     name = "-".join(part for part in parts if part)
     _keep_light(figure)
     # computing the layout here once avoids computing it at every saving

@@ -37,7 +37,7 @@ def draw_precision(pairs: pd.DataFrame, precision: pd.DataFrame) -> Drawing:
         pairs: rows of `repeated_pairs` of one model and protocol, at least one.
         precision: rows of `precision_table` for them.
     """
-    drawn = pairs.drop(columns=["network", "protocol"])
+    drawn = pairs.drop(columns=["network", "protocol", "structure"])
     figure, panels = group_panels(drawn, share_x=False, share_y=True, height=3.7)
     rows = precision[precision["measure"] == "predicted_mm3"].set_index("group")
     reach = drawn["difference_mm3"].abs().max()
@@ -73,7 +73,7 @@ def repeated_pairs(volumes: pd.DataFrame) -> pd.DataFrame:
     If the first scan has no volume, the first repetition with a volume replaces it. A pair has the protocol of its
     scan with a reference, as in `precision_table`, because repetitions seldom have a reference.
     """
-    keys = ["group", "network", "members", "origin"]
+    keys = ["group", "network", "members", "structure", "origin"]
     table = volumes.assign(origin=first_or_own(volumes)).dropna(subset=["predicted_mm3"])
     table = table.assign(
         again=table["origin"] != table["scan"], scored=table["protocol"].where(table["protocol"] != "apply")
@@ -88,7 +88,17 @@ def repeated_pairs(volumes: pd.DataFrame) -> pd.DataFrame:
     )
     pairs = table[table["scan"] != table["first_scan"]].sort_index()
     return pairs[
-        [*keys[:2], "protocol", "scan", "first_scan", "subject", "sex", "mean_mm3", "difference_mm3"]
+        [
+            *keys[:2],
+            "protocol",
+            "structure",
+            "scan",
+            "first_scan",
+            "subject",
+            "sex",
+            "mean_mm3",
+            "difference_mm3",
+        ]
     ]
 
 

@@ -1,12 +1,14 @@
-"""A predicted mask on the grid of the converted scan, which is finer along z than the network's grid."""
+"""Predicted masks on the grid of the converted scan, which is finer along z than the network's grid."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from lib.imaging.binarise import HALF, BinaryMask
 from lib.imaging.grid import array_zyx, image_like, positions_in, same_grid
 from lib.imaging.kernels import apply_weights, linear_weights
-from lib.imaging.otsu import OtsuMask
 
 # Weight of one pixel of distance to the outline relative to probability; it decides ties of the interpolation. On
 # maps of simulated femurs the volume on 2 mm slices is then within 0.3 % of the truth for nearly binary maps (3 % too
@@ -18,31 +20,51 @@ TIE_REACH = 20  # pixels
 ON_GRID = 1e-3
 
 
-def full_mask(probability: sitk.Image, otsu: OtsuMask, grid: sitk.Image) -> sitk.Image:
+def full_mask(probability: sitk.Image, mask: BinaryMask, grid: sitk.Image) -> sitk.Image:
     """Return the mask on the grid of the converted scan (uint8).
 
     Probabilities are interpolated linearly to `grid` and cut at the same threshold; ties are decided by the shape of
     the slices (see `_level`). Voxels whose centre lies in no voxel of the crop are 0, so slices that were dropped in
-    resampling stay empty. If `otsu` kept one component, only the component that shares most voxels with the crop's
+    resampling stay empty. If `mask` kept one component, only the component that shares most voxels with the crop's
     mask is kept. On the crop's own grid the result is the mask itself.
     """
-    positions_xyz = [_positions(probability, grid, axis) for axis in range(3)]
     full_zyx = np.zeros(grid.GetSize()[::-1], np.uint8)
-    # only the region of the crop, about a fifth of a scan, is computed
-    boxes_xyz = [_inside(p, n) for p, n in zip(positions_xyz, probability.GetSize(), strict=True)]
-    if any(box.start == box.stop for box in boxes_xyz):
+    place = _place(probability, grid)
+    if place.is_empty:
         return image_like(full_zyx, grid)
-    in_box = [position[box] for position, box in zip(positions_xyz, boxes_xyz, strict=True)]
-    weights_xyz = [linear_weights(n, p) for n, p in zip(probability.GetSize(), in_box, strict=True)]
-    box_zyx = apply_weights(_level(array_zyx(probability), otsu.threshold), *weights_xyz[::-1]) >= 0.0
-    if otsu.keep_largest:
-        # int(p + 0.5) is the voxel that holds position p
-        holders = [
-            np.clip((p + 0.5).astype(int), 0, n - 1)
-            for p, n in zip(in_box, probability.GetSize(), strict=True)
-        ]
-        box_zyx = _same_component(box_zyx, otsu.mask_zyx[np.ix_(*holders[::-1])])
-    full_zyx[tuple(boxes_xyz[::-1])] = box_zyx
+    box_zyx = place.interpolate(_level(array_zyx(probability), mask.threshold)) >= 0.0
+    if mask.keep_largest:
+        box_zyx = _same_component(box_zyx, place.nearest(mask.mask_zyx))
+    full_zyx[place.box_zyx] = box_zyx
+    return image_like(full_zyx, grid)
+
+
+def full_labels(labels: sitk.Image, count: int, grid: sitk.Image, *, keep_largest: bool) -> sitk.Image:
+    """Return a label map (0 and 1 to `count`) on the grid of the converted scan (uint8).
+
+    All labels together are a mask, which is interpolated as in `full_mask`; each voxel of it gets the label with the
+    highest level there. So the outline of the bones does not depend on how many labels they have, and a border
+    between two labels lies midway. On 1 and 2 mm slices, the halves of a ball of 30 mm have their volume within 0.3 %
+    and a Dice with the truth of 0.99 (nearest neighbour: 0.975). On the crop's own grid the result is `labels`. With
+    `keep_largest`, the component of a label is kept that shares most voxels with the label on the crop's grid.
+    """
+    full_zyx = np.zeros(grid.GetSize()[::-1], np.uint8)
+    place, labels_zyx = _place(labels, grid), array_zyx(labels)
+    if place.is_empty:
+        return image_like(full_zyx, grid)
+    any_zyx = place.interpolate(_level((labels_zyx > 0).astype(np.float32), HALF)) >= 0.0
+    chosen_zyx, best_zyx = np.zeros(any_zyx.shape, np.uint8), np.full(any_zyx.shape, -np.inf, np.float32)
+    for label in range(1, count + 1):
+        level_zyx = place.interpolate(_level((labels_zyx == label).astype(np.float32), HALF))
+        higher_zyx = level_zyx > best_zyx
+        chosen_zyx[higher_zyx], best_zyx[higher_zyx] = label, level_zyx[higher_zyx]
+    chosen_zyx *= any_zyx
+    if keep_largest:
+        nearest_zyx = place.nearest(labels_zyx)
+        for label in range(1, count + 1):
+            own_zyx = chosen_zyx == label
+            chosen_zyx[own_zyx & ~_same_component(own_zyx, nearest_zyx == label)] = 0
+    full_zyx[place.box_zyx] = chosen_zyx
     return image_like(full_zyx, grid)
 
 
@@ -55,6 +77,50 @@ def mask_on_grid(mask: sitk.Image, grid: sitk.Image) -> np.ndarray:
         return array_zyx(mask) > 0
     share = sitk.Resample(sitk.Cast(mask, sitk.sitkFloat32), grid, sitk.Transform(), sitk.sitkLinear)
     return array_zyx(share) >= 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a crop lies in the grid of the converted scan: only this box, about a fifth of a scan, is computed.
+
+    Attributes:
+        box_zyx: the box, as slices of the converted scan.
+        weights_zyx: weights of linear interpolation from the crop to the box along each axis.
+        holders_zyx: index of the crop's voxel that holds each voxel of the box, along each axis.
+    """
+
+    box_zyx: tuple[slice, ...]
+    weights_zyx: tuple[np.ndarray, ...] = ()
+    holders_zyx: tuple[np.ndarray, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no voxel of the converted scan lies in the crop."""
+        return any(side.start == side.stop for side in self.box_zyx)
+
+    def interpolate(self, values_zyx: np.ndarray) -> np.ndarray:
+        """Return values of the crop (z, y, x), interpolated linearly in the box."""
+        return apply_weights(values_zyx, *self.weights_zyx)
+
+    def nearest(self, values_zyx: np.ndarray) -> np.ndarray:
+        """Return values of the crop (z, y, x) in the box, each from the voxel that holds it."""
+        return values_zyx[np.ix_(*self.holders_zyx)]
+
+
+def _place(crop: sitk.Image, grid: sitk.Image) -> _Place:
+    counts = crop.GetSize()
+    positions_xyz = [_positions(crop, grid, axis) for axis in range(3)]
+    boxes_xyz = [_inside(p, n) for p, n in zip(positions_xyz, counts, strict=True)]
+    place = _Place(box_zyx=tuple(boxes_xyz[::-1]))
+    if place.is_empty:
+        return place
+    in_box = [position[box] for position, box in zip(positions_xyz, boxes_xyz, strict=True)]
+    weights_xyz = [linear_weights(n, p) for n, p in zip(counts, in_box, strict=True)]
+    # int(p + 0.5) is the voxel that holds position p
+    holders_xyz = [np.clip((p + 0.5).astype(int), 0, n - 1) for p, n in zip(in_box, counts, strict=True)]
+    return _Place(
+        box_zyx=place.box_zyx, weights_zyx=tuple(weights_xyz[::-1]), holders_zyx=tuple(holders_xyz[::-1])
+    )
 
 
 def _positions(image: sitk.Image, grid: sitk.Image, axis: int) -> np.ndarray:

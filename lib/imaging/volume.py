@@ -1,57 +1,58 @@
 """Measures of a mask: volume, length, truncation by the scan, volume above a plane, HU inside."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import SimpleITK as sitk
 
+from lib.imaging.binarise import HALF, BinaryMask, mask_at
 from lib.imaging.grid import array_zyx, require_same_grid, volume_mm3, voxel_mm3
-from lib.imaging.otsu import mask_at
-from lib.otsu_guards import OtsuConfig
+
+NO_THRESHOLD = "labels are not made by a threshold"
 
 
-def measure_volume(
-    image: sitk.Image,
-    probability: sitk.Image,
-    mask: sitk.Image,
-    full: sitk.Image,
-    otsu: Mapping,
-    config: OtsuConfig,
-) -> dict:
+def measure_volume(image: sitk.Image, mask: sitk.Image, full: sitk.Image) -> dict:
     """Measure one mask.
 
     Args:
         image: Cropped CT, HU.
-        probability: Probability map on the grid of `image`.
         mask: Mask on the grid of `image`.
         full: The same mask on the grid of the converted scan.
-        otsu: How the mask was made (`OtsuMask.to_json`).
-        config: How the mask was made.
 
     Returns:
-        Volumes in mm3 (of `mask`, of `full`, and at probability 0.5 with the same choice of components); mean and
-        standard deviation (over voxels, ddof 0) of HU in the mask, None if it is empty; whether the mask reaches the
-        most distal slice, so that the bone is measured only as far as it was scanned; its length along z;
-        `undefined`, the reasons for values that are None.
+        Volumes in mm3 (of `mask` and of `full`); mean and standard deviation (over voxels, ddof 0) of HU in the mask,
+        None if it is empty; whether the mask reaches the most distal slice, so that the bone is measured only as far
+        as it was scanned; its length along z; `undefined`, the reasons for values that are None.
 
     Raises:
-        ScanError: `mask_off_grid`, image, probability and mask are not on the same grid.
+        ScanError: `mask_off_grid`, image and mask are not on the same grid.
     """
     require_same_grid(mask, image, "the mask", "the cropped scan")
-    require_same_grid(probability, image, "the probability map", "the cropped scan")
     mask_zyx = array_zyx(mask) > 0
     hu = array_zyx(image)[mask_zyx].astype(np.float64)
-    at_half_zyx, _ = mask_at(array_zyx(probability), 0.5, keep_largest=config.keep_largest)
     return {
         "predicted_mm3": volume_mm3(mask),
         "predicted_full_mm3": volume_mm3(full),
-        "predicted_at_half_mm3": int(np.count_nonzero(at_half_zyx)) * voxel_mm3(image),
-        "otsu_threshold": otsu["threshold"],
         "hu_mean": float(hu.mean()) if hu.size else None,
         "hu_sd": float(hu.std()) if hu.size else None,
         "truncated_distally": bool(mask_zyx[0].any()),
         "length_mm": length_mm(mask_zyx, image.GetSpacing()[2]),
         "undefined": {} if hu.size else dict.fromkeys(("hu_mean", "hu_sd"), "the predicted mask is empty"),
+    }
+
+
+def measure_threshold(probability: sitk.Image, mask: BinaryMask) -> dict:
+    """Return the threshold by which a mask was made, and the volume at one half with the same choice of components.
+
+    Args:
+        probability: Probability map of the structure; of a label of several it is not read.
+        mask: The mask made of it.
+    """
+    if mask.threshold is None:
+        names = ("otsu_threshold", "predicted_at_half_mm3")
+        return dict.fromkeys(names) | {"undefined": dict.fromkeys(names, NO_THRESHOLD)}
+    at_half_zyx, _ = mask_at(array_zyx(probability), HALF, keep_largest=mask.keep_largest)
+    return {
+        "predicted_at_half_mm3": int(np.count_nonzero(at_half_zyx)) * voxel_mm3(probability),
+        "otsu_threshold": mask.threshold,
     }
 
 

@@ -73,7 +73,7 @@ def expand_grid(grid: GridConfig) -> dict[str, dict]:
         shape = dict(zip(AXES, values, strict=True))
         if condition is None or not _holds(condition, shape):
             entry = {"unet": shape | {"normalisation": grid.normalisation, "dropout": grid.dropout}}
-            read_network(entry)
+            read_network(entry, 1)
             networks[_network_name(**shape)] = entry
     if grid.levels and not networks:
         raise ConfigError(f"grid.skip_if: {grid.skip_if!r} holds for every network, so the grid is empty")

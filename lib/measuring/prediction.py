@@ -1,19 +1,21 @@
-"""From a scan's probability map to its masks and everything that is measured of them, in one record."""
+"""From a scan's prediction to its masks and everything that is measured of them, in one record."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
+import numpy as np
 import SimpleITK as sitk
 
-from lib.anatomy.femur.distal_end import DistalEndConfig, measure_distal_end
-from lib.anatomy.femur.landmarks import femur_levels
+from lib.anatomy.femur.distal_end import DistalEndConfig
+from lib.anatomy.femur.landmarks import FemurLevels
 from lib.cohort.flags import gather_flags
-from lib.imaging.full_mask import full_mask, mask_on_grid
+from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
+from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_zyx, voxel_mm3
-from lib.imaging.otsu import otsu_mask
-from lib.imaging.volume import measure_volume
+from lib.imaging.volume import measure_threshold, measure_volume
+from lib.mask_settings import MaskConfig
 from lib.measured import join_measured
-from lib.otsu_guards import OtsuConfig
+from lib.measuring.parts import find_regions, measure_end, measure_regions
 from lib.stats.overlap import OverlapConfig, measure_levels, measure_native, measure_overlap
 from lib.stats.reader_pairs import compare_readers
 
@@ -23,45 +25,70 @@ class PredictedScan:
     """A predicted scan and what is known of it.
 
     Attributes:
-        probability: probability map on the grid of the crop.
+        prediction: probability map of one structure or label map of several (uint8), on the grid of the crop.
         image: the cropped CT, HU.
         converted: an image on the grid of the converted scan.
         crop: content of crop.json.
         screened: the scan's screening file.
-        uncertainty: content of uncertainty.json.
+        uncertainty: content of uncertainty.json, by structure.
     """
 
-    probability: sitk.Image
+    prediction: sitk.Image
     image: sitk.Image
     converted: sitk.Image
     crop: Mapping
     screened: Mapping
-    uncertainty: Mapping
+    uncertainty: Mapping[str, Mapping]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderMasks:
-    """The masks that people drew of a scan (uint8, 0 or 1); None: not given.
+    """The label maps that people drew of a scan (uint8, 1 to n in the order of the structures); None: not given.
 
     Attributes:
-        reference: the first reader's mask on the grid of the crop.
-        native: the same mask as it was drawn; a prediction is scored only with it.
-        second: the second reader's mask on the grid of the crop.
+        reference: the first reader's on the grid of the crop.
+        native: the same as it was drawn; a prediction is scored only with it.
+        second: the second reader's on the grid of the crop.
     """
 
     reference: sitk.Image | None = None
     native: sitk.Image | None = None
     second: sitk.Image | None = None
 
+    def of_label(self, label: int) -> "ReaderMasks":
+        """Return the masks (0 or 1) of one label."""
+        names = (field.name for field in fields(self))
+        given = {name: image for name in names if (image := getattr(self, name)) is not None}
+        return ReaderMasks(**{name: _mask_of(image, label) for name, image in given.items()})
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringConfig:
-    """How masks are made and measured; `review_member_dice` as in the configuration."""
+    """How masks are made and measured; `anatomy`, `mask` and `review_member_dice` as in the configuration.
 
-    otsu: OtsuConfig
+    `structures` names the values 1 to n of label maps.
+    """
+
+    structures: Sequence[str]
+    anatomy: str
+    mask: MaskConfig
     distal_end: DistalEndConfig
     overlap: OverlapConfig
     review_member_dice: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StructureMask:
+    """The mask of one structure: on the grid of the crop, on that of the converted scan, and how it was made."""
+
+    mask: sitk.Image
+    full: sitk.Image
+    made: BinaryMask
+
+
+def predicted_file(structures: Sequence[str]) -> str:
+    """Return the name of the file that a batch of predictions holds of a scan: see `PredictedScan.prediction`."""
+    return "probability.nii.gz" if len(structures) == 1 else "labels.nii.gz"
 
 
 def measure_prediction(
@@ -70,51 +97,96 @@ def measure_prediction(
     """Make the masks of a predicted scan and measure them.
 
     Returns:
-        the mask on the grid of the crop and on that of the converted scan (uint8), and the sections of
-        `lib.measured`.
+        the label map on the grid of the crop and on that of the converted scan (uint8, 1 to n in the order of the
+        structures), and the sections of `lib.measured`.
 
     Raises:
         ScanError: `mask_off_grid`, the images do not lie on one grid.
-        ModelError: the map holds values that are no probabilities.
+        ModelError: the prediction holds values that are no probabilities, or no labels of the structures.
     """
-    otsu = otsu_mask(array_zyx(scan.probability), config.otsu)
-    mask = image_like(otsu.mask_zyx, scan.probability)
-    full = full_mask(scan.probability, otsu, scan.converted)
-    made = otsu.to_json(voxel_mm3(scan.probability))
+    labels, full, masks = _make_masks(scan, config)
+    measured: dict[str, dict] = {}
+    for label, (structure, own) in enumerate(zip(config.structures, masks, strict=True), start=1):
+        found = _measure_structure(scan, structure, own, readers.of_label(label), config)
+        for section, values in found.items():
+            measured.setdefault(section, {})[structure] = values
+    return labels, full, measured
+
+
+def describe_measured(measured: Mapping[str, Mapping]) -> str:
+    """Return volume, flags and Dice of each structure in words, for a log."""
+    told = []
+    for structure, volume in measured["volume"].items():
+        dsc = measured.get("overlap", {}).get(structure, {}).get("dsc")
+        flags = ", ".join(volume["flags"]) or "none"
+        score = "none" if dsc is None else f"{dsc:.4f}"
+        told.append(f"{structure}: {volume['predicted_mm3']:.1f} mm3, flags: {flags}, dsc: {score}")
+    return "; ".join(told)
+
+
+def _make_masks(
+    scan: PredictedScan, config: MeasuringConfig
+) -> tuple[sitk.Image, sitk.Image, list[_StructureMask]]:
+    """Return the label maps on both grids, and the mask of each structure."""
+    predicted_zyx = array_zyx(scan.prediction)
+    if config.mask.method != "argmax":
+        made = threshold_mask(predicted_zyx, config.mask)
+        mask, full = (
+            image_like(made.mask_zyx, scan.prediction),
+            full_mask(scan.prediction, made, scan.converted),
+        )
+        return mask, full, [_StructureMask(mask=mask, full=full, made=made)]
+    count = len(config.structures)
+    several = label_masks(predicted_zyx, count, config.mask)
+    labels_zyx = np.zeros(predicted_zyx.shape, np.uint8)
+    for label, made in enumerate(several, start=1):
+        labels_zyx[made.mask_zyx > 0] = label
+    labels = image_like(labels_zyx, scan.prediction)
+    full = full_labels(labels, count, scan.converted, keep_largest=config.mask.keep_largest)
+    masks = [
+        _StructureMask(mask=_mask_of(labels, label), full=_mask_of(full, label), made=made)
+        for label, made in enumerate(several, start=1)
+    ]
+    return labels, full, masks
+
+
+def _measure_structure(
+    scan: PredictedScan, structure: str, own: _StructureMask, readers: ReaderMasks, config: MeasuringConfig
+) -> dict[str, dict]:
+    """Return what is measured of a structure, by section."""
+    made, side = own.made.to_json(voxel_mm3(own.mask)), scan.crop["side"]
+    uncertainty, drawn = scan.uncertainty[structure], readers.reference
+    regions = find_regions(config.anatomy, own.mask, side)
+    of_reference = None if drawn is None else find_regions(config.anatomy, drawn, side)
     measured = {
         "mask": made,
         "volume": join_measured(
-            measure_volume(scan.image, scan.probability, mask, full, made, config.otsu),
+            measure_volume(scan.image, own.mask, own.full),
+            measure_threshold(scan.prediction, own.made),
             {"density_phantom_in_view": scan.screened["density_phantom_in_view"]},
-            measure_distal_end(mask, readers.reference, scan.crop["side"], config.distal_end),
-            scan.uncertainty,
-            {
-                "flags": gather_flags(
-                    made, scan.crop, scan.screened, scan.uncertainty, config.review_member_dice
-                )
-            },
+            measure_end(config.anatomy, own.mask, drawn, side, config.distal_end),
+            measure_regions(own.mask, regions, "predicted"),
+            {} if of_reference is None else measure_regions(drawn, of_reference, "reference"),
+            uncertainty,
+            {"flags": gather_flags(made, scan.crop, scan.screened, uncertainty, config.review_member_dice)},
         ),
     }
     if readers.native is not None:
-        measured["overlap"] = _score(mask, full, readers, scan.crop["side"], config.overlap)
+        measured["overlap"] = _score(own, readers, of_reference, config.overlap) | {"side": side}
     if readers.second is not None:
-        measured["readers"] = _readers_and_model(mask, readers, config.overlap)
-    return mask, full, measured
+        measured["readers"] = _readers_and_model(own.mask, readers, config.overlap)
+    return measured
 
 
-def _score(
-    mask: sitk.Image, full: sitk.Image, readers: ReaderMasks, side: str, config: OverlapConfig
-) -> dict:
-    """Return the agreement with the reference: on the crop's grid, also by level, and on the reference's own grid."""
+def _score(own: _StructureMask, readers: ReaderMasks, regions: FemurLevels, config: OverlapConfig) -> dict:
+    """Return the agreement with the reference on the crop's grid, also by region, and on the reference's own grid."""
     reference, native = readers.reference, readers.native
-    require_same_grid(reference, mask, "the reference mask", "the predicted mask")
-    masks_zyx, spacing_mm_zyx = (array_zyx(reference), array_zyx(mask)), spacing_zyx(reference)
-    levels = femur_levels(masks_zyx[0], spacing_mm_zyx, side)
+    require_same_grid(reference, own.mask, "the reference mask", "the predicted mask")
+    masks_zyx = array_zyx(reference), array_zyx(own.mask)
     return join_measured(
-        measure_overlap(*masks_zyx, spacing_mm_zyx, config),
-        measure_levels(*masks_zyx, levels.slices, levels.missing),
-        measure_native(array_zyx(native), mask_on_grid(full, native), spacing_zyx(native)),
-        {"side": side},
+        measure_overlap(*masks_zyx, spacing_zyx(reference), config),
+        measure_levels(*masks_zyx, regions.slices, regions.missing),
+        measure_native(array_zyx(native), mask_on_grid(own.full, native), spacing_zyx(native)),
     )
 
 
@@ -125,3 +197,8 @@ def _readers_and_model(mask: sitk.Image, readers: ReaderMasks, config: OverlapCo
     require_same_grid(first, mask, "the first reader's mask", "the predicted mask")
     masks_zyx = array_zyx(first), array_zyx(second), array_zyx(mask)
     return compare_readers(masks_zyx, spacing_zyx(first), config)
+
+
+def _mask_of(labels: sitk.Image, label: int) -> sitk.Image:
+    """Return the mask (0 or 1) of one label."""
+    return image_like(array_zyx(labels) == label, labels)

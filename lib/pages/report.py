@@ -19,6 +19,7 @@ from lib.ages import age_years, printed_age
 from lib.atomic import write_text
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import ALL
+from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import flow_steps
@@ -60,6 +61,7 @@ from lib.pages.wording import (
     training_text,
 )
 from lib.pages.zhao import paper_text
+from lib.stats.agreement_units import volumes_of
 from lib.stats.formats import (
     records,
     show_range,
@@ -70,7 +72,7 @@ from lib.stats.scores import scores_by_group
 
 SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
 TABLES = (
-    *("metrics", "volumes", "scores", "agreement", "agreement_cut", "folds", "paired", "ages"),
+    *("metrics", "volumes", "scores", "agreement", "folds", "paired", "ages"),
     *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
     *("table1", "table2", "flow", "acquisition"),
 )
@@ -186,12 +188,14 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "augmentation_text": augmentation_text,
         "most_rows": MOST_ROWS,
         "most_lines": MOST_LINES,
+        "structures": list(data.tables["volumes"]["structure"].unique()),
     }  # fmt: skip
 
 
 def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[PageTable]]:
     """Return the tables of the page by subject; a subject without rows has no tables."""
     rows = {name: records(data.tables[name]) for name in TABLES if name not in ("metrics", "volumes", "flow")}
+    rows["agreement"] = records(volumes_of(data.tables["agreement"]))
     views = {
         "folds": fold_view,
         "spread": spread_view,
@@ -209,7 +213,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     made = {name: [view(rows[name])] if rows[name] else [] for name, view in views.items()}
     made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
-    cut = rows["agreement_cut"]
+    cut = records(volumes_of(data.tables["agreement"], ABOVE_CUT))
     made["agreement_cut"] = [cut_table(rows["agreement"], cut)] if cut else []
     flags, trainings = flagged_predictions(data.tables["volumes"]), training_rows(data.runs)
     made["flags"] = [flag_view(flags, pages)] if flags else []
@@ -223,10 +227,10 @@ def configured_networks(settings: Mapping) -> list[str]:
 
 
 def headlines(scores: pd.DataFrame, agreement: pd.DataFrame) -> list[dict]:
-    """Return scores and agreement of the first group for each model and protocol, which are never pooled."""
-    keys = ("group", "network", "protocol", "stratum")
+    """Return scores and agreement of the first group for each model, protocol and structure, never pooled."""
+    keys = ("group", "network", "protocol", "stratum", "structure")
     by_key = {tuple(group[key] for key in keys): group for group in scores_by_group(records(scores))}
-    rows = [row for row in records(agreement) if row["stratum"] == ALL]
+    rows = [row for row in records(volumes_of(agreement)) if row["stratum"] == ALL]
     return [by_key[tuple(row[key] for key in keys)] | row for row in of_first_cohort(rows)]
 
 
@@ -265,12 +269,12 @@ def accepted_people(flow: pd.DataFrame) -> dict:
 
 
 def fold_ranges(folds: pd.DataFrame) -> list[dict]:
-    """Return mean and range of R2 over the folds of each group and network with folds."""
-    ranges = []
-    for (group, network), part in folds.dropna(subset=["r2"]).groupby(["group", "network"], sort=False):
+    """Return mean and range of R2 over the folds of each group, network and structure with folds."""
+    ranges, keys = [], ["group", "network", "structure"]
+    for key, part in folds.dropna(subset=["r2"]).groupby(keys, sort=False):
         values = part["r2"]
         spread = {"low": values.min(), "mean": values.mean(), "high": values.max()}
-        ranges.append({"group": group, "network": network} | spread)
+        ranges.append(dict(zip(keys, key, strict=True)) | spread)
     return ranges
 
 
@@ -279,7 +283,11 @@ def figure_groups(data: ReportData) -> list[dict]:
     groups: dict[tuple[str, str], list[dict]] = {}
     for entry in data.figures:
         kinds = ("svg", "png", "csv") if entry.get("csv") else ("svg", "png")
-        shown = dict(entry) | {"caption": _caption(entry["kind"]), "alt": entry.get("alt") or entry["title"]}
+        shown = dict(entry) | {
+            "title": _figure_title(entry),
+            "caption": _caption(entry["kind"]),
+            "alt": entry.get("alt") or entry["title"],
+        }
         shown["files"] = {kind: f"{data.figure_folder}/{entry['name']}.{kind}" for kind in kinds}
         shown["image"] = shown["files"]["png" if entry["kind"] in PIXEL_FIGURES else "svg"]
         groups.setdefault((entry["network"] if entry["protocol"] else "", entry["protocol"]), []).append(
@@ -394,6 +402,11 @@ def training_rows(runs: Iterable[Mapping]) -> list[dict]:
 def _with_reasons(table: pd.DataFrame) -> list[dict]:
     """Return the rows of a table whose `undefined` becomes a mapping from names to reasons."""
     return [row | {"undefined": undefined_reasons(row["undefined"])} for row in records(table)]
+
+
+def _figure_title(entry: Mapping) -> str:
+    """Return the title of a figure, with its structure if the study has several."""
+    return " · ".join(filter(None, (entry["title"], entry.get("structure"))))
 
 
 def _caption(kind: str) -> str:

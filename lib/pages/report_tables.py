@@ -22,7 +22,7 @@ from lib.stats.formats import (
     show_p_value,
     why_empty,
 )
-from lib.stats.paper import PAPER_TABLE1, TABLE1_NUMBERS
+from lib.stats.paper import FEMUR, PAPER_TABLE1, TABLE1_NUMBERS
 from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
 
@@ -191,19 +191,25 @@ def scans_of(row: Mapping) -> str:
 def people_name(row: Mapping) -> str:
     """Return the name of the people of a row: of its stratum, else of its group."""
     if row["stratum"] != ALL:
-        return STRATUM_NAMES[row["stratum"]]
+        return STRATUM_NAMES.get(row["stratum"], row["stratum"].replace("=", " ", 1))
     return GROUP_NAMES.get(row["group"], row["group"])
 
 
-def models_name(row: Mapping, *, several: bool) -> str:
-    """Return the group of the models, and the network if the study has several."""
-    return row["group"] + (f" · {row['network']}" if several else "")
+def models_of(rows: Sequence[Mapping]) -> Callable[[Mapping], str]:
+    """Return a function from a row to the group of its models; network and structure follow if there are several."""
+    several = [name for name in ("network", "structure") if len({row[name] for row in rows}) > 1]
+    return lambda row: " · ".join([row["group"], *(row[name] for name in several)])
 
 
 def protocol_group(rows: Sequence[Mapping]) -> Callable[[Mapping], str]:
     """Return a function from a row to its heading: protocol and models."""
-    several = len({row["network"] for row in rows}) > 1
-    return lambda row: f"{PROTOCOLS[row['protocol']].title} · {models_name(row, several=several)}"
+    models = models_of(rows)
+    return lambda row: f"{PROTOCOLS[row['protocol']].title} · {models(row)}"
+
+
+def structure_columns(rows: Sequence[Mapping]) -> tuple[Column, ...]:
+    """Return the column of the structure; none if the rows have one structure only."""
+    return (words("Structure", "structure"),) if len({row["structure"] for row in rows}) > 1 else ()
 
 
 def shown_agreement(rows: Iterable[Mapping]) -> list[Mapping]:
@@ -318,7 +324,7 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
 
 def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
     """Return a table of agreement of the whole mask and of the part above the fixed distal cut."""
-    keys = ("group", "network", "protocol", "stratum")
+    keys = ("group", "network", "protocol", "stratum", "structure")
     by_key = {tuple(row[key] for key in keys): row for row in whole}
     rows = [
         row | {"whole": by_key.get(tuple(row[key] for key in keys), {}), "cut": row}
@@ -344,12 +350,11 @@ def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
         *(part(which, name) for name in chosen for which in ("whole", "cut")),
     )
     caption = "Whole mask, and the part above the fixed distal cut"
-    return page_table(caption, columns, rows, name="agreement_cut", group=protocol_group(rows))
+    return page_table(caption, columns, rows, name="agreement", group=protocol_group(rows))
 
 
 def fold_view(rows: Sequence[Mapping]) -> PageTable:
     """Return a table of each fold's model on the people it was not trained on."""
-    several = len({row["network"] for row in rows}) > 1
     columns = (
         *(words("Fold", "fold"), Column(head="n", show=lambda row: str(row["n"]))),
         replace(MEAN_DICE, small=lambda row: show_interval(row, "dsc_mean", DICE_DIGITS)),
@@ -357,9 +362,7 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
         *map(summary, ("re_min_percent", "re_max_percent")),
     )
     caption = "Fold by fold: each model on the people it never saw"
-    return page_table(
-        caption, columns, rows, name="folds", group=lambda row: models_name(row, several=several)
-    )
+    return page_table(caption, columns, rows, name="folds", group=models_of(rows))
 
 
 def measured(name: str) -> Show:
@@ -371,10 +374,9 @@ def measured(name: str) -> Show:
 
 def spread_view(rows: Sequence[Mapping]) -> PageTable:
     """Return a table of the spread of fold means and of the spread expected from people alone if folds are equal."""
-    several = len({row["network"] for row in rows}) > 1
     columns = (
         words("Measure", measure_name),
-        words("Models", lambda row: models_name(row, several=several)),
+        words("Models", models_of(rows)),
         Column(head="People", show=lambda row: str(row["people"])),
         Column(head="Folds", show=lambda row: str(row["folds"])),
         Column(
@@ -402,6 +404,7 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         words("Protocol", lambda row: PROTOCOLS[row["protocol"]].title),
         words("Models compared", lambda row: f"{row['group']} against all, {row['network']}"),
+        *structure_columns(rows),
         Column(head="n", show=lambda row: str(row["n"])),
         plain("MAE, own group", "first_mae_mm3", SUMMARIES["mae_mm3"].digits),
         plain("MAE, everybody", "second_mae_mm3", SUMMARIES["mae_mm3"].digits),
@@ -491,11 +494,8 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
         plain("Median interval, ± %", "interval_percent_median", MEASURES["interval_percent"].digits),
         Column(head="Unusually wide", show=lambda row: str(row["wide"])),
     )
-    several = len({row["network"] for row in rows}) > 1
     caption = "Intervals of single volumes: how often they held the reference"
-    return page_table(
-        caption, columns, rows, name="coverage", group=lambda row: models_name(row, several=several)
-    )
+    return page_table(caption, columns, rows, name="coverage", group=models_of(rows))
 
 
 def level_view(rows: Sequence[Mapping]) -> PageTable:
@@ -519,10 +519,13 @@ def table1_view(rows: Sequence[Mapping]) -> PageTable:
         last = position + 1 == len(rows) or rows[position + 1]["group"] != row["group"]
         if last and row["group"] in PAPER_TABLE1 and "paper_r2" in row:
             numbers = dict(zip(TABLE1_NUMBERS, PAPER_TABLE1[row["group"]], strict=True))
-            with_paper.append(numbers | {"group": row["group"], "n": None, "protocol": "paper"})
+            with_paper.append(
+                numbers | {"group": row["group"], "structure": FEMUR, "n": None, "protocol": "paper"}
+            )
     several = len({row["network"] for row in rows}) > 1
     columns = (
         words("Group", lambda row: row["group"].capitalize()),
+        *structure_columns(rows),
         Column(
             head="Source",
             show=lambda row: table1_source(row, several=several),
@@ -571,6 +574,7 @@ def table2_view(rows: Sequence[Mapping]) -> PageTable:
         *(Column(head=head, show=published(name)) for head, name in (("DSC", "dsc"), ("SN", "sensitivity"))),
         *(Column(head="SP", show=published("specificity")), words("Source", "source")),
         words("Remark", lambda row: row["footnote"] or ""),
+        *structure_columns(rows),
     )
     return page_table("Table 2. Published approaches and this study", columns, rows, name="table2")
 
@@ -635,7 +639,12 @@ def partition_view(rows: Sequence[Mapping]) -> PageTable:
         return f"{row['women']} / {row['men']}{unknown}"
 
     columns = (
-        *(words("Partition", "partition"), COUNT, Column(head="Sex", note="women / men", show=sexes)),
+        *(
+            words("Partition", "partition"),
+            *structure_columns(rows),
+            COUNT,
+            Column(head="Sex", note="women / men", show=sexes),
+        ),
         Column(
             head="Age, years",
             note="mean ± SD",
@@ -693,6 +702,7 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
         *(
             words("Scan", scan),
             words("Models", lambda row: f"{row['group']}/{row['network']}/{row['members']}"),
+            *structure_columns(rows),
         ),
         words("Flags", lambda row: show_codes(row["flags"])),
         plain(threshold.heading, "otsu_threshold", threshold.digits),

@@ -11,30 +11,36 @@ from lib.catalog.measures import MEASURES, SECTIONS, Measure
 from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.formats import DASH, show_number, show_text
 from lib.stats.scores import bound_to_grid
+from lib.stats.tables import structure_key
 
 NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownPrediction:
-    """A prediction of a scan.
+    """A structure of a prediction of a scan.
 
     Attributes:
         plan: group, network, members, protocol, weights and seen_in_training by name.
-        mask_zyx: predicted mask on the grid of the scan.
+        mask_zyx: predicted mask of the structure on the grid of the scan.
+        structure: its name; empty if the study has one structure only.
+        label: its value in label maps.
         volume: what was measured of the mask; empty if nothing was.
         overlap: its agreement with the reference; empty if it is not scored.
     """
 
     plan: Mapping
     mask_zyx: np.ndarray
+    structure: str = ""
+    label: int = 1
     volume: Mapping = field(default_factory=dict)
     overlap: Mapping = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Return the name of the models on the page."""
-        return "{group} / {network} / {members}".format_map(self.plan)
+        models = "{group} / {network} / {members}".format_map(self.plan)
+        return f"{models} / {self.structure}" if self.structure else models
 
     @property
     def numbers(self) -> dict:
@@ -56,6 +62,37 @@ class ShownPrediction:
     def reasons(self) -> dict[str, str]:
         """Return the reasons for undefined numbers, by name."""
         return {**self.overlap.get("undefined", {}), **self.volume.get("undefined", {})}
+
+
+def shown_predictions(
+    plan: Mapping,
+    labels_zyx: np.ndarray,
+    structures: Sequence[str],
+    measured: tuple[Mapping[str, Mapping], Mapping[str, Mapping]],
+) -> list[ShownPrediction]:
+    """Return each structure of a prediction.
+
+    Args:
+        plan: see `ShownPrediction`, with its scan.
+        labels_zyx: predicted label map on the grid of the scan.
+        structures: the study's structures, the values 1 to n of label maps.
+        measured: what was measured of the masks, and their agreement with the references, by `structure_key`.
+    """
+    shown, (volumes, overlaps) = [], measured
+    for label, structure in enumerate(structures, start=1):
+        key = structure_key(plan | {"structure": structure})
+        overlap = {} if plan["protocol"] == "apply" else overlaps.get(key, {})
+        shown.append(
+            ShownPrediction(
+                plan=plan,
+                mask_zyx=labels_zyx == label,
+                structure=structure if len(structures) > 1 else "",
+                label=label,
+                volume=volumes.get(key, {}),
+                overlap=overlap,
+            )
+        )
+    return shown
 
 
 def number_groups(predictions: Sequence[ShownPrediction]) -> list[dict]:

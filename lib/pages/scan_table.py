@@ -13,7 +13,7 @@ from lib.catalog.protocols import PROTOCOLS
 from lib.stats.formats import records, undefined_reasons
 from lib.stats.primary import in_primary_order
 
-KEYS = ("group", "network", "members", "scan")
+KEYS = ("group", "network", "members", "scan", "structure")
 
 
 # the first numbers of the table of scans; the catalog's other numbers follow
@@ -45,16 +45,17 @@ def scan_data(
         reviews: scan -> verdict and comment of the review that this run used.
 
     Returns:
-        `rows` holds one prediction each, with the values named in `row_names`. The first row of a scan is its primary
-        prediction: first group, first network, then PRIMARY_PROTOCOLS. Scans, sets (group, network, protocol),
-        folders of pages and reasons for undefined numbers are given by their position in a list.
+        `rows` holds a structure of a prediction each, with the values named in `row_names`. The first row of a scan
+        is of its primary prediction: first group, first network, then PRIMARY_PROTOCOLS. Scans, sets (group, network,
+        protocol, structure), folders of pages and reasons for undefined numbers are given by their position in a
+        list.
     """
     table = in_primary_order(_predictions(tables), networks)
     scans, sets, reasons, folders = _Positions(), _Positions(), _Positions(), _Positions()
     rows = []
     for row in records(table):
         scan = scans.of((row["scan"], row["sex"], row["age"], row["site"]))
-        chosen = sets.of((row["group"], row["network"], row["protocol"]))
+        chosen = sets.of((row["group"], row["network"], row["protocol"], row["structure"]))
         fold = "" if row["fold"] is None else int(row["fold"])
         numbers = [_shortened(row[name]) for name in NUMBERS]
         rows.append([scan, chosen, fold, row["flags"], reasons.of(row["undefined"]), *numbers])

@@ -31,8 +31,8 @@ FLAG_MEANINGS = {
     "no_bone": "the window holds no bone of a femur.",
     "no_lesser_trochanter": "the lesser trochanter was not found in the mask, so there is no volume above the cut.",
     "off_protocol": "the acquisition differs from the protocol; the section Acquisition lists the differences.",
-    "otsu_out_of_range": "Otsu's threshold lay outside otsu.low to otsu.high; otsu.fallback was used.",
-    "otsu_undefined": "the probability map is constant and has no Otsu threshold; otsu.fallback was used.",
+    "otsu_out_of_range": "Otsu's threshold lay outside mask.low to mask.high; mask.fallback was used.",
+    "otsu_undefined": "the probability map is constant and has no Otsu threshold; mask.fallback was used.",
     "override": "the centre of the window was taken from the table, not located automatically.",
     "padded": "the window extends beyond the scan and was filled with air there.",
     "seen_in_training": "a model that predicted this was trained on this person, or selected by their score; the "

@@ -201,11 +201,13 @@ CHOICES = (
         "Prediction", "chosen", "overlapping probabilities are averaged",
         "The article does not say how they are combined.",
     ),
-    _choice("Prediction", "stated", "Otsu's threshold of the probability map", "Section 2.3."),
+    _choice(
+        "Prediction", "stated", "Otsu's threshold of the probability map", "Section 2.3.", mask__method="otsu",
+    ),
     _choice(
         "Prediction", "chosen", "the middle of the criterion's plateau; 0.5 where the threshold is below 0.2 or "
         "above 0.8; only the largest component is kept", "The article says only “the OTSU algorithm”.",
-        otsu__low=0.2, otsu__high=0.8, otsu__fallback=0.5, otsu__keep_largest=True,
+        mask__low=0.2, mask__high=0.8, mask__fallback=0.5, mask__keep_largest=True,
     ),
     _choice(
         "Numbers", "deduced", "R² = 1 − SS(residual) / SS(total); SD of the reference with ddof 0; RE = (predicted − "

@@ -1,13 +1,13 @@
 """Measurements of a manually corrected mask, on the grid on which it was edited."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.imaging.grid import array_zyx, describe_grid, laid_on, same_grid, volume_mm3
+from lib.imaging.grid import array_zyx, describe_grid, image_like, laid_on, same_grid, volume_mm3
 from lib.imaging.volume import length_mm
 from lib.reading.image_files import number_structures, read_values
 from lib.structures import Structures, describe_structures, study_values
@@ -44,18 +44,22 @@ def _require_known(values: sitk.Image, structures: Structures) -> None:
         )
 
 
-def measure_corrected(mask: sitk.Image, grids: dict[str, sitk.Image], name: str) -> dict:
-    """Measure a corrected mask.
+def measure_corrected(
+    mask: sitk.Image, structures: Sequence[str], grids: Mapping[str, sitk.Image], name: str
+) -> dict[str, dict]:
+    """Measure a corrected label map.
 
     Args:
-        mask: the corrected mask; empty borders may be cut away (see `laid_on`).
+        mask: the corrected label map (1 to n, in the order of the structures); empty borders may be cut away (see
+            `laid_on`).
+        structures: the study's structures.
         grids: CTs in HU on which a prediction may have been edited, by description; the first that fits is used.
         name: name of the mask in errors.
 
     Returns:
-        `corrected_mm3`; `hu_mean` and `hu_sd` (over voxels, ddof 0) in the mask; `length_mm` along z;
-        `truncated_distally`, whether it reaches the most distal slice of its grid; `grid`, on which of `grids` it
-        lies.
+        by structure: `corrected_mm3`; `hu_mean` and `hu_sd` (over voxels, ddof 0) in the mask, None if it has no
+        voxel; `length_mm` along z; `truncated_distally`, whether it reaches the most distal slice of its grid;
+        `grid`, on which of `grids` the mask lies.
 
     Raises:
         ScanError: `mask_off_grid`, the mask lies on none of the grids; `empty_mask`.
@@ -69,18 +73,25 @@ def measure_corrected(mask: sitk.Image, grids: dict[str, sitk.Image], name: str)
         raise ScanError(
             "mask_off_grid",
             f"{name} must lie on the grid of {expected}; it has {describe_grid(mask)}. Edit a copy of "
-            "mask_full.nii.gz or of mask.nii.gz and save it without resampling",
+            "labels_full.nii.gz or of labels.nii.gz and save it without resampling",
         )
     mask = laid[fitting[0]]
-    mask_zyx = array_zyx(mask) > 0
-    if not mask_zyx.any():
+    labels_zyx, hu_zyx = array_zyx(mask), array_zyx(grids[fitting[0]])
+    if not labels_zyx.any():
         raise ScanError("empty_mask", f"{name} is empty; leave corrected_mask empty, or reject the scan")
-    hu = array_zyx(grids[fitting[0]])[mask_zyx].astype(np.float64)
+    return {
+        structure: _measure(image_like(labels_zyx == label, mask), hu_zyx) | {"grid": fitting[0]}
+        for label, structure in enumerate(structures, start=1)
+    }
+
+
+def _measure(mask: sitk.Image, hu_zyx: np.ndarray) -> dict:
+    mask_zyx = array_zyx(mask) > 0
+    hu = hu_zyx[mask_zyx].astype(np.float64)
     return {
         "corrected_mm3": volume_mm3(mask),
-        "hu_mean": float(hu.mean()),
-        "hu_sd": float(hu.std()),
+        "hu_mean": float(hu.mean()) if hu.size else None,
+        "hu_sd": float(hu.std()) if hu.size else None,
         "length_mm": length_mm(mask_zyx, mask.GetSpacing()[2]),
         "truncated_distally": bool(mask_zyx[0].any()),
-        "grid": fitting[0],
     }

@@ -1,4 +1,4 @@
-"""Agreement of predicted with reference volumes: errors, R2, limits of agreement, concordance, intervals.
+"""Agreement of predicted with reference values: errors, R2, limits of agreement, concordance, intervals.
 
 Definitions used everywhere in the project, x = reference, y = predicted, d = y - x:
 
@@ -50,17 +50,17 @@ from lib.stats.undefined import NAN, NO_INTERVAL, interval_columns, undefined_te
 # numbers with a jackknife interval and its scale (`lib.stats.jackknife.SCALES`): in all cases, and in addition if a
 # person has several scans or folds are left out
 _JACKKNIFED = {
-    **dict.fromkeys(("mae_mm3", "mape_percent"), "log"),
-    "rmse_mm3": "inverse root",
+    **dict.fromkeys(("mae", "mape_percent"), "log"),
+    "rmse": "inverse root",
     "r2": "complement",
     **dict.fromkeys(("pearson_r", "ccc"), "z"),
 }
 _JACKKNIFED_IF_DEPENDENT = {
     **_JACKKNIFED,
-    **dict.fromkeys(("slope", "intercept_mm3", "proportional_bias"), "plain"),
+    **dict.fromkeys(("slope", "intercept", "proportional_bias"), "plain"),
 }
 # mean, lower and upper limit, of differences and of relative errors
-_LIMITS = ("bias_mm3", "loa_low_mm3", "loa_high_mm3")
+_LIMITS = ("bias", "loa_low", "loa_high")
 _LIMITS_PERCENT = ("re_mean_percent", "loa_low_percent", "loa_high_percent")
 FOLD_INTERVALS = (*_LIMITS, *_LIMITS_PERCENT, *_JACKKNIFED_IF_DEPENDENT)
 FOLD_COLUMNS = ("folds", *(f"{name}_fold_ci_{end}" for name in FOLD_INTERVALS for end in ("low", "high")))
@@ -68,9 +68,15 @@ FOLD_COLUMNS = ("folds", *(f"{name}_fold_ci_{end}" for name in FOLD_INTERVALS fo
 
 @dataclass(frozen=True, kw_only=True)
 class AgreementConfig:
-    """Confidence level of all intervals."""
+    """How agreement and scores are summarized.
+
+    Attributes:
+        confidence: level of all intervals.
+        strata: columns by whose values scores and agreement are also given.
+    """
 
     confidence: float = 0.95
+    strata: Sequence[str] = ("sex",)
 
     def __post_init__(self) -> None:
         """Raise an error if a value is out of range."""
@@ -80,17 +86,20 @@ class AgreementConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Agreement of `scans` pairs of volumes of `n` people; names of interval ends end in `_ci_low` and `_ci_high`."""
+    """Agreement of `scans` pairs of values of `n` people, in the unit of the values (`lib.stats.agreement_units`).
+
+    Names of interval ends end in `_ci_low` and `_ci_high`.
+    """
 
     n: int
-    reference_mean_mm3: float
-    reference_sd_mm3: float
-    mae_mm3: float
-    mae_mm3_ci_low: float
-    mae_mm3_ci_high: float
-    rmse_mm3: float
-    rmse_mm3_ci_low: float
-    rmse_mm3_ci_high: float
+    reference_mean: float
+    reference_sd: float
+    mae: float
+    mae_ci_low: float
+    mae_ci_high: float
+    rmse: float
+    rmse_ci_low: float
+    rmse_ci_high: float
     r2: float
     r2_ci_low: float
     r2_ci_high: float
@@ -101,20 +110,20 @@ class Agreement:
     slope: float
     slope_ci_low: float
     slope_ci_high: float
-    intercept_mm3: float
-    intercept_mm3_ci_low: float
-    intercept_mm3_ci_high: float
+    intercept: float
+    intercept_ci_low: float
+    intercept_ci_high: float
     re_min_percent: float
     re_max_percent: float
-    bias_mm3: float
-    bias_mm3_ci_low: float
-    bias_mm3_ci_high: float
-    loa_low_mm3: float
-    loa_low_mm3_ci_low: float
-    loa_low_mm3_ci_high: float
-    loa_high_mm3: float
-    loa_high_mm3_ci_low: float
-    loa_high_mm3_ci_high: float
+    bias: float
+    bias_ci_low: float
+    bias_ci_high: float
+    loa_low: float
+    loa_low_ci_low: float
+    loa_low_ci_high: float
+    loa_high: float
+    loa_high_ci_low: float
+    loa_high_ci_high: float
     ccc: float
     ccc_ci_low: float
     ccc_ci_high: float
@@ -122,7 +131,7 @@ class Agreement:
     proportional_bias_ci_low: float
     proportional_bias_ci_high: float
     scans: int
-    difference_sd_mm3: float
+    difference_sd: float
     icc: float
     icc_ci_low: float
     icc_ci_high: float
@@ -152,21 +161,21 @@ AGREEMENT_COLUMNS = (
 
 
 def summarize_agreement(
-    reference_mm3: Sequence[float],
-    predicted_mm3: Sequence[float],
+    reference: Sequence[float],
+    predicted: Sequence[float],
     subjects: Sequence[str],
     config: AgreementConfig,
 ) -> Agreement:
-    """Compare predicted with reference volumes (n,) in mm3, one pair per scan; `subjects` (n,) names the people.
+    """Compare predicted with reference values (n,), one pair per scan; `subjects` (n,) names the people.
 
     Pairs with a NaN are left out. Raises ValueError if the lengths differ.
     """
-    pairs = finite_pairs(reference_mm3, predicted_mm3, subjects)
+    pairs = finite_pairs(reference, predicted, subjects)
     x, y, people = pairs.x, pairs.y, pairs.people
     numbers = point_estimates(x, y) | _lines(x, y, config) | _icc(x, y, config)
     relative, some = pairs.relative
     _, of_relative = np.unique(people[some], return_inverse=True)
-    numbers |= _limits(_LIMITS, "difference_sd_mm3", (y - x, people), config)
+    numbers |= _limits(_LIMITS, "difference_sd", (y - x, people), config)
     numbers |= _limits(_LIMITS_PERCENT, "re_sd_percent", (relative, of_relative), config)
     numbers["growing_spread_p_value"] = growing_spread(x, y)
     jackknifed = _JACKKNIFED
@@ -184,8 +193,8 @@ def summarize_agreement(
 
 
 def fold_intervals(
-    reference_mm3: Sequence[float],
-    predicted_mm3: Sequence[float],
+    reference: Sequence[float],
+    predicted: Sequence[float],
     subjects: Sequence[str],
     folds: Sequence[int],
     config: AgreementConfig,
@@ -195,7 +204,7 @@ def fold_intervals(
     Arguments are as in `summarize_agreement`; `folds` (n,) numbers the fold whose model predicted each scan. All
     intervals are NaN for fewer than two folds.
     """
-    pairs = finite_pairs(reference_mm3, predicted_mm3, subjects, folds)
+    pairs = finite_pairs(reference, predicted, subjects, folds)
     numbers: dict[str, float] = dict.fromkeys(FOLD_COLUMNS, NAN)
     numbers["folds"] = count = int(pairs.folds.max()) + 1 if len(pairs.folds) else 0
     if count < 2:
@@ -216,20 +225,20 @@ def fold_intervals(
 
 
 def agreement_row(
-    reference_mm3: Sequence[float],
-    predicted_mm3: Sequence[float],
+    reference: Sequence[float],
+    predicted: Sequence[float],
     subjects: Sequence[str],
     config: AgreementConfig,
     folds: Sequence[int] | None = None,
 ) -> dict[str, float | int | str]:
-    """Return AGREEMENT_COLUMNS of pairs of volumes (n,); `folds` (n,) is given only for cross-validation."""
-    volumes = reference_mm3, predicted_mm3, subjects
-    row = asdict(summarize_agreement(*volumes, config))
+    """Return AGREEMENT_COLUMNS of pairs of values (n,); `folds` (n,) is given only for cross-validation."""
+    values = reference, predicted, subjects
+    row = asdict(summarize_agreement(*values, config))
     told = row.pop("undefined")
     known = undefined_reasons(told)
     of_folds: dict[str, float] = dict.fromkeys(FOLD_COLUMNS, NAN) | {"folds": 0}
     if folds is not None:
-        of_folds = fold_intervals(*volumes, folds, config)
+        of_folds = fold_intervals(*values, folds, config)
     missing = why_no_folds(None if folds is None else int(of_folds["folds"])) or "too few people in the folds"
     reasons = {
         f"{name}_fold_ci": known.get(name, missing)
@@ -271,10 +280,10 @@ def _lines(x: np.ndarray, y: np.ndarray, config: AgreementConfig) -> dict[str, f
     trend = fit_line((x + y) / 2, y - x, config.confidence)
     return {
         "slope": line.slope,
-        "intercept_mm3": line.intercept,
+        "intercept": line.intercept,
         "proportional_bias": trend.slope,
         **interval_columns("slope", line.slope_ci),
-        **interval_columns("intercept_mm3", line.intercept_ci),
+        **interval_columns("intercept", line.intercept_ci),
         **interval_columns("proportional_bias", trend.slope_ci),
     }
 

@@ -33,7 +33,7 @@ def _why(name: str, numbers: Mapping[str, float], pairs: Pairs) -> str:
         if estimate == "icc" and count < len(pairs.x):
             return "several scans of a person"
         return _why_no_interval(estimate, numbers[estimate], count)
-    of_reference = ("r2", "pearson_", "slope", "intercept_", "ccc", "icc")
+    of_reference = ("r2", "pearson_", "slope", "intercept", "ccc", "icc")
     if count == 1:
         return "one person"
     if estimate.startswith(of_reference) and np.ptp(x) == 0:

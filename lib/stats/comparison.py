@@ -19,12 +19,13 @@ from lib.catalog.groups import group_position
 from lib.errors import ConfigError
 from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig, summarize_agreement
+from lib.stats.agreement_units import with_unit
 from lib.stats.primary import primary_rows
 from lib.stats.scores import bound_to_grid
 from lib.stats.tables import read_table
 from lib.stats.undefined import reasons_of
 
-KEYS = ["scan", "group", "network"]
+KEYS = ["scan", "group", "network", "structure"]
 PREDICTION_KEYS = [*KEYS, "members", "protocol"]
 # facts that a run records of a scan, and of a prediction
 SCAN_WORDS = ("subject", "verdict", "set", "fold", "review")
@@ -40,7 +41,8 @@ OF_AGREEMENT = (
     *("mae_mm3", "ccc"),
 )
 INTERVALS = ("loa_low_mm3", "loa_high_mm3", "mae_mm3", "ccc")
-SUMMARY_COLUMNS = ("group", "network", "other_network", "protocol", "quantity", *OF_AGREEMENT) + (
+SUMMARY_KEYS = ("group", "network", "other_network", "protocol", "structure")
+SUMMARY_COLUMNS = (*SUMMARY_KEYS, "quantity", *OF_AGREEMENT) + (
     *("moved", "largest_change_percent", "mask_dsc_mean", "mask_dsc_min"),
     *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
     "undefined",
@@ -104,10 +106,10 @@ def read_compared_run(results: str | Path) -> Run:
 
 
 def pair_runs(here: Run, there: Run) -> pd.DataFrame:
-    """Return a row for each scan, group and network of either run, with the values of both.
+    """Return a row for each scan, group, network and structure of either run, with the values of both.
 
     Names of the other run's values begin with `other_`. `status` tells whether both cohort tables have the scan:
-    both, only here or only there. A scan that no run has predicted has one row without group and network.
+    both, only here or only there. A scan that no run has predicted has one row without group, network and structure.
     """
     ours, theirs = _predictions(here), _predictions(there)
     partners = pair_models(_models(ours), _models(theirs))
@@ -116,7 +118,7 @@ def pair_runs(here: Run, there: Run) -> pd.DataFrame:
     scans = dict.fromkeys([*here.flow["scan"], *there.flow["scan"]])
     predicted = set(keys["scan"])
     unpredicted = [scan for scan in scans if scan not in predicted]
-    keys = pd.concat([keys, pd.DataFrame({"scan": unpredicted, "group": "", "network": ""})])
+    keys = pd.concat([keys, pd.DataFrame({"scan": unpredicted, "group": "", "network": "", "structure": ""})])
     table = keys.merge(ours, on=KEYS, how="left")
     table = table.merge(_as_other(theirs, (*KEYS, "other_network")), on=KEYS, how="left")
     table = table.merge(_words(here), on="scan", how="left")
@@ -157,7 +159,7 @@ def mask_files(
             )
         )
         files["predicted_mask"].append(
-            [(f"{own}/{name}", f"{other}/{name}") for name in ("mask.nii.gz", "mask_full.nii.gz")]
+            [(f"{own}/{name}", f"{other}/{name}") for name in ("labels.nii.gz", "labels_full.nii.gz")]
         )
         cropped = f"cropped/{row['scan']}/labels.nii.gz"
         files["reference_mask"].append([(f"{here}/{cropped}", f"{there}/{cropped}")])
@@ -190,26 +192,27 @@ def compare_runs(
     table["moved"] = _moved(table, config)
     place = 2 * table["moved"].eq("").astype(int) - table["status"].ne("both")
     table = table.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
-    first = ["scan", "subject", "status", "moved", "group", "network", "other_network"]
+    first = ["scan", "structure", "subject", "status", "moved", "group", "network", "other_network"]
     return table[first + [name for name in table if name not in first]]
 
 
 def summarize_comparison(table: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return SUMMARY_COLUMNS: agreement of both runs' volumes, by group, network and protocol (of this run).
+    """Return SUMMARY_COLUMNS: agreement of both runs' volumes, by group, network, protocol and structure.
 
-    The other run's volumes are the reference: bias is this run minus the other.
+    The protocol is that of this run. The other run's volumes are the reference: bias is this run minus the other.
     """
     rows = []
     both = table[table["network"].ne("") & table["other_network"].ne("")]
-    for key, subset in both.groupby(["group", "network", "other_network", "protocol"], sort=False):
+    for key, subset in both.groupby(list(SUMMARY_KEYS), sort=False):
         for quantity, mask in zip(VOLUMES, MASKS, strict=True):
             pairs = subset[[f"other_{quantity}", quantity]].dropna()
             if pairs.empty:
                 continue
             people = subset.loc[pairs.index, "subject"].tolist()
-            agreement = asdict(summarize_agreement(*pairs.to_numpy(float).T, people, config))
+            summary = summarize_agreement(*pairs.to_numpy(float).T, people, config)
+            agreement = with_unit("mm3", asdict(summary))
             rows.append(
-                dict(zip(("group", "network", "other_network", "protocol"), key, strict=True))
+                dict(zip(SUMMARY_KEYS, key, strict=True))
                 | {"quantity": quantity}
                 | {name: agreement[name] for name in SUMMARY_COLUMNS if name in agreement}
                 | {"undefined": reasons_of(agreement["undefined"], SUMMARY_COLUMNS)}
@@ -259,7 +262,7 @@ def _model_facts(folder: Path) -> dict[str, str]:
 
 
 def _predictions(run: Run) -> pd.DataFrame:
-    """Return the primary prediction of each scan by group and network, with its scores."""
+    """Return the primary prediction of each scan by group, network and structure, with its scores."""
     bound = bound_to_grid(run.metrics).get("hd95_mm", pd.Series(False, index=run.metrics.index))
     scores = run.metrics[[*PREDICTION_KEYS, *SCORES]].assign(hd95_within_voxel=bound.astype(float))
     table = primary_rows(run.volumes, per=KEYS).merge(scores, on=PREDICTION_KEYS, how="left")

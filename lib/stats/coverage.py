@@ -5,31 +5,33 @@ from scipy import stats
 
 from lib.stats.agreement import AgreementConfig
 from lib.stats.formats import undefined_reasons
-from lib.stats.grouping import subsets, without_repeats
+from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.intervals import WIDE
 from lib.stats.tables import INTERVAL_COLUMNS
 from lib.stats.undefined import NAN, explain, undefined_text
 
 COVERAGE_COLUMNS = (
-    *("group", "network", "protocol", "people", "n", "covered"),
+    *("group", "network", "protocol", "structure", "people", "n", "covered"),
     *("coverage", "coverage_ci_low", "coverage_ci_high", "interval_percent_median", "wide", "undefined"),
 )
 
 
 def coverage_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return COVERAGE_COLUMNS: how often the interval contained the reference, by group, network and protocol.
+    """Return COVERAGE_COLUMNS: how often the interval contained the reference.
+
+    A row is for a group, network, protocol and structure.
 
     Only the first scan of each person counts, so that the interval of the coverage is exact (Clopper & Pearson); `n`
     of the scored `people` have an interval of their volume. Cross-validation people have none and are in no row.
     """
     rows = []
     scored = without_repeats(metrics[metrics["protocol"] != "cv"])
-    for (group, network, protocol), subset in subsets(scored, "group", "network", "protocol"):
+    for key, subset in subsets_by_name(scored, "group", "network", "protocol", "structure"):
         people = subset.sort_values("scan", kind="stable").drop_duplicates("subject")
         held = people[people["interval_high_mm3"].notna()]
         inside = held["reference_mm3"].between(held["interval_low_mm3"], held["interval_high_mm3"])
         why = _why_undefined(people[people["interval_high_mm3"].isna()]["undefined"])
-        row = {"group": group, "network": network, "protocol": protocol, "people": len(people)}
+        row = key | {"people": len(people)}
         row |= _coverage(int(inside.sum()), len(held), config.confidence)
         row |= {
             "interval_percent_median": held["interval_percent"].astype(float).median(),

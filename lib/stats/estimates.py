@@ -26,10 +26,10 @@ def point_estimates(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     if len(x) >= 3 and np.ptp(x) > 0 and np.ptp(y) > 0:
         r, p_value = map(float, stats.pearsonr(x, y))
     return {
-        "reference_mean_mm3": mean_or_nan(x),
-        "reference_sd_mm3": float(x.std()) if len(x) > 1 else NAN,
-        "mae_mm3": mean_or_nan(np.abs(difference)),
-        "rmse_mm3": math.sqrt(mean_or_nan(difference**2)),
+        "reference_mean": mean_or_nan(x),
+        "reference_sd": float(x.std()) if len(x) > 1 else NAN,
+        "mae": mean_or_nan(np.abs(difference)),
+        "rmse": math.sqrt(mean_or_nan(difference**2)),
         "r2": r_squared(x, y),
         "pearson_r": r,
         "pearson_p_value": p_value,
@@ -61,14 +61,14 @@ def estimates_without(
         covariance, bias = xy - mean_x * mean_y, mean_y - mean_x
         slope, both = covariance / variance_x, variance_x + variance_y
         return {
-            "mae_mm3": unit * absolute,
-            "rmse_mm3": unit * np.sqrt(square),
+            "mae": unit * absolute,
+            "rmse": unit * np.sqrt(square),
             "mape_percent": sums[9] / sums[8],
             "r2": 1 - square / variance_x,
             "pearson_r": covariance / np.sqrt(variance_x * variance_y),
             "ccc": 2 * covariance / (both + bias**2),
             "slope": slope,
-            "intercept_mm3": unit * (mean_y - slope * mean_x) + origin * (1 - slope),
+            "intercept": unit * (mean_y - slope * mean_x) + origin * (1 - slope),
             # slope of y - x on (x + y) / 2
             "proportional_bias": 2 * (variance_y - variance_x) / (both + 2 * covariance),
         }

@@ -61,10 +61,10 @@ def seen_in_training(volumes: pd.DataFrame) -> dict[str, list[str]]:
         volumes: `tables/volumes.csv`, in which predictions of such models have a flag.
     """
     flagged = volumes[[SEEN_IN_TRAINING in flags.split() for flags in volumes["flags"]]]
-    seen: dict[str, list[str]] = {}
+    seen: dict[str, dict[str, None]] = {}  # once for all structures
     for row in flagged.to_dict("records"):
-        seen.setdefault(row["scan"], []).append(f"{row['group']}/{row['network']}/{row['members']}")
-    return seen
+        seen.setdefault(row["scan"], {})[f"{row['group']}/{row['network']}/{row['members']}"] = None
+    return {scan: list(models) for scan, models in seen.items()}
 
 
 def _flow_row(record: Mapping, placed: pd.DataFrame, through: Mapping[str, set[str]]) -> dict:

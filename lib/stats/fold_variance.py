@@ -8,7 +8,7 @@ import pandas as pd
 from lib.catalog.anatomies import LEVELS
 from lib.catalog.measures import MEASURES
 from lib.stats.agreement import AgreementConfig
-from lib.stats.grouping import subsets, without_repeats
+from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.jackknife import mean_interval
 from lib.stats.means import mean_columns, why_no_interval
 from lib.stats.undefined import NAN, explain
@@ -16,11 +16,21 @@ from lib.stats.variance import variance_components
 
 SPREAD_MEASURES = ("dsc", "re_percent")
 LEVEL_COLUMNS = (
-    *("group", "network", "protocol", "level", "n", "dsc_mean", "dsc_sd", "dsc_min"),
+    *("group", "network", "protocol", "structure", "level", "n", "dsc_mean", "dsc_sd", "dsc_min"),
     *("dsc_mean_ci_low", "dsc_mean_ci_high", "undefined"),
 )
 SPREAD_COLUMNS = (
-    *("group", "network", "measure", "people", "folds", "mean", "fold_mean_low", "fold_mean_high"),
+    *(
+        "group",
+        "network",
+        "structure",
+        "measure",
+        "people",
+        "folds",
+        "mean",
+        "fold_mean_low",
+        "fold_mean_high",
+    ),
     *("sd_of_fold_means", "sd_expected_by_people", "sd_between_people", "sd_between_folds"),
     *("mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
@@ -33,17 +43,15 @@ def level_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     region that no scan shows has no row.
     """
     rows = []
-    for (group, network, protocol), subset in subsets(
-        without_repeats(metrics), "group", "network", "protocol"
-    ):
+    scored = without_repeats(metrics)
+    for key, subset in subsets_by_name(scored, "group", "network", "protocol", "structure"):
         for level in LEVELS:
             shown = subset[subset[f"dsc_{level}"].notna()]
             dsc = shown[f"dsc_{level}"].astype(float)
             if len(shown):
-                key = {"group": group, "network": network, "protocol": protocol, "level": level}
                 scores = mean_columns("dsc_mean", shown, dsc, ("complement", config))
                 scores |= {"dsc_sd": dsc.std(ddof=1), "dsc_min": dsc.min()}
-                row = key | {"n": shown["subject"].nunique()} | scores
+                row = key | {"level": level, "n": shown["subject"].nunique()} | scores
                 rows.append(explain(row, {"dsc_sd": "one scan"}, why_no_interval(shown)))
     return pd.DataFrame(rows, columns=list(LEVEL_COLUMNS))
 
@@ -57,16 +65,15 @@ def spread_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame
     """
     rows = []
     held_out = without_repeats(metrics[metrics["protocol"] == "cv"])
-    for (group, network), subset in subsets(held_out, "group", "network"):
+    for key, subset in subsets_by_name(held_out, "group", "network", "structure"):
         for measure in SPREAD_MEASURES:
             people = subset.groupby(["fold", "subject"])[measure].mean().astype(float).dropna()
             if len(people):
                 folds = pd.factorize(people.index.get_level_values("fold"))[0]
-                key = {"group": group, "network": network, "measure": measure}
                 low, high = mean_interval(
                     people.to_numpy(), folds, config.confidence, MEASURES[measure].scale
                 )
-                row = key | fold_spread(people.to_numpy(), folds)
+                row = key | {"measure": measure} | fold_spread(people.to_numpy(), folds)
                 row |= {"mean_fold_ci_low": low, "mean_fold_ci_high": high}
                 rows.append(explain(row, {}, _why(row)))
     return pd.DataFrame(rows, columns=list(SPREAD_COLUMNS))

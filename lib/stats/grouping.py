@@ -1,11 +1,11 @@
 """Grouping of table rows: repeated scans, groups and strata in reading order, age bands."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from lib.ages import age_years
-from lib.catalog.groups import ALL, group_position, stratum_name
+from lib.catalog.groups import ALL, group_position, stratum_column, stratum_name
 from lib.catalog.protocols import PROTOCOL_ORDER
 from lib.errors import TableError
 
@@ -38,7 +38,7 @@ def first_or_own(table: pd.DataFrame) -> pd.Series:
 
 
 def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Leave out repeated scans by the same models, so that each hip counts once.
+    """Leave out repeated scans by the same models, so that each structure of a person counts once.
 
     The first scan is kept or, if it is not in the table, its first repetition.
     """
@@ -46,27 +46,46 @@ def without_repeats(metrics: pd.DataFrame) -> pd.DataFrame:
     ranked = metrics.assign(first_scan=first, again=first != metrics["scan"]).sort_values(
         "again", kind="stable"
     )
-    kept = ranked.drop_duplicates(["group", "network", "members", "protocol", "first_scan"]).index
+    kept = ranked.drop_duplicates(
+        ["group", "network", "members", "protocol", "structure", "first_scan"]
+    ).index
     return metrics[metrics.index.isin(kept)]
 
 
 def subsets(table: pd.DataFrame, *names: str) -> list[tuple[tuple, pd.DataFrame]]:
-    """Return the subsets of a table in the reading order of groups, protocols and age bands."""
+    """Return the subsets of a table in the reading order of groups, protocols and age bands.
+
+    Structures keep the order in which the table has them.
+    """
     ages = [label for _, label in AGE_BANDS] + ["unknown"]
-    orders = {"group": group_position, "protocol": PROTOCOL_ORDER.index, "age_band": ages.index}
+    structures = list(dict.fromkeys(table.get("structure", ())))
+    orders = {
+        "structure": structures.index,
+        "group": group_position,
+        "protocol": PROTOCOL_ORDER.index,
+        "age_band": ages.index,
+    }
     groups = [(key, subset) for key, subset in table.groupby(list(names), sort=True)]
     return sorted(
         groups, key=lambda pair: [orders.get(n, _itself)(v) for n, v in zip(names, pair[0], strict=True)]
     )
 
 
-def strata_of(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """Yield group, network, protocol and stratum by name with their rows: for everybody, then for each sex."""
-    for (group, network, protocol), subset in subsets(table, "group", "network", "protocol"):
-        key = {"group": group, "network": network, "protocol": protocol}
+def subsets_by_name(table: pd.DataFrame, *names: str) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Yield the values of `names`, by name, with their rows, in the order of `subsets`."""
+    for key, subset in subsets(table, *names):
+        yield dict(zip(names, key, strict=True)), subset
+
+
+def strata_of(table: pd.DataFrame, strata: Sequence[str]) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Yield group, network, protocol, stratum and structure by name with their rows: everybody, then `strata`."""
+    for key, subset in subsets_by_name(table, "group", "network", "protocol", "structure"):
         yield key | {"stratum": ALL}, subset
-        for sex in sorted(set(subset["sex"]) & {"M", "F"}, reverse=True):
-            yield key | {"stratum": stratum_name("sex", sex)}, subset[subset["sex"] == sex]
+        for name in strata:
+            values = subset[stratum_column(name)]
+            men_first = name == "sex"
+            for value in sorted(set(values) - {""}, reverse=men_first):
+                yield key | {"stratum": stratum_name(name, value)}, subset[values == value]
 
 
 def age_band(age: float | str | None) -> str:

@@ -35,11 +35,11 @@ from lib.atomic import read_json
 from lib.errors import ModelError
 from lib.model_record import model_digests
 from lib.stats.flow import SEEN_IN_TRAINING
-from lib.stats.tables import INTERVAL_COLUMNS, prediction_key
+from lib.stats.tables import INTERVAL_COLUMNS, structure_key
 from lib.stats.undefined import NAN
 
 ERRORS_FILE = "volume_errors.json"
-ERRORS_FORMAT = 1
+ERRORS_FORMAT = 2
 WIDE = "interval_wide"  # the flag
 # an interval this many times wider than for agreeing models is unusual: the models differ by more than their usual
 # errors
@@ -62,7 +62,7 @@ OTHER_MODELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FoldErrors:
-    """Out-of-fold errors of the volumes of one network.
+    """Out-of-fold errors of the volumes of one structure by one network.
 
     Attributes:
         folds: (n,) the fold whose model predicted, such as `fold-0`.
@@ -97,51 +97,61 @@ class VolumeInterval:
 
 
 def volume_errors(
-    network: str, overlaps: Mapping[str, Mapping], subjects: Mapping[str, str], folder: str | Path
+    network: str,
+    structures: Sequence[str],
+    overlaps: Mapping[str, Mapping],
+    subjects: Mapping[str, str],
+    folder: str | Path,
 ) -> dict:
     """Return the content of ERRORS_FILE: the errors of the people of cross-validation, without identifiers.
 
     Args:
         network: group and network, such as `all/vnet`.
-        overlaps: agreement with the references by `prediction_key`, only of out-of-fold predictions.
-        subjects: the person of each of these predictions, by the same keys.
+        structures: the study's structures.
+        overlaps: agreement with the references by `structure_key`, only of out-of-fold predictions.
+        subjects: the person of each scan.
         folder: folder of the models, with `fold-*/run.json`.
 
     Returns:
-        `network`; `people`; `models`, a digest of each fold's run.json; `errors`, sorted by fold and size, each with
-        `fold`, `difference_percent` (100 (reference - predicted) / predicted; null: an empty prediction), `weight`.
+        `network`; `structures`; `people`; `models`, a digest of each fold's run.json; `errors`, sorted by structure,
+        fold and size, each with `structure`, `fold`, `difference_percent` (100 (reference - predicted) / predicted;
+        null: an empty prediction), `weight`.
     """
-    scans = pd.Series(subjects, dtype=object).value_counts()
+    keys = [key.split("/") for key in overlaps]
+    people = pd.Series([subjects[scan] for *_, scan, _ in keys], dtype=object)
+    scans = people.groupby([[structure for *_, structure in keys], people]).size()
     errors = []
-    for key, overlap in overlaps.items():
+    for (*_, fold, scan, structure), overlap in zip(keys, overlaps.values(), strict=True):
         reference, predicted = overlap["reference_mm3"], overlap["predicted_mm3"]
         difference = round(100 * (reference - predicted) / predicted, 4) if predicted else None
         errors.append(
             {
-                "fold": key.split("/")[2],
+                "structure": structure,
+                "fold": fold,
                 "difference_percent": difference,
-                "weight": 1 / int(scans[subjects[key]]),
+                "weight": 1 / int(scans[structure, subjects[scan]]),
             }
         )
-    errors.sort(key=lambda error: (error["fold"], error["difference_percent"] is None, _size(error)))
+    errors.sort(key=lambda error: (structures.index(error["structure"]), *_place(error)))
     return {
         "format": ERRORS_FORMAT,
         "network": network,
-        "people": len(scans),
+        "structures": list(structures),
+        "people": people.nunique(),
         "models": model_digests(folder),
         "errors": errors,
     }
 
 
 def read_volume_errors(paths: Iterable[str | Path]) -> dict[str, FoldErrors]:
-    """Return the errors of each network `{group}/{network}` from files with the content of `volume_errors`.
+    """Return the errors of each `{group}/{network}/{structure}` from files with the content of `volume_errors`.
 
     A file must lie next to the models whose errors it holds; otherwise its errors are `missing`.
 
     Raises:
         ModelError: a file is damaged or of another format.
     """
-    return dict(map(_read_errors, paths))
+    return {key: errors for path in paths for key, errors in _read_errors(path).items()}
 
 
 def fewest_people(confidence: float) -> int:
@@ -194,15 +204,15 @@ def with_intervals(
     errors: Mapping[str, FoldErrors],
     confidence: float,
 ) -> dict[str, dict]:
-    """Return the measurements of masks with their intervals, by `prediction_key` (see `with_interval`).
+    """Return the measurements of masks with their intervals, by `structure_key` (see `with_interval`).
 
     Args:
         volumes: what was measured of the masks, by key; their flags mark people on whom the models were trained.
-        predictions: the planned predictions. A volume that was not planned is left out.
-        errors: errors of each network (see `read_volume_errors`).
+        predictions: the planned predictions by structure. A volume that was not planned is left out.
+        errors: errors of each network and structure (see `read_volume_errors`).
         confidence: level of the intervals.
     """
-    planned = {prediction_key(prediction): prediction for prediction in predictions}
+    planned = {structure_key(prediction): prediction for prediction in predictions}
     return {
         key: with_interval(volume, planned[key], errors, confidence)
         for key, volume in volumes.items()
@@ -217,12 +227,12 @@ def with_interval(
 
     Args:
         volume: what was measured of the mask.
-        prediction: group, network, members and protocol of the planned prediction. `seen_in_training`, here or among
-            the flags of the volume, means that a model that predicted was trained on this person.
-        errors: errors of each network; a missing network has none.
+        prediction: group, network, members, protocol and structure of the planned prediction. `seen_in_training`,
+            here or among the flags of the volume, means that a model that predicted was trained on this person.
+        errors: errors of each network and structure; a missing one has none.
         confidence: level of the interval.
     """
-    own = errors.get("{group}/{network}".format_map(prediction), FoldErrors(missing=NO_FILE))
+    own = errors.get("{group}/{network}/{structure}".format_map(prediction), FoldErrors(missing=NO_FILE))
     interval = _interval_of(volume, prediction, own, confidence)
     reasons = dict.fromkeys(INTERVAL_COLUMNS, interval.undefined) if interval.undefined else {}
     numbers = (interval.low_mm3, interval.high_mm3, interval.percent)
@@ -235,7 +245,7 @@ def with_interval(
     }
 
 
-def _read_errors(path: str | Path) -> tuple[str, FoldErrors]:
+def _read_errors(path: str | Path) -> dict[str, FoldErrors]:
     try:
         content = read_json(path)
         if content["format"] != ERRORS_FORMAT:
@@ -244,18 +254,27 @@ def _read_errors(path: str | Path) -> tuple[str, FoldErrors]:
                 "Use the models with the Osteoflow that wrote them, or remove the file: volumes then have no interval"
             )
         network, models, entries = content["network"], content["models"], content["errors"]
-        if any(models.get(fold) != digest for fold, digest in model_digests(Path(path).parent).items()):
-            return network, FoldErrors(missing=OTHER_MODELS)
-        errors = [(str(entry["fold"]), _size(entry), float(entry["weight"])) for entry in entries]
-        if not all(size >= 0 and 0 < weight <= 1 for _, size, weight in errors):
-            raise ValueError("an error that is not a number, or a weight outside (0, 1]")
+        found: dict[str, list] = {name: [] for name in content["structures"]}
+        for entry in entries:
+            error = str(entry["fold"]), _size(entry), float(entry["weight"])
+            found[entry["structure"]].append(error)
+            if not (error[1] >= 0 and 0 < error[2] <= 1):
+                raise ValueError("an error that is not a number, or a weight outside (0, 1]")
+        digests = model_digests(Path(path).parent)
+        missing = OTHER_MODELS if any(models.get(fold) != own for fold, own in digests.items()) else ""
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(
             f"{path} is damaged; copy it again from the study that trained the models, or remove it: "
             "volumes then have no interval"
         ) from None
+    return {f"{network}/{structure}": _fold_errors(errors, missing) for structure, errors in found.items()}
+
+
+def _fold_errors(errors: Sequence[tuple[str, float, float]], missing: str) -> FoldErrors:
+    if missing:
+        return FoldErrors(missing=missing)
     folds, relative, weights = zip(*errors, strict=True) if errors else ((), (), ())
-    return network, FoldErrors(folds=folds, relative=relative, weights=weights)
+    return FoldErrors(folds=folds, relative=relative, weights=weights)
 
 
 def _interval_of(
@@ -277,6 +296,11 @@ def _bound(values: np.ndarray, weights: np.ndarray, enough: float) -> float:
     """Return the smallest of `values` for which the weights of all values at or below it add up to `enough`."""
     order = np.argsort(values, kind="stable")
     return float(values[order][np.searchsorted(np.cumsum(weights[order]), enough)])
+
+
+def _place(error: Mapping) -> tuple:
+    """Return the place of an entry of ERRORS_FILE of a structure: by fold, then by size, an empty prediction last."""
+    return error["fold"], error["difference_percent"] is None, _size(error)
 
 
 def _size(error: Mapping) -> float:

@@ -12,7 +12,7 @@ from lib.catalog.groups import ALL, group_position
 from lib.stats.agreement import AgreementConfig
 from lib.stats.agreement_reasons import why_no_folds
 from lib.stats.estimates import mean_or_nan
-from lib.stats.grouping import subsets, without_repeats
+from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.jackknife import mean_interval
 from lib.stats.undefined import NAN, NO_INTERVAL, interval_columns, undefined_text
 
@@ -75,26 +75,26 @@ def paired_table(
 ) -> pd.DataFrame:
     """Compare the model of each group with that of everybody on the same scans, with one mean error per person.
 
-    Absolute volume errors, by model and protocol; a negative difference means that the sex-specific model has the
-    smaller error. The same people were held out from both models of a fold, so the interval with folds leaves out
-    both together. `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates` are
-    the mean numbers of updates per fold: with equal epochs the common model has more.
+    Absolute volume errors, by model, protocol and structure; a negative difference means that the sex-specific model
+    has the smaller error. The same people were held out from both models of a fold, so the interval with folds leaves
+    out both together. `runs` are the records of the trained folds (run.json); `first_updates` and `second_updates`
+    are the mean numbers of updates per fold: with equal epochs the common model has more.
     """
     rows, updates = [], updates_of(runs)
     metrics = without_repeats(metrics)
     measured = metrics.assign(error=(metrics["predicted_mm3"] - metrics["reference_mm3"]).abs())
-    for (network, protocol), subset in subsets(measured, "network", "protocol"):
+    for models, subset in subsets_by_name(measured, "network", "protocol", "structure"):
         errors = subset.pivot(index=["subject", "scan"], columns="group", values="error")
         fold_of = subset.dropna(subset=["fold"]).groupby("subject")["fold"].first()
         for group in sorted({*errors} - {ALL}, key=group_position):
             if ALL in errors:
                 both = errors[[group, ALL]].dropna().groupby("subject").mean()
-                folds = both.index.map(fold_of).astype(int) if protocol == "cv" else None
+                folds = both.index.map(fold_of).astype(int) if models["protocol"] == "cv" else None
                 compared = compare_paired(both[group], both[ALL], config, folds)
-                key = {"network": network, "protocol": protocol, "group": group, "compared_with": ALL}
+                key = models | {"group": group, "compared_with": ALL}
                 trained = {
-                    "first_updates": updates.get((group, network)),
-                    "second_updates": updates.get((ALL, network)),
+                    "first_updates": updates.get((group, models["network"])),
+                    "second_updates": updates.get((ALL, models["network"])),
                 }
                 row = key | asdict(compared) | trained
                 unknown = {name: "not recorded" for name, count in trained.items() if count is None}
@@ -104,7 +104,7 @@ def paired_table(
     return pd.DataFrame(
         rows,
         columns=[
-            *("network", "protocol", "group", "compared_with"),
+            *("network", "protocol", "structure", "group", "compared_with"),
             *(*numbers, "difference_mm3_ci_high", "wilcoxon_p_value", "first_updates", "second_updates"),
             *("folds", "difference_mm3_fold_ci_low", "difference_mm3_fold_ci_high", "undefined"),
         ],

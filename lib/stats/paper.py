@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from lib.catalog.groups import ALL
+from lib.stats.agreement_units import volumes_of
 from lib.stats.grouping import subsets, without_repeats
 from lib.stats.undefined import counted_reasons, reasons_of
 from lib.stats.unscored import find_gaps
@@ -16,20 +17,21 @@ PAPER_TABLE1 = {
     "male": (105489.94, 18343.68, 658.47, 883.48, 0.9977, -1.9313, 0.8229),
     "female": (76832.80, 13340.79, 775.75, 1361.10, 0.9896, -4.8504, 1.2005),
 }
-_NOT_PRINTED = (math.nan,) * 7  # for a group that the paper does not have
+_NOT_PRINTED = (math.nan,) * 7  # for a group or structure that the paper does not have
+FEMUR = "femur"  # the paper's structure
 TABLE1_NUMBERS = (
     *("reference_mean_mm3", "reference_sd_mm3", "mae_mm3", "rmse_mm3", "r2", "re_min_percent"),
     "re_max_percent",
 )
 TABLE2_COLUMNS = (
     *("authors", "method", "data", "sex", "dsc", "sensitivity", "specificity", "source", "footnote"),
-    "slice_thickness",
+    *("slice_thickness", "structure"),
 )
 SOURCE = "Zhao et al. 2020, Table 2"
 # the paper's text gives four values for the column of sexes without naming their rows
 PAPER_TABLE2 = tuple(
     dict(zip(("authors", "method", "data", "slice_thickness", "dsc", "footnote"), row, strict=True))
-    | {"source": SOURCE}
+    | {"source": SOURCE, "structure": FEMUR}
     for row in (
         ("Diogo F.", "Active shape", "148 CT", "0.625 mm", "0.9400±0.0016", ""),
         ("Carballido-Gamio J", "Multi-atlas", "210 QCT", "2.5 mm and 1 mm", "0.9760±0.0060", ""),
@@ -72,18 +74,20 @@ def table1(
     Pearson's r, number of scans without a score and the reasons (`lib.stats.unscored`). For a cohort of real people,
     columns `paper_*` hold the paper's numbers; for a synthetic one such a comparison would be meaningless.
     """
-    protocols = tabulated_protocols(metrics, unscored)
-    whole = agreement[(agreement["stratum"] == ALL) & agreement["protocol"].isin(protocols)]
+    protocols, volumes = tabulated_protocols(metrics, unscored), volumes_of(agreement)
+    whole = volumes[(volumes["stratum"] == ALL) & volumes["protocol"].isin(protocols)]
     used = metrics.groupby(["group", "network", "protocol"])["weights"].first()
     keys = ["group", "network", "protocol"]
-    columns = [*keys, "n", *TABLE1_NUMBERS, "pearson_p_value", "not_scored", "not_scored_reason"]
+    columns = [*keys, "structure", "n", *TABLE1_NUMBERS, "pearson_p_value", "not_scored", "not_scored_reason"]
     table = whole[[name for name in columns if name in whole]].copy()
     table["undefined"] = [reasons_of(text, columns) for text in whole["undefined"]]
-    table.insert(3, "weights", [used[tuple(row)] for row in whole[keys].itertuples(index=False)])
+    table.insert(4, "weights", [used[tuple(row)] for row in whole[keys].itertuples(index=False)])
     if not synthetic:
         for position, name in enumerate(TABLE1_NUMBERS):
+            rows = zip(table["group"], table["structure"], strict=True)
             table[f"paper_{name}"] = [
-                PAPER_TABLE1.get(group, _NOT_PRINTED)[position] for group in table["group"]
+                (PAPER_TABLE1.get(group, _NOT_PRINTED) if structure == FEMUR else _NOT_PRINTED)[position]
+                for group, structure in rows
             ]
     return table.reset_index(drop=True)
 
@@ -91,7 +95,7 @@ def table1(
 def table2(
     metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool
 ) -> pd.DataFrame:
-    """Return TABLE2_COLUMNS: the rows of the paper, then this study's rows, one for each network.
+    """Return TABLE2_COLUMNS: the rows of the paper, then this study's rows, one for each network and structure.
 
     A row of this study is for the test people of group `all`, predicted by the ensemble, or for its cross-validated
     people in a study without test people; without that group there is a row for each sex. `data` counts the people
@@ -116,11 +120,12 @@ def _own_rows(metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapp
     people = drawn.groupby(["group", "network"])["subject"].nunique()
     lost = find_gaps(metrics, unscored)
     lost = lost[lost["protocol"] == protocol]
-    return [
-        _own_row(subset, int(people[key]), trained.get(key, {}), key[1])
-        | {"footnote": _footnote(subset, lost[(lost["group"] == key[0]) & (lost["network"] == key[1])])}
-        for key, subset in subsets(scored, "group", "network")
-    ]
+    rows = []
+    for key, subset in subsets(scored, "group", "network", "structure"):
+        missing = lost[(lost[["group", "network", "structure"]] == list(key)).all(axis=1)]
+        row = _own_row(subset, int(people[key[:2]]), trained.get(key[:2], {}), key[1])
+        rows.append(row | {"structure": key[2], "footnote": _footnote(subset, missing)})
+    return rows
 
 
 def _own_row(scored: pd.DataFrame, people: int, run: Mapping, network: str) -> dict:

@@ -1,7 +1,7 @@
 """The people of each partition: training, each fold of it, test, later, external, without a reference."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -10,13 +10,29 @@ from lib.catalog.protocols import SETS
 from lib.stats.undefined import counted_reasons
 
 PARTITION_COLUMNS = (
-    *("partition", "n", "scans", "women", "men", "sex_unknown", "age_n", "age_mean", "age_sd", "scanners"),
+    *(
+        "partition",
+        "structure",
+        "n",
+        "scans",
+        "women",
+        "men",
+        "sex_unknown",
+        "age_n",
+        "age_mean",
+        "age_sd",
+        "scanners",
+    ),
     *("reference_scans", "reference_mean_mm3", "reference_sd_mm3", "not_scored", "not_scored_reason"),
 )
 
 
-def partition_table(folds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def partition_table(
+    folds: pd.DataFrame, tables: Mapping[str, pd.DataFrame], structures: Sequence[str]
+) -> pd.DataFrame:
     """Return PARTITION_COLUMNS: a row for each set of people, and after the training set one for each fold.
+
+    Each row is given once for each structure, whose references it summarizes.
 
     Args:
         folds: `folds/folds.csv`. The people of `fold-k` validate the model of fold k and train the others. Scans that
@@ -24,19 +40,22 @@ def partition_table(folds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> 
         tables: tables by file name. `acquisition` gives the verdicts and scanners (`scanners` names each with its
             number of scans); `metrics` the reference volumes on the crop's grid, without repeated scans; `unscored`
             the scans that should have been scored but were not (`not_scored` is their number).
+        structures: the study's structures.
 
     `n` counts people; sex and age are those of a person's first row, ages of 90 or more count as 90. SDs have
     ddof 1.
     """
     accepted = tables["acquisition"][tables["acquisition"]["verdict"] == "ok"]
     scanners = {row["scan"]: _scanner(row) for row in accepted.to_dict("records")}
-    scored = tables["metrics"][tables["metrics"]["repeat_of"] == ""].drop_duplicates("scan")
-    volumes = scored.set_index("scan")["reference_mm3"].astype(float).dropna()
-    lost = tables["unscored"].drop_duplicates("scan").set_index("scan")["without_reason"]
-    rows = [
-        {"partition": name} | _people(scans) | _scans(scans, scanners, volumes) | _not_scored(scans, lost)
-        for name, scans in _partitions(folds[folds["scan"].isin(scanners)])
-    ]
+    scored = tables["metrics"][tables["metrics"]["repeat_of"] == ""].drop_duplicates(["scan", "structure"])
+    unscored = tables["unscored"].drop_duplicates(["scan", "structure"])
+    rows = []
+    for name, scans in _partitions(folds[folds["scan"].isin(scanners)]):
+        for structure in structures:
+            references = scored[scored["structure"] == structure].set_index("scan")["reference_mm3"]
+            lost = unscored[unscored["structure"] == structure].set_index("scan")["without_reason"]
+            told = _scans(scans, scanners, references.astype(float).dropna()) | _not_scored(scans, lost)
+            rows.append({"partition": name, "structure": structure} | _people(scans) | told)
     return pd.DataFrame(rows, columns=list(PARTITION_COLUMNS))
 
 

@@ -20,7 +20,7 @@ from scipy import stats
 
 from lib.catalog.measures import MEASURES, columns_of, followed
 from lib.stats.agreement import AgreementConfig
-from lib.stats.grouping import first_or_own, subsets
+from lib.stats.grouping import first_or_own, subsets_by_name
 from lib.stats.undefined import NAN, Interval, explain
 
 # 1.96 sqrt(2), rounded as by the International Society for Clinical Densitometry
@@ -57,7 +57,18 @@ class Precision:
 COUNTS = ("scans", "degrees_of_freedom", "enough")
 ERRORS = tuple(field.name for field in fields(Precision) if field.name not in COUNTS)
 PRECISION_COLUMNS = (
-    *("group", "network", "protocol", "measure", "people", *COUNTS[:2], *ERRORS, "enough", "undefined"),
+    *(
+        "group",
+        "network",
+        "protocol",
+        "structure",
+        "measure",
+        "people",
+        *COUNTS[:2],
+        *ERRORS,
+        "enough",
+        "undefined",
+    ),
 )
 
 
@@ -99,28 +110,29 @@ def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: floa
 
 
 def precision_table(metrics: pd.DataFrame, volumes: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return PRECISION_COLUMNS: the precision of each of PRECISION_MEASURES by group, network and protocol.
+    """Return PRECISION_COLUMNS: the precision of each of PRECISION_MEASURES.
+
+    A row is for a group, network, protocol and structure.
 
     A scan and its repetitions count if the same models predicted at least two of them; a repetition without a
     reference has the protocol of its first scan. `people` and `scans` count those with a repetition.
     """
     rows, scans = [], _repeated_scans(metrics, volumes)
-    for (group, network, protocol), subset in subsets(scans, "group", "network", "protocol"):
+    for key, subset in subsets_by_name(scans, "group", "network", "protocol", "structure"):
         for measure in PRECISION_MEASURES:
             measured = subset[subset[measure].notna()]
             measured = measured[measured.duplicated("first_scan", keep=False)]
             if len(measured):
-                key = {"group": group, "network": network, "protocol": protocol, "measure": measure}
                 repeated = pd.factorize(measured["first_scan"])[0]
                 precision = measure_precision(measured[measure].to_numpy(float), repeated, config.confidence)
-                row = key | {"people": measured["subject"].nunique()} | asdict(precision)
+                row = key | {"measure": measure, "people": measured["subject"].nunique()} | asdict(precision)
                 rows.append(explain(row, {}, "a mean is not above 0"))
     return pd.DataFrame(rows, columns=list(PRECISION_COLUMNS))
 
 
 def _repeated_scans(metrics: pd.DataFrame, volumes: pd.DataFrame) -> pd.DataFrame:
     """Return all predicted scans with PRECISION_MEASURES and `first_scan`; repetitions share one protocol."""
-    models = ["group", "network", "members"]
+    models = ["group", "network", "members", "structure"]
     only_scored = [name for name in PRECISION_MEASURES if name not in columns_of("volumes")]
     references = metrics[[*models, "scan", *only_scored]]
     scans = volumes.merge(references, how="left", on=[*models, "scan"])

@@ -9,11 +9,11 @@ from lib.catalog.protocols import PRIMARY_PROTOCOLS
 
 
 def primary_rows(
-    predictions: pd.DataFrame, networks: Sequence[str] = (), per: Sequence[str] = ("scan",)
+    predictions: pd.DataFrame, networks: Sequence[str] = (), per: Sequence[str] = ("scan", "structure")
 ) -> pd.DataFrame:
-    """Return the primary prediction of each scan, in the order of the table (see `in_primary_order`).
+    """Return the primary prediction of each structure of a scan, in the order of the table (see `in_primary_order`).
 
-    `per` names the columns whose combinations have one prediction each, such as ("scan", "network").
+    `per` names the columns whose combinations have one prediction each, such as ("scan", "network", "structure").
     """
     return in_primary_order(predictions, networks).drop_duplicates(list(per)).sort_index()
 

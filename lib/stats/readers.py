@@ -8,10 +8,11 @@ import pandas as pd
 
 from lib.catalog.measures import MEASURES
 from lib.stats.agreement import AgreementConfig, summarize_agreement
-from lib.stats.grouping import subsets, without_repeats
+from lib.stats.agreement_units import with_unit
+from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.means import mean_columns, why_no_interval
 from lib.stats.reader_pairs import PAIRS
-from lib.stats.tables import prediction_key
+from lib.stats.tables import structure_key
 from lib.stats.undefined import explain, reasons_of
 
 AGREEMENT = (
@@ -23,7 +24,7 @@ MEANS = ("dsc", "hd95_mm", "assd_mm", "nsd")
 COMPARED = (*MEANS, "reference_mm3", "predicted_mm3")
 INTERVALS = ("mae_mm3", "loa_low_mm3", "loa_high_mm3", "r2", "ccc")
 READER_COLUMNS = (
-    *("group", "network", "protocol", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
+    *("group", "network", "protocol", "structure", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
     *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT, "hd95_mm_scans"),
     *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
     *(f"{name}_mean_ci_{end}" for name in MEANS for end in ("low", "high")),
@@ -34,20 +35,19 @@ READER_COLUMNS = (
 def readers_table(
     metrics: pd.DataFrame, records: Mapping[str, Mapping], config: AgreementConfig
 ) -> pd.DataFrame:
-    """Return READER_COLUMNS: three rows (PAIRS) for each group, network and protocol with a second reader.
+    """Return READER_COLUMNS: three rows (PAIRS) for each group, network, protocol and structure read twice.
 
-    `records` holds results of `compare_readers` by `prediction_key`. The three rows are for the same people; each
+    `records` holds results of `compare_readers` by `structure_key`. The three rows are for the same people; each
     mean is over the scans for which all three pairs define the measure, for distances `hd95_mm_scans`. Differences of
     volumes are the second of a pair minus the first.
     """
     rows, read = [], without_repeats(metrics)
-    read = read.assign(key=[prediction_key(row) for row in read.to_dict("records")])
+    read = read.assign(key=[structure_key(row) for row in read.to_dict("records")])
     read = read[read["key"].isin(list(records))]
-    for (group, network, protocol), subset in subsets(read, "group", "network", "protocol"):
-        told = {"group": group, "network": network, "protocol": protocol}
+    for key, subset in subsets_by_name(read, "group", "network", "protocol", "structure"):
         measured = _measured(subset["key"].tolist(), records)
         for pair in PAIRS:
-            rows.append(told | {"pair": pair} | _summary(measured[pair], subset["subject"].tolist(), config))
+            rows.append(key | {"pair": pair} | _summary(measured[pair], subset["subject"].tolist(), config))
     return pd.DataFrame(rows, columns=list(READER_COLUMNS))
 
 
@@ -61,9 +61,8 @@ def _measured(keys: list[str], records: Mapping[str, Mapping]) -> dict[str, dict
 
 
 def _summary(measured: Mapping[str, np.ndarray], subjects: list[str], config: AgreementConfig) -> dict:
-    agreement = asdict(
-        summarize_agreement(measured["reference_mm3"], measured["predicted_mm3"], subjects, config)
-    )
+    volumes = measured["reference_mm3"], measured["predicted_mm3"]
+    agreement = with_unit("mm3", asdict(summarize_agreement(*volumes, subjects, config)))
     dsc = pd.Series(measured["dsc"])
     subset = pd.DataFrame({"subject": subjects})
     means: dict = {}

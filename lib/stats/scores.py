@@ -15,7 +15,7 @@ from lib.stats.undefined import NAN, counted_reasons, explain, undefined_text
 # columns of metrics.csv that are summarized, and whether higher values are better
 SCORES: Mapping[str, bool] = {name: MEASURES[name].better == "more" for name in score_names()}
 SCORE_COLUMNS = (
-    *("group", "network", "protocol", "stratum", "weights", "measure", "n", "scans"),
+    *("group", "network", "protocol", "stratum", "structure", "weights", "measure", "n", "scans"),
     *("mean", "mean_ci_low", "mean_ci_high", "sd", "median", "worst"),
     *("scans_without", "without_reason", "scans_within_voxel"),
     *("folds", "mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
@@ -30,7 +30,7 @@ BOUND_TO_GRID: Mapping[str, str] = {
 def score_table(
     metrics: pd.DataFrame, config: AgreementConfig, gaps: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Return SCORE_COLUMNS, a row for each group, network, protocol, stratum and measure.
+    """Return SCORE_COLUMNS, a row for each group, network, protocol, stratum, structure and measure.
 
     `n` counts people and `scans` their scans with a value; `sd` is that of scans (ddof 1), `worst` the smallest or
     largest value, whichever is worse. The interval of the mean leaves out one person at a time, the interval with
@@ -41,7 +41,7 @@ def score_table(
     the longest side of a voxel, so that the grid determines it.
     """
     rows = []
-    for key, people in strata_of(_with_gaps(without_repeats(metrics), gaps)):
+    for key, people in strata_of(_with_gaps(without_repeats(metrics), gaps), config.strata):
         key = key | {"weights": people["weights"].iloc[0]}
         bound = bound_to_grid(people)
         folds = people["fold"] if key["protocol"] == "cv" else None
@@ -103,7 +103,7 @@ def bound_to_grid(people: pd.DataFrame) -> dict[str, pd.Series]:
 
 def scores_by_group(rows: list[Mapping]) -> list[dict]:
     """Return one record for each subset of people in a score table: its key, and its measures by name."""
-    keys = ("group", "network", "protocol", "stratum", "weights")
+    keys = ("group", "network", "protocol", "stratum", "structure", "weights")
     found: dict[tuple, dict] = {}
     for row in rows:
         key = {name: row[name] for name in keys}

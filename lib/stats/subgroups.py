@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from lib.stats.agreement import AgreementConfig
-from lib.stats.grouping import subsets, without_repeats
+from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.jackknife import jackknife_interval, means_without
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval, explain
 
@@ -15,7 +15,7 @@ SUBGROUPS = ("sex", "site", "scanner")
 # relative error with and without its sign
 SUBGROUP_MEASURES = ("dsc", "re_percent", "absolute_re_percent")
 SUBGROUP_COLUMNS = (
-    *("group", "network", "protocol", "kind", "subgroup", "others", "measure", "n", "n_others"),
+    *("group", "network", "protocol", "structure", "kind", "subgroup", "others", "measure", "n", "n_others"),
     *("mean", "mean_others", "difference", "difference_ci_low", "difference_ci_high"),
     *("folds", "difference_fold_ci_low", "difference_fold_ci_high", "undefined"),
 )
@@ -39,11 +39,10 @@ def subgroup_table(metrics: pd.DataFrame, acquisition: pd.DataFrame, config: Agr
         absolute_re_percent=scored["re_percent"].abs(),
     )
     rows = []
-    for (group, network, protocol), subset in subsets(scored, "group", "network", "protocol"):
+    for models, subset in subsets_by_name(scored, "group", "network", "protocol", "structure"):
         for kind in SUBGROUPS:
             for subgroup, others, inside in _splits(subset[subset[kind] != ""], kind):
-                key = {"group": group, "network": network, "protocol": protocol, "kind": kind}
-                key |= {"subgroup": subgroup, "others": others}
+                key = models | {"kind": kind, "subgroup": subgroup, "others": others}
                 for measure in SUBGROUP_MEASURES:
                     rows.append(key | {"measure": measure} | _compare(inside, measure, config))
     return pd.DataFrame(rows, columns=list(SUBGROUP_COLUMNS))

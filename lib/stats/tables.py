@@ -19,12 +19,13 @@ from lib.catalog.protocols import PROTOCOL_ORDER
 from lib.stats.undefined import undefined_text
 
 PREDICTION_COLUMNS = ("group", "network", "members", "protocol", "weights")
-PERSON_COLUMNS = ("scan", "subject", "sex", "age", "site", "fold")
+PERSON_COLUMNS = ("subject", "sex", "age", "site", "fold")
+# a row of a table is one of these: a prediction, a scan, a structure, and the person
+ROW_COLUMNS = (*PREDICTION_COLUMNS, "scan", "structure", *PERSON_COLUMNS)
 INTERVAL_COLUMNS = ("interval_low_mm3", "interval_high_mm3", "interval_percent")
 # the order of columns is a contract; new measures of the catalog are added at the end
 _METRIC_ORDER = (
-    *PREDICTION_COLUMNS,
-    *PERSON_COLUMNS,
+    *ROW_COLUMNS,
     *("dsc", "dsc_native", "sensitivity", "specificity", "precision", "hd95_mm", "assd_mm", "nsd"),
     *("reference_mm3", "reference_native_mm3", "predicted_mm3", "re_percent", "otsu_threshold", "flags"),
     *("member_dice", "mean_entropy_bits", "repeat_of", "undefined"),
@@ -37,8 +38,7 @@ _METRIC_ORDER = (
     *("member_range_percent", *INTERVAL_COLUMNS),
 )
 _VOLUME_ORDER = (
-    *PREDICTION_COLUMNS,
-    *PERSON_COLUMNS,
+    *ROW_COLUMNS,
     *("predicted_mm3", "predicted_full_mm3", "predicted_at_half_mm3", "otsu_threshold", "hu_mean", "hu_sd"),
     *("truncated_distally", "length_mm", "density_phantom_in_view", "flags"),
     *("member_dice", "mean_entropy_bits", "undefined"),
@@ -51,10 +51,22 @@ VOLUME_COLUMNS = followed(_VOLUME_ORDER, columns_of("volumes"))
 # columns of metrics.csv that are measured without the reference
 METRICS_OF_VOLUME = ("flags", *columns_of("metrics", "volume"))
 # predictions that should have been scored but were not: the rows missing in metrics.csv
-UNSCORED_COLUMNS = (*PREDICTION_COLUMNS, *PERSON_COLUMNS, "repeat_of", "without_reason")
+UNSCORED_COLUMNS = (*ROW_COLUMNS, "repeat_of", "without_reason")
 NOT_PREDICTED, NOT_COMPARED = "not predicted", "not compared with its reference"
 TEXT_COLUMNS = {
-    *(*PREDICTION_COLUMNS, "scan", "subject", "sex", "age", "site", "set", "flags", "undefined", "verdict"),
+    *(
+        *PREDICTION_COLUMNS,
+        "scan",
+        "structure",
+        "subject",
+        "sex",
+        "age",
+        "site",
+        "set",
+        "flags",
+        "undefined",
+        "verdict",
+    ),
     *(
         "stratum",
         "stage",
@@ -68,14 +80,25 @@ TEXT_COLUMNS = {
         "warnings",
     ),
     *("side", "repeat_of", "age_band", "compared_with", "review", "review_comment", "measure"),
-    *("pair", "level", "authors", "method", "data", "source", "footnote", "slice_thickness"),
+    *(
+        "pair",
+        "level",
+        "region",
+        "compartment",
+        "unit",
+        "authors",
+        "method",
+        "data",
+        "source",
+        "footnote",
+        "slice_thickness",
+    ),
     *("kind", "subgroup", "others"),
     *("without_reason", "not_scored_reason", "limits_to_use", "partition", "scanners"),
 }
 
-# columns of reference and predicted volume: of the whole mask, and above the fixed distal cut
+# columns of reference and predicted volume of the whole mask
 WHOLE_MASK = ("reference_mm3", "predicted_mm3")
-DISTAL_CUT = ("reference_cut_mm3", "predicted_cut_mm3")
 NO_REPEATS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -85,17 +108,17 @@ def metrics_table(
     volumes: Mapping[str, Mapping],
     repeats: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Return METRIC_COLUMNS, a row for each scored prediction.
+    """Return METRIC_COLUMNS, a row for each scored structure of a prediction.
 
     Args:
-        predictions: the planned predictions: PREDICTION_COLUMNS and PERSON_COLUMNS by name.
-        overlaps: what was compared with the references, by key (see `prediction_key`).
+        predictions: the planned predictions by structure: ROW_COLUMNS by name (see `by_structure`).
+        overlaps: what was compared with the references, by key (see `structure_key`).
         volumes: what was measured of the masks, by key.
         repeats: scan -> the first scan that it repeats (see `first_scans`).
     """
     rows = []
     for prediction in predictions:
-        key = prediction_key(prediction)
+        key = structure_key(prediction)
         if prediction["protocol"] != "apply" and key in overlaps:
             overlap, volume = overlaps[key], volumes.get(key, {})
             measured = overlap | _of_volume(volume, *METRICS_OF_VOLUME)
@@ -103,8 +126,8 @@ def metrics_table(
                 "repeat_of": repeats.get(prediction["scan"], ""),
                 "undefined": _undefined(METRIC_COLUMNS, overlap, volume),
             }
-            rows.append(measured | _identity(prediction) | told)
-    return _ordered(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)))
+            rows.append(measured | table_row(prediction) | told)
+    return in_reading_order(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)))
 
 
 def unscored_table(
@@ -113,7 +136,7 @@ def unscored_table(
     volumes: Collection[str],
     repeats: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Return UNSCORED_COLUMNS, a row for each prediction that should have been scored but was not.
+    """Return UNSCORED_COLUMNS, a row for each structure of a prediction that should have been scored but was not.
 
     Args:
         predictions: the planned predictions of accepted scans (see `metrics_table`); `apply` is not scored.
@@ -123,12 +146,12 @@ def unscored_table(
     """
     rows = []
     for prediction in predictions:
-        key = prediction_key(prediction)
+        key = structure_key(prediction)
         if prediction["protocol"] != "apply" and key not in overlaps:
             why = NOT_COMPARED if key in volumes else NOT_PREDICTED
             told = {"repeat_of": repeats.get(prediction["scan"], ""), "without_reason": why}
-            rows.append(_identity(prediction) | told)
-    return _ordered(pd.DataFrame(rows, columns=list(UNSCORED_COLUMNS)))
+            rows.append(table_row(prediction) | told)
+    return in_reading_order(pd.DataFrame(rows, columns=list(UNSCORED_COLUMNS)))
 
 
 def volumes_table(
@@ -136,18 +159,18 @@ def volumes_table(
     volumes: Mapping[str, Mapping],
     repeats: Mapping[str, str] = NO_REPEATS,
 ) -> pd.DataFrame:
-    """Return VOLUME_COLUMNS, a row for each measured prediction (arguments as in `metrics_table`)."""
+    """Return VOLUME_COLUMNS, a row for each measured structure of a prediction (arguments as in `metrics_table`)."""
     rows = []
     for prediction in predictions:
-        key = prediction_key(prediction)
+        key = structure_key(prediction)
         if key in volumes:
             volume = volumes[key]
             told = {
                 "repeat_of": repeats.get(prediction["scan"], ""),
                 "undefined": _undefined(VOLUME_COLUMNS, volume),
             }
-            rows.append(_of_volume(volume, *volume) | _identity(prediction) | told)
-    return _ordered(pd.DataFrame(rows, columns=list(VOLUME_COLUMNS)))
+            rows.append(_of_volume(volume, *volume) | table_row(prediction) | told)
+    return in_reading_order(pd.DataFrame(rows, columns=list(VOLUME_COLUMNS)))
 
 
 def flat_prediction(prediction: Mapping) -> dict:
@@ -155,9 +178,20 @@ def flat_prediction(prediction: Mapping) -> dict:
     return {**prediction["placement"], **{name: prediction[name] for name in PREDICTION_COLUMNS}}
 
 
+def by_structure(predictions: Iterable[Mapping], structures: Iterable[str]) -> list[dict]:
+    """Return each prediction once for each structure, with its name."""
+    names = list(structures)
+    return [dict(prediction) | {"structure": name} for prediction in predictions for name in names]
+
+
 def prediction_key(prediction: Mapping) -> str:
     """Return group/network/members/scan, the common part of the paths of a prediction's files."""
     return "/".join(str(prediction[name]) for name in ("group", "network", "members", "scan"))
+
+
+def structure_key(prediction: Mapping) -> str:
+    """Return group/network/members/scan/structure, the key of `lib.measured.read_measured`."""
+    return f"{prediction_key(prediction)}/{prediction['structure']}"
 
 
 def by_scan(paths: Iterable[str | Path]) -> dict[str, str]:
@@ -184,14 +218,17 @@ def _of_volume(volume: Mapping, *names: str) -> dict:
     return {name: volume.get(name) for name in names} | ({"flags": flags} if "flags" in names else {})
 
 
-def with_corrected(volumes: pd.DataFrame, corrected_mm3: Mapping[str, float]) -> pd.DataFrame:
-    """Return a table of volumes with the volumes of corrected masks (scan -> mm3), flagged `corrected`.
+def with_corrected(volumes: pd.DataFrame, corrected: Mapping[str, Mapping[str, Mapping]]) -> pd.DataFrame:
+    """Return a table of volumes with those of corrected masks (scan -> structure -> measures), flagged `corrected`.
 
     `final_mm3` is the volume of the corrected mask, if any, else the predicted volume.
     """
-    corrected = volumes["scan"].map(corrected_mm3).astype(float)
-    final = corrected.fillna(volumes["predicted_mm3"])
-    return with_flag(volumes, "corrected", corrected_mm3).assign(corrected_mm3=corrected, final_mm3=final)
+    rows = zip(volumes["scan"], volumes["structure"], strict=True)
+    found = [corrected.get(scan, {}).get(structure, {}).get("corrected_mm3") for scan, structure in rows]
+    corrected_mm3 = pd.Series(found, index=volumes.index, dtype=float)
+    final_mm3 = corrected_mm3.fillna(volumes["predicted_mm3"])
+    volumes = with_flag(volumes, "corrected", corrected)
+    return volumes.assign(corrected_mm3=corrected_mm3, final_mm3=final_mm3)
 
 
 def with_flag(table: pd.DataFrame, flag: str, scans: Collection[str]) -> pd.DataFrame:
@@ -210,15 +247,17 @@ def _undefined(columns: Sequence[str], *records: Mapping) -> str:
     return undefined_text(reasons)
 
 
-def _identity(prediction: Mapping) -> dict:
+def table_row(prediction: Mapping) -> dict:
     """Return the person and the models of a prediction; the fold is given only if its own model predicted."""
-    names = (*PREDICTION_COLUMNS, *PERSON_COLUMNS)
     fold = prediction["fold"] if str(prediction["members"]).startswith("fold-") else None
-    return {name: prediction[name] for name in names} | {"age": printed_age(prediction["age"]), "fold": fold}
+    return {name: prediction[name] for name in ROW_COLUMNS} | {
+        "age": printed_age(prediction["age"]),
+        "fold": fold,
+    }
 
 
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """Sort by group and protocol in reading order, then by scan."""
+def in_reading_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort by group and protocol in reading order, then by scan; structures keep their order."""
     keys = pd.DataFrame(
         {
             "group": table["group"].map(group_position),

@@ -7,8 +7,8 @@ import pandas as pd
 from lib.stats.grouping import first_or_own, strata_of, without_repeats
 from lib.stats.undefined import counted_reasons
 
-MODELS = ["group", "network", "members", "protocol"]
-GROUP = ["group", "network", "protocol", "stratum"]
+MODELS = ["group", "network", "members", "protocol", "structure"]
+GROUP = ["group", "network", "protocol", "stratum", "structure"]
 
 
 def find_gaps(metrics: pd.DataFrame, unscored: pd.DataFrame) -> pd.DataFrame:
@@ -24,13 +24,17 @@ def find_gaps(metrics: pd.DataFrame, unscored: pd.DataFrame) -> pd.DataFrame:
     return lost[pd.Series(gap, index=lost.index, dtype=bool)]
 
 
-def with_gaps(table: pd.DataFrame, gaps: pd.DataFrame, key: Sequence[str] = GROUP) -> pd.DataFrame:
+def with_gaps(
+    table: pd.DataFrame, gaps: pd.DataFrame, strata: Sequence[str], key: Sequence[str] = GROUP
+) -> pd.DataFrame:
     """Return a table with the number of scans that its rows lack (`not_scored`), and the reasons.
 
-    `key` names the columns that identify a row; people of whom nobody was scored have no row.
+    `strata` are those of the table (config `report.strata`); `key` names the columns that identify a row. People of
+    whom nobody was scored have no row.
     """
     lost = {
-        tuple(subset[name] for name in key): people["without_reason"] for subset, people in strata_of(gaps)
+        tuple(subset[name] for name in key): people["without_reason"]
+        for subset, people in strata_of(gaps, strata)
     }
     found = [lost.get(tuple(row), ()) for row in table[list(key)].itertuples(index=False)]
     return table.assign(

@@ -11,7 +11,10 @@ function reviewFile() {
   return csvFile([HEADER, ...[...marks].sort(([a], [b]) => inOrder(a, b)).map(lineOf)]);
 }
 
-const seenVolume = (scan) => primary.get(scan)?.predicted_mm3?.toFixed(1) ?? "";
+const seenVolume = (scan) => {
+  const volumes = primaryRows.filter((row) => row.scan === scan).map((row) => row.predicted_mm3);
+  return volumes.length && !volumes.includes(null) ? volumes.reduce((sum, volume) => sum + volume, 0).toFixed(1) : "";
+};
 
 function setMark(scan, change) {
   const before = marks.get(scan) ?? { verdict: "", comment: "", corrected_mask: "" };

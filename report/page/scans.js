@@ -5,13 +5,13 @@ const ROWS_A_PAGE = 50, ROWS_ON_PAPER = 300, GALLERY = 60;
 const VERDICTS = { accepted: "✓ accepted", rejected: "✕ rejected", "needs-edit": "✎ needs edit" };
 const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 
-// one object per prediction, and the primary prediction of each scan
+// one object per structure of a prediction, and the primary prediction of each scan
 const scans = data.scans.map(([scan, sex, age, site, folder]) => ({
   scan, sex, age, site, page: folder < 0 ? "" : `${data.folders[folder]}/${scan}`,
 }));
 const rows = data.rows.map(([person, set, fold, flags, why, ...values]) => {
   const row = { ...scans[person], set, fold, flags: flags.replaceAll(" ", ", ").replaceAll("_", " "), codes: flags.split(" ").filter(Boolean) };
-  [row.group, row.network, row.protocol] = data.sets[set];
+  [row.group, row.network, row.protocol, row.structure] = data.sets[set];
   data.numbers.forEach((number, position) => (row[number.name] = values[position]));
   row.reasons = data.reasons[why];
   row.searched = `${row.scan} ${row.site} ${row.flags} ${flags}`.toLowerCase();
@@ -19,6 +19,8 @@ const rows = data.rows.map(([person, set, fold, flags, why, ...values]) => {
 });
 const primary = new Map();
 for (const row of rows) if (!primary.has(row.scan)) primary.set(row.scan, row);
+const samePrediction = (a, b) => ["group", "network", "protocol"].every((name) => a[name] === b[name]);
+const primaryRows = rows.filter((row) => samePrediction(row, primary.get(row.scan)));
 const reviewable = [...primary.values()].filter((row) => row.page);
 
 const state = { sort: "dsc", down: false, page: 0, more: false, paper: false };
@@ -32,13 +34,17 @@ const textColumns = [
 const siteColumn = { name: "site", head: "Site" };
 const lastColumns = [{ name: "flags", head: "Flags" }];
 const severalSites = new Set(scans.map((scan) => scan.site)).size > 1;
+const structures = new Set(data.sets.map(([, , , structure]) => structure));
+const severalStructures = structures.size > 1;
 const severalSets = new Set(data.sets.map(([group, network]) => `${group}/${network}`)).size > 1;
 
 function columns() {
   const numbers = data.numbers.filter((number) => number.at_once || state.more);
   const models = state.more && severalSets ? [{ name: "models", head: "Models" }] : [];
   const sites = state.more || severalSites ? [siteColumn] : [];
-  return [...textColumns, ...sites, ...models, ...numbers, ...lastColumns];
+  const [first, ...others] = textColumns;
+  const named = severalStructures ? [{ name: "structure", head: "Structure" }] : [];
+  return [first, ...named, ...others, ...sites, ...models, ...numbers, ...lastColumns];
 }
 
 function valueOf(row, name) {
@@ -77,7 +83,7 @@ const limitOf = (id) => {
 
 function chosenRows() {
   const chosen = $("set").value;
-  return chosen === "primary" ? [...primary.values()] : rows.filter((row) => row.set === Number(chosen));
+  return chosen === "primary" ? primaryRows : rows.filter((row) => row.set === Number(chosen));
 }
 
 function filteredRows() {
@@ -114,7 +120,7 @@ function update() {
   state.page = Math.min(state.page, pages - 1);
   const start = state.page * ROWS_A_PAGE;
   const part = state.paper ? shown.slice(0, ROWS_ON_PAPER) : shown.slice(start, start + ROWS_A_PAGE);
-  $("count").textContent = `${shown.length} of ${chosenRows().length} scans`;
+  $("count").textContent = `${shown.length} of ${chosenRows().length} ${severalStructures ? "rows" : "scans"}`;
   $("page-number").textContent = `Page ${state.page + 1} of ${pages}`;
   $("page-back").disabled = state.page === 0;
   $("page-on").disabled = state.page >= pages - 1;
@@ -191,7 +197,8 @@ function fill(id, first, options) {
 
 function fillFilters() {
   const unique = (name) => [...new Set(rows.map((row) => String(row[name])))].filter(Boolean).sort(inOrder);
-  const setName = ([group, network, protocol]) => `${data.protocols[protocol]} · ${group} · ${network}`;
+  const setName = ([group, network, protocol, structure]) =>
+    [data.protocols[protocol], group, network, ...(severalStructures ? [structure] : [])].join(" · ");
   $("set").replaceChildren(new Option("primary of each scan", "primary"), ...data.sets.map((set, position) => new Option(setName(set), position)));
   fill("sex", "all", unique("sex").map((sex) => [sex, { M: "men", F: "women" }[sex] ?? sex]));
   fill("protocol", "all", unique("protocol").map((name) => [name, data.protocols[name]]));

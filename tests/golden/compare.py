@@ -124,6 +124,9 @@ class Comparison:
 
     def _values(self, old: object, new: object, place: str = "") -> None:
         if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if level := self.expected.new_level(self._file, place, old, new):
+                self._values(old, new[level], place)
+                return
             prefix = f"{place}." if place else ""
             for key, one in self._pairs("key", prefix, list(old), list(new)):
                 self._values(old[one], new[key], prefix + key)

@@ -45,6 +45,7 @@ class Expected:
         files: renamed, new and removed files.
         names: renamed, new and removed columns of tables and keys of JSON and model files.
         words: texts that replace others in cells and values.
+        levels: keys of JSON files that now hold all that stood beside them.
         left_out_files, left_out_names: exclusions from the comparison, with a reason.
         used: how often each entry was met.
     """
@@ -52,6 +53,7 @@ class Expected:
     files: list[Entry] = field(default_factory=list)
     names: list[Entry] = field(default_factory=list)
     words: list[Entry] = field(default_factory=list)
+    levels: list[Entry] = field(default_factory=list)
     left_out_files: list[Entry] = field(default_factory=list)
     left_out_names: list[Entry] = field(default_factory=list)
     used: Counter = field(default_factory=Counter)
@@ -69,7 +71,7 @@ class Expected:
 
     def declared(self) -> list[Entry]:
         """Return every declared difference."""
-        return [*self.files, *self.names, *self.words]
+        return [*self.files, *self.names, *self.words, *self.levels]
 
     def left_out(self) -> list[Entry]:
         """Return every exclusion."""
@@ -144,6 +146,14 @@ class Expected:
             ),
         )
 
+    def new_level(self, file: str, place: str, old: Collection[str], new: Collection[str]) -> str:
+        """Return the only key of the newer side if it is declared as a level that the older side lacks, else ""."""
+        (only,) = new if len(new) == 1 else ("",)
+        found = only not in old and self._meets(
+            self.levels, lambda entry: entry.new == only and self._holds(entry, file, place)
+        )
+        return only if found else ""
+
     def same_text(self, file: str, place: str, old: str, new: str) -> bool:
         """Tell whether two texts are equal after the declared words are replaced."""
         text, used = old, []
@@ -189,6 +199,7 @@ def read_expected(renames: Path = HERE / "renames.yaml", left_out: Path = HERE /
         files=_entries(declared, "files"),
         names=_entries(declared, "names"),
         words=_entries(declared, "words"),
+        levels=_entries(declared, "levels"),
         left_out_files=_entries(skipped, "files"),
         left_out_names=_entries(skipped, "names"),
     )

@@ -16,7 +16,8 @@ def test_the_demo_runs_to_its_report(sent, tmp_path):
         (test,) = (
             row
             for row in csv.DictReader(table)
-            if (row["group"], row["protocol"], row["stratum"]) == ("all", "test", "all")
+            if (row["group"], row["protocol"], row["stratum"], row["region"])
+            == ("all", "test", "all", "whole")
         )
     assert float(test["r2"]) > 0.97
     assert (demo.results / "report/index.html").exists()

@@ -198,7 +198,7 @@ def test_a_full_disk(sent, tmp_path, reference):
 
 def test_a_scan_that_always_fails(again, reference):
     damaged = {
-        path: path.with_suffix(".whole") for path in again.results.glob("masks/*/*/*/P002/mask.nii.gz")
+        path: path.with_suffix(".whole") for path in again.results.glob("masks/*/*/*/P002/labels.nii.gz")
     }
     for path, whole in damaged.items():
         path.rename(whole)

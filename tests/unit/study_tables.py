@@ -3,7 +3,18 @@
 import numpy as np
 import pandas as pd
 
-from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, metrics_table, unscored_table, volumes_table
+from lib.catalog.measures import QUANTITIES, QUANTITY_COLUMNS, WHOLE
+from lib.stats.agreement_tables import agreement_table
+from lib.stats.agreement_units import volumes_of
+from lib.stats.tables import (
+    METRIC_COLUMNS,
+    ROW_COLUMNS,
+    UNSCORED_COLUMNS,
+    metrics_table,
+    structure_key,
+    unscored_table,
+    volumes_table,
+)
 
 GROUP_SEXES = {"all": "MF", "male": "M", "female": "F"}
 
@@ -41,7 +52,9 @@ def predictions(placements, network="vnet"):
                 if person["sex"] in sexes:
                     weights = "last" if protocol == "cv" else "best"
                     key = {"group": group, "network": network, "members": name.format(**person)}
-                    rows.append(person | key | {"protocol": protocol, "weights": weights})
+                    rows.append(
+                        person | key | {"protocol": protocol, "weights": weights, "structure": "femur"}
+                    )
     return rows
 
 
@@ -110,13 +123,31 @@ def tables(count=60, test=8):
     """Return (metrics, volumes, overlaps by key) of the made-up study."""
     generator = np.random.default_rng(11)
     planned = predictions(people(count, test))
-    records = {
-        "/".join((row["group"], row["network"], row["members"], row["scan"])): measured(row, generator)
-        for row in planned
-    }
+    records = {structure_key(row): measured(row, generator) for row in planned}
     overlaps = {key: pair[0] for key, pair in records.items()}
     volumes = {key: pair[1] for key, pair in records.items()}
     return metrics_table(planned, overlaps, volumes, {}), volumes_table(planned, volumes), overlaps
+
+
+def measurements(metrics):
+    """The rows of `tables/measurements.csv` of the volumes of these scored predictions."""
+    identity = [*ROW_COLUMNS, "repeat_of"]
+    tables = [
+        metrics[identity].assign(
+            **{name: getattr(quantity, name) for name in QUANTITY_COLUMNS},
+            reference=metrics[quantity.reference].astype(float),
+            predicted=metrics[quantity.predicted].astype(float),
+            undefined="",
+        )
+        for quantity in QUANTITIES
+        if quantity.reference in metrics and quantity.predicted in metrics
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def volume_agreement(metrics, config, region=WHOLE):
+    """The rows of the agreement on volumes of a region, with the unit in their names."""
+    return volumes_of(agreement_table(measurements(metrics), config), region)
 
 
 def unscored(metrics, reason="not predicted"):

@@ -42,18 +42,18 @@ def test_five_people_by_hand():
     reference, predicted = [100.0, 200.0, 300.0, 400.0, 500.0], [110.0, 190.0, 310.0, 390.0, 520.0]
     result = summarize_agreement(reference, predicted, people(5), CONFIG)
     assert (result.n, result.scans) == (5, 5)
-    assert result.reference_mean_mm3 == 300
-    assert result.reference_sd_mm3 == pytest.approx(math.sqrt(20_000))  # ddof 0
-    assert result.mae_mm3 == pytest.approx(12)
-    assert result.rmse_mm3 == pytest.approx(math.sqrt(160))
+    assert result.reference_mean == 300
+    assert result.reference_sd == pytest.approx(math.sqrt(20_000))  # ddof 0
+    assert result.mae == pytest.approx(12)
+    assert result.rmse == pytest.approx(math.sqrt(160))
     assert result.r2 == pytest.approx(1 - 800 / 100_000)
-    assert result.bias_mm3 == pytest.approx(4)
+    assert result.bias == pytest.approx(4)
     assert (result.re_min_percent, result.re_max_percent) == pytest.approx((-5.0, 10.0))
     sd = math.sqrt((36 + 196 + 36 + 196 + 256) / 4)  # ddof 1
-    assert result.loa_high_mm3 == pytest.approx(4 + 1.959963984540054 * sd)
-    assert result.loa_low_mm3 == pytest.approx(4 - 1.959963984540054 * sd)
+    assert result.loa_high == pytest.approx(4 + 1.959963984540054 * sd)
+    assert result.loa_low == pytest.approx(4 - 1.959963984540054 * sd)
     assert result.slope == pytest.approx(1.02)
-    assert result.intercept_mm3 == pytest.approx(-2)
+    assert result.intercept == pytest.approx(-2)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_pearson_regression_and_bias_agree_with_pingouin():
     assert result.pearson_p_value == pytest.approx(correlation[p_column], rel=1e-6)
     line = pingouin.linear_regression(pd.Series(reference, name="reference"), predicted)
     assert result.slope == pytest.approx(line["coef"][1])
-    assert result.intercept_mm3 == pytest.approx(line["coef"][0])
+    assert result.intercept == pytest.approx(line["coef"][0])
     assert (result.slope_ci_low, result.slope_ci_high) == pytest.approx(tuple(line.iloc[1, -2:]), rel=1e-6)
     bias = stats.ttest_rel(predicted, reference).confidence_interval(0.95)
-    assert (result.bias_mm3_ci_low, result.bias_mm3_ci_high) == pytest.approx((bias.low, bias.high))
+    assert (result.bias_ci_low, result.bias_ci_high) == pytest.approx((bias.low, bias.high))
 
 
 # Bland & Altman, Lancet 1986;1:307: first measurement of peak flow (l/min) by two meters
@@ -98,16 +98,14 @@ MINI_WRIGHT = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 
 
 def test_peak_flow_as_bland_and_altman_published_it():
     result = summarize_agreement(MINI_WRIGHT, WRIGHT, people(17), CONFIG)
-    assert round(result.bias_mm3, 1) == -2.1
-    assert round(result.difference_sd_mm3, 1) == 38.8
+    assert round(result.bias, 1) == -2.1
+    assert round(result.difference_sd, 1) == 38.8
     assert round(result.pearson_r, 2) == 0.94
     # the paper prints -22.0 to 17.8, from a rounded SD and t
-    assert (result.bias_mm3_ci_low, result.bias_mm3_ci_high) == pytest.approx((-22.0, 17.8), abs=0.1)
+    assert (result.bias_ci_low, result.bias_ci_high) == pytest.approx((-22.0, 17.8), abs=0.1)
     # the paper uses 2 SD: -79.7 and 75.5
     limits = np.array([-79.7, 75.5]) + 2.1
-    assert (np.array([result.loa_low_mm3, result.loa_high_mm3]) + 2.1) * 2 / 1.96 == pytest.approx(
-        limits, abs=0.15
-    )
+    assert (np.array([result.loa_low, result.loa_high]) + 2.1) * 2 / 1.96 == pytest.approx(limits, abs=0.15)
 
 
 def test_the_exact_interval_of_a_limit_is_wider_outside_than_inside():
@@ -115,10 +113,10 @@ def test_the_exact_interval_of_a_limit_is_wider_outside_than_inside():
     result = summarize_agreement(MINI_WRIGHT, WRIGHT, people(17), CONFIG)
     difference = np.subtract(WRIGHT, MINI_WRIGHT)
     expected = difference.mean() + 1.959964 * difference.std(ddof=1) * np.array([-1, 1])
-    assert (result.loa_low_mm3, result.loa_high_mm3) == pytest.approx(tuple(expected))
-    half = stats.t.ppf(0.975, 16) * math.sqrt(3) * result.difference_sd_mm3 / math.sqrt(17)
-    assert result.loa_high_mm3_ci_high - result.loa_high_mm3 > half
-    assert result.loa_high_mm3 - result.loa_high_mm3_ci_low < half
+    assert (result.loa_low, result.loa_high) == pytest.approx(tuple(expected))
+    half = stats.t.ppf(0.975, 16) * math.sqrt(3) * result.difference_sd / math.sqrt(17)
+    assert result.loa_high_ci_high - result.loa_high > half
+    assert result.loa_high - result.loa_high_ci_low < half
 
 
 def test_an_interval_of_limits_is_a_tolerance_factor():
@@ -161,10 +159,8 @@ def test_exact_limits_approach_the_large_sample_formula():
 
 def test_limits_lie_symmetrically_about_the_bias():
     result = summarize_agreement(*volumes(12), people(12), CONFIG)
-    assert result.loa_high_mm3_ci_low - result.bias_mm3 == pytest.approx(
-        result.bias_mm3 - result.loa_low_mm3_ci_high
-    )
-    assert result.loa_low_mm3_ci_low < result.loa_low_mm3 < result.loa_low_mm3_ci_high < result.bias_mm3
+    assert result.loa_high_ci_low - result.bias == pytest.approx(result.bias - result.loa_low_ci_high)
+    assert result.loa_low_ci_low < result.loa_low < result.loa_low_ci_high < result.bias
 
 
 def lin_interval(x, y, confidence=0.95):
@@ -213,11 +209,11 @@ def test_r_has_about_fishers_interval_and_r2_that_of_f():
 
 def test_few_people_have_intervals_of_all_that_is_defined():
     few = summarize_agreement(*volumes(10), people(10), CONFIG)
-    for name in ("ccc", "r2", "mae_mm3", "rmse_mm3", "pearson_r", "mape_percent", "re_mean_percent"):
+    for name in ("ccc", "r2", "mae", "rmse", "pearson_r", "mape_percent", "re_mean_percent"):
         low, high = (getattr(few, f"{name}_ci_{end}") for end in ("low", "high"))
         assert low < getattr(few, name) < high
     assert few.undefined == ""
-    assert few.mae_mm3_ci_low > 0 and few.ccc_ci_high < 1 and few.r2_ci_high < 1
+    assert few.mae_ci_low > 0 and few.ccc_ci_high < 1 and few.r2_ci_high < 1
 
 
 def test_agreement_in_percent_is_that_of_relative_errors():
@@ -231,7 +227,7 @@ def test_agreement_in_percent_is_that_of_relative_errors():
         ("loa_high_percent", "loa_high"),
     ):
         for end in ("", "_ci_low", "_ci_high"):
-            assert getattr(result, name + end) == pytest.approx(getattr(of_relative, f"{same}_mm3{end}"))
+            assert getattr(result, name + end) == pytest.approx(getattr(of_relative, f"{same}{end}"))
     assert result.re_sd_percent == pytest.approx(np.std(relative, ddof=1))
     assert result.mape_percent == pytest.approx(np.abs(relative).mean())
     # pingouin's limits of agreement are bias -/+ 1.96 SD with the divisor n
@@ -277,12 +273,12 @@ def direct(x, y):
     return {
         "r2": r_squared(x, y),
         "ccc": concordance(x, y),
-        "mae_mm3": np.abs(y - x).mean(),
-        "rmse_mm3": math.sqrt(np.mean((y - x) ** 2)),
+        "mae": np.abs(y - x).mean(),
+        "rmse": math.sqrt(np.mean((y - x) ** 2)),
         "mape_percent": 100 * np.abs(y / x - 1).mean(),
         "pearson_r": np.corrcoef(x, y)[0, 1],
         "slope": line.slope,
-        "intercept_mm3": line.intercept,
+        "intercept": line.intercept,
         "proportional_bias": trend.slope,
     }
 
@@ -302,21 +298,19 @@ def test_intervals_with_the_folds_are_wider_where_folds_differ():
     row = agreement_row(reference, predicted, people(40), CONFIG, folds)
     again = agreement_row(reference, predicted + 2000 * (folds - 2), people(40), CONFIG, folds)
     assert tuple(row) == AGREEMENT_COLUMNS and row["folds"] == 5 and row["undefined"] == ""
-    wide, narrow = (
-        again[f"bias_mm3{kind}_ci_high"] - again[f"bias_mm3{kind}_ci_low"] for kind in ("_fold", "")
-    )
+    wide, narrow = (again[f"bias{kind}_ci_high"] - again[f"bias{kind}_ci_low"] for kind in ("_fold", ""))
     assert wide > 2 * narrow
     # of folds of one size: Student's t of the means of the folds
     means = [(predicted - reference)[folds == fold].mean() for fold in range(5)]
     expected = stats.ttest_1samp(means, 0).confidence_interval(0.95)
-    assert (row["bias_mm3_fold_ci_low"], row["bias_mm3_fold_ci_high"]) == pytest.approx(tuple(expected))
+    assert (row["bias_fold_ci_low"], row["bias_fold_ci_high"]) == pytest.approx(tuple(expected))
     for name in FOLD_INTERVALS:
         assert again[f"{name}_fold_ci_low"] < again[name] < again[f"{name}_fold_ci_high"]
 
 
 def test_without_folds_the_reason_stands_beside_the_empty_interval():
     row = agreement_row(*volumes(12), people(12), CONFIG)
-    assert row["folds"] == 0 and math.isnan(row["bias_mm3_fold_ci_low"])
+    assert row["folds"] == 0 and math.isnan(row["bias_fold_ci_low"])
     assert undefined_reasons(row["undefined"])["ccc_fold_ci"] == "no cross-validation"
     one = agreement_row(*volumes(12), people(12), CONFIG, [3] * 12)
     assert one["folds"] == 1 and undefined_reasons(one["undefined"])["ccc_fold_ci"] == "fewer than two folds"
@@ -329,8 +323,8 @@ def test_scans_of_a_person_are_resampled_together():
     once = summarize_agreement(reference, predicted, people(60), CONFIG)
     both = summarize_agreement(*twice, np.repeat(people(60), 2), CONFIG)
     assert (both.n, both.scans) == (60, 120)
-    assert both.mae_mm3_ci_low == pytest.approx(once.mae_mm3_ci_low)
-    assert both.mae_mm3_ci_high == pytest.approx(once.mae_mm3_ci_high)
+    assert both.mae_ci_low == pytest.approx(once.mae_ci_low)
+    assert both.mae_ci_high == pytest.approx(once.mae_ci_high)
 
 
 def test_with_a_second_scan_of_a_person_p_values_and_the_icc_interval_are_undefined():
@@ -342,7 +336,7 @@ def test_with_a_second_scan_of_a_person_p_values_and_the_icc_interval_are_undefi
     assert (once.pop("limits_to_use"), again.pop("limits_to_use")) == ("mm3", "")
     missing = {name for name, value in again.items() if math.isnan(value)}
     assert missing == {"pearson_p_value", "growing_spread_p_value", "icc_ci_low", "icc_ci_high"}
-    names = ("bias_mm3", "loa_low_mm3", "loa_high_mm3", "slope", "intercept_mm3", "proportional_bias")
+    names = ("bias", "loa_low", "loa_high", "slope", "intercept", "proportional_bias")
     for name in (*names, "loa_low_percent"):
         widths = [found[f"{name}_ci_high"] - found[f"{name}_ci_low"] for found in (once, again)]
         # by the jackknife and by theory: nearly the same
@@ -380,8 +374,8 @@ def test_nobody_and_one_person_give_no_statistics():
     assert empty.pop("limits_to_use") == ""
     assert all(math.isnan(value) for value in empty.values())
     one = summarize_agreement([100.0], [103.0], ["a"], CONFIG)
-    assert (one.n, one.mae_mm3, one.bias_mm3, one.re_max_percent) == (1, 3, 3, 3)
-    for name in ("reference_sd_mm3", "r2", "pearson_r", "slope", "loa_low_mm3", "ccc", "bias_mm3_ci_low"):
+    assert (one.n, one.mae, one.bias, one.re_max_percent) == (1, 3, 3, 3)
+    for name in ("reference_sd", "r2", "pearson_r", "slope", "loa_low", "ccc", "bias_ci_low"):
         assert math.isnan(getattr(one, name))
 
 
@@ -399,7 +393,7 @@ def test_a_constant_reference_has_no_r2():
     for name in ("r2", "pearson_r", "slope", "ccc", "icc"):
         assert math.isnan(getattr(result, name))
         assert undefined_reasons(result.undefined)[name] == "the reference does not vary"
-    assert result.mae_mm3 == 1
+    assert result.mae == 1
 
 
 def test_an_icc_beyond_its_range_is_not_defined():
@@ -414,19 +408,19 @@ def test_an_icc_beyond_its_range_is_not_defined():
 def test_what_is_undefined_has_no_interval_either():
     for subjects in (people(24), people(23) + ["p0"]):
         result = asdict(summarize_agreement([100.0] * 24, np.arange(88.0, 112), subjects, CONFIG))
-        for name in ("r2", "pearson_r", "slope", "intercept_mm3", "ccc"):
+        for name in ("r2", "pearson_r", "slope", "intercept", "ccc"):
             assert all(math.isnan(result[f"{name}{end}"]) for end in ("", "_ci_low", "_ci_high"))
-        assert result["mae_mm3_ci_low"] < result["mae_mm3"] < result["mae_mm3_ci_high"]
+        assert result["mae_ci_low"] < result["mae"] < result["mae_ci_high"]
 
 
 def test_unknown_volumes_are_left_out():
     result = summarize_agreement([100.0, math.nan, 300.0], [101.0, 5.0, math.nan], people(3), CONFIG)
-    assert (result.n, result.mae_mm3) == (1, 1)
+    assert (result.n, result.mae) == (1, 1)
 
 
 def test_an_empty_reference_has_no_relative_error():
     result = summarize_agreement([0.0, 100.0], [5.0, 103.0], people(2), CONFIG)
-    assert (result.re_min_percent, result.re_max_percent, result.mae_mm3) == (3, 3, 4)
+    assert (result.re_min_percent, result.re_max_percent, result.mae) == (3, 3, 4)
 
 
 def test_what_is_left_undefined_has_no_interval():
@@ -434,7 +428,7 @@ def test_what_is_left_undefined_has_no_interval():
     result = summarize_agreement([1.0, 1.0, 4.0], [1.5, 2.0, 4.5], people(3), CONFIG)
     assert math.isnan(result.r2_ci_low) and math.isnan(result.r2_ci_high)
     assert undefined_reasons(result.undefined)["r2_ci"] == "too few people, or nothing varies"
-    assert result.mae_mm3_ci_low < result.mae_mm3 < result.mae_mm3_ci_high
+    assert result.mae_ci_low < result.mae < result.mae_ci_high
 
 
 def test_proportional_bias_is_the_trend_of_the_difference():

@@ -48,6 +48,7 @@ def make_run(scans=("A", "B", "C"), network="vnet", **facts):
             (("single", "test-single"), ("ensemble", "test")) if test else (("fold-0", "cv"),)
         ):
             key = {"group": "all", "network": network, "members": members, "protocol": protocol, "scan": scan}
+            key |= {"structure": "femur"}
             numbers = {"predicted_mm3": 1000.0 + 100 * position, "otsu_threshold": 0.5}
             scores = {"reference_mm3": 1010.0 + 100 * position, "dsc": 0.98, "hd95_mm": 2.0}
             rows.append(key | {"subject": scan, "flags": ""} | numbers | scores)
@@ -219,10 +220,10 @@ def test_the_summary_is_the_agreement_of_both_runs():
 
 
 def test_differences_of_settings_versions_and_models():
-    here = make_run(settings={"otsu.low": 0.2, "seed": 1}, models={"all/vnet: code": "a"}, code={})
-    there = make_run(settings={"otsu.low": 0.3, "seed": 1}, models={"all/vnet: code": "a"})
+    here = make_run(settings={"mask.low": 0.2, "seed": 1}, models={"all/vnet: code": "a"}, code={})
+    there = make_run(settings={"mask.low": 0.3, "seed": 1}, models={"all/vnet: code": "a"})
     assert differences(here, there) == [
-        {"kind": "settings", "name": "otsu.low", "here": 0.2, "there": 0.3},
+        {"kind": "settings", "name": "mask.low", "here": 0.2, "there": 0.3},
         {"kind": "code", "name": "all", "here": "recorded", "there": "not recorded"},
     ]
     assert differences(here, here) == []
@@ -247,7 +248,7 @@ def test_a_run_is_read_from_its_folder(tmp_path):
 
 def test_primary_predictions_follow_cohort_network_and_protocol():
     rows = [("female", "a", "test"), ("all", "b", "test"), ("all", "a", "test-single"), ("all", "a", "cv")]
-    table = pd.DataFrame(rows, columns=["group", "network", "protocol"]).assign(scan="S")
+    table = pd.DataFrame(rows, columns=["group", "network", "protocol"]).assign(scan="S", structure="femur")
     assert primary_rows(table, ["a", "b"])["protocol"].tolist() == ["cv"]
     assert primary_rows(table, ["b"])["network"].tolist() == ["b"]
     assert len(primary_rows(table, ["a"], per=("scan", "group", "network"))) == 3
@@ -301,8 +302,8 @@ def test_mask_files_are_those_of_both_runs():
     table = pair_runs(make_run(("A",), network="new"), make_run(("A",), network="old"))
     files = mask_files(table, "results", "/there")
     assert files["predicted_mask"][0][0] == (
-        "results/masks/all/new/fold-0/A/mask.nii.gz",
-        "/there/masks/all/old/fold-0/A/mask.nii.gz",
+        "results/masks/all/new/fold-0/A/labels.nii.gz",
+        "/there/masks/all/old/fold-0/A/labels.nii.gz",
     )
     assert files["reference_mask"] == [
         [("results/cropped/A/labels.nii.gz", "/there/cropped/A/labels.nii.gz")]
@@ -321,7 +322,9 @@ def test_the_other_run_is_found_by_its_study_or_its_results(tmp_path):
         find_results(str(tmp_path), own)
     with pytest.raises(ConfigError, match="there is no folder"):
         find_results(str(tmp_path / "none"), own)
-    (results / "tables/volumes.csv").write_text("scan,group,network,members,protocol,predicted_mm3\n")
+    (results / "tables/volumes.csv").write_text(
+        "scan,structure,group,network,members,protocol,predicted_mm3\n"
+    )
     with pytest.raises(ConfigError, match=r"lack columns \(tables/volumes.csv: otsu_threshold, flags\)"):
         find_results(str(results), own)
     (results / "tables/volumes.csv").unlink()

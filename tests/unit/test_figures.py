@@ -38,7 +38,7 @@ from lib.stats.fold_variance import spread_table
 from lib.stats.paired import paired_table
 from lib.stats.precision import precision_table
 from lib.stats.tables import prediction_key, read_table
-from tests.unit.study_tables import history, no_metrics, tables
+from tests.unit.study_tables import history, measurements, no_metrics, tables, volume_agreement
 
 CONFIG = AgreementConfig()
 CAPTIONS = Path(__file__).parents[2] / "report" / "captions"
@@ -54,7 +54,7 @@ SCORED = {
 
 
 def results_of(metrics, **further):
-    return StudyResults(metrics=metrics, agreement=agreement_table(metrics, CONFIG), **further)
+    return StudyResults(metrics=metrics, agreement=agreement_table(measurements(metrics), CONFIG), **further)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,7 @@ def everything(study):
 
 def precision_row():
     keys = {"group": "all", "network": "vnet", "protocol": "test", "measure": "predicted_mm3"}
+    keys |= {"structure": "femur"}
     numbers = {"rms_sd": 400.0, "rms_cv_percent": 0.5, "lsc": 1108.0, "degrees_of_freedom": 1}
     numbers |= {"lsc_ci_low": 494.0, "lsc_ci_high": 35_400.0}
     return pd.DataFrame([keys | numbers])
@@ -105,6 +106,7 @@ def precision_row():
 def reader_rows():
     pairs = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
     keys = {"group": "all", "network": "vnet", "protocol": "test", "n": 5, "scans": 5, "dsc_sd": 0.01}
+    keys |= {"structure": "femur"}
     bias = {"bias_mm3": 100.0, "bias_mm3_ci_low": -50.0, "bias_mm3_ci_high": 250.0}
     limits = {"loa_low_mm3": -900.0, "loa_high_mm3": 1100.0}
     return pd.DataFrame([keys | bias | limits | {"pair": pair, "dsc_mean": 0.97} for pair in pairs])
@@ -187,7 +189,9 @@ def test_a_study_without_scores_has_no_figures(tmp_path):
 @pytest.mark.parametrize("protocol", ["cv", "test"])
 def test_one_person_of_one_cohort_and_fold_can_be_drawn(everything, tmp_path, protocol):
     one = group_of(everything.metrics, protocol, "male").head(1)
-    results = replace(everything, metrics=one, agreement=agreement_table(one, CONFIG), volumes=pd.DataFrame())
+    results = replace(
+        everything, metrics=one, agreement=agreement_table(measurements(one), CONFIG), volumes=pd.DataFrame()
+    )
     entries = draw_figures(replace(results, readers=pd.DataFrame(), histories={}, examples=[]), tmp_path)
     assert {entry["n"] for entry in entries} == {1}
     assert {entry["kind"] for entry in entries} - {"fold_spread"} == SCORED
@@ -233,7 +237,8 @@ def test_a_figure_of_many_points_stays_light(tmp_path):
     for name, metrics in (("few", few), ("many", many)):
         test = group_of(metrics, "test", "all")
         draw_figures(
-            replace(results_of(test), agreement=agreement_table(test, AgreementConfig())), tmp_path / name
+            replace(results_of(test), agreement=agreement_table(measurements(test), AgreementConfig())),
+            tmp_path / name,
         )
         svg = tmp_path / name / "scores-vnet-test.svg"
         sizes[name] = svg.stat().st_size
@@ -401,7 +406,7 @@ def test_a_person_keeps_its_colour_and_sex_its_shape(study):
 
 def test_limits_of_agreement_stand_where_the_table_says(study):
     cv = group_of(study[0], "cv", "all")
-    rows = agreement_table(cv, CONFIG)
+    rows = volume_agreement(cv, CONFIG)
     row = rows[rows["stratum"] == "all"]
     drawing = draw_bland_altman(cv, row)
     axes = drawing.figure.axes[0]
@@ -415,7 +420,7 @@ def test_limits_of_agreement_stand_where_the_table_says(study):
 
 def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study):
     cv = group_of(study[0], "cv", "all")
-    rows = agreement_table(cv, CONFIG)
+    rows = volume_agreement(cv, CONFIG)
     row = rows[rows["stratum"] == "all"]
     drawing = draw_regression(cv, row)
     axes = drawing.figure.axes[0]
@@ -447,14 +452,14 @@ def test_the_line_and_the_numbers_of_the_regression_are_those_of_the_table(study
 def test_where_people_have_several_scans_there_is_no_line(study):
     cv = group_of(study[0], "cv", "all")
     again = pd.concat([cv, cv.head(1).assign(scan="X")], ignore_index=True)
-    rows = agreement_table(again, CONFIG)
+    rows = volume_agreement(again, CONFIG)
     axes = draw_regression(again, rows[rows["stratum"] == "all"]).figure.axes[0]
     assert len(axes.lines) == 1
 
 
 def test_texts_and_legends_cover_no_data(study):
     cv = study[0][study[0]["protocol"] == "cv"]
-    rows = agreement_table(cv, CONFIG)
+    rows = volume_agreement(cv, CONFIG)
     everybody = rows[rows["stratum"] == "all"]
     paired = paired_table(cv, CONFIG).assign(first_updates=1.0, second_updates=1.0)
     for drawing in (
@@ -469,7 +474,7 @@ def test_texts_and_legends_cover_no_data(study):
 
 def test_a_single_person_has_a_bias_but_no_limits(study):
     one = group_of(study[0], "cv", "all").head(1)
-    rows = agreement_table(one, CONFIG)
+    rows = volume_agreement(one, CONFIG)
     bias = (one["predicted_mm3"] - one["reference_mm3"]).item() / 1000
     told = f"bias {bias:+.2f} cm³, limits not defined".replace("-", "−")
     assert told in draw_bland_altman(one, rows[rows["stratum"] == "all"]).alt
@@ -585,7 +590,7 @@ def test_rare_scanners_share_the_last_line():
 
 
 def test_a_repeated_scan_is_compared_with_the_first_of_the_same_models():
-    row = {"group": "all", "subject": "A", "sex": "M", "members": "fold-0"}
+    row = {"group": "all", "subject": "A", "sex": "M", "members": "fold-0", "structure": "femur"}
     volumes = pd.DataFrame(
         [row | {"scan": "A1", "repeat_of": "", "predicted_mm3": 1000.0},
          row | {"scan": "A2", "repeat_of": "A1", "predicted_mm3": 1400.0},

@@ -157,7 +157,7 @@ def one_prediction(scan="A"):
     files = (
         *(f"{stage}/{scan}/image.nii.gz" for stage in ("converted", "resampled", "cropped")),
         *(f"{stage}/{scan}/labels.nii.gz" for stage in ("resampled", "cropped")),
-        f"masks/{row.folder}/{scan}/mask.nii.gz",
+        f"masks/{row.folder}/{scan}/labels.nii.gz",
         f"predictions/{row.folder}/batch-0/x",
         f"measured/{row.folder}/{scan}.json",
     )

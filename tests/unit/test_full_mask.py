@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.imaging.full_mask import full_mask, mask_on_grid
+from lib.imaging.binarise import threshold_mask
+from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like
-from lib.imaging.otsu import otsu_mask
-from lib.otsu_guards import OtsuConfig
+from lib.mask_settings import MaskConfig
 
-CONFIG = OtsuConfig()
+CONFIG = MaskConfig()
 STEP = 1 / 256
 
 
@@ -34,7 +34,7 @@ def cropped(probability):
 def test_on_its_own_grid_the_full_mask_is_the_mask():
     probability = cropped(np.random.default_rng(2).random((6, 30, 30)))
     for keep_largest in (True, False):
-        otsu = otsu_mask(array_zyx(probability), OtsuConfig(keep_largest=keep_largest))
+        otsu = threshold_mask(array_zyx(probability), MaskConfig(keep_largest=keep_largest))
         np.testing.assert_array_equal(array_zyx(full_mask(probability, otsu, probability)), otsu.mask_zyx)
 
 
@@ -43,7 +43,7 @@ def test_the_full_mask_lies_where_the_crop_lay_and_keeps_its_end_slices():
     inside[:, 10:20, 5:25] = 1.0
     probability = cropped(inside)
     # seven slices of 2 mm: two groups give four slices of 3 mm, the seventh slice was dropped
-    full = full_mask(probability, otsu_mask(array_zyx(probability), CONFIG), converted(7))
+    full = full_mask(probability, threshold_mask(array_zyx(probability), CONFIG), converted(7))
     expected = np.zeros((7, 36, 40))
     expected[:6, 13:23, 10:30] = 1
     np.testing.assert_array_equal(array_zyx(full), expected)
@@ -61,7 +61,7 @@ def test_the_full_mask_of_an_oblique_scan_lies_among_the_same_voxels():
         return image
 
     probability, grid = cropped(np.random.default_rng(3).random((6, 30, 30))), converted(9)
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
+    otsu = threshold_mask(array_zyx(probability), CONFIG)
     full = full_mask(turned(probability), otsu, turned(grid))
     np.testing.assert_array_equal(array_zyx(full), array_zyx(full_mask(probability, otsu, grid)))
     assert full.GetDirection() == turned(grid).GetDirection()
@@ -70,11 +70,11 @@ def test_the_full_mask_of_an_oblique_scan_lies_among_the_same_voxels():
 def test_probabilities_between_slices_are_interpolated_linearly():
     column = np.array([0.0, 0.9, 0.0, 0.0])
     probability = cropped(np.broadcast_to(column[:, None, None], (4, 30, 30)))
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
+    otsu = threshold_mask(array_zyx(probability), CONFIG)
     assert otsu.threshold == pytest.approx(0.45, abs=STEP)
     # centres at 0, 2, 4 ... mm; the map's at 0.5, 3.5, 6.5 ...: 0.45 at 2 mm, 0.75 at 4 mm, 0.15 at 6 mm
     for threshold, slices in ((0.44, [1, 2]), (0.46, [2]), (0.76, []), (0.14, [1, 2, 3])):
-        at = otsu_mask(array_zyx(probability), OtsuConfig(low=0.99, high=1.0, fallback=threshold))
+        at = threshold_mask(array_zyx(probability), MaskConfig(low=0.99, high=1.0, fallback=threshold))
         full = array_zyx(full_mask(probability, at, converted(6)))
         assert np.flatnonzero(full.any(axis=(1, 2))).tolist() == slices
 
@@ -86,7 +86,7 @@ def test_the_full_mask_keeps_the_component_that_the_mask_kept():
     inside[1, :18, :19] = 1.0
     inside[4:6, 1:15, 1:15] = 1.0
     probability = cropped(inside)
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
+    otsu = threshold_mask(array_zyx(probability), CONFIG)
     full = array_zyx(full_mask(probability, otsu, converted(12)))
     assert (otsu.mask_zyx.sum(), full.sum()) == (392, 588)
     assert np.flatnonzero(full.any(axis=(1, 2))).tolist() == [6, 7, 8]
@@ -99,7 +99,7 @@ def test_volumes_agree_between_both_grids():
         (1 / (1 + np.exp((distance_mm - 40) / 1.0))).astype(np.float32), (0.8, 0.8, 3.0), (0, 0, 0.5)
     )
     grid = on_grid(np.zeros((60, 120, 120), np.int16), (0.8, 0.8, 2.0), (0, 0, 0))
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
+    otsu = threshold_mask(array_zyx(probability), CONFIG)
     full = full_mask(probability, otsu, grid)
     assert array_zyx(full).sum() * 2.0 == pytest.approx(otsu.mask_zyx.sum() * 3.0, rel=0.005)
 
@@ -118,7 +118,7 @@ def cone(slices, spacing_z_mm, origin_z_mm, softness_pixels):
 )
 def test_slopes_neither_grow_nor_shrink_between_slices(softness_pixels, threshold, tolerance):
     probability = cone(8, 3.0, 0.5, softness_pixels)
-    otsu = otsu_mask(array_zyx(probability), OtsuConfig(low=0.99, high=1.0, fallback=threshold))
+    otsu = threshold_mask(array_zyx(probability), MaskConfig(low=0.99, high=1.0, fallback=threshold))
     truth = array_zyx(cone(12, 2.0, 0.0, softness_pixels)) >= threshold
     full = array_zyx(
         full_mask(probability, otsu, on_grid(np.zeros(truth.shape, np.int16), (0.8, 0.8, 2.0), (0, 0, 0)))
@@ -133,20 +133,20 @@ def test_midway_to_an_empty_slice_a_mask_has_a_quarter_of_its_area():
     disc = ((x - 30) ** 2 + (y - 30) ** 2 + 0 * z <= 12.4**2) & (z == 0)
     probability = on_grid(disc.astype(np.float32), (0.8, 0.8, 3.0), (0.0, 0.0, 0.5))
     grid = on_grid(np.zeros((4, 60, 60), np.int16), (0.8, 0.8, 2.0), (0.0, 0.0, 0.0))
-    full = array_zyx(full_mask(probability, otsu_mask(array_zyx(probability), CONFIG), grid))
+    full = array_zyx(full_mask(probability, threshold_mask(array_zyx(probability), CONFIG), grid))
     assert full[1].sum() == pytest.approx(0.25 * disc.sum(), rel=0.15)
 
 
 def test_a_crop_beside_the_scan_gives_an_empty_mask():
     probability = on_grid(np.ones((4, 5, 5), np.float32), (0.8, 0.8, 3.0), (500.0, 8.0, 0.0))
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
+    otsu = threshold_mask(array_zyx(probability), CONFIG)
     grid = converted(6)
     np.testing.assert_array_equal(array_zyx(full_mask(probability, otsu, grid)), np.zeros((6, 36, 40)))
 
 
 def test_the_full_mask_is_empty_where_the_window_left_the_scan():
     probability = on_grid(np.ones((4, 10, 10), np.float32), (0.8, 0.8, 3.0), (-16.0 - 4 * 0.8, 8.0, 0.5))
-    full = array_zyx(full_mask(probability, otsu_mask(array_zyx(probability), CONFIG), converted(6)))
+    full = array_zyx(full_mask(probability, threshold_mask(array_zyx(probability), CONFIG), converted(6)))
     expected = np.zeros((6, 36, 40))
     expected[:, :10, :6] = 1
     np.testing.assert_array_equal(full, expected)
@@ -159,7 +159,7 @@ def test_pixels_of_another_size_are_interpolated_in_the_slice():
         (1.0, 1.0, 1.5),
     )
     grid = on_grid(np.zeros((2, 24, 24), np.int16), (1.0, 1.0, 3.0), (0.5, 0.5, 1.5))
-    otsu = otsu_mask(array_zyx(probability), CONFIG)
+    otsu = threshold_mask(array_zyx(probability), CONFIG)
     full = array_zyx(full_mask(probability, otsu, grid))
     # old pixels from x = 12 mm on are set; the edge stays there
     np.testing.assert_array_equal(full, np.broadcast_to(np.arange(24) >= 12, (2, 24, 24)))
@@ -194,3 +194,52 @@ def test_a_mask_on_another_grid_is_interpolated_and_cut_at_one_half():
     assert np.array_equal(mask_on_grid(mask, finer)[:, 2, 2], (heights_mm >= 3) & (heights_mm <= 7))
     beside = on_grid(np.zeros((6, 4, 4), np.int16), (1.0, 1.0, 2.0), (2.0, 0.0, 0.0))
     assert mask_on_grid(mask, beside)[2, 0].tolist() == [True, True, False, False]  # two columns beyond it
+
+
+def two_halves(shape_zyx, spacing_z_mm, origin_z_mm):
+    """A ball of 30 mm around (40, 40, 40.4) mm (z, y, x), its half with lower x labelled 1 and the other 2."""
+    z, y, x = np.ogrid[tuple(slice(n) for n in shape_zyx)]
+    z_mm, y_mm, x_mm = origin_z_mm + spacing_z_mm * z, 0.8 * y, 0.8 * x
+    inside = (z_mm - 40) ** 2 + (y_mm - 40) ** 2 + (x_mm - 40.4) ** 2 <= 30**2
+    return inside * np.where(x_mm < 40.4, 1, 2).astype(np.uint8)
+
+
+def test_labels_of_a_ball_keep_their_volumes_on_a_finer_grid():
+    labels = on_grid(two_halves((28, 101, 101), 3.0, 0.5), (0.8, 0.8, 3.0), (0.0, 0.0, 0.5))
+    grid = on_grid(np.zeros((41, 101, 101), np.int16), (0.8, 0.8, 2.0), (0.0, 0.0, 0.0))
+    full_zyx = array_zyx(full_labels(labels, 2, grid, keep_largest=True))
+    truth_zyx = two_halves((41, 101, 101), 2.0, 0.0)
+    for label in (1, 2):
+        volume_mm3 = np.count_nonzero(full_zyx == label) * 0.8 * 0.8 * 2.0
+        assert volume_mm3 == pytest.approx(2 / 3 * np.pi * 30**3, rel=0.02)
+    assert (
+        np.count_nonzero(full_zyx[truth_zyx > 0] == truth_zyx[truth_zyx > 0]) > 0.98 * (truth_zyx > 0).sum()
+    )
+
+
+def test_labels_stacked_along_the_scan_part_midway():
+    stacked_zyx = np.zeros((6, 30, 30), np.uint8)
+    stacked_zyx[:3, 5:25, 5:25], stacked_zyx[3:, 5:25, 5:25] = 1, 2
+    labels = on_grid(stacked_zyx, (0.8, 0.8, 3.0), (0.0, 0.0, 0.0))
+    full_zyx = array_zyx(full_labels(labels, 2, converted_like(labels, 1.0), keep_largest=False))
+    assert (full_zyx[:, 15, 15] == [1] * 8 + [2] * 8).all()
+    np.testing.assert_array_equal(array_zyx(full_labels(labels, 2, labels, keep_largest=False)), stacked_zyx)
+
+
+def converted_like(labels, spacing_z_mm):
+    """A grid over the centres of the slices of `labels`, with slices of another distance."""
+    slices = round((labels.GetSize()[2] - 1) * labels.GetSpacing()[2] / spacing_z_mm) + 1
+    values = np.zeros((slices, *labels.GetSize()[1::-1]), np.int16)
+    return on_grid(values, (*labels.GetSpacing()[:2], spacing_z_mm), labels.GetOrigin())
+
+
+def test_one_label_is_the_mask_of_a_binary_map():
+    probability = cone(8, 3.0, 0.5, 0.0)
+    binary = (array_zyx(probability) >= 0.5).astype(np.float32)
+    mask = threshold_mask(binary, MaskConfig(method="half"))
+    grid = on_grid(np.zeros((12, 120, 120), np.int16), (0.8, 0.8, 2.0), (0, 0, 0))
+    labels = on_grid(mask.mask_zyx, (0.8, 0.8, 3.0), (0.0, 0.0, 0.5))
+    expected = full_mask(on_grid(binary, (0.8, 0.8, 3.0), (0.0, 0.0, 0.5)), mask, grid)
+    np.testing.assert_array_equal(
+        array_zyx(full_labels(labels, 1, grid, keep_largest=True)), array_zyx(expected)
+    )

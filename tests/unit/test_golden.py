@@ -80,6 +80,19 @@ def renamed(rows, old, new):
     return [{(new if name == old else name): cell for name, cell in row.items()} for row in rows]
 
 
+def test_a_level_of_keys_that_is_declared_is_stepped_over(sides):
+    record = json.loads((sides[1] / RECORD).read_text())
+    (sides[1] / RECORD).write_text(json.dumps({"femur": record}))
+    assert "femur is new" in differences(sides)[f"study/{RECORD}"]
+    levels = [Entry(new="femur", within="volumes/*")]
+    assert differences(sides, levels=levels) == {}
+    (sides[1] / RECORD).write_text(json.dumps({"femur": record | {"volume_mm3": 12.6}}))
+    assert "volume_mm3: 12.5 -> 12.6" in differences(sides, levels=levels)[f"study/{RECORD}"]
+    assert (
+        "femur is new" in differences(sides, levels=[Entry(new="femur", within="masks/*")])[f"study/{RECORD}"]
+    )
+
+
 def test_equal_folders_are_equal_and_counted(sides):
     comparison = compared(sides)
     assert comparison.equal() and "EQUAL, bit for bit" in comparison.report()

@@ -34,10 +34,19 @@ from lib.stats.intervals import (
     with_interval,
     with_intervals,
 )
-from lib.stats.tables import INTERVAL_COLUMNS, METRIC_COLUMNS, read_table, volumes_table, write_table
+from lib.stats.tables import (
+    INTERVAL_COLUMNS,
+    METRIC_COLUMNS,
+    read_table,
+    structure_key,
+    volumes_table,
+    write_table,
+)
 from tests.unit.study_tables import people, predictions
 
-ENSEMBLE = {"group": "all", "network": "vnet", "members": "ensemble", "protocol": "apply", "scan": "S1"}
+ENSEMBLE = {"group": "all", "network": "vnet", "members": "ensemble", "protocol": "apply", "scan": "S1"} | {
+    "structure": "femur"
+}
 
 
 def errors_of(relative, folds=("fold-0",), weights=None):
@@ -181,7 +190,9 @@ def model_folder(folder, folds=2):
 
 def written(folder, overlaps, subjects):
     path = folder / ERRORS_FILE
-    path.write_text(json.dumps(volume_errors("all/vnet", overlaps, subjects, folder), allow_nan=False))
+    path.write_text(
+        json.dumps(volume_errors("all/vnet", ["femur"], overlaps, subjects, folder), allow_nan=False)
+    )
     return path
 
 
@@ -192,16 +203,16 @@ def overlap(reference, predicted):
 @pytest.fixture
 def errors_path(tmp_path):
     overlaps = {
-        "all/vnet/fold-0/SCAN-A": overlap(102.0, 100.0),
-        "all/vnet/fold-0/SCAN-B": overlap(99.0, 100.0),
-        "all/vnet/fold-1/SCAN-C": overlap(80.0, 0.0),
+        "all/vnet/fold-0/SCAN-A/femur": overlap(102.0, 100.0),
+        "all/vnet/fold-0/SCAN-B/femur": overlap(99.0, 100.0),
+        "all/vnet/fold-1/SCAN-C/femur": overlap(80.0, 0.0),
     }
-    subjects = dict(zip(overlaps, ("PERSON-1", "PERSON-1", "PERSON-2"), strict=True))
+    subjects = dict(zip(("SCAN-A", "SCAN-B", "SCAN-C"), ("PERSON-1", "PERSON-1", "PERSON-2"), strict=True))
     return written(model_folder(tmp_path / "models"), overlaps, subjects)
 
 
 def test_errors_come_back_without_an_id(errors_path):
-    errors = read_volume_errors([errors_path])["all/vnet"]
+    errors = read_volume_errors([errors_path])["all/vnet/femur"]
     assert errors == FoldErrors(
         folds=("fold-0", "fold-0", "fold-1"), relative=(0.01, 0.02, math.inf), weights=(0.5, 0.5, 1.0)
     )
@@ -213,12 +224,12 @@ def test_errors_of_other_models_are_not_used(errors_path):
     (errors_path.parent / "fold-1/run.json").write_text(
         '{"group": "all", "network": "vnet", "fold": 1, "new": 1}'
     )
-    assert read_volume_errors([errors_path])["all/vnet"] == FoldErrors(missing=OTHER_MODELS)
+    assert read_volume_errors([errors_path])["all/vnet/femur"] == FoldErrors(missing=OTHER_MODELS)
 
 
 def test_missing_folds_of_a_model_folder_are_no_error(errors_path):
     (errors_path.parent / "fold-1/run.json").unlink()
-    assert not read_volume_errors([errors_path])["all/vnet"].missing
+    assert not read_volume_errors([errors_path])["all/vnet/femur"].missing
 
 
 @pytest.mark.parametrize(
@@ -229,7 +240,7 @@ def test_missing_folds_of_a_model_folder_are_no_error(errors_path):
         lambda text: text.replace('"errors"', '"other"'),
         lambda text: text.replace("1.0", "-3"),
         lambda text: text.replace("null", "NaN"),
-        lambda text: text.replace('"format": 1', '"format": 7'),
+        lambda text: text.replace('"format": 2', '"format": 1'),
     ],
 )
 def test_damaged_errors_are_refused_by_name(errors_path, damage):
@@ -245,7 +256,7 @@ def volume(**values):
     return {"predicted_mm3": 1000.0, "member_volume_ratios": ratios, "flags": [], "undefined": {}} | values
 
 
-ERRORS = {"all/vnet": errors_of([0.01] * 40, ("fold-0", "fold-1"))}
+ERRORS = {"all/vnet/femur": errors_of([0.01] * 40, ("fold-0", "fold-1"))}
 
 
 def test_a_volume_gets_bounds_and_keeps_what_it_has():
@@ -266,7 +277,7 @@ def test_a_volume_gets_bounds_and_keeps_what_it_has():
         ({"member_volume_ratios": {}}, {}, ERRORS, NO_RATIOS),
         ({}, {}, {}, NO_FILE),
         ({}, {"group": "male"}, ERRORS, NO_FILE),
-        ({}, {}, {"all/vnet": FoldErrors(missing=OTHER_MODELS)}, OTHER_MODELS),
+        ({}, {}, {"all/vnet/femur": FoldErrors(missing=OTHER_MODELS)}, OTHER_MODELS),
     ],
 )
 def test_a_volume_without_an_interval_says_why(values, planned, errors, reason):
@@ -284,7 +295,7 @@ def test_one_model_of_an_ensemble_of_one_and_a_scan_of_a_training_person_have_in
 
 def test_reasons_can_be_read_from_the_table():
     planned = [row for row in predictions(people(12, test=3)) if row["group"] == "all"]
-    keys = ["/".join((row["group"], row["network"], row["members"], row["scan"])) for row in planned]
+    keys = [structure_key(row) for row in planned]
     records = with_intervals(dict.fromkeys(keys, volume()), planned, ERRORS, 0.95)
     table = volumes_table(planned, records)
     assert set(INTERVAL_COLUMNS) < set(table.columns)
@@ -296,7 +307,9 @@ def test_reasons_can_be_read_from_the_table():
 
 def scored(**columns):
     rows = pd.DataFrame(columns)
-    told = {"group": "all", "network": "vnet", "members": "ensemble", "protocol": "test"}
+    told = {"group": "all", "network": "vnet", "members": "ensemble", "protocol": "test"} | {
+        "structure": "femur"
+    }
     empty = {"repeat_of": "", "flags": "", "undefined": "", "interval_percent": 5.0}
     return pd.DataFrame({**dict.fromkeys(METRIC_COLUMNS, np.nan), **told, **empty, **rows}, index=rows.index)
 

@@ -22,6 +22,7 @@ from lib.pages.report_tables import reader_view, training_view
 from lib.pages.scan_numbers import ShownPrediction, number_groups
 from lib.stats import comparison, fold_variance, precision, readers, scores, subgroups
 from lib.stats.agreement import AGREEMENT_COLUMNS
+from lib.stats.agreement_units import name_in
 from lib.stats.tables import METRIC_COLUMNS, METRICS_OF_VOLUME, UNSCORED_COLUMNS, VOLUME_COLUMNS
 from tests.unit.study_tables import people, tables
 from tests.unit.test_report import render, report, study_tables
@@ -87,7 +88,8 @@ def shown(folder):
     made, metrics = made_study()
     context = build_context(report(made, figures=[], screened=[]))
     fake = dict.fromkeys(readers.READER_COLUMNS, NUMBER)
-    fake |= {"group": "all", "network": "vnet", "protocol": "cv", "pair": "reader 1 - model"}
+    fake |= {"group": "all", "network": "vnet", "protocol": "cv", "structure": "femur"}
+    fake |= {"pair": "reader 1 - model"}
     fake |= {"n": 4, "scans": 4, "hd95_mm_scans": 4, "undefined": ""}
     runs = {"group": "all", "network": "vnet", "folds": 5, "parameters": NUMBER, "scans": "4", "updates": "9"}
     runs |= {"dice": "0.9", "hours": NUMBER, "device": "cpu", "precision": "bf16", "undefined": ""}
@@ -133,7 +135,8 @@ def test_names_units_and_orders_fit_one_another():
         assert not measure.is_score or (measure.better and "metrics" in measure.columns), name
         for ending, unit in {"_mm3": "mm³", "_mm": "mm", "_percent": "%", "_bits": "bits"}.items():
             assert (measure.unit == unit) == name.endswith(ending), name
-    assert set(SUMMARIES) <= {*AGREEMENT_COLUMNS, "difference_mm3", *precision.PRECISION_COLUMNS}
+    agreement = {name_in("mm3", name) for name in AGREEMENT_COLUMNS}
+    assert set(SUMMARIES) <= {*agreement, "difference_mm3", *precision.PRECISION_COLUMNS}
 
 
 ADDED = """
@@ -161,12 +164,12 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.formats import records
 from lib.stats.precision import precision_table
 from lib.stats.scores import score_table
-from lib.stats.tables import metrics_table, volumes_table
+from lib.stats.tables import metrics_table, structure_key, volumes_table
 from tests.unit.study_tables import measured, people, predictions
 
 planned = [row for row in predictions(people(8, 2)) if row["group"] == "all"]
 made = {
-    "/".join((row["group"], row["network"], row["members"], row["scan"])): measured(row, np.random.default_rng(1))
+    structure_key(row): measured(row, np.random.default_rng(1))
     for row in planned
 }
 overlaps, volumes = {}, {}

@@ -1,5 +1,7 @@
 """What is measured of a prediction, with no, one and two readers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -7,14 +9,23 @@ import SimpleITK as sitk
 from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, image_like, volume_mm3
-from lib.measuring.prediction import MeasuringConfig, PredictedScan, ReaderMasks, measure_prediction
-from lib.otsu_guards import OtsuConfig
+from lib.imaging.volume import NO_THRESHOLD
+from lib.mask_settings import MaskConfig
+from lib.measuring.prediction import (
+    MeasuringConfig,
+    PredictedScan,
+    ReaderMasks,
+    describe_measured,
+    measure_prediction,
+)
 from lib.stats.overlap import OverlapConfig
 from lib.stats.reader_pairs import PAIRS
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
 
 CONFIG = MeasuringConfig(
-    otsu=OtsuConfig(),
+    structures=("femur",),
+    anatomy="proximal-femur",
+    mask=MaskConfig(),
     distal_end=DistalEndConfig(distal_cut_mm=10.0),
     overlap=OverlapConfig(),
     review_member_dice=0.9,
@@ -32,12 +43,12 @@ def predicted(mask_zyx=FEMUR_ZYX):
     noise = np.random.default_rng(0).uniform(0.0, 0.2, mask_zyx.shape)
     probability = image_of(np.where(mask_zyx > 0, 1 - noise, noise).astype(np.float32))
     return PredictedScan(
-        probability=probability,
+        prediction=probability,
         image=image_of(mask_zyx * np.int16(500)),
         converted=image_of(np.zeros((2 * mask_zyx.shape[0], *mask_zyx.shape[1:]), np.int16)),
         crop={"side": "left", "flags": ["padded"]},
         screened={"density_phantom_in_view": True, "reasons": []},
-        uncertainty={"member_dice": 0.8, "undefined": {"mean_entropy_bits": "one model"}},
+        uncertainty={"femur": {"member_dice": 0.8, "undefined": {"mean_entropy_bits": "one model"}}},
     )
 
 
@@ -50,9 +61,9 @@ def test_without_a_reader_a_prediction_is_measured_and_not_scored():
     np.testing.assert_array_equal(array_zyx(mask), FEMUR_ZYX)
     assert full.GetSize()[2] == 2 * mask.GetSize()[2]
     assert set(measured) == {"mask", "volume"}
-    volume = measured["volume"]
+    volume = measured["volume"]["femur"]
     assert volume["predicted_mm3"] == volume_mm3(mask) and volume["hu_mean"] == 500
-    assert measured["mask"]["threshold"] == volume["otsu_threshold"]
+    assert measured["mask"]["femur"]["threshold"] == volume["otsu_threshold"]
     # of the crop, of the uncertainty, of the screening, and their reasons
     assert volume["flags"] == ["members_disagree", "padded"] and volume["density_phantom_in_view"]
     assert volume["undefined"]["mean_entropy_bits"] == "one model"
@@ -62,21 +73,23 @@ def test_without_a_reader_a_prediction_is_measured_and_not_scored():
 def test_with_the_reader_s_own_mask_it_is_scored():
     reference = shifted(FEMUR_ZYX, 1)
     _, _, measured = measure_prediction(predicted(), ReaderMasks(reference=reference), CONFIG)
-    assert set(measured) == {"mask", "volume"} and measured["volume"]["reference_cut_mm3"] is not None
+    assert (
+        set(measured) == {"mask", "volume"} and measured["volume"]["femur"]["reference_cut_mm3"] is not None
+    )
     _, full, measured = measure_prediction(
         predicted(), ReaderMasks(reference=reference, native=reference), CONFIG
     )
-    overlap = measured["overlap"]
+    overlap = measured["overlap"]["femur"]
     both = np.count_nonzero(FEMUR_ZYX & array_zyx(reference))
     assert overlap["dsc"] == pytest.approx(both / np.count_nonzero(FEMUR_ZYX))
     assert overlap["side"] == "left" and 0.9 < overlap["dsc_shaft"] < 1 and overlap["dsc_native"] > 0.9
-    assert measured["volume"]["predicted_full_mm3"] == volume_mm3(full)
+    assert measured["volume"]["femur"]["predicted_full_mm3"] == volume_mm3(full)
 
 
 def test_with_a_second_reader_all_three_are_compared():
     readers = ReaderMasks(reference=shifted(FEMUR_ZYX, 1), second=shifted(FEMUR_ZYX, 2))
     _, _, measured = measure_prediction(predicted(), readers, CONFIG)
-    found = {pair: overlap["dsc"] for pair, overlap in measured["readers"].items()}
+    found = {pair: overlap["dsc"] for pair, overlap in measured["readers"]["femur"].items()}
     assert tuple(found) == PAIRS
     assert found[PAIRS[0]] == pytest.approx(found[PAIRS[1]]) and found[PAIRS[2]] < found[PAIRS[1]]
 
@@ -89,3 +102,41 @@ def test_a_reader_s_mask_on_another_grid_is_refused(moved):
     with pytest.raises(ScanError, match="mask_off_grid|same|grid") as caught:
         measure_prediction(predicted(), ReaderMasks(**masks), CONFIG)
     assert caught.value.code == "mask_off_grid"
+
+
+TWO = replace(CONFIG, structures=("left", "right"), anatomy="generic", mask=MaskConfig(method="argmax"))
+
+
+def two_labels():
+    """A label map of two boxes, and the same scan with an uncertainty for each."""
+    labels_zyx = np.zeros((20, 40, 60), np.uint8)
+    labels_zyx[3:12, 5:30, 5:25], labels_zyx[4:15, 5:30, 30:55] = 1, 2
+    scan = predicted(labels_zyx)
+    doubt = {"left": {"member_dice": 0.8}, "right": {"member_dice": 0.95}}
+    return labels_zyx, replace(
+        scan, prediction=image_of(labels_zyx), image=image_of(labels_zyx * np.int16(100)), uncertainty=doubt
+    )
+
+
+def test_each_of_several_structures_is_measured_apart():
+    labels_zyx, scan = two_labels()
+    reference = image_of(np.where(labels_zyx == 1, np.roll(labels_zyx, 1, axis=0), labels_zyx))
+    readers = ReaderMasks(reference=reference, native=reference, second=image_of(labels_zyx))
+    labels, full, measured = measure_prediction(scan, readers, TWO)
+    np.testing.assert_array_equal(array_zyx(labels), labels_zyx)
+    assert set(np.unique(array_zyx(full))) == {0, 1, 2}
+    assert {section: list(values) for section, values in measured.items()} == dict.fromkeys(
+        ("mask", "volume", "overlap", "readers"), ["left", "right"]
+    )
+    volumes, overlaps = measured["volume"], measured["overlap"]
+    for label, structure in enumerate(TWO.structures, start=1):
+        volume = volumes[structure]
+        assert volume["predicted_mm3"] == pytest.approx((labels_zyx == label).sum() * 3.0 * 0.8 * 0.8)
+        assert volume["hu_mean"] == 100 * label and volume["otsu_threshold"] is None
+        assert volume["undefined"]["predicted_at_half_mm3"] == NO_THRESHOLD
+        assert "lesser_trochanter_mm" not in volume and "dsc_head" not in overlaps[structure]
+    assert "members_disagree" in volumes["left"]["flags"]
+    assert "members_disagree" not in volumes["right"]["flags"]
+    assert overlaps["left"]["dsc"] < 1 == overlaps["right"]["dsc"]
+    told = describe_measured(measured)
+    assert told.endswith(" mm3, flags: padded, dsc: 1.0000") and told.startswith("left: ")

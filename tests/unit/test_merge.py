@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from study_tables import tables, unscored
+from study_tables import measurements, tables, unscored
 
 from lib.commands.parts import merge
 from lib.commands.parts.merge import main, merge_parts
@@ -20,7 +20,7 @@ from lib.stats.summary import summary_tables
 from lib.stats.tables import read_table, write_table
 
 REPORT = {"confidence": 0.9}
-SETTINGS = {"study": "hips", "seed": 7, "train.device": "cpu", "otsu.low": 0.2, "partial": False} | {
+SETTINGS = {"study": "hips", "seed": 7, "train.device": "cpu", "mask.low": 0.2, "partial": False} | {
     f"report.{key}": value for key, value in REPORT.items()
 }
 RUN = {"settings": SETTINGS, "software": {"osteoflow": "1"}, "code": {"otsu_mask": "c0de"}}
@@ -62,6 +62,7 @@ def write_part(folder, metrics, volumes):
     )
     write_table(metrics, results / "tables/metrics.csv")
     write_table(volumes, results / "tables/volumes.csv")
+    write_table(measurements(metrics), results / "tables/measurements.csv")
     # each part lacks the score of one of its people
     missing = unscored(
         metrics.head(1).assign(**dict.fromkeys(("scan", "subject"), f"{metrics['scan'].iloc[0]}x"))
@@ -128,6 +129,7 @@ def test_summaries_are_those_of_one_study_over_all_people(parts, target, whole, 
     acquisition = read_table(target / "tables/acquisition.csv")
     tables = dict(zip(("metrics", "volumes"), whole, strict=True)) | {"acquisition": acquisition}
     tables["unscored"] = read_table(target / "tables/unscored.csv")
+    tables["measurements"] = measurements(whole[0])
     for name, expected in summary_tables(tables, {}, [], config).items():
         write_table(expected, tmp_path / "expected.csv")
         pd.testing.assert_frame_equal(
@@ -184,16 +186,16 @@ def test_another_study_name_and_device_are_no_obstacle(parts, target):
         change_setting(parts[1], key, value)
         merge_parts(parts, target)
     settings = json.loads((target / "cohort/run.json").read_text())["settings"]
-    assert settings["otsu.low"] == 0.2 and not {"study", "train.device", "partial"} & set(settings)
+    assert settings["mask.low"] == 0.2 and not {"study", "train.device", "partial"} & set(settings)
 
 
 def test_all_that_differs_is_listed(parts, target):
-    change_setting(parts[1], "otsu.low", 0.3)
+    change_setting(parts[1], "mask.low", 0.3)
     change(parts[2], "cohort/run.json", software={"osteoflow": "2"}, code={"otsu_mask": "0ther"})
     change(parts[2], "study.json", synthetic=True)
     told = refusal(parts, target)
     assert "merge: 4 problems; nothing was written" in told
-    assert "setting otsu.low: 0.2 in part-01, part-03; 0.3 in part-02" in told
+    assert "setting mask.low: 0.2 in part-01, part-03; 0.3 in part-02" in told
     assert 'version of osteoflow: "1" in part-01, part-02; "2" in part-03' in told
     assert "code of otsu_mask" in told and "study: synthetic" in told
 
@@ -379,9 +381,9 @@ def test_command(parts, target, capsys):
     assert lines[0].split() == ["part", "state", *merge.COUNTS]
     assert lines[4].split() == ["all", "24", "23", "24", "24", "24", "0"]
     assert lines[5] == f"note: all parts: {NOTE}"
-    change_setting(parts[1], "otsu.low", 0.3)
+    change_setting(parts[1], "mask.low", 0.3)
     assert main([str(target), *map(str, parts)]) == 1
-    assert "setting otsu.low" in capsys.readouterr().err
+    assert "setting mask.low" in capsys.readouterr().err
 
 
 def test_merging_loads_neither_torch_nor_images():

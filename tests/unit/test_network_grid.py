@@ -35,7 +35,7 @@ OWN = {"vnet": {"channels": [8, 16]}, "mine": {"unet": {"initial_maps": 4, "leve
 
 def parameters_of(entry):
     with torch.device("meta"):
-        network = VNet(read_network(entry))
+        network = VNet(read_network(entry, 1))
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -56,7 +56,7 @@ def test_the_grid_of_deniz_has_its_networks_with_their_numbers_of_parameters():
 
 def test_normalisation_and_dropout_hold_for_every_network_of_a_grid():
     networks = expand_grid(GridConfig(**SMALL, normalisation="instance", dropout=0.1))
-    shapes = [read_network(entry) for entry in networks.values()]
+    shapes = [read_network(entry, 1) for entry in networks.values()]
     assert len(shapes) == 4
     assert {(shape.normalisation, shape.dropout) for shape in shapes} == {("instance", 0.1)}
 

@@ -32,19 +32,19 @@ METRICS = pd.DataFrame(
         *(("P4-left", 70.0, ""), ("P4-right", 1000.0, "P4-left"), ("T1", 120.0, "")),
     ],
     columns=["scan", "reference_mm3", "repeat_of"],
-)
+).assign(structure="femur")
 
 
 UNSCORED = pd.DataFrame(
     [("P2", "not predicted"), ("P2", "not predicted"), ("P3", "not compared with its reference")],
     columns=["scan", "without_reason"],
-)
+).assign(structure="femur")
 TABLES = {"acquisition": ACQUISITION, "metrics": METRICS, "unscored": UNSCORED}
 
 
 @pytest.fixture
 def table():
-    return partition_table(FOLDS, TABLES).set_index("partition")
+    return partition_table(FOLDS, TABLES, ["femur"]).set_index("partition")
 
 
 def test_each_set_and_each_fold_has_its_people(table):
@@ -75,11 +75,11 @@ def test_scanners_stand_with_their_numbers_of_scans(table):
 
 
 def test_the_table_reads_back_and_nobody_makes_no_rows(tmp_path):
-    write_table(partition_table(FOLDS, TABLES), tmp_path / "partitions.csv")
+    write_table(partition_table(FOLDS, TABLES, ["femur"]), tmp_path / "partitions.csv")
     again = read_table(tmp_path / "partitions.csv")
     assert tuple(again.columns) == PARTITION_COLUMNS
     assert again["scanners"].iloc[0] == "SIEMENS Sensation 64: 5"
-    assert partition_table(FOLDS[:0], TABLES | {"metrics": no_metrics()}).empty
+    assert partition_table(FOLDS[:0], TABLES | {"metrics": no_metrics()}, ["femur"]).empty
 
 
 def test_scans_that_were_to_be_scored_and_were_not_are_counted_once_with_the_reason(table):
@@ -95,6 +95,6 @@ def test_a_scan_that_was_rejected_after_the_draw_counts_nowhere():
     rejected = ACQUISITION.assign(
         verdict=ACQUISITION["verdict"].where(ACQUISITION["scan"] != "P1", "rejected")
     )
-    table = partition_table(FOLDS, TABLES | {"acquisition": rejected}).set_index("partition")
+    table = partition_table(FOLDS, TABLES | {"acquisition": rejected}, ["femur"]).set_index("partition")
     assert table.loc[["train", "fold-0"], "n"].tolist() == [3, 1]
     assert table.loc["fold-0", "reference_mean_mm3"] == 80

@@ -8,7 +8,7 @@ from scipy import stats
 
 from lib.stats.agreement import AgreementConfig
 from lib.stats.precision import PRECISION_COLUMNS, measure_precision, precision_table
-from lib.stats.tables import metrics_table, volumes_table
+from lib.stats.tables import metrics_table, structure_key, volumes_table
 
 CONFIG = AgreementConfig()
 
@@ -73,11 +73,11 @@ def test_nothing_repeated_has_no_precision_and_no_cv_without_a_positive_mean():
 def prediction(scan, members, protocol, subject="P1"):
     person = {"subject": subject, "sex": "F", "age": "70", "site": "", "fold": 0}
     key = {"group": "all", "network": "vnet", "members": members, "protocol": protocol, "weights": "best"}
-    return person | key | {"scan": scan}
+    return person | key | {"scan": scan, "structure": "femur"}
 
 
 def made_tables(planned, repeats, volumes_mm3):
-    keys = {f"all/vnet/{row['members']}/{row['scan']}": row for row in planned}
+    keys = {structure_key(row): row for row in planned}
     volumes = {key: {"predicted_mm3": volumes_mm3[row["scan"]], "flags": []} for key, row in keys.items()}
     overlaps = {
         key: {"dsc": 0.98, "reference_mm3": volumes_mm3[row["scan"]] + 1}

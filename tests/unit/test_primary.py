@@ -13,6 +13,8 @@ def test_the_widest_cohort_the_first_network_and_the_ensemble_stand_first():
         ("S1", "all", "a", "test"),
         ("S2", "female", "a", "apply"),
     ]
-    table = pd.DataFrame(rows, columns=["scan", "group", "network", "protocol"])
+    table = pd.DataFrame(rows, columns=["scan", "group", "network", "protocol"]).assign(structure="femur")
     assert primary_rows(table).index.tolist() == [3, 4]
     assert primary_rows(table, networks=["b", "a"]).index.tolist() == [1, 4]
+    several = pd.concat([table, table.assign(structure="tibia")], ignore_index=True)
+    assert primary_rows(several).index.tolist() == [3, 4, 8, 9]

@@ -9,7 +9,7 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.overlap import OverlapConfig
 from lib.stats.reader_pairs import PAIRS, compare_readers
 from lib.stats.readers import READER_COLUMNS, readers_table
-from lib.stats.tables import metrics_table
+from lib.stats.tables import metrics_table, structure_key
 from tests.unit.study_tables import no_metrics, people, predictions
 
 CONFIG = AgreementConfig()
@@ -42,7 +42,7 @@ def record(first, second, predicted, **changes):
 def study(count):
     planned = [row for row in predictions(people(count, count)) if row["group"] == "all"]
     planned = [row for row in planned if row["protocol"] == "test"]
-    keys = [f"all/vnet/{row['members']}/{row['scan']}" for row in planned]
+    keys = [structure_key(row) for row in planned]
     overlaps = {key: {"dsc": 0.9, "reference_mm3": 1.0, "predicted_mm3": 1.0} for key in keys}
     return metrics_table(planned, overlaps, {}, {}), keys
 

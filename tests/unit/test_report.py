@@ -57,6 +57,7 @@ from lib.pages.wording import (
 )
 from lib.stats.agreement import AgreementConfig
 from lib.stats.agreement_tables import agreement_table, fold_table
+from lib.stats.agreement_units import volumes_of
 from lib.stats.coverage import coverage_table
 from lib.stats.flow import flow_table
 from lib.stats.fold_variance import level_table, spread_table
@@ -77,9 +78,18 @@ from lib.stats.readers import READER_COLUMNS
 from lib.stats.scores import score_table
 from lib.stats.scores_by_age import age_table
 from lib.stats.subgroups import subgroup_table
-from lib.stats.tables import DISTAL_CUT, VOLUME_COLUMNS, read_table, volumes_table, write_table
+from lib.stats.tables import VOLUME_COLUMNS, read_table, volumes_table, write_table
 from lib.stats.unscored import find_gaps, with_gaps
-from tests.unit.study_tables import measured, no_metrics, none_unscored, people, predictions, tables, unscored
+from tests.unit.study_tables import (
+    measured,
+    measurements,
+    no_metrics,
+    none_unscored,
+    people,
+    predictions,
+    tables,
+    unscored,
+)
 
 CONFIG = AgreementConfig()
 SETTINGS = yaml.safe_load((REPORT_FOLDER.parent / "config.yaml").read_text(encoding="utf-8"))
@@ -147,7 +157,7 @@ def acquisition(placed, **differences):
 
 
 def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
-    agreement = with_gaps(agreement_table(metrics, CONFIG), none_unscored())
+    agreement = with_gaps(agreement_table(measurements(metrics), CONFIG), none_unscored(), CONFIG.strata)
     through = {
         name: [row["scan"] for row in placed] for name in ("converted", "cropped", "predicted", "scored")
     }
@@ -156,7 +166,6 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "volumes": volumes,
         "scores": score_table(metrics, CONFIG),
         "agreement": agreement,
-        "agreement_cut": agreement_table(metrics, CONFIG, DISTAL_CUT),
         "folds": fold_table(metrics, CONFIG),
         "paired": paired_table(metrics, CONFIG, []),
         "ages": age_table(metrics, CONFIG),
@@ -175,6 +184,7 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "partitions": partition_table(
             pd.DataFrame(placed, columns=list(people(1, 0)[0])),
             {"acquisition": acquisition(placed), "metrics": metrics, "unscored": none_unscored()},
+            ["femur"],
         ),
     }
     assert set(made) == set(TABLES)
@@ -353,7 +363,7 @@ def test_a_failed_prediction_stands_on_the_card_and_in_the_tables(full, tmp_path
     gaps = find_gaps(kept, missing)
     tables = study_tables(kept, made["volumes"], scans, placed)
     tables["scores"] = score_table(kept, CONFIG, gaps)
-    tables["agreement"] = with_gaps(agreement_table(kept, CONFIG), gaps)
+    tables["agreement"] = with_gaps(agreement_table(measurements(kept), CONFIG), gaps, CONFIG.strata)
     tables["table1"] = table1(tables["agreement"], kept, missing, synthetic=False)
     page = render(report(tables), tmp_path)
     card = page.split(f"<h3>{PROTOCOLS['test'].title}: n = 3")[1].split("</article>")[0]
@@ -454,7 +464,7 @@ def test_the_text_of_undefined_values_reads_back_as_the_reasons_of_each():
     reasons = {"hu_mean": "no bone: none at all; see the log", "hu_sd": "no bone: none at all; see the log"}
     reasons |= {"member_dice": "one model only"}
     volume = measured(planned[0], np.random.default_rng(0))[1] | {"undefined": reasons}
-    key = "/".join(planned[0][name] for name in ("group", "network", "members", "scan"))
+    key = "/".join(planned[0][name] for name in ("group", "network", "members", "scan", "structure"))
     assert undefined_reasons(volumes_table(planned, {key: volume})["undefined"][0]) == reasons
     assert undefined_reasons("") == {}
 
@@ -498,9 +508,10 @@ def test_disagreement_is_explained_where_nothing_is_scored(full, tmp_path):
 def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
     lib = REPORT_FOLDER.parent / "lib" / "imaging"
     raised = set()
-    for name in ("crop", "otsu"):
-        block = re.search(r"raised = \{(.+?)\n    \}", (lib / f"{name}.py").read_text(encoding="utf-8"), re.S)
-        raised |= set(re.findall(r'"(\w+)":', block.group(1)))
+    for name in ("crop", "binarise"):
+        text = (lib / f"{name}.py").read_text(encoding="utf-8")
+        for block in re.findall(r"raised = \{(.+?)\n    \}", text, re.S):
+            raised |= set(re.findall(r'"(\w+)":', block))
     assert {"padded", "otsu_undefined"} < raised
     volume = (lib.parent / "anatomy/femur/distal_end.py").read_text(encoding="utf-8")
     raised |= {flag for flag in ("cut_not_reached", "no_lesser_trochanter") if f'"{flag}"' in volume}
@@ -628,8 +639,8 @@ def test_the_first_row_of_a_scan_is_its_primary_prediction(full):
     first = {}
     for scan, chosen, *_ in shown["rows"]:
         first.setdefault(shown["scans"][scan][0], shown["sets"][chosen])
-    assert first["P000"] == ("all", "vnet", "test")
-    assert first["P010"] == ("all", "vnet", "cv")
+    assert first["P000"] == ("all", "vnet", "test", "femur")
+    assert first["P010"] == ("all", "vnet", "cv", "femur")
     assert len(shown["rows"]) == len(full[0]["volumes"])
 
 
@@ -638,7 +649,7 @@ def test_the_configurations_first_network_comes_first(full):
     both = {name: pd.concat([full[0][name], table], ignore_index=True) for name, table in other.items()}
     for networks in (["vnet", "another"], ["another", "vnet"]):
         shown = of_scans(both, networks=networks)
-        assert [network for group, network, protocol in shown["sets"] if group == "all"][::3] == networks
+        assert [network for group, network, *_ in shown["sets"] if group == "all"][::3] == networks
 
 
 def test_the_table_of_scans_carries_the_numbers_and_reasons_of_the_tables(full):
@@ -649,7 +660,7 @@ def test_the_table_of_scans_carries_the_numbers_and_reasons_of_the_tables(full):
     place = {name: 5 + position for position, name in enumerate(NUMBERS)}
     rows = {(shown["scans"][row[0]][0], shown["sets"][row[1]]): row for row in shown["rows"]}
     record = metrics.loc[0]
-    row = rows[record["scan"], (record["group"], record["network"], record["protocol"])]
+    row = rows[record["scan"], (record["group"], record["network"], record["protocol"], "femur")]
     assert row[place["dsc"]] == pytest.approx(record["dsc"], rel=1e-6)
     assert row[place["hd95_mm"]] is None
     assert shown["reasons"][row[4]] == {"hd95_mm": "no surface", "assd_mm": "no surface"}
@@ -742,11 +753,11 @@ def test_tables_name_the_file_that_holds_them(full, tmp_path, monkeypatch):
     paths = {name: f"results/tables/{name}.csv" for name in TABLES}
     text = render(report(full[0], table_paths=paths), tmp_path)
     shown = {name for name in TABLES if f'href="../tables/{name}.csv" download' in text}
-    assert set(TABLES) - shown == {"agreement_cut", "precision", "readers"}  # empty in this study
+    assert set(TABLES) - shown == {"precision", "readers"}  # empty in this study
 
 
 def test_values_at_the_cut_stand_beside_those_of_the_whole_mask(full):
-    whole = full[0]["agreement"].query("protocol == 'cv' and group == 'all'").to_dict("records")
+    whole = volumes_of(full[0]["agreement"]).query("protocol == 'cv' and group == 'all'").to_dict("records")
     cut = [row | {"n": row["n"] - 1, "mae_mm3": 12.0} for row in whole]
     lines = cut_table(whole, cut).lines
     assert lines[0] == "Cross-validation · all"
@@ -756,7 +767,11 @@ def test_values_at_the_cut_stand_beside_those_of_the_whole_mask(full):
 
 def test_intervals_say_what_they_hold_for(full, tmp_path):
     section = section_of(render(report(full[0]), tmp_path), "agreement")
-    cv = full[0]["agreement"].query("protocol == 'cv' and group == 'all' and stratum == 'all'").iloc[0]
+    cv = (
+        volumes_of(full[0]["agreement"])
+        .query("protocol == 'cv' and group == 'all' and stratum == 'all'")
+        .iloc[0]
+    )
     ends = [f"{cv[f'ccc_fold_ci_{end}']:.4f}" for end in ("low", "high")]
     assert f"<br>with folds {' to '.join(ends)}" in section
     assert "Further people and models trained this way".lower() in section.lower()
@@ -781,6 +796,7 @@ def test_coverage_tells_counts_and_interval_or_why_there_is_none():
         "group": "all",
         "network": "vnet",
         "protocol": "test",
+        "structure": "femur",
         "people": 8,
         "n": 7,
         "covered": 6,
@@ -804,6 +820,7 @@ def test_coverage_tells_counts_and_interval_or_why_there_is_none():
 
 def test_a_flagged_volume_stands_with_its_interval():
     row = {"scan": "P1", "group": "all", "network": "vnet", "members": "ensemble", "flags": "interval_wide"}
+    row |= {"structure": "femur"}
     row |= dict.fromkeys(("otsu_threshold", "predicted_at_half_mm3", "member_dice", "mean_entropy_bits"), 0.5)
     row |= {"predicted_mm3": 91000.0, "undefined": {}}
     both = row | {"interval_low_mm3": 84000.4, "interval_high_mm3": 98000.0}
@@ -841,6 +858,7 @@ def test_precision_shows_the_units_of_its_measures():
         "group": "all",
         "network": "vnet",
         "protocol": "cv",
+        "structure": "femur",
         "people": 3,
         "scans": 6,
         "degrees_of_freedom": 3,
@@ -852,7 +870,9 @@ def test_precision_shows_the_units_of_its_measures():
 
 
 def test_the_range_of_the_folds_is_that_of_their_r2():
-    folds = pd.DataFrame({"group": "all", "network": "vnet", "r2": [0.9, 0.98, np.nan, 0.97]})
+    folds = pd.DataFrame(
+        {"group": "all", "network": "vnet", "structure": "femur", "r2": [0.9, 0.98, np.nan, 0.97]}
+    )
     (spread,) = fold_ranges(folds)
     assert (spread["low"], spread["high"], spread["mean"]) == (0.9, 0.98, pytest.approx(0.95))
 
@@ -1207,7 +1227,7 @@ def grid_runs():
         "vnet": SETTINGS["networks"]["vnet"]
     }
     return [
-        {"group": "all", "network": name, "architecture": asdict(read_network(entry)), "parameters": 1000}
+        {"group": "all", "network": name, "architecture": asdict(read_network(entry, 1)), "parameters": 1000}
         for name, entry in shapes.items()
     ]
 

@@ -126,7 +126,7 @@ def box_on(grid, slices):
 
 
 def test_a_corrected_mask_measures_on_the_grid_it_was_edited_on():
-    on_crop = measure_corrected(box_on(CROP, slice(1, 4)), GRIDS, "mask")
+    on_crop = measure_corrected(box_on(CROP, slice(1, 4)), ["femur"], GRIDS, "mask")["femur"]
     assert on_crop == {
         "corrected_mm3": 3 * 4 * 2 * 12.0,
         "hu_mean": 300.0,
@@ -135,37 +135,48 @@ def test_a_corrected_mask_measures_on_the_grid_it_was_edited_on():
         "truncated_distally": False,
         "grid": "the crop",
     }
-    on_scan = measure_corrected(box_on(CONVERTED, slice(0, 5)), GRIDS, "mask")
+    on_scan = measure_corrected(box_on(CONVERTED, slice(0, 5)), ["femur"], GRIDS, "mask")["femur"]
     assert on_scan["corrected_mm3"] == 5 * 4 * 2 * 2.0 and on_scan["hu_mean"] == 400.0
     assert on_scan["length_mm"] == 10.0 and on_scan["truncated_distally"]
     assert on_scan["grid"] == "the converted scan"
 
 
+def test_each_structure_of_a_corrected_label_map_is_measured():
+    labels = box_on(CROP, slice(1, 4)) + 2 * box_on(CROP, slice(4, 5))
+    measured = measure_corrected(labels, ["L1", "L2", "L3"], GRIDS, "mask")
+    assert [found["corrected_mm3"] for found in measured.values()] == [3 * 8 * 12.0, 8 * 12.0, 0.0]
+    assert list(measured) == ["L1", "L2", "L3"] and measured["L3"]["hu_mean"] is None
+
+
 def test_a_corrected_mask_without_its_empty_borders_measures_as_the_whole_one():
     for grid, slices in ((CROP, slice(1, 4)), (CONVERTED, slice(0, 5))):
         whole = box_on(grid, slices)
-        assert measure_corrected(whole[2:7, 1:8, :6], GRIDS, "mask") == measure_corrected(
-            whole, GRIDS, "mask"
+        assert measure_corrected(whole[2:7, 1:8, :6], ["femur"], GRIDS, "mask") == measure_corrected(
+            whole, ["femur"], GRIDS, "mask"
         )
 
 
 def test_a_mask_on_the_crop_is_measured_there_although_it_is_a_part_of_the_scan_too():
     grids = {"the converted scan": CONVERTED, "the crop": CONVERTED[3:13, 2:12, :]}
-    assert measure_corrected(box_on(grids["the crop"], slice(1, 4)), grids, "mask")["grid"] == "the crop"
+    on_crop = measure_corrected(box_on(grids["the crop"], slice(1, 4)), ["femur"], grids, "mask")
+    assert on_crop["femur"]["grid"] == "the crop"
 
 
 def test_any_other_grid_is_refused_with_both_that_would_do():
     with pytest.raises(ScanError, match="corrected mask x of scan S") as caught:
         measure_corrected(
-            box_on(image((10, 8, 6), (2.0, 2.0, 2.5)), slice(1, 3)), GRIDS, "corrected mask x of scan S"
+            box_on(image((10, 8, 6), (2.0, 2.0, 2.5)), slice(1, 3)),
+            ["femur"],
+            GRIDS,
+            "corrected mask x of scan S",
         )
-    for part in ("20x16x9 voxels", "10x8x6 voxels of 2x2x3 mm", "2x2x2.5 mm", "mask_full.nii.gz"):
+    for part in ("20x16x9 voxels", "10x8x6 voxels of 2x2x3 mm", "2x2x2.5 mm", "labels_full.nii.gz"):
         assert part in str(caught.value)
 
 
 def test_an_empty_corrected_mask_is_refused():
     with pytest.raises(ScanError, match="is empty") as caught:
-        measure_corrected(box_on(CROP, slice(0, 0)), GRIDS, "mask")
+        measure_corrected(box_on(CROP, slice(0, 0)), ["femur"], GRIDS, "mask")
     assert caught.value.code == "empty_mask"
 
 

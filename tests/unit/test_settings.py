@@ -21,7 +21,7 @@ from lib.learning.augment import AugmentConfig
 from lib.learning.network_grid import GridConfig
 from lib.learning.predict import PredictConfig
 from lib.learning.recipe import TrainConfig
-from lib.otsu_guards import OtsuConfig
+from lib.mask_settings import MaskConfig
 from lib.phantom.people import PhantomConfig
 from lib.phantom.scanner.machines import SCANNERS, MrProtocol
 from lib.settings import check_settings, check_texts, check_words, in_order_of, keep_names, read_words
@@ -157,7 +157,7 @@ def test_every_key_has_a_default_with_a_comment():
         ("phantom.mr", MrProtocol),
         ("resample", ResampleConfig),
         ("crop", CropConfig),
-        ("otsu", OtsuConfig),
+        ("mask", MaskConfig),
         ("intensity", IntensityConfig),
         ("train", TrainConfig),
         ("predict", PredictConfig),
@@ -192,6 +192,7 @@ def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
             {"intensity": {"low_hu": -1000}},
             "intensity: unknown key 'low_hu'; it is now low, beside scale: range",
         ),
+        ({"otsu": [0.2]}, "unknown key 'otsu'; it is now mask, such as mask: {method: otsu"),
         ({"models": ["vnet"]}, "unknown key 'models'; it is now networks"),
         ({"networks": {"vnet": {"depth": 4}}}, "networks.vnet: unknown key 'depth'"),
         (

@@ -32,7 +32,7 @@ from lib.measured import join_measured, read_measured
 from lib.provenance import _read_module, code_digest, settings_digest, versions, workflow_version
 from lib.pseudonyms import pseudonyms
 from lib.seeding import derive_seed
-from lib.stats.tables import prediction_key
+from lib.stats.tables import prediction_key, structure_key
 from lib.study import check_study, study_identity, write_study
 
 SECRET = bytes(range(32))
@@ -350,13 +350,18 @@ def test_measurements_are_joined_with_their_flags_and_reasons():
 def test_sections_of_measured_predictions_are_read_by_prediction(tmp_path):
     scored, plain = (tmp_path / f"measured/all/vnet/fold-3/{scan}.json" for scan in ("P001", "P002"))
     scored.parent.mkdir(parents=True)
-    write_json(scored, {"volume": {"mm3": 1.0}, "overlap": {"dsc": 0.9}})
-    write_json(plain, {"volume": {"mm3": 2.0}})
+    write_json(scored, {"volume": {"L1": {"mm3": 1.0}, "L2": {"mm3": 3.0}}, "overlap": {"L1": {"dsc": 0.9}}})
+    write_json(plain, {"volume": {"L1": {"mm3": 2.0}}})
     volumes, overlaps, readers = read_measured((scored, plain), "volume", "overlap", "readers")
-    assert volumes == {"all/vnet/fold-3/P001": {"mm3": 1.0}, "all/vnet/fold-3/P002": {"mm3": 2.0}}
-    assert (overlaps, readers) == ({"all/vnet/fold-3/P001": {"dsc": 0.9}}, {})
-    row = {"group": "all", "network": "vnet", "members": "fold-3", "scan": "P001"}
-    assert prediction_key(row) in overlaps
+    folder = "all/vnet/fold-3"
+    assert {key: record["mm3"] for key, record in volumes.items()} == {
+        f"{folder}/P001/L1": 1.0,
+        f"{folder}/P001/L2": 3.0,
+        f"{folder}/P002/L1": 2.0,
+    }
+    assert (overlaps, readers) == ({f"{folder}/P001/L1": {"dsc": 0.9}}, {})
+    row = {"group": "all", "network": "vnet", "members": "fold-3", "scan": "P001", "structure": "L1"}
+    assert structure_key(row) in overlaps and prediction_key(row) == f"{folder}/P001"
 
 
 def test_without_the_secret_no_scan_is_said_to_have_changed(trained):

@@ -3,7 +3,7 @@
 import pytest
 
 from lib.errors import ConfigError
-from lib.structures import describe_structures, read_structures, study_values, values_in_file
+from lib.structures import check_method, describe_structures, read_structures, study_values, values_in_file
 
 
 def test_values_by_name_in_the_order_of_the_configuration():
@@ -49,3 +49,14 @@ def test_values_in_label_maps_of_the_study_count_from_1():
 def test_structures_in_words():
     assert describe_structures({"femur": ()}) == "femur (above 0)"
     assert describe_structures({"L1": (20, 120), "L2": (21,)}) == "L1 (20, 120), L2 (21)"
+
+
+def test_the_method_of_masks_suits_the_number_of_structures():
+    several = {"L1": [20], "L2": [21]}
+    check_method("argmax", several)
+    for method in ("otsu", "half"):
+        check_method(method, {"femur": "any"})
+        with pytest.raises(ConfigError, match=r"mask.method: .* 2 structure\(s\) L1, L2; set argmax"):
+            check_method(method, several)
+    with pytest.raises(ConfigError, match="set otsu or half"):
+        check_method("argmax", {"femur": "any"})

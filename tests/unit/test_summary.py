@@ -11,7 +11,8 @@ from lib.stats.formats import undefined_reasons
 from lib.stats.paper import table1
 from lib.stats.reader_pairs import PAIRS
 from lib.stats.summary import summary_tables
-from tests.unit.study_tables import no_metrics, none_unscored, tables
+from lib.stats.tables import structure_key
+from tests.unit.study_tables import measurements, no_metrics, none_unscored, tables
 
 CONFIG = AgreementConfig()
 
@@ -25,7 +26,7 @@ def readers(metrics):
     """Records of a second reader for the test scans, who drew a little more."""
     pairs = {}
     for row in metrics[metrics["protocol"] == "test"].to_dict("records"):
-        key = "/".join(str(row[name]) for name in ("group", "network", "members", "scan"))
+        key = structure_key(row)
         score = {
             name: row[name] for name in ("dsc", "hd95_mm", "assd_mm", "nsd", "reference_mm3", "predicted_mm3")
         }
@@ -35,7 +36,8 @@ def readers(metrics):
 
 def study(metrics, volumes, acquisition):
     """The tables of a study with every planned score."""
-    return {"metrics": metrics, "volumes": volumes, "acquisition": acquisition, "unscored": none_unscored()}
+    tables = {"metrics": metrics, "volumes": volumes, "acquisition": acquisition, "unscored": none_unscored()}
+    return tables | {"measurements": measurements(metrics)}
 
 
 def unexplained(table):
@@ -72,7 +74,7 @@ def test_a_prediction_equal_to_its_reference_says_so():
     for name, table in made.items():
         assert unexplained(table) == set(), name
     reasons = undefined_reasons(made["agreement"]["undefined"].iloc[0])
-    assert reasons["mae_mm3_ci"] == "no prediction differs from its reference"
+    assert reasons["mae_ci"] == "no prediction differs from its reference"
     assert reasons["ccc_ci"] == "the estimate lies at the end of its range"
     assert np.isnan(made["scores"]["mean_ci_low"].iloc[0])
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lib.ages import printed_age
+from lib.catalog.measures import ABOVE_CUT
 from lib.errors import TableError
 from lib.stats.agreement import AgreementConfig
 from lib.stats.agreement_tables import agreement_table, fold_table
@@ -17,13 +18,12 @@ from lib.stats.paper import table1, table2
 from lib.stats.scores import score_table
 from lib.stats.scores_by_age import age_table
 from lib.stats.tables import (
-    DISTAL_CUT,
     METRIC_COLUMNS,
     UNSCORED_COLUMNS,
     VOLUME_COLUMNS,
     metrics_table,
-    prediction_key,
     read_table,
+    structure_key,
     unscored_table,
     volumes_table,
     with_corrected,
@@ -31,7 +31,16 @@ from lib.stats.tables import (
     write_table,
 )
 from lib.stats.unscored import find_gaps, with_gaps
-from tests.unit.study_tables import no_metrics, none_unscored, people, predictions, tables, unscored
+from tests.unit.study_tables import (
+    measurements,
+    no_metrics,
+    none_unscored,
+    people,
+    predictions,
+    tables,
+    unscored,
+    volume_agreement,
+)
 
 CONFIG = AgreementConfig()
 
@@ -43,7 +52,7 @@ def metrics():
 
 def test_metrics_have_the_columns_of_the_contract(metrics):
     contract = (
-        "group,network,members,protocol,weights,scan,subject,sex,age,site,fold,dsc,dsc_native,sensitivity,specificity,"
+        "group,network,members,protocol,weights,scan,structure,subject,sex,age,site,fold,dsc,dsc_native,sensitivity,specificity,"
         "precision,hd95_mm,assd_mm,nsd,reference_mm3,reference_native_mm3,predicted_mm3,re_percent,otsu_threshold,flags"
     )
     further = ",member_dice,mean_entropy_bits,repeat_of,undefined"
@@ -61,7 +70,7 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
 
 def test_volumes_have_the_columns_of_the_contract():
     contract = (
-        "group,network,members,protocol,weights,scan,subject,sex,age,site,fold,predicted_mm3,predicted_full_mm3,"
+        "group,network,members,protocol,weights,scan,structure,subject,sex,age,site,fold,predicted_mm3,predicted_full_mm3,"
         "predicted_at_half_mm3,otsu_threshold,hu_mean,hu_sd,truncated_distally,length_mm,density_phantom_in_view,flags"
     )
     further = ",member_dice,mean_entropy_bits,undefined"
@@ -74,18 +83,19 @@ def test_volumes_have_the_columns_of_the_contract():
 
 def test_agreement_has_the_columns_of_the_contract(metrics):
     contract = (
-        "group,network,protocol,stratum,n,reference_mean_mm3,reference_sd_mm3,mae_mm3,rmse_mm3,r2,pearson_r,"
-        "pearson_p_value,slope,intercept_mm3,re_min_percent,re_max_percent,bias_mm3,loa_low_mm3,loa_high_mm3,ccc"
+        "group,network,protocol,stratum,structure,region,compartment,measure,unit,n,reference_mean,reference_sd,mae,"
+        "rmse,r2,pearson_r,pearson_p_value,slope,intercept,re_min_percent,re_max_percent,bias,loa_low,loa_high,ccc"
     )
-    found = [name for name in agreement_table(metrics, CONFIG).columns if "_ci_" not in name]
+    table = agreement_table(measurements(metrics), CONFIG)
+    found = [name for name in table.columns if "_ci_" not in name]
     assert ",".join(found) == contract + (
-        ",proportional_bias,scans,difference_sd_mm3,icc,re_mean_percent,re_sd_percent,mape_percent"
+        ",proportional_bias,scans,difference_sd,icc,re_mean_percent,re_sd_percent,mape_percent"
         ",loa_low_percent,loa_high_percent,growing_spread_p_value,limits_to_use,folds,undefined"
     )
 
 
 def test_protocols_and_cohorts_are_never_pooled(metrics):
-    agreement = agreement_table(metrics, CONFIG)
+    agreement = agreement_table(measurements(metrics), CONFIG)
     everybody = agreement[agreement["stratum"] == "all"].set_index(["group", "protocol"])
     assert list(everybody.index[:3]) == [("all", "cv"), ("all", "test"), ("all", "test-single")]
     assert everybody.loc[("all", "cv"), "n"] == 52
@@ -119,7 +129,7 @@ def test_fold_table_has_a_row_for_each_model(metrics):
 
 
 def test_table1_shows_test_people_and_the_paper_only_beside_people(metrics):
-    agreement = agreement_table(metrics, CONFIG)
+    agreement = agreement_table(measurements(metrics), CONFIG)
     real = table1(agreement, metrics, none_unscored(), synthetic=False)
     assert set(real["protocol"]) == {"test", "test-single"}
     assert list(real["group"].unique()) == ["all", "male", "female"]
@@ -141,21 +151,23 @@ def test_a_repeated_scan_is_no_further_person():
     placements.append(placements[0] | {"scan": "P900"})
     planned = [row for row in predictions(placements) if row["group"] == "all"]
     overlap = {"dsc": 0.9, "reference_mm3": 100.0, "predicted_mm3": 101.0, "re_percent": 1.0}
-    overlaps = {f"all/vnet/{row['members']}/{row['scan']}": overlap for row in planned}
+    overlaps = {structure_key(row): overlap for row in planned}
     table = metrics_table(planned, overlaps, {}, {"P900": "P000"})
     assert len(table) == 5
     assert set(table["scan"]) - set(without_repeats(table)["scan"]) == {"P900"}
     alone = table[table["scan"] != "P000"]
     assert len(without_repeats(alone)) == 4  # its first scan is not scored: the repeated one counts
-    agreement = agreement_table(table, CONFIG)
+    agreement = agreement_table(measurements(table), CONFIG)
     assert agreement[["n", "scans"]].iloc[0].tolist() == [4, 4]
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda table: agreement_table(table, CONFIG),
-        lambda table: table1(agreement_table(table, CONFIG), table, none_unscored(), synthetic=False),
+        lambda table: agreement_table(measurements(table), CONFIG),
+        lambda table: table1(
+            agreement_table(measurements(table), CONFIG), table, none_unscored(), synthetic=False
+        ),
         lambda table: table2(table, none_unscored(), [], synthetic=False),
         lambda table: score_table(table, CONFIG),
         lambda table: fold_table(table, CONFIG),
@@ -177,7 +189,7 @@ def test_of_repetitions_whose_first_scan_is_missing_one_stays():
     placements = people(2, 0)
     again = [placements[0] | {"scan": scan} for scan in ("P901", "P902")]
     planned = [row for row in predictions([*placements[1:], *again]) if row["group"] == "all"]
-    overlaps = {f"all/vnet/{row['members']}/{row['scan']}": {"dsc": 0.9} for row in planned}
+    overlaps = {structure_key(row): {"dsc": 0.9} for row in planned}
     table = metrics_table(planned, overlaps, {}, {"P901": "P000", "P902": "P000"})
     assert without_repeats(table)["scan"].tolist() == ["P001", "P901"]
 
@@ -189,13 +201,13 @@ def test_chains_of_repetitions_lead_to_one_first_scan():
 
 
 def test_volumes_at_the_distal_cut_have_a_table_of_their_own(metrics):
-    assert agreement_table(metrics, CONFIG, DISTAL_CUT).empty  # no cut is set in this study
+    assert volume_agreement(metrics, CONFIG, ABOVE_CUT).empty  # no cut is set in this study
     known = metrics["subject"] < "P030"
     cut = metrics.assign(
         reference_cut_mm3=metrics["reference_mm3"].where(known),
         predicted_cut_mm3=metrics["reference_mm3"] - 7,
     )
-    table = agreement_table(cut, CONFIG, DISTAL_CUT).set_index(["group", "protocol", "stratum"])
+    table = volume_agreement(cut, CONFIG, ABOVE_CUT).set_index(["group", "protocol", "stratum"])
     row = table.loc[("all", "cv", "all")]
     assert (row["n"], row["bias_mm3"], row["mae_mm3"]) == pytest.approx((22, -7, 7))
     assert table.loc[("all", "test", "all"), "n"] == 8
@@ -205,7 +217,7 @@ def test_a_repetition_with_a_cut_stands_for_a_first_scan_without_one(metrics):
     first = metrics[(metrics["group"] == "all") & (metrics["scan"] == "P020")]
     first = first.assign(reference_cut_mm3=math.nan, predicted_cut_mm3=90.0)
     again = first.assign(scan="P020b", repeat_of="P020", reference_cut_mm3=80.0)
-    table = agreement_table(pd.concat([first, again], ignore_index=True), CONFIG, DISTAL_CUT)
+    table = volume_agreement(pd.concat([first, again], ignore_index=True), CONFIG, ABOVE_CUT)
     assert table[["n", "scans", "bias_mm3"]].iloc[0].tolist() == [1, 1, 10]
 
 
@@ -299,7 +311,7 @@ def test_ages_of_ninety_and_more_are_not_told(age, printed, band):
 
 def test_predictions_without_a_file_have_no_row():
     planned = [row for row in predictions(people(3, 0)) if row["group"] == "all"]
-    volumes = volumes_table(planned, {"all/vnet/fold-1/P001": {"predicted_mm3": 5.0}})
+    volumes = volumes_table(planned, {"all/vnet/fold-1/P001/femur": {"predicted_mm3": 5.0}})
     assert volumes[["scan", "predicted_mm3"]].to_numpy().tolist() == [["P001", 5.0]]
     assert metrics_table(planned, {}, {}, {}).empty
 
@@ -307,7 +319,7 @@ def test_predictions_without_a_file_have_no_row():
 def test_undefined_scores_stay_empty_and_say_why(tmp_path):
     planned = [row for row in predictions(people(1, 0)) if row["group"] == "all"]
     overlap = {"dsc": 0.0, "hd95_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
-    table = metrics_table(planned, {"all/vnet/fold-0/P000": overlap}, {}, {})
+    table = metrics_table(planned, {"all/vnet/fold-0/P000/femur": overlap}, {}, {})
     write_table(table, tmp_path / "metrics.csv")
     again = read_table(tmp_path / "metrics.csv")
     assert again["dsc"].item() == 0
@@ -326,7 +338,7 @@ ALONE = {
 @pytest.mark.parametrize("uncertainty", [UNCERTAIN, ALONE])
 def test_disagreement_reaches_both_tables_with_its_reason(tmp_path, uncertainty):
     planned = [row for row in predictions(people(1, 1)) if row["group"] == "all"][:1]
-    key = "all/vnet/ensemble/P000"
+    key = "all/vnet/ensemble/P000/femur"
     overlap = {"dsc": 0.0, "hd95_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
     volumes = {key: {"predicted_mm3": 1.0, "flags": []} | uncertainty}
     reasons = "; ".join(
@@ -347,7 +359,7 @@ def test_disagreement_reaches_both_tables_with_its_reason(tmp_path, uncertainty)
 
 def test_cut_volumes_reach_the_tables_that_have_them_and_so_do_the_reasons():
     planned = [row for row in predictions(people(1, 1)) if row["group"] == "all"][:1]
-    key = "all/vnet/ensemble/P000"
+    key = "all/vnet/ensemble/P000/femur"
     cut = {"predicted_cut_mm3": 80.0, "lesser_trochanter_mm": 31.0, "shaft_below_trochanter_mm": 28.0}
     missing = ("reference_lesser_trochanter_mm", "reference_shaft_below_trochanter_mm", "reference_cut_mm3")
     volume = cut | dict.fromkeys(missing) | {"flags": [], "undefined": dict.fromkeys(missing, "none seen")}
@@ -361,7 +373,7 @@ def test_cut_volumes_reach_the_tables_that_have_them_and_so_do_the_reasons():
 
 def test_identifiers_survive_a_file(tmp_path):
     planned = [predictions(people(1, 0))[0] | {"scan": "007", "subject": "NA", "site": "nan"}]
-    key = "all/vnet/fold-0/007"
+    key = "all/vnet/fold-0/007/femur"
     volume = {
         "predicted_mm3": 1.5,
         "truncated_distally": True,
@@ -375,7 +387,7 @@ def test_identifiers_survive_a_file(tmp_path):
 
 def test_a_study_without_references_has_empty_tables():
     empty = no_metrics()
-    agreement = agreement_table(empty, CONFIG)
+    agreement = agreement_table(measurements(empty), CONFIG)
     for table in (
         agreement,
         table1(agreement, empty, none_unscored(), synthetic=False),
@@ -388,7 +400,8 @@ def test_a_study_without_references_has_empty_tables():
 
 def test_a_corrected_volume_is_the_final_one():
     table = pd.DataFrame({"scan": ["a", "b"], "flags": ["padded", ""], "predicted_mm3": [10.0, 20.0]})
-    told = with_corrected(table, {"a": 12.5})
+    table = table.assign(structure="femur")
+    told = with_corrected(table, {"a": {"femur": {"corrected_mm3": 12.5}}})
     assert told["final_mm3"].tolist() == [12.5, 20.0] and told["flags"].tolist() == ["padded corrected", ""]
     assert np.isnan(told["corrected_mm3"][1])
     assert with_corrected(table, {})["final_mm3"].tolist() == [10.0, 20.0]
@@ -407,14 +420,14 @@ def test_a_flag_joins_those_of_a_scan():
 def test_a_prediction_that_is_not_to_be_scored_has_no_score():
     """Its file may hold one of an earlier run, before its models turned out to be trained on the person."""
     planned = predictions(people(1, 1))
-    overlaps = {prediction_key(row): {"dsc": 0.9} for row in planned}
+    overlaps = {structure_key(row): {"dsc": 0.9} for row in planned}
     assert len(metrics_table(planned, overlaps, {}, {})) == len(planned)
     assert metrics_table([row | {"protocol": "apply"} for row in planned], overlaps, {}, {}).empty
 
 
 def test_what_was_to_be_scored_and_was_not_is_listed_with_the_reason():
     planned = predictions(people(4, 1))
-    keys = [prediction_key(row) for row in planned]
+    keys = [structure_key(row) for row in planned]
     table = unscored_table(planned, keys[3:], [*keys[:1], *keys[2:]], {planned[1]["scan"]: "P000"})
     assert set(table["scan"]) == {row["scan"] for row in planned[:3]} and len(table) == 3
     reasons = table.set_index(["group", "members", "scan"])["without_reason"]
@@ -427,7 +440,9 @@ def test_what_was_to_be_scored_and_was_not_is_listed_with_the_reason():
 def test_agreement_and_table_1_tell_how_many_scans_they_lack(metrics):
     lost = metrics["scan"].isin(["P001", "P002"]) & (metrics["protocol"] == "test")
     kept = metrics[~lost]
-    agreement = with_gaps(agreement_table(kept, CONFIG), find_gaps(kept, unscored(metrics[lost])))
+    agreement = with_gaps(
+        agreement_table(measurements(kept), CONFIG), find_gaps(kept, unscored(metrics[lost])), CONFIG.strata
+    )
     rows = agreement.set_index(["group", "protocol", "stratum"])
     assert rows.loc[("all", "test", "all"), ["n", "not_scored"]].tolist() == [6, 2]
     assert rows.loc[("all", "test", "sex=M"), "not_scored"] == 1
@@ -443,3 +458,24 @@ def test_texts_read_back_as_texts_also_where_they_are_numbers_or_missing(tmp_pat
     write_table(pd.DataFrame({"scan": ["A"], name: [""]}), tmp_path / "empty.csv")
     assert read_table(tmp_path / "full.csv")[name].tolist() == ["64", ""]
     assert read_table(tmp_path / "empty.csv")[name].tolist() == [""]
+
+
+def test_structures_are_never_pooled(metrics):
+    other = metrics.assign(
+        structure="tibia", dsc=0.5, predicted_mm3=2 * metrics["reference_mm3"], re_percent=100.0
+    )
+    both = pd.concat([metrics, other], ignore_index=True)
+    for make in (
+        volume_agreement,
+        score_table,
+        fold_table,
+        paired_table,
+        age_table,
+        level_table,
+        spread_table,
+    ):
+        table, alone = make(both, CONFIG), make(metrics, CONFIG)
+        assert list(table["structure"].unique()) == ["femur", "tibia"] and len(table) == 2 * len(alone)
+        femur = table[table["structure"] == "femur"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(femur, alone, check_dtype=False)
+    assert (volume_agreement(other, CONFIG)["re_mean_percent"] == 100).all()

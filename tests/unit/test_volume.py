@@ -8,14 +8,14 @@ from lib.anatomy.femur.distal_end import DistalEndConfig, measure_distal_end
 from lib.anatomy.femur.landmarks import EMPTY
 from lib.cohort.flags import gather_flags
 from lib.errors import ConfigError, ScanError
+from lib.imaging.binarise import threshold_mask
 from lib.imaging.grid import volume_mm3
-from lib.imaging.volume import measure_volume, volume_above_mm3
-from lib.otsu_guards import OtsuConfig
+from lib.imaging.volume import measure_threshold, measure_volume, volume_above_mm3
+from lib.mask_settings import MaskConfig
 from tests.unit.solid_femur import solid_femur
 
 SPACING_MM = (0.5, 0.8, 3.0)
 VOXEL_MM3 = 1.2
-OTSU = {"threshold": 0.47}
 
 
 def image_of(array, spacing_mm=SPACING_MM):
@@ -24,14 +24,10 @@ def image_of(array, spacing_mm=SPACING_MM):
     return image
 
 
-def measure(mask, *, hu=None, probability=None, full=None, keep_largest=True):
+def measure(mask, *, hu=None, full=None):
     hu = np.zeros(mask.shape, np.int16) if hu is None else hu
-    probability = mask.astype(np.float32) if probability is None else probability
     full = mask if full is None else full
-    images = [image_of(array) for array in (hu, probability, mask)]
-    return measure_volume(
-        *images, image_of(full, (0.5, 0.8, 2.0)), OTSU, OtsuConfig(keep_largest=keep_largest)
-    )
+    return measure_volume(image_of(hu), image_of(mask), image_of(full, (0.5, 0.8, 2.0)))
 
 
 def box(first, stop, shape=(10, 12, 14)):
@@ -50,7 +46,6 @@ def test_volume_length_and_both_grids():
     assert measured["predicted_mm3"] == pytest.approx(5 * 28 * VOXEL_MM3)
     assert measured["predicted_full_mm3"] == pytest.approx(8 * 28 * 0.8)
     assert measured["length_mm"] == pytest.approx(15.0)
-    assert measured["otsu_threshold"] == 0.47
 
 
 @pytest.mark.parametrize(("first", "stop", "truncated"), [(0, 5, True), (1, 5, False), (6, 10, False)])
@@ -150,7 +145,9 @@ def test_hu_are_those_of_the_mask():
 def test_the_volume_at_one_half_chooses_components_alike(keep_largest, voxels):
     probability = np.where(box(2, 7), 0.5, 0.2).astype(np.float32)
     probability[9, :, 13] = 0.9
-    measured = measure(box(2, 7), probability=probability, keep_largest=keep_largest)
+    mask = threshold_mask(probability, MaskConfig(keep_largest=keep_largest))
+    measured = measure_threshold(image_of(probability), mask)
+    assert measured["otsu_threshold"] == mask.threshold
     assert measured["predicted_at_half_mm3"] == pytest.approx(voxels * VOXEL_MM3)
 
 
@@ -169,7 +166,7 @@ def test_an_empty_mask_has_no_hu_and_no_length():
 def test_files_of_different_grids_are_refused():
     mask, other = image_of(box(2, 7)), image_of(box(2, 7), (0.5, 0.8, 2.0))
     with pytest.raises(ScanError) as caught:
-        measure_volume(other, mask, mask, mask, OTSU, OtsuConfig())
+        measure_volume(other, mask, mask)
     assert caught.value.code == "mask_off_grid"
 
 

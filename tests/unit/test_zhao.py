@@ -63,7 +63,7 @@ def test_the_list_holds_every_setting_that_makes_the_protocol_with_its_default()
         "networks",
         "train",
         "predict",
-        "otsu",
+        "mask",
     )
     there = {name for section in sections for name in settings_of(SETTINGS[section], f"{section}.")}
     assert there - BESIDE == set(NAMED) - {"groups"}
@@ -124,7 +124,7 @@ def test_a_value_other_than_the_articles_is_another_protocol(name, value):
             "instance",
             "networks.vnet.normalisation instance (in place of none)",
         ),
-        ("otsu.keep_largest", False, "otsu.keep_largest False (in place of True)"),
+        ("mask.keep_largest", False, "mask.keep_largest False (in place of True)"),
     ],
 )
 def test_another_choice_of_what_is_open_is_named_and_contradicts_nothing_stated(name, value, words):

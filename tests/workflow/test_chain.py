@@ -22,6 +22,7 @@ METRICS = [
     "protocol",
     "weights",
     "scan",
+    "structure",
     "subject",
     "sex",
     "age",
@@ -49,21 +50,26 @@ AGREEMENT = [
     "network",
     "protocol",
     "stratum",
+    "structure",
+    "region",
+    "compartment",
+    "measure",
+    "unit",
     "n",
-    "reference_mean_mm3",
-    "reference_sd_mm3",
-    "mae_mm3",
-    "rmse_mm3",
+    "reference_mean",
+    "reference_sd",
+    "mae",
+    "rmse",
     "r2",
     "pearson_r",
     "pearson_p_value",
     "slope",
-    "intercept_mm3",
+    "intercept",
     "re_min_percent",
     "re_max_percent",
-    "bias_mm3",
-    "loa_low_mm3",
-    "loa_high_mm3",
+    "bias",
+    "loa_low",
+    "loa_high",
     "ccc",
 ]
 
@@ -188,7 +194,7 @@ def test_numbers_of_the_table_follow_from_the_masks(finished):
     row = next(row for row in table(finished, "tables/metrics.csv") if row["protocol"] == "test")
     folder = finished.folder / "results"
     predicted = sitk.ReadImage(
-        str(folder / f"masks/{row['group']}/{row['network']}/{row['members']}/{row['scan']}/mask.nii.gz")
+        str(folder / f"masks/{row['group']}/{row['network']}/{row['members']}/{row['scan']}/labels.nii.gz")
     )
     reference = sitk.ReadImage(str(folder / f"cropped/{row['scan']}/labels.nii.gz"))
     voxel_mm3 = float(predicted.GetSpacing()[0] * predicted.GetSpacing()[1] * predicted.GetSpacing()[2])

@@ -24,7 +24,7 @@ def test_a_review_leaves_out_flags_and_measures(study, finished):
     mended, rejected = "P001", "P002"
     folder = primary[mended]["members"]
     shutil.copy(
-        study.folder / f"results/masks/all/vnet/{folder}/{mended}/mask_full.nii.gz",
+        study.folder / f"results/masks/all/vnet/{folder}/{mended}/labels_full.nii.gz",
         study.folder / "mended.nii.gz",
     )
     write_review(
@@ -45,6 +45,8 @@ def test_a_review_leaves_out_flags_and_measures(study, finished):
         assert ("needs_edit" in flags) == ("corrected" in flags) == (row["scan"] == mended)
     corrected = next(row for row in rows_of(study, "tables/volumes.csv") if row["scan"] == mended)
     assert float(corrected["corrected_mm3"]) == pytest.approx(float(primary[mended]["predicted_full_mm3"]))
+    (person,) = (row for row in rows_of(study, "tables/people.csv") if row["scan"] == mended)
+    assert person["source"] == "corrected" and person["femur_whole_volume_mm3"] == corrected["corrected_mm3"]
     page = (study.folder / "results/report/index.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page and "blurred" in page
     assert "was of another mask" in page

@@ -262,7 +262,7 @@ def with_code(finished: Study, folder: Path, file: str, old: str, new: str) -> S
 
 
 def corrected(finished: Study, folder: Path) -> Study:
-    mask = finished.folder / "results/masks/all/vnet/fold-1/P001/mask.nii.gz"
+    mask = finished.folder / "results/masks/all/vnet/fold-1/P001/labels.nii.gz"
     return review_of(finished, folder / "review.csv", corrected_mask=str(mask))
 
 

@@ -35,6 +35,7 @@ from lib.measured import read_measured
 from lib.model_record import read_run
 from lib.stats.agreement import AgreementConfig
 from lib.stats.coverage_notes import coverage_notes
+from lib.stats.strata import with_strata
 from lib.stats.summary import summary_tables
 from lib.stats.tables import read_table, write_table
 
@@ -121,10 +122,14 @@ def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:
         (path for part in parts for path in part.results.glob("measured/*/*/*/*.json")), "readers"
     )
     runs = (path for part in parts for path in part.results.glob("models/*/*/fold-*/run.json"))
-    whole = {name: read_table(folder / TABLES[name]) for name in ("metrics", "unscored", "acquisition")}
+    whole = {
+        name: read_table(folder / TABLES[name])
+        for name in ("metrics", "unscored", "measurements", "acquisition")
+    }
     config = AgreementConfig(**report)
+    whole |= {"volumes": read_table(_repeated(parts))}
     tables = summary_tables(
-        whole | {"volumes": read_table(_repeated(parts))},
+        with_strata(whole, config.strata, read_table(folder / TABLES["scans"])),
         readers,
         [read_run(path) for path in runs],
         config,

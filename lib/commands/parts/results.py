@@ -25,6 +25,7 @@ TABLES = {
     "volumes": "tables/volumes.csv",
     "metrics": "tables/metrics.csv",
     "unscored": "tables/unscored.csv",
+    "measurements": "tables/measurements.csv",
     "flow": "tables/flow.csv",
     "acquisition": "tables/acquisition.csv",
 }

@@ -1,7 +1,7 @@
-"""From a probability map to a mask: Otsu's threshold with guards, and the largest component.
+"""From a network's prediction to masks: a threshold of the probability, or the labels; the largest component.
 
-Source: Otsu 1979; Zhao et al. 2020 apply it to the mean probability. The guards are ours: on a nearly binary map the
-criterion is flat between the two peaks, and its first maximum lies beside the lower one.
+Source of the threshold: Otsu 1979; Zhao et al. 2020 apply it to the mean probability. The guards are ours: on a
+nearly binary map the criterion is flat between the two peaks, and its first maximum lies beside the lower one.
 """
 
 from dataclasses import dataclass
@@ -10,32 +10,34 @@ import numpy as np
 from scipy import ndimage
 
 from lib.errors import ModelError
-from lib.otsu_guards import OtsuConfig
+from lib.mask_settings import MaskConfig
 
 HISTOGRAM_BINS = 256
 
 # Criteria that differ by less count as equal: sums over a million voxels have rounding errors.
 PLATEAU_TOLERANCE = 1e-9
 
+HALF = 0.5
+
 # Dropped components larger than this share of the mask are flagged.
 DROPPED_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class OtsuMask:
-    """A mask, its threshold and its flags.
+class BinaryMask:
+    """The mask of one structure, how it was made, and its flags.
 
     Attributes:
-        mask_zyx: uint8 (z, y, x).
-        threshold: voxels of at least this probability belong to the mask.
-        otsu_raw: Otsu's threshold before the guards; None if the map has only one value.
+        mask_zyx: uint8 (z, y, x), 0 or 1.
+        threshold: voxels of at least this probability belong to the mask; None: it is a label of several.
+        otsu_raw: Otsu's threshold before the guards; None if the map has only one value, or without a threshold.
         flags: any of `otsu_undefined`, `otsu_out_of_range`, `components_dropped`, `empty_mask`.
         dropped_voxels: voxels of the components that were not kept.
         keep_largest: whether only the largest component was kept.
     """
 
     mask_zyx: np.ndarray
-    threshold: float
+    threshold: float | None
     otsu_raw: float | None
     flags: tuple[str, ...]
     dropped_voxels: int
@@ -82,24 +84,53 @@ def otsu_threshold(probability: np.ndarray) -> float | None:
     return float(0.5 * (best[0] + best[-1]) + 1.0) / HISTOGRAM_BINS
 
 
-def otsu_mask(probability_zyx: np.ndarray, config: OtsuConfig) -> OtsuMask:
-    """Return the mask of a probability map (z, y, x) at Otsu's threshold, or at the fallback if that fails.
+def label_masks(labels_zyx: np.ndarray, count: int, config: MaskConfig) -> list[BinaryMask]:
+    """Return the masks of labels 1 to `count` of a label map (z, y, x); with `keep_largest`, each in one piece.
+
+    Raises:
+        ModelError: the map holds a value above `count`.
+    """
+    if labels_zyx.max(initial=0) > count:
+        raise ModelError(
+            f"a predicted label map holds the value {labels_zyx.max()}, but the study has {count} structures; "
+            "predict with models of this study's structures"
+        )
+    masks = []
+    for label in range(1, count + 1):
+        mask_zyx, dropped_voxels = largest_piece(labels_zyx == label, wanted=config.keep_largest)
+        flags = _flags_of_pieces(mask_zyx, dropped_voxels)
+        masks.append(
+            BinaryMask(
+                mask_zyx=mask_zyx,
+                threshold=None,
+                otsu_raw=None,
+                flags=tuple(flag for flag, is_raised in flags.items() if is_raised),
+                dropped_voxels=dropped_voxels,
+                keep_largest=config.keep_largest,
+            )
+        )
+    return masks
+
+
+def threshold_mask(probability_zyx: np.ndarray, config: MaskConfig) -> BinaryMask:
+    """Return the mask of the probability map (z, y, x) of one structure.
+
+    The threshold is Otsu's, or the fallback if that fails; with the method `half` it is one half.
 
     Raises:
         ModelError: as `otsu_threshold`.
     """
     raw = otsu_threshold(probability_zyx)
+    by_otsu = config.method == "otsu"
     trusted = raw is not None and config.low <= raw <= config.high
-    threshold = raw if trusted else config.fallback
+    threshold = (raw if trusted else config.fallback) if by_otsu else HALF
     mask_zyx, dropped_voxels = mask_at(probability_zyx, threshold, keep_largest=config.keep_largest)
-    kept_voxels = int(np.count_nonzero(mask_zyx))
     raised = {
-        "otsu_undefined": raw is None,
-        "otsu_out_of_range": raw is not None and not trusted,
-        "components_dropped": dropped_voxels > DROPPED_SHARE * kept_voxels,
-        "empty_mask": kept_voxels == 0,
+        "otsu_undefined": by_otsu and raw is None,
+        "otsu_out_of_range": by_otsu and raw is not None and not trusted,
+        **_flags_of_pieces(mask_zyx, dropped_voxels),
     }
-    return OtsuMask(
+    return BinaryMask(
         mask_zyx=mask_zyx,
         threshold=threshold,
         otsu_raw=raw,
@@ -111,15 +142,28 @@ def otsu_mask(probability_zyx: np.ndarray, config: OtsuConfig) -> OtsuMask:
 
 def mask_at(probability_zyx: np.ndarray, threshold: float, *, keep_largest: bool) -> tuple[np.ndarray, int]:
     """Return the mask (uint8) of voxels of at least `threshold`, and the number of voxels in dropped components."""
-    above_zyx = probability_zyx >= threshold
-    if not keep_largest:
-        return above_zyx.astype(np.uint8), 0
-    labels_zyx, count = ndimage.label(above_zyx)
+    return largest_piece(probability_zyx >= threshold, wanted=keep_largest)
+
+
+def largest_piece(mask_zyx: np.ndarray, *, wanted: bool) -> tuple[np.ndarray, int]:
+    """Return a mask (bool) as uint8, if `wanted` only its largest component, and the number of dropped voxels."""
+    if not wanted:
+        return mask_zyx.astype(np.uint8), 0
+    pieces_zyx, count = ndimage.label(mask_zyx)
     if count <= 1:
-        return above_zyx.astype(np.uint8), 0
-    sizes = np.bincount(labels_zyx.ravel())[1:]
+        return mask_zyx.astype(np.uint8), 0
+    sizes = np.bincount(pieces_zyx.ravel())[1:]
     largest = int(sizes.argmax())
-    return (labels_zyx == largest + 1).astype(np.uint8), int(sizes.sum() - sizes[largest])
+    return (pieces_zyx == largest + 1).astype(np.uint8), int(sizes.sum() - sizes[largest])
+
+
+def _flags_of_pieces(mask_zyx: np.ndarray, dropped_voxels: int) -> dict[str, bool]:
+    kept_voxels = int(np.count_nonzero(mask_zyx))
+    raised = {
+        "components_dropped": dropped_voxels > DROPPED_SHARE * kept_voxels,
+        "empty_mask": kept_voxels == 0,
+    }
+    return raised
 
 
 def _histogram(probability: np.ndarray) -> np.ndarray:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from lib.errors import ConfigError, ModelError
-from lib.imaging.otsu import mask_at, otsu_mask, otsu_threshold
-from lib.otsu_guards import OtsuConfig
+from lib.imaging.binarise import label_masks, mask_at, otsu_threshold, threshold_mask
+from lib.mask_settings import MaskConfig
 
-CONFIG = OtsuConfig()
+CONFIG = MaskConfig()
 STEP = 1 / 256
 
 
@@ -45,7 +45,7 @@ def test_a_soft_edge_is_cut_near_one_half():
 def test_a_constant_map_has_no_threshold_and_falls_back(value):
     probability = np.full((4, 5, 6), value, np.float32)
     assert otsu_threshold(probability) is None
-    otsu = otsu_mask(probability, CONFIG)
+    otsu = threshold_mask(probability, CONFIG)
     assert (otsu.threshold, otsu.otsu_raw, otsu.fallback) == (0.5, None, True)
     assert otsu.mask_zyx.all() == (value >= 0.5)
     assert ("empty_mask" in otsu.flags) == (value < 0.5)
@@ -53,15 +53,22 @@ def test_a_constant_map_has_no_threshold_and_falls_back(value):
 
 @pytest.mark.parametrize(("inside", "outside"), [(0.1, 0.0), (1.0, 0.9)])
 def test_a_threshold_out_of_range_falls_back_and_is_kept_on_record(inside, outside):
-    otsu = otsu_mask(np.where(ball(), inside, outside), CONFIG)
+    otsu = threshold_mask(np.where(ball(), inside, outside), CONFIG)
     assert otsu.threshold == 0.5
     assert otsu.otsu_raw == pytest.approx((inside + outside) / 2, abs=STEP)
     assert otsu.fallback
     assert "otsu_out_of_range" in otsu.flags
 
 
+def test_half_cuts_at_one_half_and_raises_no_flag_of_otsu():
+    for inside, outside in ((0.6, 0.1), (0.6, 0.6)):
+        mask = threshold_mask(np.where(ball(), inside, outside), MaskConfig(method="half"))
+        assert (mask.threshold, mask.fallback, mask.flags) == (0.5, False, ())
+        np.testing.assert_array_equal(mask.mask_zyx, ball() if outside < 0.5 else np.ones_like(ball()))
+
+
 def test_a_good_map_raises_no_flag():
-    otsu = otsu_mask(np.where(ball(), 0.99, 0.01), CONFIG)
+    otsu = threshold_mask(np.where(ball(), 0.99, 0.01), CONFIG)
     np.testing.assert_array_equal(otsu.mask_zyx, ball())
     assert (otsu.flags, otsu.fallback, otsu.dropped_voxels) == ((), False, 0)
     assert otsu.mask_zyx.dtype == np.uint8
@@ -75,7 +82,7 @@ def two_pieces(size):
 
 @pytest.mark.parametrize(("size", "flagged"), [(3, False), (30, True)])
 def test_only_the_largest_component_is_kept_and_the_rest_counted(size, flagged):
-    otsu = otsu_mask(two_pieces(size), CONFIG)
+    otsu = threshold_mask(two_pieces(size), CONFIG)
     np.testing.assert_array_equal(otsu.mask_zyx, ball())
     assert otsu.dropped_voxels == size
     assert ("components_dropped" in otsu.flags) is flagged
@@ -83,7 +90,7 @@ def test_only_the_largest_component_is_kept_and_the_rest_counted(size, flagged):
 
 
 def test_components_stay_if_wanted():
-    otsu = otsu_mask(two_pieces(30), OtsuConfig(keep_largest=False))
+    otsu = threshold_mask(two_pieces(30), MaskConfig(keep_largest=False))
     assert otsu.mask_zyx.sum() == ball().sum() + 30
     assert otsu.dropped_voxels == 0
 
@@ -98,10 +105,27 @@ def test_what_is_no_probability_is_refused(value):
     probability = np.where(ball(), 1.0, 0.0)
     probability[0, 0, 0] = value
     with pytest.raises(ModelError, match="from 0 to 1"):
-        otsu_mask(probability, CONFIG)
+        threshold_mask(probability, CONFIG)
 
 
-@pytest.mark.parametrize("values", [{"low": 0.9}, {"high": 1.2}, {"low": -0.1}, {"fallback": 0.0}])
+@pytest.mark.parametrize(
+    "values", [{"low": 0.9}, {"high": 1.2}, {"low": -0.1}, {"fallback": 0.0}, {"method": "kmeans"}]
+)
 def test_bad_settings_name_their_key(values):
-    with pytest.raises(ConfigError, match="otsu."):
-        OtsuConfig(**values)
+    with pytest.raises(ConfigError, match="mask."):
+        MaskConfig(**values)
+
+
+def test_labels_are_reduced_to_their_largest_pieces():
+    labels_zyx = np.zeros((4, 10, 10), np.uint8)
+    labels_zyx[:, :4, :4], labels_zyx[:, 6:9, :4] = 1, 2
+    labels_zyx[0, 9, 9] = 1
+    first, second = label_masks(labels_zyx, 2, MaskConfig(method="argmax"))
+    assert (first.mask_zyx.sum(), second.mask_zyx.sum()) == (64, 48)
+    assert (first.dropped_voxels, first.flags) == (1, ("components_dropped",))
+    assert (second.dropped_voxels, second.flags, second.threshold) == (0, (), None)
+    whole, _ = label_masks(labels_zyx, 2, MaskConfig(method="argmax", keep_largest=False))
+    np.testing.assert_array_equal(whole.mask_zyx, labels_zyx == 1)
+    assert label_masks(labels_zyx, 3, MaskConfig(method="argmax"))[2].flags == ("empty_mask",)
+    with pytest.raises(ModelError, match="holds the value 2, but the study has 1 structures"):
+        label_masks(labels_zyx, 1, MaskConfig(method="argmax"))
