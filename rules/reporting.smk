@@ -218,6 +218,7 @@ rule draw_figures:
         mem_mb=grow(3000),
         runtime=grow(30),
     params:
+        structures=list(STUDY.structures),
         synthetic=SYNTHETIC,
         # only for Snakemake's report; a function of `output` does not cause a rerun
         captions=lambda wildcards, output: captions(),

@@ -2,7 +2,7 @@
 
 input: the tables named in TABLES; histories, measured (lists of .csv, .json); for possible examples the lists images,
     references (.../{scan}/*.nii.gz) and masks (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid
-output: figures (directory, with figures.json); params: synthetic
+output: figures (directory, with figures.json); params: structures (names), synthetic
 """
 
 from pathlib import Path
@@ -20,21 +20,23 @@ from lib.stats.tables import by_scan, prediction_key, read_table
 TABLES = ("metrics", "volumes", "agreement", "paired", "spread", "precision", "readers", "acquisition")
 
 with job_log(snakemake.log[0]) as logger:
-    given, examples = snakemake.input, []
+    given, params, examples = snakemake.input, snakemake.params, []
     tables = {name: read_table(given[name]) for name in TABLES}
     images, references = by_scan(given.images), by_scan(given.references)
     masks = {path_key(Path(path).parent): path for path in given.masks}
+    several = params.structures if len(params.structures) > 1 else ()
     for row in example_scans(tables["metrics"], masks):
         image, scan = read_image(images[row["scan"]]), row["scan"]
         pair = [array_zyx(read_image(path)) for path in (references[scan], masks[prediction_key(row)])]
-        examples.append(Example(scan, example_title(row), array_zyx(image), *pair, spacing_zyx(image)))
+        title, grid = example_title(row, several=bool(several)), spacing_zyx(image)
+        examples.append(Example(scan, title, array_zyx(image), *pair, grid, several))
     (overlaps,) = read_measured(given.measured, "overlap")
     results = StudyResults(
         **tables,
         histories={history_key(path): read_table(path) for path in given.histories},
         slices={key: overlap["by_slice"] for key, overlap in overlaps.items()},
         examples=examples,
-        synthetic=snakemake.params.synthetic,
+        synthetic=params.synthetic,
     )
     with whole_folder(snakemake.output.figures) as folder:
         logger.info("%d figures", len(draw_figures(results, folder)))

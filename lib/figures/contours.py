@@ -4,7 +4,7 @@ Pictures show the slice in radiological orientation: anterior on top, the patien
 predicted contour is solid, the reference is dashed on top of it, so that both are visible where they coincide.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from contourpy import contour_generator
 from PIL import Image, ImageDraw, ImageFont
 
 from lib.atomic import whole_file
-from lib.figures.palette import PREDICTED, REFERENCE
+from lib.figures.palette import REFERENCE, Color, structure_color
 
+_REFERENCE = "reference"
 INK, PAPER = (233, 238, 242), (17, 21, 25)
 
 WINDOW_HU = (-250.0, 1000.0)
@@ -42,7 +43,7 @@ class View:
 
     Attributes:
         plane: intensities in HU, (rows, columns), the first row on top.
-        masks: masks on the same plane whose contours are drawn, `predicted` and `reference`, in drawing order.
+        masks: masks on the same plane whose contours are drawn, by name (`named_masks`), in drawing order.
         start: first row and column that are shown; may lie outside the plane.
         count: rows and columns that are shown.
         size_px: width and height of the picture.
@@ -66,17 +67,19 @@ def draw_contours(
     reference_zyx: np.ndarray | None,
     spacing_mm_zyx: tuple[float, float, float],
     caption: str,
+    structures: Sequence[str] = (),
 ) -> Image.Image:
     """Return ten slices from the distal end to the head with the contours of the masks.
 
     Args:
         image_zyx: intensities in HU, (z, y, x), index 0 of z distal, x to the patient's left.
-        predicted_zyx: predicted mask on the same grid.
-        reference_zyx: reference mask on the same grid, or None.
+        predicted_zyx: predicted mask or label map on the same grid.
+        reference_zyx: reference on the same grid, or None.
         spacing_mm_zyx: voxel spacing, mm.
         caption: written above the slices; a pseudonym, never a name.
+        structures: names of the labels if there are several.
     """
-    masks = named_masks(predicted_zyx, reference_zyx)
+    masks = named_masks(predicted_zyx, reference_zyx, structures)
     bone = np.logical_or.reduce(list(masks.values()))
     sight = find_sight(bone, spacing_mm_zyx)
     tiles = []
@@ -92,18 +95,37 @@ def draw_thumbnail(
     predicted_zyx: np.ndarray,
     reference_zyx: np.ndarray | None,
     spacing_mm_zyx: tuple[float, float, float],
+    structures: Sequence[str] = (),
 ) -> Image.Image:
     """Return one small slice through the upper femur with the contours (arguments as in `draw_contours`)."""
-    masks = named_masks(predicted_zyx, reference_zyx)
+    masks = named_masks(predicted_zyx, reference_zyx, structures)
     bone = np.logical_or.reduce(list(masks.values()))
     index = int(choose_slices(bone, 5)[3])
     return draw_view(_slice_view(image_zyx, masks, find_sight(bone, spacing_mm_zyx), index, THUMBNAIL_PX))
 
 
-def named_masks(predicted_zyx: np.ndarray, reference_zyx: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Return the masks as booleans by name, in drawing order."""
-    masks = {"predicted": predicted_zyx > 0}
-    return masks if reference_zyx is None else masks | {"reference": reference_zyx > 0}
+def named_masks(
+    predicted_zyx: np.ndarray, reference_zyx: np.ndarray | None, structures: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Return masks as booleans by name, in drawing order.
+
+    Names are `predicted` and `reference`; of several structures, the structure and `reference` with the structure.
+    """
+    if len(structures) < 2:
+        masks = {"predicted": predicted_zyx > 0}
+        return masks if reference_zyx is None else masks | {"reference": reference_zyx > 0}
+    labelled = list(enumerate(structures, start=1))
+    masks = {name: predicted_zyx == label for label, name in labelled}
+    if reference_zyx is None:
+        return masks
+    return masks | {f"{_REFERENCE} {name}": reference_zyx == label for label, name in labelled}
+
+
+def look_of(name: str, names: Iterable[str]) -> tuple[Color, bool]:
+    """Return the colour of a mask among `names` (see `named_masks`), and whether its contour is dashed."""
+    if name.split()[0] == _REFERENCE:
+        return REFERENCE, True
+    return structure_color([other for other in names if other.split()[0] != _REFERENCE].index(name)), False
 
 
 def choose_slices(mask_zyx: np.ndarray, count: int) -> np.ndarray:
@@ -146,10 +168,10 @@ def draw_view(view: View) -> Image.Image:
     picture = shown.resize(large.size_px, Image.Resampling.BICUBIC).convert("RGB")
     pen = ImageDraw.Draw(picture)
     for name, mask in view.masks.items():
-        color = REFERENCE if name == "reference" else PREDICTED
+        color, dashed = look_of(name, view.masks)
         for line in mask_contours(mask):
             points = large.place(line)
-            for part in _dashes(points, _OVERSAMPLING) if name == "reference" else (points,):
+            for part in _dashes(points, _OVERSAMPLING) if dashed else (points,):
                 corners = list(map(tuple, part.tolist()))
                 pen.line(corners, fill=color, width=round(LINE_PX * _OVERSAMPLING), joint="curve")
     return picture.reduce(_OVERSAMPLING)
@@ -186,14 +208,17 @@ def write_words(
 def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> None:
     """Write the names of the masks in their colours at the top, ending at `right_px`, each with a sample line."""
     pen = ImageDraw.Draw(picture)
-    for name, color in (("predicted", PREDICTED), ("reference", REFERENCE)):
-        if name in names:
-            right_px -= round(_font(14).getlength(name))
-            write_words(picture, (right_px, 7), name, size=14, color=color)
-            sample = np.array([(right_px - 34.0, 16.0), (right_px - 6.0, 16.0)])
-            for part in _dashes(sample, 1) if name == "reference" else (sample,):
-                pen.line(list(map(tuple, part.tolist())), fill=color, width=2)
-            right_px -= 52
+    told = {_REFERENCE if name.split()[0] == _REFERENCE else name: look_of(name, names) for name in names}
+    # leftwards: the predicted masks, the last one first, then the reference
+    predicted = [name for name in reversed(told) if name != _REFERENCE]
+    for name in (*predicted, *[_REFERENCE][: _REFERENCE in told]):
+        color, dashed = told[name]
+        right_px -= round(_font(14).getlength(name))
+        write_words(picture, (right_px, 7), name, size=14, color=color)
+        sample = np.array([(right_px - 34.0, 16.0), (right_px - 6.0, 16.0)])
+        for part in _dashes(sample, 1) if dashed else (sample,):
+            pen.line(list(map(tuple, part.tolist())), fill=color, width=2)
+        right_px -= 52
 
 
 def _slice_view(

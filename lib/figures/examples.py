@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from lib.catalog.groups import group_position
 from lib.catalog.protocols import PROTOCOLS
-from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
+from lib.figures.palette import ADDED, BONE, MISSED, REFERENCE, Color, css, structure_color
 from lib.figures.style import INK, Drawing
 from lib.figures.surface_render import turntable
 from lib.stats.grouping import without_repeats
@@ -37,6 +37,7 @@ class Example:
     reference_zyx: np.ndarray
     predicted_zyx: np.ndarray
     spacing_mm_zyx: tuple[float, float, float]
+    structures: Sequence[str] = ()  # names of the labels, if there are several
 
 
 def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict]:
@@ -53,16 +54,18 @@ def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict
         if len(subset):
             group = min(subset["group"], key=group_position)
             subset = subset[(subset["group"] == group) & (subset["network"] == subset["network"].min())]
+            subset = subset[subset["structure"] == subset["structure"].iloc[0]]
             ordered = subset.sort_values(["dsc", "scan"])
             middle = [part.iloc[(len(part) - 1) // 2] for _, part in ordered.groupby("sex")]
             return [row.to_dict() for row in middle]
     return []
 
 
-def example_title(row: Mapping) -> str:
-    """Return the title of an example: pseudonym, sex, Dice and how it was predicted."""
+def example_title(row: Mapping, *, several: bool = False) -> str:
+    """Return the title of an example: pseudonym, sex, Dice (of the structure of the row) and how it was predicted."""
     sex = {"M": ", man", "F": ", woman"}.get(row["sex"], "")
-    return f"{row['scan']}{sex}, DSC {row['dsc']:.4f} ({PROTOCOLS[row['protocol']].on_figures})"
+    of = f" of {row['structure']}" if several else ""
+    return f"{row['scan']}{sex}, DSC{of} {row['dsc']:.4f} ({PROTOCOLS[row['protocol']].on_figures})"
 
 
 def draw_examples(examples: Sequence[Example]) -> Drawing:
@@ -76,6 +79,8 @@ def draw_examples(examples: Sequence[Example]) -> Drawing:
         slices = _chosen_slices(example)
         _draw_slices(part.subplots(3, _SLICES), example, slices)
         tables.append(_slice_areas(example, slices))
+    if names := examples[0].structures:
+        figure.legend(handles=_patches(_colors_of(names)), loc="outside lower center", ncols=len(names))
     return Drawing(
         figure=figure,
         data=pd.concat(tables),
@@ -93,14 +98,16 @@ def draw_solids(examples: Sequence[Example]) -> Drawing:
     for part, example in zip(parts, examples, strict=True):
         part.suptitle(example.title, x=0.01, ha="left", fontsize=10, fontweight="bold")
         masks = example.reference_zyx, example.predicted_zyx
-        pictures = turntable(*masks, example.spacing_mm_zyx, list(VIEWS), _VIEW_PX)
+        count = len(example.structures)
+        pictures = turntable(*masks, example.spacing_mm_zyx, list(VIEWS), _VIEW_PX, count)
         for axes, label, picture in zip(part.subplots(1, len(VIEWS)), VIEWS.values(), pictures, strict=True):
             axes.imshow(picture, interpolation="antialiased")
             axes.set_axis_off()
             axes.text(0.5, 0.0, label, transform=axes.transAxes, ha="center", va="top", fontsize=8)
+    names = examples[0].structures
     colors = {"in both": BONE, "missed": MISSED, "added": ADDED}
-    marks = [Patch(color=css(color), label=label) for label, color in colors.items()]
-    figure.legend(handles=marks, loc="outside lower center", ncols=3)
+    colors = _colors_of(names) | {"missed": MISSED} if names else colors
+    figure.legend(handles=_patches(colors), loc="outside lower center", ncols=len(colors))
     told = [
         f"{row.scan} {row.false_negative_mm3 / 1000:.1f} cm³ missed, {row.false_positive_mm3 / 1000:.1f} cm³ added"
         for row in counts.itertuples()
@@ -111,6 +118,14 @@ def draw_solids(examples: Sequence[Example]) -> Drawing:
         alt=f"Bone as a solid from four sides, {_titles(examples)}: {'; '.join(told)}.",
         n=len(examples),
     )
+
+
+def _colors_of(structures: Sequence[str]) -> dict[str, Color]:
+    return {name: structure_color(position) for position, name in enumerate(structures)}
+
+
+def _patches(colors: Mapping[str, Color]) -> list[Patch]:
+    return [Patch(color=css(color), label=label) for label, color in colors.items()]
 
 
 def _titles(examples: Sequence[Example]) -> str:
@@ -154,22 +169,25 @@ def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None
     """Draw three rows of slices: without a contour, with the reference, with the prediction."""
     either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
     window = _window_around(either, example.spacing_mm_zyx)
+    names = example.structures or ("",)
+    looks = [css(structure_color(position)) for position in range(len(names))]
     rows = (
-        ("original", None, ""),
-        ("reference", example.reference_zyx, css(REFERENCE)),
-        ("prediction", example.predicted_zyx, css(PREDICTED)),
+        ("original", None, ()),
+        ("reference", example.reference_zyx, looks if example.structures else [css(REFERENCE)]),
+        ("prediction", example.predicted_zyx, looks),
     )
-    for axes_row, (label, mask, color) in zip(grid, rows, strict=True):
+    for axes_row, (row, labels, colors) in zip(grid, rows, strict=True):
         for axes, index in zip(axes_row, slices, strict=True):
             axes.imshow(
                 example.image_zyx[index][window], cmap="gray", vmin=-250, vmax=1000, interpolation="bilinear"
             )
-            if mask is not None and mask[index].any():
-                axes.contour(mask[index][window], [0.5], colors=[color], linewidths=1.1)
+            for label, color in enumerate(colors, start=1):
+                if (mask := labels[index] == label).any():
+                    axes.contour(mask[window], [0.5], colors=[color], linewidths=1.1)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             axes.grid(visible=False)
-        axes_row[0].set_ylabel(label, color=INK, fontsize=8)
+        axes_row[0].set_ylabel(row, color=INK, fontsize=8)
 
 
 def _window_around(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> tuple[slice, slice]:

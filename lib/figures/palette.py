@@ -2,7 +2,7 @@
 
 Okabe and Ito's sky blue and orange can be told apart with every kind of colour vision, on dark slices too. Bone in
 both masks is grey; missed bone (only in the reference) has the reference's colour, added bone (only in the
-prediction) the prediction's.
+prediction) the prediction's. Of several structures each has a colour of its own; their references are orange.
 """
 
 Color = tuple[int, int, int]
@@ -15,6 +15,15 @@ MISSED, ADDED = REFERENCE, PREDICTED
 FOUND: Color = (0, 158, 115)
 UNCERTAIN: Color = (240, 228, 66)
 GIVEN: Color = (204, 121, 167)
+
+
+# structures of a study with several, in the order of its configuration, again from the first after the last
+STRUCTURES: tuple[Color, ...] = (PREDICTED, FOUND, GIVEN, UNCERTAIN, (213, 94, 0), (0, 114, 178))
+
+
+def structure_color(position: int) -> Color:
+    """Return the colour of a structure by its position, from 0."""
+    return STRUCTURES[position % len(STRUCTURES)]
 
 
 def css(color: Color) -> str:

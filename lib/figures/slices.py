@@ -34,18 +34,21 @@ def draw_sheet(image_zyx: np.ndarray, sight: Sight) -> Image.Image:
 
 
 def slice_paths(mask_zyx: np.ndarray, sight: Sight) -> list[str]:
-    """Return the contours of a mask on every slice as SVG path data, empty where there is no bone.
+    """Return the contours of a mask or label map on every slice as SVG path data, empty where there is no bone.
 
     Coordinates are in 1/UNITS_PER_PIXEL of a pixel from the upper left corner of `sight`. Only corners are kept, so
     the paths are exact.
     """
     top, left = sight.start_yx
     corner = np.array([left, top]) - 0.5
+    labels = range(1, int(mask_zyx.max(initial=0)) + 1)
     return [
         "".join(
-            _path(np.rint((line - corner) * UNITS_PER_PIXEL).astype(int)) for line in mask_contours(mask_yx)
+            _path(np.rint((line - corner) * UNITS_PER_PIXEL).astype(int))
+            for label in labels
+            for line in mask_contours(labels_yx == label)
         )
-        for mask_yx in mask_zyx
+        for labels_yx in mask_zyx
     ]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from lib.figures.palette import ADDED, BONE, MISSED
+from lib.figures.palette import ADDED, BONE, MISSED, structure_color
 
 # (towards the viewer, to the viewer's right, up): the light is above the viewer's left shoulder
 _LIGHT = np.array([0.80, -0.34, 0.50]) / np.linalg.norm([0.80, -0.34, 0.50])
@@ -35,6 +35,7 @@ class Solid:
         clearance: distance in voxels, along any axis, from each voxel to the nearest bone.
         reference: interpolated reference mask, 0 to 1, or None if there is no reference.
         predicted: interpolated predicted mask, 0 to 1.
+        structures: interpolated predicted mask of each structure; empty if there is one only.
         inset: depth below the surface, in voxels, at which both masks are sampled.
         size_px: width and height of every view.
     """
@@ -45,6 +46,7 @@ class Solid:
     predicted: np.ndarray
     inset: float
     size_px: int
+    structures: tuple[np.ndarray, ...] = ()
 
 
 def render_solid(
@@ -76,9 +78,14 @@ def turntable(
     spacing_mm_zyx: Sequence[float],
     angles: Sequence[float],
     size_px: int,
+    structures: int = 1,
 ) -> list[np.ndarray]:
-    """Return a view from each of `angles` at one scale; the masks are prepared only once (see `render_solid`)."""
-    solid = prepare_solid(reference_zyx, predicted_zyx, spacing_mm_zyx, size_px)
+    """Return a view from each of `angles` at one scale; the masks are prepared only once (see `render_solid`).
+
+    With several `structures` (their number), masks are label maps: each structure has its colour, and bone that only
+    the reference has that of missed bone.
+    """
+    solid = prepare_solid(reference_zyx, predicted_zyx, spacing_mm_zyx, size_px, structures)
     if solid is None:
         return [np.zeros((size_px, size_px, 4), np.uint8) for _ in angles]
     return [view_solid(solid, angle) for angle in angles]
@@ -89,6 +96,7 @@ def prepare_solid(
     predicted_zyx: np.ndarray,
     spacing_mm_zyx: Sequence[float],
     size_px: int,
+    structures: int = 1,
 ) -> Solid | None:
     """Return the masks on a grid of one voxel per pixel, ready for any view; None if both are empty."""
     if reference_zyx is not None and reference_zyx.shape != predicted_zyx.shape:
@@ -108,6 +116,7 @@ def prepare_solid(
     # smoothing would remove parts thinner than its kernel
     surface /= surface.max()
     fields = [_interpolate(_cut(mask, window), positions) for mask in masks]
+    labels = range(1, structures + 1) if structures > 1 else ()
     # 255 is the limit of uint8; steps of 255 voxels are long enough
     free = ndimage.distance_transform_cdt(surface < 0.5, metric="chessboard")
     return Solid(
@@ -117,6 +126,7 @@ def prepare_solid(
         predicted=fields[-1],
         inset=_INSET * float(spacing[1:].min()) / step_mm,
         size_px=size_px,
+        structures=tuple(_interpolate(_cut(predicted_zyx == label, window), positions) for label in labels),
     )
 
 
@@ -271,16 +281,24 @@ def _normals(surface: np.ndarray, rows: np.ndarray, points: np.ndarray) -> np.nd
 
 
 def _colors(solid: Solid, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return RGB (n, 3), 0 to 255: the colours of agreed, missed and added bone, mixed by share at each point."""
-    if solid.reference is None:
+    """Return RGB (n, 3), 0 to 255: the colours of agreed, missed and added bone, mixed by share at each point.
+
+    Of several structures, those of the structures and of missed bone.
+    """
+    if solid.reference is None and not solid.structures:
         return np.tile(np.array(BONE, np.float32), (len(rows), 1))
-    reference, predicted = (_sample(field, rows, points) for field in (solid.reference, solid.predicted))
-    shares = np.stack([np.minimum(reference, predicted), reference - predicted, predicted - reference]).clip(
-        min=1e-6
-    )
+    predicted = _sample(solid.predicted, rows, points)
+    reference = predicted if solid.reference is None else _sample(solid.reference, rows, points)
+    if solid.structures:
+        kinds = [*(_sample(field, rows, points) for field in solid.structures), reference - predicted]
+        colors = [*(structure_color(position) for position in range(len(solid.structures))), MISSED]
+    else:
+        kinds = [np.minimum(reference, predicted), reference - predicted, predicted - reference]
+        colors = [BONE, MISSED, ADDED]
+    shares = np.stack(kinds).clip(min=1e-6)
     # squared, to make the border between colours narrower than the voxel over which masks are interpolated
     shares = shares**2 / (shares**2).sum(axis=0)
-    return shares.T @ np.array([BONE, MISSED, ADDED], np.float32)
+    return shares.T @ np.array(colors, np.float32)
 
 
 def _pixels_of_rays(solid: Solid) -> np.ndarray:

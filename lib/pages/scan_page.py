@@ -28,7 +28,7 @@ from lib.figures.contours import (
     write_picture,
 )
 from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
-from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css
+from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css, structure_color
 from lib.figures.slices import (
     UNITS_PER_PIXEL,
     draw_sheet,
@@ -58,8 +58,8 @@ class ScanPage:
         placement: scan, subject, sex, age, site, set and fold by name.
         image_zyx: the cropped scan in HU, (z, y, x), index 0 of z distal, x to the patient's left.
         spacing_mm_zyx: its voxel spacing.
-        reference_zyx: reference mask on the same grid, or None.
-        predictions: all predictions of the scan; the pictures show the first one.
+        reference_zyx: reference label map on the same grid, or None.
+        predictions: all predictions of the scan, each of its structures; the pictures show the first prediction.
         screened: content of the screening file.
         crop: content of crop.json.
         crop_picture: whether there is a picture of the window in the whole scan.
@@ -97,6 +97,20 @@ class ScanPage:
         return self.placement["scan"]
 
     @property
+    def structures(self) -> list[str]:
+        """Return the names of the structures; none if the study has one only."""
+        return list(dict.fromkeys(shown.structure for shown in self.predictions if shown.structure))
+
+    @property
+    def predicted_zyx(self) -> np.ndarray:
+        """Return the label map of the first prediction."""
+        labels_zyx = np.zeros(self.image_zyx.shape, np.uint8)
+        for shown in self.predictions:
+            if shown.plan == self.predictions[0].plan:
+                labels_zyx[shown.mask_zyx > 0] = shown.label
+        return labels_zyx
+
+    @property
     def bone_zyx(self) -> np.ndarray:
         """Return the union of all masks."""
         masks = [prediction.mask_zyx > 0 for prediction in self.predictions]
@@ -114,27 +128,33 @@ def write_scan_page(page: ScanPage, folder: str | Path) -> None:
 def draw_pictures(page: ScanPage) -> dict[str, tuple[Image.Image, dict]]:
     """Return the pictures of a page by name, each with the options of `write_picture`."""
     image, spacing = page.image_zyx, page.spacing_mm_zyx
-    reference, predicted = page.reference_zyx, page.predictions[0].mask_zyx
-    masks = named_masks(predicted, reference)
+    reference, predicted, structures = page.reference_zyx, page.predicted_zyx, page.structures
+    masks = named_masks(predicted, reference, structures)
     shown = next(
-        (mask for mask in (masks.get("reference"), masks["predicted"]) if np.any(mask)), page.bone_zyx
+        (mask > 0 for mask in (reference, predicted) if mask is not None and mask.any()), page.bone_zyx
     )
     planes = draw_planes(image, masks, spacing, find_sight(shown, spacing), choose_point(shown, spacing[0]))
     return {
-        "small": (draw_thumbnail(image, predicted, reference, spacing), {}),
-        "contours": (draw_contours(image, predicted, reference, spacing, page.scan), {}),
+        "small": (draw_thumbnail(image, predicted, reference, spacing, structures), {}),
+        "contours": (draw_contours(image, predicted, reference, spacing, page.scan, structures), {}),
         "planes": (planes, {}),
         "slices": (draw_sheet(image, find_sight(page.bone_zyx, spacing)), {"quality": SHEET_QUALITY}),
-        "turn": (draw_turn(reference, predicted, spacing), {"quality": TURN_QUALITY}),
+        "turn": (draw_turn(reference, predicted, spacing, len(structures)), {"quality": TURN_QUALITY}),
     }
 
 
 def draw_turn(
-    reference_zyx: np.ndarray | None, predicted_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]
+    reference_zyx: np.ndarray | None,
+    predicted_zyx: np.ndarray,
+    spacing_mm_zyx: tuple[float, float, float],
+    structures: int = 1,
 ) -> Image.Image:
-    """Return TURN_VIEWS views around the bone as one picture, row by row, starting from the front."""
+    """Return TURN_VIEWS views around the bone as one picture, row by row, starting from the front.
+
+    `structures` is the number of labels (see `turntable`).
+    """
     angles = [360 / TURN_VIEWS * view for view in range(TURN_VIEWS)]
-    views = turntable(reference_zyx, predicted_zyx, spacing_mm_zyx, angles, TURN_PX)
+    views = turntable(reference_zyx, predicted_zyx, spacing_mm_zyx, angles, TURN_PX, structures)
     rows = [np.hstack(views[start : start + TURN_COLUMNS]) for start in range(0, TURN_VIEWS, TURN_COLUMNS)]
     return Image.fromarray(np.vstack(rows), "RGBA")
 
@@ -168,6 +188,9 @@ def build_scan_context(page: ScanPage) -> dict:
             "missed": css(MISSED),
             "added": css(ADDED),
         },
+        "structures": [
+            (css(structure_color(position)), name) for position, name in enumerate(page.structures)
+        ],
         "window_hu": WINDOW_HU,
         "head_below_top_mm": HEAD_BELOW_TOP_MM,
     }
@@ -190,7 +213,11 @@ def viewer_data(page: ScanPage) -> dict:
         "first": middle_slice([page.bone_zyx]),
         "reference": None if reference is None else _outlined(reference, page, sight),
         "predictions": [
-            {"dice": None if reference is None else slice_dice(reference, prediction.mask_zyx)}
+            {
+                "dice": None
+                if reference is None
+                else slice_dice(reference == prediction.label, prediction.mask_zyx)
+            }
             | _outlined(prediction.mask_zyx, page, sight)
             for prediction in page.predictions
         ],

@@ -13,10 +13,12 @@ from lib.figures.contours import (
     choose_slices,
     draw_contours,
     draw_thumbnail,
+    look_of,
     mask_contours,
+    named_masks,
     write_picture,
 )
-from lib.figures.palette import PREDICTED, REFERENCE
+from lib.figures.palette import PREDICTED, REFERENCE, structure_color
 
 SPACING = (3.0, 0.8, 0.8)
 
@@ -70,6 +72,28 @@ def test_both_contours_are_drawn_and_the_reference_only_if_there_is_one():
         COLUMNS * (TILE_PX + GAP_PX) + GAP_PX,
         ROWS * (TILE_PX + GAP_PX) + GAP_PX + HEADER_PX,
     )
+
+
+def test_each_of_several_structures_has_its_colour_and_its_name():
+    image, mask = scan()
+    labels = mask.astype(np.uint8)
+    labels[:, :, 60:] *= 2
+    assert list(named_masks(labels, labels, ("L1", "L2"))) == ["L1", "L2", "reference L1", "reference L2"]
+    names = ["L1", "L2", "reference L1", "reference L2"]
+    assert [look_of(name, names) for name in names] == [
+        *((structure_color(position), False) for position in (0, 1)),
+        *[(REFERENCE, True)] * 2,
+    ]
+    alone = draw_contours(image, labels, None, SPACING, "P001", ("L1", "L2"))
+    tiles, legend = np.asarray(alone)[HEADER_PX:], np.asarray(alone)[:HEADER_PX]
+    for position in (0, 1):
+        assert near(tiles, structure_color(position)).sum() > 500
+        assert near(legend, structure_color(position)).sum() > 30
+    left, right = (np.nonzero(near(legend, structure_color(position)))[1].mean() for position in (0, 1))
+    assert left < right  # in the order of the structures
+    first, second = (np.nonzero(near(tiles[:TILE_PX], structure_color(n)))[1].mean() for n in (0, 1))
+    assert first < second
+    assert near(draw_contours(image, labels, labels, SPACING, "", ("L1", "L2")), REFERENCE).sum() > 1000
 
 
 def test_the_patients_left_is_at_the_right_and_the_front_on_top():

@@ -12,7 +12,7 @@ from lib.catalog.measures import MEASURES, SECTIONS
 from lib.errors import ScanError
 from lib.figures.contours import Sight, find_sight, named_masks
 from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
-from lib.figures.palette import BONE, PREDICTED, REFERENCE, css
+from lib.figures.palette import BONE, PREDICTED, REFERENCE, css, structure_color
 from lib.figures.slices import (
     MOST_TILE_PX,
     UNITS_PER_PIXEL,
@@ -24,8 +24,14 @@ from lib.figures.slices import (
     slice_paths,
 )
 from lib.pages.scan_history import decision_history
-from lib.pages.scan_numbers import ShownPrediction, flag_rows, number_groups, reason_notes
-from lib.pages.scan_page import ScanPage, build_scan_context, draw_turn, write_scan_page
+from lib.pages.scan_numbers import (
+    ShownPrediction,
+    flag_rows,
+    number_groups,
+    reason_notes,
+    shown_predictions,
+)
+from lib.pages.scan_page import ScanPage, build_scan_context, draw_turn, viewer_data, write_scan_page
 from lib.pages.wording import FLAG_MEANINGS
 from lib.stats.formats import WITHIN_VOXEL_MEANING
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
@@ -404,3 +410,23 @@ def test_the_page_draws_masks_in_the_colours_of_the_pictures(tmp_path):
     assert "stroke: var(--predicted)" in text and "stroke: var(--reference)" in text
     for color in (BONE, REFERENCE, PREDICTED):  # in both masks, missed, added
         assert f'fill="{css(color)}"' in text
+
+
+def test_structures_are_shown_together_and_told_apart(tmp_path):
+    labels = disc().astype(np.uint8)
+    labels[:, :, 48:] *= 2
+    volumes = {f"all/vnet/fold-0/P001/{name}": {"predicted_mm3": mm3, "flags": [flag]}
+               for name, mm3, flag in (("L1", 111.0, "padded"), ("L2", 222.0, "empty_mask"))}  # fmt: skip
+    overlaps = {"all/vnet/fold-0/P001/L1": {"dsc": 0.5}}
+    shown = shown_predictions(plan(), labels, ["L1", "L2"], (volumes, overlaps))
+    assert [one.name for one in shown] == ["all / vnet / fold-0 / L1", "all / vnet / fold-0 / L2"]
+    assert [one.overlap for one in shown] == [{"dsc": 0.5}, {}]
+    page = scan_page(predictions=shown, reference_zyx=labels)
+    np.testing.assert_array_equal(page.predicted_zyx, labels)
+    assert page.structures == ["L1", "L2"]
+    assert viewer_data(page)["predictions"][1]["dice"][5] == 1
+    text = written(tmp_path, predictions=shown, reference_zyx=labels)
+    assert "all / vnet / fold-0 / L2" in text and "111" in text and "222" in text
+    assert css(structure_color(1)) in text and ">L2</li>" in text
+    (alone,) = shown_predictions(plan(), labels > 0, ["femur"], (volumes, overlaps))
+    assert alone.name == "all / vnet / fold-0"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.figures.palette import BONE, PREDICTED, REFERENCE
+from lib.figures.palette import BONE, PREDICTED, REFERENCE, structure_color
 from lib.figures.surface_render import render_solid, turntable
 
 SPACING = (3.0, 0.8, 0.8)
@@ -78,6 +78,22 @@ def test_grey_is_in_both_orange_is_missed_blue_is_added():
     for reference, predicted, most in ((small, small, 0), (small, large, 1), (large, small, 2)):
         counts = kinds(render_solid(reference, predicted, SPACING, 0, 100))
         assert counts[most] == counts.sum() > 1000
+
+
+def test_structures_have_their_colours_and_missed_bone_that_of_the_reference():
+    whole = ball((60, 40, 40), 30)
+    labels = whole.astype(np.uint8)
+    labels[:, :, 50:] *= 2
+    for reference, lost in ((None, 0), (whole, 0), (ball((60, 40, 40), 36), 1)):
+        (picture,) = turntable(reference, labels, SPACING, [0], 150, 2)
+        colors = picture[picture[..., 3] == 255][:, :3].astype(float)
+        hues = np.array([structure_color(0), structure_color(1), REFERENCE], float)
+        hues /= np.linalg.norm(hues, axis=1, keepdims=True)
+        first, second, missed = np.bincount((colors @ hues.T).argmax(axis=1), minlength=3)
+        assert (missed > 1000) == bool(lost)
+        if not lost:
+            # the plane x = 39.6 mm halves the ball; the patient's left, the second structure, is at the right
+            assert first / (first + second) == pytest.approx(0.5, abs=0.03) and not missed
 
 
 def test_errors_cover_the_share_of_the_picture_that_they_cover_of_the_surface():
