@@ -224,6 +224,7 @@ def held_maps(structures, members, *, whole):
         structures=tuple(f"L{number}" for number in range(structures)),
         intensity=IntensityConfig(),
         window_slices=8,
+        slice_axis="z",
         preprocessing={},
         compute=choose_compute("cpu", "float32"),
     )

@@ -8,7 +8,7 @@ from lib.stats.agreement import AgreementConfig
 from lib.stats.agreement_tables import agreement_table
 from lib.stats.paper import PAPER_TABLE1, TABLE2_COLUMNS, table1, table2, tabulated_protocols
 from lib.stats.tables import read_table, write_table
-from tests.unit.study_tables import no_metrics, none_unscored, tables, unscored
+from tests.unit.study_tables import measurements, no_metrics, none_unscored, tables, unscored
 
 NONE = none_unscored()
 RUN = {
@@ -95,7 +95,7 @@ def test_cross_validation_does_not_stand_in_for_test_people_that_failed(metrics)
     assert tabulated_protocols(cv, NONE) == ("cv",)
     assert tabulated_protocols(cv, lost) == ("test", "test-single")
     assert len(table2(cv, lost, [RUN], synthetic=False)) == 6
-    assert table1(agreement_table(cv, AgreementConfig()), cv, lost, synthetic=False).empty
+    assert table1(agreement_table(measurements(cv), AgreementConfig()), cv, lost, synthetic=False).empty
 
 
 def test_nobody_scored_no_row_of_ours():

@@ -27,7 +27,13 @@ OVERLAY = {
     "model_frame": {"slice_axis": "acquired"},
     "intensity": {"scale": "percentile", "low": 0.5, "high": 99.5},
     "folds": {"folds": 2, "test_fraction": 0.0, "age_bands": 1},
-    "grid": {"dimensions": [2, 3], "initial_maps": [8], "levels": [2], "bottleneck_dilation": [1], "normalisation": "batch"},
+    "grid": {
+        "dimensions": [2, 3],
+        "initial_maps": [8],
+        "levels": [2],
+        "bottleneck_dilation": [1],
+        "normalisation": "batch",
+    },
     "train": {
         "epochs": 40,
         "batch_size": 2,
@@ -58,7 +64,8 @@ def make_balls(folder: Path) -> Path:
         # derived images in the same folder
         _write_series(image, folder / scan, number=2, ImageType=["ORIGINAL", "PRIMARY", "P", "ND"])
         sitk.WriteImage(sitk.DICOMOrient(labels, "RAS"), folder / f"{scan}.nii.gz")
-        rows.append({"scan": scan, "image": scan, "mask": f"{scan}.nii.gz", "sex": "MF"[person % 2], "age": 30 + person})
+        row = {"scan": scan, "image": scan, "mask": f"{scan}.nii.gz"}
+        rows.append(row | {"sex": "MF"[person % 2], "age": 30 + person})
     _write_series(_volumes(9)[0], folder / BAD, number=1, ImageType=["ORIGINAL", "PRIMARY", "P", "ND"])
     rows.append({"scan": BAD, "image": BAD})
     with open(folder / "cohort.csv", "w", newline="", encoding="utf-8") as file:
