@@ -46,6 +46,7 @@ class Expected:
         names: renamed, new and removed columns of tables and keys of JSON and model files.
         words: texts that replace others in cells and values.
         levels: keys of JSON files that now hold all that stood beside them.
+        rows: tables that have further rows after those of before.
         left_out_files, left_out_names: exclusions from the comparison, with a reason.
         used: how often each entry was met.
     """
@@ -54,6 +55,7 @@ class Expected:
     names: list[Entry] = field(default_factory=list)
     words: list[Entry] = field(default_factory=list)
     levels: list[Entry] = field(default_factory=list)
+    rows: list[Entry] = field(default_factory=list)
     left_out_files: list[Entry] = field(default_factory=list)
     left_out_names: list[Entry] = field(default_factory=list)
     used: Counter = field(default_factory=Counter)
@@ -71,7 +73,7 @@ class Expected:
 
     def declared(self) -> list[Entry]:
         """Return every declared difference."""
-        return [*self.files, *self.names, *self.words, *self.levels]
+        return [*self.files, *self.names, *self.words, *self.levels, *self.rows]
 
     def left_out(self) -> list[Entry]:
         """Return every exclusion."""
@@ -146,6 +148,10 @@ class Expected:
             ),
         )
 
+    def expects_rows(self, file: str) -> bool:
+        """Tell whether a table is declared to have further rows after those of before."""
+        return self._meets(self.rows, lambda entry: fnmatchcase(file, entry.within))
+
     def new_level(self, file: str, place: str, old: Collection[str], new: Collection[str]) -> str:
         """Return the only key of the newer side if it is declared as a level that the older side lacks, else ""."""
         (only,) = new if len(new) == 1 else ("",)
@@ -200,6 +206,7 @@ def read_expected(renames: Path = HERE / "renames.yaml", left_out: Path = HERE /
         names=_entries(declared, "names"),
         words=_entries(declared, "words"),
         levels=_entries(declared, "levels"),
+        rows=_entries(declared, "rows"),
         left_out_files=_entries(skipped, "files"),
         left_out_names=_entries(skipped, "names"),
     )

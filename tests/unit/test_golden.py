@@ -345,3 +345,12 @@ def test_a_number_that_goes_or_comes_is_told():
     assert moved([first, *others, new]) == [
         f"converted/N001 {first.measure}: the study has it, but it is not kept"
     ]
+
+
+def test_further_rows_of_a_table_are_declared_and_may_not_replace_any(sides):
+    change_rows(sides, lambda rows: rows.append(rows[-1]))
+    assert "rows" in str(differences(sides)[f"study/{TABLE}"])
+    declared = [Entry(within=TABLE)]
+    assert differences(sides, rows=declared) == {}
+    change_rows(sides, lambda rows: rows[2:])
+    assert "rows" in str(differences(sides, rows=declared)[f"study/{TABLE}"])
