@@ -244,8 +244,11 @@ def _check_crop(config: Mapping) -> None:
             f"intensity.scale: range needs values of one scale, but {modality} images each have their own; "
             "set intensity: {scale: percentile, low: 0.5, high: 99.5}"
         )
-    if crop.method == HIP and config["anatomy"] != "proximal-femur":
-        raise ConfigError(f"crop.method: hip needs anatomy: proximal-femur; got {config['anatomy']}")
+    methods = ANATOMIES[config["anatomy"]].crop_methods
+    if crop.method not in methods:
+        raise ConfigError(
+            f"crop.method: the anatomy {config['anatomy']} has {', '.join(methods)}; got {crop.method}"
+        )
     if crop.method == HIP and axis != "z":
         raise ConfigError(
             f"crop.method: hip cuts axial slices, so it needs model_frame.slice_axis: z; got {axis}. "

@@ -29,6 +29,7 @@ rule screen_scan:
         crop=lookup("crop", within=config),
         window_pixel_mm=window_pixel_mm(),
         intensity=lookup("intensity", within=config),
+        slice_axis=lookup("model_frame/slice_axis", within=config),
         code=code_of("screen_scan"),
     message:
         "Screen scan {wildcards.scan}"

@@ -117,6 +117,7 @@ rule crop_image:
         side=lambda wildcards: SCANS[wildcards.scan].side,
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         crop=lookup("crop", within=config),
+        anatomy=lookup("anatomy", within=config),
         intensity=lookup("intensity", within=config),
         slice_axis=lookup("model_frame/slice_axis", within=config),
         code=code_of("crop_image"),

@@ -11,7 +11,6 @@ params: structures (their values in reference_native, by name), anatomy, mask, m
 
 from pathlib import Path
 
-from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.atomic import read_json, write_json
 from lib.imaging.nifti import read_grid, read_image, write_image
 from lib.joblog import job_log
@@ -49,7 +48,7 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
         structures=structures,
         anatomy=params.anatomy,
         mask=MaskConfig(**params.mask),
-        distal_end=DistalEndConfig(distal_cut_mm=params.measure["distal_cut_mm"]),
+        measure=params.measure,
         overlap=OverlapConfig(nsd_tolerance_mm=params.measure["nsd_tolerance_mm"]),
         review_member_dice=params.review_member_dice,
     )

@@ -15,16 +15,24 @@ class Anatomy:
         regions: parts of a structure that are measured apart.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
         part: what of the body a window shows, in words.
+        crop_methods: what its windows may lie around.
     """
 
     structures: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     has_sides: bool = False
     part: str = "region"
+    crop_methods: tuple[str, ...] = ("centre", "none")
 
 
 ANATOMIES = {
-    "proximal-femur": Anatomy(structures=("femur",), regions=LEVELS, has_sides=True, part="hip"),
+    "proximal-femur": Anatomy(
+        structures=("femur",),
+        regions=LEVELS,
+        has_sides=True,
+        part="hip",
+        crop_methods=("hip", "centre", "none"),
+    ),
     "generic": Anatomy(),
 }
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import SimpleITK as sitk
 
-from lib.anatomy.femur.distal_end import DistalEndConfig
-from lib.anatomy.femur.landmarks import FemurLevels
+from lib.anatomy.methods import METHODS
+from lib.anatomy.protocol import Regions
 from lib.cohort.flags import gather_flags
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
 from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
@@ -15,7 +15,7 @@ from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_z
 from lib.imaging.volume import measure_threshold, measure_volume
 from lib.mask_settings import MaskConfig
 from lib.measured import join_measured
-from lib.measuring.parts import find_regions, measure_end, measure_regions
+from lib.measuring.regions import measure_regions
 from lib.stats.overlap import OverlapConfig, measure_levels, measure_native, measure_overlap
 from lib.stats.reader_pairs import compare_readers
 
@@ -64,7 +64,8 @@ class ReaderMasks:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringConfig:
-    """How masks are made and measured; `anatomy`, `mask` and `review_member_dice` as in the configuration.
+    """How masks are made and measured; `anatomy`, `mask`, `measure` and `review_member_dice` as in the
+    configuration.
 
     `structures` names the values 1 to n of label maps.
     """
@@ -72,7 +73,7 @@ class MeasuringConfig:
     structures: Sequence[str]
     anatomy: str
     mask: MaskConfig
-    distal_end: DistalEndConfig
+    measure: Mapping
     overlap: OverlapConfig
     review_member_dice: float
 
@@ -156,15 +157,16 @@ def _measure_structure(
     """Return what is measured of a structure, by section."""
     made, side = own.made.to_json(voxel_mm3(own.mask)), scan.crop["side"]
     uncertainty, drawn = scan.uncertainty[structure], readers.reference
-    regions = find_regions(config.anatomy, own.mask, side)
-    of_reference = None if drawn is None else find_regions(config.anatomy, drawn, side)
+    anatomy = METHODS[config.anatomy]
+    regions = anatomy.find_regions(own.mask, side)
+    of_reference = None if drawn is None else anatomy.find_regions(drawn, side)
     measured = {
         "mask": made,
         "volume": join_measured(
             measure_volume(scan.image, own.mask, own.full),
             measure_threshold(scan.prediction, own.made),
             {"density_phantom_in_view": scan.screened["density_phantom_in_view"]},
-            measure_end(config.anatomy, own.mask, drawn, side, config.distal_end),
+            anatomy.measure_end(own.mask, drawn, side, config.measure),
             measure_regions(own.mask, regions, "predicted"),
             {} if of_reference is None else measure_regions(drawn, of_reference, "reference"),
             uncertainty,
@@ -178,7 +180,7 @@ def _measure_structure(
     return measured
 
 
-def _score(own: _StructureMask, readers: ReaderMasks, regions: FemurLevels, config: OverlapConfig) -> dict:
+def _score(own: _StructureMask, readers: ReaderMasks, regions: Regions, config: OverlapConfig) -> dict:
     """Return the agreement with the reference on the crop's grid, also by region, and on the reference's own grid."""
     reference, native = readers.reference, readers.native
     require_same_grid(reference, own.mask, "the reference mask", "the predicted mask")

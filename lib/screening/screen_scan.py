@@ -8,27 +8,27 @@ reads them from there.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from lib.anatomy.bodies import judge_bodies
 from lib.anatomy.femur.location import HEAD_EVIDENCE, OTHER_HEAD_EVIDENCE, HipLocation, locate_hip
-from lib.anatomy.femur.reference import judge_reference
 from lib.anatomy.femur.window import crop_center
+from lib.anatomy.methods import METHODS
 from lib.catalog.reasons import Reason, is_rejected
 from lib.crop_settings import HIP, CropConfig
 from lib.density.rods import density_phantom_in_view
 from lib.errors import ConfigError, ScanError
-from lib.imaging.crop import kept_slices, window_start
+from lib.imaging.crop import find_window, kept_slices, middle_of, window_start
 from lib.imaging.grid import SIDES, column_index, column_mm, require_laid_on, volumes_mm3
 from lib.imaging.intensity_range import find_range
+from lib.imaging.model_frame import frame_of
 from lib.intensity_scale import IntensityConfig
 from lib.reading.acquisition import Acquisition
-from lib.reading.dicom import survey_scan
+from lib.reading.dicom import Scan, survey_scan
 from lib.reading.geometry import Geometry
 from lib.reading.image_files import number_structures, read_values
 from lib.reading.limits import ScreeningConfig
@@ -76,6 +76,7 @@ class ScanRequest:
 
     `structures` are those of the study, with their values in the mask. `window_pixel_mm` is the pixel size in which
     the crop's window is counted, if the scan will be resampled in the slice; None: the scan's own pixels.
+    `slice_axis` is that of the configuration.
     """
 
     side: str = "left"
@@ -85,6 +86,7 @@ class ScanRequest:
     anatomy: str = "proximal-femur"
     crop_center_mm_xy: tuple[float, float] | None = None
     window_pixel_mm: float | None = None
+    slice_axis: str = "z"
 
     def __post_init__(self) -> None:
         if self.side and self.side not in SIDES:
@@ -164,8 +166,8 @@ def screen_scan(
         reasons += more
         if labels is not None:
             named = tuple(name for name, mm3 in volumes_mm3(labels, request.structures).items() if mm3)
-            reasons += _check_structures(labels, named, request)
-            reasons += _check_mask(labels, image, hip, request, crop, config)
+            reasons += _check_structures(named, request)
+            reasons += _check_mask(labels, survey.scan, hip, request, crop, config)
     return Screening(
         reasons=tuple(reasons),
         limits=config,
@@ -378,42 +380,67 @@ def _empty_mask(values: sitk.Image, structures: Structures) -> Reason:
     )
 
 
-def _check_structures(labels: sitk.Image, named: Sequence[str], request: ScanRequest) -> list[Reason]:
-    """Report structures that the mask lacks, and of an anatomy without checks of its own, bodies that no bone has."""
+def _check_structures(named: Sequence[str], request: ScanRequest) -> list[Reason]:
+    """Report structures that the mask lacks."""
     missing = {name: values for name, values in request.structures.items() if name not in named}
-    reasons = [Reason("structure_missing", f"no voxel of {describe_structures(missing)}")] if missing else []
-    return (
-        reasons if request.anatomy == "proximal-femur" else reasons + judge_bodies(labels, request.structures)
-    )
+    return [Reason("structure_missing", f"no voxel of {describe_structures(missing)}")] if missing else []
 
 
 def _check_mask(
     mask: sitk.Image,
-    image: sitk.Image,
+    scan: Scan,
     hip: HipLocation | None,
     request: ScanRequest,
     crop: CropConfig,
     config: ScreeningConfig,
 ) -> list[Reason]:
-    """Check that the mask is at the hip, and can be a femur."""
-    if hip is None:
+    """Check that the mask can be a reference of the anatomy, and lies in the window."""
+    if crop.method == HIP and hip is None:
         return []
+    hu = scan.image if config.modality == "CT" else None
+    reasons = METHODS[request.anatomy].judge_reference(mask, hu, request.structures)
+    if hip:
+        return _check_at_hip(mask, reasons, scan.image, hip, request, crop)
+    return reasons + _cut_by_crop(_share_outside(mask, scan, request, crop))
+
+
+def _check_at_hip(
+    mask: sitk.Image,
+    reasons: list[Reason],
+    image: sitk.Image,
+    hip: HipLocation,
+    request: ScanRequest,
+    crop: CropConfig,
+) -> list[Reason]:
+    """Return the reasons against a mask, with those against its position."""
     mask_zyx = sitk.GetArrayViewFromImage(mask)
     center = crop_center(request.side, _hip_json(hip), request.crop_center_mm_xy)
     kept_zyx = mask_zyx[: kept_slices(image, center, crop)]
     size_mm_xy = _window_mm(request, image, crop)
     voxels = np.count_nonzero(mask_zyx)
     elsewhere = _check_place(request, voxels, kept_zyx, _near(hip, image, size_mm_xy))
-    reasons = []
-    if request.anatomy == "proximal-femur":
-        reasons = judge_reference(mask, image if config.modality == "CT" else None)
     if elsewhere:
         # other findings would only follow from the wrong position
         return [reason for reason in reasons if reason.code == "mask_implausible"] + elsewhere
-    cut_share = 1.0 - _voxels_in(kept_zyx, _window(hip, image, size_mm_xy)) / voxels
-    if cut_share:
-        reasons.append(Reason("mask_cut_by_crop", f"{cut_share:.1%} of the mask lies outside the crop"))
-    return reasons
+    return reasons + _cut_by_crop(1.0 - _voxels_in(kept_zyx, _window(hip, image, size_mm_xy)) / voxels)
+
+
+def _cut_by_crop(share: float) -> list[Reason]:
+    return [Reason("mask_cut_by_crop", f"{share:.1%} of the mask lies outside the crop")] if share else []
+
+
+def _share_outside(mask: sitk.Image, scan: Scan, request: ScanRequest, crop: CropConfig) -> float:
+    """Return the share of a mask outside a window around the middle of the image, or around the table's centre."""
+    frame = frame_of("", request.slice_axis, scan.geometry.acquired_axis)
+    own_mm = scan.image.GetSpacing()
+    edges_mm = (*[request.window_pixel_mm or edge for edge in own_mm[:2]], own_mm[2])
+    across = [axis for axis in range(3) if "xyz"[axis] != frame.slice_axis]
+    size = [round(n * edges_mm[axis] / own_mm[axis]) for n, axis in zip(crop.size, across, strict=True)]
+    center = middle_of(scan.image, "", request.crop_center_mm_xy)
+    start_xyz, size_xyz = find_window(scan.image, center, replace(crop, size=size), frame)
+    x, y, z = (slice(max(first, 0), max(first + n, 0)) for first, n in zip(start_xyz, size_xyz, strict=True))
+    mask_zyx = sitk.GetArrayViewFromImage(mask)
+    return 1.0 - np.count_nonzero(mask_zyx[z, y, x]) / np.count_nonzero(mask_zyx)
 
 
 def _check_place(request: ScanRequest, voxels: int, kept_zyx: np.ndarray, near: _Window) -> list[Reason]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, image_like, volume_mm3
 from lib.imaging.volume import NO_THRESHOLD
@@ -26,7 +25,7 @@ CONFIG = MeasuringConfig(
     structures=("femur",),
     anatomy="proximal-femur",
     mask=MaskConfig(),
-    distal_end=DistalEndConfig(distal_cut_mm=10.0),
+    measure={"distal_cut_mm": 10.0},
     overlap=OverlapConfig(),
     review_member_dice=0.9,
 )

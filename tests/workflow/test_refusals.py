@@ -43,9 +43,35 @@ def test_an_intensity_scale_that_cannot_be_used_is_refused_before_any_job(tmp_pa
 
 
 def test_guards_of_the_threshold_that_cannot_be_used_are_refused_before_any_job(tmp_path):
-    message = Study(tmp_path).refuse(settings=("otsu={low: 0.9, high: 0.2}",))
-    assert "otsu.low and otsu.high must be 0 <= low < high <= 1; got 0.9, 0.2" in message
+    message = Study(tmp_path).refuse(settings=("mask={low: 0.9, high: 0.2}",))
+    assert "mask.low and mask.high must be 0 <= low < high <= 1; got 0.9, 0.2" in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("otsu={low: 0.3}",), "unknown key 'otsu'; it is now mask"),
+        (("structures={L1: [1], L2: [2]}",), "the anatomy proximal-femur has femur; got L1, L2"),
+        (
+            ("anatomy=generic", "structures={L1: [1], L2: [1]}"),
+            "structures.L2: the value 1 is listed twice, also for L1",
+        ),
+        (("anatomy=generic", "structures={L1: [1], L2: [2]}"), "set argmax"),
+        (("anatomy=generic",), "crop.method: the anatomy generic has centre, none; got hip"),
+        (("model_frame={slice_axis: y}",), "crop.method: hip cuts axial slices"),
+        (("screening={modality: MR}",), "crop.method: hip finds bone in a CT, not in MR"),
+        (
+            ("screening={modality: MR}", "crop={method: none}"),
+            "intensity.scale: range needs values of one scale",
+        ),
+        (("acquisition_protocol={tr_ms: 37}",), "unknown key 'tr_ms'"),
+        (("report={strata: [vendors]}",), "no table has a column 'vendors'"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused_before_any_job(tmp_path, settings, told):
+    message = Study(tmp_path).refuse(settings=settings)
+    assert told in message and "Traceback" not in message
 
 
 @pytest.mark.parametrize(

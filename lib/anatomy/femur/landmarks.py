@@ -5,12 +5,12 @@ The lesser trochanter is the lowest landmark of the proximal femur, and the cove
 a length below it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage, optimize
 
+from lib.anatomy.protocol import Regions
 from lib.catalog.anatomies import LEVELS
 
 # In the axial plane the trochanter points this far backwards from the medial direction. At 15 degrees it is found
@@ -78,20 +78,7 @@ class LesserTrochanter:
     missing: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FemurLevels:
-    """Which slices belong to which part of a proximal femur.
-
-    Attributes:
-        slices: level -> its slices along z, index 0 the most distal; levels do not overlap.
-        missing: level -> the reason why it is not in `slices`.
-    """
-
-    slices: Mapping[str, slice]
-    missing: Mapping[str, str]
-
-
-def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], side: str) -> FemurLevels:
+def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], side: str) -> Regions:
     """Assign the slices of a femur to head, neck, trochanter and shaft.
 
     The borders are landmarks of the medial contour, as on a radiograph from the front:
@@ -123,7 +110,7 @@ def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float
     occupied = np.flatnonzero(bone_zyx.any(axis=(1, 2)))
     reason = _not_searched(occupied, len(bone_zyx))
     if reason:
-        return FemurLevels(slices={}, missing=dict.fromkeys(LEVELS, reason))
+        return Regions(slices={}, missing=dict.fromkeys(LEVELS, reason))
     first, step_mm = int(occupied[0]), spacing_mm_zyx[0]
     tip = find_lesser_trochanter(bone_zyx, spacing_mm_zyx, side)
     tip_place = np.nan if tip.height_mm is None else tip.height_mm / step_mm - 0.5 - first
@@ -142,9 +129,7 @@ def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float
         "trochanter": no_head or tip.missing or NO_SLICE,
         "shaft": tip.missing or ENDS_ABOVE_SHAFT,
     }
-    return FemurLevels(
-        slices=found, missing={level: reasons[level] for level in LEVELS if level not in found}
-    )
+    return Regions(slices=found, missing={level: reasons[level] for level in LEVELS if level not in found})
 
 
 def find_lesser_trochanter(

@@ -1,0 +1,9 @@
+"""The methods of each anatomy of `lib.catalog.anatomies`, by its name."""
+
+from collections.abc import Mapping
+
+from lib.anatomy.femur.anatomy import ProximalFemur
+from lib.anatomy.generic import GenericBones
+from lib.anatomy.protocol import AnatomyMethods
+
+METHODS: Mapping[str, AnatomyMethods] = {"proximal-femur": ProximalFemur(), "generic": GenericBones()}

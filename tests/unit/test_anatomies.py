@@ -1,0 +1,61 @@
+"""The anatomies: data and methods agree, and a mask is judged where the window lies."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.anatomy.locate import margins_of, window_center
+from lib.anatomy.methods import METHODS
+from lib.catalog.anatomies import ANATOMIES, part_in_words, usual_side
+from lib.crop_settings import CropConfig
+from lib.imaging.nifti import write_image
+from lib.reading.limits import ScreeningConfig
+from lib.screening.screen_scan import ScanRequest, screen_scan
+
+MR = ScreeningConfig(modality="MR", min_slices=4, min_length_mm=10.0)
+
+
+def test_every_anatomy_has_data_and_methods():
+    assert set(METHODS) == set(ANATOMIES)
+    for name, anatomy in ANATOMIES.items():
+        mask = sitk.GetImageFromArray(np.ones((6, 5, 4), np.uint8))
+        regions = METHODS[name].find_regions(mask, usual_side(name))
+        assert set(regions.slices) | set(regions.missing) == set(anatomy.regions)
+    assert (part_in_words("proximal-femur", "left"), part_in_words("generic", "")) == ("left hip", "region")
+
+
+def test_general_windows_need_no_anatomy():
+    image = sitk.Image([20, 10, 6], sitk.sitkInt16)
+    for method in ("centre", "none"):
+        config = CropConfig(method=method)
+        center = window_center(image, config, METHODS["generic"], ("", None), None)
+        assert (center.center_mm_xy, center.source) == ((9.5, 4.5), "middle")
+        assert margins_of(config, METHODS["proximal-femur"]) is None
+    assert margins_of(CropConfig(), METHODS["proximal-femur"]) is not None
+
+
+@pytest.mark.parametrize(
+    ("crop", "axis", "found"),
+    [
+        (CropConfig(method="centre", size=(16, 12)), "z", None),
+        (CropConfig(method="centre", size=(8, 12)), "z", "50.0% of the mask lies outside the crop"),
+        (CropConfig(method="centre", size=(16, 4)), "y", "50.0% of the mask lies outside the crop"),
+        (CropConfig(method="none", size=(1, 1)), "z", None),
+    ],
+)
+def test_a_mask_that_the_window_cuts_is_flagged(tmp_path, crop, axis, found):
+    rng = np.random.default_rng(0)
+    image_zyx = rng.integers(10, 400, (12, 16, 24)).astype(np.int16)
+    mask_zyx = np.zeros(image_zyx.shape, np.uint8)
+    mask_zyx[2:10, 4:12, 4:20] = 1
+    for array, name in ((image_zyx, "image"), (mask_zyx, "mask")):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((2.0, 2.0, 2.0))
+        write_image(image, tmp_path / f"{name}.nii.gz")
+    request = ScanRequest(
+        side="", mask=tmp_path / "mask.nii.gz", structures={"bone": ()}, anatomy="generic", slice_axis=axis
+    )
+    screening = screen_scan(tmp_path / "image.nii.gz", request, MR, crop)
+    assert screening.verdict == "ok"
+    cut = {reason.code: reason.found for reason in screening.reasons}.get("mask_cut_by_crop")
+    assert cut == found
