@@ -177,7 +177,7 @@ Each table is a CSV file (UTF-8, commas, a point as the decimal mark). Paths are
   `_fold_ci_high` are those of a further interval, which leaves out a fold at a time. [Methods](methods.md#intervals)
   says for whom each of them holds.
 - The **unit** is part of the name: `_mm`, `_mm3`, `_percent`, `_bits`, `_mb`. Volumes are mm³, intensities (`hu_…`)
-  HU, ages years.
+  HU (in MR the scan's own scale), ages years.
 
 This page is made by `python docs/columns.py` from the code and `docs/columns.yaml`; a test holds them together."""
 
