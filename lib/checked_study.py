@@ -239,6 +239,11 @@ def _check_crop(config: Mapping) -> None:
         raise ConfigError(
             f"crop.method: hip finds bone in a CT, not in {modality}; use crop.method: centre or none"
         )
+    if axis != "z" and config["resample"]["method"] != "none":
+        raise ConfigError(
+            f"resample.method: {config['resample']['method']} makes axial slices of another thickness, but "
+            f"model_frame.slice_axis is {axis}; set resample: {{method: none}}"
+        )
     if modality != "CT" and config["intensity"]["scale"] != "percentile":
         raise ConfigError(
             f"intensity.scale: range needs values of one scale, but {modality} images each have their own; "

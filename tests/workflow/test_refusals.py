@@ -60,6 +60,10 @@ def test_guards_of_the_threshold_that_cannot_be_used_are_refused_before_any_job(
         (("anatomy=generic", "structures={L1: [1], L2: [2]}"), "set argmax"),
         (("anatomy=generic",), "crop.method: the anatomy generic has centre, none; got hip"),
         (("model_frame={slice_axis: y}",), "crop.method: hip cuts axial slices"),
+        (
+            ("model_frame={slice_axis: y}", "crop={method: none}"),
+            "resample.method: fourier makes axial slices of another thickness",
+        ),
         (("screening={modality: MR}",), "crop.method: hip finds bone in a CT, not in MR"),
         (
             ("screening={modality: MR}", "crop={method: none}"),
