@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
+
+from lib.checked_study import Typed, read_study
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -172,3 +175,29 @@ def test_a_broken_link_fails_the_build(site, tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     ended = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
     assert ended.returncode and "nowhere" in ended.stderr
+
+
+def full_examples():
+    """Return the overlays of other-bones.md that name a cohort, each with the table that follows it."""
+    blocks = re.findall(r"```(\w*)\n(.*?)```", (ROOT / "docs/other-bones.md").read_text(), re.S)
+    overlays = [yaml.safe_load(text) for kind, text in blocks if kind == "yaml"]
+    tables = [text for _, text in blocks if text.startswith("scan,")]
+    return list(zip([overlay for overlay in overlays if "cohort" in overlay], tables, strict=True))
+
+
+@pytest.mark.parametrize(("overlay", "table"), full_examples(), ids=lambda part: str(part)[:20])
+def test_the_studies_of_other_bones_can_be_read(overlay, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / overlay["cohort"]).write_text(table)
+    header, *rows = [line.split(",") for line in table.strip().splitlines()]
+    for row in rows:
+        for column, cell in zip(header, row, strict=True):
+            if column in ("image", "mask") and cell:
+                path = tmp_path / cell
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch() if path.suffix else path.mkdir()
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(settings, overlay)
+    study = read_study(settings, Typed(words=(), overlays=(), settings=overlay), tmp_path)
+    assert list(study.structures) == list(overlay["structures"])
+    assert len(study.scans) == len(rows)
