@@ -1,7 +1,7 @@
 """Training of one fold: the loop over epochs and updates, validated by whole scans, resumable at every update.
 
-The order of windows is in `lib.learning.order`, the saved state in `lib.learning.state`, the prediction of validation
-scans in `lib.learning.validation`.
+This is the engine. What a network learns is a task (`lib.learning.tasks`); the order of windows is in
+`lib.learning.order`, the saved state in `lib.learning.state`.
 """
 
 import logging
@@ -13,40 +13,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lib.errors import TrainingError
 from lib.joblog import progress
-from lib.learning.augment import apply_transforms
-from lib.learning.collapse import (
-    Yardstick,
-    constant_loss,
-    describe_collapse,
-    describe_warnings,
-    find_warnings,
-    remedies,
-)
+from lib.learning.collapse import describe_warnings, remedies
 from lib.learning.compute import Compute, choose_compute
 from lib.learning.determinism import compiled
 from lib.learning.history import EpochRecord, has_settled
 from lib.learning.interrupts import StopRequest, ToldToStopError, stop_on_signal
-from lib.learning.losses import parameter_groups, segmentation_loss
+from lib.learning.losses import parameter_groups
 from lib.learning.memory import memory_explained, peak_memory_mb
 from lib.learning.order import Draw, TrainingOrder
-from lib.learning.recipe import AUTO, FoldSettings, TrainConfig
+from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore, TrainingScan
 from lib.learning.state import StateFile, TrainingState, all_finite, state_key
-from lib.learning.validation import (
-    Validated,
-    Validation,
-    bone_share,
-    is_validated,
-    mean_dice,
-    mean_structure_dice,
-    worst_scan,
-)
+from lib.learning.tasks.segment import SegmentTask
+from lib.learning.tasks.task import Score
+from lib.learning.validation import is_validated
 from lib.learning.vnet import VNet, initialise_on
 from lib.seeding import derive_seed
 
@@ -125,13 +110,12 @@ class _TrainingLoop:
     ) -> None:
         """Start or continue a training; `stores` hold the training scans and the validation scans."""
         training, validation = stores
-        self.settings, self.config, self.compute, self.training = settings, settings.train, compute, training
-        self.validation = Validation(scans=validation, settings=settings, compute=self.compute)
+        self.settings, self.config, self.compute = settings, settings.train, compute
+        self.training, self.validated = training, validation
         self.order = TrainingOrder(
             scans=training.scans, config=settings.train, seed=settings.seed, axes=settings.axes
         )
-        self.bone_weight = _bone_weight(training, self.config)
-        self.yardstick = _yardstick(training, self.order, len(settings.structures), self.bone_weight)
+        self.task = SegmentTask(training, validation, self.order, settings, compute)
         self.fresh_losses: list[Tensor] = []  # kept on the device: fetching each one would stall it
         torch.manual_seed(derive_seed(settings.seed, "weights"))
         network = self.compute.place(VNet(settings.architecture))
@@ -159,10 +143,10 @@ class _TrainingLoop:
             while not self._has_ended():
                 self._make_updates(stop, after_update)
                 begin = time.monotonic()
-                found = self._validate(stop)
-                self._close_epoch(found, time.monotonic() - begin)
-                if found:
-                    after_validation(self.state.progress.epoch, [scan.dice for scan in found])
+                score = self._validate(stop)
+                self._close_epoch(score, time.monotonic() - begin)
+                if score.of_scans:
+                    after_validation(self.state.progress.epoch, list(score.of_scans))
                 self._refuse_collapse()
         except ToldToStopError:
             self._save()
@@ -178,7 +162,7 @@ class _TrainingLoop:
             self.settings.name,
             len(self.training.scans),
             self.training.placement,
-            len(self.validation.scans.scans),
+            len(self.validated.scans),
             self.compute.describe(),
             self.compute.precision,
             self.order.updates_per_epoch,
@@ -188,7 +172,7 @@ class _TrainingLoop:
         """Fit a new network's scales to a few windows of the training scans."""
         draw = self.order.initial_draw()
         batch = self.training.windows(*self.order.place(draw), self.order.slices)
-        initialise_on(network, self._prepare(draw, *batch)[0])
+        initialise_on(network, self.task.prepare(draw, *batch)[0])
 
     def _has_ended(self) -> bool:
         now = self.state.progress
@@ -198,7 +182,7 @@ class _TrainingLoop:
 
     def _refuse_collapse(self) -> None:
         """Stop a training that has collapsed; the state is saved first, so that a retry stops here at once."""
-        words = describe_collapse(self.state.progress.records(), self.yardstick)
+        words = self.task.collapse(self.state.progress.records())
         if words:
             self._save()
             advice = remedies(asdict(self.config), asdict(self.settings.architecture))
@@ -233,64 +217,41 @@ class _TrainingLoop:
         windows = sum(len(draw.indices) for draw in draws)
         total = torch.zeros((), device=self.compute.device)
         for draw in draws:
-            intensity, labels = self._prepare(draw, *next(batches))
+            given, target = self.task.prepare(draw, *next(batches))
             with self.compute.autocast():
-                logits = self.forward(intensity)
-            loss = segmentation_loss(logits, labels, kind=self.config.loss, bone_weight=self.bone_weight) * (
-                len(draw.indices) / windows
-            )
+                output = self.forward(given)
+            loss = self.task.loss(output, target) * (len(draw.indices) / windows)
             loss.backward()
             total += loss.detach()
         optimizer.step()
         self.state.average.follow(self.order.done(now.epoch, now.update))
         self.fresh_losses.append(total)
 
-    def _prepare(self, draw: Draw, image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return intensity and labels (N, 1, window, y, x) of a draw whose windows were taken with their margins."""
-        scans, structures = (
-            [self.training.scans[index] for index in draw.indices],
-            len(self.settings.structures),
-        )
-        return apply_transforms(image, labels, draw.transforms, scans, self.config.window_slices, structures)
-
-    def _validate(self, stop: StopRequest) -> list[Validated]:
-        """Return the findings of each validation scan; none in an epoch that is not validated."""
+    def _validate(self, stop: StopRequest) -> Score:
+        """Return the score of the validation scans, if this epoch is validated."""
         if not is_validated(self.config, self.state.progress.epoch + 1):
-            return []
+            return self.task.unvalidated()
         with self.state.average.in_place() as network:
             network.eval()
-            return self.validation.validate(network, stop.heed)
+            return self.task.validate(network, stop.heed)
 
-    def _close_epoch(self, found: list[Validated], validation_seconds: float) -> None:
+    def _close_epoch(self, score: Score, validation_seconds: float) -> None:
         """Record the epoch, and keep its weights if they are the best so far."""
         now = self.state.progress
         record = EpochRecord(
             epoch=now.epoch + 1,
             loss=math.fsum(now.losses) / len(now.losses),
-            validation_dice=mean_dice(found),
-            validation_bone=bone_share(found),
             learning_rate=self.order.learning_rate(now.epoch, now.update - 1),
             seconds=round(now.seconds + validation_seconds, 3),
             samples_per_second=round(self.order.windows_per_epoch / max(now.seconds, 1e-9), 3),
             memory_mb=round(peak_memory_mb(self.compute.device), 1),
-            structure_dice=self._structure_dice(found),
+            **score.columns,
         )
         now.close_epoch(record)
-        self.state.keep_best(record.validation_dice)
-        report = progress if found else logger.info
-        report("%s: %s (%.1f s)", self.settings.name, self._course(record, found), record.seconds)
-
-    def _structure_dice(self, found: list[Validated]) -> dict[str, float | None]:
-        """Return the mean Dice of each of several structures, by name; nothing where there are no scans."""
-        names = self.settings.structures
-        return dict(zip(names, mean_structure_dice(found), strict=True)) if found and len(names) > 1 else {}
-
-    def _course(self, record: EpochRecord, found: list[Validated]) -> str:
-        text = f"epoch {record.epoch}/{self.config.epochs} loss {record.loss:.4f}"
-        if not found:
-            return text
-        worst = worst_scan(found)
-        return f"{text} validation Dice {record.validation_dice:.4f} (lowest {worst.dice:.4f}, scan {worst.scan})"
+        self.state.keep_best(score.best_by)
+        report = progress if score.of_scans else logger.info
+        course = f"epoch {record.epoch}/{self.config.epochs} loss {record.loss:.4f} {score.words}".strip()
+        report("%s: %s (%.1f s)", self.settings.name, course, record.seconds)
 
     def _fetch_losses(self) -> None:
         """Bring the losses of this epoch to the host and refuse one that is not finite."""
@@ -344,18 +305,17 @@ class _TrainingLoop:
         settings = {key: value for key, value in asdict(self.settings).items() if isinstance(value, dict)}
         history = self.state.progress.records()
         return settings | {
-            "structures": list(self.settings.structures),
+            **self.task.facts(),
             "code": self.settings.code,
             "slice_axis": self.settings.axes[0],
             "seed": self.settings.seed,
             "state_key": self.file.key,
             "training": [scan.scan for scan in self.training.scans],
-            "validation": [scan.scan for scan in self.validation.scans.scans],
+            "validation": [scan.scan for scan in self.validated.scans],
             "epochs": len(history),
             "best_epoch": best_epoch,
             "best_validation_dice": self.state.progress.best_dice,
-            "bone_weight": self.bone_weight,
-            "warnings": find_warnings(history, self.yardstick),
+            "warnings": self.task.warnings(history),
             "updates": len(history) * self.order.updates_per_epoch,
             "parameters": sum(parameter.numel() for parameter in self.state.network.parameters()),
             "seconds": round(sum(record.seconds for record in history), 1),
@@ -394,51 +354,4 @@ def _stores(
     stored = store(training, {})
     if not stored.scans:
         raise TrainingError("nothing to train on: no scan with a reference is left for this fold")
-    validated = store(validation, {stored.placement: stored.bytes / 1e9})
-    for each in (stored, validated):
-        _require_labels(each, len(settings.structures))
-    return stored, validated
-
-
-def _require_labels(store: ScanStore, structures: int) -> None:
-    """Refuse scans with a label that is no structure."""
-    for scan, shares in zip(store.scans, store.shares, strict=True):
-        if len(shares) > structures:
-            raise TrainingError(
-                f"scan {scan.scan}: its reference holds the label {len(shares)}; expected at most {structures}, the "
-                "number of `structures`. Remove this scan's folder in results/cropped, so that it is made again"
-            )
-
-
-def _bone_weight(training: ScanStore, config: TrainConfig) -> float:
-    """Return the weight of a bone voxel; `auto` lets bone and background of all training scans weigh the same.
-
-    With a share p of bone it is (1 - p) / p.
-
-    Raises:
-        TrainingError: `auto`, and no voxel or every voxel is bone.
-    """
-    if config.bone_weight != AUTO:
-        return config.bone_weight
-    voxels = [math.prod(scan.shape_zyx) for scan in training.scans]
-    bone = math.fsum(count * sum(shares) for count, shares in zip(voxels, training.shares, strict=True))
-    if not 0 < bone < sum(voxels):
-        raise TrainingError(
-            "train.bone_weight: auto needs bone and background in the references of the training scans; found "
-            f"{'no bone' if bone <= 0 else 'only bone'}. Look at the references, or set a number"
-        )
-    return (sum(voxels) - bone) / bone
-
-
-def _yardstick(training: ScanStore, order: TrainingOrder, structures: int, bone_weight: float) -> Yardstick:
-    """Return the values that a training's course is compared with; windows beyond the ends of a scan hold air."""
-    config = order.config
-    shares = np.zeros((len(training.scans), structures))
-    for row, of_scan, scan in zip(shares, training.shares, training.scans, strict=True):
-        row[: len(of_scan)] = of_scan
-        row *= min(1.0, scan.shape_zyx[0] / config.window_slices)
-    return Yardstick(
-        constant_loss=constant_loss(shares, config.loss, bone_weight),
-        updates_per_epoch=order.updates_per_epoch,
-        warm_up_epochs=math.ceil(config.warm_up * config.epochs),
-    )
+    return stored, store(validation, {stored.placement: stored.bytes / 1e9})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import lib.learning.train as engine
+import lib.learning.tasks.segment as segment
 import lib.learning.validation as validation
 from lib.errors import TrainingError
 from lib.intensity_scale import IntensityConfig, fixed_range
@@ -337,7 +337,7 @@ def test_the_state_before_a_loss_that_is_not_finite_is_kept(tmp_path, monkeypatc
         monkeypatch.context() as patch,
         pytest.raises(TrainingError, match="the last state saved before it is kept"),
     ):
-        patch.setattr(engine, "segmentation_loss", spoiled)
+        patch.setattr(segment, "segmentation_loss", spoiled)
         train_fold(TRAINING, [], often, state)
     assert state.read_bytes() == before
     assert train_fold(TRAINING, [], often, state).facts["resumed"]
@@ -346,7 +346,7 @@ def test_the_state_before_a_loss_that_is_not_finite_is_kept(tmp_path, monkeypatc
 def test_weights_spoilt_by_a_gradient_are_neither_saved_nor_returned(tmp_path, monkeypatch):
     state = tmp_path / "state.pt"
     often = settings(checkpoint_minutes=0, epochs=1)
-    loss_of = engine.segmentation_loss
+    loss_of = segment.segmentation_loss
 
     def spoiled(logits, mask, **how):
         logits.register_hook(lambda gradient: gradient * float("nan"))
@@ -357,7 +357,7 @@ def test_weights_spoilt_by_a_gradient_are_neither_saved_nor_returned(tmp_path, m
             monkeypatch.context() as patch,
             pytest.raises(TrainingError, match="weights are no longer finite"),
         ):
-            patch.setattr(engine, "segmentation_loss", spoiled)
+            patch.setattr(segment, "segmentation_loss", spoiled)
             train_fold(TRAINING, [], settings(checkpoint_minutes=minutes, epochs=1, batch_size=3), state)
         assert not state.exists()
     assert train_fold(TRAINING, [], often, state).history
