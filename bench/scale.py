@@ -70,7 +70,7 @@ def make_cohort(folder: Path, demo: Path, scans: int) -> list[str]:
     run = json.loads((demo / "models/all/vnet/fold-0/run.json").read_text())
     run["preprocessing"] = {
         "resample": config["resample"],
-        "crop": {"size": config["crop"]["size"]},
+        "crop": {key: config["crop"][key] for key in ("method", "size")},
         "intensity": config["intensity"],
     }
     for fold in range(FOLDS):
