@@ -291,7 +291,7 @@ def summary(
         "r2": agreement["r2"],
         "re_percent_mean": mean(errors),
         "re_percent_largest": max(errors),
-        "bias_mm3": agreement["bias_mm3"],
+        "bias_mm3": agreement["bias"],
     }
     finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
     return finite | {
