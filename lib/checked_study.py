@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from lib.bias_settings import NONE, BiasFieldConfig
 from lib.catalog.anatomies import ANATOMIES, usual_side
 from lib.cohort.acquisitions import check_strata, read_protocol
 from lib.cohort.folds import CROPS_NEED_NO_FOLDS
@@ -133,6 +134,7 @@ class Study:
     def preprocessing(self) -> Mapping:
         """Return the preprocessing settings on which finished models and this study must agree."""
         return {
+            "bias_field": self.config["bias_field"],
             "resample": self.config["resample"],
             "crop": {key: self.config["crop"][key] for key in ("method", "size")},
             "intensity": self.config["intensity"],
@@ -221,6 +223,7 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
         read_network(entry, len(config["structures"]))
     read_protocol(config["acquisition_protocol"], config["screening"]["modality"])
     IntensityConfig(**config["intensity"])
+    _check_bias_field(config)
     _check_crop(config)
     MaskConfig(**config["mask"])
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
@@ -229,6 +232,16 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
             f"run once without it. {CROPS_NEED_NO_FOLDS}"
         )
     return config
+
+
+def _check_bias_field(config: Mapping) -> None:
+    """Refuse a correction that the modality does not need."""
+    method, modality = BiasFieldConfig(**config["bias_field"]).method, config["screening"]["modality"]
+    if method != NONE and modality != "MR":
+        raise ConfigError(
+            f"bias_field.method: {method} corrects the shading of MR images, and screening.modality is {modality}; "
+            "set bias_field.method: none"
+        )
 
 
 def _check_crop(config: Mapping) -> None:

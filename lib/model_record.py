@@ -11,12 +11,13 @@ MODEL_FORMAT = 3
 _TAKES_OF_2 = {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}
 # what all models were trained for before they named it
 _FIRST_STRUCTURES = ["femur"]
+_FIRST_BIAS_FIELD = {"method": "none"}
 _WORDS_OF_2 = {"cohort": "group", "model": "network", "network": "architecture"}
 
 
 def in_todays_words(metadata: Mapping) -> dict:
     """Return the metadata of a model, those of format 2 as format 3 writes them; any other format as it is."""
-    metadata = {"slice_axis": "z"} | _with_todays_crop(_with_todays_intensity(metadata))
+    metadata = {"slice_axis": "z"} | _with_todays_preprocessing(_with_todays_intensity(metadata))
     if metadata.get("format") == 2:
         takes = _TAKES_OF_2.get(metadata.get("cohort"), {})
         metadata = {_WORDS_OF_2.get(key, key): value for key, value in metadata.items()}
@@ -46,13 +47,15 @@ def _with_todays_intensity(metadata: Mapping) -> dict:
     return found
 
 
-def _with_todays_crop(metadata: Mapping) -> dict:
-    """Return metadata whose preprocessing names the crop by `method` and `size`, not by `size_xy`."""
+def _with_todays_preprocessing(metadata: Mapping) -> dict:
+    """Return metadata whose preprocessing names `bias_field`, and the crop by `method` and `size`, not `size_xy`."""
     preprocessing = metadata.get("preprocessing")
-    if not (isinstance(preprocessing, Mapping) and "size_xy" in preprocessing.get("crop", {})):
+    if not isinstance(preprocessing, Mapping):
         return dict(metadata)
-    crop = {"method": "hip", "size": preprocessing["crop"]["size_xy"]}
-    return {**metadata, "preprocessing": {**preprocessing, "crop": crop}}
+    preprocessing = {"bias_field": _FIRST_BIAS_FIELD, **preprocessing}
+    if "size_xy" in preprocessing.get("crop", {}):
+        preprocessing["crop"] = {"method": "hip", "size": preprocessing["crop"]["size_xy"]}
+    return {**metadata, "preprocessing": preprocessing}
 
 
 def fold_name(run: Mapping) -> str:

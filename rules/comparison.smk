@@ -23,7 +23,7 @@ rule record_run:
         settings=SETTINGS,
         software=lambda wildcards: describe_software(),
         models=lambda wildcards: model_digests(config["model"]) if FINISHED else {},
-        digests={rule: code_of(rule) for rule in recorded_rules()},
+        digests={rule: code_of(rule) for rule in recorded_rules() if rule not in UNUSED},
         code=code_of("record_run"),
     message:
         "Record the settings and versions of this run"

@@ -28,10 +28,34 @@ rule convert_scan:
         "../scripts/convert_scan.py"
 
 
+rule correct_bias:
+    """Divide one converted MR image by its bias field (N4, Tustison 2010); only with bias_field.method: n4."""
+    input:
+        image="results/converted/{scan}/image.nii.gz",
+    output:
+        image="results/bias_corrected/{scan}/image.nii.gz",
+    log:
+        "results/logs/correct_bias/{scan}.log",
+    benchmark:
+        "results/benchmarks/correct_bias/{scan}.tsv"
+    conda:
+        "../envs/imaging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1500),
+        runtime=grow(15),
+    params:
+        code=code_of("correct_bias"),
+    message:
+        "Correct the bias field of {wildcards.scan}"
+    script:
+        "../scripts/correct_bias.py"
+
+
 rule resample_image:
     """Put one converted CT onto 3 mm slices (Fourier interpolation, Zhao 2020)."""
     input:
-        image="results/converted/{scan}/image.nii.gz",
+        image=image_to_resample(),
     output:
         image="results/resampled/{scan}/image.nii.gz",
     log:

@@ -33,6 +33,12 @@ def there(files: Iterable[str]) -> list[str]:
     return [file for file in files if not config["partial"] or os.path.exists(file)]
 
 
+def image_to_resample() -> str:
+    """Return the image of a scan that is resampled: the converted one, or the one without its bias field."""
+    folder = "converted" if "correct_bias" in UNUSED else "bias_corrected"
+    return f"results/{folder}/{{scan}}/image.nii.gz"
+
+
 def screened_files() -> list[str]:
     """Return the screening file of every scan; with partial=true, only files that exist."""
     return there(f"results/screened/{scan}.json" for scan in SCANS)
@@ -133,7 +139,7 @@ def _planned(draw: Draw) -> list[Prediction]:
 @cache
 def _measurable(draw: Draw) -> list[Prediction]:
     folds = untrained_folds()
-    return [row for row in _planned(draw) if is_measurable(row, folds, "results")]
+    return [row for row in _planned(draw) if is_measurable(row, folds, "results", UNUSED)]
 
 
 def predictions() -> list[Prediction]:
@@ -333,13 +339,14 @@ def failures(wildcards: Wildcards) -> dict[str, str]:
         return {}
     rows = placements()
     unscreened = {scan: job_failure("screen_scan", "results", scan=scan) for scan in SCANS}
+    measured = set(predicted_paths())
     return {scan: why for scan, why in unscreened.items() if why} | explain_failures(
         rows,
-        _planned(draw()),
-        set(predicted_paths()),
+        [row for row in _planned(draw()) if row.path not in measured],
         (second_read(), corrected_scans()),
         untrained_folds(),
         "results",
+        UNUSED,
     )
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 from datetime import datetime
 
+from lib.catalog.stages import unused_stages
 from lib.checked_study import Typed, read_study
 from lib.cohort.review import in_words
 from lib.errors import OsteoflowError
@@ -50,6 +51,7 @@ OTHER = STUDY.other
 REVIEWS = in_words(STUDY.review)
 REJECTED = STUDY.rejected
 CORRECTED = STUDY.corrected
+UNUSED = unused_stages(config)
 NEEDS_EDIT = sorted(scan for scan, row in STUDY.review.items() if row.verdict == "needs-edit")
 RETRAINED_AT = datetime.now().isoformat() if config["retrain"] else ""
 

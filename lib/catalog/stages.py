@@ -5,7 +5,7 @@ profiles/slurm use this table. The inputs of a rule are defined in rules/; the c
 (lib/commands/planning/unit_costs.csv).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -43,6 +43,7 @@ class Stage(NamedTuple):
         is_recorded: whether its code determines the numbers of a run; the record of a run then holds its digest.
         is_synthetic: whether it belongs only to the synthetic cohort.
         is_on_demand: whether it runs only when it is requested by name.
+        only_with: section, key and value of the setting without which it never runs; empty: no setting excludes it.
     """
 
     file: str
@@ -57,6 +58,7 @@ class Stage(NamedTuple):
     is_recorded: bool = False
     is_synthetic: bool = False
     is_on_demand: bool = False
+    only_with: tuple[str, ...] = ()
 
 
 def _gathers(file: str, **known: object) -> Stage:
@@ -74,6 +76,13 @@ STAGES: dict[str, Stage] = {
     "split_folds": _gathers("folds/folds.csv", runs="local"),
     "convert_scan": Stage(
         "converted/{scan}/image.nii.gz", "scan", part="crop", reaches=("converted",), is_recorded=True
+    ),
+    "correct_bias": Stage(
+        "bias_corrected/{scan}/image.nii.gz",
+        "scan",
+        part="crop",
+        is_recorded=True,
+        only_with=("bias_field", "method", "n4"),
     ),
     "resample_image": Stage("resampled/{scan}/image.nii.gz", "scan", part="crop", is_recorded=True),
     "crop_image": Stage(
@@ -135,11 +144,20 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def stages_of(part: str) -> list[str]:
-    """Return the rules whose failure leaves a scan without a part of PARTS, in the order of the workflow."""
+def unused_stages(config: Mapping[str, Mapping]) -> frozenset[str]:
+    """Return the rules that never run with the settings of a study (see `Stage.only_with`)."""
+    needs = {rule: stage.only_with for rule, stage in STAGES.items() if stage.only_with}
+    return frozenset(rule for rule, (section, key, value) in needs.items() if config[section][key] != value)
+
+
+def stages_of(part: str, unused: Collection[str] = ()) -> list[str]:
+    """Return the rules whose failure leaves a scan without a part of PARTS, in the order of the workflow.
+
+    Those that are `unused` in a study are left out: a log of theirs is from a time with other settings.
+    """
     if part not in PARTS:
         raise ValueError(f"{part!r} is no part of a scan's results; parts are {', '.join(PARTS)}")
-    return [rule for rule, stage in STAGES.items() if stage.part == part]
+    return [rule for rule, stage in STAGES.items() if stage.part == part and rule not in unused]
 
 
 def rerun_stages() -> list[str]:

@@ -68,15 +68,25 @@ def log_failure(log: Path, made: Path, *, certain: bool = False) -> str:
 
 
 def prediction_failure(
-    row: Prediction, parts: Iterable[str], results: str | Path, *, certain: bool = False
+    row: Prediction,
+    parts: Iterable[str],
+    results: str | Path,
+    *,
+    certain: bool = False,
+    unused: Collection[str] = (),
 ) -> str:
-    """Return why a job of the given parts of a prediction (PARTS) failed; empty if none did."""
-    jobs = (job for part in parts for job in stages_of(part))
+    """Return why a job of the given parts of a prediction (PARTS) failed; empty if none did.
+
+    `certain` is that of `job_failure`, `unused` that of `stages_of`.
+    """
+    jobs = (job for part in parts for job in stages_of(part, unused))
     where = {"scan": row.placement.scan, "folder": row.folder, "batch": row.placement.batch}
     return _first(job_failure(job, results, **where, certain=certain) for job in jobs)
 
 
-def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) -> bool:
+def is_measurable(
+    row: Prediction, folds: Collection[str], results: str | Path, unused: Collection[str] = ()
+) -> bool:
     """Return whether a prediction's numbers exist, or can be computed from an existing probability map.
 
     Files of an earlier run do not count if the model has been removed or an earlier job has failed: they were made
@@ -86,8 +96,10 @@ def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) 
         row: the prediction.
         folds: `{group}/{network}/fold-{fold}` of the folds that have no model.
         results: the folder results/ of the study.
+        unused: stages that never run with the study's settings.
     """
-    if _lacking(row, folds) or prediction_failure(row, ("crop", "prediction"), results, certain=True):
+    parts = ("crop", "prediction")
+    if _lacking(row, folds) or prediction_failure(row, parts, results, certain=True, unused=unused):
         return False
     measured, batch = (
         Path(
@@ -101,36 +113,35 @@ def is_measurable(row: Prediction, folds: Collection[str], results: str | Path) 
 
 def explain_failures(
     placements: Iterable[Placement],
-    planned: Iterable[Prediction],
-    measured: Collection[str],
+    missing: Iterable[Prediction],
     extras: tuple[Iterable[Prediction], Iterable[str]],
     folds: Mapping[str, str],
     results: str | Path,
+    unused: Collection[str] = (),
 ) -> dict[str, str]:
     """Return in words which results of each accepted scan are missing, and why; complete scans are left out.
 
     Args:
         placements: the accepted scans.
-        planned: all their predictions.
-        measured: `{group}/{network}/{members}/{scan}` of the measured predictions.
+        missing: those of their predictions that are not measured.
         extras: the predictions to compare with a second reader, and the scans with a corrected mask.
         folds: why each fold without a model has none, by `{group}/{network}/fold-{fold}`.
         results: the folder results/ of the study.
+        unused: stages that never run with the study's settings.
     """
     stopped: dict[str, str] = {}
     waits: dict[int, list[str]] = defaultdict(list)
     for row in placements:
-        if why := _not_cropped(row.scan, results):
+        if why := _not_cropped(row.scan, results, unused):
             stopped[row.scan] = why
             waits[row.batch].append(row.scan)
     told: dict[str, dict[str, list[str]]] = {}
-    for row in planned:
-        why = "" if row.path in measured else _not_predicted(row, folds, results)
+    for row in missing:
+        why = _not_predicted(row, folds, results)
         if why == NOT_PREDICTED and row.placement.batch in waits:
             why = f"{PARTS['prediction']}: its batch waits for {', '.join(waits[row.placement.batch])}"
-        if why:
-            name = f"{row.protocol} ({row.folder})"
-            told.setdefault(row.placement.scan, {}).setdefault(why, []).append(name)
+        name = f"{row.protocol} ({row.folder})"
+        told.setdefault(row.placement.scan, {}).setdefault(why, []).append(name)
     for scan, name, why in _extras_missing(extras, results):
         told.setdefault(scan, {}).setdefault(why, []).append(name)
     return {
@@ -148,10 +159,11 @@ def explain_fold(folder: str, results: str | Path) -> str:
     return log_failure(log, model) or NOT_TRIED
 
 
-def _not_cropped(scan: str, results: str | Path) -> str:
+def _not_cropped(scan: str, results: str | Path, unused: Collection[str]) -> str:
     """Return why a scan could not be prepared for the models, even if a crop of an earlier run still exists."""
     there = Path(results, f"cropped/{scan}/image.nii.gz").exists()
-    failure = _first(job_failure(job, results, scan=scan, certain=there) for job in stages_of("crop"))
+    jobs = stages_of("crop", unused)
+    failure = _first(job_failure(job, results, scan=scan, certain=there) for job in jobs)
     return failure or ("" if there else NOT_TRIED)
 
 

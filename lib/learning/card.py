@@ -106,7 +106,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "slices": _slices(preprocessing["resample"]),
             "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
             "window": " x ".join(map(str, preprocessing["crop"]["size"])),
-            "intensity_words": _intensity(metadata["intensity"]),
+            "intensity_words": _bias_field(preprocessing["bias_field"]) + _intensity(metadata["intensity"]),
             "spacing": _spacing(metadata["spacing_mm_zyx"]),
             "network_table": _table(metadata["architecture"]),
             "people_rows": "\n".join(_people_row(role, group) for role, group in metadata["people"].items()),
@@ -124,6 +124,10 @@ def _output(structures: Sequence[str]) -> str:
         return f"the probability of {structures[0]}"
     labels = ", ".join(f"{name} ({label})" for label, name in enumerate(structures, start=1))
     return f"the probabilities of the background (label 0), {labels}"
+
+
+def _bias_field(correction: Mapping[str, str]) -> str:
+    return "" if correction["method"] == "none" else f"bias field corrected by `{correction['method']}`; "
 
 
 def _intensity(scale: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ REFERENCES = {
     "proximal femur from quantitative computed tomography images. arXiv:2006.05513, 2020.",
     "snakemake": "Mölder F, Jablonski KP, Letcher B, et al. Sustainable data analysis with Snakemake. "
     "F1000Research 2021;10:33.",
+    "n4": "Tustison NJ, Avants BB, Cook PA, et al. N4ITK: improved N3 bias correction. IEEE Transactions on Medical "
+    "Imaging 2010;29:1310-1320.",
     "vnet": "Milletari F, Navab N, Ahmadi SA. V-Net: fully convolutional neural networks for volumetric "
     "medical image segmentation. Fourth International Conference on 3D Vision, 2016:565-571.",
     "unet": "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image "

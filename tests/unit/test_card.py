@@ -15,6 +15,7 @@ FACTS = {
     "synthetic": False,
     "modality": "CT",
     "preprocessing": {
+        "bias_field": {"method": "none"},
         "resample": {"method": "fourier", "thickness_mm": 3.0, "inplane_mm": "native"},
         "crop": {"size": [192, 160]},
     },

@@ -16,7 +16,7 @@ def content():
         "architecture": {"channels": (2, 3)},
         "structures": ["femur"],
         "intensity": {"scale": "range", "low": -1000.0, "high": 2000.0},
-        "preprocessing": {"resample": {"method": "fourier"}},
+        "preprocessing": {"bias_field": {"method": "none"}, "resample": {"method": "fourier"}},
         "window_slices": 8,
         "slice_axis": "z",
         "last": weights,
@@ -118,6 +118,7 @@ def test_a_model_of_format_2_is_read_in_todays_words(path, content):
     former = {**content, "format": 2, "cohort": "female", "model": "vnet", "network": content["architecture"]}
     del former["architecture"], former["group"], former["structures"]
     former["intensity"] = {"low_hu": -1000.0, "high_hu": 2000.0}
+    former["preprocessing"] = {"resample": {"method": "fourier"}}
     torch.save(former, path)
     told = {key: value for key, value in read_model(path).items() if key not in ("last", "best")}
     kept = {key: value for key, value in content.items() if key not in ("last", "best")}

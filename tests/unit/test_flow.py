@@ -145,10 +145,11 @@ def placed(scan, batch=0, **values):
     return Placement(scan=scan, batch=batch, **(person | values))
 
 
-def explained(results, rows, measured=(), scored=(), folds=None, corrected=()):
+def explained(results, rows, measured=(), scored=(), folds=None, corrected=(), unused=()):
     planned = plan_predictions(rows, {"all": {}}, ["vnet"], "best")
     extras = ([row for row in planned if f"{row.folder}/{row.placement.scan}" in scored], corrected)
-    return explain_failures(rows, planned, set(measured), extras, folds or {}, results)
+    missing = [row for row in planned if row.path not in measured]
+    return explain_failures(rows, missing, extras, folds or {}, results, unused)
 
 
 def one_prediction(scan="A"):
@@ -269,6 +270,16 @@ def test_files_of_an_earlier_run_do_not_count_behind_a_job_that_failed(tmp_path,
     assert not is_measurable(row, {}, tmp_path)
     (why,) = explained(tmp_path, [placed("A")]).values()
     assert why.endswith("broken")
+
+
+def test_a_failure_of_a_stage_that_no_longer_runs_is_not_told(tmp_path):
+    row, files = one_prediction()
+    leave(tmp_path, *files)
+    log_of(tmp_path, "correct_bias", "A", ScanError("x", "no contrast"))
+    assert not is_measurable(row, {}, tmp_path) and is_measurable(row, {}, tmp_path, ["correct_bias"])
+    assert explained(tmp_path, [placed("A")]) == {"A": "no contrast"}
+    (why,) = explained(tmp_path, [placed("A")], unused=["correct_bias"]).values()
+    assert "no contrast" not in why
 
 
 def test_files_that_were_cleared_away_are_no_failure(tmp_path):

@@ -921,8 +921,20 @@ def test_methods_follow_the_configuration(full, tmp_path):
         "(0.7 to 1.5) and Gaussian noise (SD up to 0.02), each with a probability of 0.5." in said
     )
     assert "24 people (12 women, 12 men; 27 to 90+ years)" in said
-    for unused in ("at most", "made one update", "rose linearly", "running average", "ended early"):
+    for unused in (
+        "bias field",
+        "at most",
+        "made one update",
+        "rose linearly",
+        "running average",
+        "ended early",
+    ):
         assert unused not in said
+
+
+def test_methods_tell_a_correction_of_the_bias_field(full, tmp_path):
+    said = methods(full[0], tmp_path, bias_field={"method": "n4"})
+    assert "Images were divided by their bias field, which was found by N4." in said
 
 
 @pytest.mark.parametrize(
@@ -970,8 +982,8 @@ def test_works_are_numbered_as_they_are_cited_and_listed_in_that_order(page):
     cited = [int(number) for mark in re.findall(r"\[([\d,]+)\]", block) for number in mark.split(",")]
     works = re.findall(r"<li>(.+?)</li>", page[page.index('<ol class="references"') :].split("</ol>")[0])
     assert list(dict.fromkeys(cited)) == list(range(1, len(works) + 1))
-    # nobody was scanned twice, and no volume has an interval
-    uncited = {REFERENCES["precision"], REFERENCES["cv_plus"]}
+    # nobody was scanned twice, no volume has an interval, and no bias field was corrected
+    uncited = {REFERENCES[name] for name in ("precision", "cv_plus", "n4")}
     assert {html.unescape(work) for work in works} == set(REFERENCES.values()) - uncited
 
 

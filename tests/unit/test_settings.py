@@ -10,6 +10,7 @@ import yaml
 from snakemake.cli import parse_config
 
 from lib.anatomy.femur.distal_end import DistalEndConfig
+from lib.bias_settings import BiasFieldConfig
 from lib.catalog.modalities import MODALITIES
 from lib.cohort.folds import FoldsConfig
 from lib.crop_settings import CropConfig
@@ -155,6 +156,7 @@ def test_every_key_has_a_default_with_a_comment():
         ("folds", FoldsConfig),
         ("phantom", PhantomConfig),
         ("phantom.mr", MrProtocol),
+        ("bias_field", BiasFieldConfig),
         ("resample", ResampleConfig),
         ("crop", CropConfig),
         ("mask", MaskConfig),
@@ -180,6 +182,7 @@ def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
         ({"train": {"epoch": 3}}, "train: unknown key 'epoch'; did you mean epochs?"),
         ({"train": {"epochs": "many"}}, 'train.epochs: "many"; expected integer, >= 1'),
         ({"folds": {"folds": 1}}, "folds.folds: 1; expected integer, >= 2"),
+        ({"bias_field": {"method": "n3"}}, 'bias_field.method: "n3"; expected one of "none", "n4"'),
         ({"resample": {"method": "cubic"}}, 'expected one of "fourier", "area", "none"'),
         ({"groups": {"male": {"sex": "boy"}}}, 'groups.male.sex: "boy"; expected one of "M", "F"'),
         ({"phantom": {"modality": "PET"}}, 'phantom.modality: "PET"; expected one of "CT", "MR"'),

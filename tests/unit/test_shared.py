@@ -152,17 +152,25 @@ def test_finished_models_tell_their_group_and_folds(tmp_path):
     finished_fold(tmp_path, 2)
     models = read_finished(tmp_path)
     assert (models.group, models.network, models.folds) == ("all", "vnet", (0, 2))
-    check_preprocessing(models, {"resample": {"inplane_mm": 2.4}}, "z", "x")
+    same = {
+        "bias_field": {"method": "none"},
+        "resample": {"inplane_mm": 2.4},
+    }  # a model without the entry has none
+    check_preprocessing(models, same, "z", "x")
     with pytest.raises(
         ModelError, match=r"resample.inplane_mm: the models need 2.4, the configuration has 'native'"
     ):
-        check_preprocessing(models, {"resample": {"inplane_mm": "native"}}, "z", "x")
+        check_preprocessing(models, same | {"resample": {"inplane_mm": "native"}}, "z", "x")
+    with pytest.raises(
+        ModelError, match=r"bias_field.method: the models need 'none', the configuration has 'n4'"
+    ):
+        check_preprocessing(models, same | {"bias_field": {"method": "n4"}}, "z", "x")
 
 
 def test_finished_models_need_the_slice_axis_of_their_training(tmp_path):
     finished_fold(tmp_path / "axial", 0)
     finished_fold(tmp_path / "coronal", 0, slice_axis="y")
-    same = {"resample": {"inplane_mm": 2.4}}
+    same = {"bias_field": {"method": "none"}, "resample": {"inplane_mm": 2.4}}
     axial, coronal = (read_finished(tmp_path / name) for name in ("axial", "coronal"))
     assert (axial.slice_axis, coronal.slice_axis) == (
         "z",

@@ -10,7 +10,17 @@ import yaml
 
 from lib.catalog import stages
 from lib.catalog.renamed import RULES
-from lib.catalog.stages import PARTS, STAGES, Stage, flow_steps, recorded_rules, rerun_stages, rules_that_run
+from lib.catalog.stages import (
+    PARTS,
+    STAGES,
+    Stage,
+    flow_steps,
+    recorded_rules,
+    rerun_stages,
+    rules_that_run,
+    stages_of,
+    unused_stages,
+)
 from lib.cohort.failures import explain_failures
 from lib.cohort.placement import Placement
 from lib.cohort.predictions import plan_predictions
@@ -145,7 +155,7 @@ def test_a_stage_added_in_one_place_is_known_everywhere(monkeypatch, workflow, t
     }
     row = Placement(scan="B", batch=0, **person)
     planned = plan_predictions([row], {"all": {}}, ["vnet"], "best")
-    told = explain_failures([row], planned, (), ((), ()), {}, tmp_path / "results")
+    told = explain_failures([row], planned, ((), ()), {}, tmp_path / "results")
     assert told == {"B": "no rods of the phantom"}
 
 
@@ -168,6 +178,19 @@ def test_a_stage_has_a_job_for_each_chosen_unit(workflow):
         replace(workflow.study, config={**workflow.study.config, "cohort": "others.csv"}), workflow.rules
     )
     assert jobs.keys() - others.keys() == {"make_phantom_table", "make_phantom_scan"}
+
+
+def test_a_stage_of_a_setting_has_jobs_only_with_it(workflow):
+    study, jobs = workflow.study, plan_jobs(workflow.study, workflow.rules)
+    with_n4 = {**study.config, "bias_field": {"method": "n4"}}
+    more = plan_jobs(replace(study, config=with_n4), workflow.rules)
+    assert more.keys() - jobs.keys() == {"correct_bias"} and jobs.keys() <= more.keys()
+    assert more["correct_bias"] == jobs["resample_image"]
+    assert unused_stages(study.config) == {"correct_bias"} and not unused_stages(with_n4)
+    assert set(stages_of("crop")) - set(stages_of("crop", unused_stages(study.config))) == {"correct_bias"}
+    # every setting of the catalog is one of the configuration
+    for section, key, value in (stage.only_with for stage in STAGES.values() if stage.only_with):
+        assert isinstance(value, type(study.config[section][key]))
 
 
 @pytest.mark.parametrize(("old", "new"), RULES.items())

@@ -377,7 +377,7 @@ def test_another_change_runs_what_depends_on_it(finished, tmp_path, row):
 
 
 REFUSED = {
-    "`resample`, `crop.method`, `crop.size`, `intensity`, `model_frame`": (
+    "`bias_field`, `resample`, `crop.method`, `crop.size`, `intensity`, `model_frame`": (
         {"crop": {"size": [40, 40]}},
         "the models need [32, 32]",
     ),

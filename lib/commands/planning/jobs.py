@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.catalog.protocols import SCORED_PROTOCOLS
-from lib.catalog.stages import STAGES, Stage
+from lib.catalog.stages import STAGES, Stage, unused_stages
 from lib.checked_study import Study
 from lib.cohort.folds import FoldsConfig, Split, split_folds
 from lib.cohort.placement import Placement, trains_fold
@@ -44,7 +44,7 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
     predictions = plan_predictions(
         placements, study.groups, study.networks, study.config["predict"]["heldout_weights"]
     )
-    of_scans = _chosen_scans(study, placements, predictions)
+    of_scans, unused = _chosen_scans(study, placements, predictions), unused_stages(study.config)
     plan = {
         "fold": lambda stage: [] if study.finished else _training(study, placements),
         "network": lambda stage: [] if study.finished else _networks(study),
@@ -54,11 +54,12 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
         "prediction": lambda stage: _of_predictions(predictions),
         "study": lambda stage: [Job(wildcards={})],
     }
-    return {name: plan[STAGES[name].work](STAGES[name]) for name in rules if _is_part(STAGES[name], study)}
+    needed = [name for name in rules if _is_part(STAGES[name], study)]
+    return {name: plan[STAGES[name].work](STAGES[name]) for name in needed if name not in unused}
 
 
 def _is_part(stage: Stage, study: Study) -> bool:
-    """Return whether the report of a study needs a stage."""
+    """Return whether the report of a study needs a stage, if no setting excludes it."""
     return not stage.is_on_demand and (study.synthetic or not stage.is_synthetic)
 
 
