@@ -66,7 +66,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         }.items()
     }
     made = summary_tables(empty, {}, [], AgreementConfig())
-    first = table1(made["agreement"], empty["metrics"], empty["unscored"], synthetic=False)
+    first = table1(made["agreement"], empty["metrics"], empty["unscored"], published=True)
     return {
         "cohort.csv": COHORT_COLUMNS,
         "cohort/scans.csv": SCAN_COLUMNS,
@@ -77,7 +77,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/measurements.csv": MEASUREMENT_COLUMNS,
         "tables/people.csv": [
             *PEOPLE_KEYS,
-            *(f"{{structure}}_{quantity.column}" for quantity in QUANTITIES),
+            *_columns_of_quantities(),
             "undefined",
         ],
         "tables/unscored.csv": UNSCORED_COLUMNS,
@@ -92,6 +92,13 @@ def table_columns() -> dict[str, Sequence[str]]:
         "review.csv": REVIEW_COLUMNS,
         "parts.csv": PART_COLUMNS,
     }
+
+
+def _columns_of_quantities() -> list[str]:
+    """Return the columns of people.csv that hold quantities; those without a unit in some modality last."""
+    units = dict.fromkeys(modality.unit for modality in MODALITIES.values())
+    names = [quantity.column(unit) for unit in units for quantity in QUANTITIES]
+    return [f"{{structure}}_{name}" for name in dict.fromkeys(names)]
 
 
 def _columns_of_modalities() -> list[str]:
@@ -176,8 +183,8 @@ Each table is a CSV file (UTF-8, commas, a point as the decimal mark). Paths are
 - Columns that end in `_ci_low` and `_ci_high` are the ends of an interval at `report.confidence`. `_fold_ci_low` and
   `_fold_ci_high` are those of a further interval, which leaves out a fold at a time. [Methods](methods.md#intervals)
   says for whom each of them holds.
-- The **unit** is part of the name: `_mm`, `_mm3`, `_percent`, `_bits`, `_mb`. Volumes are mm³, intensities (`hu_…`)
-  HU (in MR the scan's own scale), ages years.
+- The **unit** is part of the name: `_mm`, `_mm3`, `_percent`, `_bits`, `_mb`. Volumes are mm³, ages years.
+  Intensities of CT are HU; those of MR have no unit.
 
 This page is made by `python docs/columns.py` from the code and `docs/columns.yaml`; a test holds them together."""
 

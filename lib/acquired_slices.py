@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 _AXES = {"R": 0, "L": 0, "A": 1, "P": 1, "I": 2, "S": 2}
-_PLANES = {"x": "sagittal", "y": "coronal", "z": "axial"}
+PLANES = {"x": "sagittal", "y": "coronal", "z": "axial"}
 
 
 def plane_of(geometry: Mapping) -> str | None:
     """Return the plane of the acquired slices; None for a scan that was not read."""
-    return _PLANES[geometry["acquired_axis"]] if geometry else None
+    return PLANES[geometry["acquired_axis"]] if geometry else None
 
 
 def pixel_of(geometry: Mapping) -> float | None:

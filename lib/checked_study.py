@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from lib.bias_settings import NONE, BiasFieldConfig
-from lib.catalog.anatomies import ANATOMIES, usual_side
+from lib.catalog.anatomies import ANATOMIES, has_article, usual_side
 from lib.cohort.acquisitions import check_strata, read_protocol
 from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.other_run import find_results
@@ -87,6 +87,11 @@ class Study:
     def synthetic(self) -> bool:
         """Return whether the workflow makes a synthetic cohort."""
         return not self.config["cohort"]
+
+    @property
+    def has_article(self) -> bool:
+        """Return whether the article that the workflow follows is about such studies."""
+        return has_article(self.config["anatomy"], self.config["screening"]["modality"])
 
     @cached_property
     def scans(self) -> Mapping[str, ScanRow]:

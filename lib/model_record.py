@@ -12,12 +12,13 @@ _TAKES_OF_2 = {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}
 # what all models were trained for before they named it
 _FIRST_STRUCTURES = ["femur"]
 _FIRST_BIAS_FIELD = {"method": "none"}
+_FIRST_VIEW = {"anatomy": "proximal-femur", "slice_axis": "z"}
 _WORDS_OF_2 = {"cohort": "group", "model": "network", "network": "architecture"}
 
 
 def in_todays_words(metadata: Mapping) -> dict:
     """Return the metadata of a model, those of format 2 as format 3 writes them; any other format as it is."""
-    metadata = {"slice_axis": "z"} | _with_todays_preprocessing(_with_todays_intensity(metadata))
+    metadata = _FIRST_VIEW | _with_todays_preprocessing(_with_todays_intensity(metadata))
     if metadata.get("format") == 2:
         takes = _TAKES_OF_2.get(metadata.get("cohort"), {})
         metadata = {_WORDS_OF_2.get(key, key): value for key, value in metadata.items()}

@@ -161,6 +161,7 @@ rule gather_volumes:
         structures=list(STUDY.structures),
         groups=GROUPS,
         networks=NETWORKS,
+        modality=lookup("screening/modality", within=config),
         heldout_weights=lookup("predict/heldout_weights", within=config),
         seen=seen_in_training,
         needs_edit=NEEDS_EDIT,

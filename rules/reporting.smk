@@ -115,7 +115,7 @@ rule tabulate_table1:
         mem_mb=grow(2000),
         runtime=grow(30),
     params:
-        synthetic=SYNTHETIC,
+        published=not SYNTHETIC,
         code=code_of("tabulate_table1"),
     message:
         "Tabulate Table 1"
@@ -147,7 +147,7 @@ rule tabulate_table2:
         mem_mb=grow(2000),
         runtime=grow(30),
     params:
-        synthetic=SYNTHETIC,
+        published=not SYNTHETIC,
         code=code_of("tabulate_table2"),
     message:
         "Tabulate Table 2"
@@ -199,6 +199,7 @@ rule draw_figures:
         masks=figure_inputs("results/masks/{path}/labels.nii.gz"),
         images=lambda wildcards: scored_scans("results/cropped/{scan}/image.nii.gz"),
         references=lambda wildcards: scored_scans("results/cropped/{scan}/labels.nii.gz"),
+        records=lambda wildcards: scored_scans("results/cropped/{scan}/crop.json"),
     output:
         figures=report(
             directory("results/figures"),
@@ -219,6 +220,7 @@ rule draw_figures:
         runtime=grow(30),
     params:
         structures=list(STUDY.structures),
+        modality=lookup("screening/modality", within=config),
         synthetic=SYNTHETIC,
         # only for Snakemake's report; a function of `output` does not cause a rerun
         captions=lambda wildcards, output: captions(),
@@ -259,6 +261,8 @@ rule write_scan_pages:
             # quoted in the meanings of flags and in the note on intervals
             "settings": {
                 "anatomy": lookup("anatomy", within=config),
+                "screening": {"modality": lookup("screening/modality", within=config)},
+                "resample": {"method": lookup("resample/method", within=config)},
                 "report": {"confidence": lookup("report/confidence", within=config)},
                 "measure": {"distal_cut_mm": lookup("measure/distal_cut_mm", within=config)},
                 "predict": {"review_member_dice": lookup("predict/review_member_dice", within=config)},
@@ -330,8 +334,7 @@ rule write_report:
         readers="results/tables/readers.csv",
         coverage="results/tables/coverage.csv",
         partitions="results/tables/partitions.csv",
-        table1="results/tables/table1.csv",
-        table2="results/tables/table2.csv",
+        article=["results/tables/table1.csv", "results/tables/table2.csv"] if STUDY.has_article else [],
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",
         protocol="results/cohort/protocol.json",

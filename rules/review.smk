@@ -2,7 +2,7 @@
 
 
 rule measure_corrected:
-    """Volume, HU and length of a predicted mask that a person corrected; it is never scored."""
+    """Volume, mean intensity and length of a predicted mask that a person corrected; it is never scored."""
     input:
         mask=lambda wildcards: CORRECTED[wildcards.scan],
         image="results/cropped/{scan}/image.nii.gz",

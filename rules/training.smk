@@ -39,6 +39,7 @@ rule train_fold:
             "network": wildcards.network,
             "fold": int(wildcards.fold),
             "synthetic": SYNTHETIC,
+            "anatomy": config["anatomy"],
             "modality": config["screening"]["modality"],
             "preprocessing": STUDY.preprocessing,
             "configured": configured(wildcards.network),

@@ -1,6 +1,6 @@
-"""Job script of rule crop_labels: cut the window of the cropped CT out of its label map.
+"""Job script of rule crop_labels: cut the window of the cropped scan out of its label map.
 
-input: labels (on the grid of the resampled CT), record (crop.json); output: labels; params: structures (names)
+input: labels (on the grid of the resampled scan), record (crop.json); output: labels; params: structures (names)
 """
 
 from lib.atomic import read_json

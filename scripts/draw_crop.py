@@ -18,13 +18,13 @@ with job_log(snakemake.log[0]) as logger:
     image = read_image(snakemake.input.image)
     record, located = read_json(snakemake.input.record), read_json(snakemake.input.screened)["hip"]
     modality = MODALITIES[snakemake.params.modality]
-    own_range = (record["intensity"]["low"], record["intensity"]["high"])
+    window = modality.window(record["intensity"])
     i, j = column_index(image, record["center_mm_xy"])
     columns, rows, _ = image.GetSize()
     sight = CropSight(
         image_zyx=array_zyx(image),
-        window=modality.grey_window or own_range,
-        projection_window=modality.projection_window or own_range,
+        window=window,
+        projection_window=modality.projection_window or window,
         spacing_mm_zyx=spacing_zyx(image),
         start_xyz=tuple(record["start_xyz"]),
         size_xyz=tuple(record["size_xyz"]),

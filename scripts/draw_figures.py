@@ -1,13 +1,15 @@
 """Job script of rule draw_figures: draw every figure of the study as SVG and PNG, with a table of its data.
 
 input: the tables named in TABLES; histories, measured (lists of .csv, .json); for possible examples the lists images,
-    references (.../{scan}/*.nii.gz) and masks (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid
-output: figures (directory, with figures.json); params: structures (names), synthetic
+    references (.../{scan}/*.nii.gz), records (.../{scan}/crop.json) and masks
+    (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid
+output: figures (directory, with figures.json); params: structures (names), modality, synthetic
 """
 
 from pathlib import Path
 
-from lib.atomic import whole_folder
+from lib.atomic import read_json, whole_folder
+from lib.catalog.modalities import MODALITIES
 from lib.figures.examples import Example, example_scans, example_title
 from lib.figures.gallery import StudyResults, draw_figures
 from lib.figures.learning_curves import history_key
@@ -22,14 +24,15 @@ TABLES = ("metrics", "volumes", "agreement", "paired", "spread", "precision", "r
 with job_log(snakemake.log[0]) as logger:
     given, params, examples = snakemake.input, snakemake.params, []
     tables = {name: read_table(given[name]) for name in TABLES}
-    images, references = by_scan(given.images), by_scan(given.references)
+    images, references, records = map(by_scan, (given.images, given.references, given.records))
     masks = {path_key(Path(path).parent): path for path in given.masks}
     several = params.structures if len(params.structures) > 1 else ()
     for row in example_scans(tables["metrics"], masks):
         image, scan = read_image(images[row["scan"]]), row["scan"]
         pair = [array_zyx(read_image(path)) for path in (references[scan], masks[prediction_key(row)])]
         title, grid = example_title(row, several=bool(several)), spacing_zyx(image)
-        examples.append(Example(scan, title, array_zyx(image), *pair, grid, several))
+        window = MODALITIES[params.modality].window(read_json(records[scan])["intensity"])
+        examples.append(Example(scan, title, array_zyx(image), *pair, grid, window, several))
     (overlaps,) = read_measured(given.measured, "overlap")
     results = StudyResults(
         **tables,

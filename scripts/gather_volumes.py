@@ -2,15 +2,16 @@
 
 input: folds, scans, acquisition (.csv); measured (list of .../{group}/{network}/{members}/{scan}.json),
     corrected (list of .../{scan}.json), errors (list of volume_errors.json)
-output: volumes, measurements (tidy), people (wide); params: structures, groups, networks (names), heldout_weights,
-    seen (paths of predictions by models that were trained on their person), needs_edit (scans), confidence (of the
-    intervals)
+output: volumes, measurements (tidy), people (wide); params: structures, groups, networks (names), modality,
+    heldout_weights, seen (paths of predictions by models that were trained on their person), needs_edit (scans),
+    confidence (of the intervals)
 """
 
 from dataclasses import asdict
 from pathlib import Path
 
 from lib.atomic import read_json
+from lib.catalog.modalities import MODALITIES
 from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.leakage import mark_seen
 from lib.cohort.predictions import plan_predictions
@@ -47,7 +48,8 @@ with job_log(snakemake.log[0]) as logger:
     volumes = with_flag(volumes, "needs_edit", params.needs_edit)
     corrected = {Path(path).stem: read_json(path) for path in given.corrected}
     volumes = with_corrected(volumes, corrected)
-    measurements = measurements_table(predictions, overlaps, records, repeats)
+    value_unit = MODALITIES[params.modality].unit
+    measurements = measurements_table(predictions, overlaps, records, repeats, value_unit)
     write_table(volumes, snakemake.output.volumes)
     write_table(measurements, snakemake.output.measurements)
     people = people_table(measurements, volumes, corrected, params.networks)

@@ -1,6 +1,6 @@
 """Job script of rule measure_corrected: measure a mask that a person has corrected.
 
-input: mask (the corrected one), image (CT of the crop), converted (the converted scan); output: json
+input: mask (the corrected one), image (of the crop), converted (the converted scan); output: json
 params: structures (names)
 """
 

@@ -1,4 +1,4 @@
-"""Job script of rule resample_labels: resample a reference mask to the grid of the resampled CT.
+"""Job script of rule resample_labels: resample a reference mask to the grid of the resampled scan.
 
 input: mask (a label map as it was given), image (converted); output: labels (label map of the study)
 params: resample, structures (their values in the mask)

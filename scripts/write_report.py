@@ -1,7 +1,8 @@
 """Job script of rule write_report: write the report of the study as one page, readable offline.
 
-input: the tables (see `lib.pages.report.TABLES`); figures (directory); protocol, notes (.json); lists pages
-    (directories), crops (.webp), screened, runs (.json); output: page
+input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if the study has them);
+    figures (directory); protocol, notes (.json); lists pages (directories), crops (.webp), screened, runs (.json);
+output: page
 params: study, synthetic, settings, reviews
 """
 
@@ -16,10 +17,11 @@ from lib.stats.tables import read_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
+    paths = {name: given[name] for name in TABLES} | {Path(path).stem: path for path in given.article}
     data = ReportData(
         **{name: params[name] for name in ("study", "synthetic", "settings", "reviews")},
-        tables={name: read_table(given[name]) for name in TABLES},
-        table_paths={name: given[name] for name in TABLES},
+        tables={name: read_table(path) for name, path in paths.items()},
+        table_paths=paths,
         figures=read_json(Path(given.figures, "figures.json"))["figures"],
         figure_folder=given.figures,
         pages={page.stem: str(page) for folder in given.pages for page in Path(folder).glob("*.html")},

@@ -1,6 +1,6 @@
 """Job script of rule write_scan_pages: write a page with pictures for each predicted scan of a batch.
 
-input: by scan: images (cropped CT), references (cropped mask, if there is one), records (crop.json), screened,
+input: by scan: images (cropped), references (cropped mask, if there is one), records (crop.json), screened,
     crops (picture of the window); by prediction: masks, measured (.json);
     errors (list of volume_errors.json)
 output: pages (folder with {scan}.html and {scan}-*.webp)

@@ -16,6 +16,12 @@ class Anatomy:
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
         part: what of the body a window shows, in words.
         crop_methods: what its windows may lie around.
+        subject: what a study segments, in words; empty: its structures.
+        planes_below_top_mm: distance of the three planes of a scan's page from the top of the bone; None: they cross
+            in the middle of its height.
+        planes_through: where they cross, in words.
+        article_modality: modality of the article (Zhao 2020) whose numbers the report shows beside those of the
+            study; empty: there is no such article.
     """
 
     structures: tuple[str, ...] = ()
@@ -23,6 +29,10 @@ class Anatomy:
     has_sides: bool = False
     part: str = "region"
     crop_methods: tuple[str, ...] = ("centre", "none")
+    subject: str = ""
+    planes_below_top_mm: float | None = None
+    planes_through: str = "the middle of the bone"
+    article_modality: str = ""
 
 
 ANATOMIES = {
@@ -32,6 +42,11 @@ ANATOMIES = {
         has_sides=True,
         part="hip",
         crop_methods=("hip", "centre", "none"),
+        subject="the proximal femur",
+        # the centre of the femoral head lies about one radius below the top of the bone
+        planes_below_top_mm=25.0,
+        planes_through="the femoral head, about 25 mm below the top of the bone",
+        article_modality="CT",
     ),
     "generic": Anatomy(),
 }
@@ -47,6 +62,11 @@ SOURCES = {
 def part_in_words(anatomy: str, side: str) -> str:
     """Return what a window shows, such as "left hip"; `side` is empty for an anatomy without sides."""
     return f"{side} {ANATOMIES[anatomy].part}".strip()
+
+
+def has_article(anatomy: str, modality: str) -> bool:
+    """Return whether the article that the workflow follows is about such studies."""
+    return ANATOMIES[anatomy].article_modality == modality
 
 
 def usual_side(anatomy: str) -> str:

@@ -6,7 +6,7 @@ tables/measurements.csv. Tables, pages and figures use them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -50,6 +50,7 @@ class Measure:
         grid_limit: the measure that is compared with a voxel's longest side: the measure itself, or its tolerance;
             empty: the grid does not determine it.
         is_repeated: whether tables/precision.csv gives its precision from repeated scans.
+        is_value: whether its unit is that of the modality's values (`lib.catalog.modalities`), see `in_unit`.
     """
 
     short: str
@@ -69,6 +70,11 @@ class Measure:
     worst: str = ""
     grid_limit: str = ""
     is_repeated: bool = False
+    is_value: bool = False
+
+    def in_unit(self, value_unit: str) -> "Measure":
+        """Return the measure with its unit in a study whose values have the unit `value_unit`."""
+        return replace(self, unit=value_unit) if self.is_value else self
 
     @property
     def heading(self) -> str:
@@ -208,18 +214,18 @@ MEASURES: dict[str, Measure] = {
     "predicted_at_half_mm3": _volume("at 0.5", "Predicted, at a threshold of one half"),
     "corrected_mm3": _volume("Corrected", columns={"volumes": "review"}, section=""),
     "final_mm3": _volume("Final", columns={"volumes": "review"}, section=""),
-    "hu_mean": Measure(
-        short="Mean HU", label="Mean intensity", title="mean intensity in the mask", unit="HU", digits=1,
-        columns=_VOLUME, section="bone", is_repeated=True,
+    "mean_value": Measure(
+        short="Mean intensity", title="mean intensity in the mask", digits=1, columns=_VOLUME, section="bone",
+        is_repeated=True, is_value=True,
     ),
-    "hu_sd": Measure(
-        short="SD of HU", label="SD of intensities", unit="HU", digits=1, columns=_VOLUME, section="bone"
+    "sd_value": Measure(
+        short="SD of intensities", digits=1, columns=_VOLUME, section="bone", is_value=True
     ),
     "length_mm": Measure(
         short="Length", label="Length along the scan", unit="mm", columns=_VOLUME, section="bone"
     ),
     "truncated_distally": Measure(
-        short="Cut distally", label="Cut by the scan's distal end", columns=_VOLUME, section="bone"
+        short="Cut distally", label="Cut by the scan's lower end", columns=_VOLUME, section="bone"
     ),
     "lesser_trochanter_mm": Measure(
         short="Lesser trochanter", label="Lesser trochanter, above the distal end", unit="mm", digits=1,
@@ -261,7 +267,7 @@ class Quantity:
 
     Attributes:
         measure: its name, without the unit.
-        unit: as names of columns write it.
+        unit: as names of columns write it; None: that of the modality's values.
         region: part of the structure; `whole`: all of it.
         compartment: what is counted in the region; `integral`: every voxel.
         reference: name of the reference's value in `measured/`; empty: it is not measured.
@@ -270,22 +276,26 @@ class Quantity:
     """
 
     measure: str
-    unit: str
+    unit: str | None
     region: str = WHOLE
     compartment: str = "integral"
     reference: str = ""
     predicted: str
     corrected: str = ""
 
-    @property
-    def column(self) -> str:
-        """Return the end of a column's name, such as `whole_volume_mm3`; `integral` is not named."""
-        parts = [self.region, self.compartment, self.measure, self.unit]
-        return "_".join(part.lower() for part in parts if part != "integral")
+    def unit_in(self, value_unit: str) -> str:
+        """Return its unit in a study whose values have the unit `value_unit`."""
+        return value_unit if self.unit is None else self.unit
+
+    def column(self, value_unit: str) -> str:
+        """Return the end of a column's name, such as `whole_volume_mm3`; `integral` and no unit are not named."""
+        parts = [self.region, self.compartment, self.measure, self.unit_in(value_unit)]
+        return "_".join(part.lower() for part in parts if part not in ("integral", ""))
 
 
-# columns that identify a quantity
-QUANTITY_COLUMNS = ["region", "compartment", "measure", "unit"]
+# columns that identify a quantity, and those that describe it
+QUANTITY_KEYS = ["region", "compartment", "measure"]
+QUANTITY_COLUMNS = [*QUANTITY_KEYS, "unit"]
 QUANTITIES = (
     Quantity(
         measure="volume", unit="mm3", reference="reference_mm3", predicted="predicted_mm3", corrected="corrected_mm3"
@@ -300,7 +310,7 @@ QUANTITIES = (
         )
         for level in LEVELS
     ),
-    Quantity(measure="mean_value", unit="HU", predicted="hu_mean", corrected="hu_mean"),
+    Quantity(measure="mean_value", unit=None, predicted="mean_value", corrected="mean_value"),
 )  # fmt: skip
 
 SUMMARIES: Mapping[str, Measure] = MappingProxyType(

@@ -39,6 +39,7 @@ class Modality:
         shown: fields by which the report lists scans.
         counted: groups of fields by which the report counts scans, by title.
         dependence: what a volume depends on, in a sentence.
+        silence: what a header that does not state a field is taken to mean, in a sentence.
     """
 
     unit: str
@@ -51,6 +52,15 @@ class Modality:
     shown: tuple[str, ...]
     counted: Mapping[str, tuple[str, ...]]
     dependence: str
+    silence: str = ""
+
+    def window(self, intensity: Mapping[str, float]) -> tuple[float, float]:
+        """Return the values drawn black and white in slices of a scan.
+
+        Args:
+            intensity: the scan's own range, `low` and `high` (crop.json).
+        """
+        return self.grey_window or (intensity["low"], intensity["high"])
 
 
 MODALITIES = {
@@ -71,6 +81,7 @@ MODALITIES = {
         shown=(*_SCANNER, "kvp", "kernel", "contrast"),
         counted={"Scanner": _SCANNER, "Kernel": ("kernel",), "kVp": ("kvp",)},
         dependence="Intensities, and therefore volumes, depend on voltage, kernel and slice thickness.",
+        silence="A CT header that names no contrast medium counts as a scan without contrast.",
     ),
     "MR": Modality(
         unit="",
@@ -88,7 +99,7 @@ MODALITIES = {
         ),
         shown=(*_SCANNER, "field_tesla", "sequence", "variant", "tr_ms", "te_ms", "fat_suppressed", "plane"),
         counted={
-            "Scanner": (*_SCANNER, "field_tesla"),
+            "Scanner, field in T": (*_SCANNER, "field_tesla"),
             "Sequence": ("sequence", "variant"),
             "TR and TE, ms": ("tr_ms", "te_ms"),
             "Plane": ("plane",),

@@ -18,7 +18,6 @@ from lib.figures.palette import REFERENCE, Color, structure_color
 _REFERENCE = "reference"
 INK, PAPER = (233, 238, 242), (17, 21, 25)
 
-WINDOW_HU = (-250.0, 1000.0)
 TILE_PX, THUMBNAIL_PX = 216, 112
 COLUMNS, ROWS = 5, 2
 GAP_PX, HEADER_PX = 4, 30
@@ -42,7 +41,7 @@ class View:
     """A plane of a scan as it is drawn.
 
     Attributes:
-        plane: intensities in HU, (rows, columns), the first row on top.
+        plane: grey levels (`grey_levels`), (rows, columns), the first row on top.
         masks: masks on the same plane whose contours are drawn, by name (`named_masks`), in drawing order.
         start: first row and column that are shown; may lie outside the plane.
         count: rows and columns that are shown.
@@ -62,17 +61,17 @@ class View:
 
 
 def draw_contours(
-    image_zyx: np.ndarray,
+    grey_zyx: np.ndarray,
     predicted_zyx: np.ndarray,
     reference_zyx: np.ndarray | None,
     spacing_mm_zyx: tuple[float, float, float],
     caption: str,
     structures: Sequence[str] = (),
 ) -> Image.Image:
-    """Return ten slices from the distal end to the head with the contours of the masks.
+    """Return ten axial slices from the lower end of the bone to its top with the contours of the masks.
 
     Args:
-        image_zyx: intensities in HU, (z, y, x), index 0 of z distal, x to the patient's left.
+        grey_zyx: grey levels (`grey_levels`), (z, y, x), z towards the head, x to the patient's left.
         predicted_zyx: predicted mask or label map on the same grid.
         reference_zyx: reference on the same grid, or None.
         spacing_mm_zyx: voxel spacing, mm.
@@ -84,24 +83,24 @@ def draw_contours(
     sight = find_sight(bone, spacing_mm_zyx)
     tiles = []
     for index in choose_slices(bone, COLUMNS * ROWS):
-        tile = draw_view(_slice_view(image_zyx, masks, sight, int(index), TILE_PX))
+        tile = draw_view(_slice_view(grey_zyx, masks, sight, int(index), TILE_PX))
         write_words(tile, (6, 4), f"{index * spacing_mm_zyx[0]:.0f} mm")
         tiles.append(tile)
     return _montage(tiles, caption, list(masks))
 
 
 def draw_thumbnail(
-    image_zyx: np.ndarray,
+    grey_zyx: np.ndarray,
     predicted_zyx: np.ndarray,
     reference_zyx: np.ndarray | None,
     spacing_mm_zyx: tuple[float, float, float],
     structures: Sequence[str] = (),
 ) -> Image.Image:
-    """Return one small slice through the upper femur with the contours (arguments as in `draw_contours`)."""
+    """Return one small axial slice of the upper bone with the contours (arguments as in `draw_contours`)."""
     masks = named_masks(predicted_zyx, reference_zyx, structures)
     bone = np.logical_or.reduce(list(masks.values()))
     index = int(choose_slices(bone, 5)[3])
-    return draw_view(_slice_view(image_zyx, masks, find_sight(bone, spacing_mm_zyx), index, THUMBNAIL_PX))
+    return draw_view(_slice_view(grey_zyx, masks, find_sight(bone, spacing_mm_zyx), index, THUMBNAIL_PX))
 
 
 def named_masks(
@@ -164,7 +163,7 @@ def draw_view(view: View) -> Image.Image:
         size_px=tuple(_OVERSAMPLING * edge for edge in view.size_px),
     )
     (top, left), (rows, columns) = view.start, view.count
-    shown = show_hu(view.plane).crop((left, top, left + columns, top + rows))
+    shown = Image.fromarray(view.plane).crop((left, top, left + columns, top + rows))
     picture = shown.resize(large.size_px, Image.Resampling.BICUBIC).convert("RGB")
     pen = ImageDraw.Draw(picture)
     for name, mask in view.masks.items():
@@ -177,11 +176,10 @@ def draw_view(view: View) -> Image.Image:
     return picture.reduce(_OVERSAMPLING)
 
 
-def show_hu(slice_yx: np.ndarray, window_hu: tuple[float, float] = WINDOW_HU) -> Image.Image:
-    """Return a slice in HU (y, x) as a grey picture, one pixel per voxel, black to white over `window_hu`."""
-    low, high = window_hu
-    grey = np.clip((slice_yx.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
-    return Image.fromarray(grey)
+def grey_levels(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Return intensities as grey levels (uint8) of the same shape: black (0) to white (255) over `window`."""
+    low, high = window
+    return np.clip((values.astype(np.float32) - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
 
 
 def write_picture(picture: Image.Image, path: str | Path, *, quality: int = 82, method: int = 4) -> None:
@@ -222,10 +220,10 @@ def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> N
 
 
 def _slice_view(
-    image_zyx: np.ndarray, masks: Mapping[str, np.ndarray], sight: Sight, index: int, edge_px: int
+    grey_zyx: np.ndarray, masks: Mapping[str, np.ndarray], sight: Sight, index: int, edge_px: int
 ) -> View:
     return View(
-        plane=image_zyx[index],
+        plane=grey_zyx[index],
         masks={name: mask[index] for name, mask in masks.items()},
         start=sight.start_yx,
         count=(sight.edge, sight.edge),

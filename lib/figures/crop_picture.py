@@ -17,7 +17,7 @@ from lib.figures.contours import (
     GAP_PX,
     INK,
     PAPER,
-    show_hu,
+    grey_levels,
     write_words,
 )
 from lib.figures.palette import FOUND, GIVEN, UNCERTAIN, Color
@@ -43,7 +43,7 @@ class CropSight:
         start_xyz: index of the window's first voxel; may lie outside the scan.
         size_xyz: size of the window in voxels.
         center_xy: index of the requested centre.
-        head_z: index of the slice through the femoral head, or None if unknown.
+        head_z: index of the slice through a femoral head, or None if there is none.
         x_mm: LPS x of the first and last column, on the centre's row.
         y_mm: LPS y of the first and last row, on the centre's column.
     """
@@ -78,7 +78,7 @@ class CropSight:
 
     @property
     def coronal_zx(self) -> np.ndarray:
-        """The maximum intensity projection over the window's rows, because no single plane holds the whole femur."""
+        """The maximum intensity projection over the window's rows, because no single plane holds the whole bone."""
         depth_zyx = self.image_zyx[:, self.box_yx[0]]
         return depth_zyx.max(axis=1) if depth_zyx.shape[1] else self.image_zyx[:, 0]
 
@@ -222,7 +222,8 @@ def _draw_plane(plane: _Plane, color: Color) -> Image.Image:
     rows, columns = plane.values_yx.shape
     size = (round(columns * plane.px[0]), round(rows * plane.px[1]))
     corner = tuple(round(edge) for edge in plane.place(-0.5, -0.5))
-    picture.paste(show_hu(plane.values_yx, plane.window).resize(size, Image.Resampling.BICUBIC), corner)
+    shown = Image.fromarray(grey_levels(plane.values_yx, plane.window))
+    picture.paste(shown.resize(size, Image.Resampling.BICUBIC), corner)
     pen = ImageDraw.Draw(picture)
     if plane.line_row is not None:
         _, line_y = plane.place(0, plane.line_row)

@@ -29,7 +29,10 @@ _SLICES = 6
 
 @dataclass(frozen=True)
 class Example:
-    """A scan to show: arrays (z, y, x) on the crop grid, intensities in HU, label maps, spacing in mm."""
+    """A scan to show: arrays (z, y, x) on the crop grid, intensities, label maps, spacing in mm.
+
+    `window` holds the intensities drawn black and white.
+    """
 
     scan: str
     title: str
@@ -37,6 +40,7 @@ class Example:
     reference_zyx: np.ndarray
     predicted_zyx: np.ndarray
     spacing_mm_zyx: tuple[float, float, float]
+    window: tuple[float, float]
     structures: Sequence[str] = ()  # names of the labels, if there are several
 
 
@@ -147,7 +151,7 @@ def _compared(example: Example) -> dict:
 
 
 def _chosen_slices(example: Example) -> np.ndarray:
-    """Return the slices to draw, from the distal end of the bone to the head."""
+    """Return the slices to draw, from the lower end of the bone to its top."""
     either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
     slices = np.flatnonzero(either.any(axis=(1, 2)))
     if not len(slices):
@@ -168,7 +172,7 @@ def _slice_areas(example: Example, slices: np.ndarray) -> pd.DataFrame:
 def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None:
     """Draw three rows of slices: without a contour, with the reference, with the prediction."""
     either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
-    window = _window_around(either, example.spacing_mm_zyx)
+    part, (low, high) = _part_around(either, example.spacing_mm_zyx), example.window
     names = example.structures or ("",)
     looks = [css(structure_color(position)) for position in range(len(names))]
     rows = (
@@ -178,20 +182,19 @@ def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None
     )
     for axes_row, (row, labels, colors) in zip(grid, rows, strict=True):
         for axes, index in zip(axes_row, slices, strict=True):
-            axes.imshow(
-                example.image_zyx[index][window], cmap="gray", vmin=-250, vmax=1000, interpolation="bilinear"
-            )
+            slice_yx = example.image_zyx[index][part]
+            axes.imshow(slice_yx, cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
             for label, color in enumerate(colors, start=1):
                 if (mask := labels[index] == label).any():
-                    axes.contour(mask[window], [0.5], colors=[color], linewidths=1.1)
+                    axes.contour(mask[part], [0.5], colors=[color], linewidths=1.1)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             axes.grid(visible=False)
         axes_row[0].set_ylabel(row, color=INK, fontsize=8)
 
 
-def _window_around(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> tuple[slice, slice]:
-    """Return the square window (y, x) that holds the mask with a 15 mm margin; the whole slice if it is empty."""
+def _part_around(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float]) -> tuple[slice, slice]:
+    """Return the square part (y, x) that holds the mask with a 15 mm margin; the whole slice if it is empty."""
     flat = mask_zyx.any(axis=0)
     if not flat.any():
         return slice(None), slice(None)

@@ -1,4 +1,4 @@
-"""Axial, coronal and sagittal plane through the femoral head with the contours of the masks, at one scale in mm."""
+"""Axial, coronal and sagittal plane through the bone with the contours of the masks, at one scale in mm."""
 
 from collections.abc import Mapping
 
@@ -10,24 +10,26 @@ from lib.figures.contours import GAP_PX, HEADER_PX, PAPER, Sight, View, draw_vie
 
 WIDTH_PX, MOST_HEIGHT_PX = 1080, 560
 LINE_COLOR = (150, 160, 170)
-# the centre of the femoral head lies about one radius below the top of the bone
-HEAD_BELOW_TOP_MM = 25.0
 
 
-def choose_point(bone_zyx: np.ndarray, step_mm: float) -> tuple[int, int, int]:
-    """Return the voxel (z, y, x) in which the planes cross, near the centre of the femoral head.
+def choose_point(
+    bone_zyx: np.ndarray, step_mm: float, below_top_mm: float | None = None
+) -> tuple[int, int, int]:
+    """Return the voxel (z, y, x) in which the planes cross.
 
-    It is the middle of the largest component on the slice HEAD_BELOW_TOP_MM below the top of the bone (on the lowest
+    It is the middle of the largest component on the slice `below_top_mm` below the top of the bone (on the lowest
     slice of shorter bone), or the middle of the scan if there is no bone.
 
     Args:
-        bone_zyx: the mask of the femur, (z, y, x), index 0 of z distal.
+        bone_zyx: the mask of the bone, (z, y, x), z towards the head.
         step_mm: distance of slices.
+        below_top_mm: None takes the middle of the slices with bone.
     """
     slices = np.flatnonzero(bone_zyx.any(axis=(1, 2)))
     if not slices.size:
         return tuple(count // 2 for count in bone_zyx.shape)
-    z = int(slices[max(0, len(slices) - 1 - round(HEAD_BELOW_TOP_MM / step_mm))])
+    below = len(slices) // 2 if below_top_mm is None else round(below_top_mm / step_mm)
+    z = int(slices[max(0, len(slices) - 1 - below)])
     parts, _ = ndimage.label(bone_zyx[z])
     largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
     y, x = (round(float(index.mean())) for index in np.nonzero(largest))
@@ -35,7 +37,7 @@ def choose_point(bone_zyx: np.ndarray, step_mm: float) -> tuple[int, int, int]:
 
 
 def draw_planes(
-    image_zyx: np.ndarray,
+    grey_zyx: np.ndarray,
     masks: Mapping[str, np.ndarray],
     spacing_mm_zyx: tuple[float, float, float],
     sight: Sight,
@@ -43,17 +45,18 @@ def draw_planes(
 ) -> Image.Image:
     """Return the axial, coronal and sagittal planes through a voxel, side by side.
 
-    The coronal plane is seen from the front, the sagittal plane from the patient's left; the head is on top. Thin
+    The coronal plane is seen from the front, the sagittal plane from the patient's left; up is towards the head. Thin
     lines show the positions of the other planes.
 
     Args:
-        image_zyx: intensities in HU, (z, y, x), index 0 of z distal, x to the patient's left.
+        grey_zyx: grey levels (`lib.figures.contours.grey_levels`), (z, y, x), z towards the head, x to the patient's
+            left.
         masks: boolean masks on the same grid by name (see `lib.figures.contours.named_masks`).
         spacing_mm_zyx: voxel spacing.
         sight: the part of the slices that is shown.
         point_zyx: the voxel in which the planes cross.
     """
-    views = _views(image_zyx, masks, spacing_mm_zyx, sight, point_zyx)
+    views = _views(grey_zyx, masks, spacing_mm_zyx, sight, point_zyx)
     height = HEADER_PX + max(view.size_px[1] for view, _, _ in views) + GAP_PX
     width = sum(view.size_px[0] + GAP_PX for view, _, _ in views) + GAP_PX
     picture, left = Image.new("RGB", (width, height), PAPER), GAP_PX
@@ -71,14 +74,14 @@ def draw_planes(
 
 
 def _views(
-    image_zyx: np.ndarray,
+    grey_zyx: np.ndarray,
     masks: Mapping[str, np.ndarray],
     spacing_mm_zyx: tuple[float, float, float],
     sight: Sight,
     point_zyx: tuple[int, int, int],
 ) -> list[tuple[View, tuple[int, int], tuple[str, str, str]]]:
     """Return each plane with the (column, row) of the point, its name and the letters of its edges."""
-    slices = len(image_zyx)
+    slices = len(grey_zyx)
     (z, y, x), (top, left), edge = point_zyx, sight.start_yx, sight.edge
     up = slice(None, None, -1)
     planes = [
@@ -97,7 +100,7 @@ def _views(
     return [
         (
             View(
-                plane=image_zyx[cut],
+                plane=grey_zyx[cut],
                 masks={name: mask[cut] for name, mask in masks.items()},
                 start=start,
                 count=count,

@@ -31,7 +31,7 @@ from lib.figures.style import (
 SCORE_NAMES = {name: MEASURES[name].short for name in ("dsc", "sensitivity", "specificity")}
 LEVEL_COLUMNS = [f"dsc_{level}" for level in LEVELS]
 _PERSON = ["group", "scan", "subject", "sex"]
-_ENDS = {"distal": "from the scan's distal end", "top": "below the top of the femur"}
+_ENDS = {"distal": "from the scan's lower end", "top": "below the top of the bone"}
 
 
 def draw_scores(metrics: pd.DataFrame) -> Drawing:
@@ -102,7 +102,7 @@ def draw_error_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | 
     because sums over different numbers of scans are not comparable.
 
     Args:
-        slices: for each scan lists of distance_mm (from the distal end), reference_mm3, missed_mm3 and added_mm3.
+        slices: for each scan lists of distance_mm (from the lower end), reference_mm3, missed_mm3 and added_mm3.
         people: number of people with these scans.
     """
     figure, sides = _two_ends(len(slices), people)
@@ -129,7 +129,7 @@ def draw_error_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | 
     return Drawing(
         figure=figure,
         data=data,
-        alt=f"Missed and added bone along the femur, scans of n = {people} people: most at {worst['from_mm']:.0f} mm "
+        alt=f"Missed and added bone along the scan, scans of n = {people} people: most at {worst['from_mm']:.0f} mm "
         f"{_ENDS[worst['end']]}, {worst['missed_percent']:.1f} % missed and {worst['added_percent']:.1f} % added.",
         n=people,
     )  # fmt: skip
@@ -166,7 +166,7 @@ def draw_dice_by_distance(slices: Sequence[Mapping], people: int) -> Drawing | N
     return Drawing(
         figure=figure,
         data=data,
-        alt=f"Dice of single slices along the femur, scans of n = {people} people: median {', '.join(told)}.",
+        alt=f"Dice of single slices along the scan, scans of n = {people} people: median {', '.join(told)}.",
         n=people,
     )  # fmt: skip
 
@@ -215,7 +215,7 @@ def _two_ends(scans: int, people: int) -> tuple[Figure, dict[str, Axes]]:
     left, right = figure.subplots(1, 2, sharey=True)
     counted = f"n = {people}" if scans == people else f"n = {people}, {scans} scans"
     left.set(xlabel=f"distance {_ENDS['distal']}, mm", title=f"Scan's end ({counted})")
-    right.set(xlabel=f"distance {_ENDS['top']}, mm", title=f"Femoral head ({counted})")
+    right.set(xlabel=f"distance {_ENDS['top']}, mm", title=f"Top of the bone ({counted})")
     return figure, {"distal": left, "top": right}
 
 

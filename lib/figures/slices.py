@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from lib.figures.contours import Sight, mask_contours, show_hu
+from lib.figures.contours import Sight, mask_contours
 
 # contours of a mask have corners only at half pixels, so integer path coordinates are exact
 UNITS_PER_PIXEL = 2
@@ -18,14 +18,14 @@ def sheet_columns(slices: int) -> int:
     return math.ceil(math.sqrt(slices))
 
 
-def draw_sheet(image_zyx: np.ndarray, sight: Sight) -> Image.Image:
-    """Return all slices (HU, (z, y, x)), cut to `sight`, as one grey picture, row by row from the distal end."""
+def draw_sheet(grey_zyx: np.ndarray, sight: Sight) -> Image.Image:
+    """Return all slices (grey levels, (z, y, x)), cut to `sight`, as one picture, row by row from the lower end."""
     (top, left), edge = sight.start_yx, sight.edge
     tile_px = min(edge, MOST_TILE_PX)
-    columns = sheet_columns(len(image_zyx))
-    sheet = Image.new("L", (columns * tile_px, math.ceil(len(image_zyx) / columns) * tile_px))
-    for index, slice_yx in enumerate(image_zyx):
-        tile = show_hu(slice_yx).crop((left, top, left + edge, top + edge))
+    columns = sheet_columns(len(grey_zyx))
+    sheet = Image.new("L", (columns * tile_px, math.ceil(len(grey_zyx) / columns) * tile_px))
+    for index, slice_yx in enumerate(grey_zyx):
+        tile = Image.fromarray(slice_yx).crop((left, top, left + edge, top + edge))
         row, column = divmod(index, columns)
         sheet.paste(
             tile.resize((tile_px, tile_px), Image.Resampling.LANCZOS), (column * tile_px, row * tile_px)

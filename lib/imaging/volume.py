@@ -1,4 +1,4 @@
-"""Measures of a mask: volume, length, truncation by the scan, volume above a plane, HU inside."""
+"""Measures of a mask: volume, length, truncation by the scan, volume above a plane, values inside."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,29 +13,31 @@ def measure_volume(image: sitk.Image, mask: sitk.Image, full: sitk.Image) -> dic
     """Measure one mask.
 
     Args:
-        image: Cropped CT, HU.
+        image: Cropped scan.
         mask: Mask on the grid of `image`.
         full: The same mask on the grid of the converted scan.
 
     Returns:
-        Volumes in mm3 (of `mask` and of `full`); mean and standard deviation (over voxels, ddof 0) of HU in the mask,
-        None if it is empty; whether the mask reaches the most distal slice, so that the bone is measured only as far
-        as it was scanned; its length along z; `undefined`, the reasons for values that are None.
+        Volumes in mm3 (of `mask` and of `full`); mean and standard deviation (over voxels, ddof 0) of the image
+        in the mask, None if it is empty; whether the mask reaches the lowest slice, so that the bone is measured only
+        as far as it was scanned; its length along z; `undefined`, the reasons for values that are None.
 
     Raises:
         ScanError: `mask_off_grid`, image and mask are not on the same grid.
     """
     require_same_grid(mask, image, "the mask", "the cropped scan")
     mask_zyx = array_zyx(mask) > 0
-    hu = array_zyx(image)[mask_zyx].astype(np.float64)
+    values = array_zyx(image)[mask_zyx].astype(np.float64)
     return {
         "predicted_mm3": volume_mm3(mask),
         "predicted_full_mm3": volume_mm3(full),
-        "hu_mean": float(hu.mean()) if hu.size else None,
-        "hu_sd": float(hu.std()) if hu.size else None,
+        "mean_value": float(values.mean()) if values.size else None,
+        "sd_value": float(values.std()) if values.size else None,
         "truncated_distally": bool(mask_zyx[0].any()),
         "length_mm": length_mm(mask_zyx, image.GetSpacing()[2]),
-        "undefined": {} if hu.size else dict.fromkeys(("hu_mean", "hu_sd"), "the predicted mask is empty"),
+        "undefined": {}
+        if values.size
+        else dict.fromkeys(("mean_value", "sd_value"), "the predicted mask is empty"),
     }
 
 

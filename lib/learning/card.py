@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lib.acquired_slices import PLANES
+from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import SEX_NAMES
+from lib.crop_settings import HIP, WHOLE
 from lib.learning.collapse import describe_warnings
 from lib.learning.finished import RUNTIME_KEYS, flat
 
@@ -18,10 +21,10 @@ One fold model of a cross-validation, trained with Osteoflow {osteoflow}: a netw
 
 | | |
 | --- | --- |
-| input | {modality}, one hip in axial slices; a right hip is mirrored to a left one first |
+| input | {modality}, {view} |
 | slices | {slices} |
 | pixels | {pixels} |
-| window | {window} voxels (x, y) around the hip, all slices; the network sees {window_slices} slices at once |
+| window | {window}, all slices; the network sees {window_slices} slices at once |
 | intensity | {intensity_words}, clipped, mapped to 0 to 1 |
 | voxels in training | {spacing} |
 | structures | {structures} |
@@ -105,7 +108,8 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "osteoflow": software["osteoflow"],
             "slices": _slices(preprocessing["resample"]),
             "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
-            "window": " x ".join(map(str, preprocessing["crop"]["size"])),
+            "view": _view(metadata["anatomy"], metadata["slice_axis"]),
+            "window": _window(preprocessing["crop"], metadata["slice_axis"]),
             "intensity_words": _bias_field(preprocessing["bias_field"]) + _intensity(metadata["intensity"]),
             "spacing": _spacing(metadata["spacing_mm_zyx"]),
             "network_table": _table(metadata["architecture"]),
@@ -128,6 +132,22 @@ def _output(structures: Sequence[str]) -> str:
 
 def _bias_field(correction: Mapping[str, str]) -> str:
     return "" if correction["method"] == "none" else f"bias field corrected by `{correction['method']}`; "
+
+
+def _view(anatomy: str, slice_axis: str) -> str:
+    part, slices = ANATOMIES[anatomy].part, f"{PLANES[slice_axis]} slices"
+    if not ANATOMIES[anatomy].has_sides:
+        return slices
+    return f"one {part} in {slices}; a right {part} is mirrored to a left one first"
+
+
+def _window(crop: Mapping[str, Any], slice_axis: str) -> str:
+    """Return what a scan is cut to across the slice axis, such as "192 x 192 voxels (x, y) around the hip"."""
+    if crop["method"] == WHOLE:
+        return "none: whole slices"
+    size, axes = " x ".join(map(str, crop["size"])), ", ".join(axis for axis in "xyz" if axis != slice_axis)
+    around = "the hip" if crop["method"] == HIP else "the middle of the image or a given centre"
+    return f"{size} voxels ({axes}) around {around}"
 
 
 def _intensity(scale: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def describe_fold(facts: Mapping, *, people: Mapping, crops: Iterable[Mapping], 
 
     Args:
         facts: of the training (`TrainedFold.facts`), and what the study states about the fold: group, takes, network,
-            fold, synthetic, modality, preprocessing, configured (architecture, train and intensity as in the
+            fold, synthetic, anatomy, modality, preprocessing, configured (architecture, train and intensity as in the
             configuration).
         people: the people it was trained and validated on, without ids
             (`lib.cohort.trained_people.describe_people`); this replaces the ids in `facts`.

@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from lib.acquired_slices import pixel_of, plane_of, slice_distance_of
+from lib.acquired_slices import PLANES, pixel_of, plane_of, slice_distance_of
 from lib.ages import age_years, printed_age
 from lib.atomic import write_text
-from lib.catalog.anatomies import ANATOMIES
+from lib.catalog.anatomies import ANATOMIES, has_article
 from lib.catalog.groups import ALL
 from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
@@ -55,6 +55,7 @@ from lib.pages.wording import (
     augmentation_text,
     counted,
     flag_meanings,
+    joined,
     loss_text,
     network_texts,
     people_text,
@@ -74,13 +75,14 @@ SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "folds", "paired", "ages"),
     *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
-    *("table1", "table2", "flow", "acquisition"),
+    *("flow", "acquisition"),
 )
+OF_ARTICLE = "papers"  # the section that only a study like that of the article has
 # sections in reading order: name in links, title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
     ("partitions", "People by partition"),
-    *(("overlap", "Overlap"), ("agreement", "Agreement of volumes"), ("papers", "Tables 1 and 2")),
+    *(("overlap", "Overlap"), ("agreement", "Agreement of volumes"), (OF_ARTICLE, "Tables 1 and 2")),
     *(("figures", "Figures"), ("scans", "Scans"), ("gallery", "Worst first"), ("flags", "Flags")),
     *(("ages", "Ages"), ("refused", "Refused"), ("acquisition", "Acquisition"), ("provenance", "Provenance")),
 )
@@ -98,7 +100,8 @@ class ReportData:
     Attributes:
         study: the study's name.
         synthetic: whether the cohort is synthetic; the page then says so and shows no published numbers.
-        tables: the tables TABLES by name (see `lib.stats.tables`).
+        tables: the tables TABLES by name (see `lib.stats.tables`); also `table1` and `table2` of a study like that of
+            the article (`has_article`).
         table_paths: table files to download, by the same names.
         figures: entries of `figures.json`.
         figure_folder: folder of these figures.
@@ -151,10 +154,17 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     first_group = headlines(tables["scores"], tables["agreement"])
     networks = list(dict.fromkeys(row["network"] for row in first_group))
     many = len(networks) > FEW_NETWORKS
+    modality = data.settings["screening"]["modality"]
+    anatomy, article = data.settings["anatomy"], has_article(data.settings["anatomy"], modality)
     return {
         "data": data,
         "link": link,
-        "sections": SECTIONS,
+        "sections": [section for section in SECTIONS if article or section[0] != OF_ARTICLE],
+        "has_article": article,
+        "modality": modality,
+        "plane": slice_plane(data),
+        "value_unit": MODALITIES[modality].unit,
+        "subject": ANATOMIES[anatomy].subject or joined(data.settings["structures"]),
         "settings": data.settings,
         "protocols": PROTOCOLS,
         "set_words": SETS,
@@ -194,13 +204,15 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
 
 def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[PageTable]]:
     """Return the tables of the page by subject; a subject without rows has no tables."""
-    rows = {name: records(data.tables[name]) for name in TABLES if name not in ("metrics", "volumes", "flow")}
+    kept = [name for name in data.tables if name not in ("metrics", "volumes", "flow")]
+    rows = {name: records(data.tables[name]) for name in kept}
+    value_unit = MODALITIES[data.settings["screening"]["modality"]].unit
     rows["agreement"] = records(volumes_of(data.tables["agreement"]))
     views = {
         "folds": fold_view,
         "spread": spread_view,
         "paired": paired_view,
-        "precision": precision_view,
+        "precision": partial(precision_view, value_unit=value_unit),
         "readers": reader_view,
         "coverage": coverage_view,
         "levels": level_view,
@@ -210,7 +222,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "subgroups": subgroup_view,
         "partitions": partition_view,
     }
-    made = {name: [view(rows[name])] if rows[name] else [] for name, view in views.items()}
+    made = {name: [view(rows[name])] if rows.get(name) else [] for name, view in views.items()}
     made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
     cut = records(volumes_of(data.tables["agreement"], ABOVE_CUT))
@@ -219,6 +231,12 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     made["flags"] = [flag_view(flags, pages)] if flags else []
     made["trainings"] = [training_view(trainings)] if trainings else []
     return made
+
+
+def slice_plane(data: ReportData) -> str:
+    """Return the plane of the slices that the networks see; `acquired` if no model says it yet."""
+    axes = [run["slice_axis"] for run in data.runs if "slice_axis" in run]
+    return PLANES.get((axes or [data.settings["model_frame"]["slice_axis"]])[0], "acquired")
 
 
 def configured_networks(settings: Mapping) -> list[str]:
@@ -326,7 +344,9 @@ def acquisition_section(data: ReportData) -> dict:
         "acquisition_heads": [FIELD_TITLES[name] for name in modality.shown],
         "acquisition_dependence": modality.dependence,
         "acquisitions": acquisition_rows(data.screened, modality),
-        "protocol_source": PROTOCOL_SOURCES[data.protocol["source"]],
+        "protocol_source": f"{PROTOCOL_SOURCES[data.protocol['source']]} {modality.silence}".strip()
+        if data.protocol["source"] == "majority"
+        else PROTOCOL_SOURCES[data.protocol["source"]],
         "off_protocol": off_protocol_rows(acquisition),
     }
 

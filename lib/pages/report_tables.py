@@ -425,8 +425,11 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
     return page_table(caption, columns, rows, name="paired")
 
 
-def precision_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return a table of the precision of repeated scans: RMS-SD, RMS-CV and least significant change."""
+def precision_view(rows: Sequence[Mapping], value_unit: str) -> PageTable:
+    """Return a table of the precision of repeated scans: RMS-SD, RMS-CV and least significant change.
+
+    `value_unit` is the unit of the modality's values.
+    """
 
     def interval_of(name: str) -> Show:
         return lambda row: show_interval(row, name, MEASURES[row["measure"]].digits)
@@ -438,7 +441,7 @@ def precision_view(rows: Sequence[Mapping]) -> PageTable:
     )
 
     columns = (
-        words("Measure", measure_name),
+        words("Measure", lambda row: measure_name(row, value_unit)),
         Column(head="People", show=lambda row: str(row["people"]), small=lambda row: f"{row['scans']} scans"),
         freedom,
         Column(head="Mean", show=measured("mean")),
@@ -725,6 +728,6 @@ def of_first_cohort(rows: Sequence[Mapping]) -> list[Mapping]:
     return [row for row in rows if row["group"] == rows[0]["group"]]
 
 
-def measure_name(row: Mapping) -> str:
-    """Return the name of a row's measure with its unit."""
-    return MEASURES[row["measure"]].row_name
+def measure_name(row: Mapping, value_unit: str = "") -> str:
+    """Return the name of a row's measure with its unit; `value_unit` is that of the modality's values."""
+    return MEASURES[row["measure"]].in_unit(value_unit).row_name

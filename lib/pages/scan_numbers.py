@@ -37,10 +37,14 @@ class ShownPrediction:
     overlap: Mapping = field(default_factory=dict)
 
     @property
-    def name(self) -> str:
+    def models(self) -> str:
         """Return the name of the models on the page."""
-        models = "{group} / {network} / {members}".format_map(self.plan)
-        return f"{models} / {self.structure}" if self.structure else models
+        return "{group} / {network} / {members}".format_map(self.plan)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the models and, if the study has several, of the structure."""
+        return f"{self.models} / {self.structure}" if self.structure else self.models
 
     @property
     def numbers(self) -> dict:
@@ -95,11 +99,11 @@ def shown_predictions(
     return shown
 
 
-def number_groups(predictions: Sequence[ShownPrediction]) -> list[dict]:
+def number_groups(predictions: Sequence[ShownPrediction], value_unit: str) -> list[dict]:
     """Return, by group, the measures with a value or reason in any prediction: label, unit, a value per prediction.
 
-    A value is its text, the letter of the note with the reason if undefined, and `within`: whether it is determined
-    by the voxel size.
+    `value_unit` is the unit of the modality's values. A value is its text, the letter of the note with the reason if
+    undefined, and `within`: whether it is determined by the voxel size.
     """
     notes = {reason: note for note, reason in reason_notes(predictions).items()}
     within = [prediction.within_voxel for prediction in predictions]
@@ -108,7 +112,7 @@ def number_groups(predictions: Sequence[ShownPrediction]) -> list[dict]:
         rows = [
             {
                 "label": measure.label or measure.short,
-                "unit": measure.unit,
+                "unit": measure.in_unit(value_unit).unit,
                 "values": [
                     _shown(prediction.numbers.get(name), measure, notes.get(_reason(prediction, name)))
                     | {"within": name in bound}

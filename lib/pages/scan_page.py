@@ -16,18 +16,20 @@ from PIL import Image
 
 from lib.ages import printed_age
 from lib.atomic import write_text
+from lib.catalog.anatomies import ANATOMIES, Anatomy
+from lib.catalog.modalities import MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOLS
 from lib.errors import ScanError
 from lib.figures.contours import (
-    WINDOW_HU,
     Sight,
     draw_contours,
     draw_thumbnail,
     find_sight,
+    grey_levels,
     named_masks,
     write_picture,
 )
-from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
+from lib.figures.orthogonal_views import choose_point, draw_planes
 from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css, structure_color
 from lib.figures.slices import (
     UNITS_PER_PIXEL,
@@ -56,7 +58,7 @@ class ScanPage:
 
     Attributes:
         placement: scan, subject, sex, age, site, set and fold by name.
-        image_zyx: the cropped scan in HU, (z, y, x), index 0 of z distal, x to the patient's left.
+        image_zyx: the cropped scan, (z, y, x), z towards the head, x to the patient's left.
         spacing_mm_zyx: its voxel spacing.
         reference_zyx: reference label map on the same grid, or None.
         predictions: all predictions of the scan, each of its structures; the pictures show the first prediction.
@@ -64,7 +66,7 @@ class ScanPage:
         crop: content of crop.json.
         crop_picture: whether there is a picture of the window in the whole scan.
         review: verdict and comment of an earlier review; empty if there was none.
-        settings: the sections of the configuration that FLAG_MEANINGS quotes, and `report`.
+        settings: the sections of the configuration that FLAG_MEANINGS quotes, `report`, `anatomy` and `screening`.
         synthetic: whether the cohort is synthetic.
     """
 
@@ -97,6 +99,21 @@ class ScanPage:
         return self.placement["scan"]
 
     @property
+    def anatomy(self) -> Anatomy:
+        """Return the anatomy that the study looks at."""
+        return ANATOMIES[self.settings["anatomy"]]
+
+    @property
+    def modality(self) -> Modality:
+        """Return the modality of the scan."""
+        return MODALITIES[self.settings["screening"]["modality"]]
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Return the intensities that pictures show black and white."""
+        return self.modality.window(self.crop["intensity"])
+
+    @property
     def structures(self) -> list[str]:
         """Return the names of the structures; none if the study has one only."""
         return list(dict.fromkeys(shown.structure for shown in self.predictions if shown.structure))
@@ -127,18 +144,19 @@ def write_scan_page(page: ScanPage, folder: str | Path) -> None:
 
 def draw_pictures(page: ScanPage) -> dict[str, tuple[Image.Image, dict]]:
     """Return the pictures of a page by name, each with the options of `write_picture`."""
-    image, spacing = page.image_zyx, page.spacing_mm_zyx
+    grey, spacing = grey_levels(page.image_zyx, page.window), page.spacing_mm_zyx
     reference, predicted, structures = page.reference_zyx, page.predicted_zyx, page.structures
     masks = named_masks(predicted, reference, structures)
     shown = next(
         (mask > 0 for mask in (reference, predicted) if mask is not None and mask.any()), page.bone_zyx
     )
-    planes = draw_planes(image, masks, spacing, find_sight(shown, spacing), choose_point(shown, spacing[0]))
+    point = choose_point(shown, spacing[0], page.anatomy.planes_below_top_mm)
+    planes = draw_planes(grey, masks, spacing, find_sight(shown, spacing), point)
     return {
-        "small": (draw_thumbnail(image, predicted, reference, spacing, structures), {}),
-        "contours": (draw_contours(image, predicted, reference, spacing, page.scan, structures), {}),
+        "small": (draw_thumbnail(grey, predicted, reference, spacing, structures), {}),
+        "contours": (draw_contours(grey, predicted, reference, spacing, page.scan, structures), {}),
         "planes": (planes, {}),
-        "slices": (draw_sheet(image, find_sight(page.bone_zyx, spacing)), {"quality": SHEET_QUALITY}),
+        "slices": (draw_sheet(grey, find_sight(page.bone_zyx, spacing)), {"quality": SHEET_QUALITY}),
         "turn": (draw_turn(reference, predicted, spacing, len(structures)), {"quality": TURN_QUALITY}),
     }
 
@@ -174,12 +192,12 @@ def build_scan_context(page: ScanPage) -> dict:
             for prediction in page.predictions
         ],
         "viewer": viewer_data(page),
-        "numbers": number_groups(page.predictions),
+        "numbers": number_groups(page.predictions, page.modality.unit),
         "interval": any(prediction.volume.get("interval_percent") for prediction in page.predictions),
         "reasons": reason_notes(page.predictions),
         "flags": flag_rows(page.predictions, page.screened, page.settings),
         "history": decision_history(
-            page.placement, page.screened, page.crop, page.predictions, page.review, page.settings["anatomy"]
+            page.placement, page.screened, page.crop, page.predictions, page.review, page.settings
         ),
         "colors": {
             "predicted": css(PREDICTED),
@@ -191,8 +209,10 @@ def build_scan_context(page: ScanPage) -> dict:
         "structures": [
             (css(structure_color(position)), name) for position, name in enumerate(page.structures)
         ],
-        "window_hu": WINDOW_HU,
-        "head_below_top_mm": HEAD_BELOW_TOP_MM,
+        "pictured": page.predictions[0].models,
+        "window": page.window,
+        "unit": page.modality.unit or "(arbitrary units)",
+        "planes_through": page.anatomy.planes_through,
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from markupsafe import Markup
 
+from lib.catalog.anatomies import LEVELS
 from lib.catalog.measures import MEASURES, followed
 from lib.catalog.protocols import PROTOCOLS
 from lib.stats.formats import records, undefined_reasons
@@ -25,6 +26,7 @@ NUMBERS = followed(
     ),
     (name for name, measure in MEASURES.items() if measure.listed),
 )
+_OF_LEVELS = [f"dsc_{level}" for level in LEVELS]  # not shown for bones without these parts
 
 
 def scan_data(
@@ -52,18 +54,19 @@ def scan_data(
     """
     table = in_primary_order(_predictions(tables), networks)
     scans, sets, reasons, folders = _Positions(), _Positions(), _Positions(), _Positions()
+    names = [name for name in NUMBERS if name not in _OF_LEVELS or table[name].notna().any()]
     rows = []
     for row in records(table):
         scan = scans.of((row["scan"], row["sex"], row["age"], row["site"]))
         chosen = sets.of((row["group"], row["network"], row["protocol"], row["structure"]))
         fold = "" if row["fold"] is None else int(row["fold"])
-        numbers = [_shortened(row[name]) for name in NUMBERS]
+        numbers = [_shortened(row[name]) for name in names]
         rows.append([scan, chosen, fold, row["flags"], reasons.of(row["undefined"]), *numbers])
     people = [[*person, _folder_of(person[0], pages, folders)] for person in scans.values]
     return {
         "study": study,
         "digest": _digest(rows, people),
-        "numbers": [_described(name) for name in NUMBERS],
+        "numbers": [_described(name) for name in names],
         "protocols": {name: protocol.title for name, protocol in PROTOCOLS.items()},
         "sets": sets.values,
         "folders": folders.values,

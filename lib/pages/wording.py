@@ -34,7 +34,7 @@ FLAG_MEANINGS = {
     "otsu_out_of_range": "Otsu's threshold lay outside mask.low to mask.high; mask.fallback was used.",
     "otsu_undefined": "the probability map is constant and has no Otsu threshold; mask.fallback was used.",
     "override": "the centre of the window was taken from the table, not located automatically.",
-    "padded": "the window extends beyond the scan and was filled with air there.",
+    "padded": "the window extends beyond the scan and was filled with the value of air there.",
     "seen_in_training": "a model that predicted this was trained on this person, or selected by their score; the "
     "volume is measured but not scored.",
 }
@@ -42,8 +42,7 @@ FLAG_MEANINGS = {
 PROTOCOL_SOURCES = {
     "configuration": "The protocol is set in the configuration (acquisition_protocol).",
     "majority": "The configuration sets no protocol, so each scan is compared with the values that most accepted "
-    "scans share. A field is compared if at least five scans state it and more than half of these agree. A CT header "
-    "that names no contrast medium counts as a scan without contrast.",
+    "scans share. A field is compared if at least five scans state it and more than half of these agree.",
 }
 NORMALISATIONS = {
     "none": "",
@@ -112,7 +111,7 @@ def training_text(runs: Iterable[Mapping]) -> str:
     precisions = sorted({run["precision"] for run in told})
     devices = sorted({DEVICES.get(run["device"], run["device"]) for run in told if run.get("device")})
     words = [PRECISIONS.get(name, name) for name in precisions]
-    on = f" on {_listed(devices)}" if devices else ""
+    on = f" on {joined(devices)}" if devices else ""
     return f"Networks were computed in {' or '.join(words)}{on}."
 
 
@@ -146,10 +145,12 @@ def augmentation_text(augment: Mapping) -> str:
     if not changes or not augment["probability"]:
         return "Training windows were not changed at random."
     chance = f"each with a probability of {show_setting(augment['probability'])}"
-    return f"Training windows were changed at random by {_listed(changes)}, {chance}."
+    return f"Training windows were changed at random by {joined(changes)}, {chance}."
 
 
-def _listed(words: Sequence[object]) -> str:
+def joined(words: Iterable[object]) -> str:
+    """Return words as "a, b and c"."""
+    words = list(words)
     return " and ".join(filter(None, (", ".join(map(str, words[:-1])), str(words[-1]))))
 
 
@@ -164,7 +165,7 @@ def _kind_of(network: Mapping) -> tuple:
 def _size_text(network: Mapping, parameters: int | None, first: str) -> str:
     """Describe a network by its size; `first` is the name of a network of the same kind."""
     size = f", {parameters:,} parameters" if parameters else ""
-    maps, dilation = _listed(network["channels"]), network["bottleneck_dilation"]
+    maps, dilation = joined(network["channels"]), network["bottleneck_dilation"]
     return (
         f"{network['dimensions']}-D{size}; layers as in {first}, with {maps} feature maps and a dilation of "
         f"{dilation} in the last level"
@@ -188,10 +189,10 @@ def _network_text(network: Mapping, parameters: int | None) -> str:
     head = "1 map and a sigmoid" if classes == 1 else f"{classes + 1} maps and a softmax"
     joined = "concatenated with" if network["skip"] == "concat" else "added to"
     return (
-        f"{axes}-D{size}; encoder of {len(maps)} levels with {_listed(maps)} feature maps and "
-        f"{_listed(network['encoder_convolutions'])} convolutions ({edge}, zero-padded{spaced}), each followed by "
+        f"{axes}-D{size}; encoder of {len(maps)} levels with {joined(maps)} feature maps and "
+        f"{joined(network['encoder_convolutions'])} convolutions ({edge}, zero-padded{spaced}), each followed by "
         f"{after}{shortcut}; max-pooling by 2 between levels; decoder with a transposed convolution ({risen}, "
         f"stride 2) to each upper level, whose output is {joined} the encoder’s maps from before the pooling and "
-        f"goes through {_listed(network['decoder_convolutions'])} such convolutions, deepest level first; {drop}"
+        f"goes through {joined(network['decoder_convolutions'])} such convolutions, deepest level first; {drop}"
         f"{'×'.join(['1'] * axes)} convolution to {head}"
     )

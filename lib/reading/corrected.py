@@ -53,13 +53,13 @@ def measure_corrected(
         mask: the corrected label map (1 to n, in the order of the structures); empty borders may be cut away (see
             `laid_on`).
         structures: the study's structures.
-        grids: CTs in HU on which a prediction may have been edited, by description; the first that fits is used.
+        grids: scans on which a prediction may have been edited, by description; the first that fits is used.
         name: name of the mask in errors.
 
     Returns:
-        by structure: `corrected_mm3`; `hu_mean` and `hu_sd` (over voxels, ddof 0) in the mask, None if it has no
-        voxel; `length_mm` along z; `truncated_distally`, whether it reaches the most distal slice of its grid;
-        `grid`, on which of `grids` the mask lies.
+        by structure: `corrected_mm3`; `mean_value` and `sd_value` (over voxels, ddof 0) in the mask, None if it has
+        no voxel; `length_mm` along z; `truncated_distally`, whether it reaches the lowest slice of its grid; `grid`,
+        on which of `grids` the mask lies.
 
     Raises:
         ScanError: `mask_off_grid`, the mask lies on none of the grids; `empty_mask`.
@@ -76,22 +76,22 @@ def measure_corrected(
             "labels_full.nii.gz or of labels.nii.gz and save it without resampling",
         )
     mask = laid[fitting[0]]
-    labels_zyx, hu_zyx = array_zyx(mask), array_zyx(grids[fitting[0]])
+    labels_zyx, values_zyx = array_zyx(mask), array_zyx(grids[fitting[0]])
     if not labels_zyx.any():
         raise ScanError("empty_mask", f"{name} is empty; leave corrected_mask empty, or reject the scan")
     return {
-        structure: _measure(image_like(labels_zyx == label, mask), hu_zyx) | {"grid": fitting[0]}
+        structure: _measure(image_like(labels_zyx == label, mask), values_zyx) | {"grid": fitting[0]}
         for label, structure in enumerate(structures, start=1)
     }
 
 
-def _measure(mask: sitk.Image, hu_zyx: np.ndarray) -> dict:
+def _measure(mask: sitk.Image, values_zyx: np.ndarray) -> dict:
     mask_zyx = array_zyx(mask) > 0
-    hu = hu_zyx[mask_zyx].astype(np.float64)
+    values = values_zyx[mask_zyx].astype(np.float64)
     return {
         "corrected_mm3": volume_mm3(mask),
-        "hu_mean": float(hu.mean()) if hu.size else None,
-        "hu_sd": float(hu.std()) if hu.size else None,
+        "mean_value": float(values.mean()) if values.size else None,
+        "sd_value": float(values.std()) if values.size else None,
         "length_mm": length_mm(mask_zyx, mask.GetSpacing()[2]),
         "truncated_distally": bool(mask_zyx[0].any()),
     }

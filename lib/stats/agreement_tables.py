@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from lib.catalog.measures import QUANTITIES, QUANTITY_COLUMNS
+from lib.catalog.measures import QUANTITIES, QUANTITY_COLUMNS, QUANTITY_KEYS
 from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, agreement_row
 from lib.stats.agreement_units import with_unit
 from lib.stats.grouping import strata_of, subsets_by_name, without_repeats
@@ -30,12 +30,12 @@ def agreement_table(measurements: pd.DataFrame, config: AgreementConfig) -> pd.D
 
 def _by_quantity(measurements: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Yield region, compartment, measure and unit by name with their rows, in the order of the catalog."""
-    keys = measurements[QUANTITY_COLUMNS].agg("/".join, axis=1) if len(measurements) else []
+    keys = measurements[QUANTITY_KEYS].agg("/".join, axis=1) if len(measurements) else []
     for quantity in QUANTITIES:
-        names = {name: getattr(quantity, name) for name in QUANTITY_COLUMNS}
+        names = {name: getattr(quantity, name) for name in QUANTITY_KEYS}
         rows = measurements[[key == "/".join(names.values()) for key in keys]]
         if len(rows):
-            yield names, rows
+            yield names | {"unit": rows["unit"].iloc[0]}, rows
 
 
 def fold_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from lib.catalog.measures import QUANTITIES, QUANTITY_COLUMNS, Quantity
+from lib.catalog.measures import QUANTITIES, QUANTITY_COLUMNS, QUANTITY_KEYS, Quantity
 from lib.stats.formats import undefined_reasons
 from lib.stats.primary import primary_rows
 from lib.stats.tables import ROW_COLUMNS, in_reading_order, structure_key, table_row
@@ -21,7 +21,7 @@ PEOPLE_KEYS = (
 NO_REFERENCE = "not compared with a reference"
 NOT_CORRECTED = "not measured of a corrected mask"
 CORRECTED, PREDICTED = "corrected", "predicted"
-_BY_KEY = {tuple(getattr(quantity, name) for name in QUANTITY_COLUMNS): quantity for quantity in QUANTITIES}
+_BY_KEY = {tuple(getattr(quantity, name) for name in QUANTITY_KEYS): quantity for quantity in QUANTITIES}
 
 
 def measurements_table(
@@ -29,10 +29,12 @@ def measurements_table(
     overlaps: Mapping[str, Mapping],
     volumes: Mapping[str, Mapping],
     repeats: Mapping[str, str],
+    value_unit: str,
 ) -> pd.DataFrame:
     """Return MEASUREMENT_COLUMNS: a row for each quantity (QUANTITIES) of a structure of a measured prediction.
 
-    A quantity that a study does not measure has no row. Arguments are those of `lib.stats.tables.metrics_table`.
+    A quantity that a study does not measure has no row. `value_unit` is the unit of the modality's values, empty if
+    they have none; the other arguments are those of `lib.stats.tables.metrics_table`.
     """
     rows = []
     for prediction in predictions:
@@ -42,7 +44,9 @@ def measurements_table(
         volume, scored = volumes[key], prediction["protocol"] != "apply"
         overlap = overlaps.get(key) if scored else None
         told = table_row(prediction) | {"repeat_of": repeats.get(prediction["scan"], "")}
-        rows += [told | row for quantity in QUANTITIES if (row := _measured(quantity, volume, overlap))]
+        for quantity in QUANTITIES:
+            if row := _measured(quantity, volume, overlap):
+                rows.append(told | row | {"unit": quantity.unit_in(value_unit)})
     return in_reading_order(pd.DataFrame(rows, columns=list(MEASUREMENT_COLUMNS)))
 
 
@@ -78,7 +82,7 @@ def people_table(
 
 
 def _measured(quantity: Quantity, volume: Mapping, overlap: Mapping | None) -> dict | None:
-    """Return a quantity's part of a row; None if nothing and no reason was measured."""
+    """Return a quantity's part of a row, without its unit; None if nothing and no reason was measured."""
     record = volume if overlap is None else {**volume, **overlap}
     reasons = {**volume.get("undefined", {}), **(overlap or {}).get("undefined", {})}
     predicted, reference = record.get(quantity.predicted), None
@@ -92,7 +96,7 @@ def _measured(quantity: Quantity, volume: Mapping, overlap: Mapping | None) -> d
     else:
         why["reference"] = "not measured of a reference"
     told = {"reference": reference, "predicted": predicted, "undefined": undefined_text(why)}
-    return {name: getattr(quantity, name) for name in QUANTITY_COLUMNS} | told
+    return {name: getattr(quantity, name) for name in QUANTITY_KEYS} | told
 
 
 def _values_of(measured: pd.DataFrame, corrected: Mapping[str, Mapping] | None) -> dict:
@@ -110,13 +114,13 @@ def _values_of(measured: pd.DataFrame, corrected: Mapping[str, Mapping] | None) 
 
 
 def _quantity_of(row: Mapping) -> Quantity:
-    return _BY_KEY[tuple(row[name] for name in QUANTITY_COLUMNS)]
+    return _BY_KEY[tuple(row[name] for name in QUANTITY_KEYS)]
 
 
 def _columns(measurements: pd.DataFrame) -> list[str]:
     """Return the column of the wide table to which each row belongs."""
     return [
-        f"{row['structure']}_{_quantity_of(row).column}".replace("-", "_")
+        f"{row['structure']}_{_quantity_of(row).column(row['unit'])}".replace("-", "_")
         for row in measurements.to_dict("records")
     ]
 

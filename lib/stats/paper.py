@@ -65,14 +65,14 @@ def tabulated_protocols(metrics: pd.DataFrame, unscored: pd.DataFrame) -> tuple[
 
 
 def table1(
-    agreement: pd.DataFrame, metrics: pd.DataFrame, unscored: pd.DataFrame, *, synthetic: bool
+    agreement: pd.DataFrame, metrics: pd.DataFrame, unscored: pd.DataFrame, *, published: bool
 ) -> pd.DataFrame:
     """Return the paper's Table 1 for this study, one row for each group, network and protocol.
 
     The rows are of test people or, in a study without any, of cross-validated people (`tabulated_protocols`).
     Columns: reference volume (mean, population SD), MAE, RMSE, R2, smallest and largest relative error, p of
-    Pearson's r, number of scans without a score and the reasons (`lib.stats.unscored`). For a cohort of real people,
-    columns `paper_*` hold the paper's numbers; for a synthetic one such a comparison would be meaningless.
+    Pearson's r, number of scans without a score and the reasons (`lib.stats.unscored`). With `published`,
+    columns `paper_*` hold the paper's numbers; for a synthetic cohort such a comparison would be meaningless.
     """
     protocols, volumes = tabulated_protocols(metrics, unscored), volumes_of(agreement)
     whole = volumes[(volumes["stratum"] == ALL) & volumes["protocol"].isin(protocols)]
@@ -82,7 +82,7 @@ def table1(
     table = whole[[name for name in columns if name in whole]].copy()
     table["undefined"] = [reasons_of(text, columns) for text in whole["undefined"]]
     table.insert(4, "weights", [used[tuple(row)] for row in whole[keys].itertuples(index=False)])
-    if not synthetic:
+    if published:
         for position, name in enumerate(TABLE1_NUMBERS):
             rows = zip(table["group"], table["structure"], strict=True)
             table[f"paper_{name}"] = [
@@ -93,7 +93,7 @@ def table1(
 
 
 def table2(
-    metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapping], *, synthetic: bool
+    metrics: pd.DataFrame, unscored: pd.DataFrame, runs: Iterable[Mapping], *, published: bool
 ) -> pd.DataFrame:
     """Return TABLE2_COLUMNS: the rows of the paper, then this study's rows, one for each network and structure.
 
@@ -101,11 +101,11 @@ def table2(
     people in a study without test people; without that group there is a row for each sex. `data` counts the people
     used for training, validation or test, without later and external people. The remark counts scans of these people
     without a score (`unscored`). `runs` are the records of the trained folds
-    (run.json). A synthetic cohort has no row, because agreement on simulated people cannot be compared with agreement
-    on real people.
+    (run.json). Without `published` there is no row: agreement on simulated people cannot be compared with that on
+    real people.
     """
     rows: list[Mapping] = []
-    if not synthetic:
+    if published:
         rows = [*PAPER_TABLE2[:-1], PAPER_TABLE2[-1] | ZHAO_SCORES, *_own_rows(metrics, unscored, runs)]
     return pd.DataFrame(rows, columns=list(TABLE2_COLUMNS)).fillna("")
 

@@ -39,7 +39,14 @@ _METRIC_ORDER = (
 )
 _VOLUME_ORDER = (
     *ROW_COLUMNS,
-    *("predicted_mm3", "predicted_full_mm3", "predicted_at_half_mm3", "otsu_threshold", "hu_mean", "hu_sd"),
+    *(
+        "predicted_mm3",
+        "predicted_full_mm3",
+        "predicted_at_half_mm3",
+        "otsu_threshold",
+        "mean_value",
+        "sd_value",
+    ),
     *("truncated_distally", "length_mm", "density_phantom_in_view", "flags"),
     *("member_dice", "mean_entropy_bits", "undefined"),
     *("lesser_trochanter_mm", "shaft_below_trochanter_mm", "predicted_cut_mm3", "corrected_mm3", "repeat_of"),

@@ -25,7 +25,7 @@
     }
     at("here").setAttribute("d", `M${slice + 0.5} 0V100`);
     at("predicted-area").textContent = area(predicted);
-    let text = `Slice ${slice + 1} of ${data.slices}, ${(slice * data.step_mm).toFixed(0)} mm above the distal end.`;
+    let text = `Slice ${slice + 1} of ${data.slices}, ${(slice * data.step_mm).toFixed(0)} mm above the lower end.`;
     if (!predicted.paths[slice]) text += " No bone predicted.";
     if (reference) {
       const dice = predicted.dice[slice];

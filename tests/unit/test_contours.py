@@ -4,21 +4,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.catalog.modalities import MODALITIES
 from lib.figures.contours import (
     COLUMNS,
     GAP_PX,
     HEADER_PX,
     ROWS,
     TILE_PX,
+    Sight,
     choose_slices,
     draw_contours,
     draw_thumbnail,
+    grey_levels,
     look_of,
     mask_contours,
     named_masks,
     write_picture,
 )
 from lib.figures.palette import PREDICTED, REFERENCE, structure_color
+from lib.figures.slices import draw_sheet
 
 SPACING = (3.0, 0.8, 0.8)
 
@@ -26,12 +30,29 @@ SPACING = (3.0, 0.8, 0.8)
 def scan(depth=30, size=96):
     z, y, x = np.mgrid[:depth, :size, :size]
     mask = (((y - 48) ** 2 + (x - 60) ** 2) < 18**2) & (z < depth - 4)
-    image = np.where(mask, 300, 20).astype(np.int16)
-    return image, mask
+    return np.where(mask, 112, 55).astype(np.uint8), mask
 
 
 def near(picture, color, tolerance=60):
     return (np.abs(np.asarray(picture, int) - color) < tolerance).all(axis=-1)
+
+
+def test_grey_runs_from_black_to_white_over_the_window():
+    values = np.array([[-3000, -250, 375, 999, 1000, 3000]], np.int16)
+    assert grey_levels(values, MODALITIES["CT"].window({})).tolist() == [[0, 0, 127, 254, 255, 255]]
+    own = MODALITIES["MR"].window({"low": 100.0, "high": 610.0})
+    assert grey_levels(np.array([0, 100, 355, 610, 32767], np.int16), own).tolist() == [0, 0, 127, 255, 255]
+
+
+def test_pictures_of_a_ct_show_hu_as_ever():
+    hu_zyx = np.random.default_rng(3).integers(-1024, 3000, (7, 40, 40)).astype(np.int16)
+    grey_zyx = grey_levels(hu_zyx, MODALITIES["CT"].window({"low": 0.0, "high": 1.0}))
+    sheet = np.asarray(draw_sheet(grey_zyx, Sight(start_yx=(0, 0), edge=40)))
+    for index, slice_yx in enumerate(hu_zyx):
+        # the window of all pictures before other modalities came
+        expected = np.clip((slice_yx.astype(np.float32) + 250.0) * (255 / 1250.0), 0, 255).astype(np.uint8)
+        top, left = 40 * (index // 3), 40 * (index % 3)
+        assert np.array_equal(sheet[top : top + 40, left : left + 40], expected)
 
 
 def test_an_outline_runs_half_a_pixel_outside_the_mask():
@@ -98,7 +119,7 @@ def test_each_of_several_structures_has_its_colour_and_its_name():
 
 def test_the_patients_left_is_at_the_right_and_the_front_on_top():
     image, mask = scan()
-    image[:, 20:30, 64:80] = 1000  # in front of the bone, to its left
+    image[:, 20:30, 64:80] = 255  # in front of the bone, to its left
     picture = np.asarray(draw_contours(image, mask, None, SPACING, "").convert("L"), int)
     tile = picture[HEADER_PX : HEADER_PX + TILE_PX, GAP_PX : GAP_PX + TILE_PX]
     bright = np.argwhere(tile > 250)
@@ -115,7 +136,7 @@ def test_an_empty_prediction_can_be_looked_at():
 
 def test_files_are_small_repeatable_and_hold_nothing_but_pixels(tmp_path):
     image, mask = scan()
-    image = (image + np.random.default_rng(1).normal(0, 20, image.shape)).astype(np.int16)
+    image = (image + np.random.default_rng(1).normal(0, 4, image.shape)).astype(np.uint8)
     pictures = [draw_contours(image, mask, mask, SPACING, "P001") for _ in range(2)]
     for name, picture in zip(("a.webp", "b.webp"), pictures, strict=True):
         write_picture(picture, tmp_path / name)

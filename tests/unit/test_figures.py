@@ -116,7 +116,7 @@ def example():
     _, y, x = np.mgrid[:12, :60, :60]
     mask = (y - 30) ** 2 + (x - 30) ** 2 < 100
     zeros = np.zeros(mask.shape, np.int16)
-    return Example("P001", "P001, DSC", zeros, mask, np.roll(mask, 2, 2), (3.0, 0.8, 0.8))
+    return Example("P001", "P001, DSC", zeros, mask, np.roll(mask, 2, 2), (3.0, 0.8, 0.8), (-250.0, 1000.0))
 
 
 def texts(figure):
@@ -343,7 +343,7 @@ def test_distances_that_few_scans_reach_are_left_out():
         assert draw([long, RECORDS[1]], 2).data["from_mm"].max() == 6
     apart = [RECORDS[0] | {"distance_mm": [start, start + 3]} for start in (0.0, 30.0, 60.0)]
     far = draw_dice_by_distance([apart[2]], 1)
-    assert "0.947 at 60 mm from the scan's distal end" in far.alt
+    assert "0.947 at 60 mm from the scan's lower end" in far.alt
     assert draw_error_by_distance(apart, 3).data["end"].unique().tolist() == ["top"]
 
 

@@ -260,9 +260,9 @@ ERRORS = {"all/vnet/femur": errors_of([0.01] * 40, ("fold-0", "fold-1"))}
 
 
 def test_a_volume_gets_bounds_and_keeps_what_it_has():
-    found = with_interval(volume(flags=["padded"], undefined={"hu_sd": "x"}), ENSEMBLE, ERRORS, 0.95)
+    found = with_interval(volume(flags=["padded"], undefined={"sd_value": "x"}), ENSEMBLE, ERRORS, 0.95)
     assert (found["interval_low_mm3"], found["interval_high_mm3"]) == pytest.approx((998 * 0.99, 1002 * 1.01))
-    assert found["flags"] == ["padded"] and found["undefined"] == {"hu_sd": "x"}
+    assert found["flags"] == ["padded"] and found["undefined"] == {"sd_value": "x"}
     apart = volume(member_volume_ratios={"fold-0": 0.9, "fold-1": 1.1}, flags=["padded"])
     assert with_interval(apart, ENSEMBLE, ERRORS, 0.95)["flags"] == ["padded", WIDE]
 

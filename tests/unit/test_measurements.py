@@ -32,17 +32,17 @@ def records(planned, cut=None):
             "predicted_head_mm3": 20.0,
             "reference_head_mm3": None if reason else 21.0,
             "predicted_cut_mm3": cut,
-            "hu_mean": None,
+            "mean_value": None,
             "flags": ["padded"] if row["structure"] == "L2" else [],
-            "undefined": {"hu_mean": "the predicted mask is empty"} | reason,
+            "undefined": {"mean_value": "the predicted mask is empty"} | reason,
         }
         overlaps[structure_key(row)] = {"predicted_mm3": predicted, "reference_mm3": predicted + 1}
     return volumes, overlaps
 
 
-def tidy(planned, cut=None):
+def tidy(planned, cut=None, unit="HU"):
     volumes, overlaps = records(planned, cut)
-    return measurements_table(planned, overlaps, volumes, {}), volumes_table(planned, volumes)
+    return measurements_table(planned, overlaps, volumes, {}, unit), volumes_table(planned, volumes)
 
 
 def test_a_row_is_one_quantity_of_a_structure_of_a_prediction():
@@ -74,7 +74,7 @@ def test_what_is_not_scored_has_no_reference_and_says_so():
 
 
 def test_the_wide_table_has_a_row_for_each_scan_and_takes_corrected_values_first():
-    corrected = {"P001": {"L1": {"corrected_mm3": 7.0, "hu_mean": 300.0}, "L2": {"corrected_mm3": 8.0}}}
+    corrected = {"P001": {"L1": {"corrected_mm3": 7.0, "mean_value": 300.0}, "L2": {"corrected_mm3": 8.0}}}
     measurements, volumes = tidy(PLANNED)
     table = people_table(measurements, volumes, corrected, ["vnet"]).set_index("scan")
     assert list(table.index) == ["P000", "P001", "P002"]

@@ -54,7 +54,7 @@ def scan_numbers():
     whole = ShownPrediction(plan={}, mask_zyx=np.ones((1, 1, 1)), overlap=names | words)
     return [
         [group["title"], [[row["label"], row["unit"], row["values"][0]["text"]] for row in group["rows"]]]
-        for group in number_groups([whole])
+        for group in number_groups([whole], "HU")
     ]
 
 
@@ -184,12 +184,12 @@ precise = precision_table(metrics, of_volumes, AgreementConfig())
 overlap, _ = score_tables(records(scores))
 listed = scan_data({"metrics": metrics, "volumes": of_volumes}, study="", networks=["vnet"], pages={}, reviews={})
 key = next(iter(overlaps))
-page = number_groups([ShownPrediction(plan={}, mask_zyx=None, overlap=overlaps[key], volume=volumes[key])])
+page = number_groups([ShownPrediction(plan={}, mask_zyx=None, overlap=overlaps[key], volume=volumes[key])], "HU")
 print(json.dumps({
     "metrics": metrics.columns[-1], "volumes": of_volumes.columns[-1], "value": metrics["boundary_iou"].iloc[0],
     "scores": list(dict.fromkeys(scores["measure"])), "precision": list(precise["measure"]),
     "page table": [column.head for column in overlap.columns],
-    "page rows": [row[0][0] for row in precision_view(records(precise)).lines if not isinstance(row, str)],
+    "page rows": [row[0][0] for row in precision_view(records(precise), "HU").lines if not isinstance(row, str)],
     "scan table": {entry["name"]: entry for entry in listed["numbers"]},
     "scan page": [[row["label"], row["unit"], row["values"][0]["text"]] for group in page for row in group["rows"]],
     "axis": [of_figures[name].axis_label for name in ("boundary_iou", "vbmd_k2hpo4_mg_cm3")],

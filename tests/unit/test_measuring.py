@@ -61,7 +61,7 @@ def test_without_a_reader_a_prediction_is_measured_and_not_scored():
     assert full.GetSize()[2] == 2 * mask.GetSize()[2]
     assert set(measured) == {"mask", "volume"}
     volume = measured["volume"]["femur"]
-    assert volume["predicted_mm3"] == volume_mm3(mask) and volume["hu_mean"] == 500
+    assert volume["predicted_mm3"] == volume_mm3(mask) and volume["mean_value"] == 500
     assert measured["mask"]["femur"]["threshold"] == volume["otsu_threshold"]
     # of the crop, of the uncertainty, of the screening, and their reasons
     assert volume["flags"] == ["members_disagree", "padded"] and volume["density_phantom_in_view"]
@@ -131,7 +131,7 @@ def test_each_of_several_structures_is_measured_apart():
     for label, structure in enumerate(TWO.structures, start=1):
         volume = volumes[structure]
         assert volume["predicted_mm3"] == pytest.approx((labels_zyx == label).sum() * 3.0 * 0.8 * 0.8)
-        assert volume["hu_mean"] == 100 * label and volume["otsu_threshold"] is None
+        assert volume["mean_value"] == 100 * label and volume["otsu_threshold"] is None
         assert volume["undefined"]["predicted_at_half_mm3"] == NO_THRESHOLD
         assert "lesser_trochanter_mm" not in volume and "dsc_head" not in overlaps[structure]
     assert "members_disagree" in volumes["left"]["flags"]

@@ -175,8 +175,8 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
         "precision": precision_table(metrics, volumes, CONFIG),
         "subgroups": subgroup_table(metrics, acquisition(placed), CONFIG),
         "readers": pd.DataFrame(columns=list(READER_COLUMNS)),
-        "table2": table2(metrics, none_unscored(), [], synthetic=synthetic),
-        "table1": table1(agreement, metrics, none_unscored(), synthetic=synthetic),
+        "table2": table2(metrics, none_unscored(), [], published=not synthetic),
+        "table1": table1(agreement, metrics, none_unscored(), published=not synthetic),
         "flow": flow_table(
             pd.DataFrame(scans), pd.DataFrame(placed, columns=["scan", "set", "fold"]), through
         ),
@@ -187,7 +187,7 @@ def study_tables(metrics, volumes, scans, placed, *, synthetic=False):
             ["femur"],
         ),
     }
-    assert set(made) == set(TABLES)
+    assert set(made) == {*TABLES, "table1", "table2"}
     return made
 
 
@@ -364,7 +364,7 @@ def test_a_failed_prediction_stands_on_the_card_and_in_the_tables(full, tmp_path
     tables = study_tables(kept, made["volumes"], scans, placed)
     tables["scores"] = score_table(kept, CONFIG, gaps)
     tables["agreement"] = with_gaps(agreement_table(measurements(kept), CONFIG), gaps, CONFIG.strata)
-    tables["table1"] = table1(tables["agreement"], kept, missing, synthetic=False)
+    tables["table1"] = table1(tables["agreement"], kept, missing, published=True)
     page = render(report(tables), tmp_path)
     card = page.split(f"<h3>{PROTOCOLS['test'].title}: n = 3")[1].split("</article>")[0]
     told = '<span class="why">1 scan not scored: not predicted</span>'
@@ -461,7 +461,10 @@ def test_a_missing_value_is_a_dash_that_says_why(full, tmp_path):
 
 def test_the_text_of_undefined_values_reads_back_as_the_reasons_of_each():
     planned = predictions(people(1, 0))[:1]
-    reasons = {"hu_mean": "no bone: none at all; see the log", "hu_sd": "no bone: none at all; see the log"}
+    reasons = {
+        "mean_value": "no bone: none at all; see the log",
+        "sd_value": "no bone: none at all; see the log",
+    }
     reasons |= {"member_dice": "one model only"}
     volume = measured(planned[0], np.random.default_rng(0))[1] | {"undefined": reasons}
     key = "/".join(planned[0][name] for name in ("group", "network", "members", "scan", "structure"))
@@ -678,7 +681,7 @@ def test_scans_without_a_reference_are_in_the_table(full):
 def test_the_digest_changes_with_what_a_reviewer_sees(full):
     volumes = full[0]["volumes"]
     moved = volumes.assign(predicted_mm3=volumes["predicted_mm3"] * 1.1)
-    same = volumes.assign(hu_sd=1.0)
+    same = volumes.assign(sd_value=1.0)
     digests = [of_scans(full[0] | {"volumes": table})["digest"] for table in (volumes, moved, same)]
     assert digests[0] == digests[2] != digests[1]
 
@@ -863,7 +866,7 @@ def test_precision_shows_the_units_of_its_measures():
         "scans": 6,
         "degrees_of_freedom": 3,
     }
-    lines = precision_view([row | {"measure": "predicted_mm3"}, row | {"measure": "hu_mean"}]).lines
+    lines = precision_view([row | {"measure": "predicted_mm3"}, row | {"measure": "mean_value"}], "HU").lines
     assert [line[0][0] for line in lines[1:]] == ["Predicted volume, mm³", "Mean intensity in the mask, HU"]
     assert [line[4][0] for line in lines[1:]] == ["12", "12.3"]
     assert lines[1][2] == ("3", "below 30") and lines[1][6][1] == "12 to 12"

@@ -129,14 +129,14 @@ def test_a_corrected_mask_measures_on_the_grid_it_was_edited_on():
     on_crop = measure_corrected(box_on(CROP, slice(1, 4)), ["femur"], GRIDS, "mask")["femur"]
     assert on_crop == {
         "corrected_mm3": 3 * 4 * 2 * 12.0,
-        "hu_mean": 300.0,
-        "hu_sd": 0.0,
+        "mean_value": 300.0,
+        "sd_value": 0.0,
         "length_mm": 9.0,
         "truncated_distally": False,
         "grid": "the crop",
     }
     on_scan = measure_corrected(box_on(CONVERTED, slice(0, 5)), ["femur"], GRIDS, "mask")["femur"]
-    assert on_scan["corrected_mm3"] == 5 * 4 * 2 * 2.0 and on_scan["hu_mean"] == 400.0
+    assert on_scan["corrected_mm3"] == 5 * 4 * 2 * 2.0 and on_scan["mean_value"] == 400.0
     assert on_scan["length_mm"] == 10.0 and on_scan["truncated_distally"]
     assert on_scan["grid"] == "the converted scan"
 
@@ -145,7 +145,7 @@ def test_each_structure_of_a_corrected_label_map_is_measured():
     labels = box_on(CROP, slice(1, 4)) + 2 * box_on(CROP, slice(4, 5))
     measured = measure_corrected(labels, ["L1", "L2", "L3"], GRIDS, "mask")
     assert [found["corrected_mm3"] for found in measured.values()] == [3 * 8 * 12.0, 8 * 12.0, 0.0]
-    assert list(measured) == ["L1", "L2", "L3"] and measured["L3"]["hu_mean"] is None
+    assert list(measured) == ["L1", "L2", "L3"] and measured["L3"]["mean_value"] is None
 
 
 def test_a_corrected_mask_without_its_empty_borders_measures_as_the_whole_one():

@@ -10,8 +10,8 @@ from PIL import Image
 
 from lib.catalog.measures import MEASURES, SECTIONS
 from lib.errors import ScanError
-from lib.figures.contours import Sight, find_sight, named_masks
-from lib.figures.orthogonal_views import HEAD_BELOW_TOP_MM, choose_point, draw_planes
+from lib.figures.contours import Sight, find_sight, grey_levels, named_masks
+from lib.figures.orthogonal_views import choose_point, draw_planes
 from lib.figures.palette import BONE, PREDICTED, REFERENCE, css, structure_color
 from lib.figures.slices import (
     MOST_TILE_PX,
@@ -37,10 +37,13 @@ from lib.stats.formats import WITHIN_VOXEL_MEANING
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
 
 SPACING = (3.0, 0.8, 0.8)
+WINDOW = (-250.0, 1000.0)
 SIGHT = Sight(start_yx=(0, 0), edge=96)
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
 SETTINGS = {
     "anatomy": "proximal-femur",
+    "screening": {"modality": "CT"},
+    "resample": {"method": "fourier"},
     "report": {"confidence": 0.975},
     "measure": {"distal_cut_mm": 20.0},
     "predict": {"review_member_dice": 0.9},
@@ -91,7 +94,10 @@ def screened(**changes):
 def crop(**changes):
     record = {"side": "left", "center_mm_xy": [92.8, -15.2], "source": "automatic", "size_xyz": [96, 96, 12]}
     return (
-        record | {"spacing_mm_xyz": [0.8, 0.8, 3.0], "margins_mm": {"lateral": 33.6}, "flags": []} | changes
+        record
+        | {"spacing_mm_xyz": [0.8, 0.8, 3.0], "margins_mm": {"lateral": 33.6}, "flags": []}
+        | {"intensity": {"low": -1000.0, "high": 2000.0}}
+        | changes
     )
 
 
@@ -155,7 +161,7 @@ def test_every_corner_of_a_path_is_a_turn():
 
 def test_slices_lie_on_the_sheet_row_by_row():
     image = np.stack([np.full((40, 40), value) for value in np.linspace(-250, 1000, 7)]).astype(np.int16)
-    sheet = np.asarray(draw_sheet(image, Sight(start_yx=(4, 4), edge=20)))
+    sheet = np.asarray(draw_sheet(grey_levels(image, WINDOW), Sight(start_yx=(4, 4), edge=20)))
     columns = sheet_columns(7)
     assert (columns, sheet.shape) == (3, (60, 60))
     shown = [sheet[20 * (k // columns) + 10, 20 * (k % columns) + 10] for k in range(7)]
@@ -163,7 +169,7 @@ def test_slices_lie_on_the_sheet_row_by_row():
 
 
 def test_a_sheet_of_fine_pixels_is_brought_down():
-    sheet = draw_sheet(np.zeros((4, 500, 500), np.int16), Sight(start_yx=(0, 0), edge=500))
+    sheet = draw_sheet(np.zeros((4, 500, 500), np.uint8), Sight(start_yx=(0, 0), edge=500))
     assert sheet.size == (2 * MOST_TILE_PX, 2 * MOST_TILE_PX)
 
 
@@ -183,16 +189,17 @@ def test_the_first_slice_shown_is_in_the_middle_of_the_bone():
 def test_planes_cross_in_the_head():
     mask = disc(center=(30, 40), radius=8, depth=40, top=38)
     mask[:, 70:73, 70:73] = mask[:, 30:31, 40:41]  # a smaller part beside it
-    assert choose_point(mask, 3.0) == (37 - round(HEAD_BELOW_TOP_MM / 3.0), 30, 40)
-    assert choose_point(mask[:3], 3.0)[0] == 0
-    assert choose_point(np.zeros((8, 10, 12), bool), 3.0) == (4, 5, 6)
+    assert choose_point(mask, 3.0, 25.0) == (29, 30, 40)
+    assert choose_point(mask[:3], 3.0, 25.0)[0] == 0
+    assert choose_point(np.zeros((8, 10, 12), bool), 3.0, 25.0) == (4, 5, 6)
+    assert choose_point(disc(center=(30, 40), radius=8, depth=40, top=31), 3.0) == (15, 30, 40)
 
 
 def test_planes_are_at_one_scale_in_mm():
     mask = disc(center=(48, 48), radius=20, depth=20, top=20)
     sight = find_sight(mask, SPACING)
-    image = np.where(mask, 1000, -250).astype(np.int16)
-    picture = draw_planes(image, named_masks(mask, None), SPACING, sight, (10, 48, 48))
+    grey = np.where(mask, 255, 0).astype(np.uint8)
+    picture = draw_planes(grey, named_masks(mask, None), SPACING, sight, (10, 48, 48))
     grey = np.asarray(picture.convert("L"), int)
     edge_mm, height_mm = sight.edge * 0.8, 20 * 3.0
     px_per_mm = (1080 - 16) / (3 * edge_mm)
@@ -218,7 +225,9 @@ def test_measures_are_columns_of_the_tables():
 
 def test_an_undefined_number_is_a_dash_with_its_reason():
     predictions = [prediction(), prediction(overlap={}, plan=plan("ensemble", "apply"))]
-    rows = {row["label"]: row["values"] for group in number_groups(predictions) for row in group["rows"]}
+    rows = {
+        row["label"]: row["values"] for group in number_groups(predictions, "HU") for row in group["rows"]
+    }
     reasons = reason_notes(predictions)
     notes = {reason: note for note, reason in reasons.items()}
     assert list(reasons) == list("abcdefghijklmnopqrstuvwxyz")[: len(reasons)]  # no digits: "–1" is a number
@@ -233,7 +242,7 @@ def test_an_undefined_number_is_a_dash_with_its_reason():
         "within": False,
     }
     assert rows["Dice coefficient (DSC)"][0]["text"] == "0.9876"
-    assert rows["Cut by the scan's distal end"][0]["text"] == "yes"
+    assert rows["Cut by the scan's lower end"][0]["text"] == "yes"
     assert "Sensitivity" not in rows  # neither measured nor undefined with a reason
 
 
@@ -254,7 +263,7 @@ def test_a_volume_stands_with_its_interval_and_where_that_holds(tmp_path):
     volume = {"predicted_mm3": 1234.5, "flags": [], "undefined": {}}
     rows = {
         row["label"]: row["values"][0]["text"]
-        for group in number_groups([prediction(volume=volume | bounds)])
+        for group in number_groups([prediction(volume=volume | bounds)], "HU")
         for row in group["rows"]
     }
     assert rows["Interval of the predicted volume, from"] == "1,180"
@@ -304,13 +313,11 @@ def test_history_runs_from_screening_to_review():
     doubtful = screened(hip={"doubts": ["two hips look alike"]})
     placement = {"set": "train", "fold": 3}
     review = {"verdict": "needs-edit", "comment": "the neck"}
-    steps = decision_history(placement, doubtful, crop(), [prediction()], review, "proximal-femur")
+    steps = decision_history(placement, doubtful, crop(), [prediction()], review, SETTINGS)
     told = " ".join(fact for step in steps for fact in step["facts"])
     for words in ("accepted", "two hips look alike", "fold 3", "needs edit", "the neck", "distance of 3 mm"):
         assert words in told
-    nothing = decision_history(
-        {"set": "apply", "fold": -1}, screened(), crop(), [prediction()], {}, "proximal-femur"
-    )
+    nothing = decision_history({"set": "apply", "fold": -1}, screened(), crop(), [prediction()], {}, SETTINGS)
     assert nothing[-1]["facts"] == ["Not reviewed yet."]
     assert "fold -1" not in str(nothing)
 

@@ -71,7 +71,7 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
 def test_volumes_have_the_columns_of_the_contract():
     contract = (
         "group,network,members,protocol,weights,scan,structure,subject,sex,age,site,fold,predicted_mm3,predicted_full_mm3,"
-        "predicted_at_half_mm3,otsu_threshold,hu_mean,hu_sd,truncated_distally,length_mm,density_phantom_in_view,flags"
+        "predicted_at_half_mm3,otsu_threshold,mean_value,sd_value,truncated_distally,length_mm,density_phantom_in_view,flags"
     )
     further = ",member_dice,mean_entropy_bits,undefined"
     further += (
@@ -130,12 +130,12 @@ def test_fold_table_has_a_row_for_each_model(metrics):
 
 def test_table1_shows_test_people_and_the_paper_only_beside_people(metrics):
     agreement = agreement_table(measurements(metrics), CONFIG)
-    real = table1(agreement, metrics, none_unscored(), synthetic=False)
+    real = table1(agreement, metrics, none_unscored(), published=True)
     assert set(real["protocol"]) == {"test", "test-single"}
     assert list(real["group"].unique()) == ["all", "male", "female"]
     assert real.loc[real["group"] == "male", "paper_r2"].unique() == [0.9977]
     assert real["weights"].unique() == ["best"]
-    synthetic = table1(agreement, metrics, none_unscored(), synthetic=True)
+    synthetic = table1(agreement, metrics, none_unscored(), published=False)
     assert not [name for name in synthetic if name.startswith("paper")]
     assert len(synthetic) == len(real)
     women = metrics[(metrics["group"] == "female") & (metrics["protocol"] == "test")]
@@ -166,9 +166,9 @@ def test_a_repeated_scan_is_no_further_person():
     [
         lambda table: agreement_table(measurements(table), CONFIG),
         lambda table: table1(
-            agreement_table(measurements(table), CONFIG), table, none_unscored(), synthetic=False
+            agreement_table(measurements(table), CONFIG), table, none_unscored(), published=True
         ),
-        lambda table: table2(table, none_unscored(), [], synthetic=False),
+        lambda table: table2(table, none_unscored(), [], published=True),
         lambda table: score_table(table, CONFIG),
         lambda table: fold_table(table, CONFIG),
         lambda table: paired_table(table, CONFIG),
@@ -390,7 +390,7 @@ def test_a_study_without_references_has_empty_tables():
     agreement = agreement_table(measurements(empty), CONFIG)
     for table in (
         agreement,
-        table1(agreement, empty, none_unscored(), synthetic=False),
+        table1(agreement, empty, none_unscored(), published=True),
         age_table(empty, CONFIG),
     ):
         assert table.empty
@@ -448,7 +448,7 @@ def test_agreement_and_table_1_tell_how_many_scans_they_lack(metrics):
     assert rows.loc[("all", "test", "sex=M"), "not_scored"] == 1
     assert rows.loc[("all", "test", "sex=M"), "not_scored_reason"] == "not predicted"
     assert rows.loc[("all", "cv", "all"), "not_scored"] == 0
-    first = table1(agreement, kept, none_unscored(), synthetic=True).iloc[0]
+    first = table1(agreement, kept, none_unscored(), published=False).iloc[0]
     assert (first["n"], first["not_scored"], first["not_scored_reason"]) == (6, 2, "not predicted")
 
 

@@ -138,7 +138,7 @@ def test_hu_are_those_of_the_mask():
     hu = np.full(mask.shape, -1000, np.int16)
     hu[2:4] = np.array([100, 300])[:, None, None]
     measured = measure(mask, hu=hu)
-    assert (measured["hu_mean"], measured["hu_sd"]) == (200.0, 100.0)
+    assert (measured["mean_value"], measured["sd_value"]) == (200.0, 100.0)
 
 
 @pytest.mark.parametrize(("keep_largest", "voxels"), [(True, 5 * 28), (False, 5 * 28 + 12)])
@@ -153,9 +153,9 @@ def test_the_volume_at_one_half_chooses_components_alike(keep_largest, voxels):
 
 def test_an_empty_mask_has_no_hu_and_no_length():
     measured = measure(np.zeros((3, 4, 5), np.uint8))
-    assert measured["hu_mean"] is None
-    assert measured["undefined"]["hu_mean"] == "the predicted mask is empty"
-    assert measured["hu_sd"] is None
+    assert measured["mean_value"] is None
+    assert measured["undefined"]["mean_value"] == "the predicted mask is empty"
+    assert measured["sd_value"] is None
     assert (measured["predicted_mm3"], measured["length_mm"], measured["truncated_distally"]) == (
         0.0,
         0.0,

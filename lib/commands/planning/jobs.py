@@ -60,7 +60,9 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
 
 def _is_part(stage: Stage, study: Study) -> bool:
     """Return whether the report of a study needs a stage, if no setting excludes it."""
-    return not stage.is_on_demand and (study.synthetic or not stage.is_synthetic)
+    if stage.is_on_demand or (stage.is_of_article and not study.has_article):
+        return False
+    return study.synthetic or not stage.is_synthetic
 
 
 def plan_placements(study: Study) -> list[Placement]:
