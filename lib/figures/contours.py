@@ -83,7 +83,7 @@ def draw_contours(
     sight = find_sight(bone, spacing_mm_zyx)
     tiles = []
     for index in choose_slices(bone, COLUMNS * ROWS):
-        tile = draw_view(_slice_view(grey_zyx, masks, sight, int(index), TILE_PX))
+        tile = _draw_tile((grey_zyx[index], _on_slice(masks, int(index))), sight, spacing_mm_zyx[1:], TILE_PX)
         write_words(tile, (6, 4), f"{index * spacing_mm_zyx[0]:.0f} mm")
         tiles.append(tile)
     return _montage(tiles, caption, list(masks))
@@ -100,7 +100,8 @@ def draw_thumbnail(
     masks = named_masks(predicted_zyx, reference_zyx, structures)
     bone = np.logical_or.reduce(list(masks.values()))
     index = int(choose_slices(bone, 5)[3])
-    return draw_view(_slice_view(grey_zyx, masks, find_sight(bone, spacing_mm_zyx), index, THUMBNAIL_PX))
+    shown = grey_zyx[index], _on_slice(masks, index)
+    return _draw_tile(shown, find_sight(bone, spacing_mm_zyx), spacing_mm_zyx[1:], THUMBNAIL_PX)
 
 
 def named_masks(
@@ -219,16 +220,25 @@ def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> N
         right_px -= 52
 
 
-def _slice_view(
-    grey_zyx: np.ndarray, masks: Mapping[str, np.ndarray], sight: Sight, index: int, edge_px: int
-) -> View:
-    return View(
-        plane=grey_zyx[index],
-        masks={name: mask[index] for name, mask in masks.items()},
-        start=sight.start_yx,
-        count=(sight.edge, sight.edge),
-        size_px=(edge_px, edge_px),
-    )
+def _on_slice(masks: Mapping[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
+    return {name: mask[index] for name, mask in masks.items()}
+
+
+def _draw_tile(
+    shown: tuple[np.ndarray, Mapping[str, np.ndarray]],
+    sight: Sight,
+    spacing_mm_yx: tuple[float, float],
+    edge_px: int,
+) -> Image.Image:
+    """Return a slice (grey levels and masks) in a square tile; pixels keep the shape they have in mm."""
+    px_per_pixel = edge_px / (sight.edge * max(spacing_mm_yx))
+    height, width = (round(sight.edge * step * px_per_pixel) for step in spacing_mm_yx)
+    plane, masks = shown
+    count = (sight.edge, sight.edge)
+    view = View(plane=plane, masks=masks, start=sight.start_yx, count=count, size_px=(width, height))
+    tile = Image.new("RGB", (edge_px, edge_px), PAPER)
+    tile.paste(draw_view(view), ((edge_px - width) // 2, (edge_px - height) // 2))
+    return tile
 
 
 def _dashes(line: np.ndarray, scale: int) -> Iterator[np.ndarray]:

@@ -88,7 +88,7 @@ def draw_examples(examples: Sequence[Example]) -> Drawing:
     return Drawing(
         figure=figure,
         data=pd.concat(tables),
-        alt=f"Slices with the contours of reference (orange) and prediction (blue): {_titles(examples)}.",
+        alt=f"Slices with the contours of {_contours(examples[0].structures)}: {_titles(examples)}.",
         n=len(examples),
     )
 
@@ -132,6 +132,12 @@ def _patches(colors: Mapping[str, Color]) -> list[Patch]:
     return [Patch(color=css(color), label=label) for label, color in colors.items()]
 
 
+def _contours(structures: Sequence[str]) -> str:
+    if structures:
+        return f"{', '.join(structures)}, in the reference and in the prediction"
+    return "reference (orange) and prediction (blue)"
+
+
 def _titles(examples: Sequence[Example]) -> str:
     return "; ".join(example.title for example in examples)
 
@@ -173,6 +179,7 @@ def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None
     """Draw three rows of slices: without a contour, with the reference, with the prediction."""
     either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
     part, (low, high) = _part_around(either, example.spacing_mm_zyx), example.window
+    _, height, width = example.spacing_mm_zyx
     names = example.structures or ("",)
     looks = [css(structure_color(position)) for position in range(len(names))]
     rows = (
@@ -183,7 +190,9 @@ def _draw_slices(grid: np.ndarray, example: Example, slices: np.ndarray) -> None
     for axes_row, (row, labels, colors) in zip(grid, rows, strict=True):
         for axes, index in zip(axes_row, slices, strict=True):
             slice_yx = example.image_zyx[index][part]
-            axes.imshow(slice_yx, cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
+            axes.imshow(
+                slice_yx, cmap="gray", vmin=low, vmax=high, interpolation="bilinear", aspect=height / width
+            )
             for label, color in enumerate(colors, start=1):
                 if (mask := labels[index] == label).any():
                     axes.contour(mask[part], [0.5], colors=[color], linewidths=1.1)

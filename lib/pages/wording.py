@@ -187,12 +187,12 @@ def _network_text(network: Mapping, parameters: int | None) -> str:
     classes, dropout = network["classes"], network["dropout"]
     drop = f"dropout of {show_setting(100 * dropout)} % of the maps, " if dropout else ""
     head = "1 map and a sigmoid" if classes == 1 else f"{classes + 1} maps and a softmax"
-    joined = "concatenated with" if network["skip"] == "concat" else "added to"
+    skip = "concatenated with" if network["skip"] == "concat" else "added to"
     return (
         f"{axes}-D{size}; encoder of {len(maps)} levels with {joined(maps)} feature maps and "
         f"{joined(network['encoder_convolutions'])} convolutions ({edge}, zero-padded{spaced}), each followed by "
         f"{after}{shortcut}; max-pooling by 2 between levels; decoder with a transposed convolution ({risen}, "
-        f"stride 2) to each upper level, whose output is {joined} the encoder’s maps from before the pooling and "
+        f"stride 2) to each upper level, whose output is {skip} the encoder’s maps from before the pooling and "
         f"goes through {joined(network['decoder_convolutions'])} such convolutions, deepest level first; {drop}"
         f"{'×'.join(['1'] * axes)} convolution to {head}"
     )

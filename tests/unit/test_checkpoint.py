@@ -18,6 +18,7 @@ def content():
         "intensity": {"scale": "range", "low": -1000.0, "high": 2000.0},
         "preprocessing": {"bias_field": {"method": "none"}, "resample": {"method": "fourier"}},
         "window_slices": 8,
+        "anatomy": "proximal-femur",
         "slice_axis": "z",
         "last": weights,
         "best": weights,

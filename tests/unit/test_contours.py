@@ -168,3 +168,12 @@ def test_where_both_outlines_run_together_both_are_seen():
     # dashes of 5 pixels with gaps of 4 let the line below through
     assert 0.2 < predicted < 0.6
     assert near(together, REFERENCE)[tiles].sum() > 1000
+
+
+def test_pixels_that_are_not_square_keep_their_shape():
+    _, y, x = np.mgrid[:12, :48, :96]
+    mask = (1.6 * (y - 24)) ** 2 + (0.8 * (x - 48)) ** 2 < 15**2  # a disc in mm
+    grey = np.where(mask, 255, 0).astype(np.uint8)
+    tile = np.asarray(draw_thumbnail(grey, np.zeros_like(mask), None, (3.0, 1.6, 0.8)).convert("L"))
+    rows, columns = (np.ptp(np.flatnonzero((tile > 128).any(axis=axis))) for axis in (1, 0))
+    assert rows == pytest.approx(columns, abs=2) and rows > 20
