@@ -81,9 +81,9 @@ def set_cells(**scans: Mapping[str, str]) -> Callable[[Study], None]:
 
 SETTINGS = {
     "nothing": ({}, set()),
-    "`otsu`, `measure`, `predict.review_member_dice`": (
+    "`mask`, `measure`, `predict.review_member_dice`": (
         {
-            "otsu": {"keep_largest": False},
+            "mask": {"keep_largest": False},
             "measure": {"distal_cut_mm": 12},
             "predict": {"review_member_dice": 0.8},
         },
@@ -102,7 +102,7 @@ SETTINGS = {
         {"networks": {"vnet": {"dropout": 0.3}}, "train": {"epochs": 20}},
         {"gather_notes"} | REPORT | RECORD,
     ),
-    "a network is added to `networks`": (
+    "a network is added to `networks`, `grid` or `only_networks`": (
         {"networks": {"unet": {"unet": {"initial_maps": 4, "levels": 2}}}},
         {"train_fold"} | PREDICTIONS | RECORD,
     ),
@@ -112,7 +112,7 @@ SETTINGS = {
         {"screening": {"metal_hu": 2600.0}},
         {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
     ),
-    "a network or a group is removed": ({"groups": {"male": None, "female": None}}, SPLIT | RECORD),
+    "a network or a group is removed, or is not among `only_networks`": ({"groups": {"male": None, "female": None}}, SPLIT | RECORD),
     "`predict.batch_scans`, `folds.test_fraction`, `folds.age_bands`": (
         {"predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
         SPLIT | RECORD,
