@@ -257,6 +257,11 @@ def _check_crop(config: Mapping) -> None:
         raise ConfigError(
             f"crop.method: hip finds bone in a CT, not in {modality}; use crop.method: centre or none"
         )
+    if crop.method == HIP and axis != "z":
+        raise ConfigError(
+            f"crop.method: hip cuts axial slices, so it needs model_frame.slice_axis: z; got {axis}. "
+            "Use crop.method: centre or none"
+        )
     if axis != "z" and config["resample"]["method"] != "none":
         raise ConfigError(
             f"resample.method: {config['resample']['method']} makes axial slices of another thickness, but "
@@ -271,11 +276,6 @@ def _check_crop(config: Mapping) -> None:
     if crop.method not in methods:
         raise ConfigError(
             f"crop.method: the anatomy {config['anatomy']} has {', '.join(methods)}; got {crop.method}"
-        )
-    if crop.method == HIP and axis != "z":
-        raise ConfigError(
-            f"crop.method: hip cuts axial slices, so it needs model_frame.slice_axis: z; got {axis}. "
-            "Use crop.method: centre or none"
         )
 
 

@@ -102,9 +102,9 @@ def test_a_part_of_other_settings_is_refused_and_named(parts, cohort, tmp_path):
     shutil.copytree(parts[1] / "results", tmp_path / "part-02/results", symlinks=True)
     other = Study(tmp_path / "part-02", settings=study(cohort, parts[1], "cohort.csv").settings)
     record = other.folder / "results/cohort/run.json"
-    record.write_text(record.read_text().replace('"otsu.high": 0.8', '"otsu.high": 0.7'))
+    record.write_text(record.read_text().replace('"mask.high": 0.8', '"mask.high": 0.7'))
     ended = call("lib.commands.parts.merge", tmp_path / "merged", parts[0], other.folder)
-    assert ended.returncode == 1 and "setting otsu.high: 0.8 in part-01; 0.7 in part-02" in ended.stderr
+    assert ended.returncode == 1 and "setting mask.high: 0.8 in part-01; 0.7 in part-02" in ended.stderr
     assert not (tmp_path / "merged").exists()
 
 

@@ -112,7 +112,10 @@ SETTINGS = {
         {"screening": {"metal_hu": 2600.0}},
         {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
     ),
-    "a network or a group is removed, or is not among `only_networks`": ({"groups": {"male": None, "female": None}}, SPLIT | RECORD),
+    "a network or a group is removed, or is not among `only_networks`": (
+        {"groups": {"male": None, "female": None}},
+        SPLIT | RECORD,
+    ),
     "`predict.batch_scans`, `folds.test_fraction`, `folds.age_bands`": (
         {"predict": {"batch_scans": 5}, "folds": {"test_fraction": 0.3}},
         SPLIT | RECORD,
