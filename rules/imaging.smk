@@ -120,7 +120,7 @@ use rule resample_labels as resample_labels2 with:
 
 
 rule crop_image:
-    """Cut the in-plane window of the requested hip, around the found centre or the table's override."""
+    """Cut the window out of a scan: around the hip, the middle, or the centre that the table gives."""
     input:
         image="results/resampled/{scan}/image.nii.gz",
         screened="results/screened/{scan}.json",
@@ -141,12 +141,11 @@ rule crop_image:
         side=lambda wildcards: SCANS[wildcards.scan].side,
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         crop=lookup("crop", within=config),
-        anatomy=lookup("anatomy", within=config),
         intensity=lookup("intensity", within=config),
         slice_axis=lookup("model_frame/slice_axis", within=config),
         code=code_of("crop_image"),
     message:
-        "Crop the hip of {wildcards.scan}"
+        "Crop {wildcards.scan}"
     script:
         "../scripts/crop_image.py"
 

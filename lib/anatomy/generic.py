@@ -1,26 +1,16 @@
-"""Any bones: an anatomy without a search, without regions, with checks that hold for every bone."""
+"""Any bones: an anatomy without regions, with checks that hold for every bone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import SimpleITK as sitk
 
 from lib.anatomy.bodies import judge_bodies
 from lib.anatomy.protocol import Regions
 from lib.catalog.reasons import Reason
-from lib.imaging.crop import CropCenter
 
 
 class GenericBones:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
-
-    def find_center(
-        self, side: str, located: Mapping | None, override_mm_xy: Sequence[float] | None
-    ) -> CropCenter:
-        """Raise NotImplementedError: windows lie around the middle of the image, or there are none."""
-        raise NotImplementedError("the anatomy generic locates nothing")
-
-    def margins(self) -> None:
-        """Return None."""
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str]

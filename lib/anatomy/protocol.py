@@ -1,13 +1,12 @@
 """What an anatomy offers beyond its entry in `lib.catalog.anatomies`: the protocol that each of them implements."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import SimpleITK as sitk
 
 from lib.catalog.reasons import Reason
-from lib.imaging.crop import CropCenter, FindMargins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,22 +23,10 @@ class Regions:
 
 
 class AnatomyMethods(Protocol):
-    """How the scans and masks of an anatomy are located, judged and divided.
+    """How the scans and masks of an anatomy are judged and divided.
 
     Masks are binary images on patient axes; `side` is left, right, or empty for an anatomy without sides.
     """
-
-    def find_center(
-        self, side: str, located: Mapping | None, override_mm_xy: Sequence[float] | None
-    ) -> CropCenter:
-        """Return the centre of the window that the anatomy itself locates, from what screening has located.
-
-        Raises:
-            ScanError: nothing was located, and the cohort table gives no centre.
-        """
-
-    def margins(self) -> FindMargins | None:
-        """Return the function that measures the distances from the bone to the window's border, if there is one."""
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str]

@@ -28,10 +28,10 @@ def test_general_windows_need_no_anatomy():
     image = sitk.Image([20, 10, 6], sitk.sitkInt16)
     for method in ("centre", "none"):
         config = CropConfig(method=method)
-        center = window_center(image, config, METHODS["generic"], ("", None), None)
+        center = window_center(image, config, ("", None), None)
         assert (center.center_mm_xy, center.source) == ((9.5, 4.5), "middle")
-        assert margins_of(config, METHODS["proximal-femur"]) is None
-    assert margins_of(CropConfig(), METHODS["proximal-femur"]) is not None
+        assert margins_of(config) is None
+    assert margins_of(CropConfig()) is not None
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,19 @@
 """The proximal femur as an anatomy."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import SimpleITK as sitk
 
 from lib.anatomy.femur.distal_end import DistalEndConfig, measure_distal_end
 from lib.anatomy.femur.landmarks import femur_levels
 from lib.anatomy.femur.reference import judge_reference
-from lib.anatomy.femur.window import crop_center, femur_margins
 from lib.anatomy.protocol import Regions
 from lib.catalog.reasons import Reason
-from lib.imaging.crop import CropCenter, FindMargins
 from lib.imaging.grid import array_zyx, spacing_zyx
 
 
 class ProximalFemur:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
-
-    def find_center(
-        self, side: str, located: Mapping | None, override_mm_xy: Sequence[float] | None
-    ) -> CropCenter:
-        """Return the centre of the hip's window."""
-        return crop_center(side, located, override_mm_xy)
-
-    def margins(self) -> FindMargins:
-        """Return `femur_margins`."""
-        return femur_margins
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str]
