@@ -36,7 +36,8 @@ from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, read_mask
 from lib.intensity_scale import fixed_range
 from lib.learning.determinism import prepare_torch
-from lib.learning.predict import Ensemble, PredictConfig, load_models, predict_scan
+from lib.learning.predict import Ensemble, load_models, predict_scan
+from lib.learning.predict_settings import PredictConfig
 from lib.mask_settings import MaskConfig
 from lib.seeding import derive_seed
 from lib.stats.tables import write_table

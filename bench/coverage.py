@@ -28,7 +28,8 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from lib.figures.covariates import spearman_interval
-from lib.stats.agreement import AgreementConfig, agreement_row
+from lib.report_settings import AgreementConfig
+from lib.stats.agreement import agreement_row
 from lib.stats.concordance import concordance, intraclass_correlation
 from lib.stats.estimates import r_squared
 from lib.stats.jackknife import mean_interval, median_interval

@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit")]
 from hostile_input import CANARIES, FOLDER_NAME, TRAPS, make_hostile  # noqa: E402
 
 from lib.reading.dicom import survey_scan  # noqa: E402
-from lib.reading.limits import ScreeningConfig  # noqa: E402
+from lib.screening_settings import ScreeningConfig  # noqa: E402
 
 MAX_S = 10.0
 MAX_GB = 1.5

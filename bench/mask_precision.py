@@ -22,7 +22,8 @@ from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image
 from lib.intensity_scale import IntensityRange
 from lib.learning.determinism import prepare_torch
-from lib.learning.predict import PredictConfig, load_models, predict_scan
+from lib.learning.predict import load_models, predict_scan
+from lib.learning.predict_settings import PredictConfig
 from lib.mask_settings import MaskConfig
 
 

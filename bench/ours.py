@@ -26,7 +26,8 @@ from lib.learning.architecture import VNetConfig
 from lib.learning.compute import choose_compute
 from lib.learning.determinism import prepare_torch
 from lib.learning.intensity import to_intensity
-from lib.learning.predict import Ensemble, PredictConfig, predict_scan
+from lib.learning.predict import Ensemble, predict_scan
+from lib.learning.predict_settings import PredictConfig
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore, TrainingScan
 from lib.learning.train import train_fold

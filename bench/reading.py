@@ -38,8 +38,8 @@ from series_variants import Misfit, Variant, misfit, misfit_at, voxel_places_mm 
 
 from lib.catalog.reasons import is_rejected  # noqa: E402
 from lib.reading.dicom import survey_scan  # noqa: E402
-from lib.reading.limits import ScreeningConfig  # noqa: E402
 from lib.reading.sources import is_dicom_source  # noqa: E402
+from lib.screening_settings import ScreeningConfig  # noqa: E402
 
 REAL = ROOT.parent / "shared" / "data" / "real"
 TIMEOUT_S = 60

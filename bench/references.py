@@ -30,8 +30,8 @@ from lib.crop_settings import CropConfig
 from lib.imaging.nifti import write_image
 from lib.phantom.people import PhantomConfig, PhantomPerson, phantom_people
 from lib.phantom.scan import simulate_scan
-from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, Screening, screen_scan
+from lib.screening_settings import ScreeningConfig
 
 PHANTOM = PhantomConfig(matrix=256, supersampling=2)
 WHOLE = "100%"

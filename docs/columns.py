@@ -23,7 +23,7 @@ from lib.cohort.scans import DIGEST_COLUMNS, FOLD_COLUMNS, SCAN_COLUMNS  # noqa:
 from lib.cohort.table import COLUMNS as COHORT_COLUMNS  # noqa: E402
 from lib.commands.parts.merge import PART_COLUMNS  # noqa: E402
 from lib.learning.history import HISTORY_COLUMNS  # noqa: E402
-from lib.stats.agreement import AgreementConfig  # noqa: E402
+from lib.report_settings import AgreementConfig  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
 from lib.stats.measurements import MEASUREMENT_COLUMNS, PEOPLE_KEYS  # noqa: E402

@@ -16,19 +16,26 @@ import yaml
 from lib.bias_settings import NONE, BiasFieldConfig
 from lib.catalog.anatomies import ANATOMIES, has_article, usual_side
 from lib.cohort.acquisitions import check_strata, read_protocol
-from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.other_run import find_results
 from lib.cohort.placement import Takes
 from lib.cohort.review import Review, read_review, rejected
 from lib.cohort.table import ScanRow, planned_cohort, read_cohort
+from lib.compare_settings import ComparisonConfig
 from lib.crop_settings import HIP, CropConfig
 from lib.errors import ConfigError
+from lib.fold_settings import CROPS_NEED_NO_FOLDS, FoldsConfig
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import read_network
 from lib.learning.finished import FinishedModels, check_preprocessing, check_structures, read_finished
 from lib.learning.network_grid import GridConfig, networks_of_study
+from lib.learning.predict_settings import PredictConfig
+from lib.learning.train_settings import TrainConfig
 from lib.mask_settings import MaskConfig
+from lib.measure_settings import DistalEndConfig, OverlapConfig
 from lib.phantom.people import PhantomConfig, phantom_table
+from lib.report_settings import AgreementConfig
+from lib.resample_settings import ResampleConfig
+from lib.screening_settings import ScreeningConfig
 from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
 from lib.structures import Structures, check_method, read_structures
 from lib.study import check_paths, check_study, study_identity
@@ -227,16 +234,58 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     for entry in config["networks"].values():
         read_network(entry, len(config["structures"]))
     read_protocol(config["acquisition_protocol"], config["screening"]["modality"])
-    IntensityConfig(**config["intensity"])
-    _check_bias_field(config)
-    _check_crop(config)
-    MaskConfig(**config["mask"])
+    _check_sections(config)
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
             "partial=true reports on the results so far, but people have not been split yet; "
             f"run once without it. {CROPS_NEED_NO_FOLDS}"
         )
     return config
+
+
+def _check_sections(config: Mapping) -> None:
+    """Refuse values that a job would refuse: each section is read as its job will read it.
+
+    Raises:
+        ConfigError: a value is not allowed, or two keys contradict each other.
+    """
+    IntensityConfig(**config["intensity"])
+    _check_bias_field(config)
+    _check_crop(config)
+    MaskConfig(**config["mask"])
+    ScreeningConfig(**config["screening"], **config["dicom"])
+    ResampleConfig(**config["resample"])
+    FoldsConfig(**config["folds"])
+    train, predict = TrainConfig(**config["train"]), PredictConfig(**config["predict"])
+    if not config["model"]:
+        predict.require_overlap(train.window_slices, "train.window_slices")
+    _check_measure(config)
+    AgreementConfig(**config["report"])
+    ComparisonConfig(**config["compare"])
+    _check_phantom(config)
+
+
+def _check_measure(config: Mapping) -> None:
+    """Refuse a cut that the anatomy does not have."""
+    measure, anatomy = config["measure"], config["anatomy"]
+    OverlapConfig(nsd_tolerance_mm=measure["nsd_tolerance_mm"])
+    cut_mm = DistalEndConfig(distal_cut_mm=measure["distal_cut_mm"]).distal_cut_mm
+    if cut_mm is not None and not ANATOMIES[anatomy].has_distal_cut:
+        raise ConfigError(
+            f"measure.distal_cut_mm: {cut_mm:g} cuts a femur below its lesser trochanter, and anatomy is {anatomy}; "
+            "set measure.distal_cut_mm: null"
+        )
+
+
+def _check_phantom(config: Mapping) -> None:
+    """Refuse a synthetic cohort of another modality than the one that screening accepts."""
+    if config["cohort"]:
+        return
+    made, accepted = PhantomConfig(**config["phantom"]).modality, config["screening"]["modality"]
+    if config["phantom"]["people"] and made != accepted:
+        raise ConfigError(
+            f"phantom.modality: {made} makes scans that screening.modality: {accepted} refuses; set both to the same"
+        )
 
 
 def _check_bias_field(config: Mapping) -> None:
@@ -318,4 +367,7 @@ def _check_models(study: Study) -> None:
                 found[str(folder)] = read_finished(folder)
     for where, models in found.items():
         check_structures(models, study.structures, where)
+        PredictConfig(**study.config["predict"]).require_overlap(
+            models.window_slices, f"the windows of the models in {where}"
+        )
         check_preprocessing(models, study.preprocessing, axis, where)

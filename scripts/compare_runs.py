@@ -5,18 +5,12 @@ output: scans, summary (csv), page (html); params: other (results folder of the 
     (sections of the configuration)
 """
 
+from lib.compare_settings import ComparisonConfig
 from lib.imaging.mask_pairs import compare_masks
 from lib.joblog import job_log
 from lib.pages.comparison_page import write_comparison
-from lib.stats.agreement import AgreementConfig
-from lib.stats.comparison import (
-    ComparisonConfig,
-    compare_runs,
-    mask_files,
-    pair_runs,
-    read_compared_run,
-    summarize_comparison,
-)
+from lib.report_settings import AgreementConfig
+from lib.stats.comparison import compare_runs, mask_files, pair_runs, read_compared_run, summarize_comparison
 from lib.stats.tables import write_table
 
 with job_log(snakemake.log[0], hide=[snakemake.params.other]) as logger:

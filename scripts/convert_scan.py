@@ -5,7 +5,7 @@ from lib.imaging.nifti import write_image
 from lib.joblog import job_log
 from lib.reading.dicom import read_scan
 from lib.reading.geometry import require_same_geometry
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 with job_log(snakemake.log[0], hide=[snakemake.input.image]) as logger:
     screened = read_json(snakemake.input.screened)

@@ -15,6 +15,7 @@ from lib.atomic import read_json, write_json
 from lib.imaging.nifti import read_grid, read_image, write_image
 from lib.joblog import job_log
 from lib.mask_settings import MaskConfig
+from lib.measure_settings import OverlapConfig
 from lib.measuring.prediction import (
     MeasuringConfig,
     PredictedScan,
@@ -24,7 +25,6 @@ from lib.measuring.prediction import (
     predicted_file,
 )
 from lib.reading.image_files import read_labels
-from lib.stats.overlap import OverlapConfig
 
 given, params = snakemake.input, snakemake.params
 native, structures = given.get("reference_native"), list(params.structures)

@@ -10,7 +10,8 @@ from lib.intensity_scale import IntensityRange
 from lib.joblog import job_log
 from lib.learning.determinism import prepare_torch
 from lib.learning.devices import own_device
-from lib.learning.predict import PredictConfig, choose_members, load_models, predict_scan
+from lib.learning.predict import choose_members, load_models, predict_scan
+from lib.learning.predict_settings import PredictConfig
 from lib.learning.uncertainty import describe_disagreement, disagreement_of_one
 
 with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):

@@ -2,8 +2,9 @@
 
 from lib.catalog.modalities import MODALITIES
 from lib.imaging.nifti import read_image, write_image
-from lib.imaging.resample import ResampleConfig, resample_image
+from lib.imaging.resample import resample_image
 from lib.joblog import job_log
+from lib.resample_settings import ResampleConfig
 
 with job_log(snakemake.log[0]) as logger:
     # no variable keeps the scan, so that its memory is free when the result is assembled

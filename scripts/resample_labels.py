@@ -6,9 +6,10 @@ params: resample, structures (their values in the mask)
 
 from lib.imaging.grid import volumes_mm3
 from lib.imaging.nifti import read_image, write_image
-from lib.imaging.resample import ResampleConfig, resample_labels
+from lib.imaging.resample import resample_labels
 from lib.joblog import job_log
 from lib.reading.image_files import read_labels
+from lib.resample_settings import ResampleConfig
 
 with job_log(snakemake.log[0], hide=[snakemake.input.mask]) as logger:
     structures = snakemake.params.structures

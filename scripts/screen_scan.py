@@ -4,8 +4,8 @@ from lib.atomic import write_json
 from lib.crop_settings import CropConfig
 from lib.intensity_scale import IntensityConfig
 from lib.joblog import job_log
-from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan_guarded
+from lib.screening_settings import ScreeningConfig
 
 mask = snakemake.input.get("mask") or None
 center = snakemake.params.center_mm_xy

@@ -1,8 +1,9 @@
 """Job script of checkpoint split_folds: draw test people and folds once, and keep them from then on."""
 
-from lib.cohort.folds import FoldsConfig, Split, place_scans
+from lib.cohort.folds import Split, place_scans
 from lib.cohort.placement import OUTCOMES
 from lib.cohort.scans import read_folds, read_records, write_folds
+from lib.fold_settings import FoldsConfig
 from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:

@@ -13,7 +13,7 @@ params: report (section of the configuration), structures (names)
 from lib.joblog import job_log
 from lib.measured import read_measured
 from lib.model_record import read_run
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.partitions import partition_table
 from lib.stats.strata import with_strata
 from lib.stats.summary import summary_tables

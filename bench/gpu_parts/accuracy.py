@@ -35,12 +35,14 @@ from lib.intensity_scale import IntensityConfig
 from lib.learning.checkpoint import write_model
 from lib.learning.compute import choose_compute
 from lib.learning.determinism import prepare_torch
-from lib.learning.predict import Ensemble, PredictConfig, predict_scan
+from lib.learning.predict import Ensemble, predict_scan
+from lib.learning.predict_settings import PredictConfig
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import TrainingScan
 from lib.learning.train import TrainedFold, train_fold
 from lib.learning.vnet import VNet
-from lib.stats.agreement import AgreementConfig, summarize_agreement
+from lib.report_settings import AgreementConfig
+from lib.stats.agreement import summarize_agreement
 
 RECIPES = ("fast", "paper")  # the less tested one first: the time may run out
 PEOPLE, HELD_OUT, LEAST_TRAINING = 72, 16, 2

@@ -19,15 +19,17 @@ from lib.imaging.full_mask import full_mask
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.model_frame import frame_of
 from lib.imaging.nifti import read_image, read_mask, write_image
-from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
+from lib.imaging.resample import resample_image, resample_labels
 from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.mask_settings import MaskConfig
+from lib.measure_settings import OverlapConfig
 from lib.phantom.people import PhantomConfig, find_person
 from lib.phantom.scan import make_phantom_scan
 from lib.reading.dicom import read_scan
-from lib.reading.limits import ScreeningConfig
+from lib.resample_settings import ResampleConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
-from lib.stats.overlap import OverlapConfig, measure_native, measure_overlap
+from lib.screening_settings import ScreeningConfig
+from lib.stats.overlap import measure_native, measure_overlap
 
 SCORES = ("dsc", "re_percent", "reference_mm3", "predicted_mm3", "hd95_mm", "assd_mm")
 

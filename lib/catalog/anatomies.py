@@ -13,6 +13,7 @@ class Anatomy:
     Attributes:
         structures: names of the bones that a study may segment; empty: the study names them.
         regions: parts of a structure that are measured apart.
+        has_distal_cut: its bone can be measured above a cut (`measure.distal_cut_mm`).
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
         part: what of the body a window shows, in words.
         crop_methods: what its windows may lie around.
@@ -26,6 +27,7 @@ class Anatomy:
 
     structures: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
+    has_distal_cut: bool = False
     has_sides: bool = False
     part: str = "region"
     crop_methods: tuple[str, ...] = ("centre", "none")
@@ -39,6 +41,7 @@ ANATOMIES = {
     "proximal-femur": Anatomy(
         structures=("femur",),
         regions=LEVELS,
+        has_distal_cut=True,
         has_sides=True,
         part="hip",
         crop_methods=("hip", "centre", "none"),

@@ -15,13 +15,11 @@ from functools import partial
 import numpy as np
 import SimpleITK as sitk
 
-from lib.errors import ConfigError, ScanError
+from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, image_like, laid_on, require_laid_on
 from lib.imaging.kernels import apply_weights, fourier_weights, overlap_weights, weighted_slices
 from lib.imaging.stored import to_int16
-
-METHODS = ("fourier", "area", "none")
-GROUP_STARTS = ("distal", "proximal")
+from lib.resample_settings import ResampleConfig
 
 # Slices within this of the configured thickness keep their own spacing: over 100 slices, a change of 0.01 mm would
 # move the last one by a millimetre.
@@ -38,39 +36,6 @@ THREE_TO_TWO = Fraction(3, 2)  # thickness of a new slice, in old slices, for wh
 _SLACK = 1e-6
 
 _log = logging.getLogger("osteoflow.resample")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResampleConfig:
-    """Keys of config `resample`.
-
-    Attributes:
-        method: `fourier` (three slices to two by the paper's filter, other ratios by slab average), `area` (slab
-            average) or `none` (slices stay as they are).
-        thickness_mm: thickness and distance of the new slices.
-        group_start: end of the scan, `distal` or `proximal`, at which groups begin; slices that do not fill a group
-            (or a slab) at the other end are dropped.
-        inplane_mm: `native`, or the pixel size.
-    """
-
-    method: str = "fourier"
-    thickness_mm: float = 3.0
-    group_start: str = "distal"
-    inplane_mm: float | str = "native"
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ConfigError(f"resample.method must be one of {', '.join(METHODS)}; got {self.method!r}")
-        if self.group_start not in GROUP_STARTS:
-            raise ConfigError(
-                f"resample.group_start must be one of {', '.join(GROUP_STARTS)}; got {self.group_start!r}"
-            )
-        if not _is_length(self.thickness_mm):
-            raise ConfigError(f"resample.thickness_mm must be a number > 0 (mm); got {self.thickness_mm!r}")
-        if self.inplane_mm != "native" and not _is_length(self.inplane_mm):
-            raise ConfigError(
-                f"resample.inplane_mm must be native or a number > 0 (mm); got {self.inplane_mm!r}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,11 +147,6 @@ def resampled_grid(image: sitk.Image, axes_xyz: tuple[Axis, Axis, Axis]) -> sitk
     grid.SetSpacing([axis.spacing_mm for axis in axes_xyz])
     grid.SetDirection(image.GetDirection())
     return grid
-
-
-def _is_length(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0
 
 
 def _untouched(count: int, spacing_mm: float) -> Axis:

@@ -13,35 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.learning.allowed_values import require
 from lib.learning.intensity import windows_to_intensity
 from lib.learning.scan_store import StoredScan
+from lib.learning.train_settings import AugmentConfig
 from lib.rotations import rotation_matrix
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """Keys of config `train.augment`: the largest change of each kind, and its probability."""
-
-    probability: float = 0.5
-    rotation_degrees: float = 15.0
-    mirror_axes: tuple[str, ...] = ("y",)
-    brightness: float = 0.1
-    gamma: tuple[float, float] = (0.7, 1.5)
-    noise_sd: float = 0.02
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be used; make lists from YAML tuples."""
-        object.__setattr__(self, "mirror_axes", tuple(self.mirror_axes))
-        object.__setattr__(self, "gamma", tuple(self.gamma))
-        key = "train.augment."
-        require(0 <= self.probability <= 1, key + "probability", self.probability, "0 to 1")
-        require(0 <= self.rotation_degrees <= 45, key + "rotation_degrees", self.rotation_degrees, "0 to 45")
-        require(set(self.mirror_axes) <= set("xyz"), key + "mirror_axes", self.mirror_axes, "some of x, y, z")
-        require(0 <= self.brightness < 1, key + "brightness", self.brightness, "at least 0, less than 1")
-        gamma_ok = len(self.gamma) == 2 and 0 < self.gamma[0] <= self.gamma[1]
-        require(gamma_ok, key + "gamma", self.gamma, "two exponents above 0, the smaller first")
-        require(0 <= self.noise_sd < 1, key + "noise_sd", self.noise_sd, "at least 0, less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,10 @@ RUNTIME_KEYS = ("device", "device_cache_gb", "host_cache_gb", "checkpoint_minute
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedModels:
-    """The trained folds of one network for one group, and the structures they find, in the order of their labels."""
+    """The trained folds of one network for one group, and the structures they find, in the order of their labels.
+
+    `window_slices` is the number of slices of a window; of the shortest, if it differs between folds.
+    """
 
     group: str
     takes: Mapping[str, str]
@@ -27,6 +30,7 @@ class FinishedModels:
     folds: tuple[int, ...]
     preprocessing: Mapping
     slice_axis: str
+    window_slices: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,7 @@ def read_finished(folder: str | Path) -> FinishedModels:
         folds=tuple(sorted(runs)),
         preprocessing=first["preprocessing"],
         slice_axis=first["slice_axis"],
+        window_slices=min(run["window_slices"] for run in runs.values()),
     )
 
 
@@ -224,7 +229,8 @@ def _read_run(path: Path) -> dict:
         run = read_run(path)
         written = run.get("format", 1)
         if written == MODEL_FORMAT:
-            keys = ("group", "takes", "network", "structures", "architecture", "preprocessing", "slice_axis")
+            keys = ("group", "takes", "network", "structures", "architecture", "preprocessing")
+            keys += ("slice_axis", "window_slices")
             return {key: run[key] for key in keys}
     except (ValueError, KeyError, AttributeError):
         raise ModelError(

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib.learning.allowed_values import require
+from lib.learning.train_settings import LOSSES
 
 SMOOTH_VOXELS = 1.0  # keeps the quotient of an empty window at 1 instead of 0/0; negligible next to a femur
-LOSSES = ("dice", "cross_entropy", "dice_cross_entropy")
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor, *, kind: str, bone_weight: float = 1.0) -> Tensor:

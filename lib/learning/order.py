@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 
 from lib.learning.augment import Transform, draw_transform, margin_slices
-from lib.learning.recipe import TrainConfig, learning_rate
+from lib.learning.recipe import learning_rate
 from lib.learning.scan_store import StoredScan
+from lib.learning.train_settings import TrainConfig
 from lib.learning.windows import draw_start
 from lib.seeding import derive_seed
 

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from lib.errors import ModelError, TrainingError
 from lib.intensity_scale import IntensityConfig, IntensityRange, fixed_range
-from lib.learning.allowed_values import is_count, require
+from lib.learning.allowed_values import require
 from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import read_model
 from lib.learning.compute import Compute, choose_compute
 from lib.learning.intensity import to_intensity
 from lib.learning.labels import choose_labels, to_probabilities
 from lib.learning.memory import memory_explained
+from lib.learning.predict_settings import PredictConfig
 from lib.learning.uncertainty import Disagreement, measure_disagreements
 from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout, sliding_mean
@@ -30,28 +31,6 @@ _SHARED = ("structures", "intensity", "preprocessing", "window_slices", "slice_a
 Network = Callable[[Tensor], Tensor]  # windows (N, 1, z, y, x) -> logits (N, maps, z, y, x)
 Result = TypeVar("Result")
 logger = logging.getLogger("osteoflow.learning")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictConfig:
-    """Keys of config `predict`. The last three concern the rules, not the prediction of one scan."""
-
-    step: int = 1
-    z_padding: int = 0
-    batch_windows: int = 4
-    batch_scans: int = 16
-    heldout_weights: str = "best"
-    review_member_dice: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be used."""
-        for key, least in (("step", 1), ("z_padding", 0), ("batch_windows", 1), ("batch_scans", 1)):
-            value = getattr(self, key)
-            require(is_count(value, least), f"predict.{key}", value, f"an integer of at least {least}")
-        weights = self.heldout_weights
-        require(weights in ("best", "last"), "predict.heldout_weights", weights, "best or last")
-        dice = self.review_member_dice
-        require(0 <= dice <= 1, "predict.review_member_dice", dice, "a Dice from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

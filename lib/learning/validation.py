@@ -13,8 +13,9 @@ from lib.learning.compute import Compute
 from lib.learning.intensity import to_intensity
 from lib.learning.labels import choose_labels
 from lib.learning.predict import Network, predict_volume
-from lib.learning.recipe import FoldSettings, TrainConfig
+from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore
+from lib.learning.train_settings import TrainConfig
 from lib.learning.windows import WindowLayout
 
 

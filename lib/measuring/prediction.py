@@ -14,9 +14,10 @@ from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_zyx, voxel_mm3
 from lib.imaging.volume import measure_threshold, measure_volume
 from lib.mask_settings import MaskConfig
+from lib.measure_settings import OverlapConfig
 from lib.measured import join_measured
 from lib.measuring.regions import measure_regions
-from lib.stats.overlap import OverlapConfig, measure_levels, measure_native, measure_overlap
+from lib.stats.overlap import measure_levels, measure_native, measure_overlap
 from lib.stats.reader_pairs import compare_readers
 
 

@@ -9,9 +9,10 @@ from markupsafe import Markup
 from lib.atomic import write_text
 from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.catalog.protocols import PROTOCOLS
+from lib.compare_settings import ComparisonConfig
 from lib.pages.templates import content_policy, page_asset, page_environment
 from lib.stats.comparison import NUMBERS as COMPARED
-from lib.stats.comparison import ComparisonConfig, Run, count_moved, differences
+from lib.stats.comparison import Run, count_moved, differences
 from lib.stats.formats import records
 
 MOST_ROWS = 500  # scans.csv holds all rows

@@ -31,12 +31,12 @@ from lib.reading.acquisition import EMPTY, Acquisition, MrAcquisition, read_acqu
 from lib.reading.geometry import Geometry, Stack, check_obliquity, geometry_of, stack_slices
 from lib.reading.headers import HEADER_FIELDS, DicomObject, SliceHeader, read_object
 from lib.reading.image_files import read_image_file
-from lib.reading.limits import ScreeningConfig
 from lib.reading.pixels import decode_slice
 from lib.reading.regridding import straighten
 from lib.reading.series import choose_series
 from lib.reading.sources import SourceFile, is_dicom, is_dicom_source, open_source, require_readable_size
 from lib.reading.verdicts import raise_rejected, reason_of
+from lib.screening_settings import ScreeningConfig
 
 # Exceptions of pydicom, its decoders and the zip reader on damaged data. Their text is not reported, because it may
 # quote the header.

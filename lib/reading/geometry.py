@@ -15,7 +15,7 @@ from lib.catalog.reasons import Reason
 from lib.errors import ScanError
 from lib.imaging.grid import GRID_TOLERANCE_VOXELS, obliquity_degrees
 from lib.reading.headers import SliceHeader
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 _SAME_DIRECTION_DEGREES = 0.01
 _LISTED = 5  # positions listed in a finding; the rest is counted

@@ -7,7 +7,7 @@ import numpy as np
 from lib.catalog.reasons import Reason
 from lib.reading.geometry import stack_slices
 from lib.reading.headers import DicomObject
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 
 def choose_series(

@@ -31,9 +31,9 @@ from lib.reading.acquisition import Acquisition
 from lib.reading.dicom import Scan, survey_scan
 from lib.reading.geometry import Geometry
 from lib.reading.image_files import number_structures, read_values
-from lib.reading.limits import ScreeningConfig
 from lib.reading.sandbox import guarded
 from lib.reading.verdicts import reason_of
+from lib.screening_settings import ScreeningConfig
 from lib.structures import Structures, describe_structures
 
 # The lesser trochanter is about 15 mm high: at larger slice distances it appears on three slices at most.

@@ -36,7 +36,7 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from lib.errors import ConfigError
+from lib.report_settings import AgreementConfig
 from lib.stats.agreement_reasons import agreement_reasons, why_no_folds
 from lib.stats.concordance import intraclass_correlation
 from lib.stats.estimates import estimates_without, mean_or_nan, point_estimates
@@ -64,24 +64,6 @@ _LIMITS = ("bias", "loa_low", "loa_high")
 _LIMITS_PERCENT = ("re_mean_percent", "loa_low_percent", "loa_high_percent")
 FOLD_INTERVALS = (*_LIMITS, *_LIMITS_PERCENT, *_JACKKNIFED_IF_DEPENDENT)
 FOLD_COLUMNS = ("folds", *(f"{name}_fold_ci_{end}" for name in FOLD_INTERVALS for end in ("low", "high")))
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgreementConfig:
-    """How agreement and scores are summarized.
-
-    Attributes:
-        confidence: level of all intervals.
-        strata: columns by whose values scores and agreement are also given.
-    """
-
-    confidence: float = 0.95
-    strata: Sequence[str] = ("sex",)
-
-    def __post_init__(self) -> None:
-        """Raise an error if a value is out of range."""
-        if not 0.5 <= self.confidence < 1:
-            raise ConfigError(f"report.confidence must be in [0.5, 1), got {self.confidence!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

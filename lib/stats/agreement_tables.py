@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from lib.catalog.measures import QUANTITIES, QUANTITY_COLUMNS, QUANTITY_KEYS
-from lib.stats.agreement import AGREEMENT_COLUMNS, AgreementConfig, agreement_row
+from lib.report_settings import AgreementConfig
+from lib.stats.agreement import AGREEMENT_COLUMNS, agreement_row
 from lib.stats.agreement_units import with_unit
 from lib.stats.grouping import strata_of, subsets_by_name, without_repeats
 from lib.stats.means import mean_columns, why_no_interval

@@ -6,9 +6,8 @@ their order.
 """
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,10 @@ import pandas as pd
 
 from lib.atomic import read_json
 from lib.catalog.groups import group_position
-from lib.errors import ConfigError
+from lib.compare_settings import ComparisonConfig
 from lib.model_record import read_run
-from lib.stats.agreement import AgreementConfig, summarize_agreement
+from lib.report_settings import AgreementConfig
+from lib.stats.agreement import summarize_agreement
 from lib.stats.agreement_units import with_unit
 from lib.stats.primary import primary_rows
 from lib.stats.scores import bound_to_grid
@@ -47,32 +47,6 @@ SUMMARY_COLUMNS = (*SUMMARY_KEYS, "quantity", *OF_AGREEMENT) + (
     *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
     "undefined",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonConfig:
-    """Tolerances: larger changes count as moved.
-
-    Attributes:
-        volume_percent: change of a volume, percent of the other run's.
-        dsc: change of the Dice with the reference.
-        hd95_mm: change of the 95th percentile of surface distances, mm.
-        otsu_threshold: change of the threshold (probability).
-        mask_dsc: Dice of both runs' masks below which a mask has moved.
-    """
-
-    volume_percent: float = 1.0
-    dsc: float = 0.005
-    hd95_mm: float = 1.0
-    otsu_threshold: float = 0.05
-    mask_dsc: float = 0.99
-
-    def __post_init__(self) -> None:
-        """Raise an error if a value is out of range."""
-        for name in (field.name for field in fields(self)):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"compare.{name} must be a number >= 0, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

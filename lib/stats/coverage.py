@@ -3,7 +3,7 @@
 import pandas as pd
 from scipy import stats
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.formats import undefined_reasons
 from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.intervals import WIDE

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lib.catalog.anatomies import LEVELS
 from lib.catalog.measures import MEASURES
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.jackknife import mean_interval
 from lib.stats.means import mean_columns, why_no_interval

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.jackknife import mean_interval
 
 

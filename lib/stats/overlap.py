@@ -15,14 +15,14 @@ edges that the mesh cuts off by half a voxel. The flat ends where the scan cuts 
 here, but do in other programs.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from lib.errors import ConfigError, ScanError
+from lib.errors import ScanError
+from lib.measure_settings import OverlapConfig
 
 Spacing = tuple[float, float, float]
 
@@ -41,20 +41,6 @@ SURFACE_METRICS = (
 # distance 0.00001 mm too large and no distance more than 0.1 mm too large
 _NEAREST = 8
 _ROUNDING_MM = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverlapConfig:
-    """Settings of the comparison. `nsd_tolerance_mm`: distance up to which two surfaces count as equal, mm."""
-
-    nsd_tolerance_mm: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Raise an error if a value is out of range."""
-        if not (math.isfinite(self.nsd_tolerance_mm) and self.nsd_tolerance_mm >= 0):
-            raise ConfigError(
-                f"measure.nsd_tolerance_mm must be a number >= 0, got {self.nsd_tolerance_mm!r}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

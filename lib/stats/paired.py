@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from lib.catalog.groups import ALL, group_position
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.agreement_reasons import why_no_folds
 from lib.stats.estimates import mean_or_nan
 from lib.stats.grouping import subsets_by_name, without_repeats

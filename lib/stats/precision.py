@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from lib.catalog.measures import MEASURES, columns_of, followed
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.grouping import first_or_own, subsets_by_name
 from lib.stats.undefined import NAN, Interval, explain
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lib.stats.overlap import OverlapConfig, Spacing, measure_overlap
+from lib.measure_settings import OverlapConfig
+from lib.stats.overlap import Spacing, measure_overlap
 
 PAIRS = ("reader 1 - reader 2", "reader 1 - model", "reader 2 - model")
 

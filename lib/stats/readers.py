@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from lib.catalog.measures import MEASURES
-from lib.stats.agreement import AgreementConfig, summarize_agreement
+from lib.report_settings import AgreementConfig
+from lib.stats.agreement import summarize_agreement
 from lib.stats.agreement_units import with_unit
 from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.means import mean_columns, why_no_interval

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lib.catalog.measures import MEASURES, score_names
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.formats import undefined_reasons
 from lib.stats.grouping import strata_of, without_repeats
 from lib.stats.jackknife import mean_interval

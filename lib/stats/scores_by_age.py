@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.grouping import age_band, subsets_by_name, without_repeats
 from lib.stats.jackknife import median_interval
 from lib.stats.means import mean_columns, why_no_interval

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.grouping import subsets_by_name, without_repeats
 from lib.stats.jackknife import jackknife_interval, means_without
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval, explain

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.agreement_tables import agreement_table, fold_table
 from lib.stats.coverage import coverage_table
 from lib.stats.fold_variance import level_table, spread_table

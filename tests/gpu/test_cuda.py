@@ -16,12 +16,14 @@ from lib.learning.compute import choose_compute
 from lib.learning.cuda import why_no_gpu
 from lib.learning.determinism import prepare_torch
 from lib.learning.devices import own_device, visible_gpus
-from lib.learning.losses import LOSSES, segmentation_loss
+from lib.learning.losses import segmentation_loss
 from lib.learning.memory import memory_explained
-from lib.learning.predict import Ensemble, PredictConfig, predict_scan
+from lib.learning.predict import Ensemble, predict_scan
+from lib.learning.predict_settings import PredictConfig
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore, StoredScan, TrainingScan
 from lib.learning.train import train_fold
+from lib.learning.train_settings import LOSSES
 from lib.learning.vnet import VNet, halve, halve_by_amax
 
 pytestmark = pytest.mark.gpu

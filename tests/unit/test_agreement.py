@@ -11,13 +11,8 @@ import pytest
 from scipy import stats
 
 from lib.errors import ConfigError
-from lib.stats.agreement import (
-    AGREEMENT_COLUMNS,
-    FOLD_INTERVALS,
-    AgreementConfig,
-    agreement_row,
-    summarize_agreement,
-)
+from lib.report_settings import AgreementConfig
+from lib.stats.agreement import AGREEMENT_COLUMNS, FOLD_INTERVALS, agreement_row, summarize_agreement
 from lib.stats.concordance import concordance, intraclass_correlation
 from lib.stats.estimates import estimates_without, r_squared
 from lib.stats.formats import undefined_reasons

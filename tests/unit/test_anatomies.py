@@ -9,8 +9,8 @@ from lib.anatomy.methods import METHODS
 from lib.catalog.anatomies import ANATOMIES, part_in_words, usual_side
 from lib.crop_settings import CropConfig
 from lib.imaging.nifti import write_image
-from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
+from lib.screening_settings import ScreeningConfig
 
 MR = ScreeningConfig(modality="MR", min_slices=4, min_length_mm=10.0)
 

@@ -6,15 +6,10 @@ import torch
 
 from lib.errors import ConfigError
 from lib.intensity_scale import IntensityConfig, IntensityRange, fixed_range
-from lib.learning.augment import (
-    AugmentConfig,
-    Transform,
-    apply_transforms,
-    draw_transform,
-    margin_slices,
-)
+from lib.learning.augment import Transform, apply_transforms, draw_transform, margin_slices
 from lib.learning.intensity import to_intensity
 from lib.learning.scan_store import StoredScan
+from lib.learning.train_settings import AugmentConfig
 from lib.rotations import rotation_matrix
 
 SPACING_ZYX = (3.0, 0.8, 1.2)  # mm; every axis differs, so that a rotation in voxels would be seen

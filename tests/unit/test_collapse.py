@@ -20,7 +20,8 @@ from lib.learning.collapse import (
     remedies,
 )
 from lib.learning.history import EpochRecord
-from lib.learning.losses import LOSSES, segmentation_loss
+from lib.learning.losses import segmentation_loss
+from lib.learning.train_settings import LOSSES
 
 # 30 epochs are 300 updates; a constant prediction has a loss of 0.9
 MEASURE = Yardstick(constant_loss=0.9, updates_per_epoch=10, warm_up_epochs=0)

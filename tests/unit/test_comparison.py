@@ -13,14 +13,14 @@ import SimpleITK as sitk
 import yaml
 
 from lib.cohort.other_run import NEEDED, find_results
+from lib.compare_settings import ComparisonConfig
 from lib.errors import ConfigError
 from lib.imaging.mask_pairs import compare_masks, mask_dice
 from lib.imaging.nifti import write_image
 from lib.pages.comparison_page import write_comparison
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.comparison import (
     SUMMARY_COLUMNS,
-    ComparisonConfig,
     Run,
     compare_runs,
     count_moved,

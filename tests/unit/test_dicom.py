@@ -29,7 +29,7 @@ from lib.catalog.reasons import WARNING
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, same_grid
 from lib.reading.dicom import read_scan, survey_scan
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 CONFIG = ScreeningConfig(min_slices=5)
 

@@ -13,8 +13,8 @@ from lib.imaging.grid import array_zyx, same_grid
 from lib.reading.dicom import read_scan, survey_scan
 from lib.reading.headers import read_object
 from lib.reading.image_files import read_labels
-from lib.reading.limits import ScreeningConfig
 from lib.reading.pixels import decode_slice
+from lib.screening_settings import ScreeningConfig
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 

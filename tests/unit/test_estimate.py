@@ -98,6 +98,7 @@ def test_finished_models_are_not_trained(workflow):
         folds=(0, 1),
         preprocessing={},
         slice_axis="z",
+        window_slices=32,
     )
     finished = replace(workflow.study, finished=models)
     assert plan_jobs(finished, workflow.rules)["train_fold"] == []

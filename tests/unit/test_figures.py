@@ -32,7 +32,7 @@ from lib.figures.volumes import (
     draw_relative_error,
     draw_sex_specific,
 )
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.agreement_tables import agreement_table
 from lib.stats.fold_variance import spread_table
 from lib.stats.paired import paired_table

@@ -8,7 +8,7 @@ import pytest
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.fold_variance import LEVEL_COLUMNS, SPREAD_COLUMNS, fold_spread, level_table, spread_table
 from lib.stats.tables import read_table, write_table
 from lib.stats.variance import variance_components

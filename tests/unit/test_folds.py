@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.cohort.folds import CROPS_NEED_NO_FOLDS, FoldsConfig, Split, place_scans, split_folds
+from lib.cohort.folds import Split, place_scans, split_folds
 from lib.cohort.placement import Placement, in_group
 from lib.cohort.predictions import plan_predictions
 from lib.errors import ConfigError
+from lib.fold_settings import CROPS_NEED_NO_FOLDS, FoldsConfig
 
 
 def people(men, women, site="", **changes):

@@ -8,8 +8,8 @@ from hip_scene import Scene, draw, turned
 from lib.anatomy.femur.location import locate_hip
 from lib.crop_settings import CropConfig
 from lib.imaging.nifti import write_image
-from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
+from lib.screening_settings import ScreeningConfig
 
 SIGN = {"left": 1, "right": -1}
 

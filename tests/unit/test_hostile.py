@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_series import tiny_scan, tiny_series, write_series
 
 from lib.reading.dicom import survey_scan
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 FUZZ = Path(__file__).parents[2] / "bench" / "fuzz.py"
 CONFIG = ScreeningConfig(min_slices=2, max_gb=0.25)

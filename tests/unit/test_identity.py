@@ -8,8 +8,8 @@ from tiny_series import tiny_scan, tiny_series, write_series
 
 from lib.crop_settings import CropConfig
 from lib.reading.headers import HEADER_FIELDS
-from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
+from lib.screening_settings import ScreeningConfig
 from tests.workflow.canaries import FOLDER, TEXT, TEXT_VRS, WORKING, canaries_in, plant_dataset
 
 # other elements that the reader uses: stored pixels and the acquisition

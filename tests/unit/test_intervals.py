@@ -10,7 +10,7 @@ import pytest
 
 from lib.errors import ModelError
 from lib.pages.wording import FLAG_MEANINGS
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.coverage import coverage_table
 from lib.stats.coverage_notes import coverage_notes
 from lib.stats.flow import SEEN_IN_TRAINING

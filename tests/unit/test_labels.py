@@ -17,11 +17,13 @@ from lib.learning.collapse import WARNINGS, Yardstick, constant_loss, find_warni
 from lib.learning.compute import choose_compute
 from lib.learning.history import write_history
 from lib.learning.labels import choose_labels, to_probabilities
-from lib.learning.losses import LOSSES, segmentation_loss
-from lib.learning.predict import Ensemble, PredictConfig, load_models, predict_members, predict_scan
+from lib.learning.losses import segmentation_loss
+from lib.learning.predict import Ensemble, load_models, predict_members, predict_scan
+from lib.learning.predict_settings import PredictConfig
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import StoredScan, TrainingScan
 from lib.learning.train import train_fold
+from lib.learning.train_settings import LOSSES
 from lib.learning.validation import compare_scan, mean_structure_dice
 from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout

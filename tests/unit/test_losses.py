@@ -9,13 +9,13 @@ from torch.nn import functional
 from lib.errors import ConfigError
 from lib.learning.architecture import VNetConfig
 from lib.learning.losses import (
-    LOSSES,
     SMOOTH_VOXELS,
     cross_entropy_loss,
     parameter_groups,
     segmentation_loss,
     soft_dice_loss,
 )
+from lib.learning.train_settings import LOSSES
 from lib.learning.vnet import VNet
 
 SMALL = VNetConfig(channels=(2, 3), encoder_convolutions=(1, 1), decoder_convolutions=(1,), dropout=0.0)

@@ -11,9 +11,10 @@ from hip_scene import Scene, draw
 from lib.crop_settings import CropConfig
 from lib.imaging.grid import array_zyx, image_like, laid_on, same_grid
 from lib.imaging.nifti import write_image
-from lib.imaging.resample import ResampleConfig, resample_labels
-from lib.reading.limits import ScreeningConfig
+from lib.imaging.resample import resample_labels
+from lib.resample_settings import ResampleConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
+from lib.screening_settings import ScreeningConfig
 
 
 @pytest.fixture(scope="module")

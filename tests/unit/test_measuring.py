@@ -10,6 +10,7 @@ from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, image_like, volume_mm3
 from lib.imaging.volume import NO_THRESHOLD
 from lib.mask_settings import MaskConfig
+from lib.measure_settings import OverlapConfig
 from lib.measuring.prediction import (
     MeasuringConfig,
     PredictedScan,
@@ -17,7 +18,6 @@ from lib.measuring.prediction import (
     describe_measured,
     measure_prediction,
 )
-from lib.stats.overlap import OverlapConfig
 from lib.stats.reader_pairs import PAIRS
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
 

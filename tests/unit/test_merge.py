@@ -15,7 +15,7 @@ from lib.commands.parts import merge
 from lib.commands.parts.merge import main, merge_parts
 from lib.commands.parts.results import TABLES
 from lib.errors import ConfigError
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.summary import summary_tables
 from lib.stats.tables import read_table, write_table
 

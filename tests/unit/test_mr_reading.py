@@ -10,7 +10,7 @@ from tiny_series import tiny_scan, tiny_series, write_series
 from lib.errors import ScanError
 from lib.imaging.stored import fit_int16, signal_image, to_int16
 from lib.reading.dicom import read_scan, survey_scan
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 CONFIG = ScreeningConfig(modality="MR", min_slices=4, min_length_mm=5.0)
 REAL = Path(__file__).parents[3] / "shared/data/real/mri2psm"

@@ -5,8 +5,8 @@ import pytest
 
 from lib.intensity_scale import IntensityConfig, fixed_range
 from lib.learning.order import TrainingOrder
-from lib.learning.recipe import TrainConfig
 from lib.learning.scan_store import StoredScan
+from lib.learning.train_settings import TrainConfig
 
 SCANS = [
     StoredScan(f"p{i}", (slices, 16, 16), (3.0, 1.0, 1.0), fixed_range(IntensityConfig()))

@@ -16,12 +16,12 @@ import surface_distance
 from scipy import ndimage
 
 from lib.errors import ConfigError, ScanError
+from lib.measure_settings import OverlapConfig
 from lib.stats.overlap import (
     NO_PREDICTION,
     NO_REFERENCE,
     NO_SURFACE,
     SURFACE_METRICS,
-    OverlapConfig,
     distance_to_triangles,
     find_surface,
     measure_levels,

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.agreement_tables import agreement_table
 from lib.stats.paper import PAPER_TABLE1, TABLE2_COLUMNS, table1, table2, tabulated_protocols
 from lib.stats.tables import read_table, write_table

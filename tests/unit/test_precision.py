@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.precision import PRECISION_COLUMNS, measure_precision, precision_table
 from lib.stats.tables import metrics_table, structure_key, volumes_table
 

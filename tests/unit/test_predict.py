@@ -9,14 +9,8 @@ from lib.intensity_scale import IntensityConfig, IntensityRange, fixed_range
 from lib.learning.architecture import VNetConfig
 from lib.learning.checkpoint import weights_on_host, write_model
 from lib.learning.compute import choose_compute
-from lib.learning.predict import (
-    PredictConfig,
-    choose_members,
-    load_models,
-    predict_scan,
-    predict_volume,
-    within_memory,
-)
+from lib.learning.predict import choose_members, load_models, predict_scan, predict_volume, within_memory
+from lib.learning.predict_settings import PredictConfig
 from lib.learning.uncertainty import measure_disagreement
 from lib.learning.vnet import VNet
 from lib.learning.windows import WindowLayout

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from lib.stats.agreement import AgreementConfig
-from lib.stats.overlap import OverlapConfig
+from lib.measure_settings import OverlapConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.reader_pairs import PAIRS, compare_readers
 from lib.stats.readers import READER_COLUMNS, readers_table
 from lib.stats.tables import metrics_table, structure_key

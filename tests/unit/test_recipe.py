@@ -10,9 +10,9 @@ import yaml
 from lib.errors import ConfigError
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import VNetConfig, read_network
-from lib.learning.augment import AugmentConfig
-from lib.learning.predict import PredictConfig
-from lib.learning.recipe import FoldSettings, TrainConfig, learning_rate
+from lib.learning.predict_settings import PredictConfig
+from lib.learning.recipe import FoldSettings, learning_rate
+from lib.learning.train_settings import AugmentConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 

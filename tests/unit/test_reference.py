@@ -11,8 +11,8 @@ from lib.anatomy.femur.reference import judge_reference
 from lib.crop_settings import CropConfig
 from lib.imaging.grid import array_zyx, image_like
 from lib.imaging.nifti import write_image
-from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
+from lib.screening_settings import ScreeningConfig
 
 SIDES = ("left", "right")
 SCENE = Scene()

@@ -7,7 +7,7 @@ from tiny_series import set_pixels, tiny_scan, tiny_series, write_series
 
 from lib.errors import ScanError
 from lib.reading.dicom import read_scan
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 HU_PER_MM = np.array([1.3, -2.1, 0.7])
 FIRST_MM = np.array([-30.0, 10.0, -700.0])

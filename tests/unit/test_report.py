@@ -15,9 +15,9 @@ from lib.catalog.modalities import MODALITIES
 from lib.catalog.protocols import PROTOCOLS
 from lib.figures.gallery import TITLES
 from lib.learning.architecture import read_network
-from lib.learning.losses import LOSSES
 from lib.learning.network_grid import GridConfig, expand_grid
 from lib.learning.order import INITIAL_WINDOWS
+from lib.learning.train_settings import LOSSES
 from lib.learning.vnet import NORMALISED_GROUPS, START_LOGIT
 from lib.pages.references import REFERENCES, Citations
 from lib.pages.report import (
@@ -55,7 +55,7 @@ from lib.pages.wording import (
     network_texts,
     people_text,
 )
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.agreement_tables import agreement_table, fold_table
 from lib.stats.agreement_units import volumes_of
 from lib.stats.coverage import coverage_table

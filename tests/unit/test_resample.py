@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from lib.errors import ConfigError, ScanError
 from lib.imaging.grid import array_zyx, same_grid, volume_mm3, volumes_mm3
-from lib.imaging.resample import ResampleConfig, resample_image, resample_labels
+from lib.imaging.resample import resample_image, resample_labels
+from lib.resample_settings import ResampleConfig
 
 FOURIER, AREA = ResampleConfig(), ResampleConfig(method="area")
 OVERSHOOT = (2 / np.sqrt(3) - 1) / 3  # 0.052

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.formats import records, undefined_reasons
 from lib.stats.scores import SCORE_COLUMNS, SCORES, score_table, scores_by_group
 from lib.stats.tables import read_table, write_table

@@ -23,7 +23,6 @@ from lib.errors import ConfigError, ScanError
 from lib.imaging.nifti import write_image
 from lib.reading.dicom import read_scan
 from lib.reading.geometry import require_same_geometry
-from lib.reading.limits import ScreeningConfig
 from lib.reading.verdicts import raise_rejected
 from lib.screening.screen_scan import (
     ScanRequest,
@@ -31,6 +30,7 @@ from lib.screening.screen_scan import (
     digest_voxels,
     screen_scan,
 )
+from lib.screening_settings import ScreeningConfig
 
 CONFIG = ScreeningConfig(min_slices=5, max_metal_mm3=5.0)
 CROP = CropConfig(size=(4, 4))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lib.crop_settings import CropConfig
-from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
+from lib.screening_settings import ScreeningConfig
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 PELVIS = REAL / "totalsegmentator/example_ct.nii.gz"

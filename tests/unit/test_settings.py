@@ -9,24 +9,22 @@ import pytest
 import yaml
 from snakemake.cli import parse_config
 
-from lib.anatomy.femur.distal_end import DistalEndConfig
 from lib.bias_settings import BiasFieldConfig
 from lib.catalog.modalities import MODALITIES
-from lib.cohort.folds import FoldsConfig
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError
-from lib.imaging.resample import ResampleConfig
+from lib.fold_settings import FoldsConfig
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import VNetConfig, read_network, unet_config
-from lib.learning.augment import AugmentConfig
 from lib.learning.network_grid import GridConfig
-from lib.learning.predict import PredictConfig
-from lib.learning.recipe import TrainConfig
+from lib.learning.predict_settings import PredictConfig
+from lib.learning.train_settings import AugmentConfig, TrainConfig
 from lib.mask_settings import MaskConfig
+from lib.measure_settings import DistalEndConfig, OverlapConfig
 from lib.phantom.people import PhantomConfig
 from lib.phantom.scanner.machines import SCANNERS, MrProtocol
+from lib.resample_settings import ResampleConfig
 from lib.settings import check_settings, check_texts, check_words, in_order_of, keep_names, read_words
-from lib.stats.overlap import OverlapConfig
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())

@@ -143,6 +143,7 @@ def finished_fold(folder, fold, **changes):
         "structures": ["femur"],
         "architecture": {},
         "preprocessing": {"resample": {"inplane_mm": 2.4}},
+        "window_slices": 32,
     }
     write_json(path / "run.json", run | changes)
 

@@ -6,7 +6,7 @@ import pytest
 
 from lib.cohort.acquisitions import check_strata
 from lib.errors import ConfigError
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.agreement_tables import agreement_table
 from lib.stats.scores import score_table
 from lib.stats.strata import with_strata

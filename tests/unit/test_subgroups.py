@@ -8,7 +8,7 @@ import pingouin
 import pytest
 from scipy import stats
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.formats import undefined_reasons
 from lib.stats.subgroups import EVERYBODY_ELSE, SUBGROUP_COLUMNS, subgroup_table, welch_interval
 from lib.stats.tables import read_table, write_table

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.formats import undefined_reasons
 from lib.stats.paper import table1
 from lib.stats.reader_pairs import PAIRS

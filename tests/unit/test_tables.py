@@ -9,7 +9,7 @@ import pytest
 from lib.ages import printed_age
 from lib.catalog.measures import ABOVE_CUT
 from lib.errors import TableError
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.agreement_tables import agreement_table, fold_table
 from lib.stats.fold_variance import level_table, spread_table
 from lib.stats.grouping import age_band, first_scans, without_repeats

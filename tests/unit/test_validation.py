@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from lib.learning.compute import choose_compute
-from lib.learning.recipe import FoldSettings, TrainConfig
+from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore
+from lib.learning.train_settings import TrainConfig
 from lib.learning.validation import (
     Validated,
     Validation,

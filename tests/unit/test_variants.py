@@ -12,7 +12,7 @@ from series_variants import Source, Variant, base_scan, misfit
 from lib.catalog.reasons import REJECTED, WARNING
 from lib.reading.dicom import Survey, survey_scan
 from lib.reading.image_files import read_image_file
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 
 def survey(variant: Variant, folder) -> tuple[Source, Survey]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.anatomy.femur.distal_end import DistalEndConfig, measure_distal_end
+from lib.anatomy.femur.distal_end import measure_distal_end
 from lib.anatomy.femur.landmarks import EMPTY
 from lib.cohort.flags import gather_flags
 from lib.errors import ConfigError, ScanError
@@ -12,6 +12,7 @@ from lib.imaging.binarise import threshold_mask
 from lib.imaging.grid import volume_mm3
 from lib.imaging.volume import measure_threshold, measure_volume, volume_above_mm3
 from lib.mask_settings import MaskConfig
+from lib.measure_settings import DistalEndConfig
 from tests.unit.solid_femur import solid_femur
 
 SPACING_MM = (0.5, 0.8, 3.0)

@@ -12,8 +12,8 @@ import time
 import pytest
 import yaml
 
-from lib.cohort.folds import CROPS_NEED_NO_FOLDS
 from lib.cohort.scans import read_records
+from lib.fold_settings import CROPS_NEED_NO_FOLDS
 from tests.study import ROOT, Study
 
 pytestmark = pytest.mark.workflow

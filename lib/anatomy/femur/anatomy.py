@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 
 import SimpleITK as sitk
 
-from lib.anatomy.femur.distal_end import DistalEndConfig, measure_distal_end
+from lib.anatomy.femur.distal_end import measure_distal_end
 from lib.anatomy.femur.landmarks import femur_levels
 from lib.anatomy.femur.reference import judge_reference
 from lib.anatomy.protocol import Regions
 from lib.catalog.reasons import Reason
 from lib.imaging.grid import array_zyx, spacing_zyx
+from lib.measure_settings import DistalEndConfig
 
 
 class ProximalFemur:

@@ -1,37 +1,16 @@
 """The length of shaft below the lesser trochanter, and the volume above a cut common to all femurs."""
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import SimpleITK as sitk
 
 from lib.anatomy.femur.landmarks import find_lesser_trochanter
-from lib.errors import ConfigError
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.volume import volume_above_mm3
+from lib.measure_settings import DistalEndConfig
 
 # Names of the values, for a prediction and for its reference.
 _PREDICTED = ("lesser_trochanter_mm", "shaft_below_trochanter_mm", "predicted_cut_mm3")
 _REFERENCE = ("reference_lesser_trochanter_mm", "reference_shaft_below_trochanter_mm", "reference_cut_mm3")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistalEndConfig:
-    """Settings that make femurs comparable.
-
-    Attributes:
-        distal_cut_mm: volumes are also measured above an axial plane this far below the lesser trochanter; None: they
-            are not.
-    """
-
-    distal_cut_mm: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a length that is negative or not finite."""
-        cut_mm = self.distal_cut_mm
-        if cut_mm is not None and not (math.isfinite(cut_mm) and cut_mm >= 0):
-            raise ConfigError(f"measure.distal_cut_mm must be null or a number >= 0 (mm), got {cut_mm!r}")
 
 
 def measure_distal_end(

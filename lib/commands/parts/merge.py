@@ -33,7 +33,7 @@ from lib.commands.parts.results import (
 from lib.errors import ConfigError, OsteoflowError
 from lib.measured import read_measured
 from lib.model_record import read_run
-from lib.stats.agreement import AgreementConfig
+from lib.report_settings import AgreementConfig
 from lib.stats.coverage_notes import coverage_notes
 from lib.stats.strata import with_strata
 from lib.stats.summary import summary_tables

@@ -12,12 +12,13 @@ from pathlib import Path
 from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.catalog.stages import STAGES, Stage, unused_stages
 from lib.checked_study import Study
-from lib.cohort.folds import FoldsConfig, Split, split_folds
+from lib.cohort.folds import Split, split_folds
 from lib.cohort.placement import Placement, trains_fold
 from lib.cohort.predictions import Prediction, plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening, read_folds, read_records
 from lib.commands.planning.workflow import Rule
 from lib.errors import ConfigError
+from lib.fold_settings import FoldsConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,10 @@ from lib.learning.compute import Compute
 from lib.learning.history import EpochRecord
 from lib.learning.losses import segmentation_loss
 from lib.learning.order import Draw, TrainingOrder
-from lib.learning.recipe import AUTO, FoldSettings, TrainConfig
+from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore
 from lib.learning.tasks.task import Network, Score
+from lib.learning.train_settings import AUTO, TrainConfig
 from lib.learning.validation import (
     Validated,
     Validation,

@@ -1,4 +1,4 @@
-"""The limits of screening, and the repairs allowed in reading."""
+"""The limits of screening, and the repairs allowed in reading. Standard library only (read at each parse)."""
 
 import math
 from dataclasses import dataclass
