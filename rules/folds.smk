@@ -5,6 +5,8 @@ checkpoint split_folds:
     """Draw test people and folds once; later scans are added, former rows never change."""
     input:
         scans="results/cohort/scans.csv",
+        # tell along which axis slices were acquired, where the scans decide which one the study uses
+        screened=screened_files() if STUDY.acquired_axis == "acquired" else [],
     output:
         folds=update("results/folds/folds.csv"),
     log:

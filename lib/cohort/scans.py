@@ -2,15 +2,17 @@
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from lib.acquired_slices import PLANES, usual_axes
 from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
 from lib.cohort.placement import Placement
 from lib.cohort.table import ScanRow, first_scan
+from lib.errors import ConfigError
 
 SCAN_COLUMNS = (
     "scan", "subject", "sex", "age", "site", "side", "set", "repeat_of", "has_mask", "structures", "verdict",
@@ -43,7 +45,8 @@ def gather_screening(
         Records with the columns SCAN_COLUMNS. `verdict` is ok, rejected, excluded or missing (not screened
         yet); `structures` names those in the mask; `reason` and `warnings` hold reason codes, `explanation` what
         was found and what to do. Scans with the same voxels are refused, all of them if they belong to different
-        subjects, and so are scans whose slices were acquired along another axis than `slice_axis`.
+        subjects, and so are scans whose slices were acquired along another axis than `slice_axis`. If `acquired` is
+        not decided, because equally many scans were acquired along two axes, none is refused for its axis.
     """
     records = [_scan_record(row, screened.get(scan), rejected.get(scan)) for scan, row in cohort.items()]
     digests = voxel_digests(screened)
@@ -57,6 +60,29 @@ def gather_screening(
     if slice_axis:
         _judge_slice_axes(records, screened, slice_axis)
     return records
+
+
+def require_slice_axis(records: Sequence[Mapping[str, str]], screened: Mapping[str, Mapping]) -> None:
+    """Check that the accepted scans decide along which axis slices run, for `model_frame.slice_axis: acquired`.
+
+    Args:
+        records: rows of `cohort/scans.csv`.
+        screened: the output of `screen_scan`, by scan id; empty if the scans do not decide.
+
+    Raises:
+        ConfigError: equally many scans were acquired along two or three axes.
+    """
+    axes = _acquired_axes(records, screened) if screened else {}
+    usual = usual_axes(axes.values())
+    if len(usual) < 2:
+        return
+    scans = list(axes.values()).count(usual[0])
+    found = " and ".join(f"{scans} along {axis} ({PLANES[axis]} slices)" for axis in usual)
+    raise ConfigError(
+        f"model_frame.slice_axis: acquired takes the axis of most accepted scans, and no axis has most: {found}. Set "
+        f"model_frame.slice_axis to {' or '.join(usual)}, which then holds for all scans, or leave out the scans of "
+        f"{'the other axes' if len(usual) > 2 else 'one axis'} (`exclude` in the cohort table)"
+    )
 
 
 def voxel_digests(screened: Mapping[str, Mapping]) -> dict[str, str]:
@@ -180,25 +206,33 @@ def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str
 
 
 def _judge_slice_axes(
-    records: Iterable[dict[str, str]], screened: Mapping[str, Mapping], slice_axis: str
+    records: Sequence[dict[str, str]], screened: Mapping[str, Mapping], slice_axis: str
 ) -> None:
-    """Refuse accepted scans whose slices run along another axis than the study's; records are changed in place."""
-    axes = {
-        record["scan"]: screened[record["scan"]]["geometry"]["acquired_axis"]
-        for record in records
-        if record["verdict"] == "ok"
-    }
-    counts = Counter(axes.values())
+    """Refuse accepted scans whose slices run along another axis than the study's; records are changed in place.
+
+    None is refused if equally many scans were acquired along two axes: see `require_slice_axis`.
+    """
+    axes = _acquired_axes(records, screened)
     if slice_axis == "acquired":
-        slice_axis = max(counts, key=lambda axis: (counts[axis], axis), default="")
+        usual = usual_axes(axes.values())
+        if len(usual) != 1:
+            return
+        slice_axis = usual[0]
+    fitting = list(axes.values()).count(slice_axis)
     for record in records:
         if record["verdict"] == "ok" and axes[record["scan"]] != slice_axis:
             found = (
                 f"slices acquired along {axes[record['scan']]}; the study's run along {slice_axis} "
-                f"({counts[slice_axis]} of {len(axes)} scans)"
+                f"({fitting} of {len(axes)} scans)"
             )
             todo = "Leave it out, or set model_frame.slice_axis to one of z, y, x for all scans."
             record |= {"verdict": "rejected"} | _with_reason(record, "reason", OTHER_SLICE_AXIS, found, todo)
+
+
+def _acquired_axes(records: Iterable[Mapping[str, str]], screened: Mapping[str, Mapping]) -> dict[str, str]:
+    """Return the axis along which the slices of each accepted scan were acquired, by scan."""
+    accepted = [record["scan"] for record in records if record["verdict"] == "ok"]
+    return {scan: screened[scan]["geometry"]["acquired_axis"] for scan in accepted}
 
 
 def _with_reason(record: Mapping[str, str], column: str, code: str, found: str, todo: str) -> dict[str, str]:

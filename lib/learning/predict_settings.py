@@ -40,5 +40,6 @@ class PredictConfig:
         if self.step > window_slices:
             raise ConfigError(
                 f"predict.step: {self.step} slices would lie between the starts of windows of {window_slices} "
-                f"({whose}), so that slices between them are not predicted; set predict.step to {window_slices} or less"
+                f"({whose}), so that slices between them are not predicted; set predict.step to {window_slices} or "
+                "less"
             )

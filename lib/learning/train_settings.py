@@ -96,8 +96,8 @@ class TrainConfig:
         """Refuse keys that contradict each other."""
         if self.schedule == "cosine" and self.early_stop_epochs:
             raise ConfigError(
-                f"train.early_stop_epochs: {self.early_stop_epochs} may end a training before train.schedule: cosine has "
-                "lowered the learning rate to 0; set train.early_stop_epochs: 0, or train.schedule: constant"
+                f"train.early_stop_epochs: {self.early_stop_epochs} may end a training before train.schedule: cosine "
+                "has lowered the learning rate to 0; set train.early_stop_epochs: 0, or train.schedule: constant"
             )
         if self.validate_step > self.window_slices:
             raise ConfigError(

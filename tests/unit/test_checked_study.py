@@ -41,9 +41,9 @@ def settings_classes():
     """Yield each settings dataclass of lib with its module."""
     for path in sorted((ROOT / "lib").rglob("*.py")):
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
-                if node.name not in MADE_OF_SECTIONS:
-                    yield node.name, ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            own = isinstance(node, ast.ClassDef) and node.name not in MADE_OF_SECTIONS
+            if own and node.name.endswith("Config"):
+                yield node.name, ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def built_in_scripts():
@@ -95,13 +95,13 @@ def test_the_parse_imports_no_library_of_the_jobs():
     [
         (
             "train: {early_stop_epochs: 5, schedule: cosine}",
-            "train.early_stop_epochs: 5 may end a training before train.schedule: cosine has lowered the learning rate "
-            "to 0; set train.early_stop_epochs: 0, or train.schedule: constant",
+            "train.early_stop_epochs: 5 may end a training before train.schedule: cosine has lowered the learning "
+            "rate to 0; set train.early_stop_epochs: 0, or train.schedule: constant",
         ),
         (
             "train: {validate_step: 9, window_slices: 8}",
-            "train.validate_step: 9 slices would lie between the starts of windows of train.window_slices: 8, so that "
-            "slices between them are not predicted; set train.validate_step to 8 or less",
+            "train.validate_step: 9 slices would lie between the starts of windows of train.window_slices: 8, so "
+            "that slices between them are not predicted; set train.validate_step to 8 or less",
         ),
         (
             "{predict: {step: 33}, train: {window_slices: 32}}",
@@ -122,7 +122,8 @@ def test_the_parse_imports_no_library_of_the_jobs():
         ),
         (
             "phantom: {modality: MR, defects: [metal_nail]}",
-            "phantom.defects holds 'metal_nail', which only a CT cohort has: remove it, or set phantom.modality to CT",
+            "phantom.defects holds 'metal_nail', which only a CT cohort has: remove it, or set phantom.modality to "
+            "CT",
         ),
         (
             "phantom: {modality: MR}",

@@ -14,6 +14,7 @@ from lib.cohort.scans import (
     gather_screening,
     read_folds,
     read_records,
+    require_slice_axis,
     write_folds,
     write_records,
 )
@@ -395,3 +396,47 @@ def test_scans_acquired_along_another_axis_than_most_are_refused():
         "slices acquired along z; the study's run along y (2 of 3 scans). Leave it out, or set "
         "model_frame.slice_axis to one of z, y, x for all scans."
     )
+
+
+@pytest.mark.parametrize(
+    ("axes", "found"),
+    [
+        (
+            "yyzz",
+            "2 along y (coronal slices) and 2 along z (axial slices). Set model_frame.slice_axis to y or z, ",
+        ),
+        (
+            "xzz-x",
+            "2 along x (sagittal slices) and 2 along z (axial slices). Set model_frame.slice_axis to x or z, ",
+        ),
+        (
+            "xyz",
+            "1 along x (sagittal slices) and 1 along y (coronal slices) and 1 along z (axial slices). Set ",
+        ),
+    ],
+)
+def test_as_many_scans_along_one_axis_as_along_another_decide_nothing(axes, found):
+    """A dash is a scan that was refused; its axis does not count."""
+    names = "ABCDE"[: len(axes)]
+    cohort = planned_cohort([{"scan": scan, "image": scan} for scan in names], "cohort.csv")
+    screened = {
+        scan: {
+            "verdict": "rejected" if axis == "-" else "ok",
+            "reasons": [],
+            "geometry": {"acquired_axis": axis.replace("-", "z")},
+        }
+        for scan, axis in zip(names, axes, strict=True)
+    }
+    records = gather_screening(cohort, screened, {}, "acquired")
+    assert [record["verdict"] for record in records] == [screened[scan]["verdict"] for scan in names]
+    with pytest.raises(ConfigError) as caught:
+        require_slice_axis(records, screened)
+    assert found in str(caught.value) and "`exclude` in the cohort table" in str(caught.value)
+    # one scan more decides, and so does a named axis
+    cohort |= planned_cohort([{"scan": "F", "image": "F"}], "cohort.csv")
+    screened["F"] = {"verdict": "ok", "reasons": [], "geometry": {"acquired_axis": axes[0]}}
+    records = gather_screening(cohort, screened, {}, "acquired")
+    kept = {record["scan"] for record in records if record["verdict"] == "ok"}
+    assert kept == {scan for scan in screened if screened[scan]["geometry"]["acquired_axis"] == axes[0]}
+    require_slice_axis(records, screened)
+    require_slice_axis(records, {})

@@ -76,6 +76,17 @@ def make_balls(folder: Path) -> Path:
     return folder / "cohort.csv"
 
 
+def make_axial(folder: Path, person: int) -> None:
+    """Let the cohort table name another image of a person: one file with axial slices, without a reference."""
+    scan, name = f"B{person}", f"B{person}-axial.nii.gz"
+    array_zyx = sitk.GetArrayFromImage(_volumes(person)[0])
+    image = sitk.GetImageFromArray(array_zyx.swapaxes(0, 1))
+    image.SetSpacing([SPACING_MM_XYZ[axis] for axis in (0, 2, 1)])
+    sitk.WriteImage(sitk.DICOMOrient(image, "RAS"), folder / name)
+    table = folder / "cohort.csv"
+    table.write_text(table.read_text().replace(f"{scan},{scan},{scan}.nii.gz", f"{scan},{name},"))
+
+
 def _radii_mm(person: int) -> dict[str, float]:
     return {name: radius + 0.7 * (person % 3) for name, radius in RADII_MM.items()}
 

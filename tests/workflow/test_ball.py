@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 import yaml
-from ball import BAD, OVERLAY, PEOPLE, VALUES, ball_volumes_mm3, make_balls
+from ball import BAD, OVERLAY, PEOPLE, VALUES, ball_volumes_mm3, make_axial, make_balls
 from pydicom import dcmread
 
 from lib.cohort.trained_people import describe_people
@@ -137,6 +137,25 @@ def test_review_comparison_and_rerun_work_as_for_any_study(balls, tmp_path):
     assert person["source"] == "corrected" and float(person["small_whole_volume_mm3"]) == 0
     assert float(person["big_whole_volume_mm3"]) > 10_000
     assert (study.folder / "results/comparison/index.html").exists()
+
+
+def test_as_many_scans_along_one_axis_as_along_another_stop_the_split(tmp_path):
+    make_balls(tmp_path)
+    for person in (3, 4):
+        make_axial(tmp_path, person)
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(OVERLAY, sort_keys=False))
+    study = Study(tmp_path, overlay=str(overlay), settings=("cohort=cohort.csv",))
+    ended, folds = study.call("results/folds/folds.csv"), tmp_path / "results/folds/folds.csv"
+    assert ended.returncode != 0 and not folds.exists()
+    assert (
+        "2 along y (coronal slices) and 2 along z (axial slices). Set model_frame.slice_axis to y or z"
+        in (ended.stdout)
+    )
+    verdicts = {row["scan"]: row["verdict"] for row in rows_of(study, "cohort/scans.csv")}
+    assert verdicts == {"B1": "ok", "B2": "ok", "B3": "ok", "B4": "ok", BAD: "rejected"}
+    study.run("results/folds/folds.csv", settings=("model_frame={slice_axis: y}",))
+    assert [row["scan"] for row in rows_of(study, "folds/folds.csv")] == ["B1", "B2", "B3", "B4"]
 
 
 def untrained_model(folder: Path) -> Path:
