@@ -9,10 +9,10 @@ rule train_fold:
         folds="results/folds/folds.csv",
         digests="results/cohort/digests.csv",
         train_images=scans_of_fold(trains_fold, "results/cropped/{scan}/image.nii.gz"),
-        train_masks=scans_of_fold(trains_fold, "results/cropped/{scan}/labels.nii.gz"),
+        train_labels=scans_of_fold(trains_fold, "results/cropped/{scan}/labels.nii.gz"),
         train_records=scans_of_fold(trains_fold, "results/cropped/{scan}/crop.json"),
         validation_images=scans_of_fold(validates_fold, "results/cropped/{scan}/image.nii.gz"),
-        validation_masks=scans_of_fold(validates_fold, "results/cropped/{scan}/labels.nii.gz"),
+        validation_labels=scans_of_fold(validates_fold, "results/cropped/{scan}/labels.nii.gz"),
         validation_records=scans_of_fold(validates_fold, "results/cropped/{scan}/crop.json"),
     output:
         model="results/models/{group}/{network}/fold-{fold}/model.pt",

@@ -37,9 +37,9 @@ with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["
         code=code_digest("scripts/train_fold.py"),
         axes=common_frame(crops).axes,
     )
-    training = read_training_scans(given.train_images, given.train_masks, given.train_records)
+    training = read_training_scans(given.train_images, given.train_labels, given.train_records)
     validation = read_training_scans(
-        given.validation_images, given.validation_masks, given.validation_records
+        given.validation_images, given.validation_labels, given.validation_records
     )
     trained = train_fold(training, validation, settings, params.state)
     metadata = describe_fold(
