@@ -13,10 +13,10 @@ class GenericBones:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
 
     def judge_reference(
-        self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str]
+        self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str
     ) -> list[Reason]:
         """Judge each structure as one solid body."""
-        return judge_bodies(labels, structures)
+        return judge_bodies(labels, structures, acquired_axis)
 
     def find_regions(self, mask: sitk.Image, side: str) -> Regions:
         """Return none."""

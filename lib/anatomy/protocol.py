@@ -29,7 +29,7 @@ class AnatomyMethods(Protocol):
     """
 
     def judge_reference(
-        self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str]
+        self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str
     ) -> list[Reason]:
         """Return the reasons why a label map cannot be a reference, and warnings.
 
@@ -37,6 +37,7 @@ class AnatomyMethods(Protocol):
             labels: values 1 to n in the order of `structures`; not empty.
             image: the scan in HU on its grid; None if its values are not HU.
             structures: their names.
+            acquired_axis: patient axis along which the slices of the scan were acquired.
         """
 
     def find_regions(self, mask: sitk.Image, side: str) -> Regions:

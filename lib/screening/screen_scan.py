@@ -398,7 +398,8 @@ def _check_mask(
     if crop.method == HIP and hip is None:
         return []
     hu = scan.image if config.modality == "CT" else None
-    reasons = METHODS[request.anatomy].judge_reference(mask, hu, request.structures)
+    axis = scan.geometry.acquired_axis
+    reasons = METHODS[request.anatomy].judge_reference(mask, hu, request.structures, axis)
     if hip:
         return _check_at_hip(mask, reasons, scan.image, hip, request, crop)
     return reasons + _cut_by_crop(_share_outside(mask, scan, request, crop))

@@ -59,3 +59,21 @@ def test_a_mask_that_the_window_cuts_is_flagged(tmp_path, crop, axis, found):
     assert screening.verdict == "ok"
     cut = {reason.code: reason.found for reason in screening.reasons}.get("mask_cut_by_crop")
     assert cut == found
+
+
+@pytest.mark.parametrize(("axis", "plane"), [("z", "axial"), ("y", "coronal"), ("x", "sagittal")])
+def test_a_slice_that_was_forgotten_is_seen_along_the_axis_of_the_acquisition(tmp_path, axis, plane):
+    place = "zyx".index(axis)
+    rng = np.random.default_rng(0)
+    image_zyx = rng.integers(10, 400, (24, 24, 24)).astype(np.int16)
+    mask_zyx = np.zeros(image_zyx.shape, np.uint8)
+    mask_zyx[4:20, 4:20, 4:20] = 1
+    np.moveaxis(mask_zyx, place, 0)[9] = 0
+    for array, name in ((image_zyx, "image"), (mask_zyx, "mask")):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing([4.0 if each == axis else 2.0 for each in "xyz"])
+        write_image(image, tmp_path / f"{name}.nii.gz")
+    request = ScanRequest(side="", mask=tmp_path / "mask.nii.gz", structures={"bone": ()}, anatomy="generic")
+    screening = screen_scan(tmp_path / "image.nii.gz", request, MR, CropConfig(method="none"))
+    found = [reason.found for reason in screening.reasons if reason.code == "mask_not_solid"]
+    assert found[0] == f"bone: 1 of 16 {plane} slices between its ends are empty"

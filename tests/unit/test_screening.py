@@ -236,7 +236,7 @@ def test_other_anatomies_are_judged_as_any_bone(scan_path, tmp_path):
     asked = request(mask=mask, structures={"patella": ()}, anatomy="generic")
     found = codes(screen_scan(scan_path, asked, CONFIG, CROP))
     assert {code: words for code, words in found.items() if code.startswith("mask")} == {
-        "mask_gaps": "patella: 1 of 3 slices between its ends are empty",
+        "mask_gaps": "patella: 1 of 3 axial slices between its ends are empty",
         "mask_not_solid": "patella: 33.3% of it lies apart from its largest piece",
     }
 

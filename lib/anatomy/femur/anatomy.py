@@ -17,7 +17,7 @@ class ProximalFemur:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
 
     def judge_reference(
-        self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str]
+        self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str
     ) -> list[Reason]:
         """Judge the only structure as a femur."""
         return judge_reference(labels, image)
