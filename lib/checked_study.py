@@ -32,6 +32,7 @@ from lib.learning.predict_settings import PredictConfig
 from lib.learning.train_settings import TrainConfig
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import DistalEndConfig, OverlapConfig
+from lib.network_comparison_settings import NetworkComparisonConfig, check_compared_networks
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.report_settings import AgreementConfig
 from lib.resample_settings import ResampleConfig
@@ -230,9 +231,7 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     )
     check_method(config["mask"]["method"], config["structures"])
     check_strata(config["report"]["strata"], config["cohort_columns"], config["screening"]["modality"])
-    # these refuse what the schema cannot express, such as levels that do not fit together
-    for entry in config["networks"].values():
-        read_network(entry, len(config["structures"]))
+    _check_networks(config)
     read_protocol(config["acquisition_protocol"], config["screening"]["modality"])
     _check_sections(config)
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
@@ -286,6 +285,17 @@ def _check_phantom(config: Mapping) -> None:
         raise ConfigError(
             f"phantom.modality: {made} makes scans that screening.modality: {accepted} refuses; set both to the same"
         )
+
+
+def _check_networks(config: Mapping) -> None:
+    """Refuse what the schema cannot express: levels that do not fit together, comparisons of unknown networks."""
+    structures = len(config["structures"])
+    dimensions = {
+        name: read_network(entry, structures).dimensions for name, entry in config["networks"].items()
+    }
+    asked = NetworkComparisonConfig(**config["network_comparison"])
+    if not config["only_networks"]:  # with it the networks to compare may be left out for now
+        check_compared_networks(asked, dimensions)
 
 
 def _check_bias_field(config: Mapping) -> None:

@@ -102,6 +102,7 @@ TEXT_COLUMNS = {
     ),
     *("kind", "subgroup", "others"),
     *("without_reason", "not_scored_reason", "limits_to_use", "partition", "scanners"),
+    *("control", "other_network", "better", "wilcoxon_method", "stated", "best_of", "chosen", "chosen_by"),
 }
 
 # columns of reference and predicted volume of the whole mask

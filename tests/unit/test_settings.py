@@ -21,6 +21,7 @@ from lib.learning.predict_settings import PredictConfig
 from lib.learning.train_settings import AugmentConfig, TrainConfig
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import DistalEndConfig, OverlapConfig
+from lib.network_comparison_settings import NetworkComparisonConfig
 from lib.phantom.people import PhantomConfig
 from lib.phantom.scanner.machines import SCANNERS, MrProtocol
 from lib.resample_settings import ResampleConfig
@@ -164,6 +165,7 @@ def test_every_key_has_a_default_with_a_comment():
         ("train.augment", AugmentConfig),
         ("networks.vnet", VNetConfig),
         ("grid", GridConfig),
+        ("network_comparison", NetworkComparisonConfig),
     ],
 )
 def test_sections_are_the_fields_of_their_dataclass(section, dataclass):
