@@ -1,6 +1,7 @@
 """The anatomies that a study can measure, as data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 # regions of the proximal femur, from proximal to distal
 LEVELS = ("head", "neck", "trochanter", "shaft")
@@ -14,6 +15,7 @@ class Anatomy:
         structures: names of the bones that a study may segment; empty: the study names them.
         regions: parts of a structure that are measured apart.
         has_distal_cut: its bone can be measured above a cut (`measure.distal_cut_mm`).
+        region_meanings: where they begin and end, by region, in words; {section[key]} stands for a setting.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
         part: what of the body a window shows, in words.
         crop_methods: what its windows may lie around.
@@ -28,6 +30,7 @@ class Anatomy:
     structures: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     has_distal_cut: bool = False
+    region_meanings: Mapping[str, str] = field(default_factory=dict)
     has_sides: bool = False
     part: str = "region"
     crop_methods: tuple[str, ...] = ("centre", "none")
@@ -42,6 +45,14 @@ ANATOMIES = {
         structures=("femur",),
         regions=LEVELS,
         has_distal_cut=True,
+        # `lib.anatomy.femur.landmarks.femur_levels`
+        region_meanings={
+            "above_cut": "all slices above the plane {measure[distal_cut_mm]:g} mm below the lesser trochanter",
+            "head": "slices down to the lower border of the femoral head",
+            "neck": "from there to the upper base of the lesser trochanter",
+            "trochanter": "from there to the lower base of the lesser trochanter",
+            "shaft": "all slices below, to the end of the mask",
+        },
         has_sides=True,
         part="hip",
         crop_methods=("hip", "centre", "none"),

@@ -313,6 +313,20 @@ QUANTITIES = (
     Quantity(measure="mean_value", unit=None, predicted="mean_value", corrected="mean_value"),
 )  # fmt: skip
 
+# units of tables/measurements.csv and agreement.csv -> unit as pages print it, and decimal places
+_UNITS = {"mm3": ("mm³", 0), "HU": ("HU", 1), "": ("", 1)}
+
+
+def printed_unit(unit: str) -> str:
+    """Return a unit of a tidy table as pages print it; an unknown one unchanged."""
+    return _UNITS.get(unit, (unit, 0))[0]
+
+
+def unit_digits(unit: str) -> int:
+    """Return the decimal places of numbers in a unit of a tidy table; two for an unknown unit."""
+    return _UNITS.get(unit, (unit, 2))[1]
+
+
 SUMMARIES: Mapping[str, Measure] = MappingProxyType(
     {
         "reference_mean_mm3": Measure(short="Reference", unit="mm³"),

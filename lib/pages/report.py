@@ -24,6 +24,7 @@ from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import flow_steps
 from lib.pages.references import Citations
+from lib.pages.region_tables import region_meanings, region_table
 from lib.pages.report_tables import (
     PageTable,
     age_view,
@@ -176,6 +177,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "people": accepted_people(tables["flow"]),
         "views": page_views(data, pages),
         "intervals": bool(tables["volumes"]["interval_percent"].notna().any()),
+        "region_meanings": region_meanings(records(tables["agreement"]), data.settings),
         "fold_r2": fold_ranges(tables["folds"]),
         "figures": figure_groups(data),
         "scan_json": script_json(
@@ -227,6 +229,8 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
     cut = records(volumes_of(data.tables["agreement"], ABOVE_CUT))
     made["agreement_cut"] = [cut_table(rows["agreement"], cut)] if cut else []
+    regions = region_table(records(data.tables["agreement"]))
+    made["regions"] = [regions] if regions else []
     flags, trainings = flagged_predictions(data.tables["volumes"]), training_rows(data.runs)
     made["flags"] = [flag_view(flags, pages)] if flags else []
     made["trainings"] = [training_view(trainings)] if trainings else []
