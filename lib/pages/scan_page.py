@@ -191,6 +191,13 @@ def build_scan_context(page: ScanPage) -> dict:
             {"name": prediction.name, "protocol": PROTOCOLS[prediction.plan["protocol"]].title}
             for prediction in page.predictions
         ],
+        # predictions to choose from: one entry for all structures of a prediction
+        "plans": [
+            {"name": models, "protocol": PROTOCOLS[protocol].title}
+            for models, protocol in dict.fromkeys(
+                (prediction.models, prediction.plan["protocol"]) for prediction in page.predictions
+            )
+        ],
         "viewer": viewer_data(page),
         "numbers": number_groups(page.predictions, page.modality.unit),
         "interval": any(prediction.volume.get("interval_percent") for prediction in page.predictions),
@@ -217,11 +224,15 @@ def build_scan_context(page: ScanPage) -> dict:
 
 
 def viewer_data(page: ScanPage) -> dict:
-    """Return the data with which the script of the page shows slices and views: numbers and path data."""
+    """Return the data with which the script of the page shows slices and views: numbers and path data.
+
+    Of several structures, `structures` has the names, `reference` is a list with an entry for each, and `predictions`
+    has an entry for each structure of each prediction.
+    """
     spacing = page.spacing_mm_zyx
     sight = find_sight(page.bone_zyx, spacing)
     slices, columns = len(page.image_zyx), sheet_columns(len(page.image_zyx))
-    reference = page.reference_zyx
+    reference, several = page.reference_zyx, page.structures
     return {
         "slices": slices,
         "columns": columns,
@@ -231,7 +242,7 @@ def viewer_data(page: ScanPage) -> dict:
         "height_mm": round(sight.edge * spacing[1], 2),
         "step_mm": spacing[0],
         "first": middle_slice([page.bone_zyx]),
-        "reference": None if reference is None else _outlined(reference, page, sight),
+        "reference": _outlined_reference(page, sight),
         "predictions": [
             {
                 "dice": None
@@ -247,7 +258,7 @@ def viewer_data(page: ScanPage) -> dict:
             "rows": math.ceil(TURN_VIEWS / TURN_COLUMNS),
             "px": TURN_PX,
         },
-    }
+    } | ({"structures": several} if several else {})
 
 
 def describe_person(placement: Mapping) -> str:
@@ -261,6 +272,16 @@ def describe_person(placement: Mapping) -> str:
 @cache
 def _template() -> Template:
     return page_environment().get_template("page/scan.html.j2")
+
+
+def _outlined_reference(page: ScanPage, sight: Sight) -> dict | list[dict] | None:
+    """Return the outlines of the reference; of several structures, a list with those of each."""
+    if page.reference_zyx is None:
+        return None
+    if not page.structures:
+        return _outlined(page.reference_zyx, page, sight)
+    labels = dict.fromkeys(shown.label for shown in page.predictions)
+    return [_outlined(page.reference_zyx == label, page, sight) for label in labels]
 
 
 def _outlined(mask_zyx: np.ndarray, page: ScanPage, sight: Sight) -> dict:

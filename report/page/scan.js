@@ -7,53 +7,77 @@
   const views = ["the front", "the front and left", "the patient's left", "the back and left",
     "the back", "the back and right", "the patient's right", "the front and right"];
   const shown = { predicted: true, reference: true };
+  // ids of a study's several structures end in their position; one structure has none
+  const ends = (data.structures ?? [""]).map((name, part) => name && `-${part}`);
+  const references = [data.reference ?? []].flat();
   let slice = data.first;
   let model = 0;
+  let alone = -1; // the only structure to show; -1: all
 
   const move = (image, index, columns, edge) => {
     image.setAttribute("x", -(index % columns) * edge);
     image.setAttribute("y", -Math.floor(index / columns) * edge);
   };
   const area = (mask) => `${mask.areas[slice].toFixed(0)} mm\u00b2`;
-  const masks = () => ({ predicted: data.predictions[model], reference: data.reference });
+  const masks = (part) => ({ predicted: data.predictions[model * ends.length + part], reference: references[part] });
+  const isShown = (part) => alone < 0 || alone === part;
+  const shownParts = () => [...ends.keys()].filter(isShown);
 
-  function drawSlice() {
-    const { predicted, reference } = masks();
-    move(at("sheet"), slice, data.columns, data.edge);
-    for (const [name, mask] of Object.entries(masks())) {
-      at(`${name}-outline`).setAttribute("d", mask && shown[name] ? mask.paths[slice] : "");
+  function drawStructure(end, part) {
+    const { predicted, reference } = masks(part);
+    for (const [name, mask] of Object.entries(masks(part))) {
+      at(`${name}-outline${end}`).setAttribute("d", mask && shown[name] && isShown(part) ? mask.paths[slice] : "");
     }
-    at("here").setAttribute("d", `M${slice + 0.5} 0V100`);
-    at("predicted-area").textContent = area(predicted);
-    let text = `Slice ${slice + 1} of ${data.slices}, ${(slice * data.step_mm).toFixed(0)} mm above the lower end.`;
-    if (!predicted.paths[slice]) text += " No bone predicted.";
+    at(`predicted-area${end}`).textContent = area(predicted);
     if (reference) {
       const dice = predicted.dice[slice];
-      at("reference-area").textContent = area(reference);
-      at("dice").textContent = dice === null ? `${dash} (no bone in either mask)` : dice.toFixed(4);
-      text += dice === null ? " No bone in the reference." : ` Dice ${dice.toFixed(2)}.`;
+      at(`reference-area${end}`).textContent = area(reference);
+      at(`dice${end}`).textContent = dice !== null ? dice.toFixed(4) : data.structures ? dash : `${dash} (no bone in either mask)`;
     }
+  }
+
+  function describeDice(predicted) {
+    const dice = predicted.map((mask) => mask.dice[slice]);
+    if (dice.every((value) => value === null)) return " No bone in the reference.";
+    if (!data.structures) return ` Dice ${dice[0].toFixed(2)}.`;
+    const told = shownParts().map((part, place) => `${data.structures[part]} ${dice[place]?.toFixed(2) ?? dash}`);
+    return ` Dice: ${told.join(", ")}.`;
+  }
+
+  function drawSlice() {
+    move(at("sheet"), slice, data.columns, data.edge);
+    ends.forEach(drawStructure);
+    at("here").setAttribute("d", `M${slice + 0.5} 0V100`);
+    const predicted = shownParts().map((part) => masks(part).predicted);
+    let text = `Slice ${slice + 1} of ${data.slices}, ${(slice * data.step_mm).toFixed(0)} mm above the lower end.`;
+    if (!predicted.some((mask) => mask.paths[slice])) text += " No bone predicted.";
+    if (references.length) text += describeDice(predicted);
     at("slice").value = slice;
     at("slice").setAttribute("aria-valuetext", text);
     at("where").textContent = text;
   }
 
   function drawProfile() {
-    const known = Object.entries(masks()).filter(([, mask]) => mask);
-    const most = Math.max(1, ...known.flatMap(([, mask]) => mask.areas));
-    for (const [name, mask] of known) {
-      const points = mask.areas.map((value, index) => `${index + 0.5} ${(96 - 92 * value / most).toFixed(1)}`);
-      at(`${name}-profile`).setAttribute("d", `M${points.join("L")}`);
+    const known = [...ends.keys()].flatMap((part) => Object.entries(masks(part)).map(([name, mask]) => [name, mask, part]));
+    const most = Math.max(1, ...known.flatMap(([, mask, part]) => (mask && isShown(part) ? mask.areas : [])));
+    for (const [name, mask, part] of known) {
+      const points = (mask?.areas ?? []).map((value, index) => `${index + 0.5} ${(96 - 92 * value / most).toFixed(1)}`);
+      at(`${name}-profile${ends[part]}`).setAttribute("d", mask && isShown(part) ? `M${points.join("L")}` : "");
     }
   }
 
-  function chooseModel(index) {
+  function choose(index, part) {
     model = index;
+    alone = part;
+    const first = model * ends.length + 1;
+    const some = data.predictions.length > shownParts().length;
     for (const row of document.querySelectorAll(".numbers tr:not(.group)")) {
       [...row.cells].forEach((cell, column) => {
-        cell.classList.toggle("chosen", data.predictions.length > 1 && column === model + 1);
+        const chosen = column >= first && column < first + ends.length && isShown(column - first);
+        cell.classList.toggle("chosen", some && chosen);
       });
     }
+    if (data.structures) ends.forEach((end, place) => { at(`structure${end}`).hidden = !isShown(place); });
     drawProfile();
     drawSlice();
   }
@@ -67,7 +91,8 @@
   }
 
   function worstSlice() {
-    const known = data.predictions[model].dice.map((dice, index) => [dice, index]).filter(([dice]) => dice !== null);
+    const known = shownParts().flatMap((part) => masks(part).predicted.dice.map((dice, index) => [dice, index]))
+      .filter(([dice]) => dice !== null);
     if (known.length) goTo(known.reduce((worst, one) => (one[0] < worst[0] ? one : worst))[1]);
   }
 
@@ -122,7 +147,8 @@
   at("turn-control").hidden = false;
   at("slice").addEventListener("input", () => goTo(Number(at("slice").value)));
   at("angle").addEventListener("input", drawTurn);
-  at("model")?.addEventListener("change", () => chooseModel(Number(at("model").value)));
+  at("model")?.addEventListener("change", () => choose(Number(at("model").value), alone));
+  at("structure")?.addEventListener("change", () => choose(model, Number(at("structure").value)));
   at("worst")?.addEventListener("click", worstSlice);
   for (const name of ["predicted", "reference"]) {
     at(`${name}-toggle`)?.addEventListener("click", () => show(name, !shown[name]));
@@ -131,7 +157,7 @@
     if (!event.ctrlKey && event.deltaY && goTo(slice - Math.sign(event.deltaY))) event.preventDefault();
   }, { passive: false });
   document.addEventListener("keydown", onKey);
-  chooseModel(0);
+  choose(0, alone);
   // in a review, scroll to the slices
   if (window.parent !== window) window.scrollTo({ top: at("viewer").closest("section").offsetTop, behavior: "instant" });
 })();

@@ -437,3 +437,58 @@ def test_structures_are_shown_together_and_told_apart(tmp_path):
     assert css(structure_color(1)) in text and ">L2</li>" in text
     (alone,) = shown_predictions(plan(), labels > 0, ["femur"], (volumes, overlaps))
     assert alone.name == "all / vnet / fold-0"
+
+
+def labelled(**changes):
+    """A page of two structures, predicted by two models, the second one shifted."""
+    labels = disc().astype(np.uint8)
+    labels[:, :, 62:] *= 2
+    second = np.roll(labels, 4, axis=1)
+    shown = [
+        one
+        for key, mask in ((plan(), labels), (plan("single", "test-single"), second))
+        for one in shown_predictions(key, mask, ["L1", "L2"], ({}, {}))
+    ]
+    return {"predictions": shown, "reference_zyx": labels} | changes
+
+
+def test_each_of_several_structures_has_its_outline_and_its_row(tmp_path):
+    text = written(tmp_path, **labelled())
+    viewer, labels = viewer_of(text), labelled()["reference_zyx"]
+    assert viewer["structures"] == ["L1", "L2"] and len(viewer["predictions"]) == 4
+    sight = find_sight(scan_page(**labelled()).bone_zyx, SPACING)
+    for position, outlined in enumerate(viewer["reference"]):
+        assert outlined["paths"] == slice_paths(labels == position + 1, sight)
+        assert outlined["paths"] == viewer["predictions"][position]["paths"]
+        assert (
+            viewer["predictions"][position]["dice"][0] == 1 > viewer["predictions"][2 + position]["dice"][0]
+        )
+    sizes = [outlined["areas"][0] for outlined in viewer["reference"]]
+    assert sizes == [slice_areas(labels == label, SPACING)[0] for label in (1, 2)]
+    for position, name in enumerate(viewer["structures"]):
+        color = css(structure_color(position))
+        for kind in ("outline", "profile"):
+            drawn = f'id="predicted-{kind}-{position}" class="outline predicted" style="--predicted: {color}"'
+            assert drawn in text
+            assert f'id="reference-{kind}-{position}" class="outline reference"/>' in text
+        (row,) = re.findall(rf'<tr id="structure-{position}">.*?</tr>', text)
+        assert f"--predicted: {color}" in row and name in row
+        assert all(f'id="{cell}-{position}"' in row for cell in ("predicted-area", "reference-area", "dice"))
+        assert f'<option value="{position}">{name} alone</option>' in text
+    assert re.findall(r'<option value="(-?\d)">([^<]*)<', text)[:3] == [
+        ("0", "all / vnet / fold-0: Cross-validation"),
+        ("1", "all / vnet / single: Test, single model"),
+        ("-1", "All together"),
+    ]
+
+
+def test_a_page_of_one_structure_has_nothing_to_choose(tmp_path):
+    text = written(tmp_path)
+    assert "structures" not in viewer_of(text) and isinstance(viewer_of(text)["reference"], dict)
+    assert 'id="structure"' not in text and 'id="predicted-outline"' in text and 'id="dice"' in text
+
+
+def test_structures_without_a_reference_are_shown_alone(tmp_path):
+    text = written(tmp_path, **labelled(reference_zyx=None))
+    assert viewer_of(text)["reference"] is None
+    assert 'id="predicted-area-1"' in text and 'id="reference-area-1"' not in text
