@@ -20,15 +20,16 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from lib.anatomy.femur.location import HipLocation, locate_hip
-from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.anatomy.femur.location import locate_hip
+from lib.anatomy.locate import WindowRequest, margins_of, window_center
+from lib.anatomy.protocol import Location
 from lib.crop_settings import CropConfig
 from lib.errors import ScanError
 from lib.imaging.crop import CropRecord, crop_image
@@ -41,6 +42,7 @@ from lib.seeding import derive_seed
 
 SEED = 20
 LEAST_MARGIN_MM = 10.0
+ANATOMY = "proximal-femur"
 FIELDS = ("whole", "cut at a side", "one hip", "cuts the femur")
 MATRIX = 256
 PHANTOM = PhantomConfig(seed=SEED, people=1000, supersampling=1)
@@ -189,12 +191,12 @@ def search(number: int, matrix: int = MATRIX) -> Outcome:
         hip = locate_hip(image, view.side, config)
     except ScanError as error:
         return Outcome(number=number, view=view, refused=str(error))
-    found = asdict(hip) | {"uncertain": hip.uncertain}
+    asked = WindowRequest(anatomy=ANATOMY, side=view.side)
     _, record = crop_image(
         image,
-        crop_center(view.side, found, None),
+        window_center(image, asked, config, hip),
         config,
-        femur_margins,
+        margins_of(ANATOMY, config),
         fixed_range(IntensityConfig()),
         frame_of(view.side, "z", "z"),
     )
@@ -287,7 +289,7 @@ def _is_found(image: sitk.Image, side: str, config: CropConfig) -> bool:
     return True
 
 
-def _is_wrong_side(hip: HipLocation, mask: sitk.Image) -> bool:
+def _is_wrong_side(hip: Location, mask: sitk.Image) -> bool:
     """Whether the found centre lies further from the femur's middle than the heads of one person lie apart."""
     x = _ranges(mask)[0]
     middle_mm = mask.GetOrigin()[0] + mask.GetSpacing()[0] * 0.5 * (x.start + x.stop - 1)

@@ -50,14 +50,17 @@ write_image(resample_image(read_image("converted.nii.gz"), ResampleConfig()), "r
 from lib.atomic import read_json
 from lib.crop_settings import CropConfig
 from lib.imaging.crop import crop_image
-from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.anatomy.locate import WindowRequest, margins_of, window_center
+from lib.anatomy.protocol import Location
 from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, write_image
 from lib.imaging.intensity_range import find_range
 from lib.intensity_scale import IntensityConfig
-image, center = read_image("resampled.nii.gz"), crop_center("left", read_json("screened.json")["hip"], None)
+image, crop, hip = read_image("resampled.nii.gz"), CropConfig(), read_json("screened.json")["hip"]
+asked = WindowRequest(anatomy="proximal-femur", side="left")
+center, margins = window_center(image, asked, crop, Location.from_json(hip)), margins_of(asked.anatomy, crop)
 intensity = find_range(image, IntensityConfig())
-write_image(crop_image(image, center, CropConfig(), femur_margins, intensity, ModelFrame())[0], "cropped.nii.gz")
+write_image(crop_image(image, center, crop, margins, intensity, ModelFrame())[0], "cropped.nii.gz")
 """,
 }
 PHANTOM = """

@@ -138,6 +138,7 @@ rule crop_image:
         mem_mb=grow(1000),
         runtime=grow(15),
     params:
+        anatomy=lookup("anatomy", within=config),
         side=lambda wildcards: SCANS[wildcards.scan].side,
         center_mm_xy=lambda wildcards: SCANS[wildcards.scan].center_mm_xy,
         crop=lookup("crop", within=config),

@@ -176,6 +176,7 @@ rule draw_crop:
     params:
         anatomy=lookup("anatomy", within=config),
         modality=lookup("screening/modality", within=config),
+        crop=lookup("crop", within=config),
         code=code_of("draw_crop"),
     message:
         "Draw the crop of {wildcards.scan}"

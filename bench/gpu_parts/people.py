@@ -10,7 +10,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.anatomy.locate import margins_of, window_center
 from lib.atomic import read_json, write_json
 from lib.crop_settings import CropConfig
 from lib.imaging.binarise import threshold_mask
@@ -50,16 +50,16 @@ def prepare_person(config: Mapping[str, Any], scan: str, folder: Path) -> Path:
     limits = ScreeningConfig(**config["screening"], **config["dicom"])
     pixel = config["resample"]["inplane_mm"]
     asked = ScanRequest(side=side, window_pixel_mm=None if pixel == "native" else pixel)
-    screened = screen_scan(series, asked, limits, crop).to_json()
+    location = screen_scan(series, asked, limits, crop).location
     image, reference = read_scan(series, config=limits).image, read_mask(native)
     require_same_grid(image, reference, "the series", "its reference mask")
     resample = ResampleConfig(**config["resample"])
     mask = resample_labels(reference, image, resample)
-    center = crop_center(side, screened["hip"], None)
+    center = window_center(image, asked.window, crop, location)
     intensity = fixed_range(IntensityConfig(**config["intensity"]))
     frame = frame_of(side, "z", "z")
     cropped, record = crop_image(
-        resample_image(image, resample), center, crop, femur_margins, intensity, frame
+        resample_image(image, resample), center, crop, margins_of(asked.anatomy, crop), intensity, frame
     )
     write_image(cropped, home / "image.nii.gz")
     write_image(crop_labels(mask, record.to_json()), home / "labels.nii.gz")

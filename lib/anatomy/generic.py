@@ -1,6 +1,7 @@
 """Any bones: an anatomy without regions, with checks that hold for every bone."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import SimpleITK as sitk
 
@@ -11,6 +12,8 @@ from lib.catalog.reasons import Reason
 
 class GenericBones:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
+
+    locators = MappingProxyType({})
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str

@@ -1,5 +1,6 @@
 """What an anatomy offers beyond its entry in `lib.catalog.anatomies`: the protocol that each of them implements."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -7,6 +8,8 @@ from typing import Protocol
 import SimpleITK as sitk
 
 from lib.catalog.reasons import Reason
+from lib.crop_settings import CropConfig
+from lib.imaging.crop import CropCenter, UpperEnd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +25,101 @@ class Regions:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """Where the anatomy lies in a scan: the entry `hip` of the screening file.
+
+    Attributes:
+        side: `left` or `right` of the patient; empty for an anatomy without sides.
+        center_mm_xy: centre for the window, LPS mm at the height of the image's centre.
+        evidence: measurements behind it, by names that the anatomy gives them; only `given` for the table's centre.
+        doubts: why the location may be wrong, in words.
+    """
+
+    side: str
+    center_mm_xy: tuple[float, float]
+    evidence: Mapping[str, float | None] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether there are doubts."""
+        return bool(self.doubts)
+
+    def to_json(self) -> dict:
+        """Return the location as a JSON object with six digits a number; None: not a number (JSON has no NaN)."""
+        return {
+            "side": self.side,
+            "center_mm_xy": [_rounded(position) for position in self.center_mm_xy],
+            "uncertain": self.uncertain,
+            "doubts": list(self.doubts),
+            "evidence": {name: _rounded(value) for name, value in sorted(self.evidence.items())},
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping | None) -> "Location | None":
+        """Return the location that a screening file holds; None if it holds none."""
+        if found is None:
+            return None
+        return cls(
+            side=found["side"],
+            center_mm_xy=tuple(found["center_mm_xy"]),
+            evidence=found["evidence"],
+            doubts=tuple(found["doubts"]),
+        )
+
+
+def _rounded(value: float) -> float | None:
+    number = float(value)
+    return float(f"{number:.6g}") if math.isfinite(number) else None
+
+
+class Locator(Protocol):
+    """A search for the anatomy in scans: one of the crop's methods.
+
+    Attributes:
+        near_mm: what lies within this distance of the centre, along x and y, belongs to the bone that was searched
+            for, and not to its counterpart on the other side or to another bone.
+    """
+
+    near_mm: float
+
+    def locate(self, image: sitk.Image, side: str, config: CropConfig) -> Location:
+        """Find the anatomy in a scan on patient axes.
+
+        Raises:
+            ScanError: it is not in view.
+        """
+
+    def judge_given(self, image: sitk.Image, given: Location, config: CropConfig) -> list[Reason]:
+        """Return what speaks against the centre that the cohort table gives; it lies in the image."""
+
+    def find_upper_end(self, location: Location, config: CropConfig) -> UpperEnd | None:
+        """Return where the window ends above, None if with the image; pictures show the slice of its point."""
+
+    def measure_margins(
+        self, window: sitk.Image, in_view: tuple[slice, slice], center: CropCenter, config: CropConfig
+    ) -> Mapping[str, float]:
+        """Return the distances in mm from the bone to borders of the window, by border; empty if there is no bone.
+
+        Args:
+            window: the cropped scan.
+            in_view: its index ranges (x, y) that lie in the scan.
+            center: the window's centre.
+            config: the crop.
+        """
+
+
 class AnatomyMethods(Protocol):
-    """How the scans and masks of an anatomy are judged and divided.
+    """How the scans and masks of an anatomy are searched, judged and divided.
 
     Masks are binary images on patient axes; `side` is left, right, or empty for an anatomy without sides.
+
+    Attributes:
+        locators: its searches by the crop's method; the methods `centre` and `none` need no search.
     """
+
+    locators: Mapping[str, Locator]
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str

@@ -214,7 +214,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Metal near the requested hip (screening.metal_hu, max_metal_mm3) makes its volume unreliable.",
             "Look at the scan; exclude it if the implant lies in the bone that is measured.",
         ),
-        "no_hip_in_view": _rejected(
+        "not_in_view": _rejected(
             "The requested hip must be in the scan.",
             "Check `side`, or give the centre of the crop (crop_x_mm, crop_y_mm).",
         ),

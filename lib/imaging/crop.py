@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from lib.crop_settings import CENTRE, HIP, CropConfig
+from lib.crop_settings import WHOLE, CropConfig
 from lib.errors import ConfigError
 from lib.imaging.grid import SIDES, column_index, column_mm, slice_index
 from lib.imaging.model_frame import ModelFrame
@@ -15,6 +15,14 @@ from lib.intensity_scale import IntensityRange
 
 # Tolerance in slices, so that rounding does not exclude a slice that ends at the window's border.
 _SLICE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpperEnd:
+    """Where a window ends above: slices further than `above_mm` above a point of the bone (LPS mm) are cut off."""
+
+    point_mm_xyz: tuple[float, float, float]
+    above_mm: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +34,14 @@ class CropCenter:
         center_mm_xy: LPS mm, at the height of the image's centre.
         source: `automatic` (found in the image), `middle` (of the image), or `override` from the cohort table.
         uncertain: whether the automatic search had doubts.
-        head_mm_xyz: the femoral head (LPS mm) if known; above it the pelvis may reach as far laterally as the
-            femur.
+        upper_end: where the window ends above; None: with the image.
     """
 
     side: str
     center_mm_xy: tuple[float, float]
     source: str = "automatic"
     uncertain: bool = False
-    head_mm_xyz: tuple[float, float, float] | None = None
+    upper_end: UpperEnd | None = None
 
     def __post_init__(self) -> None:
         if self.side and self.side not in SIDES:
@@ -54,8 +61,8 @@ class CropRecord:
         spacing_mm_xyz: size of a voxel.
         padded_voxels: voxels of the window outside the image, filled with the padding of `intensity`.
         slices_cut_above: slices of the image above the window.
-        margins_mm: distance from the femur's bone to the `lateral`, `anterior` and `posterior` border; empty for
-            other methods than `hip`.
+        margins_mm: distance from the bone to borders of the window, by their names, such as `lateral`; empty if the
+            anatomy measures none.
         intensity: the scan's intensity range.
         frame: how the crop is turned for a network.
         flags: any of `crop_uncertain`, `bone_at_border`, `no_bone`, `padded`, `override`.
@@ -79,8 +86,8 @@ class CropRecord:
         return asdict(self)
 
 
-# (window, its index ranges in the image (x, y), its centre, intensity of bone in HU) -> mm to each border
-FindMargins = Callable[[sitk.Image, tuple[slice, slice], CropCenter, float], Mapping[str, float]]
+# (window, its index ranges (x, y) that lie in the image, its centre) -> mm to each border; empty: no bone
+FindMargins = Callable[[sitk.Image, tuple[slice, slice], CropCenter], Mapping[str, float]]
 
 
 def crop_image(
@@ -93,15 +100,14 @@ def crop_image(
 ) -> tuple[sitk.Image, CropRecord]:
     """Cut the window out of an image (int16) and return a record of it.
 
-    Around a hip, slices are kept from the distal end up to `above_head_mm` above the femoral head: no femur lies
-    higher, and the network was not trained on the abdomen. All slices are kept if the head's height is uncertain.
+    Axial slices are kept from the distal end up to the upper end of `center`, or all if the centre is uncertain.
     Voxels keep their positions; outside the image the window holds the padding of `intensity`. `find_margins` comes
-    from the anatomy, for example `lib.anatomy.femur.window.femur_margins`; None: margins are not measured.
+    from the anatomy (`lib.anatomy.locate.margins_of`); None: margins are not measured.
     """
     start_xyz, size_xyz = find_window(image, center, config, frame)
     window = _cut(image, start_xyz, size_xyz, intensity.padding)
     in_view = _in_view(image, start_xyz, size_xyz)
-    margins_mm = find_margins(window, in_view[:2], center, config.bone_hu) if find_margins else {}
+    margins_mm = find_margins(window, in_view[:2], center) if find_margins else {}
     padded_voxels = math.prod(size_xyz) - math.prod(n.stop - n.start for n in in_view)
     raised = {
         "crop_uncertain": center.uncertain,
@@ -145,31 +151,37 @@ def find_window(
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Return index (x, y, z) of the window's first voxel, which may lie outside the image, and its size."""
     start, size = [0, 0, 0], list(image.GetSize())
-    if config.method == HIP:
-        start[:2], size[:2] = window_start(image, center.center_mm_xy, config.size), config.size
-        size[2] = kept_slices(image, center, config)
-    if config.method == CENTRE:
+    if config.method != WHOLE:
         middle = [*column_index(image, center.center_mm_xy), 0.5 * (size[2] - 1)]
         across = [axis for axis in range(3) if "xyz"[axis] != frame.slice_axis]
         for axis, count in zip(across, config.size, strict=True):
             start[axis], size[axis] = round(middle[axis] - 0.5 * (count - 1)), count
+    if frame.slice_axis == "z":
+        size[2] = kept_slices(image, center)
     return tuple(start), tuple(size)
 
 
-def kept_slices(image: sitk.Image, center: CropCenter, config: CropConfig) -> int:
+def kept_slices(image: sitk.Image, center: CropCenter) -> int:
     """Return the number of slices of `image`, from the distal end, that belong to the window."""
-    slices = image.GetSize()[2]
-    if center.head_mm_xyz is None or center.uncertain:
+    slices, end = image.GetSize()[2], center.upper_end
+    if end is None or center.uncertain:
         return slices
-    last = slice_index(image, center.head_mm_xyz) + config.above_head_mm / image.GetSpacing()[2]
+    last = slice_index(image, end.point_mm_xyz) + end.above_mm / image.GetSpacing()[2]
     return min(max(math.floor(last + _SLICE_TOLERANCE) + 1, 1), slices)
 
 
-def window_start(image: sitk.Image, center_mm_xy: Sequence[float], size_xy: Sequence[int]) -> tuple[int, int]:
-    """Return the index (x, y) of the window's first voxel, so that its middle is nearest to `center_mm_xy`."""
-    center_ij = column_index(image, center_mm_xy)
-    x, y = (round(index - 0.5 * (n - 1)) for index, n in zip(center_ij, size_xy, strict=True))
-    return x, y
+def ranges_around(
+    image: sitk.Image, center_mm_xy: Sequence[float], size_mm_xy: Sequence[float]
+) -> tuple[slice, slice]:
+    """Return the index ranges (x, y) of a box of this size (mm) around a centre (LPS mm), clipped to the image."""
+    ranges = []
+    for index, size_mm, edge_mm in zip(
+        column_index(image, center_mm_xy), size_mm_xy, image.GetSpacing(), strict=False
+    ):
+        count = round(size_mm / edge_mm)
+        first = round(index - 0.5 * (count - 1))
+        ranges.append(slice(max(first, 0), max(first + count, 0)))
+    return tuple(ranges)
 
 
 def _cut(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.anatomy.locate import margins_of, window_center
+from lib.anatomy.locate import Located, WindowRequest, locate_anatomy, margins_of, window_center
 from lib.anatomy.methods import METHODS
 from lib.catalog.anatomies import ANATOMIES, part_in_words, usual_side
-from lib.crop_settings import CropConfig
+from lib.crop_settings import CENTRE, WHOLE, CropConfig
 from lib.imaging.nifti import write_image
 from lib.screening.screen_scan import ScanRequest, screen_scan
 from lib.screening_settings import ScreeningConfig
@@ -24,14 +24,27 @@ def test_every_anatomy_has_data_and_methods():
     assert (part_in_words("proximal-femur", "left"), part_in_words("generic", "")) == ("left hip", "region")
 
 
-def test_general_windows_need_no_anatomy():
-    image = sitk.Image([20, 10, 6], sitk.sitkInt16)
-    for method in ("centre", "none"):
-        config = CropConfig(method=method)
-        center = window_center(image, config, ("", None), None)
-        assert (center.center_mm_xy, center.source) == ((9.5, 4.5), "middle")
-        assert margins_of(config) is None
-    assert margins_of(CropConfig()) is not None
+def test_every_method_of_the_crop_has_its_search():
+    for name, anatomy in ANATOMIES.items():
+        assert {CENTRE, WHOLE, *METHODS[name].locators} == set(anatomy.crop_methods)
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+@pytest.mark.parametrize("method", [CENTRE, WHOLE])
+def test_general_windows_need_no_search(anatomy, method):
+    image, config = sitk.Image([20, 10, 6], sitk.sitkInt16), CropConfig(method=method)
+    asked = WindowRequest(anatomy=anatomy, side=usual_side(anatomy))
+    assert locate_anatomy(image, asked, config) == Located()
+    center = window_center(image, asked, config, None)
+    assert (center.center_mm_xy, center.source) == ((9.5, 4.5), "middle")
+    assert margins_of(anatomy, config) is None
+    given = WindowRequest(anatomy=anatomy, side="", center_mm_xy=(4.0, 3.0))
+    assert locate_anatomy(image, given, config) == Located()
+    center = window_center(image, given, config, None)
+    assert (center.center_mm_xy, center.source) == ((4.0, 3.0), "override")
+    outside = WindowRequest(anatomy=anatomy, side="", center_mm_xy=(4.0, 30.0))
+    (reason,) = locate_anatomy(image, outside, config).reasons
+    assert reason.code == "crop_center_outside"
 
 
 @pytest.mark.parametrize(

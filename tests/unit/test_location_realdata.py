@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.anatomy.femur.location import locate_hip
-from lib.anatomy.femur.window import crop_center, femur_margins
+from lib.anatomy.locate import WindowRequest, margins_of, window_center
 from lib.crop_settings import CropConfig
 from lib.density.rods import density_phantom_in_view
 from lib.errors import ScanError
@@ -37,12 +37,12 @@ def test_the_window_holds_the_whole_femur_with_a_margin(image, side):
     mask = read_labels(REAL / "example_seg_fast_force_split.nii.gz", {"femur": (LABELS[side],)})
     hip = locate_hip(image, side, CONFIG)
     assert not hip.uncertain
-    found = {"side": side, "center_mm_xy": hip.center_mm_xy, "uncertain": False, "evidence": hip.evidence}
+    asked = WindowRequest(anatomy="proximal-femur", side=side)
     _, record = crop_image(
         image,
-        crop_center(side, found, None),
+        window_center(image, asked, CONFIG, hip),
         CONFIG,
-        femur_margins,
+        margins_of("proximal-femur", CONFIG),
         fixed_range(IntensityConfig()),
         ModelFrame(mirrored=side == "right"),
     )
@@ -68,7 +68,7 @@ def test_abdomen_and_spine_are_not_taken_for_a_certain_hip(image):
         try:
             assert locate_hip(image[:, :, first_slice:], "left", CONFIG).uncertain
         except ScanError as error:
-            assert error.code == "no_hip_in_view"
+            assert error.code == "not_in_view"
 
 
 def test_there_is_no_density_phantom(image):

@@ -186,7 +186,7 @@ def test_given_centre_outside_the_scan(scan_path):
 
 def test_scan_without_a_hip(scan_path):
     screening = screen_scan(scan_path, ScanRequest(), CONFIG, CROP)
-    assert "no_hip_in_view" in codes(screening)
+    assert "not_in_view" in codes(screening)
     assert screening.verdict == "rejected"
 
 

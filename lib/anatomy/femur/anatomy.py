@@ -1,20 +1,25 @@
 """The proximal femur as an anatomy."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import SimpleITK as sitk
 
 from lib.anatomy.femur.distal_end import measure_distal_end
 from lib.anatomy.femur.landmarks import femur_levels
+from lib.anatomy.femur.locator import HipLocator
 from lib.anatomy.femur.reference import judge_reference
 from lib.anatomy.protocol import Regions
 from lib.catalog.reasons import Reason
+from lib.crop_settings import HIP
 from lib.imaging.grid import array_zyx, spacing_zyx
 from lib.measure_settings import DistalEndConfig
 
 
 class ProximalFemur:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
+
+    locators = MappingProxyType({HIP: HipLocator()})
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str

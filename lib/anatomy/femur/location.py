@@ -6,11 +6,12 @@ acetabulum is the largest ball of bone on its side of the midline, and the bone 
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
+from lib.anatomy.protocol import Location
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError, ScanError
 from lib.imaging.components import label_pieces
@@ -47,35 +48,11 @@ _WIDTH_MM = (55.0, 120.0)  # plausible widths from head to greater trochanter
 _TROCHANTER_LATERAL_MM, _TROCHANTER_BELOW_MM, _TROCHANTER_DEPTH_MM = (20.0, 55.0), (10.0, 45.0), 35.0
 _TROCHANTER_MM = 35.0  # the widest part of the femur lies at most this far below the ball
 _HEAD_LENGTH_MM = 25.0  # a scan that ends less than this below the ball contains no neck
-_MIN_FEMUR_MM3 = 3000.0
+MIN_FEMUR_MM3 = 3000.0  # least bone of a femur, lateral of its head and below it
 _MIDLINE_TOLERANCE_MM = 50.0
 # In 90 simulated views of one hip the lean was at least 0.09, and always towards the correct side.
 _MIN_TISSUE_LEAN = 0.05
 _TISSUE_HU = -300.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class HipLocation:
-    """The centre for the window of one hip.
-
-    Attributes:
-        side: `left` or `right` of the patient.
-        center_mm_xy: centre of the femur's in-plane box, LPS mm at the height of the image's centre.
-        evidence: measurements behind it. `head_x_mm`, `head_y_mm`, `head_z_mm` (LPS) are the centre of the ball of
-            bone taken for the head, `other_head_x_mm` etc. that of the other side; `midplane_x_mm` and `body_x_mm`
-            are positions along the image's own axis.
-        doubts: reasons why the location may be wrong, in words.
-    """
-
-    side: str
-    center_mm_xy: tuple[float, float]
-    evidence: dict[str, float] = field(default_factory=dict)
-    doubts: tuple[str, ...] = ()
-
-    @property
-    def uncertain(self) -> bool:
-        """Whether there are doubts."""
-        return bool(self.doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +130,19 @@ class _Coarse:
         return max(self.tissue_x[0], self.tissue_x[-1]) < 0.05 * self.tissue_x.max()
 
 
-def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> HipLocation:
+def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> Location:
     """Find the hip of `side` in a CT (HU) of any spacing, field of view and obliquity.
 
     Index axes must be those nearest to the patient's. The search follows the image's own axes and does not copy the
     image at full size.
 
+    Returns:
+        The centre of the femur's in-plane box. In the evidence, `head_x_mm`, `head_y_mm`, `head_z_mm` (LPS) are the
+        centre of the ball of bone taken for the head, `other_head_x_mm` etc. that of the other side; `midplane_x_mm`
+        and `body_x_mm` are positions along the image's own axis.
+
     Raises:
-        ScanError: `no_hip_in_view`.
+        ScanError: `not_in_view`.
     """
     if side not in SIDES:
         raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {side!r}")
@@ -177,7 +159,7 @@ def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> HipLocation:
         evidence |= {"other_head_density": other.density, "midplane_x_mm": 0.5 * (head.x_mm + other.x_mm)}
     doubts += _doubts(evidence)
     center_mm_xy = axes.column_mm(0.5 * (low_xy + high_xy))
-    return HipLocation(side=side, center_mm_xy=center_mm_xy, evidence=evidence, doubts=tuple(doubts))
+    return Location(side=side, center_mm_xy=center_mm_xy, evidence=evidence, doubts=tuple(doubts))
 
 
 def _coarse_density(axes: _Axes, bone_hu: float) -> _Coarse:
@@ -248,13 +230,13 @@ def _choose_head(balls: list[Ball], side: str, coarse: _Coarse) -> tuple[Ball, B
         right, left = sorted(pair, key=lambda ball: ball.x_mm)
         return (left, right, []) if side == "left" else (right, left, [])
     if not balls:
-        raise ScanError("no_hip_in_view", "the scan contains no compact bone of the size of a femoral head")
+        raise ScanError("not_in_view", "the scan contains no compact bone of the size of a femoral head")
     seen = _seen_side(coarse, balls[0])
     if seen is None:
-        raise ScanError("no_hip_in_view", "the most compact bone lies in the body's middle, not at a hip")
+        raise ScanError("not_in_view", "the most compact bone lies in the body's middle, not at a hip")
     if seen != side:
         raise ScanError(
-            "no_hip_in_view",
+            "not_in_view",
             f"only one hip is in the scan, and it appears to be the {seen} one",
             f"Correct `side`; if it is the {side} one, give the centre of the crop (crop_x_mm, crop_y_mm).",
         )
@@ -301,7 +283,7 @@ def _femur_box(coarse: _Coarse, head: Ball, side: str) -> tuple[np.ndarray, np.n
     """Return the in-plane box (low, high; x, y in mm) of the femur, with evidence.
 
     Raises:
-        ScanError: `no_hip_in_view`, there is no femur lateral of the head and below it.
+        ScanError: `not_in_view`, there is no femur lateral of the head and below it.
     """
     outward = 1.0 if side == "left" else -1.0
     lateral_mm = outward * (coarse.positions_mm(2) - head.x_mm)
@@ -333,16 +315,16 @@ def _femur_box(coarse: _Coarse, head: Ball, side: str) -> tuple[np.ndarray, np.n
 def _require_femur(side: str, volume_mm3: float, length_mm: float) -> None:
     if length_mm < _HEAD_LENGTH_MM:
         raise ScanError(
-            "no_hip_in_view",
+            "not_in_view",
             f"the scan ends {length_mm:.0f} mm below the supposed {side} femoral head: "
             f"there is no neck in it (expected at least {_HEAD_LENGTH_MM:g} mm)",
             "Use a scan that reaches further down, or exclude this one.",
         )
-    if volume_mm3 < _MIN_FEMUR_MM3:
+    if volume_mm3 < MIN_FEMUR_MM3:
         raise ScanError(
-            "no_hip_in_view",
+            "not_in_view",
             f"lateral of the supposed {side} femoral head and below it there are {volume_mm3 / 1000:.1f} ml "
-            f"of bone; expected at least {_MIN_FEMUR_MM3 / 1000:g} ml",
+            f"of bone; expected at least {MIN_FEMUR_MM3 / 1000:g} ml",
         )
 
 
