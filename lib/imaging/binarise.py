@@ -29,6 +29,8 @@ class BinaryMask:
 
     Attributes:
         mask_zyx: uint8 (z, y, x), 0 or 1.
+        raw_zyx: bool (z, y, x), the mask before its largest component was chosen.
+        half_zyx: uint8 (z, y, x), the mask that a threshold of one half makes; None: it is a label of several.
         threshold: voxels of at least this probability belong to the mask; None: it is a label of several.
         otsu_raw: Otsu's threshold before the guards; None if the map has only one value, or without a threshold.
         flags: any of `otsu_undefined`, `otsu_out_of_range`, `components_dropped`, `empty_mask`.
@@ -37,6 +39,8 @@ class BinaryMask:
     """
 
     mask_zyx: np.ndarray
+    raw_zyx: np.ndarray
+    half_zyx: np.ndarray | None
     threshold: float | None
     otsu_raw: float | None
     flags: tuple[str, ...]
@@ -97,11 +101,14 @@ def label_masks(labels_zyx: np.ndarray, count: int, config: MaskConfig) -> list[
         )
     masks = []
     for label in range(1, count + 1):
-        mask_zyx, dropped_voxels = largest_piece(labels_zyx == label, wanted=config.keep_largest)
+        raw_zyx = labels_zyx == label
+        mask_zyx, dropped_voxels = largest_piece(raw_zyx, wanted=config.keep_largest)
         flags = _flags_of_pieces(mask_zyx, dropped_voxels)
         masks.append(
             BinaryMask(
                 mask_zyx=mask_zyx,
+                raw_zyx=raw_zyx,
+                half_zyx=None,
                 threshold=None,
                 otsu_raw=None,
                 flags=tuple(flag for flag, is_raised in flags.items() if is_raised),
@@ -124,7 +131,11 @@ def threshold_mask(probability_zyx: np.ndarray, config: MaskConfig) -> BinaryMas
     by_otsu = config.method == "otsu"
     trusted = raw is not None and config.low <= raw <= config.high
     threshold = (raw if trusted else config.fallback) if by_otsu else HALF
-    mask_zyx, dropped_voxels = mask_at(probability_zyx, threshold, keep_largest=config.keep_largest)
+    raw_zyx = probability_zyx >= threshold
+    mask_zyx, dropped_voxels = largest_piece(raw_zyx, wanted=config.keep_largest)
+    half_zyx = mask_zyx
+    if threshold != HALF:
+        half_zyx, _ = largest_piece(probability_zyx >= HALF, wanted=config.keep_largest)
     raised = {
         "otsu_undefined": by_otsu and raw is None,
         "otsu_out_of_range": by_otsu and raw is not None and not trusted,
@@ -132,17 +143,14 @@ def threshold_mask(probability_zyx: np.ndarray, config: MaskConfig) -> BinaryMas
     }
     return BinaryMask(
         mask_zyx=mask_zyx,
+        raw_zyx=raw_zyx,
+        half_zyx=half_zyx,
         threshold=threshold,
         otsu_raw=raw,
         flags=tuple(flag for flag, is_raised in raised.items() if is_raised),
         dropped_voxels=dropped_voxels,
         keep_largest=config.keep_largest,
     )
-
-
-def mask_at(probability_zyx: np.ndarray, threshold: float, *, keep_largest: bool) -> tuple[np.ndarray, int]:
-    """Return the mask (uint8) of voxels of at least `threshold`, and the number of voxels in dropped components."""
-    return largest_piece(probability_zyx >= threshold, wanted=keep_largest)
 
 
 def largest_piece(mask_zyx: np.ndarray, *, wanted: bool) -> tuple[np.ndarray, int]:

@@ -139,8 +139,12 @@ def write_probability(probability_zyx: np.ndarray, reference: sitk.Image, path: 
     # this form also refuses NaN
     if not (probability_zyx.min(initial=0.0) >= 0.0 and probability_zyx.max(initial=0.0) <= 1.0):
         raise ValueError("probabilities must be numbers from 0 to 1")
-    steps_zyx = np.rint(probability_zyx.astype(np.float32) * np.float32(65535.0)).astype(np.uint16)
-    _write_nifti(image_like(steps_zyx, reference), path, slope=PROBABILITY_STEP)
+    _write_nifti(image_like(probability_levels(probability_zyx), reference), path, slope=PROBABILITY_STEP)
+
+
+def probability_levels(probability_zyx: np.ndarray) -> np.ndarray:
+    """Return probabilities in [0, 1] as multiples of PROBABILITY_STEP, uint16 (z, y, x), as they are stored."""
+    return np.rint(probability_zyx.astype(np.float32) * np.float32(65535.0)).astype(np.uint16)
 
 
 def write_map(map_zyx: np.ndarray, reference: sitk.Image, path: str | Path) -> None:

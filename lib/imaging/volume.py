@@ -3,7 +3,7 @@
 import numpy as np
 import SimpleITK as sitk
 
-from lib.imaging.binarise import HALF, BinaryMask, mask_at
+from lib.imaging.binarise import BinaryMask
 from lib.imaging.grid import array_zyx, require_same_grid, volume_mm3, voxel_mm3
 
 NO_THRESHOLD = "labels are not made by a threshold"
@@ -41,19 +41,18 @@ def measure_volume(image: sitk.Image, mask: sitk.Image, full: sitk.Image) -> dic
     }
 
 
-def measure_threshold(probability: sitk.Image, mask: BinaryMask) -> dict:
+def measure_threshold(mask: BinaryMask, voxel_mm3: float) -> dict:
     """Return the threshold by which a mask was made, and the volume at one half with the same choice of components.
 
     Args:
-        probability: Probability map of the structure; of a label of several it is not read.
-        mask: The mask made of it.
+        mask: The mask.
+        voxel_mm3: Volume of a voxel of its grid.
     """
-    if mask.threshold is None:
+    if mask.half_zyx is None:
         names = ("otsu_threshold", "predicted_at_half_mm3")
         return dict.fromkeys(names) | {"undefined": dict.fromkeys(names, NO_THRESHOLD)}
-    at_half_zyx, _ = mask_at(array_zyx(probability), HALF, keep_largest=mask.keep_largest)
     return {
-        "predicted_at_half_mm3": int(np.count_nonzero(at_half_zyx)) * voxel_mm3(probability),
+        "predicted_at_half_mm3": int(np.count_nonzero(mask.half_zyx)) * voxel_mm3,
         "otsu_threshold": mask.threshold,
     }
 

@@ -12,13 +12,18 @@ from lib.cohort.flags import gather_flags
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
 from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_zyx, voxel_mm3
-from lib.imaging.volume import measure_threshold, measure_volume
+from lib.imaging.nifti import probability_levels
+from lib.imaging.volume import NO_THRESHOLD, measure_threshold, measure_volume
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import OverlapConfig
 from lib.measured import join_measured
 from lib.measuring.regions import measure_regions
-from lib.stats.overlap import measure_levels, measure_native, measure_overlap
+from lib.stats.choices import measure_half, measure_raw
+from lib.stats.overlap import find_surfaces, measure_levels, measure_native, measure_overlap
 from lib.stats.reader_pairs import compare_readers
+from lib.stats.voxel_levels import count_levels, measure_areas
+
+NO_PROBABILITY = "the models predict labels, and no probability of a structure"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +170,7 @@ def _measure_structure(
         "mask": made,
         "volume": join_measured(
             measure_volume(scan.image, own.mask, own.full),
-            measure_threshold(scan.prediction, own.made),
+            measure_threshold(own.made, voxel_mm3(own.mask)),
             {"density_phantom_in_view": scan.screened["density_phantom_in_view"]},
             anatomy.measure_end(own.mask, drawn, side, config.measure),
             measure_regions(own.mask, regions, "predicted"),
@@ -175,7 +180,10 @@ def _measure_structure(
         ),
     }
     if readers.native is not None:
-        measured["overlap"] = _score(own, readers, of_reference, config.overlap) | {"side": side}
+        areas, counts = _measure_curves(scan.prediction, own, readers)
+        scored = _score(own, readers, of_reference, config.overlap)
+        measured["overlap"] = join_measured(scored, areas) | {"side": side}
+        measured |= {"curves": counts} if counts else {}
     if readers.second is not None:
         measured["readers"] = _readers_and_model(own.mask, readers, config.overlap)
     return measured
@@ -185,12 +193,30 @@ def _score(own: _StructureMask, readers: ReaderMasks, regions: Regions, config: 
     """Return the agreement with the reference on the crop's grid, also by region, and on the reference's own grid."""
     reference, native = readers.reference, readers.native
     require_same_grid(reference, own.mask, "the reference mask", "the predicted mask")
-    masks_zyx = array_zyx(reference), array_zyx(own.mask)
+    masks_zyx, spacing = (array_zyx(reference), array_zyx(own.mask)), spacing_zyx(reference)
+    pair = find_surfaces(*masks_zyx, spacing)
+    overlap = measure_overlap(*masks_zyx, spacing, config, pair)
     return join_measured(
-        measure_overlap(*masks_zyx, spacing_zyx(reference), config),
+        overlap,
         measure_levels(*masks_zyx, regions.slices, regions.missing),
         measure_native(array_zyx(native), mask_on_grid(own.full, native), spacing_zyx(native)),
+        measure_raw((*masks_zyx, own.made.raw_zyx), overlap, pair, spacing),
     )
+
+
+def _measure_curves(
+    prediction: sitk.Image, own: _StructureMask, readers: ReaderMasks
+) -> tuple[dict, dict[str, list[int]]]:
+    """Return what is measured of the probability without the mask's threshold, and its voxels by level.
+
+    Labels have no probability: the measures are None, and there are no levels.
+    """
+    reference_zyx, half_zyx = array_zyx(readers.reference), own.made.half_zyx
+    if half_zyx is None:
+        why = {"auc_pr": NO_PROBABILITY, "auc_roc": NO_PROBABILITY, "dsc_half": NO_THRESHOLD}
+        return dict.fromkeys(why) | {"undefined": why}, {}
+    counts = count_levels(probability_levels(array_zyx(prediction)), reference_zyx)
+    return join_measured(measure_areas(counts), measure_half(reference_zyx, half_zyx)), counts.in_bins()
 
 
 def _readers_and_model(mask: sitk.Image, readers: ReaderMasks, config: OverlapConfig) -> dict[str, dict]:

@@ -16,7 +16,7 @@ here, but do in other programs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -57,6 +57,10 @@ class Surface:
     facing: np.ndarray
     cut: np.ndarray
 
+    def part(self, chosen: np.ndarray) -> "Surface":
+        """Return the triangles that `chosen` (n, bool) marks."""
+        return Surface(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Distances:
@@ -65,13 +69,35 @@ class Distances:
     distance_mm: np.ndarray
     area_mm2: np.ndarray
 
+    def quantile_mm(self, share: float) -> float:
+        """Return the distance within which `share` of the area lies."""
+        return weighted_quantile(self.distance_mm, self.area_mm2, share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfacePair:
+    """The surfaces of two masks.
+
+    Attributes:
+        surfaces: of the reference and of the prediction.
+        distances: from the first to the second and back (`surface_distances`); None: one of them has no surface.
+    """
+
+    surfaces: tuple[Surface, Surface]
+    distances: tuple[Distances, Distances] | None
+
 
 def measure_overlap(
-    reference_zyx: np.ndarray, predicted_zyx: np.ndarray, spacing_mm_zyx: Spacing, config: OverlapConfig
+    reference_zyx: np.ndarray,
+    predicted_zyx: np.ndarray,
+    spacing_mm_zyx: Spacing,
+    config: OverlapConfig,
+    pair: SurfacePair | None = None,
 ) -> dict:
     """Compare two masks of shape (z, y, x) on the grid of the crop.
 
-    Surface metrics leave out the flat ends where the scan cuts the bone (`surface_distances`).
+    Surface metrics leave out the flat ends where the scan cuts the bone (`surface_distances`); `pair` are the masks'
+    surfaces where they are known.
 
     Returns:
         `true_positive_voxels`, `false_positive_voxels`, `false_negative_voxels`, `true_negative_voxels`;
@@ -93,7 +119,8 @@ def measure_overlap(
     reference, predicted = _same_shape(reference_zyx, predicted_zyx)
     counts = _count_voxels(reference, predicted)
     values, undefined = _count_metrics(counts)
-    surfaces, missing = _surface_metrics(reference, predicted, spacing_mm_zyx, config)
+    pair = pair or find_surfaces(reference, predicted, spacing_mm_zyx)
+    surfaces, missing = _surface_metrics(reference, predicted, pair, config)
     volumes, no_volume = _volume_metrics(reference, predicted, spacing_mm_zyx)
     return {
         **{f"{name}_voxels": count for name, count in counts.items()},
@@ -113,13 +140,21 @@ def measure_native(reference_zyx: np.ndarray, predicted_zyx: np.ndarray, spacing
 
     Returns `dsc_native`, `reference_native_mm3` and `undefined`. Raises ScanError when the shapes differ.
     """
-    reference, predicted = _same_shape(reference_zyx, predicted_zyx)
-    counts, undefined = _count_metrics(_count_voxels(reference, predicted))
+    counts, undefined = count_overlap(reference_zyx, predicted_zyx)
     return {
         "dsc_native": counts["dsc"],
-        "reference_native_mm3": _volume_mm3(reference, spacing_mm_zyx),
+        "reference_native_mm3": _volume_mm3(reference_zyx, spacing_mm_zyx),
         "undefined": {"dsc_native": undefined["dsc"]} if "dsc" in undefined else {},
     }
+
+
+def count_overlap(reference_zyx: np.ndarray, predicted_zyx: np.ndarray) -> tuple[dict, dict]:
+    """Return `dsc`, `sensitivity`, `specificity` and `precision` of two masks (z, y, x), and why any is None.
+
+    Raises:
+        ScanError: `mask_off_grid`, the shapes differ.
+    """
+    return _count_metrics(_count_voxels(*_same_shape(reference_zyx, predicted_zyx)))
 
 
 def measure_levels(
@@ -190,6 +225,17 @@ def find_surface(mask_zyx: np.ndarray, spacing_mm_zyx: Spacing) -> Surface:
     )
 
 
+def find_surfaces(
+    reference_zyx: np.ndarray, predicted_zyx: np.ndarray, spacing_mm_zyx: Spacing
+) -> SurfacePair:
+    """Return the surfaces of two masks (z, y, x) on one grid, and the distances between them."""
+    surfaces = find_surface(reference_zyx, spacing_mm_zyx), find_surface(predicted_zyx, spacing_mm_zyx)
+    if any(surface.cut.all() for surface in surfaces):
+        return SurfacePair(surfaces=surfaces, distances=None)
+    distances = surface_distances(*surfaces), surface_distances(*surfaces[::-1])
+    return SurfacePair(surfaces=surfaces, distances=distances)
+
+
 def surface_distances(source: Surface, target: Surface) -> Distances:
     """Return the distances from the triangle centres of `source` to the triangles of `target`, both without cuts.
 
@@ -215,9 +261,12 @@ def distance_to_triangles(points_mm: np.ndarray, corners_mm: np.ndarray) -> np.n
     """
     center = corners_mm.mean(axis=1)
     reach = np.linalg.norm(corners_mm - center[:, None], axis=2).max(axis=1)
-    frame, flat = _in_own_plane(corners_mm)
     nearest = range(1, 1 + min(_NEAREST, len(center)))
     distance, order = cKDTree(center).query(points_mm, k=nearest)
+    if order.size < len(center):  # few points need few of the triangles
+        used, places = np.unique(order, return_inverse=True)
+        corners_mm, reach, order = corners_mm[used], reach[used], places.reshape(order.shape)
+    frame, flat = _in_own_plane(corners_mm)
     found = np.full(len(points_mm), np.inf)
     for away, near in zip(distance.T, order.T, strict=True):
         nearer = np.flatnonzero(np.maximum(away - reach[near], 0) < found)
@@ -278,22 +327,20 @@ def _ratios(fractions: dict[str, tuple[float, float, str]]) -> tuple[dict, dict]
 
 
 def _surface_metrics(
-    reference: np.ndarray, predicted: np.ndarray, spacing_mm_zyx: Spacing, config: OverlapConfig
+    reference: np.ndarray, predicted: np.ndarray, pair: SurfacePair, config: OverlapConfig
 ) -> tuple[dict, dict]:
-    surfaces = [find_surface(mask, spacing_mm_zyx) for mask in (reference, predicted)]
-    there = [not surface.cut.all() for surface in surfaces]
-    if not all(there):
+    if pair.distances is None:
         empty = ((reference, NO_REFERENCE), (predicted, NO_PREDICTION))
         reason = next((why for mask, why in empty if not mask.any()), NO_SURFACE)
         undefined = dict.fromkeys(SURFACE_METRICS, reason)
         # without the other surface no part lies within the tolerance: the failure counts as 0 and stays in the mean
-        zero = {"nsd": 0.0} if any(there) else {}
+        zero = {} if all(surface.cut.all() for surface in pair.surfaces) else {"nsd": 0.0}
         return dict.fromkeys(SURFACE_METRICS) | zero, {k: v for k, v in undefined.items() if k not in zero}
-    ways = [surface_distances(*surfaces), surface_distances(*surfaces[::-1])]
+    ways = pair.distances
     distance = np.concatenate([way.distance_mm for way in ways])
     area = np.concatenate([way.area_mm2 for way in ways])
     largest = [float(way.distance_mm.max()) for way in ways]
-    most = [weighted_quantile(way.distance_mm, way.area_mm2, 0.95) for way in ways]
+    most = [way.quantile_mm(0.95) for way in ways]
     values = (
         *(max(largest), *largest),
         *(max(most), *most),
