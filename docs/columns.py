@@ -27,8 +27,11 @@ from lib.report_settings import AgreementConfig  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
 from lib.stats.measurements import MEASUREMENT_COLUMNS, PEOPLE_KEYS  # noqa: E402
+from lib.stats.network_pairs import DIMENSION_PAIR_COLUMNS, NETWORK_PAIR_COLUMNS  # noqa: E402
+from lib.stats.networks import NETWORK_COLUMNS  # noqa: E402
 from lib.stats.paper import TABLE2_COLUMNS, table1  # noqa: E402
 from lib.stats.partitions import PARTITION_COLUMNS  # noqa: E402
+from lib.stats.selection import SELECTION_COLUMNS  # noqa: E402
 from lib.stats.summary import summary_tables  # noqa: E402
 from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS  # noqa: E402
 
@@ -85,6 +88,10 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/acquisition.csv": _columns_of_modalities(),
         "tables/partitions.csv": PARTITION_COLUMNS,
         **{f"tables/{name}.csv": list(table.columns) for name, table in made.items()},
+        "tables/networks.csv": NETWORK_COLUMNS,
+        "tables/network_pairs.csv": NETWORK_PAIR_COLUMNS,
+        "tables/dimension_pair.csv": DIMENSION_PAIR_COLUMNS,
+        "tables/selection.csv": SELECTION_COLUMNS,
         "tables/table1.csv": list(first.columns),
         "tables/table2.csv": TABLE2_COLUMNS,
         "models/{group}/{network}/fold-{k}/history.csv": HISTORY_COLUMNS,

@@ -66,10 +66,10 @@ def networks_table(
     plan: NetworkPlan,
     seconds: Mapping[tuple[str, str, str], float],
 ) -> pd.DataFrame:
-    """Return NETWORK_COLUMNS, a row for each network by group, protocol and structure (arguments: `tables_of_networks`).
+    """Return NETWORK_COLUMNS, a row for each network by group, protocol and structure.
 
-    The interval of the mean Dice is the jackknife over people. `component_gain` is the mean Dice minus that before
-    the largest component is kept, of the same people.
+    The arguments are those of `tables_of_networks`. The interval of the mean Dice is the jackknife over people.
+    `component_gain` is the mean Dice minus that before the largest component is kept, of the same people.
     """
     costs, rows = training_costs(runs), []
     for key, subset in subsets_of_networks(metrics):
