@@ -1,7 +1,10 @@
 """Config `network_comparison`: mistakes explained, and the record of what was stated before results existed."""
 
 import pytest
+import yaml
+from snakemake.utils import update_config
 
+from lib.checked_study import Typed, read_study
 from lib.errors import ConfigError
 from lib.network_comparison_settings import (
     AFTER,
@@ -11,6 +14,7 @@ from lib.network_comparison_settings import (
     explain_changes,
     state_comparison,
 )
+from tests.study import ROOT
 
 DIMENSIONS = {"flat": 2, "wide": 2, "deep": 3, "vnet": 3}
 
@@ -77,3 +81,25 @@ def test_what_is_first_stated_after_results_is_told():
     assert stated(record, results_exist=True, pair=["deep", "flat"]) == record
     # without a pair there is nothing to tell of it
     assert len(explain_changes(stated(None, results_exist=True))) == 1
+
+
+GRID = {"dimensions": [2, 3], "initial_maps": [4], "levels": [3]}
+
+
+def study_with(tmp_path, monkeypatch, **overlay):
+    monkeypatch.chdir(tmp_path)
+    overlay = {"phantom": {"people": 12}, "grid": GRID, **overlay}
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(settings, overlay)
+    return read_study(settings, Typed(words=(), overlays=(), settings=overlay), tmp_path)
+
+
+def test_a_study_refuses_networks_that_it_does_not_have(tmp_path, monkeypatch):
+    asked = {"pair": ["unet3d-f4-l3", "unet2d-f4-l3"]}
+    study = study_with(tmp_path, monkeypatch, network_comparison=asked)
+    assert study.config["network_comparison"]["bootstrap"] == 2000
+    with pytest.raises(ConfigError, match="pair: no network is called unet3d-f8-l3"):
+        study_with(tmp_path, monkeypatch, network_comparison={"pair": ["unet3d-f8-l3", "unet2d-f4-l3"]})
+    # one network alone, to be compared in a later run
+    alone = study_with(tmp_path, monkeypatch, network_comparison=asked, only_networks=["unet2d-f4-l3"])
+    assert list(alone.networks) == ["unet2d-f4-l3"]
