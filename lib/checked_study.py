@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from lib.bias_settings import NONE, BiasFieldConfig
-from lib.catalog.anatomies import ANATOMIES, has_article, usual_side
+from lib.catalog.anatomies import ANATOMIES, usual_side
 from lib.cohort.acquisitions import check_strata, read_protocol
 from lib.cohort.other_run import find_results
 from lib.cohort.placement import Takes
@@ -34,6 +34,8 @@ from lib.mask_settings import MaskConfig
 from lib.measure_settings import DistalEndConfig, OverlapConfig
 from lib.network_comparison_settings import NetworkComparisonConfig, check_compared_networks
 from lib.phantom.people import PhantomConfig, phantom_table
+from lib.publications.article import Publication
+from lib.publications.followed import followed_publication
 from lib.report_settings import AgreementConfig
 from lib.resample_settings import ResampleConfig
 from lib.screening_settings import ScreeningConfig
@@ -97,9 +99,13 @@ class Study:
         return not self.config["cohort"]
 
     @property
-    def has_article(self) -> bool:
-        """Return whether the article that the workflow follows is about such studies."""
-        return has_article(self.config["anatomy"], self.config["screening"]["modality"])
+    def publication(self) -> Publication | None:
+        """Return the article that the study follows; None: it follows none."""
+        return followed_publication(self.config)
+
+    def follows(self, name: str) -> bool:
+        """Return whether the study follows the article with this name."""
+        return self.publication is not None and self.publication.name == name
 
     @cached_property
     def scans(self) -> Mapping[str, ScanRow]:
@@ -225,6 +231,7 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     for name in ("structures", "groups", "networks"):
         config[name] = in_use(config[name], typed.settings.get(name))
     _check_structures(config)
+    followed_publication(config)
     named = typed.settings.get("networks") or ()
     config["networks"] = networks_of_study(
         config["networks"], named, GridConfig(**config["grid"]), config["only_networks"]

@@ -69,7 +69,10 @@ def of_shown_predictions(pattern: str) -> FilesOf:
 
 def captions() -> dict[str, str]:
     """Return the caption of each kind of figure, by kind, as on the study's page."""
-    return {path.stem: path.read_text(encoding="utf-8").strip() for path in page_files("captions/*.rst")}
+    texts = {path.stem: path.read_text(encoding="utf-8").strip() for path in page_files("captions/*.rst")}
+    if STUDY.publication is None:
+        return texts
+    return {kind: text + STUDY.publication.after_figure(kind) for kind, text in texts.items()}
 
 
 def figure_labels(wildcards: Wildcards, output: OutputFiles) -> dict[str, str]:

@@ -335,7 +335,9 @@ rule write_report:
         readers="results/tables/readers.csv",
         coverage="results/tables/coverage.csv",
         partitions="results/tables/partitions.csv",
-        article=["results/tables/table1.csv", "results/tables/table2.csv"] if STUDY.has_article else [],
+        article=(
+            ["results/tables/table1.csv", "results/tables/table2.csv"] if STUDY.follows("zhao-2020") else []
+        ),
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",
         protocol="results/cohort/protocol.json",

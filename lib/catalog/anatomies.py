@@ -23,8 +23,6 @@ class Anatomy:
         planes_below_top_mm: distance of the three planes of a scan's page from the top of the bone; None: they cross
             in the middle of its height.
         planes_through: where they cross, in words.
-        article_modality: modality of the article (Zhao 2020) whose numbers the report shows beside those of the
-            study; empty: there is no such article.
     """
 
     structures: tuple[str, ...] = ()
@@ -37,7 +35,6 @@ class Anatomy:
     subject: str = ""
     planes_below_top_mm: float | None = None
     planes_through: str = "the middle of the bone"
-    article_modality: str = ""
 
 
 ANATOMIES = {
@@ -60,7 +57,6 @@ ANATOMIES = {
         # the centre of the femoral head lies about one radius below the top of the bone
         planes_below_top_mm=25.0,
         planes_through="the femoral head, about 25 mm below the top of the bone",
-        article_modality="CT",
     ),
     "generic": Anatomy(),
 }
@@ -76,11 +72,6 @@ SOURCES = {
 def part_in_words(anatomy: str, side: str) -> str:
     """Return what a window shows, such as "left hip"; `side` is empty for an anatomy without sides."""
     return f"{side} {ANATOMIES[anatomy].part}".strip()
-
-
-def has_article(anatomy: str, modality: str) -> bool:
-    """Return whether the article that the workflow follows is about such studies."""
-    return ANATOMIES[anatomy].article_modality == modality
 
 
 def usual_side(anatomy: str) -> str:

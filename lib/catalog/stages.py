@@ -42,7 +42,7 @@ class Stage(NamedTuple):
         few: whether it has few and long jobs, so that one benchmark of a study is enough for an estimate.
         is_recorded: whether its code determines the numbers of a run; the record of a run then holds its digest.
         is_synthetic: whether it belongs only to the synthetic cohort.
-        is_of_article: whether it belongs only to a study of the kind that the article describes (`has_article`).
+        publication: the article that a study must follow to have it (`lib.publications`); empty: all studies have it.
         is_on_demand: whether it runs only when it is requested by name.
         only_with: section, key and value of the setting without which it never runs; empty: no setting excludes it.
     """
@@ -58,7 +58,7 @@ class Stage(NamedTuple):
     few: bool = False
     is_recorded: bool = False
     is_synthetic: bool = False
-    is_of_article: bool = False
+    publication: str = ""
     is_on_demand: bool = False
     only_with: tuple[str, ...] = ()
 
@@ -135,8 +135,8 @@ STAGES: dict[str, Stage] = {
     "gather_volumes": _gathers("tables/volumes.csv"),
     "gather_flow": _gathers("tables/flow.csv", runs="local"),
     "summarize_agreement": _gathers("tables/agreement.csv"),
-    "tabulate_table1": _gathers("tables/table1.csv", runs="local", is_of_article=True),
-    "tabulate_table2": _gathers("tables/table2.csv", runs="local", is_of_article=True),
+    "tabulate_table1": _gathers("tables/table1.csv", runs="local", publication="zhao-2020"),
+    "tabulate_table2": _gathers("tables/table2.csv", runs="local", publication="zhao-2020"),
     "draw_figures": _gathers("figures"),
     "write_scan_pages": Stage("report/scans/batch-{batch}", "page batch", unit="scan"),
     "gather_notes": _gathers("cohort/notes.json", runs="local"),

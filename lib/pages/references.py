@@ -1,8 +1,9 @@
 """The references of the report, numbered in the order of citation."""
 
+from lib.publications.followed import PUBLICATIONS
+
 REFERENCES = {
-    "zhao": "Zhao C, Keyak JH, Tang J, et al. A deep learning-based method for automatic segmentation of "
-    "proximal femur from quantitative computed tomography images. arXiv:2006.05513, 2020.",
+    **{name: publication.reference for name, publication in PUBLICATIONS.items()},
     "snakemake": "Mölder F, Jablonski KP, Letcher B, et al. Sustainable data analysis with Snakemake. "
     "F1000Research 2021;10:33.",
     "n4": "Tustison NJ, Avants BB, Cook PA, et al. N4ITK: improved N3 bias correction. IEEE Transactions on Medical "

@@ -17,12 +17,13 @@ from markupsafe import Markup
 from lib.acquired_slices import PLANES, pixel_of, plane_of, slice_distance_of
 from lib.ages import age_years, printed_age
 from lib.atomic import write_text
-from lib.catalog.anatomies import ANATOMIES, has_article
+from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import ALL
 from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import flow_steps
+from lib.pages.protocol_text import paper_text
 from lib.pages.references import Citations
 from lib.pages.region_tables import region_meanings, region_table
 from lib.pages.report_tables import (
@@ -62,7 +63,8 @@ from lib.pages.wording import (
     people_text,
     training_text,
 )
-from lib.pages.zhao import paper_text
+from lib.publications.article import Publication
+from lib.publications.followed import followed_publication
 from lib.stats.agreement_units import volumes_of
 from lib.stats.formats import (
     records,
@@ -78,7 +80,7 @@ TABLES = (
     *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
     *("flow", "acquisition"),
 )
-OF_ARTICLE = "papers"  # the section that only a study like that of the article has
+OF_ARTICLE = "papers"  # the section that only a study has whose publication has tables
 # sections in reading order: name in links, title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
@@ -101,8 +103,8 @@ class ReportData:
     Attributes:
         study: the study's name.
         synthetic: whether the cohort is synthetic; the page then says so and shows no published numbers.
-        tables: the tables TABLES by name (see `lib.stats.tables`); also `table1` and `table2` of a study like that of
-            the article (`has_article`).
+        tables: the tables TABLES by name (see `lib.stats.tables`); also `table1` and `table2` of a study that follows
+            an article with such tables (`lib.publications`).
         table_paths: table files to download, by the same names.
         figures: entries of `figures.json`.
         figure_folder: folder of these figures.
@@ -156,12 +158,13 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     networks = list(dict.fromkeys(row["network"] for row in first_group))
     many = len(networks) > FEW_NETWORKS
     modality = data.settings["screening"]["modality"]
-    anatomy, article = data.settings["anatomy"], has_article(data.settings["anatomy"], modality)
+    anatomy, publication = data.settings["anatomy"], followed_publication(data.settings)
     return {
         "data": data,
         "link": link,
-        "sections": [section for section in SECTIONS if article or section[0] != OF_ARTICLE],
-        "has_article": article,
+        "sections": sections_of(publication),
+        "publication": publication,
+        "definitions": publication.definitions if publication else {},
         "modality": modality,
         "plane": slice_plane(data),
         "value_unit": MODALITIES[modality].unit,
@@ -193,7 +196,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         **acquisition_section(data),
         "mirrored_anatomies": [name for name, anatomy in ANATOMIES.items() if anatomy.has_sides],
         "networks": network_texts(data.runs),
-        "paper_text": partial(paper_text, data.settings, data.runs),
+        "paper_text": partial(paper_text, publication, data.settings, data.runs),
         "training_text": training_text(data.runs),
         "counted": counted,
         "loss_text": loss_text,
@@ -202,6 +205,12 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "most_lines": MOST_LINES,
         "structures": list(data.tables["volumes"]["structure"].unique()),
     }  # fmt: skip
+
+
+def sections_of(publication: Publication | None) -> list[tuple[str, str]]:
+    """Return name and title of the sections of the page of a study that follows an article or none."""
+    has_tables = publication is not None and publication.tables
+    return [section for section in SECTIONS if has_tables or section[0] != OF_ARTICLE]
 
 
 def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[PageTable]]:
@@ -303,11 +312,12 @@ def fold_ranges(folds: pd.DataFrame) -> list[dict]:
 def figure_groups(data: ReportData) -> list[dict]:
     """Return figures with captions, grouped by network and protocol in reading order; general figures come first."""
     groups: dict[tuple[str, str], list[dict]] = {}
+    publication = followed_publication(data.settings)
     for entry in data.figures:
         kinds = ("svg", "png", "csv") if entry.get("csv") else ("svg", "png")
         shown = dict(entry) | {
             "title": _figure_title(entry),
-            "caption": _caption(entry["kind"]),
+            "caption": _caption(entry["kind"], publication),
             "alt": entry.get("alt") or entry["title"],
         }
         shown["files"] = {kind: f"{data.figure_folder}/{entry['name']}.{kind}" for kind in kinds}
@@ -433,10 +443,10 @@ def _figure_title(entry: Mapping) -> str:
     return " · ".join(filter(None, (entry["title"], entry.get("structure"))))
 
 
-def _caption(kind: str) -> str:
-    return (
-        (REPORT_FOLDER / "captions" / f"{kind}.rst").read_text(encoding="utf-8").strip().replace(" -", " −")
-    )
+def _caption(kind: str, publication: Publication | None) -> str:
+    """Return the caption of a kind of figure, with the article's figure after which it is drawn."""
+    text = (REPORT_FOLDER / "captions" / f"{kind}.rst").read_text(encoding="utf-8").strip()
+    return text.replace(" -", " −") + (publication.after_figure(kind) if publication else "")
 
 
 def _together(row: Mapping, names: Iterable[str]) -> str:

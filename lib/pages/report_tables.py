@@ -12,6 +12,7 @@ from lib.catalog.groups import ALL, GROUP_NAMES, SEX_NAMES, STRATUM_NAMES
 from lib.catalog.measures import MEASURES, SUMMARIES, score_names
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.wording import WEIGHTS
+from lib.publications.zhao_2020 import FEMUR, PRINTED_TABLE1
 from lib.stats.formats import (
     DASH,
     gaps_told,
@@ -22,7 +23,7 @@ from lib.stats.formats import (
     show_p_value,
     why_empty,
 )
-from lib.stats.paper import FEMUR, PAPER_TABLE1, TABLE1_NUMBERS
+from lib.stats.paper import TABLE1_NUMBERS
 from lib.stats.precision import ENOUGH_FREEDOM
 from lib.stats.scores import scores_by_group
 
@@ -520,8 +521,8 @@ def table1_view(rows: Sequence[Mapping]) -> PageTable:
     for position, row in enumerate(rows):
         with_paper.append(row)
         last = position + 1 == len(rows) or rows[position + 1]["group"] != row["group"]
-        if last and row["group"] in PAPER_TABLE1 and "paper_r2" in row:
-            numbers = dict(zip(TABLE1_NUMBERS, PAPER_TABLE1[row["group"]], strict=True))
+        if last and row["group"] in PRINTED_TABLE1 and "paper_r2" in row:
+            numbers = dict(zip(TABLE1_NUMBERS, PRINTED_TABLE1[row["group"]], strict=True))
             with_paper.append(
                 numbers | {"group": row["group"], "structure": FEMUR, "n": None, "protocol": "paper"}
             )

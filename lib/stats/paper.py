@@ -6,19 +6,13 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from lib.catalog.groups import ALL
+from lib.publications.zhao_2020 import FEMUR, PRINTED_TABLE1, PRINTED_TABLE2
 from lib.stats.agreement_units import volumes_of
 from lib.stats.grouping import subsets, without_repeats
 from lib.stats.undefined import counted_reasons, reasons_of
 from lib.stats.unscored import find_gaps
 
-# Zhao et al. 2020, Table 1 (test people; population SD)
-PAPER_TABLE1 = {
-    "all": (89999.59, 21325.23, 901.40, 1295.66, 0.9956, -2.1476, 4.0612),
-    "male": (105489.94, 18343.68, 658.47, 883.48, 0.9977, -1.9313, 0.8229),
-    "female": (76832.80, 13340.79, 775.75, 1361.10, 0.9896, -4.8504, 1.2005),
-}
 _NOT_PRINTED = (math.nan,) * 7  # for a group or structure that the paper does not have
-FEMUR = "femur"  # the paper's structure
 TABLE1_NUMBERS = (
     *("reference_mean_mm3", "reference_sd_mm3", "mae_mm3", "rmse_mm3", "r2", "re_min_percent"),
     "re_max_percent",
@@ -27,27 +21,6 @@ TABLE2_COLUMNS = (
     *("authors", "method", "data", "sex", "dsc", "sensitivity", "specificity", "source", "footnote"),
     *("slice_thickness", "structure"),
 )
-SOURCE = "Zhao et al. 2020, Table 2"
-# the paper's text gives four values for the column of sexes without naming their rows
-PAPER_TABLE2 = tuple(
-    dict(zip(("authors", "method", "data", "slice_thickness", "dsc", "footnote"), row, strict=True))
-    | {"source": SOURCE, "structure": FEMUR}
-    for row in (
-        ("Diogo F.", "Active shape", "148 CT", "0.625 mm", "0.9400±0.0016", ""),
-        ("Carballido-Gamio J", "Multi-atlas", "210 QCT", "2.5 mm and 1 mm", "0.9760±0.0060", ""),
-        ("Chen F.", "3D CNN", "150 CT", "1.32 to 1.85 mm", "0.9688±0.0095", ""),
-        ("Chang Y.", "CRF", "60 CT (120 hemi-hips)", "0.45 to 1.2 mm", "0.9490±0.0070", ""),
-        (
-            *("Deniz, C.M.", "3D CNN", "36 3T MR", "1.5 mm", "0.9500±0.0200"),
-            "later versions of the cited paper report 86 people",
-        ),
-        (
-            *("Zhao C. (the paper)", "3D CNN", "397 QCT", "3 mm", "0.9815±0.0009"),
-            "the paper does not say what ± spreads over; sensitivity and specificity are from its text",
-        ),
-    )
-)
-ZHAO_SCORES = {"sex": "M&F", "sensitivity": "0.9852", "specificity": "0.9992"}
 TEST = ("test", "test-single")
 OUR_PEOPLE = {
     "test": "{people} test people{missing}, predicted by the ensemble of folds",
@@ -86,7 +59,7 @@ def table1(
         for position, name in enumerate(TABLE1_NUMBERS):
             rows = zip(table["group"], table["structure"], strict=True)
             table[f"paper_{name}"] = [
-                (PAPER_TABLE1.get(group, _NOT_PRINTED) if structure == FEMUR else _NOT_PRINTED)[position]
+                (PRINTED_TABLE1.get(group, _NOT_PRINTED) if structure == FEMUR else _NOT_PRINTED)[position]
                 for group, structure in rows
             ]
     return table.reset_index(drop=True)
@@ -106,7 +79,7 @@ def table2(
     """
     rows: list[Mapping] = []
     if published:
-        rows = [*PAPER_TABLE2[:-1], PAPER_TABLE2[-1] | ZHAO_SCORES, *_own_rows(metrics, unscored, runs)]
+        rows = [*PRINTED_TABLE2, *_own_rows(metrics, unscored, runs)]
     return pd.DataFrame(rows, columns=list(TABLE2_COLUMNS)).fillna("")
 
 

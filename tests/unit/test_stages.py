@@ -193,6 +193,12 @@ def test_a_stage_of_a_setting_has_jobs_only_with_it(workflow):
         assert isinstance(value, type(study.config[section][key]))
 
 
+def test_tables_of_an_article_have_jobs_only_in_a_study_that_follows_it(workflow):
+    jobs = plan_jobs(workflow.study, workflow.rules)
+    free = replace(workflow.study, config={**workflow.study.config, "publication": "none"})
+    assert jobs.keys() - plan_jobs(free, workflow.rules).keys() == {"tabulate_table1", "tabulate_table2"}
+
+
 @pytest.mark.parametrize(("old", "new"), RULES.items())
 def test_an_old_rule_is_refused_with_the_new_one(old, new, capsys):
     assert new in STAGES and old not in STAGES

@@ -24,7 +24,8 @@ LAYERS = {
     "imaging": set(),
     "learning": set(),
     "phantom": set(),
-    "stats": set(),
+    "publications": set(),  # data, as in the catalog
+    "stats": {"publications"},
     "reading": {"imaging"},
     "anatomy": {"imaging"},
     "density": {"imaging"},
@@ -36,7 +37,7 @@ LAYERS = {
         "stats",
     },  # where what is measured of a prediction comes together
     "figures": {"stats"},
-    "pages": {"figures", "stats"},
+    "pages": {"figures", "publications", "stats"},
     # programs beside the workflow: they read it, and nothing in it imports them
     "commands": {"cohort", "learning", "stats"},
 }
@@ -45,7 +46,7 @@ INNER_LAYERS = {"phantom": {"anatomy": set(), "scanner": {"anatomy"}, "series": 
 SLURM_PLUGIN = "snakemake-executor-plugin-slurm-arrays"
 # files at the root of lib that combine packages, as scripts do
 JOINTS = {
-    "checked_study.py": {"cohort", "learning", "phantom"},
+    "checked_study.py": {"cohort", "learning", "phantom", "publications"},
     "training_scans.py": {"imaging", "learning"},
 }
 MODULES = sorted((ROOT / "lib").rglob("*.py"))

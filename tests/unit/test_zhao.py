@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.pages.zhao import CHOICES, NETWORK, TAGS, choices_table, paper_text
+from lib.pages.protocol_text import NETWORK, choices_table, paper_text
+from lib.publications.article import TAGS
+from lib.publications.zhao_2020 import ZHAO_2020
 
+CHOICES = ZHAO_2020.choices
 ROOT = Path(__file__).parents[2]
 CONFIG = (ROOT / "config.yaml").read_text(encoding="utf-8")
 SETTINGS = yaml.safe_load(CONFIG)
@@ -50,7 +53,7 @@ def changed(name, value):
 
 def said(settings, trained=True, tested=True):
     runs = [{"network": name, "architecture": entry} for name, entry in settings["networks"].items()]
-    return paper_text(settings, runs, "[1]", trained=trained, tested=tested)
+    return paper_text(ZHAO_2020, settings, runs, "[1]", {"train": trained, "test": tested})
 
 
 def test_the_list_holds_every_setting_that_makes_the_protocol_with_its_default():
@@ -83,7 +86,7 @@ def test_config_repeats_the_mark_of_each_setting():
 
 def test_the_documentation_shows_the_list():
     page = (ROOT / "docs/zhao-2020.md").read_text(encoding="utf-8")
-    assert choices_table() in page
+    assert choices_table(ZHAO_2020) in page
     assert all(f"- [{tag}]: {words}." in page for tag, words in TAGS.items())
     assert {choice.tag for choice in CHOICES} == set(TAGS)
     assert all(choice.tag == "deviates" for choice in CHOICES if choice.departs or choice.departs_in_test)

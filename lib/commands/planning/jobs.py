@@ -61,7 +61,7 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
 
 def _is_part(stage: Stage, study: Study) -> bool:
     """Return whether the report of a study needs a stage, if no setting excludes it."""
-    if stage.is_on_demand or (stage.is_of_article and not study.has_article):
+    if stage.is_on_demand or (stage.publication and not study.follows(stage.publication)):
         return False
     return study.synthetic or not stage.is_synthetic
 

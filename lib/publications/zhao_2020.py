@@ -1,47 +1,41 @@
-"""The protocol of Zhao et al. 2020, choice by choice: what the article states and what it leaves open.
+"""The article of Zhao et al. 2020 (proximal femur in QCT): its tables, and its protocol, choice by choice.
 
-One list holds all choices. `docs/zhao-2020.md` shows all of them (`choices_table`), config.yaml repeats the tag of
-each setting, and the methods paragraph of the report says where a study differs (`paper_text`). Tests check that the
-three agree.
+`docs/zhao-2020.md` shows all choices (`lib.pages.protocol_text.choices_table`), config.yaml repeats the tag of each
+setting, and the methods paragraph of the report says where a study differs. Tests check that the three agree.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from lib.publications.article import Choice, Publication
 
-from lib.pages.wording import FEW_NETWORKS
-from lib.stats.formats import show_setting
-
-TAGS = {
-    "stated": "the article states it",
-    "deduced": "the article does not state it; it follows from numbers or words that the article gives",
-    "chosen": "the article leaves it open; Osteoflow chose it",
-    "deviates": "the article states otherwise; Osteoflow departs from it on purpose",
+FEMUR = "femur"  # the structure of its tables
+# Table 1, test people by group: mean and population SD of the reference (mm3), MAE and RMSE (mm3), R2, smallest and
+# largest relative error (percent)
+PRINTED_TABLE1 = {
+    "all": (89999.59, 21325.23, 901.40, 1295.66, 0.9956, -2.1476, 4.0612),
+    "male": (105489.94, 18343.68, 658.47, 883.48, 0.9977, -1.9313, 0.8229),
+    "female": (76832.80, 13340.79, 775.75, 1361.10, 0.9896, -4.8504, 1.2005),
 }
-OF_TRAINING = ("People", "Training", "Augmentation")  # steps of CHOICES that apply only if models are trained
-NETWORK = "networks.vnet."  # networks of any name are compared with these settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A choice of the protocol.
-
-    Attributes:
-        step: step of the workflow to which it belongs.
-        here: what Osteoflow does with the settings of config.yaml.
-        tag: a key of TAGS.
-        why: what the article says, how it was deduced, or why it was chosen.
-        settings: the settings of this choice by their dotted names, with the values of config.yaml.
-        departs: for a departure that no setting can undo, a clause for the report's list of departures.
-        departs_in_test: likewise, for studies with test people.
-    """
-
-    step: str
-    here: str
-    tag: str
-    why: str
-    settings: Mapping[str, object] = field(default_factory=dict)
-    departs: str = ""
-    departs_in_test: str = ""
+_SOURCE = "Zhao et al. 2020, Table 2"
+# Table 2; the text gives four values for the column of sexes without naming their rows
+_COLUMNS = ("authors", "method", "data", "slice_thickness", "dsc", "footnote")
+PRINTED_TABLE2 = tuple(
+    dict(zip(_COLUMNS, row, strict=True)) | {"source": _SOURCE, "structure": FEMUR} | more
+    for *row, more in (
+        ("Diogo F.", "Active shape", "148 CT", "0.625 mm", "0.9400±0.0016", "", {}),
+        ("Carballido-Gamio J", "Multi-atlas", "210 QCT", "2.5 mm and 1 mm", "0.9760±0.0060", "", {}),
+        ("Chen F.", "3D CNN", "150 CT", "1.32 to 1.85 mm", "0.9688±0.0095", "", {}),
+        ("Chang Y.", "CRF", "60 CT (120 hemi-hips)", "0.45 to 1.2 mm", "0.9490±0.0070", "", {}),
+        (
+            *("Deniz, C.M.", "3D CNN", "36 3T MR", "1.5 mm", "0.9500±0.0200"),
+            "later versions of the cited paper report 86 people",
+            {},
+        ),
+        (
+            *("Zhao C. (the paper)", "3D CNN", "397 QCT", "3 mm", "0.9815±0.0009"),
+            "the paper does not say what ± spreads over; sensitivity and specificity are from its text",
+            {"sex": "M&F", "sensitivity": "0.9852", "specificity": "0.9992"},
+        ),
+    )
+)
 
 
 def _choice(step: str, tag: str, here: str, why: str, **more: object) -> Choice:
@@ -51,7 +45,7 @@ def _choice(step: str, tag: str, here: str, why: str, **more: object) -> Choice:
     return Choice(step=step, tag=tag, here=here, why=why, settings=named, **clauses)
 
 
-CHOICES = (
+_CHOICES = (
     _choice(
         "Slices", "stated", "2 mm slices become 3 mm slices: Fourier interpolation turns three slices into six of "
         "1 mm, averaging turns these into two of 3 mm", "Section 2.1.",
@@ -216,88 +210,22 @@ CHOICES = (
     ),
 )  # fmt: skip
 
-
-def choices_table() -> str:
-    """Return all choices as the Markdown table of docs/zhao-2020.md."""
-    lines = ["| step | what Osteoflow does | | the article | settings |", "| --- | --- | --- | --- | --- |"]
-    for choice in CHOICES:
-        settings = ", ".join(f"`{name}`" for name in choice.settings)
-        lines.append(f"| {choice.step} | {choice.here} | [{choice.tag}] | {choice.why} | {settings} |")
-    return "\n".join(lines)
-
-
-def paper_text(settings: Mapping, runs: Iterable[Mapping], mark: str, *, trained: bool, tested: bool) -> str:
-    """Return the sentences of the methods paragraph on the article: what differs, and what the article leaves open.
-
-    Args:
-        settings: the configuration.
-        runs: the records of the models that were used; each holds its `network`.
-        mark: the citation mark of the article, such as `[12]`.
-        trained: False if finished models were used, whose training the configuration does not describe.
-        tested: whether the study has test people.
-    """
-    runs = list(runs)
-    told = [choice for choice in CHOICES if trained or choice.step not in OF_TRAINING]
-    other, own = (
-        [text for choice in told if choice.tag in tags for text in _differences(choice, settings, runs)]
-        for tags in (("stated", "deduced"), ("chosen", "deviates"))
-    )
-    sentences = []
-    if other:
-        sentences.append(f"This is not the protocol of Zhao et al. (2020) {mark}: {'; '.join(other)}.")
-        if own:
-            sentences.append(f"Of the settings that Osteoflow chose itself, these differ: {'; '.join(own)}.")
-    elif own:
-        sentences.append(
-            f"Settings that Zhao et al. (2020) {mark} state were kept; others differ: {'; '.join(own)}."
-        )
-    else:
-        sentences.append(f"The settings are Osteoflow’s reading of Zhao et al. (2020) {mark}.")
-    departs = [choice.departs for choice in told if choice.departs]
-    departs += [choice.departs_in_test for choice in told if choice.departs_in_test and tested]
-    sentences.append(
-        f"In any case Osteoflow departs from the article: {'; '.join(departs)}. What the article leaves open, such "
-        "as the convolutions of each level, normalisation, α, batch size and the range of intensities, was deduced "
-        "or chosen (docs/zhao-2020.md)."
-    )
-    return " ".join(sentences)
-
-
-def _differences(choice: Choice, settings: Mapping, runs: Iterable[Mapping]) -> list[str]:
-    """Return `setting value (in place of the protocol's value)` for each setting of a choice that differs.
-
-    The values of many networks are listed together.
-    """
-    others: dict[tuple[str, str], dict[str, None]] = {}  # values by setting and expected value
-    for name, expected in choice.settings.items():
-        if name.startswith(NETWORK):
-            key = name.removeprefix(NETWORK)
-            values = {run["network"]: run["architecture"][key] for run in runs}
-            many = len(values) > FEW_NETWORKS
-            made = [
-                (f"networks{'' if many else f'.{network}'}.{key}", value) for network, value in values.items()
-            ]
-        else:
-            made = [(name, _setting(settings, name))]
-        for where, value in made:
-            if _plain(value) != _plain(expected):
-                others.setdefault((where, _plain(expected)), {})[_plain(value)] = None
-    return [
-        f"{where} {' or '.join(values)} (in place of {expected})"
-        for (where, expected), values in others.items()
-    ]
-
-
-def _setting(settings: Mapping, name: str) -> object:
-    value: object = settings
-    for key in name.split("."):
-        value = value[key]
-    return value
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "-".join(value) or "none"
-    if isinstance(value, list | tuple):
-        return "-".join(map(_plain, value)) or "none"
-    return show_setting(value)
+ZHAO_2020 = Publication(
+    name="zhao-2020",
+    short="Zhao et al. 2020",
+    sentence="Zhao et al. (2020)",
+    reference="Zhao C, Keyak JH, Tang J, et al. A deep learning-based method for automatic segmentation of "
+    "proximal femur from quantitative computed tomography images. arXiv:2006.05513, 2020.",
+    anatomy="proximal-femur",
+    modality="CT",
+    figures={"examples": 4, "solid": 5, "scores": 6, "relative_error": 7},
+    tables=True,
+    definitions={
+        "r2": "Zhao 2020 gives no formula; this one reproduces its values for men and women from its RMSE and SD, "
+        "but gives 0.9963 instead of 0.9956 for all.",
+        "reference_sd": "as deduced from Zhao’s Table 1",
+        "overlap": "as in the paper",
+    },
+    choices=_CHOICES,
+    left_open="the convolutions of each level, normalisation, α, batch size and the range of intensities",
+)
