@@ -76,13 +76,13 @@ rule screened:
 
 
 rule converted:
-    """Every accepted scan as int16 HU in LPS order."""
+    """Every accepted scan as int16 (a CT: HU) in LPS order."""
     input:
         lambda wildcards: [f"results/converted/{scan}/image.nii.gz" for scan in to_crop()],
 
 
 rule cropped:
-    """Every accepted scan on 3 mm slices, in the window of its hip, with a picture of that window."""
+    """Every accepted scan on the study's slices, cut to its window, with a picture of that window."""
     input:
         lambda wildcards: [f"results/crops/{scan}.webp" for scan in to_crop()],
         lambda wildcards: [f"results/cropped/{scan}/image.nii.gz" for scan in to_crop()],

@@ -20,7 +20,7 @@ class ScreeningConfig:
         correct_tilt: shift the slices of a tilted gantry until they stand upright.
         resample_uneven: interpolate slices of uneven distances onto an even grid.
         metal_hu: intensity above which a voxel counts as metal.
-        max_metal_mm3: more metal near the hip is flagged.
+        max_metal_mm3: more metal near the bone that was searched for is flagged.
         max_gb: a scan or file larger than this is refused unread, GB.
         max_minutes: reading that takes longer is stopped and the scan refused.
     """

@@ -1,8 +1,8 @@
-"""One scan at a time: DICOM to HU, 3 mm slices, the hip's window."""
+"""One scan at a time: DICOM or image file to int16, slices of one thickness, the window."""
 
 
 rule convert_scan:
-    """Bring one accepted scan to int16 HU with axes left, posterior, superior."""
+    """Bring one accepted scan to int16 (a CT: HU) with axes left, posterior, superior."""
     input:
         image=lambda wildcards: SCANS[wildcards.scan].image,
         screened="results/screened/{scan}.json",
@@ -53,7 +53,7 @@ rule correct_bias:
 
 
 rule resample_image:
-    """Put one converted CT onto 3 mm slices (Fourier interpolation, Zhao 2020)."""
+    """Put one converted scan onto slices of one thickness (resample.method; fourier: Zhao 2020)."""
     input:
         image=image_to_resample(),
     output:
@@ -79,7 +79,7 @@ rule resample_image:
 
 
 rule resample_labels:
-    """Put a reference mask onto the grid of the resampled CT: the label that covers most of each voxel."""
+    """Put a reference mask onto the grid of the resampled scan: the label that covers most of each voxel."""
     input:
         mask=lambda wildcards: SCANS[wildcards.scan].mask,
         image="results/converted/{scan}/image.nii.gz",
@@ -120,7 +120,7 @@ use rule resample_labels as resample_labels2 with:
 
 
 rule crop_image:
-    """Cut the window out of a scan: around the hip, the middle, or the centre that the table gives."""
+    """Cut the window out of a scan: around its anatomy, the middle, or the centre that the table gives."""
     input:
         image="results/resampled/{scan}/image.nii.gz",
         screened="results/screened/{scan}.json",

@@ -18,7 +18,7 @@ class Anatomy:
         region_meanings: where they begin and end, by region, in words; {section[key]} stands for a setting.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
         part: what of the body a window shows, in words.
-        crop_methods: what its windows may lie around.
+        crop_methods: its searches for the window, `centre` (the middle of the image) and `none` (the whole image).
         subject: what a study segments, in words; empty: its structures.
         planes_below_top_mm: distance of the three planes of a scan's page from the top of the bone; None: they cross
             in the middle of its height.

@@ -338,7 +338,7 @@ def _grid_of(path: str) -> Grid | None:
 
 
 def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
-    """Yield rows that name the image of another person, or one hip of an image twice without `repeat_of`.
+    """Yield rows that name the image of another person, or one side of an image twice without `repeat_of`.
 
     If no subject is stated, different requests of one image (another side, mask or centre) are left to screening,
     which reports what is wrong with each and refuses the remaining ones by their voxels.

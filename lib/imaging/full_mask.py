@@ -141,7 +141,7 @@ def _level(probability_zyx: np.ndarray, threshold: float) -> np.ndarray:
 
     A trained network's map is nearly binary. Every third slice of 2 mm lies midway between two of 3 mm. Where the
     outline moves from one to the other, 0 and 1 average to one half, and a threshold just below one half would
-    include the whole area: the femur would grow by 3 %. A signed distance in the slice decides such ties by an
+    include the whole area: a bone would grow by 3 %. A signed distance in the slice decides such ties by an
     outline between the two (shape-based interpolation, Raya and Udupa 1990) and does not change clear cases.
     """
     level_zyx = probability_zyx - np.float32(threshold)

@@ -55,12 +55,12 @@ def hu_image(image: sitk.Image) -> tuple[sitk.Image, list[Reason]]:
 
 
 def check_hu(volume_zyx: np.ndarray) -> list[Reason]:
-    """Return `implausible_hu` unless `volume_zyx` has the intensities of a hip CT in HU.
+    """Return `implausible_hu` unless `volume_zyx` has the intensities of a person's CT in HU.
 
-    Every hip CT has voxels darker than fat, much soft tissue in the body, and some bone. A volume in other units (raw
-    values without intercept, MR, a windowed image, fractions) lacks at least one of them, and in an inverted image
-    air is as bright as the densest bone. Intensities clipped at either end give `clipped_hu`, or `implausible_hu` if
-    they no longer show the structure of the bone.
+    Every such CT has voxels darker than fat, much soft tissue in the body, and some bone. A volume in other units
+    (raw values without intercept, MR, a windowed image, fractions) lacks at least one of them, and in an inverted
+    image air is as bright as the densest bone. Intensities clipped at either end give `clipped_hu`, or
+    `implausible_hu` if they no longer show the structure of the bone.
     """
     sample = volume_zyx[:, ::_SAMPLED_EVERY, ::_SAMPLED_EVERY]
     body = sample[sample > _BODY_HU]

@@ -2,7 +2,7 @@
 
 Source: Zhao et al. 2020: three contiguous 2 mm slices become two 3 mm slices by Fourier interpolation to six 1 mm
 slices and averaging. The paper states neither where groups begin nor the phase of the interpolation. Here the 1 mm
-slabs tile the 2 mm slabs and groups begin at the distal end, so that a remainder is dropped above the hip.
+slabs tile the 2 mm slabs and groups begin at the distal end, so that a remainder is dropped at the proximal one.
 """
 
 import logging

@@ -6,7 +6,7 @@ from typing import Any
 from lib.acquired_slices import PLANES
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import SEX_NAMES
-from lib.crop_settings import HIP, WHOLE
+from lib.crop_settings import CENTRE, WHOLE
 from lib.learning.collapse import describe_warnings
 from lib.learning.finished import RUNTIME_KEYS, flat
 
@@ -109,7 +109,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "slices": _slices(preprocessing["resample"]),
             "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
             "view": _view(metadata["anatomy"], metadata["slice_axis"]),
-            "window": _window(preprocessing["crop"], metadata["slice_axis"]),
+            "window": _window(preprocessing["crop"], metadata["anatomy"], metadata["slice_axis"]),
             "intensity_words": _bias_field(preprocessing["bias_field"]) + _intensity(metadata["intensity"]),
             "spacing": _spacing(metadata["spacing_mm_zyx"]),
             "network_table": _table(metadata["architecture"]),
@@ -141,12 +141,13 @@ def _view(anatomy: str, slice_axis: str) -> str:
     return f"one {part} in {slices}; a right {part} is mirrored to a left one first"
 
 
-def _window(crop: Mapping[str, Any], slice_axis: str) -> str:
+def _window(crop: Mapping[str, Any], anatomy: str, slice_axis: str) -> str:
     """Return what a scan is cut to across the slice axis, such as "192 x 192 voxels (x, y) around the hip"."""
     if crop["method"] == WHOLE:
         return "none: whole slices"
     size, axes = " x ".join(map(str, crop["size"])), ", ".join(axis for axis in "xyz" if axis != slice_axis)
-    around = "the hip" if crop["method"] == HIP else "the middle of the image or a given centre"
+    centre = crop["method"] == CENTRE
+    around = "the middle of the image or a given centre" if centre else f"the {ANATOMIES[anatomy].part}"
     return f"{size} voxels ({axes}) around {around}"
 
 

@@ -32,7 +32,7 @@ class PredictedScan:
 
     Attributes:
         prediction: probability map of one structure or label map of several (uint8), on the grid of the crop.
-        image: the cropped CT, HU.
+        image: the cropped scan.
         converted: an image on the grid of the converted scan.
         crop: content of crop.json.
         screened: the scan's screening file.

@@ -1,18 +1,33 @@
 """The anatomies: data and methods agree, and a mask is judged where the window lies."""
 
+import ast
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import yaml
 
 from lib.anatomy.locate import Located, WindowRequest, locate_anatomy, margins_of, window_center
 from lib.anatomy.methods import METHODS
 from lib.catalog.anatomies import ANATOMIES, part_in_words, usual_side
-from lib.crop_settings import CENTRE, WHOLE, CropConfig
+from lib.crop_settings import CENTRE, WHOLE, CropConfig, crop_methods
+from lib.errors import ConfigError
 from lib.imaging.nifti import write_image
 from lib.screening.screen_scan import ScanRequest, screen_scan
 from lib.screening_settings import ScreeningConfig
 
+ROOT = Path(__file__).parents[2]
+OF_A_BONE = re.compile(r"(\b|_)hip(\b|_)|femur|femoral|trochanter|head_|bone_hu|pelvis", re.IGNORECASE)
+DEFAULTS = {"femur", "proximal-femur", "hip"}  # of a request; an entry of the screening file
 MR = ScreeningConfig(modality="MR", min_slices=4, min_length_mm=10.0)
+
+
+def texts_of(node):
+    """Return the names and texts that a node of a syntax tree holds, and those that it imports."""
+    held = [getattr(node, name, None) for name in ("id", "arg", "attr", "name", "module", "value")]
+    return [text for text in held if isinstance(text, str)]
 
 
 def test_every_anatomy_has_data_and_methods():
@@ -27,6 +42,23 @@ def test_every_anatomy_has_data_and_methods():
 def test_every_method_of_the_crop_has_its_search():
     for name, anatomy in ANATOMIES.items():
         assert {CENTRE, WHOLE, *METHODS[name].locators} == set(anatomy.crop_methods)
+
+
+def test_the_schema_names_the_anatomies_and_their_methods():
+    schema = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text(encoding="utf-8"))["properties"]
+    assert set(schema["anatomy"]["enum"]) == set(ANATOMIES)
+    assert tuple(schema["crop"]["properties"]["method"]["enum"]) == crop_methods()
+    with pytest.raises(ConfigError, match="crop.method must be one of hip, centre, none; got 'knee'"):
+        CropConfig(method="knee")
+
+
+def test_what_every_anatomy_uses_names_no_bone():
+    """Names and texts; comments may tell where a limit was measured."""
+    for folder in ("imaging", "screening"):
+        for path in (ROOT / "lib" / folder).glob("*.py"):
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            found = {word for node in nodes for word in texts_of(node) if OF_A_BONE.search(word)}
+            assert found <= DEFAULTS, path.name
 
 
 @pytest.mark.parametrize("anatomy", ANATOMIES)
