@@ -1,8 +1,9 @@
 """The measurements of one prediction: records of several steps joined, and the file that holds them.
 
 A file `measured/{group}/{network}/{members}/{scan}.json` has the sections `mask` (how the mask was made) and `volume`
-(what was measured of it), and where a person's masks were compared with it, `overlap` (with the reference) and
-`readers` (two readers and the model). Each section is by structure. Standard library only.
+(what was measured of it), and where a person's masks were compared with it, `overlap` (with the reference), `curves`
+(voxels by their probability; not of label maps) and `readers` (two readers and the model). Each section is by
+structure. Standard library only.
 """
 
 from collections.abc import Iterable, Mapping

@@ -235,20 +235,25 @@ def network_tables(headlines: Sequence[Mapping]) -> list[PageTable]:
 
 
 def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
-    """Return the tables of overlap and of surface distances: means with SD and, with enough people, intervals."""
+    """Return the tables of scores: means with SD and, with enough people, intervals.
+
+    Scores that no table of scans lists are in tables/scores.csv alone.
+    """
     rows = shown_agreement(scores_by_group(rows))
 
     def count_of(name: str) -> Column:
         return Column(head="n", show=lambda row: str(row[name]["n"]), small=lambda row: scans_of(row[name]))
 
     def table_of(caption: str, section: str, counted: str) -> PageTable:
-        scores = [name for name in score_names() if MEASURES[name].section == section]
+        known = ((name, MEASURES[name]) for name in score_names())
+        scores = [name for name, measure in known if measure.section == section and measure.listed]
         columns = (PEOPLE, count_of(counted), *(column for name in scores for column in score_columns(name)))
         return page_table(caption, columns, rows, name="scores", group=protocol_group(rows))
 
     return [
         table_of("Overlap", "overlap", "dsc"),
         table_of("Surface distances", "distance", "hd95_mm"),
+        table_of("Without the threshold, without the largest component", "choices", "dsc_raw"),
     ]
 
 

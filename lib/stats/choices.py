@@ -15,7 +15,6 @@ from lib.stats.overlap import (
     SurfacePair,
     count_overlap,
     find_surface,
-    find_surfaces,
     surface_distances,
 )
 
@@ -47,9 +46,9 @@ def measure_raw(
     values, why = overlap, overlap["undefined"]
     if dropped_zyx.any():
         values, why = count_overlap(reference_zyx, raw_zyx)
-        hd95_mm = raw_hd95_mm(reference_zyx, raw_zyx, dropped_zyx, pair, spacing_mm_zyx)
+        hd95_mm = raw_hd95_mm(raw_zyx, dropped_zyx, pair, spacing_mm_zyx)
         values["hd95_mm"] = hd95_mm
-        why |= {"hd95_mm": overlap["undefined"].get("hd95_mm", "")} if hd95_mm is None else {}
+        why |= {"hd95_mm": overlap["undefined"]["hd95_mm"]} if hd95_mm is None else {}
     return {raw: values[name] for raw, name in RAW_MEASURES.items()} | {
         "undefined": {raw: why[name] for raw, name in RAW_MEASURES.items() if name in why}
     }
@@ -62,24 +61,18 @@ def measure_half(reference_zyx: np.ndarray, half_zyx: np.ndarray) -> dict:
 
 
 def raw_hd95_mm(
-    reference_zyx: np.ndarray,
-    raw_zyx: np.ndarray,
-    dropped_zyx: np.ndarray,
-    pair: SurfacePair,
-    spacing_mm_zyx: Spacing,
+    raw_zyx: np.ndarray, dropped_zyx: np.ndarray, pair: SurfacePair, spacing_mm_zyx: Spacing
 ) -> float | None:
-    """Return HD95 in mm of the reference and the raw mask; None if one of them has no surface.
+    """Return HD95 in mm of the reference and the raw mask; None if the reference has no surface.
 
     Args:
-        reference_zyx: reference (z, y, x), bool.
-        raw_zyx: raw mask, bool.
-        dropped_zyx: voxels of the raw mask that the mask lacks.
+        raw_zyx: raw mask (z, y, x), bool.
+        dropped_zyx: voxels of the raw mask that the mask lacks, at least one.
         pair: surfaces of the reference and the mask.
         spacing_mm_zyx: spacing of the grid in mm.
     """
-    if pair.distances is None:
-        ways = find_surfaces(reference_zyx, raw_zyx, spacing_mm_zyx).distances
-        return None if ways is None else max(way.quantile_mm(0.95) for way in ways)
+    if pair.distances is None:  # the reference is empty or fills the crop
+        return None
     (reference, kept), (to_kept, from_kept) = pair.surfaces, pair.distances
     raw, cells_zyx = find_surface(raw_zyx, spacing_mm_zyx), _cells_near(dropped_zyx)
     new, gone = (_lie_in(surface, cells_zyx, spacing_mm_zyx) for surface in (raw, kept))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.errors import ConfigError, ModelError
-from lib.imaging.binarise import label_masks, mask_at, otsu_threshold, threshold_mask
+from lib.imaging.binarise import label_masks, otsu_threshold, threshold_mask
 from lib.mask_settings import MaskConfig
 
 CONFIG = MaskConfig()
@@ -96,8 +96,21 @@ def test_components_stay_if_wanted():
 
 
 def test_the_threshold_itself_belongs_to_the_mask():
-    mask, _ = mask_at(np.array([[[0.49, 0.5, 0.51]]]), 0.5, keep_largest=True)
-    np.testing.assert_array_equal(mask, [[[0, 1, 1]]])
+    mask = threshold_mask(np.array([[[0.49, 0.5, 0.51]]]), MaskConfig(method="half"))
+    np.testing.assert_array_equal(mask.mask_zyx, [[[0, 1, 1]]])
+
+
+def test_the_mask_before_the_choice_and_the_one_at_one_half_are_kept():
+    probability = two_pieces(30)
+    probability[ball(radius=2.0)] = 0.45
+    otsu = threshold_mask(probability, MaskConfig(low=0.1, high=0.2, fallback=0.4))
+    assert otsu.threshold == 0.4
+    np.testing.assert_array_equal(otsu.raw_zyx, probability > 0)
+    np.testing.assert_array_equal(otsu.mask_zyx, ball())
+    np.testing.assert_array_equal(otsu.half_zyx, ball() & ~ball(radius=2.0))
+    whole = threshold_mask(probability, MaskConfig(method="half", keep_largest=False))
+    np.testing.assert_array_equal(whole.half_zyx, probability == 1)
+    np.testing.assert_array_equal(whole.mask_zyx, whole.half_zyx)
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.1, 1.1])
@@ -123,6 +136,7 @@ def test_labels_are_reduced_to_their_largest_pieces():
     first, second = label_masks(labels_zyx, 2, MaskConfig(method="argmax"))
     assert (first.mask_zyx.sum(), second.mask_zyx.sum()) == (64, 48)
     assert (first.dropped_voxels, first.flags) == (1, ("components_dropped",))
+    assert (first.raw_zyx.sum(), first.half_zyx) == (65, None)
     assert (second.dropped_voxels, second.flags, second.threshold) == (0, (), None)
     whole, _ = label_masks(labels_zyx, 2, MaskConfig(method="argmax", keep_largest=False))
     np.testing.assert_array_equal(whole.mask_zyx, labels_zyx == 1)

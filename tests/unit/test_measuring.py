@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, image_like, volume_mm3
@@ -12,6 +13,7 @@ from lib.imaging.volume import NO_THRESHOLD
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import OverlapConfig
 from lib.measuring.prediction import (
+    NO_PROBABILITY,
     MeasuringConfig,
     PredictedScan,
     ReaderMasks,
@@ -85,6 +87,43 @@ def test_with_the_reader_s_own_mask_it_is_scored():
     assert measured["volume"]["femur"]["predicted_full_mm3"] == volume_mm3(full)
 
 
+def test_curves_and_other_choices_are_measured_with_the_reference():
+    scan, reference = predicted(), shifted(FEMUR_ZYX, 1)
+    probability_zyx = array_zyx(scan.prediction)
+    probability_zyx[0, :4, :4] = 1.0  # a piece that is dropped
+    probability_zyx = (np.rint(probability_zyx * 65535) / 65535).astype(np.float32)
+    scan = replace(scan, prediction=image_of(probability_zyx))
+    readers = ReaderMasks(reference=reference, native=reference)
+    mask, _, measured = measure_prediction(scan, readers, CONFIG)
+    overlap, counts = measured["overlap"]["femur"], measured["curves"]["femur"]
+    inside = array_zyx(reference).ravel() > 0
+    assert overlap["auc_pr"] == pytest.approx(
+        average_precision_score(inside, probability_zyx.ravel()), abs=1e-12
+    )
+    assert overlap["auc_roc"] == pytest.approx(roc_auc_score(inside, probability_zyx.ravel()), abs=1e-12)
+    assert sum(counts["inside"]) == inside.sum() and sum(counts["outside"]) == (~inside).sum()
+    chosen, both = np.count_nonzero(array_zyx(mask)), np.count_nonzero(array_zyx(mask).ravel() & inside)
+    assert overlap["precision"] == pytest.approx(both / chosen)
+    assert overlap["precision_raw"] == pytest.approx(both / (chosen + 16))
+    assert overlap["dsc_raw"] == pytest.approx(2 * both / (chosen + 16 + inside.sum()))
+    assert overlap["recall_raw"] == overlap["sensitivity"]
+    assert overlap["hd95_raw_mm"] >= overlap["hd95_mm"] and overlap["dsc_half"] == overlap["dsc"]
+    # with all components the raw mask is the mask
+    whole = replace(CONFIG, mask=MaskConfig(keep_largest=False))
+    overlap = measure_prediction(scan, readers, whole)[2]["overlap"]["femur"]
+    assert (overlap["dsc_raw"], overlap["hd95_raw_mm"]) == (overlap["dsc"], overlap["hd95_mm"])
+
+
+def test_without_bone_in_the_reference_there_are_no_curves():
+    empty = image_of(np.zeros_like(FEMUR_ZYX))
+    overlap = measure_prediction(predicted(), ReaderMasks(reference=empty, native=empty), CONFIG)[2][
+        "overlap"
+    ]["femur"]
+    for name in ("auc_pr", "auc_roc", "recall_raw", "hd95_raw_mm"):
+        assert overlap[name] is None and overlap["undefined"][name] == "the reference mask is empty"
+    assert overlap["precision_raw"] == 0 == overlap["dsc_half"] == overlap["dsc_raw"]
+
+
 def test_with_a_second_reader_all_three_are_compared():
     readers = ReaderMasks(reference=shifted(FEMUR_ZYX, 1), second=shifted(FEMUR_ZYX, 2))
     _, _, measured = measure_prediction(predicted(), readers, CONFIG)
@@ -134,6 +173,10 @@ def test_each_of_several_structures_is_measured_apart():
         assert volume["mean_value"] == 100 * label and volume["otsu_threshold"] is None
         assert volume["undefined"]["predicted_at_half_mm3"] == NO_THRESHOLD
         assert "lesser_trochanter_mm" not in volume and "dsc_head" not in overlaps[structure]
+        undefined = overlaps[structure]["undefined"]
+        assert overlaps[structure]["auc_pr"] is None and undefined["auc_pr"] == NO_PROBABILITY
+        assert overlaps[structure]["dsc_half"] is None and undefined["dsc_half"] == NO_THRESHOLD
+        assert overlaps[structure]["dsc_raw"] == overlaps[structure]["dsc"]
     assert "members_disagree" in volumes["left"]["flags"]
     assert "members_disagree" not in volumes["right"]["flags"]
     assert overlaps["left"]["dsc"] < 1 == overlaps["right"]["dsc"]

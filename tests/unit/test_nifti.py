@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from lib.errors import ScanError
 from lib.imaging.grid import array_zyx, image_like, same_grid
 from lib.imaging.nifti import (
+    probability_levels,
     read_grid,
     read_image,
     read_label_map,
@@ -136,6 +137,14 @@ def test_probability_comes_back_to_half_a_step(tmp_path):
     as_image = read_image(tmp_path / "probability.nii.gz")
     assert same_grid(as_image, make_image())
     np.testing.assert_allclose(array_zyx(as_image), read_zyx, atol=1e-7)
+
+
+def test_every_stored_probability_has_its_own_level(tmp_path):
+    image = sitk.Image([256, 256, 1], sitk.sitkUInt8)
+    levels_zyx = np.arange(65536, dtype=np.uint16).reshape(1, 256, 256)
+    write_probability(levels_zyx / 65535, image, tmp_path / "probability.nii.gz")
+    read_zyx = array_zyx(read_image(tmp_path / "probability.nii.gz"))
+    np.testing.assert_array_equal(probability_levels(read_zyx), levels_zyx)
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, np.nan])

@@ -65,6 +65,7 @@ def test_metrics_have_the_columns_of_the_contract(metrics):
     further += ",true_positive_voxels,false_positive_voxels,false_negative_voxels,true_negative_voxels"
     further += ",side,spacing_x_mm,spacing_y_mm,spacing_z_mm,nsd_tolerance_mm"
     further += ",member_range_percent,interval_low_mm3,interval_high_mm3,interval_percent"
+    further += ",auc_pr,auc_roc,dsc_half,dsc_raw,precision_raw,recall_raw,hd95_raw_mm"
     assert ",".join(metrics.columns) == contract + further == ",".join(METRIC_COLUMNS)
 
 

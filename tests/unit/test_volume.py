@@ -147,7 +147,7 @@ def test_the_volume_at_one_half_chooses_components_alike(keep_largest, voxels):
     probability = np.where(box(2, 7), 0.5, 0.2).astype(np.float32)
     probability[9, :, 13] = 0.9
     mask = threshold_mask(probability, MaskConfig(keep_largest=keep_largest))
-    measured = measure_threshold(image_of(probability), mask)
+    measured = measure_threshold(mask, VOXEL_MM3)
     assert measured["otsu_threshold"] == mask.threshold
     assert measured["predicted_at_half_mm3"] == pytest.approx(voxels * VOXEL_MM3)
 
