@@ -179,11 +179,28 @@ class PhantomPerson:
         """Years from the calibration of the scanner to the scan."""
         return (self.scan_date - FIRST_DATE).days / _DAYS_A_YEAR
 
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID that the cohort table names, "" where the folder holds one series that can be the scan.
+
+        Each MR folder holds several. With the defect second_series nobody says which is wanted, and with localizer
+        only one of the series can be the scan.
+        """
+        if self.modality != "MR" or self.defect in ("second_series", "localizer"):
+            return ""
+        return derive_uid(self, "series", "main")
+
     def machine(self, scanner: Scanner) -> tuple[str, str]:
         """Return manufacturer and model as a header states them: a scanner with a name is its own model."""
         if not self.scanner:
             return _OWN_MACHINE[self.modality]
         return scanner.manufacturer or self.scanner, self.scanner
+
+
+def derive_uid(person: PhantomPerson, *purpose: str | int) -> str:
+    """Return a UID of a scan for one purpose, such as "series", "main"."""
+    # UIDs of the form 2.25 and an integer need no registration
+    return f"2.25.{derive_seed(person.scan_seed, 'uid', *purpose)}"
 
 
 def phantom_people(config: PhantomConfig) -> tuple[PhantomPerson, ...]:
@@ -219,6 +236,7 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
         subject=person.subject,
         sex=person.sex,
         age=printed_age(person.age),
+        series_uid=person.series_uid,
         mask=f"{person.scan}/mask.nii.gz" if person.labelled else "",
         side=person.side,
         repeat_of=person.repeat_of,

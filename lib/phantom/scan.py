@@ -104,7 +104,7 @@ def simulate_mr_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomMrS
         protocol=protocol,
         scanner=config.scanner(person.scanner),
         variant=person.variant,
-        has_suppressed=person.defect == "second_series",
+        has_suppressed=person.defect != "localizer",
     )
     images = image_mr(specimen, exam, body_rng, noise_rng)
     truth = _facts(person) | specimen.truth(grid) | {"cut_by_fov": ["distal"]}

@@ -10,9 +10,11 @@ from lib.phantom.anatomy.bone import (
     femur_red_marrow,
     femur_trabecular,
     hip_bones,
+    joint_capsule,
     seat_head,
 )
 from lib.phantom.anatomy.shape import build_hip_shape, femur_axes, load_shape_model
+from lib.phantom.anatomy.specimen import Tissue
 from lib.phantom.mesh import mesh_volume_above_mm3
 from lib.phantom.voxelize import VoxelGrid
 
@@ -63,8 +65,9 @@ def test_trabecular_bone_by_region_of_the_femur():
     assert canal == 0
     # with no bone left there is marrow everywhere
     assert femur_trabecular(points, SHAPE.femurs[0], 0.0) == pytest.approx(0)
-    red = femur_red_marrow(points, SHAPE.femurs[0])
-    assert red[0] > red[2] > red[3] == pytest.approx(0.05)
+    # red marrow remains in the neck, while the epiphysis of the head turns yellow early
+    of_head, of_neck, _, of_canal = femur_red_marrow(points, SHAPE.femurs[0])
+    assert of_neck > 0.5 and of_head < 0.15 and of_canal == pytest.approx(0.05)
 
 
 def test_femurs_have_their_exact_volume(bones):
@@ -79,7 +82,36 @@ def test_no_voxel_is_filled_twice(bones):
     for part in bones.values():
         assert np.all(part.inner <= part.outer) and len(part.trabecular) == np.count_nonzero(part.inner)
         assert part.trabecular.min() >= 0 and part.trabecular.max() < 1000
-        assert part.red_marrow().max() <= 0.8 * 0.55 + 1e-9
+        assert part.red_marrow().max() <= 0.8 * 0.6 + 1e-9
+        assert np.all(part.fluid() <= part.cartilage)
+
+
+def test_fluid_lies_between_the_cartilages_and_the_scar_across_the_head(bones):
+    socket, femur = bones["left hip bone"], bones["left femur"]
+    fluid, cartilage = socket.fluid().sum(), socket.cartilage.sum()
+    assert 0.1 < fluid / cartilage < 0.35  # 0.5 mm of 3 mm or less
+    scar = femur.scar()
+    points = np.stack([GRID.centers_mm(axis)[femur.voxels[2 - axis]] for axis in range(3)], axis=1)
+    along = AXES.neck_base_xyz_mm - AXES.head_center_xyz_mm
+    along_radii = (points - AXES.head_center_xyz_mm) @ (along / np.linalg.norm(along)) / AXES.head_radius_mm
+    assert 0.3 < scar.max() <= 0.45
+    assert along_radii[scar > 0.2].min() > 0 and along_radii[scar > 0.2].max() < 0.8
+    assert scar[along_radii > 1.2].max() < 0.01
+
+
+def test_capsule_wraps_the_neck_and_leaves_shaft_and_trochanter_bare(bones):
+    canvas = BoneCanvas(grid=GRID, supersampling=3, state=STATE, texture=np.ones(1))
+    (capsule, tendon), (recess, fluid) = joint_capsule(SHAPE.femurs[0], canvas)
+    assert (tendon, fluid) == (Tissue.TENDON, Tissue.FLUID)
+    bone = bones["left femur"].outer
+    beyond = np.clip(capsule - bone, 0, None)
+    heights = GRID.centers_mm(2)[np.argwhere(beyond > 0.3)[:, 0]]
+    head_mm = AXES.head_center_xyz_mm[2]
+    assert (
+        heights.min() > head_mm - 2.2 * AXES.head_radius_mm and heights.max() < head_mm + AXES.head_radius_mm
+    )
+    assert beyond.sum() * 16.0 == pytest.approx(2.6 * 4500, rel=0.5)  # mm3, over about 45 cm2
+    assert np.clip(recess - capsule, 0, None).max() < 0.05
 
 
 def test_sides_mirror_each_other(bones):

@@ -9,11 +9,13 @@ import pytest
 import SimpleITK as sitk
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from lib.phantom.people import PhantomConfig, find_person
+from lib.phantom.people import PhantomConfig, find_person, phantom_table
 from lib.phantom.scan import make_phantom_scan
 from lib.phantom.scanner.machines import MrScanner
 from lib.phantom.scanner.mr import MUSCLE
 from lib.phantom.scanner.mr_effects import draw_mr
+from lib.reading.dicom import survey_scan
+from lib.reading.limits import ScreeningConfig
 
 PROTOCOL = {"matrix": 64, "slices": 30, "slice_mm": 3.0, "water_fat_shift_pixels": 0.0}
 CONFIG = PhantomConfig(
@@ -38,8 +40,13 @@ def make(folder, scan, config=CONFIG):
     return folder
 
 
-def headers(folder):
+def all_headers(folder):
     return [pydicom.dcmread(path) for path in sorted((folder / "dicom").iterdir())]
+
+
+def headers(folder):
+    """Read the images of the wanted series."""
+    return [header for header in all_headers(folder) if header.SeriesNumber == 2]
 
 
 def digests(folder):
@@ -62,7 +69,8 @@ def first(tmp_path_factory):
 @pytest.fixture(scope="module")
 def image(first):
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(first / "dicom")))
+    wanted = str(headers(first)[0].SeriesInstanceUID)
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(first / "dicom"), wanted))
     return reader.Execute()
 
 
@@ -158,28 +166,52 @@ def test_wrong_modality_is_ct_throughout(tmp_path):
     assert {dataset.Modality for dataset in headers(make(tmp_path, "X04-wrong-modality"))} == {"CT"}
 
 
-def test_localizer_has_three_planes_in_a_series_of_its_own(tmp_path):
-    scouts, main = by_series(headers(make(tmp_path, "X05-localizer")))
-    assert len(main) == 30 and {tuple(scout.ImageOrientationPatient) for scout in scouts} == {
+def test_every_folder_holds_four_series_of_which_the_table_names_the_wanted_one(first):
+    localizer, main, suppressed, derived = by_series(all_headers(first))
+    assert len(main) == len(suppressed) == len(derived) == 30
+    assert {tuple(scout.ImageOrientationPatient) for scout in localizer} == {
         (1, 0, 0, 0, 1, 0),
         (1, 0, 0, 0, 0, -1),
         (0, 1, 0, 0, 0, -1),
     }
-    assert all("LOCALIZER" in scout.ImageType for scout in scouts)
+    assert all("LOCALIZER" in scout.ImageType for scout in localizer)
+    assert {header.ScanOptions for header in suppressed} == {"FS"} and "FS" not in main[0].ScanOptions
+    assert {header.ImageType[0] for header in derived} == {"DERIVED"}
+    at = [{tuple(header.ImagePositionPatient) for header in series} for series in (main, suppressed, derived)]
+    assert at[0] == at[1] == at[2]
+    rows = {row["scan"]: row["series_uid"] for row in phantom_table(CONFIG)}
+    assert rows["P001"] == str(main[0].SeriesInstanceUID)
+    assert [scan for scan, uid in rows.items() if not uid] == ["X05-localizer", "X06-second-series"]
 
 
-def test_second_series_is_fat_suppressed_and_comes_with_a_derived_difference(tmp_path):
-    main, suppressed, derived = by_series(headers(make(tmp_path, "X06-second-series")))
-    assert len(main) == len(suppressed) == len(derived) == 30
-    values = [
-        np.stack([d.pixel_array for d in sorted(found, key=lambda d: d.ImagePositionPatient[1])]).astype(int)
-        for found in (main, suppressed, derived)
-    ]
-    bright = values[0] > np.percentile(values[0], 95)
-    assert values[1][bright].mean() < 0.35 * values[0][bright].mean()
-    assert np.array_equal(values[2], np.clip(values[0] - values[1], 0, None))
-    assert suppressed[0].ScanOptions == "FS" and list(suppressed[0].ImageType) == ["ORIGINAL", "PRIMARY", "M"]
-    assert derived[0].ImageType[0] == "DERIVED"
+def test_fat_suppression_leaves_water(first):
+    _, main, suppressed, derived = (
+        {header.ImagePositionPatient[1]: header.pixel_array.astype(int) for header in series}
+        for series in by_series(all_headers(first))
+    )
+    middle = sorted(main)[15]
+    t1, dark, less = main[middle], suppressed[middle], derived[middle]
+    fat = t1 > np.percentile(t1, 90)
+    assert dark[fat].mean() < 0.4 * t1[fat].mean()
+    assert np.array_equal(less, np.clip(t1 - dark, 0, None))
+
+
+@pytest.mark.parametrize(
+    ("scan", "is_scan", "rejected"),
+    [
+        ("P001", True, ""),
+        ("X05-localizer", True, ""),
+        ("X06-second-series", False, "several_series"),
+        ("X01-missing-slice", False, "missing_slices"),
+    ],
+)
+def test_the_reader_takes_the_wanted_series_or_says_what_it_lacks(scan, is_scan, rejected, first, tmp_path):
+    folder = first if scan == "P001" else make(tmp_path, scan)
+    (uid,) = (row["series_uid"] for row in phantom_table(CONFIG) if row["scan"] == scan)
+    survey = survey_scan(folder / "dicom", uid, ScreeningConfig(modality="MR", min_length_mm=40.0))
+    codes = [reason.code for reason in survey.findings]
+    assert (survey.scan is not None) == is_scan
+    assert rejected in codes if rejected else "localizer_ignored" in codes
 
 
 def test_rescale_is_written_when_asked(first, tmp_path):

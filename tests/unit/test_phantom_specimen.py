@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from phantom_solids import box
 
-from lib.phantom.anatomy.specimen import BonePart, SoftSlice, TissueFields
+from lib.phantom.anatomy.specimen import BonePart, SoftSlice, Tissue, TissueFields
 from lib.phantom.scanner.ct import CtExam, image_ct
 from lib.phantom.scanner.machines import CtScanner, MrProtocol, MrScanner
 from lib.phantom.scanner.mr import MUSCLE, MrExam, image_mr
@@ -22,7 +22,7 @@ class Block:
     dense_xyz_mm = (np.array([-500.0, 0.0, 0.0]), np.array([500.0, 0.0, 900.0]))
     mesh = box((-12, -12, 8), (12, 12, 32))
 
-    def fields(self, grid, supersampling, rng):
+    def fields(self, grid, supersampling, rng, *, fine=False):
         shape_yx = grid.shape_zyx[1:]
         piece = SoftSlice(
             muscle=np.ones(shape_yx, np.float32),
@@ -45,7 +45,14 @@ class Block:
             cortical_hu=1400.0,
         )
         everywhere = (slice(None),) * 3
-        return TissueFields(grid=grid, bone_box=everywhere, soft=[piece] * grid.size_xyz[2], bones=[part])
+        ring = coverage(box((-15, -15, 5), (15, 15, 35)), grid, supersampling)
+        return TissueFields(
+            grid=grid,
+            bone_box=everywhere,
+            soft=[piece] * grid.size_xyz[2],
+            bones=[part],
+            around=[(ring, Tissue.FLUID)] if fine else (),
+        )
 
 
 def test_ct_of_any_specimen():
@@ -75,6 +82,10 @@ def test_mr_of_any_specimen():
     marrow, muscle = t1[9:11, 18:23, 18:23].mean(), t1[9:11, 18:23, 3:6].mean()
     assert marrow / muscle == pytest.approx(0.5 * 0.95 / MUSCLE, rel=0.25)  # bias of the coil between them
     assert t1[10, 18:23, 13].min() < 0.5 * min(marrow, muscle)  # cortex
+    around = t1[9:11, 18:23, 11].mean()
+    assert around / muscle == pytest.approx(
+        0.35 / MUSCLE, rel=0.15
+    )  # fluid around the bone, which CT does not show
     # of marrow only water and what suppression leaves of fat
     left = suppressed[9:11, 18:23, 18:23].mean() / marrow
     assert left == pytest.approx((0.08 * 0.90 + 0.05) / 0.95, rel=0.1)

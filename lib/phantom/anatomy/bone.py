@@ -1,13 +1,13 @@
 """Bone: a cortex that varies by region and age, trabecular bone, red and yellow marrow, the joint space."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from lib.phantom.anatomy.shape import FemurAxes, HipShape, femur_axes, head_top_mm
-from lib.phantom.anatomy.specimen import BonePart
+from lib.phantom.anatomy.specimen import BonePart, Tissue
 from lib.phantom.mesh import Mesh, offset, vertex_normals
 from lib.phantom.voxelize import VoxelGrid, coverage
 
@@ -25,8 +25,16 @@ _TROCHANTER_CORTEX_MM, _HIP_CORTEX_MM, _SACRUM_CORTEX_MM, _ACETABULUM_CORTEX_MM 
 _SHAFT_DEPTH_MM, _SHAFT_CORTEX_MM = (55.0, 75.0, 95.0, 125.0), (1.2, 2.6, 4.8, 6.4)
 # density added in the roof of the socket; least distance of hip and femur away from the joint, mm
 _ROOF, _LEAST_GAP_MM = 170.0, 0.3
-# share of red marrow at 25 years in the head, in the shaft and in the pelvis, and the share of it lost at 85 years
-_RED_HEAD, _RED_SHAFT, _RED_PELVIS, _RED_LOSS = 0.40, 0.05, 0.55, 0.5
+# share of red marrow at 25 years, and the share of it lost at 85 years: epiphysis and trochanter turn yellow in
+# childhood, neck and intertrochanteric region late, and the shaft in between (Vande Berg et al. 1998)
+_RED_HEAD, _RED_NECK, _RED_TROCHANTER, _RED_SHAFT, _RED_PELVIS, _RED_LOSS = 0.12, 0.60, 0.10, 0.05, 0.55, 0.5
+# the scar of the head's growth plate: place in head radii from the head's centre along the neck, how much further it
+# reaches at its rim, its width (Gaussian sigma) and share of solid bone
+_SCAR_AT, _SCAR_BEND, _SCAR_WIDTH, _SCAR_SHARE = 0.15, 0.35, 0.035, 0.45
+# joint fluid between the cartilages and around the neck, and the capsule, thicker in front (iliofemoral ligament), mm
+_FLUID_LINE_MM, _RECESS_MM, _CAPSULE_MM, _ILIOFEMORAL_MM = 0.5, 0.8, 1.4, 1.4
+# depth below bone at which a layer that is absent lies hidden, mm
+_HIDDEN_MM = 1.0
 # (smoothing in mm, share): blurred trabeculae, and regions of higher and lower density
 _TEXTURES = ((0.8, 0.13), (2.6, 0.12))
 
@@ -98,10 +106,12 @@ class BoneCanvas:
         shares: tuple[np.ndarray, np.ndarray, np.ndarray],
         density_at: Callable[[np.ndarray], np.ndarray],
         red_at: Callable[[np.ndarray], np.ndarray],
+        scar_at: Callable[[np.ndarray], np.ndarray | float] = lambda points: 0.0,
     ) -> BonePart:
-        """Return a bone of its shares (outer, inner, cartilage) and of two functions of points (n, 3) inside.
+        """Return a bone of its shares (outer, inner, cartilage) and of functions of points (n, 3) inside.
 
-        `density_at` gives the density of trabecular bone without texture, `red_at` the share of red marrow at 25.
+        `density_at` gives the density of trabecular bone without texture, `red_at` the share of red marrow at 25,
+        `scar_at` the share of solid bone in the scar of a growth plate.
         """
         outer, inner, cartilage = shares
         voxels = np.nonzero(inner)
@@ -115,6 +125,7 @@ class BoneCanvas:
             trabecular=density_at(points) * self.texture[voxels],
             red_marrow=lambda: self.state.red_marrow * red_at(points),
             cortical_hu=self.state.cortical_hu,
+            scar=lambda: scar_at(points),
         )
 
 
@@ -142,6 +153,28 @@ def hip_bones(shape: HipShape, canvas: BoneCanvas) -> Iterator[BonePart]:
         lambda points: np.full(len(points), canvas.state.density * _YOUNG_SACRUM),
         _red_pelvis,
     )
+
+
+def joint_capsule(femur: Mesh, canvas: BoneCanvas) -> Iterator[tuple[np.ndarray, Tissue]]:
+    """Yield the joint's capsule and the fluid in it (share, tissue), around head and neck of a femur.
+
+    Both are surfaces at a distance from the bone and hold all that lies within; what is drawn later covers it. Beyond
+    the capsule they lie hidden in the bone.
+    """
+    axes = femur_axes(femur)
+    along, _ = _neck_coordinates(femur.vertices_xyz_mm, axes)
+    aside = _beside_neck(femur.vertices_xyz_mm, axes, along)
+    # the greater trochanter lies beside the neck's end, outside of the capsule
+    within = (
+        _smoothstep(along, 0.3, 0.8) * (1 - _smoothstep(along, 1.6, 2.0)) * (1 - _smoothstep(aside, 1.0, 1.2))
+    )
+    in_front = np.clip(-vertex_normals(femur)[:, 1], 0, 1)
+    recess_mm = np.full(len(along), _RECESS_MM)
+    for thickness_mm, tissue in (
+        (recess_mm + _CAPSULE_MM + _ILIOFEMORAL_MM * in_front, Tissue.TENDON),
+        (recess_mm, Tissue.FLUID),
+    ):
+        yield canvas.share(offset(femur, within * (thickness_mm + _HIDDEN_MM) - _HIDDEN_MM)), tissue
 
 
 def bone_texture(grid: VoxelGrid, rng: np.random.Generator) -> np.ndarray:
@@ -199,8 +232,23 @@ def femur_trabecular(points_xyz_mm: np.ndarray, femur: Mesh, density: float) -> 
 
 
 def femur_red_marrow(points_xyz_mm: np.ndarray, femur: Mesh) -> np.ndarray:
-    """Return the share of red marrow at 25 years at points (n, 3) of a femur; it falls from the head to the shaft."""
-    return _RED_HEAD + _smoothstep(_depth_mm(points_xyz_mm, femur), 15.0, 80.0) * (_RED_SHAFT - _RED_HEAD)
+    """Return the share of red marrow at 25 years at points (n, 3) of a femur; most of it is in the neck."""
+    along, _ = _neck_coordinates(points_xyz_mm, femur_axes(femur))
+    red = _RED_HEAD + _smoothstep(along, 0.1, 0.6) * (_RED_NECK - _RED_HEAD)
+    red = red + _smoothstep(along, 2.0, 2.7) * (_RED_TROCHANTER - red)
+    return red + _smoothstep(_depth_mm(points_xyz_mm, femur), 55.0, 100.0) * (_RED_SHAFT - red)
+
+
+def growth_scar(points_xyz_mm: np.ndarray, femur: Mesh) -> np.ndarray:
+    """Return the share of solid bone in the scar of the head's growth plate at points (n, 3) of a femur.
+
+    The scar is a cap that bulges toward the joint.
+    """
+    axes = femur_axes(femur)
+    along, _ = _neck_coordinates(points_xyz_mm, axes)
+    aside = _beside_neck(points_xyz_mm, axes, along)
+    line = np.exp(-0.5 * ((along - _SCAR_AT - _SCAR_BEND * aside**2) / _SCAR_WIDTH) ** 2)
+    return _SCAR_SHARE * line * (1 - _smoothstep(aside, 1.0, 1.2))
 
 
 def _femur_part(femur: Mesh, canvas: BoneCanvas, name: str) -> BonePart:
@@ -211,6 +259,7 @@ def _femur_part(femur: Mesh, canvas: BoneCanvas, name: str) -> BonePart:
         (outer, inner, canvas.nothing),
         lambda points: femur_trabecular(points, femur, canvas.state.density),
         lambda points: femur_red_marrow(points, femur),
+        lambda points: growth_scar(points, femur),
     )
 
 
@@ -229,9 +278,19 @@ def _hip_part(hip: Mesh, femur: Mesh, femur_share: np.ndarray, canvas: BoneCanva
     inner = canvas.share(offset(hip, -_HIP_CORTEX_MM * state.cortex))
     inner = np.minimum(inner, np.minimum(outer, 1 - around_plate))
     gap = np.clip(around_head - femur_share, 0, 1 - outer - femur_share)
-    return canvas.part(
+    part = canvas.part(
         name, (outer, inner, gap), lambda points: _hip_trabecular(points, axes, state.density), _red_pelvis
     )
+
+    def fluid() -> np.ndarray:
+        """Return the line of joint fluid in the middle of the joint space, between the two cartilages."""
+        middle_mm = 0.5 * (_LEAST_GAP_MM + (state.gap_mm - _LEAST_GAP_MM) * near_joint)
+        inside, outside = (
+            canvas.share(offset(femur, middle_mm + side * 0.5 * _FLUID_LINE_MM)) for side in (-1, 1)
+        )
+        return np.clip(outside - inside, 0, gap)
+
+    return replace(part, fluid=fluid)
 
 
 def _hip_trabecular(points: np.ndarray, axes: FemurAxes, density: float) -> np.ndarray:
@@ -264,6 +323,12 @@ def _neck_coordinates(points: np.ndarray, axes: FemurAxes) -> tuple[np.ndarray, 
     radial = off_axis - distance[:, None] * along
     cosine = radial @ superoposterior / np.maximum(np.linalg.norm(radial, axis=1) * np.sqrt(2), 1e-9)
     return distance / axes.head_radius_mm, cosine
+
+
+def _beside_neck(points: np.ndarray, axes: FemurAxes, along: np.ndarray) -> np.ndarray:
+    """Return the distance from the neck's axis in head radii; `along` is the distance along it."""
+    from_center = np.linalg.norm(points - axes.head_center_xyz_mm, axis=1) / axes.head_radius_mm
+    return np.sqrt(np.clip(from_center**2 - along**2, 0, None))
 
 
 def _trabecular_groups(points: np.ndarray, axes: FemurAxes) -> np.ndarray:

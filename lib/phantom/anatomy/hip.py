@@ -4,10 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.phantom.anatomy.bone import BoneCanvas, BoneState, bone_texture, draw_bone_state, hip_bones
+from lib.phantom.anatomy.bone import (
+    BoneCanvas,
+    BoneState,
+    bone_texture,
+    draw_bone_state,
+    hip_bones,
+    joint_capsule,
+)
 from lib.phantom.anatomy.implant import nail_mesh
 from lib.phantom.anatomy.shape import FemurAxes, HipShape, draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.anatomy.soft_tissue import (
+    CT_PENCIL,
+    MR_PENCIL,
     BodyFrame,
     Habitus,
     back_depth_mm,
@@ -78,15 +87,17 @@ class HipSpecimen:
         """The centres of both femoral heads."""
         return tuple(femur_axes(femur).head_center_xyz_mm for femur in self.shape.femurs)
 
-    def fields(self, grid: VoxelGrid, supersampling: int, rng: np.random.Generator) -> TissueFields:
-        """Return the tissues on a grid."""
+    def fields(
+        self, grid: VoxelGrid, supersampling: int, rng: np.random.Generator, *, fine: bool = False
+    ) -> TissueFields:
+        """Return the tissues on a grid; those next to bones are of the wanted side."""
         frame = BodyFrame(
             size=self.shape.size,
             turn_degrees=self.turn_degrees,
             origin_xyz_mm=self.origin_xyz_mm,
             back_mm=self.back_mm,
         )
-        soft = soft_slices(grid, self.habitus, frame, rng)
+        soft = soft_slices(grid, self.habitus, frame, rng, MR_PENCIL if fine else CT_PENCIL)
         box, where = self._bone_box(grid)
         canvas = BoneCanvas(
             grid=box,
@@ -94,7 +105,13 @@ class HipSpecimen:
             state=self.state,
             texture=bone_texture(box, rng),
         )
-        return TissueFields(grid=grid, bone_box=where, soft=soft, bones=hip_bones(self.shape, canvas))
+        return TissueFields(
+            grid=grid,
+            bone_box=where,
+            soft=soft,
+            bones=hip_bones(self.shape, canvas),
+            around=joint_capsule(self.reference_mesh, canvas),
+        )
 
     def implant(self) -> Mesh:
         """Return a nail in the wanted femur."""

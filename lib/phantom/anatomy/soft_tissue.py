@@ -15,8 +15,6 @@ from scipy.ndimage import gaussian_filter
 from lib.phantom.anatomy.specimen import SoftSlice, Tissue
 from lib.phantom.voxelize import VoxelGrid
 
-COARSE_MM = 1.6
-
 # half axes of a trunk without subcutaneous fat
 _BARE_HALF_WIDTH_MM, _BARE_HALF_DEPTH_MM = 149.0, 88.0
 _SKIN_MM = 1.8
@@ -25,7 +23,11 @@ _FASCIA_MM = 0.8
 _BEND_MM = 2.6
 _BELLY_SLACK_MM = 8.0
 _FRONT_BACK_CENTER_MM = 12.0
-_THINNEST_CT_MM, _GRAIN_MM = 0.5, 2.0
+_TAPER_MM = 12.0
+# half the thickness of the fascia of the thigh in front, and what the iliotibial tract at the side adds
+_FASCIA_LATA_MM, _TRACT_MM, _TRACT_FROM_MM = 0.15, 0.2, (112.0, 140.0)
+# fat streaks between the fibres of muscle are about this long and this wide (Gaussian sigma)
+_FIBRE_MM, _STREAK_MM = 6.0, 1.0
 
 # level z -> centre x, y, half axes a, b (mm) and turn (degrees) of the left muscles in an axial slice
 _MUSCLES = {
@@ -90,6 +92,20 @@ _VESSELS = {
         -110: (69, -36, 5, 5, 0),
     },
 }
+# tendons that lie within or beside the muscles above
+_TENDONS = {
+    "iliopsoas": {
+        45: (78, -27, 4, 1.2, 20),
+        0: (82, -34, 4, 1.2, 15),
+        -30: (92, -23, 3, 1.3, 0),
+        -64: (101, -4, 2.5, 2, 0),
+    },
+    "gluteus medius": {10: (134, 8, 0.6, 10, 0), -10: (139, 8, 1.0, 15, 0), -34: (143, 8, 1.6, 11, 0)},
+    "gluteus minimus": {4: (119, -14, 0.6, 8, 0), -12: (124, -14, 1.0, 9, 0), -28: (130, -14, 1.6, 8, 0)},
+    "rectus femoris": {22: (103, -38, 3, 2.2, 0), 0: (108, -45, 3, 1.5, 0), -50: (112, -50, 6, 0.9, 0)},
+    "hamstrings": {-30: (72, 42, 7, 2.5, 0), -55: (76, 46, 6, 2, 0), -110: (82, 50, 3, 1.2, 0)},
+    "obturator internus": {6: (70, 38, 9, 1.6, -10), -10: (92, 36, 9, 1.6, -10), -18: (104, 30, 6, 1.6, -20)},
+}
 # regions of fat between the muscles: around the vessels, beside the rectum, under gluteus maximus, in the pelvis
 _FAT_SPACES = {
     "femoral triangle": {
@@ -116,6 +132,24 @@ _PELVIC_ORGANS = (
     ((4, 22, 62), (30, 15, 20)),
     ((-30, -48, 78), (30, 18, 22)),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pencil:
+    """How soft tissue is drawn: the pixel of the drawing (mm), and whether with what MR shows and CT does not.
+
+    That is: muscles that end in a tip, streaks of fat along their fibres, tendons, and the fascia of the thigh.
+    """
+
+    step_mm: float = 1.6
+    fine: bool = False
+
+    def edge(self, depth_mm: np.ndarray) -> np.ndarray:
+        """Return the share of a pixel of the drawing inside a border at depth 0."""
+        return np.clip(0.5 + depth_mm / self.step_mm, 0, 1)
+
+
+CT_PENCIL, MR_PENCIL = Pencil(), Pencil(step_mm=0.7, fine=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,14 +200,17 @@ def back_depth_mm(habitus: Habitus, size: float) -> float:
 
 
 def soft_slices(
-    grid: VoxelGrid, habitus: Habitus, frame: BodyFrame, rng: np.random.Generator
+    grid: VoxelGrid,
+    habitus: Habitus,
+    frame: BodyFrame,
+    rng: np.random.Generator,
+    pencil: Pencil = CT_PENCIL,
 ) -> Iterator[SoftSlice]:
     """Return the soft tissue of each axial slice of a grid, lowest first; the random texture is drawn at once."""
     x_mm, y_mm, z_mm = (grid.centers_mm(axis) for axis in range(3))
-    coarse_x, coarse_y = (
-        np.arange(axis[0] - 2, axis[-1] + 2 + COARSE_MM, COARSE_MM) for axis in (x_mm, y_mm)
-    )
-    grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), grid.spacing_xyz_mm[2], rng)
+    step_mm = pencil.step_mm
+    coarse_x, coarse_y = (np.arange(axis[0] - 2, axis[-1] + 2 + step_mm, step_mm) for axis in (x_mm, y_mm))
+    grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), grid.spacing_xyz_mm[2], rng, pencil)
     bends = _bends(coarse_x, coarse_y, z_mm, rng)
     to_pixels = partial(_resize, to_y=_interpolation(coarse_y, y_mm), to_x=_interpolation(coarse_x, x_mm))
     pixel_mm = float(x_mm[1] - x_mm[0])
@@ -182,9 +219,9 @@ def soft_slices(
     above_table_mm = (frame.back_mm - coarse_y)[:, None].astype(np.float32)
 
     def draw(k: int, z: float) -> SoftSlice:
-        inside_mm = np.minimum(_inside_skin(x, y, z, habitus, float(frame.size)), above_table_mm)
+        inside_mm = np.minimum(_inside_skin(x, y, z, habitus, float(frame.size), step_mm), above_table_mm)
         bend_x, bend_y = bends(k)
-        muscle, layers = _draw_slice(x + bend_x, y + bend_y, z, inside_mm, habitus)
+        muscle, layers = _draw_slice(x + bend_x, y + bend_y, z, inside_mm, habitus, pencil)
         return SoftSlice(
             muscle=muscle,
             grain=grain[k],
@@ -199,50 +236,74 @@ def soft_slices(
 
 
 def _draw_slice(
-    x: np.ndarray, y: np.ndarray, z: float, inside_mm: np.ndarray, habitus: Habitus
+    x: np.ndarray, y: np.ndarray, z: float, inside_mm: np.ndarray, habitus: Habitus, pencil: Pencil
 ) -> tuple[np.ndarray, tuple[tuple[np.ndarray, Tissue], ...]]:
     """Return muscle and the layers over it of one coarse slice; x, y (2-D) and z in mm of a mean-sized person."""
     deep_mm = np.minimum(_inside_fascia(x, y, z, habitus), inside_mm - 4.0)
-    muscle = _muscles(np.abs(x), y, z, deep_mm, habitus)
-    organs = [(np.clip(share, 0, 1), tissue) for share, tissue in _organs(x, y, z, deep_mm, habitus)]
-    return muscle, (*organs, (_edge(_SKIN_MM - inside_mm), Tissue.SKIN))
+    muscle = _muscles(np.abs(x), y, z, deep_mm, habitus, pencil)
+    tendons = _tendons(np.abs(x), y, z, deep_mm, pencil) if pencil.fine else []
+    organs = [(np.clip(share, 0, 1), tissue) for share, tissue in _organs(x, y, z, deep_mm, habitus, pencil)]
+    return muscle, (*tendons, *organs, (pencil.edge(_SKIN_MM - inside_mm), Tissue.SKIN))
 
 
-def _muscles(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus) -> np.ndarray:
+def _muscles(
+    x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus, pencil: Pencil
+) -> np.ndarray:
     """Return the share of muscle; each point belongs to the nearest muscle belly, with fat where two bellies meet."""
     first = np.full(x.shape, -1e3, x.dtype)
     second = first.copy()
     for levels in _MUSCLES.values():
         depth = _depth_in_tube(x, y, z, levels, habitus.muscle)
         if depth is not None:
+            if pencil.fine:
+                # else the slack is as wide in the last slice of a belly as in its middle
+                depth = depth - _BELLY_SLACK_MM * (1 - _taper(z, levels))
             second = np.maximum(second, np.minimum(first, depth))
             first = np.maximum(first, depth)
-    belly = _edge(np.minimum(first + _BELLY_SLACK_MM, deep_mm))
+    belly = pencil.edge(np.minimum(first + _BELLY_SLACK_MM, deep_mm))
     for levels in _FAT_SPACES.values():
         depth = _depth_in_tube(x, y, z, levels, 1.0)
         if depth is not None:
-            belly = np.minimum(belly, 1 - _edge(depth))
+            belly = np.minimum(belly, 1 - pencil.edge(depth))
     septum = np.clip(1 - (first - second) / (2 * _FASCIA_MM), 0, 1) * (second > -1.5 * _BELLY_SLACK_MM)
-    wall = _abdominal_wall(x, y, z, deep_mm)
+    wall = _abdominal_wall(x, y, z, deep_mm, pencil)
     return np.maximum(belly * (1 - 0.75 * septum), wall)
 
 
-def _abdominal_wall(x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray) -> np.ndarray:
+def _abdominal_wall(
+    x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, pencil: Pencil
+) -> np.ndarray:
     """Return the share of the thin muscle sheet in front of the pelvis, parted at the midline."""
-    sheet = _edge(np.minimum(deep_mm, 9.0 - deep_mm)) * _edge(-(y + 48.0)) * _edge(105.0 - x)
+    sheet = (
+        pencil.edge(np.minimum(deep_mm, 9.0 - deep_mm)) * pencil.edge(-(y + 48.0)) * pencil.edge(105.0 - x)
+    )
     parting = 1 - 0.8 * np.exp(-0.5 * (x / 3.0) ** 2)
     return sheet * parting * min(max((z + 32.0) / 20.0, 0.0), 1.0)
 
 
+def _tendons(
+    x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, pencil: Pencil
+) -> list[tuple[np.ndarray, Tissue]]:
+    """Return (share, tissue) of tendons and of the fascia around the muscles, which is thicker at the side."""
+    low_mm, high_mm = _TRACT_FROM_MM
+    half_mm = _FASCIA_LATA_MM + _TRACT_MM * np.clip((x - low_mm) / (high_mm - low_mm), 0, 1)
+    parts = [(pencil.edge(half_mm - np.abs(deep_mm)), Tissue.TENDON)]
+    for levels in _TENDONS.values():
+        depth = _depth_in_tube(x, y, z, levels, 1.0)
+        if depth is not None:
+            parts.append((pencil.edge(np.minimum(depth, deep_mm)), Tissue.TENDON))
+    return parts
+
+
 def _organs(
-    x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus
+    x: np.ndarray, y: np.ndarray, z: float, deep_mm: np.ndarray, habitus: Habitus, pencil: Pencil
 ) -> list[tuple[np.ndarray, Tissue]]:
     """Return (share, tissue) of vessels, bladder, bowel, rectum with gas, and the pelvic floor."""
     parts = []
     for vessel, levels in _VESSELS.items():
         depth = _depth_in_tube(np.abs(x), y, z, levels, 1.0)
         if depth is not None:
-            parts.append((_edge(np.minimum(depth, deep_mm)), vessel))
+            parts.append((pencil.edge(np.minimum(depth, deep_mm)), vessel))
     size, lean = habitus.bladder, habitus.rectum_shift_mm
     wall = _ball(x, y, z, (0, -16, 28), (58 * size, 38 * size, 46 * size))
     balls = [(depth, Tissue.ORGAN) for depth in (wall, *(_ball(x, y, z, *ball) for ball in _PELVIC_ORGANS))]
@@ -250,11 +311,13 @@ def _organs(
     rectum = (lean, 52, 0)
     balls.append((_ball(x, y, z, rectum, (20, 18, 85)), Tissue.ORGAN))
     balls.append((_ball(x, y, z, (lean + 2, 47, 18), (7, 6, 18)), Tissue.GAS))
-    parts.extend((_edge(depth), tissue) for depth, tissue in balls)
+    parts.extend((pencil.edge(depth), tissue) for depth, tissue in balls)
     return parts
 
 
-def _inside_skin(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus, size: float) -> np.ndarray:
+def _inside_skin(
+    x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus, size: float, step_mm: float
+) -> np.ndarray:
     """Return the depth below the skin, mm (negative outside), exact to first order at the skin."""
     half_width = _BARE_HALF_WIDTH_MM + habitus.side_fat_mm / size
     half_depth = _BARE_HALF_DEPTH_MM + habitus.front_fat_mm / size
@@ -262,7 +325,7 @@ def _inside_skin(x: np.ndarray, y: np.ndarray, z: float, habitus: Habitus, size:
     # the cleft between the buttocks is pressed shut except for a thin wedge of air
     cleft = np.abs(x) + 1.5 - 0.12 * np.clip(y - (half_depth - 22) - 0.3 * abs(z + 35), 0, None)
     depth = np.minimum(depth, np.where(y > 60, cleft, depth)) if z < 20 else depth
-    slope_y, slope_x = np.gradient(depth, COARSE_MM / size)
+    slope_y, slope_x = np.gradient(depth, step_mm / size)
     return size * depth / np.clip(np.hypot(slope_x, slope_y), 0.4, 3.0)
 
 
@@ -295,10 +358,7 @@ def _superellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, power: float
 def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: float) -> np.ndarray | None:
     """Return the approximate depth (mm) inside a tube given by ellipses at some levels; None beyond its ends."""
     heights = sorted(levels)
-    # a muscle belly tapers beyond its ends, unless it continues beyond every scan
-    above = max(z - heights[-1], 0.0) if heights[-1] < 45 else 0.0
-    below = max(heights[0] - z, 0.0) if heights[0] > -100 else 0.0
-    taper = 1 - (above + below) / 12
+    taper = _taper(z, levels)
     if taper <= 0:
         return None
     center_x, center_y, a, b, turn = (
@@ -312,24 +372,32 @@ def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: 
     return (1 - np.sqrt(u * u + v * v)) * math.sqrt(a * b)
 
 
+def _taper(z: float, levels: dict) -> float:
+    """Return the size of a tube relative to its ends: 1 between them, falling to 0 beyond.
+
+    A tube that continues beyond every scan has no end.
+    """
+    low, high = min(levels), max(levels)
+    above = max(z - high, 0.0) if high < 45 else 0.0
+    below = max(low - z, 0.0) if low > -100 else 0.0
+    return 1 - (above + below) / _TAPER_MM
+
+
 def _ball(x: np.ndarray, y: np.ndarray, z: float, center: tuple, half_axes: tuple) -> np.ndarray:
     """Return the approximate depth (mm) inside an ellipsoid."""
     rho = np.sqrt(sum(((p - c) / r) ** 2 for p, c, r in zip((x, y, z), center, half_axes, strict=True)))
     return (1 - rho) * min(half_axes)
 
 
-def _edge(depth_mm: np.ndarray) -> np.ndarray:
-    """Return the share of a coarse pixel inside a border at depth 0."""
-    return np.clip(0.5 + depth_mm / COARSE_MM, 0, 1)
-
-
-def _grain(shape_zyx: tuple[int, int, int], slice_mm: float, rng: np.random.Generator) -> np.ndarray:
+def _grain(
+    shape_zyx: tuple[int, int, int], slice_mm: float, rng: np.random.Generator, pencil: Pencil
+) -> np.ndarray:
     """Return a smooth random texture of unit variance for fat between fibres and for small vessels."""
-    # thinner slices than those of a CT share their texture, which would look like stripes
-    sigma = 1.0 if slice_mm >= _THINNEST_CT_MM else _GRAIN_MM / slice_mm
-    smooth = gaussian_filter(
-        rng.standard_normal(shape_zyx, dtype=np.float32), (sigma, 1.2, 1.2), truncate=2.5
-    )
+    if pencil.fine:
+        sigma = (_FIBRE_MM / slice_mm, _STREAK_MM / pencil.step_mm, _STREAK_MM / pencil.step_mm)
+    else:
+        sigma = (1.0, 1.2, 1.2)
+    smooth = gaussian_filter(rng.standard_normal(shape_zyx, dtype=np.float32), sigma, truncate=2.5)
     return smooth / smooth.std()
 
 

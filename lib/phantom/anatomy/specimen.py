@@ -15,7 +15,7 @@ from lib.phantom.voxelize import VoxelGrid
 
 
 class Tissue(Enum):
-    """Soft tissues that are drawn over fat and muscle."""
+    """Soft tissues that are drawn over fat and muscle; tendon also stands for ligament and fascia."""
 
     SKIN = auto()
     ARTERY = auto()
@@ -23,6 +23,8 @@ class Tissue(Enum):
     URINE = auto()
     ORGAN = auto()
     GAS = auto()
+    TENDON = auto()
+    FLUID = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,8 @@ class BonePart:
 
     Cortex fills the space between `outer` and `inner`. `voxels` are the indices (zyx) where `inner` is not 0: there,
     `trabecular` is the density of trabecular bone (n), in units that add 1 HU to marrow in CT, and `red_marrow` gives
-    the share of red marrow in the marrow (n). `cortical_hu` is the HU of solid bone.
+    the share of red marrow in the marrow (n). `cortical_hu` is the HU of solid bone. MR also shows `scar`, the
+    share of solid bone in the scar of a growth plate (n), and `fluid`, that of joint fluid in the cartilage (zyx).
     """
 
     name: str
@@ -60,19 +63,23 @@ class BonePart:
     trabecular: np.ndarray
     red_marrow: Callable[[], np.ndarray]
     cortical_hu: float
+    scar: Callable[[], np.ndarray | float] = lambda: 0.0
+    fluid: Callable[[], np.ndarray | float] = lambda: 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TissueFields:
-    """A body on a grid: soft tissue slice by slice (ascending z), then bone after bone. Both can be read once.
+    """A body on a grid: soft tissue slice by slice (ascending z), then bone after bone. All can be read once.
 
-    All bones lie in the part `bone_box` (zyx) of the grid.
+    All bones lie in the part `bone_box` (zyx) of the grid. `around` are soft tissues next to them (share in that
+    part, tissue), which lie over the others and beneath the bones; MR shows them.
     """
 
     grid: VoxelGrid
     bone_box: tuple[slice, ...]
     soft: Iterable[SoftSlice]
     bones: Iterable[BonePart]
+    around: Iterable[tuple[np.ndarray, Tissue]] = ()
 
 
 class Specimen(Protocol):
@@ -106,8 +113,13 @@ class Specimen(Protocol):
     def dense_xyz_mm(self) -> tuple[np.ndarray, np.ndarray]:
         """Two dense places, between which beam hardening darkens a CT."""
 
-    def fields(self, grid: VoxelGrid, supersampling: int, rng: np.random.Generator) -> TissueFields:
-        """Return the tissues on a grid; partial volumes of bone from `supersampling` sub-voxels along each axis."""
+    def fields(
+        self, grid: VoxelGrid, supersampling: int, rng: np.random.Generator, *, fine: bool = False
+    ) -> TissueFields:
+        """Return the tissues on a grid; partial volumes of bone from `supersampling` sub-voxels along each axis.
+
+        `fine` asks for what MR shows of soft tissue and CT does not.
+        """
 
     def implant(self) -> Mesh:
         """Return a metal implant in the reference bone."""

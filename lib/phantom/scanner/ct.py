@@ -19,6 +19,8 @@ _TISSUE_HU = {
     Tissue.URINE: 6.0,
     Tissue.ORGAN: 38.0,
     Tissue.GAS: -850.0,
+    Tissue.TENDON: 75.0,
+    Tissue.FLUID: 10.0,
 }
 _START_ABOVE_TOP_MM = (15.0, 30.0)
 _FIELD_MARGIN_MM = 12.0

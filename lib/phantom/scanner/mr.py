@@ -13,10 +13,18 @@ from lib.phantom.scanner.mr_effects import MrDraw
 from lib.phantom.scanner.painting import Contrast, paint
 from lib.phantom.voxelize import VoxelGrid
 
-MUSCLE, CORTEX, CARTILAGE = 0.40, 0.05, 0.55
+MUSCLE, CORTEX, CARTILAGE, FLUID = 0.40, 0.05, 0.55, 0.35
 # (from fat, from water)
 _YELLOW_MARROW, _RED_MARROW = (0.90, 0.05), (0.30, 0.32)
-_SKIN, _URINE, _ORGAN, _GAS = (0.10, 0.40), (0.0, 0.25), (0.0, 0.40), (0.0, 0.0)
+_LAYERS = {
+    Tissue.SKIN: (0.10, 0.40),
+    Tissue.VEIN: (0.0, mr_effects.SLOW_VESSEL),
+    Tissue.URINE: (0.0, 0.25),
+    Tissue.ORGAN: (0.0, 0.40),
+    Tissue.GAS: (0.0, 0.02),
+    Tissue.TENDON: (0.0, 0.05),
+    Tissue.FLUID: (0.0, FLUID),
+}
 _FAT_GRAIN, _MUSCLE_GRAIN = 0.03, 0.06
 # what marbling of 1 takes from muscle in CT is a 160th of the difference between fat and muscle
 _FULL_MARBLING = 160.0
@@ -82,7 +90,8 @@ def image_mr(
     """Return the images of a specimen as the scanner stores them."""
     draw = mr_effects.draw_mr(noise_rng, exam.scanner, exam.protocol, exam.variant)
     contrast = mr_contrast(draw.artery)
-    painted = paint(specimen.fields(exam.grid, exam.supersampling, body_rng), contrast, specimen.reference)
+    fields = specimen.fields(exam.grid, exam.supersampling, body_rng, fine=True)
+    painted = paint(fields, contrast, specimen.reference)
     painted.values[:] *= painted.body
     fat, water = painted.values
     fat = mr_effects.shift_fat(fat, draw.shift_pixels)
@@ -115,14 +124,7 @@ def mr_contrast(artery: float) -> Contrast:
 
     Trabecular bone takes the place of marrow, so it dims it. `artery` is the signal of arteries, due to inflow.
     """
-    layers = {
-        Tissue.SKIN: _SKIN,
-        Tissue.ARTERY: (0.0, artery),
-        Tissue.VEIN: (0.0, mr_effects.SLOW_VESSEL),
-        Tissue.URINE: _URINE,
-        Tissue.ORGAN: _ORGAN,
-        Tissue.GAS: _GAS,
-    }
+    layers = _LAYERS | {Tissue.ARTERY: (0.0, artery)}
 
     def soft(piece: SoftSlice) -> tuple[np.ndarray, np.ndarray]:
         marbled = piece.muscle * np.clip(piece.marbling / _FULL_MARBLING, 0, 1)
@@ -135,11 +137,11 @@ def mr_contrast(artery: float) -> Contrast:
             )
         return fat, water
 
-    return Contrast(channels=2, soft=soft, bone=_bone_signal)
+    return Contrast(channels=2, soft=soft, bone=_bone_signal, around=layers.__getitem__)
 
 
 def _bone_signal(part: BonePart) -> tuple[np.ndarray, np.ndarray]:
-    marrow = (1 - np.clip(part.trabecular / SOLID_TRABECULAR, 0, 1)) * part.inner[part.voxels]
+    marrow = (1 - np.clip(part.trabecular / SOLID_TRABECULAR + part.scar(), 0, 1)) * part.inner[part.voxels]
     red = part.red_marrow()
     fat, water = (
         marrow * (yellow + red * (of_red - yellow))
@@ -147,6 +149,7 @@ def _bone_signal(part: BonePart) -> tuple[np.ndarray, np.ndarray]:
     )
     drawn = np.zeros((2, *part.inner.shape), np.float32)
     drawn[1] = CORTEX * (part.outer - part.inner) + CARTILAGE * part.cartilage
+    drawn[1] += (FLUID - CARTILAGE) * part.fluid()
     drawn[0][part.voxels] += fat
     drawn[1][part.voxels] += water
     return tuple(drawn)

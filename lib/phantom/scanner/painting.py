@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.phantom.anatomy.specimen import BonePart, SoftSlice, TissueFields
+from lib.phantom.anatomy.specimen import BonePart, SoftSlice, Tissue, TissueFields
 
 Values = Sequence[np.ndarray]
 """One array for each channel of the image."""
@@ -15,12 +15,14 @@ Values = Sequence[np.ndarray]
 class Contrast:
     """What a scanner shows: values of a slice of soft tissue (y, x), and values times share of a bone (zyx).
 
-    Both return `channels` arrays.
+    Both return `channels` arrays. `around` gives the `channels` values of the tissues next to bones; None: the
+    scanner does not tell them apart from muscle.
     """
 
     channels: int
     soft: Callable[[SoftSlice], Values]
     bone: Callable[[BonePart], Values]
+    around: Callable[[Tissue], Sequence[float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,9 @@ def paint(fields: TissueFields, contrast: Contrast, reference: str) -> Painted:
         for channel, drawn in zip(values, contrast.soft(piece), strict=True):
             channel[k] = piece.to_pixels(drawn)
         body[k] = piece.body
+    for share, tissue in fields.around if contrast.around else ():
+        for channel, value in zip(values, contrast.around(tissue), strict=True):
+            channel[box] += share * (np.float32(value) - channel[box])
     share = np.zeros_like(body[box])
     bones = np.zeros_like(values[:, *box])
     for part in fields.bones:

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from lib.atomic import whole_folder
-from lib.phantom.people import PhantomPerson
-from lib.phantom.series.identity import add_identity, derive_uid
+from lib.phantom.people import PhantomPerson, derive_uid
+from lib.phantom.series.identity import add_identity
 
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage}
 _IMPLEMENTATION_UID = "2.25.270341160518811"
@@ -43,7 +43,7 @@ def write_series(
     """Write images atomically into `folder`.
 
     File names are in shuffled order; instance numbers are ascending, descending or shuffled. With the defect
-    truncated_file, one file is cut in half.
+    truncated_file, one file of the wanted series is cut in half.
     """
     numbers = _instance_numbers(len(images), rng)
     names = rng.permutation(len(images))
@@ -53,7 +53,8 @@ def write_series(
             path = temporary / f"IM{names[k]:05d}.dcm"
             pydicom.dcmwrite(path, dataset, enforce_file_format=True)
         if person.defect == "truncated_file":
-            _cut_in_half(temporary / f"IM{names[len(images) // 2]:05d}.dcm")
+            wanted = [name for name, image in zip(names, images, strict=True) if image.series == "main"]
+            _cut_in_half(temporary / f"IM{wanted[len(wanted) // 2]:05d}.dcm")
 
 
 def decimal(value: float) -> str:

@@ -5,8 +5,7 @@ Tests search results for that text.
 
 from pydicom.dataset import Dataset
 
-from lib.phantom.people import PhantomPerson
-from lib.seeding import derive_seed
+from lib.phantom.people import PhantomPerson, derive_uid
 
 CANARY = "CANARY"
 _SERIES_NUMBERS = {"localizer": 1, "main": 2, "second": 3, "subtraction": 4}
@@ -42,9 +41,3 @@ def add_identity(dataset: Dataset, person: PhantomPerson, series: str) -> None:
     dataset.SeriesInstanceUID = derive_uid(person, "series", series)
     dataset.FrameOfReferenceUID = derive_uid(person, "frame")
     dataset.SeriesNumber = _SERIES_NUMBERS[series]
-
-
-def derive_uid(person: PhantomPerson, *purpose: str | int) -> str:
-    """Return a UID of a scan for one purpose."""
-    # UIDs of the form 2.25 and an integer need no registration
-    return f"2.25.{derive_seed(person.scan_seed, 'uid', *purpose)}"

@@ -1,4 +1,4 @@
-"""The images of an MR scan: coronal slices, with those that a defect adds and without those that it drops."""
+"""The images of an MR scan: coronal slices and the other series of the folder, with what a defect changes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,10 +21,11 @@ _SUBTRACTION_TYPE = ("DERIVED", "SECONDARY", "SUBTRACTION")
 def mr_images(
     made: MrImages, grid: VoxelGrid, person: PhantomPerson, attributes: Mapping[str, object]
 ) -> list[SliceImage]:
-    """Return the images of a scan, ascending along the slice axis, with the defect of `person`.
+    """Return the images of a scan, series after series, with the defect of `person`.
 
-    The defect localizer adds a slice in each of three planes, second_series the fat-suppressed images and their
-    difference from the wanted ones, both at the same places.
+    A folder holds four series, as those of real examinations do: the wanted one, a localizer in three planes, the
+    fat-suppressed images, and their difference from the wanted ones, both at the same places. With the defect
+    localizer the last two are missing. Slices that are missing or stand twice are of the wanted series.
     """
     images = plane_images(made.t1_zyx, grid, MR_PLANE, attributes)
     middle = len(images) // 2
@@ -32,9 +33,8 @@ def mr_images(
         del images[middle]
     elif person.defect == "duplicated_slice":
         images.append(replace(images[middle], stored=images[middle - 1].stored))
-    elif person.defect == "localizer":
-        images.extend(_localizer(made.t1_zyx, grid, attributes))
-    elif person.defect == "second_series":
+    images.extend(_localizer(made.t1_zyx, grid, attributes))
+    if made.suppressed_zyx is not None:
         images.extend(_second_series(made, grid, attributes))
     return images
 
