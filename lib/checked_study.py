@@ -32,7 +32,7 @@ from lib.learning.predict_settings import PredictConfig
 from lib.learning.train_settings import TrainConfig
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import DistalEndConfig, OverlapConfig
-from lib.network_comparison_settings import NetworkComparisonConfig, check_compared_networks
+from lib.network_comparison_settings import NetworkComparisonConfig, check_compared_networks, state_comparison
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.publications.article import Publication
 from lib.publications.followed import followed_publication
@@ -41,11 +41,12 @@ from lib.resample_settings import ResampleConfig
 from lib.screening_settings import ScreeningConfig
 from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
 from lib.structures import Structures, check_method, read_structures
-from lib.study import check_paths, check_study, study_identity
+from lib.study import check_paths, check_study, read_comparison, study_identity
 
 PROJECT = Path(__file__).parents[1]
 PHANTOM_TABLE = "results/phantom/cohort.csv"
 STUDY_FILE = "results/study.json"
+MEASURED_FOLDER = "results/measured"
 NO_COHORT = """no cohort is given. Either
   set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
   or try the synthetic demo:          make demo   (snakemake --cores 2 --configfile studies/demo.yaml)
@@ -126,6 +127,22 @@ class Study:
     def networks(self) -> Sequence[str]:
         """Return the names of the networks."""
         return [self.finished.network] if self.finished else list(self.config["networks"])
+
+    @cached_property
+    def comparison(self) -> Mapping[str, Mapping]:
+        """Return which comparison of networks was stated when (`state_comparison`).
+
+        A run of some of the networks, or with finished models, states nothing.
+        """
+        former = read_comparison(STUDY_FILE)
+        if former is not None and (self.finished or self.config["only_networks"]):
+            return former
+        return state_comparison(
+            former,
+            NetworkComparisonConfig(**self.config["network_comparison"]),
+            self.networks,
+            results_exist=any(Path(MEASURED_FOLDER).glob("*/*/*/*.json")),
+        )
 
     @property
     def folds(self) -> Sequence[int]:

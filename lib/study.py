@@ -14,6 +14,7 @@ from lib.errors import ConfigError
 
 logger = logging.getLogger("osteoflow.study")
 
+COMPARISON = "network_comparison"  # key of study.json
 SLURM_EXECUTOR = "slurm-arrays"  # the plugin in plugins/
 # what a shell interprets even between double quotes, and the quotes themselves
 SHELL_SIGNS = frozenset("\"'$`\\")
@@ -57,10 +58,16 @@ def check_study(path: str | Path, identity: Mapping) -> None:
         )
 
 
-def write_study(path: str | Path, identity: Mapping) -> None:
-    """Write study.json unless it already exists."""
-    if not Path(path).exists():
-        write_json(path, identity)
+def write_study(path: str | Path, identity: Mapping, comparison: Mapping) -> None:
+    """Write study.json: the identity of the study, and which comparison of its networks was stated when."""
+    content = {**identity, COMPARISON: comparison}
+    if not Path(path).exists() or read_json(path) != content:
+        write_json(path, content)
+
+
+def read_comparison(path: str | Path) -> dict | None:
+    """Return the comparison of networks that study.json records; None if it does not."""
+    return read_json(path).get(COMPARISON) if Path(path).exists() else None
 
 
 def lock_study(results: str | Path) -> int:

@@ -248,6 +248,12 @@ def batch_folder(wildcards: Wildcards) -> str:
     return f"results/predictions/{wildcards.group}/{wildcards.network}/{wildcards.members}/batch-{batch}"
 
 
+def scored_batches(wildcards: Wildcards) -> list[str]:
+    """Return the batches that hold the scored predictions."""
+    folders = dict.fromkeys((row.folder, row.placement.batch) for row in scored_predictions())
+    return [f"results/predictions/{folder}/batch-{batch}" for folder, batch in folders]
+
+
 def scored_paths() -> list[str]:
     """Return the paths of predictions that have a reference to be compared with."""
     return [row.path for row in scored_predictions()]

@@ -1,5 +1,7 @@
 """The results for readers: agreement, figures, the report."""
 
+from lib.catalog.stages import NETWORK_TABLES
+
 
 rule summarize_agreement:
     """Agreement for each group, network, protocol and sex, and for folds, people, repeated scans and readers."""
@@ -89,6 +91,61 @@ rule summarize_agreement:
         "Summarize the agreement"
     script:
         "../scripts/summarize_agreement.py"
+
+
+rule compare_networks:
+    """The networks of a study beside each other, by overlap, cost and tests on the same people."""
+    input:
+        metrics="results/tables/metrics.csv",
+        runs=fold_files("run.json"),
+        batches=scored_batches,
+        measured=figure_inputs("results/measured/{path}.json"),
+    output:
+        networks=report(
+            "results/tables/networks.csv",
+            category="Networks",
+            labels={"table": "Networks beside each other"},
+            caption="../report/captions/networks.rst",
+        ),
+        network_pairs=report(
+            "results/tables/network_pairs.csv",
+            category="Networks",
+            labels={"table": "Each network against the control"},
+            caption="../report/captions/network_pairs.rst",
+        ),
+        dimension_pair=report(
+            "results/tables/dimension_pair.csv",
+            category="Networks",
+            labels={"table": "The stated pair of a 2-D and a 3-D network"},
+            caption="../report/captions/dimension_pair.rst",
+        ),
+        selection=report(
+            "results/tables/selection.csv",
+            category="Networks",
+            labels={"table": "The best networks, chosen inside the resampling"},
+            caption="../report/captions/selection.rst",
+        ),
+    log:
+        "results/logs/compare_networks/cohort.log",
+    benchmark:
+        "results/benchmarks/compare_networks/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(2000),
+        runtime=grow(30),
+    params:
+        networks=lookup("networks", within=config),
+        asked=lookup("network_comparison", within=config),
+        stated={key: entry["stated"] for key, entry in STUDY.comparison.items()},
+        confidence=lookup("report/confidence", within=config),
+        seed=lookup("seed", within=config),
+        code=code_of("compare_networks"),
+    message:
+        "Compare the networks"
+    script:
+        "../scripts/compare_networks.py"
 
 
 rule tabulate_table1:
@@ -338,6 +395,7 @@ rule write_report:
         article=(
             ["results/tables/table1.csv", "results/tables/table2.csv"] if STUDY.follows("zhao-2020") else []
         ),
+        networks=[f"results/tables/{name}.csv" for name in NETWORK_TABLES] if len(NETWORKS) > 1 else [],
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",
         protocol="results/cohort/protocol.json",
@@ -364,6 +422,7 @@ rule write_report:
         synthetic=SYNTHETIC,
         settings=SETTINGS,
         reviews=REVIEWS,
+        comparison=STUDY.comparison if len(NETWORKS) > 1 else {},
         code=code_of("write_report", *page_files("page/*", "captions/*")),
     message:
         "Write the report"

@@ -27,7 +27,7 @@ def begin_run() -> None:
             check_submitted(os.getcwd(), words_of_jobs(STUDY, workflow.basedir))
         lock_study("results")
         check_none_left(Path())
-        write_study(STUDY_FILE, STUDY.identity)
+        write_study(STUDY_FILE, STUDY.identity, STUDY.comparison)
         write_secret(SECRET_FILE)
     except OsteoflowError as error:
         raise WorkflowError(str(error)) from None

@@ -2,7 +2,8 @@
 
 input: the tables named in TABLES; histories, measured (lists of .csv, .json); for possible examples the lists images,
     references (.../{scan}/*.nii.gz), records (.../{scan}/crop.json) and masks
-    (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid
+    (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid; networks (list of the tables NETWORK_TABLES,
+    if the study has several networks)
 output: figures (directory, with figures.json); params: structures (names), modality, synthetic
 """
 

@@ -1,9 +1,10 @@
 """Job script of rule write_report: write the report of the study as one page, readable offline.
 
-input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if the study has them);
+input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if the study
+    has them), networks (tables that compare networks, if it has several);
     figures (directory); protocol, notes (.json); lists pages (directories), crops (.webp), screened, runs (.json);
 output: page
-params: study, synthetic, settings, reviews
+params: study, synthetic, settings, reviews, comparison (of networks: what was stated when)
 """
 
 from pathlib import Path
@@ -17,9 +18,10 @@ from lib.stats.tables import read_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
-    paths = {name: given[name] for name in TABLES} | {Path(path).stem: path for path in given.article}
+    further = {Path(path).stem: path for path in (*given.article, *given.networks)}
+    paths = {name: given[name] for name in TABLES} | further
     data = ReportData(
-        **{name: params[name] for name in ("study", "synthetic", "settings", "reviews")},
+        **{name: params[name] for name in ("study", "synthetic", "settings", "reviews", "comparison")},
         tables={name: read_table(path) for name, path in paths.items()},
         table_paths=paths,
         figures=read_json(Path(given.figures, "figures.json"))["figures"],

@@ -19,6 +19,8 @@ PARTS: Mapping[str, str] = MappingProxyType(
         "corrected mask": "not measured",
     }
 )
+# names of the tables that compare the networks of a study
+NETWORK_TABLES = ("networks", "network_pairs", "dimension_pair", "selection")
 # unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
 Work = Literal["scan", "prediction", "batch", "page batch", "fold", "network", "study"]
 # the scans for which a stage has a job
@@ -43,6 +45,7 @@ class Stage(NamedTuple):
         is_recorded: whether its code determines the numbers of a run; the record of a run then holds its digest.
         is_synthetic: whether it belongs only to the synthetic cohort.
         publication: the article that a study must follow to have it (`lib.publications`); empty: all studies have it.
+        is_of_networks: whether it belongs only to a study of several networks.
         is_on_demand: whether it runs only when it is requested by name.
         only_with: section, key and value of the setting without which it never runs; empty: no setting excludes it.
     """
@@ -59,6 +62,7 @@ class Stage(NamedTuple):
     is_recorded: bool = False
     is_synthetic: bool = False
     publication: str = ""
+    is_of_networks: bool = False
     is_on_demand: bool = False
     only_with: tuple[str, ...] = ()
 
@@ -135,6 +139,7 @@ STAGES: dict[str, Stage] = {
     "gather_volumes": _gathers("tables/volumes.csv"),
     "gather_flow": _gathers("tables/flow.csv", runs="local"),
     "summarize_agreement": _gathers("tables/agreement.csv"),
+    "compare_networks": _gathers("tables/networks.csv", is_of_networks=True),
     "tabulate_table1": _gathers("tables/table1.csv", runs="local", publication="zhao-2020"),
     "tabulate_table2": _gathers("tables/table2.csv", runs="local", publication="zhao-2020"),
     "draw_figures": _gathers("figures"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -154,6 +155,69 @@ def _compared(example: Example) -> dict:
     total = 2 * counts["true_positive_mm3"] + counts["false_negative_mm3"] + counts["false_positive_mm3"]
     dice = 2 * counts["true_positive_mm3"] / total if total else np.nan
     return {"scan": example.scan, "dsc": dice} | {name: count * voxel_mm3 for name, count in counts.items()}
+
+
+def contoured_slice(axes: Axes, example: Example) -> int:
+    """Draw the slice with the most reference bone, with both contours; return its index.
+
+    The reference is orange. The prediction is blue or, of several structures, has the colour of each.
+    """
+    index = int(np.argmax((example.reference_zyx > 0).sum(axis=(1, 2))))
+    either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
+    part, (low, high) = _part_around(either, example.spacing_mm_zyx), example.window
+    _, height, width = example.spacing_mm_zyx
+    axes.imshow(
+        example.image_zyx[index][part],
+        cmap="gray",
+        vmin=low,
+        vmax=high,
+        interpolation="bilinear",
+        aspect=height / width,
+    )
+    for label in range(1, max(1, len(example.structures)) + 1):
+        contours = (
+            (example.reference_zyx, REFERENCE),
+            (example.predicted_zyx, structure_color(label - 1)),
+        )
+        for labels_zyx, color in contours:
+            if (mask := labels_zyx[index] == label).any():
+                axes.contour(mask[part], [0.5], colors=[css(color)], linewidths=1.2)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    return index
+
+
+def extreme_scans(
+    metrics: pd.DataFrame, pair: Sequence[str], drawable: Collection[str]
+) -> list[tuple[str, list[dict]]]:
+    """Return the people of best, median and worst mean Dice of two networks, with both of their predictions.
+
+    Args:
+        metrics: scored scans.
+        pair: the two networks.
+        drawable: `prediction_key` of the predictions whose masks are at hand.
+
+    Returns:
+        "best", "median" and "worst" with the rows of `metrics` of the pair, as records. They are of the first of the
+        protocols test, cv, later and external, the first group and the first structure that have such people.
+    """
+    scored = without_repeats(metrics).dropna(subset=["dsc"])
+    scored = scored[scored["network"].isin(pair)]
+    known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
+    scored = scored[pd.Series(known, index=scored.index, dtype=bool)]
+    for protocol in ("test", "cv", "later", "external"):
+        subset = scored[scored["protocol"] == protocol]
+        if len(subset):
+            subset = subset[subset["group"] == min(subset["group"], key=group_position)]
+            subset = subset[subset["structure"] == subset["structure"].iloc[0]]
+            means = subset.groupby("scan")["dsc"].agg(["mean", "size"])
+            ordered = means[means["size"] == len(pair)].sort_values("mean", ascending=False).index
+            places = {"best": 0, "median": len(ordered) // 2, "worst": len(ordered) - 1}
+            if len(ordered) >= len(places):
+                of = {(row["scan"], row["network"]): row for row in subset.to_dict("records")}
+                return [(word, [of[ordered[place], name] for name in pair]) for word, place in places.items()]
+    return []
 
 
 def _chosen_slices(example: Example) -> np.ndarray:

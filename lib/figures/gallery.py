@@ -19,6 +19,12 @@ from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
 from lib.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
 from lib.figures.examples import Example, draw_examples, draw_solids
 from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves
+from lib.figures.networks import (
+    draw_network_costs,
+    draw_network_examples,
+    draw_network_pair,
+    draw_network_scores,
+)
 from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
 from lib.figures.segmentation import (
     LEVEL_COLUMNS,
@@ -49,6 +55,10 @@ from lib.stats.tables import WHOLE_MASK, write_table
 TITLES = {
     "examples": "Reference and prediction, slice by slice",
     "solid": "Where the prediction misses or adds bone",
+    "network_scores": "Dice of every person by each network",
+    "network_costs": "Dice against what a network takes",
+    "network_pair": "The stated pair, person by person",
+    "network_examples": "Best, median and worst person of the stated pair",
     "scores": "Overlap with the reference",
     "levels": "Dice by part of the femur",
     "error_by_distance": "Where along the bone errors lie",
@@ -79,6 +89,9 @@ class StudyResults:
         histories: learning curves by (group, network, fold): epoch, loss, validation_dice.
         slices: errors along z of each scored prediction (`by_slice` of `measure_overlap`), by `structure_key`.
         examples: scans for the figures of contours and solids.
+        networks, dimension_pair: tables that compare the networks of a study with several; else empty.
+        pair_examples: scans as each network of the stated pair predicted them, with a word for each row.
+        detailed: the networks with figures of their own; empty: all.
         synthetic: whether the cohort is synthetic; every figure then says so.
     """
 
@@ -93,6 +106,10 @@ class StudyResults:
     histories: Mapping[tuple[str, str, int], pd.DataFrame] = field(default_factory=dict)
     slices: Mapping[str, Mapping] = field(default_factory=dict)
     examples: Sequence[Example] = ()
+    networks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    dimension_pair: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pair_examples: Sequence[tuple[str, Sequence[Example]]] = ()
+    detailed: Sequence[str] = ()
     synthetic: bool = False
 
 
@@ -129,10 +146,13 @@ def _all_figures(results: StudyResults) -> _Plan:
         yield "examples", ("", "", ""), lambda: draw_examples(results.examples)
         yield "solid", ("", "", ""), lambda: draw_solids(results.examples)
     people = without_repeats(results.metrics)
+    yield from _network_figures(people, results)
     # as in `agreement_table`: a repeated scan replaces a first scan without volumes
     measured = without_repeats(results.metrics.dropna(subset=list(WHOLE_MASK)))
     pairs = repeated_pairs(results.volumes) if len(results.volumes) else results.volumes
     for key in _keys(results.metrics, results.volumes, results.readers):
+        if results.detailed and key[0] not in results.detailed:
+            continue
         of_key = _of(people, key)
         yield from _overlap_figures(of_key, results.slices, key)
         yield from _volume_figures(of_key, _of(measured, key), results, key)
@@ -149,6 +169,33 @@ def _all_figures(results: StudyResults) -> _Plan:
     for network in sorted({key[1] for key in results.histories}):
         curves = {(key[0], key[2]): curve for key, curve in results.histories.items() if key[1] == network}
         yield "learning_curves", (network, "", ""), lambda curves=curves: draw_learning_curves(curves)
+
+
+def _network_figures(people: pd.DataFrame, results: StudyResults) -> _Plan:
+    """Yield the figures that set networks beside each other, of the first group."""
+    if results.pair_examples:
+        yield "network_examples", ("", "", ""), lambda: draw_network_examples(results.pair_examples)
+    if results.networks.empty:
+        return
+    group = groups_of(results.networks)[0]
+    tables = (people, results.networks, results.dimension_pair)
+    for protocol, structure in dict.fromkeys((key[1], key[2]) for key in _keys(results.networks)):
+        key = ("", protocol, structure)
+        scored, networks, pairs = (_of(_of_group(table, group), key) for table in tables)
+        counted = count_people(scored)
+        yield "network_scores", key, lambda m=scored, n=networks: draw_network_scores(m, n)
+        yield "network_costs", key, lambda n=networks, c=counted: draw_network_costs(n, c)
+        for pair in pairs[pairs["measure"] == "dsc"].to_dict("records") if len(pairs) else ():
+            yield "network_pair", key, lambda m=scored, p=pair: draw_network_pair(m, p)
+        yield (
+            "precision_recall",
+            key,
+            lambda m=scored: draw_precision_recall(m, results.curves, by="network"),
+        )
+
+
+def _of_group(table: pd.DataFrame, group: str) -> pd.DataFrame:
+    return table[table["group"] == group] if len(table) else table
 
 
 def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: _Key) -> _Plan:

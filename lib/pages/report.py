@@ -23,6 +23,14 @@ from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import flow_steps
+from lib.network_comparison_settings import explain_changes
+from lib.pages.network_tables import (
+    dimension_pair_view,
+    network_costs_view,
+    network_pairs_view,
+    network_scores_view,
+    selection_view,
+)
 from lib.pages.protocol_text import paper_text
 from lib.pages.references import Citations
 from lib.pages.region_tables import region_meanings, region_table
@@ -80,12 +88,14 @@ TABLES = (
     *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
     *("flow", "acquisition"),
 )
+OF_NETWORKS = "networks"  # the section that only a study of several networks has
 OF_ARTICLE = "papers"  # the section that only a study has whose publication has tables
 # sections in reading order: name in links, title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
     ("partitions", "People by partition"),
-    *(("overlap", "Overlap"), ("agreement", "Agreement of volumes"), (OF_ARTICLE, "Tables 1 and 2")),
+    *((OF_NETWORKS, "Networks"), ("overlap", "Overlap"), ("agreement", "Agreement of volumes")),
+    (OF_ARTICLE, "Tables 1 and 2"),
     *(("figures", "Figures"), ("scans", "Scans"), ("gallery", "Worst first"), ("flags", "Flags")),
     *(("ages", "Ages"), ("refused", "Refused"), ("acquisition", "Acquisition"), ("provenance", "Provenance")),
 )
@@ -104,7 +114,8 @@ class ReportData:
         study: the study's name.
         synthetic: whether the cohort is synthetic; the page then says so and shows no published numbers.
         tables: the tables TABLES by name (see `lib.stats.tables`); also `table1` and `table2` of a study that follows
-            an article with such tables (`lib.publications`).
+            an article with such tables (`lib.publications`), and those that compare the networks of a study of several
+            (`NETWORK_TABLES`).
         table_paths: table files to download, by the same names.
         figures: entries of `figures.json`.
         figure_folder: folder of these figures.
@@ -116,6 +127,7 @@ class ReportData:
         runs: contents of the `run.json` of every trained fold.
         settings: the configuration.
         provenance: versions and digests by name.
+        comparison: which comparison of networks was stated when (`state_comparison`).
         notes: warnings at the top of the page: models older than the configuration, missing parts.
     """
 
@@ -133,6 +145,7 @@ class ReportData:
     runs: Sequence[Mapping] = ()
     settings: Mapping = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    comparison: Mapping[str, Mapping] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -162,8 +175,9 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     return {
         "data": data,
         "link": link,
-        "sections": sections_of(publication),
+        "sections": sections_of(publication, has_networks=OF_NETWORKS in tables),
         "publication": publication,
+        "restated": explain_changes(data.comparison),
         "definitions": publication.definitions if publication else {},
         "modality": modality,
         "plane": slice_plane(data),
@@ -207,10 +221,14 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     }  # fmt: skip
 
 
-def sections_of(publication: Publication | None) -> list[tuple[str, str]]:
-    """Return name and title of the sections of the page of a study that follows an article or none."""
-    has_tables = publication is not None and publication.tables
-    return [section for section in SECTIONS if has_tables or section[0] != OF_ARTICLE]
+def sections_of(publication: Publication | None, *, has_networks: bool) -> list[tuple[str, str]]:
+    """Return name and title of the sections of the page of a study that follows an article or none.
+
+    `has_networks`: whether it compares networks.
+    """
+    left_out = set() if publication is not None and publication.tables else {OF_ARTICLE}
+    left_out |= set() if has_networks else {OF_NETWORKS}
+    return [section for section in SECTIONS if section[0] not in left_out]
 
 
 def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[PageTable]]:
@@ -232,7 +250,13 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "ages": age_view,
         "subgroups": subgroup_view,
         "partitions": partition_view,
+        "network_scores": network_scores_view,
+        "network_costs": network_costs_view,
+        "network_pairs": network_pairs_view,
+        "dimension_pair": dimension_pair_view,
+        "selection": selection_view,
     }
+    rows |= {view: rows.get("networks") for view in ("network_scores", "network_costs")}
     made = {name: [view(rows[name])] if rows.get(name) else [] for name, view in views.items()}
     made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []

@@ -4,12 +4,29 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
+from lib.stats.grouping import without_repeats
+from lib.stats.tables import structure_key
 from lib.stats.undefined import NAN, undefined_text
 from lib.stats.voxel_levels import curve_of, measure_areas, pool_counts
 
 CURVE_KEYS = ("group", "network", "protocol", "structure")
 CURVE_COLUMNS = (*CURVE_KEYS, "threshold", "precision", "recall", "false_positive_rate")
-AREA_COLUMNS = (*CURVE_KEYS, "scans", "auc_pr", "auc_roc", "undefined")
+AREAS = ("auc_pr", "auc_roc")
+AREA_COLUMNS = (*CURVE_KEYS, "scans", *AREAS, "undefined")
+
+
+def counts_of_predictions(metrics: pd.DataFrame, counts: Mapping[str, Mapping]) -> list[dict]:
+    """Return the records of `pooled_curves` of scored predictions; repeated scans are left out.
+
+    Args:
+        metrics: rows of metrics.csv.
+        counts: `inside` and `outside` of a scan by `structure_key`; predictions without them have no record.
+    """
+    rows = without_repeats(metrics).to_dict("records")
+    keyed = ((structure_key(row), row) for row in rows)
+    return [
+        {name: row[name] for name in CURVE_KEYS} | dict(counts[key]) for key, row in keyed if key in counts
+    ]
 
 
 def pooled_curves(records: Iterable[Mapping]) -> pd.DataFrame:
@@ -37,6 +54,12 @@ def pooled_areas(records: Iterable[Mapping]) -> pd.DataFrame:
         known = {name: NAN if area is None else area for name, area in areas.items()}
         rows.append(dict(zip(CURVE_KEYS, key, strict=True)) | known | told)
     return pd.DataFrame(rows, columns=list(AREA_COLUMNS))
+
+
+def areas_by_key(records: Iterable[Mapping]) -> dict[tuple, dict[str, float]]:
+    """Return `auc_pr` and `auc_roc` of `pooled_areas` by the values of CURVE_KEYS."""
+    rows = pooled_areas(records).to_dict("records")
+    return {tuple(row[name] for name in CURVE_KEYS): {name: row[name] for name in AREAS} for row in rows}
 
 
 def _by_key(records: Iterable[Mapping]) -> Iterator[tuple[tuple, list[Mapping]]]:

@@ -1,10 +1,10 @@
-"""What networks cost: parameters, updates, seconds and memory, from the records of trainings and benchmarks."""
+"""What networks cost: parameters, updates, seconds and memory, from the records of trainings and predictions."""
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
+from lib.atomic import read_json
 from lib.stats.undefined import NAN
 
 COST_COLUMNS = ("parameters", "updates", "train_seconds", "peak_memory_mb")
@@ -30,28 +30,21 @@ def training_costs(runs: Iterable[Mapping]) -> dict[tuple[str, str], dict[str, f
     }
 
 
-def prediction_seconds(
-    batches: Mapping[str, int], benchmarks: str | Path
-) -> dict[tuple[str, str, str], float]:
-    """Return the seconds of a prediction of one scan, by group, network and members.
+def prediction_seconds(batches: Iterable[str | Path]) -> dict[tuple[str, str, str], float]:
+    """Return the mean seconds of a prediction of one scan, by group, network and members.
 
     Args:
-        batches: number of scans of each batch, by `{group}/{network}/{members}/batch-{b}`.
-        benchmarks: folder of the rule's benchmarks, `{batch}.tsv` with a column `s` (wall time of the whole job, its
-            start-up and reading included). A batch without a benchmark is left out.
+        batches: folders `.../{group}/{network}/{members}/batch-{b}` with a `timing.json`, whose `predict_seconds` are
+            the seconds of each scan from the cropped image to the map. A batch without it is left out.
     """
-    found: dict[tuple[str, str, str], list[tuple[float, int]]] = {}
-    for batch, scans in batches.items():
-        path = Path(benchmarks, f"{batch}.tsv")
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for path in (Path(batch, "timing.json") for batch in batches):
         if path.exists():
-            with open(path, newline="", encoding="utf-8") as file:
-                seconds = float(list(csv.DictReader(file, delimiter="\t"))[-1]["s"])
-            group, network, members, _ = batch.split("/")
-            found.setdefault((group, network, members), []).append((seconds, scans))
-    return {
-        models: sum(seconds for seconds, _ in jobs) / sum(scans for _, scans in jobs)
-        for models, jobs in found.items()
-    }
+            group, network, members = path.parts[-5:-2]
+            found.setdefault((group, network, members), []).extend(
+                read_json(path)["predict_seconds"].values()
+            )
+    return {models: mean(seconds) for models, seconds in found.items() if seconds}
 
 
 def _over(records: Sequence[Mapping], name: str, summarize: Callable) -> float:

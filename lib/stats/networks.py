@@ -28,12 +28,15 @@ SUMMARIZED: Mapping[str, tuple[str, str, str]] = {
     "auc_roc": ("auc_roc_mean", "", ""),
     "auc_pr": ("auc_pr_mean", "", ""),
     "dsc_raw": ("dsc_raw_mean", "", ""),
+    "dsc_half": ("dsc_half_mean", "", ""),
 }
+AREAS = ("auc_roc", "auc_pr")
 NETWORK_COLUMNS = (
     *("group", "network", "protocol", "structure", "dimensions", *SHAPE, *COST_COLUMNS),
     *("predict_seconds_per_scan", "n", "folds", "dsc_mean", "dsc_mean_ci_low", "dsc_mean_ci_high"),
     *("dsc_sd_people", "dsc_sd_folds", "hd95_n"),
     *(name for names in SUMMARIZED.values() for name in names if name),
+    *(f"{name}_pooled" for name in AREAS),
     *("component_gain", "undefined"),
 )
 
@@ -43,6 +46,7 @@ def tables_of_networks(
     runs: Iterable[Mapping],
     plan: NetworkPlan,
     seconds: Mapping[tuple[str, str, str], float],
+    areas: Mapping[tuple[str, str, str, str], Mapping[str, float]],
 ) -> dict[str, pd.DataFrame]:
     """Return the tables that compare networks, by file name: networks, network_pairs, dimension_pair, selection.
 
@@ -51,9 +55,10 @@ def tables_of_networks(
         runs: records of the trained folds (run.json).
         plan: the networks, and how they are compared.
         seconds: result of `lib.stats.network_costs.prediction_seconds`; may lack models.
+        areas: result of `lib.stats.curves.areas_by_key`; may lack networks.
     """
     return {
-        "networks": networks_table(metrics, runs, plan, seconds),
+        "networks": networks_table(metrics, runs, plan, seconds, areas),
         "network_pairs": network_pairs_table(metrics, plan),
         "dimension_pair": dimension_pair_table(metrics, plan),
         "selection": selection_table(metrics, plan),
@@ -65,6 +70,7 @@ def networks_table(
     runs: Iterable[Mapping],
     plan: NetworkPlan,
     seconds: Mapping[tuple[str, str, str], float],
+    areas: Mapping[tuple[str, str, str, str], Mapping[str, float]],
 ) -> pd.DataFrame:
     """Return NETWORK_COLUMNS, a row for each network by group, protocol and structure.
 
@@ -79,6 +85,8 @@ def networks_table(
             row |= costs.get((key["group"], network), dict.fromkeys(COST_COLUMNS, NAN))
             row["predict_seconds_per_scan"] = _seconds(own, seconds)
             row |= _dice(own, key["protocol"], plan.confidence) | _scores(own)
+            pooled = areas.get((key["group"], network, key["protocol"], key["structure"]), {})
+            row |= {f"{name}_pooled": pooled.get(name, NAN) for name in AREAS}
             rows.append(_explained(row, own))
     return pd.DataFrame(rows, columns=list(NETWORK_COLUMNS))
 
@@ -146,6 +154,7 @@ def _explained(row: Mapping, own: pd.DataFrame) -> dict:
     why = dict.fromkeys(SHAPE, "not given as a U-Net by its short form")
     why |= {"dimensions": "not described in the configuration"}
     why |= dict.fromkeys((*COST_COLUMNS, "predict_seconds_per_scan"), "not recorded")
+    why |= dict.fromkeys((f"{name}_pooled" for name in AREAS), "no probability was measured")
     why["dsc_sd_folds"] = "fewer than two folds" if row["protocol"] == "cv" else "no cross-validation"
     for measure, names in {**SUMMARIZED, "dsc_raw": ("dsc_raw_mean", "component_gain")}.items():
         measured = measure in own and own[measure].notna().any()

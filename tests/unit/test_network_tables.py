@@ -1,5 +1,6 @@
 """Tables that compare networks: small studies whose numbers can be derived, and networks that are equally good."""
 
+import json
 import math
 
 import numpy as np
@@ -70,7 +71,7 @@ def drawn(people=40, seed=3):
 def test_means_spread_and_interval_are_those_of_people():
     metrics = scored({"flat": [0.90, 0.92, 0.94, 0.98]}, hd95_mm=[1.0, 2.0, 9.0, np.nan], precision=0.9)
     metrics = metrics.assign(subject=["A", "B", "A", "C"], fold=[0, 1, 0, 1])
-    row = networks_table(metrics, RUNS, PLAN, {}).iloc[0]
+    row = networks_table(metrics, RUNS, PLAN, {}, {}).iloc[0]
     people = np.array([0.92, 0.92, 0.98])  # A is the mean of two scans
     assert (row["n"], row["folds"], row["hd95_n"]) == (3, 2, 2)
     assert row["dsc_mean"] == pytest.approx(people.mean())
@@ -85,7 +86,8 @@ def test_means_spread_and_interval_are_those_of_people():
 def test_shape_and_cost_stand_beside_the_scores_and_what_is_missing_has_a_reason():
     metrics = scored(drawn(), dsc_raw=0.9)
     seconds = {("all", "flat", "fold-0"): 2.0, ("all", "flat", "fold-1"): 4.0, ("all", "deep", "fold-0"): 2.0}
-    table = networks_table(metrics, RUNS, PLAN, seconds)
+    areas = {("all", "flat", "cv", "femur"): {"auc_pr": 0.97, "auc_roc": 0.999}}
+    table = networks_table(metrics, RUNS, PLAN, seconds, areas)
     assert tuple(table.columns) == NETWORK_COLUMNS
     assert list(table["network"]) == ["flat", "deep", "vnet"]  # as in the configuration
     flat, deep, vnet = table.to_dict("records")
@@ -100,6 +102,7 @@ def test_shape_and_cost_stand_beside_the_scores_and_what_is_missing_has_a_reason
     ]
     assert flat["predict_seconds_per_scan"] == 3.0
     assert flat["component_gain"] == pytest.approx(flat["dsc_mean"] - 0.9)
+    assert (flat["auc_pr_pooled"], flat["auc_roc_pooled"]) == (0.97, 0.999)
     assert vnet["dimensions"] == 3
     why = undefined_reasons(vnet["undefined"])
     assert {why[name] for name in shape[1:]} == {"not given as a U-Net by its short form"}
@@ -112,7 +115,7 @@ def test_shape_and_cost_stand_beside_the_scores_and_what_is_missing_has_a_reason
 def test_every_empty_number_of_every_table_has_a_reason():
     metrics = scored(drawn(1) | {"other": [0.5]}, hd95_mm=np.nan, assd_mm=1.0)
     metrics = pd.concat([metrics, metrics.assign(protocol="test", members="ensemble", fold=np.nan)])
-    for name, table in tables_of_networks(metrics, [], PLAN, {}).items():
+    for name, table in tables_of_networks(metrics, [], PLAN, {}, {}).items():
         assert len(table), name
         for row in table.to_dict("records"):
             empty = {
@@ -129,7 +132,7 @@ def test_protocols_and_groups_are_apart_and_a_test_has_no_folds():
         scored(drawn(8, seed=4), protocol="test").assign(fold=np.nan, members="ensemble"),
     )
     metrics = pd.concat([cv, cv.assign(group="male"), test])
-    table = networks_table(metrics, [], PLAN, {})
+    table = networks_table(metrics, [], PLAN, {}, {})
     keys = table[["group", "protocol", "n", "folds"]].drop_duplicates().to_numpy().tolist()
     assert keys == [["all", "cv", 20, 2], ["all", "test", 8, 0], ["male", "cv", 20, 2]]
     row = table[table["protocol"] == "test"].iloc[0]
@@ -274,19 +277,24 @@ def test_costs_are_means_of_folds_and_the_largest_memory():
     assert costs["all", "old"]["updates"] == 10 and math.isnan(costs["all", "old"]["peak_memory_mb"])
 
 
-def test_seconds_of_a_prediction_are_those_of_batches_over_their_scans(tmp_path):
-    batches = {"all/flat/fold-0/batch-0": 3, "all/flat/fold-0/batch-1": 1, "all/deep/ensemble/batch-0": 4}
-    for batch, seconds in zip(batches, (10, 6), strict=False):
-        path = tmp_path / f"{batch}.tsv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"s\tmax_rss\n1\tNA\n{seconds}\tNA\n")
-    assert prediction_seconds(batches, tmp_path) == {("all", "flat", "fold-0"): 4.0}
+def test_seconds_of_a_prediction_are_the_mean_over_the_scans_of_all_batches(tmp_path):
+    batches = {
+        "all/flat/fold-0/batch-0": {"A": 1.0, "B": 2.0, "C": 3.0},
+        "all/flat/fold-0/batch-1": {"D": 10.0},
+        "all/deep/ensemble/batch-0": None,
+    }
+    for batch, seconds in batches.items():
+        (tmp_path / batch).mkdir(parents=True)
+        if seconds:
+            (tmp_path / batch / "timing.json").write_text(json.dumps({"predict_seconds": seconds}))
+    folders = [tmp_path / batch for batch in batches]
+    assert prediction_seconds(folders) == {("all", "flat", "fold-0"): 4.0}
 
 
 def test_the_tables_of_a_study_are_read_back_as_they_were(tmp_path):
     metrics = study_tables.tables()[0].replace({"network": {"vnet": "flat"}})
     metrics = pd.concat([metrics, metrics.assign(network="deep", dsc=metrics["dsc"].astype(float) - 0.001)])
-    for name, table in tables_of_networks(metrics, RUNS, PLAN, {}).items():
+    for name, table in tables_of_networks(metrics, RUNS, PLAN, {}, {}).items():
         assert len(table), name
         write_table(table, tmp_path / f"{name}.csv")
         again = read_table(tmp_path / f"{name}.csv")
@@ -294,5 +302,5 @@ def test_the_tables_of_a_study_are_read_back_as_they_were(tmp_path):
 
 
 def test_no_scores_no_rows():
-    for table in tables_of_networks(study_tables.no_metrics(), [], PLAN, {}).values():
+    for table in tables_of_networks(study_tables.no_metrics(), [], PLAN, {}, {}).values():
         assert table.empty and len(table.columns)

@@ -34,7 +34,7 @@ from lib.provenance import _read_module, code_digest, settings_digest, versions,
 from lib.pseudonyms import pseudonyms
 from lib.seeding import derive_seed
 from lib.stats.tables import prediction_key, structure_key
-from lib.study import check_study, study_identity, write_study
+from lib.study import check_study, read_comparison, study_identity, write_study
 
 SECRET = bytes(range(32))
 
@@ -122,8 +122,11 @@ def test_another_study_in_the_same_folder_is_refused(tmp_path):
     path = tmp_path / "study.json"
     demo = study_identity(study="demo", table="results/phantom/cohort.csv", synthetic=True, model="")
     check_study(path, demo)
-    write_study(path, demo)
+    write_study(path, demo, {"pair": {}})
     check_study(path, demo)
+    assert read_comparison(path) == {"pair": {}}
+    write_study(path, demo, {})
+    assert read_comparison(path) == {} and read_comparison(tmp_path / "none.json") is None
     real = study_identity(study="", table="../secret/hips.csv", synthetic=False, model="")
     assert real["study"] == "hips" and "secret" not in json.dumps(real)
     with pytest.raises(ConfigError, match="--directory"):

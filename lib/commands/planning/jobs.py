@@ -63,6 +63,8 @@ def _is_part(stage: Stage, study: Study) -> bool:
     """Return whether the report of a study needs a stage, if no setting excludes it."""
     if stage.is_on_demand or (stage.publication and not study.follows(stage.publication)):
         return False
+    if stage.is_of_networks and len(study.networks) < 2:
+        return False
     return study.synthetic or not stage.is_synthetic
 
 
