@@ -20,14 +20,20 @@ from lib.cohort.acquisitions import acquisition_columns
 from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, write_records
 from lib.commands.parts.results import DIGESTS, NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
 from lib.stats.flow import FLOW_COLUMNS
+from lib.stats.measurements import MEASUREMENT_COLUMNS, PEOPLE_KEYS
 from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS
 
 PARTS = 20
 COLUMNS = {"scans": SCAN_COLUMNS, "volumes": VOLUME_COLUMNS, "metrics": METRIC_COLUMNS, "flow": FLOW_COLUMNS}
 COLUMNS |= {"acquisition": acquisition_columns("CT"), "unscored": UNSCORED_COLUMNS}
+COLUMNS |= {
+    "measurements": MEASUREMENT_COLUMNS,
+    "people": (*PEOPLE_KEYS, "femur_whole_volume_mm3", "undefined"),
+}
 WORDS = {
     "group": "all", "network": "vnet", "members": "ensemble", "protocol": "external", "weights": "best",
-    "site": "north",
+    "site": "north", "structure": "femur", "region": "whole", "compartment": "integral", "measure": "volume",
+    "unit": "mm3", "source": "predicted",
     "verdict": "ok", "stage": "predicted", "manufacturer": "SIEMENS", "kernel": "B30s", "side": "left", "fold": "",
     "set": "external",
     "flags": "no_lesser_trochanter", "undefined": "lesser_trochanter_mm: no lesser trochanter stands out",
@@ -55,6 +61,7 @@ def make_part(folder: Path, first: int, scans: int, referenced: bool) -> None:
                 }
                 size = 90_000 + 20_000 * generator.random()
                 told |= {"reference_mm3": size, "predicted_mm3": size + 1000 * generator.gauss(0, 1)}
+                told |= {"reference": size if referenced else "", "predicted": told["predicted_mm3"]}
                 writer.writerow([told.get(name, f"{generator.random():.10g}") for name in columns])
     voxels = ({"scan": f"S{scan:06d}", "voxels": f"{scan:032x}"} for scan in range(first, first + scans))
     write_records(voxels, DIGEST_COLUMNS, results / DIGESTS)

@@ -16,6 +16,7 @@ from lib.commands.parts.merge import main, merge_parts
 from lib.commands.parts.results import TABLES
 from lib.errors import ConfigError
 from lib.report_settings import AgreementConfig
+from lib.stats.measurements import people_table
 from lib.stats.summary import summary_tables
 from lib.stats.tables import read_table, write_table
 
@@ -63,6 +64,7 @@ def write_part(folder, metrics, volumes):
     write_table(metrics, results / "tables/metrics.csv")
     write_table(volumes, results / "tables/volumes.csv")
     write_table(measurements(metrics), results / "tables/measurements.csv")
+    write_table(people_table(measurements(metrics), volumes, {}), results / "tables/people.csv")
     # each part lacks the score of one of its people
     missing = unscored(
         metrics.head(1).assign(**dict.fromkeys(("scan", "subject"), f"{metrics['scan'].iloc[0]}x"))
@@ -121,6 +123,21 @@ def test_every_row_of_every_part_is_there_once(parts, target):
         expected = [{"part": part.name} | row for part in parts for row in rows(part / "results" / path)]
         assert rows(target / path) == expected and expected
         assert list(rows(target / path)[0])[0] == "part"
+
+
+def test_people_have_the_columns_of_all_parts(parts, target):
+    """A part that measured a quantity of nobody lacks its column; the others keep it, in its place."""
+    path, lacked = parts[0] / "results/tables/people.csv", "femur_whole_volume_mm3"
+    columns = list(read_table(path))
+    assert lacked in columns[:-1]
+    write_table(read_table(path).drop(columns=lacked), path)
+    merge_parts(parts, target)
+    merged = rows(target / "tables/people.csv")
+    assert list(merged[0]) == ["part", *columns]
+    assert {row["part"] for row in merged if not row[lacked]} == {"part-01"}
+    assert len({row["scan"] for row in merged}) == len(merged) == 24
+    own = {row["scan"]: row for part in parts for row in rows(part / "results/tables/people.csv")}
+    assert all(own[row["scan"]].items() <= row.items() for row in merged)
 
 
 def test_summaries_are_those_of_one_study_over_all_people(parts, target, whole, tmp_path):

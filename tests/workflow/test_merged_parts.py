@@ -84,6 +84,7 @@ def test_merged_tables_equal_those_of_one_run(parts, whole, cohort):
         "cohort/scans": ["scan"],
         "tables/volumes": ["scan", "members"],
         "tables/metrics": ["scan", "members"],
+        "tables/people": ["scan"],
         "tables/flow": ["scan"],
         "tables/acquisition": ["scan"],
         **{f"tables/{name}": None for name in ("agreement", "scores", "precision", "readers", "levels")},

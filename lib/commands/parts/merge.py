@@ -98,18 +98,36 @@ def _check_target(target: Path, parts: Iterable[Part]) -> None:
         raise ConfigError(f"merge: {target} exists and holds no former merge ({PARTS}); name a new folder")
 
 
-def _merge_table(parts: Iterable[Part], table: str, target: Path) -> None:
-    """Write the rows of a table from all parts, with the part's name in the first column."""
+def _merge_table(parts: Sequence[Part], table: str, target: Path) -> None:
+    """Write the rows of a table from all parts, with the part's name in the first column.
+
+    A part that lacks a column, which only the table of people may, has empty cells there.
+    """
+    columns = _columns_of_all(header(part, table) for part in parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        for number, part in enumerate(parts):
+        writer.writerow(["part", *columns])
+        for part in parts:
             with open(part.results / TABLES[table], newline="", encoding="utf-8") as source:
                 rows = csv.reader(source)
-                names = next(rows)
-                if not number:
-                    writer.writerow(["part", *names])
-                writer.writerows([part.name, *row] for row in rows)
+                place = {name: number for number, name in enumerate(next(rows))}
+                taken = [place.get(name) for name in columns]
+                writer.writerows(
+                    [part.name, *("" if at is None else row[at] for at in taken)] for row in rows
+                )
+
+
+def _columns_of_all(headers: Iterable[Sequence[str]]) -> list[str]:
+    """Return the columns of several headers, each after the one that it follows in its header."""
+    columns: list[str] = []
+    for names in headers:
+        place = 0
+        for name in names:
+            if name not in columns:
+                columns.insert(place, name)
+            place = columns.index(name) + 1
+    return columns
 
 
 def _write_summaries(parts: Sequence[Part], folder: Path) -> list[str]:

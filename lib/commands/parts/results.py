@@ -26,9 +26,12 @@ TABLES = {
     "metrics": "tables/metrics.csv",
     "unscored": "tables/unscored.csv",
     "measurements": "tables/measurements.csv",
+    "people": "tables/people.csv",
     "flow": "tables/flow.csv",
     "acquisition": "tables/acquisition.csv",
 }
+# a table whose columns are the quantities that were measured, which differ where a part has no such scan
+WIDE = "people"
 RUN, STUDY, PROTOCOL, NOTES = "cohort/run.json", "study.json", "cohort/protocol.json", "cohort/notes.json"
 DIGESTS = "cohort/digests.csv"
 REPORT = "report/index.html"
@@ -204,7 +207,9 @@ def _facts(part: Part) -> dict[str, Mapping[str, object]]:
         "version of": run["software"],
         "code of": run["code"],
         "study:": {"synthetic": read_json(part.results / STUDY)["synthetic"]},
-        "columns of": {path: ", ".join(header(part, table)) for table, path in TABLES.items()},
+        "columns of": {
+            path: ", ".join(header(part, table)) for table, path in TABLES.items() if table != WIDE
+        },
         _PROTOCOL_KIND: {"source": protocol["source"]} | judged,
     }
 
