@@ -19,7 +19,7 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
     {
         "overlap": "Overlap with the reference",
         "distance": "Distance of the surfaces",
-        "choices": "Without the threshold, without the largest component",
+        "choices": "Other thresholds, all components",
         "volume": "Volume",
         "bone": "Bone",
         "doubt": "Doubt",
@@ -122,7 +122,7 @@ def _share(short: str, label: str = "", **known: object) -> Measure:
 
 def _choice(short: str, label: str, **known: object) -> Measure:
     """Return a measure between 0 and 1 of a map, or of a mask with another threshold or with all components."""
-    return _share(short, label, section="choices", is_score=True, **known)
+    return _share(short, label, **{"title": label, "section": "choices", "is_score": True} | known)
 
 
 def _distance(name: str, short: str, label: str, **known: object) -> Measure:
@@ -184,15 +184,20 @@ MEASURES: dict[str, Measure] = {
         is_score=True, grid_limit="nsd_tolerance_mm",
     ),
     # in a small field of view the area under the ROC curve is near 1 for any network: the other one comes first
-    "auc_pr": _choice("AUC-PR", "Area under the precision-recall curve (AUC-PR)", listed="on demand"),
-    "auc_roc": _choice("AUC-ROC", "Area under the ROC curve (AUC-ROC)", listed="on demand"),
+    "auc_pr": _choice(
+        "AUC-PR", "Area under the precision-recall curve (AUC-PR)", title="area under the precision-recall curve",
+        listed="on demand",
+    ),
+    "auc_roc": _choice(
+        "AUC-ROC", "Area under the ROC curve (AUC-ROC)", title="area under the ROC curve", listed="on demand"
+    ),
     "dsc_half": _choice("DSC at 0.5", "DSC at a threshold of one half", listed="on demand"),
     "dsc_raw": _choice("DSC raw", "DSC before the largest component is chosen", listed="on demand"),
     "precision_raw": _choice("Precision raw", "Precision before the largest component is chosen"),
     "recall_raw": _choice("SN raw", "Sensitivity before the largest component is chosen"),
     "hd95_raw_mm": _distance(
-        "hd95_raw_mm", "HD95 raw", "HD95 before the largest component is chosen", section="choices",
-        listed="on demand", is_score=True,
+        "hd95_raw_mm", "HD95 raw", "HD95 before the largest component is chosen",
+        title="HD95 before the largest component is chosen", section="choices", listed="on demand", is_score=True,
     ),
     "predicted_mm3": _volume(
         "Predicted", title="predicted volume", columns=_BOTH, listed="at once", is_repeated=True

@@ -161,6 +161,12 @@ class Comparison:
         )
         (header, *rows), (new_header, *new_rows) = first or [[]], second or [[]]
         pairs = self._pairs("column", "", header, new_header)
+        texts = {name: set(column) for name, *column in zip(header, *rows, strict=False)}
+        new_rows = [
+            row
+            for row in new_rows
+            if not self.expected.expects_row(self._file, dict(zip(new_header, row, strict=False)), texts)
+        ]
         if [one for _, one in pairs] != [column for column in header if column in {one for _, one in pairs}]:
             self.differ(f"columns stand in another order: {', '.join(new_header)}")
         further = len(new_rows) > len(rows) and self.expected.expects_rows(self._file)

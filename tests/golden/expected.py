@@ -46,7 +46,7 @@ class Expected:
         names: renamed, new and removed columns of tables and keys of JSON and model files.
         words: texts that replace others in cells and values.
         levels: keys of JSON files that now hold all that stood beside them.
-        rows: tables that have further rows after those of before.
+        rows: tables that have further rows, after those of before or told by the text `new` in the column `at`.
         left_out_files, left_out_names: exclusions from the comparison, with a reason.
         used: how often each entry was met.
     """
@@ -150,7 +150,22 @@ class Expected:
 
     def expects_rows(self, file: str) -> bool:
         """Tell whether a table is declared to have further rows after those of before."""
-        return self._meets(self.rows, lambda entry: fnmatchcase(file, entry.within))
+        return self._meets(self.rows, lambda entry: not entry.new and fnmatchcase(file, entry.within))
+
+    def expects_row(self, file: str, row: Mapping[str, str], old: Mapping[str, Collection[str]]) -> bool:
+        """Tell whether a row of the newer side is declared as new by the text of one of its cells.
+
+        `row` holds its cells by column, `old` the texts of each column of the older side, which must lack the text.
+        """
+        return self._meets(
+            self.rows,
+            lambda entry: (
+                bool(entry.new)
+                and fnmatchcase(file, entry.within)
+                and row.get(entry.at) == entry.new
+                and entry.new not in old.get(entry.at, ())
+            ),
+        )
 
     def new_level(self, file: str, place: str, old: Collection[str], new: Collection[str]) -> str:
         """Return the only key of the newer side if it is declared as a level that the older side lacks, else ""."""

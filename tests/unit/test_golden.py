@@ -146,6 +146,18 @@ def test_a_cell_is_found_and_named_by_row_and_column(sides):
     assert differences(sides) == {f"study/{TABLE}": "row 2 (all, P002, 0.0), column dsc: '-0.0' -> '0.0'"}
 
 
+def test_rows_with_a_declared_text_may_be_new_anywhere(sides):
+    entry = Entry(new="P001b", within=TABLE, at="scan")
+    change_rows(sides, lambda rows: [rows[0], rows[0] | {"scan": "P001b", "dsc": "0.5"}, rows[1]])
+    assert "2 -> 3 rows" in differences(sides)[f"study/{TABLE}"]
+    assert differences(sides, rows=[entry]) == {}
+    # the other rows are still compared, and a text that the older side has is not new
+    change_rows(sides, lambda rows: rows[2].update(dsc="0.1"))
+    assert "row 2" in differences(sides, rows=[entry])[f"study/{TABLE}"]
+    shutil.copy(sides[1] / TABLE, sides[0] / TABLE)
+    assert differences(sides, rows=[entry]) == {}
+
+
 def test_rows_columns_and_their_order_are_found(sides):
     change_rows(sides, lambda rows: rows[:1])
     assert "2 -> 1 rows" in differences(sides)[f"study/{TABLE}"]
