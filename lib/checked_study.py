@@ -46,6 +46,7 @@ from lib.study import check_paths, check_study, read_comparison, study_identity
 PROJECT = Path(__file__).parents[1]
 PHANTOM_TABLE = "results/phantom/cohort.csv"
 STUDY_FILE = "results/study.json"
+MOST_DETAILED = 3  # of so many networks each has figures of its own
 MEASURED_FOLDER = "results/measured"
 NO_COHORT = """no cohort is given. Either
   set `cohort` to your cohort table:  snakemake --cores 4 --config cohort=cohort.csv
@@ -127,6 +128,18 @@ class Study:
     def networks(self) -> Sequence[str]:
         """Return the names of the networks."""
         return [self.finished.network] if self.finished else list(self.config["networks"])
+
+    @property
+    def detailed_networks(self) -> Sequence[str]:
+        """Return the networks with figures of their own, if the study has too many to draw them of all; else none.
+
+        They are the stated pair and the control, or the first network.
+        """
+        if len(self.networks) <= MOST_DETAILED:
+            return []
+        asked = NetworkComparisonConfig(**self.config["network_comparison"])
+        wanted = {*asked.pair, asked.control_among(self.networks)}
+        return [name for name in self.networks if name in wanted] or self.networks[:1]
 
     @cached_property
     def comparison(self) -> Mapping[str, Mapping]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
-from lib.catalog.stages import stages_of
+from lib.catalog.stages import NETWORK_TABLES, stages_of
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable
 from lib.cohort.failures import job_failure
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
@@ -252,6 +252,11 @@ def scored_batches(wildcards: Wildcards) -> list[str]:
     """Return the batches that hold the scored predictions."""
     folders = dict.fromkeys((row.folder, row.placement.batch) for row in scored_predictions())
     return [f"results/predictions/{folder}/batch-{batch}" for folder, batch in folders]
+
+
+def network_tables() -> list[str]:
+    """Return the tables that compare the networks of a study with several."""
+    return [f"results/tables/{name}.csv" for name in NETWORK_TABLES] if len(NETWORKS) > 1 else []
 
 
 def scored_paths() -> list[str]:

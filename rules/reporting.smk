@@ -1,7 +1,5 @@
 """The results for readers: agreement, figures, the report."""
 
-from lib.catalog.stages import NETWORK_TABLES
-
 
 rule summarize_agreement:
     """Agreement for each group, network, protocol and sex, and for folds, people, repeated scans and readers."""
@@ -252,6 +250,7 @@ rule draw_figures:
         precision="results/tables/precision.csv",
         readers="results/tables/readers.csv",
         acquisition="results/tables/acquisition.csv",
+        networks=network_tables(),
         histories=fold_files("history.csv"),
         measured=figure_inputs("results/measured/{path}.json"),
         masks=figure_inputs("results/masks/{path}/labels.nii.gz"),
@@ -280,6 +279,8 @@ rule draw_figures:
         structures=list(STUDY.structures),
         modality=lookup("screening/modality", within=config),
         synthetic=SYNTHETIC,
+        pair=lookup("network_comparison/pair", within=config),
+        detailed=STUDY.detailed_networks,
         # only for Snakemake's report; a function of `output` does not cause a rerun
         captions=lambda wildcards, output: captions(),
         code=code_of("draw_figures"),
@@ -395,7 +396,7 @@ rule write_report:
         article=(
             ["results/tables/table1.csv", "results/tables/table2.csv"] if STUDY.follows("zhao-2020") else []
         ),
-        networks=[f"results/tables/{name}.csv" for name in NETWORK_TABLES] if len(NETWORKS) > 1 else [],
+        networks=network_tables(),
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",
         protocol="results/cohort/protocol.json",
@@ -423,6 +424,7 @@ rule write_report:
         settings=SETTINGS,
         reviews=REVIEWS,
         comparison=STUDY.comparison if len(NETWORKS) > 1 else {},
+        detailed=STUDY.detailed_networks,
         code=code_of("write_report", *page_files("page/*", "captions/*")),
     message:
         "Write the report"

@@ -4,7 +4,8 @@ input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if t
     has them), networks (tables that compare networks, if it has several);
     figures (directory); protocol, notes (.json); lists pages (directories), crops (.webp), screened, runs (.json);
 output: page
-params: study, synthetic, settings, reviews, comparison (of networks: what was stated when)
+params: study, synthetic, settings, reviews, comparison (of networks: what was stated when),
+    detailed (networks with figures of their own)
 """
 
 from pathlib import Path
@@ -21,7 +22,10 @@ with job_log(snakemake.log[0]) as logger:
     further = {Path(path).stem: path for path in (*given.article, *given.networks)}
     paths = {name: given[name] for name in TABLES} | further
     data = ReportData(
-        **{name: params[name] for name in ("study", "synthetic", "settings", "reviews", "comparison")},
+        **{
+            name: params[name]
+            for name in ("study", "synthetic", "settings", "reviews", "comparison", "detailed")
+        },
         tables={name: read_table(path) for name, path in paths.items()},
         table_paths=paths,
         figures=read_json(Path(given.figures, "figures.json"))["figures"],

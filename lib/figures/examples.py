@@ -24,6 +24,8 @@ VIEWS = {
     180: "from behind",
     270: "from the patient's right",
 }
+# examples are of the first of these that has people
+_EXAMPLE_PROTOCOLS = ("test", "cv", "later", "external")
 _VIEW_PX = 320
 _SLICES = 6
 
@@ -51,10 +53,8 @@ def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict
     Candidates are predictions of the first network and of the group of everybody (or the first group), with a key
     among `drawable`. Returns rows of `metrics` as records.
     """
-    scored = without_repeats(metrics).dropna(subset=["dsc"])
-    known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
-    scored = scored[pd.Series(known, index=scored.index, dtype=bool)]
-    for protocol in ("test", "cv", "later", "external"):
+    scored = _drawable(metrics, drawable)
+    for protocol in _EXAMPLE_PROTOCOLS:
         subset = scored[scored["protocol"] == protocol]
         if len(subset):
             group = min(subset["group"], key=group_position)
@@ -66,11 +66,23 @@ def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict
     return []
 
 
+def _drawable(metrics: pd.DataFrame, drawable: Collection[str]) -> pd.DataFrame:
+    """Return the scored scans, without repeats, with a key among `drawable`."""
+    scored = without_repeats(metrics).dropna(subset=["dsc"])
+    known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
+    return scored[pd.Series(known, index=scored.index, dtype=bool)]
+
+
 def example_title(row: Mapping, *, several: bool = False) -> str:
     """Return the title of an example: pseudonym, sex, Dice (of the structure of the row) and how it was predicted."""
     sex = {"M": ", man", "F": ", woman"}.get(row["sex"], "")
     of = f" of {row['structure']}" if several else ""
     return f"{row['scan']}{sex}, DSC{of} {row['dsc']:.4f} ({PROTOCOLS[row['protocol']].on_figures})"
+
+
+def pair_title(row: Mapping) -> str:
+    """Return the title of a person in the figure of two networks: pseudonym, network and Dice."""
+    return f"{row['scan']}, {row['network']}: DSC {row['dsc']:.4f}"
 
 
 def draw_examples(examples: Sequence[Example]) -> Drawing:
@@ -202,11 +214,8 @@ def extreme_scans(
         "best", "median" and "worst" with the rows of `metrics` of the pair, as records. They are of the first of the
         protocols test, cv, later and external, the first group and the first structure that have such people.
     """
-    scored = without_repeats(metrics).dropna(subset=["dsc"])
-    scored = scored[scored["network"].isin(pair)]
-    known = [prediction_key(row) in drawable for row in scored.to_dict("records")]
-    scored = scored[pd.Series(known, index=scored.index, dtype=bool)]
-    for protocol in ("test", "cv", "later", "external"):
+    scored = _drawable(metrics[metrics["network"].isin(pair)], drawable)
+    for protocol in _EXAMPLE_PROTOCOLS:
         subset = scored[scored["protocol"] == protocol]
         if len(subset):
             subset = subset[subset["group"] == min(subset["group"], key=group_position)]

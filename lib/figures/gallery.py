@@ -16,15 +16,16 @@ from matplotlib.figure import Figure
 from lib.atomic import whole_file, write_json
 from lib.catalog.groups import ALL
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
-from lib.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
-from lib.figures.examples import Example, draw_examples, draw_solids
-from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves
-from lib.figures.networks import (
+from lib.figures.compared_networks import (
     draw_network_costs,
     draw_network_examples,
     draw_network_pair,
     draw_network_scores,
 )
+from lib.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
+from lib.figures.examples import Example, draw_examples, draw_solids
+from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves
+from lib.figures.precision_recall import draw_precision_recall
 from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
 from lib.figures.segmentation import (
     LEVEL_COLUMNS,

@@ -84,7 +84,7 @@ def network_pairs_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         words("Network", "network"),
         words("Control", "control"),
-        *_tested("Difference of DSC", DICE_DIGITS),
+        *_tested("Difference of DSC"),
         Column(
             head="Holm p",
             show=p_value("holm_p_value"),
@@ -102,7 +102,7 @@ def dimension_pair_view(rows: Sequence[Mapping]) -> PageTable:
         words("Measure", lambda row: MEASURES[row["measure"]].heading),
         words("Networks", lambda row: f"{row['network']} − {row['other_network']}"),
         words("Better", "better"),
-        *_tested("Difference", DICE_DIGITS),
+        *_tested("Difference"),
     )
     return page_table(
         "The stated pair, 2-D against 3-D",
@@ -180,17 +180,24 @@ def _median_distance(row: Mapping) -> Markup:
     return told + (Markup("<br>{} of {} without").format(lacking, row["n"]) if lacking else Markup(""))
 
 
-def _tested(head: str, digits: int) -> tuple[Column, ...]:
+def _tested(head: str) -> tuple[Column, ...]:
+    """Return the columns of a test; each row has the digits of its measure."""
+
+    def digits(row: Mapping) -> int:
+        return MEASURES[row["measure"]].digits
+
     return (
         Column(head="n", show=lambda row: str(row["n"])),
         Column(
             head=head,
             note="Hodges-Lehmann",
-            show=number("median_difference", digits),
-            small=lambda row: show_interval(row, "median_difference", digits),
+            show=lambda row: number("median_difference", digits(row))(row),
+            small=lambda row: show_interval(row, "median_difference", digits(row)),
         ),
         words("Wins, ties, losses", lambda row: f"{row['wins']}, {row['ties']}, {row['losses']}"),
-        Column(head="Wilcoxon p", show=p_value("wilcoxon_p_value"), small=lambda row: row["stated"]),
+        Column(
+            head="Wilcoxon p", show=p_value("wilcoxon_p_value"), small=lambda row: f"stated {row['stated']}"
+        ),
     )
 
 

@@ -114,8 +114,7 @@ class ReportData:
         study: the study's name.
         synthetic: whether the cohort is synthetic; the page then says so and shows no published numbers.
         tables: the tables TABLES by name (see `lib.stats.tables`); also `table1` and `table2` of a study that follows
-            an article with such tables (`lib.publications`), and those that compare the networks of a study of several
-            (`NETWORK_TABLES`).
+            an article with such tables (`lib.publications`), and NETWORK_TABLES of a study of several networks.
         table_paths: table files to download, by the same names.
         figures: entries of `figures.json`.
         figure_folder: folder of these figures.
@@ -127,6 +126,7 @@ class ReportData:
         runs: contents of the `run.json` of every trained fold.
         settings: the configuration.
         provenance: versions and digests by name.
+        detailed: the networks with figures of their own; empty: all.
         comparison: which comparison of networks was stated when (`state_comparison`).
         notes: warnings at the top of the page: models older than the configuration, missing parts.
     """
@@ -145,6 +145,7 @@ class ReportData:
     runs: Sequence[Mapping] = ()
     settings: Mapping = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    detailed: Sequence[str] = ()
     comparison: Mapping[str, Mapping] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -177,6 +178,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "link": link,
         "sections": sections_of(publication, has_networks=OF_NETWORKS in tables),
         "publication": publication,
+        "detailed": data.detailed,
         "restated": explain_changes(data.comparison),
         "definitions": publication.definitions if publication else {},
         "modality": modality,

@@ -5,12 +5,12 @@ import pytest
 from scipy import ndimage
 
 from lib.imaging.binarise import largest_piece
+from lib.measure_settings import OverlapConfig
 from lib.stats.choices import measure_half, measure_raw
 from lib.stats.overlap import (
     NO_PREDICTION,
     NO_REFERENCE,
     NO_SURFACE,
-    OverlapConfig,
     find_surfaces,
     measure_overlap,
 )

@@ -47,6 +47,7 @@ SLURM_PLUGIN = "snakemake-executor-plugin-slurm-arrays"
 # files at the root of lib that combine packages, as scripts do
 JOINTS = {
     "checked_study.py": {"cohort", "learning", "phantom", "publications"},
+    "example_files.py": {"figures", "imaging", "stats"},
     "training_scans.py": {"imaging", "learning"},
 }
 MODULES = sorted((ROOT / "lib").rglob("*.py"))

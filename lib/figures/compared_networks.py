@@ -3,6 +3,7 @@
 All show the out-of-fold or test people of one group; a network of 2-D slices has another colour than one of volumes.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -172,13 +173,20 @@ def draw_network_examples(rows: Sequence[tuple[str, Sequence[Example]]]) -> Draw
 
 
 def _draw_costs(axes: Axes, networks: pd.DataFrame, name: str) -> None:
+    """Draw a point with its interval for each network; the colour stands for the beginning of its name."""
+    axes.margins(x=0.15)
     for row in networks.itertuples():
         x, color = getattr(row, name), dimension_color(row.dimensions)
         if np.isfinite(row.dsc_mean_ci_low):
             axes.vlines(x, row.dsc_mean_ci_low, row.dsc_mean_ci_high, color=color, alpha=0.5, linewidth=1.2)
         axes.scatter(x, row.dsc_mean, s=34, color=color, edgecolors="white", linewidths=0.5, zorder=3)
         axes.annotate(
-            row.network, (x, row.dsc_mean), (4, 3), textcoords="offset points", fontsize=6, color=MUTED
+            re.sub(r"^unet[23]d-", "", row.network),
+            (x, row.dsc_mean),
+            (4, 3),
+            textcoords="offset points",
+            fontsize=6,
+            color=MUTED,
         )
 
 
@@ -190,7 +198,7 @@ def _draw_differences(axes: Axes, people: pd.DataFrame, difference: pd.Series, p
         axes.errorbar(0.45, middle, [[middle - low], [high - middle]], color=INK, fmt="D", capsize=3)
     axes.set_xlim(-0.4, 0.6)
     axes.set_xticks([])
-    axes.set_xlabel(_difference_text(pair).replace("; ", "\n"))
+    axes.set_xlabel(_difference_text(pair).replace("; ", "\n").replace(" (", "\n("))
     axes.set_ylabel(f"difference, {pair['network']} − {pair['other_network']}", fontsize=8)
 
 

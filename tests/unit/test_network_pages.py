@@ -1,0 +1,188 @@
+"""Figures and tables of the report that set networks beside each other."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.figures.compared_networks import (
+    draw_network_costs,
+    draw_network_examples,
+    draw_network_pair,
+    draw_network_scores,
+)
+from lib.figures.examples import Example, extreme_scans, pair_title
+from lib.figures.gallery import TITLES, StudyResults, draw_figures
+from lib.figures.segmentation import LEVEL_COLUMNS
+from lib.figures.style import STYLE
+from lib.network_comparison_settings import NetworkComparisonConfig
+from lib.pages.network_tables import (
+    dimension_pair_view,
+    network_costs_view,
+    network_pairs_view,
+    network_scores_view,
+    selection_view,
+)
+from lib.stats.formats import records
+from lib.stats.network_plan import NetworkPlan
+from lib.stats.networks import tables_of_networks
+from lib.stats.voxel_levels import BIN_LEVELS
+
+NETWORKS = {
+    "flat": {"unet": {"dimensions": 2, "initial_maps": 8, "levels": 3}},
+    "deep": {"unet": {"dimensions": 3, "initial_maps": 4, "levels": 4}},
+    "vnet": {"channels": [8, 16]},
+}
+NO_LEVELS = dict.fromkeys(LEVEL_COLUMNS, np.nan)
+ASKED = NetworkComparisonConfig(pair=("deep", "flat"))
+RUNS = [
+    {
+        "group": "all",
+        "network": name,
+        "parameters": 10**place,
+        "updates": 9,
+        "seconds": 8.0,
+        "peak_memory_mb": 7,
+    }
+    for place, name in enumerate(NETWORKS, start=3)
+]
+# Dice of eight people by "flat"; "deep" has 0.01 more, but for the last person
+DICE = np.array([0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.80])
+
+
+@pytest.fixture(scope="module")
+def metrics() -> pd.DataFrame:
+    gains = {"flat": 0 * DICE, "deep": np.where(DICE > 0.85, 0.01, -0.02), "vnet": 0 * DICE + 0.005}
+    rows = [
+        {"network": name, "scan": f"P{place}", "subject": f"P{place}", "sex": "MF"[place % 2], "dsc": dice}
+        | {"members": f"fold-{place % 2}", "fold": place % 2, "hd95_mm": 2.0 - gain[place], "assd_mm": 0.5}
+        for name, gain in gains.items()
+        for place, dice in enumerate(DICE + gain)
+    ]
+    return pd.DataFrame(rows).assign(group="all", protocol="cv", structure="femur", repeat_of="")
+
+
+@pytest.fixture(scope="module")
+def tables(metrics) -> dict[str, pd.DataFrame]:
+    plan = NetworkPlan(networks=NETWORKS, asked=ASKED)
+    areas = {("all", "flat", "cv", "femur"): {"auc_pr": 0.97, "auc_roc": 0.999}}
+    return tables_of_networks(metrics, RUNS, plan, {("all", "flat", f"fold-{k}"): 0.5 for k in (0, 1)}, areas)
+
+
+def cells(view) -> dict[tuple[str, str], str]:
+    """Return the text of each cell by the row's first cell and the column's heading."""
+    heads = [column.head for column in view.columns]
+    return {
+        (str(line[0][0]), head): f"{cell[0]} {cell[1]}".strip()
+        for line in view.lines
+        if not isinstance(line, str)
+        for head, cell in zip(heads, line, strict=True)
+    }
+
+
+def test_the_page_shows_scores_and_costs_of_each_network(tables):
+    shown = cells(network_scores_view(records(tables["networks"])))
+    assert shown["flat", "DSC"].startswith(f"{DICE.mean():.4f} ± {DICE.std(ddof=1):.4f}")
+    assert shown["flat", "AUC-PR"].endswith("0.9700") and "not measured" in shown["flat", "AUC-PR"]
+    costs = cells(network_costs_view(records(tables["networks"])))
+    assert costs["deep", "Parameters"] == "10,000" and costs["deep", "Sees"] == "volumes (3-D)"
+    assert costs["flat", "Prediction, s"] == "0.50" and "not recorded" in costs["deep", "Prediction, s"]
+
+
+def test_the_page_shows_tests_with_their_family_and_when_they_were_stated(tables):
+    pair = cells(dimension_pair_view(records(tables["dimension_pair"])))
+    assert pair["DSC", "Wins, ties, losses"] == "7, 0, 1" and pair["DSC", "Better"] == "deep"
+    assert pair["DSC", "Wilcoxon p"].endswith("stated before results")
+    # a distance has the two digits of millimetres, a Dice four
+    assert pair["HD95, mm", "Difference"].startswith("−0.01 ") and pair["DSC", "Difference"].startswith(
+        "0.0100"
+    )
+    control = cells(network_pairs_view(records(tables["network_pairs"])))
+    assert control["flat", "Control"] == "deep" and control["flat", "Holm p"].endswith("of 2 tests")
+    chosen = cells(selection_view(records(tables["selection"])))
+    assert (
+        chosen["2-D (1)", "Chosen"] == "flat"
+        and "fewer than 10 people" in chosen["2-D (1)", "DSC, corrected"]
+    )
+
+
+def test_figures_draw_every_person_and_every_network(metrics, tables):
+    with mpl.rc_context(STYLE):
+        scores = draw_network_scores(metrics, tables["networks"])
+        costs = draw_network_costs(tables["networks"], 8)
+        pair = draw_network_pair(metrics, tables["dimension_pair"].iloc[0].to_dict())
+    assert len(scores.data) == 3 * 8 and scores.n == 8
+    assert list(costs.data["network"]) == list(NETWORKS)
+    assert sorted(pair.data["difference"].round(6)) == [-0.02, *[0.01] * 7]
+    assert "+0.0100" in pair.alt and "Wilcoxon p" in pair.alt
+
+
+def test_a_study_of_several_networks_has_all_their_figures_and_details_of_some(metrics, tables, tmp_path):
+    shown = [Example("P1", "P1", *[np.ones((2, 9, 9), np.uint8)] * 3, (3, 1, 1), (0, 1))]
+    counts = np.zeros(len(BIN_LEVELS), int)
+    counts[-1] = 5
+    keys = metrics[["group", "network", "members", "scan", "structure"]].agg("/".join, axis=1)
+    scored = metrics.assign(precision_raw=0.9, recall_raw=0.9, reference_mm3=np.nan, predicted_mm3=np.nan)
+    results = StudyResults(
+        metrics=scored.assign(
+            age="", site="", re_percent=np.nan, sensitivity=0.9, specificity=0.9, **NO_LEVELS
+        ),
+        agreement=pd.DataFrame(),
+        networks=tables["networks"],
+        dimension_pair=tables["dimension_pair"],
+        curves={key: {"inside": counts.tolist(), "outside": counts[::-1].tolist()} for key in keys},
+        pair_examples=[("best", shown * 2)],
+        detailed=["deep"],
+    )
+    entries = draw_figures(results, tmp_path)
+    drawn = {(entry["kind"], entry["network"], entry["protocol"]) for entry in entries}
+    of_networks = {kind for kind in TITLES if kind.startswith("network_")} - {"network_examples"}
+    assert {(kind, "", "cv") for kind in (*of_networks, "precision_recall")} <= drawn
+    assert ("network_examples", "", "") in drawn
+    assert {network for kind, network, _ in drawn if kind == "scores"} == {"deep"}
+
+
+def test_nothing_is_drawn_of_what_is_not_known(metrics, tables):
+    pair = tables["dimension_pair"].iloc[0].to_dict()
+    assert draw_network_pair(metrics[metrics["network"] == "flat"], pair) is None
+    unknown = tables["networks"].assign(parameters=np.nan, train_seconds=np.nan)
+    assert draw_network_costs(unknown, 8) is None
+
+
+def test_the_best_the_median_and_the_worst_person_of_a_pair(metrics):
+    keys = {f"all/{row.network}/{row.members}/{row.scan}" for row in metrics.itertuples()}
+    rows = extreme_scans(metrics, ("deep", "flat"), keys)
+    assert [(word, [row["scan"] for row in both]) for word, both in rows] == [
+        *(("best", ["P6", "P6"]), ("median", ["P2", "P2"]), ("worst", ["P7", "P7"]))
+    ]
+    assert [row["network"] for row in rows[0][1]] == ["deep", "flat"]
+    assert pair_title(rows[0][1][0]) == "P6, deep: DSC 0.9700"
+    # people whom one of them did not predict are left out, and without three people there are no rows
+    assert (
+        extreme_scans(metrics, ("deep", "flat"), {key for key in keys if "P6" not in key})[0][1][0]["scan"]
+        == "P5"
+    )
+    assert not extreme_scans(metrics[metrics["scan"].isin(["P1", "P2"])], ("deep", "flat"), keys)
+
+
+def test_examples_show_both_networks_on_the_slice_with_most_bone():
+    reference = np.zeros((5, 20, 20), np.uint8)
+    reference[3, 4:14, 4:14] = reference[2, 4:8, 4:8] = 1
+    shown = [
+        Example(
+            "P1",
+            f"P1, {name}",
+            np.zeros(reference.shape),
+            reference,
+            np.roll(reference, step, 2),
+            (3, 1, 1),
+            (0, 1),
+        )
+        for name, step in (("deep", 0), ("flat", 1))
+    ]
+    with mpl.rc_context(STYLE):
+        drawing = draw_network_examples([("best", shown), ("worst", shown)])
+    assert set(drawing.data["slice"]) == {3} and len(drawing.data) == 4
+    panels = drawing.figure.axes
+    assert [axes.get_title("left") for axes in panels[:2]] == ["P1, deep", "P1, flat"]
+    assert len(panels) == 4 and all(len(axes.collections) >= 2 for axes in panels)
