@@ -18,6 +18,7 @@ class Anatomy:
         region_meanings: where they begin and end, by region, in words; {section[key]} stands for a setting.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
         part: what of the body a window shows, in words.
+        bone: what a mask shows, in words.
         crop_methods: its searches for the window, `centre` (the middle of the image) and `none` (the whole image).
         subject: what a study segments, in words; empty: its structures.
         planes_below_top_mm: distance of the three planes of a scan's page from the top of the bone; None: they cross
@@ -31,6 +32,7 @@ class Anatomy:
     region_meanings: Mapping[str, str] = field(default_factory=dict)
     has_sides: bool = False
     part: str = "region"
+    bone: str = "bone"
     crop_methods: tuple[str, ...] = ("centre", "none")
     subject: str = ""
     planes_below_top_mm: float | None = None
@@ -52,6 +54,7 @@ ANATOMIES = {
         },
         has_sides=True,
         part="hip",
+        bone="femur",
         crop_methods=("hip", "centre", "none"),
         subject="the proximal femur",
         # the centre of the femoral head lies about one radius below the top of the bone

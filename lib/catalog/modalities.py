@@ -38,6 +38,7 @@ class Modality:
         judged: fields for which the majority of a cohort is the protocol; those of a group are judged together.
         shown: fields by which the report lists scans.
         counted: groups of fields by which the report counts scans, by title.
+        slices: how its series leave an archive, in words.
         dependence: what a volume depends on, in a sentence.
         silence: what a header that does not state a field is taken to mean, in a sentence.
     """
@@ -51,6 +52,7 @@ class Modality:
     judged: tuple[tuple[str, ...], ...]
     shown: tuple[str, ...]
     counted: Mapping[str, tuple[str, ...]]
+    slices: str
     dependence: str
     silence: str = ""
 
@@ -80,6 +82,7 @@ MODALITIES = {
         ),
         shown=(*_SCANNER, "kvp", "kernel", "contrast"),
         counted={"Scanner": _SCANNER, "Kernel": ("kernel",), "kVp": ("kvp",)},
+        slices="axial slices",
         dependence="Intensities, and therefore volumes, depend on voltage, kernel and slice thickness.",
         silence="A CT header that names no contrast medium counts as a scan without contrast.",
     ),
@@ -104,6 +107,7 @@ MODALITIES = {
             "TR and TE, ms": ("tr_ms", "te_ms"),
             "Plane": ("plane",),
         },
+        slices="slices",
         dependence="Contrast, and therefore volumes, depend on sequence, echo and repetition time, slice thickness.",
     ),
 }

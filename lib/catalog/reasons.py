@@ -4,13 +4,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from lib.catalog.anatomies import ANATOMIES
+from lib.catalog.modalities import MODALITIES
+
 REJECTED = "rejected"
 WARNING = "warning"
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """The meaning of a reason code: its severity, the broken rule and what to do."""
+    """The meaning of a reason code: its severity, the broken rule and what to do.
+
+    In rule and action `{part}`, `{bone}`, `{elsewhere}`, `{modality}` and `{slices}` stand for words of the study
+    (`words_of`).
+    """
 
     severity: str
     rule: str
@@ -25,7 +32,7 @@ def _warning(rule: str, action: str) -> Meaning:
     return Meaning(WARNING, rule, action)
 
 
-_EXPORT = "Export the series again from the archive as original axial slices."
+_EXPORT = "Export the series again from the archive as original {slices}."
 _WHOLE = "Export the series again and check that all its files have arrived."
 
 REASONS: Mapping[str, Meaning] = MappingProxyType(
@@ -50,7 +57,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "unsupported_frames": _rejected(
             "A multi-frame file must state position, orientation and pixel size of each frame.",
-            "Export the series as single-frame CT images.",
+            "Export the series as single-frame {modality} images.",
         ),
         # which series
         "no_slices": _rejected(
@@ -164,7 +171,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         "oblique_orientation": _warning(
             "The axes of the volume should be within 10 degrees of the patient's: window, lengths and the distal "
             "end follow the volume's own axes.",
-            "Nothing, if the crop shows the whole femur.",
+            "Nothing, if the crop shows the whole {bone}.",
         ),
         "not_a_volume": _rejected(
             "The file must hold one three-dimensional volume with one value per voxel.",
@@ -204,22 +211,22 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "padding_in_tissue_range": _warning(
             "Pixels outside the scan circle should be marked by a value that no tissue has.",
-            "Check that the background of the picture is far from the hip: it is kept as it is stored.",
+            "Check that the background of the picture is far from the {part}: it is kept as it is stored.",
         ),
         "blank_slices": _warning(
             "Every slice should show something.", "Check the series: slices may have lost their content."
         ),
-        # the hip
+        # the anatomy
         "metal": _warning(
-            "Metal near the requested hip (screening.metal_hu, max_metal_mm3) makes its volume unreliable.",
+            "Metal near the requested {part} (screening.metal_hu, max_metal_mm3) makes its volume unreliable.",
             "Look at the scan; exclude it if the implant lies in the bone that is measured.",
         ),
         "not_in_view": _rejected(
-            "The requested hip must be in the scan.",
+            "The requested {part} must be in the scan.",
             "Check `side`, or give the centre of the crop (crop_x_mm, crop_y_mm).",
         ),
         "crop_uncertain": _warning(
-            "The hip should be found without doubt.",
+            "The {part} should be found without doubt.",
             "Look at results/crops/; if the window is wrong, read its centre from the scales and give crop_x_mm and "
             "crop_y_mm.",
         ),
@@ -228,7 +235,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Correct crop_x_mm and crop_y_mm (mm, LPS, as a viewer of the converted scan shows them).",
         ),
         "crop_center_elsewhere": _rejected(
-            "The given centre of the crop must lie at the requested hip, not at the other one or far from bone.",
+            "The given centre of the crop must lie at the requested {part}, not {elsewhere}.",
             "Read the centre from the scales of results/crops/: x grows to the patient's left, y to the back (LPS). "
             "3D Slicer shows both with the other sign (RAS).",
         ),
@@ -240,7 +247,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         "mask_off_grid": _rejected(
             "The mask must lie on the grid of the scan, voxel by voxel. Its axes may have another order, and empty "
             "borders may be cut away.",
-            "Save the mask on the grid of this scan (a label map with the CT as reference volume).",
+            "Save the mask on the grid of this scan (a label map with the scan as reference volume).",
         ),
         "mask_empty": _rejected(
             "The mask must hold at least one voxel of the study's structures.",
@@ -253,12 +260,12 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "scan.",
         ),
         "mask_elsewhere": _rejected(
-            "The mask must lie on the requested hip, in the slices that the crop keeps.",
+            "The mask must lie on the requested {part}, in the slices that the crop keeps.",
             "Correct `side`, `mask_label` or the centre of the crop.",
         ),
         "mask_implausible": _rejected(
-            "The mask must have a volume, a length and slices that a femur can have.",
-            "Check that `mask` and `mask_label` name one femur, and that the background is 0.",
+            "The mask must have a volume, a length and slices that a {bone} can have.",
+            "Check that `mask` and `mask_label` name one {bone}, and that the background is 0.",
         ),
         "mask_gaps": _rejected(
             "Every slice between the ends of the mask must be drawn.",
@@ -266,7 +273,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "mask_in_pieces": _rejected(
             "The mask must be one body.",
-            "Remove what is not the femur; correct `mask_label` if it names more than one bone.",
+            "Remove what is not the {bone}; correct `mask_label` if it names more than one bone.",
         ),
         "mask_hollow": _rejected(
             "The mask must be solid: cortex, trabecular bone and marrow.",
@@ -283,7 +290,7 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "mask_cut_by_crop": _warning(
             "The mask should lie inside the window that is cut out.",
-            "Look at the crop; correct `mask_label` if it names more than the one femur, or give the centre.",
+            "Look at the crop; correct `mask_label` if it names more than the one {bone}, or give the centre.",
         ),
     }
 )
@@ -309,15 +316,15 @@ class Reason:
         """`rejected` or `warning`."""
         return REASONS[self.code].severity
 
-    def to_json(self) -> dict[str, str]:
-        """Return the finding with its rule and advice, for the screening file."""
-        rule = REASONS[self.code]
+    def to_json(self, anatomy: str, modality: str) -> dict[str, str]:
+        """Return the finding with its rule and advice in the words of the study, for the screening file."""
+        meaning, words = REASONS[self.code], words_of(anatomy, modality)
         return {
             "code": self.code,
-            "severity": rule.severity,
+            "severity": meaning.severity,
             "found": self.found,
-            "rule": rule.rule,
-            "action": self.action or rule.action,
+            "rule": meaning.rule.format_map(words),
+            "action": self.action or meaning.action.format_map(words),
         }
 
 
@@ -326,10 +333,23 @@ def is_rejected(reasons: Iterable[Reason]) -> bool:
     return any(reason.severity == REJECTED for reason in reasons)
 
 
+def words_of(anatomy: str, modality: str) -> dict[str, str]:
+    """Return the words that rules and advice have in a study, by their names in the texts."""
+    looked_at, made_by = ANATOMIES[anatomy], MODALITIES[modality]
+    return {
+        "part": looked_at.part,
+        "bone": looked_at.bone,
+        "elsewhere": "at the other one or far from bone" if looked_at.has_sides else "far from bone",
+        "modality": modality,
+        "slices": made_by.slices,
+    }
+
+
 def reasons_table() -> str:
-    """Return REASONS as the Markdown table of docs/screening.md, in the order of REASONS."""
+    """Return REASONS as the Markdown table of docs/screening.md, in the words of a CT of the proximal femur."""
+    words = words_of("proximal-femur", "CT")
     lines = ["| reason | severity | rule | what to do |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| `{code}` | {rule.severity} | {rule.rule} | {rule.action} |" for code, rule in REASONS.items()
-    ]
+    for code, meaning in REASONS.items():
+        rule, action = meaning.rule.format_map(words), meaning.action.format_map(words)
+        lines.append(f"| `{code}` | {meaning.severity} | {rule} | {action} |")
     return "\n".join(lines)

@@ -26,7 +26,7 @@ GRID_TOLERANCE_VOXELS = 0.05
 # Advice for two grids of equal size that differ by less than a voxel, and by more.
 _SAME_HEADER = (
     "Spacing or origin was rounded when the mask was saved: save it again with the header of this scan "
-    "(a label map with the CT as reference volume)."
+    "(a label map with the scan as reference volume)."
 )
 _OTHER_PLACE = "Check that the mask belongs to this scan: it has the same size, but lies in another place."
 

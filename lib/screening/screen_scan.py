@@ -55,7 +55,7 @@ _LISTED = 10  # most values of a mask that are listed
 
 # Advice for a mask that cannot be read, by error code.
 _MASK_ADVICE = {
-    "not_a_volume": "Export the segmentation as one label map, with the CT as reference volume: segments that "
+    "not_a_volume": "Export the segmentation as one label map, with the scan as reference volume: segments that "
     "overlap are stored as several volumes.",
     "no_orientation": "Save the mask with the header of the scan (niftiwrite: with its niftiinfo; nibabel: with its "
     "affine); without it left and right are unknown.",
@@ -98,6 +98,7 @@ class Screening:
     """The verdict on a scan with its reasons, and its properties. Contains no identifying data."""
 
     reasons: tuple[Reason, ...]
+    anatomy: str  # in whose words the reasons are written
     limits: ScreeningConfig
     geometry: Geometry | None = None
     acquisition: Acquisition | None = None
@@ -115,7 +116,7 @@ class Screening:
         """Return the screening as a JSON object without NaN."""
         return {
             "verdict": self.verdict,
-            "reasons": [reason.to_json() for reason in self.reasons],
+            "reasons": [reason.to_json(self.anatomy, self.limits.modality) for reason in self.reasons],
             "geometry": self.geometry.to_json() if self.geometry else None,
             "acquisition": self.acquisition.to_json() if self.acquisition else None,
             "hip": self.location.to_json() if self.location else None,
@@ -148,7 +149,9 @@ def screen_scan(
     survey = survey_scan(path, request.series_uid, config)
     reasons = list(survey.findings)
     if survey.scan is None:
-        return Screening(reasons=tuple(reasons), limits=config, acquisition=survey.acquisition)
+        return Screening(
+            reasons=tuple(reasons), anatomy=request.anatomy, limits=config, acquisition=survey.acquisition
+        )
     image, geometry = survey.scan.image, survey.scan.geometry
     reasons += _check_extent(geometry, config)
     located, in_view = Located(), None
@@ -171,6 +174,7 @@ def screen_scan(
             reasons += _check_mask(labels, survey.scan, location, request, crop, config)
     return Screening(
         reasons=tuple(reasons),
+        anatomy=request.anatomy,
         limits=config,
         geometry=geometry,
         acquisition=survey.acquisition,
@@ -212,7 +216,8 @@ def screen_scan_guarded(
             max_gb=config.max_gb,
         )
     except ScanError as error:
-        return Screening(reasons=(reason_of(error),), limits=config).to_json()
+        refused = Screening(reasons=(reason_of(error),), anatomy=request.anatomy, limits=config)
+        return refused.to_json()
 
 
 def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:

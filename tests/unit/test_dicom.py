@@ -880,7 +880,7 @@ def test_nothing_of_identity_gets_out(tmp_path, capfd):
     with_cut_off_pixels(datasets)
     datasets[1].Modality = "Doe^Jane"
     folder = write_series(datasets, tmp_path / "doe-jane")
-    found = json.dumps([reason.to_json() for reason in survey(folder).findings])
+    found = json.dumps([reason.to_json("proximal-femur", "CT") for reason in survey(folder).findings])
     printed = capfd.readouterr()
     for word in (*IDENTITY, "doe-jane", str(tmp_path)):
         assert word not in found + printed.out + printed.err

@@ -29,7 +29,9 @@ def scene(tmp_path_factory):
 def screened(scan_path, mask_path, values=(), crop=None):
     request = ScanRequest(side="left", mask=mask_path, structures={"femur": values})
     screening = screen_scan(scan_path, request, ScreeningConfig(), crop or CropConfig())
-    return screening.verdict, {reason.code: reason.to_json() for reason in screening.reasons}
+    return screening.verdict, {
+        reason.code: reason.to_json("proximal-femur", "CT") for reason in screening.reasons
+    }
 
 
 def cropped(mask):

@@ -182,7 +182,7 @@ def test_each_cause_has_its_own_advice(scene, scan_path, tmp_path):
         code, make = BAD[name]
         mask_zyx = make(femurs["left"], femurs["right"], array_zyx(image))
         _, found = screened(scan_path, mask_zyx, image, "left", tmp_path)
-        advice.add(found[code].to_json()["action"])
+        advice.add(found[code].to_json("proximal-femur", "CT")["action"])
     assert len(advice) == 5
 
 

@@ -289,9 +289,11 @@ def test_refusals_are_raised_together_and_warnings_are_not():
 
 
 def test_verdict_follows_from_severity():
-    assert Screening(reasons=(Reason("metal", ""),), limits=CONFIG).verdict == "ok"
+    assert Screening(reasons=(Reason("metal", ""),), anatomy="generic", limits=CONFIG).verdict == "ok"
     assert (
-        Screening(reasons=(Reason("metal", ""), Reason("wrong_modality", "")), limits=CONFIG).verdict
+        Screening(
+            reasons=(Reason("metal", ""), Reason("wrong_modality", "")), anatomy="generic", limits=CONFIG
+        ).verdict
         == "rejected"
     )
 
