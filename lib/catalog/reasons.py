@@ -213,6 +213,10 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "Pixels outside the scan circle should be marked by a value that no tissue has.",
             "Check that the background of the picture is far from the {part}: it is kept as it is stored.",
         ),
+        "flat_image": _rejected(
+            "The body must have contrast: the percentiles of its values that become 0 and 1 must differ.",
+            "Look at the image; exclude the scan if it shows nothing.",
+        ),
         "blank_slices": _warning(
             "Every slice should show something.", "Check the series: slices may have lost their content."
         ),

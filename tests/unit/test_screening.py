@@ -1,5 +1,6 @@
 """Screening: the verdict, its basis, and the mask. The hip's place is given, so that no search is needed."""
 
+import ast
 import dataclasses
 import json
 import re
@@ -21,6 +22,7 @@ from lib.catalog.reasons import (
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError, ScanError
 from lib.imaging.nifti import write_image
+from lib.intensity_scale import IntensityConfig
 from lib.reading.dicom import read_scan
 from lib.reading.geometry import require_same_geometry
 from lib.reading.verdicts import raise_rejected
@@ -274,6 +276,29 @@ def test_every_reason_states_rule_and_action():
         assert rule.severity in (REJECTED, WARNING), code
         assert rule.rule.endswith("."), code
         assert rule.action.endswith("."), code
+
+
+def test_an_image_without_contrast_is_refused(tmp_path):
+    zyx = np.full((12, 16, 24), 5, np.int16)
+    zyx[2:-2, 2:-2, 2:-2] = 300
+    write_image(sitk.GetImageFromArray(zyx), tmp_path / "scan.nii.gz")
+    limits = ScreeningConfig(modality="MR", min_length_mm=10.0)
+    asked, crop = ScanRequest(side="", anatomy="generic"), CropConfig(method="none")
+    scale = IntensityConfig(scale="percentile", low=0.5, high=99.5)
+    screening = screen_scan(tmp_path / "scan.nii.gz", asked, limits, crop, scale)
+    assert screening.verdict == "rejected"
+    assert codes(screening)["flat_image"].startswith("percentiles 0.5 and 99.5 of the body are both 300")
+
+
+def test_every_code_of_an_error_is_documented():
+    """Screening turns errors into reasons; masks corrected by hand are read later."""
+    given = set()
+    for path in (Path(__file__).parents[2] / "lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("ScanError", "Reason"):
+                given |= {part.value for part in node.args[:1] if isinstance(part, ast.Constant)}
+    assert len(given) > 40
+    assert given - set(REASONS) == {"empty_mask"}
 
 
 def test_unknown_reason_is_a_programming_error():
