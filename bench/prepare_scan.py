@@ -56,7 +56,7 @@ from lib.imaging.model_frame import ModelFrame
 from lib.imaging.nifti import read_image, write_image
 from lib.imaging.intensity_range import find_range
 from lib.intensity_scale import IntensityConfig
-image, crop, hip = read_image("resampled.nii.gz"), CropConfig(), read_json("screened.json")["hip"]
+image, crop, hip = read_image("resampled.nii.gz"), CropConfig(), read_json("screened.json")["location"]
 asked = WindowRequest(anatomy="proximal-femur", side="left")
 center, margins = window_center(image, asked, crop, Location.from_json(hip)), margins_of(asked.anatomy, crop)
 intensity = find_range(image, IntensityConfig())

@@ -15,7 +15,7 @@ with job_log(snakemake.log[0]) as logger:
     params, screened = snakemake.params, read_json(snakemake.input.screened)
     image, crop = read_image(snakemake.input.image), CropConfig(**params.crop)
     asked = WindowRequest(anatomy=params.anatomy, side=params.side, center_mm_xy=params.center_mm_xy)
-    center = window_center(image, asked, crop, Location.from_json(screened["hip"]))
+    center = window_center(image, asked, crop, Location.from_json(screened["location"]))
     intensity = find_range(image, IntensityConfig(**params.intensity))
     frame = frame_of(params.side, params.slice_axis, screened["geometry"]["acquired_axis"])
     cropped, record = crop_image(image, center, crop, margins_of(params.anatomy, crop), intensity, frame)

@@ -18,7 +18,7 @@ from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
     image = read_image(snakemake.input.image)
-    record, located = read_json(snakemake.input.record), read_json(snakemake.input.screened)["hip"]
+    record, located = read_json(snakemake.input.record), read_json(snakemake.input.screened)["location"]
     modality, anatomy = MODALITIES[snakemake.params.modality], snakemake.params.anatomy
     window = modality.window(record["intensity"])
     i, j = column_index(image, record["center_mm_xy"])

@@ -27,7 +27,7 @@ class Regions:
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """Where the anatomy lies in a scan: the entry `hip` of the screening file.
+    """Where the anatomy lies in a scan: the entry `location` of the screening file.
 
     Attributes:
         side: `left` or `right` of the patient; empty for an anatomy without sides.

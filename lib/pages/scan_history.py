@@ -78,7 +78,7 @@ def _acquired(screened: Mapping, modality: str) -> list[str]:
 def _crop_step(crop: Mapping, screened: Mapping, settings: Mapping) -> dict:
     (x_mm, y_mm), part = crop["center_mm_xy"], part_in_words(settings["anatomy"], crop["side"])
     size_x, size_y, size_z = crop["size_xyz"]
-    doubts = screened["hip"]["doubts"] if crop["source"] == "automatic" else []
+    doubts = screened["location"]["doubts"] if crop["source"] == "automatic" else []
     margins = ", ".join(f"{border} {margin:.0f} mm" for border, margin in crop["margins_mm"].items())
     margins = margins or ("no bone found" if "no_bone" in crop["flags"] else "")
     facts = [

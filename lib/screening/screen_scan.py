@@ -119,7 +119,7 @@ class Screening:
             "reasons": [reason.to_json(self.anatomy, self.limits.modality) for reason in self.reasons],
             "geometry": self.geometry.to_json() if self.geometry else None,
             "acquisition": self.acquisition.to_json() if self.acquisition else None,
-            "hip": self.location.to_json() if self.location else None,
+            "location": self.location.to_json() if self.location else None,
             "density_phantom_in_view": self.density_phantom_in_view,
             "structures": list(self.structures),
             "voxels": self.voxels,

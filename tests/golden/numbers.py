@@ -76,11 +76,11 @@ def measure_image(image_zyx: np.ndarray) -> dict[str, float]:
 
 def _of_crop(results: Path, scan: str) -> Iterator[Number]:
     crop = json.loads((results / f"cropped/{scan}/crop.json").read_text(encoding="utf-8"))
-    hip = json.loads((results / f"screened/{scan}.json").read_text(encoding="utf-8"))["hip"]
+    located = json.loads((results / f"screened/{scan}.json").read_text(encoding="utf-8"))["location"]
     for measure, value in zip(("crop_x_mm", "crop_y_mm"), crop["center_mm_xy"], strict=True):
         yield Number(what=f"cropped/{scan}", measure=measure, value=value)
-    if "head_z_mm" in hip["evidence"]:
-        yield Number(what=f"screened/{scan}", measure="head_z_mm", value=hip["evidence"]["head_z_mm"])
+    if "head_z_mm" in located["evidence"]:
+        yield Number(what=f"screened/{scan}", measure="head_z_mm", value=located["evidence"]["head_z_mm"])
 
 
 def _of_references(results: Path) -> Iterator[Number]:

@@ -20,7 +20,7 @@ from lib.screening_settings import ScreeningConfig
 
 ROOT = Path(__file__).parents[2]
 OF_A_BONE = re.compile(r"(\b|_)hip(\b|_)|femur|femoral|trochanter|head_|bone_hu|pelvis", re.IGNORECASE)
-DEFAULTS = {"femur", "proximal-femur", "hip"}  # of a request; an entry of the screening file
+DEFAULTS = {"femur", "proximal-femur"}  # of a request
 MR = ScreeningConfig(modality="MR", min_slices=4, min_length_mm=10.0)
 
 

@@ -87,7 +87,7 @@ def prediction(mask=None, **changes):
 
 def screened(**changes):
     geometry = {"size_xyz": [512, 512, 50], "spacing_mm_xyz": [0.8, 0.8, 2.0], "source": "dicom"}
-    record = {"verdict": "ok", "reasons": [], "geometry": geometry, "hip": {"doubts": []}}
+    record = {"verdict": "ok", "reasons": [], "geometry": geometry, "location": {"doubts": []}}
     return record | {"acquisition": {"manufacturer": "SIEMENS", "kvp": 120.0}} | changes
 
 
@@ -310,7 +310,7 @@ def test_every_meaning_can_be_told_with_the_settings_of_the_rule():
 
 
 def test_history_runs_from_screening_to_review():
-    doubtful = screened(hip={"doubts": ["two hips look alike"]})
+    doubtful = screened(location={"doubts": ["two hips look alike"]})
     placement = {"set": "train", "fold": 3}
     review = {"verdict": "needs-edit", "comment": "the neck"}
     steps = decision_history(placement, doubtful, crop(), [prediction()], review, SETTINGS)
@@ -341,7 +341,7 @@ def test_text_cannot_break_out(tmp_path):
         tmp_path,
         placement=scan_page().placement | {"site": HOSTILE, "subject": HOSTILE},
         review={"verdict": "rejected", "comment": HOSTILE},
-        screened=screened(reasons=[reason], acquisition={"kernel": HOSTILE}, hip={"doubts": [HOSTILE]}),
+        screened=screened(reasons=[reason], acquisition={"kernel": HOSTILE}, location={"doubts": [HOSTILE]}),
         predictions=[
             prediction(plan=plan() | {"model": HOSTILE}, volume={"flags": [HOSTILE, "a{b}"], "dsc": None})
         ],

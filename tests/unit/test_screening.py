@@ -72,8 +72,8 @@ def test_good_scan_is_accepted_with_what_is_known_of_it(scan_path):
     assert content["geometry"]["length_mm"] == 72.0
     assert content["geometry"]["direction"] == [1, 0, 0, 0, 1, 0, 0, 0, 1]
     assert content["acquisition"]["kernel"] == "B30s"
-    assert content["hip"]["center_mm_xy"] == list(CENTER_MM_XY)
-    assert content["hip"]["uncertain"] is False
+    assert content["location"]["center_mm_xy"] == list(CENTER_MM_XY)
+    assert content["location"]["uncertain"] is False
     assert content["density_phantom_in_view"] is False
     assert content["voxels"] == digest_voxels(read_scan(scan_path).image)
 
@@ -98,7 +98,7 @@ def test_rejected_scan_has_no_hip(tmp_path):
     screening = screen_scan(write_series(datasets, tmp_path), request(), CONFIG, CROP)
     assert screening.verdict == "rejected"
     assert list(codes(screening)) == ["missing_slices"]
-    assert screening.to_json()["hip"] is None
+    assert screening.to_json()["location"] is None
 
 
 def test_how_a_rejected_series_was_made_is_told(tmp_path):

@@ -158,7 +158,7 @@ def test_the_block_is_found_cropped_and_measured(tmp_path, modality):
         {} if modality == "CT" else {"mask_cut_by_crop": "16.7% of the mask lies outside the crop"}
     )
     content = json.loads(json.dumps(screening.to_json(), allow_nan=False))
-    location = Location.from_json(content["hip"])
+    location = Location.from_json(content["location"])
     assert location.center_mm_xy == pytest.approx(column_mm(image, CENTER_XY), abs=1e-3)
     # crop
     asked = WindowRequest(anatomy="block", side="")
