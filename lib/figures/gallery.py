@@ -61,6 +61,7 @@ TITLES = {
     "network_pair": "The stated pair, person by person",
     "network_examples": "Best, median and worst person of the stated pair",
     "scores": "Overlap with the reference",
+    "precision_recall": "Precision and recall at every threshold",
     "levels": "Dice by part of the femur",
     "error_by_distance": "Where along the bone errors lie",
     "dice_by_distance": "Dice of single slices along the bone",
@@ -89,6 +90,7 @@ class StudyResults:
             names; an empty frame if there is none.
         histories: learning curves by (group, network, fold): epoch, loss, validation_dice.
         slices: errors along z of each scored prediction (`by_slice` of `measure_overlap`), by `structure_key`.
+        curves: voxels by their probability of each scored prediction (`VoxelCounts.in_bins`), by `structure_key`.
         examples: scans for the figures of contours and solids.
         networks, dimension_pair: tables that compare the networks of a study with several; else empty.
         pair_examples: scans as each network of the stated pair predicted them, with a word for each row.
@@ -106,6 +108,7 @@ class StudyResults:
     acquisition: pd.DataFrame = field(default_factory=pd.DataFrame)
     histories: Mapping[tuple[str, str, int], pd.DataFrame] = field(default_factory=dict)
     slices: Mapping[str, Mapping] = field(default_factory=dict)
+    curves: Mapping[str, Mapping] = field(default_factory=dict)
     examples: Sequence[Example] = ()
     networks: pd.DataFrame = field(default_factory=pd.DataFrame)
     dimension_pair: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -155,7 +158,7 @@ def _all_figures(results: StudyResults) -> _Plan:
         if results.detailed and key[0] not in results.detailed:
             continue
         of_key = _of(people, key)
-        yield from _overlap_figures(of_key, results.slices, key)
+        yield from _overlap_figures(of_key, results, key)
         yield from _volume_figures(of_key, _of(measured, key), results, key)
         yield from _covariate_figures(of_key, results.acquisition, key)
         yield from _repeat_figures(_of(pairs, key), results, key)
@@ -199,14 +202,16 @@ def _of_group(table: pd.DataFrame, group: str) -> pd.DataFrame:
     return table[table["group"] == group] if len(table) else table
 
 
-def _overlap_figures(people: pd.DataFrame, slices: Mapping[str, Mapping], key: _Key) -> _Plan:
+def _overlap_figures(people: pd.DataFrame, results: StudyResults, key: _Key) -> _Plan:
     """Yield the figures of overlap; figures along the bone show only the first group."""
     scored = people.dropna(subset=["dsc"])
     if scored.empty:
         return
     yield "scores", key, lambda: draw_scores(scored)
+    yield "precision_recall", key, lambda: draw_precision_recall(people, results.curves)
     if scored[LEVEL_COLUMNS].notna().any(axis=None):
         yield "levels", key, lambda: draw_levels(scored)
+    slices = results.slices
     first = people[people["group"] == groups_of(people)[0]]
     names = first[["group", "network", "members", "scan", "structure"]].agg("/".join, axis=1)
     first = first[[bool(slices.get(name, {}).get("distance_mm")) for name in names]]

@@ -38,12 +38,14 @@ from lib.stats.fold_variance import spread_table
 from lib.stats.paired import paired_table
 from lib.stats.precision import precision_table
 from lib.stats.tables import prediction_key, read_table
+from lib.stats.voxel_levels import count_levels
 from tests.unit.study_tables import history, measurements, no_metrics, tables, volume_agreement
 
 CONFIG = AgreementConfig()
 CAPTIONS = Path(__file__).parents[2] / "report" / "captions"
 SCORED = {
     "scores",
+    "precision_recall",
     "levels",
     "error_by_distance",
     "dice_by_distance",
@@ -90,9 +92,17 @@ def everything(study):
         acquisition=acquisition,
         histories={("all", "vnet", fold): history(fold, 50) for fold in range(2)},
         slices=slices,
+        curves=dict.fromkeys(slices, voxel_counts()),
         examples=[example()],
         synthetic=True,
     )
+
+
+def voxel_counts():
+    generator = np.random.default_rng(4)
+    reference = generator.random((4, 20, 20)) < 0.3
+    levels = generator.integers(0, 40_000, reference.shape) + 25_000 * reference
+    return count_levels(levels.astype(np.uint16), reference).in_bins()
 
 
 def precision_row():
