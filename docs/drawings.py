@@ -104,6 +104,7 @@ PACKAGES = {
     "imaging": "grids, resampling, crops, masks",
     "cohort": "table, folds, leakage, review",
     "phantom": "the synthetic cohort",
+    "publications": "what articles printed, as data",
     "catalog": "data that all of them share",
 }
 
@@ -179,7 +180,7 @@ def architecture() -> str:
         y = 140 + 37 * row
         parts.append(f'<rect x="24" y="{y}" width="780" height="31" rx="5" fill="#ffffff" stroke="{LINE}"/>')
         parts.append(text(38, y + 20, name, size=14, bold=True, anchor="start"))
-        parts.append(text(134, y + 20, words, anchor="start"))
+        parts.append(text(148, y + 20, words, anchor="start"))
         if below := imports_of(name):
             parts.append(text(790, y + 20, "imports " + ", ".join(below), anchor="end"))
     return drawing(828, 140 + 37 * len(PACKAGES) + 14, "Where things live, and who imports whom", parts)
