@@ -76,7 +76,7 @@ rule screened:
 
 
 rule converted:
-    """Every accepted scan as int16 (a CT: HU) in LPS order."""
+    """Every accepted scan as int16 in LPS order."""
     input:
         lambda wildcards: [f"results/converted/{scan}/image.nii.gz" for scan in to_crop()],
 

@@ -306,7 +306,7 @@ def _check_measure(config: Mapping) -> None:
     measure, anatomy = config["measure"], config["anatomy"]
     OverlapConfig(nsd_tolerance_mm=measure["nsd_tolerance_mm"])
     cut_mm = DistalEndConfig(distal_cut_mm=measure["distal_cut_mm"]).distal_cut_mm
-    if cut_mm is not None and not ANATOMIES[anatomy].has_distal_cut:
+    if cut_mm is not None and not ANATOMIES[anatomy].cut_below:
         raise ConfigError(
             f"measure.distal_cut_mm: {cut_mm:g} cuts a femur below its lesser trochanter, and anatomy is {anatomy}; "
             "set measure.distal_cut_mm: null"

@@ -277,6 +277,7 @@ rule draw_figures:
         runtime=grow(30),
     params:
         structures=list(STUDY.structures),
+        anatomy=lookup("anatomy", within=config),
         modality=lookup("screening/modality", within=config),
         synthetic=SYNTHETIC,
         pair=lookup("network_comparison/pair", within=config),

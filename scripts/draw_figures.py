@@ -5,8 +5,8 @@ input: the tables named in TABLES; histories, measured (lists of .csv, .json); f
     (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid; networks (list of the tables NETWORK_TABLES,
     if the study has several networks)
 output: figures (directory, with figures.json)
-params: structures (names), modality, synthetic, pair (of networks, may be empty), detailed (networks with figures of
-    their own; empty: all)
+params: structures (names), anatomy, modality, synthetic, pair (of networks, may be empty), detailed (networks with
+    figures of their own; empty: all)
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.atomic import whole_folder
+from lib.catalog.anatomies import ANATOMIES
 from lib.example_files import example_files
 from lib.figures.examples import example_scans, example_title, extreme_scans, pair_title
 from lib.figures.gallery import StudyResults, draw_figures
@@ -41,6 +42,7 @@ with job_log(snakemake.log[0]) as logger:
         pair_examples=[(word, [files.read(row, pair_title(row)) for row in rows]) for word, rows in extremes],
         detailed=params.detailed,
         synthetic=params.synthetic,
+        bone=f"the {ANATOMIES[params.anatomy].bone}",
     )
     with whole_folder(snakemake.output.figures) as folder:
         logger.info("%d figures", len(draw_figures(results, folder)))

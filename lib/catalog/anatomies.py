@@ -14,11 +14,13 @@ class Anatomy:
     Attributes:
         structures: names of the bones that a study may segment; empty: the study names them.
         regions: parts of a structure that are measured apart.
-        has_distal_cut: its bone can be measured above a cut (`measure.distal_cut_mm`).
         region_meanings: where they begin and end, by region, in words; {section[key]} stands for a setting.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
         part: what of the body a window shows, in words.
-        bone: what a mask shows, in words.
+        bone: what a mask shows, and its regions are parts of, in words.
+        cut_below: landmark below which `measure.distal_cut_mm` cuts, in words; empty: nothing is cut.
+        flag_meanings: flags that only this anatomy has, or that have words of their own in it;
+            {section[key]} stands for a setting.
         crop_methods: its searches for the window, `centre` (the middle of the image) and `none` (the whole image).
         subject: what a study segments, in words; empty: its structures.
         planes_below_top_mm: distance of the three planes of a scan's page from the top of the bone; None: they cross
@@ -28,11 +30,12 @@ class Anatomy:
 
     structures: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
-    has_distal_cut: bool = False
     region_meanings: Mapping[str, str] = field(default_factory=dict)
     has_sides: bool = False
     part: str = "region"
     bone: str = "bone"
+    cut_below: str = ""
+    flag_meanings: Mapping[str, str] = field(default_factory=dict)
     crop_methods: tuple[str, ...] = ("centre", "none")
     subject: str = ""
     planes_below_top_mm: float | None = None
@@ -43,7 +46,6 @@ ANATOMIES = {
     "proximal-femur": Anatomy(
         structures=("femur",),
         regions=LEVELS,
-        has_distal_cut=True,
         # `lib.anatomy.femur.landmarks.femur_levels`
         region_meanings={
             "above_cut": "all slices above the plane {measure[distal_cut_mm]:g} mm below the lesser trochanter",
@@ -55,6 +57,16 @@ ANATOMIES = {
         has_sides=True,
         part="hip",
         bone="femur",
+        cut_below="the lesser trochanter",
+        flag_meanings={
+            "crop_uncertain": "the position of the hip is uncertain. Check its crop; if the window is wrong, read "
+            "the right centre off the scales and enter it in the table (crop_x_mm, crop_y_mm).",
+            "cut_not_reached": "the mask ends above the plane {measure[distal_cut_mm]} mm below the lesser "
+            "trochanter.",
+            "no_bone": "the window holds no bone of a femur.",
+            "no_lesser_trochanter": "the lesser trochanter was not found in the mask, so there is no volume above "
+            "the cut.",
+        },
         crop_methods=("hip", "centre", "none"),
         subject="the proximal femur",
         # the centre of the femoral head lies about one radius below the top of the bone

@@ -30,6 +30,8 @@ class Modality:
 
     Attributes:
         unit: of the values; empty if scanners give every image a scale of its own.
+        scale: name of the scale of the values, for the title of the conversion to it; empty: it has none.
+        padding: what fills a window beyond the scan, in words.
         outside: value of what was not measured, such as the corners outside the scan circle.
         lowest: lower values become this one.
         grey_window: values drawn black and white in slices; None: the intensity range of the scan.
@@ -44,6 +46,8 @@ class Modality:
     """
 
     unit: str
+    scale: str
+    padding: str
     outside: int
     lowest: int
     grey_window: tuple[float, float] | None
@@ -68,6 +72,8 @@ class Modality:
 MODALITIES = {
     "CT": Modality(
         unit="HU",
+        scale="Hounsfield units",
+        padding="air",
         outside=-1024,
         lowest=-1024,
         grey_window=(-250.0, 1000.0),
@@ -88,6 +94,8 @@ MODALITIES = {
     ),
     "MR": Modality(
         unit="",
+        scale="",
+        padding="zeros",
         outside=0,
         lowest=-32768,
         grey_window=None,

@@ -1,4 +1,4 @@
-"""Figures of error against age, pixel size, and scanner with kernel and tube voltage."""
+"""Figures of error against age, pixel size, and scanner with its settings."""
 
 import textwrap
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def draw_error_by_pixel(people: pd.DataFrame, acquisition: pd.DataFrame) -> Draw
 
 
 def draw_error_by_scanner(people: pd.DataFrame, acquisition: pd.DataFrame) -> Drawing | None:
-    """Relative error and DSC by scanner, kernel and tube voltage; None with fewer than two different settings."""
+    """Relative error and DSC by scanner and settings; None with fewer than two different settings."""
     drawn = people.assign(setting=people["scan"].map(_settings(acquisition))).dropna(subset=["setting"])
     if drawn["setting"].nunique() < 2:
         return None
@@ -80,7 +80,7 @@ def draw_error_by_scanner(people: pd.DataFrame, acquisition: pd.DataFrame) -> Dr
     return Drawing(
         figure=figure,
         data=drawn[[*_PERSON, "setting", *ERRORS]],
-        alt=f"Errors by scanner, kernel and tube voltage, {len(order)} settings; median DSC: {' to '.join(ends)}.",
+        alt=f"Errors by scanner and its settings, {len(order)} in all; median DSC: {' to '.join(ends)}.",
         n=count_people(drawn),
     )
 
@@ -159,12 +159,16 @@ def _draw_trend(axes: Axes, subset: pd.DataFrame, name: str, error: str, look: t
 
 
 def _settings(acquisition: pd.DataFrame) -> dict[str, str]:
-    """Return scan -> "manufacturer model, kernel, kV" from the known parts; a scan without any is left out."""
+    """Return scan -> scanner and settings in words from the known parts; a scan without any is left out.
+
+    They are manufacturer, model, kernel and kV of a CT; manufacturer, model, field and sequence of an MR image.
+    """
     settings = {}
     for row in acquisition.to_dict("records"):
         scanner = " ".join(part for part in (_text(row, "manufacturer"), _text(row, "model")) if part)
-        voltage = f"{float(row['kvp']):g} kV" if pd.notna(row.get("kvp")) else ""
-        known = [part for part in (scanner, _text(row, "kernel"), voltage) if part]
+        of_ct = (_text(row, "kernel"), _with_unit(row, "kvp", "kV"))
+        of_mr = (_with_unit(row, "field_tesla", "T"), _text(row, "sequence"))
+        known = [part for part in (scanner, *of_ct, *of_mr) if part]
         if known:
             settings[row["scan"]] = ", ".join(known)
     return settings
@@ -181,6 +185,10 @@ def _setting_label(setting: str, people: int) -> str:
 def _text(row: Mapping, name: str) -> str:
     value = row.get(name, "")
     return "" if pd.isna(value) else str(value).strip()
+
+
+def _with_unit(row: Mapping, name: str, unit: str) -> str:
+    return f"{float(row[name]):g} {unit}" if pd.notna(row.get(name)) else ""
 
 
 def _draw_settings(axes: Axes, shown: pd.DataFrame, name: str, order: list[str]) -> None:

@@ -52,7 +52,7 @@ from lib.stats.agreement_units import volumes_of
 from lib.stats.grouping import without_repeats
 from lib.stats.tables import WHOLE_MASK, write_table
 
-# all kinds of figures in reading order; report/captions holds a caption for each
+# all kinds of figures in reading order; report/captions holds a caption for each. {bone}: words of the anatomy
 TITLES = {
     "examples": "Reference and prediction, slice by slice",
     "solid": "Where the prediction misses or adds bone",
@@ -62,7 +62,7 @@ TITLES = {
     "network_examples": "Best, median and worst person of the stated pair",
     "scores": "Overlap with the reference",
     "precision_recall": "Precision and recall at every threshold",
-    "levels": "Dice by part of the femur",
+    "levels": "Dice by part of {bone}",
     "error_by_distance": "Where along the bone errors lie",
     "dice_by_distance": "Dice of single slices along the bone",
     "relative_error": "Relative error of volume",
@@ -71,7 +71,7 @@ TITLES = {
     "sex_specific": "Sex-specific against the model of everybody",
     "error_by_age": "Error against age",
     "error_by_pixel": "Error against pixel size",
-    "error_by_scanner": "Error by scanner and kernel",
+    "error_by_scanner": "Error by scanner and its settings",
     "precision": "Repeated scans",
     "readers": "Two readers and the model",
     "fold_spread": "Spread between folds and between people",
@@ -96,6 +96,7 @@ class StudyResults:
         pair_examples: scans as each network of the stated pair predicted them, with a word for each row.
         detailed: the networks with figures of their own; empty: all.
         synthetic: whether the cohort is synthetic; every figure then says so.
+        bone: the bone of the study's anatomy, in words.
     """
 
     metrics: pd.DataFrame
@@ -115,6 +116,7 @@ class StudyResults:
     pair_examples: Sequence[tuple[str, Sequence[Example]]] = ()
     detailed: Sequence[str] = ()
     synthetic: bool = False
+    bone: str = "the bone"
 
 
 def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
@@ -132,7 +134,8 @@ def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
         for kind, (network, protocol, structure), draw in _all_figures(results):
             drawing = draw()
             if drawing is not None:
-                entry = {"kind": kind, "network": network, "protocol": protocol, "title": TITLES[kind]}
+                entry = {"kind": kind, "network": network, "protocol": protocol}
+                entry |= {"title": TITLES[kind].format(bone=results.bone)}
                 entry |= {"structure": structure if several else ""}
                 entries.append(_save(drawing, folder, entry, results.synthetic))
     write_json(folder / "figures.json", {"figures": entries})
@@ -210,9 +213,8 @@ def _overlap_figures(people: pd.DataFrame, results: StudyResults, key: _Key) -> 
     yield "scores", key, lambda: draw_scores(scored)
     yield "precision_recall", key, lambda: draw_precision_recall(people, results.curves)
     if scored[LEVEL_COLUMNS].notna().any(axis=None):
-        yield "levels", key, lambda: draw_levels(scored)
-    slices = results.slices
-    first = people[people["group"] == groups_of(people)[0]]
+        yield "levels", key, lambda: draw_levels(scored, results.bone)
+    first, slices = people[people["group"] == groups_of(people)[0]], results.slices
     names = first[["group", "network", "members", "scan", "structure"]].agg("/".join, axis=1)
     first = first[[bool(slices.get(name, {}).get("distance_mm")) for name in names]]
     along, counted = [slices[name] for name in names[first.index]], count_people(first)

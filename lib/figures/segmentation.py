@@ -1,4 +1,4 @@
-"""Figures of overlap: scores of each group, Dice by region of the femur, errors and Dice along the bone."""
+"""Figures of overlap: scores of each group, Dice by region of the bone, errors and Dice along the bone."""
 
 from collections.abc import Mapping, Sequence
 
@@ -66,8 +66,8 @@ def draw_scores(metrics: pd.DataFrame) -> Drawing:
     )
 
 
-def draw_levels(metrics: pd.DataFrame) -> Drawing:
-    """Dice of the head, neck, trochanter and shaft of the femur: scans as points, median and quartiles."""
+def draw_levels(metrics: pd.DataFrame, bone: str) -> Drawing:
+    """Dice of each region (LEVELS) of a bone, named in words: scans as points, median and quartiles."""
     figure, panels = group_panels(metrics, share_x=True, share_y=True)
     for group, axes in panels.items():
         subset = metrics[metrics["group"] == group]
@@ -88,7 +88,7 @@ def draw_levels(metrics: pd.DataFrame) -> Drawing:
     return Drawing(
         figure=figure,
         data=metrics[[*_PERSON, *LEVEL_COLUMNS]],
-        alt=f"Dice by part of the femur, medians of group {_counted(whole, whole['group'].iloc[0])}: "
+        alt=f"Dice by part of {bone}, medians of group {_counted(whole, whole['group'].iloc[0])}: "
         + (", ".join(f"{level} {median:.4f}" for level, median in medians.items()) or "not defined")
         + ".",
         n=count_people(metrics),

@@ -77,6 +77,7 @@ from lib.stats.agreement_units import volumes_of
 from lib.stats.formats import (
     records,
     show_range,
+    show_setting,
     show_text,
     undefined_reasons,
 )
@@ -184,6 +185,8 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "modality": modality,
         "plane": slice_plane(data),
         "value_unit": MODALITIES[modality].unit,
+        "padding": MODALITIES[modality].padding,
+        "cut": cut_in_words(data.settings),
         "subject": ANATOMIES[anatomy].subject or joined(data.settings["structures"]),
         "settings": data.settings,
         "protocols": PROTOCOLS,
@@ -246,7 +249,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
         "precision": partial(precision_view, value_unit=value_unit),
         "readers": reader_view,
         "coverage": coverage_view,
-        "levels": level_view,
+        "levels": partial(level_view, bone=f"the {ANATOMIES[data.settings['anatomy']].bone}"),
         "table1": table1_view,
         "table2": table2_view,
         "ages": age_view,
@@ -270,6 +273,12 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     made["flags"] = [flag_view(flags, pages)] if flags else []
     made["trainings"] = [training_view(trainings)] if trainings else []
     return made
+
+
+def cut_in_words(settings: Mapping) -> str:
+    """Return where the fixed distal cut lies, such as "20 mm below the lesser trochanter"; empty if there is none."""
+    below, cut_mm = ANATOMIES[settings["anatomy"]].cut_below, settings["measure"]["distal_cut_mm"]
+    return "" if cut_mm is None or not below else f"{show_setting(cut_mm)} mm below {below}"
 
 
 def slice_plane(data: ReportData) -> str:

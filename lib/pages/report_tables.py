@@ -507,17 +507,15 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
     return page_table(caption, columns, rows, name="coverage", group=models_of(rows))
 
 
-def level_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return a table of Dice by region of the femur, for the first group."""
+def level_view(rows: Sequence[Mapping], bone: str) -> PageTable:
+    """Return a table of Dice by region of the bone, for the first group; `bone` is its name in words."""
     columns = (
-        *(words("Part of the femur", "level"), Column(head="n", show=lambda row: str(row["n"]))),
+        *(words(f"Part of {bone}", "level"), Column(head="n", show=lambda row: str(row["n"]))),
         MEAN_DICE,
         lowest("dsc"),
     )
     rows = of_first_cohort(rows)
-    return page_table(
-        "Overlap by part of the femur", columns, rows, name="levels", group=protocol_group(rows)
-    )
+    return page_table(f"Overlap by part of {bone}", columns, rows, name="levels", group=protocol_group(rows))
 
 
 def table1_view(rows: Sequence[Mapping]) -> PageTable:

@@ -58,7 +58,8 @@ def _conversion_step(screened: Mapping, modality: str) -> dict:
         f"({shape['source']}).",
         f"{'; '.join([f'Scanner {scanner or NOT_STATED}', *_acquired(screened, modality)])}.",
     ]
-    title = "Conversion to Hounsfield units" if modality == "CT" else "Conversion"
+    scale = MODALITIES[modality].scale
+    title = f"Conversion to {scale}" if scale else "Conversion"
     return {"title": title, "facts": facts, "reasons": []}
 
 

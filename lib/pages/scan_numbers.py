@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lib.catalog.measures import MEASURES, SECTIONS, Measure
-from lib.pages.wording import FLAG_MEANINGS
+from lib.pages.wording import told_flags
 from lib.stats.formats import DASH, show_number, show_text
 from lib.stats.scores import bound_to_grid
 from lib.stats.tables import structure_key
@@ -149,7 +149,7 @@ def flag_rows(
         reason["code"]: f"{reason['found']}. {reason['rule']} What to do: {reason['action']}"
         for reason in screened["reasons"]
     }
-    meanings |= FLAG_MEANINGS
+    meanings |= told_flags(settings)
     carried: dict[str, list[str]] = {}
     for prediction in predictions:
         seen = ("seen_in_training",) if prediction.plan.get("seen_in_training") else ()
@@ -158,9 +158,7 @@ def flag_rows(
     return [
         {
             "flag": flag.replace("_", " "),
-            "meaning": meanings[flag].format_map(settings)
-            if flag in FLAG_MEANINGS
-            else meanings.get(flag, ""),
+            "meaning": meanings.get(flag, ""),
             "where": "" if len(names) == len(predictions) else ", ".join(names),
         }
         for flag, names in sorted(carried.items())

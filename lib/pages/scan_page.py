@@ -66,7 +66,7 @@ class ScanPage:
         crop: content of crop.json.
         crop_picture: whether there is a picture of the window in the whole scan.
         review: verdict and comment of an earlier review; empty if there was none.
-        settings: the sections of the configuration that FLAG_MEANINGS quotes, `report`, `anatomy` and `screening`.
+        settings: the sections of the configuration that meanings of flags quote, `report`, `anatomy` and `screening`.
         synthetic: whether the cohort is synthetic.
     """
 
@@ -218,6 +218,7 @@ def build_scan_context(page: ScanPage) -> dict:
         ],
         "pictured": page.predictions[0].models,
         "window": page.window,
+        "has_cut": page.settings["measure"]["distal_cut_mm"] is not None and bool(page.anatomy.cut_below),
         "unit": page.modality.unit or "(arbitrary units)",
         "planes_through": page.anatomy.planes_through,
     }

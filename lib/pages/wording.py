@@ -4,22 +4,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from lib.catalog.anatomies import ANATOMIES
+from lib.catalog.modalities import MODALITIES
 from lib.stats.formats import show_setting
 
 WEIGHTS = {
     "last": "last weights of the training (or their running average), not selected on validation people",
     "best": "weights with the best Dice on the fold's validation people",
 }
-# flags of crop.json, of the mask and of uncertainty.json; {section[key]} stands for a setting. Screening explains its
-# own flags.
+# flags of crop.json, of the mask and of uncertainty.json in any study (`told_flags`); {section[key]} stands for a
+# setting, {padding} for words of the modality. Screening explains its own flags.
 FLAG_MEANINGS = {
     "bone_at_border": "bone lies closer to the window's border than crop.min_margin_mm; the window may cut it off.",
     "components_dropped": "components apart from the largest one held more than 1 % of its volume and were dropped.",
-    "crop_uncertain": "the position of the hip is uncertain. Check its crop; if the window is wrong, read the right "
-    "centre off the scales and enter it in the table (crop_x_mm, crop_y_mm).",
+    "crop_uncertain": "the position of the window is uncertain. Check it; if it is wrong, read the right centre off "
+    "the scales and enter it in the table (crop_x_mm, crop_y_mm).",
     "corrected": "a mask corrected by hand was given in the review; its volume (corrected_mm3, final_mm3) is shown "
     "beside the predicted one and is not part of any score or agreement.",
-    "cut_not_reached": "the mask ends above the plane {measure[distal_cut_mm]} mm below the lesser trochanter.",
     "empty_mask": "no bone was found.",
     "interval_wide": "the fold models' volumes differ so much that the interval of this volume is more than 1.5 "
     "times as wide as it would be if they agreed. Check the mask before you use the volume. All members can make the "
@@ -28,13 +29,12 @@ FLAG_MEANINGS = {
     "{predict[review_member_dice]}. Often the image is unlike those of training, or damaged. All members can make "
     "the same error, so a mask without this flag may still be wrong.",
     "needs_edit": "a reviewer found that this mask needs editing; its volume is shown as predicted.",
-    "no_bone": "the window holds no bone of a femur.",
-    "no_lesser_trochanter": "the lesser trochanter was not found in the mask, so there is no volume above the cut.",
+    "no_bone": "the window holds no bone.",
     "off_protocol": "the acquisition differs from the protocol; the section Acquisition lists the differences.",
     "otsu_out_of_range": "Otsu's threshold lay outside mask.low to mask.high; mask.fallback was used.",
     "otsu_undefined": "the probability map is constant and has no Otsu threshold; mask.fallback was used.",
     "override": "the centre of the window was taken from the table, not located automatically.",
-    "padded": "the window extends beyond the scan and was filled with the value of air there.",
+    "padded": "the window extends beyond the scan and was padded with {padding} there.",
     "seen_in_training": "a model that predicted this was trained on this person, or selected by their score; the "
     "volume is measured but not scored.",
 }
@@ -78,6 +78,17 @@ def people_text(count: int, women: int, men: int, ages: Sequence[str]) -> str:
     return f"{', '.join(sexes)}; {years}{some}"
 
 
+def told_flags(settings: Mapping) -> dict[str, str]:
+    """Return the meanings of flags, by name, in the words of the study's anatomy and modality.
+
+    Args:
+        settings: the sections of the configuration that the meanings quote, `anatomy` and `screening`.
+    """
+    words = {**settings, "padding": MODALITIES[settings["screening"]["modality"]].padding}
+    meanings = {**FLAG_MEANINGS, **ANATOMIES[settings["anatomy"]].flag_meanings}
+    return {flag: meaning.format_map(words) for flag, meaning in meanings.items()}
+
+
 def flag_meanings(
     volumes: pd.DataFrame, screened: Iterable[Mapping], settings: Mapping
 ) -> list[tuple[str, str]]:
@@ -85,7 +96,7 @@ def flag_meanings(
     raised = {flag for flags in volumes["flags"] for flag in flags.split()}
     reasons = (reason for record in screened for reason in record["reasons"])
     known = {reason["code"]: f"{reason['rule']} What to do: {reason['action']}" for reason in reasons}
-    known |= {flag: FLAG_MEANINGS[flag].format_map(settings) for flag in raised & FLAG_MEANINGS.keys()}
+    known |= told_flags(settings)
     return [(flag, known[flag]) for flag in sorted(raised & known.keys())]
 
 

@@ -281,7 +281,7 @@ def test_no_whisker_and_no_number_of_a_bar_is_cut_off(study):
 
 def test_a_single_scan_is_not_hidden_by_its_mean(study):
     one = study[0][(study[0]["protocol"] == "cv") & (study[0]["group"] == "all")].head(1)
-    scores, levels = draw_scores(one).figure.axes[0], draw_levels(one).figure.axes[0]
+    scores, levels = draw_scores(one).figure.axes[0], draw_levels(one, "the femur").figure.axes[0]
     assert not scores.lines
     folds = draw_fold_spread(one, pd.DataFrame(columns=["group", "measure"])).figure.axes[0]
     for axes in (scores, levels, folds):
@@ -308,7 +308,7 @@ def test_of_many_points_neither_sex_hides_the_other():
 
 def test_levels_show_every_scan_that_has_the_part(study):
     test = group_of(study[0], "test", "all").assign(dsc_shaft=np.nan)
-    drawing = draw_levels(test)
+    drawing = draw_levels(test, "the femur")
     axes = drawing.figure.axes[0]
     assert sorted(points_of(axes)[:, 1]) == pytest.approx(
         sorted(test[["dsc_head", "dsc_neck", "dsc_trochanter"]].to_numpy().ravel())
@@ -575,6 +575,17 @@ def test_scanners_are_compared_with_kernel_and_voltage():
     assert labels == [r"A\$B, B30s, 120 kV (n = 3)", r"A\$B, B60f (n = 1)"]
     assert "median DSC: 0.9800 (A$B, B30s, 120 kV) to 0.9800 (A$B, B60f)" in drawing.alt
     assert draw_error_by_scanner(people.head(3), acquisition) is None
+
+
+def test_scanners_of_mr_are_compared_with_field_and_sequence():
+    people = ranked([1.0, 2, 3, 4])
+    acquisition = pd.DataFrame(
+        {"scan": people["scan"], "manufacturer": "A", "field_tesla": [3.0, 3.0, 1.5, np.nan],
+         "sequence": ["GR", "GR", "GR", "SE"], "kernel": ""}
+    )  # fmt: skip
+    drawing = draw_error_by_scanner(people, acquisition)
+    assert sorted(set(drawing.data["setting"])) == ["A, 1.5 T, GR", "A, 3 T, GR", "A, SE"]
+    assert drawing.alt.startswith("Errors by scanner and its settings, 3 in all;")
 
 
 def test_a_long_name_of_a_scanner_leaves_room_for_the_figure():

@@ -32,7 +32,7 @@ from lib.pages.scan_numbers import (
     shown_predictions,
 )
 from lib.pages.scan_page import ScanPage, build_scan_context, draw_turn, viewer_data, write_scan_page
-from lib.pages.wording import FLAG_MEANINGS
+from lib.pages.wording import told_flags
 from lib.stats.formats import WITHIN_VOXEL_MEANING
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
 
@@ -303,7 +303,7 @@ def test_a_person_whom_the_models_were_trained_on_is_flagged():
 
 
 def test_every_meaning_can_be_told_with_the_settings_of_the_rule():
-    for flag in FLAG_MEANINGS:
+    for flag in told_flags(SETTINGS):
         (row,) = flag_rows([prediction(volume={"flags": [flag]})], screened(), SETTINGS)
         assert row["meaning"], flag
         assert row["where"] == ""

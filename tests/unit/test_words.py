@@ -1,21 +1,24 @@
 """The words of a study that is not of the proximal femur in CT: no page of it tells of HU, CT, femur or hip."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lib.catalog.anatomies import LEVELS
+from lib.catalog.anatomies import ANATOMIES, LEVELS
 from lib.catalog.measures import MEASURES
 from lib.catalog.modalities import MODALITIES
 from lib.figures.contours import grey_levels
 from lib.figures.gallery import TITLES
 from lib.learning.card import model_card
 from lib.learning.finished import describe_fold
-from lib.pages.report_tables import precision_view
+from lib.pages.report import cut_in_words
+from lib.pages.report_tables import level_view, precision_view
 from lib.pages.scan_page import draw_pictures, write_scan_page
 from lib.pages.templates import REPORT_FOLDER
+from lib.pages.wording import told_flags
 from lib.stats.measurements import measurements_table, people_table
 from lib.stats.tables import structure_key, volumes_table
 from tests.unit.study_tables import measured, people, predictions, tables
@@ -25,7 +28,10 @@ from tests.unit.test_report import SETTINGS, render, report, study_tables
 from tests.unit.test_scan_page import SETTINGS as PAGE_SETTINGS
 from tests.unit.test_scan_page import crop, scan_page, screened
 
-OF_CT_OR_FEMUR = re.compile(r"\bHU\b|Hounsfield|\bCT\b|[Ff]emur|[Ff]emoral|[Hh]ip\b")
+OF_CT_OR_FEMUR = re.compile(
+    r"\bHU\b|Hounsfield|\bCT\b|kVp?\b|[Vv]oltage|\bKernel\b|reconstruction kernel|\b[Aa]ir\b|Zhao|"
+    r"[Ff]emur|[Ff]emoral|[Hh]ip\b|[Tt]rochanter"
+)
 MR = {"anatomy": "generic", "structures": {"tibia": "any"}, "screening": {"modality": "MR"}}
 MR_SETTINGS = SETTINGS | {
     **MR,
@@ -34,7 +40,7 @@ MR_SETTINGS = SETTINGS | {
     "model_frame": {"slice_axis": "acquired"},
     "intensity": {"scale": "percentile", "low": 0.5, "high": 99.5},
 }
-OF_FEMUR_IN_CT = ("levels", "table1", "table2")  # captions of what other studies do not have
+OF_FEMUR_IN_CT = ("table1", "table2")  # captions of what other studies do not have
 ACQUIRED = {"manufacturer": "TinyScan", "model": "T", "field_tesla": 3.0, "sequence": "GR", "variant": "SP"}
 ACQUIRED |= {"tr_ms": 37.0, "te_ms": 4.92, "fat_suppressed": None, "plane": "coronal"}
 
@@ -134,9 +140,35 @@ def test_pictures_of_an_mr_scan_show_its_own_range():
 )
 def test_captions_hold_for_every_study(path):
     if path.stem in OF_FEMUR_IN_CT:
-        assert re.search(r"neck|Zhao", path.read_text(encoding="utf-8"))
+        assert re.search("Zhao", path.read_text(encoding="utf-8"))
     else:
         assert foreign(path.read_text(encoding="utf-8")) == []
+
+
+def test_flags_are_told_in_the_words_of_the_anatomy_and_the_modality():
+    told = told_flags(MR_SETTINGS)
+    assert foreign(" ".join(told.values())) == []
+    assert "padded with zeros there" in told["padded"] and "position of the window" in told["crop_uncertain"]
+    assert not {"cut_not_reached", "no_lesser_trochanter"} & told.keys()
+    hips = told_flags(SETTINGS | {"measure": {"distal_cut_mm": 20.0}})
+    assert hips.keys() - told.keys() == {"cut_not_reached", "no_lesser_trochanter"}
+    assert "padded with air there" in hips["padded"] and "position of the hip" in hips["crop_uncertain"]
+    assert "the plane 20.0 mm below the lesser trochanter" in hips["cut_not_reached"]
+
+
+def test_a_cut_that_the_anatomy_does_not_have_is_not_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with_cut = {"measure": SETTINGS["measure"] | {"distal_cut_mm": 20.0}}
+    assert cut_in_words(SETTINGS | with_cut) == "20 mm below the lesser trochanter"
+    assert cut_in_words(SETTINGS) == cut_in_words(MR_SETTINGS | with_cut) == ""
+    text = render(replace(mr_report(), settings=MR_SETTINGS | with_cut), tmp_path)
+    assert "Volumes were also compared above a plane" not in text and "distal cut or to" not in text
+
+
+@pytest.mark.parametrize(("anatomy", "bone"), [("proximal-femur", "the femur"), ("generic", "the bone")])
+def test_parts_are_those_of_the_bone_of_the_anatomy(anatomy, bone):
+    assert ANATOMIES[anatomy].bone == bone
+    assert level_view([], bone).caption == f"Overlap by part of {bone}"
 
 
 def card(**changes):
