@@ -11,3 +11,12 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
     """
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def fold_seed(seed: int, group: str, fold: int) -> int:
+    """Return the seed of a fold's training: the same for all networks of a group.
+
+    All networks thus see the same scans in the same order, with the same windows and changes. The word "vnet" stands
+    for any network; it was part of the seed of the first studies, whose numbers it keeps.
+    """
+    return derive_seed(seed, "train", group, "vnet", fold)

@@ -22,6 +22,7 @@ with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
     ensemble = load_models(paths, params.weights, params.device, params.precision)
     logger.info("%d networks, %s weights, %s", len(paths), params.weights, ensemble.compute.describe())
     config = PredictConfig(**params.predict)
+    seconds = {}
     with whole_folder(snakemake.output.batch) as batch:
         for scan, image_path, record_path in zip(params.scans, given.images, given.records, strict=True):
             image, record = read_image(image_path), read_json(record_path)
@@ -34,4 +35,7 @@ with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
             disagreements = predicted.disagreements or alone
             told = {name: describe_disagreement(found, folds) for name, found in disagreements.items()}
             write_json(batch / scan / "uncertainty.json", told)
+            seconds[scan] = predicted.seconds
             logger.info("%s: size (x, y, z) %s", scan, image.GetSize())
+        compute = {"device": ensemble.compute.describe(), "precision": ensemble.compute.precision}
+        write_json(batch / "timing.json", {"networks": len(paths), **compute, "predict_seconds": seconds})

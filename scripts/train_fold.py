@@ -21,7 +21,7 @@ from lib.learning.recipe import FoldSettings
 from lib.learning.train import train_fold
 from lib.provenance import code_digest
 from lib.pseudonyms import read_secret
-from lib.seeding import derive_seed
+from lib.seeding import fold_seed
 from lib.training_scans import read_training_scans
 
 with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["train"]["device"]):
@@ -33,7 +33,7 @@ with job_log(snakemake.log[0]), own_device(snakemake.params.fold["configured"]["
         **fold["configured"],
         **params.settings,
         name=f"{fold['group']}/{fold['network']} fold {fold['fold']}",
-        seed=derive_seed(params.seed, "train", fold["group"], fold["network"], fold["fold"]),
+        seed=fold_seed(params.seed, fold["group"], fold["fold"]),
         code=code_digest("scripts/train_fold.py"),
         axes=common_frame(crops).axes,
     )

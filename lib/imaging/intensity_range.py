@@ -11,6 +11,8 @@ from lib.imaging.components import label_pieces
 from lib.imaging.grid import array_zyx
 from lib.intensity_scale import IntensityConfig, IntensityRange, fixed_range
 
+_GREY_STEPS = 1000  # of the darkest to the brightest voxel, in which 1 is added before the logarithm
+
 
 def find_range(image: sitk.Image, config: IntensityConfig) -> IntensityRange:
     """Return the intensity range of a scan (int16).
@@ -37,12 +39,17 @@ def find_range(image: sitk.Image, config: IntensityConfig) -> IntensityRange:
 def body_mask(values_zyx: np.ndarray) -> np.ndarray:
     """Return the largest connected part of an image above Otsu's threshold of its logarithm, bool (z, y, x).
 
-    The logarithm brings dark tissue, such as muscle in MR, nearer to bright fat than to air. An image of one value is
-    body throughout.
+    The logarithm brings dark tissue, such as muscle in MR, nearer to bright fat than to air. It is taken of shares of
+    the highest value, so that the body does not depend on the scale of the image. An image of one value is body
+    throughout.
     """
-    logs_zyx = np.log1p(values_zyx.astype(np.float32) - np.float32(values_zyx.min()))
-    threshold = otsu_threshold(logs_zyx / max(float(logs_zyx.max()), 1.0))
+    heights_zyx = values_zyx.astype(np.float32) - np.float32(values_zyx.min())
+    highest = max(float(heights_zyx.max()), 1.0)
+    # exactly the same for values that are multiplied by a number
+    logs_zyx = np.log1p(heights_zyx / np.float32(highest) * np.float32(_GREY_STEPS)) / np.log1p(_GREY_STEPS)
+    logs_zyx = np.minimum(logs_zyx, 1.0)
+    threshold = otsu_threshold(logs_zyx)
     if threshold is None:
         return np.ones(values_zyx.shape, bool)
-    pieces_zyx = label_pieces(logs_zyx >= threshold * float(logs_zyx.max()), corners=False)
+    pieces_zyx = label_pieces(logs_zyx >= threshold, corners=False)
     return pieces_zyx == np.argmax(np.bincount(pieces_zyx.ravel())[1:]) + 1

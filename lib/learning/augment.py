@@ -6,7 +6,7 @@ therefore hold tissue where the scan has tissue, and air only beyond the ends of
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,10 @@ class Transform:
     gamma: float = 1.0
     noise_sd: float = 0.0
     noise_seed: int = 0
+
+    def within_slices(self) -> "Transform":
+        """Return the transform without the rotations that mix slices: what a 2-D network sees of it."""
+        return replace(self, rotation_degrees_xyz=(0.0, 0.0, self.rotation_degrees_xyz[2]))
 
     @property
     def rotates(self) -> bool:

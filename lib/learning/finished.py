@@ -10,7 +10,7 @@ from lib.errors import ModelError
 from lib.model_record import MODEL_FORMAT, fold_name, read_run
 from lib.provenance import describe_software
 from lib.pseudonyms import pseudonyms
-from lib.seeding import derive_seed
+from lib.seeding import fold_seed
 
 # keys of `train` that say where and how a training runs, not what it computes
 RUNTIME_KEYS = ("device", "device_cache_gb", "host_cache_gb", "checkpoint_minutes")
@@ -170,7 +170,7 @@ def changes_of_folds(
             training=scans(group, fold),
             secret=secret,
         )
-        if run["seed"] != derive_seed(today.seed, "train", group, network, fold):
+        if run["seed"] != fold_seed(today.seed, group, fold):
             found.append("the seed has changed")
     return changes
 

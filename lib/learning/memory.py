@@ -47,6 +47,11 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def peak_memory_of(device: torch.device) -> str:
+    """Return what `peak_memory_mb` measures: the memory of the `device`, or of the `process`."""
+    return "device" if device.type == "cuda" else "process"
+
+
 @contextmanager
 def memory_explained(remedy: str) -> Iterator[None]:
     """Turn torch's out-of-memory errors, of CUDA or host, into one that says how much was requested and what helps.

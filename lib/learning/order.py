@@ -39,12 +39,15 @@ class TrainingOrder:
         config: the recipe.
         seed: of the fold.
         axes: patient axes of the arrays, the slice axis first.
+        dimensions: of the network. With 2 no slices are read beyond a window; scans, windows and transforms are the
+            same as with 3.
     """
 
     scans: Sequence[StoredScan]
     config: TrainConfig
     seed: int
     axes: Sequence[str] = ("z", "y", "x")
+    dimensions: int = 3
 
     @property
     def windows_per_epoch(self) -> int:
@@ -59,6 +62,8 @@ class TrainingOrder:
     @cached_property
     def margin(self) -> int:
         """The number of slices beyond each end of a window that its rotation may reach."""
+        if self.dimensions == 2:
+            return 0
         return max(
             margin_slices(self.config.augment, scan.shape_zyx, scan.spacing_mm_zyx) for scan in self.scans
         )

@@ -1,6 +1,7 @@
 """Prediction of whole scans by one network or the mean of several."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from lib.learning.memory import memory_explained
 from lib.learning.predict_settings import PredictConfig
 from lib.learning.uncertainty import Disagreement, measure_disagreements
 from lib.learning.vnet import VNet
-from lib.learning.windows import WindowLayout, sliding_mean
+from lib.learning.windows import WindowLayout, sliding_mean, step_between
 
 REMEDY = "not even one window at a time fits: free memory, take a larger device, or set train.device: cpu"
 # what the members of an ensemble must agree on
@@ -70,10 +71,12 @@ class ScanPrediction:
             several `labels` (uint8), the labels of the highest mean probability, and `confidence`, that probability
             (float32).
         disagreements: how far the members disagree, by structure; empty for a single network.
+        seconds: from the cropped scan to the maps, both in host memory.
     """
 
     maps: Mapping[str, np.ndarray]
     disagreements: Mapping[str, Disagreement]
+    seconds: float = 0.0
 
     @property
     def probability_zyx(self) -> np.ndarray:
@@ -131,8 +134,8 @@ def predict_scan(
     """Predict one cropped scan, int16 (z, y, x), with the intensity range `scale`.
 
     Windows move along z by `config.step`, overlapping probabilities are averaged, then the networks' (Zhao et
-    al. 2020). Sums stay on the device; the scan is copied there once and only the result is copied back. If memory is
-    too small for that, `within_memory` continues with less.
+    al. 2020). Windows of 2-D networks do not overlap. Sums stay on the device; the scan is copied there once and only
+    the result is copied back. If memory is too small for that, `within_memory` continues with less.
 
     Raises:
         ModelError: the models were trained on another fixed intensity range.
@@ -143,13 +146,12 @@ def predict_scan(
             f"the models take values from {ensemble.intensity.low:g} to {ensemble.intensity.high:g}, and this scan "
             f"was cropped for {scale.low:g} to {scale.high:g}: use the overlay that the models were trained with"
         )
-    image = torch.from_numpy(np.ascontiguousarray(image_zyx))
+    begin = time.monotonic()
+    image, shape = torch.from_numpy(np.ascontiguousarray(image_zyx)), ensemble.networks[0].config
 
     def predict(layout: WindowLayout, home: torch.device) -> ScanPrediction:
         intensity = to_intensity(image.to(home), scale)
-        maps, members = predict_members(
-            ensemble.networks, intensity, layout, ensemble.compute, ensemble.networks[0].config.maps
-        )
+        maps, members = predict_members(ensemble.networks, intensity, layout, ensemble.compute, shape.maps)
         labels, names = choose_labels(maps), ensemble.structures
         several = len(names) > 1
         made = {"labels": labels, "confidence": maps.amax(0)} if several else {"probability": maps[0]}
@@ -160,11 +162,12 @@ def predict_scan(
 
     layout = WindowLayout(
         window=ensemble.window_slices,
-        step=config.step,
+        step=step_between(shape.dimensions, config.step, ensemble.window_slices),
         z_padding=config.z_padding,
         batch=config.batch_windows,
     )
-    return within_memory(predict, layout, ensemble.compute.device)
+    predicted = within_memory(predict, layout, ensemble.compute.device)
+    return replace(predicted, seconds=round(time.monotonic() - begin, 4))
 
 
 def predict_volume(

@@ -24,7 +24,8 @@ from lib.learning.determinism import compiled
 from lib.learning.history import EpochRecord, has_settled
 from lib.learning.interrupts import StopRequest, ToldToStopError, stop_on_signal
 from lib.learning.losses import parameter_groups
-from lib.learning.memory import memory_explained, peak_memory_mb
+from lib.learning.memory import memory_explained, peak_memory_mb, peak_memory_of
+from lib.learning.operations import gmac_per_voxel
 from lib.learning.order import Draw, TrainingOrder
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore, TrainingScan
@@ -113,7 +114,11 @@ class _TrainingLoop:
         self.settings, self.config, self.compute = settings, settings.train, compute
         self.training, self.validated = training, validation
         self.order = TrainingOrder(
-            scans=training.scans, config=settings.train, seed=settings.seed, axes=settings.axes
+            scans=training.scans,
+            config=settings.train,
+            seed=settings.seed,
+            axes=settings.axes,
+            dimensions=settings.architecture.dimensions,
         )
         self.task = SegmentTask(training, validation, self.order, settings, compute)
         self.fresh_losses: list[Tensor] = []  # kept on the device: fetching each one would stall it
@@ -304,6 +309,7 @@ class _TrainingLoop:
     def _facts(self, best_epoch: int) -> dict[str, Any]:
         settings = {key: value for key, value in asdict(self.settings).items() if isinstance(value, dict)}
         history = self.state.progress.records()
+        windows, size_yx = len(history) * self.order.windows_per_epoch, self.training.scans[0].shape_zyx[1:]
         return settings | {
             **self.task.facts(),
             "code": self.settings.code,
@@ -317,8 +323,12 @@ class _TrainingLoop:
             "best_validation_dice": self.state.progress.best_dice,
             "warnings": self.task.warnings(history),
             "updates": len(history) * self.order.updates_per_epoch,
+            "voxels_seen": windows * self.config.window_slices * math.prod(size_yx),
+            "gmac_per_voxel": gmac_per_voxel(self.state.network),
             "parameters": sum(parameter.numel() for parameter in self.state.network.parameters()),
             "seconds": round(sum(record.seconds for record in history), 1),
+            "peak_memory_mb": max(record.memory_mb for record in history),
+            "peak_memory_of": peak_memory_of(self.compute.device),
             "device": self.compute.describe(),
             "precision": self.compute.precision,
             "threads": torch.get_num_threads(),

@@ -16,7 +16,7 @@ from lib.learning.predict import Network, predict_volume
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore
 from lib.learning.train_settings import TrainConfig
-from lib.learning.windows import WindowLayout
+from lib.learning.windows import WindowLayout, step_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,10 @@ class Validation:
 
     def validate(self, network: Network, heed: Callable[[], None]) -> list[Validated]:
         """Return `network`'s result for each whole scan; `heed` is called before each batch of windows."""
+        train, dimensions = self.settings.train, self.settings.architecture.dimensions
         layout = WindowLayout(
-            window=self.settings.train.window_slices,
-            step=self.settings.train.validate_step,
+            window=train.window_slices,
+            step=step_between(dimensions, train.validate_step, train.window_slices),
             z_padding=self.settings.predict.z_padding,
             batch=self.settings.predict.batch_windows,
         )

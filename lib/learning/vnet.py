@@ -127,7 +127,7 @@ def initialise_on(network: VNet, intensity: Tensor) -> None:
         mean, deviation, target = (_along(1, values, output.ndim) for values in (mean, deviation, target))
         return output.sub_(mean).div_(deviation).add_(target)
 
-    layers = [module for module in network.modules() if isinstance(module, _CONVOLUTIONS)]
+    layers = [module for module in network.modules() if isinstance(module, CONVOLUTIONS)]
     handles = [layer.register_forward_hook(standardise) for layer in layers]
     was_training = network.training
     network.eval()(intensity)
@@ -167,7 +167,7 @@ _KINDS = {
     3: _Kinds(Convolution, TransposedConvolution, nn.Dropout3d, nn.BatchNorm3d),
 }
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
-_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 _ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU}
 
 
@@ -208,7 +208,7 @@ def _he_initialise(module: nn.Module) -> None:
     A voxel after a transposed convolution of stride 2 sums over an eighth of the kernel on average (in 2-D a
     quarter); torch's own fan counts the wrong side of such a weight.
     """
-    if not isinstance(module, _CONVOLUTIONS):
+    if not isinstance(module, CONVOLUTIONS):
         return
     kernel_voxels = math.prod(module.kernel_size)
     fan_in = module.in_channels * kernel_voxels / math.prod(module.stride)

@@ -31,6 +31,14 @@ def window_starts(slices: int, window: int, step: int) -> list[int]:
     return starts if starts[-1] == last else [*starts, last]
 
 
+def step_between(dimensions: int, step: int, window: int) -> int:
+    """Return the step between windows in prediction: `step`, but no overlap for a 2-D network.
+
+    It sees one slice at a time, so that all windows that hold a slice would predict the same for it.
+    """
+    return window if dimensions == 2 else step
+
+
 def copy_slices(volume: Tensor, start: int, window: Tensor, fill: int) -> None:
     """Fill `window` with slices of `volume` (z, y, x) from `start` on, and with `fill` beyond its end.
 

@@ -52,12 +52,15 @@ class SegmentTask:
         self.yardstick = _yardstick(training, order, len(settings.structures), self.bone_weight)
 
     def prepare(self, draw: Draw, image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Return intensity and labels (N, 1, window, y, x) of a draw, augmented as drawn."""
+        """Return intensity and labels (N, 1, window, y, x) of a draw, augmented as drawn.
+
+        A 2-D network sees whole slices: a rotation out of their plane is drawn for it too, and not applied.
+        """
         scans = [self.training.scans[index] for index in draw.indices]
-        structures = len(self.settings.structures)
-        return apply_transforms(
-            image, reference, draw.transforms, scans, self.config.window_slices, structures
-        )
+        structures, transforms = len(self.settings.structures), draw.transforms
+        if self.settings.architecture.dimensions == 2:
+            transforms = [transform.within_slices() for transform in transforms]
+        return apply_transforms(image, reference, transforms, scans, self.config.window_slices, structures)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the loss of logits against labels."""
