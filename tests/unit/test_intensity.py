@@ -83,6 +83,26 @@ def test_percentiles_are_those_of_the_body_whatever_the_air_and_the_gain(air, ga
     assert scale.low - 1 < scale.padding <= scale.low
 
 
+@pytest.mark.parametrize("air_columns", [0, 2, 30])
+def test_muscle_is_body_although_fat_is_much_brighter_and_air_is_scarce(air_columns):
+    rng = np.random.default_rng(1)
+    signal = np.full((12, 40, 40), 400.0)  # muscle, shaded to a half, with fat at the side and a dark bone
+    signal *= np.linspace(0.5, 1, 40)
+    signal[:, :, 25:] *= 2.5
+    signal[:, 10:16, 10:16] = 50.0
+    signal = np.pad(signal, ((0, 0), (0, 0), (0, air_columns)))
+    real, imaginary = 20 * rng.standard_normal((2, *signal.shape))
+    values = np.hypot(signal + real, imaginary).astype(np.int16)
+    found = body_mask(values)
+    is_tissue = signal > 100
+    assert found[is_tissue].mean() > 0.999
+    assert found[signal == 0].mean() < 0.05 if air_columns else True
+    scale = find_range(
+        sitk.GetImageFromArray(values), IntensityConfig(scale="percentile", low=0.5, high=99.5)
+    )
+    assert scale.low < 180 and scale.high > 900
+
+
 def test_the_fixed_range_does_not_look_at_the_image():
     assert find_range(sitk.GetImageFromArray(body()), CT) == fixed_range(CT)
 
