@@ -578,7 +578,7 @@ def test_scanners_are_compared_with_kernel_and_voltage():
 
 
 def test_scanners_of_mr_are_compared_with_field_and_sequence():
-    people = ranked([1.0, 2, 3, 4])
+    people = ranked([1.0, 2, 3, 4], "MMFF")
     acquisition = pd.DataFrame(
         {"scan": people["scan"], "manufacturer": "A", "field_tesla": [3.0, 3.0, 1.5, np.nan],
          "sequence": ["GR", "GR", "GR", "SE"], "kernel": ""}

@@ -104,8 +104,9 @@ SETTINGS = {
     ),
     "a network is added to `networks`, `grid` or `only_networks`": (
         {"networks": {"unet": {"unet": {"initial_maps": 4, "levels": 2}}}},
-        {"train_fold"} | PREDICTIONS | RECORD,
+        {"train_fold", "compare_networks"} | PREDICTIONS | RECORD,
     ),
+    "`network_comparison`": ({"network_comparison": {"bootstrap": 500}}, REPORT | RECORD),
     "`compare`": ({"compare": {"dsc": 0.1}}, set()),
     # jobs after a new verdict or a new split are unknown before it exists
     "`screening`, `dicom`, or `crop` but for `size` and `method`": (
