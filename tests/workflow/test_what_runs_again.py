@@ -113,6 +113,10 @@ SETTINGS = {
         {"screening": {"metal_hu": 2600.0}},
         {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
     ),
+    "`structures`: other values of the same bones": (
+        {"structures": {"femur": [1]}},
+        {"screen_scan", "gather_screening", "gather_acquisition"} | SPLIT | RECORD,
+    ),
     "a network or a group is removed, or is not among `only_networks`": (
         {"groups": {"male": None, "female": None}},
         SPLIT | RECORD,
@@ -245,6 +249,15 @@ def test_a_setting_of_the_draw_that_changes_later_moves_nobody(study):
     changed.run(FOLDS)
     assert table(study, FOLDS) == before
     assert set(changed.planned()) == {"gather_notes"} | REPORT | RECORD
+
+
+def test_other_values_of_a_structure_make_its_references_again(study):
+    overlay = study.folder / "overlay.yaml"
+    changed = with_settings(study, {"structures": {"femur": [1]}}, overlay)
+    changed.run(FOLDS)
+    planned = changed.planned()
+    references = {f"{rule}{reader}" for rule in ("resample_labels", "crop_labels") for reader in ("", "2")}
+    assert set(planned) == references | MEASURES | RECORD, planned
 
 
 def review_of(finished: Study, file: Path, **cells: str) -> Study:
@@ -380,7 +393,14 @@ def test_another_change_runs_what_depends_on_it(finished, tmp_path, row):
     assert {rule: planned[rule] for rule in counts} == counts
 
 
+# settings of other bones than the femur, which no hip and no lesser trochanter belongs to
+GENERIC = {"anatomy": "generic", "crop": {"method": "centre"}, "measure": {"distal_cut_mm": None}}
 REFUSED = {
+    "`anatomy`": (GENERIC, "crop.method: the models need 'hip', the configuration has 'centre'"),
+    "`structures`: other names, or another order": (
+        {**GENERIC, "structures": {"tibia": "any"}},
+        "find femur, in this order, and the configuration has structures tibia",
+    ),
     "`bias_field`, `resample`, `crop.method`, `crop.size`, `intensity`, `model_frame`": (
         {"crop": {"size": [40, 40]}},
         "the models need [32, 32]",
