@@ -1,6 +1,9 @@
-# Two commands: `make demo` (the synthetic cohort, from DICOM to the report) and `make test` (all tests but the faults
+# Two commands: `make demo` (a synthetic cohort, from DICOM to the report) and `make test` (all tests but the faults
 # of a cluster, which are in `make test-cluster`).
+# `make demo` shows femora in CT. `make demo STUDY=mr-femur` runs studies/mr-femur-demo.yaml instead, in the folder
+# demos/mr-femur, because a folder holds the results of one study.
 # Both make .venv from requirements.txt first. Variables:
+#   STUDY=mr-femur    another demo: each studies/NAME-demo.yaml is one
 #   CORES=4           processor cores of this machine to use (default: all)
 #   PROFILE=slurm     where jobs run: a cluster, by profiles/slurm (default: this machine, profiles/workstation)
 #   PYTHON=python3.12 the interpreter that makes .venv (3.11 or newer)
@@ -16,13 +19,15 @@ READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 # a cluster's jobs take the cores that their rules ask for: --cores would cap them at those of the login node
 CORES_HERE := $(if $(filter slurm,$(notdir $(PROFILE:/=))),,--cores $(CORES))
-# Without a GPU the three folds of the demo train side by side, and predict beside one another: its network is too small
-# to keep many threads busy.
+# Without a GPU the trainings of a demo run side by side, and so do its predictions: the networks are too small to keep
+# many threads busy. The CT demo has three trainings, that of MR 32.
+DEMO_TRAININGS_mr-femur := 32
+DEMO_TRAININGS := $(or $(DEMO_TRAININGS_$(STUDY)),3)
 DEMO_CORES := $(CORES_HERE)
 ifneq ($(CORES_HERE),)
 ifeq ($(wildcard /dev/nvidiactl),)
-DEMO_THREADS := $(shell echo $$(($(CORES) < 3 ? 1 : $(CORES) / 3)))
-DEMO_CORES := $(CORES_HERE) --resources gpu=3 \
+DEMO_THREADS := $(shell echo $$(($(CORES) < $(DEMO_TRAININGS) ? 1 : $(CORES) / $(DEMO_TRAININGS))))
+DEMO_CORES := $(CORES_HERE) --resources gpu=$(DEMO_TRAININGS) \
     --set-threads train_fold=$(DEMO_THREADS) predict_scans=$(DEMO_THREADS)
 endif
 endif
@@ -34,9 +39,16 @@ TEST_WORKERS := $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
 
 .PHONY: demo test test-cluster golden golden-numbers setup doctor estimate rerun recover fuzz format
 
+DEMOS := $(patsubst studies/%-demo.yaml,%,$(wildcard studies/*-demo.yaml))
+DEMO_FOLDER := $(if $(STUDY),demos/$(STUDY)/)
+
 demo: $(READY)
-	$(BIN)/snakemake --profile $(PROFILE) $(DEMO_CORES) --configfile studies/demo.yaml
-	@echo "The report: $(CURDIR)/results/report/index.html"
+ifneq ($(STUDY),$(filter $(STUDY),$(DEMOS)))
+	@echo "There is no such demo; name one with STUDY=NAME: $(DEMOS). Without STUDY it is the CT demo." && exit 1
+endif
+	$(BIN)/snakemake --profile $(PROFILE) $(DEMO_CORES) \
+	    --configfile $(if $(STUDY),studies/$(STUDY)-demo.yaml --directory $(DEMO_FOLDER),studies/demo.yaml)
+	@echo "The report: $(CURDIR)/$(DEMO_FOLDER)results/report/index.html"
 
 test: $(READY) $(DOCS_READY)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \

@@ -9,11 +9,15 @@ import pytest
 import SimpleITK as sitk
 from scipy.ndimage import binary_dilation, binary_erosion
 
+from lib.phantom.anatomy.hip import draw_hip, draw_posture
+from lib.phantom.mesh import mesh_volume_above_mm3
 from lib.phantom.people import PhantomConfig, find_person, phantom_table
-from lib.phantom.scan import make_phantom_scan
+from lib.phantom.scan import make_phantom_scan, simulate_mr_scan
 from lib.phantom.scanner.machines import MrScanner
-from lib.phantom.scanner.mr import MUSCLE
+from lib.phantom.scanner.mr import MUSCLE, mr_contrast, place_field
 from lib.phantom.scanner.mr_effects import draw_mr
+from lib.phantom.scanner.painting import paint
+from lib.phantom.voxelize import coverage
 from lib.reading.dicom import survey_scan
 from lib.reading.limits import ScreeningConfig
 
@@ -129,6 +133,56 @@ def test_mask_has_nearly_the_exact_volume(first, mask):
     assert volume == pytest.approx(truth["exact_mm3"], rel=0.015)
     assert truth["cut_by_fov"] == ["distal"]
     assert "scanner" not in truth
+
+
+def test_the_true_volume_is_that_of_the_mesh_within_the_field_of_view():
+    """Shares of voxels, summed over the grid, are the part of the mesh inside; all that is cut off lies below."""
+    person = find_person(CONFIG, "P001")
+    made = simulate_mr_scan(CONFIG, person)
+    specimen = draw_hip(person, np.random.default_rng([person.person_seed, 1])).lying(
+        draw_posture(np.random.default_rng([person.scan_seed, 1]))
+    )
+    mesh, grid = specimen.reference_mesh, made.grid
+    inside_mm3 = coverage(mesh, grid, 6).sum(dtype=float) * np.prod(grid.spacing_xyz_mm)
+    assert made.truth["exact_mm3"] == pytest.approx(inside_mm3, rel=1e-3)
+    whole_mm3 = mesh_volume_above_mm3(mesh, mesh.vertices_xyz_mm[:, 2].min() - 1)
+    assert made.truth["exact_mm3"] < 0.95 * whole_mm3
+    assert made.truth["cut_by_fov"] == ["distal"]
+
+
+def test_tissues_of_a_hip_have_the_ratios_of_t1(noiseless):
+    """Of the image without noise and shading, as a histogram of its tissues shows them; fat has the signal 1."""
+    signal, mask = noiseless
+    soft = signal[(mask == 0) & (signal > 0.01)]
+    counts, edges = np.histogram(soft, bins=np.arange(0.2, 1.2, 0.02))
+    peaks = (edges[:-1] + edges[1:]) / 2
+    muscle, fat = (
+        peaks[near][np.argmax(counts[near])] for near in (abs(peaks - 0.45) < 0.2, abs(peaks - 1) < 0.2)
+    )
+    assert muscle == pytest.approx(0.40, abs=0.03) and fat == pytest.approx(1.0, abs=0.04)
+    deep = binary_erosion(mask, iterations=3)
+    heights = np.argwhere(deep)[:, 0]
+    head, shaft = deep.copy(), deep.copy()
+    head[: int(np.percentile(heights, 85))] = False
+    shaft[int(np.percentile(heights, 10)) :] = False
+    # bone takes up to 0.28 of the head and almost nothing of the shaft, whose marrow is yellow
+    assert np.median(signal[head]) == pytest.approx(0.9 * (1 - 0.25), abs=0.08)
+    assert np.percentile(signal[shaft], 90) == pytest.approx(0.94, abs=0.05)
+    edge = mask.astype(bool) & ~binary_erosion(mask, iterations=1)
+    assert np.percentile(signal[edge], 5) < 0.15  # cortex
+
+
+@pytest.fixture(scope="module")
+def noiseless():
+    """Return signal relative to fat (zyx) of a hip as drawn, and its mask."""
+    person = find_person(CONFIG, "P001")
+    specimen = draw_hip(person, np.random.default_rng([person.person_seed, 1])).lying(
+        draw_posture(np.random.default_rng([person.scan_seed, 1]))
+    )
+    grid = place_field(specimen, CONFIG.protocol(), np.random.default_rng(1))
+    fields = specimen.fields(grid, 2, np.random.default_rng(2), fine=True)
+    painted = paint(fields, mr_contrast(artery=0.8), specimen.reference)
+    return (painted.values.sum(axis=0) * painted.body, painted.mask)
 
 
 def test_air_beside_the_skin_is_rayleigh_noise_of_the_drawn_level(image):

@@ -68,16 +68,38 @@ def test_ct_of_any_specimen():
     assert np.median(hu[mask == 0]) == pytest.approx(55, abs=25)
 
 
-def test_mr_of_any_specimen():
+def imaged(shift_pixels):
     exam = MrExam(
         grid=GRID,
         supersampling=3,
-        protocol=MrProtocol(),
+        protocol=MrProtocol(water_fat_shift_pixels=shift_pixels),
         scanner=MrScanner(snr=200.0),
         variant="standard",
         has_suppressed=True,
     )
-    made = image_mr(Block(), exam, np.random.default_rng(1), np.random.default_rng(2))
+    return image_mr(Block(), exam, np.random.default_rng(1), np.random.default_rng(2))
+
+
+def test_chemical_shift_moves_fat_only():
+    still, moved = (imaged(shift).t1_zyx.astype(int) for shift in (0.0, 2.0))
+    differs = np.argwhere(still != moved)
+    assert len(differs) > 100
+    # fat is in the marrow: within 9 mm of the middle, from 11 mm to 29 mm; blur and shift reach a few voxels further
+    low, high = (np.array(axis) for axis in ([4, 12, 12], [17, 28, 28]))
+    assert np.all(differs >= low) and np.all(differs <= high)
+    marrow = (slice(None), slice(18, 23), slice(18, 23))
+    edge = (slice(3, 7), slice(18, 23), slice(18, 23))
+    # the marrow has moved toward the head, so that its lower edge is darker, and with it the cortex looks thicker
+    assert moved[edge].mean() < still[edge].mean()
+    places = [
+        np.average(np.arange(20)[:, None, None] + 0 * image[marrow], weights=image[marrow])
+        for image in (still, moved)
+    ]
+    assert places[1] > places[0]
+
+
+def test_mr_of_any_specimen():
+    made = imaged(2.0)
     t1, suppressed = made.t1_zyx.astype(float), made.suppressed_zyx.astype(float)
     marrow, muscle = t1[9:11, 18:23, 18:23].mean(), t1[9:11, 18:23, 3:6].mean()
     assert marrow / muscle == pytest.approx(0.5 * 0.95 / MUSCLE, rel=0.25)  # bias of the coil between them
