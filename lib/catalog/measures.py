@@ -13,6 +13,8 @@ from typing import Literal
 from lib.catalog.anatomies import LEVELS
 
 WHOLE, ABOVE_CUT = "whole", "above_cut"  # regions of every structure
+# fewest degrees of freedom of a precision error (ISCD Official Positions, Adult, 2019)
+ENOUGH_FREEDOM = 30
 
 # sections of the numbers on the page of a scan, in order
 SECTIONS: Mapping[str, str] = MappingProxyType(

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.catalog.measures import MEASURES
+from lib.catalog.measures import ENOUGH_FREEDOM, MEASURES
 from lib.figures.style import (
     BLUE,
     GREEN,
@@ -21,7 +21,6 @@ from lib.figures.style import (
     scatter_people,
 )
 from lib.stats.grouping import first_or_own
-from lib.stats.precision import ENOUGH_FREEDOM
 
 _LOOKS = {
     "reader 1 - reader 2": (INK, "D"),

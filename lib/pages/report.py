@@ -81,7 +81,7 @@ from lib.stats.formats import (
     show_text,
     undefined_reasons,
 )
-from lib.stats.scores import scores_by_group
+from lib.stats.grouping import scores_by_group
 
 SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
 TABLES = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from markupsafe import Markup
 
 from lib.catalog.groups import ALL, GROUP_NAMES, SEX_NAMES, STRATUM_NAMES
-from lib.catalog.measures import MEASURES, SUMMARIES, score_names
+from lib.catalog.measures import ENOUGH_FREEDOM, MEASURES, SUMMARIES, score_names
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.wording import WEIGHTS
 from lib.publications.zhao_2020 import FEMUR, PRINTED_TABLE1
@@ -23,9 +23,8 @@ from lib.stats.formats import (
     show_p_value,
     why_empty,
 )
+from lib.stats.grouping import scores_by_group
 from lib.stats.paper import TABLE1_NUMBERS
-from lib.stats.precision import ENOUGH_FREEDOM
-from lib.stats.scores import scores_by_group
 
 Show = Callable[[Mapping], Markup | str]
 # `limits_to_use` of agreement.csv, as worded in the table of limits in mm3 and in that of limits in percent

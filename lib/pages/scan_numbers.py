@@ -10,7 +10,7 @@ import pandas as pd
 from lib.catalog.measures import MEASURES, SECTIONS, Measure
 from lib.pages.wording import told_flags
 from lib.stats.formats import DASH, show_number, show_text
-from lib.stats.scores import bound_to_grid
+from lib.stats.grid_limits import bound_to_grid
 from lib.stats.tables import structure_key
 
 NOT_MEASURED = "not measured"

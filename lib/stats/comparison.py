@@ -20,8 +20,8 @@ from lib.model_record import read_run
 from lib.report_settings import AgreementConfig
 from lib.stats.agreement import summarize_agreement
 from lib.stats.agreement_units import with_unit
+from lib.stats.grid_limits import bound_to_grid
 from lib.stats.primary import primary_rows
-from lib.stats.scores import bound_to_grid
 from lib.stats.tables import read_table
 from lib.stats.undefined import reasons_of
 

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 DASH = "–"
-# a distance, or the tolerance of NSD, that is no longer than a voxel (`lib.stats.scores.bound_to_grid`)
+# a distance, or the tolerance of NSD, that is no longer than a voxel (`lib.stats.grid_limits.bound_to_grid`)
 WITHIN_VOXEL = "within a voxel"
 WITHIN_VOXEL_MEANING = (
     "the distance, or the tolerance of NSD, is no longer than a voxel’s longest side, so the grid decides the value: "

@@ -98,3 +98,13 @@ def age_band(age: float | str | None) -> str:
 
 def _itself(value: object) -> object:
     return value
+
+
+def scores_by_group(rows: list[Mapping]) -> list[dict]:
+    """Return one record for each subset of people in a score table: its key, and its measures by name."""
+    keys = ("group", "network", "protocol", "stratum", "structure", "weights")
+    found: dict[tuple, dict] = {}
+    for row in rows:
+        key = {name: row[name] for name in keys}
+        found.setdefault(tuple(key.values()), key)[row["measure"]] = row
+    return list(found.values())

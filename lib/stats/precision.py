@@ -18,14 +18,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lib.catalog.measures import MEASURES, columns_of, followed
+from lib.catalog.measures import ENOUGH_FREEDOM, MEASURES, columns_of, followed
 from lib.report_settings import AgreementConfig
 from lib.stats.grouping import first_or_own, subsets_by_name
 from lib.stats.undefined import NAN, Interval, explain
 
 # 1.96 sqrt(2), rounded as by the International Society for Clinical Densitometry
 LSC_FACTOR = 2.77
-ENOUGH_FREEDOM = 30
 PRECISION_MEASURES = followed(
     ("predicted_mm3", "predicted_cut_mm3"),
     (name for name, measure in MEASURES.items() if measure.is_repeated),

@@ -7,6 +7,7 @@ import pandas as pd
 from lib.catalog.measures import MEASURES, score_names
 from lib.report_settings import AgreementConfig
 from lib.stats.formats import undefined_reasons
+from lib.stats.grid_limits import bound_to_grid
 from lib.stats.grouping import strata_of, without_repeats
 from lib.stats.jackknife import mean_interval
 from lib.stats.means import why_no_interval
@@ -20,11 +21,6 @@ SCORE_COLUMNS = (
     *("scans_without", "without_reason", "scans_within_voxel"),
     *("folds", "mean_fold_ci_low", "mean_fold_ci_high", "undefined"),
 )
-SPACING_COLUMNS = ["spacing_x_mm", "spacing_y_mm", "spacing_z_mm"]
-# the column that is compared with a voxel's longest side: the measure itself, or its tolerance
-BOUND_TO_GRID: Mapping[str, str] = {
-    name: measure.grid_limit for name, measure in MEASURES.items() if measure.grid_limit
-}
 
 
 def score_table(
@@ -84,31 +80,6 @@ def _explained(row: Mapping, scored: pd.DataFrame) -> dict:
     if not row["scans"]:
         return explain(row, {}, "no scan defines it")
     return explain(row, why, why_no_interval(scored))
-
-
-def bound_to_grid(people: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return, for each measure of BOUND_TO_GRID in a table, which scans have a value within a voxel's longest side.
-
-    The result is empty for a table of an older run without SPACING_COLUMNS.
-    """
-    if not set(SPACING_COLUMNS) <= set(people):
-        return {}
-    longest_mm = people[SPACING_COLUMNS].astype(float).max(axis=1)
-    return {
-        measure: people[measure].notna() & (people[name].astype(float) <= longest_mm)
-        for measure, name in BOUND_TO_GRID.items()
-        if {measure, name} <= set(people)
-    }
-
-
-def scores_by_group(rows: list[Mapping]) -> list[dict]:
-    """Return one record for each subset of people in a score table: its key, and its measures by name."""
-    keys = ("group", "network", "protocol", "stratum", "structure", "weights")
-    found: dict[tuple, dict] = {}
-    for row in rows:
-        key = {name: row[name] for name in keys}
-        found.setdefault(tuple(key.values()), key)[row["measure"]] = row
-    return list(found.values())
 
 
 def _without(people: pd.DataFrame, measure: str) -> dict:

@@ -23,6 +23,7 @@ from lib.pages.scan_numbers import ShownPrediction, number_groups
 from lib.stats import comparison, fold_variance, precision, readers, scores, subgroups
 from lib.stats.agreement import AGREEMENT_COLUMNS
 from lib.stats.agreement_units import name_in
+from lib.stats.grid_limits import BOUND_TO_GRID
 from lib.stats.tables import METRIC_COLUMNS, METRICS_OF_VOLUME, UNSCORED_COLUMNS, VOLUME_COLUMNS
 from tests.unit.study_tables import people, tables
 from tests.unit.test_report import render, report, study_tables
@@ -101,7 +102,7 @@ def shown(folder):
         | {"unscored": list(UNSCORED_COLUMNS), "readers": list(readers.READER_COLUMNS)},
         "from volume files": sorted(METRICS_OF_VOLUME),
         "scores": [list(pair) for pair in scores.SCORES.items()],
-        "decided by the grid": dict(scores.BOUND_TO_GRID),
+        "decided by the grid": dict(BOUND_TO_GRID),
         "precision": list(precision.PRECISION_MEASURES),
         "spread": list(fold_variance.SPREAD_MEASURES),
         "subgroups": list(subgroups.SUBGROUP_MEASURES),

@@ -7,7 +7,8 @@ from scipy import stats
 
 from lib.report_settings import AgreementConfig
 from lib.stats.formats import records, undefined_reasons
-from lib.stats.scores import SCORE_COLUMNS, SCORES, score_table, scores_by_group
+from lib.stats.grouping import scores_by_group
+from lib.stats.scores import SCORE_COLUMNS, SCORES, score_table
 from lib.stats.tables import read_table, write_table
 from lib.stats.unscored import find_gaps
 from tests.unit.study_tables import no_metrics, tables, unscored
