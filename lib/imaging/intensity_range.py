@@ -6,9 +6,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
-from lib.imaging.binarise import otsu_threshold
 from lib.imaging.components import label_pieces
 from lib.imaging.grid import array_zyx
+from lib.imaging.otsu import otsu_threshold
 from lib.intensity_scale import IntensityConfig, IntensityRange, fixed_range
 
 _GREY_STEPS = 1000  # of the darkest to the brightest voxel, in which 1 is added before the logarithm

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lib.errors import ConfigError, ModelError
-from lib.imaging.binarise import label_masks, otsu_threshold, threshold_mask
+from lib.imaging.binarise import label_masks, threshold_mask
+from lib.imaging.otsu import otsu_threshold
 from lib.mask_settings import MaskConfig
 
 CONFIG = MaskConfig()

@@ -283,23 +283,43 @@ def test_names_are_imported_from_the_module_that_defines_them():
                     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["gather_flow", "gather_metrics", "gather_notes", "gather_volumes", "tabulate_table1", "tabulate_table2"],
-)
-def test_jobs_that_only_read_tables_load_no_statistics(name):
+def loaded_by(path):
+    """Return the modules that the imports of a script, or of a Snakefile from lib, load."""
     imports = [
         ast.unparse(node)
-        for node in ast.parse((ROOT / f"scripts/{name}.py").read_text()).body
-        if isinstance(node, ast.Import | ast.ImportFrom)
+        for node in (ast.parse(path.read_text()) if path.suffix == ".py" else as_python(path)).body
+        if isinstance(node, ast.Import | ast.ImportFrom) and "snakemake" not in ast.unparse(node)
     ]
-    program = "\n".join(
-        [*imports, "import sys", "print(*{'statsmodels', 'scipy.stats', 'torch'} & {*sys.modules})"]
-    )
+    program = "\n".join([*imports, "import sys", "print(*sys.modules)"])
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.split() == []
+    return set(run.stdout.split())
+
+
+NUMBERS = {"numpy", "pandas", "scipy", "sklearn", "torch", "SimpleITK", "matplotlib"}
+
+
+@pytest.mark.parametrize("path", SNAKEFILES, ids=lambda path: path.name)
+def test_a_parse_loads_nothing_heavy(path):
+    """Each start of Snakemake and each job of a cluster parses all rules."""
+    assert not loaded_by(path) & NUMBERS
+
+
+STATISTICS = {"statsmodels", "scipy.stats", "torch"}
+TABLES_ONLY = (
+    *("gather_flow", "gather_metrics", "gather_notes", "gather_volumes", "tabulate_table1"),
+    *("tabulate_table2", "write_report", "write_scan_pages"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "unneeded"),
+    [(name, STATISTICS) for name in TABLES_ONLY]
+    + [("screen_scan", {"scipy.optimize"}), ("crop_image", {"scipy.ndimage"})],
+)
+def test_jobs_do_not_load_what_they_do_not_need(name, unneeded):
+    assert not loaded_by(ROOT / f"scripts/{name}.py") & unneeded
 
 
 def pins():

@@ -8,7 +8,7 @@ a length below it.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from lib.anatomy.protocol import Regions
 from lib.catalog.anatomies import LEVELS
@@ -263,6 +263,9 @@ def _head_border(outline_mm: np.ndarray, level: int, step_mm: float) -> tuple[fl
 
     The search starts with a sphere that touches the most medial point of slice `level`.
     """
+    # imported here: only the levels of a femur need it, and the import takes a fifth of the screening of a scan
+    from scipy import optimize
+
     of_level = outline_mm[np.isclose(outline_mm[:, 0], level * step_mm)]
     most_medial_mm = of_level[of_level[:, 2].argmax()]
     sphere = np.append(most_medial_mm - [0, 0, _HEAD_RADIUS_START_MM], _HEAD_RADIUS_START_MM)
