@@ -285,9 +285,10 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     parts = (entry["kind"].replace("_", "-"), entry["network"], entry["protocol"], entry["structure"])
     name = "-".join(part for part in parts if part)
     _keep_light(figure)
-    # computing the layout here once avoids computing it at every saving
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    # computing the layout here once avoids computing it at every saving; with the engine "none" instead of None every
+    # saving would draw the figure twice
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
     with whole_file(folder / f"{name}.svg") as temporary:
         figure.savefig(temporary, metadata={"Date": None, "Creator": None})
     with whole_file(folder / f"{name}.png") as temporary:
