@@ -9,6 +9,7 @@ import pytest
 from lib.cohort.folds import Split, place_scans, split_folds
 from lib.cohort.placement import Placement, in_group
 from lib.cohort.predictions import plan_predictions
+from lib.cohort.trained_people import describe_group
 from lib.errors import ConfigError
 from lib.fold_settings import CROPS_NEED_NO_FOLDS, FoldsConfig
 
@@ -237,6 +238,14 @@ def test_few_people_of_one_sex_are_dealt_out():
     rows = split(people(12, 2), folds=3, test_fraction=0.0)
     women = [row.fold for row in rows if row.sex == "F"]
     assert len(set(women)) == 2
+
+
+def test_a_fold_without_people_of_one_sex_goes_on():
+    rows = split(people(6, 2), folds=4, test_fraction=0.0)
+    by_fold = [describe_group([row for row in rows if row.fold == fold], bytes(32)) for fold in range(4)]
+    assert sorted("F" in fold["sexes"] for fold in by_fold) == [False, False, True, True]
+    plan = plan_predictions(rows, {"all": {}}, ["unet2d-f4-l2", "unet3d-f4-l2"], "best")
+    assert {row.placement.scan for row in plan} == {row.scan for row in rows}
 
 
 def test_cohorts_nest():

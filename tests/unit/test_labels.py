@@ -349,6 +349,12 @@ def test_auto_weighs_the_bone_of_all_training_scans_like_their_background(tmp_pa
     voxels = sum(scan.labels_zyx.size for scan in TRAINING)
     assert trained.facts["bone_weight"] == pytest.approx((voxels - bone) / bone)
     assert trained.facts["train"]["bone_weight"] == "auto"
+    alone = train_fold(TRAINING, [], run, tmp_path / "v")  # people of the fold itself have no part in it
+    assert alone.facts["bone_weight"] == trained.facts["bone_weight"]
+    fewer = train_fold(TRAINING[:1], TRAINING[1:], run, tmp_path / "w").facts["bone_weight"]
+    assert fewer == pytest.approx(
+        1 / np.count_nonzero(TRAINING[0].labels_zyx) * TRAINING[0].labels_zyx.size - 1
+    )
     same = train_fold(
         TRAINING, VALIDATION, settings(epochs=1, bone_weight=trained.facts["bone_weight"]), tmp_path / "t"
     )

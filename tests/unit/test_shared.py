@@ -32,7 +32,7 @@ from lib.learning.finished import (
 from lib.measured import join_measured, read_measured
 from lib.provenance import _read_module, code_digest, settings_digest, versions, workflow_version
 from lib.pseudonyms import pseudonyms
-from lib.seeding import derive_seed
+from lib.seeding import derive_seed, fold_seed
 from lib.stats.tables import prediction_key, structure_key
 from lib.study import check_study, read_comparison, study_identity, write_study
 
@@ -334,7 +334,7 @@ def test_each_fold_is_compared_with_what_would_train_it_today(trained):
     run, configured = trained
     models = []
     for group, fold in (("all", 0), ("all", 1), ("male", 0)):
-        seed = derive_seed(7, "train", group, "vnet", fold)
+        seed = fold_seed(7, group, fold)
         models.append((run | {"group": group, "network": "vnet", "fold": fold, "seed": seed}, SECRET))
     asked = {("all", 0): "AB", ("all", 1): "AC", ("male", 0): "AB"}
     plan = TrainingPlan(configured={"vnet": configured}, code="a", seed=7)
