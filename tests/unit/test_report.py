@@ -1292,7 +1292,7 @@ def test_many_networks_stand_in_one_table_a_protocol(full, tmp_path):
     assert "networks.dimensions 2 (in place of 3)" in methods_text
     assert "networks.channels 4-8 or 4-8-16 or 8-16 or 8-16-32 (in place of 32-64-128-256)" in methods_text
     # long tables show a part and scroll
-    assert section_of(page, "overlap").count('class="scroll tall"') == 3
+    assert section_of(page, "overlap").count('class="scroll tall"') == 4
 
 
 def test_every_layer_of_the_network_is_told():
