@@ -578,10 +578,10 @@ def test_scanners_are_compared_with_kernel_and_voltage():
 
 
 def test_scanners_of_mr_are_compared_with_field_and_sequence():
-    people = ranked([1.0, 2, 3, 4], "MMFF")
+    people = ranked([1.0, 2, 3, 4, 5, 6])
     acquisition = pd.DataFrame(
-        {"scan": people["scan"], "manufacturer": "A", "field_tesla": [3.0, 3.0, 1.5, np.nan],
-         "sequence": ["GR", "GR", "GR", "SE"], "kernel": ""}
+        {"scan": people["scan"], "manufacturer": "A", "field_tesla": [3.0, 3.0, 3.0, 1.5, 1.5, np.nan],
+         "sequence": [*["GR"] * 5, "SE"], "kernel": ""}
     )  # fmt: skip
     drawing = draw_error_by_scanner(people, acquisition)
     assert sorted(set(drawing.data["setting"])) == ["A, 1.5 T, GR", "A, 3 T, GR", "A, SE"]
