@@ -137,6 +137,24 @@ def selection_view(rows: Sequence[Mapping]) -> PageTable:
     )
 
 
+def published_scores_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return a table of what an article printed (`lib.publications.article.score_rows`)."""
+    columns = (
+        words("Version", "version"),
+        words("People", "data"),
+        words("Protocol", "protocol"),
+        words("Networks", "networks"),
+        words("Measure", lambda row: MEASURES[row["measure"]].heading),
+        Column(
+            head="Printed",
+            show=lambda row: f"{row['mean']:.2f}",
+            small=lambda row: "" if row["spread"] is None else f"± {row['spread']:.2f}",
+        ),
+        words("Source", lambda row: row["source"]),
+    )
+    return page_table(f"Printed by {rows[0]['publication']}", columns, rows)
+
+
 def protocol_group_of(rows: Sequence[Mapping]):
     """Return the heading of a row: protocol and group, and the structure if there are several."""
     return protocol_group([row | {"network": ""} for row in rows])

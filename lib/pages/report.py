@@ -29,6 +29,7 @@ from lib.pages.network_tables import (
     network_costs_view,
     network_pairs_view,
     network_scores_view,
+    published_scores_view,
     selection_view,
 )
 from lib.pages.protocol_text import paper_text
@@ -71,7 +72,7 @@ from lib.pages.wording import (
     people_text,
     training_text,
 )
-from lib.publications.article import Publication
+from lib.publications.article import Publication, score_rows
 from lib.publications.followed import followed_publication
 from lib.stats.agreement_units import volumes_of
 from lib.stats.formats import (
@@ -263,6 +264,9 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     }
     rows |= {view: rows.get("networks") for view in ("network_scores", "network_costs")}
     made = {name: [view(rows[name])] if rows.get(name) else [] for name, view in views.items()}
+    publication = followed_publication(data.settings)
+    printed = score_rows(publication) if publication and not data.synthetic else []
+    made["published_scores"] = [published_scores_view(printed)] if printed else []
     made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
     cut = records(volumes_of(data.tables["agreement"], ABOVE_CUT))

@@ -21,8 +21,11 @@ from lib.pages.network_tables import (
     network_costs_view,
     network_pairs_view,
     network_scores_view,
+    published_scores_view,
     selection_view,
 )
+from lib.publications.article import score_rows
+from lib.publications.deniz_2018 import DENIZ_2018
 from lib.stats.formats import records
 from lib.stats.network_plan import NetworkPlan
 from lib.stats.networks import tables_of_networks
@@ -104,6 +107,12 @@ def test_the_page_shows_tests_with_their_family_and_when_they_were_stated(tables
         chosen["2-D (1)", "Chosen"] == "flat"
         and "fewer than 10 people" in chosen["2-D (1)", "DSC, corrected"]
     )
+
+
+def test_printed_numbers_keep_their_version_and_their_spread():
+    view = published_scores_view(score_rows(DENIZ_2018))
+    assert view.caption == "Printed by Deniz et al. 2018" and len(view.lines) == 7
+    assert [line[5] for line in view.lines[:2]] == [("0.95", ""), ("0.94", "± 0.05")]
 
 
 def test_figures_draw_every_person_and_every_network(metrics, tables):
