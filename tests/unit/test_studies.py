@@ -1,5 +1,6 @@
 """The overlays of studies/: each is read, and its networks, folds and people are those that it promises."""
 
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -86,3 +87,24 @@ def test_the_mr_demo_has_twelve_people_a_hard_one_and_a_right_hip():
         "right_side",
     ]
     assert [person.side for person in people].count("right") == 1
+
+
+def make_demo(*variables):
+    """Return what `make demo` would run."""
+    return subprocess.run(
+        ["make", "--dry-run", "demo", *variables], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_make_demo_runs_the_ct_demo_and_another_one_in_its_own_folder():
+    usual, other = make_demo(), make_demo("STUDY=mr-femur", "CORES=4")
+    assert "--configfile studies/demo.yaml" in usual and "--directory" not in usual
+    assert "There is no such demo" not in usual + other
+    assert "--configfile studies/mr-femur-demo.yaml --directory demos/mr-femur/" in other
+    assert f"{ROOT}/demos/mr-femur/results/report/index.html" in other
+    assert "demos/" in (ROOT / ".gitignore").read_text().split()
+
+
+def test_make_demo_names_the_demos_when_there_is_no_such_one():
+    printed = make_demo("STUDY=spin")
+    assert "There is no such demo" in printed and "mr-femur" in printed
