@@ -76,13 +76,14 @@ class Case:
         optimizer = torch.optim.Adam(parameter_groups(network, 1e-5), lr=1e-4, fused=True)
         given = torch.rand(1, 1, *self.size_zyx)
         target = (given > 0.9).float()
-        for _ in range(2):
-            optimizer.zero_grad(set_to_none=True)
-            with compute.autocast():
-                output = network(given)
-            segmentation_loss(output, target, kind="cross_entropy", bone_weight=5.0).backward()
-            del output
-            optimizer.step()
+        with _kernels_of(self):
+            for _ in range(2):
+                optimizer.zero_grad(set_to_none=True)
+                with compute.autocast():
+                    output = network(given)
+                segmentation_loss(output, target, kind="cross_entropy", bone_weight=5.0).backward()
+                del output
+                optimizer.step()
 
 
 def update_gb(case: Case) -> float:
@@ -92,17 +93,18 @@ def update_gb(case: Case) -> float:
         for name, weights in module.named_parameters(recurse=False):
             setattr(module, name, torch.nn.Parameter(shapes.from_tensor(weights.detach())))
             memory.count(getattr(module, name))
-    with _kernels_of(case), shapes, memory:
+    with shapes, memory:
         case.update(network)
     return memory.peak / 1e9
 
 
 @contextmanager
 def _kernels_of(case: Case) -> Iterator[None]:
-    """Take the code that CUDA takes, if the case is one of CUDA."""
+    """Use torch's convolutions instead of those for a CPU (`lib.learning.layers`), and with CUDA its pooling."""
     before = vnet.halve, layers._is_float32_of_cpu
+    layers._is_float32_of_cpu = lambda x: False
     if case.cuda:
-        vnet.halve, layers._is_float32_of_cpu = vnet.halve_by_amax, lambda x: False
+        vnet.halve = vnet.halve_by_amax
     try:
         yield
     finally:
