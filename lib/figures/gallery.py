@@ -301,7 +301,8 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
 
 def _keep_light(figure: Figure) -> None:
     """Rasterise the points of a figure with many points in its SVG; lines and texts stay vectors."""
-    points = figure.findobj(PathCollection)
+    # not figure.findobj, which makes the ticks of all axes
+    points = [part for axes in figure.axes for part in axes.collections if isinstance(part, PathCollection)]
     if sum(len(part.get_offsets()) for part in points) > _MOST_VECTOR_POINTS:
         for part in points:
             part.set_rasterized(True)

@@ -195,17 +195,32 @@ def _cut(mask: np.ndarray, window: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def _interpolate(field: np.ndarray, positions: Sequence[np.ndarray]) -> np.ndarray:
-    """Return a field, linearly interpolated on the grid of `positions` (in voxels, by axis); 0 outside."""
-    for axis, position in enumerate(positions):
-        low = np.floor(position).astype(int)
-        share = (position - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
+    """Return a field, linearly interpolated on the grid of `positions` (in voxels, by axis); 0 outside.
+
+    The grid is as deep as it is wide, and bones may be flat: only the part of it next to filled voxels is computed.
+    """
+    result = np.zeros([len(position) for position in positions], np.float32)
+    spans = [_span(field, axis, position) for axis, position in enumerate(positions)]
+    for axis, (position, span) in enumerate(zip(positions, spans, strict=True)):
+        low = np.floor(position[span]).astype(int)
+        share = (position[span] - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
         ends = []
         for index, weight in ((low, 1 - share), (low + 1, share)):
             known = ((index >= 0) & (index < field.shape[axis])).reshape(share.shape)
             ends.append(np.take(field, np.clip(index, 0, field.shape[axis] - 1), axis=axis))
             ends[-1] *= weight * known
         field = np.add(*ends, out=ends[0])
-    return field
+    result[tuple(spans)] = field
+    return result
+
+
+def _span(field: np.ndarray, axis: int, position: np.ndarray) -> slice:
+    """Return the range of ascending or descending positions (voxels) on an axis that have a filled neighbour."""
+    filled = np.flatnonzero(field.any(axis=tuple({0, 1, 2} - {axis})))
+    if not len(filled):
+        return slice(0, 0)
+    near = np.flatnonzero((position > filled[0] - 1) & (position < filled[-1] + 1))
+    return slice(near[0], near[-1] + 1) if len(near) else slice(0, 0)
 
 
 def _sample(field: np.ndarray, rows: np.ndarray, points: np.ndarray) -> np.ndarray:

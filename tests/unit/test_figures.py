@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pingouin
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy import stats
 
 from lib.catalog.anatomies import LEVELS
@@ -240,6 +243,18 @@ def test_made_up_people_are_marked_in_the_figure(everything, tmp_path, monkeypat
     entries = draw_figures(everything, tmp_path)
     assert len(seen) == 2 * len(entries)
     assert all("synthetic cohort" in figure.get_suptitle() for figure in seen)
+
+
+def test_a_figure_is_laid_out_once_and_drawn_once_for_each_file(study, tmp_path, monkeypatch):
+    counts = Counter()
+
+    draw, execute = Figure.draw, ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(Figure, "draw", lambda *given: counts.update(["draw"]) or draw(*given))
+    monkeypatch.setattr(
+        ConstrainedLayoutEngine, "execute", lambda *given: counts.update(["execute"]) or execute(*given)
+    )
+    entries = draw_figures(results_of(group_of(study[0], "test", "all")), tmp_path)
+    assert counts == {"execute": len(entries), "draw": 2 * len(entries)}
 
 
 def test_a_figure_of_many_points_stays_light(tmp_path):
