@@ -1,5 +1,7 @@
 """The log of one job: facts go to the file, progress and errors also to the terminal; neither identifies a person."""
 
+import atexit
+import gc
 import json
 import logging
 import os
@@ -12,6 +14,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lib.errors import OsteoflowError, TableError
+
+# no collection at the end of a job, which takes a fifth of a short one that has loaded torch
+atexit.register(gc.freeze)
 
 # attribute that holds the call stack of an exception from a child process (a list of traceback.FrameSummary)
 CALLS_OF_CHILD = "calls_of_child"
