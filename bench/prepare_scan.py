@@ -33,7 +33,7 @@ STAGES = {
 from lib.atomic import write_json
 from lib.crop_settings import CropConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan_guarded
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 write_json("screened.json", screen_scan_guarded(series, ScanRequest(), ScreeningConfig(), CropConfig()))
 """,
     "convert_scan": """

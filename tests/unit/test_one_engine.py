@@ -79,7 +79,7 @@ def test_networks_of_two_and_three_dimensions_see_the_same_stream(tmp_path, monk
 
 
 def test_a_rotation_out_of_the_plane_is_drawn_and_shows_a_2d_network_no_other_slice(tmp_path):
-    run = run_settings(2, window_slices=6)
+    run = run_settings(2, window_slices=6, validate_step=6)
     store = ScanStore(TRAINING, torch.device("cpu"), device_gb=1, host_gb=1, spill_folder=tmp_path)
     order = TrainingOrder(scans=store.scans, config=run.train, seed=7, dimensions=2)
     task = SegmentTask(store, store, order, run, choose_compute("cpu", "float32"))

@@ -19,7 +19,7 @@ from lib.phantom.scanner.mr_effects import draw_mr
 from lib.phantom.scanner.painting import paint
 from lib.phantom.voxelize import coverage
 from lib.reading.dicom import survey_scan
-from lib.reading.limits import ScreeningConfig
+from lib.screening_settings import ScreeningConfig
 
 PROTOCOL = {"matrix": 64, "slices": 30, "slice_mm": 3.0, "water_fat_shift_pixels": 0.0}
 CONFIG = PhantomConfig(

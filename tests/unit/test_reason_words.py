@@ -24,11 +24,10 @@ SHARED = (
         for name in ("bodies.py", "generic.py", "locate.py", "methods.py", "protocol.py")
     ),
 )
-# texts that only a CT meets, and the settings that name it
+# texts that only a CT meets
 ALLOWED = {
     "stored values that are not rescaled to HU (RescaleType)",
     " HU near the ",  # the amount of metal
-    "screening.modality must name a DICOM modality, as CT; got ",
 }
 
 

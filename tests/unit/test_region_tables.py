@@ -7,7 +7,8 @@ import pytest
 from lib.catalog.anatomies import ANATOMIES, LEVELS
 from lib.catalog.measures import ABOVE_CUT, WHOLE
 from lib.pages.region_tables import measure_in_words, region_meanings, region_table
-from lib.report_settings import AgreementConfig, agreement_row
+from lib.report_settings import AgreementConfig
+from lib.stats.agreement import agreement_row
 from lib.stats.formats import records
 from tests.unit.study_tables import people, tables
 from tests.unit.test_report import SETTINGS, render, report, section_of, study_tables

@@ -15,7 +15,8 @@ from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import unet_config
 from lib.learning.compute import choose_compute
 from lib.learning.intensity import to_intensity
-from lib.learning.predict import Ensemble, PredictConfig, predict_scan
+from lib.learning.predict import Ensemble, predict_scan
+from lib.learning.predict_settings import PredictConfig
 from lib.learning.vnet import VNet, initialise_on
 from lib.mask_settings import MaskConfig
 

@@ -316,7 +316,7 @@ TABLES_ONLY = (
 @pytest.mark.parametrize(
     ("name", "unneeded"),
     [(name, STATISTICS) for name in TABLES_ONLY]
-    + [("screen_scan", {"scipy.optimize"}), ("crop_image", {"scipy.ndimage"})],
+    + [("screen_scan", {"scipy.optimize"}), ("crop_image", {"scipy.optimize"})],
 )
 def test_jobs_do_not_load_what_they_do_not_need(name, unneeded):
     assert not loaded_by(ROOT / f"scripts/{name}.py") & unneeded

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lib.learning.network_grid import GridConfig, networks_of_study
-from lib.learning.recipe import TrainConfig
+from lib.learning.train_settings import TrainConfig
 from lib.phantom.people import PhantomConfig, phantom_people
 from lib.settings import check_settings
 from tests.study import ROOT

@@ -21,10 +21,10 @@ from lib.imaging.model_frame import frame_of
 from lib.imaging.nifti import write_image
 from lib.intensity_scale import IntensityConfig
 from lib.mask_settings import MaskConfig
+from lib.measure_settings import OverlapConfig
 from lib.measuring.prediction import MeasuringConfig, PredictedScan, ReaderMasks, measure_prediction
-from lib.reading.limits import ScreeningConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan
-from lib.stats.overlap import OverlapConfig
+from lib.screening_settings import ScreeningConfig
 
 SPACING_MM_XYZ, SHAPE_ZYX = (2.0, 2.5, 3.0), (40, 36, 48)
 BLOCK_ZYX = (slice(8, 20), slice(6, 14), slice(30, 40))  # far from the middle of the image
@@ -77,7 +77,7 @@ class Blocks:
 
     locators = MappingProxyType({"block": BlockLocator()})
 
-    def judge_reference(self, labels, image, structures):
+    def judge_reference(self, labels, image, structures, acquired_axis):
         count = np.count_nonzero(array_zyx(labels))
         known = "in HU" if image is not None else "in no unit"
         return [Reason("mask_implausible", f"{count} voxels, {known}")] if count < 100 else []

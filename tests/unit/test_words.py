@@ -165,10 +165,10 @@ def test_a_cut_that_the_anatomy_does_not_have_is_not_told(tmp_path, monkeypatch)
     assert "Volumes were also compared above a plane" not in text and "distal cut or to" not in text
 
 
-@pytest.mark.parametrize(("anatomy", "bone"), [("proximal-femur", "the femur"), ("generic", "the bone")])
+@pytest.mark.parametrize(("anatomy", "bone"), [("proximal-femur", "femur"), ("generic", "bone")])
 def test_parts_are_those_of_the_bone_of_the_anatomy(anatomy, bone):
     assert ANATOMIES[anatomy].bone == bone
-    assert level_view([], bone).caption == f"Overlap by part of {bone}"
+    assert level_view([], f"the {bone}").caption == f"Overlap by part of the {bone}"
 
 
 def card(**changes):
