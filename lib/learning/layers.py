@@ -4,6 +4,7 @@ Each computes the same as the torch layer that it replaces, except for rounding.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,6 +30,10 @@ class Convolution(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return feature maps (N, maps, z, y, x) for (N, channels, z, y, x)."""
+        reach = [(edge - 1) * step + 1 for edge, step in zip(self.kernel_size, self.dilation, strict=True)]
+        if _is_unsafe_in_bf16(x, x.shape[2:], reach):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float()).to(torch.bfloat16)
         if self.weight.stride(1) != 1:  # the plain layout was asked for
             return super().forward(x)
         if self._is_worth_winograd(x):
@@ -52,6 +57,9 @@ class TransposedConvolution(nn.ConvTranspose3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return feature maps (N, maps, 2 z, 2 y, 2 x) for (N, channels, z, y, x)."""
+        if _is_unsafe_in_bf16(x, [2 * size for size in x.shape[2:]], self.kernel_size):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float()).to(torch.bfloat16)
         if self.weight.stride(1) != 1 or not _is_left_to_torch(x, self.kernel_size):
             return super().forward(x)
         # halves along z that overlap by a slice make a batch of two; the slices cut off belong to the other half
@@ -179,6 +187,24 @@ class _FewMapsNorm(torch.autograd.Function):
         rest = torch.addcmul(_over_rows(constant, centred), centred, _over_rows(slope, centred))
         torch.addcmul(rest, upstream, _over_rows(scale, centred), out=_in_rows(of_x))
         return of_x, (along * inverse).sum(0), total.sum(0), None
+
+
+def _is_unsafe_in_bf16(x: Tensor, sizes: Sequence[int], reach: Sequence[int]) -> bool:
+    """Tell whether oneDNN would compute wrong gradients of a 3-D kernel's weights in bf16 on a CPU.
+
+    Where the maps are smaller than the kernel, some of its weights never meet a voxel along that axis. oneDNN 3.12 (in
+    PyTorch 2.13, on processors with AVX-512 bf16) leaves their gradients as they were in memory: other bits in each
+    run, at times not finite. A kernel of 3 on 2 slices is such a case, one of 5 on 3 or 4. In float32 they are right;
+    such maps are the smallest of a network, so that it costs little.
+
+    Args:
+        x: what enters the layer.
+        sizes: z, y, x of the maps that the kernel covers.
+        reach: voxels from one end of the kernel to the other, by axis.
+    """
+    in_bf16 = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+    smaller = any(size < edge for size, edge in zip(sizes, reach, strict=True))
+    return x.device.type == "cpu" and in_bf16 and smaller
 
 
 def _is_left_to_torch(x: Tensor, kernel_size: tuple[int, ...]) -> bool:

@@ -127,3 +127,32 @@ def test_a_few_maps_in_bf16_lose_no_more_than_bf16_does():
 def test_many_maps_keep_torchs_way():
     normalised = InstanceNorm(FEW_MAPS)(draw(2, FEW_MAPS, 2, 4, 4))
     assert way(normalised) != "_FewMapsNormBackward"
+
+
+def fill_free_memory(value):
+    """Leave a value in memory that the next tensors may get."""
+    for length in (64, 256, 1024, 4096, 16384, 65536):
+        torch.full((length,), value)
+
+
+@pytest.mark.parametrize("size", [(2, 6, 6), (2, 2, 2), (3, 6, 6), (6, 1, 6), (8, 6, 6)])
+@pytest.mark.parametrize("edge", [3, 5])
+@pytest.mark.parametrize("kind", [Convolution, TransposedConvolution])
+def test_gradients_in_bf16_do_not_depend_on_what_was_in_memory(kind, edge, size):
+    torch.manual_seed(0)
+    options = {"kernel_size": edge, "padding": edge // 2}
+    if kind is TransposedConvolution:
+        options |= {"stride": 2, "output_padding": 1}
+    layer = kind(4, 8, **options).to(memory_format=torch.channels_last_3d)
+    x, found = draw(1, 4, *size), []
+    for value in (float("nan"), 1e30):
+        fill_free_memory(value)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = layer(x)
+        assert output.dtype == torch.bfloat16
+        fill_free_memory(value)
+        found.append(gradients_of(output, (x, layer.weight, layer.bias)))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    wanted = gradients_of(layer(x).to(torch.bfloat16), (x, layer.weight, layer.bias))
+    for one, right in zip(found[0], wanted, strict=True):
+        torch.testing.assert_close(one, right, atol=0.05 * float(right.abs().max()), rtol=0.05)
