@@ -37,9 +37,11 @@ class ExampleFiles:
         image, reference, mask = map(
             read_image, (self.images[scan], self.references[scan], self.masks[prediction_key(row)])
         )
-        window = MODALITIES[self.modality].window(read_json(self.records[scan])["intensity"])
+        record = read_json(self.records[scan])
+        window = MODALITIES[self.modality].window(record["intensity"])
         arrays = map(array_zyx, (image, reference, mask))
-        return Example(scan, title, *arrays, spacing_zyx(image), window, self.structures)
+        axis = record["frame"]["slice_axis"]
+        return Example(scan, title, *arrays, spacing_zyx(image), window, self.structures, axis)
 
 
 def example_files(

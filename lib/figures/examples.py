@@ -1,7 +1,7 @@
 """Figures of single people: contours slice by slice (Zhao 2020, Fig. 4) and the rendered bone (Fig. 5)."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,33 @@ class Example:
     spacing_mm_zyx: tuple[float, float, float]
     window: tuple[float, float]
     structures: Sequence[str] = ()  # names of the labels, if there are several
+    slice_axis: str = "z"  # along which the slices that networks see follow one another
+
+    def along_slices(self) -> "Example":
+        """Return the scan with its slices along the first axis, each seen from the feet, the front or the left.
+
+        Coronal and sagittal slices have the head on top.
+        """
+        return replace(
+            self,
+            image_zyx=self._turned(self.image_zyx),
+            reference_zyx=self._turned(self.reference_zyx),
+            predicted_zyx=self._turned(self.predicted_zyx),
+            spacing_mm_zyx=(
+                self.spacing_mm_zyx["zyx".index(self.slice_axis)],
+                *(
+                    edge
+                    for axis, edge in zip("zyx", self.spacing_mm_zyx, strict=True)
+                    if axis != self.slice_axis
+                ),
+            ),
+            slice_axis="z",
+        )
+
+    def _turned(self, array_zyx: np.ndarray) -> np.ndarray:
+        if self.slice_axis == "z":
+            return array_zyx
+        return np.moveaxis(array_zyx, "zyx".index(self.slice_axis), 0)[:, ::-1]
 
 
 def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict]:
@@ -91,7 +118,7 @@ def draw_examples(examples: Sequence[Example]) -> Drawing:
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, hspace=0.01, wspace=0.01)
     parts = figure.subfigures(len(examples), 1, squeeze=False)[:, 0]
     tables = []
-    for part, example in zip(parts, examples, strict=True):
+    for part, example in zip(parts, (one.along_slices() for one in examples), strict=True):
         part.suptitle(example.title, x=0.01, ha="left", fontsize=10, fontweight="bold")
         slices = _chosen_slices(example)
         _draw_slices(part.subplots(3, _SLICES), example, slices)
@@ -174,6 +201,7 @@ def contoured_slice(axes: Axes, example: Example) -> int:
 
     The reference is orange. The prediction is blue or, of several structures, has the colour of each.
     """
+    example = example.along_slices()
     index = int(np.argmax((example.reference_zyx > 0).sum(axis=(1, 2))))
     either = (example.reference_zyx > 0) | (example.predicted_zyx > 0)
     part, (low, high) = _part_around(either, example.spacing_mm_zyx), example.window

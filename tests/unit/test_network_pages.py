@@ -1,5 +1,7 @@
 """Figures and tables of the report that set networks beside each other."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -107,6 +109,19 @@ def test_the_page_shows_tests_with_their_family_and_when_they_were_stated(tables
         chosen["2-D (1)", "Chosen"] == "flat"
         and "fewer than 10 people" in chosen["2-D (1)", "DSC, corrected"]
     )
+
+
+def test_examples_show_the_slices_that_networks_see():
+    image = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    example = Example("P1", "P1", image, image > 0, image > 1, (3.0, 2.0, 1.0), (0, 1))
+    assert np.array_equal(example.along_slices().image_zyx, image)
+    coronal = replace(example, slice_axis="y").along_slices()
+    assert coronal.spacing_mm_zyx == (2.0, 3.0, 1.0)
+    # the first slice is the foremost; its first row the one towards the head
+    assert np.array_equal(coronal.image_zyx[0], image[::-1, 0, :])
+    sagittal = replace(example, slice_axis="x").along_slices()
+    assert sagittal.spacing_mm_zyx == (1.0, 3.0, 2.0)
+    assert np.array_equal(sagittal.reference_zyx[3], image[::-1, :, 3] > 0)
 
 
 def test_printed_numbers_keep_their_version_and_their_spread():
