@@ -192,10 +192,10 @@ class _FewMapsNorm(torch.autograd.Function):
 def _is_unsafe_in_bf16(x: Tensor, sizes: Sequence[int], reach: Sequence[int]) -> bool:
     """Tell whether oneDNN would compute wrong gradients of a 3-D kernel's weights in bf16 on a CPU.
 
-    Where the maps are smaller than the kernel, some of its weights never meet a voxel along that axis. oneDNN 3.12 (in
-    PyTorch 2.13, on processors with AVX-512 bf16) leaves their gradients as they were in memory: other bits in each
-    run, at times not finite. A kernel of 3 on 2 slices is such a case, one of 5 on 3 or 4. In float32 they are right;
-    such maps are the smallest of a network, so that it costs little.
+    Where the maps are smaller than the kernel, some of its weights never meet a voxel along that axis. oneDNN 3.12
+    (in PyTorch 2.13, on processors with AVX-512 bf16) leaves their gradients as they were in memory: other bits in
+    each run, at times not finite. A kernel of 3 on 2 slices is such a case, one of 5 on 3 or 4. In float32 they are
+    right; such maps are the smallest of a network, so that it costs little.
 
     Args:
         x: what enters the layer.
