@@ -363,6 +363,7 @@ rule gather_notes:
         training_code=code_of("train_fold"),
         seed=lookup("seed", within=config),
         finished=FINISHED is not None,
+        synthetic=SYNTHETIC,
         partial=lookup("partial", within=config),
         untrained=untrained_folds,
         networks=NETWORKS,

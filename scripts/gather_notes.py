@@ -1,8 +1,9 @@
 """Job script of rule gather_notes: collect the notes that the report shows at its top.
 
 input: scans, folds, flow, volumes, coverage (tables), runs (list of run.json); output: notes (json)
-params: configured (settings of each network's training), secrets (paths), training_code, seed, finished, partial,
-    untrained (why a fold has no model), folds (their number), networks (names), reviews (by scan), confidence
+params: configured (settings of each network's training), secrets (paths), training_code, seed, finished, synthetic,
+    partial, untrained (why a fold has no model), folds (their number), networks (names), reviews (by scan),
+    confidence
 """
 
 from lib.atomic import write_json
@@ -12,6 +13,7 @@ from lib.cohort.notes import (
     late_notes,
     missing_notes,
     model_notes,
+    origin_notes,
     review_notes,
     secret_notes,
     seen_notes,
@@ -42,9 +44,10 @@ with job_log(snakemake.log[0]) as logger:
     )
     primary = primary_rows(read_table(given.volumes), params.networks)
     volumes_mm3 = primary.groupby("scan", sort=False)["predicted_mm3"].sum(min_count=1).to_dict()
-    notes = missing_notes(flow, partial=params.partial) + fold_notes(params.untrained, params.folds)
+    notes = origin_notes(runs, synthetic=params.synthetic) + missing_notes(flow, partial=params.partial)
     failures = {fold_name(run): describe_warnings(run) for run in runs}
-    notes += failed_notes(failures) + review_notes(flow, other_masks(params.reviews, volumes_mm3))
+    notes += fold_notes(params.untrained, params.folds) + failed_notes(failures)
+    notes += review_notes(flow, other_masks(params.reviews, volumes_mm3))
     notes += coverage_notes(read_table(given.coverage), params.confidence)
     notes += seen_notes(flow, finished=params.finished) + model_notes(changes)
     late = late_notes(placements, {record["scan"]: record["set"] for record in read_records(given.scans)})

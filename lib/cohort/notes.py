@@ -53,6 +53,22 @@ def _reasons(lost: Iterable[Mapping[str, str]]) -> list[str]:
     return [*notes, f"{rest} more scans for other reasons: see tables/flow.csv."] if rest else notes
 
 
+def origin_notes(runs: Iterable[Mapping], *, synthetic: bool) -> list[str]:
+    """Warn that models of synthetic people say nothing about real ones.
+
+    Args:
+        runs: records of the trained folds (run.json).
+        synthetic: whether the people of this study are synthetic.
+    """
+    if synthetic or not any(run.get("synthetic") for run in runs):
+        return []
+    return [
+        "The models were trained on synthetic people, and these scans are of real ones. Masks and numbers show that "
+        "the workflow runs on these scans. They are not results: bone, scanner and population differ from all that "
+        "the models have seen."
+    ]
+
+
 def fold_notes(untrained: Mapping[str, str], folds: int) -> list[str]:
     """Report which folds have no model and why, and who is missing because of that.
 

@@ -6,6 +6,7 @@ from lib.cohort.notes import (
     late_notes,
     missing_notes,
     model_notes,
+    origin_notes,
     review_notes,
     secret_notes,
     seen_notes,
@@ -64,6 +65,15 @@ def test_folds_without_a_model_are_told_with_what_they_leave_out():
     assert fold_notes({}, 10) == []
     (note,) = fold_notes({"all/vnet/fold-3": "out of memory"}, 10)
     assert "Folds without a model: 1 of 10 (all/vnet/fold-3: out of memory)" in note and "ensemble" in note
+
+
+def test_models_of_synthetic_people_are_no_models_of_real_ones():
+    runs = [{"synthetic": True}, {"synthetic": True}]
+    (note,) = origin_notes(runs, synthetic=False)
+    assert "trained on synthetic people" in note and "not results" in note
+    assert not origin_notes(runs, synthetic=True) and not origin_notes(
+        [{"synthetic": False}], synthetic=False
+    )
 
 
 def test_folds_that_failed_to_learn_are_named_once_for_each_kind_of_failure():
