@@ -106,6 +106,7 @@ SETTINGS = {
         {"networks": {"unet": {"unet": {"initial_maps": 4, "levels": 2}}}},
         {"train_fold", "compare_networks"} | PREDICTIONS | RECORD,
     ),
+    "`publication`": ({"publication": "none"}, REPORT | RECORD),
     "`network_comparison`": ({"network_comparison": {"bootstrap": 500}}, REPORT | RECORD),
     "`compare`": ({"compare": {"dsc": 0.1}}, set()),
     # jobs after a new verdict or a new split are unknown before it exists
