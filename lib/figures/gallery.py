@@ -189,6 +189,8 @@ def _network_figures(people: pd.DataFrame, results: StudyResults) -> _Plan:
     for protocol, structure in dict.fromkeys((key[1], key[2]) for key in _keys(results.networks)):
         key = ("", protocol, structure)
         scored, networks, pairs = (_of(_of_group(table, group), key) for table in tables)
+        if scored["dsc"].isna().all():
+            continue
         counted = count_people(scored)
         yield "network_scores", key, lambda m=scored, n=networks: draw_network_scores(m, n)
         yield "network_costs", key, lambda n=networks, c=counted: draw_network_costs(n, c)

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from lib.catalog.measures import MEASURES
 from lib.figures.style import INK, Drawing, count_people, group_color, groups_of
 from lib.stats.curves import CURVE_KEYS, pooled_areas, pooled_curves
+from lib.stats.tables import structure_key
 from lib.stats.voxel_levels import curve_of, pool_counts
 
-_PATH = ["group", "network", "members", "scan", "structure"]  # of the key of a prediction's structure
 DRAWN = ["recall", "precision"]
 # every so many of the thresholds of a pooled curve are drawn of a scan
 _STEP = 5
@@ -42,13 +42,13 @@ def draw_precision_recall(
     Returns:
         the drawing; None if there are no counts with bone in the reference.
     """
-    keys = ["/".join(row) for row in people[_PATH].itertuples(index=False)]
+    keys = [structure_key(row) for row in people.to_dict("records")]
     known = people[[key in counts and any(counts[key]["inside"]) for key in keys]]
     if known.empty:
         return None
     records = [
-        {name: row[name] for name in (*CURVE_KEYS, "scan")} | dict(counts["/".join(row[_PATH])])
-        for _, row in known.iterrows()
+        {name: row[name] for name in (*CURVE_KEYS, "scan")} | dict(counts[structure_key(row)])
+        for row in known.to_dict("records")
     ]
     scans = pd.concat([_of_scan(record) for record in records])
     pooled, areas = pooled_curves(records), pooled_areas(records)

@@ -3,7 +3,7 @@
 Each table has the rows of one or several protocols; groups, protocols and structures are headings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -24,6 +24,7 @@ from lib.stats.formats import DASH, fixed, show_interval, show_number, why_empty
 DICE_DIGITS = MEASURES["dsc"].digits
 _DISTANCE_DIGITS = MEASURES["hd95_mm"].digits
 _AREA_DIGITS = MEASURES["auc_pr"].digits
+_SEES = {2: "slices (2-D)", 3: "volumes (3-D)"}
 
 
 def network_costs_view(rows: Sequence[Mapping]) -> PageTable:
@@ -155,15 +156,13 @@ def published_scores_view(rows: Sequence[Mapping]) -> PageTable:
     return page_table(f"Printed by {rows[0]['publication']}", columns, rows)
 
 
-def protocol_group_of(rows: Sequence[Mapping]):
+def protocol_group_of(rows: Sequence[Mapping]) -> Callable[[Mapping], str]:
     """Return the heading of a row: protocol and group, and the structure if there are several."""
     return protocol_group([row | {"network": ""} for row in rows])
 
 
-_SEES = {2: "slices (2-D)", 3: "volumes (3-D)"}
-
-
-def _groups(rows: Sequence[Mapping]):
+def _groups(rows: Sequence[Mapping]) -> Callable[[Mapping], str] | None:
+    """Return the heading of a row: its group; none if there is one group."""
     return (lambda row: row["group"]) if len({row["group"] for row in rows}) > 1 else None
 
 

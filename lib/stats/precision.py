@@ -1,6 +1,6 @@
-"""Repeatability: short-term precision from repeated scans of the same hip.
+"""Repeatability: short-term precision from repeated scans of the same bone.
 
-Source: Glüer et al., Osteoporos Int 1995;5:262. With n_j scans of hip j, SD_j (ddof 1) and mean m_j:
+Source: Glüer et al., Osteoporos Int 1995;5:262. With n_j scans of bone j, SD_j (ddof 1) and mean m_j:
 
     RMS-SD   sqrt(sum((n_j - 1) SD_j^2) / sum(n_j - 1)); for equal n_j, the root mean square of SD_j
     RMS-CV   the same for SD_j / m_j, in percent
@@ -72,9 +72,9 @@ PRECISION_COLUMNS = (
 
 
 def measure_precision(values: np.ndarray, repeated: np.ndarray, confidence: float) -> Precision:
-    """Return the precision of values (n,); `repeated` (n,) numbers the measured hips from 0 without a gap.
+    """Return the precision of values (n,); `repeated` (n,) numbers the measured bones from 0 without a gap.
 
-    Hips measured only once are left out. All results are NaN if no hip was measured twice; the CV is NaN if a mean
+    Bones measured only once are left out. All results are NaN if no bone was measured twice; the CV is NaN if a mean
     is not positive. `mean` is the mean of the means m_j.
     """
     counts = np.bincount(repeated)

@@ -164,6 +164,9 @@ def test_a_study_of_several_networks_has_all_their_figures_and_details_of_some(m
     assert {(kind, "", "cv") for kind in (*of_networks, "precision_recall")} <= drawn
     assert ("network_examples", "", "") in drawn
     assert {network for kind, network, _ in drawn if kind == "scores"} == {"deep"}
+    unscored = replace(results, metrics=results.metrics.assign(dsc=np.nan))
+    kinds = {entry["kind"] for entry in draw_figures(unscored, tmp_path / "unscored")}
+    assert not kinds & {*of_networks, "precision_recall"}
 
 
 def test_nothing_is_drawn_of_what_is_not_known(metrics, tables):
