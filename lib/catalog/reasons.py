@@ -107,6 +107,10 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "The modality must be the one that the study works on (screening.modality).",
             "Correct the `image` column, or exclude the scan.",
         ),
+        "vendor_differs": _warning(
+            "The `vendor` of the cohort table should be the maker that the header names.",
+            "Correct `vendor`, or leave it empty; until then the table's is used. Check `image`, too.",
+        ),
         # geometry
         "too_few_slices": _rejected(
             "A scan needs at least screening.min_slices slices.",
@@ -270,6 +274,17 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
         "mask_implausible": _rejected(
             "The mask must have a volume, a length and slices that a {bone} can have.",
             "Check that `mask` and `mask_label` name one {bone}, and that the background is 0.",
+        ),
+        "labels_out_of_order": _rejected(
+            "Vertebrae must be labelled from head to feet: L1 above L2, and so on down to the sacrum, each with a "
+            "label of its own.",
+            "Look at the labels in a viewer. If all files are numbered this way, correct the values in `structures`: "
+            "TotalSegmentator has 31 for L1 to 27 for L5, VerSe 20 to 24, and some programs count from below. If "
+            "only this file is, label it again.",
+        ),
+        "label_doubled": _rejected(
+            "Each label must mark one vertebra.",
+            "Look at the labels in a viewer, and give the second vertebra its own label.",
         ),
         "mask_gaps": _rejected(
             "Every slice between the ends of the mask must be drawn.",

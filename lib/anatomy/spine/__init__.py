@@ -1,0 +1,1 @@
+"""The lumbar spine: checks of reference masks."""
