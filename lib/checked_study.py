@@ -15,6 +15,7 @@ import yaml
 
 from lib.bias_settings import NONE, BiasFieldConfig
 from lib.catalog.anatomies import ANATOMIES, usual_side
+from lib.classes_settings import ClassesConfig, check_classes, check_cut_offs
 from lib.cohort.acquisitions import check_strata, read_protocol
 from lib.cohort.other_run import find_results
 from lib.cohort.placement import Takes
@@ -36,12 +37,13 @@ from lib.network_comparison_settings import NetworkComparisonConfig, check_compa
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.publications.article import Publication
 from lib.publications.followed import followed_publication
-from lib.report_settings import AgreementConfig
+from lib.report_settings import AgreementConfig, check_reported
 from lib.resample_settings import ResampleConfig
 from lib.screening_settings import ScreeningConfig
 from lib.settings import check_settings, check_texts, check_words, in_order_of, in_use, keep_names, read_words
 from lib.structures import Structures, check_method, read_structures
 from lib.study import check_paths, check_study, read_comparison, study_identity
+from lib.target_columns import check_targets
 
 PROJECT = Path(__file__).parents[1]
 PHANTOM_TABLE = "results/phantom/cohort.csv"
@@ -270,6 +272,7 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     check_strata(config["report"]["strata"], config["cohort_columns"], config["screening"]["modality"])
     _check_networks(config)
     read_protocol(config["acquisition_protocol"], config["screening"]["modality"])
+    check_cut_offs(typed.settings.get("classes") or {})
     _check_sections(config)
     if config["partial"] and not os.path.exists("results/folds/folds.csv"):
         raise ConfigError(
@@ -297,8 +300,16 @@ def _check_sections(config: Mapping) -> None:
         predict.require_overlap(train.window_slices, "train.window_slices")
     _check_measure(config)
     AgreementConfig(**config["report"])
+    check_reported(config["report"]["structures"], config["structures"])
+    scale = check_targets(target_columns(config), config["structures"])
+    check_classes(ClassesConfig(**config["classes"]), target_columns(config), scale)
     ComparisonConfig(**config["compare"])
     _check_phantom(config)
+
+
+def target_columns(config: Mapping) -> Mapping[str, str]:
+    """Return structure -> column of the cohort table with its reference density; empty without a regression."""
+    return config.get("regression", {}).get("targets", {})
 
 
 def _check_measure(config: Mapping) -> None:
@@ -396,11 +407,18 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
             sex_required=sex_required,
             usual_side=usual_side(config["anatomy"]),
             structures=list(config["structures"]),
+            targets=target_columns(config),
         )
     phantom = PhantomConfig(**config["phantom"])
     if not phantom.people:
         raise ConfigError(NO_COHORT)
-    return planned_cohort(phantom_table(phantom), table, usual_side(config["anatomy"]))
+    return planned_cohort(
+        phantom_table(phantom),
+        table,
+        usual_side(config["anatomy"]),
+        structures=list(config["structures"]),
+        targets=target_columns(config),
+    )
 
 
 def _check_models(study: Study) -> None:

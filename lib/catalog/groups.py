@@ -6,8 +6,8 @@ SEX_NAMES = {"M": "men", "F": "women"}
 
 # strata that every table of people has; others are looked up (`lib.stats.strata`)
 TABLE_STRATA = ("sex", "site")
-# strata with another name in tables/acquisition.csv
-ACQUISITION_STRATA = {"vendor": "manufacturer"}
+# strata that cohort/scans.csv has beside the table's; fields of tables/acquisition.csv are strata, too
+SCREENED_STRATA = ("vendor",)
 
 
 def stratum_column(name: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.acquired_slices import pixel_of, plane_of
-from lib.catalog.groups import ACQUISITION_STRATA, TABLE_STRATA
+from lib.catalog.groups import SCREENED_STRATA, TABLE_STRATA
 from lib.catalog.modalities import MODALITIES, TEXT_FIELDS
 from lib.cohort.scans import read_records
 from lib.errors import ConfigError
@@ -38,7 +38,7 @@ def check_strata(strata: Sequence[str], cohort_columns: Sequence[str], modality:
     Raises:
         ConfigError: `report.strata` names a column that is neither one of every study nor in `cohort_columns`.
     """
-    known = (*TABLE_STRATA, *ACQUISITION_STRATA, *MODALITIES[modality].fields, *cohort_columns)
+    known = (*TABLE_STRATA, *SCREENED_STRATA, *MODALITIES[modality].fields, *cohort_columns)
     for name in strata:
         if name not in known:
             raise ConfigError(

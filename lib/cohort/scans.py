@@ -15,8 +15,8 @@ from lib.cohort.table import ScanRow, first_scan
 from lib.errors import ConfigError
 
 SCAN_COLUMNS = (
-    "scan", "subject", "sex", "age", "site", "side", "set", "repeat_of", "has_mask", "structures", "verdict",
-    "reason", "warnings", "explanation",
+    "scan", "subject", "sex", "age", "site", "vendor", "contrast", "kvp", "side", "set", "repeat_of", "has_mask",
+    "structures", "verdict", "reason", "warnings", "explanation",
 )  # fmt: skip
 REJECTED_IN_REVIEW = "rejected_in_review"  # reason code
 SAME_VOXELS = "same_voxels"  # reason codes, found between scans
@@ -42,11 +42,12 @@ def gather_screening(
             empty: any.
 
     Returns:
-        Records with the columns SCAN_COLUMNS. `verdict` is ok, rejected, excluded or missing (not screened
-        yet); `structures` names those in the mask; `reason` and `warnings` hold reason codes, `explanation` what
-        was found and what to do. Scans with the same voxels are refused, all of them if they belong to different
-        subjects, and so are scans whose slices were acquired along another axis than `slice_axis`. If `acquired` is
-        not decided, because equally many scans were acquired along two axes, none is refused for its axis.
+        Records with the columns SCAN_COLUMNS. `vendor` and `contrast` are the table's, else the header's. `verdict`
+        is ok, rejected, excluded or missing (not screened yet); `structures` names those in the mask; `reason` and
+        `warnings` hold reason codes, `explanation` what was found and what to do. Scans with the same voxels are
+        refused, all of them if they belong to different subjects, and so are scans whose slices were acquired along
+        another axis than `slice_axis`. If `acquired` is not decided, because equally many scans were acquired along
+        two axes, none is refused for its axis.
     """
     records = [_scan_record(row, screened.get(scan), rejected.get(scan)) for scan, row in cohort.items()]
     digests = voxel_digests(screened)
@@ -170,8 +171,15 @@ def _fold_record(placement: Placement) -> dict[str, object]:
 
 
 def _scan_record(row: ScanRow, screening: Mapping | None, rejection: str | None) -> dict[str, str]:
-    drawn = {"structures": " ".join((screening or {}).get("structures", ()))}
-    return _listed(row) | drawn | _verdict(row, screening, rejection)
+    found = screening or {}
+    kvp = found.get("kvp")
+    told = {
+        "vendor": found.get("vendor", row.vendor),
+        "contrast": found.get("contrast", row.contrast),
+        "kvp": "" if kvp is None else f"{kvp:g}",
+        "structures": " ".join(found.get("structures", ())),
+    }
+    return _listed(row) | told | _verdict(row, screening, rejection)
 
 
 def _judge_same_voxels(records: list[dict[str, str]], repeated: Mapping[str, str]) -> None:

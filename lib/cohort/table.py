@@ -10,15 +10,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from lib.ages import age_years
+from lib.catalog.scales import UNIT, is_density_without_scale, names_with_scale
+from lib.catalog.vendors import VENDORS
 from lib.cohort.image_headers import Grid, image_header
 from lib.cohort.sheet import Sheet, plain_cell, read_sheet, read_text
 from lib.errors import TableError
+from lib.target_columns import HIGHEST_DENSITY, LOWEST_DENSITY
 
 COLUMNS = (
-    "scan", "image", "subject", "sex", "age", "site", "series_uid", "mask", "mask_label", "mask2", "side",
-    "repeat_of", "crop_x_mm", "crop_y_mm", "set", "exclude",
+    "scan", "image", "subject", "sex", "age", "site", "vendor", "series_uid", "contrast", "mask", "mask_label",
+    "mask2", "levels_absent", "side", "repeat_of", "crop_x_mm", "crop_y_mm", "set", "exclude",
 )  # fmt: skip
 SIDES = ("left", "right")
 SETS = ("auto", "train", "test", "apply", "external")
@@ -31,13 +35,23 @@ _UNIT = re.compile(r"[_ ]*[(\[].*|_(years|mm)$")  # after the name of a column: 
 _MOST_LABEL = 2**32 - 1
 # values of unticked boxes, which mean the same as an empty cell
 _NOTHING_SAID = frozenset(["0", "false", "no", "n", "none", "nan", "na", "n/a", "-", "."])
+_DENSITY_RULE = (
+    f"use {UNIT}, {LOWEST_DENSITY:g} to {HIGHEST_DENSITY:g} (decimals with a point), or leave it empty"
+)
+NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 # not formulas to a spreadsheet although they begin with a sign: numbers, and signs alone
 _SIGNED = re.compile(r"[+-][\d.,]+%?|[+-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRow:
-    """One scan of the cohort table. Paths are as the run sees them; ages of 90 and more are kept as 90."""
+    """One scan of the cohort table. Paths are as the run sees them; ages of 90 and more are kept as 90.
+
+    Attributes (of those that are not the table's columns):
+        levels_absent: structures that are left out, because the bone is missing, broken or filled.
+        targets: structure -> its reference density, mg/cm3 in the scale of the study, without `levels_absent`.
+        extra: columns that `cohort_columns` names.
+    """
 
     line: int
     scan: str
@@ -46,16 +60,30 @@ class ScanRow:
     sex: str
     age: float | None
     site: str
+    vendor: str
     series_uid: str
+    contrast: str
     mask: str
     mask_labels: tuple[int, ...]
     mask2: str
+    levels_absent: tuple[str, ...]
+    targets: Mapping[str, float]
     side: str
     repeat_of: str
     center_mm_xy: tuple[float, float] | None
     set: str
     exclude: str
     extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What a study asks of its table: see `read_cohort`."""
+
+    extra_columns: Sequence[str] = ()
+    usual_side: str = "left"
+    structures: Sequence[str] = ()
+    targets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,19 +107,22 @@ def read_cohort(
     sex_required: bool = False,
     usual_side: str = "left",
     structures: Sequence[str] = (),
+    targets: Mapping[str, str] = NO_TARGETS,
 ) -> dict[str, ScanRow]:
     """Read and check a cohort table; return its rows by scan id, in the table's order.
 
     Paths inside the table are relative to the table's folder. Comma, semicolon and tab are accepted as
     separators; blank rows are skipped. An empty cell `side` means `usual_side`. If the study has several `structures`
-    (names), `mask_label` is refused.
+    (names), `mask_label` is refused. `targets` are the columns of reference densities by structure
+    (`regression.targets`, as `lib.target_columns.check_targets` accepts them).
 
     Raises:
         TableError: the table cannot be read or has problems; the text lists every one with row and column.
     """
     table = Path(table)
     text = read_text(table, "cohort table", "cohort")
-    rows, problems = _checked_rows(text, table, extra_columns, usual_side)
+    asked = _Asked(extra_columns=extra_columns, usual_side=usual_side, structures=structures, targets=targets)
+    rows, problems = _checked_rows(text, table, asked)
     used = [row for row in rows if not row.exclude]
     problems += _missing_sexes(used) if sex_required else []
     problems += [problem for row in used for problem in _missing_files(row)]
@@ -102,19 +133,26 @@ def read_cohort(
 
 
 def planned_cohort(
-    records: Iterable[Mapping[str, str]], table: str | Path, usual_side: str = "left"
+    records: Iterable[Mapping[str, str]],
+    table: str | Path,
+    usual_side: str = "left",
+    structures: Sequence[str] = (),
+    targets: Mapping[str, str] = NO_TARGETS,
 ) -> dict[str, ScanRow]:
     """Return the rows of a table that the workflow will write to `table`; images need not exist yet."""
     table = Path(table)
-    rows, problems = _checked_rows(table_text(records), table, (), usual_side)
+    asked = _Asked(usual_side=usual_side, structures=structures, targets=targets)
+    rows, problems = _checked_rows(table_text(records), table, asked)
     raise_problems(table, problems)
     return {row.scan: row for row in rows}
 
 
 def table_text(records: Iterable[Mapping[str, str]]) -> str:
-    """Return records (column -> text) as the text of a cohort table."""
+    """Return records (column -> text) as the text of a cohort table; columns that it does not know come last."""
+    records = list(records)
+    further = dict.fromkeys(name for record in records for name in record if name not in COLUMNS)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, [*COLUMNS, *further], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return buffer.getvalue()
@@ -163,16 +201,13 @@ def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str])
             yield Problem(number, names[-1], f"{len(cells)} cells", text)
 
 
-def _checked_rows(
-    text: str, table: Path, extra_columns: Sequence[str], usual_side: str
-) -> tuple[list[ScanRow], list[Problem]]:
+def _checked_rows(text: str, table: Path, asked: _Asked) -> tuple[list[ScanRow], list[Problem]]:
     """Return the rows and their problems, except those of files."""
     problems: list[Problem] = []
     rows = [
-        _row(line, record, table.parent, extra_columns, problems)
-        for line, record in _records(text, table, extra_columns)
+        _row(line, record, table.parent, asked, problems) for line, record in _records(text, table, asked)
     ]
-    rows = [row if row.side else replace(row, side=usual_side) for row in rows]
+    rows = [row if row.side else replace(row, side=asked.usual_side) for row in rows]
     problems += _problems_between(rows)
     return rows, problems
 
@@ -185,17 +220,17 @@ def _missing_sexes(rows: Iterable[ScanRow]) -> list[Problem]:
     ]
 
 
-def _records(text: str, table: Path, extra_columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+def _records(text: str, table: Path, asked: _Asked) -> list[tuple[int, dict[str, str]]]:
     """Return number and cells of each row, after checking that there is a usable header and at least one row."""
     sheet = read_sheet(text, f"cohort table {table.name}")
-    raise_problems(table, _header_problems(sheet, extra_columns))
+    raise_problems(table, _header_problems(sheet, asked))
     if not sheet.rows:
         raise TableError(f"cohort table {table.name} has a header but no scan; give one row for each scan")
     return sheet.records
 
 
-def _header_problems(sheet: Sheet, extra_columns: Sequence[str]) -> Iterable[Problem]:
-    for name in sorted(set(extra_columns) & set(COLUMNS)):
+def _header_problems(sheet: Sheet, asked: _Asked) -> Iterable[Problem]:
+    for name in sorted(set(asked.extra_columns) & set(COLUMNS)):
         # an age, a path or a UID would be quoted in full
         yield Problem(
             sheet.header_row,
@@ -203,12 +238,18 @@ def _header_problems(sheet: Sheet, extra_columns: Sequence[str]) -> Iterable[Pro
             name,
             "cohort_columns may only name columns that the workflow does not know",
         )
-    yield from header_problems(sheet, ("scan", "image", *extra_columns), (*COLUMNS, *extra_columns))
+    wanted = (*asked.extra_columns, *asked.targets.values())
+    yield from header_problems(sheet, ("scan", "image", *wanted), (*COLUMNS, *wanted))
+    for name in sheet.names if asked.targets else ():
+        if name not in wanted and is_density_without_scale(name, asked.structures):
+            allowed = (
+                f"the name does not tell the scale of the densities: call it {names_with_scale(name)}, also in "
+                "regression.targets"
+            )
+            yield Problem(sheet.header_row, name, name, allowed)
 
 
-def _row(
-    line: int, record: dict[str, str], folder: Path, extra_columns: Sequence[str], problems: list[Problem]
-) -> ScanRow:
+def _row(line: int, record: dict[str, str], folder: Path, asked: _Asked, problems: list[Problem]) -> ScanRow:
     """Turn one record into a ScanRow; add its errors to `problems`."""
 
     def parse(column: str, allowed: str, convert: Callable, default: object) -> object:
@@ -226,6 +267,7 @@ def _row(
         problems.append(Problem(line, "scan", "", "every row needs a scan id (a pseudonym)"))
     if not record.get("image"):
         problems.append(Problem(line, "image", "", "give the path of the scan's image"))
+    absent = _absent_levels(line, record, asked.structures, problems)
     return ScanRow(
         line=line,
         scan=scan,
@@ -236,17 +278,49 @@ def _row(
             "age", "use years, 0 to 120 (or 90+; decimals with a point), or leave it empty", age_years, None
         ),
         site=plain_text(record.get("site", "")),
+        vendor=parse("vendor", f"use {', '.join(VENDORS)}, or leave it empty", _one_of(VENDORS), ""),
         series_uid=parse("series_uid", "use digits and dots (a DICOM UID)", _uid, ""),
+        contrast=parse("contrast", "use yes or no, or leave it empty", _one_of(("yes", "no")), ""),
         mask=_located(folder, record.get("mask", "")),
         mask_labels=parse("mask_label", "use whole numbers > 0, several separated by spaces", _labels, ()),
         mask2=_located(folder, record.get("mask2", "")),
-        side=parse("side", "use left or right", {side: side for side in SIDES}.__getitem__, ""),
+        levels_absent=absent,
+        targets={
+            name: density
+            for name, column in asked.targets.items()
+            if (density := parse(column, _DENSITY_RULE, _density, None)) is not None and name not in absent
+        },
+        side=parse("side", "use left or right", _one_of(SIDES), ""),
         repeat_of=record.get("repeat_of", ""),
         center_mm_xy=_center(line, record, problems),
-        set=parse("set", f"use {', '.join(SETS)}", {name: name for name in SETS}.__getitem__, "auto"),
+        set=parse("set", f"use {', '.join(SETS)}", _one_of(SETS), "auto"),
         exclude=parse("exclude", "give the reason; leave it empty to keep the scan", _reason, ""),
-        extra={name: plain_text(record.get(name, "")) for name in extra_columns},
+        extra={name: plain_text(record.get(name, "")) for name in asked.extra_columns},
     )
+
+
+def _one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that returns one of the names and raises a KeyError for any other text."""
+    return {name: name for name in names}.__getitem__
+
+
+def _density(text: str) -> float:
+    density = float(text)
+    if "_" in text or not LOWEST_DENSITY <= density <= HIGHEST_DENSITY:  # also true for nan
+        raise ValueError(text)
+    return density
+
+
+def _absent_levels(
+    line: int, record: dict[str, str], structures: Sequence[str], problems: list[Problem]
+) -> tuple[str, ...]:
+    """Return the structures that a row leaves out, as the study spells them; any names if the study tells none."""
+    names = [name for name in re.split(r"[\s;,]+", record.get("levels_absent", "")) if name]
+    known = {name.lower(): name for name in structures or names}
+    if unknown := [name for name in names if name.lower() not in known]:
+        allowed = f"use names of structures, separated by blanks: {', '.join(known.values())}"
+        problems.append(Problem(line, "levels_absent", " ".join(unknown), allowed))
+    return tuple(dict.fromkeys(known[name.lower()] for name in names if name.lower() in known))
 
 
 def plain_text(cell: str) -> str:

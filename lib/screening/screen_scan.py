@@ -20,6 +20,7 @@ from lib.anatomy.methods import METHODS
 from lib.anatomy.protocol import Location
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.reasons import Reason, is_rejected
+from lib.catalog.vendors import vendor_of
 from lib.crop_settings import CropConfig
 from lib.density.rods import density_phantom_in_view
 from lib.errors import ConfigError, ScanError
@@ -28,7 +29,7 @@ from lib.imaging.grid import SIDES, require_laid_on, volumes_mm3
 from lib.imaging.intensity_range import find_range
 from lib.imaging.model_frame import frame_of
 from lib.intensity_scale import IntensityConfig
-from lib.reading.acquisition import Acquisition
+from lib.reading.acquisition import Acquisition, MrAcquisition
 from lib.reading.dicom import Scan, survey_scan
 from lib.reading.geometry import Geometry
 from lib.reading.image_files import number_structures, read_values
@@ -71,7 +72,8 @@ class ScanRequest:
 
     `structures` are those of the study, with their values in the mask. `window_pixel_mm` is the pixel size in which
     the crop's window is counted, if the scan will be resampled in the slice; None: the scan's own pixels.
-    `slice_axis` is that of the configuration.
+    `slice_axis` is that of the configuration. `vendor` and `contrast` replace what the header states; empty: they
+    do not.
     """
 
     side: str = "left"
@@ -82,6 +84,8 @@ class ScanRequest:
     crop_center_mm_xy: tuple[float, float] | None = None
     window_pixel_mm: float | None = None
     slice_axis: str = "z"
+    vendor: str = ""
+    contrast: str = ""
 
     def __post_init__(self) -> None:
         if self.side and self.side not in SIDES:
@@ -95,13 +99,19 @@ class ScanRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Screening:
-    """The verdict on a scan with its reasons, and its properties. Contains no identifying data."""
+    """The verdict on a scan with its reasons, and its properties. Contains no identifying data.
+
+    `vendor` is one of `lib.catalog.vendors.VENDORS`, `contrast` yes or no; empty, and None for `kvp`: not known.
+    """
 
     reasons: tuple[Reason, ...]
     anatomy: str  # in whose words the reasons are written
     limits: ScreeningConfig
     geometry: Geometry | None = None
-    acquisition: Acquisition | None = None
+    acquisition: Acquisition | MrAcquisition | None = None
+    vendor: str = ""
+    contrast: str = ""
+    kvp: float | None = None
     location: Location | None = None  # of the anatomy, if the crop's method searches for it
     density_phantom_in_view: bool | None = None
     structures: tuple[str, ...] = ()  # those in the reference mask
@@ -119,6 +129,9 @@ class Screening:
             "reasons": [reason.to_json(self.anatomy, self.limits.modality) for reason in self.reasons],
             "geometry": self.geometry.to_json() if self.geometry else None,
             "acquisition": self.acquisition.to_json() if self.acquisition else None,
+            "vendor": self.vendor,
+            "contrast": self.contrast,
+            "kvp": self.kvp,
             "location": self.location.to_json() if self.location else None,
             "density_phantom_in_view": self.density_phantom_in_view,
             "structures": list(self.structures),
@@ -147,11 +160,10 @@ def screen_scan(
         The verdict. Bad data gives reasons and never raises an exception.
     """
     survey = survey_scan(path, request.series_uid, config)
-    reasons = list(survey.findings)
+    made_with = _acquired_with(request, survey.acquisition)
+    reasons = [*survey.findings, *_check_vendor(request, survey.acquisition)]
     if survey.scan is None:
-        return Screening(
-            reasons=tuple(reasons), anatomy=request.anatomy, limits=config, acquisition=survey.acquisition
-        )
+        return Screening(reasons=tuple(reasons), anatomy=request.anatomy, limits=config, **made_with)
     image, geometry = survey.scan.image, survey.scan.geometry
     reasons += _check_extent(geometry, config)
     located, in_view = Located(), None
@@ -177,7 +189,7 @@ def screen_scan(
         anatomy=request.anatomy,
         limits=config,
         geometry=geometry,
-        acquisition=survey.acquisition,
+        **made_with,
         location=location,
         density_phantom_in_view=in_view,
         structures=named,
@@ -216,8 +228,28 @@ def screen_scan_guarded(
             max_gb=config.max_gb,
         )
     except ScanError as error:
-        refused = Screening(reasons=(reason_of(error),), anatomy=request.anatomy, limits=config)
+        made_with = _acquired_with(request, None)
+        refused = Screening(reasons=(reason_of(error),), anatomy=request.anatomy, limits=config, **made_with)
         return refused.to_json()
+
+
+def _acquired_with(request: ScanRequest, acquisition: Acquisition | MrAcquisition | None) -> dict[str, Any]:
+    """Return the fields of a screening that tell how a scan was acquired: as the table says, else as the header."""
+    stated = acquisition or Acquisition()
+    return {
+        "acquisition": acquisition,
+        "vendor": request.vendor or vendor_of(stated.manufacturer),
+        "contrast": request.contrast or ("" if stated.contrast == "unknown" else stated.contrast),
+        "kvp": getattr(stated, "kvp", None),
+    }
+
+
+def _check_vendor(request: ScanRequest, acquisition: Acquisition | MrAcquisition | None) -> list[Reason]:
+    """Report a vendor of the table that is not the header's; the table's is used."""
+    stated = vendor_of(acquisition.manufacturer) if acquisition else ""
+    if not (request.vendor and stated) or request.vendor == stated:
+        return []
+    return [Reason("vendor_differs", f"the cohort table says {request.vendor}, the header {stated}")]
 
 
 def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from lib.catalog.groups import ACQUISITION_STRATA, TABLE_STRATA, stratum_column
+from lib.catalog.groups import TABLE_STRATA, stratum_column
 
 
 def with_strata(
@@ -15,7 +15,8 @@ def with_strata(
     Args:
         tables: tables by file name: those that get the columns, with a column `scan`, and `acquisition`.
         strata: config `report.strata`.
-        scans: `cohort/scans.csv`, with the columns that `cohort_columns` names.
+        scans: `cohort/scans.csv`, with the columns that `cohort_columns` names. A stratum that it has, such as
+            vendor, is taken from it, and any other from `acquisition`.
     """
     further = [name for name in strata if name not in TABLE_STRATA]
     acquisition = tables["acquisition"].set_index("scan")
@@ -23,8 +24,7 @@ def with_strata(
     values = {}
     for name in further:
         source = listed if name in listed else acquisition
-        column = source[ACQUISITION_STRATA.get(name, name)]
-        values[stratum_column(name)] = {scan: _as_text(value) for scan, value in column.items()}
+        values[stratum_column(name)] = {scan: _as_text(value) for scan, value in source[name].items()}
     return {
         file: table.assign(**{name: table["scan"].map(found).fillna("") for name, found in values.items()})
         for file, table in tables.items()

@@ -361,3 +361,96 @@ def test_an_empty_side_is_the_usual_one_and_none_without_sides(folder):
     table = write(folder, "scan,image,side\nS1,a,\nS2,b,right\n")
     assert [row.side for row in read_cohort(table).values()] == ["left", "right"]
     assert [row.side for row in read_cohort(table, usual_side="").values()] == ["", "right"]
+
+
+LEVELS = ("L1", "L2", "L3", "L4")
+TARGETS = {name: f"bmd_{name.lower()}_k2hpo4_mg_cm3" for name in LEVELS}
+SPINES = "scan,image,vendor,contrast,levels_absent," + ",".join(TARGETS.values()) + "\n"
+
+
+def spines(folder, text):
+    return read_cohort(write(folder, text), structures=LEVELS, targets=TARGETS)
+
+
+def test_densities_are_read_with_vendor_contrast_and_absent_levels(folder):
+    rows = spines(
+        folder,
+        SPINES + "S1,a,united-imaging,yes,L2 l4,131.5,90,-12.25,400\nS2,b,,,,,,,\nS3,c,ge,no,L3;L1,1,2,3,4\n",
+    )
+    first, second, third = rows.values()
+    assert (first.vendor, first.contrast, first.levels_absent) == ("united-imaging", "yes", ("L2", "L4"))
+    assert first.targets == {"L1": 131.5, "L3": -12.25}  # an absent level neither trains nor counts
+    assert (second.vendor, second.contrast, second.levels_absent, second.targets) == ("", "", (), {})
+    assert third.levels_absent == ("L3", "L1") and third.targets == {"L2": 2.0, "L4": 4.0}
+    # without targets no density is read
+    plain = read_cohort(write(folder, SPINES + "S1,a,ge,yes,L2,131.5,x,900,\n"), structures=LEVELS)["S1"]
+    assert plain.vendor == "ge" and plain.targets == {}
+
+
+@pytest.mark.parametrize("cell", ["401", "-50.5", "12.5 mg", "nan", "inf", "1_0", "n/a", "<80"])
+def test_a_density_that_cannot_be_one_is_refused_with_row_and_column(folder, cell):
+    with pytest.raises(TableError) as caught:
+        spines(folder, SPINES + f"S1,a,,,,100,{cell},100,100\n")
+    line = f"row 2, column bmd_l2_k2hpo4_mg_cm3: {cell!r}; use mg/cm3, -50 to 400 (decimals with a point), or"
+    assert line in str(caught.value) and "1 problem;" in str(caught.value)
+
+
+def test_decimal_commas_of_a_semicolon_table_are_refused(folder):
+    text = (SPINES + "S1,a,,,,131.5,90,95,100\n").replace(",", ";").replace("131.5", "131,5")
+    with pytest.raises(
+        TableError, match=r"row 2, column bmd_l1_k2hpo4_mg_cm3: '131,5'; use mg/cm3, -50 to 400"
+    ):
+        spines(folder, text)
+
+
+def test_vendors_contrast_and_absent_levels_have_allowed_values(folder):
+    with pytest.raises(TableError) as caught:
+        spines(folder, SPINES + "S1,a,Siemens,maybe,L6 L2,1,2,3,4\n")
+    text = str(caught.value)
+    for line in (
+        "row 2, column vendor: 'Siemens'; use siemens, ge, philips, canon, united-imaging, other, or leave it empty",
+        "row 2, column contrast: 'maybe'; use yes or no, or leave it empty",
+        "row 2, column levels_absent: 'L6'; use names of structures, separated by blanks: L1, L2, L3, L4",
+    ):
+        assert line in text
+
+
+def test_a_column_without_a_scale_is_refused_with_the_allowed_endings(folder):
+    text = SPINES.strip() + ",bmd_L1_mg_cm3,bmd_dxa,bmd_l1_t_score\nS1,a,,,,1,2,3,4,130,0.9,-2\n"
+    with pytest.raises(TableError) as caught:
+        spines(folder, text)
+    assert (
+        "row 1, column bmd_L1_mg_cm3: 'bmd_L1_mg_cm3'; the name does not tell the scale of the densities: call it "
+        "bmd_L1_k2hpo4_mg_cm3 or bmd_L1_caha_mg_cm3, also in regression.targets" in str(caught.value)
+    )
+    assert "1 problem;" in str(caught.value)
+    # a study without a regression ignores the column, like all that it does not know
+    assert list(read_cohort(write(folder, text), structures=LEVELS)) == ["S1"]
+
+
+def test_a_target_column_that_the_table_lacks_is_refused(folder):
+    with pytest.raises(TableError) as caught:
+        spines(folder, "scan,image,bmd_l1_k2hpo4_mg_cm3,bmd_l2,bmd_l3_caha_mg_cm3\nS1,a,100,90,110\n")
+    text = str(caught.value)
+    for column in ("bmd_l2_k2hpo4_mg_cm3", "bmd_l3_k2hpo4_mg_cm3", "bmd_l4_k2hpo4_mg_cm3"):
+        assert (
+            f"row 1, column {column}: 'no such column'; columns found: scan, image, bmd_l1_k2hpo4_mg_cm3"
+            in text
+        )
+    assert "column bmd_l2: 'bmd_l2'; the name does not tell the scale of the densities" in text
+    assert "column bmd_l1" not in text
+
+
+def test_mask_label_stays_refused_where_several_structures_have_densities(folder):
+    text = "scan,image,mask,mask_label," + ",".join(TARGETS.values()) + "\nS1,a,m.nii.gz,20,1,2,3,4\n"
+    with pytest.raises(
+        TableError, match=r"mask_label: '20'; leave it empty: the study has several structures \(L1"
+    ):
+        spines(folder, text)
+
+
+def test_planned_people_have_densities_too(tmp_path):
+    record = {"scan": "P1", "image": "a", "vendor": "other"} | dict.fromkeys(TARGETS.values(), "99.5")
+    rows = planned_cohort([record], "results/phantom/cohort.csv", "", structures=LEVELS, targets=TARGETS)
+    assert rows["P1"].targets == dict.fromkeys(LEVELS, 99.5) and rows["P1"].vendor == "other"
+    assert table_text([record]).splitlines()[0].endswith(",exclude," + ",".join(TARGETS.values()))
