@@ -127,6 +127,11 @@ class Study:
         return read_structures(self.config["structures"])
 
     @property
+    def targets(self) -> Mapping[str, str]:
+        """Return structure -> column of the cohort table with its reference density; empty without a regression."""
+        return _target_columns(self.config)
+
+    @property
     def networks(self) -> Sequence[str]:
         """Return the names of the networks."""
         return [self.finished.network] if self.finished else list(self.config["networks"])
@@ -301,13 +306,13 @@ def _check_sections(config: Mapping) -> None:
     _check_measure(config)
     AgreementConfig(**config["report"])
     check_reported(config["report"]["structures"], config["structures"])
-    scale = check_targets(target_columns(config), config["structures"])
-    check_classes(ClassesConfig(**config["classes"]), target_columns(config), scale)
+    scale = check_targets(_target_columns(config), config["structures"])
+    check_classes(ClassesConfig(**config["classes"]), _target_columns(config), scale)
     ComparisonConfig(**config["compare"])
     _check_phantom(config)
 
 
-def target_columns(config: Mapping) -> Mapping[str, str]:
+def _target_columns(config: Mapping) -> Mapping[str, str]:
     """Return structure -> column of the cohort table with its reference density; empty without a regression."""
     return config.get("regression", {}).get("targets", {})
 
@@ -407,7 +412,7 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
             sex_required=sex_required,
             usual_side=usual_side(config["anatomy"]),
             structures=list(config["structures"]),
-            targets=target_columns(config),
+            targets=_target_columns(config),
         )
     phantom = PhantomConfig(**config["phantom"])
     if not phantom.people:
@@ -417,7 +422,7 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
         table,
         usual_side(config["anatomy"]),
         structures=list(config["structures"]),
-        targets=target_columns(config),
+        targets=_target_columns(config),
     )
 
 

@@ -371,6 +371,8 @@ rule gather_notes:
         folds=len(GROUPS) * len(NETWORKS) * len(FOLDS),
         reviews=REVIEWS,
         confidence=lookup("report/confidence", within=config),
+        targets=list(STUDY.targets),
+        densities={scan: list(row.targets) for scan, row in SCANS.items() if row.targets},
         code=code_of("gather_notes"),
     message:
         "Gather the notes for the top of the report"

@@ -3,11 +3,12 @@
 input: scans, folds, flow, volumes, coverage (tables), runs (list of run.json); output: notes (json)
 params: configured (settings of each network's training), secrets (paths), training_code, seed, finished, synthetic,
     partial, untrained (why a fold has no model), folds (their number), networks (names), reviews (by scan),
-    confidence
+    confidence, targets (structures whose density is learned), densities (those with a reference density, by scan)
 """
 
 from lib.atomic import write_json
 from lib.cohort.notes import (
+    density_scans,
     failed_notes,
     fold_notes,
     late_notes,
@@ -17,6 +18,7 @@ from lib.cohort.notes import (
     review_notes,
     secret_notes,
     seen_notes,
+    vendor_notes,
 )
 from lib.cohort.placement import training_scans
 from lib.cohort.review import other_masks
@@ -50,7 +52,10 @@ with job_log(snakemake.log[0]) as logger:
     notes += review_notes(flow, other_masks(params.reviews, volumes_mm3))
     notes += coverage_notes(read_table(given.coverage), params.confidence)
     notes += seen_notes(flow, finished=params.finished) + model_notes(changes)
-    late = late_notes(placements, {record["scan"]: record["set"] for record in read_records(given.scans)})
+    listed = {record["scan"]: record for record in read_records(given.scans)}
+    vendors = {scan: record["vendor"] for scan, record in listed.items()}
+    notes += vendor_notes(density_scans(placements, vendors, params.densities), params.targets)
+    late = late_notes(placements, {scan: record["set"] for scan, record in listed.items()})
     notes += secret_notes(secret for _, secret in models) if params.finished else late
     write_json(snakemake.output.notes, {"notes": notes})
     logger.info("%d notes", len(notes))

@@ -1,7 +1,8 @@
 """Notes at the top of the report: what a reader must know before any number."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from lib.cohort.placement import Placement
 from lib.cohort.scans import REJECTED_IN_REVIEW
@@ -11,6 +12,7 @@ SEEN_IN_TRAINING = "seen_in_training"
 _COMPLETE = ("", "no_reference", SEEN_IN_TRAINING)
 
 
+FEW_TEST_PEOPLE = 10  # with fewer of a vendor the interval of their agreement is too wide to say anything
 # at most this many reasons, and scans for each, are listed; the rest is counted
 MOST_LISTED = 10
 
@@ -204,6 +206,71 @@ def secret_notes(secrets: Iterable[bytes | None]) -> list[str]:
         "Whether people of this study trained the finished models cannot be told: the study.secret of "
         "the study that trained them is not at hand. Make sure that they did not."
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensityScan:
+    """A scan with reference densities: its person, vendor (empty: not known), whether it tests, and structures."""
+
+    subject: str
+    vendor: str
+    is_test: bool
+    structures: Collection[str]
+
+
+def density_scans(
+    placements: Iterable[Placement], vendors: Mapping[str, str], structures: Mapping[str, Collection[str]]
+) -> list[DensityScan]:
+    """Return the accepted scans that have reference densities.
+
+    Args:
+        placements: the accepted scans.
+        vendors: maker of the scanner, by scan.
+        structures: those with a reference density, by scan; scans without one are left out.
+    """
+    return [
+        DensityScan(
+            subject=row.subject,
+            vendor=vendors[row.scan],
+            is_test=row.set == "test",
+            structures=structures[row.scan],
+        )
+        for row in placements
+        if row.scan in structures
+    ]
+
+
+def vendor_notes(scans: Iterable[DensityScan], targets: Collection[str]) -> list[str]:
+    """Report vendors with few test people, and those of whom nobody has the densities of all structures.
+
+    Args:
+        scans: the scans with a reference density.
+        targets: the structures whose density is learned.
+    """
+    tested: dict[str, set[str]] = defaultdict(set)
+    complete: dict[str, set[str]] = defaultdict(set)
+    for scan in scans:
+        vendor = scan.vendor or "vendor not known"
+        tested[vendor] |= {scan.subject} if scan.is_test else set()
+        complete[vendor] |= {scan.subject} if set(targets) <= set(scan.structures) else set()
+    few = [
+        f"{vendor} ({len(tested[vendor])})"
+        for vendor in sorted(tested)
+        if len(tested[vendor]) < FEW_TEST_PEOPLE
+    ]
+    partial = [vendor for vendor in sorted(complete) if not complete[vendor]]
+    notes = []
+    if few:
+        notes.append(
+            f"Vendors with fewer than {FEW_TEST_PEOPLE} test people who have a reference density: {', '.join(few)}. "
+            "Their agreement is a hint only. To test a vendor, give more of its people `set: test`."
+        )
+    if partial:
+        notes.append(
+            f"Vendors of whom nobody has a reference density of each of {', '.join(targets)}: {', '.join(partial)}. "
+            "Means over all of these structures are not compared there."
+        )
+    return notes
 
 
 def _names(names: list[str], total: int) -> str:

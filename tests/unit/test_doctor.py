@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.cohort.table import planned_cohort
 from lib.commands.doctor import study_checks
 from lib.commands.doctor.cluster import asked_for, check_request, explain_status
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding, findings_text, verdict
@@ -336,3 +337,30 @@ def test_lines_and_verdict():
     ]
     assert verdict(findings) == "1 wrong, 0 to look at."
     assert verdict(findings[:1]) == "All is well."
+
+
+def test_vendors_with_few_test_people_are_told_before_the_run():
+    rows = [
+        {
+            "scan": f"S{i}",
+            "image": "a",
+            "mask": "m",
+            "vendor": vendor,
+            "set": wanted,
+            "bmd_l1_caha_mg_cm3": "100",
+        }
+        for i, (vendor, wanted) in enumerate(
+            [("ge", "test")] * 2 + [("siemens", "test")] * 10 + [("", "train")]
+        )
+    ]
+    targets = {"L1": "bmd_l1_caha_mg_cm3"}
+    cohort = planned_cohort(rows, "cohort.csv", structures=["L1"], targets=targets)
+    (finding,) = study_checks.check_vendors(cohort.values(), targets)
+    assert (
+        finding.mark == LOOK
+        and "fewer than 10 test people who have a reference density: ge (2)." in finding.text
+    )
+    drawn = planned_cohort(
+        [row | {"set": "auto"} for row in rows], "cohort.csv", structures=["L1"], targets=targets
+    )
+    assert study_checks.check_vendors(drawn.values(), targets) == []  # test people are drawn later

@@ -1,6 +1,9 @@
 """The notes at the top of the report."""
 
 from lib.cohort.notes import (
+    FEW_TEST_PEOPLE,
+    DensityScan,
+    density_scans,
     failed_notes,
     fold_notes,
     late_notes,
@@ -10,6 +13,7 @@ from lib.cohort.notes import (
     review_notes,
     secret_notes,
     seen_notes,
+    vendor_notes,
 )
 from lib.cohort.placement import Placement
 
@@ -150,3 +154,35 @@ def test_one_note_states_that_training_people_cannot_be_recognised():
     (note,) = secret_notes([SECRET, None, None])
     assert "cannot be told" in note and "study.secret" in note
     assert secret_notes([SECRET]) == []
+
+
+def density(subject, vendor, structures=("L1", "L2"), *, is_test=True):
+    return DensityScan(subject=subject, vendor=vendor, is_test=is_test, structures=structures)
+
+
+def test_vendors_that_can_hardly_be_tested_are_named():
+    many = [density(f"S{i}", "siemens") for i in range(FEW_TEST_PEOPLE)]
+    assert vendor_notes(many, ["L1", "L2"]) == [] and vendor_notes([], []) == []
+    some = [density("A", "ge", ["L1"]), density("B", "ge", ["L2"]), density("B", "ge", ["L2"])]
+    few, partial = vendor_notes([*many, *some, density("C", "philips", is_test=False)], ["L1", "L2"])
+    assert few == (
+        "Vendors with fewer than 10 test people who have a reference density: ge (2), philips (0). Their agreement is "
+        "a hint only. To test a vendor, give more of its people `set: test`."
+    )
+    assert partial == (
+        "Vendors of whom nobody has a reference density of each of L1, L2: ge. Means over all of these structures "
+        "are not compared there."
+    )
+    (unknown,) = vendor_notes([density("D", "")], ["L1"])
+    assert "vendor not known (1)" in unknown
+
+
+def test_densities_are_those_of_accepted_scans_with_their_outcome():
+    placements = [
+        Placement(scan=scan, subject=scan, sex="", age=None, site="", has_mask=True, set=outcome)
+        for scan, outcome in {"A": "test", "B": "train", "C": "test"}.items()
+    ]
+    found = density_scans(
+        placements, {"A": "ge", "B": "", "C": "ge"}, {"A": ["L1"], "B": ["L1", "L2"], "X": ["L1"]}
+    )
+    assert found == [density("A", "ge", ["L1"]), density("B", "", ["L1", "L2"], is_test=False)]

@@ -5,10 +5,12 @@ import json
 import os
 import shutil
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from lib.cohort.notes import DensityScan, vendor_notes
+from lib.cohort.table import ScanRow
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
 from lib.commands.planning.workflow import Workflow, read_workflow
 from lib.errors import ConfigError, OsteoflowError
@@ -36,8 +38,30 @@ def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list
     kind = "scans of synthetic people" if study.synthetic else "scans of the cohort table"
     masks = sum(bool(row.mask) for row in study.scans.values())
     return workflow, [
-        Finding(OK, f"configuration and {len(study.scans)} {kind}, {masks} with a reference mask")
+        Finding(OK, f"configuration and {len(study.scans)} {kind}, {masks} with a reference mask"),
+        *check_vendors(study.scans.values(), study.targets),
     ]
+
+
+def check_vendors(rows: Iterable[ScanRow], targets: Collection[str]) -> list[Finding]:
+    """Report vendors that can hardly be tested, if the table says who tests; vendors of headers are not known yet.
+
+    Args:
+        rows: the scans of the cohort table.
+        targets: the structures whose density is learned.
+    """
+    scans = [
+        DensityScan(
+            subject=row.subject, vendor=row.vendor, is_test=row.set == "test", structures=list(row.targets)
+        )
+        for row in rows
+        if row.targets and row.vendor
+    ]
+    return (
+        [Finding(LOOK, note) for note in vendor_notes(scans, targets)]
+        if any(s.is_test for s in scans)
+        else []
+    )
 
 
 def study_folder(arguments: Sequence[str]) -> Path:
