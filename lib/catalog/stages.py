@@ -107,7 +107,6 @@ STAGES: dict[str, Stage] = {
     "predict_scans": Stage(
         "predictions/{folder}/batch-{batch}",
         "batch",
-        runs="job",
         part="prediction",
         unit="scan and model",
         is_recorded=True,
