@@ -5,29 +5,23 @@ acetabulum is the largest ball of bone on its side of the midline, and the bone 
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
+from lib.anatomy.coarse import CoarseBone, ImageAxes, coarse_bone
 from lib.anatomy.protocol import Location
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError, ScanError
 from lib.imaging.components import label_pieces
-from lib.imaging.grid import SIDES, column_mm, spacing_zyx
-from lib.imaging.kernels import block_mean
+from lib.imaging.grid import SIDES
 
-COARSE_MM = 3.0
 HEAD_EVIDENCE = ("head_x_mm", "head_y_mm", "head_z_mm")
 OTHER_HEAD_EVIDENCE = ("other_head_x_mm", "other_head_y_mm", "other_head_z_mm")
 
-# Density rises from 0 to 1 between these multiples of bone_hu, so that sparse trabecular bone of old people counts a
-# little and metal counts no more than cortical bone.
-_DENSITY_LOW, _DENSITY_HIGH = 0.25, 1.5
 _BONE_DENSITY = 0.5
-# A column at least this dense on every slice is a rod of a density phantom or part of the table, not bone.
-_COLUMN_DENSITY = 0.3
 
 # Half a head's radius: a Gaussian of this width responds to balls of bone, not to shafts and plates.
 _BALL_SIGMA_MM, _BALL_REACH_SIGMAS = 12.0, 2.5
@@ -52,7 +46,6 @@ MIN_FEMUR_MM3 = 3000.0  # least bone of a femur, lateral of its head and below i
 _MIDLINE_TOLERANCE_MM = 50.0
 # In 90 simulated views of one hip the lean was at least 0.09, and always towards the correct side.
 _MIN_TISSUE_LEAN = 0.05
-_TISSUE_HU = -300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,71 +56,6 @@ class Ball:
     x_mm: float
     y_mm: float
     z_mm: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Axes:
-    """Positions along the axes of an image, mm; in an oblique image the axes turn about the image's centre."""
-
-    image: sitk.Image
-
-    @property
-    def origin_mm_xyz(self) -> np.ndarray:
-        """Position of the first voxel; the image's origin if it is not oblique."""
-        origin_mm = np.array(self.image.GetOrigin())
-        return origin_mm + (self._direction.T - np.eye(3)) @ (origin_mm - self._center_mm)
-
-    def point_mm(self, xyz_mm: Sequence[float]) -> np.ndarray:
-        """Return the position of a point in the patient (x, y, z; LPS)."""
-        return np.array(xyz_mm) + (self._direction - np.eye(3)) @ (np.array(xyz_mm) - self._center_mm)
-
-    def column_mm(self, xy_mm: Sequence[float]) -> tuple[float, float]:
-        """Return where a column along the third axis lies in the patient (see `lib.imaging.grid.column_mm`)."""
-        return column_mm(self.image, (np.array(xy_mm) - self.origin_mm_xyz[:2]) / self.image.GetSpacing()[:2])
-
-    @property
-    def _direction(self) -> np.ndarray:
-        return np.array(self.image.GetDirection()).reshape(3, 3)
-
-    @property
-    def _center_mm(self) -> np.ndarray:
-        middle = [0.5 * (count - 1) for count in self.image.GetSize()]
-        return np.array(self.image.TransformContinuousIndexToPhysicalPoint(middle))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Coarse:
-    """Bone density (z, y, x) on a coarse grid, and the number of tissue voxels in each of its sagittal planes (x).
-
-    Positions are along the axes of the image.
-    """
-
-    density_zyx: np.ndarray
-    tissue_x: np.ndarray
-    spacing_mm_zyx: np.ndarray
-    origin_mm_zyx: np.ndarray
-
-    def positions_mm(self, axis: int) -> np.ndarray:
-        """Return the voxel centres along an axis (0 = z)."""
-        return self.origin_mm_zyx[axis] + self.spacing_mm_zyx[axis] * np.arange(self.density_zyx.shape[axis])
-
-    @property
-    def body_x_mm(self) -> float:
-        """Mean position of the tissue in view, left to right."""
-        return float(np.average(self.positions_mm(2), weights=self.tissue_x + 1e-6))
-
-    @property
-    def tissue_lean(self) -> float:
-        """Excess of tissue in the right eighth of the field of view over the left eighth, relative to the mean."""
-        count = max(1, len(self.tissue_x) // 8)
-        return float(
-            (self.tissue_x[:count].mean() - self.tissue_x[-count:].mean()) / max(self.tissue_x.mean(), 1e-6)
-        )
-
-    @property
-    def whole_body(self) -> bool:
-        """Whether the body ends within the field of view on both sides."""
-        return max(self.tissue_x[0], self.tissue_x[-1]) < 0.05 * self.tissue_x.max()
 
 
 def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> Location:
@@ -146,8 +74,8 @@ def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> Location:
     """
     if side not in SIDES:
         raise ConfigError(f"side must be one of {', '.join(SIDES)}; got {side!r}")
-    axes = _Axes(image=image)
-    coarse = _coarse_density(axes, config.bone_hu)
+    axes = ImageAxes(image=image)
+    coarse = coarse_bone(axes, config.bone_hu)
     head, other, doubts = _choose_head(_find_balls(coarse), side, coarse)
     low_xy, high_xy, evidence = _femur_box(coarse, head, side)
     head_mm = axes.point_mm((head.x_mm, head.y_mm, head.z_mm))
@@ -162,24 +90,7 @@ def locate_hip(image: sitk.Image, side: str, config: CropConfig) -> Location:
     return Location(side=side, center_mm_xy=center_mm_xy, evidence=evidence, doubts=tuple(doubts))
 
 
-def _coarse_density(axes: _Axes, bone_hu: float) -> _Coarse:
-    fine_mm = np.array(spacing_zyx(axes.image))
-    steps = np.maximum(1, np.floor(COARSE_MM / fine_mm + 0.01).astype(int))
-    hu_zyx = block_mean(sitk.GetArrayViewFromImage(axes.image), steps)
-    low_hu, high_hu = _DENSITY_LOW * bone_hu, _DENSITY_HIGH * bone_hu
-    density_zyx = np.clip((hu_zyx - low_hu) / (high_hu - low_hu), 0.0, 1.0)
-    density_zyx *= density_zyx.min(axis=0) < _COLUMN_DENSITY
-    # slices are skipped, pixels of a slice are averaged
-    block_shift_mm = 0.5 * fine_mm * (steps - 1) * [0, 1, 1]
-    return _Coarse(
-        density_zyx=density_zyx,
-        tissue_x=np.count_nonzero(hu_zyx > _TISSUE_HU, axis=(0, 1)),
-        spacing_mm_zyx=fine_mm * steps,
-        origin_mm_zyx=axes.origin_mm_xyz[::-1] + block_shift_mm,
-    )
-
-
-def _find_balls(coarse: _Coarse) -> list[Ball]:
+def _find_balls(coarse: CoarseBone) -> list[Ball]:
     """Return the local maxima of bone density, the densest first."""
     mean_zyx = _blurred(coarse.density_zyx, _BALL_SIGMA_MM / coarse.spacing_mm_zyx)
     highest_zyx = mean_zyx
@@ -223,7 +134,7 @@ def _highest_within(values_zyx: np.ndarray, axis: int, reach: int) -> np.ndarray
     return np.moveaxis(highest, 0, axis)
 
 
-def _choose_head(balls: list[Ball], side: str, coarse: _Coarse) -> tuple[Ball, Ball | None, list[str]]:
+def _choose_head(balls: list[Ball], side: str, coarse: CoarseBone) -> tuple[Ball, Ball | None, list[str]]:
     """Return the head of `side`, the other one if it is in view, and doubts."""
     pair = max(_pairs(balls), key=lambda pair: pair[0].density + pair[1].density, default=None)
     if pair is not None:
@@ -258,7 +169,7 @@ def _is_trochanter_of(head: Ball, ball: Ball, outward: float) -> bool:
     return beside and least_below <= below_mm <= most_below
 
 
-def _seen_side(coarse: _Coarse, ball: Ball) -> str | None:
+def _seen_side(coarse: CoarseBone, ball: Ball) -> str | None:
     """Return the side of the only hip in view; None if only the middle of the body is in view."""
     if coarse.whole_body:
         lean, least = ball.x_mm - coarse.body_x_mm, 0.5 * _HEAD_DISTANCE_MM[0]
@@ -279,7 +190,7 @@ def _pairs(balls: list[Ball]) -> Iterable[tuple[Ball, Ball]]:
             yield a, b
 
 
-def _femur_box(coarse: _Coarse, head: Ball, side: str) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+def _femur_box(coarse: CoarseBone, head: Ball, side: str) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Return the in-plane box (low, high; x, y in mm) of the femur, with evidence.
 
     Raises:
