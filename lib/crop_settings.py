@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lib.catalog.anatomies import ANATOMIES
 from lib.errors import ConfigError
 
-HIP, CENTRE, WHOLE = "hip", "centre", "none"
+HIP, SPINE, CENTRE, WHOLE = "hip", "spine", "centre", "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class CropConfig:
 
     Attributes:
         method: `centre` (a window around the middle of the image, or the table's centre), `none` (the whole image),
-            or a search of the anatomy, such as `hip` (a window around the hip, found in a CT).
+            or a search of the anatomy: `hip` (a window around the hip, found in a CT) or `spine`.
         size: voxels of the window across the slice axis: along x and y for axial slices, x and z for coronal ones, y
             and z for sagittal ones. Along the slice axis nothing is cut, but see `above_head_mm`.
         bone_hu: intensity above which a voxel counts as bone in a search, HU.

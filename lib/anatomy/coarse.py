@@ -51,7 +51,7 @@ class ImageAxes:
 
 @dataclass(frozen=True, kw_only=True)
 class CoarseBone:
-    """Bone density (z, y, x) on a coarse grid, and the number of tissue voxels in its coronal (y) and sagittal (x) planes.
+    """Bone density (z, y, x) on a coarse grid, and the tissue voxels in each coronal (y) and sagittal (x) plane.
 
     Positions are along the axes of the image.
     """

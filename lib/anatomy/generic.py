@@ -6,7 +6,7 @@ from types import MappingProxyType
 import SimpleITK as sitk
 
 from lib.anatomy.bodies import judge_bodies
-from lib.anatomy.protocol import Regions
+from lib.anatomy.protocol import JudgedLabels, Regions
 from lib.catalog.reasons import Reason
 
 
@@ -14,6 +14,7 @@ class GenericBones:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
 
     locators = MappingProxyType({})
+    has_levels = False
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str
@@ -29,4 +30,8 @@ class GenericBones:
         self, mask: sitk.Image, reference: sitk.Image | None, side: str, settings: Mapping
     ) -> dict:
         """Measure nothing."""
+        return {}
+
+    def find_levels(self, judged: JudgedLabels) -> dict[str, dict]:
+        """Return nothing: there are no levels."""
         return {}

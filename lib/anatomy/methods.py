@@ -5,5 +5,10 @@ from collections.abc import Mapping
 from lib.anatomy.femur.anatomy import ProximalFemur
 from lib.anatomy.generic import GenericBones
 from lib.anatomy.protocol import AnatomyMethods
+from lib.anatomy.spine.anatomy import LumbarSpine
 
-METHODS: Mapping[str, AnatomyMethods] = {"proximal-femur": ProximalFemur(), "generic": GenericBones()}
+METHODS: Mapping[str, AnatomyMethods] = {
+    "proximal-femur": ProximalFemur(),
+    "lumbar-spine": LumbarSpine(),
+    "generic": GenericBones(),
+}

@@ -1,10 +1,11 @@
 """What an anatomy offers beyond its entry in `lib.catalog.anatomies`: the protocol that each of them implements."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import SimpleITK as sitk
 
 from lib.catalog.reasons import Reason
@@ -110,6 +111,33 @@ class Locator(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgedLabels:
+    """The structures of a prediction, to be judged together.
+
+    Attributes:
+        structures: their names; number n (from 1) has the value n in the label maps.
+        labels: label map on the grid of the crop.
+        raw_zyx: by structure its mask (z, y, x) on that grid before its largest piece was chosen.
+        full: label map on the grid of the converted scan.
+        image: the converted scan, HU.
+        erode_mm: how deep below the surface the inner part of a structure begins, mm.
+        metal_hu: intensity above which a voxel is metal, HU.
+        contrast: whether it was made with contrast medium, `yes` or `no`; empty: not known.
+        kvp: tube voltage, kV; None: not known.
+    """
+
+    structures: Sequence[str]
+    labels: sitk.Image
+    raw_zyx: Sequence[np.ndarray]
+    full: sitk.Image
+    image: sitk.Image
+    erode_mm: float
+    metal_hu: float
+    contrast: str = ""
+    kvp: float | None = None
+
+
 class AnatomyMethods(Protocol):
     """How the scans and masks of an anatomy are searched, judged and divided.
 
@@ -117,9 +145,11 @@ class AnatomyMethods(Protocol):
 
     Attributes:
         locators: its searches by the crop's method; the methods `centre` and `none` need no search.
+        has_levels: whether its structures are levels, which `find_levels` judges together.
     """
 
     locators: Mapping[str, Locator]
+    has_levels: bool
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str
@@ -142,4 +172,10 @@ class AnatomyMethods(Protocol):
         """Return what is measured at the end of a structure where the scan may cut it, with `flags` and `undefined`.
 
         `settings` are the section `measure` of the configuration.
+        """
+
+    def find_levels(self, judged: JudgedLabels) -> dict[str, dict]:
+        """Return what was found of each level, by its name, and of all of them with the key `scan`.
+
+        Only for an anatomy with levels. Flags are keys of `lib.catalog.level_flags.LEVEL_FLAGS`.
         """

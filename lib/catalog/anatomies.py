@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lib.catalog.level_flags import LEVEL_FLAGS
+
+# structures of a lumbar spine, from head to feet
+VERTEBRAE, SACRUM = ("T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5", "L6"), "sacrum"
 # regions of the proximal femur, from proximal to distal
 LEVELS = ("head", "neck", "trochanter", "shaft")
 
@@ -72,6 +76,22 @@ ANATOMIES = {
         # the centre of the femoral head lies about one radius below the top of the bone
         planes_below_top_mm=25.0,
         planes_through="the femoral head, about 25 mm below the top of the bone",
+    ),
+    "lumbar-spine": Anatomy(
+        structures=VERTEBRAE + (SACRUM,),
+        part="spine",
+        bone="vertebra",
+        crop_methods=("spine", "centre", "none"),
+        subject="lumbar vertebrae",
+        flag_meanings={
+            "bone_at_border": "the column comes closer to the window's left or right border than crop.min_margin_mm; "
+            "the window may cut off a vertebra.",
+            "crop_uncertain": "the position of the spine is uncertain. Check its crop; if the window is wrong, read "
+            "the right centre off the scales and enter it in the table (crop_x_mm, crop_y_mm).",
+            "no_bone": "the window holds no bone of a spine.",
+        }
+        | {flag: told.meaning for flag, told in LEVEL_FLAGS.items()},
+        planes_through="the middle of the vertebrae",
     ),
     "generic": Anatomy(),
 }

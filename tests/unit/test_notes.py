@@ -166,8 +166,8 @@ def test_vendors_that_can_hardly_be_tested_are_named():
     some = [density("A", "ge", ["L1"]), density("B", "ge", ["L2"]), density("B", "ge", ["L2"])]
     few, partial = vendor_notes([*many, *some, density("C", "philips", is_test=False)], ["L1", "L2"])
     assert few == (
-        "Vendors with fewer than 10 test people who have a reference density: ge (2), philips (0). Their agreement is "
-        "a hint only. To test a vendor, give more of its people `set: test`."
+        "Vendors with fewer than 10 test people who have a reference density: ge (2), philips (0). Their agreement "
+        "is a hint only. To test a vendor, give more of its people `set: test`."
     )
     assert partial == (
         "Vendors of whom nobody has a reference density of each of L1, L2: ge. Means over all of these structures "

@@ -9,7 +9,7 @@ from lib.anatomy.femur.distal_end import measure_distal_end
 from lib.anatomy.femur.landmarks import femur_levels
 from lib.anatomy.femur.locator import HipLocator
 from lib.anatomy.femur.reference import judge_reference
-from lib.anatomy.protocol import Regions
+from lib.anatomy.protocol import JudgedLabels, Regions
 from lib.catalog.reasons import Reason
 from lib.crop_settings import HIP
 from lib.imaging.grid import array_zyx, spacing_zyx
@@ -20,6 +20,7 @@ class ProximalFemur:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
 
     locators = MappingProxyType({HIP: HipLocator()})
+    has_levels = False
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str
@@ -37,3 +38,7 @@ class ProximalFemur:
         """Measure the shaft below the lesser trochanter, and the volume above a cut below it."""
         config = DistalEndConfig(distal_cut_mm=settings["distal_cut_mm"])
         return measure_distal_end(mask, reference, side, config)
+
+    def find_levels(self, judged: JudgedLabels) -> dict[str, dict]:
+        """Return nothing: there are no levels."""
+        return {}

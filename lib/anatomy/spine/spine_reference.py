@@ -8,13 +8,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.anatomy.bodies import judge_bodies
+from lib.catalog.anatomies import SACRUM, VERTEBRAE
 from lib.catalog.reasons import Reason
 from lib.imaging.components import label_pieces
 from lib.imaging.grid import voxel_mm3
 
 # structures of a spine from head to feet
-SACRUM = "sacrum"
-FROM_HEAD = ("T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5", "L6", SACRUM)
+FROM_HEAD = (*VERTEBRAE, SACRUM)
 
 
 @dataclass(frozen=True, kw_only=True)
