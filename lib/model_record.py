@@ -8,6 +8,7 @@ from pathlib import Path
 # of run.json and model.pt. 1 held ids of scans and described a model in run.json alone; 2 had other words and did not
 # name the structures
 MODEL_FORMAT = 3
+SEGMENT, REGRESS = "segment", "regress"  # what a network learns (key `task`)
 _TAKES_OF_2 = {"all": {}, "male": {"sex": "M"}, "female": {"sex": "F"}}
 # what all models were trained for before they named it
 _FIRST_STRUCTURES = ["femur"]
@@ -34,7 +35,7 @@ def _with_todays_structures(metadata: Mapping) -> dict:
     if isinstance(configured, Mapping) and isinstance(entry := configured.get("architecture"), Mapping):
         entry = {key: value for key, value in entry.items() if key != "classes"}
         metadata = {**metadata, "configured": {**configured, "architecture": entry}}
-    return {"structures": _FIRST_STRUCTURES, **metadata}
+    return {"task": SEGMENT, "structures": _FIRST_STRUCTURES, **metadata}
 
 
 def _with_todays_intensity(metadata: Mapping) -> dict:

@@ -35,11 +35,12 @@ from lib.intensity_scale import IntensityConfig
 from lib.learning.checkpoint import write_model
 from lib.learning.compute import choose_compute
 from lib.learning.determinism import prepare_torch
+from lib.learning.engine import TrainedFold
 from lib.learning.predict import Ensemble, predict_scan
 from lib.learning.predict_settings import PredictConfig
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import TrainingScan
-from lib.learning.train import TrainedFold, train_fold
+from lib.learning.train import train_fold
 from lib.learning.vnet import VNet
 from lib.report_settings import AgreementConfig
 from lib.stats.agreement import summarize_agreement

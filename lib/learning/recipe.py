@@ -1,10 +1,11 @@
-"""The settings of a training: those of section `train`, and the learning rate that follows from them."""
+"""The settings of a training, and what follows from a recipe: the learning rate, the epochs that are validated."""
 
 import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import VNetConfig, read_network
@@ -60,7 +61,29 @@ class FoldSettings:
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
-def learning_rate(config: TrainConfig, done: int, updates: int) -> float:
+class Recipe(Protocol):
+    """What the engine reads of a recipe; config.yaml gives units and meanings (section `train`)."""
+
+    epochs: int
+    samples_per_scan: int
+    batch_size: int
+    accumulate: int
+    learning_rate: float
+    schedule: str
+    warm_up: float
+    weight_average: float
+    early_stop_epochs: int
+    validate_every: int
+    checkpoint_minutes: float
+    compile: bool
+
+
+def is_validated(config: Recipe, epoch: int) -> bool:
+    """Tell whether the validation samples are predicted after an epoch, counted from 1."""
+    return epoch % config.validate_every == 0 or epoch == config.epochs
+
+
+def learning_rate(config: Recipe, done: int, updates: int) -> float:
     """Return the learning rate of the update after `done` updates, of `updates` in all.
 
     The rate rises linearly over the share `warm_up` of the updates (Adam's first estimates are poor), and with

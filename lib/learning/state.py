@@ -9,17 +9,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.learning.average import RunningAverage
 from lib.learning.checkpoint import read_state, weights_on_host, write_state
 from lib.learning.history import EpochRecord
-from lib.learning.recipe import FoldSettings
-from lib.learning.scan_store import ScanStore
-from lib.learning.vnet import VNet
 
 
 @dataclass
@@ -32,7 +29,7 @@ class Progress:
     seconds: float = 0.0  # spent on the current epoch
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
-    best_dice: float | None = None
+    best_score: float | None = None
 
     def records(self) -> list[EpochRecord]:
         """Return the course of the training so far."""
@@ -51,11 +48,11 @@ class TrainingState:
         network: with its weights, on the device.
         optimizer: with its moments.
         average: the running average of the weights.
-        best: weights of the epoch with the highest validation Dice (host memory); empty before a validation.
+        best: weights of the epoch with the highest score in validation (host memory); empty before a validation.
         progress: the counters and the course so far.
     """
 
-    def __init__(self, network: VNet, optimizer: torch.optim.Optimizer, weight_average: float) -> None:
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, weight_average: float) -> None:
         """Begin a training; the average starts from the network's weights as they are now."""
         self.network, self.optimizer = network, optimizer
         self.average = RunningAverage(network, weight_average)
@@ -85,11 +82,11 @@ class TrainingState:
         self.best = content["best"]
         self.progress = Progress(**content["progress"])
 
-    def keep_best(self, dice: float | None) -> None:
-        """Keep the averaged weights if the epoch that was just recorded has the highest Dice so far."""
+    def keep_best(self, score: float | None) -> None:
+        """Keep the averaged weights if the epoch that was just recorded has the highest score so far."""
         progress = self.progress
-        if dice is not None and (progress.best_dice is None or dice > progress.best_dice):
-            progress.best_epoch, progress.best_dice = progress.epoch, dice
+        if score is not None and (progress.best_score is None or score > progress.best_score):
+            progress.best_epoch, progress.best_score = progress.epoch, score
             self.best = self.average.weights()
 
 
@@ -119,10 +116,21 @@ class StateFile:
         return "the last state saved before it is kept" if self.path.is_file() else "no state was saved yet"
 
 
-def state_key(settings: FoldSettings, training: ScanStore, validation: ScanStore) -> str:
-    """Return a digest of settings, code and data, which must be equal for a training to be continued."""
-    parts = settings.digest(), training.digest, validation.digest
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+class Digested(Protocol):
+    """Settings with a digest of all that affect the result."""
+
+    def digest(self) -> str:
+        """Return the digest."""
+
+
+def state_key(settings: Digested, data: str) -> str:
+    """Return a digest of settings, code and data, which must be equal for a training to be continued.
+
+    Args:
+        settings: of the training; their digest covers the code, too.
+        data: a digest of the samples to train on and to validate.
+    """
+    return hashlib.sha256(f"{settings.digest()} {data}".encode()).hexdigest()
 
 
 def all_finite(weights: Mapping[str, Tensor]) -> bool:

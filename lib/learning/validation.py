@@ -15,7 +15,6 @@ from lib.learning.labels import choose_labels
 from lib.learning.predict import Network, predict_volume
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore
-from lib.learning.train_settings import TrainConfig
 from lib.learning.windows import WindowLayout, step_between
 
 
@@ -94,11 +93,6 @@ def compare_scan(scan: str, reference: Tensor, predicted: Tensor, structures: in
         predicted_share=sum(found) / reference.numel(),
         reference_share=sum(wanted) / reference.numel(),
     )
-
-
-def is_validated(config: TrainConfig, epoch: int) -> bool:
-    """Tell whether the scans are predicted after an epoch, counted from 1."""
-    return epoch % config.validate_every == 0 or epoch == config.epochs
 
 
 def mean_dice(found: Sequence[Validated]) -> float | None:

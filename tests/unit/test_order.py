@@ -18,7 +18,7 @@ ORDER = TrainingOrder(scans=SCANS, config=CONFIG, seed=7)
 
 def test_a_seed_gives_this_order_on_every_machine():
     # the order of version 0.1; another order would change the training of every existing model
-    assert [scans.tolist() for scans in ORDER.scans_of_updates(0)] == [[0, 2, 2, 1], [0, 1]]
+    assert [scans.tolist() for scans in ORDER.samples_of_updates(0)] == [[0, 2, 2, 1], [0, 1]]
     first, second = ORDER.draws_of_updates(0)
     assert [(draw.indices, draw.starts) for draw in first] == [([0, 2], [1, 0]), ([2, 1], [0, 5])]
     assert [(draw.indices, draw.starts) for draw in second] == [([0, 1], [1, 6])]
@@ -30,10 +30,10 @@ def test_a_seed_gives_this_order_on_every_machine():
 
 def test_every_scan_comes_as_often_as_asked_in_each_epoch():
     for epoch in range(4):
-        scans = np.concatenate(ORDER.scans_of_updates(epoch))
+        scans = np.concatenate(ORDER.samples_of_updates(epoch))
         assert sorted(scans) == [0, 0, 1, 1, 2, 2]
-    assert len({str(ORDER.scans_of_updates(epoch)) for epoch in range(4)}) > 1
-    assert (ORDER.windows_per_epoch, ORDER.updates_per_epoch) == (6, 2)
+    assert len({str(ORDER.samples_of_updates(epoch)) for epoch in range(4)}) > 1
+    assert (ORDER.samples_per_epoch, ORDER.updates_per_epoch) == (6, 2)
 
 
 def test_cutting_an_update_into_batches_does_not_change_what_is_drawn():

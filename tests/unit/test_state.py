@@ -84,7 +84,7 @@ def test_the_first_epoch_with_the_highest_dice_is_the_best(dices, best):
         state.keep_best(dice)
         kept[epoch] = state.average.weights()
     assert state.progress.best_epoch == best
-    assert state.progress.best_dice == (dices[best - 1] if best else None)
+    assert state.progress.best_score == (dices[best - 1] if best else None)
     expected = kept.get(best, {})
     assert state.best.keys() == expected.keys()
     assert all(torch.equal(state.best[name], expected[name]) for name in expected)

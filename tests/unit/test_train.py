@@ -82,15 +82,15 @@ def kill_at(epoch, update):
 
 def test_training_learns_and_reports(tmp_path):
     trained = train_fold(TRAINING, VALIDATION, settings(epochs=40, learning_rate=2e-2), tmp_path / "state.pt")
-    assert trained.best_validation_dice > 0.9
+    assert trained.best_score > 0.9
     assert trained.history[-1].loss < trained.history[0].loss / 2
     assert trained.history[-1].validation_bone == pytest.approx(VALIDATION[0].labels_zyx.mean(), rel=0.3)
     assert trained.facts["warnings"] == []
     assert [record.epoch for record in trained.history if record.validation_dice is not None] == list(
         range(2, 41, 2)
     )
-    assert trained.best_validation_dice == max(record.validation_dice or 0 for record in trained.history)
-    assert trained.history[trained.best_epoch - 1].validation_dice == trained.best_validation_dice
+    assert trained.best_score == max(record.validation_dice or 0 for record in trained.history)
+    assert trained.history[trained.best_epoch - 1].validation_dice == trained.best_score
     assert not (tmp_path / "state.pt").exists()
 
 
@@ -247,7 +247,7 @@ def test_training_is_the_same_wherever_the_scans_lie(tmp_path, limits):
     cached = train_fold(TRAINING, VALIDATION, settings(), tmp_path / "a")
     elsewhere = train_fold(TRAINING, VALIDATION, settings(**limits), tmp_path / "b")
     assert same_weights(cached.last, elsewhere.last)
-    assert cached.best_validation_dice == elsewhere.best_validation_dice
+    assert cached.best_score == elsewhere.best_score
     assert not list(tmp_path.iterdir())
 
 
@@ -281,7 +281,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(tmp_path):
     averaged = train_fold(TRAINING, VALIDATION, settings(weight_average=0.5), tmp_path / "b")
     assert [r.loss for r in plain.history] == [r.loss for r in averaged.history]
     assert not same_weights(plain.last, averaged.last)
-    assert plain.best_validation_dice != averaged.best_validation_dice
+    assert plain.best_score != averaged.best_score
 
 
 def test_training_ends_early_once_its_own_loss_has_settled(tmp_path):
@@ -297,7 +297,7 @@ def test_training_ends_early_once_its_own_loss_has_settled(tmp_path):
 def test_networks_of_two_and_three_dimensions_learn(tmp_path, dimensions):
     network = NETWORK | {"dimensions": dimensions, "normalisation": "instance", "dropout": 0.0}
     run = replace(settings(epochs=40, learning_rate=2e-2, loss="dice_cross_entropy"), architecture=network)
-    assert train_fold(TRAINING, VALIDATION, run, tmp_path / "s").best_validation_dice > 0.9
+    assert train_fold(TRAINING, VALIDATION, run, tmp_path / "s").best_score > 0.9
 
 
 def test_bf16_trains_to_the_same_dice(tmp_path):
@@ -307,12 +307,12 @@ def test_bf16_trains_to_the_same_dice(tmp_path):
         for precision in ("float32", "bf16")
     )
     assert brief.facts["precision"] == "bf16"
-    assert brief.best_validation_dice == pytest.approx(single.best_validation_dice, abs=0.03)
+    assert brief.best_score == pytest.approx(single.best_score, abs=0.03)
 
 
 def test_without_validation_the_last_weights_are_the_best(tmp_path):
     trained = train_fold(TRAINING, [], settings(), tmp_path / "state.pt")
-    assert trained.best_validation_dice is None
+    assert trained.best_score is None
     assert trained.best_epoch == 3
     assert same_weights(trained.best, trained.last)
     assert all(record.validation_dice is None for record in trained.history)
@@ -378,7 +378,7 @@ def test_a_signal_during_validation_is_heeded_there(tmp_path, monkeypatch):
     resumed = train_fold(TRAINING, VALIDATION * 5, settings(), tmp_path / "state.pt")
     whole = train_fold(TRAINING, VALIDATION * 5, settings(), tmp_path / "whole.pt")
     assert resumed.facts["resumed"] and same_weights(resumed.last, whole.last)
-    assert resumed.best_validation_dice == whole.best_validation_dice
+    assert resumed.best_score == whole.best_score
 
 
 @pytest.mark.parametrize("loss", ["dice", "cross_entropy", "dice_cross_entropy"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lib.learning.compute import choose_compute
-from lib.learning.recipe import FoldSettings
+from lib.learning.recipe import FoldSettings, is_validated
 from lib.learning.scan_store import ScanStore
 from lib.learning.train_settings import TrainConfig
 from lib.learning.validation import (
@@ -10,7 +10,6 @@ from lib.learning.validation import (
     Validation,
     bone_share,
     compare_scan,
-    is_validated,
     mean_dice,
     worst_scan,
 )

@@ -1,18 +1,21 @@
 """Segmentation: every voxel of a scan gets the label of a structure, or of the background."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lib.errors import TrainingError
 from lib.learning.augment import apply_transforms
-from lib.learning.collapse import Yardstick, constant_loss, describe_collapse, find_warnings
+from lib.learning.collapse import Yardstick, constant_loss, describe_collapse, find_warnings, remedies
 from lib.learning.compute import Compute
 from lib.learning.history import EpochRecord
-from lib.learning.losses import segmentation_loss
+from lib.learning.losses import parameter_groups, segmentation_loss
+from lib.learning.operations import gmac_per_voxel
 from lib.learning.order import Draw, TrainingOrder
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import ScanStore
@@ -26,6 +29,8 @@ from lib.learning.validation import (
     mean_structure_dice,
     worst_scan,
 )
+from lib.learning.vnet import VNet, initialise_on
+from lib.model_record import SEGMENT
 
 
 class SegmentTask:
@@ -46,10 +51,30 @@ class SegmentTask:
         """
         for store in (training, validation):
             _require_labels(store, len(settings.structures))
+        self.section, self.order, self.digest = "train", order, f"{training.digest} {validation.digest}"
         self.training, self.settings, self.config = training, settings, settings.train
         self.validation = Validation(scans=validation, settings=settings, compute=compute)
         self.bone_weight = _bone_weight(training, self.config)
         self.yardstick = _yardstick(training, order, len(settings.structures), self.bone_weight)
+
+    def build(self) -> VNet:
+        """Return a new V-Net or U-Net."""
+        return VNet(self.settings.architecture)
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Return Adam, with the penalty on squared weights."""
+        groups = parameter_groups(network, self.config.l2_alpha)
+        return torch.optim.Adam(groups, lr=self.config.learning_rate, fused=self.config.fused)
+
+    def initialise(self, network: VNet) -> None:
+        """Fit the network's scales to a few windows of the training scans."""
+        draw = self.order.initial_draw()
+        batch = self.training.windows(*self.order.place(draw), self.order.slices)
+        initialise_on(network, self.prepare(draw, *batch)[0])
+
+    def stream(self, draws: Iterable[Draw]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the windows of each draw with their margins: image in int16, labels in uint8."""
+        return self.training.stream((self.order.place(draw) for draw in draws), self.order.slices)
 
     def prepare(self, draw: Draw, image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Return intensity and labels (N, 1, window, y, x) of a draw, augmented as drawn.
@@ -76,15 +101,41 @@ class SegmentTask:
 
     def collapse(self, history: Sequence[EpochRecord]) -> str:
         """Return in words why the network has stopped finding structures."""
-        return describe_collapse(history, self.yardstick)
+        words = describe_collapse(history, self.yardstick)
+        return words and f"{words}. {remedies(asdict(self.config), asdict(self.settings.architecture))}"
 
     def warnings(self, history: Sequence[EpochRecord]) -> list[str]:
         """Return keys of `lib.learning.collapse.WARNINGS`."""
         return find_warnings(history, self.yardstick)
 
-    def facts(self) -> Mapping[str, Any]:
-        """Return structures and weight of bone."""
-        return {"structures": list(self.settings.structures), "bone_weight": self.bone_weight}
+    def names(self, indices: Iterable[int]) -> list[str]:
+        """Return the scans with these indices."""
+        return [self.training.scans[index].scan for index in indices]
+
+    def describe_data(self) -> str:
+        """Return the numbers of scans, and where they are kept."""
+        return (
+            f"{len(self.training.scans)} scans to train on (in {self.training.placement} memory), "
+            f"{len(self.validation.scans.scans)} to validate"
+        )
+
+    def describe_best(self, best_by: float | None) -> Mapping[str, float | None]:
+        """Return the best mean Dice."""
+        return {"best_validation_dice": best_by}
+
+    def facts(self, network: VNet, epochs: int) -> Mapping[str, Any]:
+        """Return structures, weight of bone, scans and operations."""
+        windows, size_yx = epochs * self.order.samples_per_epoch, self.training.scans[0].shape_zyx[1:]
+        return {
+            "task": SEGMENT,
+            "structures": list(self.settings.structures),
+            "bone_weight": self.bone_weight,
+            "slice_axis": self.settings.axes[0],
+            "training": [scan.scan for scan in self.training.scans],
+            "validation": [scan.scan for scan in self.validation.scans.scans],
+            "voxels_seen": windows * self.config.window_slices * math.prod(size_yx),
+            "gmac_per_voxel": gmac_per_voxel(network),
+        }
 
     def _score(self, found: list[Validated]) -> Score:
         dice, names = mean_dice(found), self.settings.structures
