@@ -93,14 +93,18 @@ rule trained:
     """Every fold of every network and group."""
     input:
         lambda wildcards: [
-            model for group in GROUPS for network in NETWORKS for model in models_of(group, network)
+            model
+            for group in GROUPS
+            for network in [*NETWORKS, *REGRESSIONS]
+            for model in models_of(group, network)
         ],
 
 
 rule predicted:
-    """A mask of every predicted scan."""
+    """A mask of every predicted scan, and what a regression estimates of it."""
     input:
         lambda wildcards: [f"results/masks/{path}/labels.nii.gz" for path in predicted_paths()],
+        lambda wildcards: estimate_batches() if REGRESSIONS else [],
 
 
 rule measured:

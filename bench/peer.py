@@ -1,7 +1,7 @@
 """The peer's side of the benchmarks: the same network in a MONAI pipeline, assembled as in MONAI's tutorials.
 
 Where MONAI offers a choice, the faster option is used: no metadata on tensors, one window at a time on the CPU,
-more loader processes, pinned memory and cuDNN's own search for kernels on CUDA. See requirements-bench.txt.
+more loader processes, pinned memory and cuDNN's own search for kernels on CUDA.
 """
 
 import math

@@ -51,11 +51,9 @@ def main() -> None:
 
 
 def pinned(names: Iterable[str]) -> list[str]:
-    """Return `name==version` of each name, from the requirements of the project and the benchmarks."""
-    texts = [
-        (ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "requirements-bench.txt")
-    ]
-    pins = dict(line.split("==") for text in texts for line in text.splitlines() if "==" in line)
+    """Return `name==version` of each name, from the requirements of the project."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    pins = dict(line.split("==") for line in text.splitlines() if "==" in line)
     return [f"{name}=={pins[name]}" for name in names]
 
 

@@ -22,7 +22,8 @@ from lib.cohort.review import REVIEW_COLUMNS  # noqa: E402
 from lib.cohort.scans import DIGEST_COLUMNS, FOLD_COLUMNS, SCAN_COLUMNS  # noqa: E402
 from lib.cohort.table import COLUMNS as COHORT_COLUMNS  # noqa: E402
 from lib.commands.parts.merge import PART_COLUMNS  # noqa: E402
-from lib.learning.history import HISTORY_COLUMNS  # noqa: E402
+from lib.learning.history import history_columns  # noqa: E402
+from lib.model_record import REGRESS, SEGMENT  # noqa: E402
 from lib.report_settings import AgreementConfig  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
@@ -94,7 +95,9 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/selection.csv": SELECTION_COLUMNS,
         "tables/table1.csv": list(first.columns),
         "tables/table2.csv": TABLE2_COLUMNS,
-        "models/{group}/{network}/fold-{k}/history.csv": HISTORY_COLUMNS,
+        "models/{group}/{network}/fold-{k}/history.csv": [
+            *dict.fromkeys(name for task in (SEGMENT, REGRESS) for name in history_columns(task))
+        ],
         "comparison/summary.csv": SUMMARY_COLUMNS,
         "review.csv": REVIEW_COLUMNS,
         "parts.csv": PART_COLUMNS,

@@ -23,20 +23,31 @@ from lib.cohort.review import Review, read_review, rejected
 from lib.cohort.table import ScanRow, planned_cohort, read_cohort
 from lib.compare_settings import ComparisonConfig
 from lib.crop_settings import HIP, CropConfig
-from lib.errors import ConfigError
+from lib.errors import ConfigError, ModelError
 from lib.fold_settings import CROPS_NEED_NO_FOLDS, FoldsConfig
 from lib.intensity_scale import IntensityConfig
 from lib.learning.architecture import read_network
-from lib.learning.finished import FinishedModels, check_preprocessing, check_structures, read_finished
+from lib.learning.finished import (
+    FinishedModels,
+    FinishedRegression,
+    check_preprocessing,
+    check_structures,
+    folders_by_task,
+    other_task,
+    read_finished,
+    read_finished_regression,
+)
 from lib.learning.network_grid import GridConfig, networks_of_study
 from lib.learning.predict_settings import PredictConfig
 from lib.learning.train_settings import TrainConfig
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import DistalEndConfig, OverlapConfig
+from lib.model_record import REGRESS, SEGMENT
 from lib.network_comparison_settings import NetworkComparisonConfig, check_compared_networks, state_comparison
 from lib.phantom.people import PhantomConfig, phantom_table
 from lib.publications.article import Publication
 from lib.publications.followed import followed_publication
+from lib.regression_settings import RegressionConfig, check_regression, refuse_forbidden
 from lib.report_settings import AgreementConfig, check_reported
 from lib.resample_settings import ResampleConfig
 from lib.screening_settings import ScreeningConfig
@@ -83,6 +94,7 @@ class Study:
         cohort: its rows by scan, including excluded scans.
         review: rows of the review by scan; empty without one.
         finished: finished models to predict with; None if the study trains its own.
+        finished_regression: those of a regression beside them; None if there are none.
         other: results of the run to compare with; empty without one.
         identity: what identifies the study (study.json).
     """
@@ -94,6 +106,7 @@ class Study:
     cohort: Mapping[str, ScanRow]
     review: Mapping[str, Review]
     finished: FinishedModels | None
+    finished_regression: FinishedRegression | None = None
     other: str
     identity: Mapping
 
@@ -135,6 +148,25 @@ class Study:
     def networks(self) -> Sequence[str]:
         """Return the names of the networks."""
         return [self.finished.network] if self.finished else list(self.config["networks"])
+
+    @cached_property
+    def regression(self) -> RegressionConfig:
+        """Return the settings of the regression; without targets there is none."""
+        return RegressionConfig(**self.config["regression"])
+
+    @property
+    def regression_networks(self) -> Sequence[str]:
+        """Return the names of the networks that regress; none without targets."""
+        if not self.regression.is_asked:
+            return []
+        return (
+            [self.finished_regression.network] if self.finished_regression else list(self.regression.networks)
+        )
+
+    @property
+    def crop_network(self) -> str:
+        """Return the network whose masks the regression's crops are cut around."""
+        return self.networks[0] if self.finished else self.regression.network or self.networks[0]
 
     @property
     def detailed_networks(self) -> Sequence[str]:
@@ -210,7 +242,7 @@ def read_study(config: Mapping, typed: Typed, folder: str | Path) -> Study:
             the text lists every problem of the first of these.
     """
     config = _read_config(config, typed, folder)
-    finished = read_finished(config["model"]) if config["model"] else None
+    finished, finished_regression = _read_finished(config)
     table = config["cohort"] or PHANTOM_TABLE
     cohort = _read_cohort(config, table, [finished.takes] if finished else config["groups"].values())
     study = Study(
@@ -221,6 +253,7 @@ def read_study(config: Mapping, typed: Typed, folder: str | Path) -> Study:
         cohort=cohort,
         review=read_review(config["review"], cohort) if config["review"] else {},
         finished=finished,
+        finished_regression=finished_regression,
         other=find_results(config["other"], "results") if config["other"] else "",
         identity=study_identity(
             study=config["study"], table=table, synthetic=not config["cohort"], model=config["model"]
@@ -261,12 +294,17 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
     schema = _read_yaml("schemas/config.schema.yaml")
     named = keep_names(config, schema, typed.words)
     config = in_order_of(read_words(named, schema), _read_yaml("config.yaml"))
+    _refuse_forbidden(config)
     check_settings(config, schema)
     check_paths(
         str(folder), sys.executable, {key: config[key] for key in ("cohort", "model", "review", "other")}
     )
     for name in ("structures", "groups", "networks"):
         config[name] = in_use(config[name], typed.settings.get(name))
+    typed_regression = typed.settings.get("regression") or {}
+    config["regression"] = config["regression"] | {
+        "networks": in_use(config["regression"]["networks"], typed_regression.get("networks"))
+    }
     _check_structures(config)
     followed_publication(config)
     named = typed.settings.get("networks") or ()
@@ -304,6 +342,12 @@ def _check_sections(config: Mapping) -> None:
     if not config["model"]:
         predict.require_overlap(train.window_slices, "train.window_slices")
     _check_measure(config)
+    check_regression(
+        RegressionConfig(**config["regression"]),
+        structures=list(config["structures"]),
+        networks=list(config["networks"]),
+        modality=config["screening"]["modality"],
+    )
     AgreementConfig(**config["report"])
     check_reported(config["report"]["structures"], config["structures"])
     scale = check_targets(_target_columns(config), config["structures"])
@@ -315,6 +359,13 @@ def _check_sections(config: Mapping) -> None:
 def _target_columns(config: Mapping) -> Mapping[str, str]:
     """Return structure -> column of the cohort table with its reference density; empty without a regression."""
     return config.get("regression", {}).get("targets", {})
+
+
+def _refuse_forbidden(config: Mapping) -> None:
+    """Refuse augmentations that a regression of density must not have, with the reason, before the schema does."""
+    section = config.get("regression")
+    train = section.get("train") if isinstance(section, Mapping) else None
+    refuse_forbidden(train if isinstance(train, Mapping) else {})
 
 
 def _check_measure(config: Mapping) -> None:
@@ -426,15 +477,49 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
     )
 
 
+def _read_finished(config: Mapping) -> tuple[FinishedModels | None, FinishedRegression | None]:
+    """Return the finished models of the setting `model` that segment, and if the study asks, those that regress.
+
+    Raises:
+        ModelError: one of both is missing.
+    """
+    folder, asked = config["model"], bool(config["regression"]["targets"])
+    if not folder:
+        return None, None
+    folders = folders_by_task(folder)
+    if SEGMENT not in folders:
+        raise ModelError(other_task(str(folder), REGRESS, SEGMENT))
+    if asked and REGRESS not in folders:
+        raise ModelError(
+            f"{folder} holds no network that regresses, and regression.targets asks for one; put its folder and "
+            "that of the network that segments into one folder, and give that, or set regression: {targets: {}}"
+        )
+    return read_finished(folders[SEGMENT]), read_finished_regression(folders[REGRESS]) if asked else None
+
+
+def _trained_folders() -> dict[Path, str]:
+    """Return the folders of this study's own finished models, with the task of each."""
+    folders = sorted(Path("results/models").glob("*/*"))
+    with_models = [
+        path for path in folders if list(path.glob("fold-*/run.json")) and list(path.glob("fold-*/model.pt"))
+    ]
+    return {path: next(iter(folders_by_task(path))) for path in with_models}
+
+
 def _check_models(study: Study) -> None:
-    """Refuse models of other structures, or trained on images preprocessed with other settings."""
-    axis, found = study.config["model_frame"]["slice_axis"], {}
+    """Refuse models of other structures or targets, or trained on images preprocessed with other settings."""
+    axis, found, regressions = study.config["model_frame"]["slice_axis"], {}, []
     if study.finished:
-        found[study.config["model"]] = study.finished
+        found[study.finished.folder] = study.finished
+        regressions = [study.finished_regression] if study.finished_regression else []
     elif not study.config["retrain"]:
-        for folder in sorted(Path("results/models").glob("*/*")):
-            if list(folder.glob("fold-*/run.json")) and list(folder.glob("fold-*/model.pt")):
+        for folder, task in _trained_folders().items():
+            if task == SEGMENT:
                 found[str(folder)] = read_finished(folder)
+            elif study.regression.is_asked and folder.name in study.regression_networks:
+                regressions.append(read_finished_regression(folder))
+    for models in regressions:
+        models.require(study.regression.targets, study.config["regression"]["crop"])
     for where, models in found.items():
         check_structures(models, study.structures, where)
         PredictConfig(**study.config["predict"]).require_overlap(

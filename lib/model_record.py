@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from lib.errors import ModelError
+
 # of run.json and model.pt. 1 held ids of scans and described a model in run.json alone; 2 had other words and did not
 # name the structures
 MODEL_FORMAT = 3
@@ -58,6 +60,40 @@ def _with_todays_preprocessing(metadata: Mapping) -> dict:
     if "size_xy" in preprocessing.get("crop", {}):
         preprocessing["crop"] = {"method": "hip", "size": preprocessing["crop"]["size_xy"]}
     return {**metadata, "preprocessing": preprocessing}
+
+
+def require_target(model: Mapping, columns: Mapping[str, str], crop: Mapping, *, where: str) -> None:
+    """Check that a regression model estimates the columns of a study, from crops like the study's.
+
+    Args:
+        model: its metadata.
+        columns: column of the cohort table by structure (`regression.targets`).
+        crop: the study's section `regression.crop`.
+        where: the model in messages.
+
+    Raises:
+        ModelError: it estimates other columns, or was trained on crops made with other settings.
+    """
+    offered, advice = model["target"]["columns"], "nothing was run"
+    for structure, column in columns.items():
+        if offered.get(structure) != column:
+            learned = offered.get(structure)
+            told = f"learned {learned} for it" if learned else f"learned {', '.join(offered)} only"
+            raise ModelError(
+                f"{where}: regression.targets asks for {column} of {structure}, and the model {told}; {advice}. "
+                f"Values "
+                "of two scales are not the same: use the overlay that the model was trained with, or train again "
+                "with "
+                "--config retrain=true"
+            )
+    for key, value in json.loads(json.dumps(crop)).items():
+        then = json.loads(json.dumps(model["crop"])).get(key)
+        if key != "masks" and then != value:
+            raise ModelError(
+                f"{where}: regression.crop.{key} was {then!r} when the model was trained, and is {value!r}; "
+                f"{advice}. "
+                "Use the overlay that it was trained with, or train again with --config retrain=true"
+            )
 
 
 def fold_name(run: Mapping) -> str:

@@ -1,6 +1,6 @@
 """Functions that several files of rules share: digests of code, files of pages, memory and time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +27,21 @@ def configured(network: str) -> dict:
         "train": config["train"],
         "intensity": config["intensity"],
     }
+
+
+def configured_regression(network: str) -> dict:
+    """Return the settings that shape a training of the regression, as the configuration writes them."""
+    section = config["regression"]
+    return {
+        "architecture": section["networks"][network],
+        **{key: section[key] for key in ("train", "crop", "targets")},
+        "precision": config["train"]["precision"],
+    }
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return the pattern of a wildcard that is one of these names; of no names, one that nothing fits."""
+    return "|".join(names) or "(?!)"
 
 
 def optional(path: str, present: object) -> str | list:

@@ -10,8 +10,8 @@ from lib.cohort.failures import explain_failures, explain_fold, is_measurable
 from lib.cohort.failures import job_failure
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.cohort.other_run import NEEDED
-from lib.cohort.placement import Placement, Takes
-from lib.cohort.predictions import Prediction, plan_predictions
+from lib.cohort.placement import Placement, Takes, in_group
+from lib.cohort.predictions import Prediction, plan_estimates, plan_predictions
 from lib.cohort.scans import accepted_scans, read_digests, read_folds, read_records
 from lib.model_record import read_run
 from lib.pseudonyms import matching_secret
@@ -189,8 +189,9 @@ def predicted_paths() -> list[str]:
 
 def models_of(group: str, network: str) -> list[str]:
     """Return the model files of all folds."""
-    folder = config["model"] or f"results/models/{group}/{network}"
-    return [f"{folder}/fold-{fold}/model.pt" for fold in FOLDS]
+    finished = FINISHED_REGRESSION if network in REGRESSIONS else FINISHED
+    folder = finished.folder if finished else f"results/models/{group}/{network}"
+    return [f"{folder}/fold-{fold}/model.pt" for fold in (finished.folds if finished else FOLDS)]
 
 
 def awaits_training(group: str, network: str, fold: int) -> bool:
@@ -202,12 +203,12 @@ def awaits_training(group: str, network: str, fold: int) -> bool:
     return not FINISHED and (config["retrain"] or not os.path.exists(model))
 
 
-def untrained() -> str:
-    """Return a pattern of the folds that may be trained."""
+def untrained(networks: Iterable[str]) -> str:
+    """Return a pattern of the folds of these networks that may be trained."""
     folds = [
         f"{group}/{network}/fold-{fold}"
         for group in GROUPS
-        for network in NETWORKS
+        for network in networks
         for fold in FOLDS
         if awaits_training(group, network, fold)
     ]
@@ -222,6 +223,73 @@ def scans_of_fold(chosen: Callable[[Placement, Takes, int], bool], pattern: str)
         for row in placements()
         if chosen(row, GROUPS[wildcards.group], int(wildcards.fold))
     ]
+
+
+def crops_of_fold(chosen: Callable[[Placement, Takes, int], bool]) -> FilesOf:
+    """Return the function that lists the crops of each scan with reference values that `chosen` picks for a fold.
+
+    They are cut around masks of the fold model that never saw the person, whichever fold is trained on them.
+    """
+    return lambda wildcards: [
+        f"results/crops/{wildcards.group}/{CROP_NETWORK}/fold-{row.fold}/{row.scan}"
+        for row in placements()
+        if chosen(row, GROUPS[wildcards.group], int(wildcards.fold)) and reference_values(row.scan)
+    ]
+
+
+def reference_values(scan: str) -> dict[str, float]:
+    """Return the reference values of a scan by structure, without levels that the cohort table leaves out."""
+    row = SCANS[scan]
+    return {name: value for name, value in row.targets.items() if name not in row.levels_absent}
+
+
+def all_reference_values(wildcards: Wildcards) -> dict[str, dict[str, float]]:
+    """Return the reference values of every scan of a group that trains, by scan and structure."""
+    takes = GROUPS[wildcards.group]
+    chosen = [row.scan for row in placements() if row.trains and in_group(row, takes)]
+    return {scan: values for scan in chosen if (values := reference_values(scan))}
+
+
+@cache
+def _estimates(draw: Draw) -> list[Prediction]:
+    planned = plan_estimates(_placements(draw), GROUPS, REGRESSIONS, config["predict"]["heldout_weights"])
+    if not config["partial"]:
+        return planned
+    # crops are cut where a prediction is measured
+    measured = set(predicted_paths())
+    return [
+        row for row in planned if f"{row.group}/{CROP_NETWORK}/{row.members}/{row.placement.scan}" in measured
+    ]
+
+
+@cache
+def _estimates_by_batch(draw: Draw) -> Mapping[tuple[str, int], list[str]]:
+    batches = defaultdict(list)
+    for row in _estimates(draw):
+        batches[row.folder, row.placement.batch].append(row.placement.scan)
+    return batches
+
+
+def estimates() -> list[Prediction]:
+    """Return every estimate of the regression; with partial=true, only those whose scan has crops."""
+    return _estimates(draw())
+
+
+def estimate_batches() -> list[str]:
+    """Return the batches of all estimates."""
+    return [f"results/predictions/{folder}/batch-{batch}" for folder, batch in _estimates_by_batch(draw())]
+
+
+def estimated_scans(wildcards: Wildcards) -> list[str]:
+    """Return the scans of one batch whose crops these members read."""
+    folder = f"{wildcards.group}/{wildcards.network}/{wildcards.members}"
+    return _estimates_by_batch(draw())[folder, int(wildcards.batch)]
+
+
+def estimated_crops(wildcards: Wildcards) -> list[str]:
+    """Return the crops of each scan of one batch, cut around masks of the same members of the other network."""
+    folder = f"results/crops/{wildcards.group}/{CROP_NETWORK}/{wildcards.members}"
+    return [f"{folder}/{scan}" for scan in estimated_scans(wildcards)]
 
 
 def batch_scans(wildcards: Wildcards) -> list[str]:
@@ -311,7 +379,7 @@ def out_of_fold(pattern: str) -> FilesOf:
 def volume_error_files() -> list[str]:
     """Return the out-of-fold errors of every network; finished models may lack them."""
     if FINISHED:
-        file = f"{config['model']}/volume_errors.json"
+        file = f"{FINISHED.folder}/volume_errors.json"
         return [file] if os.path.exists(file) else []
     return [
         f"results/models/{group}/{network}/volume_errors.json" for group in GROUPS for network in NETWORKS

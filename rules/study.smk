@@ -44,8 +44,13 @@ COHORT = STUDY.cohort
 SCANS = STUDY.scans
 SYNTHETIC = STUDY.synthetic
 FINISHED = STUDY.finished
+FINISHED_REGRESSION = STUDY.finished_regression
 GROUPS = STUDY.groups
 NETWORKS = STUDY.networks
+REGRESSIONS = (
+    STUDY.regression_networks
+)  # networks that read a number from crops; empty without regression.targets
+CROP_NETWORK = STUDY.crop_network  # the network whose masks these crops are cut around
 FOLDS = STUDY.folds
 OTHER = STUDY.other
 REVIEWS = in_words(STUDY.review)
@@ -58,7 +63,7 @@ RETRAINED_AT = datetime.now().isoformat() if config["retrain"] else ""
 # beside results/, so that results/ can be shared without it; the secret of the study that trained finished models is
 # beside that study's results/ folder, if available
 SECRET_FILE = "study.secret"
-SECRETS = [SECRET_FILE, f"{config['model']}/../../../../{SECRET_FILE}"] if FINISHED else [SECRET_FILE]
+SECRETS = [SECRET_FILE, f"{FINISHED.folder}/../../../../{SECRET_FILE}"] if FINISHED else [SECRET_FILE]
 
 # the part of the configuration that may be published: without paths of tables, models and other studies
 SETTINGS = {

@@ -17,6 +17,7 @@ PARTS: Mapping[str, str] = MappingProxyType(
         "prediction": "not predicted",
         "second reader": "not set beside the second reader",
         "corrected mask": "not measured",
+        "estimate": "not estimated",
     }
 )
 # names of the tables that compare the networks of a study
@@ -48,6 +49,7 @@ class Stage(NamedTuple):
         is_of_networks: whether it belongs only to a study of several networks.
         is_on_demand: whether it runs only when it is requested by name.
         only_with: section, key and value of the setting without which it never runs; empty: no setting excludes it.
+        is_regression: whether it belongs only to a study with a regression (`regression.targets`).
     """
 
     file: str
@@ -65,6 +67,7 @@ class Stage(NamedTuple):
     is_of_networks: bool = False
     is_on_demand: bool = False
     only_with: tuple[str, ...] = ()
+    is_regression: bool = False
 
 
 def _gathers(file: str, **known: object) -> Stage:
@@ -128,6 +131,24 @@ STAGES: dict[str, Stage] = {
         reaches=("predicted", "scored"),
         is_recorded=True,
     ),
+    "train_regression": Stage(
+        "models/{folder}/model.pt",
+        "fold",
+        runs="job",
+        unit="scan and epoch",
+        few=True,
+        is_recorded=True,
+        is_regression=True,
+    ),
+    "predict_regression": Stage(
+        "predictions/{folder}/batch-{batch}",
+        "batch",
+        runs="job",
+        part="estimate",
+        unit="scan and model",
+        is_recorded=True,
+        is_regression=True,
+    ),
     "measure_corrected": Stage(
         "corrected/{scan}.json", "scan", "corrected", part="corrected mask", costs_of="measure_prediction"
     ),
@@ -151,9 +172,12 @@ STAGES: dict[str, Stage] = {
 
 
 def unused_stages(config: Mapping[str, Mapping]) -> frozenset[str]:
-    """Return the rules that never run with the settings of a study (see `Stage.only_with`)."""
+    """Return the rules that never run with the settings of a study (see `Stage.only_with`, `is_regression`)."""
     needs = {rule: stage.only_with for rule, stage in STAGES.items() if stage.only_with}
-    return frozenset(rule for rule, (section, key, value) in needs.items() if config[section][key] != value)
+    unused = {rule for rule, (section, key, value) in needs.items() if config[section][key] != value}
+    if not config["regression"]["targets"]:
+        unused |= {rule for rule, stage in STAGES.items() if stage.is_regression}
+    return frozenset(unused)
 
 
 def stages_of(part: str, unused: Collection[str] = ()) -> list[str]:

@@ -66,6 +66,17 @@ def plan_predictions(
     ]
 
 
+def plan_estimates(
+    placements: Iterable[Placement],
+    groups: Mapping[str, Takes],
+    networks: Iterable[str],
+    heldout_weights: str,
+) -> list[Prediction]:
+    """Return all predictions of the networks that regress: as `plan_predictions`, without `single`."""
+    planned = plan_predictions(placements, groups, networks, heldout_weights)
+    return [row for row in planned if row.members != "single"]
+
+
 def weights_of(members: str, heldout_weights: str) -> str:
     """Return which weights of a model these members use: `last` in cross-validation, else the setting."""
     return "last" if members.startswith("fold-") else heldout_weights

@@ -7,6 +7,7 @@ therefore hold tissue where the scan has tissue, and air only beyond the ends of
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ def apply_transforms(
             *([batch[row] for row in rotated] for batch in (image, labels)), [scans[row] for row in rotated]
         )
         matrices = [
-            _output_to_input(transforms[row], image.shape[2:], size_zyx, scans[row].spacing_mm_zyx)
+            output_to_input(transforms[row], image.shape[2:], size_zyx, scans[row].spacing_mm_zyx)
             for row in rotated
         ]
         resampled = _resample(with_margins, np.stack(matrices), size_zyx, structures)
@@ -132,8 +133,15 @@ def _cut(window: Tensor, transform: Transform, slices: int) -> Tensor:
     return window[:, margin : margin + slices].flip(axes)
 
 
-def _output_to_input(
-    transform: Transform,
+class Turn(Protocol):
+    """A rotation and mirroring of an image."""
+
+    rotation_degrees_xyz: tuple[float, float, float]
+    mirrored_xyz: tuple[bool, bool, bool]
+
+
+def output_to_input(
+    transform: Turn,
     input_zyx: Sequence[int],
     output_zyx: Sequence[int],
     spacing_mm_zyx: Sequence[float],
@@ -156,14 +164,8 @@ def _resample(pairs: Tensor, matrices: np.ndarray, output_zyx: Sequence[int], st
     """Sample (n, 2, z, y, x) at the points of `matrices` (n, 3, 3); outside are intensity 0 and background.
 
     The labels of several structures are those of the nearest voxel; everything else is linear.
-
-    The grid is a sum of three ramps. `affine_grid` uses a matrix product, which is 20 times slower on a CPU and
-    whose precision depends on the settings for such products.
     """
-    z, y, x = ((torch.arange(n, device=pairs.device) * 2 + 1) / n - 1 for n in output_zyx)
-    columns = _to_device(matrices, pairs)[:, None, None, None]  # (n, 1, 1, 1, 3, 3)
-    ramps = (x[:, None], y[:, None, None], z[:, None, None, None])
-    grid = sum(columns[..., axis] * ramp for axis, ramp in enumerate(ramps))  # (n, z, y, x, 3)
+    grid = sampling_grid(matrices, output_zyx, pairs)
     if structures == 1:
         return functional.grid_sample(pairs, grid, mode="bilinear", align_corners=False)
     sampled = [
@@ -171,6 +173,18 @@ def _resample(pairs: Tensor, matrices: np.ndarray, output_zyx: Sequence[int], st
         for part, mode in zip(pairs.split(1, dim=1), ("bilinear", "nearest"), strict=True)
     ]
     return torch.cat(sampled, dim=1)
+
+
+def sampling_grid(matrices: np.ndarray, output_zyx: Sequence[int], like: Tensor) -> Tensor:
+    """Return the places (n, z, y, x, 3) of the output's voxels in the input, for matrices of `output_to_input`.
+
+    It is a sum of three ramps. `affine_grid` uses a matrix product, which is 20 times slower on a CPU and whose
+    precision depends on the settings for such products.
+    """
+    z, y, x = ((torch.arange(n, device=like.device) * 2 + 1) / n - 1 for n in output_zyx)
+    columns = to_device(matrices, like)[:, None, None, None]  # (n, 1, 1, 1, 3, 3)
+    ramps = (x[:, None], y[:, None, None], z[:, None, None, None])
+    return sum(columns[..., axis] * ramp for axis, ramp in enumerate(ramps))
 
 
 def _recolour(intensity: Tensor, transforms: Sequence[Transform]) -> Tensor:
@@ -183,25 +197,26 @@ def _recolour(intensity: Tensor, transforms: Sequence[Transform]) -> Tensor:
         # with exponent 1, pow may still round
         intensity = torch.where(gamma == 1, intensity, intensity.pow(gamma))
     if any(transform.noise_sd for transform in transforms):
-        intensity = (intensity + _noise(intensity, transforms)).clamp_(0, 1)
+        drawn = [(transform.noise_sd, transform.noise_seed) for transform in transforms]
+        intensity = (intensity + gaussian_noise(intensity, drawn)).clamp_(0, 1)
     return intensity
 
 
-def _noise(like: Tensor, transforms: Sequence[Transform]) -> Tensor:
-    """Return normal noise of the shape of `like` (N, 1, z, y, x): each window's from its own seed."""
+def gaussian_noise(like: Tensor, drawn: Sequence[tuple[float, int]]) -> Tensor:
+    """Return normal noise of the shape of `like` (N, 1, z, y, x), for a standard deviation and a seed a sample."""
     noise = torch.zeros_like(like)
-    for window, transform in zip(noise, transforms, strict=True):
-        if transform.noise_sd:
-            generator = torch.Generator(like.device).manual_seed(transform.noise_seed)
-            window.normal_(std=transform.noise_sd, generator=generator)
+    for sample, (deviation, seed) in zip(noise, drawn, strict=True):
+        if deviation:
+            generator = torch.Generator(like.device).manual_seed(seed)
+            sample.normal_(std=deviation, generator=generator)
     return noise
 
 
 def _for_each_window(values: Sequence[float], batch: Tensor) -> Tensor:
     """Return one value for each window of `batch`, (N, 1, 1, 1, 1)."""
-    return _to_device(np.asarray(values), batch).reshape(-1, 1, 1, 1, 1)
+    return to_device(np.asarray(values), batch).reshape(-1, 1, 1, 1, 1)
 
 
-def _to_device(values: np.ndarray, like: Tensor) -> Tensor:
+def to_device(values: np.ndarray, like: Tensor) -> Tensor:
     """Return `values` in the type of `like` and on its device, without waiting for that device."""
     return torch.as_tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)

@@ -102,7 +102,7 @@ def model_card(metadata: Mapping[str, Any]) -> str:
     return TEMPLATE.format_map(
         {
             **metadata,
-            "warning": _warning(metadata),
+            "warning": card_warning(metadata),
             "structures": ", ".join(metadata["structures"]),
             "output": _output(metadata["structures"]),
             "osteoflow": software["osteoflow"],
@@ -112,11 +112,11 @@ def model_card(metadata: Mapping[str, Any]) -> str:
             "window": _window(preprocessing["crop"], metadata["anatomy"], metadata["slice_axis"]),
             "intensity_words": _bias_field(preprocessing["bias_field"]) + _intensity(metadata["intensity"]),
             "spacing": _spacing(metadata["spacing_mm_zyx"]),
-            "network_table": _table(metadata["architecture"]),
-            "people_rows": "\n".join(_people_row(role, group) for role, group in metadata["people"].items()),
-            "duration": _duration(metadata["seconds"]),
+            "network_table": settings_table(metadata["architecture"]),
+            "people_rows": "\n".join(people_row(role, group) for role, group in metadata["people"].items()),
+            "duration": time_text(metadata["seconds"]),
             "reproducible": "yes" if metadata["reproducible"] else "no",
-            "train_table": _table(recipe),
+            "train_table": settings_table(recipe),
             "validation": _validation(metadata["best_validation_dice"], metadata["best_epoch"]),
             "software": ", ".join(installed),
         }
@@ -157,7 +157,8 @@ def _intensity(scale: Mapping[str, Any]) -> str:
     return f"{scale['low']:g} to {scale['high']:g} HU"  # the scale `range` is refused for other modalities than CT
 
 
-def _warning(metadata: Mapping[str, Any]) -> str:
+def card_warning(metadata: Mapping[str, Any]) -> str:
+    """Return the paragraphs about a failed training and a synthetic cohort; empty for neither."""
     words = describe_warnings(metadata)
     failed = FAILED_WARNING.format(words=words) if words else ""
     return failed + (SYNTHETIC_WARNING if metadata["synthetic"] else "")
@@ -183,7 +184,8 @@ def _spacing(spread: Mapping[str, Sequence[float]]) -> str:
     return f"median {median} mm (z, y, x), smallest {smallest}, largest {largest}"
 
 
-def _people_row(role: str, group: Mapping[str, Any]) -> str:
+def people_row(role: str, group: Mapping[str, Any]) -> str:
+    """Return a row of the table of people, for `training` or `validation`."""
     sexes = ", ".join(f"{SEX_NAMES.get(sex, sex)} {count}" for sex, count in group["sexes"].items())
     ages = group["ages"]
     span = "unknown" if ages is None else " to ".join(dict.fromkeys(ages.values()))
@@ -199,13 +201,14 @@ def _validation(dice: float | None, epoch: int) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """Return the time of a training in words."""
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def _table(settings: Mapping[str, Any]) -> str:
+def settings_table(settings: Mapping[str, Any]) -> str:
     """Return settings as a table; keys of a nested section are prefixed by its name, as in `augment.gamma`."""
     rows = [f"| {key} | {_text(value)} |" for key, value in flat(settings).items()]
     return "\n".join(["| setting | value |", "| --- | --- |", *rows])

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from lib.atomic import whole_file
 from lib.errors import ModelError
-from lib.learning.finished import other_format
-from lib.model_record import MODEL_FORMAT, in_todays_words
+from lib.learning.finished import other_format, other_task
+from lib.model_record import MODEL_FORMAT, REGRESS, SEGMENT, in_todays_words
 
 # prediction needs these; all other keys describe the model
-MODEL_KEYS = frozenset(
-    {"architecture", "structures", "intensity", "preprocessing", "window_slices", "slice_axis"}
-    | {"last", "best", "best_epoch", "best_validation_dice"}
-)
+_KEYS = {"task", "architecture", "structures", "preprocessing", "last", "best", "best_epoch"}
+MODEL_KEYS = {
+    SEGMENT: frozenset(_KEYS | {"intensity", "window_slices", "slice_axis", "best_validation_dice"}),
+    REGRESS: frozenset(_KEYS | {"crop", "target", "best_validation_rmse"}),
+}
 _SHAPE_KEYS = {"architecture", "network"}  # every format so far has one of them
 _PLAIN = (type(None), bool, int, float, str, Tensor)
 _DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -41,27 +42,28 @@ def write_model(path: str | Path, content: Mapping[str, Any]) -> None:
 
     Args:
         path: of model.pt.
-        content: the keys MODEL_KEYS, and the metadata that describes the model
-            (`lib.learning.finished.describe_fold`), so that the file can be understood alone.
+        content: the keys MODEL_KEYS of its task, and the metadata that describes the model
+            (`lib.learning.finished`), so that the file can be understood alone.
 
     It holds tensors and plain values only, so that it can be read without unpickling objects.
     """
-    missing = MODEL_KEYS - content.keys()
-    if missing:
-        raise ValueError(f"a model has the keys {sorted(MODEL_KEYS)}; missing: {sorted(missing)}")
+    keys = MODEL_KEYS[content["task"]]
+    if missing := keys - content.keys():
+        raise ValueError(f"a model has the keys {sorted(keys)}; missing: {sorted(missing)}")
     _require_plain(content, "model")
     _write(path, {**content, "format": MODEL_FORMAT})
 
 
-def read_model(path: str | Path) -> dict[str, Any]:
-    """Read a model written by `write_model`, into host memory.
+def read_model(path: str | Path, task: str = SEGMENT) -> dict[str, Any]:
+    """Read a model of a task written by `write_model`, into host memory.
 
     Returns:
-        The content: MODEL_KEYS, `format` and the metadata; a file of format 2 is returned with the keys of format 3.
+        The content: MODEL_KEYS of the task, `format` and the metadata; a file of format 2 is returned with the keys
+        of format 3.
 
     Raises:
-        ModelError: the file does not exist, is damaged, has another format, was written by other software, or holds
-            anything but tensors and plain values. No code in such a file is executed.
+        ModelError: the file does not exist, is damaged, has another format or task, was written by other software, or
+            holds anything but tensors and plain values. No code in such a file is executed.
     """
     name = _short(path)
     if not Path(path).is_file():
@@ -76,8 +78,9 @@ def read_model(path: str | Path) -> dict[str, Any]:
     content = in_todays_words(content)
     if content["format"] != MODEL_FORMAT:
         raise ModelError(other_format(name, content["format"]))
-    missing = MODEL_KEYS - content.keys()
-    if missing:
+    if content["task"] != task:
+        raise ModelError(other_task(name, content["task"], task))
+    if missing := MODEL_KEYS[task] - content.keys():
         raise ModelError(f"{name}: the model lacks {', '.join(sorted(missing))}; train it again")
     return content
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lib.learning.history import EpochRecord
+from lib.model_record import REGRESS
 
 # validations in a row that find no bone, or only bone, and updates they span; after fewer, some networks recovered
 LEAST_VALIDATIONS, LEAST_UPDATES = 3, 300
@@ -32,7 +33,15 @@ LEARNT_DICE = 0.5
 SLOW_RATE = 1e-5
 GRID = 1000  # probabilities that are tried
 
+NOT_TRAINED, CONSTANT, LIKE_THE_MEAN = "not_trained", "constant_estimate", "no_better_than_mean"
+REGRESSION_ADVICE = (
+    "Look at history.csv, at the reference values and at the crops. If the loss still fell, raise "
+    "regression.train.epochs; if it did not, change regression.train.learning_rate."
+)
 WARNINGS = {
+    NOT_TRAINED: "the network was not trained (regression.train.epochs: 0)",
+    CONSTANT: "the network estimated nearly the same value for all crops of the last validation",
+    LIKE_THE_MEAN: "the estimates of the last validation were no better than the mean of the training crops",
     "no_bone_in_validation": "no bone was predicted in the scans of the last validation",
     "all_bone_in_validation": "everything was predicted as bone in the scans of the last validation",
     "structure_missed": "a structure (history.csv) overlapped its reference in no scan of the last validation",
@@ -141,6 +150,8 @@ def describe_warnings(run: Mapping[str, Any]) -> str:
         return ""
     # a later version of the same format may have more codes
     words = " and ".join(WARNINGS.get(code, code) for code in codes)
+    if run.get("task") == REGRESS:
+        return f"{words[0].upper()}{words[1:]}. {REGRESSION_ADVICE}"
     advice = [remedies(run["train"], run["architecture"])]
     if "loss_of_a_constant" in codes:
         advice.append("If it still fell (history.csv), raise train.epochs instead.")

@@ -244,7 +244,8 @@ class _TrainingLoop:
             scans = ", ".join(self.task.names(self.order.samples_of_updates(now.epoch)[bad]))
             raise TrainingError(
                 f"{self.settings.name}: the loss is {now.losses[bad]} in epoch {now.epoch + 1}, update {bad + 1} "
-                f"(scans {scans}); look at these scans, or lower {self.task.section}.learning_rate; {self.file.kept()}"
+                f"(scans {scans}); look at these scans, or lower {self.task.section}.learning_rate; "
+                f"{self.file.kept()}"
             )
 
     def _save(self) -> None:

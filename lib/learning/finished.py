@@ -7,22 +7,35 @@ from pathlib import Path
 from statistics import median
 
 from lib.errors import ModelError
-from lib.model_record import MODEL_FORMAT, fold_name, read_run
-from lib.provenance import describe_software
+from lib.model_record import MODEL_FORMAT, REGRESS, SEGMENT, fold_name, read_run, require_target
+from lib.provenance import describe_software, versions
 from lib.pseudonyms import pseudonyms
 from lib.seeding import fold_seed
 
 # keys of `train` that say where and how a training runs, not what it computes
 RUNTIME_KEYS = ("device", "device_cache_gb", "host_cache_gb", "checkpoint_minutes")
+# of a fold's metadata: what is read at each parse, and what all folds of a network share
+_OF_ALL = ("group", "takes", "network", "structures", "architecture", "preprocessing")
+_NEEDED = {SEGMENT: (*_OF_ALL, "slice_axis", "window_slices"), REGRESS: (*_OF_ALL, "crop", "target")}
+_SHARED = {
+    SEGMENT: ("preprocessing", "architecture", "structures", "slice_axis"),
+    REGRESS: ("preprocessing", "architecture", "structures", "crop"),
+}
+_NOTHING = (
+    "{folder} holds no finished model: expected fold-0/model.pt and fold-0/run.json in it; "
+    "give a folder like results/models/all/vnet of a study that has ended"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedModels:
     """The trained folds of one network for one group, and the structures they find, in the order of their labels.
 
+    `folder` holds them.
     `window_slices` is the number of slices of a window; of the shortest, if it differs between folds.
     """
 
+    folder: str
     group: str
     takes: Mapping[str, str]
     network: str
@@ -31,6 +44,26 @@ class FinishedModels:
     preprocessing: Mapping
     slice_axis: str
     window_slices: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRegression:
+    """The trained folds of one regression network for one group; `runs` are their metadata, by fold."""
+
+    folder: str
+    group: str
+    network: str
+    folds: tuple[int, ...]
+    runs: Mapping[int, Mapping]
+
+    def require(self, columns: Mapping[str, str], crop: Mapping) -> None:
+        """Check that all folds estimate these columns (by structure) from crops made with these settings.
+
+        Raises:
+            ModelError: one does not.
+        """
+        for fold, run in self.runs.items():
+            require_target(run, columns, crop, where=f"{self.folder}, fold-{fold}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,30 +107,62 @@ def describe_fold(facts: Mapping, *, people: Mapping, crops: Iterable[Mapping], 
     }
 
 
+def describe_regression(facts: Mapping, *, people: Mapping, folds_sha256: str) -> dict:
+    """Return the metadata of a trained fold of a regression; see `describe_fold`.
+
+    Args:
+        facts: of the training (`TrainedFold.facts`), and what the study states about the fold: as for
+            `describe_fold`, and `segmentation`, the network whose masks crops are cut around.
+        people: the people it was trained and validated on, without ids.
+        folds_sha256: of the bytes of folds.csv.
+    """
+    software = describe_software() | versions(["monai"])
+    return {
+        "format": MODEL_FORMAT,
+        **facts,
+        **people,
+        "folds_sha256": folds_sha256,
+        "software": software,
+    }
+
+
+def folders_by_task(folder: str | Path) -> dict[str, Path]:
+    """Return the folder of the models of each task.
+
+    A folder of finished models holds the folds of one network (`fold-*`), as `results/models/all/vnet` does, or a
+    folder for each of two networks, one that segments and one that regresses, as `results/models/all` does.
+
+    Raises:
+        ModelError: there is no finished fold, or there are several networks for one task.
+    """
+    places = [Path(folder)] if list(Path(folder).glob("fold-*/run.json")) else sorted(Path(folder).glob("*"))
+    found: dict[str, Path] = {}
+    for place in places:
+        runs = sorted(place.glob("fold-*/run.json"))
+        if not runs:
+            continue
+        task = _task_of(runs[0])
+        if task in found:
+            raise ModelError(
+                f"{folder} holds several networks of the task {task} ({found[task].name}, {place.name}); give "
+                "the folder of one of them, or copy one network of each task into a folder"
+            )
+        found[task] = place
+    if not found:
+        raise ModelError(_NOTHING.format(folder=folder))
+    return found
+
+
 def read_finished(folder: str | Path) -> FinishedModels:
-    """Read the metadata of the models in a folder with `fold-*/model.pt` and `fold-*/run.json`.
+    """Read the metadata of the segmentation models in a folder with `fold-*/model.pt` and `fold-*/run.json`.
 
     Raises:
         ModelError: the folder holds no finished fold, or its folds were made with different settings.
     """
-    runs = {
-        int(path.parent.name[5:]): _read_run(path) for path in sorted(Path(folder).glob("fold-*/run.json"))
-    }
-    runs = {fold: run for fold, run in runs.items() if Path(folder, f"fold-{fold}", "model.pt").exists()}
-    if not runs:
-        raise ModelError(
-            f"{folder} holds no finished model: expected fold-0/model.pt and fold-0/run.json in it; "
-            "give a folder like results/models/all/vnet of a study that has ended"
-        )
+    runs = _read_folds(folder, SEGMENT)
     first = next(iter(runs.values()))
-    for fold, run in runs.items():
-        shared = ("preprocessing", "architecture", "structures", "slice_axis")
-        if any(run[key] != first[key] for key in shared):
-            raise ModelError(
-                f"{folder}: fold-{fold} was trained on different input from the first fold; "
-                "take all folds from one study"
-            )
     return FinishedModels(
+        folder=str(folder),
         group=first["group"],
         takes=first["takes"],
         network=first["network"],
@@ -107,6 +172,42 @@ def read_finished(folder: str | Path) -> FinishedModels:
         slice_axis=first["slice_axis"],
         window_slices=min(run["window_slices"] for run in runs.values()),
     )
+
+
+def read_finished_regression(folder: str | Path) -> FinishedRegression:
+    """Read the metadata of the regression models in a folder with `fold-*/model.pt` and `fold-*/run.json`.
+
+    Raises:
+        ModelError: the folder holds no finished fold, or its folds were made with different settings.
+    """
+    runs = _read_folds(folder, REGRESS)
+    first = next(iter(runs.values()))
+    return FinishedRegression(
+        folder=str(folder),
+        group=first["group"],
+        network=first["network"],
+        folds=tuple(sorted(runs)),
+        runs=runs,
+    )
+
+
+def _read_folds(folder: str | Path, task: str) -> dict[int, dict]:
+    """Return the metadata of the finished folds of one task, by number."""
+    runs = {
+        int(path.parent.name[5:]): _read_run(path, task)
+        for path in sorted(Path(folder).glob("fold-*/run.json"))
+    }
+    runs = {fold: run for fold, run in runs.items() if Path(folder, f"fold-{fold}", "model.pt").exists()}
+    if not runs:
+        raise ModelError(_NOTHING.format(folder=folder))
+    first = next(iter(runs.values()))
+    for fold, run in runs.items():
+        if any(run[key] != first[key] for key in _SHARED[task]):
+            raise ModelError(
+                f"{folder}: fold-{fold} was trained on different input from the first fold; "
+                "take all folds from one study"
+            )
+    return runs
 
 
 def check_preprocessing(models: FinishedModels, preprocessing: Mapping, slice_axis: str, where: str) -> None:
@@ -224,14 +325,22 @@ def _spread_zyx(spacings_mm_xyz: Iterable[Sequence[float]]) -> dict[str, list[fl
     return {name: [round(measure(axis), 4) for axis in axes_zyx] for name, measure in measures.items()}
 
 
-def _read_run(path: Path) -> dict:
+def _task_of(path: Path) -> str:
+    """Return the task that a run.json names; `segment` if it cannot be read, whose reader then tells why."""
+    try:
+        return read_run(path)["task"]
+    except (ValueError, KeyError, AttributeError):
+        return SEGMENT
+
+
+def _read_run(path: Path, task: str) -> dict:
     try:
         run = read_run(path)
         written = run.get("format", 1)
         if written == MODEL_FORMAT:
-            keys = ("group", "takes", "network", "structures", "architecture", "preprocessing")
-            keys += ("slice_axis", "window_slices")
-            return {key: run[key] for key in keys}
+            if run["task"] != task:
+                raise ModelError(other_task(str(path), run["task"], task))
+            return {key: run[key] for key in _NEEDED[task]}
     except (ValueError, KeyError, AttributeError):
         raise ModelError(
             f"{path} is damaged; copy the model's folder again or train the fold again"
@@ -245,6 +354,15 @@ def other_format(name: str, written: object) -> str:
     return (
         f"{name} is of format {written!r}, written by {age} Osteoflow; this one reads formats 2 and {MODEL_FORMAT}. "
         "Use the models with the Osteoflow that wrote them, or train again with --config retrain=true"
+    )
+
+
+def other_task(name: str, found: str, wanted: str) -> str:
+    """Return the message for a model that learned another task than the one it is needed for."""
+    can = {SEGMENT: "finds structures", REGRESS: "estimates a number from crops"}
+    return (
+        f"{name} is a network that {can.get(found, f'learned {found!r}')} (task {found}); expected one that "
+        f"{can[wanted]} (task {wanted}). Give the folder of the other network"
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lib.atomic import whole_file
+from lib.model_record import REGRESS, SEGMENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,11 @@ class EpochRecord:
             probability 0.5); None if the epoch was not validated.
         validation_bone: mean share of the voxels of the validation scans that is predicted as bone, scans without any
             reference left out; None where there is none. At 0 or 1 the network predicts the same everywhere.
+        validation_rmse: of a regression: root mean square of the errors of the validation crops, in the target's
+            unit; None if the epoch was not validated.
+        validation_r: Pearson correlation of estimates and references of the validation crops; None if one of them is
+            the same for all.
+        validation_sd: standard deviation of the estimates of the validation crops, in the target's unit.
         learning_rate: of the last update.
         seconds: of the epoch, validation included.
         samples_per_second: windows trained on, validation not counted.
@@ -29,8 +35,11 @@ class EpochRecord:
 
     epoch: int
     loss: float
-    validation_dice: float | None
-    validation_bone: float | None
+    validation_dice: float | None = None
+    validation_bone: float | None = None
+    validation_rmse: float | None = None
+    validation_r: float | None = None
+    validation_sd: float | None = None
     learning_rate: float
     seconds: float
     samples_per_second: float
@@ -38,13 +47,23 @@ class EpochRecord:
     structure_dice: Mapping[str, float | None] = field(default_factory=dict)
 
 
-HISTORY_COLUMNS = tuple(entry.name for entry in fields(EpochRecord) if entry.name != "structure_dice")
+_OF_TASK = {
+    SEGMENT: ("validation_dice", "validation_bone"),
+    REGRESS: ("validation_rmse", "validation_r", "validation_sd"),
+}
 
 
-def write_history(path: str | Path, history: Sequence[EpochRecord]) -> None:
-    """Write history.csv; the validation columns of an epoch that was not validated are empty.
+def history_columns(task: str) -> tuple[str, ...]:
+    """Return the columns of history.csv of a task."""
+    others = {name for other, names in _OF_TASK.items() if other != task for name in names}
+    names = (entry.name for entry in fields(EpochRecord) if entry.name != "structure_dice")
+    return tuple(name for name in names if name not in others)
 
-    For several structures a column `validation_dice_{structure}` each follows.
+
+def write_history(path: str | Path, history: Sequence[EpochRecord], task: str = SEGMENT) -> None:
+    """Write history.csv of a task; the validation columns of an epoch that was not validated are empty.
+
+    For several structures that are segmented a column `validation_dice_{structure}` each follows.
     """
     rows = [
         asdict(record) | {f"validation_dice_{name}": dice for name, dice in record.structure_dice.items()}
@@ -52,7 +71,7 @@ def write_history(path: str | Path, history: Sequence[EpochRecord]) -> None:
     ]
     further = dict.fromkeys(name for row in rows for name in row if name.startswith("validation_dice_"))
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        columns = [*HISTORY_COLUMNS, *further]
+        columns = [*history_columns(task), *further]
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

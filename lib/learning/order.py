@@ -82,6 +82,11 @@ class SampleOrder(ABC):
             for update, indices in enumerate(self.samples_of_updates(epoch))
         ]
 
+    def batches(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Return the samples of an update in batches whose gradients are summed."""
+        size = self.config.batch_size
+        return [indices[i : i + size] for i in range(0, len(indices), size)]
+
     def update_seed(self, epoch: int, update: int) -> int:
         """Return the seed of an update, from which its samples and its dropout are drawn."""
         return derive_seed(self.seed, "update", epoch, update)
@@ -98,8 +103,7 @@ class SampleOrder(ABC):
 
     def _draws(self, epoch: int, update: int, indices: np.ndarray) -> list[Draw]:
         generator = np.random.default_rng(self.update_seed(epoch, update))
-        size = self.config.batch_size
-        return [self.draw(indices[i : i + size], generator) for i in range(0, len(indices), size)]
+        return [self.draw(batch, generator) for batch in self.batches(indices)]
 
 
 @dataclass(frozen=True, kw_only=True)

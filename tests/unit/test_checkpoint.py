@@ -24,6 +24,7 @@ def content():
         "best": weights,
         "best_epoch": 1,
         "best_validation_dice": None,
+        "task": "segment",
         "group": "all",
         "people": {"training": {"people": 3, "pseudonyms": ["0123456789abcdef"]}},
     }

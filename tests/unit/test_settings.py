@@ -56,7 +56,15 @@ def objects(schema, path=""):
 
 
 def test_schema_refuses_unknown_keys_and_describes_every_key():
-    named = ("structures", "groups", "networks", "phantom.scanners", "classes.means")  # the keys are names
+    named = (
+        "structures",
+        "groups",
+        "networks",
+        "phantom.scanners",
+        "classes.means",
+        "regression.targets",
+        "regression.networks",
+    )  # the keys are names
     settings = [(path, schema) for path, schema in objects(SCHEMA) if path not in named]
     for path, schema in [*settings, ("networks.full", FULL_FORM), ("networks.unet", SHORT_FORM)]:
         assert schema["additionalProperties"] is False, path

@@ -14,7 +14,7 @@ from lib.catalog.stages import STAGES, Stage, unused_stages
 from lib.checked_study import Study
 from lib.cohort.folds import Split, split_folds
 from lib.cohort.placement import Placement, trains_fold
-from lib.cohort.predictions import Prediction, plan_predictions
+from lib.cohort.predictions import Prediction, plan_estimates, plan_predictions
 from lib.cohort.scans import accepted_scans, gather_screening, read_folds, read_records
 from lib.commands.planning.workflow import Rule
 from lib.errors import ConfigError
@@ -45,11 +45,14 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
     predictions = plan_predictions(
         placements, study.groups, study.networks, study.config["predict"]["heldout_weights"]
     )
+    estimates = plan_estimates(
+        placements, study.groups, study.regression_networks, study.config["predict"]["heldout_weights"]
+    )
     of_scans, unused = _chosen_scans(study, placements, predictions), unused_stages(study.config)
     plan = {
-        "fold": lambda stage: [] if study.finished else _training(study, placements),
+        "fold": lambda stage: [] if study.finished else _training(study, placements, stage),
         "network": lambda stage: [] if study.finished else _networks(study),
-        "batch": lambda stage: _batches(study, predictions),
+        "batch": lambda stage: _batches(study, estimates if stage.is_regression else predictions, stage),
         "page batch": lambda stage: _pages(predictions),
         "scan": lambda stage: _of_scans(of_scans[stage.chosen]),
         "prediction": lambda stage: _of_predictions(predictions),
@@ -123,15 +126,18 @@ def _of_predictions(predictions: Iterable[Prediction]) -> list[Job]:
     ]  # fmt: skip
 
 
-def _training(study: Study, placements: Sequence[Placement]) -> list[Job]:
-    passes = study.config["train"]["epochs"] * study.config["train"]["samples_per_scan"]
+def _training(study: Study, placements: Sequence[Placement], stage: Stage) -> list[Job]:
+    """Return the folds; those of a regression count the scans, not the crops, of which a scan has several."""
+    train = study.config["regression"]["train"] if stage.is_regression else study.config["train"]
+    networks = study.regression_networks if stage.is_regression else study.networks
+    passes = train["epochs"] * train.get("samples_per_scan", 1)
     return [
         Job(
             wildcards={"group": group, "network": network, "fold": fold},
             units=passes * sum(trains_fold(row, study.groups[group], fold) for row in placements),
         )
         for group in study.groups
-        for network in study.networks
+        for network in networks
         for fold in study.folds
     ]
 
@@ -144,10 +150,10 @@ def _networks(study: Study) -> list[Job]:
     ]
 
 
-def _batches(study: Study, predictions: Iterable[Prediction]) -> list[Job]:
+def _batches(study: Study, predictions: Iterable[Prediction], stage: Stage) -> list[Job]:
     """Return the batches; a scan predicted by an ensemble counts one unit for each fold."""
     scans = Counter((row.group, row.network, row.members, row.placement.batch) for row in predictions)
-    step = study.config["predict"]["step"]
+    step = 1 if stage.is_regression else study.config["predict"]["step"]
     return [
         Job(
             wildcards={"group": group, "network": network, "members": members, "batch": batch},

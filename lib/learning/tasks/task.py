@@ -83,4 +83,4 @@ class Task(Protocol):
         """Return the best score as the record of a trained fold names it."""
 
     def facts(self, network: nn.Module, epochs: int) -> Mapping[str, Any]:
-        """Return what the record of a fold trained for some epochs tells of the task, `task` with its name included."""
+        """Return what the record of a fold trained for `epochs` tells of the task; its name is `task`."""
