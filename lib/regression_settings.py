@@ -193,8 +193,7 @@ class RegressionConfig:
         if len(set(scales.values())) > 1:
             raise ConfigError(
                 f"regression.targets: {', '.join(scales)} are of two scales ({', '.join(SCALES)}), whose values "
-                f"cannot "
-                "be compared; name columns of one scale"
+                "cannot be compared; name columns of one scale"
             )
         for name, network in networks.items():
             self._check_size(name, network)
@@ -245,8 +244,7 @@ def refuse_forbidden(train: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"regression.train.{found[0]}: a change of brightness, gamma or contrast changes the HU from which the "
             "density is learned, and its reference stays the same. Remove it; rotation_degrees, shift_mm, "
-            "mirror_axes "
-            "and noise_hu are allowed"
+            "mirror_axes and noise_hu are allowed"
         )
 
 
@@ -261,8 +259,7 @@ def scale_of(column: str) -> str:
         endings = " or ".join(f"_{scale}_mg_cm3" for scale in SCALES)
         raise ConfigError(
             f"regression.targets: the column {column!r} does not name the scale of its densities; expected a name "
-            f"that "
-            f"ends in {endings}, such as bmd_l1_{SCALES[0]}_mg_cm3. Rename it here and in the cohort table"
+            f"that ends in {endings}, such as bmd_l1_{SCALES[0]}_mg_cm3. Rename it here and in the cohort table"
         )
     return found[1]
 
@@ -298,8 +295,7 @@ def check_regression(
     if shared := [name for name in config.networks if name in networks]:
         raise ConfigError(
             f"regression.networks: {', '.join(shared)} is also the name of a network that segments; give each "
-            f"network "
-            "a name of its own"
+            "network a name of its own"
         )
     if modality != "CT":
         raise ConfigError(

@@ -54,6 +54,5 @@ def _require_spacing(name: str, spacing_mm: Sequence[float], config: RegressionC
         shown = " x ".join(f"{edge:g}" for edge in spacing_mm)
         raise TrainingError(
             f"{name}: the crop has voxels of {shown} mm; expected {config.voxel_mm:g} mm, by "
-            f"regression.crop.voxel_mm. "
-            "Remove this scan's folder in results/crops, so that it is cut again"
+            "regression.crop.voxel_mm. Remove this scan's folder in results/crops, so that it is cut again"
         )

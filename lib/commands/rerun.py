@@ -30,6 +30,8 @@ def files_to_rerun(name: str, stage: str, study: Path) -> list[str]:
     file = STAGES[stage].file
     patterns = [file.format(scan=scan, batch=batches.get(scan, ""), folder="*/*/*") for scan in scans]
     files = [path for pattern in patterns for path in _existing(study, f"results/{pattern}")]
+    if STAGES[stage].work == "batch":  # the batches of both kinds of networks lie side by side
+        files = [path for path in files if _is_regression(study / path) == STAGES[stage].is_regression]
     if not files:
         raise OsteoflowError(f"{stage} has made nothing for {name} yet; run the workflow as usual")
     return files
@@ -43,6 +45,11 @@ def _known_scans(path: Path) -> Iterable[Mapping[str, str]]:
 
 def _existing(study: Path, pattern: str) -> list[str]:
     return sorted(str(path.relative_to(study)) for path in study.glob(pattern))
+
+
+def _is_regression(batch: Path) -> bool:
+    """Return whether a batch was estimated by a regression."""
+    return any(batch.glob("*/estimate.json"))
 
 
 def _stage(name: str) -> str:

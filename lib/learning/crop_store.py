@@ -87,8 +87,7 @@ class CropStore:
                 if not np.isfinite(crop.target):
                     raise TrainingError(
                         f"scan {crop.scan}, {crop.structure}: its reference value is {crop.target}; expected a "
-                        f"number. "
-                        "Correct the cohort table, or leave the cell empty"
+                        "number. Correct the cohort table, or leave the cell empty"
                     )
                 self.names.append((crop.scan, crop.structure))
                 targets.append(float(crop.target))

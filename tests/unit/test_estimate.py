@@ -91,6 +91,7 @@ def test_units_of_training_and_prediction(workflow):
 
 def test_finished_models_are_not_trained(workflow):
     models = FinishedModels(
+        folder="models",
         group="all",
         takes={},
         network="vnet",

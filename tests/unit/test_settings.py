@@ -378,7 +378,10 @@ def test_a_configuration_file_that_is_not_there_says_where_it_was_looked_for(tmp
         ("train: {learning-rate: 0.1}", "train: unknown key 'learning-rate'; did you mean learning_rate?"),
         ("train: {Learning Rate: 0.1}", "train: unknown key 'Learning Rate'; did you mean learning_rate?"),
         ("TRAIN: {epochs: 3}", "top level: unknown key 'TRAIN'; did you mean train?"),
-        ("epochs: 3", "top level: unknown key 'epochs'; did you mean train.epochs?"),
+        (
+            "epochs: 3",
+            "top level: unknown key 'epochs'; did you mean train.epochs or regression.train.epochs?",
+        ),
         ("distal_cut_mm: 3", "unknown key 'distal_cut_mm'; did you mean measure.distal_cut_mm?"),
         ("train:\nepochs: 3", "train: null; expected object"),
         ("train:\nepochs: 3", "; indent its keys below it"),

@@ -82,8 +82,7 @@ class RegressTask:
         if len(training) < 2:
             raise TrainingError(
                 f"{settings.name}: {len(training)} crops with a reference value to train on; expected at least 2. "
-                f"Look "
-                "at the columns of regression.targets, and at which structures were found"
+                "Look at the columns of regression.targets, and at which structures were found"
             )
         self.section, self.digest = "regression.train", f"{training.digest} {validation.digest}"
         self.training, self.validation, self.settings, self.compute = training, validation, settings, compute
@@ -181,8 +180,7 @@ class RegressTask:
         return (
             f"{len(training)} crops of {len(training.scans)} scans to train on (in {training.volumes.placement} "
             f"memory), {len(validation)} of {len(validation.scans)} to validate, target {self.mean:.2f} ± "
-            f"{self.sd:.2f} "
-            f"{UNIT}"
+            f"{self.sd:.2f} {UNIT}"
         )
 
     def describe_best(self, best_by: float | None) -> Mapping[str, float | None]:
