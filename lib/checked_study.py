@@ -344,6 +344,7 @@ def _check_sections(config: Mapping) -> None:
     _check_measure(config)
     check_regression(
         RegressionConfig(**config["regression"]),
+        anatomy=config["anatomy"],
         structures=list(config["structures"]),
         networks=list(config["networks"]),
         modality=config["screening"]["modality"],

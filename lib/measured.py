@@ -3,7 +3,8 @@
 A file `measured/{group}/{network}/{members}/{scan}.json` has the sections `mask` (how the mask was made) and `volume`
 (what was measured of it), and where a person's masks were compared with it, `overlap` (with the reference), `curves`
 (voxels by their probability; not of label maps) and `readers` (two readers and the model). Each section is by
-structure. Standard library only.
+structure. For an anatomy with levels `levels` tells what was found of each, and of the scan with the key `scan`.
+Standard library only.
 """
 
 from collections.abc import Iterable, Mapping

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from lib.catalog.anatomies import ANATOMIES
 from lib.errors import ConfigError
 
 SCALES = ("k2hpo4", "caha")
@@ -265,21 +266,33 @@ def scale_of(column: str) -> str:
 
 
 def check_regression(
-    config: RegressionConfig, *, structures: Sequence[str], networks: Sequence[str], modality: str
+    config: RegressionConfig,
+    *,
+    anatomy: str,
+    structures: Sequence[str],
+    networks: Sequence[str],
+    modality: str,
 ) -> None:
     """Check that a study can have its regression.
 
     Args:
         config: the settings.
+        anatomy: a name of `lib.catalog.anatomies`.
         structures: that the study segments.
         networks: that segment, by name.
         modality: of the scans.
 
     Raises:
-        ConfigError: a structure or network is unknown, both kinds of networks share a name, or scans have no HU.
+        ConfigError: the anatomy has no levels, a structure or network is unknown, both kinds of networks share a name, or scans have no HU.
     """
     if not config.is_asked:
         return
+    if not ANATOMIES[anatomy].has_levels:
+        able = [name for name, known in ANATOMIES.items() if known.has_levels]
+        raise ConfigError(
+            f"regression.targets: crops are cut around levels, which the anatomy {anatomy} does not have; expected "
+            f"anatomy: {', '.join(able)}, or regression: {{targets: {{}}}}"
+        )
     if unknown := [name for name in config.targets if name not in structures]:
         raise ConfigError(
             f"regression.targets: {', '.join(unknown)} is not among the structures; expected some of "

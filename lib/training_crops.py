@@ -1,4 +1,7 @@
-"""Crops around structures, as a regression is trained on them and reads them. Files: results/crops/{...}/{scan}/."""
+"""Crops around structures, as a regression is trained on them and reads them.
+
+Files: results/structure_crops/{group}/{network}/{members}/{scan}/.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,5 +57,5 @@ def _require_spacing(name: str, spacing_mm: Sequence[float], config: RegressionC
         shown = " x ".join(f"{edge:g}" for edge in spacing_mm)
         raise TrainingError(
             f"{name}: the crop has voxels of {shown} mm; expected {config.voxel_mm:g} mm, by "
-            "regression.crop.voxel_mm. Remove this scan's folder in results/crops, so that it is cut again"
+            "regression.crop.voxel_mm. Remove this scan's folder in results/structure_crops, so that it is cut again"
         )

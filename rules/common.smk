@@ -45,8 +45,14 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def optional(path: str, present: object) -> str | list:
-    """Return the input `path` if it is present, else no input."""
+    """Return the input or output `path` if it is present, else none."""
     return path if present else []
+
+
+def regression_of_crops() -> dict:
+    """Return the settings of the regression by which crops are cut; nothing else of it changes them."""
+    section = config["regression"] if REGRESSIONS else {}
+    return {key: section[key] for key in ("targets", "crop", "baseline") if key in section}
 
 
 def window_pixel_mm() -> float | None:

@@ -231,7 +231,7 @@ def crops_of_fold(chosen: Callable[[Placement, Takes, int], bool]) -> FilesOf:
     They are cut around masks of the fold model that never saw the person, whichever fold is trained on them.
     """
     return lambda wildcards: [
-        f"results/crops/{wildcards.group}/{CROP_NETWORK}/fold-{row.fold}/{row.scan}"
+        f"results/structure_crops/{wildcards.group}/{CROP_NETWORK}/fold-{row.fold}/{row.scan}"
         for row in placements()
         if chosen(row, GROUPS[wildcards.group], int(wildcards.fold)) and reference_values(row.scan)
     ]
@@ -288,7 +288,7 @@ def estimated_scans(wildcards: Wildcards) -> list[str]:
 
 def estimated_crops(wildcards: Wildcards) -> list[str]:
     """Return the crops of each scan of one batch, cut around masks of the same members of the other network."""
-    folder = f"results/crops/{wildcards.group}/{CROP_NETWORK}/{wildcards.members}"
+    folder = f"results/structure_crops/{wildcards.group}/{CROP_NETWORK}/{wildcards.members}"
     return [f"{folder}/{scan}" for scan in estimated_scans(wildcards)]
 
 

@@ -22,6 +22,7 @@ rule measure_prediction:
         labels=f"{MASKS}/labels.nii.gz",
         full=f"{MASKS}/labels_full.nii.gz",
         json="results/measured/{group}/{network}/{members}/{scan}.json",
+        crops=optional(directory("results/structure_crops/{group}/{network}/{members}/{scan}"), REGRESSIONS),
     log:
         "results/logs/measure_prediction/{group}/{network}/{members}/{scan}.log",
     benchmark:
@@ -36,6 +37,7 @@ rule measure_prediction:
         anatomy=lookup("anatomy", within=config),
         mask=lookup("mask", within=config),
         measure=lookup("measure", within=config),
+        regression=lambda wildcards: regression_of_crops(),
         review_member_dice=lookup("predict/review_member_dice", within=config),
         structures=lambda wildcards: structures_of(wildcards.scan),
         code=code_of("measure_prediction"),

@@ -4,18 +4,21 @@ input: batch (folder with {scan}/probability.nii.gz, or labels.nii.gz for severa
     image and record (of the crop), converted, screened; optional: reference and second_reference (label maps of two
     readers on the grid of the crop), reference_native (the first reader's as it was given; the prediction is scored
     if it is there)
-output: labels (on the grid of the crop), full (on the grid of the converted scan), json (sections of `lib.measured`)
-params: structures (their values in reference_native, by name), anatomy, mask, measure (sections of the settings),
-    review_member_dice
+output: labels (on the grid of the crop), full (on the grid of the converted scan), json (sections of `lib.measured`);
+    with a regression: crops (folder with {structure}.nii.gz and {structure}_mask.nii.gz)
+params: structures (their values in reference_native, by name), anatomy, mask, measure, regression (sections of the
+    settings), review_member_dice
 """
 
 from pathlib import Path
 
-from lib.atomic import read_json, write_json
+from lib.atomic import read_json, whole_folder, write_json
+from lib.catalog.anatomies import ANATOMIES
 from lib.imaging.nifti import read_grid, read_image, write_image
 from lib.joblog import job_log
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import OverlapConfig
+from lib.measuring.levels import LabelledScan, cut_crops
 from lib.measuring.prediction import (
     MeasuringConfig,
     PredictedScan,
@@ -25,16 +28,18 @@ from lib.measuring.prediction import (
     predicted_file,
 )
 from lib.reading.image_files import read_labels
+from lib.regression_settings import RegressionConfig
 
 given, params = snakemake.input, snakemake.params
 native, structures = given.get("reference_native"), list(params.structures)
+regression = RegressionConfig(**params.regression)
 
 with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     batch = Path(given.batch, snakemake.wildcards.scan)
     scan = PredictedScan(
         prediction=read_image(batch / predicted_file(structures)),
         image=read_image(given.image),
-        converted=read_grid(given.converted),
+        converted=(read_image if ANATOMIES[params.anatomy].has_levels else read_grid)(given.converted),
         crop=read_json(given.record),
         screened=read_json(given.screened),
         uncertainty=read_json(batch / "uncertainty.json"),
@@ -51,8 +56,17 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
         measure=params.measure,
         overlap=OverlapConfig(nsd_tolerance_mm=params.measure["nsd_tolerance_mm"]),
         review_member_dice=params.review_member_dice,
+        erode_mm=regression.baseline.erode_mm,
     )
     labels, full, measured = measure_prediction(scan, readers, config)
+    if regression.is_asked:
+        labelled = LabelledScan(image=scan.converted, predicted=full, reference=readers.native)
+        with whole_folder(snakemake.output.crops) as folder:
+            for structure, (image, mask) in cut_crops(
+                labelled, measured["levels"], structures, regression
+            ).items():
+                write_image(image, folder / f"{structure}.nii.gz")
+                write_image(mask, folder / f"{structure}_mask.nii.gz")
     write_image(labels, snakemake.output.labels)
     write_image(full, snakemake.output.full)
     write_json(snakemake.output.json, measured)

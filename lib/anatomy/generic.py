@@ -14,7 +14,6 @@ class GenericBones:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
 
     locators = MappingProxyType({})
-    has_levels = False
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str

@@ -145,11 +145,9 @@ class AnatomyMethods(Protocol):
 
     Attributes:
         locators: its searches by the crop's method; the methods `centre` and `none` need no search.
-        has_levels: whether its structures are levels, which `find_levels` judges together.
     """
 
     locators: Mapping[str, Locator]
-    has_levels: bool
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str

@@ -20,6 +20,7 @@ class Anatomy:
         regions: parts of a structure that are measured apart.
         region_meanings: where they begin and end, by region, in words; {section[key]} stands for a setting.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
+        has_levels: its structures are levels, which are judged together (`lib.catalog.level_flags`).
         part: what of the body a window shows, in words.
         bone: what a mask shows, and its regions are parts of, in words.
         cut_below: landmark below which `measure.distal_cut_mm` cuts, in words; empty: nothing is cut.
@@ -36,6 +37,7 @@ class Anatomy:
     regions: tuple[str, ...] = ()
     region_meanings: Mapping[str, str] = field(default_factory=dict)
     has_sides: bool = False
+    has_levels: bool = False
     part: str = "region"
     bone: str = "bone"
     cut_below: str = ""
@@ -78,7 +80,8 @@ ANATOMIES = {
         planes_through="the femoral head, about 25 mm below the top of the bone",
     ),
     "lumbar-spine": Anatomy(
-        structures=VERTEBRAE + (SACRUM,),
+        structures=(*VERTEBRAE, SACRUM),
+        has_levels=True,
         part="spine",
         bone="vertebra",
         crop_methods=("spine", "centre", "none"),

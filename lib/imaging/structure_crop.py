@@ -9,7 +9,11 @@ _AIR_HU = -1000
 
 
 def crop_around(
-    image: sitk.Image, mask_zyx: np.ndarray, center_mm_xyz: Sequence[float], size: Sequence[int], voxel_mm: float
+    image: sitk.Image,
+    mask_zyx: np.ndarray,
+    center_mm_xyz: Sequence[float],
+    size: Sequence[int],
+    voxel_mm: float,
 ) -> tuple[sitk.Image, sitk.Image]:
     """Return image and mask around a point, on one grid.
 

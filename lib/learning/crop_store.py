@@ -134,5 +134,5 @@ def require_crop(name: str, image_zyx: np.ndarray, config: RegressionCropConfig)
     if image_zyx.shape != config.size_zyx:
         raise TrainingError(
             f"{name}: the crop has {image_zyx.shape} voxels (z, y, x); expected {config.size_zyx}, by "
-            "regression.crop.size. Remove this scan's folder in results/crops, so that it is cut again"
+            "regression.crop.size. Remove this scan's folder in results/structure_crops, so that it is cut again"
         )

@@ -7,7 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.anatomy.methods import METHODS
-from lib.anatomy.protocol import Regions
+from lib.anatomy.protocol import JudgedLabels, Regions
+from lib.catalog.anatomies import ANATOMIES
 from lib.cohort.flags import gather_flags
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
 from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
@@ -33,7 +34,7 @@ class PredictedScan:
     Attributes:
         prediction: probability map of one structure or label map of several (uint8), on the grid of the crop.
         image: the cropped scan.
-        converted: an image on the grid of the converted scan.
+        converted: the converted scan; an image on its grid suffices for an anatomy without levels.
         crop: content of crop.json.
         screened: the scan's screening file.
         uncertainty: content of uncertainty.json, by structure.
@@ -73,7 +74,8 @@ class MeasuringConfig:
     """How masks are made and measured; `anatomy`, `mask`, `measure` and `review_member_dice` as in the
     configuration.
 
-    `structures` names the values 1 to n of label maps.
+    `structures` names the values 1 to n of label maps. `erode_mm` is how deep below the surface the inner part of a
+    level begins, mm.
     """
 
     structures: Sequence[str]
@@ -82,6 +84,7 @@ class MeasuringConfig:
     measure: Mapping
     overlap: OverlapConfig
     review_member_dice: float
+    erode_mm: float = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +116,38 @@ def measure_prediction(
     """
     labels, full, masks = _make_masks(scan, config)
     measured: dict[str, dict] = {}
+    if ANATOMIES[config.anatomy].has_levels:
+        measured["levels"] = _find_levels(scan, labels, full, masks, config)
     for label, (structure, own) in enumerate(zip(config.structures, masks, strict=True), start=1):
         found = _measure_structure(scan, structure, own, readers.of_label(label), config)
+        if "levels" in measured:
+            raised = (set(measured["levels"][name]["flags"]) for name in (structure, "scan"))
+            found["volume"]["flags"] = sorted(set(found["volume"]["flags"]).union(*raised))
         for section, values in found.items():
             measured.setdefault(section, {})[structure] = values
     return labels, full, measured
+
+
+def _find_levels(
+    scan: PredictedScan,
+    labels: sitk.Image,
+    full: sitk.Image,
+    masks: Sequence[_StructureMask],
+    config: MeasuringConfig,
+) -> dict[str, dict]:
+    """Return what was found of each level, and of all of them."""
+    judged = JudgedLabels(
+        structures=config.structures,
+        labels=labels,
+        raw_zyx=[own.made.raw_zyx for own in masks],
+        full=full,
+        image=scan.converted,
+        erode_mm=config.erode_mm,
+        metal_hu=scan.screened["limits"]["metal_hu"],
+        contrast=scan.screened["contrast"],
+        kvp=scan.screened["kvp"],
+    )
+    return METHODS[config.anatomy].find_levels(judged)
 
 
 def describe_measured(measured: Mapping[str, Mapping]) -> str:

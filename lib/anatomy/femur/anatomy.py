@@ -20,7 +20,6 @@ class ProximalFemur:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
 
     locators = MappingProxyType({HIP: HipLocator()})
-    has_levels = False
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str

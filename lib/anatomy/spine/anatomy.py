@@ -17,7 +17,6 @@ class LumbarSpine:
     """See `lib.anatomy.protocol.AnatomyMethods`."""
 
     locators = MappingProxyType({SPINE: SpineLocator()})
-    has_levels = True
 
     def judge_reference(
         self, labels: sitk.Image, image: sitk.Image | None, structures: Iterable[str], acquired_axis: str
