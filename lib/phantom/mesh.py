@@ -1,5 +1,6 @@
-"""Closed triangle surfaces: volumes, the volume above a plane, normals, offsets, moves."""
+"""Closed triangle surfaces: volumes, normals, offsets, moves, cuts by a plane, tubes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,102 @@ def move(
     """Return the surface rotated by a 3 x 3 matrix about a point and then shifted."""
     turned = (mesh.vertices_xyz_mm - about_xyz_mm) @ rotation.T + about_xyz_mm + shift_xyz_mm
     return Mesh(vertices_xyz_mm=turned, faces=mesh.faces)
+
+
+def mesh_volume_mm3(mesh: Mesh) -> float:
+    """Return the volume inside a closed surface, mm3."""
+    return mesh_volume_above_mm3(mesh, float(mesh.vertices_xyz_mm[:, 2].min()) - 1.0)
+
+
+def mesh_centroid_mm(mesh: Mesh) -> np.ndarray:
+    """Return the centre of mass of the inside of a closed surface, (3,)."""
+    about = mesh.vertices_xyz_mm.mean(axis=0)
+    corners = mesh.vertices_xyz_mm[mesh.faces] - about
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    volumes = (a * np.cross(b, c)).sum(axis=1)
+    return about + (volumes[:, None] * (a + b + c)).sum(axis=0) / (4 * volumes.sum())
+
+
+def join(meshes: Sequence[Mesh]) -> Mesh:
+    """Return closed surfaces as one; `lib.phantom.voxelize.coverage` counts where they overlap once."""
+    starts = np.cumsum([0, *(len(mesh.vertices_xyz_mm) for mesh in meshes)])
+    return Mesh(
+        vertices_xyz_mm=np.concatenate([mesh.vertices_xyz_mm for mesh in meshes]),
+        faces=np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=False)]),
+    )
+
+
+def cut_off(mesh: Mesh, point_xyz_mm: np.ndarray, normal: np.ndarray) -> Mesh:
+    """Return the part of a closed surface behind a plane, closed by a flat cap.
+
+    `normal` points to the part that is cut off. The cap is a fan of triangles; where the cut has several outlines
+    they overlap with opposite signs, so that volumes and coverage stay exact.
+    """
+    height = (mesh.vertices_xyz_mm - point_xyz_mm) @ normal
+    behind = height <= 0
+    number = behind[mesh.faces].sum(axis=1)
+    kept = [mesh.faces[number == 3]]
+    crossed = mesh.faces[(number == 1) | (number == 2)]
+    alone = np.where(behind[crossed].sum(axis=1) == 1, 1, 0)
+    lone = np.argmax(behind[crossed] == alone[:, None].astype(bool), axis=1)
+    rows = np.arange(len(crossed))
+    a, b, c = (crossed[rows, (lone + k) % 3] for k in range(3))
+    edges = np.sort(np.concatenate([np.stack([a, b], axis=1), np.stack([a, c], axis=1)]), axis=1)
+    unique, place = np.unique(edges, axis=0, return_inverse=True)
+    low, high = unique.T
+    share = (height[low] / (height[low] - height[high]))[:, None]
+    start, end = mesh.vertices_xyz_mm[low], mesh.vertices_xyz_mm[high]
+    ab, ac = len(height) + place.reshape(2, -1)
+    apex = np.full(len(crossed), len(height) + len(unique))
+    one = alone == 1
+    kept += [np.stack([a, ab, ac], axis=1)[one], np.stack([apex, ac, ab], axis=1)[one]]
+    kept += [np.stack(part, axis=1)[~one] for part in ((ab, b, c), (ab, c, ac), (apex, ab, ac))]
+    cut = start + share * (end - start)
+    vertices = np.concatenate([mesh.vertices_xyz_mm, cut, cut.mean(axis=0, keepdims=True)])
+    faces = np.concatenate(kept)
+    used, faces = np.unique(faces, return_inverse=True)
+    return Mesh(vertices_xyz_mm=vertices[used], faces=faces.reshape(-1, 3))
+
+
+def loft(rings_xyz_mm: np.ndarray) -> Mesh:
+    """Return the closed surface through rings of points (rings, points, 3), with fans as ends.
+
+    Seen from the last ring, points run counter-clockwise.
+    """
+    number, points = rings_xyz_mm.shape[:2]
+    start = points * np.arange(number - 1)[:, None]
+    here, after = (start + np.roll(np.arange(points), -k) for k in (0, 1))
+    sides = np.stack([here, after, after + points, here, after + points, here + points], axis=-1)
+    first, last = number * points, number * points + 1
+    ring, following = np.arange(points), np.roll(np.arange(points), -1)
+    top = points * (number - 1)
+    ends = [np.stack([np.full(points, first), following, ring], axis=1)]
+    ends += [np.stack([np.full(points, last), top + ring, top + following], axis=1)]
+    middles = rings_xyz_mm[[0, -1]].mean(axis=1)
+    return Mesh(
+        vertices_xyz_mm=np.concatenate([rings_xyz_mm.reshape(-1, 3), middles]),
+        faces=np.concatenate([sides.reshape(-1, 3), *ends]),
+    )
+
+
+def tube(centers_xyz_mm: np.ndarray, half_axes_mm: np.ndarray, across: np.ndarray, points: int = 20) -> Mesh:
+    """Return a closed tube along a line of centres (n, 3).
+
+    Args:
+        centers_xyz_mm: centres of its rings.
+        half_axes_mm: of its elliptic section, (n, 2): along `across`, and at a right angle to it.
+        across: direction that is not parallel to the line, (3,).
+        points: on each ring.
+    """
+    along = np.gradient(centers_xyz_mm, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    first = across - (along @ across)[:, None] * along
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(along, first)
+    angle = 2 * np.pi * np.arange(points) / points
+    a, b = np.broadcast_to(half_axes_mm, (len(centers_xyz_mm), 2)).T[:, :, None, None]
+    rings = a * np.cos(angle)[:, None] * first[:, None] + b * np.sin(angle)[:, None] * second[:, None]
+    return loft(centers_xyz_mm[:, None] + rings)
 
 
 def _flux(corners: np.ndarray) -> np.ndarray:
