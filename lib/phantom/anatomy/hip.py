@@ -12,11 +12,10 @@ from lib.phantom.anatomy.bone import (
     hip_bones,
     joint_capsule,
 )
+from lib.phantom.anatomy.drawing import CT_PENCIL, MR_PENCIL
 from lib.phantom.anatomy.implant import nail_mesh
 from lib.phantom.anatomy.shape import FemurAxes, HipShape, draw_hip_shape, femur_axes, head_top_mm
 from lib.phantom.anatomy.soft_tissue import (
-    CT_PENCIL,
-    MR_PENCIL,
     BodyFrame,
     Habitus,
     back_depth_mm,

@@ -100,7 +100,9 @@ def vertebra_mesh(level: str, size: VertebraSize) -> Mesh:
     return Mesh(vertices_xyz_mm=_worn(vertices, level_share, 1 - behind, size), faces=generic.faces)
 
 
-def _worn(vertices: np.ndarray, level_share: np.ndarray, on_body: np.ndarray, size: VertebraSize) -> np.ndarray:
+def _worn(
+    vertices: np.ndarray, level_share: np.ndarray, on_body: np.ndarray, size: VertebraSize
+) -> np.ndarray:
     """Return the vertices with hollow endplates, osteophytes at the rims, and the body crushed."""
     x, y, z = vertices.T
     u, v = x / (0.5 * size.width_mm), y / (0.5 * size.depth_mm)

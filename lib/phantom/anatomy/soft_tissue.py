@@ -4,14 +4,23 @@ Everything is defined in the person frame (see `lib.phantom.anatomy.shape`) for 
 drawn slice by slice on a coarse grid, and interpolated to the image's pixels.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
+from lib.phantom.anatomy.drawing import (
+    CT_PENCIL,
+    Pencil,
+    bends_of,
+    depth_in_ball,
+    depth_in_ellipse,
+    depth_in_superellipse,
+    grain_of,
+    interpolation,
+    resize,
+)
 from lib.phantom.anatomy.specimen import SoftSlice, Tissue
 from lib.phantom.voxelize import VoxelGrid
 
@@ -20,14 +29,11 @@ _BARE_HALF_WIDTH_MM, _BARE_HALF_DEPTH_MM = 149.0, 88.0
 _SKIN_MM = 1.8
 _FOLD_MM = 3.0
 _FASCIA_MM = 0.8
-_BEND_MM = 2.6
 _BELLY_SLACK_MM = 8.0
 _FRONT_BACK_CENTER_MM = 12.0
 _TAPER_MM = 12.0
 # half the thickness of the fascia of the thigh in front, and what the iliotibial tract at the side adds
 _FASCIA_LATA_MM, _TRACT_MM, _TRACT_FROM_MM = 0.15, 0.2, (112.0, 140.0)
-# fat streaks between the fibres of muscle are about this long and this wide (Gaussian sigma)
-_FIBRE_MM, _STREAK_MM = 6.0, 1.0
 
 # level z -> centre x, y, half axes a, b (mm) and turn (degrees) of the left muscles in an axial slice
 _MUSCLES = {
@@ -135,24 +141,6 @@ _PELVIC_ORGANS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pencil:
-    """How soft tissue is drawn: the pixel of the drawing (mm), and whether with what MR shows and CT does not.
-
-    That is: muscles that end in a tip, streaks of fat along their fibres, tendons, and the fascia of the thigh.
-    """
-
-    step_mm: float = 1.6
-    fine: bool = False
-
-    def edge(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Return the share of a pixel of the drawing inside a border at depth 0."""
-        return np.clip(0.5 + depth_mm / self.step_mm, 0, 1)
-
-
-CT_PENCIL, MR_PENCIL = Pencil(), Pencil(step_mm=0.7, fine=True)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Habitus:
     """Body habitus: fat at the sides and at front and back (mm), bladder, rectum, muscle bulk, fat in muscle (HU)."""
 
@@ -210,9 +198,9 @@ def soft_slices(
     x_mm, y_mm, z_mm = (grid.centers_mm(axis) for axis in range(3))
     step_mm = pencil.step_mm
     coarse_x, coarse_y = (np.arange(axis[0] - 2, axis[-1] + 2 + step_mm, step_mm) for axis in (x_mm, y_mm))
-    grain = _grain((len(z_mm), len(coarse_y), len(coarse_x)), grid.spacing_xyz_mm[2], rng, pencil)
-    bends = _bends(coarse_x, coarse_y, z_mm, rng)
-    to_pixels = partial(_resize, to_y=_interpolation(coarse_y, y_mm), to_x=_interpolation(coarse_x, x_mm))
+    grain = grain_of((len(z_mm), len(coarse_y), len(coarse_x)), grid.spacing_xyz_mm[2], rng, pencil)
+    bends = bends_of(coarse_x, coarse_y, z_mm, rng)
+    to_pixels = partial(resize, to_y=interpolation(coarse_y, y_mm), to_x=interpolation(coarse_x, x_mm))
     pixel_mm = float(x_mm[1] - x_mm[0])
     # float32 halves the time, with an error far below 1 HU
     x, y = (axis.astype(np.float32) for axis in _to_person(coarse_x, coarse_y, frame))
@@ -305,12 +293,14 @@ def _organs(
         if depth is not None:
             parts.append((pencil.edge(np.minimum(depth, deep_mm)), vessel))
     size, lean = habitus.bladder, habitus.rectum_shift_mm
-    wall = _ball(x, y, z, (0, -16, 28), (58 * size, 38 * size, 46 * size))
-    balls = [(depth, Tissue.ORGAN) for depth in (wall, *(_ball(x, y, z, *ball) for ball in _PELVIC_ORGANS))]
+    wall = depth_in_ball(x, y, z, (0, -16, 28), (58 * size, 38 * size, 46 * size))
+    balls = [
+        (depth, Tissue.ORGAN) for depth in (wall, *(depth_in_ball(x, y, z, *ball) for ball in _PELVIC_ORGANS))
+    ]
     balls.insert(1, (wall - 3.0, Tissue.URINE))
     rectum = (lean, 52, 0)
-    balls.append((_ball(x, y, z, rectum, (20, 18, 85)), Tissue.ORGAN))
-    balls.append((_ball(x, y, z, (lean + 2, 47, 18), (7, 6, 18)), Tissue.GAS))
+    balls.append((depth_in_ball(x, y, z, rectum, (20, 18, 85)), Tissue.ORGAN))
+    balls.append((depth_in_ball(x, y, z, (lean + 2, 47, 18), (7, 6, 18)), Tissue.GAS))
     parts.extend((pencil.edge(depth), tissue) for depth, tissue in balls)
     return parts
 
@@ -338,21 +328,16 @@ def _outline(x: np.ndarray, y: np.ndarray, z: float, half_width: float, half_dep
     """Return the approximate depth in mm inside a trunk that divides into two thighs."""
     waist = half_width - 0.25 * max(z - 15, 0) - 0.06 * max(-60 - z, 0)
     fading = min(max((-z - 50) / 45, 0.0), 1.0)
-    trunk = _superellipse(x, y - _FRONT_BACK_CENTER_MM, waist, half_depth * (1 - 0.55 * fading), 2.4)
+    trunk = depth_in_superellipse(x, y - _FRONT_BACK_CENTER_MM, waist, half_depth * (1 - 0.55 * fading), 2.4)
     parting = min(max((-z - 35) / 30, 0.0), 1.0)
     if parting == 0:
         return trunk
     thigh_half = (waist - 1.5) / 2
-    thigh = _superellipse(np.abs(x) - thigh_half - 1.5, y - 4, thigh_half, half_depth * 0.93, 2.1)
+    thigh = depth_in_superellipse(np.abs(x) - thigh_half - 1.5, y - 4, thigh_half, half_depth * 0.93, 2.1)
     # a smooth union makes the groin a fold instead of an edge, which bulges by up to _FOLD_MM
     blend = np.clip(0.5 + (trunk - thigh) / (8 * _FOLD_MM), 0, 1)
     union = thigh + blend * (trunk - thigh) + 4 * _FOLD_MM * blend * (1 - blend)
     return trunk + parting * (union - trunk)
-
-
-def _superellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, power: float) -> np.ndarray:
-    rho = (np.abs(x / a) ** power + np.abs(y / b) ** power) ** (1 / power)
-    return (1 - rho) * min(a, b)
 
 
 def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: float) -> np.ndarray | None:
@@ -365,11 +350,7 @@ def _depth_in_tube(x: np.ndarray, y: np.ndarray, z: float, levels: dict, swell: 
         float(np.interp(z, heights, [levels[h][i] for h in heights])) for i in range(5)
     )
     a, b = a * swell * taper, b * swell * taper
-    c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    # along the ellipse's axes, in half axes; np.hypot takes ten times as long as squares and root
-    u = (x - center_x) * (c / a) + (y - center_y) * (s / a)
-    v = (y - center_y) * (c / b) - (x - center_x) * (s / b)
-    return (1 - np.sqrt(u * u + v * v)) * math.sqrt(a * b)
+    return depth_in_ellipse(x - center_x, y - center_y, a, b, turn)
 
 
 def _taper(z: float, levels: dict) -> float:
@@ -383,58 +364,8 @@ def _taper(z: float, levels: dict) -> float:
     return 1 - (above + below) / _TAPER_MM
 
 
-def _ball(x: np.ndarray, y: np.ndarray, z: float, center: tuple, half_axes: tuple) -> np.ndarray:
-    """Return the approximate depth (mm) inside an ellipsoid."""
-    rho = np.sqrt(sum(((p - c) / r) ** 2 for p, c, r in zip((x, y, z), center, half_axes, strict=True)))
-    return (1 - rho) * min(half_axes)
-
-
-def _grain(
-    shape_zyx: tuple[int, int, int], slice_mm: float, rng: np.random.Generator, pencil: Pencil
-) -> np.ndarray:
-    """Return a smooth random texture of unit variance for fat between fibres and for small vessels."""
-    if pencil.fine:
-        sigma = (_FIBRE_MM / slice_mm, _STREAK_MM / pencil.step_mm, _STREAK_MM / pencil.step_mm)
-    else:
-        sigma = (1.0, 1.2, 1.2)
-    smooth = gaussian_filter(rng.standard_normal(shape_zyx, dtype=np.float32), sigma, truncate=2.5)
-    return smooth / smooth.std()
-
-
-def _bends(
-    coarse_x: np.ndarray, coarse_y: np.ndarray, z_mm: np.ndarray, rng: np.random.Generator
-) -> Callable[[int], np.ndarray]:
-    """Return a function slice -> (x, y) displacement in mm, smooth and random, so that no muscle is an ellipse."""
-    bases = [_bumps(axis) for axis in (z_mm, coarse_y, coarse_x)]
-    knots = _BEND_MM * rng.standard_normal((2, *(basis.shape[1] for basis in bases)))
-    return lambda k: (bases[1] @ np.tensordot(bases[0][k], knots, axes=(0, 1)) @ bases[2].T).astype(
-        np.float32
-    )
-
-
-def _bumps(positions_mm: np.ndarray) -> np.ndarray:
-    """Return Gaussian bumps every 22 mm at some positions, (positions, bumps), of about unit sum of squares."""
-    knots = np.arange(positions_mm[0] - 22, positions_mm[-1] + 44, 22.0)
-    return 0.8 * np.exp(-0.5 * ((positions_mm[:, None] - knots) / 14.0) ** 2)
-
-
 def _to_person(coarse_x: np.ndarray, coarse_y: np.ndarray, frame: BodyFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return x and y in the person frame of a mean-sized person for the coarse pixels, 2-D each."""
     x, y = np.meshgrid(coarse_x - frame.origin_xyz_mm[0], coarse_y - frame.origin_xyz_mm[1])
     c, s = np.cos(np.radians(frame.turn_degrees)), np.sin(np.radians(frame.turn_degrees))
     return (c * x + s * y) / frame.size, (c * y - s * x) / frame.size
-
-
-def _interpolation(coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return index and weight of the upper neighbour for linear interpolation onto `fine`."""
-    position = (fine - coarse[0]) / (coarse[1] - coarse[0])
-    index = np.minimum(position.astype(int), len(coarse) - 2)
-    return index, (position - index).astype(np.float32)
-
-
-def _resize(coarse: np.ndarray, to_y: tuple, to_x: tuple) -> np.ndarray:
-    """Interpolate a coarse slice linearly onto the image's pixels."""
-    (row, down), (column, right) = to_y, to_x
-    coarse = coarse.astype(np.float32)
-    rows = coarse[row] + down[:, None] * (coarse[row + 1] - coarse[row])
-    return rows[:, column] + right * (rows[:, column + 1] - rows[:, column])
