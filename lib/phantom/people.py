@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from lib.ages import printed_age
 from lib.errors import ConfigError
+from lib.phantom.densities import READ_LEVELS, level_densities, read_densities
 from lib.phantom.scanner.machines import (
     SCANNERS,
     MrProtocol,
@@ -18,6 +19,7 @@ from lib.phantom.scanner.machines import (
     read_scanner,
     require_integer,
     require_number,
+    vendor_of,
 )
 from lib.seeding import derive_seed
 
@@ -33,6 +35,21 @@ DEFECTS = (
     "repeat",
 )
 """Deliberately defective or unusual scans; the position in this tuple numbers the scan."""
+
+SPINE_DEFECTS = (
+    "six_lumbar",
+    "no_sacrum",
+    "fracture",
+    "cement",
+    "screws",
+    "contrast",
+    "scoliosis",
+    "mirrored_labels",
+)
+"""Those that only a lumbar spine can have; their numbers follow on."""
+
+HIP, SPINE = "proximal-femur", "lumbar-spine"
+"""What a synthetic scan shows."""
 
 TABLE_COLUMNS = (
     "scan",
@@ -51,12 +68,25 @@ TABLE_COLUMNS = (
 )
 """Columns of the cohort table, all text."""
 
+SPINE_COLUMNS = (
+    "vendor",
+    *(f"bmd_{level.lower()}_k2hpo4_mg_cm3" for level in READ_LEVELS),
+    "contrast",
+    "levels_absent",
+)
+"""Further columns of a cohort of lumbar spines."""
+
 FIRST_DATE = datetime.date(1999, 1, 2)
 """Date of all scans of a cohort with one scanner, and of the calibration of several scanners."""
 
 _SCANNING_YEARS = 5.0
 _DAYS_A_YEAR = 365.25
 _CT_ONLY = frozenset(["metal_nail"])
+_HIP_ONLY = {"metal_nail": "give screws", "right_side": "a spine has no side: leave it out"}
+# levels that a reader leaves out: their bodies hold no density of the person's own bone
+_ABSENT_LEVELS = {"fracture": ("L2",), "cement": ("L3",), "screws": ("L4", "L5")}
+# pixel sizes of 512 pixels a row, mm: below the least, a body does not fit, of which a spine's image may show a part
+_LEAST_PIXEL_MM = {HIP: 0.7, SPINE: 0.5}
 _OWN_MACHINE = {"CT": ("SIEMENS", "Sensation 64"), "MR": ("SIEMENS", "Skyra")}
 _YOUNGEST_YEARS, _OLDEST_YEARS = 27, 90
 _GOLDEN_FRACTION = 0.6180339887498949
@@ -64,7 +94,7 @@ _GOLDEN_FRACTION = 0.6180339887498949
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomConfig:
-    """Section `phantom` of the config: size of the synthetic cohort and of its images.
+    """Section `phantom` of the config: what the synthetic cohort shows, its size and that of its images.
 
     `pixel_mm` is the range of pixel sizes at 512 pixels per row; a smaller `matrix` has larger pixels and the same
     field of view. These three sizes are those of a CT; `mr` has those of an MR. `scanners` are settings by name (see
@@ -73,7 +103,7 @@ class PhantomConfig:
     """
 
     modality: str = "CT"
-
+    anatomy: str = HIP
     people: int = 0
     hard_people: int = 0
     unlabelled_people: int = 0
@@ -90,6 +120,13 @@ class PhantomConfig:
         """Check every key, and that keys do not contradict each other."""
         if self.modality not in SCANNERS:
             raise ConfigError(f"phantom.modality is {self.modality!r}: expected {' or '.join(SCANNERS)}")
+        if self.anatomy not in (HIP, SPINE):
+            raise ConfigError(f"phantom.anatomy is {self.anatomy!r}: expected {HIP} or {SPINE}")
+        if self.anatomy == SPINE and self.modality != "CT":
+            raise ConfigError(
+                f"phantom.anatomy: {SPINE} is drawn for CT only, and phantom.modality is {self.modality}; set one of "
+                "the two"
+            )
         for key in ("people", "hard_people", "unlabelled_people", "seed"):
             require_integer(key, getattr(self, key), low=0)
         require_integer("matrix", self.matrix, low=32, high=1024)
@@ -113,22 +150,50 @@ class PhantomConfig:
             raise ConfigError(f"phantom.scanners is {self.scanners!r}: expected {{name: {{settings}}, ...}}")
         for name, settings in self.scanners.items():
             read_scanner(name, settings, self.modality)
+        if len({name.lower() for name in self.scanners}) < len(self.scanners) and self.has_test_people:
+            raise ConfigError(
+                "phantom.scanners holds names that differ in case only: scans of test people need others"
+            )
+        if self.scanners and self.people and not self.training_scanners:
+            raise ConfigError(
+                "phantom.scanners: no scanner trains; set trains: true for one, or phantom.people: 0"
+            )
+
+    @property
+    def training_scanners(self) -> list[str]:
+        """Names of the scanners that see the people of `people`, sorted."""
+        return [name for name in sorted(self.scanners) if getattr(self.scanner(name), "trains", True)]
+
+    @property
+    def has_test_people(self) -> bool:
+        """Whether a scanner has people of its own for the test."""
+        return any(getattr(self.scanner(name), "test_people", 0) for name in self.scanners)
 
     def _require_pixels(self) -> None:
         if not isinstance(self.pixel_mm, list | tuple) or len(self.pixel_mm) != 2:
             raise ConfigError(f"phantom.pixel_mm is {self.pixel_mm!r}: expected [smallest, largest] in mm")
         for size in self.pixel_mm:
-            # below 0.7 mm a body does not fit into 512 pixels
-            require_number("pixel_mm", size, low=0.7, high=1.5)
+            require_number("pixel_mm", size, low=_LEAST_PIXEL_MM[self.anatomy], high=1.5)
         if self.pixel_mm[0] > self.pixel_mm[1]:
             raise ConfigError(f"phantom.pixel_mm is {list(self.pixel_mm)}: the smallest size comes first")
 
     def _require_defects(self) -> None:
+        known = self._known_defects()
         if not isinstance(self.defects, list | tuple):
-            raise ConfigError(f"phantom.defects is {self.defects!r}: expected a list of {', '.join(DEFECTS)}")
+            raise ConfigError(f"phantom.defects is {self.defects!r}: expected a list of {', '.join(known)}")
         for defect in self.defects:
-            if defect not in DEFECTS:
-                raise ConfigError(f"phantom.defects holds {defect!r}: allowed are {', '.join(DEFECTS)}")
+            if defect in known:
+                continue
+            if defect in _HIP_ONLY:
+                raise ConfigError(
+                    f"phantom.defects holds {defect!r}, which only a hip has: {_HIP_ONLY[defect]}"
+                )
+            if defect in SPINE_DEFECTS:
+                raise ConfigError(
+                    f"phantom.defects holds {defect!r}, which only a spine has: remove it, or set phantom.anatomy to "
+                    f"{SPINE}"
+                )
+            raise ConfigError(f"phantom.defects holds {defect!r}: allowed are {', '.join(known)}")
         if len(set(self.defects)) != len(self.defects):
             raise ConfigError("phantom.defects names a defect twice: each may be given once")
         impossible = sorted(_CT_ONLY.intersection(self.defects)) if self.modality != "CT" else []
@@ -141,6 +206,11 @@ class PhantomConfig:
             raise ConfigError(
                 "phantom.defects holds 'repeat', which repeats P001: set phantom.people to 1 or more"
             )
+
+    def _known_defects(self) -> tuple[str, ...]:
+        if self.anatomy == HIP:
+            return DEFECTS
+        return (*(defect for defect in DEFECTS if defect not in _HIP_ONLY), *SPINE_DEFECTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +235,8 @@ class PhantomPerson:
     scan_seed: int
     modality: str
     scanner: str
+    anatomy: str = HIP
+    set: str = ""
 
     @property
     def scan_date(self) -> datetime.date:
@@ -208,8 +280,19 @@ def phantom_people(config: PhantomConfig) -> tuple[PhantomPerson, ...]:
     people = [_person(config, f"P{k:03d}", k) for k in range(1, config.people + 1)]
     hard = [_person(config, f"H{k:02d}", k, variant="hard") for k in range(1, config.hard_people + 1)]
     new = [_person(config, f"U{k:02d}", k, labelled=False) for k in range(1, config.unlabelled_people + 1)]
-    broken = [_defect_scan(config, defect) for defect in DEFECTS if defect in config.defects]
-    return (*people, *hard, *new, *broken)
+    broken = [
+        _defect_scan(config, defect) for defect in (*DEFECTS, *SPINE_DEFECTS) if defect in config.defects
+    ]
+    return (*people, *_test_people(config), *hard, *new, *broken)
+
+
+def _test_people(config: PhantomConfig) -> list[PhantomPerson]:
+    """Return the people that scanners have for the test; those of a scanner depend only on the seed and its name."""
+    return [
+        _person(config, f"T{name}-{k:02d}", k, scanner=name)
+        for name in sorted(config.scanners)
+        for k in range(1, getattr(config.scanner(name), "test_people", 0) + 1)
+    ]
 
 
 def find_person(config: PhantomConfig, scan: str) -> PhantomPerson:
@@ -223,9 +306,28 @@ def find_person(config: PhantomConfig, scan: str) -> PhantomPerson:
 def phantom_table(config: PhantomConfig) -> list[dict[str, str]]:
     """Return the rows of the cohort table (`TABLE_COLUMNS`, all text, "" where not given).
 
-    Paths are relative to the table's own folder.
+    Those of lumbar spines also have `SPINE_COLUMNS`. Paths are relative to the table's own folder.
     """
-    return [_table_row(person) for person in phantom_people(config)]
+    rows = [_table_row(person) for person in phantom_people(config)]
+    if config.anatomy != SPINE:
+        return rows
+    return [
+        row | _spine_cells(config, person) for row, person in zip(rows, phantom_people(config), strict=True)
+    ]
+
+
+def _spine_cells(config: PhantomConfig, person: PhantomPerson) -> dict[str, str]:
+    """Return what the table says of a spine: vendor, densities as a reader measures them, contrast, absent levels."""
+    absent = _ABSENT_LEVELS.get(person.defect, ())
+    true = level_densities(person.person_seed, person.sex, person.age, person.variant)
+    read = read_densities(true, person.scan_seed) if person.labelled else {}
+    manufacturer, _ = person.machine(config.scanner(person.scanner))
+    densities = [
+        f"{read[level]:.1f}" if level in read and level not in absent else "" for level in READ_LEVELS
+    ]
+    contrast = "yes" if person.defect == "contrast" else "no"
+    values = (vendor_of(manufacturer), *densities, contrast, " ".join(absent))
+    return dict(zip(SPINE_COLUMNS, values, strict=True))
 
 
 def _table_row(person: PhantomPerson) -> dict[str, str]:
@@ -241,19 +343,36 @@ def _table_row(person: PhantomPerson) -> dict[str, str]:
         side=person.side,
         repeat_of=person.repeat_of,
         site="hard variant" if person.variant == "hard" else person.scanner,
-        # hard and defective scans must not change the folds of the other people
-        set="" if person.scan.startswith("P") else "external" if person.variant == "hard" else "apply",
+        set=person.set,
     )
     return row
 
 
+def _set_of(config: PhantomConfig, scan: str) -> str:
+    """Return what a scan is for; hard and defective scans must not change the folds of the other people."""
+    kind = scan[0]
+    if kind == "P":
+        # with people of their own for the test, none is drawn from the others
+        return "train" if config.has_test_people else ""
+    return {"T": "test", "H": "external"}.get(kind, "apply")
+
+
 def _person(
-    config: PhantomConfig, scan: str, number: int, *, variant: str = "standard", labelled: bool = True
+    config: PhantomConfig,
+    scan: str,
+    number: int,
+    *,
+    variant: str = "standard",
+    labelled: bool = True,
+    scanner: str = "",
 ) -> PhantomPerson:
-    """Return person `number` (from 1) of a kind; men and women alternate, ages and scanners are spread evenly."""
+    """Return person `number` (from 1) of a kind; men and women alternate, ages and scanners are spread evenly.
+
+    A named `scanner` has people of its own.
+    """
     seed = config.seed
     sex = "MF"[number % 2]
-    group, index = scan[0] + sex, (number - 1) // 2
+    group, index = scan[0] + scanner + sex, (number - 1) // 2
     return PhantomPerson(
         scan=scan,
         subject=scan,
@@ -261,18 +380,20 @@ def _person(
         age=_stratified_age(seed, group, index),
         variant=variant,
         defect="",
-        side="left",
+        side="left" if config.anatomy == HIP else "",
         repeat_of="",
         labelled=labelled,
         person_seed=derive_seed(seed, "phantom", "person", scan),
         scan_seed=derive_seed(seed, "phantom", "scan", scan),
         modality=config.modality,
-        scanner=_drawn_scanner(config, group, index),
+        scanner=scanner or _drawn_scanner(config, group, index),
+        anatomy=config.anatomy,
+        set=_set_of(config, scan),
     )
 
 
 def _defect_scan(config: PhantomConfig, defect: str) -> PhantomPerson:
-    number = DEFECTS.index(defect) + 1
+    number = (*DEFECTS, *SPINE_DEFECTS).index(defect) + 1
     scan = f"X{number:02d}-{defect.replace('_', '-')}"
     # a repeated scan shows P001 again, on the same scanner; every other defect has its own person
     is_repeat = defect == "repeat"
@@ -281,7 +402,8 @@ def _defect_scan(config: PhantomConfig, defect: str) -> PhantomPerson:
         shown,
         scan=scan,
         defect=defect,
-        side="right" if defect == "right_side" else "left",
+        side="right" if defect == "right_side" else shown.side,
+        set=_set_of(config, scan),
         repeat_of=shown.scan if is_repeat else "",
         scan_seed=derive_seed(config.seed, "phantom", "scan", scan),
     )
@@ -298,7 +420,7 @@ def _drawn_scanner(config: PhantomConfig, group: str, index: int) -> str:
     """Return the scanner of a person of a group; as many people as there are scanners visit each of them once."""
     if not config.scanners:
         return ""
-    turn, place = divmod(index, len(config.scanners))
-    names = sorted(config.scanners)
+    names = config.training_scanners or sorted(config.scanners)
+    turn, place = divmod(index, len(names))
     random.Random(derive_seed(config.seed, "phantom", "scanner", group, turn)).shuffle(names)
     return names[place]

@@ -1,4 +1,4 @@
-"""A synthetic scan from seed to files: series, reference mask, exact volume."""
+"""A synthetic scan from seed to files: series, reference mask, exact truth."""
 
 import logging
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from lib.ages import printed_age
 from lib.atomic import whole_file, write_json
 from lib.phantom.anatomy.hip import draw_hip, draw_posture
-from lib.phantom.people import PhantomConfig, PhantomPerson, find_person
+from lib.phantom.anatomy.spine import draw_spine, draw_spine_posture
+from lib.phantom.people import SPINE, PhantomConfig, PhantomPerson, find_person
 from lib.phantom.scanner.ct import CtExam, CtImages, draw_range, image_ct, widest_body_mm
 from lib.phantom.scanner.mr import MrExam, MrImages, image_mr, place_field
 from lib.phantom.series.ct_series import CT_PLANE, ct_images
@@ -63,17 +64,22 @@ def make_phantom_scan(
     write_series(images, person, Path(series_dir), rng)
     _write_mask(mask_zyx, made.grid, plane, Path(mask_path))
     write_json(truth_path, made.truth)
-    logger.info("scan %s: %d images, femur %.0f mm3", scan, len(images), made.truth["exact_mm3"])
+    logger.info(
+        "scan %s: %d images, reference mask of %d voxels", scan, len(images), np.count_nonzero(mask_zyx)
+    )
 
 
 def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     """Return the CT of a person."""
+    return _simulate_spine(config, person) if config.anatomy == SPINE else _simulate_hip(config, person)
+
+
+def _simulate_hip(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     body_rng = _rng(person.person_seed, 1)
     place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
     body = draw_hip(person, body_rng)
     posture = draw_posture(place_rng)
-    pixel_mm = round(float(place_rng.uniform(*config.pixel_mm)), 4) * 512 / config.matrix
-    images = CtImages(matrix=config.matrix, pixel_mm=pixel_mm, slice_mm=config.slice_mm)
+    images = _draw_images(config, place_rng)
     scanned = draw_range(images, body.lying(posture).top_mm, body.reach_mm, place_rng)
     grid = scanned.grid
     specimen = body.lying(posture, scanned.shift_mm, widest_body_mm(grid, posture.origin_xy_mm[0]))
@@ -89,6 +95,37 @@ def simulate_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     truth = specimen.truth(grid)
     end = {"exact_mm3": truth["exact_mm3"], "scan_end_mm_below_head_top": scanned.below_top_mm}
     return PhantomScan(hu_zyx=hu, mask_zyx=mask, grid=grid, truth=_facts(person) | end | truth)
+
+
+def _simulate_spine(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
+    body_rng = _rng(person.person_seed, 1)
+    place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
+    body = draw_spine(person, body_rng)
+    posture = draw_spine_posture(place_rng)
+    images = _draw_images(config, place_rng)
+    still = body.lying(posture)
+    scanned = draw_range(images, still.top_mm, still.reach_mm, place_rng)
+    specimen = body.lying(posture, scanned.shift_mm)
+    exam = CtExam(
+        grid=scanned.grid,
+        supersampling=config.supersampling,
+        scanner=config.scanner(person.scanner),
+        years=person.scanner_years,
+        variant=person.variant,
+        has_metal=person.defect == "screws",
+        has_cement=person.defect == "cement",
+        has_agent=person.defect == "contrast",
+        has_rods=False,
+    )
+    hu, mask = image_ct(specimen, exam, body_rng, noise_rng)
+    truth = _facts(person) | specimen.truth(scanned.grid)
+    return PhantomScan(hu_zyx=hu, mask_zyx=mask, grid=scanned.grid, truth=truth)
+
+
+def _draw_images(config: PhantomConfig, rng: np.random.Generator) -> CtImages:
+    """Draw the pixel size of a CT."""
+    pixel_mm = round(float(rng.uniform(*config.pixel_mm)), 4) * 512 / config.matrix
+    return CtImages(matrix=config.matrix, pixel_mm=pixel_mm, slice_mm=config.slice_mm)
 
 
 def simulate_mr_scan(config: PhantomConfig, person: PhantomPerson) -> PhantomMrScan:

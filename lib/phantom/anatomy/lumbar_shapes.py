@@ -23,6 +23,8 @@ _MEDIAN_MM, _FLAT = 2.0, 0.85
 _BLEND_MM = (-4.0, 3.0)
 # half width of the generic spinous processes, which stay slender
 _SPINOUS_MM = 4.0
+# the spinous process is lower by this share than the generic one, around this height below the body's middle
+_SPINOUS_LOWER, _SPINOUS_AT_MM = 0.2, -8.0
 _RIM_FROM, _RIM_HEIGHT = 0.72, 0.55
 
 
@@ -30,11 +32,11 @@ _RIM_FROM, _RIM_HEIGHT = 0.72, 0.55
 class VertebraSize:
     """Sizes of a vertebra, mm and degrees.
 
-    `height_mm` is that of the body's rim in the middle between front and back, `wedge_degrees` the angle between the
-    endplates, positive where the front is higher. `spinous_mm` reaches from the body's back wall to the tip, `spread_mm`
-    from tip to tip of the transverse processes. `hollow_mm` is the depth of the endplates, `spurs_mm` the length of
-    osteophytes at the rims and `spurs_turn` where around the body they grow (radians). `crush` lowers the body in front,
-    in the middle and behind to these shares.
+    `height_mm` is that of the body's rim in the middle between front and back. `wedge_degrees` is the angle between
+    the endplates, positive where the front is higher. `spinous_mm` reaches from the body's back wall to the tip, and
+    `spread_mm` from tip to tip of the transverse processes. `hollow_mm` is the depth of the endplates, `spurs_mm` the
+    length of osteophytes at the rims, and `spurs_turn` where around the body they grow (radians). `crush` lowers the
+    body in front, in the middle and behind to these shares.
     """
 
     width_mm: float
@@ -55,8 +57,8 @@ class VertebraSize:
 class _Generic:
     """A generic vertebra in its own frame, and its sizes (mm).
 
-    `plate` is where on the body a vertex lies, from -1 at the lower endplate to 1 at the upper one. `half_canal_mm`
-    and `half_spread_mm` are half widths of canal and transverse processes.
+    `wedge` is the difference of the endplates' slopes. `half_canal_mm` and `half_spread_mm` are half widths of canal
+    and transverse processes; `arch_mm` is where the canal ends behind, and `tip_mm` where the spinous process does.
     """
 
     vertices_xyz_mm: np.ndarray
@@ -96,6 +98,9 @@ def vertebra_mesh(level: str, size: VertebraSize) -> Mesh:
     )
     level_share = z / (0.5 * generic.height_mm)
     new_z = z * (size.height_mm / generic.height_mm) - level_share * slope * along / 2
+    # spinous processes that lean down by as much would touch the next ones
+    lean = _smoothstep(y, generic.arch_mm, generic.arch_mm + 8.0)
+    new_z += lean * _SPINOUS_LOWER * (_SPINOUS_AT_MM - new_z)
     vertices = np.stack([new_x, new_y, new_z], axis=1)
     return Mesh(vertices_xyz_mm=_worn(vertices, level_share, 1 - behind, size), faces=generic.faces)
 

@@ -3,7 +3,7 @@
 An anatomy is a class that follows `Specimen`. Scanners see nothing else of it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -15,7 +15,10 @@ from lib.phantom.voxelize import VoxelGrid
 
 
 class Tissue(Enum):
-    """Soft tissues that are drawn over fat and muscle; tendon also stands for ligament and fascia."""
+    """Soft tissues that are drawn over fat and muscle; tendon also stands for ligament and fascia.
+
+    Only CT shows those from liquor on: the fluid in the spinal canal, organs of the abdomen, calcified plaques.
+    """
 
     SKIN = auto()
     ARTERY = auto()
@@ -25,6 +28,11 @@ class Tissue(Enum):
     GAS = auto()
     TENDON = auto()
     FLUID = auto()
+    LIQUOR = auto()
+    LIVER = auto()
+    KIDNEY = auto()
+    BOWEL = auto()
+    PLAQUE = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +61,9 @@ class BonePart:
     `trabecular` is the density of trabecular bone (n), in units that add 1 HU to marrow in CT, and `red_marrow` gives
     the share of red marrow in the marrow (n). `cortical_hu` is the HU of solid bone. MR also shows `scar`, the
     share of solid bone in the scar of a growth plate (n), and `fluid`, that of joint fluid in the cartilage (zyx).
+
+    The arrays lie in the part `where` (zyx) of `TissueFields.bone_box`; (): they fill it. `labelled` is the share
+    that a map of several labels shows, None: `outer`.
     """
 
     name: str
@@ -65,6 +76,9 @@ class BonePart:
     cortical_hu: float
     scar: Callable[[], np.ndarray | float] = lambda: 0.0
     fluid: Callable[[], np.ndarray | float] = lambda: 0.0
+    cartilage_hu: float = 70.0
+    where: tuple[slice, ...] = ()
+    labelled: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +100,8 @@ class Specimen(Protocol):
     """A body that lies in the scanner (LPS mm)."""
 
     @property
-    def reference(self) -> str:
-        """Name of the bone part whose mask is the reference."""
-
-    @property
-    def reference_mesh(self) -> Mesh:
-        """Surface of that bone."""
+    def reference(self) -> str | Mapping[str, int]:
+        """Name of the bone part whose mask is the reference; or the names of several with their values in it."""
 
     @property
     def top_mm(self) -> float:
@@ -110,8 +120,8 @@ class Specimen(Protocol):
         """The back on the table, y."""
 
     @property
-    def dense_xyz_mm(self) -> tuple[np.ndarray, np.ndarray]:
-        """Two dense places, between which beam hardening darkens a CT."""
+    def dense_xyz_mm(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Two dense places, between which beam hardening darkens a CT; None: there is none."""
 
     def fields(
         self, grid: VoxelGrid, supersampling: int, rng: np.random.Generator, *, fine: bool = False
@@ -122,7 +132,7 @@ class Specimen(Protocol):
         """
 
     def implant(self) -> Mesh:
-        """Return a metal implant in the reference bone."""
+        """Return what was implanted into bone: metal, or bone cement."""
 
     def truth(self, grid: VoxelGrid) -> dict:
-        """Return the exact volume of the reference bone above a grid's lower end (`exact_mm3`), and landmarks."""
+        """Return what is exactly known of the reference bones above a grid's lower end."""

@@ -16,7 +16,8 @@ from lib.phantom.mesh import (
 )
 from lib.rotations import rotation_matrix
 
-# a man of mean size: body width, depth, height (mm), wedge (degrees), canal depth and width, spinous length, spread (mm)
+# a man of mean size: width, depth and height of the body, its wedge (degrees), depth and width of the canal, length
+# of the spinous process, spread of the transverse processes (mm)
 _MEN = {
     "T12": (43.5, 32.5, 26.0, -2.2, 16.2, 22.6, 50.0, 50.0),
     "L1": (45.5, 34.0, 27.5, -1.8, 16.5, 24.0, 54.0, 80.0),
@@ -38,17 +39,17 @@ _SACRAL_SLOPE = 37.0
 _SIZE_SD, _AXIS_SD, _LEVEL_SD, _DISC_SD, _TURN_SD = 0.045, 0.035, 0.02, 0.15, 1.5
 _BOW_SD_MM, _LORDOSIS_SD, _SCOLIOSIS_MM = 4.0, 8.0, 26.0
 _HOLLOW_MM = (1.3, 0.5)
-_DISC_CORNERS = 48
-_SACRAL_CANAL_MM = (15.0, 8.0)
-_FRACTURE = (0.55, 0.66, 0.93)
+# body left of a fractured L2 in front, in the middle and behind; how far the spine above sinks (share of its height)
+# and leans forward (degrees)
+_FRACTURE, _SINKS, _KYPHOSIS = (0.55, 0.66, 0.93), 0.17, 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vertebra:
     """A vertebra in the scanner (LPS mm): its surface, that of its body, and the body's frame.
 
-    The columns of `axes` are the body's own x (left), y (posterior) and z. `body` is what lies in front of the canal's
-    front wall, so it has no pedicles.
+    The columns of `axes` are the body's own x (left), y (posterior) and z. `body` is what lies in front of the
+    canal's front wall, so it has no pedicles.
     """
 
     level: str
@@ -151,6 +152,10 @@ def draw_spine_shape(rng: np.random.Generator, sex: str, age: int, defect: str =
     weights = np.clip(rng.standard_normal(15), -2, 2)
     if defect == "scoliosis":
         bow = np.copysign(_SCOLIOSIS_MM, bow)
+    turns = _turns(turns, float(lordosis), float(bow), levels)
+    if defect == "fracture":
+        for level in ("T12", "L1"):
+            turns[level] = turns[level] + [_KYPHOSIS, 0.0, 0.0]
     sizes = {}
     for k, level in enumerate(levels):
         sizes[level] = replace(
@@ -166,7 +171,7 @@ def draw_spine_shape(rng: np.random.Generator, sex: str, age: int, defect: str =
             level: float(np.clip(_DISCS_MM[level] * size * discs[k], *_DISC_RANGE_MM))
             for k, level in enumerate(levels)
         },
-        turns_degrees=_turns(turns, float(lordosis), float(bow), levels),
+        turns_degrees=turns,
         slope_degrees=_SACRAL_SLOPE + 0.6 * float(lordosis),
         size=size,
         pelvis_weights=weights,
@@ -228,7 +233,7 @@ def build_spine(draw: SpineDraw) -> SpineShape:
         top, up = center + 0.5 * size.height_mm * axes[:, 2], axes[:, 2]
         if size.crush != (1.0, 1.0, 1.0):
             # what stands on a crushed body sinks and leans forward
-            top = top - (1 - size.crush[1]) * size.height_mm * up
+            top = top - _SINKS * size.height_mm * up
     shape = SpineShape(
         vertebrae=tuple(reversed(vertebrae)),
         sacrum=sacrum,

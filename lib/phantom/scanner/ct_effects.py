@@ -10,7 +10,7 @@ from lib.phantom.scanner.machines import USUAL_NOISE_HU, CtScanner
 from lib.phantom.voxelize import VoxelGrid
 
 LOW_HU, HIGH_HU = -1024, 3071
-AIR_HU, METAL_HU = -1000.0, 9000.0
+AIR_HU, METAL_HU, CEMENT_HU = -1000.0, 9000.0, 1700.0
 DENSITY_RODS_HU = (-71.0, -29.0, 198.0, 371.0, 525.0)
 
 # widens the 2 mm box of a slice to a FWHM of about 2.1 mm, with tails into its neighbours
@@ -42,10 +42,13 @@ def draw_ct(rng: np.random.Generator, scanner: CtScanner, variant: str) -> CtDra
     )
 
 
-def image_hardware(grid: VoxelGrid, middle_mm: float, back_mm: float) -> np.ndarray:
+def image_hardware(
+    grid: VoxelGrid, middle_mm: float, back_mm: float, *, with_rods: bool = True
+) -> np.ndarray:
     """Return HU (y, x) outside the body, equal in all slices: air, five-rod density phantom, pad, table.
 
     `middle_mm` is where the density phantom is centred (LPS x), `back_mm` the height of the person's back (LPS y).
+    Without the phantom the pad takes its place.
     """
     x = (grid.centers_mm(0) - middle_mm)[None, :]
     y = (grid.centers_mm(1) - back_mm - _PAD_MM)[:, None]
@@ -62,10 +65,10 @@ def image_hardware(grid: VoxelGrid, middle_mm: float, back_mm: float) -> np.ndar
         (inside_pad, _FOAM_HU),
         (inside_table, _CARBON_HU),
         (inside_table - _CARBON_MM, _TABLE_FOAM_HU),
-        (inside_phantom, _PHANTOM_BODY_HU),
+        *([(inside_phantom, _PHANTOM_BODY_HU)] if with_rods else []),
     ):
         hu += np.clip(0.5 + inside_mm / pixel_mm, 0, 1) * (part_hu - hu)
-    for k, rod_hu in enumerate(DENSITY_RODS_HU):
+    for k, rod_hu in enumerate(DENSITY_RODS_HU if with_rods else ()):
         inside_rod = _ROD_RADIUS_MM - np.hypot(x - (k - 2) * _ROD_STEP_MM, y - half)
         hu += np.clip(0.5 + inside_rod / pixel_mm, 0, 1) * (rod_hu - hu)
     return hu.astype(np.float32)
@@ -83,11 +86,11 @@ def blur(hu: np.ndarray, grid: VoxelGrid, kernel_mm: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CtField:
-    """What artefacts depend on: the grid, the reconstruction kernel (sigma), two dense places (LPS mm)."""
+    """What artefacts depend on: the grid, the reconstruction kernel (sigma), two dense places (LPS mm) or none."""
 
     grid: VoxelGrid
     kernel_mm: float
-    dense_xyz_mm: tuple[np.ndarray, np.ndarray]
+    dense_xyz_mm: tuple[np.ndarray, np.ndarray] | None
 
 
 def add_artefacts(
@@ -95,7 +98,10 @@ def add_artefacts(
 ) -> None:
     """Add beam hardening between dense places, lateral streaks and noise to an image zyx, in place, by slices."""
     grid = field.grid
-    band_yx, along_z = _hardening(grid, field.dense_xyz_mm)
+    if field.dense_xyz_mm is None:
+        band_yx, along_z = np.zeros(grid.shape_zyx[1:], np.float32), np.zeros(grid.size_xyz[2], np.float32)
+    else:
+        band_yx, along_z = _hardening(grid, field.dense_xyz_mm)
     spectrum = noise_filter(grid, field.kernel_mm)
     sd_yx = _noise_profile(grid)
     for k in range(len(hu)):

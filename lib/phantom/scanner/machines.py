@@ -23,6 +23,9 @@ class CtScanner:
     `kernel` is the kernel's name and `kernel_mm` its blur (Gaussian sigma), `noise_hu` the mean noise SD in the
     middle of the body, from which scans differ by up to 35 %. HU shown = scale * (1 + drift_per_year * years) * HU +
     offset_hu, with the years since `lib.phantom.people.FIRST_DATE`; so gain and drift act about water.
+
+    A scanner that does not train sees nobody of `phantom.people`. `test_people` are further people of its own, for
+    the test.
     """
 
     manufacturer: str = ""
@@ -32,10 +35,15 @@ class CtScanner:
     scale: float = 1.0
     offset_hu: float = 0.0
     drift_per_year: float = 0.0
+    trains: bool = True
+    test_people: int = 0
 
     def check(self, where: str) -> None:
         """Raise `ConfigError` with the key below `where` that is out of range."""
         require_text(f"{where}.kernel", self.kernel, _NAME)
+        require_integer(f"{where}.test_people", self.test_people, low=0, high=10_000)
+        if not isinstance(self.trains, bool):
+            raise ConfigError(f"phantom.{where}.trains is {self.trains!r}: expected true or false")
         for key, low, high in (
             ("kernel_mm", 0.2, 2.0),
             ("noise_hu", 0.0, 100.0),
@@ -109,6 +117,25 @@ class MrProtocol:
                 f"phantom.mr: {self.slices} slices of {self.slice_mm:g} mm cover {self.slices * self.slice_mm:g} mm, "
                 f"but a hip needs {_LEAST_DEPTH_MM:g} mm from front to back; set more or thicker slices"
             )
+
+
+# words in manufacturers' names, and the vendor that they belong to
+_VENDOR_WORDS = (
+    ("siemens", "siemens"),
+    ("philips", "philips"),
+    ("canon", "canon"),
+    ("toshiba", "canon"),
+    ("united imaging", "united-imaging"),
+    ("uih", "united-imaging"),
+    ("ge ", "ge"),
+    ("general electric", "ge"),
+)
+
+
+def vendor_of(manufacturer: str) -> str:
+    """Return the vendor that a manufacturer's name belongs to; `other` if it is none of the known ones."""
+    text = f"{manufacturer.lower()} "
+    return next((vendor for word, vendor in _VENDOR_WORDS if text.startswith(word)), "other")
 
 
 Scanner = CtScanner | MrScanner

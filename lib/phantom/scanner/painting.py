@@ -1,6 +1,6 @@
 """Tissues turned into image values: soft tissue first, then bone over it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,12 @@ class Painted:
     mask: np.ndarray
 
 
-def paint(fields: TissueFields, contrast: Contrast, reference: str) -> Painted:
-    """Return the image of tissues in a contrast, without any effect of the scanner; air is not in it yet."""
+def paint(fields: TissueFields, contrast: Contrast, reference: str | Mapping[str, int]) -> Painted:
+    """Return the image of tissues in a contrast, without any effect of the scanner; air is not in it yet.
+
+    The mask is 1 where at least half of a voxel belongs to the bone `reference`. Of several bones (name -> value)
+    each voxel shows the one that has the largest share of it, 0 if the rest of the voxel is larger still.
+    """
     shape, box = fields.grid.shape_zyx, fields.bone_box
     values = np.empty((contrast.channels, *shape), np.float32)
     body = np.empty(shape, np.float32)
@@ -49,13 +53,34 @@ def paint(fields: TissueFields, contrast: Contrast, reference: str) -> Painted:
             channel[box] += share * (np.float32(value) - channel[box])
     share = np.zeros_like(body[box])
     bones = np.zeros_like(values[:, *box])
+    labelled = []
     for part in fields.bones:
-        share += part.outer + part.cartilage
+        where = part.where or ...
+        share[where] += part.outer + part.cartilage
         for channel, drawn in zip(bones, contrast.bone(part), strict=True):
-            channel += drawn
+            channel[where] += drawn
         if part.name == reference:
             mask[box] = part.outer >= 0.5
+        elif not isinstance(reference, str) and part.name in reference:
+            labelled.append(
+                (reference[part.name], where, part.outer if part.labelled is None else part.labelled)
+            )
+    if labelled:
+        mask[box] = _label_map(labelled, share.shape)
     np.clip(share, 0, 1, out=share)
     for channel, drawn in zip(values, bones, strict=True):
         channel[box] = channel[box] * (1 - share) + drawn
     return Painted(values=values, body=body, mask=mask)
+
+
+def _label_map(labelled: Sequence[tuple], shape_zyx: tuple[int, ...]) -> np.ndarray:
+    """Return for each voxel the value of the largest share; `labelled` are value, place and share of each bone."""
+    rest = np.ones(shape_zyx, np.float32)
+    for _, where, share in labelled:
+        rest[where] -= share
+    best, labels = rest, np.zeros(shape_zyx, np.uint8)
+    for value, where, share in labelled:
+        wins = share > best[where]
+        labels[where][wins] = value
+        best[where][wins] = share[wins]
+    return labels

@@ -14,6 +14,7 @@ from lib.phantom.voxelize import VoxelGrid
 CT_PLANE = AXIAL
 _INTERCEPT = -1024
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071
+_AGENT = "IOHEXOL"
 _SHARP_KERNEL, _SCOUT_KERNEL = "B60s", "T20s"
 _HU_ATTRIBUTES = {
     "RescaleIntercept": str(_INTERCEPT),
@@ -95,26 +96,31 @@ def _localizer(hu_zyx: np.ndarray, grid: VoxelGrid, attributes: Mapping[str, obj
 
 
 def _attributes(person: PhantomPerson, scanner: CtScanner, kernel: str, grid: VoxelGrid) -> dict[str, object]:
-    """Return what a Siemens Sensation 64 writes for an examination with a density phantom, with another name."""
+    """Return what a Siemens Sensation 64 writes for an examination, with another name; contrast agent, if any."""
     if person.defect == "wrong_modality":
         return _OTHER_MODALITY | _HU_ATTRIBUTES
     manufacturer, model = person.machine(scanner)
-    return _HU_ATTRIBUTES | {
-        "Modality": "CT",
-        "Manufacturer": manufacturer,
-        "ManufacturerModelName": model,
-        "KVP": "120",
-        "XRayTubeCurrent": 190,
-        "Exposure": 150,
-        "ExposureTime": 500,
-        "SpiralPitchFactor": 0.9,
-        "ConvolutionKernel": kernel,
-        "GantryDetectorTilt": "0",
-        "TableHeight": "155",
-        "RotationDirection": "CW",
-        "DataCollectionDiameter": "500",
-        "ReconstructionDiameter": decimal(grid.spacing_xyz_mm[0] * grid.size_xyz[0]),
-    }
+    agent = {"ContrastBolusAgent": _AGENT} if person.defect == "contrast" else {}
+    return (
+        _HU_ATTRIBUTES
+        | agent
+        | {
+            "Modality": "CT",
+            "Manufacturer": manufacturer,
+            "ManufacturerModelName": model,
+            "KVP": "120",
+            "XRayTubeCurrent": 190,
+            "Exposure": 150,
+            "ExposureTime": 500,
+            "SpiralPitchFactor": 0.9,
+            "ConvolutionKernel": kernel,
+            "GantryDetectorTilt": "0",
+            "TableHeight": "155",
+            "RotationDirection": "CW",
+            "DataCollectionDiameter": "500",
+            "ReconstructionDiameter": decimal(grid.spacing_xyz_mm[0] * grid.size_xyz[0]),
+        }
+    )
 
 
 def _stored(hu_yx: np.ndarray) -> np.ndarray:

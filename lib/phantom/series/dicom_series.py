@@ -11,10 +11,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from lib.atomic import whole_folder
-from lib.phantom.people import PhantomPerson, derive_uid
+from lib.phantom.people import HIP, SPINE, PhantomPerson, derive_uid
 from lib.phantom.series.identity import add_identity
 
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage}
+_BODY_PARTS = {HIP: "HIP", SPINE: "LSPINE"}
 _IMPLEMENTATION_UID = "2.25.270341160518811"
 
 
@@ -73,7 +74,7 @@ def _dataset(image: SliceImage, person: PhantomPerson, index: int, number: int) 
     dataset.SOPClassUID = _CLASSES[image.attributes["Modality"]]
     dataset.SOPInstanceUID = derive_uid(person, "image", index)
     add_identity(dataset, person, image.series)
-    _add_geometry(dataset, image, number)
+    _add_geometry(dataset, image, number, _BODY_PARTS[person.anatomy])
     for keyword, value in image.attributes.items():
         setattr(dataset, keyword, value)
     _add_pixels(dataset, image.stored)
@@ -86,7 +87,7 @@ def _dataset(image: SliceImage, person: PhantomPerson, index: int, number: int) 
     return dataset
 
 
-def _add_geometry(dataset: Dataset, image: SliceImage, number: int) -> None:
+def _add_geometry(dataset: Dataset, image: SliceImage, number: int, body_part: str) -> None:
     dataset.InstanceNumber = number
     dataset.AcquisitionNumber = 1
     dataset.ImageType = list(image.image_type)
@@ -97,7 +98,7 @@ def _add_geometry(dataset: Dataset, image: SliceImage, number: int) -> None:
     dataset.PixelSpacing = [decimal(value) for value in image.spacing_yx_mm]
     dataset.SliceThickness = decimal(image.thickness_mm)
     dataset.PositionReferenceIndicator = ""
-    dataset.BodyPartExamined = "HIP"
+    dataset.BodyPartExamined = body_part
 
 
 def _add_pixels(dataset: Dataset, stored: np.ndarray) -> None:
