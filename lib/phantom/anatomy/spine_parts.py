@@ -26,15 +26,18 @@ _CEMENT_BALLS = 5
 
 def discs(shape: SpineShape) -> Iterator[tuple[str, Mesh]]:
     """Yield the disc below each vertebra, named after it, from the lowest up."""
-    upper_face, size = (shape.plate_xyz_mm, shape.plate_axes), shape.vertebrae[-1].size_xyz_mm
+    share = _disc_rim()
+    width, depth, _ = shape.vertebrae[-1].size_xyz_mm
+    flat = np.column_stack(
+        [0.5 * width * share[:, 0], 0.5 * depth * share[:, 1], np.full(len(share), -_INTO_BODY_MM)]
+    )
+    upper = shape.plate_xyz_mm + flat @ shape.plate_axes.T
     for vertebra in reversed(shape.vertebrae):
-        width, depth, height = vertebra.size_xyz_mm
-        lower = _outline(vertebra.place(0, 0, -0.5 * height + _INTO_BODY_MM), vertebra.axes, width, depth)
-        upper = _outline(upper_face[0] - _INTO_BODY_MM * upper_face[1][:, 2], upper_face[1], size[0], size[1])
+        lower = vertebra.plate_rim(-1, share, _INTO_BODY_MM)
         between = 0.5 * (lower + upper)
         middle = between.mean(axis=0)
         yield vertebra.level, loft(np.stack([upper, middle + _BULGE * (between - middle), lower]))
-        upper_face, size = (vertebra.place(0, 0, 0.5 * height), vertebra.axes), vertebra.size_xyz_mm
+        upper = vertebra.plate_rim(1, share, _INTO_BODY_MM)
 
 
 def canal_course_mm(shape: SpineShape) -> np.ndarray:
@@ -115,13 +118,12 @@ def _tapered(share: np.ndarray) -> np.ndarray:
     return np.clip(6.0 * (1.02 - share), 0.35, 1.0)[:, None]
 
 
-def _outline(middle: np.ndarray, axes: np.ndarray, width: float, depth: float) -> np.ndarray:
-    """Return the rim of a disc, counter-clockwise seen from above, (n, 3)."""
+def _disc_rim() -> np.ndarray:
+    """Return the rim of a disc in half widths and half depths, counter-clockwise seen from above, (n, 2)."""
     angle = 2 * np.pi * np.arange(_DISC_CORNERS) / _DISC_CORNERS
     c, s = np.cos(angle), np.sin(angle)
     radius = (np.abs(c) ** _DISC_POWER + np.abs(s) ** _DISC_POWER) ** (-1 / _DISC_POWER)
-    across, back = 0.5 * width * radius * c, 0.5 * depth * radius * s
-    return middle + across[:, None] * axes[:, 0] + back[:, None] * axes[:, 1]
+    return np.column_stack([radius * c, radius * s])
 
 
 def _canal(vertebra: Vertebra, height_share: float) -> np.ndarray:

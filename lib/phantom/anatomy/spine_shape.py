@@ -80,6 +80,22 @@ class Vertebra:
         bands = ((-0.46, -0.34), (-0.06, 0.06), (0.3, 0.42))
         return tuple(float(np.ptp(median[(share > low) & (share < high), 2])) for low, high in bands)
 
+    def plate_rim(self, side: int, share_xy: np.ndarray, into_mm: float) -> np.ndarray:
+        """Return places (n, 3) on the upper (`side` 1) or lower (-1) endplate, moved by `into_mm` into the body.
+
+        `share_xy` (n, 2) are half widths and half depths from the middle.
+        """
+        local = self.own_frame(self.body.vertices_xyz_mm)
+        median = local[np.abs(local[:, 0]) < 0.3 * self.size_xyz_mm[0]]
+        back = 2 * median[:, 1] / self.size_xyz_mm[1]
+        edges = [
+            side * (side * median[(back > low) & (back < high), 2]).max()
+            for low, high in ((-0.95, -0.6), (0.6, 0.95))
+        ]
+        x, y = (0.5 * size * share for size, share in zip(self.size_xyz_mm, share_xy.T, strict=False))
+        z = np.interp(share_xy[:, 1], [-0.8, 0.8], edges) - side * into_mm
+        return self.center_xyz_mm + np.stack([x, y, z], axis=1) @ self.axes.T
+
     def moved(self, rotation: np.ndarray, shift_xyz_mm: np.ndarray) -> "Vertebra":
         """Return the vertebra turned about the origin and then shifted."""
         return replace(

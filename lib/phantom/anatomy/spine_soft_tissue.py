@@ -35,34 +35,34 @@ _FRONT_MM = 118.0
 # level -> from the column to the left and backward, half axes (mm) and turn (degrees) of the left muscles
 _MUSCLES = {
     "psoas": {
-        2.3: (26, 8, 5, 8, 0),
-        1.0: (32, 6, 9, 13, 0),
-        0.0: (38, 4, 13, 18, 0),
-        -1.0: (43, 0, 16, 20, 0),
-        -2.0: (48, -8, 18, 20, 0),
+        2.3: (26, 8, 6, 9, 0),
+        1.0: (33, 8, 12, 16, 0),
+        0.0: (38, 5, 17, 22, 0),
+        -1.0: (43, 0, 20, 25, 0),
+        -2.0: (48, -8, 21, 24, 0),
         -3.0: (53, -22, 18, 18, 0),
         -4.4: (58, -40, 18, 17, 0),
     },
     "longissimus and iliocostalis": {
-        3.6: (34, 54, 23, 13, -10),
-        1.0: (38, 54, 28, 17, -10),
-        0.0: (38, 56, 29, 19, -8),
-        -1.0: (37, 56, 27, 18, -5),
-        -2.0: (34, 48, 23, 14, 0),
-        -3.2: (30, 34, 12, 6, 0),
+        3.6: (34, 54, 25, 17, -12),
+        1.0: (38, 56, 31, 22, -12),
+        0.0: (39, 58, 33, 25, -10),
+        -1.0: (38, 58, 32, 24, -8),
+        -2.0: (35, 52, 27, 20, -5),
+        -3.4: (30, 42, 16, 10, 0),
     },
     "multifidus": {
-        3.6: (10, 46, 7, 9, 0),
-        0.0: (14, 50, 10, 13, 0),
-        -1.0: (15, 48, 12, 14, 0),
-        -2.0: (17, 44, 14, 13, 0),
-        -3.4: (15, 40, 13, 8, 0),
+        3.6: (10, 48, 8, 12, 0),
+        0.0: (14, 54, 11, 18, 0),
+        -1.0: (15, 52, 13, 19, 0),
+        -2.0: (18, 48, 15, 18, 0),
+        -3.6: (16, 46, 15, 11, 0),
     },
     "quadratus lumborum": {
         2.4: (46, 32, 8, 5, -30),
-        1.0: (58, 28, 14, 6, -30),
-        0.0: (66, 24, 16, 7, -30),
-        -1.0: (74, 18, 16, 7, -35),
+        1.0: (62, 30, 15, 7, -25),
+        0.0: (70, 26, 18, 9, -25),
+        -1.0: (76, 20, 18, 9, -30),
         -1.9: (80, 10, 12, 5, -40),
     },
     "crura": {3.6: (14, -24, 5, 9, 0), 1.2: (15, -24, 3, 5, 0)},
@@ -88,7 +88,7 @@ _COLON_GAS = (
     ((-58, -100, 20), (22, 8, 9)),
     ((44, -92, 98), (30, 11, 24)),
 )
-_LOOPS, _GASSY, _MOST_PLAQUES = 16, 0.3, 26
+_LOOPS, _GASSY, _MOST_PLAQUES = 44, 0.22, 26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +137,13 @@ class _Column:
 
 def draw_trunk(rng: np.random.Generator, sex: str, age: int, size: float) -> TrunkHabitus:
     """Draw the trunk of a person; aortic plaques come with age."""
-    low, high = (120, 96, 102, 7, 8, 6, 0.92, 10), (146, 118, 112, 30, 34, 18, 1.08, 30)
+    low, high = (120, 100, 104, 7, 8, 7, 0.92, 10), (146, 122, 114, 30, 34, 16, 1.08, 30)
     width, depth, back, side, front, behind, muscle, marbling = rng.uniform(low, high)
     spots = rng.uniform(size=(_LOOPS, 7))
     loops = tuple(
         (
-            (-70 + 140 * s[0], -102 + 56 * s[1], -112 + 170 * s[2]),
-            (13 + 9 * s[3], 11 + 7 * s[4], 13 + 10 * s[5]),
+            (-80 + 160 * s[0], -104 + 66 * s[1], -118 + 176 * s[2]),
+            (14 + 12 * s[3], 12 + 8 * s[4], 13 + 12 * s[5]),
             bool(s[6] < _GASSY),
         )
         for s in spots
@@ -274,14 +274,16 @@ def _muscles(trunk: _Slice, bend: np.ndarray, habitus: TrunkHabitus) -> np.ndarr
             # fat between neighbouring bellies
             share = np.maximum(share, _PENCIL.edge(np.minimum(depth, trunk.deep_mm)))
     from_midline = np.abs(trunk.x - trunk.origin[0])
-    pelvic = (
-        np.clip((-2.0 - level) / 0.9, 0, 1)
-        * np.clip((y + 35.0) / 25.0, 0, 1)
-        * np.clip((from_midline - 42.0) / 12.0, 0, 1)
-    )
+    pelvic = np.clip((-2.0 - level) / 0.9, 0, 1) * np.clip((y + 35.0) / 40.0, 0, 1)
+    pelvic = pelvic * np.clip((from_midline - 24.0) / 40.0, 0, 1)
     thick = habitus.muscle * (trunk.wall_mm + (_GLUTEAL_MM - trunk.wall_mm) * pelvic)
     wall = _PENCIL.edge(np.minimum(trunk.deep_mm, thick - trunk.deep_mm))
     in_front = y < -40
+    # behind, the muscles along the column take its place
+    ends = np.clip((58.0 - y) / 10.0, 0, 1) * np.clip(
+        (from_midline - 52.0) / 12.0 - np.minimum(y, 0) / 10.0, 0, 1
+    )
+    wall = wall * np.maximum(ends, pelvic)
     wall = wall * np.where(in_front, 1 - np.exp(-0.5 * (from_midline / 4.0) ** 2), 1)
     # the groove between rectus and the lateral muscles; three lateral layers
     groove = np.exp(-0.5 * ((from_midline - 72.0) / 2.5) ** 2) * in_front
@@ -302,10 +304,10 @@ def _organs(trunk: _Slice, habitus: TrunkHabitus, muscle: np.ndarray) -> list[tu
     room = _PENCIL.edge(trunk.deep_mm - trunk.wall_mm - 2.0) * (1 - muscle)
     found = []
 
-    def add(ball: tuple, tissue: Tissue, without: np.ndarray | None = None) -> None:
+    def add(ball: tuple, tissue: Tissue, without: np.ndarray | float | None = 0.0) -> None:
         share = trunk.ball(*ball, deepen)
         if share is not None:
-            found.append((share * room * (1 if without is None else 1 - without), tissue))
+            found.append((share * room * (1 - (0.0 if without is None else without)), tissue))
 
     for center, half_axes, gassy in habitus.loops:
         add((center, half_axes), Tissue.BOWEL)
@@ -315,8 +317,11 @@ def _organs(trunk: _Slice, habitus: TrunkHabitus, muscle: np.ndarray) -> list[tu
         add(ball, Tissue.BOWEL)
     for ball in _COLON_GAS:
         add(ball, Tissue.GAS)
+    # fat lies around the kidneys
+    around = [trunk.ball(center, tuple(half + 7.0 for half in axes), deepen) for center, axes in _KIDNEYS]
+    around = sum(share for share in around if share is not None)
     for ball in (*_LIVER, _SPLEEN):
-        add(ball, Tissue.LIVER)
+        add(ball, Tissue.LIVER, around)
     for kidney, sinus in zip(_KIDNEYS, _SINUSES, strict=True):
         add(kidney, Tissue.KIDNEY, trunk.ball(*sinus, deepen))
     return found
