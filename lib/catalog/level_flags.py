@@ -61,7 +61,7 @@ LEVEL_FLAGS: Mapping[str, LevelFlag] = MappingProxyType(
         ),
         "transitional": LevelFlag(
             "classes",
-            "a further vertebral body lies between L5 and the sacrum, or above L1 without ribs: there may be six "
+            "a further vertebral body may lie between L5 and the sacrum, or no ribs pass beside L1: there may be six "
             "lumbar vertebrae.",
             of_scan=True,
         ),

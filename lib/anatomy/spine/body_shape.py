@@ -70,7 +70,7 @@ def measure_heights(body: Body, up_mm: np.ndarray) -> dict[str, float]:
     for part, shares in _PARTS.items():
         low, high = (front + share * (rear - front) for share in shares)
         inside = in_slab * _overlap(behind_mm, edges_mm[1], low, high)
-        heights[part] = float(inside.sum()) * voxel_mm3 / ((high - low) * 2 * _HALF_SLAB_MM)
+        heights[part] = float(inside.sum() * voxel_mm3 / ((high - low) * 2 * _HALF_SLAB_MM))
     return heights
 
 

@@ -17,7 +17,7 @@ from lib.anatomy.spine.surroundings import (
     Place,
     brightest_vessel_hu,
     has_metal_near,
-    is_body_without_ribs,
+    has_ribs_beside,
 )
 from lib.catalog.anatomies import SACRUM, VERTEBRAE
 from lib.catalog.level_flags import classes_withheld, density_withheld, is_usable
@@ -29,7 +29,7 @@ _MIN_PIECE_MM3 = 500.0
 _MISSING_SHARE, _DOUBLED_SHARE = 0.25, 0.25
 _MERGED_SHARE = 0.15
 _GAP = (0.6, 1.5)
-_SACRUM_AWAY, _EXTRA_AWAY = 2.0, 1.6  # distances from the lowest body to the sacrum, in those of neighbours
+_SACRUM_AWAY, _EXTRA_AWAY = 2.0, 1.2  # distances from the lowest body to the sacrum, in those of neighbours
 _LOW = 0.8  # heights
 _DENSE_HU, _DENSE_SHARE, _SD_RATIO = 400.0, 0.10, 2.5
 _CONTRAST_HU = 90.0
@@ -220,10 +220,9 @@ def _flags_of_scan(levels: list[_Level], sacrum: Body | None, place: Place, judg
             flags.add("level_uncertain")
         elif away > _EXTRA_AWAY * usual:
             flags.add("transitional")
-    if len(levels) > 1:
-        first, second = (level.body.centroid_mm for level in levels[:2])
-        if is_body_without_ribs(place, 2 * first - second):
-            flags.add("transitional")
+    first = next((level for level in levels if level.name == "L1"), None)
+    if first is not None and has_ribs_beside(place, first.body.centroid_mm) is False:
+        flags.add("transitional")
     if judged.contrast == "yes" or (judged.contrast != "no" and _is_enhanced(levels, place)):
         flags.add("contrast")
     if judged.kvp is not None and judged.kvp != _KVP:

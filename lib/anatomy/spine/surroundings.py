@@ -14,11 +14,11 @@ _MIN_METAL_MM3 = 50.0
 # this range beside the middle and in front of the body.
 _AORTA_RADIUS_MM = 8.0
 _AORTA_BESIDE_MM, _AORTA_BEFORE_MM, _AORTA_STEP_MM = (-28.0, 28.0), (8.0, 32.0), 4.0
-# Ribs leave a body at its back and run outwards and down; transverse processes end before them.
-_RIB_BESIDE_MM, _RIB_BEHIND_MM, _RIB_ABOVE_MM = (50.0, 90.0), (-10.0, 60.0), (-28.0, 15.0)
-_RIB_HU, _MIN_RIB_MM3 = 150.0, 250.0
-# A place is a vertebral body and not a disc or soft tissue if its ball holds so much bone on its surface.
-_BODY_BALL_MM, _BODY_SHELL_MM, _MIN_BODY_BONE = 6.0, 24.0, 0.10
+# The lowest ribs run outwards and down, and pass beside L1. Beside L2 there is at most the tip of one: in synthetic
+# spines of 12 people there were 3,700 to 6,700 mm3 of bone beside L1 on either side, and up to 900 mm3 beside L2.
+_RIB_BESIDE_MM, _RIB_BEHIND_MM, _RIB_ABOVE_MM = (50.0, 110.0), (-10.0, 60.0), (-28.0, 10.0)
+_RIB_HU, _MIN_RIB_MM3 = 150.0, 1500.0
+_RIB_VIEW_MM = 90.0  # a view that ends nearer than this beside the body may lack ribs that are there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,27 +114,17 @@ def brightest_vessel_hu(place: Place, front_mm_xyz: Sequence[float]) -> float | 
     return max(found, default=None)
 
 
-def is_body_without_ribs(place: Place, center_mm_xyz: Sequence[float]) -> bool:
-    """Return whether a vertebral body lies about a place, and no rib leaves it on either side.
-
-    A view too narrow for ribs says nothing: the answer is no.
-    """
+def has_ribs_beside(place: Place, center_mm_xyz: Sequence[float]) -> bool | None:
+    """Return whether ribs pass beside a vertebra on either side; None if the view is too narrow to tell."""
     center = np.asarray(center_mm_xyz)
-    half = np.full(3, _BODY_SHELL_MM)
-    if not place.holds(center - half, center + half):
-        return False
-    if np.mean(place.hu_zyx[place.box(center - half, center + half)] > _RIB_HU) < _MIN_BODY_BONE:
-        return False
-    if np.median(place.ball(center, _BODY_BALL_MM)) <= 0:
-        return False
     voxel_mm3 = float(np.prod(place.spacing_mm_zyx))
     for side in (-1.0, 1.0):
-        beside = sorted(side * np.array(_RIB_BESIDE_MM))
-        low = center + [beside[0], _RIB_BEHIND_MM[0], _RIB_ABOVE_MM[0]]
-        high = center + [beside[1], _RIB_BEHIND_MM[1], _RIB_ABOVE_MM[1]]
-        box = place.box(low, high)
-        if not place.holds([low[0], 0, 0], [high[0], 0, 0]):
-            return False
-        if np.count_nonzero(place.hu_zyx[box] > _RIB_HU) * voxel_mm3 >= _MIN_RIB_MM3:
-            return False
-    return True
+        end = center + [side * _RIB_VIEW_MM, 0.0, 0.0]
+        if not place.holds(end, end):
+            return None
+        inner, outer = sorted(side * np.array(_RIB_BESIDE_MM))
+        low = center + [inner, _RIB_BEHIND_MM[0], _RIB_ABOVE_MM[0]]
+        high = center + [outer, _RIB_BEHIND_MM[1], _RIB_ABOVE_MM[1]]
+        if np.count_nonzero(place.hu_zyx[place.box(low, high)] > _RIB_HU) * voxel_mm3 >= _MIN_RIB_MM3:
+            return True
+    return False
