@@ -382,13 +382,18 @@ def _check_measure(config: Mapping) -> None:
 
 
 def _check_phantom(config: Mapping) -> None:
-    """Refuse a synthetic cohort of another modality than the one that screening accepts."""
+    """Refuse a synthetic cohort of another modality than the one that screening accepts, or of another anatomy."""
     if config["cohort"]:
         return
-    made, accepted = PhantomConfig(**config["phantom"]).modality, config["screening"]["modality"]
-    if config["phantom"]["people"] and made != accepted:
+    phantom, anatomy = PhantomConfig(**config["phantom"]), config["anatomy"]
+    made, accepted = phantom.modality, config["screening"]["modality"]
+    if phantom.people and made != accepted:
         raise ConfigError(
             f"phantom.modality: {made} makes scans that screening.modality: {accepted} refuses; set both to the same"
+        )
+    if phantom.people and anatomy != "generic" and phantom.anatomy != anatomy:
+        raise ConfigError(
+            f"phantom.anatomy: {phantom.anatomy} is not the anatomy of the study, {anatomy}; set both to the same"
         )
 
 

@@ -23,7 +23,7 @@ from lib.phantom.people import PhantomPerson
 from lib.phantom.voxelize import VoxelGrid
 from lib.rotations import rotation_matrix
 
-_BELOW_PLATE_MM = (16.0, 26.0)
+_BELOW_PLATE_MM = (10.0, 20.0)
 _ABOVE_SACRUM_MM = 3.0
 # the column lies behind the middle of the field of view
 _BEHIND_MIDDLE_MM = 12.0
@@ -127,7 +127,7 @@ class SpineBody:
         implanted = screws(turned) if self.defect == "screws" else None
         if self.defect == "cement":
             implanted = cement(turned[_CEMENTED], np.random.default_rng(self.cement_seed))
-        top_mm, reach_mm = self._range_mm(turned)
+        top_mm, reach_mm = covered_mm(turned, self.below_mm, with_sacrum=self.defect != "no_sacrum")
         return SpineSpecimen(
             shape=turned if turned.ribs else replace(turned, ribs=rib_meshes(turned, *self.habitus.ribs_mm)),
             state=self.state,
@@ -138,14 +138,17 @@ class SpineBody:
             mirrored=self.defect == "mirrored_labels",
         )
 
-    def _range_mm(self, shape: SpineShape) -> tuple[float, float]:
-        """Return the height of the upper end of L1, where the wanted part begins, and what a CT covers below it."""
-        first = shape["L1"]
-        top_mm = float(first.place(0.0, 0.0, 0.5 * first.size_xyz_mm[2])[2])
-        end_mm = float(shape.plate_xyz_mm[2]) - self.below_mm
-        if self.defect == "no_sacrum":
-            end_mm = float(shape.sacrum.vertices_xyz_mm[:, 2].max()) + _ABOVE_SACRUM_MM
-        return top_mm, top_mm - end_mm
+
+def covered_mm(shape: SpineShape, below_mm: float, *, with_sacrum: bool = True) -> tuple[float, float]:
+    """Return the height of the upper end of L1, where the wanted part begins, and how far a CT reaches below it.
+
+    It ends `below_mm` below the middle of the sacrum's endplate, or above the sacrum.
+    """
+    first = shape["L1"]
+    top_mm = float(first.place(0.0, 0.0, 0.5 * first.size_xyz_mm[2])[2])
+    if with_sacrum:
+        return top_mm, top_mm - float(shape.plate_xyz_mm[2]) + below_mm
+    return top_mm, top_mm - float(shape.sacrum.vertices_xyz_mm[:, 2].max()) - _ABOVE_SACRUM_MM
 
 
 def draw_spine(person: PhantomPerson, rng: np.random.Generator) -> SpineBody:

@@ -26,6 +26,7 @@ LABELS = {"L1": 1, "L2": 2, "L3": 3, "L4": 4, "L5": 5, "sacrum": 6}
 _MARROW_HU = -60.0
 _DISC_HU = 75.0
 _PLATE_MM, _WALL_MM, _ARCH_MM, _SACRUM_MM, _HIP_MM = 0.6, (0.3, 0.6), 1.3, 0.8, 1.2
+_CANAL_WALL_MM = 1.0
 _CORTICAL_HU = (900.0, 1200.0)
 # density towards the endplates, and in the groove of the basivertebral vein; that of other bones relative to
 # the bodies
@@ -139,14 +140,15 @@ def spine_bones(shape: SpineShape, canvas: SpineCanvas) -> Iterator[BonePart]:
             yield _disc_part(level, disc, place, canvas)
 
 
-def body_distance_mm(vertebra: Vertebra, points_xyz_mm: np.ndarray) -> np.ndarray:
-    """Return the distance of points inside a body from its surface, mm."""
-    return cKDTree(_dense_points(vertebra.body)).query(points_xyz_mm)[0]
+def below_surface(vertebra: Vertebra, points_xyz_mm: np.ndarray, by_mm: float = ERODED_MM) -> np.ndarray:
+    """Return which points inside a body lie more than `by_mm` below its surface."""
+    tree = cKDTree(_dense_points(vertebra.body))
+    return np.isinf(tree.query(points_xyz_mm, distance_upper_bound=by_mm)[0])
 
 
 def eroded_mm3(vertebra: Vertebra, by_mm: float = ERODED_MM) -> float:
     """Return the volume of the part of a body that lies more than `by_mm` below its surface, mm3."""
-    step = 1.0
+    step = 1.25
     low, high = (find(vertebra.body.vertices_xyz_mm, axis=0) for find in (np.min, np.max))
     size = np.ceil((high - low) / step).astype(int) + 1
     grid = VoxelGrid(
@@ -154,7 +156,7 @@ def eroded_mm3(vertebra: Vertebra, by_mm: float = ERODED_MM) -> float:
     )
     inside = np.nonzero(coverage(vertebra.body, grid, 1) > 0.5)
     points = np.stack([grid.centers_mm(axis)[inside[2 - axis]] for axis in range(3)], axis=1)
-    return float((body_distance_mm(vertebra, points) > by_mm).sum() * step**3)
+    return float(below_surface(vertebra, points, by_mm).sum() * step**3)
 
 
 def body_density(
@@ -176,9 +178,7 @@ def body_density(
     density = profile * _texture(grid, rng)
     inside = np.nonzero(body > 0.999)
     points = _centers(grid)[inside]
-    if len(points):
-        deep = body_distance_mm(vertebra, points)
-        eroded = deep > min(ERODED_MM, 0.7 * float(deep.max()))
+    if np.any(eroded := below_surface(vertebra, points)):
         density /= density[inside][eroded].mean()
     in_arch = np.clip((local[1] - vertebra.wall_mm) / 4.0, 0, 1)
     return mean_mg_cm3 * density * (1 + (_ARCH_SHARE - 1) * in_arch)
@@ -209,13 +209,15 @@ def _shell_mm(vertebra: Vertebra, state: SpineState) -> np.ndarray:
 def _pelvis_parts(shape: SpineShape, canvas: SpineCanvas) -> Iterator[BonePart]:
     if place := canvas.place((shape.sacrum,)):
         grid, _ = place
-        open_share, wall = (
-            1 - coverage(sacral_canal(shape, extra_mm), grid, canvas.supersampling) for extra_mm in (0.0, 1.0)
-        )
-        outer = np.minimum(coverage(shape.sacrum, grid, canvas.supersampling), open_share)
+        outer = coverage(shape.sacrum, grid, canvas.supersampling)
         inner = coverage(offset(shape.sacrum, -_SACRUM_MM), grid, canvas.supersampling)
+        if not shape.has_canal:
+            for share, wall_mm in ((outer, 0.0), (inner, _CANAL_WALL_MM)):
+                np.minimum(
+                    share, 1 - coverage(sacral_canal(shape, wall_mm), grid, canvas.supersampling), out=share
+                )
         density = _share_of(canvas, _SACRUM_SHARE) * _texture(grid, canvas.rng)
-        yield canvas.part("sacrum", place, (outer, np.minimum(inner, wall)), density, outer)
+        yield canvas.part("sacrum", place, (outer, inner), density, outer)
     for hip in shape.hips:
         yield from _solid("hip bone", hip, offset(hip, -_HIP_MM), _HIP_SHARE, canvas)
 
@@ -272,8 +274,7 @@ def _dense_points(mesh: Mesh) -> np.ndarray:
     found = [mesh.vertices_xyz_mm]
     for number in np.unique(pieces):
         chosen = pieces == number
-        for i in range(number):
-            for j in range(number - i):
-                u, v = (i + 1 / 3) / number, (j + 1 / 3) / number
-                found.append(a[chosen] + u * (b - a)[chosen] + v * (c - a)[chosen])
+        i, j = np.nonzero(np.add.outer(np.arange(number), np.arange(number)) < number)
+        u, v = ((k[:, None, None] + 1 / 3) / number for k in (i, j))
+        found.append((a[chosen] + u * (b - a)[chosen] + v * (c - a)[chosen]).reshape(-1, 3))
     return np.concatenate(found)

@@ -112,6 +112,7 @@ class SpineShape:
     """The bones of a trunk, LPS mm, highest vertebra first; `ribs` is None where there are none.
 
     `plate_xyz_mm` is the middle of the sacrum's endplate and `plate_axes` its frame, as that of a vertebra.
+    `has_canal`: the surface of the sacrum leaves its canal open; else one is cut through it.
     """
 
     vertebrae: tuple[Vertebra, ...]
@@ -121,6 +122,7 @@ class SpineShape:
     plate_xyz_mm: np.ndarray
     plate_axes: np.ndarray
     size: float
+    has_canal: bool = False
 
     def __getitem__(self, level: str) -> Vertebra:
         """Return a vertebra by its name."""
@@ -290,6 +292,18 @@ def given_vertebra(level: str, whole: Mesh, body: Mesh) -> Vertebra:
         axes=axes,
         size_xyz_mm=tuple(float(v) for v in high - low),
     )
+
+
+def plate_below(vertebra: Vertebra, sacrum: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Return the middle of the endplate of a sacrum below a vertebra, and its frame."""
+    facing = vertex_normals(sacrum) @ vertebra.axes[:, 2] > 0.6
+    local = vertebra.own_frame(sacrum.vertices_xyz_mm)
+    width, depth, height = vertebra.size_xyz_mm
+    plate = facing & (np.abs(local[:, 0]) < 0.3 * width) & (np.abs(local[:, 1]) < 0.5 * depth)
+    plate &= local[:, 2] > -1.3 * height
+    slope, at_middle = np.polyfit(local[plate, 1], local[plate, 2], 1)
+    turn = rotation_matrix(np.array([np.degrees(np.arctan(slope)), 0.0, 0.0]))
+    return vertebra.place(0.0, 0.0, float(at_middle)), vertebra.axes @ turn
 
 
 def _pelvis(draw: SpineDraw, slope: np.ndarray) -> tuple[Mesh, tuple[Mesh, ...]]:
