@@ -345,7 +345,6 @@ def _check_sections(config: Mapping) -> None:
     check_regression(
         RegressionConfig(**config["regression"]),
         anatomy=config["anatomy"],
-        structures=list(config["structures"]),
         networks=list(config["networks"]),
         modality=config["screening"]["modality"],
     )
@@ -525,7 +524,7 @@ def _check_models(study: Study) -> None:
             elif study.regression.is_asked and folder.name in study.regression_networks:
                 regressions.append(read_finished_regression(folder))
     for models in regressions:
-        models.require(study.regression.targets, study.config["regression"]["crop"])
+        models.require(study.targets, study.config["regression"]["crop"])
     for where, models in found.items():
         check_structures(models, study.structures, where)
         PredictConfig(**study.config["predict"]).require_overlap(

@@ -3,22 +3,19 @@
 Standard library only (read at each parse).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lib.catalog.anatomies import ANATOMIES
+from lib.catalog.scales import scale_of_column
 from lib.errors import ConfigError
 
-SCALES = ("k2hpo4", "caha")
-UNIT = "mg/cm³"
 PREDICTED, REFERENCE = "predicted", "reference"
 HUBER, MSE = "huber", "mse"
 # changes that a segmentation is augmented with, and a regression of density must not
 FORBIDDEN = ("brightness", "gamma", "contrast")
 MOST_HU, LEAST_HU = 32767, -1024
-_COLUMN = re.compile(rf"[a-z][a-z0-9_]*_({'|'.join(SCALES)})_mg_cm3")
 
 
 def _require(allowed: bool, key: str, value: object, expected: str) -> None:
@@ -190,12 +187,6 @@ class RegressionConfig:
             object.__setattr__(self, key, kind(**value) if isinstance(value, Mapping) else value)
         networks = {name: read_densenet(entry) for name, entry in self.networks.items()}
         object.__setattr__(self, "networks", networks)
-        scales = {column: scale_of(column) for column in self.targets.values()}
-        if len(set(scales.values())) > 1:
-            raise ConfigError(
-                f"regression.targets: {', '.join(scales)} are of two scales ({', '.join(SCALES)}), whose values "
-                "cannot be compared; name columns of one scale"
-            )
         for name, network in networks.items():
             self._check_size(name, network)
 
@@ -207,7 +198,7 @@ class RegressionConfig:
     @property
     def scale(self) -> str:
         """The scale of the targets: k2hpo4 or caha; empty without targets."""
-        return next((scale_of(column) for column in self.targets.values()), "")
+        return next((scale_of_column(column) for column in self.targets.values()), "")
 
     def _check_size(self, name: str, network: DenseNetConfig) -> None:
         edges = self.crop.size[: network.dimensions]  # of a slice: x and y
@@ -249,41 +240,20 @@ def refuse_forbidden(train: Mapping[str, Any]) -> None:
         )
 
 
-def scale_of(column: str) -> str:
-    """Return the scale of densities that a column of the cohort table names: k2hpo4 or caha.
-
-    Raises:
-        ConfigError: the column does not end in one of the two scales.
-    """
-    found = _COLUMN.fullmatch(column)
-    if not found:
-        endings = " or ".join(f"_{scale}_mg_cm3" for scale in SCALES)
-        raise ConfigError(
-            f"regression.targets: the column {column!r} does not name the scale of its densities; expected a name "
-            f"that ends in {endings}, such as bmd_l1_{SCALES[0]}_mg_cm3. Rename it here and in the cohort table"
-        )
-    return found[1]
-
-
 def check_regression(
-    config: RegressionConfig,
-    *,
-    anatomy: str,
-    structures: Sequence[str],
-    networks: Sequence[str],
-    modality: str,
+    config: RegressionConfig, *, anatomy: str, networks: Sequence[str], modality: str
 ) -> None:
-    """Check that a study can have its regression.
+    """Check that a study can have its regression; `lib.target_columns` checks its targets.
 
     Args:
         config: the settings.
         anatomy: a name of `lib.catalog.anatomies`.
-        structures: that the study segments.
         networks: that segment, by name.
         modality: of the scans.
 
     Raises:
-        ConfigError: the anatomy has no levels, a structure or network is unknown, both kinds of networks share a name, or scans have no HU.
+        ConfigError: the anatomy has no levels, a network is unknown, both kinds of networks share a name, or scans
+            have no HU.
     """
     if not config.is_asked:
         return
@@ -292,11 +262,6 @@ def check_regression(
         raise ConfigError(
             f"regression.targets: crops are cut around levels, which the anatomy {anatomy} does not have; expected "
             f"anatomy: {', '.join(able)}, or regression: {{targets: {{}}}}"
-        )
-    if unknown := [name for name in config.targets if name not in structures]:
-        raise ConfigError(
-            f"regression.targets: {', '.join(unknown)} is not among the structures; expected some of "
-            f"{', '.join(structures)}"
         )
     if config.network and config.network not in networks:
         raise ConfigError(

@@ -233,21 +233,15 @@ def crops_of_fold(chosen: Callable[[Placement, Takes, int], bool]) -> FilesOf:
     return lambda wildcards: [
         f"results/structure_crops/{wildcards.group}/{CROP_NETWORK}/fold-{row.fold}/{row.scan}"
         for row in placements()
-        if chosen(row, GROUPS[wildcards.group], int(wildcards.fold)) and reference_values(row.scan)
+        if chosen(row, GROUPS[wildcards.group], int(wildcards.fold)) and SCANS[row.scan].targets
     ]
 
 
-def reference_values(scan: str) -> dict[str, float]:
-    """Return the reference values of a scan by structure, without levels that the cohort table leaves out."""
-    row = SCANS[scan]
-    return {name: value for name, value in row.targets.items() if name not in row.levels_absent}
-
-
-def all_reference_values(wildcards: Wildcards) -> dict[str, dict[str, float]]:
-    """Return the reference values of every scan of a group that trains, by scan and structure."""
+def reference_values(wildcards: Wildcards) -> dict[str, dict[str, float]]:
+    """Return the reference values of the people of a group that train, by scan and structure."""
     takes = GROUPS[wildcards.group]
     chosen = [row.scan for row in placements() if row.trains and in_group(row, takes)]
-    return {scan: values for scan in chosen if (values := reference_values(scan))}
+    return {scan: dict(SCANS[scan].targets) for scan in chosen if SCANS[scan].targets}
 
 
 @cache

@@ -104,7 +104,7 @@ rule train_regression:
             "crop": config["regression"]["crop"],
             "targets": config["regression"]["targets"],
         },
-        references=all_reference_values,
+        references=reference_values,
         reproducible=lookup("reproducible", within=config),
         seed=lookup("seed", within=config),
         # the next three: as in train_fold

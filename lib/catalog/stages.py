@@ -143,7 +143,6 @@ STAGES: dict[str, Stage] = {
     "predict_regression": Stage(
         "predictions/{folder}/batch-{batch}",
         "batch",
-        runs="job",
         part="estimate",
         unit="scan and model",
         is_recorded=True,

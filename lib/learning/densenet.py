@@ -86,7 +86,7 @@ class CropDenseNet(DenseNet):
         """Return the values (N,) of images (N, C, ...); the last layer computes in float32, for finer steps."""
         features = self.features(images)
         with torch.autocast(images.device.type, enabled=False):
-            return self.class_layers(features.float())[:, 0]
+            return self.class_layers(features.to(self.class_layers.out.weight.dtype))[:, 0]
 
 
 def gmac_per_crop_voxel(network: CropDenseNet, size_zyx: tuple[int, ...]) -> float:

@@ -5,13 +5,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from lib.catalog.scales import scale_of_column
 from lib.learning.finished import RUNTIME_KEYS
 from lib.regression_settings import (
     DenseNetConfig,
     RegressionCropConfig,
     RegressionTrainConfig,
     read_densenet,
-    scale_of,
 )
 
 
@@ -78,7 +78,7 @@ class RegressionSettings:
     @property
     def scale(self) -> str:
         """The scale of the targets."""
-        return scale_of(next(iter(self.targets.values())))
+        return scale_of_column(next(iter(self.targets.values())))
 
     def digest(self) -> str:
         """Return a digest of all settings that affect the result."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib.catalog.scales import UNIT
 from lib.errors import TrainingError
 from lib.learning.collapse import CONSTANT, LIKE_THE_MEAN, NOT_TRAINED
 from lib.learning.compute import Compute
@@ -21,7 +22,7 @@ from lib.learning.order import Draw, SampleOrder
 from lib.learning.regression_recipe import RegressionRecipe, RegressionSettings
 from lib.learning.tasks.task import Network, Score
 from lib.model_record import REGRESS
-from lib.regression_settings import HUBER, UNIT
+from lib.regression_settings import HUBER
 
 # estimates that spread less than this share of the targets' SD count as one value for all crops
 CONSTANT_SHARE = 0.01
