@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lib.ages import age_years
-from lib.catalog.scales import UNIT, is_density_without_scale, names_with_scale
+from lib.catalog.scales import UNIT, is_density_without_scale, names_with_scale, scale_of_column
 from lib.catalog.vendors import VENDORS
 from lib.cohort.image_headers import Grid, image_header
 from lib.cohort.sheet import Sheet, plain_cell, read_sheet, read_text
@@ -190,6 +190,8 @@ def header_problems(sheet: Sheet, required: Iterable[str], known: Sequence[str])
         if name in known:
             continue
         plain = name.lower().strip().replace(" ", "_")
+        if scale_of_column(plain) and plain not in known:
+            continue  # densities of another structure or scale
         near = [_UNIT.sub("", plain)] if _UNIT.sub("", plain) in known else []
         near = near or difflib.get_close_matches(plain, known, n=1, cutoff=0.84)
         if near and near[0] not in names:

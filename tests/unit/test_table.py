@@ -438,7 +438,11 @@ def test_a_target_column_that_the_table_lacks_is_refused(folder):
             in text
         )
     assert "column bmd_l2: 'bmd_l2'; the name does not tell the scale of the densities" in text
-    assert "column bmd_l1" not in text
+    assert "column bmd_l1" not in text and "did you mean" not in text
+    with pytest.raises(
+        TableError, match=r"column bmd_L1_k2hpo4_mg_cm3: .*; did you mean bmd_l1_k2hpo4_mg_cm3\?"
+    ):
+        spines(folder, (SPINES + "S1,a,,,,1,2,3,4\n").replace("bmd_l1", "bmd_L1"))
 
 
 def test_mask_label_stays_refused_where_several_structures_have_densities(folder):
