@@ -30,8 +30,6 @@ rule screen_scan:
         window_pixel_mm=window_pixel_mm(),
         intensity=lookup("intensity", within=config),
         slice_axis=lookup("model_frame/slice_axis", within=config),
-        vendor=lambda wildcards: SCANS[wildcards.scan].vendor,
-        contrast=lambda wildcards: SCANS[wildcards.scan].contrast,
         code=code_of("screen_scan"),
     message:
         "Screen scan {wildcards.scan}"

@@ -40,6 +40,7 @@ rule measure_prediction:
         regression=lambda wildcards: regression_of_crops(),
         review_member_dice=lookup("predict/review_member_dice", within=config),
         structures=lambda wildcards: structures_of(wildcards.scan),
+        contrast=lambda wildcards: SCANS[wildcards.scan].contrast,
         code=code_of("measure_prediction"),
     message:
         "Measure {wildcards.scan} ({wildcards.group}/{wildcards.network}/{wildcards.members})"

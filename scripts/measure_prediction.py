@@ -7,13 +7,14 @@ input: batch (folder with {scan}/probability.nii.gz, or labels.nii.gz for severa
 output: labels (on the grid of the crop), full (on the grid of the converted scan), json (sections of `lib.measured`);
     with a regression: crops (folder with {structure}.nii.gz and {structure}_mask.nii.gz)
 params: structures (their values in reference_native, by name), anatomy, mask, measure, regression (sections of the
-    settings), review_member_dice
+    settings), review_member_dice, contrast (of the cohort table; empty: the header's counts)
 """
 
 from pathlib import Path
 
 from lib.atomic import read_json, whole_folder, write_json
 from lib.catalog.anatomies import ANATOMIES
+from lib.cohort.stated import with_stated
 from lib.imaging.nifti import read_grid, read_image, write_image
 from lib.joblog import job_log
 from lib.mask_settings import MaskConfig
@@ -41,7 +42,7 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
         image=read_image(given.image),
         converted=(read_image if ANATOMIES[params.anatomy].has_levels else read_grid)(given.converted),
         crop=read_json(given.record),
-        screened=read_json(given.screened),
+        screened=with_stated(read_json(given.screened), contrast=params.contrast),
         uncertainty=read_json(batch / "uncertainty.json"),
     )
     drawn = {"reference": given.get("reference"), "second": given.get("second_reference")}

@@ -107,10 +107,6 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "The modality must be the one that the study works on (screening.modality).",
             "Correct the `image` column, or exclude the scan.",
         ),
-        "vendor_differs": _warning(
-            "The `vendor` of the cohort table should be the maker that the header names.",
-            "Correct `vendor`, or leave it empty; until then the table's is used. Check `image`, too.",
-        ),
         # geometry
         "too_few_slices": _rejected(
             "A scan needs at least screening.min_slices slices.",

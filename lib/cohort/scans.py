@@ -11,6 +11,7 @@ from lib.acquired_slices import PLANES, usual_axes
 from lib.ages import age_years, printed_age
 from lib.atomic import whole_file
 from lib.cohort.placement import Placement
+from lib.cohort.stated import with_stated
 from lib.cohort.table import ScanRow, first_scan
 from lib.errors import ConfigError
 
@@ -21,6 +22,7 @@ SCAN_COLUMNS = (
 REJECTED_IN_REVIEW = "rejected_in_review"  # reason code
 SAME_VOXELS = "same_voxels"  # reason codes, found between scans
 OTHER_SLICE_AXIS = "other_slice_axis"
+VENDOR_DIFFERS = "vendor_differs"
 DIGEST_COLUMNS = ("scan", "voxels")
 NOBODY: Mapping = MappingProxyType({})
 FOLD_COLUMNS = tuple(field.name for field in fields(Placement))
@@ -60,6 +62,7 @@ def gather_screening(
         _judge_same_voxels(several, repeated)
     if slice_axis:
         _judge_slice_axes(records, screened, slice_axis)
+    _judge_vendors(records, screened)
     return records
 
 
@@ -171,11 +174,11 @@ def _fold_record(placement: Placement) -> dict[str, object]:
 
 
 def _scan_record(row: ScanRow, screening: Mapping | None, rejection: str | None) -> dict[str, str]:
-    found = screening or {}
+    found = with_stated(screening or {}, vendor=row.vendor, contrast=row.contrast)
     kvp = found.get("kvp")
     told = {
-        "vendor": found.get("vendor", row.vendor),
-        "contrast": found.get("contrast", row.contrast),
+        "vendor": found["vendor"],
+        "contrast": found["contrast"],
         "kvp": "" if kvp is None else f"{kvp:g}",
         "structures": " ".join(found.get("structures", ())),
     }
@@ -235,6 +238,16 @@ def _judge_slice_axes(
             )
             todo = "Leave it out, or set model_frame.slice_axis to one of z, y, x for all scans."
             record |= {"verdict": "rejected"} | _with_reason(record, "reason", OTHER_SLICE_AXIS, found, todo)
+
+
+def _judge_vendors(records: Iterable[dict[str, str]], screened: Mapping[str, Mapping]) -> None:
+    """Flag scans whose vendor in the table, which stays, is not that of the header; records are changed in place."""
+    for record in records:
+        stated = screened.get(record["scan"], {}).get("vendor", "")
+        if stated and record["vendor"] != stated and record["verdict"] != "excluded":
+            found = f"the cohort table says {record['vendor']}, the header {stated}"
+            todo = "Correct `vendor`, or leave it empty; until then the table's is used. Check `image`, too."
+            record |= _with_reason(record, "warnings", VENDOR_DIFFERS, found, todo)
 
 
 def _acquired_axes(records: Iterable[Mapping[str, str]], screened: Mapping[str, Mapping]) -> dict[str, str]:

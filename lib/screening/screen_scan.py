@@ -72,8 +72,7 @@ class ScanRequest:
 
     `structures` are those of the study, with their values in the mask. `window_pixel_mm` is the pixel size in which
     the crop's window is counted, if the scan will be resampled in the slice; None: the scan's own pixels.
-    `slice_axis` is that of the configuration. `vendor` and `contrast` replace what the header states; empty: they
-    do not.
+    `slice_axis` is that of the configuration.
     """
 
     side: str = "left"
@@ -84,8 +83,6 @@ class ScanRequest:
     crop_center_mm_xy: tuple[float, float] | None = None
     window_pixel_mm: float | None = None
     slice_axis: str = "z"
-    vendor: str = ""
-    contrast: str = ""
 
     def __post_init__(self) -> None:
         if self.side and self.side not in SIDES:
@@ -101,7 +98,8 @@ class ScanRequest:
 class Screening:
     """The verdict on a scan with its reasons, and its properties. Contains no identifying data.
 
-    `vendor` is one of `lib.catalog.vendors.VENDORS`, `contrast` yes or no; empty, and None for `kvp`: not known.
+    `vendor` is one of `lib.catalog.vendors.VENDORS`, `contrast` yes or no; empty, and None for `kvp`: the header does
+    not state it.
     """
 
     reasons: tuple[Reason, ...]
@@ -160,8 +158,8 @@ def screen_scan(
         The verdict. Bad data gives reasons and never raises an exception.
     """
     survey = survey_scan(path, request.series_uid, config)
-    made_with = _acquired_with(request, survey.acquisition)
-    reasons = [*survey.findings, *_check_vendor(request, survey.acquisition)]
+    made_with = _acquired_with(survey.acquisition)
+    reasons = list(survey.findings)
     if survey.scan is None:
         return Screening(reasons=tuple(reasons), anatomy=request.anatomy, limits=config, **made_with)
     image, geometry = survey.scan.image, survey.scan.geometry
@@ -228,28 +226,19 @@ def screen_scan_guarded(
             max_gb=config.max_gb,
         )
     except ScanError as error:
-        made_with = _acquired_with(request, None)
-        refused = Screening(reasons=(reason_of(error),), anatomy=request.anatomy, limits=config, **made_with)
+        refused = Screening(reasons=(reason_of(error),), anatomy=request.anatomy, limits=config)
         return refused.to_json()
 
 
-def _acquired_with(request: ScanRequest, acquisition: Acquisition | MrAcquisition | None) -> dict[str, Any]:
-    """Return the fields of a screening that tell how a scan was acquired: as the table says, else as the header."""
+def _acquired_with(acquisition: Acquisition | MrAcquisition | None) -> dict[str, Any]:
+    """Return the fields of a screening that tell how a scan was acquired."""
     stated = acquisition or Acquisition()
     return {
         "acquisition": acquisition,
-        "vendor": request.vendor or vendor_of(stated.manufacturer),
-        "contrast": request.contrast or ("" if stated.contrast == "unknown" else stated.contrast),
+        "vendor": vendor_of(stated.manufacturer),
+        "contrast": "" if stated.contrast == "unknown" else stated.contrast,
         "kvp": getattr(stated, "kvp", None),
     }
-
-
-def _check_vendor(request: ScanRequest, acquisition: Acquisition | MrAcquisition | None) -> list[Reason]:
-    """Report a vendor of the table that is not the header's; the table's is used."""
-    stated = vendor_of(acquisition.manufacturer) if acquisition else ""
-    if not (request.vendor and stated) or request.vendor == stated:
-        return []
-    return [Reason("vendor_differs", f"the cohort table says {request.vendor}, the header {stated}")]
 
 
 def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:

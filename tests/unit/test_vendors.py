@@ -4,7 +4,8 @@ import pytest
 from tiny_series import tiny_scan, tiny_series, write_series
 
 from lib.catalog.vendors import VENDORS, vendor_of
-from lib.cohort.scans import gather_screening
+from lib.cohort.scans import VENDOR_DIFFERS, gather_screening
+from lib.cohort.stated import with_stated
 from lib.cohort.table import planned_cohort
 from lib.crop_settings import CropConfig
 from lib.screening.screen_scan import ScanRequest, screen_scan, screen_scan_guarded
@@ -12,6 +13,7 @@ from lib.screening_settings import ScreeningConfig
 
 LIMITS = ScreeningConfig(min_slices=5, min_length_mm=10.0)
 CROP = CropConfig(method="none")
+ASKED = ScanRequest(side="", anatomy="generic")
 SPELLINGS = {
     "siemens": ("SIEMENS", "Siemens Healthineers", "Siemens HealthCare GmbH", "SIEMENS NM"),
     "ge": (
@@ -52,9 +54,8 @@ def series(folder, maker="GE MEDICAL SYSTEMS", agent="Ultravist"):
     return write_series(datasets, folder)
 
 
-def screened(folder, **fields):
-    asked = ScanRequest(side="", anatomy="generic", **fields)
-    return screen_scan(folder, asked, LIMITS, CROP).to_json()
+def screened(folder):
+    return screen_scan(folder, ASKED, LIMITS, CROP).to_json()
 
 
 def acquired(found):
@@ -68,50 +69,44 @@ def test_the_header_tells_what_the_table_does_not(tmp_path):
     assert acquired(screened(series(tmp_path / "c", "", ""))) == ("", "", 120.0)
 
 
-def test_the_table_overrides_the_header_and_another_vendor_is_flagged(tmp_path):
-    folder = series(tmp_path)
-    found = screened(folder, vendor="siemens", contrast="no")
-    assert acquired(found) == ("siemens", "no", 120.0)
-    flagged = {reason["code"]: reason for reason in found["reasons"]}["vendor_differs"]
-    assert (
-        flagged["severity"] == "warning"
-        and flagged["found"] == "the cohort table says siemens, the header ge"
-    )
-    assert flagged["action"].startswith("Correct `vendor`, or leave it empty")
-    same = screened(folder, vendor="ge")
-    assert "vendor_differs" not in [reason["code"] for reason in same["reasons"]]
-    # a header that names no maker contradicts nothing
-    silent = screened(series(tmp_path / "silent", ""), vendor="ge")
-    assert silent["vendor"] == "ge" and "vendor_differs" not in [
-        reason["code"] for reason in silent["reasons"]
-    ]
+def test_the_table_overrides_the_header(tmp_path):
+    found = screened(series(tmp_path))
+    assert acquired(with_stated(found, vendor="siemens", contrast="no")) == ("siemens", "no", 120.0)
+    assert with_stated(found) == found
+    assert acquired(with_stated({"kvp": None}, contrast="yes")) == ("", "yes", None)
 
 
-def test_a_scan_that_cannot_be_read_keeps_what_the_table_says(tmp_path):
-    asked = ScanRequest(side="", anatomy="generic", vendor="philips", contrast="yes")
-    found = screen_scan_guarded(tmp_path, asked, LIMITS, CROP)
-    assert found["verdict"] == "rejected" and acquired(found) == ("philips", "yes", None)
+def test_a_scan_that_cannot_be_read_has_no_vendor(tmp_path):
+    found = screen_scan_guarded(tmp_path, ASKED, LIMITS, CROP)
+    assert found["verdict"] == "rejected" and acquired(found) == ("", "", None)
 
 
-def test_scans_csv_lists_vendor_contrast_and_kvp(tmp_path):
+def test_scans_csv_lists_vendor_contrast_and_kvp_and_flags_another_vendor(tmp_path):
     rows = [
         {"scan": "A", "image": "a"},
         {"scan": "B", "image": "b", "vendor": "siemens"},
         {"scan": "C", "image": "c", "vendor": "philips", "contrast": "no", "exclude": "hip prosthesis"},
         {"scan": "D", "image": "d", "contrast": "yes"},
+        {"scan": "E", "image": "e", "vendor": "ge"},
+        {"scan": "F", "image": "f", "vendor": "ge", "contrast": "no"},
     ]
-    files = {
-        "A": screened(series(tmp_path / "a")),
-        "B": screened(series(tmp_path / "b", agent=""), vendor="siemens"),
-    }
-    for found in files.values():
-        found["voxels"] = None
+    ge, silent = screened(series(tmp_path / "ge")), screened(series(tmp_path / "silent", "", ""))
+    files = {"A": ge, "B": ge, "C": ge, "E": silent, "F": ge}
+    files = {scan: dict(found, voxels=None) for scan, found in files.items()}
     records = gather_screening(planned_cohort(rows, "cohort.csv"), files)
     told = {record["scan"]: [record[name] for name in ("vendor", "contrast", "kvp")] for record in records}
     assert told == {
         "A": ["ge", "yes", "120"],
-        "B": ["siemens", "", "120"],
-        "C": ["philips", "no", ""],
+        "B": ["siemens", "yes", "120"],
+        "C": ["philips", "no", "120"],
         "D": ["", "yes", ""],  # not screened yet
+        "E": ["ge", "", "120"],
+        "F": ["ge", "no", "120"],
     }
-    assert "vendor_differs" in records[1]["warnings"].split()
+    flagged = [record["scan"] for record in records if VENDOR_DIFFERS in record["warnings"].split()]
+    assert flagged == ["B"]  # C is excluded, and the header of E names no maker
+    (explanation,) = [record["explanation"] for record in records if record["scan"] == "B"]
+    assert explanation.endswith(
+        "the cohort table says siemens, the header ge. Correct `vendor`, or leave it empty; until then the table's "
+        "is used. Check `image`, too."
+    )

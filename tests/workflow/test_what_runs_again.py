@@ -208,8 +208,13 @@ COHORT = {
         {"resample_labels2", "crop_labels2"} | MEASURES,
         {"resample_labels2": 1, "crop_labels2": 1, "measure_prediction": 2},
     ),
-    "`subject`, `age`, `site`, `repeat_of` or `set` of a scan": (
-        set_cells(P002={"subject": "Q002", "age": "70", "site": "B", "set": "test"}),
+    "`contrast` of a scan": (
+        set_cells(P002={"contrast": "yes"}),
+        {"gather_acquisition"} | MEASURES,
+        {"measure_prediction": 2},
+    ),
+    "`subject`, `age`, `site`, `vendor`, `repeat_of` or `set` of a scan": (
+        set_cells(P002={"subject": "Q002", "age": "70", "site": "B", "vendor": "ge", "set": "test"}),
         {"gather_acquisition", "write_scan_pages"} | ERRORS | TABLES,
         {},
     ),
