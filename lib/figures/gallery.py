@@ -90,7 +90,7 @@ class StudyResults:
             names; an empty frame if there is none.
         histories: learning curves by (group, network, fold): epoch, loss, validation_dice.
         slices: errors along z of each scored prediction (`by_slice` of `measure_overlap`), by `structure_key`.
-        curves: voxels by their probability of each scored prediction (`VoxelCounts.in_bins`), by `structure_key`.
+        curves: voxels by their probability of each scored prediction (`VoxelCounts.to_json`), by `structure_key`.
         examples: scans for the figures of contours and solids.
         networks, dimension_pair: tables that compare the networks of a study with several; else empty.
         pair_examples: scans as each network of the stated pair predicted them, with a word for each row.

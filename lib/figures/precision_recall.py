@@ -12,7 +12,7 @@ from lib.catalog.measures import MEASURES
 from lib.figures.style import INK, Drawing, count_people, group_color, groups_of
 from lib.stats.curves import CURVE_KEYS, pooled_areas, pooled_curves
 from lib.stats.tables import structure_key
-from lib.stats.voxel_levels import curve_of, pool_counts
+from lib.stats.voxel_levels import curve_of, pool_counts, read_runs
 
 DRAWN = ["recall", "precision"]
 # every so many of the thresholds of a pooled curve are drawn of a scan
@@ -43,7 +43,7 @@ def draw_precision_recall(
         the drawing; None if there are no counts with bone in the reference.
     """
     keys = [structure_key(row) for row in people.to_dict("records")]
-    known = people[[key in counts and any(counts[key]["inside"]) for key in keys]]
+    known = people[[key in counts and read_runs(counts[key])["inside"].any() for key in keys]]
     if known.empty:
         return None
     records = [

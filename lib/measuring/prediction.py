@@ -236,7 +236,7 @@ def _score(own: _StructureMask, readers: ReaderMasks, regions: Regions, config: 
 
 def _measure_curves(
     prediction: sitk.Image, own: _StructureMask, readers: ReaderMasks
-) -> tuple[dict, dict[str, list[int]]]:
+) -> tuple[dict, dict[str, str]]:
     """Return what is measured of the probability without the mask's threshold, and its voxels by level.
 
     Labels have no probability: the measures are None, and there are no levels.
@@ -246,7 +246,7 @@ def _measure_curves(
         why = {"auc_pr": NO_PROBABILITY, "auc_roc": NO_PROBABILITY, "dsc_half": NO_THRESHOLD}
         return dict.fromkeys(why) | {"undefined": why}, {}
     counts = count_levels(probability_levels(array_zyx(prediction)), reference_zyx)
-    return join_measured(measure_areas(counts), measure_half(reference_zyx, half_zyx)), counts.in_bins()
+    return join_measured(measure_areas(counts), measure_half(reference_zyx, half_zyx)), counts.to_json()
 
 
 def _readers_and_model(mask: sitk.Image, readers: ReaderMasks, config: OverlapConfig) -> dict[str, dict]:

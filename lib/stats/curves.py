@@ -20,7 +20,7 @@ def counts_of_predictions(metrics: pd.DataFrame, counts: Mapping[str, Mapping]) 
 
     Args:
         metrics: rows of metrics.csv.
-        counts: `inside` and `outside` of a scan by `structure_key`; predictions without them have no record.
+        counts: `VoxelCounts.to_json` of a scan by `structure_key`; predictions without them have no record.
     """
     rows = without_repeats(metrics).to_dict("records")
     keyed = ((structure_key(row), row) for row in rows)
@@ -33,7 +33,7 @@ def pooled_curves(records: Iterable[Mapping]) -> pd.DataFrame:
     """Return CURVE_COLUMNS, the curves pooled over the voxels of all scans, for each of CURVE_KEYS.
 
     Args:
-        records: CURVE_KEYS and the counts `inside` and `outside` of a scan each.
+        records: CURVE_KEYS and `VoxelCounts.to_json` of a scan each.
 
     A row states precision, recall and false positive rate (share of the voxels outside the reference) of voxels of at
     least `threshold`, from high thresholds to low; NaN where it is not defined.

@@ -1,4 +1,8 @@
-"""Precision-recall and ROC curves: areas against scikit-learn, of one scan and pooled from counts in bins."""
+"""Precision-recall and ROC curves: areas against scikit-learn, of a scan and pooled over scans."""
+
+import json
+import zlib
+from base64 import b64encode
 
 import numpy as np
 import pytest
@@ -11,9 +15,13 @@ from lib.stats.voxel_levels import (
     LEVELS,
     NO_BACKGROUND,
     NO_REFERENCE,
+    RUN_COLUMNS,
+    SHARES,
+    VoxelCounts,
     count_levels,
     measure_areas,
     pool_counts,
+    read_runs,
 )
 
 SHAPE_ZYX = (6, 60, 80)
@@ -47,7 +55,7 @@ def of_sklearn(levels_zyx, reference_zyx):
 
 def record(levels_zyx, reference_zyx, **key):
     key = {"group": "all", "network": "vnet", "protocol": "cv", "structure": "femur"} | key
-    return key | count_levels(levels_zyx, reference_zyx).in_bins()
+    return key | count_levels(levels_zyx, reference_zyx).to_json()
 
 
 KINDS = ("ties", "uniform", "soft", "network", "bf16")
@@ -61,41 +69,99 @@ def test_the_areas_of_a_scan_are_those_of_scikit_learn(kind, seed):
     assert not areas["undefined"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "within"), [("uniform", 1e-4), ("soft", 1e-4), ("network", 1e-4), ("bf16", 4e-4)]
-)
-def test_pooled_areas_are_those_of_all_voxels(kind, within):
-    scans = [maps(seed, kind) for seed in range(6)]
+def one_network(generator, kind, apart, size=4000):
+    """Return the map of a network whose logits of bone and background lie `apart`, with a shift of its own."""
+    reference = generator.random((1, 13, size)) < 1 / 13
+    logits = generator.normal(np.where(reference, apart, -apart), 0.4 * apart + 1) + generator.normal()
+    members = 5 if kind == "ensemble" else 1
+    several = [logits + (generator.normal(0, 1, logits.shape) if members > 1 else 0) for _ in range(members)]
+    if kind == "bf16":
+        several = [(of.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32) for of in several]
+    probability = np.mean([1 / (1 + np.exp(-of)) for of in several], axis=0)
+    if kind == "percent":
+        probability = np.round(probability, 2)
+    if kind == "narrow":  # a network that is never sure: all voxels in a few of BIN_LEVELS
+        probability = 0.45 + 0.1 * probability
+    return np.rint(65535 * probability).astype(np.uint16), reference
+
+
+WEAK, USUAL, NEARLY_PERFECT = 1, 4, 12  # distance of bone and background
+
+
+@pytest.mark.parametrize("kind", ["bf16", "float32", "ensemble", "percent", "narrow"])
+@pytest.mark.parametrize("apart", [WEAK, USUAL, NEARLY_PERFECT])
+@pytest.mark.parametrize("people", [1, 4, 12])
+def test_pooled_areas_are_those_of_all_voxels(kind, apart, people):
+    generator = np.random.default_rng([people, apart])
+    scans = [one_network(generator, kind, apart) for _ in range(people)]
     (row,) = pooled_areas(record(*scan) for scan in scans).to_dict("records")
-    expected = of_sklearn(*(np.concatenate(part) for part in zip(*scans, strict=True)))
-    assert (row["auc_pr"], row["auc_roc"]) == pytest.approx(expected, abs=within)
-    assert row["scans"] == 6 and row["undefined"] == ""
+    expected = of_sklearn(*(np.concatenate(part, axis=None) for part in zip(*scans, strict=True)))
+    assert (row["auc_pr"], row["auc_roc"]) == pytest.approx(expected, abs=5e-5)
+    assert row["scans"] == people and row["undefined"] == ""
 
 
-def test_pooled_areas_are_exact_where_each_bin_holds_one_level():
-    single = BIN_LEVELS[np.diff(BIN_LEVELS, append=LEVELS) == 1]
-    generator = np.random.default_rng(2)
-    scans = [
-        (generator.choice(single, SHAPE_ZYX).astype(np.uint16), generator.random(SHAPE_ZYX) < 0.3)
-        for _ in range(3)
-    ]
+@pytest.mark.parametrize("kind", KINDS)
+def test_pooled_areas_of_small_scans_and_of_scans_unlike_each_other(kind):
+    generator = np.random.default_rng(3)
+    scans = [maps(0, kind), *[one_network(generator, "bf16", apart, 60) for apart in (WEAK, USUAL)]]
+    scans += [one_network(generator, "narrow", WEAK), one_network(generator, "ensemble", USUAL)]
+    (row,) = pooled_areas(record(*scan) for scan in scans).to_dict("records")
+    voxels = (np.concatenate([array.ravel() for array in part]) for part in zip(*scans, strict=True))
+    assert (row["auc_pr"], row["auc_roc"]) == pytest.approx(of_sklearn(*voxels), abs=5e-5)
+
+
+def test_pooled_areas_are_exact_where_maps_have_few_values():
+    scans = [maps(seed, "ties") for seed in range(6)]
     table = pooled_areas(record(*scan) for scan in scans)
     expected = of_sklearn(*(np.concatenate(part) for part in zip(*scans, strict=True)))
     assert tuple(table[["auc_pr", "auc_roc"]].iloc[0]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_bin_of_several_levels_counts_with_the_mean_over_all_orders():
-    # 3 voxels inside and 2 outside in the middle bin, 4 and 1 above it: the mean over the 10 orders, by hand
-    levels = [LEVELS - 1] * 5 + [LEVELS // 2] * 5
-    inside = [1, 1, 1, 1, 0, 1, 1, 1, 0, 0]
-    counts = count_levels(np.array([[levels]], np.uint16), np.array([[inside]]))
-    orders = {order for order in np.ndindex(2, 2, 2, 2, 2) if sum(order) == 3}
-    mean = np.mean(
-        [sum((4 + sum(order[: k + 1])) / (5 + k + 1) for k in range(5) if order[k]) for order in orders]
-    )
-    area = measure_areas(pool_counts([counts.in_bins()]))["auc_pr"]
-    assert len(orders) == 10
-    assert area == pytest.approx((4 * 4 / 5 + mean) / 7, abs=1e-12)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_adds_little_or_is_one_level_and_all_voxels_are_counted(kind):
+    counts = count_levels(*maps(2, kind))
+    runs = counts.in_runs()
+    assert tuple(runs) == RUN_COLUMNS and len({len(column) for column in runs.values()}) == 1
+    lowest, span, inside, outside = runs.values()
+    assert (np.diff(lowest) < 0).all() and (lowest[:-1] > lowest[1:] + span[1:]).all()
+    bins = (np.searchsorted(BIN_LEVELS, level, side="right") for level in (lowest, lowest + span))
+    np.testing.assert_array_equal(*bins)
+    for low, wide, within, without in zip(lowest, span, inside, outside, strict=True):
+        part = slice(low, low + wide + 1)
+        assert (within, without) == (counts.inside[part].sum(), counts.outside[part].sum())
+        assert all(counts.inside[end] + counts.outside[end] for end in (low, low + wide))
+    assert (inside.sum(), outside.sum()) == (counts.inside.sum(), counts.outside.sum())
+    chosen = np.cumsum(inside + outside) - inside - outside
+    several = span > 0
+    # a run ends when its share is reached, at the next level at the latest
+    assert (inside[several] <= 2 * inside.sum() / SHARES + 2).all()
+    assert ((inside + outside)[several] <= 2.01 * chosen[several] / SHARES + 2).all()
+
+
+def test_a_map_of_a_network_is_kept_in_few_runs():
+    runs = count_levels(*one_network(np.random.default_rng(0), "bf16", USUAL)).in_runs()
+    assert len(runs["lowest"]) < 1500
+
+
+def packed(*lines):
+    return {"runs": b64encode(zlib.compress("\n".join(lines).encode())).decode()}
+
+
+def test_the_voxels_of_a_run_are_spread_evenly_over_it():
+    pooled = pool_counts([packed("70 40", "0 3", "4 2", "0 6"), packed("41", "0", "1", "1")])
+    assert isinstance(pooled, VoxelCounts) and len(pooled.inside) == LEVELS
+    assert pooled.inside[38:46].tolist() == [0, 0, 0.5, 1.5, 0.5, 0.5, 0, 0] and pooled.inside[70] == 4
+    assert pooled.outside[38:46].tolist() == [0, 0, 1.5, 2.5, 1.5, 1.5, 0, 0] and pooled.outside.sum() == 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_counts_are_kept_whole_and_small(kind):
+    counts = count_levels(*maps(1, kind))
+    runs, kept = counts.in_runs(), counts.to_json()
+    again = read_runs(json.loads(json.dumps(kept)))
+    for name in RUN_COLUMNS:
+        np.testing.assert_array_equal(again[name], runs[name])
+    assert len(kept["runs"]) < 20_000
 
 
 def test_points_of_a_pooled_curve_are_those_of_the_voxels():
@@ -142,12 +208,13 @@ def test_where_the_reference_is_empty_or_everywhere_areas_are_undefined():
 
 
 def test_large_cohorts_do_not_overflow_or_lose_digits():
-    counts = count_levels(*maps(1, "network")).in_bins()
+    scan = count_levels(*maps(1, "network"))
     once, often = (
-        pool_counts([{name: [n * k for n in counts[name]] for name in counts}]) for k in (1, 10**7)
+        pool_counts([VoxelCounts(inside=k * scan.inside, outside=k * scan.outside).to_json()])
+        for k in (1, 10**7)
     )
-    assert measure_areas(often)["auc_roc"] == pytest.approx(measure_areas(once)["auc_roc"], abs=1e-12)
-    assert measure_areas(often)["auc_pr"] == pytest.approx(measure_areas(once)["auc_pr"], abs=1e-4)
+    for name in ("auc_roc", "auc_pr"):
+        assert measure_areas(often)[name] == pytest.approx(measure_areas(once)[name], abs=1e-6)
 
 
 def test_bins_are_mirrored_and_cut_at_the_thresholds_of_otsu():
@@ -156,6 +223,10 @@ def test_bins_are_mirrored_and_cut_at_the_thresholds_of_otsu():
     assert np.isin(np.ceil(steps / 256 * (LEVELS - 1)), BIN_LEVELS).all()
 
 
-def test_counts_in_other_bins_are_refused():
-    with pytest.raises(TableError, match="256 bins .*measure these predictions again"):
-        pool_counts([{"inside": [0] * 256, "outside": [1] * 256}])
+def test_counts_of_another_version_are_refused():
+    of_levels = {"inside": [0] * 506, "outside": [1] * 506}
+    for counts in (of_levels, {"runs": "no base64"}, {"runs": "AAAA"}, packed("70 40", "0 3", "4 2")):
+        with pytest.raises(
+            TableError, match="no lowest, span, inside, outside: .* measure the prediction again"
+        ):
+            pool_counts([counts])

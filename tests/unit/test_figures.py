@@ -105,7 +105,7 @@ def voxel_counts():
     generator = np.random.default_rng(4)
     reference = generator.random((4, 20, 20)) < 0.3
     levels = generator.integers(0, 40_000, reference.shape) + 25_000 * reference
-    return count_levels(levels.astype(np.uint16), reference).in_bins()
+    return count_levels(levels.astype(np.uint16), reference).to_json()
 
 
 def precision_row():

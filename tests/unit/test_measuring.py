@@ -21,6 +21,7 @@ from lib.measuring.prediction import (
     measure_prediction,
 )
 from lib.stats.reader_pairs import PAIRS
+from lib.stats.voxel_levels import read_runs
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
 
 CONFIG = MeasuringConfig(
@@ -101,7 +102,8 @@ def test_curves_and_other_choices_are_measured_with_the_reference():
         average_precision_score(inside, probability_zyx.ravel()), abs=1e-12
     )
     assert overlap["auc_roc"] == pytest.approx(roc_auc_score(inside, probability_zyx.ravel()), abs=1e-12)
-    assert sum(counts["inside"]) == inside.sum() and sum(counts["outside"]) == (~inside).sum()
+    runs = read_runs(counts)
+    assert (runs["inside"].sum(), runs["outside"].sum()) == (inside.sum(), (~inside).sum())
     chosen, both = np.count_nonzero(array_zyx(mask)), np.count_nonzero(array_zyx(mask).ravel() & inside)
     assert overlap["precision"] == pytest.approx(both / chosen)
     assert overlap["precision_raw"] == pytest.approx(both / (chosen + 16))

@@ -31,7 +31,7 @@ from lib.publications.deniz_2018 import DENIZ_2018
 from lib.stats.formats import records
 from lib.stats.network_plan import NetworkPlan
 from lib.stats.networks import tables_of_networks
-from lib.stats.voxel_levels import BIN_LEVELS
+from lib.stats.voxel_levels import LEVELS, count_levels
 
 NETWORKS = {
     "flat": {"unet": {"dimensions": 2, "initial_maps": 8, "levels": 3}},
@@ -143,8 +143,8 @@ def test_figures_draw_every_person_and_every_network(metrics, tables):
 
 def test_a_study_of_several_networks_has_all_their_figures_and_details_of_some(metrics, tables, tmp_path):
     shown = [Example("P1", "P1", *[np.ones((2, 9, 9), np.uint8)] * 3, (3, 1, 1), (0, 1))]
-    counts = np.zeros(len(BIN_LEVELS), int)
-    counts[-1] = 5
+    levels = np.array([[[0, LEVELS - 1]]], np.uint16)
+    counts = count_levels(levels, levels).to_json()
     keys = metrics[["group", "network", "members", "scan", "structure"]].agg("/".join, axis=1)
     scored = metrics.assign(precision_raw=0.9, recall_raw=0.9, reference_mm3=np.nan, predicted_mm3=np.nan)
     results = StudyResults(
@@ -154,7 +154,7 @@ def test_a_study_of_several_networks_has_all_their_figures_and_details_of_some(m
         agreement=pd.DataFrame(),
         networks=tables["networks"],
         dimension_pair=tables["dimension_pair"],
-        curves={key: {"inside": counts.tolist(), "outside": counts[::-1].tolist()} for key in keys},
+        curves=dict.fromkeys(keys, counts),
         pair_examples=[("best", shown * 2)],
         detailed=["deep"],
     )
