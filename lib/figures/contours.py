@@ -1,7 +1,8 @@
 """Contours of masks on slices: a montage and a thumbnail of a scan, and functions that other pictures share.
 
-Pictures show the slice in radiological orientation: anterior on top, the patient's left at the right edge. The
-predicted contour is solid, the reference is dashed on top of it, so that both are visible where they coincide.
+Axial slices are shown in radiological orientation: anterior on top, the patient's left at the right edge; of other
+slices, see `lib.figures.slice_planes`. The predicted contour is solid, the reference is dashed on top of it, so that
+both are visible where they coincide.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lib.atomic import whole_file
 from lib.figures.palette import REFERENCE, Color, structure_color
+from lib.figures.slice_planes import AXIAL, SlicePlane
 
 _REFERENCE = "reference"
 INK, PAPER = (233, 238, 242), (17, 21, 25)
@@ -61,47 +63,46 @@ class View:
 
 
 def draw_contours(
-    grey_zyx: np.ndarray,
-    predicted_zyx: np.ndarray,
-    reference_zyx: np.ndarray | None,
-    spacing_mm_zyx: tuple[float, float, float],
+    grey: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    spacing_mm: tuple[float, float, float],
     caption: str,
-    structures: Sequence[str] = (),
+    plane: SlicePlane = AXIAL,
 ) -> Image.Image:
-    """Return ten axial slices from the lower end of the bone to its top with the contours of the masks.
+    """Return ten slices from the first one with bone to the last one with the contours of the masks.
 
     Args:
-        grey_zyx: grey levels (`grey_levels`), (z, y, x), z towards the head, x to the patient's left.
-        predicted_zyx: predicted mask or label map on the same grid.
-        reference_zyx: reference on the same grid, or None.
-        spacing_mm_zyx: voxel spacing, mm.
+        grey: grey levels (`grey_levels`) of the slices of a plane, (slice, row, column): see `SlicePlane.turn`.
+        masks: masks on the same grid (`named_masks`).
+        spacing_mm: distance of slices, rows and columns.
         caption: written above the slices; a pseudonym, never a name.
-        structures: names of the labels if there are several.
+        plane: of the slices, whose letters are written at the edges.
     """
-    masks = named_masks(predicted_zyx, reference_zyx, structures)
     bone = np.logical_or.reduce(list(masks.values()))
-    sight = find_sight(bone, spacing_mm_zyx)
+    sight = find_sight(bone, spacing_mm)
     tiles = []
     for index in choose_slices(bone, COLUMNS * ROWS):
-        tile = _draw_tile((grey_zyx[index], _on_slice(masks, int(index))), sight, spacing_mm_zyx[1:], TILE_PX)
-        write_words(tile, (6, 4), f"{index * spacing_mm_zyx[0]:.0f} mm")
+        tile = _draw_tile((grey[index], _on_slice(masks, int(index))), sight, spacing_mm[1:], TILE_PX)
+        write_words(tile, (6, 4), f"{index * spacing_mm[0]:.0f} mm")
         tiles.append(tile)
-    return _montage(tiles, caption, list(masks))
+    return _montage(tiles, caption, list(masks), plane)
 
 
 def draw_thumbnail(
-    grey_zyx: np.ndarray,
-    predicted_zyx: np.ndarray,
-    reference_zyx: np.ndarray | None,
-    spacing_mm_zyx: tuple[float, float, float],
-    structures: Sequence[str] = (),
+    grey: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    spacing_mm: tuple[float, float, float],
+    plane: SlicePlane = AXIAL,
 ) -> Image.Image:
-    """Return one small axial slice of the upper bone with the contours (arguments as in `draw_contours`)."""
-    masks = named_masks(predicted_zyx, reference_zyx, structures)
+    """Return one small slice with the contours (arguments as in `draw_contours`).
+
+    It is an axial slice of the upper bone; of other planes, the slice with most bone.
+    """
     bone = np.logical_or.reduce(list(masks.values()))
-    index = int(choose_slices(bone, 5)[3])
-    shown = grey_zyx[index], _on_slice(masks, index)
-    return _draw_tile(shown, find_sight(bone, spacing_mm_zyx), spacing_mm_zyx[1:], THUMBNAIL_PX)
+    largest = int(np.argmax(np.count_nonzero(bone, axis=(1, 2))))
+    index = int(choose_slices(bone, 5)[3]) if plane == AXIAL or not bone.any() else largest
+    shown = grey[index], _on_slice(masks, index)
+    return _draw_tile(shown, find_sight(bone, spacing_mm), spacing_mm[1:], THUMBNAIL_PX)
 
 
 def named_masks(
@@ -253,15 +254,19 @@ def _dashes(line: np.ndarray, scale: int) -> Iterator[np.ndarray]:
         yield np.vstack([ends[0], inside, ends[1]])
 
 
-def _montage(tiles: Sequence[Image.Image], caption: str, names: Sequence[str]) -> Image.Image:
+def _montage(
+    tiles: Sequence[Image.Image], caption: str, names: Sequence[str], plane: SlicePlane
+) -> Image.Image:
     step = TILE_PX + GAP_PX
     picture = Image.new("RGB", (COLUMNS * step + GAP_PX, ROWS * step + GAP_PX + HEADER_PX), PAPER)
     for position, tile in enumerate(tiles):
         row, column = divmod(position, COLUMNS)
         corner = (GAP_PX + column * step, HEADER_PX + row * step)
         picture.paste(tile, corner)
-        for letter, x in (("R", 6), ("L", TILE_PX - 16)):
-            write_words(picture, (corner[0] + x, corner[1] + TILE_PX // 2 - 8), letter)
+        middle = TILE_PX // 2
+        places = (6, middle - 8), (TILE_PX - 16, middle - 8), (middle - 4, 4), (middle - 4, TILE_PX - 20)
+        for letter, (x, y) in zip(plane.letters, places, strict=True):
+            write_words(picture, (corner[0] + x, corner[1] + y), letter)
     write_words(picture, (GAP_PX + 4, 7), caption, size=14)
     write_legend(picture, picture.width - GAP_PX - 4, names)
     return picture

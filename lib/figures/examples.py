@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from lib.catalog.groups import group_position
 from lib.catalog.protocols import PROTOCOLS
 from lib.figures.palette import ADDED, BONE, MISSED, REFERENCE, Color, css, structure_color
+from lib.figures.slice_planes import slice_plane
 from lib.figures.style import INK, Drawing
 from lib.figures.surface_render import turntable
 from lib.stats.grouping import without_repeats
@@ -52,26 +53,15 @@ class Example:
 
         Coronal and sagittal slices have the head on top.
         """
+        plane = slice_plane(self.slice_axis)
         return replace(
             self,
-            image_zyx=self._turned(self.image_zyx),
-            reference_zyx=self._turned(self.reference_zyx),
-            predicted_zyx=self._turned(self.predicted_zyx),
-            spacing_mm_zyx=(
-                self.spacing_mm_zyx["zyx".index(self.slice_axis)],
-                *(
-                    edge
-                    for axis, edge in zip("zyx", self.spacing_mm_zyx, strict=True)
-                    if axis != self.slice_axis
-                ),
-            ),
+            image_zyx=plane.turn(self.image_zyx),
+            reference_zyx=plane.turn(self.reference_zyx),
+            predicted_zyx=plane.turn(self.predicted_zyx),
+            spacing_mm_zyx=plane.spacing(self.spacing_mm_zyx),
             slice_axis="z",
         )
-
-    def _turned(self, array_zyx: np.ndarray) -> np.ndarray:
-        if self.slice_axis == "z":
-            return array_zyx
-        return np.moveaxis(array_zyx, "zyx".index(self.slice_axis), 0)[:, ::-1]
 
 
 def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict]:

@@ -19,7 +19,7 @@ def sheet_columns(slices: int) -> int:
 
 
 def draw_sheet(grey_zyx: np.ndarray, sight: Sight) -> Image.Image:
-    """Return all slices (grey levels, (z, y, x)), cut to `sight`, as one picture, row by row from the lower end."""
+    """Return all slices (grey levels), cut to `sight`, as one picture, row by row from the first one."""
     (top, left), edge = sight.start_yx, sight.edge
     tile_px = min(edge, MOST_TILE_PX)
     columns = sheet_columns(len(grey_zyx))

@@ -31,6 +31,7 @@ from lib.figures.contours import (
 )
 from lib.figures.orthogonal_views import choose_point, draw_planes
 from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css, structure_color
+from lib.figures.slice_planes import EDGES, SlicePlane, slice_plane
 from lib.figures.slices import (
     UNITS_PER_PIXEL,
     draw_sheet,
@@ -128,6 +129,11 @@ class ScanPage:
         return labels_zyx
 
     @property
+    def plane(self) -> SlicePlane:
+        """Return the plane of the slices that the page shows: those that networks see."""
+        return slice_plane(self.crop["frame"]["slice_axis"])
+
+    @property
     def bone_zyx(self) -> np.ndarray:
         """Return the union of all masks."""
         masks = [prediction.mask_zyx > 0 for prediction in self.predictions]
@@ -146,17 +152,22 @@ def draw_pictures(page: ScanPage) -> dict[str, tuple[Image.Image, dict]]:
     """Return the pictures of a page by name, each with the options of `write_picture`."""
     grey, spacing = grey_levels(page.image_zyx, page.window), page.spacing_mm_zyx
     reference, predicted, structures = page.reference_zyx, page.predicted_zyx, page.structures
-    masks = named_masks(predicted, reference, structures)
+    masks, plane = named_masks(predicted, reference, structures), page.plane
+    slices = (
+        plane.turn(grey),
+        {name: plane.turn(mask) for name, mask in masks.items()},
+        plane.spacing(spacing),
+    )
     shown = next(
         (mask > 0 for mask in (reference, predicted) if mask is not None and mask.any()), page.bone_zyx
     )
     point = choose_point(shown, spacing[0], page.anatomy.planes_below_top_mm)
     planes = draw_planes(grey, masks, spacing, find_sight(shown, spacing), point)
     return {
-        "small": (draw_thumbnail(grey, predicted, reference, spacing, structures), {}),
-        "contours": (draw_contours(grey, predicted, reference, spacing, page.scan, structures), {}),
+        "small": (draw_thumbnail(*slices, plane), {}),
+        "contours": (draw_contours(*slices, page.scan, plane), {}),
         "planes": (planes, {}),
-        "slices": (draw_sheet(grey, find_sight(page.bone_zyx, spacing)), {"quality": SHEET_QUALITY}),
+        "slices": (draw_sheet(slices[0], _sight(page)), {"quality": SHEET_QUALITY}),
         "turn": (draw_turn(reference, predicted, spacing, len(structures)), {"quality": TURN_QUALITY}),
     }
 
@@ -216,6 +227,8 @@ def build_scan_context(page: ScanPage) -> dict:
         "structures": [
             (css(structure_color(position)), name) for position, name in enumerate(page.structures)
         ],
+        "plane": page.plane,
+        "edges": [(edge, letter) for edge, letter in zip(EDGES, page.plane.letters, strict=True) if letter],
         "pictured": page.predictions[0].models,
         "window": page.window,
         "has_cut": page.settings["measure"]["distal_cut_mm"] is not None and bool(page.anatomy.cut_below),
@@ -230,25 +243,27 @@ def viewer_data(page: ScanPage) -> dict:
     Of several structures, `structures` has the names, `reference` is a list with an entry for each, and `predictions`
     has an entry for each structure of each prediction.
     """
-    spacing = page.spacing_mm_zyx
-    sight = find_sight(page.bone_zyx, spacing)
-    slices, columns = len(page.image_zyx), sheet_columns(len(page.image_zyx))
+    sight, plane, bone = _sight(page), page.plane, page.plane.turn(page.bone_zyx)
+    step, height, width = plane.spacing(page.spacing_mm_zyx)
+    slices, columns = len(bone), sheet_columns(len(bone))
     reference, several = page.reference_zyx, page.structures
     return {
         "slices": slices,
         "columns": columns,
         "rows": math.ceil(slices / columns),
         "edge": sight.edge * UNITS_PER_PIXEL,
-        "width_mm": round(sight.edge * spacing[2], 2),
-        "height_mm": round(sight.edge * spacing[1], 2),
-        "step_mm": spacing[0],
-        "first": middle_slice([page.bone_zyx]),
+        "width_mm": round(sight.edge * width, 2),
+        "height_mm": round(sight.edge * height, 2),
+        "step_mm": step,
+        "plane": plane.name,
+        "beyond": plane.beyond,
+        "first": middle_slice([bone]),
         "reference": _outlined_reference(page, sight),
         "predictions": [
             {
                 "dice": None
                 if reference is None
-                else slice_dice(reference == prediction.label, prediction.mask_zyx)
+                else slice_dice(plane.turn(reference == prediction.label), plane.turn(prediction.mask_zyx))
             }
             | _outlined(prediction.mask_zyx, page, sight)
             for prediction in page.predictions
@@ -286,4 +301,10 @@ def _outlined_reference(page: ScanPage, sight: Sight) -> dict | list[dict] | Non
 
 
 def _outlined(mask_zyx: np.ndarray, page: ScanPage, sight: Sight) -> dict:
-    return {"paths": slice_paths(mask_zyx, sight), "areas": slice_areas(mask_zyx, page.spacing_mm_zyx)}
+    mask, spacing = page.plane.turn(mask_zyx), page.plane.spacing(page.spacing_mm_zyx)
+    return {"paths": slice_paths(mask, sight), "areas": slice_areas(mask, spacing)}
+
+
+def _sight(page: ScanPage) -> Sight:
+    """Return the part of the slices that the viewer shows."""
+    return find_sight(page.plane.turn(page.bone_zyx), page.plane.spacing(page.spacing_mm_zyx))

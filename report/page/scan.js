@@ -49,7 +49,8 @@
     ends.forEach(drawStructure);
     at("here").setAttribute("d", `M${slice + 0.5} 0V100`);
     const predicted = shownParts().map((part) => masks(part).predicted);
-    let text = `Slice ${slice + 1} of ${data.slices}, ${(slice * data.step_mm).toFixed(0)} mm above the lower end.`;
+    const kind = data.plane === "axial" ? "Slice" : `${data.plane[0].toUpperCase()}${data.plane.slice(1)} slice`;
+    let text = `${kind} ${slice + 1} of ${data.slices}, ${(slice * data.step_mm).toFixed(0)} mm ${data.beyond}.`;
     if (!predicted.some((mask) => mask.paths[slice])) text += " No bone predicted.";
     if (references.length) text += describeDice(predicted);
     at("slice").value = slice;

@@ -83,8 +83,8 @@ def test_slices_run_from_the_distal_end_to_the_top_of_the_bone():
 
 def test_both_contours_are_drawn_and_the_reference_only_if_there_is_one():
     image, mask = scan()
-    both = draw_contours(image, mask, np.roll(mask, 6, axis=2), SPACING, "P001")
-    alone = draw_contours(image, mask, None, SPACING, "P001")
+    both = draw_contours(image, named_masks(mask, np.roll(mask, 6, axis=2)), SPACING, "P001")
+    alone = draw_contours(image, named_masks(mask, None), SPACING, "P001")
     assert near(both, REFERENCE).sum() > 1000
     assert near(both, PREDICTED).sum() > 1000
     assert near(alone, REFERENCE).sum() == 0
@@ -105,7 +105,7 @@ def test_each_of_several_structures_has_its_colour_and_its_name():
         *((structure_color(position), False) for position in (0, 1)),
         *[(REFERENCE, True)] * 2,
     ]
-    alone = draw_contours(image, labels, None, SPACING, "P001", ("L1", "L2"))
+    alone = draw_contours(image, named_masks(labels, None, ("L1", "L2")), SPACING, "P001")
     tiles, legend = np.asarray(alone)[HEADER_PX:], np.asarray(alone)[:HEADER_PX]
     for position in (0, 1):
         assert near(tiles, structure_color(position)).sum() > 500
@@ -114,13 +114,16 @@ def test_each_of_several_structures_has_its_colour_and_its_name():
     assert left < right  # in the order of the structures
     first, second = (np.nonzero(near(tiles[:TILE_PX], structure_color(n)))[1].mean() for n in (0, 1))
     assert first < second
-    assert near(draw_contours(image, labels, labels, SPACING, "", ("L1", "L2")), REFERENCE).sum() > 1000
+    assert (
+        near(draw_contours(image, named_masks(labels, labels, ("L1", "L2")), SPACING, ""), REFERENCE).sum()
+        > 1000
+    )
 
 
 def test_the_patients_left_is_at_the_right_and_the_front_on_top():
     image, mask = scan()
     image[:, 20:30, 64:80] = 255  # in front of the bone, to its left
-    picture = np.asarray(draw_contours(image, mask, None, SPACING, "").convert("L"), int)
+    picture = np.asarray(draw_contours(image, named_masks(mask, None), SPACING, "").convert("L"), int)
     tile = picture[HEADER_PX : HEADER_PX + TILE_PX, GAP_PX : GAP_PX + TILE_PX]
     bright = np.argwhere(tile > 250)
     bright = bright[(bright[:, 0] > 20) & (np.abs(bright[:, 0] - TILE_PX // 2) > 12)]  # not the letters
@@ -129,15 +132,15 @@ def test_the_patients_left_is_at_the_right_and_the_front_on_top():
 
 def test_an_empty_prediction_can_be_looked_at():
     image, mask = scan()
-    picture = draw_contours(image, np.zeros_like(mask), None, SPACING, "P001")
+    picture = draw_contours(image, named_masks(np.zeros_like(mask), None), SPACING, "P001")
     assert near(picture, PREDICTED)[HEADER_PX:].sum() == 0
-    assert draw_thumbnail(image, np.zeros_like(mask), None, SPACING).size == (112, 112)
+    assert draw_thumbnail(image, named_masks(np.zeros_like(mask), None), SPACING).size == (112, 112)
 
 
 def test_files_are_small_repeatable_and_hold_nothing_but_pixels(tmp_path):
     image, mask = scan()
     image = (image + np.random.default_rng(1).normal(0, 4, image.shape)).astype(np.uint8)
-    pictures = [draw_contours(image, mask, mask, SPACING, "P001") for _ in range(2)]
+    pictures = [draw_contours(image, named_masks(mask, mask), SPACING, "P001") for _ in range(2)]
     for name, picture in zip(("a.webp", "b.webp"), pictures, strict=True):
         write_picture(picture, tmp_path / name)
     content = (tmp_path / "a.webp").read_bytes()
@@ -151,7 +154,7 @@ def test_files_are_small_repeatable_and_hold_nothing_but_pixels(tmp_path):
 @pytest.mark.parametrize("spacing", [(3.0, 0.742, 0.742), (3.0, 0.977, 0.977)])
 def test_the_window_keeps_a_margin_around_the_bone(spacing):
     image, mask = scan()
-    picture = draw_contours(image, mask, None, spacing, "")
+    picture = draw_contours(image, named_masks(mask, None), spacing, "")
     tile = near(picture, PREDICTED)[HEADER_PX : HEADER_PX + TILE_PX, GAP_PX : GAP_PX + TILE_PX]
     edge_mm = 35 * spacing[1] + 2 * 15
     margin_px = 15 / edge_mm * TILE_PX
@@ -161,8 +164,8 @@ def test_the_window_keeps_a_margin_around_the_bone(spacing):
 
 def test_where_both_outlines_run_together_both_are_seen():
     image, mask = scan()
-    together = draw_contours(image, mask, mask, SPACING, "")
-    alone = draw_contours(image, mask, None, SPACING, "")
+    together = draw_contours(image, named_masks(mask, mask), SPACING, "")
+    alone = draw_contours(image, named_masks(mask, None), SPACING, "")
     tiles = (slice(HEADER_PX, None), slice(None))
     predicted = near(together, PREDICTED)[tiles].sum() / near(alone, PREDICTED)[tiles].sum()
     # dashes of 5 pixels with gaps of 4 let the line below through
@@ -174,6 +177,8 @@ def test_pixels_that_are_not_square_keep_their_shape():
     _, y, x = np.mgrid[:12, :48, :96]
     mask = (1.6 * (y - 24)) ** 2 + (0.8 * (x - 48)) ** 2 < 15**2  # a disc in mm
     grey = np.where(mask, 255, 0).astype(np.uint8)
-    tile = np.asarray(draw_thumbnail(grey, np.zeros_like(mask), None, (3.0, 1.6, 0.8)).convert("L"))
+    tile = np.asarray(
+        draw_thumbnail(grey, named_masks(np.zeros_like(mask), None), (3.0, 1.6, 0.8)).convert("L")
+    )
     rows, columns = (np.ptp(np.flatnonzero((tile > 128).any(axis=axis))) for axis in (1, 0))
     assert rows == pytest.approx(columns, abs=2) and rows > 20

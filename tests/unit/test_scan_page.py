@@ -96,7 +96,7 @@ def crop(**changes):
     return (
         record
         | {"spacing_mm_xyz": [0.8, 0.8, 3.0], "margins_mm": {"lateral": 33.6}, "flags": []}
-        | {"intensity": {"low": -1000.0, "high": 2000.0}}
+        | {"intensity": {"low": -1000.0, "high": 2000.0}, "frame": {"mirrored": False, "slice_axis": "z"}}
         | changes
     )
 
@@ -402,6 +402,60 @@ def test_the_sight_of_the_sheet_is_that_of_the_paths():
     (polygon,) = points_of(viewer["reference"]["paths"][0])
     margins = [*polygon.min(axis=0), *(viewer["edge"] - polygon.max(axis=0))]
     assert margins == pytest.approx([15 / 0.8 * UNITS_PER_PIXEL] * 4, abs=2 * UNITS_PER_PIXEL)
+
+
+def turned(axis, **changes):
+    """A page whose slices follow one another along an axis; the bone touches the head end, and lies to the left."""
+    z, y, x = np.mgrid[:40, :30, :50]
+    mask = (z >= 25) & (abs(y - 12) < 6) & (abs(x - 30) < 9)
+    image = np.where(z >= 25, 300, 20).astype(np.int16)  # bright towards the head
+    crops = crop(frame={"mirrored": False, "slice_axis": axis})
+    made = {"image_zyx": image, "reference_zyx": mask, "predictions": [prediction(mask=mask & (y > 9))]}
+    return made | {"spacing_mm_zyx": (0.8, 3.0, 0.7), "crop": crops} | changes
+
+
+@pytest.mark.parametrize(
+    ("axis", "slices", "step", "row", "column", "letters", "told"),
+    [
+        ("z", 40, 0.8, 3.0, 0.7, "RL", "Axial slice, from the lower end of the scan (left) to its top;"),
+        ("y", 30, 3.0, 0.8, 0.7, "RLSI", "Coronal slice, from the front of the scan (left) to its back;"),
+        ("x", 50, 0.7, 0.8, 3.0, "APSI", "Sagittal slice, from the right end of the scan (left) to its left"),
+    ],
+)
+def test_the_viewer_shows_the_slices_that_networks_see(
+    axis, slices, step, row, column, letters, told, tmp_path
+):
+    text = written(tmp_path, **turned(axis))
+    page, viewer = scan_page(**turned(axis)), viewer_of(text)
+    assert (viewer["slices"], viewer["step_mm"]) == (slices, step)
+    edge = viewer["edge"] / UNITS_PER_PIXEL
+    assert (viewer["width_mm"], viewer["height_mm"]) == pytest.approx((edge * column, edge * row), abs=0.01)
+    assert "".join(re.findall(r'class="side (?:left|right|top|bottom)"[^>]*>(.)<', text)) == letters
+    assert told in text and page.plane.seen.replace("'", "&#39;") in text
+    index = {"z": 30, "y": 14, "x": 33}[axis]
+    (outline,) = points_of(viewer["reference"]["paths"][index])
+    sides = np.ptp(outline, axis=0) / UNITS_PER_PIXEL  # columns, rows
+    assert tuple(sides) == {"z": (17, 11), "y": (17, 15), "x": (11, 15)}[axis]
+    bone = page.reference_zyx
+    along = bone.sum(axis=tuple("zyx".index(other) for other in "zyx" if other != axis))
+    assert viewer["reference"]["areas"] == pytest.approx(along * row * column, abs=0.06)
+    assert along[viewer["first"]] > 0 and viewer["reference"]["areas"] != viewer["predictions"][0]["areas"]
+    wrong = np.flatnonzero(np.array(viewer["predictions"][0]["dice"], float) == 0)
+    assert wrong.tolist() == ([7, 8, 9] if axis == "y" else [])
+
+
+def test_coronal_pictures_have_the_head_on_top(tmp_path):
+    written(tmp_path, **turned("y"))
+    viewer = viewer_data(scan_page(**turned("y")))
+    sheet = np.asarray(Image.open(tmp_path / "P001-slices.webp").convert("L"), int)
+    tile = len(sheet) // viewer["rows"]
+    shown = sheet[:tile, :tile]  # the foremost slice
+    (outline,) = points_of(viewer["reference"]["paths"][14])
+    head, feet = outline[:, 1].min() * tile // viewer["edge"], outline[:, 1].max() * tile // viewer["edge"]
+    assert shown[head + 2 : feet - 2, tile // 2].min() > 90 > 60 > shown[feet + 3, tile // 2]
+    small = np.asarray(Image.open(tmp_path / "P001-small.webp").convert("L"), int)
+    bright = np.flatnonzero(small[:, 56] > 90)
+    assert small[bright.min() - 5, 56] < 30 < 45 < small[bright.max() + 5, 56] < 70  # above: no scan
 
 
 def test_masks_of_another_grid_and_no_prediction_are_refused():

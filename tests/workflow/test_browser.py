@@ -10,6 +10,8 @@ import pytest
 
 from lib.cohort.review import read_review
 from lib.cohort.table import plain_text
+from lib.pages.scan_page import write_scan_page
+from tests.unit.test_scan_page import scan_page, turned
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip(
@@ -354,6 +356,24 @@ def test_the_slider_of_a_scan_moves_outlines_and_numbers(visit, report):
     page.keyboard.press("Home")
     assert page.inner_text("#where").startswith("Slice 1 of")
     assert (page.get_attribute("#sheet", "x"), page.get_attribute("#sheet", "y")) != sheet
+
+
+def test_the_slider_of_a_coronal_scan_tells_its_plane(visit, tmp_path):
+    write_scan_page(scan_page(**turned("y")), tmp_path)
+    page = visit(tmp_path / "P001.html")
+    page.focus("#slice")
+    page.keyboard.press("End")
+    assert page.inner_text("#where").startswith("Coronal slice 30 of 30, 87 mm behind the front.")
+    stage = page.locator("#stage").bounding_box()
+    places = {}
+    for letter in page.locator("#stage .side").all():
+        box = letter.bounding_box()
+        across = (box["x"] + box["width"] / 2 - stage["x"]) / stage["width"]
+        places[letter.inner_text()] = across, (box["y"] + box["height"] / 2 - stage["y"]) / stage["height"]
+    near = {"R": (0, 0.5), "L": (1, 0.5), "S": (0.5, 0), "I": (0.5, 1)}
+    assert places.keys() == near.keys()
+    for letter, place in near.items():
+        assert places[letter] == pytest.approx(place, abs=0.06)
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
