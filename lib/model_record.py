@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lib.errors import ModelError
@@ -105,6 +105,12 @@ def read_run(path: str | Path) -> dict:
     if not isinstance(run, dict):
         raise ValueError(f"{Path(path).name} holds no JSON object")
     return in_todays_words(run)
+
+
+def training_spacings(paths: Iterable[str | Path]) -> list[dict[str, list[float]]]:
+    """Return `spacing_mm_zyx` of the folds' run.json that state it: median, smallest and largest voxel edges, mm."""
+    runs = (read_run(path) for path in paths)
+    return [run["spacing_mm_zyx"] for run in runs if "spacing_mm_zyx" in run]
 
 
 def model_digests(folder: str | Path) -> dict[str, str]:

@@ -109,7 +109,7 @@ def _people_of_fold(draw: Draw, group: str, network: str, fold: int, model: str)
     # the same before and after training, in this process and in its jobs
     if awaits_training(group, network, fold):
         return people_to_be(_placements(draw), GROUPS[group], fold)
-    record = f"{os.path.dirname(model)}/run.json"
+    record = run_beside(model)
     run = read_run(record) if os.path.exists(record) else None
     secret = matching_secret(run, SECRETS) if run else None
     return _roster(secret).people_of(run) if secret else FoldPeople()
@@ -192,6 +192,11 @@ def models_of(group: str, network: str) -> list[str]:
     finished = FINISHED_REGRESSION if network in REGRESSIONS else FINISHED
     folder = finished.folder if finished else f"results/models/{group}/{network}"
     return [f"{folder}/fold-{fold}/model.pt" for fold in (finished.folds if finished else FOLDS)]
+
+
+def run_beside(model: str) -> str:
+    """Return the record of the fold to which a model file belongs."""
+    return f"{os.path.dirname(model)}/run.json"
 
 
 def awaits_training(group: str, network: str, fold: int) -> bool:

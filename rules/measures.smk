@@ -1,7 +1,5 @@
 """Numbers and pictures of each predicted scan, and their tables."""
 
-import os
-
 MASKS = "results/masks/{group}/{network}/{members}/{scan}"
 
 
@@ -13,6 +11,7 @@ rule measure_prediction:
         record="results/cropped/{scan}/crop.json",
         converted="results/converted/{scan}/image.nii.gz",
         screened="results/screened/{scan}.json",
+        runs=lambda wildcards: there(run_beside(model) for model in member_models(wildcards)),
         reference=lambda wildcards: optional(
             f"results/cropped/{wildcards.scan}/labels.nii.gz", SCANS[wildcards.scan].mask
         ),
@@ -34,11 +33,15 @@ rule measure_prediction:
         mem_mb=grow(1500),
         runtime=grow(15),
     params:
-        anatomy=lookup("anatomy", within=config),
         mask=lookup("mask", within=config),
-        measure=lookup("measure", within=config),
-        regression=lambda wildcards: regression_of_crops(),
-        review_member_dice=lookup("predict/review_member_dice", within=config),
+        settings={
+            "anatomy": lookup("anatomy", within=config),
+            "measure": lookup("measure", within=config),
+            "review_member_dice": lookup("predict/review_member_dice", within=config),
+            "spacing_factor": lookup("predict/spacing_factor", within=config),
+            "erode_mm": lookup("regression/baseline/erode_mm", within=config),
+        },
+        regression=regression_of_crops(),
         structures=lambda wildcards: structures_of(wildcards.scan),
         contrast=lambda wildcards: SCANS[wildcards.scan].contrast,
         code=code_of("measure_prediction"),
@@ -53,7 +56,7 @@ rule gather_volume_errors:
     input:
         measured=out_of_fold("results/measured/{path}.json"),
         runs=lambda wildcards: there(
-            f"{os.path.dirname(model)}/run.json" for model in models_of(wildcards.group, wildcards.network)
+            run_beside(model) for model in models_of(wildcards.group, wildcards.network)
         ),
     output:
         # beside the models, so that it is shared with them

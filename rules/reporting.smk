@@ -325,7 +325,10 @@ rule write_scan_pages:
                 "resample": {"method": lookup("resample/method", within=config)},
                 "report": {"confidence": lookup("report/confidence", within=config)},
                 "measure": {"distal_cut_mm": lookup("measure/distal_cut_mm", within=config)},
-                "predict": {"review_member_dice": lookup("predict/review_member_dice", within=config)},
+                "predict": {
+                    key: lookup(f"predict/{key}", within=config)
+                    for key in ("review_member_dice", "spacing_factor")
+                },
             },
             "synthetic": SYNTHETIC,
         },

@@ -1,13 +1,14 @@
 """Job script of rule measure_prediction: make the masks of one predicted scan and measure them.
 
 input: batch (folder with {scan}/probability.nii.gz, or labels.nii.gz for several structures, and uncertainty.json),
-    image and record (of the crop), converted, screened; optional: reference and second_reference (label maps of two
-    readers on the grid of the crop), reference_native (the first reader's as it was given; the prediction is scored
-    if it is there)
+    image and record (of the crop), converted, screened, runs (run.json of the models); optional: reference and
+    second_reference (label maps of two readers on the grid of the crop), reference_native (the first reader's as it
+    was given; the prediction is scored if it is there)
 output: labels (on the grid of the crop), full (on the grid of the converted scan), json (sections of `lib.measured`);
     with a regression: crops (folder with {structure}.nii.gz and {structure}_mask.nii.gz)
-params: structures (their values in reference_native, by name), anatomy, mask, measure, regression (sections of the
-    settings), review_member_dice, contrast (of the cohort table; empty: the header's counts)
+params: structures (their values in reference_native, by name), mask (section of the settings), settings (anatomy,
+    measure, review_member_dice, spacing_factor, erode_mm), regression (targets and crop; empty: none), contrast (of
+    the cohort table; empty: the header's counts)
 """
 
 from pathlib import Path
@@ -28,22 +29,27 @@ from lib.measuring.prediction import (
     measure_prediction,
     predicted_file,
 )
+from lib.model_record import training_spacings
 from lib.reading.image_files import read_labels
 from lib.regression_settings import RegressionConfig
 
 given, params = snakemake.input, snakemake.params
 native, structures = given.get("reference_native"), list(params.structures)
-regression = RegressionConfig(**params.regression)
+has_levels, regression = (
+    ANATOMIES[params.settings["anatomy"]].has_levels,
+    RegressionConfig(**params.regression),
+)
 
 with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     batch = Path(given.batch, snakemake.wildcards.scan)
     scan = PredictedScan(
         prediction=read_image(batch / predicted_file(structures)),
         image=read_image(given.image),
-        converted=(read_image if ANATOMIES[params.anatomy].has_levels else read_grid)(given.converted),
+        converted=(read_image if has_levels else read_grid)(given.converted),
         crop=read_json(given.record),
         screened=with_stated(read_json(given.screened), contrast=params.contrast),
         uncertainty=read_json(batch / "uncertainty.json"),
+        trained=training_spacings(given.runs),
     )
     drawn = {"reference": given.get("reference"), "second": given.get("second_reference")}
     readers = ReaderMasks(
@@ -52,12 +58,9 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     )
     config = MeasuringConfig(
         structures=structures,
-        anatomy=params.anatomy,
         mask=MaskConfig(**params.mask),
-        measure=params.measure,
-        overlap=OverlapConfig(nsd_tolerance_mm=params.measure["nsd_tolerance_mm"]),
-        review_member_dice=params.review_member_dice,
-        erode_mm=regression.baseline.erode_mm,
+        overlap=OverlapConfig(nsd_tolerance_mm=params.settings["measure"]["nsd_tolerance_mm"]),
+        **params.settings,
     )
     labels, full, measured = measure_prediction(scan, readers, config)
     if regression.is_asked:

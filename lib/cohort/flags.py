@@ -1,6 +1,6 @@
 """Flags of a prediction: reasons to look at it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def gather_flags(
@@ -15,3 +15,22 @@ def gather_flags(
     member_dice = uncertainty["member_dice"]
     disagree = member_dice is not None and member_dice < review_member_dice
     return sorted({*warnings, *otsu["flags"], *crop["flags"], *(["members_disagree"] if disagree else [])})
+
+
+def flag_spacing(
+    spacing_mm_zyx: Sequence[float], trained: Iterable[Mapping[str, Sequence[float]]], factor: float
+) -> list[str]:
+    """Return `spacing_unusual` if the voxels of a scan are unlike those of all scans that its models were trained on.
+
+    Args:
+        spacing_mm_zyx: voxel spacing of the scan as networks see it, mm.
+        trained: `spacing_mm_zyx` of the models' run.json: `smallest` and `largest` along each axis, mm.
+        factor: how many times an edge must be shorter than the smallest one, or longer than the largest one.
+    """
+    ranges = [(known["smallest"], known["largest"]) for known in trained]
+    for axis, edge_mm in enumerate(spacing_mm_zyx):
+        low_mm = min((smallest[axis] for smallest, _ in ranges), default=edge_mm)
+        high_mm = max((largest[axis] for _, largest in ranges), default=edge_mm)
+        if edge_mm * factor < low_mm or edge_mm > high_mm * factor:
+            return ["spacing_unusual"]
+    return []

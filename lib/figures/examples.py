@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from lib.catalog.groups import group_position
 from lib.catalog.protocols import PROTOCOLS
 from lib.figures.palette import ADDED, BONE, MISSED, REFERENCE, Color, css, structure_color
-from lib.figures.slice_planes import slice_plane
+from lib.figures.slice_planes import plane_along
 from lib.figures.style import INK, Drawing
 from lib.figures.surface_render import turntable
 from lib.stats.grouping import without_repeats
@@ -53,7 +53,7 @@ class Example:
 
         Coronal and sagittal slices have the head on top.
         """
-        plane = slice_plane(self.slice_axis)
+        plane = plane_along(self.slice_axis)
         return replace(
             self,
             image_zyx=plane.turn(self.image_zyx),

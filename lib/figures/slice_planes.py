@@ -73,6 +73,6 @@ _SAGITTAL = SlicePlane(
 )
 
 
-def slice_plane(axis: str) -> SlicePlane:
+def plane_along(axis: str) -> SlicePlane:
     """Return the plane of the slices that follow one another along an axis: z, y or x."""
     return {plane.axis: plane for plane in (AXIAL, _CORONAL, _SAGITTAL)}[axis]

@@ -1,5 +1,6 @@
 """The settings of section `predict`. Standard library only (read at each parse)."""
 
+import math
 from dataclasses import dataclass
 
 from lib.errors import ConfigError
@@ -8,7 +9,7 @@ from lib.learning.allowed_values import is_count, require
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig:
-    """Keys of config `predict`. The last three concern the rules, not the prediction of one scan."""
+    """Keys of config `predict`. The last four concern the rules, not the prediction of one scan."""
 
     step: int = 1
     z_padding: int = 0
@@ -16,6 +17,7 @@ class PredictConfig:
     batch_scans: int = 16
     heldout_weights: str = "best"
     review_member_dice: float = 0.9
+    spacing_factor: float = 1.25
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used."""
@@ -26,6 +28,8 @@ class PredictConfig:
         require(weights in ("best", "last"), "predict.heldout_weights", weights, "best or last")
         dice = self.review_member_dice
         require(0 <= dice <= 1, "predict.review_member_dice", dice, "a Dice from 0 to 1")
+        factor = self.spacing_factor
+        require(1 <= factor < math.inf, "predict.spacing_factor", factor, "a number of at least 1")
 
     def require_overlap(self, window_slices: int, whose: str) -> None:
         """Refuse a step that would leave slices between two windows without a prediction.

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from lib.anatomy.methods import METHODS
 from lib.anatomy.protocol import JudgedLabels, Regions
 from lib.catalog.anatomies import ANATOMIES
-from lib.cohort.flags import gather_flags
+from lib.cohort.flags import flag_spacing, gather_flags
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
 from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_zyx, voxel_mm3
@@ -38,6 +38,7 @@ class PredictedScan:
         crop: content of crop.json.
         screened: the scan's screening file.
         uncertainty: content of uncertainty.json, by structure.
+        trained: voxel spacings of the models' training scans (`spacing_mm_zyx` of each run.json that states them).
     """
 
     prediction: sitk.Image
@@ -46,6 +47,7 @@ class PredictedScan:
     crop: Mapping
     screened: Mapping
     uncertainty: Mapping[str, Mapping]
+    trained: Sequence[Mapping] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,8 @@ class ReaderMasks:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringConfig:
-    """How masks are made and measured; `anatomy`, `mask`, `measure` and `review_member_dice` as in the
-    configuration.
+    """How masks are made and measured; `anatomy`, `mask`, `measure`, `review_member_dice` and
+    `spacing_factor` as in the configuration.
 
     `structures` names the values 1 to n of label maps. `erode_mm` is how deep below the surface the inner part of a
     level begins, mm.
@@ -84,6 +86,7 @@ class MeasuringConfig:
     measure: Mapping
     overlap: OverlapConfig
     review_member_dice: float
+    spacing_factor: float
     erode_mm: float = 5.0
 
 
@@ -207,6 +210,7 @@ def _measure_structure(
             {} if of_reference is None else measure_regions(drawn, of_reference, "reference"),
             uncertainty,
             {"flags": gather_flags(made, scan.crop, scan.screened, uncertainty, config.review_member_dice)},
+            {"flags": flag_spacing(spacing_zyx(scan.image), scan.trained, config.spacing_factor)},
         ),
     }
     if readers.native is not None:

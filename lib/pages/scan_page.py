@@ -31,7 +31,7 @@ from lib.figures.contours import (
 )
 from lib.figures.orthogonal_views import choose_point, draw_planes
 from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css, structure_color
-from lib.figures.slice_planes import EDGES, SlicePlane, slice_plane
+from lib.figures.slice_planes import EDGES, SlicePlane, plane_along
 from lib.figures.slices import (
     UNITS_PER_PIXEL,
     draw_sheet,
@@ -131,7 +131,7 @@ class ScanPage:
     @property
     def plane(self) -> SlicePlane:
         """Return the plane of the slices that the page shows: those that networks see."""
-        return slice_plane(self.crop["frame"]["slice_axis"])
+        return plane_along(self.crop["frame"]["slice_axis"])
 
     @property
     def bone_zyx(self) -> np.ndarray:

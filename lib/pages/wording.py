@@ -12,7 +12,7 @@ WEIGHTS = {
     "last": "last weights of the training (or their running average), not selected on validation people",
     "best": "weights with the best Dice on the fold's validation people",
 }
-# flags of crop.json, of the mask and of uncertainty.json in any study (`told_flags`); {section[key]} stands for a
+# flags of crop.json, masks, uncertainty.json and voxels in any study (`told_flags`); {section[key]} stands for a
 # setting, {padding} for words of the modality. Screening explains its own flags.
 FLAG_MEANINGS = {
     "bone_at_border": "bone lies closer to the window's border than crop.min_margin_mm; the window may cut it off.",
@@ -37,6 +37,9 @@ FLAG_MEANINGS = {
     "padded": "the window extends beyond the scan and was padded with {padding} there.",
     "seen_in_training": "a model that predicted this was trained on this person, or selected by their score; the "
     "volume is measured but not scored.",
+    "spacing_unusual": "along some axis the voxels of this scan are more than {predict[spacing_factor]} times "
+    "shorter or longer than those of all scans that the models were trained on. Networks see voxels, not "
+    "millimetres, so the bone has another size for them. Check the mask.",
 }
 # where the protocol of the section Acquisition comes from
 PROTOCOL_SOURCES = {

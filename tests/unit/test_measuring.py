@@ -31,6 +31,7 @@ CONFIG = MeasuringConfig(
     measure={"distal_cut_mm": 10.0},
     overlap=OverlapConfig(),
     review_member_dice=0.9,
+    spacing_factor=1.25,
 )
 FEMUR_ZYX = solid_femur(60.0)
 
@@ -70,6 +71,18 @@ def test_without_a_reader_a_prediction_is_measured_and_not_scored():
     assert volume["flags"] == ["members_disagree", "padded"] and volume["density_phantom_in_view"]
     assert volume["undefined"]["mean_entropy_bits"] == "one model"
     assert volume["predicted_cut_mm3"] is not None and "reference_cut_mm3" not in volume
+
+
+def test_a_scan_with_other_voxels_than_the_training_s_is_flagged():
+    coarse = [edge / 2 for edge in SPACING_MM_ZYX]
+    trained = [dict.fromkeys(("smallest", "median", "largest"), coarse)]
+    flags = [
+        measure_prediction(replace(predicted(), trained=known), ReaderMasks(), CONFIG)[2]["volume"]["femur"][
+            "flags"
+        ]
+        for known in (trained, [dict.fromkeys(("smallest", "largest"), SPACING_MM_ZYX)])
+    ]
+    assert flags == [["members_disagree", "padded", "spacing_unusual"], ["members_disagree", "padded"]]
 
 
 def test_with_the_reader_s_own_mask_it_is_scored():

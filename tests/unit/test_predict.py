@@ -263,6 +263,8 @@ def test_single_is_the_fold_that_validated_best(tmp_path):
         {"heldout_weights": "mean"},
         {"review_member_dice": 1.01},
         {"review_member_dice": float("nan")},
+        {"spacing_factor": 0.8},
+        {"spacing_factor": float("inf")},
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(changes):

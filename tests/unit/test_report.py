@@ -489,7 +489,7 @@ def test_flags_are_explained_where_they_occur(full, tmp_path):
 
 def test_meanings_of_flags_hold_the_settings_values():
     volumes = pd.DataFrame({"flags": ["members_disagree", "", "no_kernel members_disagree"]})
-    settings = SETTINGS | {"predict": {"review_member_dice": 0.875}}
+    settings = SETTINGS | {"predict": {"review_member_dice": 0.875, "spacing_factor": 1.5}}
     braces = REJECTED | {"reasons": [REJECTED["reasons"][1] | {"action": "Use {one}."}]}
     meanings = dict(flag_meanings(volumes, [braces], settings))
     assert "is below 0.875. Often" in meanings["members_disagree"]
@@ -525,6 +525,7 @@ def test_every_flag_of_crop_threshold_and_prediction_has_a_meaning():
         "corrected",
         "seen_in_training",
         "interval_wide",
+        "spacing_unusual",
     }
     assert raised | told_later == set(told_flags(SETTINGS))
 

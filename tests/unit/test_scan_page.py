@@ -46,7 +46,7 @@ SETTINGS = {
     "resample": {"method": "fourier"},
     "report": {"confidence": 0.975},
     "measure": {"distal_cut_mm": 20.0},
-    "predict": {"review_member_dice": 0.9},
+    "predict": {"review_member_dice": 0.9, "spacing_factor": 1.25},
 }
 
 

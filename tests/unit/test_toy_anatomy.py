@@ -196,6 +196,7 @@ def test_the_block_is_found_cropped_and_measured(tmp_path, modality):
         measure={"tall_mm": 20.0},
         overlap=OverlapConfig(),
         review_member_dice=0.9,
+        spacing_factor=1.25,
     )
     readers = ReaderMasks(reference=reference, native=mask)
     labels, full, measured = measure_prediction(scan, readers, config)

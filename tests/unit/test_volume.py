@@ -1,18 +1,21 @@
 """Measures of masks against closed forms; and whether a density phantom is in view."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from lib.anatomy.femur.distal_end import measure_distal_end
 from lib.anatomy.femur.landmarks import EMPTY
-from lib.cohort.flags import gather_flags
+from lib.cohort.flags import flag_spacing, gather_flags
 from lib.errors import ConfigError, ScanError
 from lib.imaging.binarise import threshold_mask
 from lib.imaging.grid import volume_mm3
 from lib.imaging.volume import measure_threshold, measure_volume, volume_above_mm3
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import DistalEndConfig
+from lib.model_record import training_spacings
 from tests.unit.solid_femur import solid_femur
 
 SPACING_MM = (0.5, 0.8, 3.0)
@@ -190,3 +193,30 @@ def test_members_that_agree_less_than_the_limit_are_flagged(member_dice, flagged
     unflagged = ({"flags": []}, {"flags": []}, {"reasons": []})
     flags = gather_flags(*unflagged, {"member_dice": member_dice}, 0.95)
     assert flags == (["members_disagree"] if flagged else [])
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm_zyx", "flagged"),
+    [
+        ((3.0, 0.8, 0.8), False),
+        ((3.0, 1.2, 0.8), False),  # 1.25 times 0.96
+        ((3.0, 1.21, 0.8), True),
+        ((3.0, 0.8, 0.56), False),  # 0.7 over 1.25
+        ((3.0, 0.8, 0.55), True),
+        ((2.0, 0.8, 0.8), True),
+    ],
+)
+def test_voxels_unlike_those_of_all_training_scans_are_flagged(spacing_mm_zyx, flagged):
+    trained = [
+        {"smallest": [3.0, 0.7, 0.7], "median": [3.0, 0.8, 0.8], "largest": [3.0, 0.9, 0.9]},
+        {"smallest": [3.0, 0.75, 0.75], "median": [3.0, 0.8, 0.8], "largest": [3.0, 0.96, 0.96]},
+    ]
+    assert flag_spacing(spacing_mm_zyx, trained, 1.25) == (["spacing_unusual"] if flagged else [])
+    assert flag_spacing(spacing_mm_zyx, [], 1.25) == []  # models that state no spacing
+
+
+def test_the_spacing_of_the_training_scans_is_read_from_the_models_that_state_it(tmp_path):
+    known = {"smallest": [3.0, 0.7, 0.7], "median": [3.0, 0.8, 0.8], "largest": [3.0, 0.9, 0.9]}
+    for name, run in (("a", {"format": 3, "spacing_mm_zyx": known}), ("b", {"format": 3})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(run))
+    assert training_spacings(tmp_path / f"{name}.json" for name in "ab") == [known]

@@ -26,7 +26,7 @@ BESIDE = {
     ),
     *("train.checkpoint_minutes", "train.device", "train.memory_layout", "train.fused", "train.compile"),
     *("train.device_cache_gb", "train.host_cache_gb", "predict.batch_windows", "predict.batch_scans"),
-    "predict.review_member_dice",
+    *("predict.review_member_dice", "predict.spacing_factor"),
 }
 
 

@@ -81,7 +81,7 @@ def set_cells(**scans: Mapping[str, str]) -> Callable[[Study], None]:
 
 SETTINGS = {
     "nothing": ({}, set()),
-    "`mask`, `measure`, `predict.review_member_dice`": (
+    "`mask`, `measure`, `predict.review_member_dice`, `spacing_factor`": (
         {
             "mask": {"keep_largest": False},
             "measure": {"distal_cut_mm": 12},
