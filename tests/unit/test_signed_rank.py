@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from lib.stats.signed_rank import (
     EXACT,
@@ -117,6 +118,11 @@ def test_holm_by_hand():
     )
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_holm_is_that_of_statsmodels():
+    p_values = np.random.default_rng(0).uniform(0, 0.2, 9)
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
 
 
 @pytest.mark.parametrize("n", [12, 30])

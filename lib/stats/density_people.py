@@ -1,0 +1,136 @@
+"""Mean densities of people over the structures that a study names, and the classes of these means."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from lib.stats.density_plan import FEWEST_STRUCTURES, DensityPlan
+from lib.stats.density_scale import scaled_columns, with_scale
+from lib.stats.undefined import NAN, undefined_text
+
+OSTEOPOROSIS, OSTEOPENIA, NORMAL = "osteoporosis", "osteopenia", "normal"
+CLASSES = (OSTEOPOROSIS, OSTEOPENIA, NORMAL)
+# a mean this near a cut-off changes its class by the error of a measurement, mg/cm3
+NEAR_CUT_OFF = 5.0
+MEANS = ("reference", "predicted")
+BMD_PEOPLE_COLUMNS = (
+    *("group", "network", "members", "protocol", "method", "scan", "subject", "sex", "age", "fold", "vendor"),
+    *(
+        "mean_of",
+        "levels_used",
+        "levels_left_out",
+        *MEANS,
+        "reference_class",
+        "predicted_class",
+        "class_withheld",
+    ),
+    *("contrast", "trains", "repeat_of", "undefined"),
+)
+_SCAN_KEYS = ("group", "network", "members", "protocol", "method", "scan")
+CONTRAST_MEDIUM = "contrast medium raises the density"
+TOO_FEW = f"fewer than {FEWEST_STRUCTURES} usable structures"
+FEW_REFERENCES = f"fewer than {FEWEST_STRUCTURES} usable structures with a reference"
+
+
+def density_class(density: float, plan: DensityPlan) -> str:
+    """Return the class of a mean density, one of CLASSES; empty for NaN. Both cut-offs belong to osteopenia."""
+    if pd.isna(density):
+        return ""
+    if density < plan.osteoporosis_below:
+        return OSTEOPOROSIS
+    return NORMAL if density > plan.normal_above else OSTEOPENIA
+
+
+def is_near_cut_off(density: float, plan: DensityPlan) -> bool:
+    """Return whether a density lies within NEAR_CUT_OFF of a cut-off."""
+    return min(abs(density - cut) for cut in (plan.osteoporosis_below, plan.normal_above)) <= NEAR_CUT_OFF
+
+
+def bmd_people_table(bmd: pd.DataFrame, plan: DensityPlan) -> pd.DataFrame:
+    """Return BMD_PEOPLE_COLUMNS, a row for each prediction, method and mean; densities carry the scale.
+
+    A mean is that of the usable structures among those it names, at least FEWEST_STRUCTURES. If the scan has
+    references, reference and prediction are means over the same structures, those with both; else over all usable
+    ones that were predicted. Nothing is filled in for a structure that is not usable. The class of the prediction is
+    withheld if a flag of the scan asks for it (`class_withheld`).
+
+    Args:
+        bmd: the result of `lib.stats.density_rows.bmd_table`, without the scale in its names.
+        plan: means and cut-offs.
+    """
+    rows = []
+    for _, structures in bmd.groupby(list(_SCAN_KEYS), sort=False):
+        for name, named in plan.means.items():
+            rows.append(_mean_row(structures[structures["structure"].isin(named)], (name, named), plan))
+    columns = scaled_columns(BMD_PEOPLE_COLUMNS, MEANS, plan.scale)
+    table = pd.DataFrame([with_scale(row, MEANS, plan.scale) for row in rows], columns=columns)
+    return table.assign(fold=table["fold"].astype("Int64"))
+
+
+def _mean_row(
+    structures: pd.DataFrame, mean: tuple[str, Sequence[str]], plan: DensityPlan
+) -> dict[str, object]:
+    """Return the row of one scan, method and mean."""
+    first, (name, named) = structures.iloc[0], mean
+    usable = structures[(structures["usable"] == "yes") & structures["predicted"].notna()]
+    referred = usable[usable["reference"].notna()]
+    has_reference = bool(structures["reference"].notna().any())
+    used = referred if has_reference else usable
+    enough = len(used) >= FEWEST_STRUCTURES
+    reference = float(used["reference"].mean()) if enough and has_reference else NAN
+    predicted = float(used["predicted"].mean()) if enough else NAN
+    withheld = first["class_withheld"] or (CONTRAST_MEDIUM if first["contrast"] == "yes" else "")
+    withheld = withheld or ("" if enough else TOO_FEW)
+    few = FEW_REFERENCES if has_reference and len(usable) >= FEWEST_STRUCTURES else TOO_FEW
+    why = {}
+    if pd.isna(reference):
+        why["reference"] = few if has_reference else "no reference density in the cohort table"
+    if pd.isna(predicted):
+        why["predicted"] = few
+    left_out = [one for one in named if one not in set(used["structure"])]
+    return {
+        **{column: first[column] for column in BMD_PEOPLE_COLUMNS if column in structures},
+        **{
+            "mean_of": name,
+            "levels_used": " ".join(used["structure"]),
+            "levels_left_out": " ".join(left_out),
+        },
+        **{"reference": reference, "predicted": predicted},
+        "reference_class": density_class(reference, plan),
+        "predicted_class": "" if withheld else density_class(predicted, plan),
+        "class_withheld": withheld,
+        "undefined": undefined_text(with_scale(why, MEANS, plan.scale)),
+    }
+
+
+def one_a_person(people: pd.DataFrame) -> pd.DataFrame:
+    """Return means with one row a person: the mean over a person's scans, without repeated scans.
+
+    `people` are rows of one group, network, protocol, method, mean and contrast, with reference and prediction.
+    """
+    means = people.groupby("subject", sort=True).agg(
+        {"reference": "mean", "predicted": "mean", "vendor": "first", "mask_dsc": "mean"}
+        if "mask_dsc" in people
+        else {"reference": "mean", "predicted": "mean", "vendor": "first"}
+    )
+    return means.reset_index()
+
+
+def without_repeated(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of densities without repeated scans: a repeat counts only where its first scan has no row."""
+    first = table["repeat_of"].where(table["repeat_of"] != "", table["scan"])
+    ranked = table.assign(first_scan=first, again=first != table["scan"]).sort_values("again", kind="stable")
+    keys = [name for name in (*_SCAN_KEYS[:-1], "structure", "mean_of") if name in table]
+    kept = ranked.drop_duplicates([*keys, "first_scan"]).index
+    return table[table.index.isin(kept)]
+
+
+def trained_vendors(bmd: pd.DataFrame) -> Mapping[tuple[str, str], frozenset[str]]:
+    """Return the vendors of the people who trained, by group and network; densities without the scale.
+
+    A vendor trained if one of its scans trains and has a usable reference. A study with finished models has nobody
+    who trained: its groups are missing.
+    """
+    training = bmd[(bmd["trains"] == "yes") & (bmd["usable"] == "yes") & bmd["reference"].notna()]
+    found = training.groupby(["group", "network"])["vendor"].unique()
+    return {key: frozenset(vendors) for key, vendors in found.items()}
