@@ -110,7 +110,7 @@ def _places(
     means: pd.DataFrame, vertebrae: pd.DataFrame, plan: DensityPlan
 ) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Yield kind, structure and mean by name with their rows: person means, all vertebrae, then each structure."""
-    for name in plan.means:
+    for name in plan.classes.means:
         yield {"kind": PERSON, "structure": "", "mean_of": name}, means[means["mean_of"] == name]
     yield {"kind": VERTEBRA, "structure": ALL, "mean_of": ""}, vertebrae
     for structure in plan.structures:

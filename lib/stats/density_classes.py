@@ -139,9 +139,9 @@ def _classified(known: pd.DataFrame, plan: DensityPlan) -> pd.DataFrame:
     """Return one row a person with reference, predicted and their classes."""
     persons = one_a_person(known)
     return persons.assign(
-        reference_class=[density_class(value, plan) for value in persons["reference"]],
-        predicted_class=[density_class(value, plan) for value in persons["predicted"]],
-        near=[is_near_cut_off(value, plan) for value in persons["reference"]],
+        reference_class=[density_class(value, plan.classes) for value in persons["reference"]],
+        predicted_class=[density_class(value, plan.classes) for value in persons["predicted"]],
+        near=[is_near_cut_off(value, plan.classes) for value in persons["reference"]],
     )
 
 

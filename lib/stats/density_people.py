@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from lib.stats.density_plan import FEWEST_STRUCTURES, DensityPlan
+from lib.classes_settings import FEWEST_OF_MEAN, ClassesConfig
+from lib.stats.density_plan import DensityPlan
 from lib.stats.density_scale import scaled_columns, with_scale
 from lib.stats.undefined import NAN, undefined_text
 
@@ -28,28 +29,30 @@ BMD_PEOPLE_COLUMNS = (
 )
 _SCAN_KEYS = ("group", "network", "members", "protocol", "method", "scan")
 CONTRAST_MEDIUM = "contrast medium raises the density"
-TOO_FEW = f"fewer than {FEWEST_STRUCTURES} usable structures"
-FEW_REFERENCES = f"fewer than {FEWEST_STRUCTURES} usable structures with a reference"
+TOO_FEW = f"fewer than {FEWEST_OF_MEAN} usable structures"
+FEW_REFERENCES = f"fewer than {FEWEST_OF_MEAN} usable structures with a reference"
 
 
-def density_class(density: float, plan: DensityPlan) -> str:
+def density_class(density: float, classes: ClassesConfig) -> str:
     """Return the class of a mean density, one of CLASSES; empty for NaN. Both cut-offs belong to osteopenia."""
     if pd.isna(density):
         return ""
-    if density < plan.osteoporosis_below:
+    if density < classes.osteoporosis_below:
         return OSTEOPOROSIS
-    return NORMAL if density > plan.normal_above else OSTEOPENIA
+    return NORMAL if density > classes.normal_above else OSTEOPENIA
 
 
-def is_near_cut_off(density: float, plan: DensityPlan) -> bool:
+def is_near_cut_off(density: float, classes: ClassesConfig) -> bool:
     """Return whether a density lies within NEAR_CUT_OFF of a cut-off."""
-    return min(abs(density - cut) for cut in (plan.osteoporosis_below, plan.normal_above)) <= NEAR_CUT_OFF
+    return (
+        min(abs(density - cut) for cut in (classes.osteoporosis_below, classes.normal_above)) <= NEAR_CUT_OFF
+    )
 
 
 def bmd_people_table(bmd: pd.DataFrame, plan: DensityPlan) -> pd.DataFrame:
     """Return BMD_PEOPLE_COLUMNS, a row for each prediction, method and mean; densities carry the scale.
 
-    A mean is that of the usable structures among those it names, at least FEWEST_STRUCTURES. If the scan has
+    A mean is that of the usable structures among those it names, at least FEWEST_OF_MEAN. If the scan has
     references, reference and prediction are means over the same structures, those with both; else over all usable
     ones that were predicted. Nothing is filled in for a structure that is not usable. The class of the prediction is
     withheld if a flag of the scan asks for it (`class_withheld`).
@@ -60,7 +63,7 @@ def bmd_people_table(bmd: pd.DataFrame, plan: DensityPlan) -> pd.DataFrame:
     """
     rows = []
     for _, structures in bmd.groupby(list(_SCAN_KEYS), sort=False):
-        for name, named in plan.means.items():
+        for name, named in plan.classes.means.items():
             rows.append(_mean_row(structures[structures["structure"].isin(named)], (name, named), plan))
     columns = scaled_columns(BMD_PEOPLE_COLUMNS, MEANS, plan.scale)
     table = pd.DataFrame([with_scale(row, MEANS, plan.scale) for row in rows], columns=columns)
@@ -76,12 +79,12 @@ def _mean_row(
     referred = usable[usable["reference"].notna()]
     has_reference = bool(structures["reference"].notna().any())
     used = referred if has_reference else usable
-    enough = len(used) >= FEWEST_STRUCTURES
+    enough = len(used) >= FEWEST_OF_MEAN
     reference = float(used["reference"].mean()) if enough and has_reference else NAN
     predicted = float(used["predicted"].mean()) if enough else NAN
     withheld = first["class_withheld"] or (CONTRAST_MEDIUM if first["contrast"] == "yes" else "")
     withheld = withheld or ("" if enough else TOO_FEW)
-    few = FEW_REFERENCES if has_reference and len(usable) >= FEWEST_STRUCTURES else TOO_FEW
+    few = FEW_REFERENCES if has_reference and len(usable) >= FEWEST_OF_MEAN else TOO_FEW
     why = {}
     if pd.isna(reference):
         why["reference"] = few if has_reference else "no reference density in the cohort table"
@@ -96,8 +99,8 @@ def _mean_row(
             "levels_left_out": " ".join(left_out),
         },
         **{"reference": reference, "predicted": predicted},
-        "reference_class": density_class(reference, plan),
-        "predicted_class": "" if withheld else density_class(predicted, plan),
+        "reference_class": density_class(reference, plan.classes),
+        "predicted_class": "" if withheld else density_class(predicted, plan.classes),
         "class_withheld": withheld,
         "undefined": undefined_text(with_scale(why, MEANS, plan.scale)),
     }

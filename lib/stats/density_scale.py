@@ -6,39 +6,19 @@ they do not depend on it.
 
 import re
 from collections.abc import Collection, Mapping
-from types import MappingProxyType
 
 import pandas as pd
 
-from lib.errors import ConfigError
+from lib.catalog.scales import ENDINGS, SCALES
 
-UNIT = "mg_cm3"
-# name in columns -> as pages print it
-SCALES: Mapping[str, str] = MappingProxyType(
-    {"k2hpo4": "K₂HPO₄-equivalent mg/cm³", "caha": "CaHA-equivalent mg/cm³"}
-)
-ENDINGS = tuple(f"_{scale}_{UNIT}" for scale in SCALES)
-_SCALED = re.compile(rf"_({'|'.join(SCALES)})_{UNIT}(?=_ci_low|_ci_high|_ci\b|\W|$)")
+# the end of a column's name, and which scale it tells
+_SCALED = re.compile(rf"_({'|'.join(SCALES)})_mg_cm3(?=_ci_low|_ci_high|_ci\b|\W|$)")
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
-def scale_of_columns(columns: Collection[str]) -> str:
-    """Return the scale of columns of reference densities, a key of SCALES.
-
-    Raises:
-        ConfigError: a column names no scale, or they name different ones.
-    """
-    scales = {column: found[1] for column in columns if (found := _SCALED.search(column))}
-    if missing := [column for column in columns if column not in scales]:
-        raise ConfigError(
-            f"regression.targets: {', '.join(missing)} does not tell the scale of its densities. Names of these "
-            f"columns end in {' or '.join(ENDINGS)}"
-        )
-    if len(set(scales.values())) != 1:
-        raise ConfigError(
-            f"regression.targets: columns of one scale are needed, got {', '.join(columns) or 'none'}; no fixed "
-            "factor turns one scale into another"
-        )
-    return next(iter(scales.values()))
+def scale_in_words(scale: str) -> str:
+    """Return the unit of densities of a scale as pages print it, such as `mg/cm³ K₂HPO₄-equivalent`."""
+    return f"mg/cm³ {SCALES[scale].translate(_SUBSCRIPTS)}-equivalent" if scale else "mg/cm³"
 
 
 def with_scale(row: Mapping, densities: Collection[str], scale: str) -> dict:
@@ -46,7 +26,7 @@ def with_scale(row: Mapping, densities: Collection[str], scale: str) -> dict:
 
     def named(name: str) -> str:
         stem, end = re.fullmatch(r"(.+?)(_ci_low|_ci_high|_ci)?", name).groups()
-        return f"{stem}_{scale}_{UNIT}{end or ''}" if stem in densities else name
+        return f"{stem}{ENDINGS[scale]}{end or ''}" if stem in densities else name
 
     return {named(name): value for name, value in row.items()}
 

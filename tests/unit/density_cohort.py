@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.classes_settings import ClassesConfig
 from lib.cohort.placement import Placement
 from lib.cohort.predictions import plan_predictions
 from lib.cohort.scans import SCAN_COLUMNS, write_folds, write_records
@@ -91,7 +92,8 @@ class Cohort:
 
 def plan(**changes: object) -> DensityPlan:
     """Return the plan of the simulated cohort; few samples, to be quick."""
-    known = {"targets": TARGETS, "segmentation": SEGMENTATION, "regressors": [REGRESSOR], "means": MEANS}
+    known = {"targets": TARGETS, "segmentation": SEGMENTATION, "regressors": [REGRESSOR]}
+    known["classes"] = ClassesConfig(means=MEANS)
     return DensityPlan(**known | {"samples": 400, "seed": 1} | changes)
 
 
@@ -137,7 +139,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> dict[str, list[str] | str]:
     ]
     for name in ("cohort", "folds", "tables"):
         (results / name).mkdir(parents=True, exist_ok=True)
-    write_records(scans, [*SCAN_COLUMNS, "vendor"], results / "cohort/scans.csv")
+    write_records(scans, SCAN_COLUMNS, results / "cohort/scans.csv")
     write_folds(cohort.placed, results / "folds/folds.csv")
     measured, batches = {}, {}
     for section in ("levels", "overlap"):

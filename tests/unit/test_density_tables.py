@@ -10,13 +10,11 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 
-from lib.errors import ConfigError
 from lib.stats.density_people import without_repeated
-from lib.stats.density_plan import METHODS, density_plan
+from lib.stats.density_plan import METHODS
 from lib.stats.density_rows import ABSENT, BMD_COLUMNS, NO_ESTIMATE, NOT_FOUND, bmd_table
 from lib.stats.density_scale import (
     scale_of,
-    scale_of_columns,
     scaled_columns,
     with_scale,
     without_scale,
@@ -29,7 +27,6 @@ from tests.unit.density_cohort import (
     REGRESSOR,
     SEGMENTATION,
     STRUCTURES,
-    TARGETS,
     plan,
     simulate,
 )
@@ -80,25 +77,6 @@ def test_columns_carry_the_scale_and_lose_it_again():
     assert scale_of(table) == "caha" and scale_of(without_scale(table)) == ""
     assert list(without_scale(table)) == ["bias", "bias_ci_low", "pearson_r", "undefined"]
     assert without_scale(table)["undefined"].tolist() == ["bias_ci, n: few people"]
-
-
-def test_targets_of_no_or_of_two_scales_are_refused():
-    assert scale_of_columns(list(TARGETS.values())) == "k2hpo4"
-    with pytest.raises(
-        ConfigError, match=r"bmd_l1 does not tell the scale .* _k2hpo4_mg_cm3 or _caha_mg_cm3"
-    ):
-        scale_of_columns(["bmd_l1"])
-    with pytest.raises(ConfigError, match="columns of one scale are needed"):
-        scale_of_columns(["bmd_l1_k2hpo4_mg_cm3", "bmd_l2_caha_mg_cm3"])
-
-
-def test_the_plan_is_that_of_the_configuration():
-    regression = {"targets": TARGETS, "network": "", "networks": {REGRESSOR: {}}}
-    classes = {"means": {"iscd": ["L1", "L2"]}, "osteoporosis_below": 80.0, "normal_above": 120.0}
-    found = density_plan(regression, classes, [SEGMENTATION, "other"], confidence=0.9, seed=5)
-    assert (found.segmentation, found.regressors, found.scale) == (SEGMENTATION, [REGRESSOR], "k2hpo4")
-    with pytest.raises(ConfigError, match=r"classes.means.iscd: L9 has no column in regression.targets"):
-        density_plan(regression, classes | {"means": {"iscd": ["L9"]}}, ["unet"], confidence=0.9, seed=5)
 
 
 def test_every_vertebra_has_a_row_of_each_method(study):
