@@ -34,6 +34,7 @@ include: "rules/imaging.smk"
 include: "rules/training.smk"
 include: "rules/prediction.smk"
 include: "rules/measures.smk"
+include: "rules/density.smk"
 include: "rules/review.smk"
 include: "rules/reporting.smk"
 include: "rules/comparison.smk"
@@ -114,6 +115,7 @@ rule measured:
         "results/tables/volumes.csv",
         "results/tables/acquisition.csv",
         "results/tables/flow.csv",
+        density_tables(),
 
 
 rule report:

@@ -22,6 +22,8 @@ PARTS: Mapping[str, str] = MappingProxyType(
 )
 # names of the tables that compare the networks of a study
 NETWORK_TABLES = ("networks", "network_pairs", "dimension_pair", "selection")
+# names of the tables of densities, of a study with a regression
+DENSITY_TABLES = (*("bmd", "levels_found", "bmd_people", "bmd_agreement", "vendors", "classes", "confusion"),)
 # unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
 Work = Literal["scan", "prediction", "batch", "page batch", "fold", "network", "study"]
 # the scans for which a stage has a job
@@ -156,8 +158,10 @@ STAGES: dict[str, Stage] = {
     ),
     "gather_metrics": _gathers("tables/metrics.csv"),
     "gather_volumes": _gathers("tables/volumes.csv"),
+    "gather_bmd": _gathers("tables/bmd.csv", costs_of="gather_metrics", is_regression=True),
     "gather_flow": _gathers("tables/flow.csv", runs="local"),
     "summarize_agreement": _gathers("tables/agreement.csv"),
+    "summarize_bmd": _gathers("tables/bmd_agreement.csv", costs_of="summarize_agreement", is_regression=True),
     "compare_networks": _gathers("tables/networks.csv", costs_of="summarize_agreement", is_of_networks=True),
     "tabulate_table1": _gathers("tables/table1.csv", runs="local", publication="zhao-2020"),
     "tabulate_table2": _gathers("tables/table2.csv", runs="local", publication="zhao-2020"),
