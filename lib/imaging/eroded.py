@@ -29,7 +29,7 @@ class Eroded:
 
 
 def erode(mask_zyx: np.ndarray, spacing_mm_zyx: Sequence[float], depth_mm: float) -> Eroded:
-    """Return the voxels of a mask whose centres lie more than `depth_mm` below its surface; 3 mm if too few do.
+    """Return the voxels of a mask whose centres lie at least `depth_mm` below its surface; 3 mm if too few do.
 
     Outside the array nothing belongs to the mask. The surface lies half a voxel inside the nearest voxel without it.
 
@@ -44,7 +44,7 @@ def erode(mask_zyx: np.ndarray, spacing_mm_zyx: Sequence[float], depth_mm: float
     ]
     half_voxel_mm = 0.5 * voxel_mm3 ** (1 / 3)
     for depth in dict.fromkeys((depth_mm, min(depth_mm, LESS_MM))):
-        inner_zyx = outside_mm > depth + half_voxel_mm
+        inner_zyx = outside_mm >= depth + half_voxel_mm
         if np.count_nonzero(inner_zyx) * voxel_mm3 >= MIN_LEFT_MM3:
             return Eroded(mask_zyx=inner_zyx, depth_mm=depth)
     return Eroded(mask_zyx=None, depth_mm=None)
