@@ -15,14 +15,15 @@ from lib.imaging.crop import CropCenter, UpperEnd
 
 @dataclass(frozen=True, kw_only=True)
 class Regions:
-    """Which slices of a structure belong to which of its regions.
+    """Which voxels of a structure belong to which of its regions.
 
     Attributes:
-        slices: region -> its slices along z, index 0 the most distal; regions do not overlap.
-        missing: region -> the reason why it is not in `slices`.
+        parts: region -> its slices along z, index 0 the most distal, or its voxels, bool (z, y, x); regions do not
+            overlap.
+        missing: region -> the reason why it is not in `parts`.
     """
 
-    slices: Mapping[str, slice] = field(default_factory=dict)
+    parts: Mapping[str, slice | np.ndarray] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -99,6 +99,9 @@ ANATOMIES = {
     "generic": Anatomy(),
 }
 
+# regions of all anatomies: tables and figures have columns for each, and show those that a study has
+REGIONS = tuple(dict.fromkeys(region for known in ANATOMIES.values() for region in known.regions))
+
 # where the centre of a window comes from, in words
 SOURCES = {
     "automatic": "found automatically",

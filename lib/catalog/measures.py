@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
-from lib.catalog.anatomies import LEVELS
+from lib.catalog.anatomies import REGIONS
 
 WHOLE, ABOVE_CUT = "whole", "above_cut"  # regions of every structure
 # fewest degrees of freedom of a precision error (ISCD Official Positions, Adult, 2019)
@@ -138,14 +138,14 @@ def _volume(short: str, label: str = "", **known: object) -> Measure:
     return Measure(short=short, label=label, **shown | known)
 
 
-_BONES = {"trochanter": "trochanters"}  # levels with another name on the page of a scan
+_BONES = {"trochanter": "trochanters"}  # regions with another name on the page of a scan
 
 # in the order of the page of a scan
 MEASURES: dict[str, Measure] = {
     "dsc": _share("DSC", "Dice coefficient (DSC)", listed="at once", is_score=True, worst="lowest DSC"),
     **{
-        f"dsc_{level}": _share(f"DSC {level}", f"DSC of the {_BONES.get(level, level)}", listed="on demand")
-        for level in LEVELS
+        f"dsc_{region}": _share(f"DSC {region}", f"DSC of the {_BONES.get(region, region)}", listed="on demand")
+        for region in REGIONS
     },
     "dsc_native": _share("DSC native", "DSC on the reference's own grid", listed="on demand", is_score=True),
     "sensitivity": _share("SN", "Sensitivity", listed="on demand", is_score=True),
@@ -329,10 +329,10 @@ QUANTITIES = (
     ),
     *(
         Quantity(
-            measure="volume", unit="mm3", region=level, reference=f"reference_{level}_mm3",
-            predicted=f"predicted_{level}_mm3",
+            measure="volume", unit="mm3", region=region, reference=f"reference_{region}_mm3",
+            predicted=f"predicted_{region}_mm3",
         )
-        for level in LEVELS
+        for region in REGIONS
     ),
     Quantity(measure="mean_value", unit=None, predicted="mean_value", corrected="mean_value"),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lib.catalog.anatomies import LEVELS
+from lib.catalog.anatomies import REGIONS
 from lib.catalog.measures import MEASURES
 from lib.figures.palette import ADDED, MISSED, css
 from lib.figures.style import (
@@ -29,7 +29,7 @@ from lib.figures.style import (
 )
 
 SCORE_NAMES = {name: MEASURES[name].short for name in ("dsc", "sensitivity", "specificity")}
-LEVEL_COLUMNS = [f"dsc_{level}" for level in LEVELS]
+LEVEL_COLUMNS = [f"dsc_{region}" for region in REGIONS]
 _PERSON = ["group", "scan", "subject", "sex"]
 _ENDS = {"distal": "from the scan's lower end", "top": "below the top of the bone"}
 
@@ -67,27 +67,29 @@ def draw_scores(metrics: pd.DataFrame) -> Drawing:
 
 
 def draw_levels(metrics: pd.DataFrame, bone: str) -> Drawing:
-    """Dice of each region (LEVELS) of a bone, named in words: scans as points, median and quartiles."""
+    """Dice of each region of a bone, named in words: scans as points, median and quartiles."""
+    columns = [column for column in LEVEL_COLUMNS if metrics[column].notna().any()]
+    regions = [column.removeprefix("dsc_") for column in columns]
     figure, panels = group_panels(metrics, share_x=True, share_y=True)
     for group, axes in panels.items():
         subset = metrics[metrics["group"] == group]
-        for place, column in enumerate(LEVEL_COLUMNS):
+        for place, column in enumerate(columns):
             known = subset.dropna(subset=[column])
             draw_quartiles(axes, place, known[column].to_numpy(), 0.7)
             scatter_people(axes, known, place + beside(known["sex"], 0.6), known[column], largest=0.5)
-        axes.set_xticks(range(len(LEVELS)), LEVELS, color=INK, fontsize=8)
-        axes.set_xlim(-0.6, len(LEVELS) - 0.4)
+        axes.set_xticks(range(len(regions)), regions, color=INK, fontsize=8)
+        axes.set_xlim(-0.6, len(regions) - 0.4)
         axes.grid(axis="x", visible=False)
-    values = metrics[LEVEL_COLUMNS].to_numpy(float)
+    values = metrics[columns].to_numpy(float)
     first = next(iter(panels.values()))
     set_reach(first, np.nanmin(values), np.nanmax(values), least=0.0, most=1.0)
     label_dice(first, MEASURES["dsc"].axis_label)
     legend_of_sexes(figure, metrics)
     whole = metrics[metrics["group"] == groups_of(metrics)[0]]
-    medians = whole[LEVEL_COLUMNS].median().set_axis(LEVELS).dropna()
+    medians = whole[columns].median().set_axis(regions).dropna()
     return Drawing(
         figure=figure,
-        data=metrics[[*_PERSON, *LEVEL_COLUMNS]],
+        data=metrics[[*_PERSON, *columns]],
         alt=f"Dice by part of {bone}, medians of group {_counted(whole, whole['group'].iloc[0])}: "
         + (", ".join(f"{level} {median:.4f}" for level, median in medians.items()) or "not defined")
         + ".",

@@ -20,7 +20,7 @@ from lib.measure_settings import OverlapConfig
 from lib.measured import join_measured
 from lib.measuring.regions import measure_regions
 from lib.stats.choices import measure_half, measure_raw
-from lib.stats.overlap import find_surfaces, measure_levels, measure_native, measure_overlap
+from lib.stats.overlap import find_surfaces, measure_by_region, measure_native, measure_overlap
 from lib.stats.reader_pairs import compare_readers
 from lib.stats.voxel_levels import count_levels, measure_areas
 
@@ -232,7 +232,7 @@ def _score(own: _StructureMask, readers: ReaderMasks, regions: Regions, config: 
     overlap = measure_overlap(*masks_zyx, spacing, config, pair)
     return join_measured(
         overlap,
-        measure_levels(*masks_zyx, regions.slices, regions.missing),
+        measure_by_region(*masks_zyx, regions.parts, regions.missing),
         measure_native(array_zyx(native), mask_on_grid(own.full, native), spacing_zyx(native)),
         measure_raw((*masks_zyx, own.made.raw_zyx), overlap, pair, spacing),
     )

@@ -17,8 +17,8 @@ def measure_regions(mask: sitk.Image, regions: Regions, whose: str) -> dict:
     """
     mask_zyx = array_zyx(mask)
     volumes = {
-        f"{whose}_{region}_mm3": int(np.count_nonzero(mask_zyx[slices])) * voxel_mm3(mask)
-        for region, slices in regions.slices.items()
+        f"{whose}_{region}_mm3": int(np.count_nonzero(mask_zyx[part])) * voxel_mm3(mask)
+        for region, part in regions.parts.items()
     }
     missing = {f"{whose}_{region}_mm3": why for region, why in regions.missing.items()}
     return dict.fromkeys(missing) | volumes | {"undefined": missing}

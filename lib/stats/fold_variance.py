@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lib.catalog.anatomies import LEVELS
+from lib.catalog.anatomies import REGIONS
 from lib.catalog.measures import MEASURES
 from lib.report_settings import AgreementConfig
 from lib.stats.grouping import subsets_by_name, without_repeats
@@ -37,7 +37,7 @@ SPREAD_COLUMNS = (
 
 
 def level_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
-    """Return LEVEL_COLUMNS: Dice of each region of the femur (LEVELS) over the scans that show it.
+    """Return LEVEL_COLUMNS: Dice of each region of a bone over the scans that show it.
 
     `n` counts people, the SD is that of scans (ddof 1), the interval of the mean is the jackknife over people. A
     region that no scan shows has no row.
@@ -45,7 +45,7 @@ def level_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
     rows = []
     scored = without_repeats(metrics)
     for key, subset in subsets_by_name(scored, "group", "network", "protocol", "structure"):
-        for level in LEVELS:
+        for level in REGIONS:
             shown = subset[subset[f"dsc_{level}"].notna()]
             dsc = shown[f"dsc_{level}"].astype(float)
             if len(shown):

@@ -157,10 +157,10 @@ def count_overlap(reference_zyx: np.ndarray, predicted_zyx: np.ndarray) -> tuple
     return _count_metrics(_count_voxels(*_same_shape(reference_zyx, predicted_zyx)))
 
 
-def measure_levels(
+def measure_by_region(
     reference_zyx: np.ndarray,
     predicted_zyx: np.ndarray,
-    slices: Mapping[str, slice],
+    parts: Mapping[str, slice | np.ndarray],
     missing: Mapping[str, str],
 ) -> dict:
     """Compare two masks within parts of the scan.
@@ -168,22 +168,22 @@ def measure_levels(
     Args:
         reference_zyx: Reference (z, y, x).
         predicted_zyx: Prediction on the same grid.
-        slices: level -> its slices along z.
-        missing: level -> why it has no slices.
+        parts: region -> its slices along z, or its voxels, bool (z, y, x).
+        missing: region -> why it is not in `parts`.
 
     Returns:
-        `dsc_{level}` of each level, None where it has no slices or both masks are empty there, and `undefined`.
+        `dsc_{region}` of each region, None where it is missing or both masks are empty there, and `undefined`.
 
     Raises:
         ScanError: `mask_off_grid`, the shapes differ.
     """
     reference, predicted = _same_shape(reference_zyx, predicted_zyx)
-    undefined = {f"dsc_{level}": reason for level, reason in missing.items()}
+    undefined = {f"dsc_{region}": reason for region, reason in missing.items()}
     values = dict.fromkeys(undefined)
-    for level, inside in slices.items():
+    for region, inside in parts.items():
         counts, reasons = _count_metrics(_count_voxels(reference[inside], predicted[inside]))
-        values[f"dsc_{level}"] = counts["dsc"]
-        undefined |= {f"dsc_{level}": reasons["dsc"]} if "dsc" in reasons else {}
+        values[f"dsc_{region}"] = counts["dsc"]
+        undefined |= {f"dsc_{region}": reasons["dsc"]} if "dsc" in reasons else {}
     return {**values, "undefined": undefined}
 
 

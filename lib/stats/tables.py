@@ -12,7 +12,7 @@ import pandas as pd
 
 from lib.ages import printed_age
 from lib.atomic import whole_file
-from lib.catalog.anatomies import LEVELS
+from lib.catalog.anatomies import REGIONS
 from lib.catalog.groups import group_position
 from lib.catalog.measures import columns_of, followed
 from lib.catalog.protocols import PROTOCOL_ORDER
@@ -32,7 +32,7 @@ _METRIC_ORDER = (
     *("reference_cut_mm3", "predicted_cut_mm3", "reference_lesser_trochanter_mm", "lesser_trochanter_mm"),
     *("hd_mm", "hd_reference_to_predicted_mm", "hd_predicted_to_reference_mm"),
     *("hd95_reference_to_predicted_mm", "hd95_predicted_to_reference_mm", "volume_error_mm3"),
-    *("specificity_voxels", *(f"dsc_{level}" for level in LEVELS)),
+    *("specificity_voxels", *(f"dsc_{region}" for region in REGIONS)),
     *("true_positive_voxels", "false_positive_voxels", "false_negative_voxels", "true_negative_voxels"),
     *("side", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm", "nsd_tolerance_mm"),
     *("member_range_percent", *INTERVAL_COLUMNS),

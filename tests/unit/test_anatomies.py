@@ -35,7 +35,7 @@ def test_every_anatomy_has_data_and_methods():
     for name, anatomy in ANATOMIES.items():
         mask = sitk.GetImageFromArray(np.ones((6, 5, 4), np.uint8))
         regions = METHODS[name].find_regions(mask, usual_side(name))
-        assert set(regions.slices) | set(regions.missing) == set(anatomy.regions)
+        assert set(regions.parts) | set(regions.missing) == set(anatomy.regions)
     assert (part_in_words("proximal-femur", "left"), part_in_words("generic", "")) == ("left hip", "region")
 
 

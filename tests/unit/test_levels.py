@@ -32,7 +32,7 @@ def levels(mask, side="left", spacing_mm_zyx=SPACING_MM_ZYX):
 
 def starts_mm(found, step_mm=3.0):
     """Lower face of each level's lowest slice."""
-    return {level: inside.start * step_mm for level, inside in found.slices.items()}
+    return {level: inside.start * step_mm for level, inside in found.parts.items()}
 
 
 @pytest.mark.parametrize("trochanter_mm", [45.0, 46.1, 47.2, 60.3])
@@ -55,7 +55,7 @@ def test_borders_of_a_solid_femur_lie_at_its_landmarks(trochanter_mm, step_mm):
 def test_every_slice_lies_in_one_level():
     mask = solid_femur(45.0)
     found = levels(mask)
-    order = [found.slices[level] for level in reversed(LEVELS)]
+    order = [found.parts[level] for level in reversed(LEVELS)]
     assert [inside.start for inside in order] == [0, *(inside.stop for inside in order[:-1])]
     assert order[-1].stop == len(mask)
 
@@ -71,29 +71,29 @@ def test_a_shorter_scan_changes_only_the_level_in_which_it_ends():
     whole, cut = levels(mask), 5
     shorter = levels(mask[cut:])
     for level in ("head", "neck", "trochanter"):
-        inside = whole.slices[level]
-        assert shorter.slices[level] == slice(inside.start - cut, inside.stop - cut)
-    assert shorter.slices["shaft"] == slice(0, whole.slices["shaft"].stop - cut)
+        inside = whole.parts[level]
+        assert shorter.parts[level] == slice(inside.start - cut, inside.stop - cut)
+    assert shorter.parts["shaft"] == slice(0, whole.parts["shaft"].stop - cut)
 
 
 def test_a_scan_that_ends_above_the_shaft_has_no_shaft():
     found = levels(solid_femur(15.0))
     assert found.missing == {"shaft": ENDS_ABOVE_SHAFT}
-    assert found.slices["trochanter"].start == 0
+    assert found.parts["trochanter"].start == 0
 
 
 def test_slices_without_bone_below_a_reference_belong_to_its_lowest_level():
     mask = solid_femur(15.0)
     below = np.zeros((4, *mask.shape[1:]), np.uint8)
     found = levels(np.concatenate([below, mask]))
-    assert found.slices["trochanter"] == slice(0, levels(mask).slices["trochanter"].stop + 4)
+    assert found.parts["trochanter"] == slice(0, levels(mask).parts["trochanter"].stop + 4)
     assert found.missing == {"shaft": ENDS_ABOVE_SHAFT}
 
 
 def test_without_the_trochanter_the_head_alone_is_told():
     mask = solid_femur(45.0)
     found = levels(mask[16:])  # ends above the trochanter's tip
-    assert found.slices == {"head": slice(levels(mask).slices["head"].start - 16, len(mask) - 16)}
+    assert found.parts == {"head": slice(levels(mask).parts["head"].start - 16, len(mask) - 16)}
     assert found.missing == dict.fromkeys(("neck", "trochanter", "shaft"), NOT_SEEN)
 
 
@@ -112,7 +112,7 @@ def test_a_shaft_has_no_head(radius_mm):
     z, y, x = np.ogrid[:40, :100, :100]
     mask = ((y - 50) ** 2 + (x - 50) ** 2 < (radius_mm / 0.8) ** 2) & (z < 30)
     found = levels(mask)
-    assert found.slices == {}
+    assert found.parts == {}
     assert found.missing["head"] == NO_HEAD
 
 
@@ -121,7 +121,7 @@ def test_a_speck_has_no_levels(shape):
     mask = np.zeros((10, 30, 30), np.uint8)
     mask[tuple(slice(4, 4 + n) for n in shape)] = 1
     found = levels(mask)
-    assert found.slices == {}
+    assert found.parts == {}
     assert set(found.missing) == set(LEVELS)
 
 
@@ -132,9 +132,9 @@ def test_any_lump_has_levels_in_order_or_reasons(seed):
     lump = smooth > np.quantile(smooth, rng.uniform(0.3, 0.95))
     lump[:2], lump[-2:] = 0, 0
     found = levels(lump)
-    assert {*found.slices, *found.missing} == set(LEVELS)
-    assert not {*found.slices} & {*found.missing}
-    starts = [found.slices[level].start for level in LEVELS if level in found.slices]
+    assert {*found.parts, *found.missing} == set(LEVELS)
+    assert not {*found.parts} & {*found.missing}
+    starts = [found.parts[level].start for level in LEVELS if level in found.parts]
     assert starts == sorted(starts, reverse=True)
 
 
@@ -171,5 +171,5 @@ def test_real_femurs_cut_above_the_trochanter_have_a_head_of_their_own_size(side
     bone_zyx = array_zyx(mask)
     found = levels(bone_zyx, side, spacing_zyx(mask))
     assert found.missing == dict.fromkeys(("neck", "trochanter", "shaft"), NOT_SEEN)
-    head_mm = 3.0 * np.count_nonzero(bone_zyx[found.slices["head"]].any(axis=(1, 2)))
+    head_mm = 3.0 * np.count_nonzero(bone_zyx[found.parts["head"]].any(axis=(1, 2)))
     assert 40.0 < head_mm < 50.0

@@ -24,7 +24,7 @@ from lib.stats.overlap import (
     SURFACE_METRICS,
     distance_to_triangles,
     find_surface,
-    measure_levels,
+    measure_by_region,
     measure_native,
     measure_overlap,
     weighted_quantile,
@@ -526,7 +526,7 @@ def test_levels_are_compared_slice_by_slice():
     predicted[5:9, :, 14] = 0
     predicted[9, 5:10, 5:15] = 1
     slices = {"head": slice(5, 10), "shaft": slice(0, 5)}
-    result = measure_levels(reference, predicted, slices, {"neck": "not in the scan"})
+    result = measure_by_region(reference, predicted, slices, {"neck": "not in the scan"})
     # 400 voxels against 360 and 50 above the reference's end
     assert result["dsc_head"] == pytest.approx(2 * 360 / (400 + 410))
     assert result["dsc_shaft"] == 1
@@ -536,7 +536,7 @@ def test_levels_are_compared_slice_by_slice():
 
 def test_a_level_without_any_bone_is_undefined():
     reference = box((10, 20, 20), (5, 5, 5), (9, 15, 15))
-    result = measure_levels(reference, reference, {"shaft": slice(0, 5)}, {})
+    result = measure_by_region(reference, reference, {"shaft": slice(0, 5)}, {})
     assert result["dsc_shaft"] is None
     assert "empty" in result["undefined"]["dsc_shaft"]
 

@@ -23,8 +23,10 @@ from lib.intensity_scale import IntensityConfig
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import OverlapConfig
 from lib.measuring.prediction import MeasuringConfig, PredictedScan, ReaderMasks, measure_prediction
+from lib.measuring.regions import measure_regions
 from lib.screening.screen_scan import ScanRequest, screen_scan
 from lib.screening_settings import ScreeningConfig
+from lib.stats.overlap import measure_by_region
 
 SPACING_MM_XYZ, SHAPE_ZYX = (2.0, 2.5, 3.0), (40, 36, 48)
 BLOCK_ZYX = (slice(8, 20), slice(6, 14), slice(30, 40))  # far from the middle of the image
@@ -87,7 +89,7 @@ class Blocks:
         if len(slices) < 4:
             return Regions(missing=dict.fromkeys(("lower", "upper"), "too low"))
         first, middle, stop = int(slices[0]), int(slices[len(slices) // 2]), int(slices[-1]) + 1
-        return Regions(slices={"lower": slice(first, middle), "upper": slice(middle, stop)})
+        return Regions(parts={"lower": slice(first, middle), "upper": slice(middle, stop)})
 
     def measure_end(self, mask, reference, side, settings):
         height_mm = np.count_nonzero(array_zyx(mask).any(axis=(1, 2))) * mask.GetSpacing()[2]
@@ -264,3 +266,20 @@ def test_its_search_is_a_method_of_the_crop_only_while_its_entry_is_there(monkey
     monkeypatch.delitem(ANATOMIES, "block")
     with pytest.raises(ConfigError, match="crop.method must be one of hip, centre, none"):
         CropConfig(method="block")
+
+
+def test_regions_may_be_masks():
+    """A region that is not a range of slices: the half of a block on one side, as a mask."""
+    predicted = np.zeros((6, 8, 10), bool)
+    predicted[1:5, 2:6, 2:8] = True
+    reference = np.roll(predicted, 1, axis=2)
+    left = np.broadcast_to(np.arange(10) >= 5, predicted.shape)
+    regions = Regions(parts={"left": left, "right": ~left}, missing={"top": "not drawn"})
+    image = sitk.GetImageFromArray(predicted.astype(np.uint8))
+    image.SetSpacing((2.0, 2.0, 2.0))
+    volumes = measure_regions(image, regions, "predicted")
+    assert volumes["predicted_left_mm3"] == 4 * 4 * 3 * 8 and volumes["predicted_right_mm3"] == 4 * 4 * 3 * 8
+    assert volumes["predicted_top_mm3"] is None and volumes["undefined"] == {"predicted_top_mm3": "not drawn"}
+    scores = measure_by_region(reference, predicted, regions.parts, regions.missing)
+    # of columns 2 to 7 and 3 to 8: on the left 5 to 7 and 5 to 8, on the right 2 to 4 and 3 to 4
+    assert scores["dsc_left"] == pytest.approx(6 / 7) and scores["dsc_right"] == pytest.approx(4 / 5)

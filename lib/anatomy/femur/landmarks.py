@@ -110,7 +110,7 @@ def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float
     occupied = np.flatnonzero(bone_zyx.any(axis=(1, 2)))
     reason = _not_searched(occupied, len(bone_zyx))
     if reason:
-        return Regions(slices={}, missing=dict.fromkeys(LEVELS, reason))
+        return Regions(parts={}, missing=dict.fromkeys(LEVELS, reason))
     first, step_mm = int(occupied[0]), spacing_mm_zyx[0]
     tip = find_lesser_trochanter(bone_zyx, spacing_mm_zyx, side)
     tip_place = np.nan if tip.height_mm is None else tip.height_mm / step_mm - 0.5 - first
@@ -129,7 +129,7 @@ def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float
         "trochanter": no_head or tip.missing or NO_SLICE,
         "shaft": tip.missing or ENDS_ABOVE_SHAFT,
     }
-    return Regions(slices=found, missing={level: reasons[level] for level in LEVELS if level not in found})
+    return Regions(parts=found, missing={level: reasons[level] for level in LEVELS if level not in found})
 
 
 def find_lesser_trochanter(
