@@ -35,7 +35,6 @@ def configured_regression(network: str) -> dict:
     return {
         "architecture": section["networks"][network],
         **{key: section[key] for key in ("train", "crop", "targets")},
-        "precision": config["train"]["precision"],
     }
 
 

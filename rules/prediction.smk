@@ -66,7 +66,6 @@ rule predict_regression:
         crop=config["regression"]["crop"],
         weights=lambda wildcards: weights_of(wildcards.members, config["predict"]["heldout_weights"]),
         device=lookup("train/device", within=config),
-        precision=lookup("train/precision", within=config),
         reproducible=lookup("reproducible", within=config),
         code=code_of("predict_regression"),
     message:

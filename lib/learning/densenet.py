@@ -76,17 +76,11 @@ class CropDenseNet(DenseNet):
         nn.init.zeros_(self.class_layers.out.weight)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Return the standardised value (N,), float32, of crops (N, C, z, y, x); in 2-D the mean over slices."""
+        """Return the standardised value (N,) of crops (N, C, z, y, x); in 2-D the mean over slices."""
         if self.config.dimensions == 3:
-            return self._values(crops)
+            return super().forward(crops)[:, 0]
         slices = crops.movedim(2, 1)  # (N, z, C, y, x)
-        return self._values(slices.flatten(0, 1)).view(slices.shape[:2]).mean(1)
-
-    def _values(self, images: Tensor) -> Tensor:
-        """Return the values (N,) of images (N, C, ...); the last layer computes in float32, for finer steps."""
-        features = self.features(images)
-        with torch.autocast(images.device.type, enabled=False):
-            return self.class_layers(features.to(self.class_layers.out.weight.dtype))[:, 0]
+        return super().forward(slices.flatten(0, 1)).view(slices.shape[:2]).mean(1)
 
 
 def gmac_per_crop_voxel(network: CropDenseNet, size_zyx: tuple[int, ...]) -> float:

@@ -45,7 +45,6 @@ def settings(architecture=None, crop=None, targets=None, **train):
             "validate_every": 5,
             "device": "cpu",
             "checkpoint_minutes": 60,
-            "precision": "float32",
         }
         | train,
         targets=targets or TARGETS,

@@ -14,7 +14,7 @@ from lib.learning.compute import choose_compute
 from lib.learning.crop_augment import CropTransform, apply_crop_transforms, draw_crop_transform, network_input
 from lib.learning.crop_store import Allowance, CropStore
 from lib.learning.densenet import gmac_per_crop_voxel
-from lib.learning.regression_recipe import RegressionRecipe
+from lib.learning.regression_recipe import PRECISION, RegressionRecipe
 from lib.learning.tasks.regress import CropOrder, RegressTask, correlation
 from lib.learning.train_regression import train_regression
 from lib.regression_settings import RegressionCropConfig, RegressionTrainConfig
@@ -73,7 +73,7 @@ def test_facts_are_plain_and_complete(trained):
     assert facts["voxels_seen"] == 20 * 32 * EDGE**3 and facts["updates"] == 20 * 4
     task = RegressTask(store(TRAINING), store(VALIDATION), settings(), choose_compute("cpu"))
     assert facts["gmac_per_voxel"] == gmac_per_crop_voxel(task.build(), (EDGE,) * 3)
-    assert facts["peak_memory_mb"] > 10
+    assert facts["peak_memory_mb"] > 10 and facts["precision"] == "float32"
 
 
 def test_the_same_seed_gives_the_same_bits(trained, tmp_path):
@@ -81,6 +81,21 @@ def test_the_same_seed_gives_the_same_bits(trained, tmp_path):
     other = train_regression(TRAINING, VALIDATION, replace(settings(), seed=8), tmp_path / "b.pt")
     assert same_weights(trained.last, again.last) and same_weights(trained.best, again.best)
     assert not same_weights(trained.last, other.last)
+
+
+def test_small_feature_maps_give_the_same_gradients_each_time():
+    """In bf16 they do not: see `lib.learning.regression_recipe.PRECISION`."""
+    task = RegressTask(store(TRAINING), store(VALIDATION), settings(), choose_compute("cpu", PRECISION))
+    network = task.compute.place(task.build())
+    torch.nn.init.ones_(network.class_layers.out.weight)
+    seen = set()
+    for _ in range(20):
+        left = [torch.full((size,), torch.nan) for size in (1000, 50_000, 200_000)]  # what memory may hold
+        del left
+        network.zero_grad()
+        network(torch.ones(4, 2, EDGE, EDGE, EDGE)).sum().backward()
+        seen.add(b"".join(weight.grad.numpy().tobytes() for weight in network.parameters()))
+    assert len(seen) == 1
 
 
 def test_no_operation_is_without_a_reproducible_kernel(trained, tmp_path):

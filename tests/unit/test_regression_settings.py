@@ -117,8 +117,8 @@ def test_a_recipe_has_the_keys_of_both_sections():
     own = {field.name for field in fields(RegressionTrainConfig)}
     fixed = {"samples_per_scan", "accumulate", "early_stop_epochs", "compile"}
     assert shared - own - fixed == set(SHARED_KEYS)
-    recipe = full_recipe(DEFAULTS["train"] | {"precision": "bf16"}, DEFAULTS["regression"]["train"])
-    assert RegressionRecipe(**recipe).precision == "bf16" and recipe["epochs"] == 100
+    recipe = full_recipe(DEFAULTS["train"] | {"fused": False}, DEFAULTS["regression"]["train"])
+    assert not RegressionRecipe(**recipe).fused and recipe["epochs"] == 100
 
 
 def test_an_overlay_that_names_networks_uses_only_its_own(tmp_path, monkeypatch):
