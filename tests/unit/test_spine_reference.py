@@ -10,6 +10,9 @@ from lib.catalog.reasons import is_rejected
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError
 from lib.imaging.nifti import write_image
+from lib.phantom.people import PhantomConfig, phantom_people
+from lib.phantom.scan import make_phantom_scan
+from lib.reading.dicom import read_scan
 from lib.reading.image_files import read_labels
 from lib.screening.screen_scan import ScanRequest, screen_scan
 from lib.screening_settings import ScreeningConfig
@@ -84,7 +87,12 @@ def test_labels_counted_from_below_are_refused():
     (reason,) = findings(spine((4, 3, 2, 1)), ("L1", "L2", "L3", "L4"))
     assert is_rejected([reason]) and reason.code == "labels_out_of_order"
     assert reason.found == (
-        "from head to feet the labels are L4, L3, L2, L1; expected L1, L2, L3, L4 (they are numbered from below)"
+        "from head to feet the labels are L4, L3, L2, L1; expected L1, L2, L3, L4 (the vertebrae are numbered from "
+        "below)"
+    )
+    (reason,) = findings(spine((5, 4, 3, 2, 1, 6)))  # the sacrum has its own label
+    assert reason.found.endswith(
+        "expected L1, L2, L3, L4, L5, sacrum (the vertebrae are numbered from below)"
     )
 
 
@@ -138,6 +146,26 @@ def test_one_vertebra_with_two_labels_is_refused():
 def test_one_value_for_two_vertebrae_is_refused_in_the_settings():
     with pytest.raises(ConfigError, match=r"structures.L2: the value 20 is listed twice, also for L1"):
         read_structures({"L1": [20], "L2": [20]})
+
+
+def test_a_synthetic_spine_passes_and_with_mirrored_labels_it_does_not(tmp_path):
+    config = PhantomConfig(
+        anatomy="lumbar-spine",
+        people=1,
+        defects=("mirrored_labels",),
+        matrix=128,
+        slice_mm=4.0,
+        supersampling=1,
+    )
+    structures = read_structures({name: [value] for value, name in enumerate(NAMES, start=1)})
+    codes = []
+    for person in phantom_people(config):
+        mask = tmp_path / f"{person.scan}.nii.gz"
+        make_phantom_scan(config, person.scan, tmp_path / person.scan, mask, tmp_path / f"{person.scan}.json")
+        scan = read_scan(tmp_path / person.scan).image
+        found = judge_spine_reference(read_labels(mask, structures), scan, structures)
+        codes.append([reason.code for reason in found])
+    assert codes == [[], ["labels_out_of_order"]]
 
 
 def femur():

@@ -177,7 +177,9 @@ def _check_order(drawn: _Pieces) -> list[Reason]:
     found = sorted(expected, key=lambda name: -heights[name])
     if not reasons and found != expected:
         text = f"from head to feet the labels are {', '.join(found)}; expected {', '.join(expected)}"
-        below = " (they are numbered from below)" if found == expected[::-1] and len(found) > 2 else ""
+        upwards = [name for name in found[::-1] if name != SACRUM]
+        from_below = len(upwards) > 2 and upwards == [name for name in expected if name != SACRUM]
+        below = " (the vertebrae are numbered from below)" if from_below else ""
         reasons.append(Reason("labels_out_of_order", text + below))
     return reasons
 
