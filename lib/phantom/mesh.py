@@ -91,6 +91,8 @@ def cut_off(mesh: Mesh, point_xyz_mm: np.ndarray, normal: np.ndarray) -> Mesh:
     """
     height = (mesh.vertices_xyz_mm - point_xyz_mm) @ normal
     behind = height <= 0
+    if behind.all():
+        return mesh
     number = behind[mesh.faces].sum(axis=1)
     kept = [mesh.faces[number == 3]]
     crossed = mesh.faces[(number == 1) | (number == 2)]

@@ -20,7 +20,7 @@ SHAPES_FILE = Path(__file__).with_name("lumbar_shapes.npz")
 _SHAPE_OF = {"T12": "L1", "L6": "L5"}
 _MEDIAN_MM, _FLAT = 2.0, 0.85
 # behind the wall of the body the arch's own scales take over within some mm
-_BLEND_MM = (-4.0, 3.0)
+_BLEND_MM = (-1.0, 5.0)
 # half width of the generic spinous processes, which stay slender
 _SPINOUS_MM = 4.0
 # the spinous process is lower by this share than the generic one, around this height below the body's middle
@@ -173,7 +173,9 @@ def _endplates(
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return slope along y and height at y = 0 of the upper and the lower endplate."""
     up = vertex_normals(Mesh(vertices_xyz_mm=vertices, faces=faces))[:, 2]
-    body = vertices[:, 1] < wall - 2.0
+    front = vertices[:, 1].min()
+    share = (vertices[:, 1] - front) / (wall - front)
+    body = (share > 0.1) & (share < 0.9) & (np.abs(vertices[:, 0]) < 0.42 * (wall - front))
     planes = (np.polyfit(*vertices[body & (side * up > _FLAT)][:, 1:].T, 1) for side in (1, -1))
     upper, lower = ((float(slope), float(height)) for slope, height in planes)
     return upper, lower

@@ -19,18 +19,19 @@ from lib.rotations import rotation_matrix
 # a man of mean size: width, depth and height of the body, its wedge (degrees), depth and width of the canal, length
 # of the spinous process, spread of the transverse processes (mm)
 _MEN = {
-    "T12": (43.5, 32.5, 26.0, -2.2, 16.2, 22.6, 50.0, 50.0),
-    "L1": (45.5, 34.0, 27.5, -1.8, 16.5, 24.0, 54.0, 80.0),
-    "L2": (47.5, 35.0, 28.2, -0.8, 16.2, 24.3, 55.0, 86.0),
-    "L3": (48.0, 35.0, 28.0, 1.0, 15.8, 24.6, 55.0, 92.0),
-    "L4": (49.5, 35.3, 27.5, 2.8, 16.2, 25.3, 53.0, 88.0),
-    "L5": (51.5, 35.3, 26.8, 6.5, 16.5, 27.5, 48.5, 93.0),
+    "T12": (44.0, 32.8, 26.4, -2.2, 16.2, 24.0, 50.0, 50.0),
+    "L1": (46.0, 34.4, 28.0, -1.8, 16.6, 25.6, 54.0, 80.0),
+    "L2": (48.4, 35.5, 28.8, -0.8, 16.4, 26.2, 55.0, 86.0),
+    "L3": (49.0, 35.6, 28.6, 1.0, 16.0, 26.4, 55.0, 92.0),
+    "L4": (50.4, 36.0, 28.2, 2.6, 16.4, 27.4, 53.0, 88.0),
+    "L5": (52.8, 36.2, 27.8, 6.0, 16.6, 30.4, 48.5, 93.0),
 }
 _MEN["L6"] = _MEN["L5"]
 _WOMEN = 0.93
-# of 87 patients (Clouthier et al., J Biomech 2023;146:111421), in the order of the sizes above
-_LEAST = (39.6, 29.7, 23.7, -3.3, 13.2, 21.7, 43.2)
-_MOST = (58.6, 41.8, 32.2, 8.5, 20.2, 31.6, 60.8)
+# so that drawn surfaces lie within the ranges of 87 patients (Clouthier et al., J Biomech 2023;146:111421), in the
+# order of the sizes above; hollow endplates, roots of the pedicles and the roof of the canal take or add a little
+_LEAST = (40.2, 29.8, 25.0, -3.0, 13.4, 24.2, 43.8)
+_MOST = (56.0, 41.6, 32.6, 7.6, 20.0, 33.0, 60.4)
 _DISC_RANGE_MM = (3.3, 11.2)
 # disc below each vertebra (mm), and the tilt of each vertebra (degrees; positive: leans forward) of a mean person
 _DISCS_MM = {"T12": 6.2, "L1": 7.4, "L2": 8.3, "L3": 9.2, "L4": 9.6, "L5": 8.6, "L6": 8.0}
