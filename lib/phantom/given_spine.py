@@ -63,7 +63,7 @@ def scan_given_spine(
     behind_mm = float(bones[bones[:, 2] > scanned.grid.bottom_mm, 1].max()) + _SKIN_BEHIND_MM
     specimen = SpineSpecimen(
         shape=shape,
-        state=draw_spine_state(place_rng, spine.densities_mg_cm3, habitus.ribs_mm, ""),
+        state=draw_spine_state(place_rng, spine.densities_mg_cm3, habitus.ribs_mm),
         habitus=replace(habitus, back_mm=max(habitus.back_mm, behind_mm)),
         implanted=None,
         reach_mm=reach_mm,

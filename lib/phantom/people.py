@@ -19,6 +19,7 @@ from lib.phantom.scanner.machines import (
     read_scanner,
     require_integer,
     require_number,
+    require_pixels,
     vendor_of,
 )
 from lib.seeding import derive_seed
@@ -47,6 +48,9 @@ SPINE_DEFECTS = (
     "mirrored_labels",
 )
 """Those that only a lumbar spine can have; their numbers follow on."""
+
+DEFECT_LEVELS = {"fracture": ("L2",), "cement": ("L3",), "screws": ("L4", "L5")}
+"""Levels that a defect changes; a reader leaves them out, because they do not hold the person's own bone alone."""
 
 HIP, SPINE = "proximal-femur", "lumbar-spine"
 """What a synthetic scan shows."""
@@ -83,8 +87,6 @@ _SCANNING_YEARS = 5.0
 _DAYS_A_YEAR = 365.25
 _CT_ONLY = frozenset(["metal_nail"])
 _HIP_ONLY = {"metal_nail": "give screws", "right_side": "a spine has no side: leave it out"}
-# levels that a reader leaves out: their bodies hold no density of the person's own bone
-_ABSENT_LEVELS = {"fracture": ("L2",), "cement": ("L3",), "screws": ("L4", "L5")}
 # pixel sizes of 512 pixels a row, mm: below the least, a body does not fit, of which a spine's image may show a part
 _LEAST_PIXEL_MM = {HIP: 0.7, SPINE: 0.5}
 _OWN_MACHINE = {"CT": ("SIEMENS", "Sensation 64"), "MR": ("SIEMENS", "Skyra")}
@@ -132,7 +134,7 @@ class PhantomConfig:
         require_integer("matrix", self.matrix, low=32, high=1024)
         require_integer("supersampling", self.supersampling, low=1, high=8)
         require_number("slice_mm", self.slice_mm, low=0.5, high=10.0)
-        self._require_pixels()
+        require_pixels("pixel_mm", self.pixel_mm, least_mm=_LEAST_PIXEL_MM[self.anatomy])
         self._require_defects()
         self.protocol()
         self._require_scanners()
@@ -145,11 +147,17 @@ class PhantomConfig:
         """Return the scanner of a name, or the only one of a cohort without names ("")."""
         return read_scanner(name, self.scanners[name], self.modality) if name else SCANNERS[self.modality]()
 
+    def pixel_range_mm(self, scanner: str) -> Sequence[float]:
+        """Return the smallest and the largest pixel size of a CT scanner at 512 pixels per row."""
+        return getattr(self.scanner(scanner), "pixel_mm", ()) or self.pixel_mm
+
     def _require_scanners(self) -> None:
         if not isinstance(self.scanners, Mapping):
             raise ConfigError(f"phantom.scanners is {self.scanners!r}: expected {{name: {{settings}}, ...}}")
         for name, settings in self.scanners.items():
-            read_scanner(name, settings, self.modality)
+            scanner = read_scanner(name, settings, self.modality)
+            if pixel_mm := getattr(scanner, "pixel_mm", ()):
+                require_pixels(f"scanners.{name}.pixel_mm", pixel_mm, least_mm=_LEAST_PIXEL_MM[self.anatomy])
         if len({name.lower() for name in self.scanners}) < len(self.scanners) and self.has_test_people:
             raise ConfigError(
                 "phantom.scanners holds names that differ in case only: scans of test people need others"
@@ -168,14 +176,6 @@ class PhantomConfig:
     def has_test_people(self) -> bool:
         """Whether a scanner has people of its own for the test."""
         return any(getattr(self.scanner(name), "test_people", 0) for name in self.scanners)
-
-    def _require_pixels(self) -> None:
-        if not isinstance(self.pixel_mm, list | tuple) or len(self.pixel_mm) != 2:
-            raise ConfigError(f"phantom.pixel_mm is {self.pixel_mm!r}: expected [smallest, largest] in mm")
-        for size in self.pixel_mm:
-            require_number("pixel_mm", size, low=_LEAST_PIXEL_MM[self.anatomy], high=1.5)
-        if self.pixel_mm[0] > self.pixel_mm[1]:
-            raise ConfigError(f"phantom.pixel_mm is {list(self.pixel_mm)}: the smallest size comes first")
 
     def _require_defects(self) -> None:
         known = self._known_defects()
@@ -318,7 +318,7 @@ def phantom_table(config: PhantomConfig) -> list[dict[str, str]]:
 
 def _spine_cells(config: PhantomConfig, person: PhantomPerson) -> dict[str, str]:
     """Return what the table says of a spine: vendor, densities as a reader measures them, contrast, absent levels."""
-    absent = _ABSENT_LEVELS.get(person.defect, ())
+    absent = DEFECT_LEVELS.get(person.defect, ())
     true = level_densities(person.person_seed, person.sex, person.age, person.variant)
     read = read_densities(true, person.scan_seed) if person.labelled else {}
     manufacturer, _ = person.machine(config.scanner(person.scanner))

@@ -79,7 +79,7 @@ def _simulate_hip(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
     body = draw_hip(person, body_rng)
     posture = draw_posture(place_rng)
-    images = _draw_images(config, place_rng)
+    images = _draw_images(config, person, place_rng)
     scanned = draw_range(images, body.lying(posture).top_mm, body.reach_mm, place_rng)
     grid = scanned.grid
     specimen = body.lying(posture, scanned.shift_mm, widest_body_mm(grid, posture.origin_xy_mm[0]))
@@ -102,7 +102,7 @@ def _simulate_spine(config: PhantomConfig, person: PhantomPerson) -> PhantomScan
     place_rng, noise_rng = (_rng(person.scan_seed, purpose) for purpose in (1, 2))
     body = draw_spine(person, body_rng)
     posture = draw_spine_posture(place_rng)
-    images = _draw_images(config, place_rng)
+    images = _draw_images(config, person, place_rng)
     still = body.lying(posture)
     scanned = draw_range(images, still.top_mm, still.reach_mm, place_rng)
     specimen = body.lying(posture, scanned.shift_mm)
@@ -122,9 +122,9 @@ def _simulate_spine(config: PhantomConfig, person: PhantomPerson) -> PhantomScan
     return PhantomScan(hu_zyx=hu, mask_zyx=mask, grid=scanned.grid, truth=truth)
 
 
-def _draw_images(config: PhantomConfig, rng: np.random.Generator) -> CtImages:
+def _draw_images(config: PhantomConfig, person: PhantomPerson, rng: np.random.Generator) -> CtImages:
     """Draw the pixel size of a CT."""
-    pixel_mm = round(float(rng.uniform(*config.pixel_mm)), 4) * 512 / config.matrix
+    pixel_mm = round(float(rng.uniform(*config.pixel_range_mm(person.scanner))), 4) * 512 / config.matrix
     return CtImages(matrix=config.matrix, pixel_mm=pixel_mm, slice_mm=config.slice_mm)
 
 

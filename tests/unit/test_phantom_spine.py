@@ -113,6 +113,7 @@ def test_truth_holds_what_was_drawn():
             "middle_height_mm",
             "posterior_height_mm",
             "cut_by_scan",
+            "defect",
         }
         assert 0.2 < truth["eroded_5mm_mm3"] / truth["body_mm3"] < 0.5
         assert not truth["cut_by_scan"], level
@@ -270,6 +271,7 @@ def test_no_sacrum_ends_above_it():
 def test_the_fractured_body_is_low_in_front():
     levels = scan("X12-fracture", "QUIET").truth["levels"]
     ratios = {level: t["anterior_height_mm"] / t["posterior_height_mm"] for level, t in levels.items()}
+    assert {level: t["defect"] for level, t in levels.items() if t["defect"]} == {"L2": "fracture"}
     assert ratios["L2"] < 0.8 and min(ratios[level] for level in ("L1", "L3", "L4", "L5")) > 0.85
 
 

@@ -19,7 +19,7 @@ from lib.phantom.anatomy.spine_shape import SpineShape, build_spine, draw_spine_
 from lib.phantom.anatomy.spine_soft_tissue import TrunkHabitus, draw_trunk, trunk_slices
 from lib.phantom.densities import LEVELS, level_densities
 from lib.phantom.mesh import Mesh, mesh_centroid_mm, mesh_volume_mm3
-from lib.phantom.people import PhantomPerson
+from lib.phantom.people import DEFECT_LEVELS, PhantomPerson
 from lib.phantom.voxelize import VoxelGrid
 from lib.rotations import rotation_matrix
 
@@ -32,7 +32,7 @@ _CEMENTED = "L3"
 
 @dataclass(frozen=True, kw_only=True)
 class SpineSpecimen:
-    """The trunk of a person in the scanner, a `Specimen` (LPS mm); `mirrored` numbers the bodies from below."""
+    """The trunk of a person in the scanner, a `Specimen` (LPS mm), with its defect, if any."""
 
     shape: SpineShape
     state: SpineState
@@ -40,13 +40,14 @@ class SpineSpecimen:
     implanted: Mesh | None
     reach_mm: float
     top_mm: float
-    mirrored: bool = False
+    defect: str = ""
 
     @property
     def reference(self) -> dict[str, int]:
         """The bodies L1 to L5 and the sacrum with their values in the reference mask."""
-        if not self.mirrored:
+        if self.defect != "mirrored_labels":
             return LABELS
+        # numbered from below
         return LABELS | dict(
             zip(LEVELS, sorted((LABELS[level] for level in LEVELS), reverse=True), strict=True)
         )
@@ -105,6 +106,7 @@ class SpineSpecimen:
                 "middle_height_mm": middle,
                 "posterior_height_mm": posterior,
                 "cut_by_scan": low_mm < grid.bottom_mm,
+                "defect": self.defect if vertebra.level in DEFECT_LEVELS.get(self.defect, ()) else "",
             }
         return {"linear_size": self.shape.size, "levels": levels}
 
@@ -135,7 +137,7 @@ class SpineBody:
             implanted=implanted,
             reach_mm=reach_mm,
             top_mm=top_mm,
-            mirrored=self.defect == "mirrored_labels",
+            defect=self.defect,
         )
 
 
@@ -158,7 +160,7 @@ def draw_spine(person: PhantomPerson, rng: np.random.Generator) -> SpineBody:
     densities = level_densities(person.person_seed, person.sex, person.age, person.variant)
     return SpineBody(
         shape=shape,
-        state=draw_spine_state(rng, densities, habitus.ribs_mm, person.defect),
+        state=draw_spine_state(rng, densities, habitus.ribs_mm, variant=person.variant, defect=person.defect),
         habitus=habitus,
         defect=person.defect,
         below_mm=float(rng.uniform(*_BELOW_PLATE_MM)) * shape.size,

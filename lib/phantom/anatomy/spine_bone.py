@@ -26,7 +26,7 @@ LABELS = {"L1": 1, "L2": 2, "L3": 3, "L4": 4, "L5": 5, "sacrum": 6}
 _MARROW_HU = -60.0
 _DISC_HU = 75.0
 _PLATE_MM, _WALL_MM, _ARCH_MM, _SACRUM_MM, _HIP_MM = 0.6, (0.3, 0.6), 1.3, 0.8, 1.2
-_CANAL_WALL_MM = 1.0
+_CANAL_WALL_MM, _HARD_WALL = 1.0, 0.6
 _CORTICAL_HU = (900.0, 1200.0)
 # density towards the endplates, and in the groove of the basivertebral vein; that of other bones relative to
 # the bodies
@@ -58,13 +58,15 @@ def draw_spine_state(
     rng: np.random.Generator,
     densities_mg_cm3: Mapping[str, float],
     trunk_mm: tuple[float, float],
-    defect: str,
+    *,
+    variant: str = "standard",
+    defect: str = "",
 ) -> SpineState:
-    """Draw the bone of a person with these densities; the defect `contrast` lifts the marrow."""
+    """Draw the bone of a person with these densities; "hard": thin walls. The defect `contrast` lifts the marrow."""
     wall, cortical = rng.uniform((_WALL_MM[0], _CORTICAL_HU[0]), (_WALL_MM[1], _CORTICAL_HU[1]))
     return SpineState(
         densities_mg_cm3=densities_mg_cm3,
-        wall_mm=float(wall),
+        wall_mm=float(wall) * (_HARD_WALL if variant == "hard" else 1.0),
         cortical_hu=float(cortical),
         added_hu=_CONTRAST_HU if defect == "contrast" else 0.0,
         trunk_mm=trunk_mm,

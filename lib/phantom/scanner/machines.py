@@ -4,7 +4,7 @@ Only the standard library is imported: the workflow reads these settings while S
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from lib.errors import ConfigError
@@ -25,7 +25,7 @@ class CtScanner:
     offset_hu, with the years since `lib.phantom.people.FIRST_DATE`; so gain and drift act about water.
 
     A scanner that does not train sees nobody of `phantom.people`. `test_people` are further people of its own, for
-    the test.
+    the test. `pixel_mm` is its range of pixel sizes at 512 pixels per row; empty: that of the cohort.
     """
 
     manufacturer: str = ""
@@ -35,6 +35,7 @@ class CtScanner:
     scale: float = 1.0
     offset_hu: float = 0.0
     drift_per_year: float = 0.0
+    pixel_mm: Sequence[float] = ()
     trains: bool = True
     test_people: int = 0
 
@@ -188,6 +189,16 @@ def require_number(key: str, value: object, *, low: float, high: float) -> None:
     """Raise `ConfigError` unless `value` of `phantom.<key>` is a number in a range."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         raise ConfigError(f"phantom.{key} is {value!r}: expected a number from {low:g} to {high:g}")
+
+
+def require_pixels(key: str, value: object, *, least_mm: float) -> None:
+    """Raise `ConfigError` unless `value` of `phantom.<key>` is a range of pixel sizes, from `least_mm` to 1.5 mm."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ConfigError(f"phantom.{key} is {value!r}: expected [smallest, largest] in mm")
+    for size in value:
+        require_number(key, size, low=least_mm, high=1.5)
+    if value[0] > value[1]:
+        raise ConfigError(f"phantom.{key} is {list(value)}: the smallest size comes first")
 
 
 def require_text(key: str, value: object, pattern: re.Pattern) -> None:
