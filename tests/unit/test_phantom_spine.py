@@ -10,9 +10,11 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
+from lib.cohort.table import read_cohort
 from lib.crop_settings import CropConfig
 from lib.phantom.anatomy.spine import draw_spine, draw_spine_posture
 from lib.phantom.anatomy.spine_bone import LABELS, below_surface
+from lib.phantom.densities import level_densities
 from lib.phantom.mesh import mesh_centroid_mm
 from lib.phantom.people import SPINE_DEFECTS, PhantomConfig, find_person, phantom_table
 from lib.phantom.scan import make_phantom_scan, simulate_scan
@@ -334,12 +336,29 @@ def test_defects_of_series_work_with_spines(name, code, tmp_path):
     assert (code in found) if code else screening.verdict == "ok", found
 
 
-def test_the_table_is_plain_text(tmp_path):
-    rows = phantom_table(SMALL)
-    path = tmp_path / "cohort.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+def test_the_cohort_table_is_read_with_its_files(tmp_path):
+    row = next(row for row in phantom_table(SMALL) if row["scan"] == "P002")
+    write("P002", tmp_path / "P002")
+    table = tmp_path / "cohort.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
         writer.writeheader()
-        writer.writerows(rows)
-    assert "CANARY" not in path.read_text()
-    assert {row["site"] for row in rows} == {""}
+        writer.writerow(row)
+    read = read_cohort(table, usual_side="", structures=list(LABELS))["P002"]
+    assert (read.subject, read.sex, read.side, read.set) == ("P002", "M", "", "auto")
+    assert "CANARY" not in table.read_text()
+
+
+def test_people_of_the_hard_variant_have_less_bone():
+    config = PhantomConfig(**SIZE, hard_people=1, matrix=64, slice_mm=10.0, supersampling=1)
+    hard = find_person(config, "H01")
+    usual = level_densities(hard.person_seed, hard.sex, hard.age)
+    truth = simulate_scan(config, hard).truth["levels"]
+    for level in LUMBAR:
+        assert truth[level]["density_k2hpo4_mg_cm3"] < 0.8 * usual[level]
+
+
+def test_people_without_a_mask_have_no_readings():
+    config = PhantomConfig(**SIZE, unlabelled_people=1)
+    row = next(row for row in phantom_table(config) if row["scan"] == "U01")
+    assert row["mask"] == "" and row["bmd_l1_k2hpo4_mg_cm3"] == "" and row["vendor"] == "siemens"
