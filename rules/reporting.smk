@@ -251,6 +251,7 @@ rule draw_figures:
         readers="results/tables/readers.csv",
         acquisition="results/tables/acquisition.csv",
         networks=network_tables(),
+        densities=density_tables(),
         histories=fold_files("history.csv"),
         measured=figure_inputs("results/measured/{path}.json"),
         masks=figure_inputs("results/masks/{path}/labels.nii.gz"),
@@ -404,6 +405,7 @@ rule write_report:
             ["results/tables/table1.csv", "results/tables/table2.csv"] if STUDY.follows("zhao-2020") else []
         ),
         networks=network_tables(),
+        densities=density_tables(),
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",
         protocol="results/cohort/protocol.json",

@@ -3,7 +3,7 @@
 input: the tables named in TABLES; histories, measured (lists of .csv, .json); for possible examples the lists images,
     references (.../{scan}/*.nii.gz), records (.../{scan}/crop.json) and masks
     (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid; networks (list of the tables NETWORK_TABLES,
-    if the study has several networks)
+    if the study has several networks); densities (list of the tables DENSITY_TABLES, if it has a regression)
 output: figures (directory, with figures.json)
 params: structures (names), anatomy, modality, synthetic, pair (of networks, may be empty), detailed (networks with
     figures of their own; empty: all)
@@ -30,6 +30,7 @@ with job_log(snakemake.log[0]) as logger:
     tables = {name: read_table(given[name]) for name in TABLES}
     tables |= {Path(path).stem: read_table(path) for path in given.networks}
     files = example_files(given, params.structures, params.modality)
+    densities = {Path(path).stem: read_table(path) for path in given.densities}
     examples = example_scans(tables["metrics"], files.masks)
     extremes = extreme_scans(tables["metrics"], params.pair, files.masks)
     overlaps, curves = read_measured(given.measured, "overlap", "curves")
@@ -38,6 +39,7 @@ with job_log(snakemake.log[0]) as logger:
         histories={history_key(path): read_table(path) for path in given.histories},
         slices={key: overlap["by_slice"] for key, overlap in overlaps.items()},
         curves=curves,
+        densities=densities,
         examples=[files.read(row, example_title(row, several=bool(files.structures))) for row in examples],
         pair_examples=[(word, [files.read(row, pair_title(row)) for row in rows]) for word, rows in extremes],
         detailed=params.detailed,

@@ -23,6 +23,13 @@ from lib.figures.compared_networks import (
     draw_network_scores,
 )
 from lib.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
+from lib.figures.densities import (
+    draw_confusion,
+    draw_density_calibration,
+    draw_density_differences,
+    draw_density_scatter,
+    draw_structure_dice,
+)
 from lib.figures.examples import Example, draw_examples, draw_solids
 from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves
 from lib.figures.precision_recall import draw_precision_recall
@@ -49,6 +56,9 @@ from lib.figures.volumes import (
     draw_sex_specific,
 )
 from lib.stats.agreement_units import volumes_of
+from lib.stats.density_people import without_repeated
+from lib.stats.density_plan import NETWORK
+from lib.stats.density_scale import scale_in_words, scale_of, without_scale
 from lib.stats.grouping import without_repeats
 from lib.stats.tables import WHOLE_MASK, write_table
 
@@ -65,6 +75,11 @@ TITLES = {
     "levels": "Dice by part of {bone}",
     "error_by_distance": "Where along the bone errors lie",
     "dice_by_distance": "Dice of single slices along the bone",
+    "density_scatter": "Predicted and reference density, by vendor",
+    "density_bland_altman": "Difference of densities against mean, by vendor",
+    "density_calibration": "Bias and slope of densities, by vendor and method",
+    "density_confusion": "Classes of density, by vendor",
+    "density_dice": "Dice by structure and vendor",
     "relative_error": "Relative error of volume",
     "regression": "Predicted and reference volume",
     "bland_altman": "Difference against mean",
@@ -77,6 +92,7 @@ TITLES = {
     "fold_spread": "Spread between folds and between people",
     "learning_curves": "Learning curves of all folds",
 }
+DENSITY = "density_"  # kinds of figures of densities begin with it
 # above this number of points an SVG holds them as pixels: thousands of vector markers are slow to open
 _MOST_VECTOR_POINTS = 400
 
@@ -93,6 +109,7 @@ class StudyResults:
         curves: voxels by their probability of each scored prediction (`VoxelCounts.to_json`), by `structure_key`.
         examples: scans for the figures of contours and solids.
         networks, dimension_pair: tables that compare the networks of a study with several; else empty.
+        densities: the tables of densities by name (`lib.catalog.stages.DENSITY_TABLES`); empty without a regression.
         pair_examples: scans as each network of the stated pair predicted them, with a word for each row.
         detailed: the networks with figures of their own; empty: all.
         synthetic: whether the cohort is synthetic; every figure then says so.
@@ -113,6 +130,7 @@ class StudyResults:
     examples: Sequence[Example] = ()
     networks: pd.DataFrame = field(default_factory=pd.DataFrame)
     dimension_pair: pd.DataFrame = field(default_factory=pd.DataFrame)
+    densities: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     pair_examples: Sequence[tuple[str, Sequence[Example]]] = ()
     detailed: Sequence[str] = ()
     synthetic: bool = False
@@ -173,6 +191,7 @@ def _all_figures(results: StudyResults) -> _Plan:
                     key,
                     lambda of_key=of_key, spread=spread: draw_fold_spread(of_key, spread),
                 )
+    yield from _density_figures(results)
     for network in sorted({key[1] for key in results.histories}):
         curves = {(key[0], key[2]): curve for key, curve in results.histories.items() if key[1] == network}
         yield "learning_curves", (network, "", ""), lambda curves=curves: draw_learning_curves(curves)
@@ -201,6 +220,49 @@ def _network_figures(people: pd.DataFrame, results: StudyResults) -> _Plan:
             key,
             lambda m=scored: draw_precision_recall(m, results.curves, by="network"),
         )
+
+
+def _density_figures(results: StudyResults) -> _Plan:
+    """Yield the figures of densities of the first group and mean, for each network that reads them and protocol."""
+    if not results.densities:
+        return
+    unit = scale_in_words(scale_of(results.densities["bmd_agreement"]))
+    tables = {name: without_scale(table) for name, table in results.densities.items()}
+    agreement = tables["bmd_agreement"]
+    for group, network, protocol in agreement[["group", "network", "protocol"]].drop_duplicates().to_numpy():
+        if group != groups_of(agreement)[0]:
+            continue
+        key = (network, protocol, "")
+        of_key = {
+            name: _of_group(_of(tables[name], key), group)
+            for name in ("bmd_people", "bmd_agreement", "confusion")
+        }
+        found = _of_group(_of(tables["levels_found"], ("", protocol, "")), group)
+        of_key = {name: _of_first_mean(table) for name, table in of_key.items()}
+        yield from _density_plan(key, of_key, found, unit)
+
+
+def _density_plan(key: _Key, tables: Mapping[str, pd.DataFrame], found: pd.DataFrame, unit: str) -> _Plan:
+    """Yield the figures of densities of one network and protocol."""
+    people, agreement, confusion = (tables[name] for name in ("bmd_people", "bmd_agreement", "confusion"))
+    if len(agreement):
+        people = without_repeated(people)
+        yield "density_scatter", key, lambda: draw_density_scatter(people, agreement, unit)
+        yield "density_bland_altman", key, lambda: draw_density_differences(people, agreement, unit)
+        yield "density_calibration", key, lambda: draw_density_calibration(agreement, unit)
+    if len(confusion):
+        yield "density_confusion", key, lambda: draw_confusion(confusion[confusion["method"] == NETWORK])
+    trained = dict(zip(agreement["vendor"], agreement["vendor_trained"], strict=True))
+    if len(found):
+        yield "density_dice", key, lambda: draw_structure_dice(found, trained)
+
+
+def _of_first_mean(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the first mean of people, without scans with contrast medium."""
+    means = table[table["mean_of"] != ""]
+    if "contrast" in means:
+        means = means[means["contrast"] == "no"]
+    return means[means["mean_of"] == means["mean_of"].iloc[0]] if len(means) else means
 
 
 def _of_group(table: pd.DataFrame, group: str) -> pd.DataFrame:
