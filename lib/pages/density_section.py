@@ -6,6 +6,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from lib.catalog.groups import ALL
+from lib.catalog.level_flags import LEVEL_FLAGS
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.report_tables import Column, PageTable, number, p_value, page_table, words
 from lib.stats.density_plan import AGE_SEX, HU_LINEAR, HU_LINEAR_VENDOR, NETWORK
@@ -330,6 +331,7 @@ def flags_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of `flag_counts`."""
     columns = (
         words("Flag", lambda row: show_codes(row["flag"])),
+        words("When", lambda row: LEVEL_FLAGS[row["flag"]].meaning if row["flag"] in LEVEL_FLAGS else DASH),
         Column(head="Scans", show=lambda row: str(row["scans"])),
         Column(head="Structures", show=lambda row: str(row["structures"])),
         Column(head="Left out of means", note="structures", show=lambda row: str(row["unusable"])),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from lib.catalog.measures import MEASURES
+from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.pages.report_tables import (
     Column,
     PageTable,
@@ -145,10 +145,10 @@ def published_scores_view(rows: Sequence[Mapping]) -> PageTable:
         words("People", "data"),
         words("Protocol", "protocol"),
         words("Networks", "networks"),
-        words("Measure", lambda row: MEASURES[row["measure"]].heading),
+        words("Measure", lambda row: {**SUMMARIES, **MEASURES}[row["measure"]].heading),
         Column(
             head="Printed",
-            show=lambda row: f"{row['mean']:.2f}",
+            show=lambda row: row["printed"] or f"{row['mean']:.2f}",
             small=lambda row: "" if row["spread"] is None else f"± {row['spread']:.2f}",
         ),
         words("Source", lambda row: row["source"]),

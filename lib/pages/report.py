@@ -23,7 +23,9 @@ from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import flow_steps
+from lib.figures.gallery import DENSITY
 from lib.network_comparison_settings import explain_changes
+from lib.pages.density_section import density_section
 from lib.pages.network_tables import (
     dimension_pair_view,
     network_costs_view,
@@ -90,12 +92,14 @@ TABLES = (
     *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
     *("flow", "acquisition"),
 )
+OF_DENSITY = "density"  # the section that only a study with a regression of densities has
 OF_NETWORKS = "networks"  # the section that only a study of several networks has
 OF_ARTICLE = "papers"  # the section that only a study has whose publication has tables
 # sections in reading order: name in links, title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
     ("partitions", "People by partition"),
+    (OF_DENSITY, "Bone mineral density"),
     *((OF_NETWORKS, "Networks"), ("overlap", "Overlap"), ("agreement", "Agreement of volumes")),
     (OF_ARTICLE, "Tables 1 and 2"),
     *(("figures", "Figures"), ("scans", "Scans"), ("gallery", "Worst first"), ("flags", "Flags")),
@@ -116,7 +120,8 @@ class ReportData:
         study: the study's name.
         synthetic: whether the cohort is synthetic; the page then says so and shows no published numbers.
         tables: the tables TABLES by name (see `lib.stats.tables`); also `table1` and `table2` of a study that follows
-            an article with such tables (`lib.publications`), and NETWORK_TABLES of a study of several networks.
+            an article with such tables (`lib.publications`), NETWORK_TABLES of a study of several networks, and
+            DENSITY_TABLES of one whose regression reads densities.
         table_paths: table files to download, by the same names.
         figures: entries of `figures.json`.
         figure_folder: folder of these figures.
@@ -178,7 +183,10 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     return {
         "data": data,
         "link": link,
-        "sections": sections_of(publication, has_networks=OF_NETWORKS in tables),
+        "sections": sections_of(
+            publication, has_networks=OF_NETWORKS in tables, has_density="bmd_agreement" in tables
+        ),
+        "density": density_section(tables),
         "publication": publication,
         "detailed": data.detailed,
         "restated": explain_changes(data.comparison),
@@ -203,6 +211,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "region_meanings": region_meanings(records(tables["agreement"]), data.settings),
         "fold_r2": fold_ranges(tables["folds"]),
         "figures": figure_groups(data),
+        "density_figures": figure_groups(data, of_density=True),
         "scan_json": script_json(
             scan_data(
                 tables, study=data.study, networks=configured_networks(data.settings), pages=pages,
@@ -227,13 +236,16 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     }  # fmt: skip
 
 
-def sections_of(publication: Publication | None, *, has_networks: bool) -> list[tuple[str, str]]:
+def sections_of(
+    publication: Publication | None, *, has_networks: bool, has_density: bool = False
+) -> list[tuple[str, str]]:
     """Return name and title of the sections of the page of a study that follows an article or none.
 
-    `has_networks`: whether it compares networks.
+    `has_networks`: whether it compares networks; `has_density`: whether a regression reads densities.
     """
     left_out = set() if publication is not None and publication.tables else {OF_ARTICLE}
     left_out |= set() if has_networks else {OF_NETWORKS}
+    left_out |= set() if has_density else {OF_DENSITY}
     return [section for section in SECTIONS if section[0] not in left_out]
 
 
@@ -266,7 +278,9 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     made = {name: [view(rows[name])] if rows.get(name) else [] for name, view in views.items()}
     publication = followed_publication(data.settings)
     printed = score_rows(publication) if publication and not data.synthetic else []
-    made["published_scores"] = [published_scores_view(printed)] if printed else []
+    for section in (OF_NETWORKS, OF_DENSITY):
+        here = printed if publication and publication.about == section else []
+        made[f"published_{section}"] = [published_scores_view(here)] if here else []
     made["scores"] = score_tables(rows["scores"]) if rows["scores"] else []
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
     cut = records(volumes_of(data.tables["agreement"], ABOVE_CUT))
@@ -348,11 +362,14 @@ def fold_ranges(folds: pd.DataFrame) -> list[dict]:
     return ranges
 
 
-def figure_groups(data: ReportData) -> list[dict]:
-    """Return figures with captions, grouped by network and protocol in reading order; general figures come first."""
+def figure_groups(data: ReportData, *, of_density: bool = False) -> list[dict]:
+    """Return figures with captions, grouped by network and protocol in reading order; general figures come first.
+
+    Those of densities stand in a section of their own, and are returned alone with `of_density`.
+    """
     groups: dict[tuple[str, str], list[dict]] = {}
     publication = followed_publication(data.settings)
-    for entry in data.figures:
+    for entry in (one for one in data.figures if one["kind"].startswith(DENSITY) == of_density):
         kinds = ("svg", "png", "csv") if entry.get("csv") else ("svg", "png")
         shown = dict(entry) | {
             "title": _figure_title(entry),

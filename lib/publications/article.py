@@ -49,6 +49,8 @@ class PrintedScore:
         spread: the number after ±; None: not printed.
         source: where it was read.
         remark: what a reader must know of it; empty: nothing.
+        printed: the number as printed if it is not a plain one, such as `> 0.98`, or has more than two decimal
+            places; empty: `mean`.
     """
 
     version: str
@@ -61,6 +63,7 @@ class PrintedScore:
     spread: float | None
     source: str
     remark: str = ""
+    printed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ class Publication:
         choices: its protocol; empty: nothing is said of it.
         left_open: examples of what it leaves open.
         scores: numbers that it printed and that are not part of its tables.
+        about: what its numbers are about: `networks` or `density`; they stand in that section of the report.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Publication:
     choices: Sequence[Choice] = ()
     left_open: str = ""
     scores: Sequence[PrintedScore] = ()
+    about: str = "networks"
 
     def after_figure(self, kind: str) -> str:
         """Return the sentence on the article's figure for the end of a caption; empty if there is no such figure."""

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from lib.errors import ConfigError
 from lib.publications.article import Publication
 from lib.publications.deniz_2018 import DENIZ_2018
+from lib.publications.fang_2021 import FANG_2021
 from lib.publications.zhao_2020 import ZHAO_2020
 
 AUTO, NONE = "auto", "none"
-PUBLICATIONS = {publication.name: publication for publication in (ZHAO_2020, DENIZ_2018)}
+PUBLICATIONS = {publication.name: publication for publication in (ZHAO_2020, DENIZ_2018, FANG_2021)}
 
 
 def followed_publication(settings: Mapping) -> Publication | None:

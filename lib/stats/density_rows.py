@@ -9,6 +9,7 @@ import pandas as pd
 from lib.ages import age_years, printed_age
 from lib.atomic import read_json
 from lib.catalog.groups import group_position
+from lib.catalog.level_flags import density_withheld
 from lib.catalog.protocols import PROTOCOL_ORDER
 from lib.stats.density_baselines import predict_baseline
 from lib.stats.density_plan import METHODS, NETWORK, DensityPlan
@@ -19,11 +20,6 @@ from lib.stats.undefined import NAN, undefined_text
 # key in section `levels` of `measured/` for what concerns the whole scan
 WHOLE_SCAN = "scan"
 CONTRAST = "contrast"  # the flag of a scan with contrast medium
-# flags of a structure or its scan with which no density is given: the voxels are not those of that one body, or not
-# bone alone
-NO_DENSITY = (
-    *("level_missing", "level_doubled", "levels_out_of_order", "level_gap", "level_cut_by_scan", "hardware"),
-)
 ABSENT = "named in levels_absent of the cohort table"
 NO_REFERENCE = "no reference density in the cohort table"
 NOT_FOUND = "the structure was not measured"
@@ -122,11 +118,10 @@ def _measured_row(
     flags = list(dict.fromkeys((*level.get("flags", ()), *scan.get("flags", ()))))
     absent = structure in inputs.absent.get(name, ())
     reference = inputs.references.get(name, {}).get(structure)
-    withheld = [flag for flag in flags if flag in NO_DENSITY]
     why = {} if reference is not None else {"reference": NO_REFERENCE}
     if absent:
         reference, why = None, {"reference": ABSENT}
-    no_density = ", ".join(withheld) if level.get("found") else NOT_FOUND
+    no_density = density_withheld(flags) if level.get("found") else NOT_FOUND
     told = level.get("undefined") or {}
     for number in ("hu_mean", "hu_sd", "eroded_mm3"):
         why[number] = told.get(number, NOT_FOUND) if level.get(number) is None else ""
