@@ -29,8 +29,8 @@ METHOD_NAMES: Mapping[str, str] = {
     AGE_SEX: "age and sex",
 }
 VENDORS_TRAINED: Mapping[str, str] = {
-    "yes": "trained the networks",
-    "no": "new: trained nothing",
+    "yes": "trained the network",
+    "no": "new to the network",
     "": "not known whether it trained",
 }
 
@@ -102,7 +102,7 @@ def people_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of person means read by the network: by protocol, mean and vendor."""
     shown = [row for row in rows if row["method"] == NETWORK]
     columns = (
-        words("Vendor", vendor_cell),
+        VENDOR,
         words("Mean of", "mean_of"),
         _count(),
         Column(
@@ -121,7 +121,7 @@ def baseline_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of all methods beside each other, of the first mean, without contrast medium."""
     shown = _first_mean([row for row in rows if row["contrast"] == "no"])
     columns = (
-        words("Vendor", vendor_cell),
+        VENDOR,
         words("Method", lambda row: METHOD_NAMES[row["method"]]),
         _count(),
         _estimated("r", "pearson_r", _R_DIGITS),
@@ -146,7 +146,7 @@ def vertebra_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of single structures read by the network, with components and correlation within people."""
     shown = [row for row in rows if row["kind"] == "vertebra" and row["method"] == NETWORK]
     columns = (
-        words("Vendor", vendor_cell),
+        VENDOR,
         words(
             "Structure", lambda row: "all, each as a pair" if row["structure"] == ALL else row["structure"]
         ),
@@ -208,7 +208,7 @@ def vendor_view(rows: Sequence[Mapping]) -> PageTable:
 def kappa_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of agreement on classes: kappa, disagreements near a cut-off, withheld classes."""
     columns = (
-        words("Vendor", vendor_cell),
+        VENDOR,
         words("Mean of", "mean_of"),
         words("Method", lambda row: METHOD_NAMES[row["method"]]),
         Column(head="n", show=lambda row: str(row["n"])),
@@ -221,13 +221,8 @@ def kappa_view(rows: Sequence[Mapping]) -> PageTable:
             small=lambda row: f"{row['disagree_near_cut_off']:.0f} near",
         ),
         Column(head="Near a cut-off", note="people", show=lambda row: f"{row['near_cut_off']:.0f}"),
-        Column(
-            head="Withheld",
-            show=lambda row: f"{row['withheld']:.0f}",
-            small=lambda row: Markup('<span class="why">{}</span>').format(
-                (row["withheld_reason"] or "").replace("_", " ")
-            ),
-        ),
+        Column(head="Withheld", show=lambda row: f"{row['withheld']:.0f}"),
+        words("Why withheld", lambda row: (row["withheld_reason"] or DASH).replace("_", " ")),
     )
     return page_table("Classes of people", columns, rows, name="classes", group=_protocol_heading(rows))
 
@@ -236,7 +231,7 @@ def class_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of single classes, by the network: shares with Wilson's intervals, area under the curve."""
     shown = [row for row in rows if row["class"] != ALL and row["vendor"] != ALL]
     columns = (
-        words("Vendor", vendor_cell),
+        VENDOR,
         words("Mean of", "mean_of"),
         words("Class", lambda row: "low density" if row["class"] == "low" else row["class"]),
         Column(head="n", note="of people", show=lambda row: f"{row['n_class']} of {row['n']}"),
@@ -261,7 +256,7 @@ def confusion_view(rows: Sequence[Mapping]) -> PageTable:
             key = tuple(row[name] for name in keys)
             joined.setdefault(key, {name: row[name] for name in keys})[row["predicted_class"]] = row["n"]
     columns = (
-        words("Vendor", vendor_cell),
+        VENDOR,
         words("Mean of", "mean_of"),
         words("By the reference", "reference_class"),
         *(Column(head=f"predicted {name}", show=_cell(name)) for name in predicted),
@@ -340,15 +335,18 @@ def flags_view(rows: Sequence[Mapping]) -> PageTable:
     return page_table("Flags of structures and scans", columns, rows, name="levels_found")
 
 
-def vendor_cell(row: Mapping) -> Markup | str:
-    """Return the name of a row's vendor with whether it trained, and whether its scans have contrast medium."""
-    if row["vendor"] == ALL:
-        named, told = "all vendors", ""
-    else:
-        named, told = row["vendor"] or "not stated", VENDORS_TRAINED[row["vendor_trained"] or ""]
-    told += ", with contrast medium" if row.get("contrast") == "yes" else ""
-    told = told.removeprefix(", ")
-    return Markup('{}<br><span class="note">{}</span>').format(named, told) if told else named
+def vendor_remark(row: Mapping) -> str:
+    """Return whether a row's vendor trained, and whether its scans have contrast medium, as small print."""
+    told = "" if row["vendor"] == ALL else VENDORS_TRAINED[row["vendor_trained"] or ""]
+    return ", ".join(filter(None, (told, "with contrast medium" if row.get("contrast") == "yes" else "")))
+
+
+VENDOR = Column(
+    head="Vendor",
+    show=lambda row: "all vendors" if row["vendor"] == ALL else row["vendor"] or "not stated",
+    small=vendor_remark,
+    numeric=False,
+)
 
 
 def _agreement_columns() -> tuple[Column, ...]:
@@ -394,7 +392,8 @@ def _protocol_heading(rows: Sequence[Mapping]) -> Callable[[Mapping], str]:
 
     def heading(row: Mapping) -> str:
         protocol = PROTOCOLS[row["protocol"]]
-        return f"{protocol.title}: {protocol.on_figures}" + (f" · {row['network']}" if several else "")
+        who = protocol.on_figures[:1].upper() + protocol.on_figures[1:]
+        return who + (f" · {row['network']}" if several else "")
 
     return heading
 

@@ -141,21 +141,44 @@ def bca_interval(estimate: float, sampled: np.ndarray, left_out: np.ndarray, con
     Two NaN for fewer than FEWEST_FOR_BOOTSTRAP people, if a sample of a hundred or more does not define the number,
     or if it is the same in all samples.
     """
-    people, known = len(left_out), np.isfinite(sampled)
-    if people < FEWEST_FOR_BOOTSTRAP or known.mean() < 0.99 or not np.isfinite([estimate, *left_out]).all():
+    known = np.isfinite(sampled)
+    if not (np.isfinite([estimate, *left_out]).all() and _is_sampled(sampled, len(left_out))):
         return NO_INTERVAL
     sampled = sampled[known]
-    if np.ptp(sampled) <= 1e-12 * max(abs(estimate), 1.0):
-        return NO_INTERVAL
     share = np.mean(sampled < estimate) + np.mean(sampled == estimate) / 2
     shift = stats.norm.ppf(np.clip(share, 1 / len(sampled), 1 - 1 / len(sampled)))
     distance = left_out.mean() - left_out
     squares = float(np.sum(distance**2))
     acceleration = float(np.sum(distance**3)) / (6 * squares**1.5) if squares > 0 else 0.0
-    reach = np.sqrt(people / (people - 1)) * stats.t.ppf(0.5 + confidence / 2, people - 1)
-    moved = shift + np.array([-reach, reach])
+    moved = shift + np.array([-1, 1]) * _reach(len(left_out), confidence)
     ends = np.quantile(sampled, stats.norm.cdf(shift + moved / (1 - acceleration * moved)))
     return float(ends[0]), float(ends[1])
+
+
+def percentile_interval(sampled: np.ndarray, people: int, confidence: float) -> Interval:
+    """Return the percentile interval of a number from bootstrap samples (samples,) of `people`, for few people wider.
+
+    For numbers that take few values, such as kappa of a handful of people, whose bias and acceleration cannot be
+    estimated. Two NaN as in `bca_interval`.
+    """
+    if not _is_sampled(sampled, people):
+        return NO_INTERVAL
+    tail = stats.norm.cdf(-_reach(people, confidence))
+    low, high = np.quantile(sampled[np.isfinite(sampled)], [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _is_sampled(sampled: np.ndarray, people: int) -> bool:
+    """Return whether samples tell an interval: enough `people`, nearly all samples defined, not all equal."""
+    known = sampled[np.isfinite(sampled)]
+    if people < FEWEST_FOR_BOOTSTRAP or len(known) < 0.99 * len(sampled):
+        return False
+    return bool(np.ptp(known) > _ROUNDING * max(np.abs(known).max(), 1.0))
+
+
+def _reach(people: int, confidence: float) -> float:
+    """Return the widened normal quantile: sqrt(n / (n - 1)) t of Student with n - 1 degrees of freedom."""
+    return float(np.sqrt(people / (people - 1)) * stats.t.ppf(0.5 + confidence / 2, people - 1))
 
 
 def estimates_with_intervals(of: PersonSums, how: Bootstrap) -> tuple[dict[str, float], dict[str, Interval]]:

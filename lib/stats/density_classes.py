@@ -1,8 +1,8 @@
 """Classes of mean densities: confusion, sensitivity and predictive values, weighted kappa, area under the ROC curve.
 
     kappa      1 - sum(w O) / sum(w E), w = (i - j)^2 (quadratic) or |i - j| (linear), O the observed and E the
-               expected counts of the 3 x 3 table (Cohen, Psychol Bull 1968;70:213); the interval is that of
-               `lib.stats.clustered` over people
+               expected counts of the 3 x 3 table (Cohen, Psychol Bull 1968;70:213); percentile interval of the
+               bootstrap over people (`lib.stats.clustered`)
     shares     sensitivity, specificity, predictive values, with Wilson's interval (statsmodels)
     auc        share of pairs of a person with and one without the class that the predicted density puts in the right
                order; its interval inverts the score-like test of Newcombe (Stat Med 2006;25:559, method 5), which
@@ -23,7 +23,7 @@ from lib.catalog.groups import ALL
 from lib.seeding import derive_seed
 from lib.stats.clustered import (
     FEWEST_FOR_BOOTSTRAP,
-    bca_interval,
+    percentile_interval,
     resampled_totals,
 )
 from lib.stats.density_agreement import scored_densities
@@ -255,11 +255,11 @@ def _kappas(persons: pd.DataFrame, seed: int, plan: DensityPlan) -> dict[str, fl
         interval, kappa = NO_INTERVAL, NAN
         if len(persons):
             drawn = resampled_totals(each.reshape(len(each), -1), plan.samples, seed)
-            point, sampled, left_out = (
+            point, sampled, _ = (
                 weighted_kappa(totals.reshape(-1, *each.shape[1:]), power) for totals in drawn.each
             )
             kappa = float(point[0])
-            interval = bca_interval(kappa, sampled, left_out, plan.confidence)
+            interval = percentile_interval(sampled, len(persons), plan.confidence)
         row |= {name: kappa} | interval_columns(name, interval)
     return row
 

@@ -7,7 +7,8 @@ import pandas as pd
 from lib.classes_settings import FEWEST_OF_MEAN, ClassesConfig
 from lib.stats.density_plan import DensityPlan
 from lib.stats.density_scale import scaled_columns, with_scale
-from lib.stats.undefined import NAN, undefined_text
+from lib.stats.formats import undefined_reasons
+from lib.stats.undefined import NAN, counted_reasons, undefined_text
 
 OSTEOPOROSIS, OSTEOPENIA, NORMAL = "osteoporosis", "osteopenia", "normal"
 CLASSES = (OSTEOPOROSIS, OSTEOPENIA, NORMAL)
@@ -75,16 +76,20 @@ def _mean_row(
 ) -> dict[str, object]:
     """Return the row of one scan, method and mean."""
     first, (name, named) = structures.iloc[0], mean
-    usable = structures[(structures["usable"] == "yes") & structures["predicted"].notna()]
-    referred = usable[usable["reference"].notna()]
     has_reference = bool(structures["reference"].notna().any())
-    used = referred if has_reference else usable
+    candidates = structures[structures["usable"] == "yes"]
+    usable = len(candidates)
+    if has_reference:
+        candidates = candidates[candidates["reference"].notna()]
+    used = candidates[candidates["predicted"].notna()]
     enough = len(used) >= FEWEST_OF_MEAN
     reference = float(used["reference"].mean()) if enough and has_reference else NAN
     predicted = float(used["predicted"].mean()) if enough else NAN
     withheld = first["class_withheld"] or (CONTRAST_MEDIUM if first["contrast"] == "yes" else "")
-    withheld = withheld or ("" if enough else TOO_FEW)
-    few = FEW_REFERENCES if has_reference and len(usable) >= FEWEST_OF_MEAN else TOO_FEW
+    few = FEW_REFERENCES if usable >= FEWEST_OF_MEAN else TOO_FEW
+    if len(candidates) >= FEWEST_OF_MEAN:
+        few = counted_reasons(_why_not_predicted(candidates)) or TOO_FEW
+    withheld = withheld or ("" if enough else few)
     why = {}
     if pd.isna(reference):
         why["reference"] = few if has_reference else "no reference density in the cohort table"
@@ -104,6 +109,12 @@ def _mean_row(
         "class_withheld": withheld,
         "undefined": undefined_text(with_scale(why, MEANS, plan.scale)),
     }
+
+
+def _why_not_predicted(structures: pd.DataFrame) -> list[str]:
+    """Return why structures without a density have none."""
+    told = structures.loc[structures["predicted"].isna(), "undefined"]
+    return [undefined_reasons(text).get("predicted", "") for text in told]
 
 
 def one_a_person(people: pd.DataFrame) -> pd.DataFrame:

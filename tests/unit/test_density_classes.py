@@ -9,6 +9,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
 from lib.classes_settings import ClassesConfig
+from lib.stats.clustered import percentile_interval, resampled_totals
 from lib.stats.density_classes import (
     area_interval,
     area_under_roc,
@@ -111,6 +112,26 @@ def test_weighted_kappa_is_that_of_sklearn_and_statsmodels(noisy, weights, power
     asymptotic = cohens_kappa(confusion, wt=weights)
     assert low < known < high
     assert high - low == pytest.approx(asymptotic.kappa_upp - asymptotic.kappa_low, rel=0.5)
+
+
+def test_the_interval_of_kappa_covers():
+    """150 simulated studies of 60 people with a true kappa of 0.80 (of 200,000 people)."""
+    generator, hits = np.random.default_rng(0), 0
+
+    def each(count):
+        reference = generator.normal(115, 30, count)
+        call = reference + generator.normal(0, 12, count)
+        one = np.zeros((count, 3, 3))
+        places = [np.digitize(values, [80, 120]) for values in (reference, call)]
+        one[np.arange(count), places[0], places[1]] = 1
+        return one
+
+    true = weighted_kappa(each(200_000).sum(axis=0), 2)
+    for seed in range(150):
+        drawn = resampled_totals(each(60).reshape(60, -1), 600, seed)
+        low, high = percentile_interval(weighted_kappa(drawn.sampled.reshape(-1, 3, 3), 2), 60, 0.95)
+        hits += low <= true <= high
+    assert true == pytest.approx(0.804, abs=0.01) and 0.9 <= hits / 150 <= 0.995
 
 
 @pytest.mark.parametrize("name", [*CLASSES, "low"])

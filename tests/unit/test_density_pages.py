@@ -157,9 +157,9 @@ def test_the_section_tells_vendors_scale_line_classes_and_flags(density, paths, 
         "mg/cm³ K₂HPO₄-equivalent",
         "itself a linear function of the HU in the same voxels",
         "Trained by scans of ge, siemens",
-        "New to the networks: philips",
-        "philips new: trained nothing",
-        "ge trained the networks",
+        "New to the network: philips",
+        "philips new to the network",
+        "ge trained the network",
         "Mean density of people",
         "Is the network better than a line?",
         "Kappa, quadratic weights",
@@ -184,8 +184,7 @@ def test_the_sentence_says_which_is_better_only_if_the_interval_says_so(density)
     told = {sentence.split(":")[0]: sentence for sentence in verdicts(people_rows)}
     (new,) = (sentence for name, sentence in told.items() if "philips" in name)
     assert (
-        new.startswith("Test, philips (new: trained nothing), n = 12: RMSE ")
-        and "the network is better" in new
+        new.startswith("Test, philips (new to the network), n = 12: RMSE ") and "the network is better" in new
     )
     own = next(row for row in people_rows if row["vendor"] == "ge" and row["protocol"] == "test")
     even = own | {"rmse_difference": 0.2, "rmse_difference_ci_low": -0.3, "rmse_difference_ci_high": 0.7}

@@ -122,6 +122,9 @@ def test_the_line_of_hu_shows_the_gain_of_each_vendor(study):
     )
     lost = person(study, protocol="test", vendor="philips", method="hu_linear_vendor")
     assert lost["n_people"] == 0 and lost["left_out"] == 20 and np.isnan(lost["bias"])
+    assert (
+        lost["left_out_reason"] == "no training vertebra with a reference and a mean HU of the vendor philips"
+    )
     assert person(study, protocol="test", vendor="ge", method="age_sex")["rmse"] > 10
 
 
