@@ -11,12 +11,14 @@ from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.pages.report_tables import (
     Column,
     PageTable,
+    Show,
     deviation,
     number,
     p_value,
     page_table,
     plain,
     protocol_group,
+    without_text,
     words,
 )
 from lib.stats.formats import DASH, fixed, show_interval, show_number, why_empty
@@ -24,6 +26,7 @@ from lib.stats.formats import DASH, fixed, show_interval, show_number, why_empty
 DICE_DIGITS = MEASURES["dsc"].digits
 _DISTANCE_DIGITS = MEASURES["hd95_mm"].digits
 _AREA_DIGITS = MEASURES["auc_pr"].digits
+_LONG_NAME = 24  # characters
 _SEES = {2: "slices (2-D)", 3: "volumes (3-D)"}
 
 
@@ -32,7 +35,7 @@ def network_costs_view(rows: Sequence[Mapping]) -> PageTable:
     first = {(row["group"], row["network"]): row for row in reversed(rows)}
     shown = [row for row in rows if first[row["group"], row["network"]] is row]
     columns = (
-        words("Network", "network"),
+        _named("Network", "network"),
         words("Sees", lambda row: DASH if row["dimensions"] is None else _SEES[int(row["dimensions"])]),
         _count("Parameters", "parameters"),
         _count("Updates", "updates", "a fold"),
@@ -46,7 +49,7 @@ def network_costs_view(rows: Sequence[Mapping]) -> PageTable:
 def network_scores_view(rows: Sequence[Mapping]) -> PageTable:
     """Return a table of networks.csv: the scores of each network, the area under precision-recall before ROC."""
     columns = (
-        words("Network", "network"),
+        _named("Network", "network"),
         Column(head="n", show=lambda row: str(row["n"])),
         Column(
             head=MEASURES["dsc"].heading,
@@ -66,7 +69,12 @@ def network_scores_view(rows: Sequence[Mapping]) -> PageTable:
             show=number("hd95_mean_mm", _DISTANCE_DIGITS),
             small=_median_distance,
         ),
-        plain(MEASURES["assd_mm"].heading, "assd_mean_mm", MEASURES["assd_mm"].digits),
+        Column(
+            head=MEASURES["assd_mm"].heading,
+            note="mean",
+            show=number("assd_mean_mm", MEASURES["assd_mm"].digits),
+            small=without_text,
+        ),
         _area("AUC-PR", "auc_pr"),
         _area("AUC-ROC", "auc_roc"),
         Column(
@@ -83,8 +91,8 @@ def network_scores_view(rows: Sequence[Mapping]) -> PageTable:
 def network_pairs_view(rows: Sequence[Mapping]) -> PageTable:
     """Return a table of network_pairs.csv: each network against the control, on the same people."""
     columns = (
-        words("Network", "network"),
-        words("Control", "control"),
+        _named("Network", "network"),
+        _named("Control", "control"),
         *_tested("Difference of DSC"),
         Column(
             head="Holm p",
@@ -99,11 +107,20 @@ def network_pairs_view(rows: Sequence[Mapping]) -> PageTable:
 
 def dimension_pair_view(rows: Sequence[Mapping]) -> PageTable:
     """Return a table of dimension_pair.csv: the stated 2-D and 3-D network."""
+    group = protocol_group_of(rows)
+    people: dict[str, int] = {}
+    for row in rows:
+        people[group(row)] = max(row["n"], people.get(group(row), 0))
+
+    def without(row: Mapping) -> str:
+        lacking = people[group(row)] - row["n"]
+        return f"{lacking} of {people[group(row)]} people without: an empty prediction" if lacking else ""
+
     columns = (
         words("Measure", lambda row: MEASURES[row["measure"]].heading),
-        words("Networks", lambda row: f"{row['network']} − {row['other_network']}"),
-        words("Better", "better"),
-        *_tested("Difference"),
+        _named("Networks", "network", "other_network", between=" − "),
+        _named("Better", "better"),
+        *_tested("Difference", without),
     )
     return page_table(
         "The stated pair, 2-D against 3-D",
@@ -118,7 +135,7 @@ def selection_view(rows: Sequence[Mapping]) -> PageTable:
     """Return a table of selection.csv: the best networks, with what they owe to having been chosen."""
     columns = (
         words("Best of", lambda row: f"{row['best_of']} ({row['candidates']})"),
-        words("Chosen", "chosen"),
+        words("Chosen", _chosen),
         Column(head="n", show=lambda row: str(row["n"])),
         plain("DSC of the chosen", "dsc", DICE_DIGITS),
         plain("Optimism", "optimism", DICE_DIGITS),
@@ -166,6 +183,20 @@ def _groups(rows: Sequence[Mapping]) -> Callable[[Mapping], str] | None:
     return (lambda row: row["group"]) if len({row["group"] for row in rows}) > 1 else None
 
 
+def _named(head: str, *columns: str, between: str = "") -> Column:
+    """Return a column of names of networks."""
+    return words(head, lambda row: Markup(between).join(_name(row[column]) for column in columns))
+
+
+def _chosen(row: Mapping) -> Markup | str:
+    return Markup(" against ").join(map(_name, row["chosen"].split(" against "))) if row["chosen"] else DASH
+
+
+def _name(text: str) -> Markup:
+    """Return the name of a network, in one line unless it is long."""
+    return Markup('<span class="name">{}</span>' if len(text) <= _LONG_NAME else "{}").format(text)
+
+
 def _count(head: str, name: str, note: str = "") -> Column:
     return Column(head=head, note=note, show=number(name, 0))
 
@@ -193,18 +224,20 @@ def _area(head: str, name: str) -> Column:
 
 def _median_distance(row: Mapping) -> Markup:
     told = Markup("median {}").format(show_number(row["hd95_median_mm"], _DISTANCE_DIGITS))
-    lacking = row["n"] - row["hd95_n"]
-    return told + (Markup("<br>{} of {} without").format(lacking, row["n"]) if lacking else Markup(""))
+    return Markup("<br>").join(filter(None, [told, without_text(row)]))
 
 
-def _tested(head: str) -> tuple[Column, ...]:
-    """Return the columns of a test; each row has the digits of its measure."""
+def _tested(head: str, without: Show | None = None) -> tuple[Column, ...]:
+    """Return the columns of a test; each row has the digits of its measure.
+
+    `without` tells the people of a row who have no value.
+    """
 
     def digits(row: Mapping) -> int:
         return MEASURES[row["measure"]].digits
 
     return (
-        Column(head="n", show=lambda row: str(row["n"])),
+        Column(head="n", show=lambda row: str(row["n"]), small=without),
         Column(
             head=head,
             note="Hodges-Lehmann",

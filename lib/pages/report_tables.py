@@ -25,6 +25,7 @@ from lib.stats.formats import (
 )
 from lib.stats.grouping import scores_by_group
 from lib.stats.paper import TABLE1_NUMBERS
+from lib.stats.without_distance import WITHOUT_DISTANCE
 
 Show = Callable[[Mapping], Markup | str]
 # `limits_to_use` of agreement.csv, as worded in the table of limits in mm3 and in that of limits in percent
@@ -134,15 +135,20 @@ def lowest(measure: str) -> Column:
 
 
 def distance(measure: str, kind: str, note: str = "") -> Column:
-    """Return a column of the mean or median (`kind`) of a distance, its interval, and the number of scans without."""
+    """Return a column of the mean or median (`kind`) of a distance, its interval, and the scans without it."""
     name, digits = f"{measure}_{kind}", MEASURES[measure].digits
 
     def small(row: Mapping) -> Markup:
-        lacking = row["scans"] - row["hd95_mm_scans"]
         lines = [] if row.get(f"{name}_ci_low") is None else [show_interval(row, name, digits)]
-        return Markup("<br>").join([*lines, *([f"{lacking} of {row['scans']} without"] if lacking else [])])
+        return Markup("<br>").join(filter(None, [*lines, without_text(row)]))
 
     return Column(head=MEASURES[measure].heading, show=number(name, digits), small=small, note=note)
+
+
+def without_text(row: Mapping) -> Markup | str:
+    """Return the words for the scans of a row that have no distance, as small print; empty if all have one."""
+    told = row.get(WITHOUT_DISTANCE)
+    return Markup('<span class="why">{}</span>').format(told) if told else ""
 
 
 def deviation(value: float | None, digits: int, *, why: str = "one scan has no SD") -> Markup | str:

@@ -16,6 +16,7 @@ from lib.stats.network_pairs import dimension_pair_table, network_pairs_table
 from lib.stats.network_plan import NetworkPlan, person_values, subsets_of_networks
 from lib.stats.selection import selection_table
 from lib.stats.undefined import NAN, explain, interval_columns
+from lib.stats.without_distance import WITHOUT_DISTANCE, without_distance
 
 SHAPE = ("initial_maps", "levels", "bottleneck_dilation")
 # measure of metrics.csv -> columns of its mean, of its SD over people and of its median; empty: no such column
@@ -34,7 +35,7 @@ AREAS = ("auc_roc", "auc_pr")
 NETWORK_COLUMNS = (
     *("group", "network", "protocol", "structure", "dimensions", *SHAPE, *COST_COLUMNS),
     *("predict_seconds_per_scan", "n", "folds", "dsc_mean", "dsc_mean_ci_low", "dsc_mean_ci_high"),
-    *("dsc_sd_people", "dsc_sd_folds", "hd95_n"),
+    *("dsc_sd_people", "dsc_sd_folds", "hd95_n", WITHOUT_DISTANCE),
     *(name for names in SUMMARIZED.values() for name in names if name),
     *(f"{name}_pooled" for name in AREAS),
     *("component_gain", "undefined"),
@@ -121,9 +122,10 @@ def _dice(own: pd.DataFrame, protocol: str, confidence: float) -> dict[str, floa
     }
 
 
-def _scores(own: pd.DataFrame) -> dict[str, float]:
+def _scores(own: pd.DataFrame) -> dict:
     """Return the columns of SUMMARIZED, and what keeping the largest component adds to the Dice."""
-    row: dict[str, float] = {"hd95_n": len(_values(own, "hd95_mm"))}
+    row: dict = {"hd95_n": len(_values(own, "hd95_mm"))}
+    row |= {WITHOUT_DISTANCE: without_distance(own)}
     for measure, (of_mean, of_sd, of_median) in SUMMARIZED.items():
         values = _values(own, measure)
         row[of_mean] = _mean(values)

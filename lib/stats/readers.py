@@ -1,6 +1,6 @@
 """Comparison of the model with two readers, whose agreement with each other is the upper limit for a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -15,6 +15,7 @@ from lib.stats.means import mean_columns, why_no_interval
 from lib.stats.reader_pairs import PAIRS
 from lib.stats.tables import structure_key
 from lib.stats.undefined import explain, reasons_of
+from lib.stats.without_distance import WITHOUT_DISTANCE, tell_without
 
 AGREEMENT = (
     *("mae_mm3", "bias_mm3", "bias_mm3_ci_low", "bias_mm3_ci_high", "loa_low_mm3", "loa_high_mm3"),
@@ -26,7 +27,7 @@ COMPARED = (*MEANS, "reference_mm3", "predicted_mm3")
 INTERVALS = ("mae_mm3", "loa_low_mm3", "loa_high_mm3", "r2", "ccc")
 READER_COLUMNS = (
     *("group", "network", "protocol", "structure", "pair", "n", "scans", "dsc_mean", "dsc_sd", "dsc_min"),
-    *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT, "hd95_mm_scans"),
+    *("hd95_mm_mean", "assd_mm_mean", "nsd_mean", *AGREEMENT, "hd95_mm_scans", WITHOUT_DISTANCE),
     *(f"{name}_ci_{end}" for name in INTERVALS for end in ("low", "high")),
     *(f"{name}_mean_ci_{end}" for name in MEANS for end in ("low", "high")),
     "undefined",
@@ -47,9 +48,20 @@ def readers_table(
     read = read[read["key"].isin(list(records))]
     for key, subset in subsets_by_name(read, "group", "network", "protocol", "structure"):
         measured = _measured(subset["key"].tolist(), records)
+        empty = tell_without(_why_without(subset["key"], records), len(subset))
         for pair in PAIRS:
-            rows.append(key | {"pair": pair} | _summary(measured[pair], subset["subject"].tolist(), config))
+            told = {"pair": pair, WITHOUT_DISTANCE: empty}
+            rows.append(key | told | _summary(measured[pair], subset["subject"].tolist(), config))
     return pd.DataFrame(rows, columns=list(READER_COLUMNS))
+
+
+def _why_without(keys: Iterable[str], records: Mapping[str, Mapping]) -> Iterator[str]:
+    """Yield for each scan without a distance the first of PAIRS that has none, and why."""
+    for key in keys:
+        lacking = [pair for pair in PAIRS if records[key][pair]["hd95_mm"] is None]
+        if lacking:
+            why = records[key][lacking[0]].get("undefined", {}).get("hd95_mm", "not measured")
+            yield f"{lacking[0]}: {why}"
 
 
 def _measured(keys: list[str], records: Mapping[str, Mapping]) -> dict[str, dict[str, np.ndarray]]:

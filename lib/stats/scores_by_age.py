@@ -9,6 +9,7 @@ from lib.stats.grouping import age_band, subsets_by_name, without_repeats
 from lib.stats.jackknife import median_interval
 from lib.stats.means import mean_columns, why_no_interval
 from lib.stats.undefined import explain
+from lib.stats.without_distance import WITHOUT_DISTANCE, without_distance
 
 KEYS = ("group", "network", "protocol", "structure", "site", "age_band")
 
@@ -34,6 +35,7 @@ def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
             "hd95_mm_median_ci_low": median[0],
             "hd95_mm_median_ci_high": median[1],
             "hd95_mm_scans": hd95.count(),
+            WITHOUT_DISTANCE: without_distance(subset),
             **mean_columns("mae_mm3", subset, error, ("log", config)),
             **mean_columns("re_mean_percent", subset, subset["re_percent"], ("plain", config)),
         }
@@ -48,6 +50,7 @@ def age_table(metrics: pd.DataFrame, config: AgreementConfig) -> pd.DataFrame:
             *numbers,
             *ends,
             "hd95_mm_scans",
+            WITHOUT_DISTANCE,
             "undefined",
         ],
     )

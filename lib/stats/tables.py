@@ -101,7 +101,7 @@ TEXT_COLUMNS = {
         "slice_thickness",
     ),
     *("kind", "subgroup", "others"),
-    *("without_reason", "not_scored_reason", "limits_to_use", "partition", "scanners"),
+    *("without_reason", "without_distance", "not_scored_reason", "limits_to_use", "partition", "scanners"),
     *("control", "other_network", "better", "wilcoxon_method", "stated", "best_of", "chosen", "chosen_by"),
     *("vendor", "vendor_trained", "vendor_a", "vendor_b", "test", "found", "scan_flags", "usable", "trains"),
     *("mean_of", "levels_used", "levels_left_out", "left_out_reason", "class", "reference_class"),

@@ -1,5 +1,6 @@
 """Figures and tables of the report that set networks beside each other."""
 
+import re
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -74,11 +75,16 @@ def tables(metrics) -> dict[str, pd.DataFrame]:
     return tables_of_networks(metrics, RUNS, plan, {("all", "flat", f"fold-{k}"): 0.5 for k in (0, 1)}, areas)
 
 
+def bare(text: str) -> str:
+    """Return the text of a cell without the spans of names and of reasons."""
+    return re.sub(r'<span class="(?:name|why)">([^<]*)</span>', r"\1", str(text))
+
+
 def cells(view) -> dict[tuple[str, str], str]:
     """Return the text of each cell by the row's first cell and the column's heading."""
     heads = [column.head for column in view.columns]
     return {
-        (str(line[0][0]), head): f"{cell[0]} {cell[1]}".strip()
+        (bare(line[0][0]), head): f"{bare(cell[0])} {bare(cell[1])}".strip()
         for line in view.lines
         if not isinstance(line, str)
         for head, cell in zip(heads, line, strict=True)
@@ -109,6 +115,20 @@ def test_the_page_shows_tests_with_their_family_and_when_they_were_stated(tables
         chosen["2-D (1)", "Chosen"] == "flat"
         and "fewer than 10 people" in chosen["2-D (1)", "DSC, corrected"]
     )
+
+
+def test_empty_predictions_are_told_beside_each_mean_of_distances(metrics):
+    lost = (metrics["network"] == "flat") & metrics["scan"].isin(["P2", "P5"])
+    emptied = metrics.assign(undefined=np.where(lost, "hd95_mm, assd_mm: the predicted mask is empty", ""))
+    emptied.loc[lost, ["hd95_mm", "assd_mm"]] = np.nan
+    tables = tables_of_networks(emptied, RUNS, NetworkPlan(networks=NETWORKS, asked=ASKED), {}, {})
+    shown = cells(network_scores_view(records(tables["networks"])))
+    told = "2 of 8 scans without: the predicted mask is empty"
+    for heading in ("HD95, mm", "ASSD, mm"):
+        assert told in shown["flat", heading] and "without" not in shown["deep", heading]
+    pair = cells(dimension_pair_view(records(tables["dimension_pair"])))
+    assert pair["DSC", "n"] == "8"
+    assert pair["HD95, mm", "n"] == pair["ASSD, mm", "n"] == "6 2 of 8 people without: an empty prediction"
 
 
 def test_examples_show_the_slices_that_networks_see():

@@ -75,6 +75,20 @@ def test_all_three_rows_are_of_the_same_people():
     assert table["dsc_min"].tolist() == [0.98, 0, 0]
 
 
+def test_scans_without_a_distance_are_told_with_the_pair_and_the_reason():
+    metrics, keys = study(4)
+    records = {key: record(100.0, 102.0, 99.0) for key in keys}
+    empty = {"hd95_mm": None, "assd_mm": None, "undefined": {"hd95_mm": "the predicted mask is empty"}}
+    records[keys[1]] = record(100.0, 102.0, 0.0, **{PAIRS[1]: empty, PAIRS[2]: empty})
+    table = readers_table(metrics, records, CONFIG)
+    assert set(table["without_distance"]) == {
+        f"1 of 4 scans without: {PAIRS[1]}: the predicted mask is empty"
+    }
+    assert set(table["hd95_mm_scans"]) == {3}
+    whole = readers_table(metrics, {key: record(100.0, 102.0, 99.0) for key in keys}, CONFIG)
+    assert set(whole["without_distance"]) == {""}
+
+
 def test_scores_of_a_pair_are_means_over_scans():
     metrics, keys = study(4)
     scores = np.array(
