@@ -24,6 +24,8 @@ from lib.stats.measurements import MEASUREMENT_COLUMNS, PEOPLE_KEYS
 from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS
 
 PARTS = 20
+# rows of a prediction in measurements.csv: a femur in CT has six
+REGIONS = ("whole", "head", "neck", "trochanter", "shaft", "above_cut")
 COLUMNS = {"scans": SCAN_COLUMNS, "volumes": VOLUME_COLUMNS, "metrics": METRIC_COLUMNS, "flow": FLOW_COLUMNS}
 COLUMNS |= {"acquisition": acquisition_columns("CT"), "unscored": UNSCORED_COLUMNS}
 COLUMNS |= {
@@ -62,7 +64,9 @@ def make_part(folder: Path, first: int, scans: int, referenced: bool) -> None:
                 size = 90_000 + 20_000 * generator.random()
                 told |= {"reference_mm3": size, "predicted_mm3": size + 1000 * generator.gauss(0, 1)}
                 told |= {"reference": size if referenced else "", "predicted": told["predicted_mm3"]}
-                writer.writerow([told.get(name, f"{generator.random():.10g}") for name in columns])
+                for region in REGIONS if table == "measurements" else REGIONS[:1]:
+                    of_region = told | {"region": region}
+                    writer.writerow([of_region.get(name, f"{generator.random():.10g}") for name in columns])
     voxels = ({"scan": f"S{scan:06d}", "voxels": f"{scan:032x}"} for scan in range(first, first + scans))
     write_records(voxels, DIGEST_COLUMNS, results / DIGESTS)
     settings = {"seed": 1, "report.confidence": 0.95}
