@@ -5,7 +5,7 @@ function tellWidth(part) {
   if (hidden && !told) {
     const hint = document.createElement("p");
     hint.className = "note wider screen";
-    hint.textContent = "More columns to the right: scroll the table sideways \u2192";
+    hint.textContent = "More columns to the right: scroll the table sideways\u00a0\u2192";
     part.before(hint);
   } else if (!hidden && told) part.previousElementSibling.remove();
 }

@@ -6,11 +6,18 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lib.cohort.review import read_review
 from lib.cohort.table import plain_text
+from lib.network_comparison_settings import NetworkComparisonConfig
 from lib.pages.scan_page import write_scan_page
+from lib.stats.network_plan import NetworkPlan
+from lib.stats.networks import tables_of_networks
+from tests.unit.study_tables import people, tables
+from tests.unit.test_report import render, study_tables
+from tests.unit.test_report import report as report_data
 from tests.unit.test_scan_page import scan_page, turned
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -388,6 +395,54 @@ def test_pages_are_accessible_and_fit_the_screen(visit, report, mode, width):
         grounds[path] = page.evaluate("getComputedStyle(document.body).backgroundColor")
     bright = [sum(map(int, re.findall(r"\d+", ground)[:3])) > 384 for ground in grounds.values()]
     assert bright == [mode == "light"] * 2
+
+
+@pytest.fixture(scope="module")
+def networks_report(tmp_path_factory) -> Path:
+    """Return the page of a made-up study that compares four networks, without figures and scans' pages."""
+    names = {f"unet{axes}d-f8-l3{dilated}": axes for axes in (2, 3) for dilated in ("", "-d2")}
+    entries = {
+        name: {"unet": {"dimensions": axes, "initial_maps": 8, "levels": 3}} for name, axes in names.items()
+    }
+    metrics, volumes, _ = tables(14, 3)
+    metrics, volumes = (
+        pd.concat([table.assign(network=name) for name in names], ignore_index=True)
+        for table in (metrics, volumes)
+    )
+    dice = metrics["dsc"].astype(float) - 0.001 * metrics.groupby("scan").cumcount()
+    asked = NetworkComparisonConfig(pair=("unet3d-f8-l3", "unet2d-f8-l3"))
+    plan = NetworkPlan(networks=entries, asked=asked)
+    placed = people(14, 3)
+    scans = [row | {"verdict": "ok", "reason": "", "explanation": "", "has_mask": "1"} for row in placed]
+    made = study_tables(metrics, volumes, scans, placed)
+    made |= tables_of_networks(metrics.assign(dsc=dice), [], plan, {}, {})
+    folder = tmp_path_factory.mktemp("networks")
+    stated = {"pair": {"value": list(asked.pair), "stated": "before results"}}
+    stated |= {"control": {"value": [plan.control], "stated": "before results"}}
+    render(report_data(made, figures=[], pages={}, table_paths={}, comparison=stated), folder)
+    return folder / "results/report/index.html"
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 420])
+def test_tables_of_networks_fit_and_keep_the_names_in_view(visit, networks_report, mode, width):
+    page = visit(networks_report, color_scheme=mode, viewport={"width": width, "height": 900})
+    found = axe.Axe().run(page, {"include": [["#networks"]]})
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    regions = page.locator("#networks .scroll").all()
+    assert len(regions) == 5
+    for region in regions:
+        region.evaluate("(part) => { part.scrollLeft = part.scrollWidth; }")
+        box, first = region.bounding_box(), region.locator("tbody th[scope=row]").first
+        name = first.bounding_box()
+        assert name["x"] == pytest.approx(box["x"], abs=2) and name["width"] < box["width"] / 2
+        heading = region.locator("tr.group span").all()
+        assert all(box["x"] <= told.bounding_box()["x"] < box["x"] + 20 for told in heading)
+        # nothing shines through the column that stays
+        assert not first.evaluate("(cell) => getComputedStyle(cell).backgroundColor").endswith(", 0)")
+        for shown in region.locator(".name").all()[:4]:
+            assert shown.evaluate("(name) => name.getClientRects().length") == 1
 
 
 def test_the_open_review_is_accessible(visit, report):
