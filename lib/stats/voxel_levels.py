@@ -181,7 +181,8 @@ def average_precision(counts: VoxelCounts) -> float | None:
     if not filled.any():
         return None
     found, chosen = np.cumsum(inside), np.cumsum(inside + outside)
-    return float(inside[filled] @ (found[filled] / chosen[filled]) / inside.sum())
+    gained = inside[filled] * (found[filled] / chosen[filled])
+    return float(gained.sum() / inside.sum())
 
 
 def curve_of(counts: VoxelCounts) -> dict[str, np.ndarray]:
