@@ -9,6 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from scipy.ndimage import binary_dilation
+from scipy.ndimage import label as connected_components
 
 from lib.cohort.table import read_cohort
 from lib.crop_settings import CropConfig
@@ -134,6 +136,16 @@ def test_labels_are_bodies_from_above_with_their_volumes():
             truth["body_mm3"], rel=0.03
         )
         assert heights[LABELS[level]] == pytest.approx(truth["centroid_xyz_mm"][2], abs=0.5)
+
+
+@pytest.mark.parametrize("name", ["P001", "P002"])
+def test_each_label_is_one_body_that_touches_no_other(name):
+    labels = scan(name, "QUIET").mask_zyx
+    for label in range(1, 6):
+        _, pieces = connected_components(labels == label)
+        assert pieces == 1
+        grown = binary_dilation(labels == label)
+        assert not np.any(grown & (labels > 0) & (labels != label))
 
 
 def test_a_scan_shows_the_lumbar_spine_from_above_l1_into_the_sacrum():

@@ -39,7 +39,7 @@ _TILTS = {"T12": -12.0, "L1": -11.0, "L2": -8.0, "L3": -1.0, "L4": 8.0, "L5": 20
 _SACRAL_SLOPE = 37.0
 _SIZE_SD, _AXIS_SD, _LEVEL_SD, _DISC_SD, _TURN_SD = 0.045, 0.035, 0.02, 0.15, 1.5
 _BOW_SD_MM, _LORDOSIS_SD, _SCOLIOSIS_MM = 4.0, 8.0, 26.0
-_HOLLOW_MM = (1.3, 0.5)
+_HOLLOW_MM, _LEAST_GAP_MM = (1.3, 0.5), 3.5
 # body left of a fractured L2 in front, in the middle and behind; how far the spine above sinks (share of its height)
 # and leans forward (degrees)
 _FRACTURE, _SINKS, _KYPHOSIS = (0.55, 0.66, 0.93), 0.17, 8.0
@@ -253,16 +253,27 @@ def build_spine(draw: SpineDraw) -> SpineShape:
         if size.crush != (1.0, 1.0, 1.0):
             # what stands on a crushed body sinks and leans forward
             top = top - _SINKS * size.height_mm * up
+    lower = -_missing_mm(vertebrae[0], sacrum) * vertebrae[0].axes[:, 2]
     shape = SpineShape(
         vertebrae=tuple(reversed(vertebrae)),
-        sacrum=sacrum,
-        hips=hips,
+        sacrum=move(sacrum, np.eye(3), lower),
+        hips=tuple(move(hip, np.eye(3), lower) for hip in hips),
         ribs=None,
-        plate_xyz_mm=np.zeros(3),
+        plate_xyz_mm=lower,
         plate_axes=slope,
         size=draw.size,
     )
     return shape.moved(np.eye(3), -shape["L3"].center_xyz_mm)
+
+
+def _missing_mm(vertebra: Vertebra, sacrum: Mesh) -> float:
+    """Return by how much a sacrum, whose rims differ between people, is too close below a vertebra, mm."""
+    width, depth, _ = vertebra.size_xyz_mm
+    local = vertebra.own_frame(sacrum.vertices_xyz_mm)
+    below = local[(np.abs(local[:, 0]) < 0.4 * width) & (np.abs(local[:, 1]) < 0.5 * depth)]
+    places = 2 * below[:, :2] / (width, depth)
+    rim = vertebra.own_frame(vertebra.plate_rim(-1, places, 0.0))[:, 2]
+    return max(_LEAST_GAP_MM - float((rim - below[:, 2]).min()), 0.0)
 
 
 def _vertebra(level: str, size: VertebraSize, center: np.ndarray, axes: np.ndarray) -> Vertebra:
