@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lib.ages import printed_age
+from lib.catalog.vendors import vendor_of
 from lib.errors import ConfigError
 from lib.phantom.densities import READ_LEVELS, level_densities, read_densities
 from lib.phantom.scanner.machines import (
@@ -20,7 +21,6 @@ from lib.phantom.scanner.machines import (
     require_integer,
     require_number,
     require_pixels,
-    vendor_of,
 )
 from lib.seeding import derive_seed
 

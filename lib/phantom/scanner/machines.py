@@ -120,25 +120,6 @@ class MrProtocol:
             )
 
 
-# words in manufacturers' names, and the vendor that they belong to
-_VENDOR_WORDS = (
-    ("siemens", "siemens"),
-    ("philips", "philips"),
-    ("canon", "canon"),
-    ("toshiba", "canon"),
-    ("united imaging", "united-imaging"),
-    ("uih", "united-imaging"),
-    ("ge ", "ge"),
-    ("general electric", "ge"),
-)
-
-
-def vendor_of(manufacturer: str) -> str:
-    """Return the vendor that a manufacturer's name belongs to; `other` if it is none of the known ones."""
-    text = f"{manufacturer.lower()} "
-    return next((vendor for word, vendor in _VENDOR_WORDS if text.startswith(word)), "other")
-
-
 Scanner = CtScanner | MrScanner
 SCANNERS = {"CT": CtScanner, "MR": MrScanner}
 """Modality -> the settings that its scanners have."""
