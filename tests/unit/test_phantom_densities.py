@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lib.catalog.vendors import vendor_of
 from lib.errors import ConfigError
 from lib.phantom.densities import READ_LEVELS, level_densities
 from lib.phantom.people import (
@@ -15,7 +16,6 @@ from lib.phantom.people import (
     phantom_people,
     phantom_table,
 )
-from lib.phantom.scanner.machines import vendor_of
 from lib.seeding import derive_seed
 
 SCANNERS = {
