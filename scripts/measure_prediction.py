@@ -13,14 +13,12 @@ params: structures (their values in reference_native, by name), mask (section of
 
 from pathlib import Path
 
-from lib.atomic import read_json, whole_folder, write_json
+from lib.atomic import read_json, write_json
 from lib.catalog.anatomies import ANATOMIES
 from lib.cohort.stated import with_stated
 from lib.imaging.nifti import read_grid, read_image, write_image
 from lib.joblog import job_log
-from lib.mask_settings import MaskConfig
-from lib.measure_settings import OverlapConfig
-from lib.measuring.levels import LabelledScan, cut_crops
+from lib.measuring.levels import LabelledScan, cut_crops, write_crops
 from lib.measuring.prediction import (
     MeasuringConfig,
     PredictedScan,
@@ -35,17 +33,14 @@ from lib.regression_settings import RegressionConfig
 
 given, params = snakemake.input, snakemake.params
 native, structures = given.get("reference_native"), list(params.structures)
-has_levels, regression = (
-    ANATOMIES[params.settings["anatomy"]].has_levels,
-    RegressionConfig(**params.regression),
-)
+read_converted = read_image if ANATOMIES[params.settings["anatomy"]].has_levels else read_grid
 
 with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     batch = Path(given.batch, snakemake.wildcards.scan)
     scan = PredictedScan(
         prediction=read_image(batch / predicted_file(structures)),
         image=read_image(given.image),
-        converted=(read_image if has_levels else read_grid)(given.converted),
+        converted=read_converted(given.converted),
         crop=read_json(given.record),
         screened=with_stated(read_json(given.screened), contrast=params.contrast),
         uncertainty=read_json(batch / "uncertainty.json"),
@@ -56,21 +51,13 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
         native=read_labels(native, params.structures) if native else None,
         **{name: read_image(path) for name, path in drawn.items() if path},
     )
-    config = MeasuringConfig(
-        structures=structures,
-        mask=MaskConfig(**params.mask),
-        overlap=OverlapConfig(nsd_tolerance_mm=params.settings["measure"]["nsd_tolerance_mm"]),
-        **params.settings,
-    )
+    config = MeasuringConfig.from_settings(structures, params.mask, params.settings)
     labels, full, measured = measure_prediction(scan, readers, config)
-    if regression.is_asked:
+    if folder := snakemake.output.get("crops"):
         labelled = LabelledScan(image=scan.converted, predicted=full, reference=readers.native)
-        with whole_folder(snakemake.output.crops) as folder:
-            for structure, (image, mask) in cut_crops(
-                labelled, measured["levels"], structures, regression
-            ).items():
-                write_image(image, folder / f"{structure}.nii.gz")
-                write_image(mask, folder / f"{structure}_mask.nii.gz")
+        write_crops(
+            folder, cut_crops(labelled, measured["levels"], structures, RegressionConfig(**params.regression))
+        )
     write_image(labels, snakemake.output.labels)
     write_image(full, snakemake.output.full)
     write_json(snakemake.output.json, measured)

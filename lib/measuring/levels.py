@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from lib.atomic import whole_folder
 from lib.imaging.grid import array_zyx, require_laid_on
+from lib.imaging.nifti import write_image
 from lib.imaging.structure_crop import crop_around
 from lib.regression_settings import PREDICTED, RegressionConfig
 
@@ -58,3 +61,11 @@ def cut_crops(
         center_mm_xyz = scan.image.TransformContinuousIndexToPhysicalPoint(center.tolist())
         crops[name] = crop_around(scan.image, mask_zyx, center_mm_xyz, config.crop.size, config.crop.voxel_mm)
     return crops
+
+
+def write_crops(folder: str | Path, crops: Crops) -> None:
+    """Write crops as {structure}.nii.gz and {structure}_mask.nii.gz into a folder, which is whole or not there."""
+    with whole_folder(folder) as made:
+        for structure, (image, mask) in crops.items():
+            write_image(image, made / f"{structure}.nii.gz")
+            write_image(mask, made / f"{structure}_mask.nii.gz")

@@ -89,6 +89,12 @@ class MeasuringConfig:
     spacing_factor: float
     erode_mm: float = 5.0
 
+    @classmethod
+    def from_settings(cls, structures: Sequence[str], mask: Mapping, settings: Mapping) -> "MeasuringConfig":
+        """Return the configuration from the section `mask` and the further fields by their names."""
+        overlap = OverlapConfig(nsd_tolerance_mm=settings["measure"]["nsd_tolerance_mm"])
+        return cls(structures=structures, mask=MaskConfig(**mask), overlap=overlap, **settings)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _StructureMask:

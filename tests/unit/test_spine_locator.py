@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from spine_scene import MIDDLE_XY_MM, Spine, draw
 
 from lib.anatomy.protocol import Location
-from lib.anatomy.spine.locator import SpineLocator
+from lib.anatomy.spine.spine_locator import SpineLocator
 from lib.crop_settings import CropConfig
 from lib.errors import ScanError
 from lib.imaging.crop import CropCenter

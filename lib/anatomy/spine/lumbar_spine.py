@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from lib.anatomy.protocol import JudgedLabels, Regions
 from lib.anatomy.spine.levels import find_levels
-from lib.anatomy.spine.locator import SpineLocator
+from lib.anatomy.spine.spine_locator import SpineLocator
 from lib.anatomy.spine.spine_reference import judge_spine_reference
 from lib.catalog.reasons import Reason
 from lib.crop_settings import SPINE
