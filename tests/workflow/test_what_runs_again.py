@@ -209,7 +209,7 @@ COHORT = {
         {"resample_labels2": 1, "crop_labels2": 1, "measure_prediction": 2},
     ),
     "`contrast` of a scan": (
-        set_cells(P002={"contrast": "yes"}),
+        set_cells(P002={"contrast": "no"}),  # the headers say yes
         {"gather_acquisition"} | MEASURES,
         {"measure_prediction": 2},
     ),
