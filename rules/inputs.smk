@@ -351,9 +351,9 @@ def figure_inputs(pattern: str) -> FilesOf:
     return lambda wildcards: [pattern.format(path=path) for path in scored_paths()]
 
 
-def fold_files(name: str) -> list[str]:
-    """Return a file beside every model that the study uses."""
-    models = [model for group in GROUPS for network in NETWORKS for model in models_of(group, network)]
+def fold_files(name: str, networks: Iterable[str] = NETWORKS) -> list[str]:
+    """Return a file beside every model of these networks."""
+    models = [model for group in GROUPS for network in networks for model in models_of(group, network)]
     files = [f"{os.path.dirname(model)}/{name}" for model in models]
     # finished models may lack their training history
     return [file for file in files if not (config["partial"] or FINISHED) or os.path.exists(file)]

@@ -348,7 +348,7 @@ rule gather_notes:
         flow="results/tables/flow.csv",
         volumes="results/tables/volumes.csv",
         coverage="results/tables/coverage.csv",
-        runs=fold_files("run.json"),
+        runs=fold_files("run.json") + fold_files("run.json", REGRESSIONS),
     output:
         notes="results/cohort/notes.json",
     log:
@@ -362,9 +362,11 @@ rule gather_notes:
         mem_mb=grow(1000),
         runtime=grow(15),
     params:
-        configured={network: configured(network) for network in config["networks"]},
+        configured={network: configured(network) for network in config["networks"]}
+        | {network: configured_regression(network) for network in REGRESSIONS if not FINISHED},
         secrets=SECRETS,
-        training_code=code_of("train_fold"),
+        training_codes={"segment": code_of("train_fold")}
+        | ({"regress": code_of("train_regression")} if REGRESSIONS else {}),
         seed=lookup("seed", within=config),
         finished=FINISHED is not None,
         synthetic=SYNTHETIC,

@@ -26,7 +26,7 @@ from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
 from lib.learning.collapse import describe_warnings
 from lib.learning.finished import TrainingPlan, changes_of_folds
-from lib.model_record import fold_name, read_run
+from lib.model_record import REGRESS, SEGMENT, fold_name, read_run
 from lib.pseudonyms import matching_secret
 from lib.stats.coverage_notes import coverage_notes
 from lib.stats.primary import primary_rows
@@ -38,11 +38,12 @@ with job_log(snakemake.log[0]) as logger:
     models = [(run, matching_secret(run, params.secrets)) for run in runs]
     present = {record["scan"] for record in flow if record["verdict"] == "ok"}
     placements = [row for row in read_folds(given.folds) if row.scan in present]
-    plan = TrainingPlan(configured=params.configured, code=params.training_code, seed=params.seed)
+    plan = TrainingPlan(configured=params.configured, codes=params.training_codes, seed=params.seed)
+    known = {SEGMENT: present, REGRESS: params.densities}  # the scans that a task can be trained on
     changes = changes_of_folds(
         [] if params.finished else models,
         plan,
-        lambda group, fold: training_scans(placements, params.groups[group], fold),
+        lambda run: training_scans(placements, params.groups[run["group"]], run["fold"], known[run["task"]]),
     )
     primary = primary_rows(read_table(given.volumes), params.networks)
     volumes_mm3 = primary.groupby("scan", sort=False)["predicted_mm3"].sum(min_count=1).to_dict()

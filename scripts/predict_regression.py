@@ -11,13 +11,13 @@ from lib.learning.compute import choose_compute
 from lib.learning.determinism import prepare_torch
 from lib.learning.devices import own_device
 from lib.learning.predict_regression import estimate_crops, load_estimator
-from lib.learning.regression_recipe import PRECISION
+from lib.learning.regression_recipe import LAYOUT, PRECISION
 from lib.training_crops import read_crops
 
 with job_log(snakemake.log[0]) as logger, own_device(snakemake.params.device):
     given, params = snakemake.input, snakemake.params
     prepare_torch(reproducible=params.reproducible, threads=snakemake.threads)
-    compute = choose_compute(params.device, PRECISION)
+    compute = choose_compute(params.device, PRECISION, LAYOUT)
     estimator = load_estimator(given.models, params.weights, compute, (params.targets, params.crop))
     logger.info("%d networks, %s weights, %s", len(given.models), params.weights, compute.describe())
     seconds = {}

@@ -1,6 +1,6 @@
 """The set and fold of an accepted scan. Standard library only (read at each parse)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from lib.catalog.protocols import SETS
@@ -43,9 +43,11 @@ def trains_fold(placement: Placement, takes: Takes, fold: int) -> bool:
     return placement.trains and in_group(placement, takes) and placement.fold != fold
 
 
-def training_scans(placements: Iterable[Placement], takes: Takes, fold: int) -> list[str]:
-    """Return the scans that train the model of a fold."""
-    return [placement.scan for placement in placements if trains_fold(placement, takes, fold)]
+def training_scans(
+    placements: Iterable[Placement], takes: Takes, fold: int, among: Collection[str]
+) -> list[str]:
+    """Return the scans among some that train the model of a fold."""
+    return [row.scan for row in placements if row.scan in among and trains_fold(row, takes, fold)]
 
 
 def validates_fold(placement: Placement, takes: Takes, fold: int) -> bool:

@@ -71,13 +71,14 @@ class TrainingPlan:
     """What a study's folds are trained with, apart from their scans.
 
     Attributes:
-        configured: by network, the sections `architecture`, `train` and `intensity` as in the configuration.
-        code: digest of the training code.
+        configured: by network, the sections that shape its training (`architecture`, `train`, `intensity`; of a
+            regression `crop` and `targets`) as in the configuration.
+        codes: digest of the training code, by task.
         seed: of the study.
     """
 
     configured: Mapping[str, Mapping[str, Mapping]]
-    code: str
+    codes: Mapping[str, str]
     seed: int
 
 
@@ -252,14 +253,14 @@ def check_structures(models: FinishedModels, structures: Iterable[str], where: s
 def changes_of_folds(
     models: Iterable[tuple[Mapping, bytes | None]],
     today: TrainingPlan,
-    scans: Callable[[str, int], Iterable[str]],
+    scans: Callable[[Mapping], Iterable[str]],
 ) -> dict[str, list[str]]:
     """Return the changes since each fold was trained, as text, by the fold's name.
 
     Args:
         models: content of each fold's run.json, and the secret of its pseudonyms (see `changes_since`).
         today: what the folds would be trained with today.
-        scans: returns the scans that a fold of a group would be trained on today.
+        scans: returns the scans that the fold of a run.json would be trained on today.
     """
     changes = {}
     for run, secret in models:
@@ -267,8 +268,8 @@ def changes_of_folds(
         changes[fold_name(run)] = found = changes_since(
             run,
             configured=today.configured[network],
-            code=today.code,
-            training=scans(group, fold),
+            code=today.codes[run.get("task", SEGMENT)],
+            training=scans(run),
             secret=secret,
         )
         if run["seed"] != fold_seed(today.seed, group, fold):

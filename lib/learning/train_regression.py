@@ -7,7 +7,7 @@ from lib.learning.compute import Compute, choose_compute
 from lib.learning.crop_store import Allowance, CropStore, TargetCrop
 from lib.learning.engine import AfterUpdate, AfterValidation, TrainedFold, train_task
 from lib.learning.memory import memory_explained
-from lib.learning.regression_recipe import PRECISION, RegressionSettings
+from lib.learning.regression_recipe import LAYOUT, PRECISION, RegressionSettings
 from lib.learning.tasks.regress import RegressTask
 
 REMEDY = (
@@ -44,5 +44,5 @@ def train_regression(
         return RegressTask(stored, rest, settings, compute)
 
     with memory_explained(REMEDY):
-        compute = choose_compute(config.device, PRECISION, config.memory_layout)
+        compute = choose_compute(config.device, PRECISION, LAYOUT)
         return train_task(make_task, settings, compute, state_path, after_update, after_validation)

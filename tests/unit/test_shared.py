@@ -337,12 +337,12 @@ def test_each_fold_is_compared_with_what_would_train_it_today(trained):
         seed = fold_seed(7, group, fold)
         models.append((run | {"group": group, "network": "vnet", "fold": fold, "seed": seed}, SECRET))
     asked = {("all", 0): "AB", ("all", 1): "AC", ("male", 0): "AB"}
-    plan = TrainingPlan(configured={"vnet": configured}, code="a", seed=7)
-    changes = changes_of_folds(models, plan, lambda *fold: asked[fold])
+    plan = TrainingPlan(configured={"vnet": configured}, codes={"segment": "a"}, seed=7)
+    changes = changes_of_folds(models, plan, lambda run: asked[run["group"], run["fold"]])
     assert list(changes) == ["all/vnet fold 0", "all/vnet fold 1", "male/vnet fold 0"]
     assert changes["all/vnet fold 0"] == changes["male/vnet fold 0"] == []
     assert len(changes["all/vnet fold 1"]) == 2  # B would no longer be used in training, C could be
-    reseeded = changes_of_folds(models, replace(plan, seed=8), lambda *fold: asked[fold])
+    reseeded = changes_of_folds(models, replace(plan, seed=8), lambda run: asked[run["group"], run["fold"]])
     assert all(found[-1] == "the seed has changed" for found in reseeded.values())
 
 

@@ -195,6 +195,47 @@ def test_a_stage_of_a_setting_has_jobs_only_with_it(workflow):
         assert isinstance(value, type(study.config[section][key]))
 
 
+def test_a_regression_has_jobs_only_with_targets(workflow):
+    study, jobs = workflow.study, plan_jobs(workflow.study, workflow.rules)
+    section = study.config["regression"] | {"targets": {"femur": "bmd_femur_k2hpo4_mg_cm3"}}
+    asked = replace(study, config={**study.config, "regression": section})
+    more = plan_jobs(asked, workflow.rules)
+    assert more.keys() - jobs.keys() == {"train_regression", "predict_regression"}
+    assert {name: more[name] for name in jobs} == jobs
+    assert [job.wildcards for job in more["train_regression"]] == [
+        {"group": "all", "network": "densenet", "fold": fold} for fold in (0, 1)
+    ]
+    # epochs and scans of the regression; an estimate has no `single`
+    epochs = study.config["regression"]["train"]["epochs"], study.config["train"]["epochs"]
+    for one, other in zip(more["train_regression"], jobs["train_fold"], strict=True):
+        assert one.units / epochs[0] == other.units / epochs[1] > 0
+    assert {job.wildcards["members"] for job in more["predict_regression"]} == {
+        "fold-0",
+        "fold-1",
+        "ensemble",
+    }
+    assert all(job.wildcards["network"] == "densenet" for job in more["predict_regression"])
+    assert unused_stages(asked.config) == {"correct_bias"}
+
+
+def test_a_rerun_names_the_batches_of_its_own_network(tmp_path, capsys):
+    (tmp_path / "results/cohort").mkdir(parents=True)
+    (tmp_path / "results/folds").mkdir()
+    (tmp_path / "results/cohort/scans.csv").write_text("scan,subject\nA,P\n")
+    row = "scan,subject,sex,age,site,has_mask,set,fold,batch,trains\nA,P,F,,,1,test,-1,3,0\n"
+    (tmp_path / "results/folds/folds.csv").write_text(row)
+    folders = {
+        "predict_scans": "results/predictions/all/unet/ensemble/batch-3",
+        "predict_regression": "results/predictions/all/densenet/ensemble/batch-3",
+    }
+    for folder in folders.values():
+        (tmp_path / folder / "A").mkdir(parents=True)
+    (tmp_path / folders["predict_regression"] / "A/estimate.json").write_text("{}")
+    for stage, folder in folders.items():
+        assert main(["P", stage, str(tmp_path)]) == 0
+        assert capsys.readouterr().out.split() == [folder]
+
+
 def test_tables_of_an_article_have_jobs_only_in_a_study_that_follows_it(workflow):
     jobs = plan_jobs(workflow.study, workflow.rules)
     free = replace(workflow.study, config={**workflow.study.config, "publication": "none"})
