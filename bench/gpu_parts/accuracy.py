@@ -237,6 +237,7 @@ def write_weights(trained: TrainedFold, people: People, out: Path) -> None:
         "last": trained.last,
         "best": trained.last,
         "best_epoch": len(trained.history),
+        "task": "segment",
         "best_validation_dice": None,
         "synthetic": True,
     }

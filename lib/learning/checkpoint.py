@@ -47,6 +47,8 @@ def write_model(path: str | Path, content: Mapping[str, Any]) -> None:
 
     It holds tensors and plain values only, so that it can be read without unpickling objects.
     """
+    if content.get("task") not in MODEL_KEYS:
+        raise ValueError(f"a model has the key task: {' or '.join(MODEL_KEYS)}; got {content.get('task')!r}")
     keys = MODEL_KEYS[content["task"]]
     if missing := keys - content.keys():
         raise ValueError(f"a model has the keys {sorted(keys)}; missing: {sorted(missing)}")

@@ -38,6 +38,7 @@ def write(path, seed, dice=0.9, **changes):
         "last": weights_on_host(last),
         "best": weights_on_host(best),
         "best_epoch": 1,
+        "task": "segment",
         "best_validation_dice": dice,
     }
     write_model(path, content | changes)

@@ -53,6 +53,7 @@ def untrained_model(folder: Path) -> Path:
         "seed": 0,
         "code": "",
         "best_epoch": 1,
+        "task": "segment",
         "best_validation_dice": 0.5,
         **describe_people([], {"training": [], "validation": []}, bytes(32), {}),
     }
