@@ -28,7 +28,8 @@ ifneq ($(CORES_HERE),)
 ifeq ($(wildcard /dev/nvidiactl),)
 DEMO_THREADS := $(shell echo $$(($(CORES) < $(DEMO_TRAININGS) ? 1 : $(CORES) / $(DEMO_TRAININGS))))
 DEMO_CORES := $(CORES_HERE) --resources gpu=$(DEMO_TRAININGS) \
-    --set-threads train_fold=$(DEMO_THREADS) predict_scans=$(DEMO_THREADS)
+    --set-threads train_fold=$(DEMO_THREADS) predict_scans=$(DEMO_THREADS) \
+    train_regression=$(DEMO_THREADS) predict_regression=$(DEMO_THREADS)
 endif
 endif
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from lib.errors import ConfigError
 from lib.learning.allowed_values import require
 from lib.learning.cuda import warn_of_unused_gpu, why_no_gpu
-from lib.learning.vnet import VNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class Compute:
         """The name of the precision, as in `train.precision`."""
         return "bf16" if self.bf16 else "float32"
 
-    def place(self, network: VNet) -> VNet:
-        """Move a network to the device, in the layout that `train.memory_layout` asks for.
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move a network with `config.dimensions` to the device, in the layout that `train.memory_layout` asks for.
 
         `auto` is channels last, which is fastest for oneDNN on CPUs and for bf16 tensor cores (see bench/README.md),
         except in float32 on CUDA.

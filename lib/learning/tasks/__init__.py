@@ -1,1 +1,1 @@
-"""What networks learn: each task tells the engine (`lib.learning.train`) how to prepare, score and judge."""
+"""What networks learn: each task tells the engine (`lib.learning.engine`) how to prepare, score and judge."""
