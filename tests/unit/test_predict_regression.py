@@ -25,7 +25,7 @@ from lib.learning.regression_card import regression_card
 from lib.learning.tasks.regress import correlation
 from lib.learning.train_regression import train_regression
 from lib.training_crops import read_crops, read_target_crops
-from tests.unit.regression_crops import COLUMN, TARGETS, crop, crops, settings
+from tests.unit.regression_crops import COLUMN, NETWORK, TARGETS, crop, crops, settings
 from tests.unit.test_card import FACTS
 from tests.unit.test_settings import DEFAULTS, merged
 
@@ -204,7 +204,7 @@ def test_the_model_file_and_its_record_tell_the_same(models):
     told = {key: value for key, value in model.items() if key in run and key != "preprocessing"}
     assert json.loads(json.dumps(told)) == {key: run[key] for key in run if key != "preprocessing"}
     assert run["format"] == 3 and run["task"] == "regress"
-    assert set(model) - set(run) == {"last", "best"}
+    assert set(model) - set(run) - {"slice_axis"} == {"last", "best"}
     assert run["software"]["monai"].startswith("1.")
     found = read_finished_regression(models)
     assert (found.group, found.network, found.folds) == ("all", "densenet", (0, 1, 2))
@@ -293,3 +293,46 @@ def test_the_weights_best_are_those_of_the_best_validation(models):
     for made, name in ((last, "last"), (best, "best")):
         state = made.networks["fold-0"].state_dict()
         assert all(torch.equal(state[key], value) for key, value in model[name].items())
+
+
+def test_a_study_takes_both_networks_of_a_folder(models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scan").mkdir()
+    table = f"scan,image,{','.join(TARGETS.values())}\nS1,scan,100.5,\n"
+    (tmp_path / "cohort.csv").write_text(table)
+    overlay = {
+        "cohort": "cohort.csv",
+        "model": "both",
+        "groups": {"all": {}},
+        "anatomy": "generic",
+        "publication": "none",
+        "structures": {"L1": [1], "L2": [2]},
+        "mask": {"method": "argmax"},
+        "crop": {"method": "none"},
+        "regression": {
+            "targets": TARGETS,
+            "crop": CROP,
+            "networks": {"densenet": NETWORK},
+        },
+    }
+    config = merged(DEFAULTS, overlay)
+    preprocessing = {name: config[name] for name in ("bias_field", "resample", "intensity")}
+    preprocessing["crop"] = {name: config["crop"][name] for name in ("method", "size")}
+    run = OF_SEGMENTATION | {"format": 3, "preprocessing": preprocessing, "structures": ["L1", "L2"]}
+    write_json(tmp_path / "both/unet/fold-0/run.json", run)
+    (tmp_path / "both/unet/fold-0/model.pt").touch()
+    (tmp_path / "both/densenet").symlink_to(models)
+    typed = Typed(words=[], overlays=[], settings=overlay)
+    study = read_study(config, typed, tmp_path)
+    assert study.finished.folder == "both/unet" and study.finished_regression.folder == "both/densenet"
+    assert (study.networks, study.regression_networks, study.crop_network) == (["vnet"], ["densenet"], "vnet")
+    assert study.scans["S1"].targets == {"L1": 100.5}
+    other = merged(config, {"regression": {"crop": {"low_hu": -300.0}}})
+    with pytest.raises(ModelError, match=r"both/densenet, fold-0: regression\.crop\.low_hu was -200\.0"):
+        read_study(other, typed, tmp_path)
+    caha = {name: column.replace("k2hpo4", "caha") for name, column in TARGETS.items()}
+    (tmp_path / "cohort.csv").write_text(table.replace("k2hpo4", "caha"))
+    with pytest.raises(
+        ModelError, match="asks for bmd_l1_caha_mg_cm3 of L1, and the model learned bmd_l1_k2hpo4"
+    ):
+        read_study(merged(config, {"regression": {"targets": caha}}), typed, tmp_path)
