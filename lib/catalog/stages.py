@@ -24,6 +24,7 @@ PARTS: Mapping[str, str] = MappingProxyType(
 NETWORK_TABLES = ("networks", "network_pairs", "dimension_pair", "selection")
 # names of the tables of densities, of a study with a regression
 DENSITY_TABLES = (*("bmd", "levels_found", "bmd_people", "bmd_agreement", "vendors", "classes", "confusion"),)
+DENSITY_FIGURES = "density_"  # kinds of their figures begin with it
 # unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
 Work = Literal["scan", "prediction", "batch", "page batch", "fold", "network", "study"]
 # the scans for which a stage has a job

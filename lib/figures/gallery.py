@@ -23,7 +23,7 @@ from lib.figures.compared_networks import (
     draw_network_scores,
 )
 from lib.figures.covariates import draw_error_by_age, draw_error_by_pixel, draw_error_by_scanner
-from lib.figures.densities import (
+from lib.figures.density_figures import (
     draw_confusion,
     draw_density_calibration,
     draw_density_differences,
@@ -92,7 +92,6 @@ TITLES = {
     "fold_spread": "Spread between folds and between people",
     "learning_curves": "Learning curves of all folds",
 }
-DENSITY = "density_"  # kinds of figures of densities begin with it
 # above this number of points an SVG holds them as pixels: thousands of vector markers are slow to open
 _MOST_VECTOR_POINTS = 400
 

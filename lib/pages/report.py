@@ -6,7 +6,7 @@ template engine escapes text from tables. The page loads nothing from elsewhere;
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,7 @@ from lib.catalog.groups import ALL
 from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
-from lib.catalog.stages import flow_steps
-from lib.figures.gallery import DENSITY
+from lib.catalog.stages import DENSITY_FIGURES, flow_steps
 from lib.network_comparison_settings import explain_changes
 from lib.pages.density_section import density_section
 from lib.pages.network_tables import (
@@ -183,9 +182,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     return {
         "data": data,
         "link": link,
-        "sections": sections_of(
-            publication, has_networks=OF_NETWORKS in tables, has_density="bmd_agreement" in tables
-        ),
+        "sections": sections_of(publication, tables),
         "density": density_section(tables),
         "publication": publication,
         "detailed": data.detailed,
@@ -210,8 +207,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "intervals": bool(tables["volumes"]["interval_percent"].notna().any()),
         "region_meanings": region_meanings(records(tables["agreement"]), data.settings),
         "fold_r2": fold_ranges(tables["folds"]),
-        "figures": figure_groups(data),
-        "density_figures": figure_groups(data, of_density=True),
+        "figures": figure_groups(data), "density_figures": figure_groups(data, of_density=True),
         "scan_json": script_json(
             scan_data(
                 tables, study=data.study, networks=configured_networks(data.settings), pages=pages,
@@ -236,16 +232,14 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     }  # fmt: skip
 
 
-def sections_of(
-    publication: Publication | None, *, has_networks: bool, has_density: bool = False
-) -> list[tuple[str, str]]:
+def sections_of(publication: Publication | None, tables: Collection[str]) -> list[tuple[str, str]]:
     """Return name and title of the sections of the page of a study that follows an article or none.
 
-    `has_networks`: whether it compares networks; `has_density`: whether a regression reads densities.
+    `tables` are the names of its tables: a section on networks or densities needs theirs.
     """
     left_out = set() if publication is not None and publication.tables else {OF_ARTICLE}
-    left_out |= set() if has_networks else {OF_NETWORKS}
-    left_out |= set() if has_density else {OF_DENSITY}
+    left_out |= set() if OF_NETWORKS in tables else {OF_NETWORKS}
+    left_out |= set() if "bmd_agreement" in tables else {OF_DENSITY}
     return [section for section in SECTIONS if section[0] not in left_out]
 
 
@@ -369,7 +363,7 @@ def figure_groups(data: ReportData, *, of_density: bool = False) -> list[dict]:
     """
     groups: dict[tuple[str, str], list[dict]] = {}
     publication = followed_publication(data.settings)
-    for entry in (one for one in data.figures if one["kind"].startswith(DENSITY) == of_density):
+    for entry in (one for one in data.figures if one["kind"].startswith(DENSITY_FIGURES) == of_density):
         kinds = ("svg", "png", "csv") if entry.get("csv") else ("svg", "png")
         shown = dict(entry) | {
             "title": _figure_title(entry),

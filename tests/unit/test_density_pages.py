@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from lib.catalog.measures import MEASURES, SUMMARIES
-from lib.catalog.stages import DENSITY_TABLES
-from lib.figures.densities import (
+from lib.catalog.stages import DENSITY_FIGURES, DENSITY_TABLES
+from lib.figures.density_figures import (
     draw_confusion,
     draw_density_calibration,
     draw_density_differences,
@@ -22,7 +22,7 @@ from lib.figures.densities import (
     draw_structure_dice,
     vendor_words,
 )
-from lib.figures.gallery import DENSITY, TITLES, StudyResults, draw_figures
+from lib.figures.gallery import TITLES, StudyResults, draw_figures
 from lib.figures.style import STYLE
 from lib.pages.density_section import density_section, flag_counts, verdicts
 from lib.pages.network_tables import published_scores_view
@@ -246,7 +246,7 @@ def drawn(density):
 def test_every_figure_of_densities_is_drawn_and_listed(density, tmp_path):
     results = StudyResults(metrics=NO_METRICS, agreement=pd.DataFrame(), densities=density, synthetic=True)
     entries = draw_figures(results, tmp_path)
-    kinds = [name for name in TITLES if name.startswith(DENSITY)]
+    kinds = [name for name in TITLES if name.startswith(DENSITY_FIGURES)]
     for protocol in ("cv", "test"):
         assert [entry["kind"] for entry in entries if entry["protocol"] == protocol] == kinds
     assert all(entry["width"] <= 560 for entry in entries)  # readable on a page of 420 pixels

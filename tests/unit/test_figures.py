@@ -16,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy import stats
 
 from lib.catalog.anatomies import LEVELS
+from lib.catalog.stages import DENSITY_FIGURES
 from lib.figures.covariates import (
     draw_error_by_age,
     draw_error_by_pixel,
@@ -154,8 +155,9 @@ def gallery(everything, tmp_path_factory):
 
 def test_every_kind_is_drawn_where_its_data_exist(gallery):
     folder, entries = gallery
-    of_networks = {kind for kind in TITLES if kind.startswith("network_")}  # see test_network_pages.py
-    assert {entry["kind"] for entry in entries} == set(TITLES) - of_networks
+    # see test_network_pages.py and test_density_pages.py
+    elsewhere = {kind for kind in TITLES if kind.startswith(("network_", DENSITY_FIGURES))}
+    assert {entry["kind"] for entry in entries} == set(TITLES) - elsewhere
     assert json.loads((folder / "figures.json").read_text())["figures"] == entries
     assert {path.name for path in folder.iterdir()} == {"figures.json"} | {
         f"{entry['name']}.{kind}" for entry in entries for kind in ("svg", "png", "csv")

@@ -129,10 +129,10 @@ def test_a_report_that_follows_no_article_shows_nothing_of_it(tmp_path, monkeypa
 
 
 def test_only_an_article_with_tables_has_a_section():
-    names = [dict(sections_of(one, has_networks=False)) for one in (ZHAO_2020, DENIZ_2018, None)]
+    names = [dict(sections_of(one, ())) for one in (ZHAO_2020, DENIZ_2018, None)]
     assert ["papers" in own for own in names] == [True, False, False]
 
 
 def test_only_a_study_of_several_networks_has_their_section():
-    assert "networks" in dict(sections_of(None, has_networks=True))
-    assert "networks" not in dict(sections_of(None, has_networks=False))
+    assert "networks" in dict(sections_of(None, ["networks"]))
+    assert "networks" not in dict(sections_of(None, ()))

@@ -142,6 +142,7 @@ def draw_density_calibration(agreement: pd.DataFrame, unit: str) -> Drawing | No
             _whisker(axes, row, name, place)
         axes.set_xlabel(label)
         axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", nbins=5)
     trained = _trained(agreement)
     panels[0].set_yticks(range(len(vendors)), [_vendor_label(vendor, trained) for vendor in vendors])
     panels[0].set_ylim(len(vendors) - 0.4, -0.6)
