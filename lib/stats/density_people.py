@@ -1,6 +1,8 @@
 """Mean densities of people over the structures that a study names, and the classes of these means."""
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import pandas as pd
 
@@ -62,47 +64,43 @@ def bmd_people_table(bmd: pd.DataFrame, plan: DensityPlan) -> pd.DataFrame:
         bmd: the result of `lib.stats.density_rows.bmd_table`, without the scale in its names.
         plan: means and cut-offs.
     """
-    rows = []
-    for _, structures in bmd.groupby(list(_SCAN_KEYS), sort=False):
-        for name, named in plan.classes.means.items():
-            rows.append(_mean_row(structures[structures["structure"].isin(named)], (name, named), plan))
+    scans: dict[tuple, list[dict]] = {}
+    for row in bmd.to_dict("records"):
+        scans.setdefault(tuple(row[name] for name in _SCAN_KEYS), []).append(row)
+    rows = [
+        _mean_row([row for row in structures if row["structure"] in named], (name, named), plan)
+        for structures in scans.values()
+        for name, named in plan.classes.means.items()
+    ]
     columns = scaled_columns(BMD_PEOPLE_COLUMNS, MEANS, plan.scale)
     table = pd.DataFrame([with_scale(row, MEANS, plan.scale) for row in rows], columns=columns)
     return table.assign(fold=table["fold"].astype("Int64"))
 
 
 def _mean_row(
-    structures: pd.DataFrame, mean: tuple[str, Sequence[str]], plan: DensityPlan
+    structures: Sequence[Mapping], mean: tuple[str, Sequence[str]], plan: DensityPlan
 ) -> dict[str, object]:
-    """Return the row of one scan, method and mean."""
-    first, (name, named) = structures.iloc[0], mean
-    has_reference = bool(structures["reference"].notna().any())
-    candidates = structures[structures["usable"] == "yes"]
-    usable = len(candidates)
-    if has_reference:
-        candidates = candidates[candidates["reference"].notna()]
-    used = candidates[candidates["predicted"].notna()]
+    """Return the row of one scan, method and mean, from the rows of its structures."""
+    first, (name, named) = structures[0], mean
+    has_reference = any(_known(row, "reference") for row in structures)
+    usable = [row for row in structures if row["usable"] == "yes"]
+    candidates = [row for row in usable if _known(row, "reference") or not has_reference]
+    used = [row for row in candidates if _known(row, "predicted")]
     enough = len(used) >= FEWEST_OF_MEAN
-    reference = float(used["reference"].mean()) if enough and has_reference else NAN
-    predicted = float(used["predicted"].mean()) if enough else NAN
-    withheld = first["class_withheld"] or (CONTRAST_MEDIUM if first["contrast"] == "yes" else "")
-    few = FEW_REFERENCES if usable >= FEWEST_OF_MEAN else TOO_FEW
+    reference = fmean(row["reference"] for row in used) if enough and has_reference else NAN
+    predicted = fmean(row["predicted"] for row in used) if enough else NAN
+    few = FEW_REFERENCES if len(usable) >= FEWEST_OF_MEAN else TOO_FEW
     if len(candidates) >= FEWEST_OF_MEAN:
-        few = counted_reasons(_why_not_predicted(candidates)) or TOO_FEW
+        few = _why_not_predicted(candidates) or TOO_FEW
+    withheld = first["class_withheld"] or (CONTRAST_MEDIUM if first["contrast"] == "yes" else "")
     withheld = withheld or ("" if enough else few)
-    why = {}
-    if pd.isna(reference):
-        why["reference"] = few if has_reference else "no reference density in the cohort table"
-    if pd.isna(predicted):
-        why["predicted"] = few
-    left_out = [one for one in named if one not in set(used["structure"])]
+    no_reference = few if has_reference else "no reference density in the cohort table"
+    why = {"reference": "" if math.isfinite(reference) else no_reference, "predicted": "" if enough else few}
+    levels = [row["structure"] for row in used]
     return {
-        **{column: first[column] for column in BMD_PEOPLE_COLUMNS if column in structures},
-        **{
-            "mean_of": name,
-            "levels_used": " ".join(used["structure"]),
-            "levels_left_out": " ".join(left_out),
-        },
+        **{column: first[column] for column in BMD_PEOPLE_COLUMNS if column in first},
+        **{"mean_of": name, "levels_used": " ".join(levels)},
+        "levels_left_out": " ".join(one for one in named if one not in levels),
         **{"reference": reference, "predicted": predicted},
         "reference_class": density_class(reference, plan.classes),
         "predicted_class": "" if withheld else density_class(predicted, plan.classes),
@@ -111,10 +109,14 @@ def _mean_row(
     }
 
 
-def _why_not_predicted(structures: pd.DataFrame) -> list[str]:
+def _known(row: Mapping, name: str) -> bool:
+    return not pd.isna(row[name])
+
+
+def _why_not_predicted(structures: Sequence[Mapping]) -> str:
     """Return why structures without a density have none."""
-    told = structures.loc[structures["predicted"].isna(), "undefined"]
-    return [undefined_reasons(text).get("predicted", "") for text in told]
+    told = (row["undefined"] for row in structures if not _known(row, "predicted"))
+    return counted_reasons(undefined_reasons(text).get("predicted", "") for text in told)
 
 
 def one_a_person(people: pd.DataFrame) -> pd.DataFrame:
