@@ -18,7 +18,7 @@ from lib.catalog.anatomies import ANATOMIES
 from lib.cohort.stated import with_stated
 from lib.imaging.nifti import read_grid, read_image, write_image
 from lib.joblog import job_log
-from lib.measuring.levels import LabelledScan, cut_crops, write_crops
+from lib.measuring.crops import LabelledScan, cut_crops, write_crops
 from lib.measuring.prediction import (
     MeasuringConfig,
     PredictedScan,

@@ -9,7 +9,7 @@ from lib.anatomy.spine.levels import find_levels
 from lib.imaging.eroded import erode
 from lib.imaging.grid import array_zyx
 from lib.imaging.structure_crop import crop_around
-from lib.measuring.levels import LabelledScan, cut_crops
+from lib.measuring.crops import LabelledScan, cut_crops
 from lib.regression_settings import RegressionConfig
 
 TARGETS = {"L1": "bmd_l1_k2hpo4_mg_cm3", "L3": "bmd_l3_k2hpo4_mg_cm3"}

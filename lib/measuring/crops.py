@@ -1,4 +1,4 @@
-"""The levels of a prediction, and the crops around them that a regression reads."""
+"""The crops around the levels of a prediction that a regression reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
