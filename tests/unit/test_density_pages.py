@@ -14,6 +14,7 @@ import pytest
 
 from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.catalog.stages import DENSITY_FIGURES, DENSITY_TABLES
+from lib.classes_settings import ClassesConfig
 from lib.figures.density_figures import (
     draw_confusion,
     draw_density_calibration,
@@ -29,9 +30,12 @@ from lib.pages.network_tables import published_scores_view
 from lib.publications.article import score_rows
 from lib.publications.fang_2021 import FANG_2021
 from lib.publications.followed import followed_publication
+from lib.stats.density_rows import bmd_table
 from lib.stats.density_scale import without_scale
+from lib.stats.density_tables import density_tables
 from lib.stats.formats import records
-from lib.stats.tables import read_table
+from lib.stats.levels_found import levels_found_table
+from lib.stats.tables import read_table, write_table
 from tests.unit.density_cohort import (
     MEANS,
     REGRESSOR,
@@ -39,6 +43,7 @@ from tests.unit.density_cohort import (
     STRUCTURES,
     TARGETS,
     Cohort,
+    plan,
     simulate,
     write_cohort,
 )
@@ -314,3 +319,26 @@ def test_nothing_to_draw_is_no_figure(drawn):
     assert draw_density_differences(empty["bmd_people"], empty["bmd_agreement"], "") is None
     assert draw_density_calibration(empty["bmd_agreement"], "") is None
     assert draw_confusion(empty["confusion"]) is None
+
+
+def test_a_study_without_means_has_single_structures_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cohort = simulate(train=5, test=7, vendors=("ge",))
+    settings = plan(classes=ClassesConfig())
+    bmd = bmd_table(cohort.planned, cohort.inputs, settings)
+    found = levels_found_table(cohort.planned, STRUCTURES, (cohort.levels, cohort.overlaps), cohort.vendors)
+    made = {"bmd": bmd, "levels_found": found} | density_tables(bmd, settings)
+    assert set(made["bmd_agreement"]["kind"]) == {"vertebra"}
+    assert all(made[name].empty for name in ("bmd_people", "vendors", "classes", "confusion"))
+    for name, table in made.items():
+        write_table(table, tmp_path / f"{name}.csv")
+    again = {name: read_table(tmp_path / f"{name}.csv") for name in made}
+    entries = draw_figures(
+        StudyResults(metrics=NO_METRICS, agreement=pd.DataFrame(), densities=again), tmp_path / "f"
+    )
+    assert {entry["kind"] for entry in entries} == {"density_dice"}
+    section = spoken(section_of(page_of(again, {}, tmp_path), "density"))
+    assert (
+        "No mean density could be compared" in section and "Single structures, read by the network" in section
+    )
+    assert "Classes of people" not in section
