@@ -342,3 +342,17 @@ def test_a_study_without_means_has_single_structures_only(tmp_path, monkeypatch)
         "No mean density could be compared" in section and "Single structures, read by the network" in section
     )
     assert "Classes of people" not in section
+
+
+@pytest.mark.parametrize("missing", ["references", "estimates", "levels"])
+def test_what_is_missing_everywhere_leaves_a_readable_page(missing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cohort = simulate(train=5, test=2, vendors=("ge", "philips"))
+    getattr(cohort, missing).clear()
+    made = {name: read_table(path) for name, path in through_scripts(cohort, tmp_path).items()}
+    assert made["bmd_agreement"].empty == (missing == "references")
+    section = spoken(section_of(page_of(made, {}, tmp_path), "density"))
+    assert ("No mean density could be compared" in section) == (missing == "references")
+    assert "nan" not in section.lower().split()
+    lost = made["bmd"][made["bmd"]["method"] == "network"]["predicted_k2hpo4_mg_cm3"]
+    assert lost.isna().all() == (missing != "references")
