@@ -48,3 +48,10 @@ def read_measured(paths: Iterable[str | Path], *sections: str) -> tuple[dict[str
             for structure, record in measured.get(section, {}).items():
                 records[f"{path_key(path)}/{structure}"] = record
     return found
+
+
+def by_name(records: Mapping[str, dict], path: str) -> dict[str, dict]:
+    """Return the records of `read_measured` of one prediction, by structure."""
+    return {
+        key.rpartition("/")[2]: record for key, record in records.items() if key.rpartition("/")[0] == path
+    }

@@ -14,7 +14,7 @@ from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
 from lib.imaging.nifti import read_image
 from lib.joblog import job_log
-from lib.measured import path_key, read_measured
+from lib.measured import by_name, path_key, read_measured
 from lib.pages.scan_numbers import shown_predictions
 from lib.pages.scan_page import ScanPage, write_scan_page
 from lib.stats.intervals import read_volume_errors, with_intervals
@@ -33,7 +33,7 @@ with job_log(snakemake.log[0]) as logger:
     images, references, records = (by_scan(given[name]) for name in ("images", "references", "records"))
     screened, crops = ({Path(path).stem: path for path in given[name]} for name in ("screened", "crops"))
     masks = {path_key(Path(path).parent): path for path in given.masks}
-    volumes, overlaps = read_measured(given.measured, "volume", "overlap")
+    volumes, overlaps, levels = read_measured(given.measured, "volume", "overlap", "levels")
     plans = by_structure((plan for row in params.scans for plan in row["predictions"]), params.structures)
     errors, report = read_volume_errors(given.errors), params.shown["settings"]["report"]
     volumes = with_intervals(volumes, plans, errors, report["confidence"])
@@ -49,5 +49,6 @@ with job_log(snakemake.log[0]) as logger:
             shown = {"placement": row["placement"], "review": row["review"], "crop_picture": scan in crops}
             shown |= {"predictions": predictions, "reference_zyx": reference_zyx, **decided, **params.shown}
             shown |= {"image_zyx": array_zyx(image), "spacing_mm_zyx": spacing_zyx(image)}
+            shown |= {"levels": by_name(levels, prediction_key(row["predictions"][0]))}
             write_scan_page(ScanPage(**shown), folder)
     logger.info("pages of %d scans written", len(params.scans))

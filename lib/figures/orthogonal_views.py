@@ -36,12 +36,21 @@ def choose_point(
     return z, y, x
 
 
+def label_centers(labels_zyx: np.ndarray, count: int) -> list[tuple[float, float, float] | None]:
+    """Return the centre (z, y, x) of each label 1 to `count` of a label map; None of one without a voxel."""
+    numbers = np.arange(1, count + 1)
+    known = np.bincount(labels_zyx.ravel(), minlength=count + 1)[1 : count + 1] > 0
+    centers = iter(ndimage.center_of_mass(labels_zyx > 0, labels_zyx, numbers[known]))
+    return [next(centers) if is_known else None for is_known in known]
+
+
 def draw_planes(
     grey_zyx: np.ndarray,
     masks: Mapping[str, np.ndarray],
     spacing_mm_zyx: tuple[float, float, float],
     sight: Sight,
     point_zyx: tuple[int, int, int],
+    names: Mapping[str, tuple[float, float, float]] | None = None,
 ) -> Image.Image:
     """Return the axial, coronal and sagittal planes through a voxel, side by side.
 
@@ -55,6 +64,7 @@ def draw_planes(
         spacing_mm_zyx: voxel spacing.
         sight: the part of the slices that is shown.
         point_zyx: the voxel in which the planes cross.
+        names: written on the coronal and the sagittal plane, at these voxels (z, y, x).
     """
     views = _views(grey_zyx, masks, spacing_mm_zyx, sight, point_zyx)
     height = HEADER_PX + max(view.size_px[1] for view, _, _ in views) + GAP_PX
@@ -67,6 +77,8 @@ def draw_planes(
         write_words(drawn, (6, middle), first)
         write_words(drawn, (drawn.width - 16, middle), last)
         write_words(drawn, (6, 4), name)
+        if name != "axial":
+            _write_names(drawn, view, name, names or {})
         picture.paste(drawn, (left, HEADER_PX))
         left += drawn.width + GAP_PX
     write_legend(picture, width - GAP_PX - 4, list(masks))
@@ -126,3 +138,14 @@ def _draw_cross(picture: Image.Image, view: View, cross: tuple[int, int]) -> Non
         ((width - reach, y), (width, y)),
     ):
         pen.line(ends, fill=LINE_COLOR)
+
+
+def _write_names(
+    picture: Image.Image, view: View, plane: str, names: Mapping[str, tuple[float, float, float]]
+) -> None:
+    """Write names at the places of their voxels in a coronal or sagittal plane, whose first row is the top slice."""
+    slices = view.count[0]
+    for name, (z, y, x) in names.items():
+        across = x if plane == "coronal" else y
+        ((column, row),) = view.place(np.array([[across, slices - 1 - z]])).tolist()
+        write_words(picture, (round(column) - 4 * len(name), round(row) - 8), name)

@@ -38,11 +38,16 @@ def read_image(path: str | Path) -> sitk.Image:
     """Read a volume that this workflow wrote, stored scaling (NIfTI scl_slope) applied.
 
     Raises:
-        ScanError: `unreadable_file`.
+        ScanError: `unreadable_file`; the text names the file, whose path below results/ identifies nobody.
     """
-    reader = open_reader(path)
-    _require_whole(Path(path))
-    return to_patient_axes(run_itk(reader.Execute))
+    try:
+        reader = open_reader(path)
+        _require_whole(Path(path))
+        return to_patient_axes(run_itk(reader.Execute))
+    except ScanError as error:
+        raise ScanError(
+            error.code, f"{path}: {error}", "Remove the file, so that it is made again."
+        ) from None
 
 
 def read_grid(path: str | Path) -> sitk.Image:

@@ -29,7 +29,7 @@ from lib.figures.contours import (
     named_masks,
     write_picture,
 )
-from lib.figures.orthogonal_views import choose_point, draw_planes
+from lib.figures.orthogonal_views import choose_point, draw_planes, label_centers
 from lib.figures.palette import ADDED, BONE, MISSED, PREDICTED, REFERENCE, css, structure_color
 from lib.figures.slice_planes import EDGES, SlicePlane, plane_along
 from lib.figures.slices import (
@@ -42,6 +42,7 @@ from lib.figures.slices import (
     slice_paths,
 )
 from lib.figures.surface_render import turntable
+from lib.pages.level_tables import level_note, level_rows
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import ShownPrediction, flag_rows, number_groups, reason_notes
 from lib.pages.templates import page_environment
@@ -69,6 +70,7 @@ class ScanPage:
         review: verdict and comment of an earlier review; empty if there was none.
         settings: the sections of the configuration that meanings of flags quote, `report`, `anatomy` and `screening`.
         synthetic: whether the cohort is synthetic.
+        levels: what was found of each level in the first prediction, and of the scan; empty for an anatomy without.
     """
 
     placement: Mapping
@@ -82,6 +84,7 @@ class ScanPage:
     review: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping = field(default_factory=dict)
     synthetic: bool = False
+    levels: Mapping[str, Mapping] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ValueError if there is no prediction or if a mask is on another grid."""
@@ -162,7 +165,7 @@ def draw_pictures(page: ScanPage) -> dict[str, tuple[Image.Image, dict]]:
         (mask > 0 for mask in (reference, predicted) if mask is not None and mask.any()), page.bone_zyx
     )
     point = choose_point(shown, spacing[0], page.anatomy.planes_below_top_mm)
-    planes = draw_planes(grey, masks, spacing, find_sight(shown, spacing), point)
+    planes = draw_planes(grey, masks, spacing, find_sight(shown, spacing), point, _level_places(page))
     return {
         "small": (draw_thumbnail(*slices, plane), {}),
         "contours": (draw_contours(*slices, page.scan, plane), {}),
@@ -234,6 +237,8 @@ def build_scan_context(page: ScanPage) -> dict:
         "has_cut": page.settings["measure"]["distal_cut_mm"] is not None and bool(page.anatomy.cut_below),
         "unit": page.modality.unit or "(arbitrary units)",
         "planes_through": page.anatomy.planes_through,
+        "levels": level_rows(page.levels),
+        "levels_note": level_note(page.levels),
     }
 
 
@@ -303,6 +308,14 @@ def _outlined_reference(page: ScanPage, sight: Sight) -> dict | list[dict] | Non
 def _outlined(mask_zyx: np.ndarray, page: ScanPage, sight: Sight) -> dict:
     mask, spacing = page.plane.turn(mask_zyx), page.plane.spacing(page.spacing_mm_zyx)
     return {"paths": slice_paths(mask, sight), "areas": slice_areas(mask, spacing)}
+
+
+def _level_places(page: ScanPage) -> dict[str, tuple[float, float, float]]:
+    """Return the centre (z, y, x) of each level of the first prediction; empty for an anatomy without levels."""
+    if not page.levels:
+        return {}
+    centers = zip(page.structures, label_centers(page.predicted_zyx, len(page.structures)), strict=True)
+    return {name: center for name, center in centers if center is not None}
 
 
 def _sight(page: ScanPage) -> Sight:

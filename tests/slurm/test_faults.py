@@ -198,11 +198,13 @@ def test_a_full_disk(sent, tmp_path, reference):
 
 def test_a_scan_that_always_fails(again, reference):
     damaged = {
-        path: path.with_suffix(".whole") for path in again.results.glob("masks/*/*/*/P002/labels.nii.gz")
+        path: path.with_suffix(".whole")
+        for path in again.results.glob("predictions/*/*/*/batch-*/P002/probability.nii.gz")
     }
     for path, whole in damaged.items():
         path.rename(whole)
         path.write_bytes(b"damaged")
+        (path.parents[1] / ".snakemake_timestamp").touch()
     ended = again.study.call()
     assert ended.returncode and "partial=true" in ended.stdout
     assert len(list((again.results / "crops").iterdir())) == len(SCANS)  # it stopped no other job
@@ -216,6 +218,7 @@ def test_a_scan_that_always_fails(again, reference):
 
     for path, whole in damaged.items():
         whole.replace(path)
+        (path.parents[1] / ".snakemake_timestamp").touch()
     again.study.run()
     again.check(reference)
 
