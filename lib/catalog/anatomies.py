@@ -20,6 +20,7 @@ class Anatomy:
         regions: parts of a structure that are measured apart.
         region_meanings: where they begin and end, by region, in words; {section[key]} stands for a setting.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
+        helpers: structures that only help to tell the others apart; a window may cut them.
         has_levels: its structures are levels, which are judged together (`lib.catalog.level_flags`).
         part: what of the body a window shows, in words.
         bone: what a mask shows, and its regions are parts of, in words.
@@ -37,6 +38,7 @@ class Anatomy:
     regions: tuple[str, ...] = ()
     region_meanings: Mapping[str, str] = field(default_factory=dict)
     has_sides: bool = False
+    helpers: tuple[str, ...] = ()
     has_levels: bool = False
     part: str = "region"
     bone: str = "bone"
@@ -81,6 +83,7 @@ ANATOMIES = {
     ),
     "lumbar-spine": Anatomy(
         structures=(*VERTEBRAE, SACRUM),
+        helpers=(SACRUM,),
         has_levels=True,
         part="spine",
         bone="vertebra",

@@ -362,7 +362,8 @@ def _check_mask(
     hu = scan.image if config.modality == "CT" else None
     axis = scan.geometry.acquired_axis
     reasons = METHODS[request.anatomy].judge_reference(mask, hu, request.structures, axis)
-    mask_zyx, (x, y, z) = sitk.GetArrayViewFromImage(mask), _window(scan, location, request, crop)
+    mask_zyx = _without_helpers(sitk.GetArrayViewFromImage(mask), request)
+    x, y, z = _window(scan, location, request, crop)
     if location:
         near_xyz = (*_near(scan, location, request, crop), z)
         elsewhere = _check_place(mask_zyx, near_xyz, request)
@@ -373,6 +374,14 @@ def _check_mask(
     return reasons + (
         [Reason("mask_cut_by_crop", f"{share:.1%} of the mask lies outside the crop")] if share else []
     )
+
+
+def _without_helpers(labels_zyx: np.ndarray, request: ScanRequest) -> np.ndarray:
+    """Return a label map without the structures that a window may cut, unless it has no others."""
+    helpers = ANATOMIES[request.anatomy].helpers
+    numbers = [number for number, name in enumerate(request.structures, start=1) if name in helpers]
+    others_zyx = np.where(np.isin(labels_zyx, numbers), 0, labels_zyx) if numbers else labels_zyx
+    return others_zyx if others_zyx.any() else labels_zyx
 
 
 def _check_place(
