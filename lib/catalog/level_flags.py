@@ -105,3 +105,21 @@ def _first(flags: Iterable[str], consequences: frozenset[str]) -> str:
         (flag for flag, told in LEVEL_FLAGS.items() if flag in raised and told.consequence in consequences),
         "",
     )
+
+
+_COSTS = {
+    "scan": "no density in this scan",
+    "level": "no density for the level",
+    "mean": "left out of means",
+    "classes": "no class",
+    "note": "nothing",
+}
+
+
+def level_flags_table() -> str:
+    """Return LEVEL_FLAGS as the Markdown table of docs/ct-spine.md."""
+    lines = ["| flag | of | when | what it costs |", "| --- | --- | --- | --- |"]
+    for flag, told in LEVEL_FLAGS.items():
+        of = "scan" if told.of_scan else "level"
+        lines.append(f"| `{flag}` | {of} | {told.meaning} | {_COSTS[told.consequence]} |")
+    return "\n".join(lines)

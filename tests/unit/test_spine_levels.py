@@ -2,14 +2,22 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from spine_scene import APART_MM, BODY_HU, HALF_MM_XYZ, NAMES, Spine, box, draw, judged
 
+from lib.anatomy.spine.body_shape import Body, measure_heights
 from lib.anatomy.spine.levels import find_levels
-from lib.catalog.level_flags import LEVEL_FLAGS, classes_withheld, density_withheld, is_usable
+from lib.catalog.level_flags import (
+    LEVEL_FLAGS,
+    classes_withheld,
+    density_withheld,
+    is_usable,
+    level_flags_table,
+)
 from lib.imaging.grid import array_zyx, image_like
 
 SCANWIDE = {flag for flag, told in LEVEL_FLAGS.items() if told.of_scan}
@@ -59,8 +67,6 @@ def test_heights_follow_a_turned_body():
     behind, up = y * np.cos(turn) - z * np.sin(turn), y * np.sin(turn) + z * np.cos(turn)
     wedge = 26.0 - 0.25 * (16.0 - behind)  # 8 mm lower in front
     inside = (abs(x) < 20) & (abs(behind) < 16) & (abs(up) < 0.5 * wedge)
-    from lib.anatomy.spine.body_shape import Body, measure_heights
-
     body = Body(points_mm=np.stack([x, y, z], axis=-1)[inside], spacing_mm_xyz=(1.0, 1.0, 1.0))
     heights = measure_heights(body, np.array([0.0, np.sin(turn), np.cos(turn)]))
     depth = 32.0
@@ -239,3 +245,8 @@ def test_consequences_of_flags(flag):
     assert is_usable([flag]) == (costs in ("classes", "note"))
     if flag in SCANWIDE:
         assert classes_withheld([flag]) == (flag if costs in ("scan", "classes") else "")
+
+
+def test_the_documentation_has_every_flag():
+    page = Path(__file__).parents[2] / "docs/ct-spine.md"
+    assert level_flags_table() in page.read_text()
