@@ -1,0 +1,144 @@
+"""The spine through every rule: levels, densities by a second network, vendors and classes, on few small spines."""
+
+import json
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+
+from lib.imaging.grid import array_zyx
+from lib.imaging.nifti import read_image
+from tests.study import ROOT, Study, read_rows
+
+pytestmark = pytest.mark.workflow
+
+LEVELS = ("L1", "L2", "L3", "L4")
+TRAINED, TESTED = 8, 2  # people who train on A and B, test people on A and on C
+SIDE_BY_SIDE = (
+    *("--cores", str(os.cpu_count()), "--set-threads"),
+    *("train_fold=1", "predict_scans=1", "train_regression=1", "predict_regression=1"),
+)
+
+
+def small_overlay():
+    """Return the settings of the demo with fewer people, larger voxels and shorter trainings."""
+    settings = yaml.safe_load((ROOT / "studies/ct-spine-demo.yaml").read_text())
+    scanners = settings["phantom"]["scanners"]
+    settings["phantom"] |= {
+        "people": TRAINED,
+        "matrix": 96,
+        "defects": ["contrast", "mirrored_labels"],
+        "scanners": {
+            "A": scanners["A"] | {"test_people": TESTED},
+            "B": scanners["B"] | {"test_people": 0},
+            "C": scanners["C"] | {"test_people": TESTED},
+        },
+    }
+    settings["resample"]["inplane_mm"] = 3.0
+    settings["crop"]["size"] = [32, 32]
+    settings["folds"]["folds"] = 2
+    settings["train"] |= {"epochs": 40, "validate_every": 40}
+    settings["regression"]["networks"] = {
+        "densenet": {"growth": 4, "initial_maps": 8, "blocks": [1, 1], "bottleneck": 2, "dimensions": 3}
+    }
+    settings["regression"]["crop"] = {"size": [16, 16, 16], "voxel_mm": 3.8}
+    settings["regression"]["train"] = {"epochs": 12, "validate_every": 12}
+    return settings
+
+
+@pytest.fixture(scope="module")
+def spines(tmp_path_factory) -> Study:
+    """Return a study of small spines that has run to the report."""
+    folder = tmp_path_factory.mktemp("spines")
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(small_overlay(), sort_keys=False))
+    study = Study(folder, overlay=str(folder / "overlay.yaml"), options=SIDE_BY_SIDE)
+    study.run()
+    return study
+
+
+def rows_of(study, table):
+    return read_rows(study.folder / f"results/{table}")
+
+
+def test_a_reference_numbered_from_below_is_refused(spines):
+    verdicts = {row["scan"]: row for row in rows_of(spines, "cohort/scans.csv")}
+    (refused,) = (row for row in verdicts.values() if row["verdict"] == "rejected")
+    assert refused["reason"] == "labels_out_of_order" and "mirrored" in refused["scan"]
+    vendors = Counter(row["vendor"] for row in verdicts.values() if row["set"] == "test")
+    assert vendors == {"siemens": TESTED, "philips": TESTED}
+
+
+def test_the_levels_are_found(spines):
+    """The networks are tiny; still they tell every level of nearly every scan."""
+    metrics = [row for row in rows_of(spines, "tables/metrics.csv") if row["protocol"] in ("cv", "test")]
+    assert {row["structure"] for row in metrics} == {*LEVELS, "L5", "sacrum"}
+    dice = [float(row["dsc"]) for row in metrics if row["structure"] in LEVELS]
+    assert np.median(dice) > 0.8
+    found = [row for row in rows_of(spines, "tables/levels_found.csv") if row["structure"] in LEVELS]
+    assert np.mean([row["found"] == "yes" for row in found]) > 0.9
+
+
+def test_crops_come_from_models_that_never_saw_the_person(spines):
+    folds = {row["scan"]: row for row in rows_of(spines, "folds/folds.csv") if row["set"] == "train"}
+    crops = spines.folder / "results/structure_crops/all/unet"
+    for scan, row in folds.items():
+        (made,) = (path.parent.name for path in crops.glob(f"fold-*/{scan}"))
+        assert made == f"fold-{row['fold']}"
+        run = json.loads((spines.folder / f"results/models/all/unet/{made}/run.json").read_text())
+        assert scan in run["validation"] or scan not in run["training"]
+    (scan, *_) = folds
+    (image,) = crops.glob(f"fold-*/{scan}/L3.nii.gz")
+    hu, mask = read_image(image), read_image(image.with_name("L3_mask.nii.gz"))
+    assert hu.GetSize() == mask.GetSize() == (16, 16, 16) and hu.GetSpacing() == (3.8, 3.8, 3.8)
+    assert array_zyx(hu)[array_zyx(mask) > 0].mean() > 40
+
+
+def test_the_scan_with_contrast_medium_gets_densities_and_no_class(spines):
+    people = [row for row in rows_of(spines, "tables/bmd_people.csv") if "contrast" in row["scan"]]
+    assert people and {row["predicted_class"] for row in people} == {""}
+    assert {row["class_withheld"] for row in people} == {"contrast"}
+
+
+def test_densities_stand_beside_their_baselines(spines):
+    bmd = rows_of(spines, "tables/bmd.csv")
+    assert {row["method"] for row in bmd} == {"network", "hu_linear", "hu_linear_vendor", "age_sex"}
+    lines = [row for row in bmd if row["method"] == "hu_linear" and row["predicted_k2hpo4_mg_cm3"]]
+    error = [
+        float(row["predicted_k2hpo4_mg_cm3"]) - float(row["reference_k2hpo4_mg_cm3"])
+        for row in lines
+        if row["reference_k2hpo4_mg_cm3"] and row["vendor"] != "philips" and row["usable"] == "yes"
+    ]
+    assert len(error) > 20 and np.sqrt(np.mean(np.square(error))) < 12
+    new = [row for row in bmd if row["method"] == "hu_linear_vendor" and row["vendor"] == "philips"]
+    assert new and not any(row["predicted_k2hpo4_mg_cm3"] for row in new)
+    for row in bmd:
+        assert row["predicted_k2hpo4_mg_cm3"] or row["undefined"], row
+
+
+def test_the_new_vendor_is_named_as_new(spines):
+    agreement = rows_of(spines, "tables/bmd_agreement.csv")
+    trained = {row["vendor"]: row["vendor_trained"] for row in agreement if row["protocol"] == "test"}
+    assert trained["siemens"] == "yes" and trained["philips"] == "no"
+    page = (spines.folder / "results/report/index.html").read_text()
+    assert "Bone mineral density" in page and "K₂HPO₄" in page
+
+
+def test_pages_name_the_levels(spines):
+    (page,) = (spines.folder / "results/report/scans").glob("batch-*/TC-01.html")
+    text = page.read_text()
+    assert 'id="levels"' in text
+    for name in (*LEVELS, "L5", "sacrum"):
+        assert f'<th scope="row">{name}</th>' in text
+
+
+def test_a_second_run_has_nothing_to_do(spines):
+    assert spines.planned() == {}
+
+
+def test_a_corrected_reference_density_trains_nothing(spines):
+    """The cohort is synthetic, so its table cannot be edited; another erosion changes the baseline alone."""
+    planned = spines.planned(settings=("regression={baseline: {erode_mm: 4.0}}",))
+    assert planned["measure_prediction"] and planned["gather_bmd"] == planned["summarize_bmd"] == 1
+    assert not planned["train_fold"] and not planned["train_regression"] and not planned["predict_scans"]
