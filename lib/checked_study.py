@@ -20,6 +20,7 @@ from lib.cohort.acquisitions import check_strata, read_protocol
 from lib.cohort.other_run import find_results
 from lib.cohort.placement import Takes
 from lib.cohort.review import Review, read_review, rejected
+from lib.cohort.sheet import read_sheet, read_text
 from lib.cohort.table import ScanRow, planned_cohort, read_cohort
 from lib.compare_settings import ComparisonConfig
 from lib.crop_settings import HIP, CropConfig
@@ -468,7 +469,7 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
             sex_required=sex_required,
             usual_side=usual_side(config["anatomy"]),
             structures=list(config["structures"]),
-            targets=_target_columns(config),
+            targets=_targets_in_table(config, table),
         )
     phantom = PhantomConfig(**config["phantom"])
     if not phantom.people:
@@ -480,6 +481,15 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
         structures=list(config["structures"]),
         targets=_target_columns(config),
     )
+
+
+def _targets_in_table(config: Mapping, table: str) -> Mapping[str, str]:
+    """Return the columns of reference densities; finished models need none, so that only those of the table count."""
+    targets = _target_columns(config)
+    if not config["model"] or not targets:
+        return targets
+    names = read_sheet(read_text(Path(table), "cohort table", "cohort"), "cohort table").names
+    return {structure: column for structure, column in targets.items() if column in names}
 
 
 def _read_finished(config: Mapping) -> tuple[FinishedModels | None, FinishedRegression | None]:

@@ -50,8 +50,8 @@ def optional(path: str, present: object) -> str | list:
 
 def regression_of_crops() -> dict:
     """Return the settings of the regression by which crops are cut; nothing else of it changes them."""
-    section = config["regression"] if REGRESSIONS else {}
-    return {key: section[key] for key in ("targets", "crop") if key in section}
+    section = config["regression"]
+    return {key: section[key] for key in ("targets", "crop")} | {"networks": {}} if REGRESSIONS else {}
 
 
 def window_pixel_mm() -> float | None:
