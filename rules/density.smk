@@ -1,6 +1,7 @@
 """Densities that a regression reads, beside lines of HU: of each structure, of people, by vendor, by class."""
 
 from lib.catalog.stages import DENSITY_TABLES
+from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
 
 
 def density_tables() -> list[str]:
@@ -14,7 +15,14 @@ def density_settings() -> dict:
         "targets": dict(STUDY.targets),
         "segmentation": CROP_NETWORK,
         "regressors": list(REGRESSIONS),
+        "refused": OF_SYNTHETIC_PEOPLE if learned_from_synthetic_people() else "",
     }
+
+
+def learned_from_synthetic_people() -> bool:
+    """Return whether finished models of synthetic people read the densities of real ones, which nobody calibrated."""
+    runs = FINISHED_REGRESSION.runs.values() if FINISHED_REGRESSION else ()
+    return not SYNTHETIC and any(run.get("synthetic") for run in runs)
 
 
 rule gather_bmd:

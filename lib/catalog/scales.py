@@ -16,6 +16,8 @@ _DENSITY_WORDS = frozenset(("bmd", "vbmd", "qct", "density"))
 _UNIT_WORDS = frozenset(
     ("mg", "cm3", "ccm", "cc", "ml", "mgcm3", "mgccm", "mgml", "ha", "hap", *SCALES, "khpo4")
 )
+# why networks give no density of real people
+OF_SYNTHETIC_PEOPLE = "the models learned the density of synthetic people, and this scan is of a real one"
 
 
 def scale_of_column(column: str) -> str:

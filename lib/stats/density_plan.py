@@ -19,6 +19,7 @@ class DensityPlan:
         targets: column of the cohort table with the reference density, by structure, all of one scale.
         segmentation: the network whose masks are measured.
         regressors: the networks that read the density.
+        refused: why the networks' densities are given for no scan of the study; empty: they are given.
         classes: means of people and cut-offs of their classes.
         confidence: level of all intervals.
         samples: number of bootstrap samples of people.
@@ -28,6 +29,7 @@ class DensityPlan:
     targets: Mapping[str, str]
     segmentation: str
     regressors: Sequence[str]
+    refused: str = ""
     classes: ClassesConfig = field(default_factory=ClassesConfig)
     confidence: float = 0.95
     samples: int = 2000

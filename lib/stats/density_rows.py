@@ -85,7 +85,7 @@ def bmd_table(planned: Iterable[Mapping], inputs: DensityInputs, plan: DensityPl
         row for row in planned if row["network"] == plan.segmentation and row["protocol"] != "test-single"
     ]
     tables = [
-        _method_rows(measured.assign(network=regressor, method=method), inputs, plan.scale)
+        _method_rows(measured.assign(network=regressor, method=method), inputs, plan)
         for group in dict.fromkeys(row["group"] for row in kept)
         for measured in [_measured_rows([row for row in kept if row["group"] == group], inputs, plan)]
         for regressor in plan.regressors
@@ -146,12 +146,15 @@ def _measured_row(
     }
 
 
-def _method_rows(measured: pd.DataFrame, inputs: DensityInputs, scale: str) -> pd.DataFrame:
+def _method_rows(measured: pd.DataFrame, inputs: DensityInputs, plan: DensityPlan) -> pd.DataFrame:
     """Return the rows of one group, network and method, which the columns name, with their densities."""
     numbers = {name: measured[name].astype(float) for name in ("hu_mean", "hu_sd", "eroded_mm3", "mask_dsc")}
     measured = measured.assign(**numbers)
     method = measured["method"].iloc[0]
-    if method == NETWORK:
+    if method == NETWORK and plan.refused:
+        predicted, sds = [NAN] * len(measured), [NAN] * len(measured)
+        reasons = [plan.refused] * len(measured)
+    elif method == NETWORK:
         records = [inputs.estimates.get(structure_key(row)) for row in measured.to_dict("records")]
         predicted, sds = ([_value(record, name) for record in records] for name in ("value", "sd"))
         reasons = [_why_no_estimate(record) for record in records]
@@ -166,7 +169,7 @@ def _method_rows(measured: pd.DataFrame, inputs: DensityInputs, scale: str) -> p
         age=measured["age"].map(printed_age),
     )
     told = (_reasons(row, why) for row, why in zip(table.to_dict("records"), reasons, strict=True))
-    return table.assign(undefined=[undefined_text(with_scale(why, DENSITIES, scale)) for why in told])
+    return table.assign(undefined=[undefined_text(with_scale(why, DENSITIES, plan.scale)) for why in told])
 
 
 def _reasons(row: Mapping, reason: str) -> dict[str, str]:

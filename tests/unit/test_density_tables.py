@@ -10,6 +10,7 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 
+from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
 from lib.stats.density_people import without_repeated
 from lib.stats.density_plan import METHODS
 from lib.stats.density_rows import ABSENT, BMD_COLUMNS, NO_ESTIMATE, NOT_FOUND, bmd_table
@@ -394,3 +395,11 @@ def test_structures_found_are_listed_with_shape_and_flags():
     assert why["hu_mean"] == "no voxel" and why["centroid_x_mm"] == why["height_middle_mm"] == "not found"
     fine = one(table, scan=scan, structure="L2")
     assert fine["centroid_z_mm"] == -35.0 and fine["height_posterior_mm"] == 27.5 and fine["undefined"] == ""
+
+
+def test_models_of_synthetic_people_give_no_density_of_real_ones():
+    study = made(simulate(train=0, test=8), refused=OF_SYNTHETIC_PEOPLE)
+    rows = pick(study["bmd"], method="network")
+    assert rows["predicted"].isna().all() and rows["predicted_sd"].isna().all()
+    assert {undefined_reasons(text)["predicted"] for text in rows["undefined"]} == {OF_SYNTHETIC_PEOPLE}
+    assert rows["hu_mean"].notna().all()
