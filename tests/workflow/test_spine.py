@@ -15,7 +15,7 @@ from tests.study import ROOT, Study, read_rows
 pytestmark = pytest.mark.workflow
 
 LEVELS = ("L1", "L2", "L3", "L4")
-TRAINED, TESTED = 8, 2  # people who train on A and B, test people on A and on C
+TRAINED, TESTED = 16, 2  # people who train on A and B, test people on A and on C
 SIDE_BY_SIDE = (
     *("--cores", str(os.cpu_count()), "--set-threads"),
     *("train_fold=1", "predict_scans=1", "train_regression=1", "predict_regression=1"),
@@ -39,7 +39,7 @@ def small_overlay():
     settings["resample"]["inplane_mm"] = 3.0
     settings["crop"]["size"] = [32, 32]
     settings["folds"]["folds"] = 2
-    settings["train"] |= {"epochs": 100, "validate_every": 100, "window_slices": 64}
+    settings["train"] |= {"epochs": 60, "validate_every": 60, "window_slices": 64}
     settings["regression"]["networks"] = {
         "densenet": {"growth": 4, "initial_maps": 8, "blocks": [1, 1], "bottleneck": 2, "dimensions": 3}
     }
