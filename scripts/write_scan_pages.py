@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib.atomic import read_json, whole_folder
 from lib.imaging.grid import array_zyx, require_same_grid, spacing_zyx
-from lib.imaging.nifti import read_image
+from lib.imaging.nifti import read_result
 from lib.joblog import job_log
 from lib.measured import by_name, path_key, read_measured
 from lib.pages.scan_numbers import shown_predictions
@@ -23,7 +23,7 @@ from lib.stats.tables import by_scan, by_structure, prediction_key
 
 def read_on_grid(path, image):
     """Return a label map that lies on the grid of the cropped scan, (z, y, x)."""
-    labels = read_image(path)
+    labels = read_result(path)
     require_same_grid(image, labels, "the cropped scan", "the label map")
     return array_zyx(labels)
 
@@ -39,7 +39,7 @@ with job_log(snakemake.log[0]) as logger:
     volumes = with_intervals(volumes, plans, errors, report["confidence"])
     with whole_folder(snakemake.output.pages) as folder:
         for row in params.scans:
-            scan, image = row["placement"]["scan"], read_image(images[row["placement"]["scan"]])
+            scan, image = row["placement"]["scan"], read_result(images[row["placement"]["scan"]])
             predictions = []
             for plan in row["predictions"]:
                 labels_zyx = read_on_grid(masks[prediction_key(plan)], image)

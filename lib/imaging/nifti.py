@@ -38,16 +38,24 @@ def read_image(path: str | Path) -> sitk.Image:
     """Read a volume that this workflow wrote, stored scaling (NIfTI scl_slope) applied.
 
     Raises:
-        ScanError: `unreadable_file`; the text names the file, whose path below results/ identifies nobody.
+        ScanError: `unreadable_file`.
+    """
+    reader = open_reader(path)
+    _require_whole(Path(path))
+    return to_patient_axes(run_itk(reader.Execute))
+
+
+def read_result(path: str | Path) -> sitk.Image:
+    """Return `read_image` of a file below results/, whose path identifies nobody, so that an error may name it.
+
+    Raises:
+        ScanError: `unreadable_file`.
     """
     try:
-        reader = open_reader(path)
-        _require_whole(Path(path))
-        return to_patient_axes(run_itk(reader.Execute))
+        return read_image(path)
     except ScanError as error:
-        raise ScanError(
-            error.code, f"{path}: {error}", "Remove the file, so that it is made again."
-        ) from None
+        advice = "Remove the file, so that it is made again."
+        raise ScanError(error.code, f"{path}: {error}", advice) from None
 
 
 def read_grid(path: str | Path) -> sitk.Image:

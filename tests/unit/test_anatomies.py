@@ -48,7 +48,7 @@ def test_the_schema_names_the_anatomies_and_their_methods():
     schema = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text(encoding="utf-8"))["properties"]
     assert set(schema["anatomy"]["enum"]) == set(ANATOMIES)
     assert tuple(schema["crop"]["properties"]["method"]["enum"]) == crop_methods()
-    with pytest.raises(ConfigError, match="crop.method must be one of hip, centre, none; got 'knee'"):
+    with pytest.raises(ConfigError, match="crop.method must be one of hip, centre, none, spine; got 'knee'"):
         CropConfig(method="knee")
 
 

@@ -15,6 +15,7 @@ from lib.imaging.nifti import (
     read_label_map,
     read_mask,
     read_probability,
+    read_result,
     write_image,
     write_probability,
 )
@@ -154,3 +155,11 @@ def test_what_is_no_probability_is_refused(tmp_path, value):
     with pytest.raises(ValueError, match="from 0 to 1"):
         write_probability(probability_zyx, make_image(), tmp_path / "probability.nii.gz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    path = tmp_path / "labels.nii.gz"
+    path.write_bytes(b"damaged")
+    with pytest.raises(ScanError, match="labels.nii.gz: the image file is damaged") as refused:
+        read_result(path)
+    assert refused.value.action == "Remove the file, so that it is made again."

@@ -137,7 +137,6 @@ def test_a_cohort_without_test_people_leaves_sets_to_the_workflow():
         ("Canon Medical Systems", "canon"),
         ("UIH", "united-imaging"),
         ("Geneva Instruments", "other"),
-        ("", "other"),
     ],
 )
 def test_manufacturers_belong_to_vendors(manufacturer, vendor):

@@ -54,7 +54,7 @@ def metadata_of(trained, fold=0):
         "network": "densenet",
         "fold": fold,
         "synthetic": True,
-        "anatomy": "generic",
+        "anatomy": "lumbar-spine",
         "modality": "CT",
         "preprocessing": {"resample": {}},
         "segmentation": "unet",
@@ -179,8 +179,8 @@ def test_finished_models_without_a_regression_are_refused_where_one_is_asked(mod
     monkeypatch.chdir(tmp_path)
     overlay = {
         "model": str(models),
-        "phantom": {"people": 4},
-        "anatomy": "generic",
+        "phantom": {"people": 4, "anatomy": "lumbar-spine"},
+        "anatomy": "lumbar-spine",
         "publication": "none",
         "structures": {"L1": [1], "L2": [2]},
         "mask": {"method": "argmax"},
@@ -304,7 +304,7 @@ def test_a_study_takes_both_networks_of_a_folder(models, tmp_path, monkeypatch):
         "cohort": "cohort.csv",
         "model": "both",
         "groups": {"all": {}},
-        "anatomy": "generic",
+        "anatomy": "lumbar-spine",
         "publication": "none",
         "structures": {"L1": [1], "L2": [2]},
         "mask": {"method": "argmax"},

@@ -108,6 +108,13 @@ def test_a_remnant_counts_as_missing():
     assert "level_missing" in found["L4"]["flags"] and not found["L4"]["found"]
 
 
+@pytest.mark.parametrize("half_mm", [(6.0, 1.1, 4.0), (1.1, 1.1, 1.1), (1.1, 9.0, 1.1), (9.0, 5.0, 1.1)])
+def test_a_thin_remnant_has_no_heights(half_mm):
+    found = levels_of(replace(Spine(), halves={"L4": half_mm}))
+    json.dumps(found, allow_nan=False)
+    assert "level_missing" in found["L4"]["flags"] and found["L4"]["hu_mean"] is None
+
+
 def test_a_doubled_level_is_told_from_the_pieces_before_the_largest_was_chosen():
     image, labels = draw()
     raw = [array_zyx(labels) == number for number in range(1, 7)]

@@ -200,7 +200,8 @@ def test_a_regression_has_jobs_only_with_targets(workflow):
     section = study.config["regression"] | {"targets": {"femur": "bmd_femur_k2hpo4_mg_cm3"}}
     asked = replace(study, config={**study.config, "regression": section})
     more = plan_jobs(asked, workflow.rules)
-    assert more.keys() - jobs.keys() == {"train_regression", "predict_regression"}
+    regression = {"train_regression", "predict_regression", "gather_bmd", "summarize_bmd"}
+    assert more.keys() - jobs.keys() == regression
     assert {name: more[name] for name in jobs} == jobs
     assert [job.wildcards for job in more["train_regression"]] == [
         {"group": "all", "network": "densenet", "fold": fold} for fold in (0, 1)

@@ -39,7 +39,7 @@ def small_overlay():
     settings["resample"]["inplane_mm"] = 3.0
     settings["crop"]["size"] = [32, 32]
     settings["folds"]["folds"] = 2
-    settings["train"] |= {"epochs": 60, "validate_every": 60, "window_slices": 64}
+    settings["train"] |= {"epochs": 70, "validate_every": 70, "window_slices": 64, "learning_rate": 5.0e-3}
     settings["regression"]["networks"] = {
         "densenet": {"growth": 4, "initial_maps": 8, "blocks": [1, 1], "bottleneck": 2, "dimensions": 3}
     }

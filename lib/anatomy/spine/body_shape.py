@@ -9,6 +9,7 @@ import numpy as np
 # front; its rims, which osteophytes change, are left out.
 _HALF_SLAB_MM = 8.0
 _PARTS = {"anterior": (0.08, 0.30), "middle": (0.39, 0.61), "posterior": (0.70, 0.92)}
+_LEAST_DEPTH_MM = 8.0  # less is no body
 # ends of the body's depth, as shares of its voxels: single voxels beyond do not count
 _DEPTH_SHARES = (0.01, 0.99)
 
@@ -48,7 +49,7 @@ def body_of(
 
 
 def measure_heights(body: Body, up_mm: np.ndarray) -> dict[str, float]:
-    """Return the heights (mm) of a body in its anterior, middle and posterior part.
+    """Return the heights (mm) of a body in its anterior, middle and posterior part; none of a thin remnant.
 
     A height is the volume of a part over its area seen from above, so that it does not jump with the voxels.
 
@@ -64,7 +65,11 @@ def measure_heights(body: Body, up_mm: np.ndarray) -> dict[str, float]:
     beside_mm, behind_mm = centred @ aside, centred @ back
     edges_mm = [float(np.abs(axis) @ np.asarray(body.spacing_mm_xyz)) for axis in (aside, back)]
     in_slab = _overlap(beside_mm, edges_mm[0], -_HALF_SLAB_MM, _HALF_SLAB_MM)
+    if not in_slab.any():
+        return {}
     front, rear = np.quantile(behind_mm[in_slab > 0], _DEPTH_SHARES)
+    if rear - front < _LEAST_DEPTH_MM:
+        return {}
     voxel_mm3 = float(np.prod(body.spacing_mm_xyz))
     heights = {}
     for part, shares in _PARTS.items():
