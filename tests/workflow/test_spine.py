@@ -91,7 +91,9 @@ def test_crops_come_from_models_that_never_saw_the_person(spines):
     (scan, *_) = folds
     (image,) = crops.glob(f"fold-*/{scan}/L3.nii.gz")
     hu, mask = read_image(image), read_image(image.with_name("L3_mask.nii.gz"))
-    assert hu.GetSize() == mask.GetSize() == (16, 16, 16) and hu.GetSpacing() == (3.8, 3.8, 3.8)
+    assert hu.GetSize() == mask.GetSize() == (16, 16, 16) and hu.GetSpacing() == pytest.approx(
+        (3.8, 3.8, 3.8)
+    )
     assert array_zyx(hu)[array_zyx(mask) > 0].mean() > 40
 
 
