@@ -21,8 +21,7 @@ def density_settings() -> dict:
 
 def learned_from_synthetic_people() -> bool:
     """Return whether finished models of synthetic people read the densities of real ones, which nobody calibrated."""
-    runs = FINISHED_REGRESSION.runs.values() if FINISHED_REGRESSION else ()
-    return not SYNTHETIC and any(run.get("synthetic") for run in runs)
+    return bool(FINISHED_REGRESSION) and FINISHED_REGRESSION.is_of_synthetic_people and not SYNTHETIC
 
 
 rule gather_bmd:

@@ -16,7 +16,10 @@ from lib.seeding import fold_seed
 RUNTIME_KEYS = ("device", "device_cache_gb", "host_cache_gb", "checkpoint_minutes")
 # of a fold's metadata: what is read at each parse, and what all folds of a network share
 _OF_ALL = ("group", "takes", "network", "structures", "architecture", "preprocessing")
-_NEEDED = {SEGMENT: (*_OF_ALL, "slice_axis", "window_slices"), REGRESS: (*_OF_ALL, "crop", "target")}
+_NEEDED = {
+    SEGMENT: (*_OF_ALL, "slice_axis", "window_slices"),
+    REGRESS: (*_OF_ALL, "crop", "target", "synthetic"),
+}
 _SHARED = {
     SEGMENT: ("preprocessing", "architecture", "structures", "slice_axis"),
     REGRESS: ("preprocessing", "architecture", "structures", "crop"),
@@ -55,6 +58,11 @@ class FinishedRegression:
     network: str
     folds: tuple[int, ...]
     runs: Mapping[int, Mapping]
+
+    @property
+    def is_of_synthetic_people(self) -> bool:
+        """Whether any fold learned the densities of synthetic people."""
+        return any(run["synthetic"] for run in self.runs.values())
 
     def require(self, columns: Mapping[str, str], crop: Mapping) -> None:
         """Check that all folds estimate these columns (by structure) from crops made with these settings.

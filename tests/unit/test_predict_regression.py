@@ -208,6 +208,7 @@ def test_the_model_file_and_its_record_tell_the_same(models):
     assert run["software"]["monai"].startswith("1.")
     found = read_finished_regression(models)
     assert (found.group, found.network, found.folds) == ("all", "densenet", (0, 1, 2))
+    assert found.is_of_synthetic_people
 
 
 def test_weights_that_do_not_fit_are_refused(models, tmp_path):
