@@ -1,28 +1,5 @@
 """Densities that a regression reads, beside lines of HU: of each structure, of people, by vendor, by class."""
 
-from lib.catalog.stages import DENSITY_TABLES
-from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
-
-
-def density_tables() -> list[str]:
-    """Return the tables of densities; none without a regression."""
-    return [f"results/tables/{name}.csv" for name in DENSITY_TABLES] if REGRESSIONS else []
-
-
-def density_settings() -> dict:
-    """Return what the tables of densities are made with, as plain values."""
-    return {
-        "targets": dict(STUDY.targets),
-        "segmentation": CROP_NETWORK,
-        "regressors": list(REGRESSIONS),
-        "refused": OF_SYNTHETIC_PEOPLE if learned_from_synthetic_people() else "",
-    }
-
-
-def learned_from_synthetic_people() -> bool:
-    """Return whether finished models of synthetic people read the densities of real ones, which nobody calibrated."""
-    return bool(FINISHED_REGRESSION) and FINISHED_REGRESSION.is_of_synthetic_people and not SYNTHETIC
-
 
 rule gather_bmd:
     """One row for each density, by network, structure and method; one for each structure that was looked for."""

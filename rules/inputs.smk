@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
-from lib.catalog.stages import NETWORK_TABLES, stages_of
+from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
+from lib.catalog.stages import DENSITY_TABLES, NETWORK_TABLES, stages_of
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable
 from lib.cohort.failures import job_failure
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
@@ -433,3 +434,23 @@ def other_tables(wildcards: Wildcards) -> list[str]:
     if not config["other"]:
         raise WorkflowError("name the run to compare with: snakemake compare --config other=FOLDER")
     return [f"{OTHER}/{name}" for name in NEEDED]
+
+
+def density_tables() -> list[str]:
+    """Return the tables of densities; none without a regression."""
+    return [f"results/tables/{name}.csv" for name in DENSITY_TABLES] if REGRESSIONS else []
+
+
+def density_settings() -> dict:
+    """Return what the tables of densities are made with, as plain values."""
+    return {
+        "targets": dict(STUDY.targets),
+        "segmentation": CROP_NETWORK,
+        "regressors": list(REGRESSIONS),
+        "refused": OF_SYNTHETIC_PEOPLE if learned_from_synthetic_people() else "",
+    }
+
+
+def learned_from_synthetic_people() -> bool:
+    """Return whether finished models of synthetic people read the densities of real ones, which nobody calibrated."""
+    return bool(FINISHED_REGRESSION) and FINISHED_REGRESSION.is_of_synthetic_people and not SYNTHETIC

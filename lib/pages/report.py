@@ -174,7 +174,9 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     """Return the variables of the template by name; `link` turns a path into a link from the page."""
     tables = data.tables
     pages = {scan: link(path) for scan, path in data.pages.items()}
-    first_group = headlines(tables["scores"], tables["agreement"], data.settings["report"]["structures"])
+    first_group = headlines(
+        tables["scores"], tables["agreement"], data.settings["report"].get("structures", ())
+    )
     networks = list(dict.fromkeys(row["network"] for row in first_group))
     many = len(networks) > FEW_NETWORKS
     modality = data.settings["screening"]["modality"]

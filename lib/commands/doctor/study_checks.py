@@ -6,9 +6,11 @@ import os
 import shutil
 from base64 import b64decode
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from lib.catalog.stages import unused_stages
 from lib.cohort.notes import DensityScan, vendor_notes
 from lib.cohort.table import ScanRow
 from lib.commands.doctor.findings import LOOK, OK, WRONG, Finding
@@ -28,7 +30,7 @@ LATE_SECONDS = 60  # file times on a network may differ by this much from the cl
 def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list[Finding]]:
     """Read configuration and cohort table as the workflow does; return them with the findings."""
     try:
-        workflow = read_workflow(arguments)
+        workflow = _with_used_rules(read_workflow(arguments))
     except ImportError as error:
         text = f"configuration and cohort table were not checked: {error.name or error} is missing"
         return None, [Finding(LOOK, text, "install the packages, then check again")]
@@ -41,6 +43,14 @@ def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list
         Finding(OK, f"configuration and {len(study.scans)} {kind}, {masks} with a reference mask"),
         *check_vendors(study.scans.values(), study.targets),
     ]
+
+
+def _with_used_rules(workflow: Workflow) -> Workflow:
+    """Return a workflow without the rules that never run with its study's settings; their requests do not matter."""
+    unused = unused_stages(workflow.study.config)
+    return replace(
+        workflow, rules={name: rule for name, rule in workflow.rules.items() if name not in unused}
+    )
 
 
 def check_vendors(rows: Iterable[ScanRow], targets: Collection[str]) -> list[Finding]:
