@@ -174,9 +174,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     """Return the variables of the template by name; `link` turns a path into a link from the page."""
     tables = data.tables
     pages = {scan: link(path) for scan, path in data.pages.items()}
-    first_group = headlines(
-        tables["scores"], tables["agreement"], data.settings["report"].get("structures", ())
-    )
+    first_group = headlines(tables["scores"], tables["agreement"], data.settings["report"])
     networks = list(dict.fromkeys(row["network"] for row in first_group))
     many = len(networks) > FEW_NETWORKS
     modality = data.settings["screening"]["modality"]
@@ -306,11 +304,12 @@ def configured_networks(settings: Mapping) -> list[str]:
     return list(settings.get("networks", ()))
 
 
-def headlines(scores: pd.DataFrame, agreement: pd.DataFrame, structures: Sequence[str] = ()) -> list[dict]:
+def headlines(scores: pd.DataFrame, agreement: pd.DataFrame, settings: Mapping) -> list[dict]:
     """Return scores and agreement of the first group for each model, protocol and structure, never pooled.
 
-    `structures` are those that the report leads with (`report.structures`); empty: all.
+    `settings` are the section `report`, whose `structures` the report leads with; none named: all.
     """
+    structures = settings.get("structures")
     keys = ("group", "network", "protocol", "stratum", "structure")
     by_key = {tuple(group[key] for key in keys): group for group in scores_by_group(records(scores))}
     rows = [
