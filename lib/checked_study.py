@@ -304,8 +304,10 @@ def _read_config(config: Mapping, typed: Typed, folder: str | Path) -> dict:
         config[name] = in_use(config[name], typed.settings.get(name))
     typed_regression = typed.settings.get("regression") or {}
     config["regression"] = config["regression"] | {
-        "networks": in_use(config["regression"]["networks"], typed_regression.get("networks"))
+        "targets": config["regression"]["targets"] or {},
+        "networks": in_use(config["regression"]["networks"], typed_regression.get("networks")),
     }
+    config["classes"] = config["classes"] | {"means": config["classes"]["means"] or {}}
     _check_structures(config)
     followed_publication(config)
     named = typed.settings.get("networks") or ()
@@ -507,7 +509,7 @@ def _read_finished(config: Mapping) -> tuple[FinishedModels | None, FinishedRegr
     if asked and REGRESS not in folders:
         raise ModelError(
             f"{folder} holds no network that regresses, and regression.targets asks for one; put its folder and "
-            "that of the network that segments into one folder, and give that, or set regression: {targets: {}}"
+            "that of the network that segments into one folder, and give that, or set regression: {targets: null}"
         )
     return read_finished(folders[SEGMENT]), read_finished_regression(folders[REGRESS]) if asked else None
 

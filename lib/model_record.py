@@ -81,9 +81,8 @@ def require_target(model: Mapping, columns: Mapping[str, str], crop: Mapping, *,
             told = f"learned {learned} for it" if learned else f"learned {', '.join(offered)} only"
             raise ModelError(
                 f"{where}: regression.targets asks for {column} of {structure}, and the model {told}; {advice}. "
-                "Values of two scales are not the same: use the overlay that the model was trained with, or "
-                "train again "
-                "with --config retrain=true"
+                "Values of two scales are not the same: use the overlay that the model was trained with, or train "
+                "again with --config retrain=true"
             )
     for key, value in json.loads(json.dumps(crop)).items():
         then = json.loads(json.dumps(model["crop"])).get(key)

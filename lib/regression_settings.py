@@ -261,7 +261,7 @@ def check_regression(
         able = [name for name, known in ANATOMIES.items() if known.has_levels]
         raise ConfigError(
             f"regression.targets: crops are cut around levels, which the anatomy {anatomy} does not have; expected "
-            f"anatomy: {', '.join(able)}, or regression: {{targets: {{}}}}"
+            f"anatomy: {', '.join(able)}, or regression: {{targets: null}}"
         )
     if config.network and config.network not in networks:
         raise ConfigError(
@@ -278,5 +278,5 @@ def check_regression(
     if modality != "CT":
         raise ConfigError(
             f"regression.targets: densities are read from HU, and screening.modality is {modality}; set "
-            "regression: {targets: {}}"
+            "regression: {targets: null}"
         )

@@ -13,7 +13,7 @@ class AgreementConfig:
     Attributes:
         confidence: level of all intervals.
         strata: columns by whose values scores and agreement are also given.
-        structures: those with which tables and pages begin; empty: all.
+        structures: those whose numbers stand at the head of the report; empty: all.
     """
 
     confidence: float = 0.95

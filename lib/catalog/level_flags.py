@@ -79,6 +79,18 @@ LEVEL_FLAGS: Mapping[str, LevelFlag] = MappingProxyType(
         ),
     }
 )
+# what a flag costs, in words
+COSTS: Mapping[Consequence, str] = MappingProxyType(
+    {
+        "scan": "no density in this scan",
+        "level": "no density for the level",
+        "mean": "left out of means",
+        "classes": "no class",
+        "note": "nothing",
+    }
+)
+# key of what concerns the whole scan, beside the levels, in section `levels` of `measured/`
+WHOLE_SCAN = "scan"
 # consequences for which a level counts in no mean
 _LEFT_OUT = frozenset({"scan", "level", "mean"})
 _NO_DENSITY = frozenset({"scan", "level"})
@@ -107,19 +119,10 @@ def _first(flags: Iterable[str], consequences: frozenset[str]) -> str:
     )
 
 
-_COSTS = {
-    "scan": "no density in this scan",
-    "level": "no density for the level",
-    "mean": "left out of means",
-    "classes": "no class",
-    "note": "nothing",
-}
-
-
 def level_flags_table() -> str:
     """Return LEVEL_FLAGS as the Markdown table of docs/ct-spine.md."""
     lines = ["| flag | of | when | what it costs |", "| --- | --- | --- | --- |"]
     for flag, told in LEVEL_FLAGS.items():
         of = "scan" if told.of_scan else "level"
-        lines.append(f"| `{flag}` | {of} | {told.meaning} | {_COSTS[told.consequence]} |")
+        lines.append(f"| `{flag}` | {of} | {told.meaning} | {COSTS[told.consequence]} |")
     return "\n".join(lines)

@@ -31,7 +31,8 @@ class Eroded:
 def erode(mask_zyx: np.ndarray, spacing_mm_zyx: Sequence[float], depth_mm: float) -> Eroded:
     """Return the voxels of a mask whose centres lie at least `depth_mm` below its surface; 3 mm if too few do.
 
-    Outside the array nothing belongs to the mask. The surface lies half a voxel inside the nearest voxel without it.
+    Outside the array nothing belongs to the mask. Its surface is taken to lie half a voxel (the cube root of its
+    volume) before the centre of the nearest voxel outside.
 
     Args:
         mask_zyx: bool (z, y, x).

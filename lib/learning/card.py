@@ -71,6 +71,9 @@ Put the fold folders of this model (`fold-0`, `fold-1`, ...) into one folder, th
 snakemake --cores 4 --configfile STUDY.yaml --directory NEW --config cohort=new.csv model=FOLDER
 ```
 
+{made_with}"""
+
+MADE_WITH = """\
 ## Made with
 
 | | |
@@ -96,31 +99,38 @@ def model_card(metadata: Mapping[str, Any]) -> str:
     Args:
         metadata: content of run.json, or what `read_model` returns. The card contains no ids or pseudonyms.
     """
-    preprocessing, software = metadata["preprocessing"], metadata["software"]
-    installed = [f"{name} {version}" for name, version in software.items() if version != "absent"]
-    recipe = {key: value for key, value in metadata["train"].items() if key not in RUNTIME_KEYS}
+    preprocessing = metadata["preprocessing"]
     return TEMPLATE.format_map(
         {
             **metadata,
-            "warning": card_warning(metadata),
-            "structures": ", ".join(metadata["structures"]),
+            **shared_words(metadata),
             "output": _output(metadata["structures"]),
-            "osteoflow": software["osteoflow"],
             "slices": _slices(preprocessing["resample"]),
             "pixels": _pixels(preprocessing["resample"]["inplane_mm"]),
             "view": _view(metadata["anatomy"], metadata["slice_axis"]),
             "window": _window(preprocessing["crop"], metadata["anatomy"], metadata["slice_axis"]),
             "intensity_words": _bias_field(preprocessing["bias_field"]) + _intensity(metadata["intensity"]),
             "spacing": _spacing(metadata["spacing_mm_zyx"]),
-            "network_table": settings_table(metadata["architecture"]),
-            "people_rows": "\n".join(people_row(role, group) for role, group in metadata["people"].items()),
-            "duration": time_text(metadata["seconds"]),
-            "reproducible": "yes" if metadata["reproducible"] else "no",
-            "train_table": settings_table(recipe),
             "validation": _validation(metadata["best_validation_dice"], metadata["best_epoch"]),
-            "software": ", ".join(installed),
         }
     )
+
+
+def shared_words(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the cards of all tasks tell, by the names in their templates."""
+    installed = [f"{name} {version}" for name, version in metadata["software"].items() if version != "absent"]
+    recipe = {key: value for key, value in metadata["train"].items() if key not in RUNTIME_KEYS}
+    return {
+        "warning": _warning(metadata),
+        "structures": ", ".join(metadata["structures"]),
+        "osteoflow": metadata["software"]["osteoflow"],
+        "network_table": _table(metadata["architecture"]),
+        "people_rows": "\n".join(_people_row(role, group) for role, group in metadata["people"].items()),
+        "duration": _time_text(metadata["seconds"]),
+        "reproducible": "yes" if metadata["reproducible"] else "no",
+        "train_table": _table(recipe),
+        "made_with": MADE_WITH.format_map(metadata | {"software": ", ".join(installed)}),
+    }
 
 
 def _output(structures: Sequence[str]) -> str:
@@ -157,7 +167,7 @@ def _intensity(scale: Mapping[str, Any]) -> str:
     return f"{scale['low']:g} to {scale['high']:g} HU"  # the scale `range` is refused for other modalities than CT
 
 
-def card_warning(metadata: Mapping[str, Any]) -> str:
+def _warning(metadata: Mapping[str, Any]) -> str:
     """Return the paragraphs about a failed training and a synthetic cohort; empty for neither."""
     words = describe_warnings(metadata)
     failed = FAILED_WARNING.format(words=words) if words else ""
@@ -184,7 +194,7 @@ def _spacing(spread: Mapping[str, Sequence[float]]) -> str:
     return f"median {median} mm (z, y, x), smallest {smallest}, largest {largest}"
 
 
-def people_row(role: str, group: Mapping[str, Any]) -> str:
+def _people_row(role: str, group: Mapping[str, Any]) -> str:
     """Return a row of the table of people, for `training` or `validation`."""
     sexes = ", ".join(f"{SEX_NAMES.get(sex, sex)} {count}" for sex, count in group["sexes"].items())
     ages = group["ages"]
@@ -201,14 +211,14 @@ def _validation(dice: float | None, epoch: int) -> str:
     )
 
 
-def time_text(seconds: float) -> str:
+def _time_text(seconds: float) -> str:
     """Return the time of a training in words."""
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
-def settings_table(settings: Mapping[str, Any]) -> str:
+def _table(settings: Mapping[str, Any]) -> str:
     """Return settings as a table; keys of a nested section are prefixed by its name, as in `augment.gamma`."""
     rows = [f"| {key} | {_text(value)} |" for key, value in flat(settings).items()]
     return "\n".join(["| setting | value |", "| --- | --- |", *rows])

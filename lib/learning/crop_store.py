@@ -5,7 +5,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from lib.errors import TrainingError
 from lib.intensity_scale import PADDING_HU, IntensityRange
-from lib.learning.scan_store import ScanStore, TrainingScan
+from lib.learning.scan_store import Allowance, ScanStore, TrainingScan
 from lib.regression_settings import RegressionCropConfig
 
 
@@ -34,24 +33,6 @@ class TargetCrop:
     image_zyx: np.ndarray
     mask_zyx: np.ndarray
     target: float
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """Where crops may be kept: 1e9 bytes of the device and of the host, and a folder for the rest."""
-
-    device_gb: float
-    host_gb: float
-    spill_folder: Path
-
-    def without(self, store: "CropStore") -> "Allowance":
-        """Return what is left beside the crops of a store."""
-        taken = {store.volumes.placement: store.volumes.bytes / 1e9}
-        return Allowance(
-            device_gb=max(self.device_gb - taken.get("device", 0.0), 0.0),
-            host_gb=max(self.host_gb - taken.get("host", 0.0), 0.0),
-            spill_folder=self.spill_folder,
-        )
 
 
 class CropStore:
@@ -94,13 +75,7 @@ class CropStore:
                 name, spacing_mm = f"{crop.scan}/{crop.structure}", (config.voxel_mm,) * 3
                 yield TrainingScan(name, crop.image_zyx, crop.mask_zyx, spacing_mm, scale)
 
-        self.volumes = ScanStore(
-            scans(),
-            device,
-            device_gb=allowance.device_gb,
-            host_gb=allowance.host_gb,
-            spill_folder=allowance.spill_folder,
-        )
+        self.volumes = ScanStore.within(allowance, scans(), device)
         self.targets = np.asarray(targets, dtype=np.float64)
         text = json.dumps([self.volumes.digest, targets])
         self.digest = hashlib.sha256(text.encode()).hexdigest()

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lib.learning.card import card_warning, people_row, settings_table, time_text
-from lib.learning.finished import RUNTIME_KEYS
+from lib.learning.card import shared_words
 from lib.regression_settings import REFERENCE
 
 TEMPLATE = """\
@@ -79,15 +78,7 @@ FOLDER is the folder that holds both. Then, with the settings of the study:
 snakemake --cores 4 --configfile STUDY.yaml --directory NEW --config cohort=new.csv model=FOLDER
 ```
 
-## Made with
-
-| | |
-| --- | --- |
-| software | {software} |
-| training code | {code} (digest of the syntax trees of the code that trains) |
-| split | {folds_sha256} (SHA-256 of the bytes of `results/folds/folds.csv` at the training) |
-| format | {format} (of `model.pt` and `run.json`) |
-"""
+{made_with}"""
 
 
 def regression_card(metadata: Mapping[str, Any]) -> str:
@@ -96,30 +87,20 @@ def regression_card(metadata: Mapping[str, Any]) -> str:
     Args:
         metadata: content of run.json, or what `read_model` returns. The card contains no ids or pseudonyms.
     """
-    crop, target, software = metadata["crop"], metadata["target"], metadata["software"]
-    installed = [f"{name} {version}" for name, version in software.items() if version != "absent"]
-    recipe = {key: value for key, value in metadata["train"].items() if key not in RUNTIME_KEYS}
+    crop, target = metadata["crop"], metadata["target"]
     return TEMPLATE.format_map(
         {
             **metadata,
+            **shared_words(metadata),
             **{key: crop[key] for key in ("voxel_mm", "low_hu", "high_hu")},
             **{key: target[key] for key in ("unit", "scale", "mean", "sd")},
-            "warning": card_warning(metadata),
-            "osteoflow": software["osteoflow"],
-            "monai": software["monai"],
+            "monai": metadata["software"]["monai"],
             "size": " x ".join(map(str, crop["size"])),
             "masks": _masks(crop["masks"], metadata["segmentation"]),
             "mask": "the second channel" if crop["mask_channel"] else "not seen by the network",
-            "structures": ", ".join(metadata["structures"]),
             "columns": "\n".join(f"| {name} | `{column}` |" for name, column in target["columns"].items()),
-            "network_table": settings_table(metadata["architecture"]),
-            "people_rows": "\n".join(people_row(role, group) for role, group in metadata["people"].items()),
             "crop_rows": "\n".join(_crop_row(role, counts) for role, counts in metadata["crops"].items()),
-            "duration": time_text(metadata["seconds"]),
-            "reproducible": "yes" if metadata["reproducible"] else "no",
-            "train_table": settings_table(recipe),
             "validation": _validation(metadata),
-            "software": ", ".join(installed),
         }
     )
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,24 @@ class StoredScan:
     intensity: IntensityRange
 
 
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """Where voxels may be kept: 1e9 bytes of the device and of the host, and a folder for the rest."""
+
+    device_gb: float
+    host_gb: float
+    spill_folder: Path
+
+    def without(self, store: "ScanStore") -> "Allowance":
+        """Return what is left beside the voxels of a store."""
+        taken = {store.placement: store.bytes / 1e9}
+        return replace(
+            self,
+            device_gb=max(self.device_gb - taken.get("device", 0.0), 0.0),
+            host_gb=max(self.host_gb - taken.get("host", 0.0), 0.0),
+        )
+
+
 class ScanStore:
     """Stores scans one at a time and returns windows of them on the device, wherever the scans are kept.
 
@@ -59,6 +77,17 @@ class ScanStore:
         bytes: of all images and references.
         digest: SHA-256 over names, shapes, spacings, intensity ranges and voxels.
     """
+
+    @classmethod
+    def within(cls, allowance: Allowance, scans: Iterable[TrainingScan], device: torch.device) -> "ScanStore":
+        """Return a store whose voxels are kept where an allowance has room for them; see `__init__`."""
+        return cls(
+            scans,
+            device,
+            device_gb=allowance.device_gb,
+            host_gb=allowance.host_gb,
+            spill_folder=allowance.spill_folder,
+        )
 
     def __init__(
         self,

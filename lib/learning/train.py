@@ -9,7 +9,7 @@ from lib.learning.engine import AfterUpdate, AfterValidation, TrainedFold, train
 from lib.learning.memory import memory_explained
 from lib.learning.order import TrainingOrder
 from lib.learning.recipe import FoldSettings
-from lib.learning.scan_store import ScanStore, TrainingScan
+from lib.learning.scan_store import Allowance, ScanStore, TrainingScan
 from lib.learning.tasks.segment import SegmentTask
 
 REMEDY = (
@@ -73,17 +73,10 @@ def _stores(
         TrainingError: there is nothing to train on, or scans cannot be used (see `ScanStore`).
     """
     config = settings.train
-
-    def store(scans: Iterable[TrainingScan], taken_gb: dict[str, float]) -> ScanStore:
-        return ScanStore(
-            scans,
-            compute.device,
-            device_gb=max(config.device_cache_gb - taken_gb.get("device", 0.0), 0.0),
-            host_gb=max(config.host_cache_gb - taken_gb.get("host", 0.0), 0.0),
-            spill_folder=spill_folder,
-        )
-
-    stored = store(training, {})
+    allowance = Allowance(
+        device_gb=config.device_cache_gb, host_gb=config.host_cache_gb, spill_folder=spill_folder
+    )
+    stored = ScanStore.within(allowance, training, compute.device)
     if not stored.scans:
         raise TrainingError("nothing to train on: no scan with a reference is left for this fold")
-    return stored, store(validation, {stored.placement: stored.bytes / 1e9})
+    return stored, ScanStore.within(allowance.without(stored), validation, compute.device)

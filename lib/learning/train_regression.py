@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lib.learning.compute import Compute, choose_compute
-from lib.learning.crop_store import Allowance, CropStore, TargetCrop
+from lib.learning.crop_store import CropStore, TargetCrop
 from lib.learning.engine import AfterUpdate, AfterValidation, TrainedFold, train_task
 from lib.learning.memory import memory_explained
 from lib.learning.regression_recipe import LAYOUT, PRECISION, RegressionSettings
+from lib.learning.scan_store import Allowance
 from lib.learning.tasks.regress import RegressTask
 
 REMEDY = (
@@ -38,9 +39,13 @@ def train_regression(
     config = settings.train
 
     def make_task(compute: Compute) -> RegressTask:
-        allowance = Allowance(config.device_cache_gb, config.host_cache_gb, Path(state_path).parent)
+        allowance = Allowance(
+            device_gb=config.device_cache_gb,
+            host_gb=config.host_cache_gb,
+            spill_folder=Path(state_path).parent,
+        )
         stored = CropStore(training, settings.crop, compute.device, allowance)
-        rest = CropStore(validation, settings.crop, compute.device, allowance.without(stored))
+        rest = CropStore(validation, settings.crop, compute.device, allowance.without(stored.volumes))
         return RegressTask(stored, rest, settings, compute)
 
     with memory_explained(REMEDY):

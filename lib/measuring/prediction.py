@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from lib.anatomy.methods import METHODS
 from lib.anatomy.protocol import JudgedLabels, Regions
 from lib.catalog.anatomies import ANATOMIES
+from lib.catalog.level_flags import WHOLE_SCAN
 from lib.cohort.flags import flag_spacing, gather_flags
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
 from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
@@ -130,7 +131,7 @@ def measure_prediction(
     for label, (structure, own) in enumerate(zip(config.structures, masks, strict=True), start=1):
         found = _measure_structure(scan, structure, own, readers.of_label(label), config)
         if "levels" in measured:
-            raised = (set(measured["levels"][name]["flags"]) for name in (structure, "scan"))
+            raised = (set(measured["levels"][name]["flags"]) for name in (structure, WHOLE_SCAN))
             found["volume"]["flags"] = sorted(set(found["volume"]["flags"]).union(*raised))
         for section, values in found.items():
             measured.setdefault(section, {})[structure] = values

@@ -2,15 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from lib.catalog.level_flags import LEVEL_FLAGS
+from lib.catalog.level_flags import COSTS, LEVEL_FLAGS, WHOLE_SCAN
 
-SCAN = "scan"
 _HEIGHTS = ("anterior", "middle", "posterior")
-_COSTS = {
-    "scan": "No level of this scan gets a density.",
-    "classes": "The person gets no class.",
-    "note": "",
-}
 
 
 def level_rows(levels: Mapping[str, Mapping]) -> list[dict]:
@@ -30,16 +24,16 @@ def level_rows(levels: Mapping[str, Mapping]) -> list[dict]:
             "density": _density_text(record),
         }
         for name, record in levels.items()
-        if name != SCAN
+        if name != WHOLE_SCAN
     ]
 
 
 def level_note(levels: Mapping[str, Mapping]) -> Sequence[str]:
-    """Return a sentence for each flag of the scan: what it means, and what it costs."""
-    flags = levels.get(SCAN, {}).get("flags", ())
+    """Return for each flag of the scan when it is raised, and what it costs."""
+    told = [(flag, LEVEL_FLAGS[flag]) for flag in levels.get(WHOLE_SCAN, {}).get("flags", ())]
     return [
-        f"{flag}: {LEVEL_FLAGS[flag].meaning} {_COSTS.get(LEVEL_FLAGS[flag].consequence, '')}".strip()
-        for flag in flags
+        f"{flag.replace('_', ' ').capitalize()}: {known.meaning} Consequence: {COSTS[known.consequence]}."
+        for flag, known in told
     ]
 
 

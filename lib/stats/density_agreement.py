@@ -23,7 +23,7 @@ from lib.stats.clustered import (
     reasons_of_estimates,
     rmse_difference,
 )
-from lib.stats.density_people import trained_vendors, without_repeated
+from lib.stats.density_people import trained_vendors, vendor_trained, without_repeated
 from lib.stats.density_plan import HU_LINEAR, METHODS, DensityPlan
 from lib.stats.density_scale import scaled_columns, with_scale
 from lib.stats.formats import show_codes, undefined_reasons
@@ -61,9 +61,9 @@ def bmd_agreement_table(bmd: pd.DataFrame, people: pd.DataFrame, plan: DensityPl
     vertebrae = vertebrae.assign(reference_known=vertebrae["reference"].notna())
     rows = []
     for key, of_key in _models_of(vertebrae):
-        of_means = _same(means, key)
+        of_means, models = _same(means, key), (key["group"], key["network"])
         for vendor in _vendors_of(of_key):
-            told = key | {"vendor": vendor, "vendor_trained": _trained(trained, key, vendor)}
+            told = key | {"vendor": vendor, "vendor_trained": vendor_trained(trained, models, vendor)}
             for place, subset in _places(_of_vendor(of_means, vendor), _of_vendor(of_key, vendor), plan):
                 rows += _rows(told | place, subset, plan)
     columns = scaled_columns(BMD_AGREEMENT_COLUMNS, DENSITY_NUMBERS, plan.scale)
@@ -98,12 +98,6 @@ def _vendors_of(table: pd.DataFrame) -> list[str]:
 
 def _of_vendor(table: pd.DataFrame, vendor: str) -> pd.DataFrame:
     return table if vendor == ALL else table[table["vendor"] == vendor]
-
-
-def _trained(trained: Mapping, key: Mapping[str, str], vendor: str) -> str:
-    """Return whether people of a vendor trained: `yes`, `no`; empty where it is not known, or of all vendors."""
-    known = trained.get((key["group"], key["network"]))
-    return "" if known is None or vendor == ALL else "yes" if vendor in known else "no"
 
 
 def _places(

@@ -35,6 +35,7 @@ from lib.stats.density_people import (
     is_near_cut_off,
     one_a_person,
     trained_vendors,
+    vendor_trained,
 )
 from lib.stats.density_plan import METHODS, DensityPlan
 from lib.stats.formats import undefined_reasons
@@ -125,8 +126,7 @@ def _asked(people: pd.DataFrame, bmd: pd.DataFrame) -> Iterator[tuple[dict, pd.D
     for key, of_key in scored.groupby(names, sort=False):
         vendors = sorted(set(of_key["vendor"]))
         for vendor in [ALL, *vendors] if len(vendors) > 1 else vendors:
-            known = trained.get(key[:2])
-            told = "" if known is None or vendor == ALL else "yes" if vendor in known else "no"
+            told = vendor_trained(trained, key[:2], vendor)
             of_vendor = of_key if vendor == ALL else of_key[of_key["vendor"] == vendor]
             for mean in dict.fromkeys(of_vendor["mean_of"]):
                 for method in METHODS:

@@ -6,6 +6,7 @@ from statistics import fmean
 
 import pandas as pd
 
+from lib.catalog.groups import ALL
 from lib.classes_settings import FEWEST_OF_MEAN, ClassesConfig
 from lib.stats.density_plan import DensityPlan
 from lib.stats.density_scale import scaled_columns, with_scale
@@ -124,12 +125,9 @@ def one_a_person(people: pd.DataFrame) -> pd.DataFrame:
 
     `people` are rows of one group, network, protocol, method, mean and contrast, with reference and prediction.
     """
-    means = people.groupby("subject", sort=True).agg(
-        {"reference": "mean", "predicted": "mean", "vendor": "first", "mask_dsc": "mean"}
-        if "mask_dsc" in people
-        else {"reference": "mean", "predicted": "mean", "vendor": "first"}
-    )
-    return means.reset_index()
+    how = {"reference": "mean", "predicted": "mean", "vendor": "first", "mask_dsc": "mean"}
+    known = {column: rule for column, rule in how.items() if column in people}
+    return people.groupby("subject", sort=True).agg(known).reset_index()
 
 
 def without_repeated(table: pd.DataFrame) -> pd.DataFrame:
@@ -150,3 +148,17 @@ def trained_vendors(bmd: pd.DataFrame) -> Mapping[tuple[str, str], frozenset[str
     training = bmd[(bmd["trains"] == "yes") & (bmd["usable"] == "yes") & bmd["reference"].notna()]
     found = training.groupby(["group", "network"])["vendor"].unique()
     return {key: frozenset(vendors) for key, vendors in found.items()}
+
+
+def vendor_trained(
+    trained: Mapping[tuple[str, str], frozenset[str]], key: tuple[str, str], vendor: str
+) -> str:
+    """Return whether people of a vendor trained: `yes`, `no`; empty where it is not known, or of all vendors.
+
+    Args:
+        trained: the result of `trained_vendors`.
+        key: group and network.
+        vendor: its name, or ALL.
+    """
+    known = trained.get(key)
+    return "" if known is None or vendor == ALL else "yes" if vendor in known else "no"

@@ -9,7 +9,7 @@ import pandas as pd
 from lib.ages import age_years, printed_age
 from lib.atomic import read_json
 from lib.catalog.groups import group_position
-from lib.catalog.level_flags import density_withheld
+from lib.catalog.level_flags import WHOLE_SCAN, density_withheld
 from lib.catalog.protocols import PROTOCOL_ORDER
 from lib.stats.density_baselines import predict_baseline
 from lib.stats.density_plan import METHODS, NETWORK, DensityPlan
@@ -17,8 +17,6 @@ from lib.stats.density_scale import scaled_columns, with_scale
 from lib.stats.tables import structure_key
 from lib.stats.undefined import NAN, undefined_text
 
-# key in section `levels` of `measured/` for what concerns the whole scan
-WHOLE_SCAN = "scan"
 CONTRAST = "contrast"  # the flag of a scan with contrast medium
 ABSENT = "named in levels_absent of the cohort table"
 NO_REFERENCE = "no reference density in the cohort table"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from lib.stats.density_rows import WHOLE_SCAN
+from lib.catalog.level_flags import WHOLE_SCAN
 from lib.stats.tables import in_reading_order, structure_key
 from lib.stats.undefined import undefined_text
 

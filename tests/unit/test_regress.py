@@ -12,9 +12,10 @@ from lib.errors import TrainingError
 from lib.learning.collapse import describe_warnings
 from lib.learning.compute import choose_compute
 from lib.learning.crop_augment import CropTransform, apply_crop_transforms, draw_crop_transform, network_input
-from lib.learning.crop_store import Allowance, CropStore
+from lib.learning.crop_store import CropStore
 from lib.learning.densenet import gmac_per_crop_voxel
 from lib.learning.regression_recipe import PRECISION, RegressionRecipe
+from lib.learning.scan_store import Allowance
 from lib.learning.tasks.regress import CropOrder, RegressTask, correlation
 from lib.learning.train_regression import train_regression
 from lib.regression_settings import RegressionCropConfig, RegressionTrainConfig
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 
 def store(given, config=None, tmp_path="."):
     config = config or settings().crop
-    return CropStore(given, config, CPU, Allowance(1, 1, tmp_path))
+    return CropStore(given, config, CPU, Allowance(device_gb=1, host_gb=1, spill_folder=tmp_path))
 
 
 @pytest.fixture(scope="module")

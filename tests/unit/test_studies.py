@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lib.catalog.stages import unused_stages
+from lib.checked_study import Typed, read_study
 from lib.learning.network_grid import GridConfig, networks_of_study
 from lib.learning.train_settings import TrainConfig
 from lib.phantom.people import PhantomConfig, phantom_people
@@ -108,3 +110,21 @@ def test_make_demo_runs_the_ct_demo_and_another_one_in_its_own_folder():
 def test_make_demo_names_the_demos_when_there_is_no_such_one():
     printed = make_demo("STUDY=spin")
     assert "There is no such demo" in printed and "mr-femur" in printed
+
+
+def test_the_study_of_the_spine_goes_without_densities(tmp_path, monkeypatch):
+    """An overlay switches regression and classes off with null; `{}` changes nothing, because overlays are merged."""
+    monkeypatch.chdir(tmp_path)
+    off = {"phantom": {"people": 4}, "regression": {"targets": None}, "classes": {"means": None}}
+    overlay = merged(read(ROOT / "studies/ct-spine.yaml"), off)
+    study = read_study(
+        merged(read(ROOT / "config.yaml"), overlay), Typed(words=[], overlays=[], settings=overlay), tmp_path
+    )
+    assert not study.targets and not study.regression_networks
+    assert list(study.structures) == ["L1", "L2", "L3", "L4", "L5", "sacrum"]
+    assert "train_regression" in unused_stages(study.config)
+    kept = merged(overlay, {"regression": {"targets": {"L1": "bmd_l1_k2hpo4_mg_cm3"}}})
+    study = read_study(
+        merged(read(ROOT / "config.yaml"), kept), Typed(words=[], overlays=[], settings=kept), tmp_path
+    )
+    assert list(study.targets) == ["L1"]

@@ -10,6 +10,7 @@ import yaml
 
 from lib.imaging.grid import array_zyx
 from lib.imaging.nifti import read_image
+from lib.pseudonyms import pseudonyms, read_secret
 from tests.study import ROOT, Study, read_rows
 
 pytestmark = pytest.mark.workflow
@@ -87,7 +88,8 @@ def test_crops_come_from_models_that_never_saw_the_person(spines):
         (made,) = (path.parent.name for path in crops.glob(f"fold-*/{scan}"))
         assert made == f"fold-{row['fold']}"
         run = json.loads((spines.folder / f"results/models/all/unet/{made}/run.json").read_text())
-        assert scan in run["validation"] or scan not in run["training"]
+        (pseudonym,) = pseudonyms([scan], read_secret(spines.folder / "study.secret"))
+        assert pseudonym in run["validation"] and pseudonym not in run["training"]
     (scan, *_) = folds
     (image,) = crops.glob(f"fold-*/{scan}/L3.nii.gz")
     hu, mask = read_image(image), read_image(image.with_name("L3_mask.nii.gz"))
@@ -139,8 +141,7 @@ def test_a_second_run_has_nothing_to_do(spines):
     assert spines.planned() == {}
 
 
-def test_a_corrected_reference_density_trains_nothing(spines):
-    """The cohort is synthetic, so its table cannot be edited; another erosion changes the baseline alone."""
+def test_another_erosion_changes_measures_and_densities_alone(spines):
     planned = spines.planned(settings=("regression={baseline: {erode_mm: 4.0}}",))
     assert planned["measure_prediction"] and planned["gather_bmd"] == planned["summarize_bmd"] == 1
     assert not planned["train_fold"] and not planned["train_regression"] and not planned["predict_scans"]

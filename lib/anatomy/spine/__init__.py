@@ -1,1 +1,1 @@
-"""The lumbar spine: checks of reference masks."""
+"""The lumbar spine: the search for its column, its levels, and checks of reference masks."""

@@ -20,7 +20,7 @@ from lib.anatomy.spine.surroundings import (
     has_ribs_beside,
 )
 from lib.catalog.anatomies import SACRUM, VERTEBRAE
-from lib.catalog.level_flags import classes_withheld, density_withheld, is_usable
+from lib.catalog.level_flags import WHOLE_SCAN, classes_withheld, density_withheld, is_usable
 from lib.imaging.eroded import erode
 from lib.imaging.grid import array_zyx, spacing_zyx
 
@@ -85,7 +85,7 @@ def find_levels(judged: JudgedLabels) -> dict[str, dict]:
     if SACRUM in told and sacrum is not None:
         told[SACRUM] |= {"found": True, "voxels_mm3": sacrum.volume_mm3, "flags": [], "undefined": {}}
         told[SACRUM]["centroid_mm_xyz"] = _in_patient(judged.full, sacrum.centroid_mm)
-    return told | {"scan": {"flags": sorted(of_scan), "class_withheld": classes_withheld(of_scan)}}
+    return told | {WHOLE_SCAN: {"flags": sorted(of_scan), "class_withheld": classes_withheld(of_scan)}}
 
 
 def _levels(full_zyx: np.ndarray, spacing: Sequence[float], structures: Sequence[str]) -> list[_Level]:
