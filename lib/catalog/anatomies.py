@@ -90,7 +90,7 @@ ANATOMIES = {
         crop_methods=("spine", "centre", "none"),
         subject="lumbar vertebrae",
         flag_meanings={
-            "bone_at_border": "the column comes closer to the window's left or right border than crop.min_margin_mm; "
+            "bone_at_border": "the column comes closer to a border of the window than crop.min_margin_mm; "
             "the window may cut off a vertebra.",
             "crop_uncertain": "the position of the spine is uncertain. Check its crop; if the window is wrong, read "
             "the right centre off the scales and enter it in the table (crop_x_mm, crop_y_mm).",

@@ -26,13 +26,21 @@ _MEDIAN_MM = 30.0
 _MIN_SHARE, _SURE_SHARE = 0.3, 0.7  # of the slices with bone
 _MAX_SPREAD_MM = 35.0
 _MAX_OFF_MIDDLE_MM = 40.0
-# half the width of a large vertebral body (Clouthier et al. 2023: 58.8 mm)
-_HALF_BODY_MM = 30.0
+# half the width of a large vertebral body, and half the depth of one of mean size and of a large one (Clouthier et
+# al. 2023: 58.8 mm; 29.5 to 42.0 mm)
+_HALF_WIDTH_MM, _HALF_DEPTH_MM, _LARGE_HALF_DEPTH_MM = 30.0, 17.5, 21.0
+# Bone this near to the column's centre, left to right, is vertebra; its front is where this share of it lies further
+# forward, because specks of calcium in the aorta do.
+_CORE_MM, _FRONT_SHARE = 25.0, 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """The centre of the bone on each slice that has some, after a running median: mm along the image's axes."""
+    """The centre of the vertebral body on each slice with bone, after a running median: mm along the image's axes.
+
+    Left to right it is the centre of the bone. Front to back it lies behind the front of the bone by half a body's
+    depth: the centre of the bone, most of which may be arch, lies at the back of the body.
+    """
 
     x_mm: np.ndarray
     y_mm: np.ndarray
@@ -48,9 +56,9 @@ class SpineLocator:
         """Find the column of vertebrae in a CT (HU); index axes must be those nearest to the patient's.
 
         Returns:
-            The median over slices of the centre of bone within 60 mm of the body's middle, in the posterior 60 % of
-            the body. In the evidence, `bone_share` is the share of slices with bone, `lateral_spread_mm` the width
-            over which the column wanders.
+            The median over slices of the centre of the vertebral body, from bone within 60 mm of the trunk's middle
+            and in its posterior 60 %. In the evidence, `bone_share` is the share of slices with bone,
+            `lateral_spread_mm` the width over which the column wanders.
 
         Raises:
             ScanError: `not_in_view`.
@@ -93,18 +101,23 @@ class SpineLocator:
     def measure_margins(
         self, window: sitk.Image, in_view: tuple[slice, slice], center: CropCenter, config: CropConfig
     ) -> Mapping[str, float]:
-        """Measure from the outermost body, 30 mm beside the column's centre, to the right and left border."""
+        """Measure from the outermost vertebral body to the right, left, front and back border.
+
+        A body reaches 30 mm to both sides of the column, 21 mm to its front and back.
+        """
         part = window[in_view[0], in_view[1]]
         axes = ImageAxes(image=part)
         column = _find_column(coarse_bone(axes, config.bone_hu))
         if not column.x_mm.size:
             return {}
-        columns, spacing_mm = part.GetSize()[0], part.GetSpacing()[0]
-        right_mm = float(axes.origin_mm_xyz[0])
-        left_mm = right_mm + (columns - 1) * spacing_mm
+        first_mm = axes.origin_mm_xyz[:2]
+        last_mm = first_mm + (np.array(part.GetSize()[:2]) - 1) * part.GetSpacing()[:2]
+        x_mm, y_mm = column.x_mm, column.y_mm
         return {
-            "right": float(column.x_mm.min()) - _HALF_BODY_MM - right_mm,
-            "left": left_mm - float(column.x_mm.max()) - _HALF_BODY_MM,
+            "right": float(x_mm.min() - _HALF_WIDTH_MM - first_mm[0]),
+            "left": float(last_mm[0] - x_mm.max() - _HALF_WIDTH_MM),
+            "front": float(y_mm.min() - _LARGE_HALF_DEPTH_MM - first_mm[1]),
+            "back": float(last_mm[1] - y_mm.max() - _LARGE_HALF_DEPTH_MM),
         }
 
 
@@ -117,12 +130,20 @@ def _find_column(coarse: CoarseBone) -> _Column:
     if not has_bone.any():
         return _Column(x_mm=np.empty(0), y_mm=np.empty(0), share=0.0)
     weight_z, density_zyx = weight_z[has_bone], density_zyx[has_bone]
-    x_mm = density_zyx.sum(axis=1) @ coarse.positions_mm(2) / weight_z
-    y_mm = density_zyx.sum(axis=2) @ coarse.positions_mm(1) / weight_z
     reach = max(1, round(0.5 * _MEDIAN_MM / coarse.spacing_mm_zyx[0]))
+    x_mm = _running_median(density_zyx.sum(axis=1) @ coarse.positions_mm(2) / weight_z, reach)
+    core_zx = np.abs(coarse.positions_mm(2) - x_mm[:, None]) <= _CORE_MM
+    front_mm = _front_mm(np.einsum("zyx,zx->zy", density_zyx, core_zx), coarse.positions_mm(1))
     return _Column(
-        x_mm=_running_median(x_mm, reach), y_mm=_running_median(y_mm, reach), share=float(has_bone.mean())
+        x_mm=x_mm, y_mm=_running_median(front_mm, reach) + _HALF_DEPTH_MM, share=float(has_bone.mean())
     )
+
+
+def _front_mm(density_zy: np.ndarray, positions_mm: np.ndarray) -> np.ndarray:
+    """Return where the bone of each slice begins, seen from the front."""
+    shares = np.cumsum(density_zy, axis=1)
+    shares /= np.maximum(shares[:, -1:], 1e-9)
+    return np.array([np.interp(_FRONT_SHARE, row, positions_mm) for row in shares])
 
 
 def _behind(coarse: CoarseBone) -> np.ndarray:

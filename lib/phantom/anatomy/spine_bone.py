@@ -37,6 +37,8 @@ _TEXTURE, _TEXTURE_SIGMA_MM = 0.12, 1.3
 _CONTRAST_HU = 11.0
 _MARGIN_MM = 3.0
 _SURFACE_STEP_MM = 1.5
+# the body of a given spine may bulge beyond its vertebra by more than this share of a voxel: it has a shell of its own
+_BEYOND = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,17 +193,25 @@ def _vertebra_part(
 ) -> BonePart:
     grid, _ = place
     body = coverage(vertebra.body, grid, canvas.supersampling)
-    outer = np.maximum(coverage(vertebra.whole, grid, canvas.supersampling), body)
-    inset = offset(vertebra.whole, -_shell_mm(vertebra, canvas.state))
-    inner = coverage(inset, grid, canvas.supersampling)
+    whole = coverage(vertebra.whole, grid, canvas.supersampling)
+    inner = _inner_share(vertebra, vertebra.whole, grid, canvas)
+    if np.any(body > whole + _BEYOND):
+        inner = np.maximum(inner, _inner_share(vertebra, vertebra.body, grid, canvas))
+    outer = np.maximum(whole, body)
     mean = canvas.state.densities_mg_cm3[vertebra.level]
     density = body_density(vertebra, grid, body, mean, canvas.rng)
     return canvas.part(vertebra.level, place, (outer, inner), density, body)
 
 
-def _shell_mm(vertebra: Vertebra, state: SpineState) -> np.ndarray:
-    """Return the thickness of the shell at each vertex of a vertebra."""
-    _, y, z = vertebra.own_frame(vertebra.whole.vertices_xyz_mm).T
+def _inner_share(vertebra: Vertebra, surface: Mesh, grid: VoxelGrid, canvas: SpineCanvas) -> np.ndarray:
+    """Return the share of each voxel that lies inside the shell below one of a vertebra's surfaces."""
+    inset = offset(surface, -_shell_mm(vertebra, surface, canvas.state))
+    return coverage(inset, grid, canvas.supersampling)
+
+
+def _shell_mm(vertebra: Vertebra, surface: Mesh, state: SpineState) -> np.ndarray:
+    """Return the thickness of the shell at each vertex of one of a vertebra's surfaces."""
+    _, y, z = vertebra.own_frame(surface.vertices_xyz_mm).T
     plate = np.clip((np.abs(z) / vertebra.size_xyz_mm[2] - 0.38) / 0.06, 0, 1)
     on_body = state.wall_mm + (_PLATE_MM - state.wall_mm) * plate
     behind = np.clip((y - vertebra.wall_mm) / 6.0, 0, 1)
