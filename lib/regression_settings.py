@@ -121,6 +121,7 @@ class RegressionTrainConfig:
     schedule: str = "cosine"
     warm_up: float = 0.05
     weight_average: float = 0.0
+    settle: float = 0.4
     validate_every: int = 5
     rotation_degrees: float = 10.0
     shift_mm: float = 3.0
@@ -140,6 +141,7 @@ class RegressionTrainConfig:
             _require(
                 0 <= getattr(self, key) < 1, f"train.{key}", getattr(self, key), "at least 0, less than 1"
             )
+        _require(0 <= self.settle <= 1, "train.settle", self.settle, "0 to 1")
         angle = self.rotation_degrees
         _require(0 <= angle <= 45, "train.rotation_degrees", angle, "0 to 45")
         axes = set(self.mirror_axes) <= set("xyz")

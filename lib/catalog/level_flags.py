@@ -34,8 +34,8 @@ LEVEL_FLAGS: Mapping[str, LevelFlag] = MappingProxyType(
         ),
         "level_gap": LevelFlag(
             "scan",
-            "two neighbouring levels lie less than 0.6 times or more than 1.5 times as far apart as the levels of "
-            "this scan in the median: one may have been skipped.",
+            "two levels lie less than 0.6 times or more than 1.5 times as far apart as the levels of this scan in "
+            "the median, for each step between their names: one may have been skipped.",
             of_scan=True,
         ),
         "level_missing": LevelFlag("level", "less than a quarter of the median volume of a body was found."),
@@ -56,13 +56,14 @@ LEVEL_FLAGS: Mapping[str, LevelFlag] = MappingProxyType(
         ),
         "level_uncertain": LevelFlag(
             "classes",
-            "the sacrum is not in view, or no level lies next to it, so that the levels cannot be counted.",
+            "the sacrum is not in view (what is named so is no wider than a vertebra), or no level lies next to it, "
+            "so that the levels cannot be counted.",
             of_scan=True,
         ),
         "transitional": LevelFlag(
             "classes",
-            "a further vertebral body may lie between L5 and the sacrum, or no ribs pass beside L1: there may be six "
-            "lumbar vertebrae.",
+            "there may be six lumbar vertebrae: there is room for a further body between L5 and the sacrum, or for "
+            "six from L1 to the sacrum, or no ribs pass beside L1.",
             of_scan=True,
         ),
         "contrast": LevelFlag(

@@ -4,7 +4,7 @@ They move a crop and add noise. None changes the HU of a tissue, from which a de
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,10 @@ class CropTransform:
     mirrored_xyz: tuple[bool, bool, bool] = (False, False, False)
     noise_hu: float = 0.0
     noise_seed: int = 0
+
+    def unmoved(self) -> "CropTransform":
+        """Return the same mirroring and noise without rotation and shift."""
+        return replace(self, rotation_degrees_xyz=(0.0, 0.0, 0.0), shift_mm_xyz=(0.0, 0.0, 0.0))
 
     @property
     def moves(self) -> bool:

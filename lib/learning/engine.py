@@ -173,7 +173,7 @@ class _TrainingLoop:
         now = self.state.progress
         to_do = self.order.draws_of_updates(now.epoch)[now.update :]
         draws_to_do = (draw for draws in to_do for draw in draws)
-        self.state.network.train()
+        self.task.set_mode(self.state.network, now.epoch)
         begin = time.monotonic() - now.seconds
         with closing(self.task.stream(draws_to_do)) as batches:
             for draws in to_do:

@@ -49,6 +49,9 @@ SPINE_DEFECTS = (
 )
 """Those that only a lumbar spine can have; their numbers follow on."""
 
+TRAINING_DEFECTS = tuple(defect for defect in SPINE_DEFECTS if defect != "mirrored_labels")
+"""Those that people who train may have; a reference numbered from below would be refused."""
+
 DEFECT_LEVELS = {"fracture": ("L2",), "cement": ("L3",), "screws": ("L4", "L5")}
 """Levels that a defect changes; a reader leaves them out, because they do not hold the person's own bone alone."""
 
@@ -99,9 +102,9 @@ class PhantomConfig:
     """Section `phantom` of the config: what the synthetic cohort shows, its size and that of its images.
 
     `pixel_mm` is the range of pixel sizes at 512 pixels per row; a smaller `matrix` has larger pixels and the same
-    field of view. These three sizes are those of a CT; `mr` has those of an MR. `scanners` are settings by name (see
-    `lib.phantom.scanner.machines`); without any, all scans come from one scanner. Raises `ConfigError` with the name
-    of a wrong key.
+    field of view. These three sizes are those of a CT; `mr` has those of an MR. `training_defects` says how many of
+    the `people` have a defect, by its name. `scanners` are settings by name (see `lib.phantom.scanner.machines`);
+    without any, all scans come from one scanner. Raises `ConfigError` with the name of a wrong key.
     """
 
     modality: str = "CT"
@@ -110,6 +113,7 @@ class PhantomConfig:
     hard_people: int = 0
     unlabelled_people: int = 0
     defects: Sequence[str] = ()
+    training_defects: Mapping[str, int] = field(default_factory=dict)
     seed: int = 1
     matrix: int = 512
     pixel_mm: Sequence[float] = (0.742, 0.977)
@@ -136,6 +140,7 @@ class PhantomConfig:
         require_number("slice_mm", self.slice_mm, low=0.5, high=10.0)
         require_pixels("pixel_mm", self.pixel_mm, least_mm=_LEAST_PIXEL_MM[self.anatomy])
         self._require_defects()
+        self._require_training_defects()
         self.protocol()
         self._require_scanners()
 
@@ -207,6 +212,28 @@ class PhantomConfig:
                 "phantom.defects holds 'repeat', which repeats P001: set phantom.people to 1 or more"
             )
 
+    def _require_training_defects(self) -> None:
+        given = self.training_defects
+        known = TRAINING_DEFECTS if self.anatomy == SPINE else ()
+        if not isinstance(given, Mapping) or any(defect not in known for defect in given):
+            allowed = f"{{defect: people}} with {', '.join(known)}" if known else "{}: a hip has none"
+            raise ConfigError(f"phantom.training_defects is {given!r}: expected {allowed}")
+        for defect, count in given.items():
+            require_integer(f"training_defects.{defect}", count, low=0)
+        if sum(given.values()) > self.people:
+            raise ConfigError(
+                f"phantom.training_defects gives a defect to {sum(given.values())} people, and phantom.people is "
+                f"{self.people}: lower the counts"
+            )
+
+    def training_defect(self, number: int) -> str:
+        """Return the defect of the k-th of `people` (from 1), or ""; those with one are spread evenly over all."""
+        drawn = [defect for defect, count in self.training_defects.items() for _ in range(count)]
+        places = {
+            int((index + 0.5) * self.people / len(drawn)) + 1: defect for index, defect in enumerate(drawn)
+        }
+        return places.get(number, "")
+
     def _known_defects(self) -> tuple[str, ...]:
         if self.anatomy == HIP:
             return DEFECTS
@@ -277,7 +304,10 @@ def derive_uid(person: PhantomPerson, *purpose: str | int) -> str:
 
 def phantom_people(config: PhantomConfig) -> tuple[PhantomPerson, ...]:
     """Return all scans of the cohort; the k-th of a kind depends only on the seed and k."""
-    people = [_person(config, f"P{k:03d}", k) for k in range(1, config.people + 1)]
+    people = [
+        replace(_person(config, f"P{k:03d}", k), defect=config.training_defect(k))
+        for k in range(1, config.people + 1)
+    ]
     hard = [_person(config, f"H{k:02d}", k, variant="hard") for k in range(1, config.hard_people + 1)]
     new = [_person(config, f"U{k:02d}", k, labelled=False) for k in range(1, config.unlabelled_people + 1)]
     broken = [

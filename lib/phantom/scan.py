@@ -20,6 +20,9 @@ from lib.phantom.series.mr_series import MR_PLANE, mr_attributes, mr_images
 from lib.phantom.series.planes import Plane, cut_slices
 from lib.phantom.voxelize import VoxelGrid
 
+# a spine's scan begins in the disc above L1, or above the whole of T12
+_ABOVE_L1_MM = (5.0, 45.0)
+
 logger = logging.getLogger("osteoflow.phantom")
 
 
@@ -104,7 +107,7 @@ def _simulate_spine(config: PhantomConfig, person: PhantomPerson) -> PhantomScan
     posture = draw_spine_posture(place_rng)
     images = _draw_images(config, person, place_rng)
     still = body.lying(posture)
-    scanned = draw_range(images, still.top_mm, still.reach_mm, place_rng)
+    scanned = draw_range(images, still.top_mm, still.reach_mm, place_rng, _ABOVE_L1_MM)
     specimen = body.lying(posture, scanned.shift_mm)
     exam = CtExam(
         grid=scanned.grid,

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from lib.errors import ConfigError
 from lib.phantom.people import (
     DEFECTS,
+    SPINE,
     TABLE_COLUMNS,
     PhantomConfig,
     find_person,
@@ -46,6 +48,14 @@ def test_module_imports_nothing_heavy():
         ({"defects": ["banana"]}, "defects"),
         ({"people": 1, "defects": ["repeat", "repeat"]}, "defects"),
         ({"people": 0, "defects": ["repeat"]}, "people"),
+        ({"people": 3, "training_defects": {"cement": 1}}, "training_defects"),
+        ({"anatomy": SPINE, "people": 3, "training_defects": {"mirrored_labels": 1}}, "training_defects"),
+        ({"anatomy": SPINE, "people": 3, "training_defects": ["cement"]}, "training_defects"),
+        ({"anatomy": SPINE, "people": 3, "training_defects": {"cement": -1}}, "training_defects.cement"),
+        (
+            {"anatomy": SPINE, "people": 3, "training_defects": {"cement": 2, "fracture": 2}},
+            "training_defects",
+        ),
     ],
 )
 def test_bad_settings_are_named(changes, key):
@@ -67,6 +77,17 @@ def test_sexes_alternate_and_ages_fill_the_range():
         assert ages[0] >= 27 and ages[-1] <= 90
         gaps = [b - a for a, b in zip(ages, ages[1:], strict=False)]
         assert max(gaps) <= 6
+
+
+def test_people_who_train_may_have_a_defect():
+    config = PhantomConfig(anatomy=SPINE, people=6, training_defects={"cement": 2, "no_sacrum": 1})
+    with_defect = {person.scan: person.defect for person in phantom_people(config) if person.defect}
+    assert with_defect == {"P002": "cement", "P004": "cement", "P006": "no_sacrum"}
+    table = {row["scan"]: row for row in phantom_table(config)}
+    assert [table[scan]["levels_absent"] for scan in ("P001", "P002", "P006")] == ["", "L3", ""]
+    assert table["P002"]["bmd_l3_k2hpo4_mg_cm3"] == "" != table["P002"]["bmd_l2_k2hpo4_mg_cm3"]
+    without = phantom_people(PhantomConfig(anatomy=SPINE, people=6))
+    assert [replace(person, defect="") for person in phantom_people(config)] == list(without)
 
 
 def test_another_seed_gives_other_people():

@@ -184,6 +184,41 @@ def test_an_order_shows_each_crop_once_and_never_one_alone():
     )
 
 
+def test_the_last_epochs_learn_as_the_network_predicts():
+    config = settings(epochs=10, settle=0.3)
+    order = CropOrder(crops=8, config=config.train, seed=3)
+    assert [order.is_settled(epoch) for epoch in range(10)] == [False] * 7 + [True] * 3
+    transforms = [
+        [transform for (draw,) in order.draws_of_updates(epoch) for transform in draw.transforms]
+        for epoch in range(10)
+    ]
+    assert [any(any(each.rotation_degrees_xyz) for each in drawn) for drawn in transforms] == [True] * 7 + [
+        False
+    ] * 3
+    assert all(any(each.noise_hu for each in drawn) for drawn in transforms)
+    assert any(each.mirrored_xyz[0] for each in transforms[-1])
+
+    task = RegressTask(store(TRAINING), store(VALIDATION), config, choose_compute("cpu", PRECISION))
+    network = task.build()
+    follows = {}
+    for epoch in (6, 7):
+        task.set_mode(network, epoch)
+        before = network.features.norm0.running_mean.clone()
+        network(torch.rand(4, 2, EDGE, EDGE, EDGE))
+        follows[epoch] = not torch.equal(before, network.features.norm0.running_mean)
+        assert network.training and network.features.norm0.weight.requires_grad
+    assert follows == {6: True, 7: False}
+
+
+def test_settled_epochs_mend_the_scale_of_the_estimates(tmp_path):
+    errors = {}
+    for settle in (0.0, 0.4):
+        few = settings(settle=settle, batch_size=4, learning_rate=3e-3)
+        found = train_regression(TRAINING, TRAINING, few, tmp_path / "state.pt")
+        errors[settle] = found.history[-1].validation_rmse
+    assert errors[0.4] < 0.75 * errors[0.0]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

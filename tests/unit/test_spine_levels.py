@@ -198,6 +198,28 @@ def test_a_body_between_l5_and_sacrum():
     assert "transitional" in found["scan"]["flags"] and "level_uncertain" not in found["scan"]["flags"]
 
 
+def test_room_for_six_bodies_is_told_whichever_has_no_name():
+    up = (0, 0, APART_MM)
+    six = Spine().moved("L1", up).moved("L2", up)  # the third body from above has no name
+    found = levels_of(six)
+    assert found["scan"]["flags"] == ["level_gap", "transitional"]
+
+
+def test_a_vertebra_that_is_named_sacrum_is_none():
+    image, labels = draw(replace(Spine(), sacrum=False))
+    labels_zyx = array_zyx(labels)
+    labels_zyx[box((119.0, 110.0, 30.0), HALF_MM_XYZ)] = NAMES.index("sacrum") + 1
+    found = find_levels(judged(image, image_like(labels_zyx, labels)))
+    assert found["scan"] == {"flags": ["level_uncertain"], "class_withheld": "level_uncertain"}
+    assert found["sacrum"]["flags"] == ["level_missing"]
+
+
+def test_levels_around_a_missing_one_keep_their_names():
+    found = levels_of(Spine().without("L3"))
+    assert flags_of(found) == {"L3": {"level_missing"}}
+    assert found["L2"]["usable"] and found["L4"]["usable"]
+
+
 def test_l1_without_ribs_beside_it():
     found = levels_of(replace(Spine(), ribs=False))
     assert found["scan"] == {"flags": ["transitional"], "class_withheld": "transitional"}

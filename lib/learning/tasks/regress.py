@@ -57,6 +57,22 @@ class CropOrder(SampleOrder):
         """Return the crops (indices) of each update of an epoch, counted from 0."""
         return np.array_split(self.permuted(epoch), self.updates_per_epoch)
 
+    def is_settled(self, epoch: int) -> bool:
+        """Return whether an epoch, counted from 0, is one of those at the end that learn as the network predicts."""
+        epochs = self.config.epochs
+        return epoch >= epochs - round(self.config.settle * epochs)
+
+    def draws_of_updates(self, epoch: int) -> list[list[Draw]]:
+        """Return the draws of each update of an epoch; in settled epochs no crop lies between voxels.
+
+        Linear sampling smooths the noise, so crops as they are look different from moved ones.
+        """
+        updates = super().draws_of_updates(epoch)
+        if self.is_settled(epoch):
+            for draw in (draw for draws in updates for draw in draws):
+                draw.transforms[:] = [transform.unmoved() for transform in draw.transforms]
+        return updates
+
     def batches(self, indices: np.ndarray) -> list[np.ndarray]:
         """Return the one batch of an update."""
         return [indices]
@@ -115,6 +131,18 @@ class RegressTask:
 
     def initialise(self, network: nn.Module) -> None:
         """Do nothing: batch normalisation fits the network to its data."""
+
+    def set_mode(self, network: nn.Module, epoch: int) -> None:
+        """Put a network into its training mode; in settled epochs the statistics of batch normalisation stay.
+
+        With the statistics of few crops, which hold a part of the very value that is looked for, a network learns
+        another scale than it has at prediction.
+        """
+        network.train()
+        if self.order.is_settled(epoch):
+            for layer in network.modules():
+                if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
+                    layer.eval()
 
     def stream(self, draws: Iterable[Draw]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the crops of each draw: image in int16 HU, mask in uint8."""

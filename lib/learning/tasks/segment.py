@@ -72,6 +72,10 @@ class SegmentTask:
         batch = self.training.windows(*self.order.place(draw), self.order.slices)
         initialise_on(network, self.prepare(draw, *batch)[0])
 
+    def set_mode(self, network: nn.Module, epoch: int) -> None:
+        """Put a network into its training mode."""
+        network.train()
+
     def stream(self, draws: Iterable[Draw]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the windows of each draw with their margins: image in int16, labels in uint8."""
         return self.training.stream((self.order.place(draw) for draw in draws), self.order.slices)

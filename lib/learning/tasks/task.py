@@ -52,6 +52,9 @@ class Task(Protocol):
     def initialise(self, network: nn.Module) -> None:
         """Fit a new network to the training data."""
 
+    def set_mode(self, network: nn.Module, epoch: int) -> None:
+        """Put a network into the mode in which it learns in an epoch, counted from 0."""
+
     def stream(self, draws: Iterable[Draw]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield what `prepare` takes of the samples of each draw, on the device."""
 

@@ -37,7 +37,7 @@ _TEXTURE, _TEXTURE_SIGMA_MM = 0.12, 1.3
 _CONTRAST_HU = 11.0
 _MARGIN_MM = 3.0
 _SURFACE_STEP_MM = 1.5
-# the body of a given spine may bulge beyond its vertebra by more than this share of a voxel: it has a shell of its own
+# the body of a given spine may bulge beyond its vertebra by more than this share of a voxel
 _BEYOND = 0.01
 
 

@@ -37,7 +37,9 @@ _ENHANCED_HU = {
     Tissue.KIDNEY: 185.0,
     Tissue.BOWEL: 62.0,
 }
-_START_ABOVE_TOP_MM = (15.0, 30.0)
+START_ABOVE_TOP_MM = (15.0, 30.0)
+"""How far above the wanted part a scan begins, mm."""
+
 _FIELD_MARGIN_MM = 12.0
 
 
@@ -78,12 +80,18 @@ class CtExam:
     has_rods: bool = True
 
 
-def draw_range(images: CtImages, top_mm: float, reach_mm: float, rng: np.random.Generator) -> CtRange:
-    """Draw where the slices lie that show a body from above `top_mm` to about `reach_mm` below it."""
-    above_mm = float(rng.uniform(*_START_ABOVE_TOP_MM))
+def draw_range(
+    images: CtImages,
+    top_mm: float,
+    reach_mm: float,
+    rng: np.random.Generator,
+    above_mm: tuple[float, float] = START_ABOVE_TOP_MM,
+) -> CtRange:
+    """Draw where the slices lie that show a body from `above_mm` above `top_mm` to about `reach_mm` below it."""
+    drawn_mm = float(rng.uniform(*above_mm))
     first_mm = round(float(rng.uniform(-900, -600)), 1)
     below_top_mm = reach_mm + float(rng.uniform(-1, 1))
-    slices = int(np.ceil((below_top_mm + above_mm) / images.slice_mm))
+    slices = int(np.ceil((below_top_mm + drawn_mm) / images.slice_mm))
     corner_mm = -0.5 * (images.matrix - 1) * images.pixel_mm
     grid = VoxelGrid(
         origin_xyz_mm=(corner_mm, corner_mm, first_mm),
