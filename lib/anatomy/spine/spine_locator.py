@@ -32,6 +32,7 @@ _HALF_WIDTH_MM, _HALF_DEPTH_MM, _LARGE_HALF_DEPTH_MM = 30.0, 17.5, 21.0
 # Bone this near to the column's centre, left to right, is vertebra; its front is where this share of it lies further
 # forward, because specks of calcium in the aorta do.
 _CORE_MM, _FRONT_SHARE = 25.0, 0.03
+_MIDDLE_HALF = (0.25, 0.75)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class SpineLocator:
         """
         axes = ImageAxes(image=image)
         coarse = coarse_bone(axes, config.bone_hu)
-        column = _find_column(coarse)
+        column = _find_column(coarse, _behind(coarse))
         if column.share < _MIN_SHARE:
             raise ScanError(
                 "not_in_view",
@@ -103,28 +104,30 @@ class SpineLocator:
     ) -> Mapping[str, float]:
         """Measure from the outermost vertebral body to the right, left, front and back border.
 
-        A body reaches 30 mm to both sides of the column, 21 mm to its front and back.
+        A body reaches 30 mm to both sides of the column, 21 mm to its front and back. Front and back are those of the
+        middle half of the slices: behind may lie the sacrum, which a window may cut, in front calcium of the aorta.
         """
         part = window[in_view[0], in_view[1]]
         axes = ImageAxes(image=part)
-        column = _find_column(coarse_bone(axes, config.bone_hu))
+        coarse = coarse_bone(axes, config.bone_hu)
+        column = _find_column(coarse, np.ones(coarse.density_zyx.shape[1], bool))
         if not column.x_mm.size:
             return {}
         first_mm = axes.origin_mm_xyz[:2]
         last_mm = first_mm + (np.array(part.GetSize()[:2]) - 1) * part.GetSpacing()[:2]
-        x_mm, y_mm = column.x_mm, column.y_mm
+        x_mm, y_mm = column.x_mm, np.quantile(column.y_mm, _MIDDLE_HALF)
         return {
             "right": float(x_mm.min() - _HALF_WIDTH_MM - first_mm[0]),
             "left": float(last_mm[0] - x_mm.max() - _HALF_WIDTH_MM),
-            "front": float(y_mm.min() - _LARGE_HALF_DEPTH_MM - first_mm[1]),
-            "back": float(last_mm[1] - y_mm.max() - _LARGE_HALF_DEPTH_MM),
+            "front": float(y_mm[0] - _LARGE_HALF_DEPTH_MM - first_mm[1]),
+            "back": float(last_mm[1] - y_mm[1] - _LARGE_HALF_DEPTH_MM),
         }
 
 
-def _find_column(coarse: CoarseBone) -> _Column:
-    """Return the centre of the bone of each slice."""
+def _find_column(coarse: CoarseBone, planes_y: np.ndarray) -> _Column:
+    """Return the centre of the vertebral body of each slice, from bone in some coronal planes (bool)."""
     beside_x = np.abs(coarse.positions_mm(2) - coarse.body_x_mm) <= _BESIDE_MM
-    density_zyx = coarse.density_zyx * (_behind(coarse)[:, None] & beside_x)
+    density_zyx = coarse.density_zyx * (planes_y[:, None] & beside_x)
     weight_z = density_zyx.sum(axis=(1, 2))
     has_bone = weight_z * np.prod(coarse.spacing_mm_zyx[1:]) >= _MIN_BONE_MM2
     if not has_bone.any():
