@@ -56,8 +56,8 @@ LEVEL_FLAGS: Mapping[str, LevelFlag] = MappingProxyType(
         ),
         "level_uncertain": LevelFlag(
             "classes",
-            "the sacrum is not in view (what is named so is no wider than a vertebra), or no level lies next to it, "
-            "so that the levels cannot be counted.",
+            "the sacrum is not in view (what is named so is small, or no wider than a vertebra), or no level lies "
+            "next to it, so that the levels cannot be counted.",
             of_scan=True,
         ),
         "transitional": LevelFlag(

@@ -205,10 +205,11 @@ def test_room_for_six_bodies_is_told_whichever_has_no_name():
     assert found["scan"]["flags"] == ["level_gap", "transitional"]
 
 
-def test_a_vertebra_that_is_named_sacrum_is_none():
+@pytest.mark.parametrize("half_mm", [HALF_MM_XYZ, (40.0, 10.0, 3.0)], ids=["vertebra", "remnant"])
+def test_not_all_that_is_named_sacrum_is_one(half_mm):
     image, labels = draw(replace(Spine(), sacrum=False))
     labels_zyx = array_zyx(labels)
-    labels_zyx[box((119.0, 110.0, 30.0), HALF_MM_XYZ)] = NAMES.index("sacrum") + 1
+    labels_zyx[box((119.0, 110.0, 30.0), half_mm)] = NAMES.index("sacrum") + 1
     found = find_levels(judged(image, image_like(labels_zyx, labels)))
     assert found["scan"] == {"flags": ["level_uncertain"], "class_withheld": "level_uncertain"}
     assert found["sacrum"]["flags"] == ["level_missing"]

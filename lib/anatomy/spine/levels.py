@@ -110,11 +110,12 @@ def _levels(full_zyx: np.ndarray, spacing: Sequence[float], structures: Sequence
 def _sacrum(
     full_zyx: np.ndarray, spacing: Sequence[float], structures: Sequence[str], levels: Sequence[_Level]
 ) -> Body | None:
-    """Return the sacrum if at least 500 mm3 of it were found, and it is wider than a vertebral body."""
+    """Return the sacrum if it was found: no less than a quarter of a vertebral body, and wider than one."""
     if SACRUM not in structures:
         return None
     body = body_of(full_zyx == structures.index(SACRUM) + 1, spacing)
-    if body.volume_mm3 < _MIN_PIECE_MM3:
+    usual_mm3 = np.median([level.body.volume_mm3 for level in levels]) if levels else 0.0
+    if body.volume_mm3 < max(_MISSING_SHARE * usual_mm3, _MIN_PIECE_MM3):
         return None
     usual_mm = np.median([_width_mm(level.body) for level in levels]) if levels else 0.0
     return body if _width_mm(body) > _SACRUM_WIDE * usual_mm else None
