@@ -7,7 +7,8 @@ import numpy as np
 
 from lib.phantom.anatomy.spine import SpineSpecimen, covered_mm
 from lib.phantom.anatomy.spine_bone import draw_spine_state
-from lib.phantom.anatomy.spine_shape import SpineShape, given_vertebra, plate_below
+from lib.phantom.anatomy.spine_parts import rib_meshes
+from lib.phantom.anatomy.spine_shape import SpineShape, given_vertebra, plate_below, vertebra_above
 from lib.phantom.anatomy.spine_soft_tissue import draw_trunk
 from lib.phantom.densities import LEVELS
 from lib.phantom.mesh import Mesh
@@ -37,10 +38,12 @@ def scan_given_spine(
 ) -> PhantomScan:
     """Return the CT of a given spine in a drawn trunk, with its label map and its truth.
 
+    T12 and the last ribs, by which levels are told, are those of a synthetic person: the given spine begins with L1.
     The same spine, settings and seed give the same voxels.
     """
     place_rng, body_rng, noise_rng = (np.random.default_rng([seed, purpose]) for purpose in range(3))
-    vertebrae = tuple(given_vertebra(level, spine.whole[level], spine.bodies[level]) for level in LEVELS)
+    lumbar = tuple(given_vertebra(level, spine.whole[level], spine.bodies[level]) for level in LEVELS)
+    vertebrae = (vertebra_above(lumbar[0], "T12"), *lumbar)
     plate, axes = plate_below(vertebrae[-1], spine.sacrum)
     shape = SpineShape(
         vertebrae=vertebrae,
@@ -57,13 +60,15 @@ def scan_given_spine(
     scanned = draw_range(images, top_mm, reach_mm, place_rng)
     shape = shape.moved(np.eye(3), np.array([0.0, 0.0, scanned.shift_mm]))
     habitus = draw_trunk(place_rng, "M", 40, 1.0)
+    shape = replace(shape, ribs=rib_meshes(shape, *habitus.ribs_mm))
+    densities = {"T12": spine.densities_mg_cm3["L1"], **spine.densities_mg_cm3}
     bones = np.concatenate(
         [shape.sacrum.vertices_xyz_mm, *(v.whole.vertices_xyz_mm for v in shape.vertebrae)]
     )
     behind_mm = float(bones[bones[:, 2] > scanned.grid.bottom_mm, 1].max()) + _SKIN_BEHIND_MM
     specimen = SpineSpecimen(
         shape=shape,
-        state=draw_spine_state(place_rng, spine.densities_mg_cm3, habitus.ribs_mm),
+        state=draw_spine_state(place_rng, densities, habitus.ribs_mm),
         habitus=replace(habitus, back_mm=max(habitus.back_mm, behind_mm)),
         implanted=None,
         reach_mm=reach_mm,

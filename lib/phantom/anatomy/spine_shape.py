@@ -306,6 +306,18 @@ def given_vertebra(level: str, whole: Mesh, body: Mesh) -> Vertebra:
     )
 
 
+def vertebra_above(below: Vertebra, level: str) -> Vertebra:
+    """Return the next vertebra above another one: a mean man's, in its size."""
+    scale = below.size_xyz_mm[0] / _MEN[below.level][0]
+    size = _clipped(level, np.full(3, scale), 0.0)
+    turn = rotation_matrix(np.array([_TILTS[level] - _TILTS[below.level], 0.0, 0.0]))
+    axes, up = below.axes @ turn, below.axes[:, 2]
+    between = up + axes[:, 2]
+    disc = _DISCS_MM[level] * scale * between / np.linalg.norm(between)
+    bottom = below.place(0.0, 0.0, 0.5 * below.size_xyz_mm[2]) + disc
+    return _vertebra(level, size, bottom + 0.5 * size.height_mm * axes[:, 2], axes)
+
+
 def plate_below(vertebra: Vertebra, sacrum: Mesh) -> tuple[np.ndarray, np.ndarray]:
     """Return the middle of the endplate of a sacrum below a vertebra, and its frame."""
     facing = vertex_normals(sacrum) @ vertebra.axes[:, 2] > 0.6
