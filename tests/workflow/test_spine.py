@@ -6,12 +6,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import yaml
 
 from lib.imaging.grid import array_zyx
 from lib.imaging.nifti import read_image
+from lib.phantom.given_spine import scan_given_spine
+from lib.phantom.scanner.ct import CtImages
+from lib.phantom.scanner.machines import CtScanner
 from lib.pseudonyms import pseudonyms, read_secret
-from tests.study import ROOT, Study, read_rows
+from tests.real_spine import needs_shapes, read_real_spine
+from tests.study import ROOT, Study, read_rows, write_rows
 
 pytestmark = pytest.mark.workflow
 
@@ -30,6 +35,7 @@ def small_overlay():
     settings["phantom"] |= {
         "people": TRAINED,
         "matrix": 96,
+        "training_defects": {},
         "defects": ["contrast", "mirrored_labels"],
         "scanners": {
             "A": scanners["A"] | {"test_people": TESTED},
@@ -135,6 +141,36 @@ def test_pages_name_the_levels(spines):
     assert 'id="levels"' in text
     for name in (*LEVELS, "L5", "sacrum"):
         assert f'<th scope="row">{name}</th>' in text
+
+
+@pytest.mark.realdata
+@needs_shapes
+def test_a_real_spine_is_predicted_with_the_names_of_its_levels(spines, tmp_path):
+    """Surfaces of another origin in the synthetic scanner, with the finished models: no density, but HU."""
+    images = CtImages(matrix=96, pixel_mm=3.0, slice_mm=3.0)
+    scan = scan_given_spine(read_real_spine(), images, CtScanner(noise_hu=16.0, kernel_mm=0.6), 5)
+    for name, values in (("image", scan.hu_zyx), ("mask", scan.mask_zyx)):
+        image = sitk.GetImageFromArray(values)
+        image.SetSpacing(scan.grid.spacing_xyz_mm)
+        image.SetOrigin(scan.grid.origin_xyz_mm)
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    row = {"scan": "R1", "image": "image.nii.gz", "subject": "R1", "mask": "mask.nii.gz", "set": "external"}
+    write_rows(tmp_path / "cohort.csv", [row])
+    settings = small_overlay() | {"study": "real-spine"}
+    del settings["phantom"]
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    models = spines.folder / "results/models/all"
+    study = Study(
+        tmp_path,
+        overlay=str(tmp_path / "overlay.yaml"),
+        options=SIDE_BY_SIDE,
+        settings=(f"cohort={tmp_path / 'cohort.csv'}", f"model={models}"),
+    )
+    study.run("results/tables/metrics.csv", "results/tables/bmd.csv")
+    dice = {row["structure"]: float(row["dsc"]) for row in rows_of(study, "tables/metrics.csv")}
+    assert min(dice[level] for level in (*LEVELS, "L5")) > 0.8, dice
+    bmd = [row for row in rows_of(study, "tables/bmd.csv") if row["method"] == "network"]
+    assert not any(row["predicted_k2hpo4_mg_cm3"] for row in bmd) and all(row["hu_mean"] for row in bmd)
 
 
 def test_a_second_run_has_nothing_to_do(spines):
