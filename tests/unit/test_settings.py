@@ -10,6 +10,7 @@ import yaml
 from snakemake.cli import parse_config
 
 from lib.bias_settings import BiasFieldConfig
+from lib.calibration_settings import CalibrationConfig
 from lib.catalog.modalities import MODALITIES
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError
@@ -173,6 +174,7 @@ def test_every_key_has_a_default_with_a_comment():
         ("train.augment", AugmentConfig),
         ("networks.vnet", VNetConfig),
         ("grid", GridConfig),
+        ("calibration", CalibrationConfig),
         ("network_comparison", NetworkComparisonConfig),
     ],
 )

@@ -103,9 +103,9 @@ def test_missing_table_says_which_key_to_set(tmp_path):
 
 
 def test_extra_columns_only_when_named(folder):
-    table = write(folder, "scan,image,patient_name,scanner\nS1,a,Doe,X\n")
+    table = write(folder, "scan,image,patient_name,machine\nS1,a,Doe,X\n")
     assert read_cohort(table)["S1"].extra == {}
-    assert read_cohort(table, extra_columns=["scanner"])["S1"].extra == {"scanner": "X"}
+    assert read_cohort(table, extra_columns=["machine"])["S1"].extra == {"machine": "X"}
     with pytest.raises(TableError, match="column kernel"):
         read_cohort(table, extra_columns=["kernel"])
 
