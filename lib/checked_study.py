@@ -518,8 +518,8 @@ def _check_calibrations(
     modality = config["screening"]["modality"]
     if asked and modality != "CT":
         raise ConfigError(
-            f"calibration: row {asked[0].line} of the cohort table asks for a calibration of density, which needs HU, "
-            f"and screening.modality is {modality}; write `none` in its column calibration, or leave it empty"
+            f"calibration: row {asked[0].line} of the cohort table asks for a calibration of density, which needs "
+            f"HU, and screening.modality is {modality}; write `none` in its column calibration, or leave it empty"
         )
     require_phantoms(table, asked, certificates, Path(config["calibration"]["phantoms"]).name)
 

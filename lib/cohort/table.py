@@ -626,7 +626,9 @@ def _problems_of_calibrations(rows: Sequence[ScanRow]) -> Iterable[Problem]:
             allowed = "name the phantom in the scan (column `phantom`), or use another method"
             yield Problem(row.line, "calibration", row.calibration, allowed)
         if row.calibration_scan and row.calibration != ASYNCHRONOUS:
-            allowed = f"it is read with calibration {ASYNCHRONOUS} only: write that in `calibration`, or leave it empty"
+            allowed = (
+                f"it is read with calibration {ASYNCHRONOUS} only: write that in `calibration`, or empty it"
+            )
             yield Problem(row.line, "calibration_scan", row.calibration_scan, allowed)
         if row.calibration == ASYNCHRONOUS:
             first = by_scan.get(row.calibration_scan)

@@ -49,6 +49,7 @@ def _calibrated(
     line = fit_rods([slices.hu(rod) for rod in used], [certificate.rods[rod] for rod in used])
     worst = float(np.abs(line.residuals_hu).max()) / line.slope
     change = change_along_z(slices, certificate.rods, used)
+    residuals_hu = dict(zip(used, line.residuals_hu, strict=True))
     flags = ["rods_left_out"] if left_out else []
     flags += ["drifts_along_z"] if change is not None and abs(change) > config.max_drift_z_mg_cm3 else []
     flags += ["hu_clipped"] if (slices.clipped & slices.kept)[used].any() else []
@@ -59,9 +60,7 @@ def _calibrated(
         "scale": certificate.scale,
         "reversed": places.is_reversed,
         "slices_used": int(slices.kept[used].sum(axis=1).min()),
-        "rods": _rods(
-            image, certificate, places, (slices, left_out, dict(zip(used, line.residuals_hu, strict=True)))
-        ),
+        "rods": _rods(image, certificate, places, (slices, left_out, residuals_hu)),
         "r2": line.r2,
         "residual_max_mg_cm3": worst,
         "z_slope_mg_cm3": change,

@@ -18,6 +18,7 @@ _SEED_SHARE = 0.2  # of its contrast, by which a disc may vary inside
 _LOWEST_ROD_HU = -250.0  # air and foam lie below
 _MOST_SEEDS = 40
 _TOLERANCE_MM, _REFINED_MM = 2.0, 3.0
+_DISCS_SHARE = 0.6  # of the rods in view; one may look like the phantom's body
 _REFINED_CONTRAST_HU = 30.0  # discs that stand out less stay where the line puts them
 _WORSE = 3.0  # how many times worse the second order of the rods must be
 _LEAST_SD = 0.3  # mg/cm3: smaller residuals are noise and not compared
@@ -41,6 +42,7 @@ class RodPlaces:
         places_mm_yx: centre of each rod, n by 2 (see RodView).
         cut: whether each rod lies partly outside of the field of view.
         uneven: whether the values of each rod are disturbed in the view.
+        discs: rods that stand out from what surrounds them, alike on all slices.
         line: the fit of the other rods' values.
     """
 
@@ -48,12 +50,20 @@ class RodPlaces:
     places_mm_yx: np.ndarray
     cut: np.ndarray
     uneven: np.ndarray
+    discs: int
     line: RodLine
 
     @property
     def is_physical(self) -> bool:
         """Return whether X-rays can give this line."""
         return is_physical(self.line.slope, self.line.intercept_hu)
+
+    def is_credible(self, max_residual_mg_cm3: float) -> bool:
+        """Return whether all rods in view are discs, or most of them if they fit the certificate."""
+        in_view = (~self.cut).sum()
+        if self.line.residual_sd > max_residual_mg_cm3:
+            return self.discs == in_view
+        return self.discs >= max(2, _DISCS_SHARE * in_view)
 
     def nearest_mm(self, other: "RodPlaces") -> float:
         """Return the smallest distance between a rod of this and one of the other assignment, in view."""
@@ -69,19 +79,20 @@ class RodPlaces:
 def find_rods(view: RodView, certificate: Certificate, config: CalibrationConfig) -> RodPlaces:
     """Return where the rods of a phantom lie, and in which order.
 
-    Two discs of the rods' size whose distance is that of two rods give a line; the others are looked for by their places
-    on it, because dark rods hardly differ from the phantom's body. Each assignment of rods to places is judged by the
-    residuals of its line. Assignments that no X-rays can give are left out.
+    Two discs of the rods' size whose distance is that of two rods give a line; the others are looked for by their
+    places on it, because dark rods hardly differ from the phantom's body. Each assignment of rods to places is judged
+    by the residuals of its line. Assignments that no X-rays can give are left out.
 
     Raises:
         NoPhantom: no rods, too few of them, no assignment that is physical, two that fit, or two phantoms.
     """
     seeds = find_discs(view, certificate.rod_radius_mm)
-    assignments, most = [], 0
+    assignments: list[RodPlaces] = []
+    most = 0
     for is_reversed, places_mm_yx in _placed(seeds, certificate):
         found = _judge(view, certificate, config, (is_reversed, places_mm_yx))
         most = max(most, found if isinstance(found, int) else 0)
-        if isinstance(found, RodPlaces):
+        if isinstance(found, RodPlaces) and found.is_credible(config.max_residual_mg_cm3):
             assignments.append(found)
     if not assignments:
         if most >= 2:
@@ -99,11 +110,16 @@ def find_discs(view: RodView, radius_mm: float) -> np.ndarray:
     contrast = np.abs(view.contrast_yx)
     size = tuple(np.maximum(3, 2 * np.ceil(0.6 * radius_mm / view.pixel_mm_yx).astype(int) + 1))
     peaks = (contrast == ndimage.maximum_filter(contrast, size)) & (contrast >= _SEED_CONTRAST_HU)
-    peaks &= view.core_sd_yx <= np.maximum(_SEED_SD_HU, _SEED_SHARE * contrast)
-    peaks &= (view.spread_yx <= _SEED_SPREAD_HU) & (view.hu_yx > _LOWEST_ROD_HU)
+    peaks &= _even(view)
     indices = np.argwhere(peaks)
-    order = np.argsort(view.core_sd_yx[peaks] / contrast[peaks])[:_MOST_SEEDS]
+    order = np.argsort(view.core_sd_yx[peaks] / contrast[peaks], kind="stable")[:_MOST_SEEDS]
     return np.array([view.place(index) for index in indices[order]]).reshape(-1, 2)
+
+
+def _even(view: RodView) -> np.ndarray:
+    """Return the pixels around which a disc has one value, alike on all slices, and is no air or foam."""
+    limit = np.maximum(_SEED_SD_HU, _SEED_SHARE * np.abs(view.contrast_yx))
+    return (view.core_sd_yx <= limit) & (view.spread_yx <= _SEED_SPREAD_HU) & (view.hu_yx > _LOWEST_ROD_HU)
 
 
 def _placed(seeds: np.ndarray, certificate: Certificate) -> Iterator[tuple[bool, np.ndarray]]:
@@ -137,6 +153,9 @@ def _judge(
     ]
     hu = np.array([np.nan if pixels is None else np.median(view.hu_yx[pixels]) for pixels in inside])
     sd = np.array([np.nan if pixels is None else view.hu_yx[pixels].std() for pixels in inside])
+    rows, columns = np.transpose([view.index(place) for place in places_mm_yx[~cut]])
+    stands_out = np.abs(view.contrast_yx[rows, columns]) >= _REFINED_CONTRAST_HU
+    discs = int((stands_out & _even(view)[rows, columns]).sum())
     uneven = np.zeros(len(cut), bool)
     line = _line(hu, ~cut, certificate)
     suspects = ~cut & (sd > np.maximum(_DISTURBED_SD_HU, _DISTURBED_TIMES * np.nanmedian(sd)))
@@ -146,7 +165,8 @@ def _judge(
         line = _line(hu, ~cut & ~uneven, certificate)
     if line is None:
         return int((~cut).sum())
-    return RodPlaces(is_reversed=is_reversed, places_mm_yx=places_mm_yx, cut=cut, uneven=uneven, line=line)
+    found = {"is_reversed": is_reversed, "places_mm_yx": places_mm_yx, "cut": cut, "uneven": uneven}
+    return RodPlaces(**found, discs=discs, line=line)
 
 
 def _line(hu: np.ndarray, used: np.ndarray, certificate: Certificate) -> RodLine | None:
@@ -181,8 +201,13 @@ def _chosen(
     radius_mm, names = certificate.rod_radius_mm, ("certificate's", "reversed")
     ordered = sorted(assignments, key=lambda found: found.line.residual_sd)
     physical = [found for found in ordered if found.is_physical]
+    if not physical and ordered[0].line.residual_sd > config.max_residual_mg_cm3:
+        raise NoPhantom(
+            "large_residuals",
+            f"residuals of {ordered[0].line.residual_sd:.0f} mg/cm3 in the best order of the rods",
+        )
     if not physical:
-        line = ordered[0].line
+        line = next((found.line for found in ordered if found.line.slope > 0), ordered[0].line)
         raise NoPhantom(
             "not_physical",
             f"slope {line.slope:.3f} HU per mg/cm3, intercept {line.intercept_hu:.1f} HU in the best order",

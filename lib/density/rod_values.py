@@ -99,8 +99,8 @@ def measure_slices(image: sitk.Image, places_mm_yx: np.ndarray, radius_mm: float
 def change_along_z(slices: RodSlices, rods: Sequence[Rod], used: Sequence[int]) -> float | None:
     """Return how much the calibration changes from the first slice to the last one, mg/cm3.
 
-    A line through the values of each rod along z gives them at both ends, and the rods' two lines there the density of one
-    HU. Of the changes at 0 and at 200 mg/cm3 the larger one is returned.
+    A line through the values of each rod along z gives them at both ends, and the rods' two lines there the density
+    of one HU. Of the changes at 0 and at 200 mg/cm3 the larger one is returned.
 
     Args:
         slices: of all rods.

@@ -14,8 +14,9 @@ _SLICES = 24
 _ENDS = (0.05, 0.95)  # share of the scan: its ends may lie beyond the phantom
 _PADDING_HU = -1023  # what lies outside of the field of view
 _LOW_HU = -200.0  # lower values count as this: what surrounds a phantom does not matter
-_RING = (1.05, 1.45)  # radii around a rod, in radii of the rod
+_RING = (1.05, 1.35)  # radii around a rod, in radii of the rod
 _CORE = 0.7
+_SECTORS = 6  # of the ring: a disc stands out on all sides, the edge of a muscle on one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class RodView:
     Attributes:
         hu_yx: median of the slices.
         outside_yx: pixels outside of the field of view.
-        contrast_yx: of a disc of the rods' size around each pixel, its mean less that of a ring around it, HU.
+        contrast_yx: of a disc of the rods' size around each pixel, its mean less that of the ring around it, HU: in the
+            sector of the ring that is most like the disc, 0 if sectors differ in sign.
         core_sd_yx: SD inside the disc, HU.
         spread_yx: SD of the slices (robust), averaged in the disc.
         pixel_mm_yx: size of a pixel.
@@ -65,7 +67,7 @@ class RodView:
 
 
 def rod_drift_mm_yx(image: sitk.Image) -> np.ndarray:
-    """Return how far rods move (y, x) from slice to slice, mm. They lie along the patient's z, also in an oblique scan."""
+    """Return how far rods move (y, x) from slice to slice, mm: in oblique scans they lie along the patient's z."""
     along_xyz = np.reshape(image.GetDirection(), (3, 3))[2]
     return along_xyz[[1, 0]] / along_xyz[2] * image.GetSpacing()[2]
 
@@ -108,11 +110,13 @@ def _discs(
     """Return contrast, SD and spread of the disc around each pixel (see RodView); the radius is in pixels."""
     clipped = np.maximum(hu_yx, _LOW_HU)
     disc, core = _ring_kernel(radius_yx, 0.0, 1.0), _ring_kernel(radius_yx, 0.0, _CORE)
-    ring = _ring_kernel(radius_yx, *_RING)
-    mean, around, inner, squares, spread = _convolved(
-        [(clipped, disc), (clipped, ring), (clipped, core), (clipped**2, core), (spread_yx, core)]
+    mean, inner, squares, spread = _convolved(
+        [(clipped, disc), (clipped, core), (clipped**2, core), (spread_yx, core)]
     )
-    return mean - around, np.sqrt(np.maximum(squares - inner**2, 0.0)), spread
+    around = _convolved([(clipped, _sector_kernel(radius_yx, sector)) for sector in range(_SECTORS)])
+    least, most = mean - np.max(around, axis=0), mean - np.min(around, axis=0)
+    contrast = np.where(least > 0, least, np.where(most < 0, most, 0.0))
+    return contrast, np.sqrt(np.maximum(squares - inner**2, 0.0)), spread
 
 
 def _ring_kernel(radius_yx: np.ndarray, inner: float, outer: float) -> np.ndarray:
@@ -124,8 +128,17 @@ def _ring_kernel(radius_yx: np.ndarray, inner: float, outer: float) -> np.ndarra
     return kernel / kernel.sum()
 
 
+def _sector_kernel(radius_yx: np.ndarray, sector: int) -> np.ndarray:
+    """Return weights that average over a sector of the ring; they are 0 elsewhere."""
+    ring = _ring_kernel(radius_yx, *_RING)
+    rows, columns = np.indices(ring.shape) - (np.array(ring.shape) // 2)[:, None, None]
+    turn = np.arctan2(rows / radius_yx[0], columns / radius_yx[1]) / (2 * np.pi)
+    kernel = np.where(np.floor(turn * _SECTORS).astype(int) % _SECTORS == sector, ring, 0.0)
+    return kernel / kernel.sum()
+
+
 def _convolved(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-    """Return each image averaged with its (symmetric) kernel; beyond the image lies a copy of its border."""
+    """Return each image averaged with its kernel (turned by 180 degrees); the border continues beyond the image."""
     results = []
     for values, kernel in pairs:
         pad = [(size // 2, size // 2) for size in kernel.shape]

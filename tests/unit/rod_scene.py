@@ -26,7 +26,7 @@ CAHA = {
 }
 RODS_HU = (-71.0, -29.0, 198.0, 371.0, 525.0)  # of the Mindways certificate: slope 1.3846, intercept -0.59
 PLASTIC_HU, AIR_HU = 25.0, -1000.0
-SIZE_MM_XY = (360.0, 300.0)
+SIZE_MM_XY = (300.0, 260.0)
 PHANTOM_MM = (0.0, 90.0)  # centre (x, y) in the patient
 
 
@@ -48,7 +48,7 @@ def shown_hu(entry, slope, intercept_hu):
 class RodScene:
     """A volume to draw into; `image` gives the CT. Rotations are about x and z, in degrees."""
 
-    def __init__(self, *, pixel_mm=0.9, slices=40, slice_mm=3.0, size_mm_xy=SIZE_MM_XY, turned=(0.0, 0.0)):
+    def __init__(self, *, pixel_mm=0.9, slices=28, slice_mm=3.0, size_mm_xy=SIZE_MM_XY, turned=(0.0, 0.0)):
         self.grid = sitk.Image([round(size / pixel_mm) for size in size_mm_xy] + [slices], sitk.sitkInt16)
         self.grid.SetSpacing((pixel_mm, pixel_mm, slice_mm))
         x, z = np.radians(turned)
@@ -58,7 +58,9 @@ class RodScene:
         self.grid.SetDirection(direction.ravel().tolist())
         half = 0.5 * (np.array(self.grid.GetSize()) - 1) * self.grid.GetSpacing()
         self.grid.SetOrigin((-direction @ half).tolist())
-        index = np.meshgrid(*(np.arange(n) * s for n, s in zip(self.grid.GetSize(), self.grid.GetSpacing(), strict=True)))
+        index = np.meshgrid(
+            *(np.arange(n) * s for n, s in zip(self.grid.GetSize(), self.grid.GetSpacing(), strict=True))
+        )
         index = [np.transpose(axis, (2, 0, 1)) for axis in index]
         self.x, self.y, self.z = (
             self.grid.GetOrigin()[row] + sum(direction[row, column] * index[column] for column in range(3))
@@ -84,6 +86,12 @@ class RodScene:
         x, y, n = self.x - center_mm[0], self.y - center_mm[1], len(rods_hu)
         half = 0.5 * (n - 1) * distance_mm
         self.fill(13.5 - np.hypot(np.maximum(np.abs(x) - half - 4, 0), y), PLASTIC_HU)
+        self.rods(rods_hu, distance_mm, center_mm, radius_mm)
+
+    def rods(self, rods_hu, distance_mm=32.0, center_mm=PHANTOM_MM, radius_mm=9.0):
+        """Rods alone, within what is there."""
+        x, y = self.x - center_mm[0], self.y - center_mm[1]
+        half = 0.5 * (len(rods_hu) - 1) * distance_mm
         for number, hu in enumerate(rods_hu):
             self.fill(radius_mm - np.hypot(x - number * distance_mm + half, y), hu)
 
