@@ -17,7 +17,7 @@ from lib.bias_settings import NONE, BiasFieldConfig
 from lib.calibration_settings import CalibrationConfig
 from lib.catalog import calibration
 from lib.catalog.anatomies import ANATOMIES, usual_side
-from lib.certificates import Certificate, read_certificates
+from lib.certificates import Certificate
 from lib.classes_settings import ClassesConfig, check_classes, check_cut_offs
 from lib.cohort.acquisitions import check_strata, read_protocol
 from lib.cohort.other_run import find_results
@@ -49,6 +49,7 @@ from lib.measure_settings import DistalEndConfig, OverlapConfig
 from lib.model_record import REGRESS, SEGMENT
 from lib.network_comparison_settings import NetworkComparisonConfig, check_compared_networks, state_comparison
 from lib.phantom.people import PhantomConfig, phantom_table
+from lib.phantom_file import read_certificates
 from lib.publications.article import Publication
 from lib.publications.followed import followed_publication
 from lib.regression_settings import RegressionConfig, check_regression, refuse_forbidden

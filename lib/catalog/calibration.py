@@ -23,7 +23,7 @@ SLOPE_RANGE, INTERCEPT_RANGE_HU = (1.0, 1.9), (-25.0, 25.0)
 MICHALSKI_SCALE = "k2hpo4_michalski"
 
 
-class Finding(NamedTuple):
+class CalibrationFinding(NamedTuple):
     """A reason to refuse a calibration, or a flag of one that is used.
 
     Attributes:
@@ -36,79 +36,79 @@ class Finding(NamedTuple):
 
 
 # why a scan gets no calibration
-REFUSALS: Mapping[str, Finding] = MappingProxyType(
+REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
     {
-        "no_rods": Finding(
+        "no_rods": CalibrationFinding(
             "No row of round rods with the certificate's radius and distances was found.",
             "Look whether the phantom lies in the scan. If it does, check `rod_radius_mm` and `rod_distance_mm`.",
         ),
-        "too_few_rods": Finding(
+        "too_few_rods": CalibrationFinding(
             "Fewer than `calibration.min_rods` rods lie wholly in the field of view, or are undisturbed.",
             "Reconstruct the scan with a larger field of view, or calibrate it by another scan (`asynchronous`).",
         ),
-        "rods_ambiguous": Finding(
+        "rods_ambiguous": CalibrationFinding(
             "The rods fit their certificate in two orders, the second less than three times worse.",
             "Set `may_lie_reversed: false` if the phantom always lies the same way, and reconstruct with all rods "
             "in view.",
         ),
-        "two_phantoms": Finding(
+        "two_phantoms": CalibrationFinding(
             "Two rows of rods fit the certificate.",
             "Leave one phantom out of the scan or of the reconstruction.",
         ),
-        "not_physical": Finding(
+        "not_physical": CalibrationFinding(
             "In the order that fits best, slope or intercept lie outside of what X-rays of 60 to 90 keV can give "
             "(slope 1.0 to 1.9 HU per mg/cm3, intercept -25 to 25 HU).",
             "Check scale, densities and the water column of the certificate, and that it belongs to this phantom.",
         ),
-        "large_residuals": Finding(
+        "large_residuals": CalibrationFinding(
             "A rod differs from the line by more than `calibration.max_residual_mg_cm3`.",
             "Check that the certificate has the serial number of this phantom, and look for metal beside the rods.",
         ),
-        "no_calibration_scan": Finding(
+        "no_calibration_scan": CalibrationFinding(
             "The scan named by `calibration_scan` has no calibration of its own.",
             "See the reason of that scan in tables/calibration.csv, or name another one.",
         ),
-        "other_kvp": Finding(
+        "other_kvp": CalibrationFinding(
             "The scan named by `calibration_scan` was made with another tube voltage, with which the slope "
             "differs by up to 20 %.",
             "Name a scan of the phantom with the same voltage.",
         ),
-        "too_few_references": Finding(
+        "too_few_references": CalibrationFinding(
             "Fewer than ten scans of this cohort with the same tube voltage are calibrated by a phantom and have the "
             "tissues.",
             "Use another method, or add scans with a phantom.",
         ),
-        "no_tissues": Finding(
+        "no_tissues": CalibrationFinding(
             "A tissue was not found: less than 500 mm3 of it, or HU outside of its range.",
             "Calibrate the scan by another method, or leave its calibration out (`none`).",
         ),
     }
 )
 # what is told of a calibration that is used
-CALIBRATION_FLAGS: Mapping[str, Finding] = MappingProxyType(
+CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
     {
-        "rods_left_out": Finding(
+        "rods_left_out": CalibrationFinding(
             "A rod was left out: it lies partly outside of the field of view, or is disturbed in most slices.",
             "Look at its line in tables/calibration_rods.csv. The calibration rests on the other rods.",
         ),
-        "drifts_along_z": Finding(
+        "drifts_along_z": CalibrationFinding(
             "From the first slice to the last one the calibration changes by more than "
             "`calibration.max_drift_z_mg_cm3`, at 0 or at 200 mg/cm3.",
             "Do not compare levels of the scan with each other. Look for metal, and at the ends of the phantom.",
         ),
-        "hu_clipped": Finding(
+        "hu_clipped": CalibrationFinding(
             "Voxels of a rod have the lowest or highest HU that the scan can store.",
             "Export the scan with its whole range of values.",
         ),
-        "kvp_unknown": Finding(
+        "kvp_unknown": CalibrationFinding(
             "The tube voltage of this scan or of its `calibration_scan` is not stated.",
             "Check that both were made with the same voltage.",
         ),
-        "table_height_differs": Finding(
+        "table_height_differs": CalibrationFinding(
             "The table stood more than 50 mm higher or lower than in the `calibration_scan`.",
             "Scan the phantom at the table height of the people.",
         ),
-        "calibration_drift": Finding(
+        "calibration_drift": CalibrationFinding(
             "The calibration lies outside of the control limits of its scanner (median, 3 x 1.4826 x MAD; of eight "
             "scans or more).",
             "Ask what changed at the scanner, and whether the phantom was another one.",
@@ -125,7 +125,7 @@ def is_physical(slope: float, intercept_hu: float) -> bool:
     )
 
 
-def findings_table(findings: Mapping[str, Finding]) -> str:
+def findings_table(findings: Mapping[str, CalibrationFinding]) -> str:
     """Return REFUSALS or CALIBRATION_FLAGS as a Markdown table of docs/calibration.md."""
     lines = ["| code | when | what to do |", "| --- | --- | --- |"]
     return "\n".join(

@@ -28,8 +28,8 @@ class RodView:
     Attributes:
         hu_yx: median of the slices.
         outside_yx: pixels outside of the field of view.
-        contrast_yx: of a disc of the rods' size around each pixel, its mean less that of the ring around it, HU: in the
-            sector of the ring that is most like the disc, 0 if sectors differ in sign.
+        contrast_yx: of a disc of the rods' size around each pixel, its mean less that of the ring around it, HU: in
+            the sector of the ring that is most like the disc, 0 if sectors differ in sign.
         core_sd_yx: SD inside the disc, HU.
         spread_yx: SD of the slices (robust), averaged in the disc.
         pixel_mm_yx: size of a pixel.

@@ -3,7 +3,7 @@
 import numpy as np
 import SimpleITK as sitk
 
-from lib.certificates import check_certificates
+from lib.phantom_file import check_certificates
 
 MINDWAYS = {
     "scale": "k2hpo4",

@@ -187,9 +187,11 @@ def test_a_stage_of_a_setting_has_jobs_only_with_it(workflow):
     assert more.keys() - jobs.keys() == {"correct_bias"} and jobs.keys() <= more.keys()
     assert more["correct_bias"] == jobs["resample_image"]
     regression = {name for name, stage in STAGES.items() if stage.is_regression}
-    assert unused_stages(study.config) == {"correct_bias", *regression}
-    assert unused_stages(with_n4) == regression
-    assert set(stages_of("crop")) - set(stages_of("crop", unused_stages(study.config))) == {"correct_bias"}
+    assert unused_stages(study.config, calibrates=True) == {"correct_bias", *regression}
+    assert unused_stages(with_n4, calibrates=True) == regression
+    assert set(stages_of("crop")) - set(stages_of("crop", unused_stages(study.config, calibrates=False))) == {
+        "correct_bias"
+    }
     # every setting of the catalog is one of the configuration
     for section, key, value in (stage.only_with for stage in STAGES.values() if stage.only_with):
         assert isinstance(value, type(study.config[section][key]))
@@ -216,7 +218,7 @@ def test_a_regression_has_jobs_only_with_targets(workflow):
         "ensemble",
     }
     assert all(job.wildcards["network"] == "densenet" for job in more["predict_regression"])
-    assert unused_stages(asked.config) == {"correct_bias"}
+    assert unused_stages(asked.config, calibrates=True) == {"correct_bias"}
 
 
 def test_a_rerun_names_the_batches_of_its_own_network(tmp_path, capsys):
