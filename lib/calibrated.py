@@ -102,4 +102,5 @@ class Calibration:
     def from_json(cls, content: Mapping) -> "Calibration":
         """Return the calibration of a file's content; keys that it does not know are ignored."""
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in content.items() if name in known})
+        told = {name: value for name, value in content.items() if name in known}
+        return cls(**told | {name: tuple(told.get(name, ())) for name in ("rods", "flags")})

@@ -29,13 +29,7 @@ with job_log(snakemake.log[0]) as logger:
     )
     image = read_image(given.image) if given.image else None
     found = calibrate_scan(image, request, CalibrationConfig(**params.limits))
-    line = (found.slope_hu_per_mg_cm3, found.intercept_hu)
-    logger.info(
-        "%s by %s: slope (HU per mg/cm3), intercept (HU) %s; %s",
-        found.verdict,
-        found.method,
-        line,
-        found.found,
-    )
+    logger.info("%s by %s: %s", found.verdict, found.method, found.found)
+    logger.info("slope %s HU per mg/cm3, intercept %s HU", found.slope_hu_per_mg_cm3, found.intercept_hu)
     logger.info("reason %s, flags %s", found.reason or "none", ", ".join(found.flags) or "none")
     write_json(snakemake.output.json, found.to_json())

@@ -91,5 +91,11 @@ def calibrate_by_other_scan(source: CalibrationScan, acquisition: Mapping) -> Ca
         flags.append("table_height_differs")
     found = f"the line of {source.scan} ({first.found})"
     return replace(
-        first, **common, found=found, rods=(), tissues=None, flags=flags, verdict=FLAGGED if flags else OK
+        first,
+        **common,
+        found=found,
+        rods=(),
+        tissues=None,
+        flags=tuple(flags),
+        verdict=FLAGGED if flags else OK,
     )

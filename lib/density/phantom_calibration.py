@@ -67,7 +67,7 @@ def _calibrated(
     }
     if refusal := _refusal(line, worst, config):
         code, why = refusal
-        return Calibration(**told, verdict=REFUSED, reason=code, found=f"{found}; {why}", flags=flags)
+        return Calibration(**told, verdict=REFUSED, reason=code, found=f"{found}; {why}", flags=tuple(flags))
     return Calibration(
         **told,
         verdict=FLAGGED if flags else OK,
@@ -77,7 +77,7 @@ def _calibrated(
         slope_se=line.slope_se,
         intercept_se=line.intercept_se,
         density_se_at_100_mg_cm3=line.density_se_at_100,
-        flags=flags,
+        flags=tuple(flags),
     )
 
 

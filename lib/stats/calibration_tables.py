@@ -102,8 +102,8 @@ def control_limits(
     """Return the control limits of slopes and intercepts: median +- `drift_sd` robust SDs; None of fewer than eight.
 
     The robust SD is 1.4826 times the median absolute deviation. If the order of the scans is known it is at most that
-    of neighbours (median of their differences / 0.954), so that a slow drift does not widen its own limits. Limits lie
-    at least 0.5 % of the slope and 1 HU from the median, which is what the measurement of rods may be off.
+    of neighbours (median of their differences / 0.954), so that a slow drift does not widen its own limits. Limits
+    lie at least 0.5 % of the slope and 1 HU from the median, which is what the measurement of rods may be off.
 
     Args:
         lines: slope (HU per mg/cm3) and intercept (HU) of each scan.
