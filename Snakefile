@@ -31,6 +31,7 @@ include: "rules/phantom.smk"
 include: "rules/cohort.smk"
 include: "rules/folds.smk"
 include: "rules/imaging.smk"
+include: "rules/calibration.smk"
 include: "rules/training.smk"
 include: "rules/prediction.smk"
 include: "rules/measures.smk"
@@ -116,6 +117,7 @@ rule measured:
         "results/tables/acquisition.csv",
         "results/tables/flow.csv",
         density_tables(),
+        calibration_tables(),
 
 
 rule report:

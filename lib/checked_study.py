@@ -14,14 +14,17 @@ from pathlib import Path
 import yaml
 
 from lib.bias_settings import NONE, BiasFieldConfig
+from lib.calibration_settings import CalibrationConfig
+from lib.catalog import calibration
 from lib.catalog.anatomies import ANATOMIES, usual_side
+from lib.certificates import Certificate
 from lib.classes_settings import ClassesConfig, check_classes, check_cut_offs
 from lib.cohort.acquisitions import check_strata, read_protocol
 from lib.cohort.other_run import find_results
 from lib.cohort.placement import Takes
 from lib.cohort.review import Review, read_review, rejected
 from lib.cohort.sheet import read_sheet, read_text
-from lib.cohort.table import ScanRow, planned_cohort, read_cohort
+from lib.cohort.table import ScanRow, planned_cohort, read_cohort, require_phantoms
 from lib.compare_settings import ComparisonConfig
 from lib.crop_settings import HIP, CropConfig
 from lib.errors import ConfigError, ModelError
@@ -46,6 +49,7 @@ from lib.measure_settings import DistalEndConfig, OverlapConfig
 from lib.model_record import REGRESS, SEGMENT
 from lib.network_comparison_settings import NetworkComparisonConfig, check_compared_networks, state_comparison
 from lib.phantom.people import PhantomConfig, phantom_table
+from lib.phantom_file import read_certificates
 from lib.publications.article import Publication
 from lib.publications.followed import followed_publication
 from lib.regression_settings import RegressionConfig, check_regression, refuse_forbidden
@@ -93,6 +97,7 @@ class Study:
         typed: what was typed after `snakemake`.
         table: path of the cohort table.
         cohort: its rows by scan, including excluded scans.
+        certificates: those of the calibration phantoms, by name.
         review: rows of the review by scan; empty without one.
         finished: finished models to predict with; None if the study trains its own.
         finished_regression: those of a regression beside them; None if there are none.
@@ -105,6 +110,7 @@ class Study:
     typed: Typed = field(repr=False)
     table: str
     cohort: Mapping[str, ScanRow]
+    certificates: Mapping[str, Certificate] = field(default_factory=dict)
     review: Mapping[str, Review]
     finished: FinishedModels | None
     finished_regression: FinishedRegression | None = None
@@ -129,6 +135,11 @@ class Study:
     def scans(self) -> Mapping[str, ScanRow]:
         """Return the rows of the cohort that are not excluded, by scan."""
         return {scan: row for scan, row in self.cohort.items() if not row.exclude}
+
+    @cached_property
+    def calibrates(self) -> bool:
+        """Return whether any scan asks for a calibration of its density."""
+        return any(row.calibration != calibration.NONE for row in self.scans.values())
 
     @property
     def groups(self) -> Mapping[str, Takes]:
@@ -246,12 +257,15 @@ def read_study(config: Mapping, typed: Typed, folder: str | Path) -> Study:
     finished, finished_regression = _read_finished(config)
     table = config["cohort"] or PHANTOM_TABLE
     cohort = _read_cohort(config, table, [finished.takes] if finished else config["groups"].values())
+    certificates = _read_certificates(config, table)
+    _check_calibrations(config, table, cohort, certificates)
     study = Study(
         folder=Path(folder),
         config=config,
         typed=typed,
         table=table,
         cohort=cohort,
+        certificates=certificates,
         review=read_review(config["review"], cohort) if config["review"] else {},
         finished=finished,
         finished_regression=finished_regression,
@@ -335,6 +349,7 @@ def _check_sections(config: Mapping) -> None:
         ConfigError: a value is not allowed, or two keys contradict each other.
     """
     IntensityConfig(**config["intensity"])
+    CalibrationConfig(**config["calibration"])
     _check_bias_field(config)
     _check_crop(config)
     MaskConfig(**config["mask"])
@@ -483,6 +498,31 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
         structures=list(config["structures"]),
         targets=_target_columns(config),
     )
+
+
+def _read_certificates(config: Mapping, table: str) -> dict[str, Certificate]:
+    """Return the certificates of the study's calibration phantoms, by name; none if no file is named."""
+    file = config["calibration"]["phantoms"]
+    return read_certificates(Path(table).parent / file) if file else {}
+
+
+def _check_calibrations(
+    config: Mapping, table: str, cohort: Mapping[str, ScanRow], certificates: Mapping[str, Certificate]
+) -> None:
+    """Refuse phantoms without a certificate, and calibrations of images that have no HU.
+
+    Raises:
+        TableError: a row names a phantom without a certificate.
+        ConfigError: the study is not of CT.
+    """
+    asked = [row for row in cohort.values() if row.calibration != calibration.NONE and not row.exclude]
+    modality = config["screening"]["modality"]
+    if asked and modality != "CT":
+        raise ConfigError(
+            f"calibration: row {asked[0].line} of the cohort table asks for a calibration of density, which needs "
+            f"HU, and screening.modality is {modality}; write `none` in its column calibration, or leave it empty"
+        )
+    require_phantoms(table, asked, certificates, Path(config["calibration"]["phantoms"]).name)
 
 
 def _targets_in_table(config: Mapping, table: str) -> Mapping[str, str]:

@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
+from lib.catalog.calibration import NONE
 from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
-from lib.catalog.stages import DENSITY_TABLES, NETWORK_TABLES, stages_of
+from lib.catalog.stages import CALIBRATION_TABLES, DENSITY_TABLES, NETWORK_TABLES, stages_of
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable
 from lib.cohort.failures import job_failure
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
@@ -434,6 +435,33 @@ def other_tables(wildcards: Wildcards) -> list[str]:
     if not config["other"]:
         raise WorkflowError("name the run to compare with: snakemake compare --config other=FOLDER")
     return [f"{OTHER}/{name}" for name in NEEDED]
+
+
+def calibration_scan(scan: str) -> str:
+    """Return the scan whose calibration a scan takes; empty if it has its own."""
+    return SCANS[scan].calibration_scan
+
+
+def certificate_of(scan: str) -> dict:
+    """Return the certificate of the phantom in a scan, as plain values; empty if no phantom is named."""
+    phantom = SCANS[scan].phantom
+    return STUDY.certificates[phantom].to_json() if phantom else {}
+
+
+def calibrated_scans() -> list[str]:
+    """Return the accepted scans that are calibrated, and the scans of phantoms that they name, accepted or not."""
+    own = [scan for scan in accepted() if SCANS[scan].calibration != NONE]
+    return list(dict.fromkeys([*own, *filter(None, map(calibration_scan, own))]))
+
+
+def calibrated_files() -> list[str]:
+    """Return the calibrations of all scans; with partial=true, only files that exist."""
+    return there(f"results/calibrated/{scan}.json" for scan in calibrated_scans())
+
+
+def calibration_tables() -> list[str]:
+    """Return the tables of calibrations; none if no scan asks for one."""
+    return [f"results/tables/{name}.csv" for name in CALIBRATION_TABLES] if STUDY.calibrates else []
 
 
 def density_tables() -> list[str]:

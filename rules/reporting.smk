@@ -408,6 +408,7 @@ rule write_report:
         ),
         networks=network_tables(),
         densities=density_tables(),
+        calibrations=calibration_tables(),
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",
         protocol="results/cohort/protocol.json",

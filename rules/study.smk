@@ -56,7 +56,7 @@ OTHER = STUDY.other
 REVIEWS = in_words(STUDY.review)
 REJECTED = STUDY.rejected
 CORRECTED = STUDY.corrected
-UNUSED = unused_stages(config)
+UNUSED = unused_stages(config, calibrates=STUDY.calibrates)
 NEEDS_EDIT = sorted(scan for scan, row in STUDY.review.items() if row.verdict == "needs-edit")
 RETRAINED_AT = datetime.now().isoformat() if config["retrain"] else ""
 

@@ -24,11 +24,12 @@ PARTS: Mapping[str, str] = MappingProxyType(
 NETWORK_TABLES = ("networks", "network_pairs", "dimension_pair", "selection")
 # names of the tables of densities, of a study with a regression
 DENSITY_TABLES = (*("bmd", "levels_found", "bmd_people", "bmd_agreement", "vendors", "classes", "confusion"),)
+CALIBRATION_TABLES = ("calibration", "calibration_rods")
 DENSITY_FIGURES = "density_"  # kinds of their figures begin with it
 # unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
 Work = Literal["scan", "prediction", "batch", "page batch", "fold", "network", "study"]
 # the scans for which a stage has a job
-Chosen = Literal["listed", "accepted", "with reference", "read twice", "corrected"]
+Chosen = Literal["listed", "accepted", "with reference", "read twice", "corrected", "calibrated"]
 
 
 class Stage(NamedTuple):
@@ -53,6 +54,7 @@ class Stage(NamedTuple):
         is_on_demand: whether it runs only when it is requested by name.
         only_with: section, key and value of the setting without which it never runs; empty: no setting excludes it.
         is_regression: whether it belongs only to a study with a regression (`regression.targets`).
+        is_calibration: whether it belongs only to a study in which a scan asks for a calibration of density.
     """
 
     file: str
@@ -71,6 +73,7 @@ class Stage(NamedTuple):
     is_on_demand: bool = False
     only_with: tuple[str, ...] = ()
     is_regression: bool = False
+    is_calibration: bool = False
 
 
 def _gathers(file: str, **known: object) -> Stage:
@@ -99,6 +102,14 @@ STAGES: dict[str, Stage] = {
     "resample_image": Stage("resampled/{scan}/image.nii.gz", "scan", part="crop", is_recorded=True),
     "crop_image": Stage(
         "cropped/{scan}/image.nii.gz", "scan", part="crop", reaches=("cropped",), is_recorded=True
+    ),
+    "calibrate_density": Stage(
+        "calibrated/{scan}.json",
+        "scan",
+        "calibrated",
+        part="prediction",
+        is_recorded=True,
+        is_calibration=True,
     ),
     "draw_crop": Stage("crops/{scan}.webp", "scan"),
     "resample_labels": Stage(
@@ -160,6 +171,7 @@ STAGES: dict[str, Stage] = {
     "gather_metrics": _gathers("tables/metrics.csv"),
     "gather_volumes": _gathers("tables/volumes.csv"),
     "gather_bmd": _gathers("tables/bmd.csv", costs_of="gather_metrics", is_regression=True),
+    "gather_calibration": _gathers("tables/calibration.csv", costs_of="gather_metrics", is_calibration=True),
     "gather_flow": _gathers("tables/flow.csv", runs="local"),
     "summarize_agreement": _gathers("tables/agreement.csv"),
     "summarize_bmd": _gathers("tables/bmd_agreement.csv", costs_of="summarize_agreement", is_regression=True),
@@ -175,12 +187,19 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def unused_stages(config: Mapping[str, Mapping]) -> frozenset[str]:
-    """Return the rules that never run with the settings of a study (see `Stage.only_with`, `is_regression`)."""
+def unused_stages(config: Mapping[str, Mapping], *, calibrates: bool) -> frozenset[str]:
+    """Return the rules that never run in a study (see `Stage.only_with`, `is_regression`, `is_calibration`).
+
+    Args:
+        config: its settings.
+        calibrates: whether a scan asks for a calibration of density.
+    """
     needs = {rule: stage.only_with for rule, stage in STAGES.items() if stage.only_with}
     unused = {rule for rule, (section, key, value) in needs.items() if config[section][key] != value}
     if not config["regression"]["targets"]:
         unused |= {rule for rule, stage in STAGES.items() if stage.is_regression}
+    if not calibrates:
+        unused |= {rule for rule, stage in STAGES.items() if stage.is_calibration}
     return frozenset(unused)
 
 

@@ -4,15 +4,17 @@ import csv
 import difflib
 import io
 import itertools
+import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from lib.ages import age_years
+from lib.catalog.calibration import ASYNCHRONOUS, METHODS, NONE, PHANTOM
 from lib.catalog.scales import UNIT, is_density_without_scale, names_with_scale, scale_of_column
 from lib.catalog.vendors import VENDORS
 from lib.cohort.image_headers import Grid, image_header
@@ -20,10 +22,12 @@ from lib.cohort.sheet import Sheet, plain_cell, read_sheet, read_text
 from lib.errors import TableError
 from lib.target_columns import HIGHEST_DENSITY, LOWEST_DENSITY
 
-COLUMNS = (
+_CALIBRATION_COLUMNS = ("phantom", "calibration", "calibration_scan", "scanner", "scan_order")
+_USUAL_COLUMNS = (
     "scan", "image", "subject", "sex", "age", "site", "vendor", "series_uid", "contrast", "mask", "mask_label",
     "mask2", "levels_absent", "side", "repeat_of", "crop_x_mm", "crop_y_mm", "set", "exclude",
 )  # fmt: skip
+COLUMNS = (*_USUAL_COLUMNS, *_CALIBRATION_COLUMNS)
 SIDES = ("left", "right")
 SETS = ("auto", "train", "test", "apply", "external")
 # used as file and folder name, and as a word of a command line
@@ -50,6 +54,9 @@ class ScanRow:
     Attributes (of those that are not the table's columns):
         levels_absent: structures that are left out, because the bone is missing, broken or filled.
         targets: structure -> its reference density, mg/cm3 in the scale of the study, without `levels_absent`.
+        calibration: one of `lib.catalog.calibration.METHODS`.
+        calibration_scan: the scan whose calibration is taken.
+        scan_order: position among the scans of its scanner; None: not stated.
         extra: columns that `cohort_columns` names.
     """
 
@@ -73,6 +80,11 @@ class ScanRow:
     center_mm_xy: tuple[float, float] | None
     set: str
     exclude: str
+    phantom: str = ""
+    calibration: str = NONE
+    calibration_scan: str = ""
+    scanner: str = ""
+    scan_order: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -147,12 +159,38 @@ def planned_cohort(
     return {row.scan: row for row in rows}
 
 
+def require_phantoms(
+    table: str | Path, rows: Iterable[ScanRow], phantoms: Collection[str], file: str
+) -> None:
+    """Check that every phantom of a table has a certificate.
+
+    Args:
+        table: path of the table.
+        rows: its rows.
+        phantoms: names of the phantoms with a certificate.
+        file: name of the file of certificates; empty: there is none.
+
+    Raises:
+        TableError: a row names another phantom; the text lists all of them.
+    """
+    advice = (
+        f"{file} has {', '.join(phantoms)}: correct the name, or write the certificate of this phantom there"
+        if file
+        else "set calibration.phantoms to the file with its certificate (docs/calibration.md)"
+    )
+    named = [row for row in rows if row.phantom and row.phantom not in phantoms]
+    raise_problems(Path(table), [Problem(row.line, "phantom", row.phantom, advice) for row in named])
+
+
 def table_text(records: Iterable[Mapping[str, str]]) -> str:
-    """Return records (column -> text) as the text of a cohort table; columns that it does not know come last."""
+    """Return records (column -> text) as the text of a cohort table.
+
+    Columns that it does not know come last, and those of a calibration only if a record has them.
+    """
     records = list(records)
-    further = dict.fromkeys(name for record in records for name in record if name not in COLUMNS)
+    further = dict.fromkeys(name for record in records for name in record if name not in _USUAL_COLUMNS)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [*COLUMNS, *further], restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, [*_USUAL_COLUMNS, *further], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return buffer.getvalue()
@@ -297,8 +335,23 @@ def _row(line: int, record: dict[str, str], folder: Path, asked: _Asked, problem
         center_mm_xy=_center(line, record, problems),
         set=parse("set", f"use {', '.join(SETS)}", _one_of(SETS), "auto"),
         exclude=parse("exclude", "give the reason; leave it empty to keep the scan", _reason, ""),
+        **_calibration(record, parse),
         extra={name: plain_text(record.get(name, "")) for name in asked.extra_columns},
     )
+
+
+def _calibration(record: Mapping[str, str], parse: Callable) -> dict[str, object]:
+    """Return the fields of a row that say how its density is calibrated; `parse` is that of `_row`."""
+    usual = PHANTOM if record.get("phantom") else NONE
+    return {
+        "phantom": record.get("phantom", ""),
+        "calibration": parse(
+            "calibration", f"use {', '.join(METHODS)}, or leave it empty", _one_of(METHODS), usual
+        ),
+        "calibration_scan": record.get("calibration_scan", ""),
+        "scanner": plain_text(record.get("scanner", "")),
+        "scan_order": parse("scan_order", "use a number (not a date), or leave it empty", _order, None),
+    }
 
 
 def _one_of(names: Iterable[str]) -> Callable[[str], str]:
@@ -311,6 +364,13 @@ def _density(text: str) -> float:
     if "_" in text or not LOWEST_DENSITY <= density <= HIGHEST_DENSITY:  # also true for nan
         raise ValueError(text)
     return density
+
+
+def _order(text: str) -> float:
+    order = float(text)
+    if "_" in text or not math.isfinite(order):
+        raise ValueError(text)
+    return order
 
 
 def _absent_levels(
@@ -555,6 +615,38 @@ def _problems_between(rows: list[ScanRow]) -> Iterable[Problem]:
                     "these scans repeat each other in a circle; leave one empty",
                 )
     yield from _problems_of_people(rows)
+    yield from _problems_of_calibrations(rows)
+
+
+def _problems_of_calibrations(rows: Sequence[ScanRow]) -> Iterable[Problem]:
+    """Yield calibrations without a phantom, and calibration scans that cannot be used."""
+    by_scan = {row.scan: row for row in rows}
+    for row in rows:
+        if row.calibration == PHANTOM and not row.phantom:
+            allowed = "name the phantom in the scan (column `phantom`), or use another method"
+            yield Problem(row.line, "calibration", row.calibration, allowed)
+        if row.calibration_scan and row.calibration != ASYNCHRONOUS:
+            allowed = (
+                f"it is read with calibration {ASYNCHRONOUS} only: write that in `calibration`, or empty it"
+            )
+            yield Problem(row.line, "calibration_scan", row.calibration_scan, allowed)
+        if row.calibration == ASYNCHRONOUS:
+            first = by_scan.get(row.calibration_scan)
+            if allowed := _unusable_calibration_scan(row, first):
+                yield Problem(row.line, "calibration_scan", row.calibration_scan, allowed)
+
+
+def _unusable_calibration_scan(row: ScanRow, first: ScanRow | None) -> str:
+    """Return why a row cannot take the calibration of the scan that it names; empty if it can."""
+    if not row.calibration_scan:
+        return f"calibration {ASYNCHRONOUS} needs it: name the scan of this table that shows the phantom"
+    if first is None or first is row:
+        return "name another scan of this table, which shows the phantom"
+    if first.exclude:
+        return f"row {first.line} is excluded: leave its `exclude` empty, or name another scan"
+    if first.calibration != PHANTOM:
+        return f"row {first.line} is not calibrated by a phantom: name its phantom in column `phantom`"
+    return ""
 
 
 def _in_circle(row: ScanRow, by_scan: dict[str, ScanRow]) -> bool:

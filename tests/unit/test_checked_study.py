@@ -13,7 +13,7 @@ import yaml
 
 from lib.atomic import write_json
 from lib.checked_study import Typed, read_study
-from lib.errors import ConfigError
+from lib.errors import ConfigError, TableError
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -178,3 +178,52 @@ def test_the_step_of_a_prediction_is_compared_with_the_windows_of_finished_model
     with pytest.raises(ConfigError) as caught:
         parse(given.replace("8}", "32}") % 9)
     assert "windows of 8 (the windows of the models in models)" in str(caught.value)
+
+
+def calibrated_study(folder, rows, overlay=""):
+    """Read a study of two images whose rows (phantom, calibration) are given, with a certificate of p-1."""
+    for name in ("a", "b"):
+        (folder / name).mkdir(exist_ok=True)
+    lines = (f"S{k},{name},{row}" for k, (name, row) in enumerate(zip("ab", rows, strict=True)))
+    (folder / "cohort.csv").write_text("\n".join(["scan,image,phantom,calibration", *lines, ""]))
+    rods = [{"density_mg_cm3": density} for density in (0, 100, 200)]
+    entry = {"scale": "caha", "rods": rods, "rod_radius_mm": 9, "rod_distance_mm": 30}
+    (folder / "phantoms.yaml").write_text(yaml.safe_dump({"p-1": entry}))
+    return parse(
+        f"{{cohort: cohort.csv, calibration: {{phantoms: phantoms.yaml}}, groups: {{all: {{}}}}, {overlay}}}"
+    )
+
+
+def test_certificates_lie_beside_the_cohort_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = calibrated_study(tmp_path, ["p-1,", ","])
+    assert study.calibrates and study.certificates["p-1"].scale == "caha"
+    assert [row.calibration for row in study.scans.values()] == ["phantom", "none"]
+    assert not calibrated_study(tmp_path, ["p-1,none", ","]).calibrates
+
+
+def test_a_phantom_without_certificate_and_a_calibration_of_mr_are_refused_at_the_parse(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        TableError, match=r"row 3, column phantom: 'p-2'; phantoms.yaml has p-1: correct the name"
+    ):
+        calibrated_study(tmp_path, ["p-1,", "p-2,"])
+    mr = (
+        "anatomy: generic, screening: {modality: MR}, crop: {method: centre}, "
+        "intensity: {scale: percentile, low: 0.5, high: 99.5}"
+    )
+    with pytest.raises(
+        ConfigError, match=r"row 2 of the cohort table asks for a .* screening.modality is MR"
+    ):
+        calibrated_study(tmp_path, ["p-1,", ","], mr)
+    assert not calibrated_study(tmp_path, [",", ","], mr).calibrates
+    with pytest.raises(ConfigError, match=r"calibration.phantoms: there is no file .*other.yaml"):
+        parse("{cohort: cohort.csv, calibration: {phantoms: other.yaml}}")
+
+
+def test_a_study_without_phantoms_has_no_calibration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = parse("{}")
+    assert not study.calibrates and study.certificates == {}

@@ -10,6 +10,7 @@ import yaml
 from snakemake.cli import parse_config
 
 from lib.bias_settings import BiasFieldConfig
+from lib.calibration_settings import CalibrationConfig
 from lib.catalog.modalities import MODALITIES
 from lib.crop_settings import CropConfig
 from lib.errors import ConfigError
@@ -173,6 +174,7 @@ def test_every_key_has_a_default_with_a_comment():
         ("train.augment", AugmentConfig),
         ("networks.vnet", VNetConfig),
         ("grid", GridConfig),
+        ("calibration", CalibrationConfig),
         ("network_comparison", NetworkComparisonConfig),
     ],
 )
@@ -461,3 +463,17 @@ def test_names_on_the_command_line_that_look_like_something_else_are_names(name)
     read = read_words(keep_names(settings, SCHEMA, [entry, "seed=7", "folds={folds: 5}"]), SCHEMA)
     assert read["study"] == name and read["seed"] == 7 and read["folds"] == {"folds": 5}
     assert keep_names(DEFAULTS | {"study": "001"}, SCHEMA, ["study='001'"])["study"] == "001"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"min_rods": 2}, "calibration.min_rods must be at least 3, because a line fits any two rods; got 2"),
+        ({"roi_radius_share": 1.0}, "calibration.roi_radius_share must be a number from 0.2 to 0.9; got 1.0"),
+        ({"max_drift_z_mg_cm3": 0.0}, "calibration.max_drift_z_mg_cm3 must be a number > 0; got 0.0"),
+    ],
+)
+def test_calibration_limits_that_cannot_be_used(wrong, told):
+    with pytest.raises(ConfigError) as caught:
+        CalibrationConfig(**wrong)
+    assert told in str(caught.value)

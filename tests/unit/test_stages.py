@@ -187,12 +187,29 @@ def test_a_stage_of_a_setting_has_jobs_only_with_it(workflow):
     assert more.keys() - jobs.keys() == {"correct_bias"} and jobs.keys() <= more.keys()
     assert more["correct_bias"] == jobs["resample_image"]
     regression = {name for name, stage in STAGES.items() if stage.is_regression}
-    assert unused_stages(study.config) == {"correct_bias", *regression}
-    assert unused_stages(with_n4) == regression
-    assert set(stages_of("crop")) - set(stages_of("crop", unused_stages(study.config))) == {"correct_bias"}
+    assert unused_stages(study.config, calibrates=True) == {"correct_bias", *regression}
+    assert unused_stages(with_n4, calibrates=True) == regression
+    unused = unused_stages(study.config, calibrates=False)
+    assert set(stages_of("crop")) - set(stages_of("crop", unused)) == {"correct_bias"}
+    assert unused == {"correct_bias", "calibrate_density", "gather_calibration", *regression}
     # every setting of the catalog is one of the configuration
     for section, key, value in (stage.only_with for stage in STAGES.values() if stage.only_with):
         assert isinstance(value, type(study.config[section][key]))
+
+
+def test_calibrations_have_jobs_only_where_a_row_asks_for_them(workflow):
+    study, jobs = workflow.study, plan_jobs(workflow.study, workflow.rules)
+    first, second, third, *_ = study.scans
+    asked = {
+        first: {"calibration": "phantom", "phantom": "p"},
+        second: {"calibration": "asynchronous", "calibration_scan": third},
+        third: {},
+    }
+    cohort = {scan: replace(row, **asked.get(scan, {})) for scan, row in study.cohort.items()}
+    more = plan_jobs(replace(study, cohort=cohort), workflow.rules)
+    assert more.keys() - jobs.keys() == {"calibrate_density", "gather_calibration"}
+    assert {name: more[name] for name in jobs} == jobs
+    assert {job.wildcards["scan"] for job in more["calibrate_density"]} == {first, second, third}
 
 
 def test_a_regression_has_jobs_only_with_targets(workflow):
@@ -216,7 +233,7 @@ def test_a_regression_has_jobs_only_with_targets(workflow):
         "ensemble",
     }
     assert all(job.wildcards["network"] == "densenet" for job in more["predict_regression"])
-    assert unused_stages(asked.config) == {"correct_bias"}
+    assert unused_stages(asked.config, calibrates=True) == {"correct_bias"}
 
 
 def test_a_rerun_names_the_batches_of_its_own_network(tmp_path, capsys):

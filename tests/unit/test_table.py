@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from lib.ages import age_years, printed_age
-from lib.cohort.table import planned_cohort, read_cohort, table_text
+from lib.cohort.table import planned_cohort, read_cohort, require_phantoms, table_text
 from lib.errors import TableError
 
 
@@ -103,9 +103,9 @@ def test_missing_table_says_which_key_to_set(tmp_path):
 
 
 def test_extra_columns_only_when_named(folder):
-    table = write(folder, "scan,image,patient_name,scanner\nS1,a,Doe,X\n")
+    table = write(folder, "scan,image,patient_name,machine\nS1,a,Doe,X\n")
     assert read_cohort(table)["S1"].extra == {}
-    assert read_cohort(table, extra_columns=["scanner"])["S1"].extra == {"scanner": "X"}
+    assert read_cohort(table, extra_columns=["machine"])["S1"].extra == {"machine": "X"}
     with pytest.raises(TableError, match="column kernel"):
         read_cohort(table, extra_columns=["kernel"])
 
@@ -458,3 +458,78 @@ def test_planned_people_have_densities_too(tmp_path):
     rows = planned_cohort([record], "results/phantom/cohort.csv", "", structures=LEVELS, targets=TARGETS)
     assert rows["P1"].targets == dict.fromkeys(LEVELS, 99.5) and rows["P1"].vendor == "other"
     assert table_text([record]).splitlines()[0].endswith(",exclude," + ",".join(TARGETS.values()))
+
+
+CALIBRATED = "scan,image,phantom,calibration,calibration_scan,scanner,scan_order,exclude\n"
+
+
+def test_calibrations_are_read_with_their_defaults(folder):
+    rows = read_cohort(
+        write(folder, CALIBRATED + "S1,a,p-1,,,room 3,2.5,\nS2,b,,asynchronous,S1,,,\nS3,c,,,,,,\n")
+    )
+    first, second, third = rows.values()
+    assert (first.phantom, first.calibration, first.scanner, first.scan_order) == (
+        "p-1",
+        "phantom",
+        "room 3",
+        2.5,
+    )
+    assert (second.calibration, second.calibration_scan, second.scan_order) == ("asynchronous", "S1", None)
+    assert (third.phantom, third.calibration, third.scanner) == ("", "none", "")
+    # a phantom may lie in view and not be used
+    rows = read_cohort(write(folder, CALIBRATED + "S1,a,p-1,none,,,,\n"))
+    assert (rows["S1"].phantom, rows["S1"].calibration) == ("p-1", "none")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            "S2,b,,phantoms,,,,",
+            "row 3, column calibration: 'phantoms'; use phantom, asynchronous, referenced, ",
+        ),
+        (
+            "S2,b,,phantom,,,,",
+            "row 3, column calibration: 'phantom'; name the phantom in the scan (column `phantom`)",
+        ),
+        ("S2,b,,asynchronous,,,,", "row 3, column calibration_scan: ''; calibration asynchronous needs it"),
+        ("S2,b,,asynchronous,S9,,,", "row 3, column calibration_scan: 'S9'; name another scan of this table"),
+        ("S2,b,,asynchronous,S2,,,", "row 3, column calibration_scan: 'S2'; name another scan of this table"),
+        (
+            "S2,b,,asynchronous,S3,,,",
+            "row 3, column calibration_scan: 'S3'; row 4 is not calibrated by a phantom",
+        ),
+        ("S2,b,,asynchronous,S4,,,", "row 3, column calibration_scan: 'S4'; row 5 is excluded"),
+        (
+            "S2,b,,,S1,,,",
+            "row 3, column calibration_scan: 'S1'; it is read with calibration asynchronous only",
+        ),
+        ("S2,b,p,,,,2026-11-29,", "row 3, column scan_order: '2026-11-29'; use a number (not a date)"),
+    ],
+)
+def test_calibrations_that_cannot_be_made_are_refused(folder, row, told):
+    text = CALIBRATED + f"S1,a,p,,,,,\n{row}\nS3,c,,,,,,\nS4,a,p,,,,,bad\n"
+    with pytest.raises(TableError) as caught:
+        read_cohort(write(folder, text))
+    assert told in str(caught.value)
+
+
+def test_phantoms_without_a_certificate_are_refused(folder):
+    table = write(folder, CALIBRATED + "S1,a,p-1,,,,,\nS2,b,p-2,,,,,\n")
+    rows = read_cohort(table).values()
+    require_phantoms(table, rows, ["p-1", "p-2"], "phantoms.yaml")
+    with pytest.raises(TableError) as caught:
+        require_phantoms(table, rows, ["p-1", "p-3"], "phantoms.yaml")
+    assert "row 3, column phantom: 'p-2'; phantoms.yaml has p-1, p-3: correct the name" in str(caught.value)
+    assert "row 2" not in str(caught.value)
+    with pytest.raises(
+        TableError, match=r"'p-1'; set calibration\.phantoms to the file with its certificate"
+    ):
+        require_phantoms(table, rows, [], "")
+
+
+def test_a_written_table_has_columns_of_calibrations_only_if_a_record_has_them():
+    record = {"scan": "S1", "image": "a"}
+    assert "phantom" not in table_text([record]).splitlines()[0]
+    header, row = table_text([record | {"phantom": "p-1"}]).splitlines()
+    assert header.endswith(",exclude,phantom") and row.endswith(",p-1")

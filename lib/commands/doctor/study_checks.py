@@ -47,7 +47,7 @@ def check_configuration(arguments: Sequence[str]) -> tuple[Workflow | None, list
 
 def _with_used_rules(workflow: Workflow) -> Workflow:
     """Return a workflow without the rules that never run with its study's settings; their requests do not matter."""
-    unused = unused_stages(workflow.study.config)
+    unused = unused_stages(workflow.study.config, calibrates=workflow.study.calibrates)
     return replace(
         workflow, rules={name: rule for name, rule in workflow.rules.items() if name not in unused}
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.catalog.calibration import NONE
 from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.catalog.stages import STAGES, Stage, unused_stages
 from lib.checked_study import Study
@@ -48,7 +49,10 @@ def plan_jobs(study: Study, rules: Mapping[str, Rule]) -> dict[str, list[Job]]:
     estimates = plan_estimates(
         placements, study.groups, study.regression_networks, study.config["predict"]["heldout_weights"]
     )
-    of_scans, unused = _chosen_scans(study, placements, predictions), unused_stages(study.config)
+    of_scans, unused = (
+        _chosen_scans(study, placements, predictions),
+        unused_stages(study.config, calibrates=study.calibrates),
+    )
     plan = {
         "fold": lambda stage: [] if study.finished else _training(study, placements, stage),
         "network": lambda stage: [] if study.finished else _networks(study),
@@ -108,7 +112,15 @@ def _chosen_scans(
         "with reference": [scan for scan in accepted if study.scans[scan].mask],
         "read twice": [scan for scan in scored if study.scans[scan].mask2],
         "corrected": [scan for scan in accepted if scan in study.corrected],
+        "calibrated": _calibrated(study, accepted),
     }
+
+
+def _calibrated(study: Study, accepted: Iterable[str]) -> list[str]:
+    """Return the accepted scans that are calibrated, and those of phantoms that they name."""
+    own = [study.scans[scan] for scan in accepted if study.scans[scan].calibration != NONE]
+    named = [row.calibration_scan for row in own if row.calibration_scan]
+    return list(dict.fromkeys([*(row.scan for row in own), *named]))
 
 
 def _of_scans(scans: Iterable[str]) -> list[Job]:

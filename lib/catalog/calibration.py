@@ -1,0 +1,133 @@
+"""Density calibration as data: its methods, and the reasons and flags of a calibration with their meanings."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+PHANTOM, ASYNCHRONOUS, REFERENCED, MICHALSKI, NONE = (
+    *("phantom", "asynchronous", "referenced", "michalski2020", "none"),
+)
+# name of each method of the cohort table's column `calibration` -> what it does
+METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        PHANTOM: "the rods of the phantom that lies in the scan",
+        ASYNCHRONOUS: "the line of another scan of the table, `calibration_scan`, with the phantom in it",
+        REFERENCED: "the person's own tissues, brought to those of the cohort's scans with a phantom at this kVp",
+        MICHALSKI: "the person's own tissues and tables of attenuation (Michalski et al. 2020); a scale of its own",
+        NONE: "no calibration: the scan has HU only",
+    }
+)
+OK, FLAGGED, REFUSED = "ok", "flagged", "refused"
+# slope and intercept that X-rays of 60 to 90 keV can give, HU per mg/cm3 and HU
+SLOPE_RANGE, INTERCEPT_RANGE_HU = (1.0, 1.9), (-25.0, 25.0)
+MICHALSKI_SCALE = "k2hpo4_michalski"
+
+
+class CalibrationFinding(NamedTuple):
+    """A reason to refuse a calibration, or a flag of one that is used.
+
+    Attributes:
+        meaning: when it is raised, in words.
+        action: what to do.
+    """
+
+    meaning: str
+    action: str
+
+
+# why a scan gets no calibration
+REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
+    {
+        "no_rods": CalibrationFinding(
+            "No row of round rods with the certificate's radius and distances was found.",
+            "Look whether the phantom lies in the scan. If it does, check `rod_radius_mm` and `rod_distance_mm`.",
+        ),
+        "too_few_rods": CalibrationFinding(
+            "Fewer than `calibration.min_rods` rods lie wholly in the field of view, or are undisturbed.",
+            "Reconstruct the scan with a larger field of view, or calibrate it by another scan (`asynchronous`).",
+        ),
+        "rods_ambiguous": CalibrationFinding(
+            "The rods fit their certificate in two orders, the second less than three times worse.",
+            "Set `may_lie_reversed: false` if the phantom always lies the same way, and reconstruct with all rods "
+            "in view.",
+        ),
+        "two_phantoms": CalibrationFinding(
+            "Two rows of rods fit the certificate.",
+            "Leave one phantom out of the scan or of the reconstruction.",
+        ),
+        "not_physical": CalibrationFinding(
+            "In the order that fits best, slope or intercept lie outside of what X-rays of 60 to 90 keV can give "
+            "(slope 1.0 to 1.9 HU per mg/cm3, intercept -25 to 25 HU).",
+            "Check scale, densities and the water column of the certificate, and that it belongs to this phantom.",
+        ),
+        "large_residuals": CalibrationFinding(
+            "A rod differs from the line by more than `calibration.max_residual_mg_cm3`.",
+            "Check that the certificate has the serial number of this phantom, and look for metal beside the rods.",
+        ),
+        "no_calibration_scan": CalibrationFinding(
+            "The scan named by `calibration_scan` has no calibration of its own.",
+            "See the reason of that scan in tables/calibration.csv, or name another one.",
+        ),
+        "other_kvp": CalibrationFinding(
+            "The scan named by `calibration_scan` was made with another tube voltage, with which the slope "
+            "differs by up to 20 %.",
+            "Name a scan of the phantom with the same voltage.",
+        ),
+        "too_few_references": CalibrationFinding(
+            "Fewer than ten scans of this cohort with the same tube voltage are calibrated by a phantom and have the "
+            "tissues.",
+            "Use another method, or add scans with a phantom.",
+        ),
+        "no_tissues": CalibrationFinding(
+            "A tissue was not found: less than 500 mm3 of it, or HU outside of its range.",
+            "Calibrate the scan by another method, or leave its calibration out (`none`).",
+        ),
+    }
+)
+# what is told of a calibration that is used
+CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
+    {
+        "rods_left_out": CalibrationFinding(
+            "A rod was left out: it lies partly outside of the field of view, or is disturbed in most slices.",
+            "Look at its line in tables/calibration_rods.csv. The calibration rests on the other rods.",
+        ),
+        "drifts_along_z": CalibrationFinding(
+            "From the first slice to the last one the calibration changes by more than "
+            "`calibration.max_drift_z_mg_cm3`, at 0 or at 200 mg/cm3.",
+            "Do not compare levels of the scan with each other. Look for metal, and at the ends of the phantom.",
+        ),
+        "hu_clipped": CalibrationFinding(
+            "Voxels of a rod have the lowest or highest HU that the scan can store.",
+            "Export the scan with its whole range of values.",
+        ),
+        "kvp_unknown": CalibrationFinding(
+            "The tube voltage of this scan or of its `calibration_scan` is not stated.",
+            "Check that both were made with the same voltage.",
+        ),
+        "table_height_differs": CalibrationFinding(
+            "The table stood more than 50 mm higher or lower than in the `calibration_scan`.",
+            "Scan the phantom at the table height of the people.",
+        ),
+        "calibration_drift": CalibrationFinding(
+            "The calibration lies outside of the control limits of its scanner (median, 3 x 1.4826 x MAD; of eight "
+            "scans or more).",
+            "Ask what changed at the scanner, and whether the phantom was another one.",
+        ),
+    }
+)
+
+
+def is_physical(slope: float, intercept_hu: float) -> bool:
+    """Return whether X-rays can give a slope (HU per mg/cm3) with an intercept (HU)."""
+    return (
+        SLOPE_RANGE[0] <= slope <= SLOPE_RANGE[1]
+        and INTERCEPT_RANGE_HU[0] <= intercept_hu <= INTERCEPT_RANGE_HU[1]
+    )
+
+
+def findings_table(findings: Mapping[str, CalibrationFinding]) -> str:
+    """Return REFUSALS or CALIBRATION_FLAGS as a Markdown table of docs/calibration.md."""
+    lines = ["| code | when | what to do |", "| --- | --- | --- |"]
+    return "\n".join(
+        [*lines, *(f"| `{code}` | {told.meaning} | {told.action} |" for code, told in findings.items())]
+    )

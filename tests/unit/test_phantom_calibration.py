@@ -1,0 +1,283 @@
+"""Rods are found by the geometry of their certificate, and give the line that the scanner had."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from rod_scene import CAHA, MINDWAYS, PHANTOM_MM, RODS_HU, RodScene, certificate, scene, shown_hu
+
+from lib.calibrated import Calibration
+from lib.calibration_settings import CalibrationConfig
+from lib.certificates import Rod
+from lib.density.phantom_calibration import calibrate_by_phantom
+from lib.density.rod_line import fit_rods
+from lib.phantom.scanner import ct_effects
+from lib.phantom.scanner.machines import CtScanner
+from lib.phantom.voxelize import VoxelGrid
+
+CONFIG = CalibrationConfig()
+EVEN = {
+    "scale": "k2hpo4",
+    "rods": [{"density_mg_cm3": density} for density in (0, 50, 100, 150, 200)],
+    "rod_radius_mm": 9.0,
+    "rod_distance_mm": 32.0,
+}
+
+
+def calibrated(made, entry=MINDWAYS, **changed):
+    image = made if isinstance(made, sitk.Image) else made.image()
+    return calibrate_by_phantom(image, certificate(entry, **changed), CONFIG)
+
+
+def is_line(found, slope=1.3846, intercept_hu=-0.59):
+    """The acceptance: slope within 0.5 %, intercept within 1 HU."""
+    assert found.slope_hu_per_mg_cm3 == pytest.approx(slope, rel=0.005)
+    assert found.intercept_hu == pytest.approx(intercept_hu, abs=1.0)
+    return True
+
+
+def test_the_line_of_the_published_certificate():
+    line = fit_rods(RODS_HU, certificate().rods)
+    assert (line.slope, line.intercept_hu) == pytest.approx((1.3846, -0.59), abs=5e-3)
+    assert line.r2 > 0.999999 and np.abs(line.residuals_hu).max() < 1
+    assert line.slope_se < 0.001 and line.density_se_at_100 < 0.2
+
+
+def test_without_the_water_column_the_line_is_wrong_by_47_mg_cm3():
+    rods = certificate().rods
+    right, plain = (
+        fit_rods(RODS_HU, rods),
+        fit_rods(RODS_HU, [replace(rod, water_mg_cm3=None) for rod in rods]),
+    )
+    wrong = [
+        (hu - plain.intercept_hu) / plain.slope - (hu - right.intercept_hu) / right.slope
+        for hu in (0, 150, 1200)
+    ]
+    assert wrong == pytest.approx([-47, -47, -43], abs=0.6)
+    assert plain.r2 == pytest.approx(0.928, abs=1e-3)
+
+
+def test_standard_errors_of_a_line_by_hand():
+    """x = 0, 1, 2, 3 and residuals (1, -1, -1, 1) around 2 x + 5: s2 = 4 / 2, Sxx = 5, mean 1.5."""
+    line = fit_rods([6.0, 6.0, 8.0, 12.0], [Rod(density_mg_cm3=x) for x in (0.0, 1.0, 2.0, 3.0)])
+    assert (line.slope, line.intercept_hu) == pytest.approx((2, 5))
+    assert line.slope_se == pytest.approx((2 / 5) ** 0.5)
+    assert line.intercept_se == pytest.approx((2 * (1 / 4 + 1.5**2 / 5)) ** 0.5)
+    assert line.density_se_at_100 == pytest.approx((2 * (1 / 4 + 98.5**2 / 5)) ** 0.5 / 2)
+    assert line.residual_sd == pytest.approx(2**0.5 / 2)
+    three = fit_rods([0.0, 1.0, 2.0], [Rod(density_mg_cm3=x) for x in (0.0, 1.0, 2.0)])
+    assert three.slope_se is None and three.density_se_at_100 is None
+
+
+@pytest.mark.parametrize(("slope", "intercept_hu"), [(1.1, -10.0), (1.3846, -0.59), (1.7, 12.0)])
+def test_five_rods_give_the_scanners_line(slope, intercept_hu):
+    found = calibrated(scene(shown_hu(MINDWAYS, slope, intercept_hu)))
+    assert is_line(found, slope, intercept_hu)
+    assert (found.verdict, found.reversed, list(found.flags)) == ("ok", False, [])
+    assert found.density_mg_cm3(slope * 100 + intercept_hu) == pytest.approx(100, abs=1)
+    assert [rod["x_mm"] for rod in found.rods] == pytest.approx([-64, -32, 0, 32, 64], abs=1)
+    assert [rod["y_mm"] for rod in found.rods] == pytest.approx([PHANTOM_MM[1]] * 5, abs=1)
+    assert found.rods[4]["hu_mean"] == pytest.approx(shown_hu(MINDWAYS, slope, intercept_hu)[4], abs=1)
+    assert found.rods[4]["hu_sd"] == pytest.approx(15, abs=1) and found.rods[4]["voxels"] > 2500
+
+
+def test_other_phantoms():
+    found = calibrated(scene(shown_hu(CAHA, 1.55, 6.0), distance_mm=30.0), CAHA)
+    assert is_line(found, 1.55, 6.0) and found.scale == "caha" and found.slope_se is None
+    found = calibrated(scene(shown_hu(EVEN, 1.3, 2.0)), EVEN)
+    assert is_line(found, 1.3, 2.0)
+
+
+def test_uneven_distances():
+    made, distances = RodScene(), [20.0, 30.0, 45.0, 25.0]
+    made.fill(13.5 - np.hypot(np.maximum(np.abs(made.x) - 65, 0), made.y - 90), 25.0)
+    for x, hu in zip(np.cumsum([-60.0, *distances]), RODS_HU, strict=True):
+        made.rods((hu,), center_mm=(x, 90.0))
+    found = calibrated(made, rod_distance_mm=distances)
+    assert is_line(found) and found.rods[2]["x_mm"] == pytest.approx(-10, abs=1)
+
+
+def test_reversed_rods_are_found_where_they_may_be():
+    made = scene(RODS_HU[::-1])
+    found = calibrated(made)
+    assert is_line(found) and found.reversed and found.rods[0]["x_mm"] == pytest.approx(64, abs=1)
+    found = calibrated(made, may_lie_reversed=False)
+    assert (found.verdict, found.slope_hu_per_mg_cm3) == ("refused", None)
+
+
+@pytest.mark.parametrize("turned", [(8.0, 0.0), (0.0, 6.0), (-6.0, 5.0)])
+def test_an_oblique_grid_changes_nothing(turned):
+    found = calibrated(scene(turned=turned))
+    assert is_line(found)
+    # rods stand still in the patient
+    assert [rod["x_mm"] for rod in found.rods] == pytest.approx([-64, -32, 0, 32, 64], abs=1.5)
+    assert [rod["y_mm"] for rod in found.rods] == pytest.approx([90] * 5, abs=1.5)
+
+
+def test_equal_steps_in_both_orders_are_ambiguous():
+    """Rods of 0, 100, 200, 300 HU fit 0, 70, 140, 210 mg/cm3; a symmetric certificate fits both ways."""
+    entry = {**EVEN, "rods": [{"density_mg_cm3": d} for d in (200, 0, 100, 0, 200)]}
+    found = calibrated(scene(shown_hu(entry, 1.4, 0.0)), entry)
+    assert (found.verdict, found.reason) == ("refused", "rods_ambiguous")
+    assert "order with residuals" in found.found
+    assert is_line(calibrated(scene(shown_hu(entry, 1.4, 0.0)), entry, may_lie_reversed=False), 1.4, 0.0)
+
+
+def test_rods_outside_of_the_field_of_view_are_left_out_and_named():
+    # the first rod ends 3 mm inside of it
+    made = scene(size_mm_xy=(2 * (64 + 3.0), 300.0))
+    found = calibrated(made)
+    assert is_line(found) and (found.verdict, list(found.flags)) == ("flagged", ["rods_left_out"])
+    assert [rod["used"] for rod in found.rods] == [False, True, True, True, False]
+    assert "rod 1 partly outside of the field of view" in found.found
+    assert found.rods[0]["hu_mean"] is None and found.rods[0]["voxels"] == 0
+
+
+def test_padding_around_a_round_field_of_view_is_outside():
+    made = scene()
+    image = made.image()
+    hu = sitk.GetArrayFromImage(image)
+    hu[:, (np.hypot(made.x, made.y - 60) > 70)[0]] = -1024
+    cut = sitk.GetImageFromArray(hu)
+    cut.CopyInformation(image)
+    found = calibrated(cut)
+    assert is_line(found) and [rod["used"] for rod in found.rods] == [False, True, True, True, False]
+
+
+def test_two_rods_are_too_few():
+    made = scene()
+    image = made.image()[: round(0.5 * 300 / 0.9) - 15]  # rods 1 and 2, and a part of rod 3
+    found = calibrated(image, rods=MINDWAYS["rods"][::-1])
+    assert found.verdict == "refused"
+    made = scene()
+    image = made.image()[round((150 + 16) / 0.9) :]  # rods 4 and 5
+    found = calibrated(image)
+    assert (found.verdict, found.reason, found.rods) == ("refused", "too_few_rods", ())
+    assert "2 of 5 rods" in found.found
+
+
+def test_no_phantom():
+    made = RodScene()
+    made.body()
+    assert calibrated(made).reason == "no_rods"
+
+
+def test_a_pad_and_a_table_are_no_rods():
+    made = RodScene()
+    made.body()
+    made.fill(10 - np.abs(made.y - 95) + 0 * made.x, -930.0)
+    made.fill(2 - np.abs(made.y - 110) + 0 * made.x, 120.0)
+    assert calibrated(made).reason == "no_rods"
+    made.phantom()
+    assert is_line(calibrated(made))
+
+
+def test_two_phantoms_in_view_are_refused():
+    made = scene()
+    made.phantom(center_mm=(0.0, 118.0))
+    found = calibrated(made)
+    assert (found.verdict, found.reason) == ("refused", "two_phantoms")
+
+
+def test_an_air_bubble_drops_its_slices():
+    made = scene()
+    x, y = made.rod_mm(4)
+    made.hu[made.near((x, y + 3), 3) & (made.z > 15)] = -800.0
+    found = calibrated(made)
+    assert is_line(found) and found.verdict == "ok"
+    assert found.rods[4]["voxels"] < 0.8 * found.rods[3]["voxels"] and found.slices_used < 21
+
+
+def test_a_metal_streak_drops_slices_or_the_rod():
+    made = scene()
+    x, y = made.rod_mm(3)
+    streak = np.abs(made.y - y - 0.4 * (made.x - x)) < 3
+    made.hu[streak & (np.abs(made.x - x) < 14) & (made.z < -15)] += 400
+    found = calibrated(made)
+    assert is_line(found) and found.slices_used < 24
+    made = scene()
+    streak = np.abs(made.y - y - 0.4 * (made.x - x)) < 3
+    made.hu[streak & (np.abs(made.x - x) < 14)] += 400
+    found = calibrated(made)
+    assert is_line(found) and (found.verdict, list(found.flags)) == ("flagged", ["rods_left_out"])
+    assert "uneven" in found.rods[3]["why_not"] and not found.rods[3]["used"]
+
+
+def test_a_phantom_that_ends_within_the_scan():
+    made = RodScene()
+    made.body()
+    below = made.hu.copy()
+    made.phantom()
+    made.hu[:6] = below[:6]
+    found = calibrated(made)
+    assert is_line(found) and 20 <= found.slices_used <= 22
+
+
+def test_a_gain_that_drifts_along_z_is_flagged():
+    made = scene()
+    made.hu *= 1 + 0.06 * made.z / np.ptp(made.z)
+    found = calibrated(made)
+    assert "drifts_along_z" in found.flags and is_line(found)
+    feet, head = (fit_rods(np.array(RODS_HU) * gain, certificate().rods) for gain in (0.97, 1.03))
+    change = (200 * (head.slope - feet.slope) + head.intercept_hu - feet.intercept_hu) / 1.3846
+    assert found.z_slope_mg_cm3 == pytest.approx(change, abs=1) and change > 10
+
+
+def test_clipped_rods_are_flagged():
+    """800 mg/cm3 of CaHA and a scanner that stores no more than 3071 HU need no clipping; a bright rod does."""
+    entry = {**CAHA, "rods": [{"density_mg_cm3": d} for d in (100, 400, 1900)]}
+    found = calibrated(scene(shown_hu(entry, 1.6, 0.0), distance_mm=30.0), entry)
+    assert list(found.flags) == ["hu_clipped"]
+
+
+def test_a_certificate_of_another_phantom_is_refused():
+    dry = [{"density_mg_cm3": rod["density_mg_cm3"]} for rod in MINDWAYS["rods"]]
+    assert calibrated(scene(), rods=dry).verdict == "refused"
+    other = [dict(rod) for rod in MINDWAYS["rods"]]
+    other[3]["density_mg_cm3"] += 30
+    found = calibrated(scene(), rods=other)
+    assert (found.verdict, found.reason) == ("refused", "large_residuals")
+    assert found.r2 > 0.99 and found.slope_hu_per_mg_cm3 is None
+    found = calibrated(scene(shown_hu(MINDWAYS, 0.9, 0.0)))
+    assert (found.verdict, found.reason) == ("refused", "not_physical")
+    assert "slope 0.9" in found.found
+
+
+@pytest.mark.parametrize("noise_hu", [12.0, 50.0])
+@pytest.mark.parametrize("pixel_mm", [0.742, 0.977])
+def test_rods_of_the_synthetic_scanner(pixel_mm, noise_hu):
+    """The rods that lib.phantom draws, with its blur, beam hardening, streaks and noise."""
+    size = round(400 / pixel_mm)
+    grid = VoxelGrid(
+        origin_xyz_mm=(-200.0, -160.0, 0.0),
+        spacing_xyz_mm=(pixel_mm, pixel_mm, 2.0),
+        size_xyz=(size, size, 40),
+    )
+    hu = np.repeat(ct_effects.image_hardware(grid, 5.0, 60.0)[None], 40, axis=0)
+    x, y = grid.centers_mm(0)[None], grid.centers_mm(1)[:, None]
+    body = np.hypot(x / 170, (y + 50) / 105) < 1
+    hu[:, body] = 40.0
+    ct_effects.blur(hu, grid, 0.8)
+    rng = np.random.default_rng(3)
+    draw = ct_effects.CtDraw(noise_hu=noise_hu, hardening_hu=20.0, streak_hu=4.0)
+    field = ct_effects.CtField(grid=grid, kernel_mm=0.8, dense_xyz_mm=None)
+    ct_effects.add_artefacts(hu, np.repeat(body[None], 40, axis=0).astype(np.float32), field, draw, rng)
+    image = sitk.GetImageFromArray(ct_effects.to_stored_hu(ct_effects.calibrated(hu, CtScanner(), 0.0)))
+    image.SetSpacing((pixel_mm, pixel_mm, 2.0))
+    found = calibrated(image)
+    assert is_line(found) and found.verdict == "ok" and not found.reversed
+    assert [rod["hu_mean"] for rod in found.rods] == pytest.approx(ct_effects.DENSITY_RODS_HU, abs=2)
+
+
+def test_a_calibration_is_read_back_and_works_on_arrays():
+    found = calibrated(scene())
+    again = Calibration.from_json(found.to_json() | {"unknown": 1})
+    assert again.to_json() == found.to_json()
+    hu = np.array([[0, 100], [200, 300]], np.int16)
+    density = again.density_mg_cm3(hu)
+    assert density.shape == hu.shape
+    assert density[0, 1] == pytest.approx((100 - found.intercept_hu) / found.slope_hu_per_mg_cm3)
+    refused = calibrated(RodScene())
+    with pytest.raises(ValueError, match="refused"):
+        refused.density_mg_cm3(hu)
