@@ -46,14 +46,18 @@ class Projection:
     Attributes:
         pixel_mm: edge of a pixel.
         density_g_cm2: areal density of all regions, (rows, columns).
+        regions: value in `REGIONS` of the region with most bone in each pixel, 0 where there is none, uint8.
         rois: region of interest -> its pixels, bool (rows, columns); only those that are defined.
-        neck_box_px: corners of the neck's box, (4, 2) as column and row; None: there is no neck.
+        neck_box_px: corners of the neck's box, (4, 2) as column and row; None: no bone lies in it.
+        axis_px: the head's centre and the middle of the isthmus, (2, 2) as column and row.
     """
 
     pixel_mm: float
     density_g_cm2: np.ndarray
+    regions: np.ndarray
     rois: Mapping[str, np.ndarray]
     neck_box_px: np.ndarray | None
+    axis_px: np.ndarray
 
 
 def project(
@@ -101,13 +105,7 @@ def project(
         own = volume[labels].sum(axis=0) / config.pixel_mm**2
         chosen[roi] = _is_bone(own) & inside
         measured[roi] = _areal(chosen[roi], (mineral[labels].sum(axis=0) * inside).sum(), config.pixel_mm)
-    # mg / mm2 = 0.1 g / cm2
-    density_g_cm2 = 0.1 * mineral.sum(axis=0) / config.pixel_mm**2
-    has_neck = chosen["neck"].any()
-    corners = frame.box_corners_px(pose.isthmus_mm, config.neck_box_mm, chosen["neck"]) if has_neck else None
-    return measured, Projection(
-        pixel_mm=config.pixel_mm, density_g_cm2=density_g_cm2, rois=chosen, neck_box_px=corners
-    )
+    return measured, frame.picture(volume, mineral, chosen, (pose.isthmus_mm, config.neck_box_mm))
 
 
 def _areal(chosen: np.ndarray, bmc_mg: float, pixel_mm: float) -> dict:
@@ -203,6 +201,25 @@ class _Frame:
         pixels = np.stack([first, first + 1, first + self.shape[1], first + self.shape[1] + 1])
         x, y = beyond.T
         return pixels, np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
+
+    def picture(
+        self,
+        volume: np.ndarray,
+        mineral: np.ndarray,
+        rois: Mapping[str, np.ndarray],
+        box_mm: tuple[float, float],
+    ) -> Projection:
+        """Return the projection for pictures; `box_mm` is the middle and the width of the neck's box."""
+        bone = _is_bone(volume.sum(axis=0) / self.pixel_mm**2)
+        ends_mm = self.center_mm + np.outer((0.0, box_mm[0]), self.neck)
+        return Projection(
+            pixel_mm=self.pixel_mm,
+            density_g_cm2=0.1 * mineral.sum(axis=0) / self.pixel_mm**2,  # mg / mm2 = 0.1 g / cm2
+            regions=np.where(bone, volume.argmax(axis=0), 0).astype(np.uint8),
+            rois=rois,
+            neck_box_px=self.box_corners_px(*box_mm, rois["neck"]) if rois["neck"].any() else None,
+            axis_px=(ends_mm - self.first_mm) / self.pixel_mm,
+        )
 
     def in_box(self, middle_mm: float, width_mm: float) -> np.ndarray:
         """Return the pixels whose middle lies in a band across the neck's axis, bool (rows, columns)."""

@@ -36,8 +36,9 @@ class JointGap:
 def measure_joint_gap(voxels: BoneVoxels, pose: Pose) -> JointGap:
     """Measure the share of dense voxels on the surface of the head that faces the socket.
 
-    Cartilage and joint space separate head and socket by some millimetres, and the blur of a CT brings the subchondral
-    plate of a head below the density of the socket's. A mask that leaks into the socket has dense bone at its border.
+    Cartilage and joint space separate head and socket by some millimetres, and the blur of a CT brings the
+    subchondral plate of a head below the density of the socket's. A mask that leaks into the socket has dense bone at
+    its border.
 
     Args:
         voxels: the bone with densities, divided into `REGIONS`.
