@@ -27,6 +27,7 @@ from lib.cohort.sheet import read_sheet, read_text
 from lib.cohort.table import ScanRow, planned_cohort, read_cohort, require_phantoms
 from lib.compare_settings import ComparisonConfig
 from lib.crop_settings import HIP, CropConfig
+from lib.density_settings import DensityConfig
 from lib.errors import ConfigError, ModelError
 from lib.fold_settings import CROPS_NEED_NO_FOLDS, FoldsConfig
 from lib.intensity_scale import IntensityConfig
@@ -370,6 +371,7 @@ def _check_sections(config: Mapping) -> None:
     check_reported(config["report"]["structures"], config["structures"])
     scale = check_targets(_target_columns(config), config["structures"])
     check_classes(ClassesConfig(**config["classes"]), _target_columns(config), scale)
+    DensityConfig(**config["density"])
     ComparisonConfig(**config["compare"])
     _check_phantom(config)
 

@@ -78,6 +78,21 @@ class LesserTrochanter:
     missing: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeadSphere:
+    """The sphere of the femoral head.
+
+    Attributes:
+        center_xyz_mm: its centre from the centre of the array's voxel (0, 0, 0), mm; None if there is no head.
+        radius_mm: its radius; None if there is no head.
+        missing: why there is none; empty if there is one.
+    """
+
+    center_xyz_mm: tuple[float, float, float] | None = None
+    radius_mm: float | None = None
+    missing: str = ""
+
+
 def femur_levels(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], side: str) -> Regions:
     """Assign the slices of a femur to head, neck, trochanter and shaft.
 
@@ -174,6 +189,51 @@ def find_lesser_trochanter(
     return LesserTrochanter(height_mm=(first + 0.5 + _apex(reach_mm, tip, step_mm)) * step_mm)
 
 
+def find_head(mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], side: str) -> HeadSphere:
+    """Fit a sphere to the medial half of the femoral head, as for the head's border in `femur_levels`.
+
+    The points of the fit are the centres of the outermost voxels of each slice, which lie half a pixel below the
+    surface of the bone; the radius is corrected for that.
+
+    Arguments are those of `femur_levels`.
+    """
+    bone_zyx = np.asarray(mask_zyx) > 0
+    occupied = np.flatnonzero(bone_zyx.any(axis=(1, 2)))
+    reason = _not_searched(occupied, len(bone_zyx))
+    if reason:
+        return HeadSphere(missing=reason)
+    step_mm = spacing_mm_zyx[0]
+    medial_mm = _reach(bone_zyx[occupied], spacing_mm_zyx, side, 0.0)
+    outline_mm = _outline(bone_zyx[occupied], spacing_mm_zyx, side)
+    sphere = _head_sphere(outline_mm, _head_level(medial_mm, step_mm), step_mm)
+    if sphere is None:
+        return HeadSphere(missing=NO_HEAD)
+    up_mm, back_mm, medial, radius_mm = (float(value) for value in sphere)
+    if up_mm < radius_mm:
+        return HeadSphere(missing=ENDS_IN_HEAD)
+    center_mm = (-medial if side == "left" else medial, back_mm, up_mm + int(occupied[0]) * step_mm)
+    half_pixel_mm = 0.25 * sum(spacing_mm_zyx[1:])
+    return HeadSphere(center_xyz_mm=center_mm, radius_mm=radius_mm + half_pixel_mm)
+
+
+def lesser_trochanter_tip(
+    mask_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], side: str, height_mm: float
+) -> tuple[float, float, float]:
+    """Return the tip of the lesser trochanter, x, y, z mm from the centre of the array's voxel (0, 0, 0).
+
+    It is the mean of the outermost 30 mm2 of its slice, behind and towards the midline, at the height (mm above the
+    lower face of the first slice) that `find_lesser_trochanter` returns.
+    """
+    step_mm, *pixel_mm_yx = spacing_mm_zyx
+    places_yx = np.argwhere(np.asarray(mask_zyx)[int(height_mm / step_mm)] > 0) * pixel_mm_yx
+    behind = np.radians(_BEHIND_MEDIAL_DEGREES)
+    medial_mm = (-1 if side == "left" else 1) * places_yx[:, 1]
+    along_mm = np.cos(behind) * medial_mm + np.sin(behind) * places_yx[:, 0]
+    outermost = np.argsort(along_mm)[-max(1, round(_TIP_MM2 / (pixel_mm_yx[0] * pixel_mm_yx[1]))) :]
+    y_mm, x_mm = places_yx[outermost].mean(axis=0)
+    return float(x_mm), float(y_mm), height_mm - 0.5 * step_mm
+
+
 def _not_searched(slices: np.ndarray, count: int) -> str:
     """Return why the mask's occupied `slices` (of `count`) do not allow a search, or an empty text."""
     if not slices.size:
@@ -259,7 +319,16 @@ def _upper_base(medial_mm: np.ndarray, tip: float, head: float) -> float:
 
 
 def _head_border(outline_mm: np.ndarray, level: int, step_mm: float) -> tuple[float, str]:
-    """Return the position of the lowest point of the head's sphere, in slices, or NaN and the reason.
+    """Return the position of the lowest point of the head's sphere, in slices, or NaN and the reason."""
+    sphere = _head_sphere(outline_mm, level, step_mm)
+    if sphere is None:
+        return np.nan, NO_HEAD
+    place = float(sphere[0] - sphere[3]) / step_mm
+    return (place, "") if place >= 0 else (np.nan, ENDS_IN_HEAD)
+
+
+def _head_sphere(outline_mm: np.ndarray, level: int, step_mm: float) -> np.ndarray | None:
+    """Return the head's sphere: its centre (up, back, medial) and radius, mm, (4,); None: there is no head.
 
     The search starts with a sphere that touches the most medial point of slice `level`.
     """
@@ -272,12 +341,9 @@ def _head_border(outline_mm: np.ndarray, level: int, step_mm: float) -> tuple[fl
     for _ in range(_HEAD_ROUNDS):
         cap_mm = _medial_cap(outline_mm, sphere)
         if not len(cap_mm):
-            return np.nan, NO_HEAD
+            return None
         sphere = optimize.least_squares(_off_sphere, sphere, loss="soft_l1", args=(cap_mm,)).x
-    if not _is_head(sphere, _medial_cap(outline_mm, sphere)):
-        return np.nan, NO_HEAD
-    place = float(sphere[0] - sphere[3]) / step_mm
-    return (place, "") if place >= 0 else (np.nan, ENDS_IN_HEAD)
+    return sphere if _is_head(sphere, _medial_cap(outline_mm, sphere)) else None
 
 
 def _outline(bone_zyx: np.ndarray, spacing_mm_zyx: tuple[float, float, float], side: str) -> np.ndarray:
