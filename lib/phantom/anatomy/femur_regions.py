@@ -1,0 +1,126 @@
+"""The regions of a femur on a voxel grid: which share of each voxel belongs to head, neck, trochanter and shaft."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.phantom.anatomy.femur_landmarks import FemurLandmarks
+from lib.phantom.voxelize import VoxelGrid
+
+REGIONS = ("head", "neck", "trochanter", "shaft")
+"""Disjoint regions that tile a femur, in the order of their columns and numbers."""
+
+HEAD_RADII = 1.1
+"""The head lies within so many radii of its centre."""
+
+# sub-voxels of those that a border crosses are about this large; bone within this distance of the neck's outline is neck
+_SUB_MM, _NECK_MARGIN_MM = 0.5, 1.0
+_ANGLES = 72
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoxelPoints:
+    """Voxels of a grid as points: centres (n, 3) in LPS mm, and the size of a voxel."""
+
+    centers_xyz_mm: np.ndarray
+    spacing_xyz_mm: np.ndarray
+
+    @property
+    def reach_mm(self) -> float:
+        """Half the diagonal of a voxel, mm."""
+        return 0.5 * float(np.linalg.norm(self.spacing_xyz_mm))
+
+    @classmethod
+    def of(cls, voxels_zyx: tuple[np.ndarray, ...], grid: VoxelGrid) -> "VoxelPoints":
+        """Return the voxels of the given indices."""
+        centers = np.stack([grid.centers_mm(axis)[voxels_zyx[2 - axis]] for axis in range(3)], axis=1)
+        return cls(centers_xyz_mm=centers, spacing_xyz_mm=np.array(grid.spacing_xyz_mm))
+
+
+def region_shares(points: VoxelPoints, landmarks: FemurLandmarks) -> np.ndarray:
+    """Return the share of each voxel in each of `REGIONS`, (n, 4); each row adds up to 1.
+
+    Voxels that a border crosses are divided into sub-voxels of 0.5 mm.
+    """
+    inside = NeckOutline(landmarks)
+
+    def regions_at(places: np.ndarray) -> np.ndarray:
+        along = landmarks.along_neck_mm(places)
+        from_center = np.linalg.norm(places - landmarks.center_xyz_mm, axis=1)
+        is_head = (along < landmarks.head_end_mm) & (from_center <= HEAD_RADII * landmarks.radius_mm)
+        is_neck = (along >= landmarks.head_end_mm) & (along <= landmarks.neck_end_mm)
+        is_neck[is_neck] = inside(places[is_neck])
+        region = np.where(is_head, 0, np.where(is_neck, 1, 2))
+        return np.where(landmarks.above_distal_mm(places) >= 0, region, 3)
+
+    middle = points.centers_xyz_mm
+    along = landmarks.along_neck_mm(middle)
+    borders_mm = (
+        along - landmarks.head_end_mm,
+        along - landmarks.neck_end_mm,
+        landmarks.above_distal_mm(middle),
+    )
+    ball_mm = np.linalg.norm(middle - landmarks.center_xyz_mm, axis=1) - HEAD_RADII * landmarks.radius_mm
+    crossed = np.any([np.abs(distance) < points.reach_mm for distance in borders_mm], axis=0)
+    crossed |= (np.abs(ball_mm) < points.reach_mm) & (along < landmarks.head_end_mm + points.reach_mm)
+    return split(points, crossed, regions_at, len(REGIONS))
+
+
+def split(
+    points: VoxelPoints, crossed: np.ndarray, number_at: Callable[[np.ndarray], np.ndarray], numbers: int
+) -> np.ndarray:
+    """Return the share of each voxel that has each number, (n, numbers).
+
+    Args:
+        points: The voxels.
+        crossed: Which of them to divide into sub-voxels; the others have the number of their centre.
+        number_at: Number of each of some places (n, 3).
+        numbers: How many numbers there are, from 0.
+    """
+    one_hot = np.eye(numbers)
+    shares = one_hot[number_at(points.centers_xyz_mm)]
+    counts = np.maximum(np.ceil(points.spacing_xyz_mm / _SUB_MM).astype(int), 1)
+    steps = [
+        ((np.arange(n) + 0.5) / n - 0.5) * size for n, size in zip(counts, points.spacing_xyz_mm, strict=True)
+    ]
+    shifts = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    shares[crossed] = 0.0
+    for shift in shifts:
+        shares[crossed] += one_hot[number_at(points.centers_xyz_mm[crossed] + shift)] / len(shifts)
+    return shares
+
+
+class NeckOutline:
+    """Tells bone of the neck from other bone between the same two planes, such as the tip of the greater trochanter."""
+
+    def __init__(self, landmarks: FemurLandmarks) -> None:
+        """Take the neck's outlines as distances from its axis by angle."""
+        self._landmarks = landmarks
+        aside = np.cross(landmarks.neck, [0.0, 0.0, 1.0])
+        self._first = aside / np.linalg.norm(aside)
+        self._second = np.cross(landmarks.neck, self._first)
+        self._places_mm = np.array([place for place, _ in landmarks.neck_outlines])
+        angles = -np.pi + 2 * np.pi * np.arange(_ANGLES) / _ANGLES
+        rings = []
+        for _, ring in landmarks.neck_outlines:
+            angle, distance = self._polar(ring.pieces_xyz_mm[:, 0])
+            order = np.argsort(angle)
+            rings.append(np.interp(angles, angle[order], distance[order], period=2 * np.pi))
+        self._reach_mm = np.array(rings)
+
+    def __call__(self, places_xyz_mm: np.ndarray) -> np.ndarray:
+        """Return which places (n, 3) between head and trochanter lie within the neck's outline."""
+        angle, distance = self._polar(places_xyz_mm)
+        along = self._landmarks.along_neck_mm(places_xyz_mm)
+        row = np.abs(along[:, None] - self._places_mm).argmin(axis=1)
+        turn = (angle + np.pi) / (2 * np.pi) * _ANGLES
+        low = np.floor(turn).astype(int) % _ANGLES
+        share = turn - np.floor(turn)
+        reach = (1 - share) * self._reach_mm[row, low] + share * self._reach_mm[row, (low + 1) % _ANGLES]
+        return distance <= reach + _NECK_MARGIN_MM
+
+    def _polar(self, places_xyz_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        off = places_xyz_mm - self._landmarks.center_xyz_mm
+        first, second = off @ self._first, off @ self._second
+        return np.arctan2(second, first), np.hypot(first, second)
