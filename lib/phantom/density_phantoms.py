@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+CERTIFICATES = "phantoms.yaml"
+"""Name of the file of certificates, beside the cohort table."""
+
 K2HPO4_PHANTOM, CAHA_PHANTOM = "synthetic-k2hpo4", "synthetic-caha"
 
 
@@ -62,8 +65,8 @@ class CertifiedRod:
     def shown_hu(self, line: DensityLine, gain: float, offset_hu: float) -> float:
         """Return the HU of the rod on a scanner that shows gain x HU + offset; `line` is that of the rod's scale.
 
-        The gain is that of a wrong beam energy. It acts on what the rod has of the certificate's substance; the water in
-        the rod shows as the same HU at each energy. So a calibration finds the line that bone follows.
+        The gain is that of a wrong beam energy. It acts on what the rod has of the certificate's substance; the water
+        in the rod shows as the same HU at each energy. So a calibration finds the line that bone follows.
         """
         return self.hu + (gain - 1.0) * line.hu(self.density_mg_cm3) + offset_hu
 

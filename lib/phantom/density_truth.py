@@ -23,8 +23,8 @@ def lying_rods(
 ) -> LyingRods | None:
     """Return the rods beneath a person whose midline is at x = `middle_mm`; None: there are none.
 
-    With the defect rods_cut or rods_lost the phantom lies so far to the side that the edge of the image runs through a
-    rod's centre.
+    With the defect rods_cut or rods_lost the phantom lies so far to the side that the edge of the image runs through
+    a rod's centre.
     """
     phantom = density_phantom(config, person)
     if not config.density_phantom:
@@ -90,8 +90,8 @@ def bone_truth(
 ) -> dict:
     """Return the sections `density`, `areal` and `femur_landmarks` of truth.json, and why values are missing.
 
-    Densities are on the scale of the phantom in the scan (K2HPO4 without one), by the scale's line before the scanner's:
-    density = (HU - intercept) / slope, of the HU that are drawn.
+    Densities are on the scale of the phantom in the scan (K2HPO4 without one), by the scale's own line: density =
+    (HU - intercept) / slope, of the HU that are drawn, before the scanner changes them.
     """
     if exam.has_metal:
         return {"density": {}, "areal": {}, "density_undefined": {"density": METAL, "areal": METAL}}
@@ -135,4 +135,4 @@ def _share_in_view(x_mm: float, radius_mm: float, grid: VoxelGrid) -> float:
     left_mm = grid.origin_xyz_mm[0] - 0.5 * grid.spacing_xyz_mm[0]
     right_mm = left_mm + grid.size_xyz[0] * grid.spacing_xyz_mm[0]
     inside_mm = min(x_mm + radius_mm, right_mm) - max(x_mm - radius_mm, left_mm)
-    return float(np.clip(inside_mm / (2 * radius_mm), 0.0, 1.0))
+    return round(float(np.clip(inside_mm / (2 * radius_mm), 0.0, 1.0)), 6)

@@ -124,10 +124,10 @@ class PhantomConfig:
 
     `pixel_mm` is the range of pixel sizes at 512 pixels per row; a smaller `matrix` has larger pixels and the same
     field of view. These three sizes are those of a CT; `mr` has those of an MR. `training_defects` says how many of
-    the `people` have a defect, by its name. `density_phantom` is the phantom beneath hips, of which certificates, table
-    and truth tell then; "": the usual rods lie there, and nobody tells of them. `physical_tissues` draws tissues by
-    physics. `scanners` are settings by name (see `lib.phantom.scanner.machines`);
-    without any, all scans come from one scanner. Raises `ConfigError` with the name of a wrong key.
+    the `people` have a defect, by its name. `density_phantom` is the phantom beneath hips, of which certificates,
+    table and truth tell then; "": the usual rods lie there, and nobody tells of them. `physical_tissues` gives
+    tissues the HU of their attenuation. `scanners` are settings by name (see `lib.phantom.scanner.machines`); without
+    any, all scans come from one scanner. Raises `ConfigError` with the name of a wrong key.
     """
 
     modality: str = "CT"
@@ -299,8 +299,8 @@ class PhantomPerson:
 
     `person_seed` draws the person's properties (shape, density, habitus), `scan_seed` those of the acquisition
     (position, noise, identifiers). A repeated scan has the same `person_seed` and a `scan_seed` of its own. `scanner`
-    is the name of the scanner, "" if the cohort has only one. `scan_order` counts a scanner's scans by date from 1, in a
-    cohort with a density phantom; 0 elsewhere.
+    is the name of the scanner, "" if the cohort has only one. `scan_order` counts the scans of a scanner by date
+    from 1, in a cohort with a density phantom; 0 elsewhere.
     """
 
     scan: str
@@ -409,8 +409,8 @@ def find_person(config: PhantomConfig, scan: str) -> PhantomPerson:
 def phantom_table(config: PhantomConfig) -> list[dict[str, str]]:
     """Return the rows of the cohort table (`TABLE_COLUMNS`, all text, "" where not given).
 
-    Those of lumbar spines also have `SPINE_COLUMNS`, those of a cohort with a density phantom `DENSITY_COLUMNS`. Paths
-    are relative to the table's own folder.
+    Those of lumbar spines also have `SPINE_COLUMNS`, those of a cohort with a density phantom `DENSITY_COLUMNS`.
+    Paths are relative to the table's own folder.
     """
     people = phantom_people(config)
     rows = [_table_row(person) for person in people]

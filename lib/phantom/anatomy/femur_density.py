@@ -9,7 +9,15 @@ import numpy as np
 from scipy import ndimage
 
 from lib.phantom.anatomy.femur_landmarks import BELOW_TROCHANTER_MM, FemurLandmarks
-from lib.phantom.anatomy.femur_regions import HEAD_RADII, REGIONS, VoxelPoints, region_shares, split
+from lib.phantom.anatomy.femur_regions import (
+    HEAD_RADII,
+    REGIONS,
+    VoxelPoints,
+    region_shares,
+    split,
+    step_share,
+    width_mm,
+)
 from lib.phantom.mesh import Mesh, offset
 from lib.phantom.sections import outlines
 from lib.phantom.voxelize import VoxelGrid, coverage
@@ -71,10 +79,10 @@ class DensityTruth:
         """Return volume (mm3), vBMD (mg/cm3) and BMC (mg) by region and compartment.
 
         `trabecular` and `cortical` are within and outside the drawn inner surface of the cortex; they add up to
-        `integral`. `cortical_350` is what a threshold calls cortical: bone of 350 mg/cm3 or more in a depth of less than
-        7 mm, with dense trabeculae. `trabecular_peeled` is bone of less than 350 mg/cm3 in a depth of 3 mm or more. A
-        compartment without volume has no vBMD (None). If the scan ends above the distal plane, `trochanter`, `shaft`,
-        `total` and `femur` are left out.
+        `integral`. `cortical_350` is what a threshold calls cortical: bone of 350 mg/cm3 or more in a depth of less
+        than 7 mm, with dense trabeculae. `trabecular_peeled` is bone of less than 350 mg/cm3 in a depth of 3 mm or
+        more. A compartment without volume has no vBMD (None). If the scan ends above the distal plane, `trochanter`,
+        `shaft`, `total` and `femur` are left out.
         """
         shares = dict(zip(REGIONS, self._regions.T, strict=True))
         shares |= {name: sum(shares[part] for part in parts) for name, parts in COMPOSITES.items()}
@@ -91,9 +99,10 @@ class DensityTruth:
     def areal(self) -> dict[str, dict[str, float]]:
         """Return area (cm2), BMC (g) and areal density (g/cm2) of `total` and `neck`, see `areal_rois`.
 
-        The bone is seen along the direction at a right angle to the axes of shaft and neck; so the shaft's axis points
-        up and the neck's axis lies in the plane of the image. `total` is neck and trochanter, with the area of their
-        outline; `neck` is a box of 15 mm along the neck's axis, centred on the isthmus, with the bone's full width.
+        The bone is seen along the direction at a right angle to the axes of shaft and neck; so the shaft's axis
+        points up and the neck's axis lies in the plane of the image. `total` is neck and trochanter, with the area of
+        their outline; `neck` is a box of 15 mm along the neck's axis, centred on the isthmus, as wide as
+        the bone.
         """
         view = _View.of(self._landmarks)
         bone, first = view.silhouette(self._femur.mesh)
@@ -117,23 +126,22 @@ class DensityTruth:
 
     def _in_box(self, view: "_View", box_zx: np.ndarray, first: np.ndarray) -> np.ndarray:
         """Return the share of each voxel in the neck's box."""
-        around = np.pad(box_zx, _BOX_MARGIN_PIXELS)
+        around = np.pad(box_zx > 0, _BOX_MARGIN_PIXELS)
         for axis in (0, 1):
             shifts = range(-_BOX_MARGIN_PIXELS, _BOX_MARGIN_PIXELS + 1)
             around = np.any([np.roll(around, shift, axis) for shift in shifts], axis=0)
         around = around[_BOX_MARGIN_PIXELS:-_BOX_MARGIN_PIXELS, _BOX_MARGIN_PIXELS:-_BOX_MARGIN_PIXELS]
 
-        def number_at(places: np.ndarray) -> np.ndarray:
-            from_middle = np.abs(self._landmarks.along_neck_mm(places) - self._landmarks.isthmus_mm)
+        def share_at(places: np.ndarray, size_xyz_mm: np.ndarray) -> np.ndarray:
             pixel = np.rint((view.turned(places)[:, 1:] - first) / _PIXEL_MM).astype(int)
             pixel = np.clip(pixel, 0, np.array(around.shape)[::-1] - 1)
-            return ((from_middle <= NECK_BOX_MM / 2) & around[pixel[:, 1], pixel[:, 0]]).astype(int)
+            across = width_mm(self._landmarks.neck, size_xyz_mm)
+            share = _box_share(self._landmarks.along_neck_mm(places), self._landmarks, across)
+            return (share * around[pixel[:, 1], pixel[:, 0]])[:, None]
 
-        from_middle = np.abs(
-            self._landmarks.along_neck_mm(self._points.centers_xyz_mm) - self._landmarks.isthmus_mm
-        )
-        crossed = np.abs(from_middle - NECK_BOX_MM / 2) < self._points.reach_mm
-        return split(self._points, crossed, number_at, 2)[:, 1]
+        along = self._landmarks.along_neck_mm(self._points.centers_xyz_mm)
+        from_end = np.abs(along - self._landmarks.isthmus_mm) - NECK_BOX_MM / 2
+        return split(self._points, np.abs(from_end) < self._points.reach_mm, share_at)[:, 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +178,7 @@ class _View:
     def areal_rois(
         self, bone_zx: np.ndarray, first_mm: np.ndarray, landmarks: FemurLandmarks
     ) -> dict[str, np.ndarray]:
-        """Return the pixels (z, x) of `total` and `neck`."""
+        """Return the share of each pixel (z, x) in `total` and in `neck`."""
         center, tip = self.turned(np.stack([landmarks.center_xyz_mm, landmarks.tip_xyz_mm]))[:, 1:]
         # the neck's axis has no part along the direction of view
         neck = self.turned(landmarks.neck[None])[0, 1:]
@@ -179,16 +187,18 @@ class _View:
             for start, size in zip(first_mm[::-1], bone_zx.shape, strict=True)
         )
         from_center = np.stack(np.broadcast_arrays((x - center[0])[None, :], (z - center[1])[:, None]), -1)
-        along = from_center @ neck
-        is_head = (along < landmarks.head_end_mm) & (
-            np.linalg.norm(from_center, axis=-1) <= HEAD_RADII * landmarks.radius_mm
-        )
-        above = (z - tip[1] + BELOW_TROCHANTER_MM >= 0)[:, None]
-        box = bone_zx & (np.abs(along - landmarks.isthmus_mm) <= NECK_BOX_MM / 2)
-        return {
-            "total": bone_zx & ~is_head & above,
-            "neck": _piece_on_axis(box, from_center, neck, landmarks),
-        }
+        along, across = from_center @ neck, width_mm(neck, np.full(2, _PIXEL_MM))
+        in_ball = np.linalg.norm(from_center, axis=-1) <= HEAD_RADII * landmarks.radius_mm
+        head = step_share(landmarks.head_end_mm - along, across) * in_ball
+        above = step_share(z - tip[1] + BELOW_TROCHANTER_MM, _PIXEL_MM)[:, None]
+        box = bone_zx * _box_share(along, landmarks, across)
+        on_axis = _piece_on_axis(box > 0, from_center, neck, landmarks)
+        return {"total": bone_zx * (1 - head) * above, "neck": box * on_axis}
+
+
+def _box_share(along_mm: np.ndarray, landmarks: FemurLandmarks, across_mm: float) -> np.ndarray:
+    """Return the share of pixels or voxels within the neck's box, from their places along the neck's axis."""
+    return step_share(NECK_BOX_MM / 2 - np.abs(along_mm - landmarks.isthmus_mm), across_mm)
 
 
 def _piece_on_axis(

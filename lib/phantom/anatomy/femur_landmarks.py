@@ -19,7 +19,7 @@ _SEARCH_RADII, _STEP_MM, _ROUNDS, _STILL_DEGREES = (0.75, 2.2), 1.0, 8, 0.1
 _FURTHEST_RADII = 3.2
 _BESIDE_AXIS_MM = 30.0
 _BISECTIONS = 7
-# the tip of the lesser trochanter is the point furthest behind and towards the midline, so far below the head's centre
+# the tip of the lesser trochanter is the point furthest behind and towards the midline, so far below the head
 _BEHIND_MEDIAL_DEGREES, _BELOW_CENTER_MM = 30.0, (33.0, 85.0)
 _LEAST_SHAFT_MM, _SHAFT_STEP_MM, _TRUE_SHAFT_MM = 25.0, 2.5, 60.0
 
@@ -35,8 +35,8 @@ class FemurLandmarks:
         head_end_mm, neck_end_mm: planes between head and neck, and between neck and trochanter, along the axis.
         neck_outlines: sections of the neck each mm from `head_end_mm` to `neck_end_mm`: place, outline.
         tip_xyz_mm: tip of the lesser trochanter.
-        shaft: unit vector of the shaft's axis, upward: that of the section's centroids from 10 mm below the tip to the
-            scan's end, or z if that is less than 25 mm.
+        shaft: unit vector of the shaft's axis, upward: the line of the axial sections' centroids from 10 mm below the
+            tip to the scan's end, or z if that is less than 25 mm.
         shaft_assumed: whether it is z for that reason.
         true_shaft: the same axis of the whole bone, from 10 to 70 mm below the tip.
     """
@@ -81,8 +81,8 @@ def find_landmarks(femur: Mesh, side: str, scan_end_mm: float) -> FemurLandmarks
     """Return the landmarks of a femur (`left` or `right`) in a scan that ends at the height `scan_end_mm` (z).
 
     The neck's axis is found from a start 46 degrees below the lateral direction: its new direction leads from the
-    head's centre to the centroid of the smallest section between 0.75 and 2.2 head radii. The head ends where a cylinder
-    of the isthmus' area leaves the sphere.
+    head's centre to the centroid of the smallest section between 0.75 and 2.2 head radii. The head ends where a
+    cylinder of the isthmus' area leaves the sphere.
     """
     lateral = 1.0 if side == "left" else -1.0
     axes = femur_axes(femur)

@@ -14,7 +14,7 @@ REGIONS = ("head", "neck", "trochanter", "shaft")
 HEAD_RADII = 1.1
 """The head lies within so many radii of its centre."""
 
-# sub-voxels of those that a border crosses are about this large; bone within this distance of the neck's outline is neck
+# size of sub-voxels of those that a border crosses; bone so close to the neck's outline belongs to the neck
 _SUB_MM, _NECK_MARGIN_MM = 0.5, 1.0
 _ANGLES = 72
 
@@ -45,14 +45,19 @@ def region_shares(points: VoxelPoints, landmarks: FemurLandmarks) -> np.ndarray:
     """
     inside = NeckOutline(landmarks)
 
-    def regions_at(places: np.ndarray) -> np.ndarray:
+    def regions_at(places: np.ndarray, size_xyz_mm: np.ndarray) -> np.ndarray:
         along = landmarks.along_neck_mm(places)
+        across_neck, across_shaft = (
+            width_mm(axis, size_xyz_mm) for axis in (landmarks.neck, landmarks.shaft)
+        )
+        above = step_share(landmarks.above_distal_mm(places), across_shaft)
+        before_neck = step_share(landmarks.head_end_mm - along, across_neck)
+        before_trochanter = step_share(landmarks.neck_end_mm - along, across_neck)
         from_center = np.linalg.norm(places - landmarks.center_xyz_mm, axis=1)
-        is_head = (along < landmarks.head_end_mm) & (from_center <= HEAD_RADII * landmarks.radius_mm)
-        is_neck = (along >= landmarks.head_end_mm) & (along <= landmarks.neck_end_mm)
-        is_neck[is_neck] = inside(places[is_neck])
-        region = np.where(is_head, 0, np.where(is_neck, 1, 2))
-        return np.where(landmarks.above_distal_mm(places) >= 0, region, 3)
+        head = above * before_neck * (from_center <= HEAD_RADII * landmarks.radius_mm)
+        neck = above * (before_trochanter - before_neck)
+        neck[neck > 0] *= inside(places[neck > 0])
+        return np.stack([head, neck, above - head - neck, 1 - above], axis=1)
 
     middle = points.centers_xyz_mm
     along = landmarks.along_neck_mm(middle)
@@ -64,35 +69,42 @@ def region_shares(points: VoxelPoints, landmarks: FemurLandmarks) -> np.ndarray:
     ball_mm = np.linalg.norm(middle - landmarks.center_xyz_mm, axis=1) - HEAD_RADII * landmarks.radius_mm
     crossed = np.any([np.abs(distance) < points.reach_mm for distance in borders_mm], axis=0)
     crossed |= (np.abs(ball_mm) < points.reach_mm) & (along < landmarks.head_end_mm + points.reach_mm)
-    return split(points, crossed, regions_at, len(REGIONS))
+    return split(points, crossed, regions_at)
 
 
 def split(
-    points: VoxelPoints, crossed: np.ndarray, number_at: Callable[[np.ndarray], np.ndarray], numbers: int
+    points: VoxelPoints, crossed: np.ndarray, shares_at: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Return the share of each voxel that has each number, (n, numbers).
+    """Return the shares of each voxel in some parts, (n, parts).
 
     Args:
         points: The voxels.
-        crossed: Which of them to divide into sub-voxels; the others have the number of their centre.
-        number_at: Number of each of some places (n, 3).
-        numbers: How many numbers there are, from 0.
+        crossed: Which of them to divide into sub-voxels.
+        shares_at: Shares of boxes around places (n, 3), which all have one size (3,), mm.
     """
-    one_hot = np.eye(numbers)
-    shares = one_hot[number_at(points.centers_xyz_mm)]
+    shares = shares_at(points.centers_xyz_mm, points.spacing_xyz_mm)
     counts = np.maximum(np.ceil(points.spacing_xyz_mm / _SUB_MM).astype(int), 1)
-    steps = [
-        ((np.arange(n) + 0.5) / n - 0.5) * size for n, size in zip(counts, points.spacing_xyz_mm, strict=True)
-    ]
+    size_xyz_mm = points.spacing_xyz_mm / counts
+    steps = [(np.arange(n) - (n - 1) / 2) * size for n, size in zip(counts, size_xyz_mm, strict=True)]
     shifts = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
     shares[crossed] = 0.0
     for shift in shifts:
-        shares[crossed] += one_hot[number_at(points.centers_xyz_mm[crossed] + shift)] / len(shifts)
+        shares[crossed] += shares_at(points.centers_xyz_mm[crossed] + shift, size_xyz_mm) / len(shifts)
     return shares
 
 
+def width_mm(normal: np.ndarray, size_mm: np.ndarray) -> float:
+    """Return how far a box reaches along a direction, mm."""
+    return float(np.abs(normal) @ size_mm)
+
+
+def step_share(beyond_mm: np.ndarray, across_mm: float) -> np.ndarray:
+    """Return the share of boxes beyond a plane, from the distance of their centres and their width across it."""
+    return np.clip(0.5 + beyond_mm / across_mm, 0.0, 1.0)
+
+
 class NeckOutline:
-    """Tells bone of the neck from other bone between the same two planes, such as the tip of the greater trochanter."""
+    """Tells the neck from other bone between the same two planes, such as the tip of the greater trochanter."""
 
     def __init__(self, landmarks: FemurLandmarks) -> None:
         """Take the neck's outlines as distances from its axis by angle."""

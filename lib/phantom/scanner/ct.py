@@ -99,8 +99,8 @@ class CtExam:
     """How a specimen is scanned: slices, sub-voxels, scanner and its age (years), and the variant.
 
     `has_metal`: its implant is of metal; `has_cement`: of bone cement. `has_agent`: contrast agent is in its vessels.
-    `rods`: the density phantom on which it lies, None: there is none. `order` counts the scanner's scans from 1; 0: they
-    are not counted.
+    `rods`: the density phantom on which it lies, None: there is none. `order` counts the scanner's scans from 1; 0:
+    they are not counted.
     """
 
     grid: VoxelGrid
@@ -117,7 +117,7 @@ class CtExam:
 
 
 class CtTaken(NamedTuple):
-    """A CT as it is stored: HU (int16) and the reference mask (uint8), zyx; the one reference bone as it was drawn."""
+    """A CT as it is stored: HU (int16) and the reference mask (uint8), zyx; the reference bone as it was drawn."""
 
     hu_zyx: np.ndarray
     mask_zyx: np.ndarray
@@ -175,7 +175,7 @@ def image_ct(
 
 
 def image_rods(exam: CtExam, middle_mm: float, back_mm: float, noise_rng: np.random.Generator) -> CtTaken:
-    """Return the CT of a density phantom without a person, centred at x = `middle_mm` beneath the height `back_mm`."""
+    """Return the CT of a density phantom alone, centred at x = `middle_mm` beneath the height y = `back_mm`."""
     shape = exam.grid.shape_zyx
     hu = np.broadcast_to(_hardware(exam, middle_mm, back_mm), shape).copy()
     shown = _scanned(hu, np.zeros(shape, np.float32), exam, None, noise_rng)
@@ -183,7 +183,7 @@ def image_rods(exam: CtExam, middle_mm: float, back_mm: float, noise_rng: np.ran
 
 
 def bone_hu(part: BonePart, tissues: CtTissues) -> tuple[np.ndarray, float]:
-    """Return HU without the scanner's effects: of the inside of a bone's cortex (n, at `part.voxels`), and of the cortex."""
+    """Return HU before the scanner's effects: within the cortex (n, at `part.voxels`), and of the cortex."""
     return MARROW_HU + part.trabecular, _cortical_hu(part, tissues.cortical_hu)
 
 

@@ -72,7 +72,7 @@ def image_hardware(
 ) -> np.ndarray:
     """Return HU (y, x) outside the body, equal in all slices: air, density phantom, pad, table.
 
-    These are HU before `calibrated`, which is applied to the whole image: the scanner shows rods and bone by one line.
+    These are HU before `calibrated`, which changes the whole image: the scanner shows rods and bone by one line.
     Without the phantom the pad takes its place.
 
     Args:
@@ -178,7 +178,7 @@ def noise_filter(grid: VoxelGrid, kernel_mm: float) -> np.ndarray:
 def calibrated(hu: np.ndarray, scanner: CtScanner, years: float, order: int = 0) -> np.ndarray:
     """Return HU as a scanner shows them: gain about water, which drifts, and offset.
 
-    The scan is made `years` after the scanner's calibration and is the `order`-th on it, as `CtScanner.gain` takes them.
+    The scan is made `years` after the scanner's calibration and is the `order`-th on it, see `CtScanner.gain`.
     """
     return scanner.gain(years, order) * hu + scanner.offset_hu
 

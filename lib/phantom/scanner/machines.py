@@ -22,8 +22,8 @@ class CtScanner:
     """A CT scanner: what it writes into headers, its kernel and noise, and how its HU are off.
 
     `kernel` is the kernel's name and `kernel_mm` its blur (Gaussian sigma), `noise_hu` the mean noise SD in the
-    middle of the body, from which scans differ by up to 35 %. HU shown = gain * HU + offset_hu, see `gain`; so gain and
-    drift act about water. `density_phantom` lies beneath people; empty: that of the cohort.
+    middle of the body, from which scans differ by up to 35 %. HU shown = gain * HU + offset_hu, see `gain`; so gain
+    and drift act about water. `density_phantom` lies beneath people; empty: that of the cohort.
 
     A scanner that does not train sees nobody of `phantom.people`. `test_people` are further people of its own, for
     the test. `pixel_mm` is its range of pixel sizes at 512 pixels per row; empty: that of the cohort.
