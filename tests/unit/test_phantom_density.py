@@ -64,9 +64,6 @@ def rods_in(scan):
     return np.array(found), np.array(shown)
 
 
-# ---- certificates and lines -----------------------------------------------------------------------------------
-
-
 def test_the_rods_show_the_line_that_their_certificate_gives():
     slope, intercept = line_of_rods(DENSITY_RODS_HU, K2HPO4_PHANTOM)
     assert slope == pytest.approx(LINES["k2hpo4"].slope_hu_per_mg_cm3, abs=5e-5)
@@ -93,9 +90,6 @@ def test_the_file_of_certificates_says_what_is_known_of_the_phantoms():
     assert rods[0] == {"density_mg_cm3": -51.83, "water_mg_cm3": 1012.25}
     assert certificates()[CAHA_PHANTOM]["rods"][2] == {"density_mg_cm3": 800.0}
     assert [entry["scale"] for entry in certificates().values()] == ["k2hpo4", "caha"]
-
-
-# ---- settings and table ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -165,9 +159,6 @@ def test_scans_are_counted_by_date_on_each_scanner():
     assert people[-1].scanner == people[-2].scanner
     plain = phantom_people(PhantomConfig(people=12, scanners={"A": {}, "B": {}}))
     assert [replace(person, scan_order=0) for person in people[:12]] == list(plain)
-
-
-# ---- images and truth -----------------------------------------------------------------------------------------
 
 
 def test_asking_for_the_truth_changes_no_voxel_and_no_other_value():

@@ -149,9 +149,6 @@ def test_what_a_scan_cuts_off_is_left_out():
     assert set(truth.density()) == {"head", "neck"} and set(truth.areal()) == {"neck"}
 
 
-# ---- the shape model ------------------------------------------------------------------------------------------
-
-
 def femur_of(seed, turn=(0.0, 0.0, 0.0)):
     weights = np.clip(np.random.default_rng(seed).standard_normal(15), -2, 2)
     femur = build_hip_shape(weights, 1.0, np.zeros((2, 3))).femurs[0]
