@@ -1,6 +1,7 @@
 """The synthetic cohort: people with real bone shape, as DICOM series (only if no cohort table is given)."""
 
 from lib.checked_study import PHANTOM_TABLE
+from lib.phantom.density_phantoms import CERTIFICATES
 
 
 localrules:
@@ -8,9 +9,10 @@ localrules:
 
 
 rule make_phantom_table:
-    """Write the synthetic people as a cohort table, which is also an example of one."""
+    """Write the synthetic people as a cohort table, which is also an example of one, and their phantoms' certificates."""
     output:
         table=PHANTOM_TABLE,
+        certificates=optional(f"results/phantom/{CERTIFICATES}", config["phantom"]["density_phantom"]),
     log:
         "results/logs/make_phantom_table/cohort.log",
     benchmark:

@@ -81,7 +81,9 @@ def scan_given_spine(
         years=0.0,
         variant="standard",
         has_metal=False,
-        has_rods=False,
+        rods=None,
     )
-    hu, mask = image_ct(specimen, exam, body_rng, noise_rng)
-    return PhantomScan(hu_zyx=hu, mask_zyx=mask, grid=scanned.grid, truth=specimen.truth(scanned.grid))
+    taken = image_ct(specimen, exam, body_rng, noise_rng)
+    return PhantomScan(
+        hu_zyx=taken.hu_zyx, mask_zyx=taken.mask_zyx, grid=scanned.grid, truth=specimen.truth(scanned.grid)
+    )

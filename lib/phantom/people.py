@@ -12,6 +12,7 @@ from lib.ages import printed_age
 from lib.catalog.vendors import vendor_of
 from lib.errors import ConfigError
 from lib.phantom.densities import READ_LEVELS, level_densities, read_densities
+from lib.phantom.density_phantoms import CAHA_PHANTOM, DENSITY_PHANTOMS, DensityPhantom
 from lib.phantom.scanner.machines import (
     SCANNERS,
     MrProtocol,
@@ -20,6 +21,7 @@ from lib.phantom.scanner.machines import (
     read_scanner,
     require_integer,
     require_number,
+    require_phantom,
     require_pixels,
 )
 from lib.seeding import derive_seed
@@ -55,6 +57,19 @@ TRAINING_DEFECTS = tuple(defect for defect in SPINE_DEFECTS if defect != "mirror
 DEFECT_LEVELS = {"fracture": ("L2",), "cement": ("L3",), "screws": ("L4", "L5")}
 """Levels that a defect changes; a reader leaves them out, because they do not hold the person's own bone alone."""
 
+DENSITY_DEFECTS = (
+    "rods_reversed",
+    "rods_cut",
+    "rods_lost",
+    "caha_phantom",
+    "phantom_only",
+    "no_phantom",
+)
+"""Those that only a cohort of hips with a density phantom can have; their numbers follow on."""
+
+MISSING_RODS = {"rods_cut": 2, "rods_lost": 3}
+"""How many rods do not lie wholly in the field of view; the innermost of them is cut by its edge."""
+
 HIP, SPINE = "proximal-femur", "lumbar-spine"
 """What a synthetic scan shows."""
 
@@ -83,9 +98,15 @@ SPINE_COLUMNS = (
 )
 """Further columns of a cohort of lumbar spines."""
 
+DENSITY_COLUMNS = ("phantom", "calibration", "calibration_scan", "scanner", "scan_order")
+"""Further columns of a cohort with a density phantom."""
+
 FIRST_DATE = datetime.date(1999, 1, 2)
 """Date of all scans of a cohort with one scanner, and of the calibration of several scanners."""
 
+_EVERY_DEFECT = (*DEFECTS, *SPINE_DEFECTS, *DENSITY_DEFECTS)
+# a person without a density phantom is calibrated by a scan of the phantom alone, which the same scanner makes
+_WITHOUT_PERSON, _WITHOUT_PHANTOM = "phantom_only", "no_phantom"
 _SCANNING_YEARS = 5.0
 _DAYS_A_YEAR = 365.25
 _CT_ONLY = frozenset(["metal_nail"])
@@ -103,8 +124,10 @@ class PhantomConfig:
 
     `pixel_mm` is the range of pixel sizes at 512 pixels per row; a smaller `matrix` has larger pixels and the same
     field of view. These three sizes are those of a CT; `mr` has those of an MR. `training_defects` says how many of
-    the `people` have a defect, by its name. `scanners` are settings by name (see `lib.phantom.scanner.machines`);
-    without any, all scans come from one scanner. Raises `ConfigError` with the name of a wrong key.
+    the `people` have a defect, by its name. `density_phantom` is the phantom beneath hips, of which certificates,
+    table and truth tell then; "": the usual rods lie there, and nobody tells of them. `physical_tissues` gives
+    tissues the HU of their attenuation. `scanners` are settings by name (see `lib.phantom.scanner.machines`); without
+    any, all scans come from one scanner. Raises `ConfigError` with the name of a wrong key.
     """
 
     modality: str = "CT"
@@ -121,6 +144,8 @@ class PhantomConfig:
     supersampling: int = 3
     mr: Mapping = field(default_factory=dict)
     scanners: Mapping = field(default_factory=dict)
+    density_phantom: str = ""
+    physical_tissues: bool = False
 
     def __post_init__(self) -> None:
         """Check every key, and that keys do not contradict each other."""
@@ -139,10 +164,12 @@ class PhantomConfig:
         require_integer("supersampling", self.supersampling, low=1, high=8)
         require_number("slice_mm", self.slice_mm, low=0.5, high=10.0)
         require_pixels("pixel_mm", self.pixel_mm, least_mm=_LEAST_PIXEL_MM[self.anatomy])
+        require_phantom("density_phantom", self.density_phantom)
         self._require_defects()
         self._require_training_defects()
         self.protocol()
         self._require_scanners()
+        self._require_density()
 
     def protocol(self) -> MrProtocol:
         """Return the MR protocol, section `phantom.mr`."""
@@ -172,6 +199,27 @@ class PhantomConfig:
                 "phantom.scanners: no scanner trains; set trains: true for one, or phantom.people: 0"
             )
 
+    def _require_density(self) -> None:
+        """Refuse density phantoms and physical tissues where they are not drawn."""
+        if not isinstance(self.physical_tissues, bool):
+            raise ConfigError(
+                f"phantom.physical_tissues is {self.physical_tissues!r}: expected true or false"
+            )
+        draws_them = self.modality == "CT" and self.anatomy == HIP
+        for key in ("density_phantom", "physical_tissues"):
+            if getattr(self, key) and not draws_them:
+                raise ConfigError(
+                    f"phantom.{key} is drawn for {HIP} in CT only; remove it, or set phantom.modality and "
+                    "phantom.anatomy"
+                )
+        if not self.density_phantom and any(
+            getattr(self.scanner(name), "density_phantom", "") for name in self.scanners
+        ):
+            raise ConfigError(
+                "phantom.scanners gives a scanner a density_phantom, and phantom.density_phantom is empty; name the "
+                "usual phantom there"
+            )
+
     @property
     def training_scanners(self) -> list[str]:
         """Names of the scanners that see the people of `people`, sorted."""
@@ -192,6 +240,11 @@ class PhantomConfig:
             if defect in _HIP_ONLY:
                 raise ConfigError(
                     f"phantom.defects holds {defect!r}, which only a hip has: {_HIP_ONLY[defect]}"
+                )
+            if defect in DENSITY_DEFECTS:
+                raise ConfigError(
+                    f"phantom.defects holds {defect!r}, which needs a density phantom: remove it, or set "
+                    f"phantom.density_phantom, such as {next(iter(DENSITY_PHANTOMS))}, in a cohort of hips in CT"
                 )
             if defect in SPINE_DEFECTS:
                 raise ConfigError(
@@ -236,7 +289,7 @@ class PhantomConfig:
 
     def _known_defects(self) -> tuple[str, ...]:
         if self.anatomy == HIP:
-            return DEFECTS
+            return (*DEFECTS, *(DENSITY_DEFECTS if self.density_phantom else ()))
         return (*(defect for defect in DEFECTS if defect not in _HIP_ONLY), *SPINE_DEFECTS)
 
 
@@ -246,7 +299,8 @@ class PhantomPerson:
 
     `person_seed` draws the person's properties (shape, density, habitus), `scan_seed` those of the acquisition
     (position, noise, identifiers). A repeated scan has the same `person_seed` and a `scan_seed` of its own. `scanner`
-    is the name of the scanner, "" if the cohort has only one.
+    is the name of the scanner, "" if the cohort has only one. `scan_order` counts the scans of a scanner by date
+    from 1, in a cohort with a density phantom; 0 elsewhere.
     """
 
     scan: str
@@ -264,6 +318,7 @@ class PhantomPerson:
     scanner: str
     anatomy: str = HIP
     set: str = ""
+    scan_order: int = 0
 
     @property
     def scan_date(self) -> datetime.date:
@@ -310,10 +365,28 @@ def phantom_people(config: PhantomConfig) -> tuple[PhantomPerson, ...]:
     ]
     hard = [_person(config, f"H{k:02d}", k, variant="hard") for k in range(1, config.hard_people + 1)]
     new = [_person(config, f"U{k:02d}", k, labelled=False) for k in range(1, config.unlabelled_people + 1)]
-    broken = [
-        _defect_scan(config, defect) for defect in (*DEFECTS, *SPINE_DEFECTS) if defect in config.defects
-    ]
-    return (*people, *_test_people(config), *hard, *new, *broken)
+    broken = [_defect_scan(config, defect) for defect in _EVERY_DEFECT if defect in config.defects]
+    scans = (*people, *_test_people(config), *hard, *new, *broken)
+    return _in_order(scans) if config.density_phantom else scans
+
+
+def _in_order(scans: Sequence[PhantomPerson]) -> tuple[PhantomPerson, ...]:
+    """Return the scans numbered by date on their scanner; those of one day in the table's order."""
+    numbers: dict[str, int] = {}
+    orders = {}
+    for place in sorted(range(len(scans)), key=lambda k: (scans[k].scan_date, k)):
+        scanner = scans[place].scanner
+        orders[place] = numbers[scanner] = numbers.get(scanner, 0) + 1
+    return tuple(replace(scan, scan_order=orders[place]) for place, scan in enumerate(scans))
+
+
+def density_phantom(config: PhantomConfig, person: PhantomPerson) -> DensityPhantom | None:
+    """Return the density phantom in a scan of a cohort that has one, None if there is none."""
+    if not config.density_phantom or person.defect == _WITHOUT_PHANTOM:
+        return None
+    if person.defect == "caha_phantom":
+        return DENSITY_PHANTOMS[CAHA_PHANTOM]
+    return DENSITY_PHANTOMS[config.scanner(person.scanner).density_phantom or config.density_phantom]
 
 
 def _test_people(config: PhantomConfig) -> list[PhantomPerson]:
@@ -336,14 +409,33 @@ def find_person(config: PhantomConfig, scan: str) -> PhantomPerson:
 def phantom_table(config: PhantomConfig) -> list[dict[str, str]]:
     """Return the rows of the cohort table (`TABLE_COLUMNS`, all text, "" where not given).
 
-    Those of lumbar spines also have `SPINE_COLUMNS`. Paths are relative to the table's own folder.
+    Those of lumbar spines also have `SPINE_COLUMNS`, those of a cohort with a density phantom `DENSITY_COLUMNS`.
+    Paths are relative to the table's own folder.
     """
-    rows = [_table_row(person) for person in phantom_people(config)]
-    if config.anatomy != SPINE:
+    people = phantom_people(config)
+    rows = [_table_row(person) for person in people]
+    if config.anatomy == SPINE:
+        further = [_spine_cells(config, person) for person in people]
+    elif config.density_phantom:
+        scan_alone = next((person.scan for person in people if person.defect == _WITHOUT_PERSON), "")
+        further = [_density_cells(config, person, scan_alone) for person in people]
+    else:
         return rows
-    return [
-        row | _spine_cells(config, person) for row, person in zip(rows, phantom_people(config), strict=True)
-    ]
+    return [row | cells for row, cells in zip(rows, further, strict=True)]
+
+
+def _density_cells(config: PhantomConfig, person: PhantomPerson, scan_alone: str) -> dict[str, str]:
+    """Return how a scan is calibrated; `scan_alone` is the scan of the phantom without a person, if there is one."""
+    phantom = density_phantom(config, person)
+    without = "asynchronous" if scan_alone else "none"
+    values = (
+        phantom.name if phantom else "",
+        "phantom" if phantom else without,
+        "" if phantom else scan_alone,
+        person.machine(config.scanner(person.scanner))[1],
+        str(person.scan_order),
+    )
+    return dict(zip(DENSITY_COLUMNS, values, strict=True))
 
 
 def _spine_cells(config: PhantomConfig, person: PhantomPerson) -> dict[str, str]:
@@ -423,13 +515,19 @@ def _person(
 
 
 def _defect_scan(config: PhantomConfig, defect: str) -> PhantomPerson:
-    number = (*DEFECTS, *SPINE_DEFECTS).index(defect) + 1
+    number = _EVERY_DEFECT.index(defect) + 1
     scan = f"X{number:02d}-{defect.replace('_', '-')}"
     # a repeated scan shows P001 again, on the same scanner; every other defect has its own person
     is_repeat = defect == "repeat"
     shown = _person(config, "P001" if is_repeat else f"X{number:02d}", 1 if is_repeat else number)
+    same_scanner = (
+        f"X{_EVERY_DEFECT.index(_WITHOUT_PERSON) + 1:02d}",
+        _EVERY_DEFECT.index(_WITHOUT_PERSON) + 1,
+    )
     return replace(
         shown,
+        scanner=_person(config, *same_scanner).scanner if defect == _WITHOUT_PHANTOM else shown.scanner,
+        labelled=defect != _WITHOUT_PERSON,
         scan=scan,
         defect=defect,
         side="right" if defect == "right_side" else shown.side,

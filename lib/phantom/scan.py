@@ -1,7 +1,8 @@
 """A synthetic scan from seed to files: series, reference mask, exact truth."""
 
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,18 @@ from lib.ages import printed_age
 from lib.atomic import whole_file, write_json
 from lib.phantom.anatomy.hip import draw_hip, draw_posture
 from lib.phantom.anatomy.spine import draw_spine, draw_spine_posture
-from lib.phantom.people import SPINE, PhantomConfig, PhantomPerson, find_person
-from lib.phantom.scanner.ct import CtExam, CtImages, draw_range, image_ct, widest_body_mm
+from lib.phantom.density_truth import bone_truth, calibration_truth, lying_rods
+from lib.phantom.people import MISSING_RODS, SPINE, PhantomConfig, PhantomPerson, find_person
+from lib.phantom.scanner.ct import (
+    PHYSICAL_TISSUES,
+    USUAL_TISSUES,
+    CtExam,
+    CtImages,
+    draw_range,
+    image_ct,
+    image_rods,
+    widest_body_mm,
+)
 from lib.phantom.scanner.mr import MrExam, MrImages, image_mr, place_field
 from lib.phantom.series.ct_series import CT_PLANE, ct_images
 from lib.phantom.series.dicom_series import write_series
@@ -22,6 +33,8 @@ from lib.phantom.voxelize import VoxelGrid
 
 # a spine's scan begins in the disc above L1, or above the whole of T12
 _ABOVE_L1_MM = (5.0, 45.0)
+# a density phantom alone: length scanned, and height of the top of the phantom's pad
+_PHANTOM_ALONE_MM, _PHANTOM_ALONE_BACK_MM = 60.0, 60.0
 
 logger = logging.getLogger("osteoflow.phantom")
 
@@ -85,19 +98,44 @@ def _simulate_hip(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     images = _draw_images(config, person, place_rng)
     scanned = draw_range(images, body.lying(posture).top_mm, body.reach_mm, place_rng)
     grid = scanned.grid
+    if person.defect == "phantom_only":
+        return _simulate_phantom(config, person, grid, noise_rng)
     specimen = body.lying(posture, scanned.shift_mm, widest_body_mm(grid, posture.origin_xy_mm[0]))
-    exam = CtExam(
+    exam = _hip_exam(config, person, grid, specimen.middle_mm)
+    taken = image_ct(specimen, exam, body_rng, noise_rng)
+    truth = specimen.truth(grid)
+    end = {"exact_mm3": truth["exact_mm3"], "scan_end_mm_below_head_top": scanned.below_top_mm}
+    truth = _facts(person) | end | truth
+    if config.density_phantom:
+        truth |= calibration_truth(config, person, exam, specimen.middle_mm, specimen.back_mm)
+        truth |= bone_truth(config, person, exam, specimen, taken.bone)
+    return PhantomScan(hu_zyx=taken.hu_zyx, mask_zyx=taken.mask_zyx, grid=grid, truth=truth)
+
+
+def _simulate_phantom(
+    config: PhantomConfig, person: PhantomPerson, grid: VoxelGrid, rng: np.random.Generator
+) -> PhantomScan:
+    """Return the CT of the density phantom without a person; its mask is empty."""
+    x, y, _ = grid.size_xyz
+    grid = replace(grid, size_xyz=(x, y, math.ceil(_PHANTOM_ALONE_MM / grid.spacing_xyz_mm[2])))
+    exam = _hip_exam(config, person, grid, 0.0)
+    taken = image_rods(exam, 0.0, _PHANTOM_ALONE_BACK_MM, rng)
+    truth = _facts(person) | calibration_truth(config, person, exam, 0.0, _PHANTOM_ALONE_BACK_MM)
+    return PhantomScan(hu_zyx=taken.hu_zyx, mask_zyx=taken.mask_zyx, grid=grid, truth=truth)
+
+
+def _hip_exam(config: PhantomConfig, person: PhantomPerson, grid: VoxelGrid, middle_mm: float) -> CtExam:
+    return CtExam(
         grid=grid,
         supersampling=config.supersampling,
         scanner=config.scanner(person.scanner),
         years=person.scanner_years,
         variant=person.variant,
         has_metal=person.defect == "metal_nail",
+        rods=lying_rods(config, person, grid, middle_mm),
+        order=person.scan_order,
+        tissues=PHYSICAL_TISSUES if config.physical_tissues else USUAL_TISSUES,
     )
-    hu, mask = image_ct(specimen, exam, body_rng, noise_rng)
-    truth = specimen.truth(grid)
-    end = {"exact_mm3": truth["exact_mm3"], "scan_end_mm_below_head_top": scanned.below_top_mm}
-    return PhantomScan(hu_zyx=hu, mask_zyx=mask, grid=grid, truth=_facts(person) | end | truth)
 
 
 def _simulate_spine(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
@@ -118,16 +156,19 @@ def _simulate_spine(config: PhantomConfig, person: PhantomPerson) -> PhantomScan
         has_metal=person.defect == "screws",
         has_cement=person.defect == "cement",
         has_agent=person.defect == "contrast",
-        has_rods=False,
+        rods=None,
     )
-    hu, mask = image_ct(specimen, exam, body_rng, noise_rng)
+    taken = image_ct(specimen, exam, body_rng, noise_rng)
     truth = _facts(person) | specimen.truth(scanned.grid)
-    return PhantomScan(hu_zyx=hu, mask_zyx=mask, grid=scanned.grid, truth=truth)
+    return PhantomScan(hu_zyx=taken.hu_zyx, mask_zyx=taken.mask_zyx, grid=scanned.grid, truth=truth)
 
 
 def _draw_images(config: PhantomConfig, person: PhantomPerson, rng: np.random.Generator) -> CtImages:
-    """Draw the pixel size of a CT."""
-    pixel_mm = round(float(rng.uniform(*config.pixel_range_mm(person.scanner))), 4) * 512 / config.matrix
+    """Draw the pixel size of a CT; the smallest is taken where rods of a density phantom are out of view."""
+    smallest_mm, largest_mm = config.pixel_range_mm(person.scanner)
+    drawn_mm = float(rng.uniform(smallest_mm, largest_mm))
+    wanted_mm = smallest_mm if person.defect in MISSING_RODS else drawn_mm
+    pixel_mm = round(wanted_mm, 4) * 512 / config.matrix
     return CtImages(matrix=config.matrix, pixel_mm=pixel_mm, slice_mm=config.slice_mm)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lib.phantom.anatomy.soft_tissue import BodyFrame, back_depth_mm, draw_habitus, narrowed, soft_slices
-from lib.phantom.scanner.ct import CT_CONTRAST, FAT_HU, MUSCLE_HU
+from lib.phantom.scanner.ct import FAT_HU, MUSCLE_HU, USUAL_TISSUES
 from lib.phantom.voxelize import VoxelGrid
 
 X_MM, Y_MM, Z_MM = np.arange(-220.0, 221, 2), np.arange(-190.0, 191, 2), np.arange(-100.0, 50, 30)
@@ -19,7 +19,8 @@ def drawn(size=1.0, origin=(0.0, 0.0, 0.0), widest_mm=210.0, z_mm=Z_MM):
         size_xyz=(len(X_MM), len(Y_MM), len(z_mm)),
     )
     slices = list(soft_slices(grid, habitus, frame, np.random.default_rng(6)))
-    hu = np.stack([piece.to_pixels(CT_CONTRAST.soft(piece)[0]) for piece in slices])
+    contrast = USUAL_TISSUES.contrast(enhanced=False)
+    hu = np.stack([piece.to_pixels(contrast.soft(piece)[0]) for piece in slices])
     return hu, np.stack([piece.body for piece in slices]), frame
 
 

@@ -128,6 +128,10 @@ class HipSpecimen:
             "mesh_faces": len(self.reference_mesh.faces),
         }
 
+    def bone_grid(self, grid: VoxelGrid) -> VoxelGrid:
+        """Return the part of a grid in which bones are drawn."""
+        return self._bone_box(grid)[0]
+
     def _axes(self) -> FemurAxes:
         return femur_axes(self.reference_mesh)
 

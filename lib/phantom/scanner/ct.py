@@ -1,8 +1,9 @@
 """CT of a specimen: HU of its tissues, then the effects of the scanner."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,38 @@ _ENHANCED_HU = {
     Tissue.KIDNEY: 185.0,
     Tissue.BOWEL: 62.0,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CtTissues:
+    """HU of fat, muscle, solid bone (None: as drawn for the person) and air, and other ones of soft tissues."""
+
+    fat_hu: float = FAT_HU
+    muscle_hu: float = MUSCLE_HU
+    cortical_hu: float | None = None
+    air_hu: float = ct_effects.AIR_HU
+    changed_hu: Mapping[Tissue, float] = field(default_factory=dict)
+
+    def contrast(self, *, enhanced: bool) -> Contrast:
+        """Return what CT shows without contrast agent, or with it."""
+        tissue_hu = _TISSUE_HU | self.changed_hu | (_ENHANCED_HU if enhanced else {})
+        return Contrast(
+            channels=1,
+            soft=partial(_soft_hu, tissues=self, tissue_hu=tissue_hu),
+            bone=partial(_bone_hu, cortical_hu=self.cortical_hu),
+        )
+
+
+USUAL_TISSUES = CtTissues()
+PHYSICAL_TISSUES = CtTissues(
+    fat_hu=-79.0,
+    muscle_hu=43.0,
+    cortical_hu=1594.0,
+    air_hu=-999.0,
+    changed_hu={Tissue.ARTERY: 56.0, Tissue.VEIN: 56.0},
+)
+"""HU of adipose tissue, muscle, cortical bone, air and blood at 70 keV, from NIST's attenuation and densities."""
+
 START_ABOVE_TOP_MM = (15.0, 30.0)
 """How far above the wanted part a scan begins, mm."""
 
@@ -66,7 +99,8 @@ class CtExam:
     """How a specimen is scanned: slices, sub-voxels, scanner and its age (years), and the variant.
 
     `has_metal`: its implant is of metal; `has_cement`: of bone cement. `has_agent`: contrast agent is in its vessels.
-    `has_rods`: it lies on a density phantom.
+    `rods`: the density phantom on which it lies, None: there is none. `order` counts the scanner's scans from 1; 0:
+    they are not counted.
     """
 
     grid: VoxelGrid
@@ -77,7 +111,17 @@ class CtExam:
     has_metal: bool
     has_cement: bool = False
     has_agent: bool = False
-    has_rods: bool = True
+    rods: ct_effects.LyingRods | None = ct_effects.USUAL_RODS
+    order: int = 0
+    tissues: CtTissues = USUAL_TISSUES
+
+
+class CtTaken(NamedTuple):
+    """A CT as it is stored: HU (int16) and the reference mask (uint8), zyx; the reference bone as it was drawn."""
+
+    hu_zyx: np.ndarray
+    mask_zyx: np.ndarray
+    bone: BonePart | None = None
 
 
 def draw_range(
@@ -110,13 +154,13 @@ def widest_body_mm(grid: VoxelGrid, middle_mm: float) -> float:
 
 def image_ct(
     specimen: Specimen, exam: CtExam, body_rng: np.random.Generator, noise_rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return HU (int16) and the reference mask (uint8), zyx: supersampled partial volumes, blur, then noise."""
+) -> CtTaken:
+    """Return the CT of a specimen: supersampled partial volumes, blur, then noise."""
     grid = exam.grid
-    contrast = ENHANCED_CT_CONTRAST if exam.has_agent else CT_CONTRAST
+    contrast = exam.tissues.contrast(enhanced=exam.has_agent)
     painted = paint(specimen.fields(grid, exam.supersampling, body_rng), contrast, specimen.reference)
     (hu,), body = painted.values, painted.body
-    hardware = ct_effects.image_hardware(grid, specimen.middle_mm, specimen.back_mm, with_rods=exam.has_rods)
+    hardware = _hardware(exam, specimen.middle_mm, specimen.back_mm)
     hu -= hardware
     hu *= body
     hu += hardware
@@ -126,32 +170,58 @@ def image_ct(
         ct_effects.add_metal_streaks(hu, metal, grid, noise_rng)
     elif exam.has_cement:
         hu += coverage(specimen.implant(), grid, exam.supersampling) * (ct_effects.CEMENT_HU - hu)
+    shown = _scanned(hu, body, exam, specimen.dense_xyz_mm, noise_rng)
+    return CtTaken(hu_zyx=shown, mask_zyx=painted.mask, bone=painted.reference)
+
+
+def image_rods(exam: CtExam, middle_mm: float, back_mm: float, noise_rng: np.random.Generator) -> CtTaken:
+    """Return the CT of a density phantom alone, centred at x = `middle_mm` beneath the height y = `back_mm`."""
+    shape = exam.grid.shape_zyx
+    hu = np.broadcast_to(_hardware(exam, middle_mm, back_mm), shape).copy()
+    shown = _scanned(hu, np.zeros(shape, np.float32), exam, None, noise_rng)
+    return CtTaken(hu_zyx=shown, mask_zyx=np.zeros(shape, np.uint8))
+
+
+def bone_hu(part: BonePart, tissues: CtTissues) -> tuple[np.ndarray, float]:
+    """Return HU before the scanner's effects: within the cortex (n, at `part.voxels`), and of the cortex."""
+    return MARROW_HU + part.trabecular, _cortical_hu(part, tissues.cortical_hu)
+
+
+def _hardware(exam: CtExam, middle_mm: float, back_mm: float) -> np.ndarray:
+    return ct_effects.image_hardware(exam.grid, middle_mm, back_mm, exam.rods, exam.tissues.air_hu)
+
+
+def _scanned(
+    hu: np.ndarray,
+    body: np.ndarray,
+    exam: CtExam,
+    dense_xyz_mm: tuple[np.ndarray, np.ndarray] | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return what a scanner makes of HU (changed in place): blur, artefacts, noise, its line, rounding."""
     kernel_mm = exam.scanner.kernel_mm
-    ct_effects.blur(hu, grid, kernel_mm)
-    field = ct_effects.CtField(grid=grid, kernel_mm=kernel_mm, dense_xyz_mm=specimen.dense_xyz_mm)
-    draw = ct_effects.draw_ct(noise_rng, exam.scanner, exam.variant)
-    if specimen.dense_xyz_mm is None:
+    ct_effects.blur(hu, exam.grid, kernel_mm)
+    field = ct_effects.CtField(grid=exam.grid, kernel_mm=kernel_mm, dense_xyz_mm=dense_xyz_mm)
+    draw = ct_effects.draw_ct(rng, exam.scanner, exam.variant)
+    if dense_xyz_mm is None:
         draw = replace(draw, hardening_hu=0.0)
-    ct_effects.add_artefacts(hu, body, field, draw, noise_rng)
-    shown = ct_effects.calibrated(hu, exam.scanner, exam.years)
-    return ct_effects.to_stored_hu(shown), painted.mask
+    ct_effects.add_artefacts(hu, body, field, draw, rng)
+    return ct_effects.to_stored_hu(ct_effects.calibrated(hu, exam.scanner, exam.years, exam.order))
 
 
-def _soft_hu(piece: SoftSlice, tissue_hu: Mapping[Tissue, float]) -> tuple[np.ndarray]:
-    hu = FAT_HU + _GRAIN_HU * piece.grain + piece.muscle * (MUSCLE_HU - FAT_HU - piece.marbling)
+def _soft_hu(piece: SoftSlice, tissues: CtTissues, tissue_hu: Mapping[Tissue, float]) -> tuple[np.ndarray]:
+    fat = tissues.fat_hu
+    hu = fat + _GRAIN_HU * piece.grain + piece.muscle * (tissues.muscle_hu - fat - piece.marbling)
     for share, tissue in piece.layers:
         hu = hu + share * (tissue_hu[tissue] - hu)
     return (hu,)
 
 
-def _bone_hu(part: BonePart) -> tuple[np.ndarray]:
-    hu_share = part.cortical_hu * (part.outer - part.inner)
+def _bone_hu(part: BonePart, cortical_hu: float | None) -> tuple[np.ndarray]:
+    hu_share = _cortical_hu(part, cortical_hu) * (part.outer - part.inner)
     hu_share[part.voxels] += (MARROW_HU + part.trabecular) * part.inner[part.voxels]
     return (hu_share + part.cartilage_hu * part.cartilage,)
 
 
-CT_CONTRAST, ENHANCED_CT_CONTRAST = (
-    Contrast(channels=1, soft=partial(_soft_hu, tissue_hu=_TISSUE_HU | changed), bone=_bone_hu)
-    for changed in ({}, _ENHANCED_HU)
-)
-"""What CT shows without contrast agent, and with it."""
+def _cortical_hu(part: BonePart, cortical_hu: float | None) -> float:
+    return part.cortical_hu if cortical_hu is None else cortical_hu

@@ -1,5 +1,6 @@
 """Effects of a CT scanner: table and density phantom, blur, beam hardening, streaks, coloured noise, metal."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,34 @@ from lib.phantom.voxelize import VoxelGrid
 LOW_HU, HIGH_HU = -1024, 3071
 AIR_HU, METAL_HU, CEMENT_HU = -1000.0, 9000.0, 1700.0
 DENSITY_RODS_HU = (-71.0, -29.0, 198.0, 371.0, 525.0)
+"""What the rods of the usual density phantom show at 120 kV."""
 
 # widens the 2 mm box of a slice to a FWHM of about 2.1 mm, with tails into its neighbours
 _SLICE_SIGMA_MM = 0.4
 
-_ROD_RADIUS_MM, _ROD_STEP_MM = 9.0, 32.0
 _PHANTOM_HALF_WIDTH_MM, _PHANTOM_THICKNESS_MM, _PHANTOM_BODY_HU = 92.0, 27.0, 25.0
 _PAD_MM, _FOAM_HU, _CARBON_HU, _TABLE_FOAM_HU = 4.0, -930.0, 120.0, -880.0
 _TABLE_HALF_WIDTH_MM, _TABLE_RADIUS_MM, _TABLE_THICKNESS_MM, _CARBON_MM = 210.0, 520.0, 24.0, 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LyingRods:
+    """A density phantom beneath the body: its rods (HU before the scanner's line) in the order of x, sizes in mm.
+
+    `shift_mm` moves the phantom to the patient's left.
+    """
+
+    hu: Sequence[float] = DENSITY_RODS_HU
+    radius_mm: float = 9.0
+    distance_mm: float = 32.0
+    shift_mm: float = 0.0
+
+    def places_mm(self) -> list[float]:
+        """Return where the rods' centres lie along x, from the middle of the body."""
+        return [self.shift_mm + (k - (len(self.hu) - 1) / 2) * self.distance_mm for k in range(len(self.hu))]
+
+
+USUAL_RODS = LyingRods()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,35 +64,55 @@ def draw_ct(rng: np.random.Generator, scanner: CtScanner, variant: str) -> CtDra
 
 
 def image_hardware(
-    grid: VoxelGrid, middle_mm: float, back_mm: float, *, with_rods: bool = True
+    grid: VoxelGrid,
+    middle_mm: float,
+    back_mm: float,
+    rods: LyingRods | None = USUAL_RODS,
+    air_hu: float = AIR_HU,
 ) -> np.ndarray:
-    """Return HU (y, x) outside the body, equal in all slices: air, five-rod density phantom, pad, table.
+    """Return HU (y, x) outside the body, equal in all slices: air, density phantom, pad, table.
 
-    `middle_mm` is where the density phantom is centred (LPS x), `back_mm` the height of the person's back (LPS y).
+    These are HU before `calibrated`, which changes the whole image: the scanner shows rods and bone by one line.
     Without the phantom the pad takes its place.
+
+    Args:
+        grid: The image's grid.
+        middle_mm: Where the density phantom is centred (LPS x).
+        back_mm: Height of the person's back (LPS y).
+        rods: The density phantom; None: there is none.
+        air_hu: HU of air.
     """
     x = (grid.centers_mm(0) - middle_mm)[None, :]
     y = (grid.centers_mm(1) - back_mm - _PAD_MM)[:, None]
     pixel_mm = grid.spacing_xyz_mm[0]
-    hu = np.full(grid.shape_zyx[1:], AIR_HU)
+    hu = np.full(grid.shape_zyx[1:], air_hu)
     edge_rise_mm = _PHANTOM_HALF_WIDTH_MM**2 / (2 * _TABLE_RADIUS_MM)
     below_table = y - _PHANTOM_THICKNESS_MM - edge_rise_mm - 1.0 + x**2 / (2 * _TABLE_RADIUS_MM)
     across = _TABLE_HALF_WIDTH_MM - np.abs(x)
     inside_table = np.minimum(np.minimum(below_table, _TABLE_THICKNESS_MM - below_table), across)
     inside_pad = np.minimum(np.minimum(y + _PAD_MM, -below_table), across - 40)
-    half = _PHANTOM_THICKNESS_MM / 2
-    inside_phantom = half - np.hypot(np.clip(np.abs(x) - _PHANTOM_HALF_WIDTH_MM + half, 0, None), y - half)
     for inside_mm, part_hu in (
         (inside_pad, _FOAM_HU),
         (inside_table, _CARBON_HU),
         (inside_table - _CARBON_MM, _TABLE_FOAM_HU),
-        *([(inside_phantom, _PHANTOM_BODY_HU)] if with_rods else []),
+        *(_phantom_parts(x, y, rods) if rods else ()),
     ):
         hu += np.clip(0.5 + inside_mm / pixel_mm, 0, 1) * (part_hu - hu)
-    for k, rod_hu in enumerate(DENSITY_RODS_HU if with_rods else ()):
-        inside_rod = _ROD_RADIUS_MM - np.hypot(x - (k - 2) * _ROD_STEP_MM, y - half)
-        hu += np.clip(0.5 + inside_rod / pixel_mm, 0, 1) * (rod_hu - hu)
     return hu.astype(np.float32)
+
+
+def rods_back_mm(back_mm: float) -> float:
+    """Return the height of the rods' centres (LPS y) beneath a back."""
+    return back_mm + _PAD_MM + _PHANTOM_THICKNESS_MM / 2
+
+
+def _phantom_parts(x: np.ndarray, y: np.ndarray, rods: LyingRods) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield depth (mm) within the body of a density phantom and within its rods, and the HU of each."""
+    half = _PHANTOM_THICKNESS_MM / 2
+    aside = np.abs(x - rods.shift_mm) - _PHANTOM_HALF_WIDTH_MM + half
+    yield half - np.hypot(np.clip(aside, 0, None), y - half), _PHANTOM_BODY_HU
+    for place_mm, rod_hu in zip(rods.places_mm(), rods.hu, strict=True):
+        yield rods.radius_mm - np.hypot(x - place_mm, y - half), rod_hu
 
 
 def blur(hu: np.ndarray, grid: VoxelGrid, kernel_mm: float) -> None:
@@ -134,9 +175,12 @@ def noise_filter(grid: VoxelGrid, kernel_mm: float) -> np.ndarray:
     return np.sqrt(power / whole).astype(np.float32) / np.float32(step_mm)
 
 
-def calibrated(hu: np.ndarray, scanner: CtScanner, years: float) -> np.ndarray:
-    """Return HU as a scanner shows them `years` after its calibration: gain about water, which drifts, and offset."""
-    return scanner.scale * (1.0 + scanner.drift_per_year * years) * hu + scanner.offset_hu
+def calibrated(hu: np.ndarray, scanner: CtScanner, years: float, order: int = 0) -> np.ndarray:
+    """Return HU as a scanner shows them: gain about water, which drifts, and offset.
+
+    The scan is made `years` after the scanner's calibration and is the `order`-th on it, see `CtScanner.gain`.
+    """
+    return scanner.gain(years, order) * hu + scanner.offset_hu
 
 
 def to_stored_hu(hu: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from lib.errors import ConfigError
+from lib.phantom.density_phantoms import DENSITY_PHANTOMS
 
 USUAL_NOISE_HU = 18.5
 # of 420 femurs of the shape model, in 120 mm from head to foot, the largest was 107 mm wide and 88 mm deep
@@ -21,8 +22,8 @@ class CtScanner:
     """A CT scanner: what it writes into headers, its kernel and noise, and how its HU are off.
 
     `kernel` is the kernel's name and `kernel_mm` its blur (Gaussian sigma), `noise_hu` the mean noise SD in the
-    middle of the body, from which scans differ by up to 35 %. HU shown = scale * (1 + drift_per_year * years) * HU +
-    offset_hu, with the years since `lib.phantom.people.FIRST_DATE`; so gain and drift act about water.
+    middle of the body, from which scans differ by up to 35 %. HU shown = gain * HU + offset_hu, see `gain`; so gain
+    and drift act about water. `density_phantom` lies beneath people; empty: that of the cohort.
 
     A scanner that does not train sees nobody of `phantom.people`. `test_people` are further people of its own, for
     the test. `pixel_mm` is its range of pixel sizes at 512 pixels per row; empty: that of the cohort.
@@ -35,6 +36,8 @@ class CtScanner:
     scale: float = 1.0
     offset_hu: float = 0.0
     drift_per_year: float = 0.0
+    drift_per_scan: float = 0.0
+    density_phantom: str = ""
     pixel_mm: Sequence[float] = ()
     trains: bool = True
     test_people: int = 0
@@ -51,8 +54,17 @@ class CtScanner:
             ("scale", 0.5, 1.5),
             ("offset_hu", -100.0, 100.0),
             ("drift_per_year", -0.1, 0.1),
+            ("drift_per_scan", -0.1, 0.1),
         ):
             require_number(f"{where}.{key}", getattr(self, key), low=low, high=high)
+        require_phantom(f"{where}.density_phantom", self.density_phantom)
+
+    def gain(self, years: float, order: int) -> float:
+        """Return the factor on HU: scale * (1 + drift_per_year * years + drift_per_scan * (order - 1)).
+
+        `years` count from `lib.phantom.people.FIRST_DATE`, `order` from 1 over the scanner's scans; 0: not counted.
+        """
+        return self.scale * (1.0 + self.drift_per_year * years + self.drift_per_scan * max(order - 1, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +182,12 @@ def require_number(key: str, value: object, *, low: float, high: float) -> None:
     """Raise `ConfigError` unless `value` of `phantom.<key>` is a number in a range."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         raise ConfigError(f"phantom.{key} is {value!r}: expected a number from {low:g} to {high:g}")
+
+
+def require_phantom(key: str, value: object) -> None:
+    """Raise `ConfigError` unless `value` of `phantom.<key>` is the name of a synthetic density phantom, or empty."""
+    if value not in ("", *DENSITY_PHANTOMS):
+        raise ConfigError(f"phantom.{key} is {value!r}: expected {', '.join(DENSITY_PHANTOMS)}, or nothing")
 
 
 def require_pixels(key: str, value: object, *, least_mm: float) -> None:

@@ -27,11 +27,15 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Painted:
-    """Values (channels, z, y, x), the share of each voxel inside the skin, and the reference bone's mask (zyx)."""
+    """Values (channels, z, y, x), the share of each voxel inside the skin, and the reference bone's mask (zyx).
+
+    `reference` is that bone as it was drawn, None where the reference has several bones.
+    """
 
     values: np.ndarray
     body: np.ndarray
     mask: np.ndarray
+    reference: BonePart | None = None
 
 
 def paint(fields: TissueFields, contrast: Contrast, reference: str | Mapping[str, int]) -> Painted:
@@ -53,7 +57,7 @@ def paint(fields: TissueFields, contrast: Contrast, reference: str | Mapping[str
             channel[box] += share * (np.float32(value) - channel[box])
     share = np.zeros_like(body[box])
     bones = np.zeros_like(values[:, *box])
-    labelled = []
+    labelled, drawn_reference = [], None
     for part in fields.bones:
         where = part.where or ...
         share[where] += part.outer + part.cartilage
@@ -61,6 +65,7 @@ def paint(fields: TissueFields, contrast: Contrast, reference: str | Mapping[str
             channel[where] += drawn
         if part.name == reference:
             mask[box] = part.outer >= 0.5
+            drawn_reference = part
         elif not isinstance(reference, str) and part.name in reference:
             labelled.append(
                 (reference[part.name], where, part.outer if part.labelled is None else part.labelled)
@@ -70,7 +75,7 @@ def paint(fields: TissueFields, contrast: Contrast, reference: str | Mapping[str
     np.clip(share, 0, 1, out=share)
     for channel, drawn in zip(values, bones, strict=True):
         channel[box] = channel[box] * (1 - share) + drawn
-    return Painted(values=values, body=body, mask=mask)
+    return Painted(values=values, body=body, mask=mask, reference=drawn_reference)
 
 
 def _label_map(labelled: Sequence[tuple], shape_zyx: tuple[int, ...]) -> np.ndarray:
