@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from lib.atomic import read_json
 from lib.catalog.calibration import FLAGGED, OK, REFUSED
 
 
@@ -104,3 +106,8 @@ class Calibration:
         known = {field.name for field in fields(cls)}
         told = {name: value for name, value in content.items() if name in known}
         return cls(**told | {name: tuple(told.get(name, ())) for name in ("rods", "flags")})
+
+
+def read_calibration(path: str | Path | None) -> Calibration | None:
+    """Return the calibration that a file holds; None without a file."""
+    return Calibration.from_json(read_json(path)) if path else None

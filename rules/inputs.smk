@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
+from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.calibration import NONE
 from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
 from lib.catalog.stages import CALIBRATION_TABLES, DENSITY_TABLES, NETWORK_TABLES, stages_of
@@ -446,6 +447,16 @@ def certificate_of(scan: str) -> dict:
     """Return the certificate of the phantom in a scan, as plain values; empty if no phantom is named."""
     phantom = SCANS[scan].phantom
     return STUDY.certificates[phantom].to_json() if phantom else {}
+
+
+def is_calibrated(scan: str) -> bool:
+    """Return whether a scan asks for a calibration of its density."""
+    return SCANS[scan].calibration != NONE
+
+
+def density_settings() -> dict:
+    """Return the settings of regional densities; empty if the study calibrates no scan, or its anatomy has none."""
+    return config["density"] if STUDY.calibrates and ANATOMIES[config["anatomy"]].has_bone_regions else {}
 
 
 def calibrated_scans() -> list[str]:

@@ -17,6 +17,9 @@ rule measure_prediction:
         ),
         reference_native=lambda wildcards: optional(SCANS[wildcards.scan].mask, is_scored(wildcards)),
         second_reference=second_reference,
+        calibrated=lambda wildcards: optional(
+            f"results/calibrated/{wildcards.scan}.json", is_calibrated(wildcards.scan)
+        ),
     output:
         labels=f"{MASKS}/labels.nii.gz",
         full=f"{MASKS}/labels_full.nii.gz",
@@ -41,6 +44,7 @@ rule measure_prediction:
             "spacing_factor": lookup("predict/spacing_factor", within=config),
             "erode_mm": lookup("regression/baseline/erode_mm", within=config),
         },
+        density=density_settings(),
         regression=regression_of_crops(),
         structures=lambda wildcards: structures_of(wildcards.scan),
         contrast=lambda wildcards: SCANS[wildcards.scan].contrast,

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lib.atomic import read_json
+from lib.bone_densities import flat_densities
 from lib.catalog.modalities import MODALITIES
 from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.leakage import mark_seen
@@ -35,7 +36,8 @@ with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     plan = plan_predictions(read_folds(given.folds), params.groups, params.networks, params.heldout_weights)
     plan = mark_seen(plan, params.seen)
-    records, overlaps = read_measured(given.measured, "volume", "overlap")
+    records, overlaps, sections = read_measured(given.measured, "volume", "overlap", "density")
+    densities = {key: flat_densities(section) for key, section in sections.items()}
     for path in params.seen:
         for structure in params.structures:
             if record := records.get(f"{path}/{structure}"):
@@ -49,7 +51,7 @@ with job_log(snakemake.log[0]) as logger:
     corrected = {Path(path).stem: read_json(path) for path in given.corrected}
     volumes = with_corrected(volumes, corrected)
     value_unit = MODALITIES[params.modality].unit
-    measurements = measurements_table(predictions, overlaps, records, repeats, value_unit)
+    measurements = measurements_table(predictions, overlaps, records, repeats, value_unit, densities)
     write_table(volumes, snakemake.output.volumes)
     write_table(measurements, snakemake.output.measurements)
     people = people_table(measurements, volumes, corrected, params.networks)

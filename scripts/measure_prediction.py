@@ -3,17 +3,18 @@
 input: batch (folder with {scan}/probability.nii.gz, or labels.nii.gz for several structures, and uncertainty.json),
     image and record (of the crop), converted, screened, runs (run.json of the models); optional: reference and
     second_reference (label maps of two readers on the grid of the crop), reference_native (the first reader's as it
-    was given; the prediction is scored if it is there)
+    was given; the prediction is scored if it is there), calibrated
 output: labels (on the grid of the crop), full (on the grid of the converted scan), json (sections of `lib.measured`);
     with a regression: crops (folder with {structure}.nii.gz and {structure}_mask.nii.gz)
 params: structures (their values in reference_native, by name), mask (section of the settings), settings (anatomy,
-    measure, review_member_dice, spacing_factor, erode_mm), regression (targets and crop; empty: none), contrast (of
-    the cohort table; empty: the header's counts)
+    measure, review_member_dice, spacing_factor, erode_mm), density (section of the settings; empty: not measured),
+    regression (targets and crop; empty: none), contrast (of the cohort table; empty: the header's counts)
 """
 
 from pathlib import Path
 
 from lib.atomic import read_json, write_json
+from lib.calibrated import read_calibration
 from lib.catalog.anatomies import ANATOMIES
 from lib.cohort.stated import with_stated
 from lib.imaging.nifti import read_grid, read_image, write_image
@@ -33,7 +34,8 @@ from lib.regression_settings import RegressionConfig
 
 given, params = snakemake.input, snakemake.params
 native, structures = given.get("reference_native"), list(params.structures)
-read_converted = read_image if ANATOMIES[params.settings["anatomy"]].has_levels else read_grid
+has_levels = ANATOMIES[params.settings["anatomy"]].has_levels
+read_converted = read_image if has_levels or params.density else read_grid
 
 with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     batch = Path(given.batch, snakemake.wildcards.scan)
@@ -45,13 +47,14 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
         screened=with_stated(read_json(given.screened), contrast=params.contrast),
         uncertainty=read_json(batch / "uncertainty.json"),
         trained=training_spacings(given.runs),
+        calibration=read_calibration(given.get("calibrated")),
     )
     drawn = {"reference": given.get("reference"), "second": given.get("second_reference")}
     readers = ReaderMasks(
         native=read_labels(native, params.structures) if native else None,
         **{name: read_image(path) for name, path in drawn.items() if path},
     )
-    config = MeasuringConfig.from_settings(structures, params.mask, params.settings)
+    config = MeasuringConfig.from_settings(structures, params.mask, params.settings, params.density)
     labels, full, measured = measure_prediction(scan, readers, config)
     if folder := snakemake.output.get("crops"):
         labelled = LabelledScan(image=scan.converted, predicted=full, reference=readers.native)

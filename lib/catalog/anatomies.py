@@ -21,6 +21,7 @@ class Anatomy:
         region_meanings: where they begin and end, by region, in words; {section[key]} stands for a setting.
         has_sides: it exists on the left and on the right; networks see all scans as left ones.
         helpers: structures that only help to tell the others apart; a window may cut them.
+        has_bone_regions: the density of its regions and compartments is measured (`lib.catalog.bone_parts`).
         has_levels: its structures are levels, which are judged together (`lib.catalog.level_flags`).
         part: what of the body a window shows, in words.
         bone: what a mask shows, and its regions are parts of, in words.
@@ -39,6 +40,7 @@ class Anatomy:
     region_meanings: Mapping[str, str] = field(default_factory=dict)
     has_sides: bool = False
     helpers: tuple[str, ...] = ()
+    has_bone_regions: bool = False
     has_levels: bool = False
     part: str = "region"
     bone: str = "bone"
@@ -63,6 +65,7 @@ ANATOMIES = {
             "shaft": "all slices below, to the end of the mask",
         },
         has_sides=True,
+        has_bone_regions=True,
         part="hip",
         bone="femur",
         cut_below="the lesser trochanter",

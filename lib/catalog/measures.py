@@ -5,12 +5,23 @@ numbers of a group of people: columns of tables such as tables/readers.csv. QUAN
 tables/measurements.csv. Tables, pages and figures use them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
 from lib.catalog.anatomies import REGIONS
+from lib.catalog.bone_parts import (
+    COMPARTMENTS,
+    GEOMETRY,
+    PREDICTED,
+    PROJECTED,
+    REFERENCE,
+    ROIS,
+    TABLE_REGIONS,
+    table_name,
+)
+from lib.catalog.scales import CALIBRATED_SCALES
 
 WHOLE, ABOVE_CUT = "whole", "above_cut"  # regions of every structure
 # fewest degrees of freedom of a precision error (ISCD Official Positions, Adult, 2019)
@@ -317,6 +328,40 @@ class Quantity:
         return "_".join(part.lower() for part in parts if part not in ("integral", ""))
 
 
+def _bone_quantities() -> Iterator[Quantity]:
+    """Yield what is measured of a calibrated femur (`lib.bone_densities`), by region and compartment."""
+
+    def quantity(region: str, compartment: str, measure: str, unit: str | None) -> Quantity:
+        reference, predicted = (
+            table_name(whose, region, compartment, measure) for whose in (REFERENCE, PREDICTED)
+        )
+        return Quantity(
+            measure=measure,
+            unit=unit,
+            region=region,
+            compartment=compartment,
+            reference=reference,
+            predicted=predicted,
+        )
+
+    for region in TABLE_REGIONS.values():
+        for compartment in COMPARTMENTS:
+            yield quantity(region, compartment, "volume", "mm3")
+            yield quantity(region, compartment, "mean_value", None)
+            for scale in CALIBRATED_SCALES:
+                yield quantity(region, compartment, f"vbmd_{scale}", "mg_cm3")
+                yield quantity(region, compartment, f"bmc_{scale}", "mg")
+    for region in map(TABLE_REGIONS.get, ROIS):
+        yield quantity(region, PROJECTED, "area", "cm2")
+        for scale in CALIBRATED_SCALES:
+            yield quantity(region, PROJECTED, f"abmd_{scale}", "g_cm2")
+            yield quantity(region, PROJECTED, f"bmc_{scale}", "g")
+        yield quantity(region, PROJECTED, "abmd_dxa", "g_cm2")
+        yield quantity(region, PROJECTED, "t_score", "")
+    for region, measure, unit in GEOMETRY.values():
+        yield quantity(region, "integral", measure, unit)
+
+
 # columns that identify a quantity, and those that describe it
 QUANTITY_KEYS = ["region", "compartment", "measure"]
 QUANTITY_COLUMNS = [*QUANTITY_KEYS, "unit"]
@@ -335,10 +380,23 @@ QUANTITIES = (
         for region in REGIONS
     ),
     Quantity(measure="mean_value", unit=None, predicted="mean_value", corrected="mean_value"),
+    *_bone_quantities(),
 )  # fmt: skip
 
 # units of tables/measurements.csv and agreement.csv -> unit as pages print it, and decimal places
-_UNITS = {"mm3": ("mm³", 0), "HU": ("HU", 1), "": ("", 1)}
+_UNITS = {
+    "mm3": ("mm³", 0),
+    "HU": ("HU", 1),
+    "": ("", 1),
+    "mg_cm3": ("mg/cm³", 1),
+    "mg": ("mg", 0),
+    "cm2": ("cm²", 2),
+    "g_cm2": ("g/cm²", 3),
+    "g": ("g", 2),
+    "mm": ("mm", 1),
+    "mm2": ("mm²", 0),
+    "degrees": ("°", 1),
+}
 
 
 def printed_unit(unit: str) -> str:

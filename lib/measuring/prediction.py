@@ -8,9 +8,12 @@ import SimpleITK as sitk
 
 from lib.anatomy.methods import METHODS
 from lib.anatomy.protocol import JudgedLabels, Regions
+from lib.calibrated import Calibration
 from lib.catalog.anatomies import ANATOMIES
+from lib.catalog.bone_parts import PREDICTED, REFERENCE
 from lib.catalog.level_flags import WHOLE_SCAN
 from lib.cohort.flags import flag_spacing, gather_flags
+from lib.density_settings import DensityConfig
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
 from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_zyx, voxel_mm3
@@ -19,6 +22,7 @@ from lib.imaging.volume import NO_THRESHOLD, measure_threshold, measure_volume
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import OverlapConfig
 from lib.measured import join_measured
+from lib.measuring.bone_density import CalibratedScan
 from lib.measuring.regions import measure_regions
 from lib.stats.choices import measure_half, measure_raw
 from lib.stats.overlap import find_surfaces, measure_by_region, measure_native, measure_overlap
@@ -35,11 +39,12 @@ class PredictedScan:
     Attributes:
         prediction: probability map of one structure or label map of several (uint8), on the grid of the crop.
         image: the cropped scan.
-        converted: the converted scan; an image on its grid suffices for an anatomy without levels.
+        converted: the converted scan; an image on its grid suffices where no levels and no densities are measured.
         crop: content of crop.json.
         screened: the scan's screening file.
         uncertainty: content of uncertainty.json, by structure.
         trained: voxel spacings of the models' training scans (`spacing_mm_zyx` of each run.json that states them).
+        calibration: of the scan's HU; None: it has none.
     """
 
     prediction: sitk.Image
@@ -49,6 +54,7 @@ class PredictedScan:
     screened: Mapping
     uncertainty: Mapping[str, Mapping]
     trained: Sequence[Mapping] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +84,7 @@ class MeasuringConfig:
     `spacing_factor` as in the configuration.
 
     `structures` names the values 1 to n of label maps. `erode_mm` is how deep below the surface the inner part of a
-    level begins, mm.
+    level begins, mm. `density` are the settings of bone density; None: it is not measured.
     """
 
     structures: Sequence[str]
@@ -89,12 +95,21 @@ class MeasuringConfig:
     review_member_dice: float
     spacing_factor: float
     erode_mm: float = 5.0
+    density: DensityConfig | None = None
 
     @classmethod
-    def from_settings(cls, structures: Sequence[str], mask: Mapping, settings: Mapping) -> "MeasuringConfig":
-        """Return the configuration from the section `mask` and the further fields by their names."""
+    def from_settings(
+        cls, structures: Sequence[str], mask: Mapping, settings: Mapping, density: Mapping | None = None
+    ) -> "MeasuringConfig":
+        """Return the configuration from the sections `mask` and `density`, and further fields by their names."""
         overlap = OverlapConfig(nsd_tolerance_mm=settings["measure"]["nsd_tolerance_mm"])
-        return cls(structures=structures, mask=MaskConfig(**mask), overlap=overlap, **settings)
+        return cls(
+            structures=structures,
+            mask=MaskConfig(**mask),
+            overlap=overlap,
+            density=DensityConfig(**density) if density else None,
+            **settings,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,9 +240,24 @@ def _measure_structure(
         scored = _score(own, readers, of_reference, config.overlap)
         measured["overlap"] = join_measured(scored, areas) | {"side": side}
         measured |= {"curves": counts} if counts else {}
+    if config.density is not None:
+        measured["density"] = _measure_density(scan, own, readers, config.density)
     if readers.second is not None:
         measured["readers"] = _readers_and_model(own.mask, readers, config.overlap)
     return measured
+
+
+def _measure_density(
+    scan: PredictedScan, own: _StructureMask, readers: ReaderMasks, config: DensityConfig
+) -> dict:
+    """Return the densities of a structure in the predicted mask and in the reference, both on the scan's own grid."""
+    masks = {PREDICTED: array_zyx(own.full) > 0}
+    if readers.native is not None:
+        masks[REFERENCE] = mask_on_grid(readers.native, scan.converted)
+    calibrated = CalibratedScan(
+        image=scan.converted, side=scan.crop["side"], calibration=scan.calibration, config=config
+    )
+    return calibrated.measure(masks)
 
 
 def _score(own: _StructureMask, readers: ReaderMasks, regions: Regions, config: OverlapConfig) -> dict:

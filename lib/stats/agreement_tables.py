@@ -31,11 +31,11 @@ def agreement_table(measurements: pd.DataFrame, config: AgreementConfig) -> pd.D
 
 def _by_quantity(measurements: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Yield region, compartment, measure and unit by name with their rows, in the order of the catalog."""
-    keys = measurements[QUANTITY_KEYS].agg("/".join, axis=1) if len(measurements) else []
+    found = dict(list(measurements.groupby(QUANTITY_KEYS, sort=False)))
     for quantity in QUANTITIES:
         names = {name: getattr(quantity, name) for name in QUANTITY_KEYS}
-        rows = measurements[[key == "/".join(names.values()) for key in keys]]
-        if len(rows):
+        rows = found.get(tuple(names.values()))
+        if rows is not None:
             yield names | {"unit": rows["unit"].iloc[0]}, rows
 
 

@@ -1,6 +1,7 @@
 """Measurements as tables: tidy, one quantity a row, and wide, one scan a row for joining with other data."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -30,18 +31,21 @@ def measurements_table(
     volumes: Mapping[str, Mapping],
     repeats: Mapping[str, str],
     value_unit: str,
+    densities: Mapping[str, Mapping] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Return MEASUREMENT_COLUMNS: a row for each quantity (QUANTITIES) of a structure of a measured prediction.
 
     A quantity that a study does not measure has no row. `value_unit` is the unit of the modality's values, empty if
-    they have none; the other arguments are those of `lib.stats.tables.metrics_table`.
+    they have none; `densities` is what `lib.bone_densities.flat_densities` returns, by the keys of `volumes`; the
+    other arguments are those of `lib.stats.tables.metrics_table`.
     """
     rows = []
     for prediction in predictions:
         key = structure_key(prediction)
         if key not in volumes:
             continue
-        volume, scored = volumes[key], prediction["protocol"] != "apply"
+        volume = _with(volumes[key], densities.get(key))
+        scored = prediction["protocol"] != "apply"
         overlap = overlaps.get(key) if scored else None
         told = table_row(prediction) | {"repeat_of": repeats.get(prediction["scan"], "")}
         for quantity in QUANTITIES:
@@ -79,6 +83,13 @@ def people_table(
         rows.append(row | _values_of(values.get(scan, chosen.head(0)), corrected.get(scan)))
     table = pd.DataFrame(rows, columns=[*PEOPLE_KEYS, *_in_order(chosen), "undefined"])
     return table.sort_values("scan", kind="stable", ignore_index=True)
+
+
+def _with(volume: Mapping, density: Mapping | None) -> Mapping:
+    """Return what is measured of a mask together with its densities, if there are any."""
+    if density is None:
+        return volume
+    return {**volume, **density, "undefined": {**volume.get("undefined", {}), **density["undefined"]}}
 
 
 def _measured(quantity: Quantity, volume: Mapping, overlap: Mapping | None) -> dict | None:

@@ -33,6 +33,7 @@ LAYERS = {
     "measuring": {
         "anatomy",
         "cohort",
+        "density",
         "imaging",
         "stats",
     },  # where what is measured of a prediction comes together
