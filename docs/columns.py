@@ -25,6 +25,7 @@ from lib.commands.parts.merge import PART_COLUMNS  # noqa: E402
 from lib.learning.history import history_columns  # noqa: E402
 from lib.model_record import REGRESS, SEGMENT  # noqa: E402
 from lib.report_settings import AgreementConfig  # noqa: E402
+from lib.stats.calibration_tables import CALIBRATION_COLUMNS, ROD_COLUMNS  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.density_agreement import BMD_AGREEMENT_COLUMNS, DENSITY_NUMBERS  # noqa: E402
 from lib.stats.density_classes import CLASS_COLUMNS, CONFUSION_COLUMNS  # noqa: E402
@@ -108,6 +109,8 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/classes.csv": CLASS_COLUMNS,
         "tables/confusion.csv": CONFUSION_COLUMNS,
         "tables/levels_found.csv": LEVELS_FOUND_COLUMNS,
+        "tables/calibration.csv": CALIBRATION_COLUMNS,
+        "tables/calibration_rods.csv": ROD_COLUMNS,
         "tables/table1.csv": list(first.columns),
         "tables/table2.csv": TABLE2_COLUMNS,
         "models/{group}/{network}/fold-{k}/history.csv": [

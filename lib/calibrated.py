@@ -35,6 +35,7 @@ class Calibration:
         flags: codes of `lib.catalog.calibration.CALIBRATION_FLAGS`.
         curve: of `michalski2020` the lines of HU, see `density_mg_cm3`.
         tissues: HU of the person's tissues, where they were measured.
+        kvp: tube voltage of the scan.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Calibration:
     flags: Sequence[str] = ()
     curve: Mapping[str, float] | None = None
     tissues: Mapping[str, float] | None = None
+    kvp: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a calibration that contradicts itself."""
@@ -96,7 +98,7 @@ class Calibration:
         """Return the calibration as a JSON object."""
         content = asdict(self)
         rods, flags = [dict(rod) for rod in self.rods], list(self.flags)
-        optional = ("calibration_scan", "curve", "tissues")
+        optional = ("calibration_scan", "curve", "tissues", "kvp")
         kept = {name: value for name, value in content.items() if value or name not in optional}
         return kept | {"rods": rods, "flags": flags}
 

@@ -1,8 +1,10 @@
 """Calibration of HU to bone density, for the scans whose row of the cohort table asks for it."""
 
+from lib.catalog.calibration import PHANTOM
+
 
 rule calibrate_density:
-    """Find slope and intercept of one scan by the rods of a phantom, or take them from the scan of a phantom."""
+    """Find how HU of one scan become density: by a phantom in it, by another scan of a phantom, or by its tissues."""
     input:
         image=lambda wildcards: optional(
             f"results/converted/{wildcards.scan}/image.nii.gz", not calibration_scan(wildcards.scan)
@@ -15,6 +17,7 @@ rule calibrate_density:
             f"results/converted/{calibration_scan(wildcards.scan)}/image.json",
             calibration_scan(wildcards.scan),
         ),
+        references=lambda wildcards: reference_calibrations(wildcards.scan),
     output:
         json="results/calibrated/{scan}.json",
     log:
@@ -31,6 +34,8 @@ rule calibrate_density:
         method=lambda wildcards: SCANS[wildcards.scan].calibration,
         # the values of its own certificate: another phantom's do not matter
         certificate=lambda wildcards: certificate_of(wildcards.scan),
+        with_tissues=lambda wildcards: SCANS[wildcards.scan].calibration == PHANTOM
+        and bool(referenced_scans()),
         source_scan=lambda wildcards: calibration_scan(wildcards.scan),
         limits={
             key: value

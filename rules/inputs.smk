@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 from lib.catalog.anatomies import ANATOMIES
-from lib.catalog.calibration import NONE
+from lib.catalog.calibration import NONE, PHANTOM, REFERENCED
 from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
 from lib.catalog.stages import CALIBRATION_TABLES, DENSITY_TABLES, NETWORK_TABLES, stages_of
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable
@@ -463,6 +463,20 @@ def calibrated_scans() -> list[str]:
     """Return the accepted scans that are calibrated, and the scans of phantoms that they name, accepted or not."""
     own = [scan for scan in accepted() if SCANS[scan].calibration != NONE]
     return list(dict.fromkeys([*own, *filter(None, map(calibration_scan, own))]))
+
+
+def referenced_scans() -> list[str]:
+    """Return the scans that are calibrated by their tissues and the scans with a phantom."""
+    return [scan for scan, row in SCANS.items() if row.calibration == REFERENCED]
+
+
+def reference_calibrations(scan: str) -> list[str]:
+    """Return the calibrations of the accepted scans with a phantom, for a scan that refers to them."""
+    if SCANS[scan].calibration != REFERENCED:
+        return []
+    return there(
+        f"results/calibrated/{other}.json" for other in accepted() if SCANS[other].calibration == PHANTOM
+    )
 
 
 def calibrated_files() -> list[str]:

@@ -1,7 +1,8 @@
 """Job script of rule calibrate_density: find how the HU of one scan become bone density.
 
 input: acquisition (converted/{scan}/image.json); image (converted, empty for `asynchronous`); for `asynchronous`
-    source (calibrated/{scan}.json of the scan with the phantom) and source_acquisition
+    source (calibrated/{scan}.json of the scan with the phantom) and source_acquisition; for `referenced` references
+    (those of the cohort's scans with a phantom)
 output: json; params: method, certificate (plain values, empty without a phantom), source_scan, limits (the section
     calibration of the configuration)
 """
@@ -26,6 +27,8 @@ with job_log(snakemake.log[0]) as logger:
         acquisition=read_json(given.acquisition)["acquisition"],
         certificate=Certificate.from_json(params.certificate) if params.certificate else None,
         source=source or None,
+        references=[Calibration.from_json(read_json(path)) for path in given.references],
+        with_tissues=params.with_tissues,
     )
     image = read_image(given.image) if given.image else None
     found = calibrate_scan(image, request, CalibrationConfig(**params.limits))

@@ -1,14 +1,19 @@
 """The calibration of a scan by the method that the cohort table asks for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import SimpleITK as sitk
 
 from lib.calibrated import Calibration
 from lib.calibration_settings import CalibrationConfig
-from lib.catalog.calibration import ASYNCHRONOUS, FLAGGED, OK, PHANTOM, REFUSED
+from lib.catalog.calibration import ASYNCHRONOUS, FLAGGED, MICHALSKI, OK, PHANTOM, REFERENCED, REFUSED
 from lib.certificates import Certificate
+from lib.density.internal_calibration import (
+    calibrate_by_references,
+    calibrate_by_tables,
+    tissues_if_found,
+)
 from lib.density.phantom_calibration import calibrate_by_phantom
 from lib.errors import ConfigError
 
@@ -34,12 +39,16 @@ class CalibrationRequest:
         acquisition: of the scan (`acquisition` of converted/{scan}/image.json).
         certificate: of the phantom in the scan.
         source: the scan with the phantom, for `asynchronous`.
+        references: calibrations of the cohort's scans with a phantom, for `referenced`.
+        with_tissues: also measure the tissues of a scan with a phantom, for the `referenced` ones.
     """
 
     method: str
     acquisition: Mapping
     certificate: Certificate | None = None
     source: CalibrationScan | None = None
+    references: Sequence[Calibration] = ()
+    with_tissues: bool = False
 
 
 def calibrate_scan(
@@ -55,11 +64,19 @@ def calibrate_scan(
     Raises:
         ConfigError: the method is unknown.
     """
+    kvp = request.acquisition.get("kvp")
     if request.method == PHANTOM:
-        return calibrate_by_phantom(image, request.certificate, config)
-    if request.method == ASYNCHRONOUS:
-        return calibrate_by_other_scan(request.source, request.acquisition)
-    raise ConfigError(f"calibration by {request.method} is not known")
+        found = calibrate_by_phantom(image, request.certificate, config)
+        found = replace(found, tissues=tissues_if_found(image)) if request.with_tissues else found
+    elif request.method == ASYNCHRONOUS:
+        found = calibrate_by_other_scan(request.source, request.acquisition)
+    elif request.method == MICHALSKI:
+        found = calibrate_by_tables(image)
+    elif request.method == REFERENCED:
+        found = calibrate_by_references(image, kvp, request.references)
+    else:
+        raise ConfigError(f"calibration by {request.method} is not known")
+    return replace(found, kvp=kvp)
 
 
 def calibrate_by_other_scan(source: CalibrationScan, acquisition: Mapping) -> Calibration:

@@ -1,12 +1,14 @@
 """Tables of calibrations and rods; control limits of scanners."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from rod_scene import MINDWAYS, certificate, scene
 
 from lib.calibrated import Calibration
 from lib.calibration_settings import CalibrationConfig
-from lib.catalog.calibration import CALIBRATION_FLAGS, REFUSALS
+from lib.catalog.calibration import CALIBRATION_FLAGS, METHODS, REFUSALS, findings_table
 from lib.density.calibrate_scan import (
     CalibrationRequest,
     CalibrationScan,
@@ -170,3 +172,9 @@ def test_codes_are_words_with_a_meaning_and_advice():
         code, finding = told
         assert code == code.lower() and finding.meaning.endswith(".") and finding.action.endswith(".")
     assert not REFUSALS.keys() & CALIBRATION_FLAGS.keys()
+
+
+def test_the_page_explains_every_code():
+    page = (Path(__file__).parents[2] / "docs/calibration.md").read_text(encoding="utf-8")
+    assert findings_table(REFUSALS) in page and findings_table(CALIBRATION_FLAGS) in page
+    assert all(f"| `{method}` |" in page for method in METHODS)
