@@ -245,10 +245,13 @@ def test_what_cannot_be_found_has_a_reason():
 
 
 def test_a_scan_that_ends_in_the_neck_has_no_neck():
-    mask, _ = solid_hip(FINE, end_mm=-33.0)
+    mask, _ = solid_hip(FINE, end_mm=-35.0)
     found = find_geometry(mask, FINE, "left", CONFIG)
     assert found.undefined["lesser_trochanter_xyz_mm"] == NOT_SEEN
     assert found.undefined["neck_ends_mm"] == NECK_CUT and found.neck_ends_mm is None
+    assert found.isthmus_mm2 == pytest.approx(np.pi * NECK_MM**2, rel=0.02)
+    nearer = find_geometry(solid_hip(FINE, end_mm=-27.0)[0], FINE, "left", CONFIG)
+    assert nearer.isthmus_mm2 is None and nearer.undefined["isthmus_mm2"] == NECK_CUT
 
 
 def test_the_record_has_places_and_directions_of_the_patient():
