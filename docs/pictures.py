@@ -22,6 +22,7 @@ from lib.phantom.anatomy.shape import build_hip_shape, head_top_mm, load_shape_m
 from lib.phantom.voxelize import VoxelGrid, coverage  # noqa: E402
 
 PICTURE = ROOT / "docs/images/femur-regions.png"
+DPI = 110
 SPACING_MM_ZYX = (1.0, 0.8, 0.8)
 _BELOW_TOP_MM, _ROOM_MM = 125.0, 5.0
 # a shell of dense bone around spongy bone, mg/cm3
@@ -55,5 +56,5 @@ def femur_regions() -> Figure:
 
 if __name__ == "__main__":
     with mpl.rc_context(STYLE):
-        femur_regions().savefig(PICTURE, dpi=110, metadata={"Software": None})
+        femur_regions().savefig(PICTURE, dpi=DPI, metadata={"Software": None})
     print(f"written: {PICTURE}")

@@ -261,7 +261,9 @@ def _with_neck(found: FemurGeometry, grid: _Grid, head: HeadSphere, config: Dens
         share_zyx, grid.spacing_mm_zyx, axis, (_ISTHMUS_RADII[0] * radius_mm, _END_RADII * radius_mm)
     )
     isthmus = _isthmus(sections, _ISTHMUS_RADII[1] * radius_mm)
-    reason = _no_isthmus(isthmus, sections, radius_mm)
+    reason = _no_isthmus(isthmus, radius_mm)
+    if not reason and _touches_end(sections, grid, isthmus.along_mm):
+        reason = NECK_CUT
     if reason:
         return _without(found, neck, reason)
     found = replace(
@@ -351,11 +353,11 @@ def _isthmus(sections: Sections, last_mm: float) -> _Isthmus:
     return _Isthmus(along_mm=along_mm, across_mm=across_mm, area_mm2=area_mm2, is_last=smallest >= count - 1)
 
 
-def _no_isthmus(isthmus: _Isthmus, sections: Sections, radius_mm: float) -> str:
+def _no_isthmus(isthmus: _Isthmus, radius_mm: float) -> str:
     """Return why a narrowest section is not an isthmus, or an empty text."""
-    if isthmus.is_last or isthmus.area_mm2 >= np.pi * radius_mm**2:
-        return NO_ISTHMUS
-    return "" if sections.areas_mm2.min() > 0 or isthmus.area_mm2 > 0 else NO_NECK
+    if not isthmus.area_mm2 > 0:
+        return NO_NECK
+    return NO_ISTHMUS if isthmus.is_last or isthmus.area_mm2 >= np.pi * radius_mm**2 else ""
 
 
 def _first_above(sections: Sections, after_mm: float, wanted_mm2: float) -> float | None:
