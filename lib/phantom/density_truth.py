@@ -2,20 +2,19 @@
 
 import numpy as np
 
-from lib.phantom.anatomy.femur_density import TROCHANTER_CUT, DensityTruth, DrawnFemur
+from lib.phantom.anatomy.femur_density import BEYOND_CUT, TROCHANTER_CUT, DensityTruth, DrawnFemur
 from lib.phantom.anatomy.femur_landmarks import find_landmarks
 from lib.phantom.anatomy.hip import HipSpecimen
-from lib.phantom.anatomy.specimen import BonePart
 from lib.phantom.density_phantoms import LINES, DensityLine, DensityPhantom
 from lib.phantom.people import MISSING_RODS, PhantomConfig, PhantomPerson, density_phantom
-from lib.phantom.scanner.ct import CtExam, bone_hu
+from lib.phantom.scanner.ct import CtExam, CtTaken, bone_hu
 from lib.phantom.scanner.ct_effects import USUAL_RODS, LyingRods, rods_back_mm
 from lib.phantom.voxelize import VoxelGrid
 
 METAL = "metal"
 """Why densities are missing: there is metal in the bone."""
 
-_ABOVE_DISTAL_PLANE = ("trochanter", "shaft", "total", "femur")
+_SECTIONS = ("density", "density_in_mask", "areal", "areal_in_mask")
 
 
 def lying_rods(
@@ -86,17 +85,18 @@ def bone_truth(
     person: PhantomPerson,
     exam: CtExam,
     specimen: HipSpecimen,
-    bone: BonePart,
+    taken: CtTaken,
 ) -> dict:
-    """Return the sections `density`, `areal` and `femur_landmarks` of truth.json, and why values are missing.
+    """Return the sections of truth.json on density: as drawn, in the mask, areal, landmarks, why values are missing.
 
     Densities are on the scale of the phantom in the scan (K2HPO4 without one), by the scale's own line: density =
     (HU - intercept) / slope, of the HU that are drawn, before the scanner changes them.
     """
     if exam.has_metal:
-        return {"density": {}, "areal": {}, "density_undefined": {"density": METAL, "areal": METAL}}
+        return {section: {} for section in _SECTIONS} | {"density_undefined": dict.fromkeys(_SECTIONS, METAL)}
     phantom = density_phantom(config, person)
     line = phantom.line if phantom else LINES["k2hpo4"]
+    bone = taken.bone
     inside_hu, cortical_hu = bone_hu(bone, exam.tissues)
     trabecular = np.zeros(bone.outer.shape)
     trabecular[bone.voxels] = line.density(inside_hu)
@@ -107,13 +107,13 @@ def bone_truth(
         inner=bone.inner,
         trabecular_mg_cm3=trabecular,
         cortical_mg_cm3=line.density(cortical_hu),
+        blurred_mg_cm3=line.density(taken.blurred_hu),
     )
     landmarks = find_landmarks(specimen.reference_mesh, specimen.side, exam.grid.bottom_mm)
     truth = DensityTruth(femur, landmarks, exam.supersampling)
-    return {
-        "density": truth.density(),
-        "areal": truth.areal(),
-        "density_undefined": dict.fromkeys(_ABOVE_DISTAL_PLANE, TROCHANTER_CUT) if truth.is_cut else {},
+    found = (truth.density(), truth.density_in_mask(), truth.areal(), truth.areal_in_mask())
+    return dict(zip(_SECTIONS, found, strict=True)) | {
+        "density_undefined": dict.fromkeys(BEYOND_CUT, TROCHANTER_CUT) if truth.is_cut else {},
         "femur_landmarks": landmarks.as_truth(),
     }
 

@@ -108,7 +108,7 @@ def _simulate_hip(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     truth = _facts(person) | end | truth
     if config.density_phantom:
         truth |= calibration_truth(config, person, exam, specimen.middle_mm, specimen.back_mm)
-        truth |= bone_truth(config, person, exam, specimen, taken.bone)
+        truth |= bone_truth(config, person, exam, specimen, taken)
     return PhantomScan(hu_zyx=taken.hu_zyx, mask_zyx=taken.mask_zyx, grid=grid, truth=truth)
 
 

@@ -166,7 +166,10 @@ def test_asking_for_the_truth_changes_no_voxel_and_no_other_value():
     assert np.array_equal(asked.hu_zyx, plain.hu_zyx)
     assert {key: asked.truth[key] for key in plain.truth} == plain.truth
     new = set(asked.truth) - set(plain.truth)
-    assert new == {"calibration", "density", "areal", "density_undefined", "femur_landmarks", "scan_order"}
+    assert new == {
+        *("calibration", "density", "density_in_mask", "areal", "areal_in_mask", "density_undefined"),
+        *("femur_landmarks", "scan_order"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -283,10 +286,26 @@ def test_regions_fill_the_exact_volume_and_the_image_shows_their_density():
     assert truth["areal"]["total"]["bmc_g"] == pytest.approx(density["total"]["integral"]["bmc_mg"] / 1000)
 
 
+@pytest.mark.parametrize("phantom", [K2HPO4_PHANTOM, CAHA_PHANTOM])
+def test_the_image_holds_in_the_mask_what_the_truth_says(phantom):
+    scanners = {"A": {"scale": 1.02, "offset_hu": 4.0}}
+    made = simulated("P002", people=2, density_phantom=phantom, scanners=scanners, matrix=384, slice_mm=2.5)
+    truth, line = made.truth, made.truth["calibration"]
+    density = (made.hu_zyx[made.mask_zyx > 0] - line["intercept_hu"]) / line["slope_hu_per_mg_cm3"]
+    regions = ("head", "neck", "trochanter", "shaft")
+    in_mask, drawn = (
+        sum(truth[section][name]["integral"]["bmc_mg"] for name in regions)
+        for section in ("density_in_mask", "density")
+    )
+    assert density.sum() * np.prod(made.grid.spacing_xyz_mm) / 1000 == pytest.approx(in_mask, rel=0.005)
+    # blur takes mineral out of the mask
+    assert 0.85 * drawn < in_mask < 0.95 * drawn
+
+
 def test_a_nail_leaves_no_density():
     truth = simulated("X07-metal-nail", defects=["metal_nail"]).truth
     assert truth["density"] == {} and truth["areal"] == {}
-    assert truth["density_undefined"] == {"density": "metal", "areal": "metal"}
+    assert truth["density_undefined"]["density"] == truth["density_undefined"]["areal_in_mask"] == "metal"
 
 
 def test_a_short_scan_has_no_trochanteric_region():

@@ -57,6 +57,7 @@ def ball_truth(grid=GRID):
         inner=coverage(ball(INNER_MM, rings=96), grid, 3),
         trabecular_mg_cm3=soft_at(centers),
         cortical_mg_cm3=HARD,
+        blurred_mg_cm3=0.5 * soft_at(centers),
     )
     return DensityTruth(femur, ball_landmarks(), 3)
 
@@ -121,6 +122,25 @@ def test_regions_and_compartments_add_up_to_the_whole(drawn):
         for name, of in (("total", ("neck", "trochanter")), ("femur", ("head", "neck", "trochanter"))):
             summed = sum(density[part]["integral"][key] for part in of)
             assert density[name]["integral"][key] == pytest.approx(summed)
+
+
+def test_the_mask_holds_whole_voxels_of_the_blurred_image(drawn):
+    truth = drawn.density_in_mask()
+    mask = coverage(ball(RADIUS_MM, rings=96), GRID, 3) >= 0.5
+    centers = [GRID.centers_mm(axis) for axis in (2, 1, 0)]
+    density = 0.5 * soft_at(np.stack(np.meshgrid(*centers, indexing="ij"), -1)[..., ::-1])
+    regions = ("head", "neck", "trochanter", "shaft")
+    summed = {key: sum(truth[name]["integral"][key] for name in regions) for key in ("volume_mm3", "bmc_mg")}
+    voxel_mm3 = 1.5 * 1.5 * 2.5
+    assert summed["volume_mm3"] == pytest.approx(mask.sum() * voxel_mm3)
+    assert summed["bmc_mg"] == pytest.approx(density[mask].sum() * voxel_mm3 / 1000)
+    # nothing reaches 350 mg/cm3 but in front, and the peel takes the outermost 3 mm
+    assert truth["head"]["cortical_350"] == {"volume_mm3": 0.0, "vbmd_mg_cm3": None, "bmc_mg": 0.0}
+    share = sum(truth[name]["trabecular_peeled"]["volume_mm3"] for name in regions) / summed["volume_mm3"]
+    assert share == pytest.approx((37 / 40) ** 3, rel=0.01)
+    areal, drawn_areal = drawn.areal_in_mask(), drawn.areal()
+    assert areal["total"]["area_cm2"] == drawn_areal["total"]["area_cm2"]
+    assert areal["total"]["bmc_g"] == pytest.approx(truth["total"]["integral"]["bmc_mg"] / 1000)
 
 
 def test_the_areal_density_of_a_ball_is_that_of_random_points(drawn, thrown):

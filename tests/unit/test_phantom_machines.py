@@ -57,8 +57,8 @@ def test_the_examples_of_the_documentation_are_valid():
     page = (ROOT / "docs/demo.md").read_text()
     blocks = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, re.S))
     examples = [block["phantom"] for block in blocks if "phantom" in block]
-    assert [len(phantom_people(PhantomConfig(**example))) for example in examples] == [40, 0, 98]
-    assert [PhantomConfig(**example).modality for example in examples] == ["CT", "MR", "CT"]
+    assert [len(phantom_people(PhantomConfig(**example))) for example in examples] == [40, 31, 0, 98]
+    assert [PhantomConfig(**example).modality for example in examples] == ["CT", "CT", "MR", "CT"]
 
 
 def cohort(*names, people=24):

@@ -58,8 +58,8 @@ class Block:
 def test_ct_of_any_specimen():
     scanner = CtScanner(noise_hu=0.0)
     exam = CtExam(grid=GRID, supersampling=3, scanner=scanner, years=0.0, variant="standard", has_metal=False)
-    hu, mask, bone = image_ct(Block(), exam, np.random.default_rng(1), np.random.default_rng(2))
-    assert bone.name == "block"
+    hu, mask, bone, blurred = image_ct(Block(), exam, np.random.default_rng(1), np.random.default_rng(2))
+    assert bone.name == "block" and blurred[10, 20, 20] == pytest.approx(-60 + 1375 / 2, abs=1)
     assert mask.sum() * 1.5 * 1.5 * 2.0 == pytest.approx(24**3, rel=0.15)
     assert mask[10, 20, 20] == 1 and mask[10, 5, 5] == 0
     assert hu[10, 20, 20] == pytest.approx(-60 + 1375 / 2, abs=25)  # streaks and hardening remain

@@ -34,6 +34,12 @@ NECK_BOX_MM = 15.0
 TROCHANTER_CUT = "trochanter_cut"
 """Why a region is missing: the scan ends above the distal plane."""
 
+BEYOND_CUT = ("trochanter", "shaft", *COMPOSITES)
+"""Regions that are missing then."""
+
+Compartments = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Name -> volume (mm3) and mineral (mg) of voxels, (n) each."""
+
 _PIXEL_MM, _BOX_MARGIN_PIXELS = 0.5, 3
 _SEEN_MM = 0.05
 
@@ -48,6 +54,7 @@ class DrawnFemur:
         outer, inner: shares inside the surface, and inside the cortex's inner surface.
         trabecular_mg_cm3: density within the cortex, zyx, with marrow; of voxels without `inner` nothing is used.
         cortical_mg_cm3: density of the cortex.
+        blurred_mg_cm3: density after the scanner's blur, zyx, without noise and artefacts; also around the bone.
     """
 
     mesh: Mesh
@@ -56,6 +63,7 @@ class DrawnFemur:
     inner: np.ndarray
     trabecular_mg_cm3: np.ndarray
     cortical_mg_cm3: float
+    blurred_mg_cm3: np.ndarray
 
     @property
     def voxel_mm3(self) -> float:
@@ -72,11 +80,16 @@ class DensityTruth:
         voxels = np.nonzero(femur.outer)
         self._points = VoxelPoints.of(voxels, femur.grid)
         self._regions = region_shares(self._points, landmarks)
-        self._compartments = _compartments(femur, voxels, supersampling)
+        depths = tuple(
+            coverage(offset(femur.mesh, -depth_mm), femur.grid, supersampling)[voxels].astype(float)
+            for depth_mm in (PEEL_MM, CORTICAL_DEPTH_MM)
+        )
+        self._drawn = _drawn_compartments(femur, voxels, depths)
+        self._masked = _masked_compartments(femur, voxels, depths)
         self.is_cut = _is_cut(femur, landmarks)
 
-    def density(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return volume (mm3), vBMD (mg/cm3) and BMC (mg) by region and compartment.
+    def density(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Return volume (mm3), vBMD (mg/cm3) and BMC (mg) by region and compartment, as they were drawn.
 
         `trabecular` and `cortical` are within and outside the drawn inner surface of the cortex; they add up to
         `integral`. `cortical_350` is what a threshold calls cortical: bone of 350 mg/cm3 or more in a depth of less
@@ -84,38 +97,53 @@ class DensityTruth:
         more. A compartment without volume has no vBMD (None). If the scan ends above the distal plane, `trochanter`,
         `shaft`, `total` and `femur` are left out.
         """
-        shares = dict(zip(REGIONS, self._regions.T, strict=True))
-        shares |= {name: sum(shares[part] for part in parts) for name, parts in COMPOSITES.items()}
-        for name in () if not self.is_cut else ("trochanter", "shaft", *COMPOSITES):
-            del shares[name]
-        return {
-            region: {
-                compartment: self._amount(share, volume, mass)
-                for compartment, (volume, mass) in self._compartments.items()
-            }
-            for region, share in shares.items()
-        }
+        return self._by_region(self._drawn)
+
+    def density_in_mask(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Return what the reference mask holds of the blurred image without noise and artefacts, as `density`.
+
+        Blur takes mineral out of the mask, so BMC is less than in `density`. `integral`, `cortical_350` and
+        `trabecular_peeled` are whole voxels.
+        """
+        return self._by_region(self._masked)
 
     def areal(self) -> dict[str, dict[str, float]]:
         """Return area (cm2), BMC (g) and areal density (g/cm2) of `total` and `neck`, see `areal_rois`.
 
         The bone is seen along the direction at a right angle to the axes of shaft and neck; so the shaft's axis
         points up and the neck's axis lies in the plane of the image. `total` is neck and trochanter, with the area of
-        their outline; `neck` is a box of 15 mm along the neck's axis, centred on the isthmus, as wide as
-        the bone.
+        their outline; `neck` is a box of 15 mm along the neck's axis, centred on the isthmus, as wide as the bone.
         """
-        view = _View.of(self._landmarks)
+        return self._areal(self._drawn["integral"][1])
+
+    def areal_in_mask(self) -> dict[str, dict[str, float]]:
+        """Return `areal` with the mineral of `density_in_mask`; the areas are the same."""
+        return self._areal(self._masked["integral"][1])
+
+    def _by_region(self, compartments: Compartments) -> dict[str, dict[str, dict[str, float | None]]]:
+        shares = dict(zip(REGIONS, self._regions.T, strict=True))
+        shares |= {name: sum(shares[part] for part in parts) for name, parts in COMPOSITES.items()}
+        for name in BEYOND_CUT if self.is_cut else ():
+            del shares[name]
+        return {
+            region: {
+                compartment: self._amount(share, volume, mass)
+                for compartment, (volume, mass) in compartments.items()
+            }
+            for region, share in shares.items()
+        }
+
+    def _areal(self, mass_mg: np.ndarray) -> dict[str, dict[str, float]]:
+        view, landmarks = _View.of(self._landmarks), self._landmarks
         bone, first = view.silhouette(self._femur.mesh)
-        rois = view.areal_rois(bone, first, self._landmarks)
-        _, mass = self._compartments["integral"]
+        rois = view.areal_rois(bone, first, landmarks)
         masses = {
-            "neck": mass * self._in_box(view, rois["neck"], first),
-            "total": mass * (self._regions[:, 1] + self._regions[:, 2]),
+            "neck": mass_mg @ self._in_box(view, rois["neck"], first),
+            "total": mass_mg @ (self._regions[:, 1] + self._regions[:, 2]),
         }
         found = {}
         for name in ("neck",) if self.is_cut else ("total", "neck"):
-            area_cm2 = float(rois[name].sum()) * _PIXEL_MM**2 / 100
-            bmc_g = float(masses[name].sum()) / 1000
+            area_cm2, bmc_g = float(rois[name].sum()) * _PIXEL_MM**2 / 100, float(masses[name]) / 1000
             found[name] = {"area_cm2": area_cm2, "bmc_g": bmc_g, "abmd_g_cm2": bmc_g / area_cm2}
         return found
 
@@ -210,15 +238,12 @@ def _piece_on_axis(
     return labels == labels[np.unravel_index(off.argmin(), off.shape)]
 
 
-def _compartments(
-    femur: DrawnFemur, voxels_zyx: tuple[np.ndarray, ...], supersampling: int
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return volume (mm3) and mineral (mg) of the voxels, by compartment."""
+def _drawn_compartments(
+    femur: DrawnFemur, voxels_zyx: tuple[np.ndarray, ...], depths: tuple[np.ndarray, np.ndarray]
+) -> Compartments:
+    """Return what was drawn; `depths` are the shares of the voxels 3 and 7 mm or more below the surface."""
     outer, inner = (share[voxels_zyx].astype(float) for share in (femur.outer, femur.inner))
-    peeled, deep = (
-        coverage(offset(femur.mesh, -depth_mm), femur.grid, supersampling)[voxels_zyx].astype(float)
-        for depth_mm in (PEEL_MM, CORTICAL_DEPTH_MM)
-    )
+    peeled, deep = depths
     density = np.where(inner > 0, femur.trabecular_mg_cm3[voxels_zyx], 0.0)
     is_dense = density >= CORTICAL_MG_CM3
     shell, none = outer - inner, np.zeros_like(outer)
@@ -239,6 +264,25 @@ def _compartments(
             (hard * femur.cortical_mg_cm3 + soft * density) * femur.voxel_mm3 / 1000,
         )
         for name, (hard, soft) in parts.items()
+    }
+
+
+def _masked_compartments(
+    femur: DrawnFemur, voxels_zyx: tuple[np.ndarray, ...], depths: tuple[np.ndarray, np.ndarray]
+) -> Compartments:
+    """Return what the mask holds of the blurred image, in voxels of which at least half is bone."""
+    inside = femur.outer[voxels_zyx] >= 0.5
+    peeled, deep = (share >= 0.5 for share in depths)
+    density = femur.blurred_mg_cm3[voxels_zyx].astype(float)
+    is_dense = density >= CORTICAL_MG_CM3
+    parts = {
+        "integral": inside,
+        "trabecular_peeled": inside & peeled & ~is_dense,
+        "cortical_350": inside & ~deep & is_dense,
+    }
+    return {
+        name: (part * femur.voxel_mm3, part * density * femur.voxel_mm3 / 1000)
+        for name, part in parts.items()
     }
 
 

@@ -117,11 +117,16 @@ class CtExam:
 
 
 class CtTaken(NamedTuple):
-    """A CT as it is stored: HU (int16) and the reference mask (uint8), zyx; the reference bone as it was drawn."""
+    """A CT as it is stored: HU (int16) and the reference mask (uint8), zyx.
+
+    `bone` is the reference bone as it was drawn, None if there are several; `blurred_hu` are HU in the part of the
+    image with bones (`TissueFields.bone_box`) after the blur, before artefacts, noise and the scanner's line.
+    """
 
     hu_zyx: np.ndarray
     mask_zyx: np.ndarray
     bone: BonePart | None = None
+    blurred_hu: np.ndarray | None = None
 
 
 def draw_range(
@@ -158,7 +163,8 @@ def image_ct(
     """Return the CT of a specimen: supersampled partial volumes, blur, then noise."""
     grid = exam.grid
     contrast = exam.tissues.contrast(enhanced=exam.has_agent)
-    painted = paint(specimen.fields(grid, exam.supersampling, body_rng), contrast, specimen.reference)
+    fields = specimen.fields(grid, exam.supersampling, body_rng)
+    painted = paint(fields, contrast, specimen.reference)
     (hu,), body = painted.values, painted.body
     hardware = _hardware(exam, specimen.middle_mm, specimen.back_mm)
     hu -= hardware
@@ -170,15 +176,18 @@ def image_ct(
         ct_effects.add_metal_streaks(hu, metal, grid, noise_rng)
     elif exam.has_cement:
         hu += coverage(specimen.implant(), grid, exam.supersampling) * (ct_effects.CEMENT_HU - hu)
-    shown = _scanned(hu, body, exam, specimen.dense_xyz_mm, noise_rng)
-    return CtTaken(hu_zyx=shown, mask_zyx=painted.mask, bone=painted.reference)
+    ct_effects.blur(hu, grid, exam.scanner.kernel_mm)
+    blurred = hu[fields.bone_box].copy() if painted.reference else None
+    shown = _stored(hu, body, exam, specimen.dense_xyz_mm, noise_rng)
+    return CtTaken(hu_zyx=shown, mask_zyx=painted.mask, bone=painted.reference, blurred_hu=blurred)
 
 
 def image_rods(exam: CtExam, middle_mm: float, back_mm: float, noise_rng: np.random.Generator) -> CtTaken:
     """Return the CT of a density phantom alone, centred at x = `middle_mm` beneath the height y = `back_mm`."""
     shape = exam.grid.shape_zyx
     hu = np.broadcast_to(_hardware(exam, middle_mm, back_mm), shape).copy()
-    shown = _scanned(hu, np.zeros(shape, np.float32), exam, None, noise_rng)
+    ct_effects.blur(hu, exam.grid, exam.scanner.kernel_mm)
+    shown = _stored(hu, np.zeros(shape, np.float32), exam, None, noise_rng)
     return CtTaken(hu_zyx=shown, mask_zyx=np.zeros(shape, np.uint8))
 
 
@@ -191,16 +200,15 @@ def _hardware(exam: CtExam, middle_mm: float, back_mm: float) -> np.ndarray:
     return ct_effects.image_hardware(exam.grid, middle_mm, back_mm, exam.rods, exam.tissues.air_hu)
 
 
-def _scanned(
+def _stored(
     hu: np.ndarray,
     body: np.ndarray,
     exam: CtExam,
     dense_xyz_mm: tuple[np.ndarray, np.ndarray] | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return what a scanner makes of HU (changed in place): blur, artefacts, noise, its line, rounding."""
+    """Return what a scanner stores of blurred HU (changed in place): artefacts, noise, its line, rounding."""
     kernel_mm = exam.scanner.kernel_mm
-    ct_effects.blur(hu, exam.grid, kernel_mm)
     field = ct_effects.CtField(grid=exam.grid, kernel_mm=kernel_mm, dense_xyz_mm=dense_xyz_mm)
     draw = ct_effects.draw_ct(rng, exam.scanner, exam.variant)
     if dense_xyz_mm is None:
