@@ -49,8 +49,9 @@ from lib.mask_settings import MaskConfig
 from lib.measure_settings import DistalEndConfig, OverlapConfig
 from lib.model_record import REGRESS, SEGMENT
 from lib.network_comparison_settings import NetworkComparisonConfig, check_compared_networks, state_comparison
+from lib.phantom.density_phantoms import CERTIFICATES, certificates
 from lib.phantom.people import PhantomConfig, phantom_table
-from lib.phantom_file import read_certificates
+from lib.phantom_file import check_certificates, read_certificates
 from lib.publications.article import Publication
 from lib.publications.followed import followed_publication
 from lib.regression_settings import RegressionConfig, check_regression, refuse_forbidden
@@ -503,9 +504,16 @@ def _read_cohort(config: Mapping, table: str, groups: Sequence[Takes]) -> dict[s
 
 
 def _read_certificates(config: Mapping, table: str) -> dict[str, Certificate]:
-    """Return the certificates of the study's calibration phantoms, by name; none if no file is named."""
+    """Return the certificates of the study's calibration phantoms, by name; none if no file is named.
+
+    Those of a synthetic cohort are known before their file is made.
+    """
     file = config["calibration"]["phantoms"]
-    return read_certificates(Path(table).parent / file) if file else {}
+    if not file:
+        return {}
+    if not config["cohort"] and config["phantom"]["density_phantom"] and file == CERTIFICATES:
+        return check_certificates(certificates(), file)
+    return read_certificates(Path(table).parent / file)
 
 
 def _check_calibrations(

@@ -454,7 +454,7 @@ def is_calibrated(scan: str) -> bool:
     return SCANS[scan].calibration != NONE
 
 
-def density_settings() -> dict:
+def regional_density_settings() -> dict:
     """Return the settings of regional densities; empty if the study calibrates no scan, or its anatomy has none."""
     return config["density"] if STUDY.calibrates and ANATOMIES[config["anatomy"]].has_bone_regions else {}
 

@@ -44,7 +44,7 @@ rule measure_prediction:
             "spacing_factor": lookup("predict/spacing_factor", within=config),
             "erode_mm": lookup("regression/baseline/erode_mm", within=config),
         },
-        density=density_settings(),
+        density=regional_density_settings(),
         regression=regression_of_crops(),
         structures=lambda wildcards: structures_of(wildcards.scan),
         contrast=lambda wildcards: SCANS[wildcards.scan].contrast,
@@ -157,6 +157,7 @@ rule gather_volumes:
             labels={"table": "Values of every scan, to join with other data"},
             caption="../report/captions/people.rst",
         ),
+        geometry=optional("results/tables/geometry.csv", regional_density_settings()),
     log:
         "results/logs/gather_volumes/cohort.log",
     benchmark:

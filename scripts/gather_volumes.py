@@ -2,7 +2,8 @@
 
 input: folds, scans, acquisition (.csv); measured (list of .../{group}/{network}/{members}/{scan}.json),
     corrected (list of .../{scan}.json), errors (list of volume_errors.json)
-output: volumes, measurements (tidy), people (wide); params: structures, groups, networks (names), modality,
+output: volumes, measurements (tidy), people (wide); where densities are measured: geometry
+params: structures, groups, networks (names), modality,
     heldout_weights, seen (paths of predictions by models that were trained on their person), needs_edit (scans),
     confidence (of the intervals)
 """
@@ -20,6 +21,7 @@ from lib.cohort.scans import read_folds, read_records
 from lib.joblog import job_log
 from lib.measured import read_measured
 from lib.stats.flow import SEEN_IN_TRAINING
+from lib.stats.geometry_table import geometry_table
 from lib.stats.grouping import first_scans
 from lib.stats.intervals import read_volume_errors, with_intervals
 from lib.stats.measurements import measurements_table, people_table
@@ -54,6 +56,8 @@ with job_log(snakemake.log[0]) as logger:
     measurements = measurements_table(predictions, overlaps, records, repeats, value_unit, densities)
     write_table(volumes, snakemake.output.volumes)
     write_table(measurements, snakemake.output.measurements)
+    if path := snakemake.output.get("geometry"):
+        write_table(geometry_table(predictions, sections), path)
     people = people_table(measurements, volumes, corrected, params.networks)
     write_table(people, snakemake.output.people)
     logger.info("%d volumes of %d planned predictions", len(volumes), len(plan))
