@@ -1,7 +1,7 @@
 """Job script of rule write_report: write the report of the study as one page, readable offline.
 
 input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if the study
-    has them), networks (tables that compare networks, if it has several), densities (if it has a regression);
+    has them), networks (tables that compare networks, if it has several), densities (if it has a regression), calibrations (if it has some);
     figures (directory); protocol, notes (.json); lists pages (directories), crops (.webp), screened, runs (.json);
 output: page
 params: study, synthetic, settings, reviews, comparison (of networks: what was stated when),
@@ -19,7 +19,8 @@ from lib.stats.tables import read_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
-    further = {Path(path).stem: path for path in (*given.article, *given.networks, *given.densities)}
+    listed = (*given.article, *given.networks, *given.densities, *given.calibrations)
+    further = {Path(path).stem: path for path in listed}
     paths = {name: given[name] for name in TABLES} | further
     data = ReportData(
         **{

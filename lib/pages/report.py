@@ -24,6 +24,7 @@ from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import DENSITY_FIGURES, flow_steps
 from lib.network_comparison_settings import explain_changes
+from lib.pages.calibrated_section import calibrated_section
 from lib.pages.density_section import density_section
 from lib.pages.network_tables import (
     dimension_pair_view,
@@ -92,12 +93,14 @@ TABLES = (
     *("flow", "acquisition"),
 )
 OF_DENSITY = "density"  # the section that only a study with a regression of densities has
+OF_CALIBRATION = "calibration"  # the section that only a study with calibrated scans has
 OF_NETWORKS = "networks"  # the section that only a study of several networks has
 OF_ARTICLE = "papers"  # the section that only a study has whose publication has tables
 # sections in reading order: name in links, title
 SECTIONS = (
     *(("numbers", "Headline numbers"), ("methods", "What was run"), ("flow", "Flow of scans")),
     ("partitions", "People by partition"),
+    (OF_CALIBRATION, "Calibrated density"),
     (OF_DENSITY, "Bone mineral density"),
     *((OF_NETWORKS, "Networks"), ("overlap", "Overlap"), ("agreement", "Agreement of volumes")),
     (OF_ARTICLE, "Tables 1 and 2"),
@@ -184,6 +187,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "link": link,
         "sections": sections_of(publication, tables),
         "density": density_section(tables),
+        "calibrated": calibrated_section(tables),
         "publication": publication,
         "detailed": data.detailed,
         "restated": explain_changes(data.comparison),
@@ -240,6 +244,7 @@ def sections_of(publication: Publication | None, tables: Collection[str]) -> lis
     left_out = set() if publication is not None and publication.tables else {OF_ARTICLE}
     left_out |= set() if OF_NETWORKS in tables else {OF_NETWORKS}
     left_out |= set() if "bmd_agreement" in tables else {OF_DENSITY}
+    left_out |= set() if "calibration" in tables else {OF_CALIBRATION}
     return [section for section in SECTIONS if section[0] not in left_out]
 
 

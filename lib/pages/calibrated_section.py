@@ -1,0 +1,152 @@
+"""The report's section on calibrated density: how scans were calibrated, and the agreement of femoral densities."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from lib.catalog.bone_parts import PROJECTED
+from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, METHODS, OK, REFUSALS, REFUSED
+from lib.catalog.groups import ALL
+from lib.catalog.measures import printed_unit, unit_digits
+from lib.catalog.protocols import PROTOCOLS
+from lib.catalog.scales import CALIBRATED_SCALES
+from lib.pages.report_tables import Column, PageTable, number, page_table, text, words
+from lib.stats.formats import fixed, records, show_codes, show_interval, show_number
+
+_SLOPE_DIGITS, _HU_DIGITS, _R_DIGITS = 4, 1, 3
+_DENSITIES = ("vbmd", "abmd")  # measures whose agreement the page shows; agreement.csv has all
+_HIDDEN = ("other",)  # compartments
+
+
+def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
+    """Return the variables of the section; empty without `calibration.csv`.
+
+    Returns:
+        `verdicts` (scans by verdict), `methods` (in words), `views` (tables by subject).
+    """
+    if "calibration" not in tables:
+        return {}
+    rows = records(tables["calibration"])
+    return {
+        "verdicts": {
+            verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (OK, FLAGGED, REFUSED)
+        },
+        "methods": {name: METHODS[name] for name in dict.fromkeys(row["method"] for row in rows)},
+        "views": {
+            "scanners": _some(scanner_view, rows),
+            "findings": _some(findings_view, [row for row in rows if row["reason"] or row["flags"]]),
+            "agreement": _some(agreement_view, density_rows(records(tables["agreement"]))),
+        },
+    }
+
+
+def density_rows(agreement: Sequence[Mapping]) -> list[Mapping]:
+    """Return the rows of agreement.csv of densities of everybody, with `scale` and `kind` of each measure."""
+    found = []
+    for row in agreement:
+        kind, _, scale = row["measure"].partition("_")
+        shown = kind in _DENSITIES and scale in CALIBRATED_SCALES and row["compartment"] not in _HIDDEN
+        if shown and row["stratum"] == ALL and row["group"] == ALL:
+            found.append(row | {"scale": scale, "kind": kind})
+    return found
+
+
+def scanner_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return the table of scanners: how many scans, and slope and intercept in the middle and at their limits."""
+    used = [row for row in rows if row["slope_hu_per_mg_cm3"] is not None]
+    scanners = []
+    for key, scans in pd.DataFrame(used).groupby(["scanner", "scale"], sort=False) if used else ():
+        slopes, intercepts = scans["slope_hu_per_mg_cm3"], scans["intercept_hu"]
+        limits = scans.iloc[0]
+        scanners.append(
+            {"scanner": key[0], "scale": key[1], "scans": len(scans)}
+            | {"slope": float(slopes.median()), "intercept": float(intercepts.median())}
+            | {
+                name: limits[name]
+                for name in ("slope_low", "slope_high", "intercept_low_hu", "intercept_high_hu")
+            }
+        )
+    columns = (
+        words("Scanner", "scanner"),
+        words("Scale", lambda row: CALIBRATED_SCALES[row["scale"]]),
+        Column(head="Scans", show=text("scans")),
+        _limited("Slope", "HU for each mg/cm³", ("slope", "slope_low", "slope_high"), _SLOPE_DIGITS),
+        _limited("Intercept", "HU", ("intercept", "intercept_low_hu", "intercept_high_hu"), _HU_DIGITS),
+    )
+    return page_table("Calibration of each scanner: medians", columns, scanners, name="calibration")
+
+
+def findings_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return the table of refusals and flags with what to do, most frequent first."""
+    counts: dict[str, list[str]] = {}
+    for row in rows:
+        for code in filter(None, [row["reason"], *(row["flags"] or "").split()]):
+            counts.setdefault(code, []).append(row["scan"])
+    known = {**REFUSALS, **CALIBRATION_FLAGS}
+    ordered = sorted(counts.items(), key=lambda item: (item[0] not in REFUSALS, -len(item[1])))
+    told = [{"code": code, "scans": scans} for code, scans in ordered]
+    columns = (
+        words("Finding", lambda row: show_codes(row["code"])),
+        words("Consequence", lambda row: "no density" if row["code"] in REFUSALS else "used"),
+        Column(
+            head="Scans", show=lambda row: str(len(row["scans"])), small=lambda row: _some_names(row["scans"])
+        ),
+        words("Meaning", lambda row: known[row["code"]].meaning),
+        words("What to do", lambda row: known[row["code"]].action),
+    )
+    return page_table("Refused and flagged calibrations", columns, told, name="calibration")
+
+
+def agreement_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return the table of predicted against reference masks: the same densities in both."""
+    columns = (
+        words("Region", lambda row: show_codes(row["region"])),
+        words("Compartment", lambda row: "areal" if row["compartment"] == PROJECTED else row["compartment"]),
+        words("Unit", lambda row: f"{printed_unit(row['unit'])}, {CALIBRATED_SCALES[row['scale']]}"),
+        Column(head="n", note="people", show=text("n")),
+        Column(head="Reference", note="mean", show=_in_unit("reference_mean")),
+        Column(head="Bias", show=_in_unit("bias"), small=_interval_in_unit("bias")),
+        Column(
+            head="Limits of agreement",
+            show=lambda row: f"{_in_unit('loa_low')(row)} to {_in_unit('loa_high')(row)}",
+        ),
+        Column(head="RMSE", show=_in_unit("rmse"), small=_interval_in_unit("rmse")),
+        Column(head="CCC", show=number("ccc", _R_DIGITS)),
+    )
+    several = len({row["network"] for row in rows}) > 1
+
+    def heading(row: Mapping) -> str:
+        return PROTOCOLS[row["protocol"]].title + (f": {row['network']}" if several else "")
+
+    ordered = sorted(rows, key=lambda row: list(PROTOCOLS).index(row["protocol"]))
+    caption = "Density in the predicted and in the reference mask"
+    return page_table(caption, columns, ordered, name="agreement", group=heading)
+
+
+def _some(view, rows: Sequence[Mapping]) -> list[PageTable]:
+    return [view(rows)] if rows else []
+
+
+def _some_names(scans: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(scans) - most} more" if len(scans) > most else ""
+    return ", ".join(scans[:most]) + more
+
+
+def _limited(head: str, note: str, names: tuple[str, str, str], digits: int) -> Column:
+    """Return a column of a median with its control limits as small print."""
+    middle, low, high = names
+
+    def limits(row: Mapping) -> str:
+        if row[low] is None or pd.isna(row[low]):
+            return "no limits: fewer than eight scans"
+        return f"limits {fixed(row[low], digits)} to {fixed(row[high], digits)}"
+
+    return Column(head=head, note=note, show=lambda row: fixed(row[middle], digits), small=limits)
+
+
+def _in_unit(name: str):
+    return lambda row: show_number(row[name], unit_digits(row["unit"]), why="not defined for this sample")
+
+
+def _interval_in_unit(name: str):
+    return lambda row: "" if row[name] is None else show_interval(row, name, unit_digits(row["unit"]))
