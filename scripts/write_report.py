@@ -1,8 +1,9 @@
 """Job script of rule write_report: write the report of the study as one page, readable offline.
 
-input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if the study
-    has them), networks (tables that compare networks, if it has several), densities (if it has a regression), calibrations (if it has some);
-    figures (directory); protocol, notes (.json); lists pages (directories), crops (.webp), screened, runs (.json);
+input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if the study has them), networks (tables
+    that compare networks, if it has several), densities (if it has a regression), calibrations (if scans are
+    calibrated); figures (directory); protocol, notes (.json); lists pages (directories), crops (.webp), screened,
+    runs (.json)
 output: page
 params: study, synthetic, settings, reviews, comparison (of networks: what was stated when),
     detailed (networks with figures of their own)
