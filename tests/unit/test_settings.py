@@ -62,6 +62,7 @@ def test_schema_refuses_unknown_keys_and_describes_every_key():
         "groups",
         "networks",
         "phantom.scanners",
+        "phantom.training_defects",
         "classes.means",
         "regression.targets",
         "regression.networks",
