@@ -97,7 +97,7 @@ PACKAGES = {
     "screening": "a scan's verdict",
     "measuring": "a prediction's masks, and all that is measured of them",
     "anatomy": "window, landmarks, regions, checks of references",
-    "density": "rods of a calibration phantom",
+    "density": "calibration rods, compartments, areal density",
     "reading": "DICOM and image files in",
     "learning": "networks, training, prediction",
     "stats": "numbers alone: overlap, agreement, precision",

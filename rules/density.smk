@@ -8,6 +8,7 @@ rule gather_bmd:
         scans="results/cohort/scans.csv",
         measured=lambda wildcards: measured_files(),
         estimates=lambda wildcards: there(estimate_batches()),
+        calibrated=lambda wildcards: calibrated_files(),
     output:
         bmd=report(
             "results/tables/bmd.csv",

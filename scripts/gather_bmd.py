@@ -1,7 +1,7 @@
 """Job script of rule gather_bmd: tabulate the density of each structure, and the structures that were found.
 
 input: folds, scans (.csv); lists measured (.../{group}/{network}/{members}/{scan}.json) and estimates
-    (folders .../{group}/{network}/{members}/batch-{b} with {scan}/estimate.json)
+    (folders .../{group}/{network}/{members}/batch-{b} with {scan}/estimate.json), calibrated (.../{scan}.json)
 output: bmd (by network, structure and method), levels_found; params: structures (names), groups, networks (names),
     heldout_weights, seen (paths of predictions by models that were trained on their person), density (arguments of
     `lib.stats.density_plan.DensityPlan`: targets, segmentation, regressors), references (density by scan and
@@ -9,7 +9,9 @@ output: bmd (by network, structure and method), levels_found; params: structures
 """
 
 from dataclasses import asdict
+from pathlib import Path
 
+from lib.calibrated import read_calibration
 from lib.cohort.leakage import mark_seen
 from lib.cohort.predictions import plan_predictions
 from lib.cohort.scans import read_folds, read_records
@@ -34,6 +36,7 @@ with job_log(snakemake.log[0]) as logger:
         absent=params.absent,
         vendors={record["scan"]: record["vendor"] for record in scans},
         repeats=first_scans({record["scan"]: record["repeat_of"] for record in scans}),
+        calibrations={Path(path).stem: read_calibration(path) for path in given.calibrated},
     )
     bmd = bmd_table(planned, inputs, DensityPlan(**params.density))
     found = levels_found_table(planned, params.structures, (levels, overlaps), inputs.vendors)

@@ -1,1 +1,1 @@
-"""Bone density: currently only the detection of a calibration phantom."""
+"""Bone density: detection of a calibration phantom, density by region and compartment, areal projection."""

@@ -9,7 +9,7 @@ from lib.catalog.groups import ALL
 from lib.catalog.level_flags import LEVEL_FLAGS
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.report_tables import Column, PageTable, number, p_value, page_table, words
-from lib.stats.density_plan import AGE_SEX, HU_LINEAR, HU_LINEAR_VENDOR, NETWORK
+from lib.stats.density_plan import AGE_SEX, HU_LINEAR, HU_LINEAR_VENDOR, NETWORK, PHANTOM
 from lib.stats.density_scale import scale_in_words, scale_of, without_scale
 from lib.stats.formats import (
     DASH,
@@ -27,6 +27,7 @@ METHOD_NAMES: Mapping[str, str] = {
     HU_LINEAR: "line on HU",
     HU_LINEAR_VENDOR: "line on HU of each vendor",
     AGE_SEX: "age and sex",
+    PHANTOM: "calibration of the scan",
 }
 VENDORS_TRAINED: Mapping[str, str] = {
     "yes": "trained the network",

@@ -8,7 +8,8 @@ from lib.classes_settings import ClassesConfig
 
 # how a density was obtained, in the order of tables
 NETWORK, HU_LINEAR, HU_LINEAR_VENDOR, AGE_SEX = "network", "hu_linear", "hu_linear_vendor", "age_sex"
-METHODS = (NETWORK, HU_LINEAR, HU_LINEAR_VENDOR, AGE_SEX)
+PHANTOM = "phantom"  # the calibration of the scan itself, of studies that have some
+METHODS = (NETWORK, HU_LINEAR, HU_LINEAR_VENDOR, AGE_SEX, PHANTOM)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,19 @@
 """The densities of single structures: a row for each prediction, structure and method, with its baselines."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from lib.ages import age_years, printed_age
 from lib.atomic import read_json
+from lib.calibrated import Calibration
 from lib.catalog.groups import group_position
 from lib.catalog.level_flags import WHOLE_SCAN, density_withheld
 from lib.catalog.protocols import PROTOCOL_ORDER
-from lib.stats.density_baselines import predict_baseline
-from lib.stats.density_plan import METHODS, NETWORK, DensityPlan
+from lib.stats.density_baselines import NO_HU, predict_baseline
+from lib.stats.density_plan import METHODS, NETWORK, PHANTOM, DensityPlan
 from lib.stats.density_scale import scaled_columns, with_scale
 from lib.stats.tables import structure_key
 from lib.stats.undefined import NAN, undefined_text
@@ -22,6 +23,7 @@ ABSENT = "named in levels_absent of the cohort table"
 NO_REFERENCE = "no reference density in the cohort table"
 NOT_FOUND = "the structure was not measured"
 NO_ESTIMATE = "the network read no density"
+NO_CALIBRATION = "the scan has no density calibration"
 DENSITIES = ("reference", "predicted", "predicted_sd")
 ROW_KEYS = (
     *("group", "network", "members", "protocol", "method", "scan", "subject", "sex", "age", "fold", "vendor"),
@@ -44,6 +46,7 @@ class DensityInputs:
         absent: structures that do not count (`levels_absent`), by scan.
         vendors: vendor of the scanner by scan; empty or missing: not stated.
         repeats: scan -> the first scan that it repeats.
+        calibrations: of the scans that ask for one, by scan; without any, there are no rows of the method `phantom`.
     """
 
     levels: Mapping[str, Mapping]
@@ -53,6 +56,7 @@ class DensityInputs:
     absent: Mapping[str, Sequence[str]]
     vendors: Mapping[str, str]
     repeats: Mapping[str, str]
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
 
 def read_estimates(batches: Iterable[str | Path]) -> dict[str, dict]:
@@ -82,12 +86,13 @@ def bmd_table(planned: Iterable[Mapping], inputs: DensityInputs, plan: DensityPl
     kept = [
         row for row in planned if row["network"] == plan.segmentation and row["protocol"] != "test-single"
     ]
+    methods = [method for method in METHODS if method != PHANTOM or inputs.calibrations]
     tables = [
         _method_rows(measured.assign(network=regressor, method=method), inputs, plan)
         for group in dict.fromkeys(row["group"] for row in kept)
         for measured in [_measured_rows([row for row in kept if row["group"] == group], inputs, plan)]
         for regressor in plan.regressors
-        for method in METHODS
+        for method in methods
     ]
     columns = scaled_columns(BMD_COLUMNS, DENSITIES, plan.scale)
     if not tables:
@@ -156,6 +161,10 @@ def _method_rows(measured: pd.DataFrame, inputs: DensityInputs, plan: DensityPla
         records = [inputs.estimates.get(structure_key(row)) for row in measured.to_dict("records")]
         predicted, sds = ([_value(record, name) for record in records] for name in ("value", "sd"))
         reasons = [_why_no_estimate(record) for record in records]
+    elif method == PHANTOM:
+        read = [_calibrated(row, inputs.calibrations, plan.scale) for row in measured.to_dict("records")]
+        predicted, reasons = ([one[place] for one in read] for place in (0, 1))
+        sds = [NAN] * len(measured)
     else:
         with_years = measured.assign(age=measured["years"].astype(float), fold=measured["fold"].astype(float))
         predicted, reasons = predict_baseline(with_years, method)
@@ -168,6 +177,18 @@ def _method_rows(measured: pd.DataFrame, inputs: DensityInputs, plan: DensityPla
     )
     told = (_reasons(row, why) for row, why in zip(table.to_dict("records"), reasons, strict=True))
     return table.assign(undefined=[undefined_text(with_scale(why, DENSITIES, plan.scale)) for why in told])
+
+
+def _calibrated(row: Mapping, calibrations: Mapping[str, Calibration], scale: str) -> tuple[float, str]:
+    """Return the density of the eroded structure by the calibration of its scan, or NaN and why there is none."""
+    found = calibrations.get(row["scan"])
+    if found is None:
+        return NAN, NO_CALIBRATION
+    if not found.is_usable:
+        return NAN, f"the calibration of the scan was refused ({found.reason})"
+    if found.scale != scale:
+        return NAN, f"the scan is calibrated in {found.scale}, and references are in {scale}"
+    return (NAN, NO_HU) if pd.isna(row["hu_mean"]) else (float(found.density_mg_cm3(row["hu_mean"])), "")
 
 
 def _reasons(row: Mapping, reason: str) -> dict[str, str]:

@@ -24,23 +24,33 @@ class FemurMask:
     axes: FemurAxes
 
 
-def model_femur(seed, side, spacing_mm_zyx, *, turn=(0.0, 0.0, 0.0), below_top_mm=135.0):
-    """A person's femur of the shape model, turned about the head's centre, down to a length below the head's top."""
+def person_femur(seed, side, turn=(0.0, 0.0, 0.0)):
+    """A person's femur of the shape model as a mesh, turned about the head's centre."""
     shape = draw_hip_shape(np.random.default_rng(seed), "MF"[seed % 2])
     femur = shape.femurs[0 if side == "left" else 1]
-    femur = move(femur, rotation_matrix(turn), np.zeros(3), femur_axes(femur).head_center_xyz_mm)
+    return move(femur, rotation_matrix(turn), np.zeros(3), femur_axes(femur).head_center_xyz_mm)
+
+
+def grid_around(femur, spacing_mm_zyx, below_top_mm):
+    """A grid around a femur that ends at a length below the head's top; voxels lie apart from round positions."""
     bottom_mm = head_top_mm(femur) - below_top_mm
     seen = femur.vertices_xyz_mm[femur.vertices_xyz_mm[:, 2] > bottom_mm]
     low, high = seen.min(axis=0) - 6.0, seen.max(axis=0) + 6.0
     spacing = np.array(spacing_mm_zyx[::-1])
     low[2] = bottom_mm + 0.3 * spacing[2]
     size = tuple(int(count) for count in np.ceil((high - low) / spacing))
-    grid = VoxelGrid(origin_xyz_mm=tuple(low), spacing_xyz_mm=tuple(spacing), size_xyz=size)
+    return VoxelGrid(origin_xyz_mm=tuple(low), spacing_xyz_mm=tuple(spacing), size_xyz=size)
+
+
+def model_femur(seed, side, spacing_mm_zyx, *, turn=(0.0, 0.0, 0.0), below_top_mm=135.0):
+    """The mask of a person's femur down to a length below the head's top."""
+    femur = person_femur(seed, side, turn)
+    grid = grid_around(femur, spacing_mm_zyx, below_top_mm)
     return FemurMask(
         mask_zyx=coverage(femur, grid, 3) >= 0.5,
         spacing_mm_zyx=spacing_mm_zyx,
         side=side,
-        origin_xyz_mm=low,
+        origin_xyz_mm=np.array(grid.origin_xyz_mm),
         axes=femur_axes(femur),
     )
 

@@ -245,7 +245,7 @@ def test_what_cannot_be_found_has_a_reason():
 
 
 def test_a_scan_that_ends_in_the_neck_has_no_neck():
-    mask, _ = solid_hip(FINE, end_mm=-35.0)
+    mask, _ = solid_hip(FINE, end_mm=-37.0)
     found = find_geometry(mask, FINE, "left", CONFIG)
     assert found.undefined["lesser_trochanter_xyz_mm"] == NOT_SEEN
     assert found.undefined["neck_ends_mm"] == NECK_CUT and found.neck_ends_mm is None
