@@ -15,7 +15,7 @@ NECK_AREA_FACTOR, BELOW_TROCHANTER_MM = 1.4, 10.0
 """The neck ends where its section exceeds this many isthmuses; the trochanteric region so far below the tip."""
 
 _START_DOWN_DEGREES = 46.0
-_SEARCH_RADII, _STEP_MM, _ROUNDS, _STILL_DEGREES = (0.75, 2.2), 1.0, 8, 0.1
+_SEARCH_RADII, _STEP_MM, _FINE_STEP_MM, _ROUNDS, _STILL_DEGREES = (0.75, 2.2), 1.0, 0.1, 8, 0.1
 _FURTHEST_RADII = 3.2
 _BESIDE_AXIS_MM = 30.0
 _BISECTIONS = 7
@@ -90,15 +90,18 @@ def find_landmarks(femur: Mesh, side: str, scan_end_mm: float) -> FemurLandmarks
     near = _part_near(femur, center, _FURTHEST_RADII * radius)
     down = np.radians(_START_DOWN_DEGREES)
     neck = np.array([lateral * np.cos(down), 0.0, -np.sin(down)])
+    places = np.arange(_SEARCH_RADII[0] * radius, _SEARCH_RADII[1] * radius, _STEP_MM)
     for _ in range(_ROUNDS):
-        place, isthmus = _isthmus(near, center, radius, neck)
+        _, isthmus = _smallest_section(near, center, neck, places)
         found = isthmus.centroid_xyz_mm - center
         found /= np.linalg.norm(found)
         turned = np.degrees(np.arccos(min(found @ neck, 1.0)))
         neck = found
         if turned < _STILL_DEGREES:
             break
-    place, isthmus = _isthmus(near, center, radius, neck)
+    place, _ = _smallest_section(near, center, neck, places)
+    around = np.arange(place - _STEP_MM, place + _STEP_MM, _FINE_STEP_MM)
+    place, isthmus = _smallest_section(near, center, neck, around)
     area = isthmus.area_mm2
     head_end = float(np.sqrt(radius**2 - area / np.pi))
     neck_end = _neck_end(near, center, neck, (place, NECK_AREA_FACTOR * area))
@@ -106,8 +109,8 @@ def find_landmarks(femur: Mesh, side: str, scan_end_mm: float) -> FemurLandmarks
     true_shaft = _shaft_axis(femur, tip, tip[2] - BELOW_TROCHANTER_MM - _TRUE_SHAFT_MM)
     in_view_mm = tip[2] - BELOW_TROCHANTER_MM - scan_end_mm
     assumed = bool(in_view_mm < _LEAST_SHAFT_MM)
-    places = np.linspace(head_end, neck_end - 0.01, max(int(np.ceil(neck_end - head_end)), 1) + 1)
-    rings = [(float(s), _neck_section(near, center, neck, s)) for s in places]
+    middles = np.linspace(head_end, neck_end - 0.01, max(int(np.ceil(neck_end - head_end)), 1) + 1)
+    rings = [(float(s), _neck_section(near, center, neck, s)) for s in middles]
     return FemurLandmarks(
         center_xyz_mm=center,
         radius_mm=radius,
@@ -136,9 +139,10 @@ def _neck_section(femur: Mesh, center: np.ndarray, neck: np.ndarray, place_mm: f
     return around_axis(outlines(femur, point, neck), point, _BESIDE_AXIS_MM)
 
 
-def _isthmus(femur: Mesh, center: np.ndarray, radius: float, neck: np.ndarray) -> tuple[float, Outline]:
-    """Return place and outline of the smallest section of the neck."""
-    places = np.arange(_SEARCH_RADII[0] * radius, _SEARCH_RADII[1] * radius, _STEP_MM)
+def _smallest_section(
+    femur: Mesh, center: np.ndarray, neck: np.ndarray, places: np.ndarray
+) -> tuple[float, Outline]:
+    """Return place and outline of the smallest of the neck's sections at some places along its axis."""
     found = [(place, _neck_section(femur, center, neck, place)) for place in places]
     return min(
         ((place, ring) for place, ring in found if ring is not None), key=lambda pair: pair[1].area_mm2
