@@ -252,6 +252,7 @@ rule draw_figures:
         acquisition="results/tables/acquisition.csv",
         networks=network_tables(),
         densities=density_tables(),
+        calibrations=calibration_tables(),
         histories=fold_files("history.csv"),
         measured=figure_inputs("results/measured/{path}.json"),
         masks=figure_inputs("results/masks/{path}/labels.nii.gz"),

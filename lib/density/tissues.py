@@ -39,10 +39,10 @@ class MissingTissue(Exception):  # noqa: N818 - an answer, not an error
 def measure_tissues(image: sitk.Image, names: tuple[str, ...] = tuple(RANGES_HU)) -> dict[str, float]:
     """Return the HU of tissues of the person in a CT.
 
-    Air lies more than 10 mm from all things and within the field of view. Fat is the core of what lies between -140
-    and -60 HU in the body, eroded by 2 mm, muscle that of 20 to 90 HU, eroded by 4 mm, both by smoothed voxels of 2 mm.
-    Cortical bone lies at least 1.5 mm inside of what exceeds 700 HU, on the scan's own voxels. The value is the mode of
-    the sample.
+    Air lies more than 10 mm from all things and within the field of view. Fat is the core of what lies between
+    -140 and -60 HU in the body, eroded by 2 mm, muscle that of 20 to 90 HU, eroded by 4 mm, both by smoothed voxels
+    of 2 mm. Cortical bone lies at least 1.5 mm inside of what exceeds 700 HU, on the scan's own voxels. The value is
+    the mode of the sample.
 
     Args:
         image: HU on patient axes.
