@@ -49,6 +49,32 @@ rule calibrate_density:
         "../scripts/calibrate_density.py"
 
 
+rule draw_rods:
+    """Picture of the rods of the phantom in a scan, with the discs that were measured."""
+    input:
+        image="results/converted/{scan}/image.nii.gz",
+        calibrated="results/calibrated/{scan}.json",
+    output:
+        picture="results/calibrated/{scan}.webp",
+    log:
+        "results/logs/draw_rods/{scan}.log",
+    benchmark:
+        "results/benchmarks/draw_rods/{scan}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1500),
+        runtime=grow(15),
+    params:
+        radius_mm=lambda wildcards: measured_radius_mm(wildcards.scan),
+        code=code_of("draw_rods"),
+    message:
+        "Draw the rods of {wildcards.scan}"
+    script:
+        "../scripts/draw_rods.py"
+
+
 rule gather_calibration:
     """One row for each calibrated scan, with the control limits of its scanner; one for each rod."""
     input:

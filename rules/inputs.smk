@@ -457,12 +457,23 @@ def is_calibrated(scan: str) -> bool:
 def regional_density_settings() -> dict:
     """Return the settings of regional densities; empty if the study calibrates no scan, or its anatomy has none."""
     return config["density"] if STUDY.calibrates and ANATOMIES[config["anatomy"]].has_bone_regions else {}
+def measured_radius_mm(scan: str) -> float:
+    """Return the radius of the discs in which the rods of a scan are measured."""
+    radius_mm = STUDY.certificates[SCANS[scan].phantom].rod_radius_mm
+    return radius_mm * config["calibration"]["roi_radius_share"]
 
 
 def calibrated_scans() -> list[str]:
     """Return the accepted scans that are calibrated, and the scans of phantoms that they name, accepted or not."""
-    own = [scan for scan in accepted() if SCANS[scan].calibration != NONE]
-    return list(dict.fromkeys([*own, *filter(None, map(calibration_scan, own))]))
+    own = {scan for scan in accepted() if SCANS[scan].calibration != NONE}
+    own |= {calibration_scan(scan) for scan in own}
+    return [scan for scan in SCANS if scan in own]
+
+
+def rod_pictures() -> list[str]:
+    """Return a picture of the rods of every scan that is calibrated by a phantom in it."""
+    scans = [scan for scan in calibrated_scans() if SCANS[scan].calibration == PHANTOM]
+    return there(f"results/calibrated/{scan}.webp" for scan in scans)
 
 
 def referenced_scans() -> list[str]:

@@ -29,7 +29,9 @@ DENSITY_FIGURES = "density_"  # kinds of their figures begin with it
 # unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
 Work = Literal["scan", "prediction", "batch", "page batch", "fold", "network", "study"]
 # the scans for which a stage has a job
-Chosen = Literal["listed", "accepted", "with reference", "read twice", "corrected", "calibrated"]
+Chosen = Literal[
+    "listed", "accepted", "with reference", "read twice", "corrected", "calibrated", "with phantom"
+]
 
 
 class Stage(NamedTuple):
@@ -171,6 +173,9 @@ STAGES: dict[str, Stage] = {
     "gather_metrics": _gathers("tables/metrics.csv"),
     "gather_volumes": _gathers("tables/volumes.csv"),
     "gather_bmd": _gathers("tables/bmd.csv", costs_of="gather_metrics", is_regression=True),
+    "draw_rods": Stage(
+        "calibrated/{scan}.webp", "scan", "with phantom", costs_of="draw_crop", is_calibration=True
+    ),
     "gather_calibration": _gathers("tables/calibration.csv", costs_of="gather_metrics", is_calibration=True),
     "gather_flow": _gathers("tables/flow.csv", runs="local"),
     "summarize_agreement": _gathers("tables/agreement.csv"),

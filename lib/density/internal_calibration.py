@@ -32,7 +32,7 @@ def calibrate_by_tables(image: sitk.Image) -> Calibration:
     except MissingTissue as missing:
         return Calibration(**common, verdict=REFUSED, reason="no_tissues", found=str(missing))
     curve = asdict(fit_tissues(tissues))
-    found = f"{in_words(tissues)}; {curve['kev']:g} keV"
+    found = f"{tissues_in_words(tissues)}; {curve['kev']:g} keV"
     return Calibration(**common, found=found, r2=curve["r2"], curve=curve, tissues=tissues)
 
 
@@ -67,7 +67,7 @@ def calibrate_by_references(
     gain, offset = np.polyfit([tissues[name] for name in SOFT_TISSUES], list(usual.values()), 1)
     slope = statistics.fmean(found.slope_hu_per_mg_cm3 for found in alike) / gain
     intercept_hu = (statistics.fmean(found.intercept_hu for found in alike) - offset) / gain
-    found = f"{in_words(tissues)}; {len(alike)} scans with a phantom: {in_words(usual)}"
+    found = f"{tissues_in_words(tissues)}; {len(alike)} scans with a phantom: {tissues_in_words(usual)}"
     if not is_physical(slope, intercept_hu):
         why = f"{found}; slope {slope:.3f}, intercept {intercept_hu:.1f} HU"
         return Calibration(**common, verdict=REFUSED, reason="not_physical", found=why, tissues=tissues)
@@ -83,7 +83,7 @@ def tissues_if_found(image: sitk.Image) -> dict[str, float] | None:
         return None
 
 
-def in_words(tissues: Mapping[str, float]) -> str:
+def tissues_in_words(tissues: Mapping[str, float]) -> str:
     """Return tissues with their HU in words."""
     return ", ".join(f"{name} {hu:.0f} HU" for name, hu in tissues.items())
 

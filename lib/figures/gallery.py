@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from lib.atomic import whole_file, write_json
 from lib.catalog.groups import ALL
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
+from lib.figures.calibration_figures import draw_calibration_drift
 from lib.figures.compared_networks import (
     draw_network_costs,
     draw_network_examples,
@@ -80,6 +81,7 @@ TITLES = {
     "density_calibration": "Bias and slope of densities, by vendor and method",
     "density_confusion": "Classes of density, by vendor",
     "density_dice": "Dice by structure and vendor",
+    "calibration_drift": "Calibration of the scanners, scan by scan",
     "relative_error": "Relative error of volume",
     "regression": "Predicted and reference volume",
     "bland_altman": "Difference against mean",
@@ -109,6 +111,7 @@ class StudyResults:
         examples: scans for the figures of contours and solids.
         networks, dimension_pair: tables that compare the networks of a study with several; else empty.
         densities: the tables of densities by name (`lib.catalog.stages.DENSITY_TABLES`); empty without a regression.
+        calibration: the table of this name; empty in a study without calibrations.
         pair_examples: scans as each network of the stated pair predicted them, with a word for each row.
         detailed: the networks with figures of their own; empty: all.
         synthetic: whether the cohort is synthetic; every figure then says so.
@@ -130,6 +133,7 @@ class StudyResults:
     networks: pd.DataFrame = field(default_factory=pd.DataFrame)
     dimension_pair: pd.DataFrame = field(default_factory=pd.DataFrame)
     densities: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
     pair_examples: Sequence[tuple[str, Sequence[Example]]] = ()
     detailed: Sequence[str] = ()
     synthetic: bool = False
@@ -191,6 +195,8 @@ def _all_figures(results: StudyResults) -> _Plan:
                     lambda of_key=of_key, spread=spread: draw_fold_spread(of_key, spread),
                 )
     yield from _density_figures(results)
+    if len(results.calibration):
+        yield "calibration_drift", ("", "", ""), lambda: draw_calibration_drift(results.calibration)
     for network in sorted({key[1] for key in results.histories}):
         curves = {(key[0], key[2]): curve for key, curve in results.histories.items() if key[1] == network}
         yield "learning_curves", (network, "", ""), lambda curves=curves: draw_learning_curves(curves)

@@ -89,7 +89,7 @@ def calibration_tables(
         rows.append(
             {"scan": scan} | row | _of_calibration(found) | _of_limits(found, limits.get(charts[scan]))
         )
-        rods += [{"scan": scan} | dict(rod) for rod in found.rods]
+        rods += [{"scan": scan} | dict(rod) | {"used": int(rod["used"])} for rod in found.rods]
     return (
         pd.DataFrame(rows, columns=list(CALIBRATION_COLUMNS)),
         pd.DataFrame(rods, columns=list(ROD_COLUMNS)),

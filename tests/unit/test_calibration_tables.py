@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from rod_scene import MINDWAYS, certificate, scene
 
@@ -16,9 +17,14 @@ from lib.density.calibrate_scan import (
     calibrate_scan,
 )
 from lib.errors import ConfigError
+from lib.figures.calibration_figures import draw_calibration_drift
+from lib.figures.gallery import StudyResults, draw_figures
 from lib.stats.calibration_tables import CALIBRATION_COLUMNS, ROD_COLUMNS, calibration_tables, control_limits
+from lib.stats.tables import METRIC_COLUMNS
 
 ACQUIRED = {"subject": "P", "kvp": "120", "kernel": "B30s", "manufacturer": "Maker", "model": "One"}
+
+NO_METRICS = pd.DataFrame(columns=list(METRIC_COLUMNS))
 
 
 def line(slope=1.38, intercept_hu=0.0, **changed):
@@ -178,3 +184,22 @@ def test_the_page_explains_every_code():
     page = (Path(__file__).parents[2] / "docs/calibration.md").read_text(encoding="utf-8")
     assert findings_table(REFUSALS) in page and findings_table(CALIBRATION_FLAGS) in page
     assert all(f"| `{method}` |" in page for method in METHODS)
+
+
+def test_the_control_chart_has_scanners_with_eight_scans_and_their_numbers(tmp_path):
+    slopes = [*noisy(9), 1.38 * 1.02]
+    first, _ = tables(
+        [line(slope) for slope in slopes], scanner="room 3", orders=[float(k) for k in range(10)]
+    )
+    second, _ = tables([line(slope, phantom="q") for slope in noisy(7)])
+    both = pd.concat([first, second], ignore_index=True)
+    drawing = draw_calibration_drift(both)
+    assert "1 scanners with 10 scans: 1 lie outside of the limits" in drawing.alt
+    assert set(drawing.data["scanner"]) == {"room 3"} and len(drawing.figure.axes) == 3
+    red = drawing.figure.axes[0].lines[-1]
+    assert list(red.get_xdata()) == [9.0] and list(red.get_ydata()) == pytest.approx([1.38 * 1.02])
+    assert draw_calibration_drift(second) is None
+    results = StudyResults(metrics=NO_METRICS, agreement=pd.DataFrame(), calibration=both)
+    (entry,) = draw_figures(results, tmp_path)
+    assert entry["kind"] == "calibration_drift" and entry["width"] <= 560
+    assert (tmp_path / "calibration-drift.png").exists() and (tmp_path / entry["csv"]).exists()

@@ -156,7 +156,7 @@ def gallery(everything, tmp_path_factory):
 def test_every_kind_is_drawn_where_its_data_exist(gallery):
     folder, entries = gallery
     # see test_network_pages.py and test_density_pages.py
-    elsewhere = {kind for kind in TITLES if kind.startswith(("network_", DENSITY_FIGURES))}
+    elsewhere = {kind for kind in TITLES if kind.startswith(("network_", "calibration_", DENSITY_FIGURES))}
     assert {entry["kind"] for entry in entries} == set(TITLES) - elsewhere
     assert json.loads((folder / "figures.json").read_text())["figures"] == entries
     assert {path.name for path in folder.iterdir()} == {"figures.json"} | {

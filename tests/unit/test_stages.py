@@ -191,7 +191,7 @@ def test_a_stage_of_a_setting_has_jobs_only_with_it(workflow):
     assert unused_stages(with_n4, calibrates=True) == regression
     unused = unused_stages(study.config, calibrates=False)
     assert set(stages_of("crop")) - set(stages_of("crop", unused)) == {"correct_bias"}
-    assert unused == {"correct_bias", "calibrate_density", "gather_calibration", *regression}
+    assert unused == {"correct_bias", "calibrate_density", "draw_rods", "gather_calibration", *regression}
     # every setting of the catalog is one of the configuration
     for section, key, value in (stage.only_with for stage in STAGES.values() if stage.only_with):
         assert isinstance(value, type(study.config[section][key]))
@@ -207,9 +207,10 @@ def test_calibrations_have_jobs_only_where_a_row_asks_for_them(workflow):
     }
     cohort = {scan: replace(row, **asked.get(scan, {})) for scan, row in study.cohort.items()}
     more = plan_jobs(replace(study, cohort=cohort), workflow.rules)
-    assert more.keys() - jobs.keys() == {"calibrate_density", "gather_calibration"}
+    assert more.keys() - jobs.keys() == {"calibrate_density", "draw_rods", "gather_calibration"}
     assert {name: more[name] for name in jobs} == jobs
     assert {job.wildcards["scan"] for job in more["calibrate_density"]} == {first, second, third}
+    assert {job.wildcards["scan"] for job in more["draw_rods"]} == {first}
 
 
 def test_a_regression_has_jobs_only_with_targets(workflow):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.catalog.calibration import NONE
+from lib.catalog.calibration import NONE, PHANTOM
 from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.catalog.stages import STAGES, Stage, unused_stages
 from lib.checked_study import Study
@@ -112,7 +112,8 @@ def _chosen_scans(
         "with reference": [scan for scan in accepted if study.scans[scan].mask],
         "read twice": [scan for scan in scored if study.scans[scan].mask2],
         "corrected": [scan for scan in accepted if scan in study.corrected],
-        "calibrated": _calibrated(study, accepted),
+        "calibrated": (calibrated := _calibrated(study, accepted)),
+        "with phantom": [scan for scan in calibrated if study.scans[scan].calibration == PHANTOM],
     }
 
 
