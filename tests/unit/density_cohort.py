@@ -159,6 +159,7 @@ def write_cohort(cohort: Cohort, folder: Path) -> dict[str, list[str] | str]:
         "scans": str(results / "cohort/scans.csv"),
         "measured": sorted(str(results / path) for path in measured),
         "estimates": sorted({str((results / path).parents[1]) for path in batches}),
+        "calibrated": [],
     }
 
 
