@@ -457,6 +457,8 @@ def is_calibrated(scan: str) -> bool:
 def regional_density_settings() -> dict:
     """Return the settings of regional densities; empty if the study calibrates no scan, or its anatomy has none."""
     return config["density"] if STUDY.calibrates and ANATOMIES[config["anatomy"]].has_bone_regions else {}
+
+
 def measured_radius_mm(scan: str) -> float:
     """Return the radius of the discs in which the rods of a scan are measured."""
     radius_mm = STUDY.certificates[SCANS[scan].phantom].rod_radius_mm

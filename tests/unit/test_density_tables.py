@@ -10,9 +10,10 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.multitest import multipletests
 
+from lib.calibrated import Calibration
 from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
 from lib.stats.density_people import without_repeated
-from lib.stats.density_plan import METHODS
+from lib.stats.density_plan import METHODS, PHANTOM
 from lib.stats.density_rows import ABSENT, BMD_COLUMNS, NO_ESTIMATE, NOT_FOUND, bmd_table
 from lib.stats.density_scale import (
     scale_of,
@@ -83,10 +84,34 @@ def test_columns_carry_the_scale_and_lose_it_again():
 def test_every_vertebra_has_a_row_of_each_method(study):
     bmd = study["bmd"]
     assert list(bmd) == list(BMD_COLUMNS)
-    assert len(bmd) == (2 * 12 + 3 * 20) * len(STRUCTURES) * len(METHODS)
-    assert set(bmd["method"]) == set(METHODS) and not set(bmd["members"]) & {"single"}
+    methods = set(METHODS) - {PHANTOM}  # no scan is calibrated
+    assert len(bmd) == (2 * 12 + 3 * 20) * len(STRUCTURES) * len(methods)
+    assert set(bmd["method"]) == methods and not set(bmd["members"]) & {"single"}
     assert list(dict.fromkeys(bmd["protocol"])) == ["cv", "test"]
     assert not bmd[["reference", "hu_mean"]].isna().any(axis=None)
+
+
+def test_a_calibration_of_the_scan_stands_beside_the_network():
+    cohort = simulate(train=6, test=6)
+    exact, refused, other, *_ = cohort.scans("test", "ge")
+    line = {"method": "phantom", "slope_hu_per_mg_cm3": 1.385, "intercept_hu": -0.6}
+    calibrations = {
+        exact: Calibration(**line, scale="k2hpo4"),
+        refused: Calibration(method="phantom", scale="k2hpo4", verdict="refused", reason="too_few_rods"),
+        other: Calibration(**line, scale="caha"),
+    }
+    bmd = without_scale(bmd_table(cohort.planned, replace(cohort.inputs, calibrations=calibrations), plan()))
+    rows = pick(bmd, method=PHANTOM, structure="L1").set_index("scan")
+    assert set(rows.index) == {row["scan"] for row in cohort.planned}
+    hu = cohort.level(exact, "L1")["hu_mean"]
+    assert rows.loc[exact, "predicted"] == pytest.approx((hu + 0.6) / 1.385)
+    assert rows["predicted"].notna().sum() == 1
+    for scan, words in (
+        (refused, "too_few_rods"),
+        (other, "calibrated in caha"),
+        (cohort.scans("train")[0], "has no"),
+    ):
+        assert words in rows.loc[scan, "undefined"]
 
 
 def test_empty_numbers_have_reasons(study):
