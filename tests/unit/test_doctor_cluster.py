@@ -133,7 +133,8 @@ def test_the_executor_of_upstream_and_its_options_are_refused(tmp_path):
 def test_the_short_jobs_of_a_scan_go_as_arrays(tmp_path):
     """The profile lists exactly the rules with a job for each scan, or for each batch of scans."""
     workflow = read_workflow([*SLURM, "--directory", str(tmp_path)])
-    listed = workflow.executor_settings.array_jobs.split(",")
+    # "/" only divides the list, which Snakemake takes for a path
+    listed = [name for name in workflow.executor_settings.array_jobs.split(",") if name != "/"]
     assert len(listed) == len(set(listed)) and workflow.executor_settings.array_limit == 1000
     assert set(listed) == {
         rule.name

@@ -56,6 +56,19 @@ def test_people_stay_whole_and_in_order(cohort, tmp_path):
     assert {part: scans_of(tmp_path / "parts" / part) for part in cut.written} == cut.written
 
 
+def test_a_scan_stays_with_the_scan_of_its_phantom(cohort, tmp_path):
+    header = "scan,image,subject,mask,phantom,calibration,calibration_scan"
+    rows = ("A,img/a.nii.gz,A,,,asynchronous,Q", "B,img/b.nii.gz,B,,p,,", "Q,img/q.nii.gz,Q,,p,,")
+    table = cohort(*rows, header=header)
+    with pytest.raises(
+        TableError, match=r"^A: the scan named by `calibration_scan` would be in another part"
+    ):
+        cut_cohort(table, tmp_path / "parts", 2)
+    assert not list((tmp_path / "parts").glob("*/*"))
+    assert cut_cohort(table, tmp_path / "parts", 3).written == {"part-01": ["A", "B", "Q"]}
+    assert rows_of(tmp_path / "parts/part-01")[0]["calibration_scan"] == "Q"
+
+
 def test_a_person_with_more_scans_than_a_part_holds_has_one_alone(cohort, tmp_path):
     cut = cut_cohort(cohort(*ROWS), tmp_path / "parts", 1)
     assert list(cut.written.values()) == [["A1", "A2"], ["B1"], ["C1"], ["D1"]]

@@ -72,8 +72,9 @@ def cut_cohort(table: str | Path, folder: str | Path, scans: int) -> Cut:
     part_of = {scan: part for part, records in former.items() for scan in records}
     new = [row for row in cohort.values() if row.scan not in part_of]
     _refuse_torn_people(new, former, rows, sheet)
-    written, first = {}, _next_number(folder)
-    for number, share in enumerate(_shares(new, scans), start=first):
+    written, first, shares = {}, _next_number(folder), list(_shares(new, scans))
+    _refuse_torn_calibrations(cohort, part_of, shares)
+    for number, share in enumerate(shares, start=first):
         part = f"part-{number:02d}"
         (folder / part).mkdir(parents=True)
         write_text(
@@ -176,6 +177,23 @@ def _refuse_torn_people(
         "these lines to the end of its table, give the same command again, then run that part again: only the new "
         f"scans are computed. Columns: {sheet.separator.join(sheet.header)}\n" + "".join(lines).rstrip("\n")
     )
+
+
+def _refuse_torn_calibrations(
+    cohort: Mapping[str, ScanRow], part_of: Mapping[str, str], shares: Iterable[Sequence[str]]
+) -> None:
+    """Refuse a cut between a scan and the scan of the phantom whose calibration it takes (`calibration_scan`)."""
+    places = part_of | {scan: f"new {number}" for number, share in enumerate(shares) for scan in share}
+    torn = [
+        scan
+        for scan, row in cohort.items()
+        if row.calibration_scan and places.get(scan) != places.get(row.calibration_scan)
+    ]
+    if torn:
+        raise TableError(
+            f"{_listed(torn)}: the scan named by `calibration_scan` would be in another part; nothing was written. Cut "
+            "the table by scanner yourself, each part with the scans of its phantom, or raise --scans"
+        )
 
 
 def _changed(
