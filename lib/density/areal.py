@@ -72,8 +72,8 @@ def project(
 
     - total: neck and trochanter;
     - trochanter;
-    - neck: a box of `neck_box_mm` along the neck's axis, with its middle at the isthmus and across the whole neck.
-      Only head and neck count in it, not the tip of the greater trochanter beside the neck.
+    - neck: a box of `neck_box_mm` along the neck's axis, with its middle at the isthmus and as wide as the bone. Only
+      the piece of bone on the axis counts in it, not the tip of the greater trochanter beside the neck.
 
     Args:
         voxels: the bone, divided into `REGIONS`; None: there is nothing to measure.
@@ -94,17 +94,18 @@ def project(
         return {roi: _unknown(reasons[roi]) for roi in ROIS}, None
     frame = _Frame.of(voxels, pose, config.pixel_mm)
     volume, mineral = frame.lay(voxels)
-    box = frame.in_box(pose.isthmus_mm, config.neck_box_mm)
     measured, chosen = {}, {}
     for roi in ROIS:
         if reasons[roi]:
             measured[roi] = _unknown(reasons[roi])
             continue
-        labels = [REGIONS[name] for name in (("head", "neck") if roi == "neck" else parts[roi])]
-        inside = box if roi == "neck" else True
-        own = volume[labels].sum(axis=0) / config.pixel_mm**2
-        chosen[roi] = _is_bone(own) & inside
-        measured[roi] = _areal(chosen[roi], (mineral[labels].sum(axis=0) * inside).sum(), config.pixel_mm)
+        labels = list(REGIONS.values()) if roi == "neck" else [REGIONS[name] for name in parts[roi]]
+        chosen[roi] = _is_bone(volume[labels].sum(axis=0) / config.pixel_mm**2)
+        mass_mg = mineral[labels].sum(axis=0)
+        if roi == "neck":
+            chosen[roi] = frame.piece_in_box(chosen[roi], pose.isthmus_mm, config.neck_box_mm)
+            mass_mg = mass_mg * chosen[roi]
+        measured[roi] = _areal(chosen[roi], mass_mg.sum(), config.pixel_mm)
     return measured, frame.picture(volume, mineral, chosen, (pose.isthmus_mm, config.neck_box_mm))
 
 
@@ -221,11 +222,22 @@ class _Frame:
             axis_px=(ends_mm - self.first_mm) / self.pixel_mm,
         )
 
-    def in_box(self, middle_mm: float, width_mm: float) -> np.ndarray:
-        """Return the pixels whose middle lies in a band across the neck's axis, bool (rows, columns)."""
+    def piece_in_box(self, bone: np.ndarray, middle_mm: float, width_mm: float) -> np.ndarray:
+        """Return the pixels of bone in a band across the neck's axis, only the piece nearest to the axis.
+
+        Args:
+            bone: pixels of bone, bool (rows, columns).
+            middle_mm: place of the band's middle along the axis from the head's centre.
+            width_mm: width of the band.
+        """
         rows, columns = np.indices(self.shape)
-        places_mm = np.stack([columns, rows], axis=-1) * self.pixel_mm + self.first_mm
-        return np.abs((places_mm - self.center_mm) @ self.neck - middle_mm) <= 0.5 * width_mm
+        places_mm = np.stack([columns, rows], axis=-1) * self.pixel_mm + self.first_mm - self.center_mm
+        inside = bone & (np.abs(places_mm @ self.neck - middle_mm) <= 0.5 * width_mm)
+        if not inside.any():
+            return inside
+        pieces, _ = ndimage.label(inside)
+        away_mm = np.linalg.norm(places_mm - middle_mm * self.neck, axis=-1)
+        return pieces == pieces[inside][away_mm[inside].argmin()]
 
     def box_corners_px(self, middle_mm: float, width_mm: float, bone: np.ndarray) -> np.ndarray:
         """Return the corners of the box around the bone in the band, (4, 2) as column and row."""
