@@ -6,7 +6,7 @@ python docs/columns.py
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +15,10 @@ import yaml
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
-from lib.catalog.measures import QUANTITIES  # noqa: E402
+from lib.catalog.bone_parts import GEOMETRY, PROJECTED, TABLE_REGIONS  # noqa: E402
+from lib.catalog.measures import QUANTITIES, Quantity  # noqa: E402
 from lib.catalog.modalities import MODALITIES  # noqa: E402
+from lib.catalog.scales import CALIBRATED_SCALES  # noqa: E402
 from lib.cohort.acquisitions import acquisition_columns  # noqa: E402
 from lib.cohort.review import REVIEW_COLUMNS  # noqa: E402
 from lib.cohort.scans import DIGEST_COLUMNS, FOLD_COLUMNS, SCAN_COLUMNS  # noqa: E402
@@ -34,6 +36,7 @@ from lib.stats.density_rows import BMD_COLUMNS, DENSITIES  # noqa: E402
 from lib.stats.density_scale import scaled_columns  # noqa: E402
 from lib.stats.density_vendors import VENDOR_COLUMNS  # noqa: E402
 from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
+from lib.stats.geometry_table import GEOMETRY_COLUMNS  # noqa: E402
 from lib.stats.levels_found import LEVELS_FOUND_COLUMNS  # noqa: E402
 from lib.stats.measurements import MEASUREMENT_COLUMNS, PEOPLE_KEYS  # noqa: E402
 from lib.stats.network_pairs import DIMENSION_PAIR_COLUMNS, NETWORK_PAIR_COLUMNS  # noqa: E402
@@ -88,6 +91,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/volumes.csv": VOLUME_COLUMNS,
         "tables/metrics.csv": METRIC_COLUMNS,
         "tables/measurements.csv": MEASUREMENT_COLUMNS,
+        "tables/geometry.csv": GEOMETRY_COLUMNS,
         "tables/people.csv": [
             *PEOPLE_KEYS,
             *_columns_of_quantities(),
@@ -125,8 +129,19 @@ def table_columns() -> dict[str, Sequence[str]]:
 def _columns_of_quantities() -> list[str]:
     """Return the columns of people.csv that hold quantities; those without a unit in some modality last."""
     units = dict.fromkeys(modality.unit for modality in MODALITIES.values())
-    names = [quantity.column(unit) for unit in units for quantity in QUANTITIES]
+    names = [_column_of(quantity, unit) for unit in units for quantity in QUANTITIES]
     return [f"{{structure}}_{name}" for name in dict.fromkeys(names)]
+
+
+def _column_of(quantity: Quantity, unit: str) -> str:
+    """Return the column of a quantity; one for all regions, compartments and scales of a calibrated femur."""
+    of_geometry = {measure for _, measure, _ in GEOMETRY.values()}
+    if quantity.region not in TABLE_REGIONS.values() or quantity.measure in of_geometry:
+        return quantity.column(unit)
+    scale = next((name for name in CALIBRATED_SCALES if quantity.measure.endswith(f"_{name}")), "")
+    compartment = quantity.compartment if quantity.compartment == PROJECTED else "{compartment}"
+    measure = quantity.measure.removesuffix(scale) + ("{scale}" if scale else "")
+    return replace(quantity, region="{region}", compartment=compartment, measure=measure).column(unit)
 
 
 def _columns_of_modalities() -> list[str]:
