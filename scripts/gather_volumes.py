@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lib.atomic import read_json
-from lib.bone_densities import flat_densities
 from lib.catalog.modalities import MODALITIES
 from lib.cohort.acquisitions import off_protocol_scans
 from lib.cohort.leakage import mark_seen
@@ -38,8 +37,7 @@ with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     plan = plan_predictions(read_folds(given.folds), params.groups, params.networks, params.heldout_weights)
     plan = mark_seen(plan, params.seen)
-    records, overlaps, sections = read_measured(given.measured, "volume", "overlap", "density")
-    densities = {key: flat_densities(section) for key, section in sections.items()}
+    records, overlaps, densities = read_measured(given.measured, "volume", "overlap", "density")
     for path in params.seen:
         for structure in params.structures:
             if record := records.get(f"{path}/{structure}"):
@@ -57,7 +55,7 @@ with job_log(snakemake.log[0]) as logger:
     write_table(volumes, snakemake.output.volumes)
     write_table(measurements, snakemake.output.measurements)
     if path := snakemake.output.get("geometry"):
-        write_table(geometry_table(predictions, sections), path)
+        write_table(geometry_table(predictions, densities), path)
     people = people_table(measurements, volumes, corrected, params.networks)
     write_table(people, snakemake.output.people)
     logger.info("%d volumes of %d planned predictions", len(volumes), len(plan))

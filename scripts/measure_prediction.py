@@ -34,15 +34,14 @@ from lib.regression_settings import RegressionConfig
 
 given, params = snakemake.input, snakemake.params
 native, structures = given.get("reference_native"), list(params.structures)
-has_levels = ANATOMIES[params.settings["anatomy"]].has_levels
-read_converted = read_image if has_levels or params.density else read_grid
+needs_hu = params.density or ANATOMIES[params.settings["anatomy"]].has_levels
 
 with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     batch = Path(given.batch, snakemake.wildcards.scan)
     scan = PredictedScan(
         prediction=read_image(batch / predicted_file(structures)),
         image=read_image(given.image),
-        converted=read_converted(given.converted),
+        converted=(read_image if needs_hu else read_grid)(given.converted),
         crop=read_json(given.record),
         screened=with_stated(read_json(given.screened), contrast=params.contrast),
         uncertainty=read_json(batch / "uncertainty.json"),
@@ -58,9 +57,8 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
     labels, full, measured = measure_prediction(scan, readers, config)
     if folder := snakemake.output.get("crops"):
         labelled = LabelledScan(image=scan.converted, predicted=full, reference=readers.native)
-        write_crops(
-            folder, cut_crops(labelled, measured["levels"], structures, RegressionConfig(**params.regression))
-        )
+        regression = RegressionConfig(**params.regression)
+        write_crops(folder, cut_crops(labelled, measured["levels"], structures, regression))
     write_image(labels, snakemake.output.labels)
     write_image(full, snakemake.output.full)
     write_json(snakemake.output.json, measured)

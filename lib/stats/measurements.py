@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from lib.bone_densities import flat_densities
 from lib.catalog.measures import QUANTITIES, QUANTITY_COLUMNS, QUANTITY_KEYS, Quantity
 from lib.stats.formats import undefined_reasons
 from lib.stats.primary import primary_rows
@@ -36,15 +37,15 @@ def measurements_table(
     """Return MEASUREMENT_COLUMNS: a row for each quantity (QUANTITIES) of a structure of a measured prediction.
 
     A quantity that a study does not measure has no row. `value_unit` is the unit of the modality's values, empty if
-    they have none; `densities` is what `lib.bone_densities.flat_densities` returns, by the keys of `volumes`; the
-    other arguments are those of `lib.stats.tables.metrics_table`.
+    they have none; `densities` is the section of this name of `measured/`, by the keys of `volumes`; the other
+    arguments are those of `lib.stats.tables.metrics_table`.
     """
     rows = []
     for prediction in predictions:
         key = structure_key(prediction)
         if key not in volumes:
             continue
-        volume = _with(volumes[key], densities.get(key))
+        volume = _with_densities(volumes[key], densities.get(key))
         scored = prediction["protocol"] != "apply"
         overlap = overlaps.get(key) if scored else None
         told = table_row(prediction) | {"repeat_of": repeats.get(prediction["scan"], "")}
@@ -85,10 +86,11 @@ def people_table(
     return table.sort_values("scan", kind="stable", ignore_index=True)
 
 
-def _with(volume: Mapping, density: Mapping | None) -> Mapping:
+def _with_densities(volume: Mapping, section: Mapping | None) -> Mapping:
     """Return what is measured of a mask together with its densities, if there are any."""
-    if density is None:
+    if section is None:
         return volume
+    density = flat_densities(section)
     return {**volume, **density, "undefined": {**volume.get("undefined", {}), **density["undefined"]}}
 
 
