@@ -214,6 +214,22 @@ def test_a_phantom_that_ends_within_the_scan():
     assert is_line(found) and 20 <= found.slices_used <= 22
 
 
+@pytest.mark.parametrize("place", [slice(0, 14), slice(15, 29), slice(34, None)])
+def test_a_phantom_that_fills_less_than_a_third_of_the_scan(place):
+    with_phantom, without = scene(slices=50), RodScene(slices=50)
+    without.body()
+    without.hu[place] = with_phantom.hu[place]
+    found = calibrated(without)
+    assert is_line(found) and 9 <= found.slices_used <= 16
+
+
+@pytest.mark.parametrize("degrees", [2.0, 4.0])
+def test_a_phantom_that_is_not_parallel_to_the_table(degrees):
+    image = scene(turned=(degrees, 0.0)).image()
+    image.SetDirection((1, 0, 0, 0, 1, 0, 0, 0, 1))  # now the rods are turned, not the scan
+    assert is_line(calibrated(image))
+
+
 def test_a_gain_that_drifts_along_z_is_flagged():
     made = scene()
     made.hu *= 1 + 0.06 * made.z / np.ptp(made.z)
