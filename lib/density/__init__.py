@@ -1,1 +1,1 @@
-"""Bone density: currently only the detection of a calibration phantom."""
+"""Bone density: calibration phantoms in view, and the calibration of HU."""
