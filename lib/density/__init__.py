@@ -1,1 +1,1 @@
-"""Bone density: detection of a calibration phantom, density by region and compartment, areal projection."""
+"""Bone density: phantoms in view, calibration of HU, density by region and compartment, areal projection."""

@@ -10,8 +10,11 @@ from lib.certificates import Certificate
 from lib.density.rod_line import RodLine, fit_rods
 from lib.density.rod_places import NoPhantom, RodPlaces, find_rods
 from lib.density.rod_values import CUT, UNEVEN, RodSlices, change_along_z, measure_slices
-from lib.density.rod_view import view_along_rods
+from lib.density.rod_view import PARTS, WHOLE, view_along_rods
 from lib.imaging.grid import spacing_zyx
+
+# refusals after which parts of the scan are looked at: the phantom may be short
+_PERHAPS_SHORT = ("no_rods", "too_few_rods")
 
 
 def calibrate_by_phantom(
@@ -27,19 +30,33 @@ def calibrate_by_phantom(
     Returns:
         The calibration with a line for each rod, or a refusal with its reason. Bad scans raise no error.
     """
+    refusals = []
+    for part in (WHOLE, *PARTS):
+        try:
+            view = view_along_rods(image, certificate.rod_radius_mm, part)
+            return _calibrated(
+                image, certificate, config, (find_rods(view, certificate, config), view.slices)
+            )
+        except NoPhantom as refusal:
+            refusals.append(refusal)
+            if refusal.code not in _PERHAPS_SHORT:
+                break
+    told = next((refusal for refusal in refusals if refusal.code not in _PERHAPS_SHORT), refusals[0])
     common = {"method": PHANTOM, "phantom": certificate.name, "scale": certificate.scale}
-    try:
-        places = find_rods(view_along_rods(image, certificate.rod_radius_mm), certificate, config)
-        return _calibrated(image, certificate, config, places)
-    except NoPhantom as refusal:
-        return Calibration(**common, verdict=REFUSED, reason=refusal.code, found=refusal.found)
+    return Calibration(**common, verdict=REFUSED, reason=told.code, found=told.found)
 
 
 def _calibrated(
-    image: sitk.Image, certificate: Certificate, config: CalibrationConfig, places: RodPlaces
+    image: sitk.Image,
+    certificate: Certificate,
+    config: CalibrationConfig,
+    seen: tuple[RodPlaces, tuple[int, int]],
 ) -> Calibration:
-    """Return the calibration by rods that were found."""
-    slices = measure_slices(image, places.places_mm_yx, config.roi_radius_share * certificate.rod_radius_mm)
+    """Return the calibration by rods that were found, measured from a first to a last slice."""
+    places, within = seen
+    slices = measure_slices(
+        image, places.places_mm_yx, config.roi_radius_share * certificate.rod_radius_mm, within
+    )
     left_out = {int(rod): CUT for rod in np.flatnonzero(places.cut)}
     left_out |= {int(rod): UNEVEN for rod in np.flatnonzero(places.uneven)}
     left_out |= slices.disturbed(~places.cut & ~places.uneven)

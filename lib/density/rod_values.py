@@ -56,7 +56,7 @@ class RodSlices:
     def disturbed(self, usable: np.ndarray) -> dict[int, str]:
         """Return the rods among the `usable` ones that cannot be used, with the reason."""
         count = self.kept.sum(axis=1)
-        least = max(_LEAST_SLICES, _LEAST_SHARE * self.kept.shape[1])
+        least = max(_LEAST_SLICES, _LEAST_SHARE * np.isfinite(self.mean_hu).sum(axis=1).max())
         why = {int(rod): DISTURBED for rod in np.flatnonzero(usable & (count < least))}
         sds = {int(rod): self.sd(rod) for rod in np.flatnonzero(usable) if rod not in why}
         usual = float(np.median(list(sds.values()))) if sds else 0.0
@@ -64,13 +64,16 @@ class RodSlices:
         return why | {rod: UNEVEN for rod, sd in sds.items() if sd > limit}
 
 
-def measure_slices(image: sitk.Image, places_mm_yx: np.ndarray, radius_mm: float) -> RodSlices:
-    """Measure discs around the rods on every slice of a CT.
+def measure_slices(
+    image: sitk.Image, places_mm_yx: np.ndarray, radius_mm: float, within: tuple[int, int]
+) -> RodSlices:
+    """Measure discs around the rods on the slices of a CT.
 
     Args:
         image: HU on patient axes.
         places_mm_yx: centre of each rod on the middle slice (see RodView).
         radius_mm: of the discs.
+        within: first and last slice that are measured.
     """
     hu_zyx, (step_mm, *pixel_mm_yx) = sitk.GetArrayViewFromImage(image), spacing_zyx(image)
     slices, drift_mm_yx = len(hu_zyx), rod_drift_mm_yx(image)
@@ -78,7 +81,7 @@ def measure_slices(image: sitk.Image, places_mm_yx: np.ndarray, radius_mm: float
     mean, sd = np.full(shape, np.nan), np.full(shape, np.nan)
     clipped, voxels = np.zeros(shape, bool), np.zeros(len(places_mm_yx), int)
     for rod, place in enumerate(places_mm_yx):
-        for k in range(slices):
+        for k in range(within[0], within[1] + 1):
             center = (place + drift_mm_yx * (k - 0.5 * (slices - 1))) / pixel_mm_yx
             values = _disc_values(hu_zyx[k], center, radius_mm / np.array(pixel_mm_yx))
             if values is not None:

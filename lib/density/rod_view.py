@@ -11,7 +11,8 @@ from lib.imaging.kernels import block_mean
 
 _PIXEL_MM = 1.0
 _SLICES = 24
-_ENDS = (0.05, 0.95)  # share of the scan: its ends may lie beyond the phantom
+# shares of the scan: its ends may lie beyond the phantom, and a phantom may fill little more than a quarter of it
+WHOLE, PARTS = (0.05, 0.95), tuple((sixth / 6, (sixth + 2) / 6) for sixth in range(5))
 _PADDING_HU = -1023  # what lies outside of the field of view
 _LOW_HU = -200.0  # lower values count as this: what surrounds a phantom does not matter
 _RING = (1.05, 1.35)  # radii around a rod, in radii of the rod
@@ -34,6 +35,7 @@ class RodView:
         spread_yx: SD of the slices (robust), averaged in the disc.
         pixel_mm_yx: size of a pixel.
         first_mm_yx: place of the first pixel's centre.
+        slices: first and last slice in which rods are measured.
     """
 
     hu_yx: np.ndarray
@@ -43,6 +45,7 @@ class RodView:
     spread_yx: np.ndarray
     pixel_mm_yx: np.ndarray
     first_mm_yx: np.ndarray
+    slices: tuple[int, int]
 
     def index(self, place_mm_yx: np.ndarray) -> tuple[int, int]:
         """Return the pixel nearest to a place; it may lie outside of the view."""
@@ -72,15 +75,16 @@ def rod_drift_mm_yx(image: sitk.Image) -> np.ndarray:
     return along_xyz[[1, 0]] / along_xyz[2] * image.GetSpacing()[2]
 
 
-def view_along_rods(image: sitk.Image, radius_mm: float) -> RodView:
+def view_along_rods(image: sitk.Image, radius_mm: float, part: tuple[float, float] = WHOLE) -> RodView:
     """Lay the slices of a CT over each other and look for discs of a radius.
 
     Args:
         image: HU on patient axes.
         radius_mm: that of the rods.
+        part: WHOLE, or one of PARTS.
     """
     count = image.GetSize()[2]
-    chosen = np.unique(np.linspace(*(share * (count - 1) for share in _ENDS), _SLICES).round().astype(int))
+    chosen = np.unique(np.linspace(*(share * (count - 1) for share in part), _SLICES).round().astype(int))
     fine_mm_yx = np.array(spacing_zyx(image)[1:])
     steps_yx = np.maximum(1, np.floor(_PIXEL_MM / fine_mm_yx + 0.01).astype(int))
     slices_zyx = block_mean(sitk.GetArrayViewFromImage(image)[chosen], np.array([1, *steps_yx]))
@@ -101,6 +105,7 @@ def view_along_rods(image: sitk.Image, radius_mm: float) -> RodView:
         spread_yx=spread_yx,
         pixel_mm_yx=pixel_mm_yx,
         first_mm_yx=0.5 * (steps_yx - 1) * fine_mm_yx,
+        slices=(0, count - 1) if part == WHOLE else (int(chosen[0]), int(chosen[-1])),
     )
 
 

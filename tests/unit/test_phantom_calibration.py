@@ -89,6 +89,28 @@ def test_other_phantoms():
     assert is_line(found, 1.3, 2.0)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_phantoms_of_any_shape_and_order(seed):
+    """Number, densities, size and distance of the rods, their order and the scanner's line are drawn."""
+    rng = np.random.default_rng(seed)
+    count, radius_mm = int(rng.integers(3, 7)), float(rng.choice([6.0, 7.5, 9.0]))
+    distance_mm = round(float(rng.uniform(2 * radius_mm + 8, 36)), 1)
+    rods = [{"density_mg_cm3": round(float(density), 1)} for density in rng.uniform(-60, 600, count)]
+    for rod in rods if seed % 2 else ():
+        rod["water_mg_cm3"] = round(float(rng.uniform(920, 1120)), 1)
+    entry = {"scale": "k2hpo4", "rods": rods, "rod_radius_mm": radius_mm, "rod_distance_mm": distance_mm}
+    slope, intercept_hu, is_reversed = rng.uniform(1.1, 1.75), rng.uniform(-15, 15), bool(rng.integers(2))
+    rods_hu = shown_hu(entry, slope, intercept_hu)
+    made = RodScene()
+    made.body()
+    made.phantom(rods_hu[::-1] if is_reversed else rods_hu, distance_mm, radius_mm=radius_mm)
+    found = calibrated(made.image(noise_hu=rng.uniform(8, 30), seed=seed), entry)
+    assert found.is_usable and found.reversed == is_reversed
+    assert found.slope_hu_per_mg_cm3 == pytest.approx(slope, rel=0.005)
+    middle = np.mean([rod["density_mg_cm3"] for rod in rods])
+    assert found.density_mg_cm3(slope * middle + intercept_hu) == pytest.approx(middle, abs=1)
+
+
 def test_uneven_distances():
     made, distances = RodScene(), [20.0, 30.0, 45.0, 25.0]
     made.fill(13.5 - np.hypot(np.maximum(np.abs(made.x) - 65, 0), made.y - 90), 25.0)
@@ -212,6 +234,22 @@ def test_a_phantom_that_ends_within_the_scan():
     made.hu[:6] = below[:6]
     found = calibrated(made)
     assert is_line(found) and 20 <= found.slices_used <= 22
+
+
+@pytest.mark.parametrize("place", [slice(0, 14), slice(15, 29), slice(34, None)])
+def test_a_phantom_that_fills_less_than_a_third_of_the_scan(place):
+    with_phantom, without = scene(slices=50), RodScene(slices=50)
+    without.body()
+    without.hu[place] = with_phantom.hu[place]
+    found = calibrated(without)
+    assert is_line(found) and 9 <= found.slices_used <= 16
+
+
+@pytest.mark.parametrize("degrees", [2.0, 4.0])
+def test_a_phantom_that_is_not_parallel_to_the_table(degrees):
+    image = scene(turned=(degrees, 0.0)).image()
+    image.SetDirection((1, 0, 0, 0, 1, 0, 0, 0, 1))  # now the rods are turned, not the scan
+    assert is_line(calibrated(image))
 
 
 def test_a_gain_that_drifts_along_z_is_flagged():

@@ -191,8 +191,8 @@ def _refuse_torn_calibrations(
     ]
     if torn:
         raise TableError(
-            f"{_listed(torn)}: the scan named by `calibration_scan` would be in another part; nothing was written. Cut "
-            "the table by scanner yourself, each part with the scans of its phantom, or raise --scans"
+            f"{_listed(torn)}: the scan named by `calibration_scan` would be in another part; nothing was written. "
+            "Cut the table by scanner yourself, each part with the scans of its phantom, or raise --scans"
         )
 
 
