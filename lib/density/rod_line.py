@@ -7,8 +7,8 @@ import numpy as np
 
 from lib.certificates import Rod
 
-# Mindways, QCT PRO user guide (2011): from the line of a rod's HU less its water to that of K2HPO4 in solution. A
-# milligram of K2HPO4 displaces 0.2174 mg of water, and 1000 mg/cm3 of water are 0 HU (with -0.4 for the model).
+# Mindways, QCT PRO user guide (2011), as quoted by Ogo: from the line of a rod's HU less its water to that of K2HPO4
+# in solution. We read them so: a milligram of K2HPO4 displaces 0.2174 mg of water, and water (1000 mg/cm3) has 0 HU.
 WATER_SLOPE, WATER_INTERCEPT_HU = -0.2174, 999.6
 _AT_MG_CM3 = 100.0  # density whose uncertainty is given
 _FEWEST_FOR_ERRORS = 4  # three rods leave one degree of freedom

@@ -100,7 +100,7 @@ def find_rods(view: RodView, certificate: Certificate, config: CalibrationConfig
                 "too_few_rods", f"{most} of {len(certificate.rods)} rods lie in the field of view"
             )
         raise NoPhantom(
-            "no_rods", f"{len(seeds)} discs of the rods' size, and no two of them at the rods' distance"
+            "no_rods", f"{len(seeds)} discs of the rods' size, and no row of them like the certificate's"
         )
     return _chosen(assignments, certificate, config)
 
