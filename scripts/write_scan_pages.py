@@ -1,7 +1,7 @@
 """Job script of rule write_scan_pages: write a page with pictures for each predicted scan of a batch.
 
 input: by scan: images (cropped), references (cropped mask, if there is one), records (crop.json), screened,
-    crops (picture of the window); by prediction: masks, measured (.json);
+    crops (picture of the window), rods (picture of the density phantom); by prediction: masks, measured (.json);
     errors (list of volume_errors.json)
 output: pages (folder with {scan}.html and {scan}-*.webp)
 params: structures (names), scans (placement, review and predictions of each, the primary one first), shown (settings,
@@ -31,9 +31,9 @@ def read_on_grid(path, image):
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     images, references, records = (by_scan(given[name]) for name in ("images", "references", "records"))
-    screened, crops = ({Path(path).stem: path for path in given[name]} for name in ("screened", "crops"))
+    named = {name: {Path(path).stem: path for path in given[name]} for name in ("screened", "crops", "rods")}
     masks = {path_key(Path(path).parent): path for path in given.masks}
-    volumes, overlaps, levels = read_measured(given.measured, "volume", "overlap", "levels")
+    volumes, overlaps, *more = read_measured(given.measured, "volume", "overlap", "levels", "density")
     plans = by_structure((plan for row in params.scans for plan in row["predictions"]), params.structures)
     errors, report = read_volume_errors(given.errors), params.shown["settings"]["report"]
     volumes = with_intervals(volumes, plans, errors, report["confidence"])
@@ -44,11 +44,12 @@ with job_log(snakemake.log[0]) as logger:
             for plan in row["predictions"]:
                 labels_zyx = read_on_grid(masks[prediction_key(plan)], image)
                 predictions += shown_predictions(plan, labels_zyx, params.structures, (volumes, overlaps))
-            decided = {"screened": read_json(screened[scan]), "crop": read_json(records[scan])}
             reference_zyx = read_on_grid(references[scan], image) if scan in references else None
-            shown = {"placement": row["placement"], "review": row["review"], "crop_picture": scan in crops}
-            shown |= {"predictions": predictions, "reference_zyx": reference_zyx, **decided, **params.shown}
+            levels, density = (by_name(found, prediction_key(row["predictions"][0])) for found in more)
+            shown = {"placement": row["placement"], "review": row["review"], "predictions": predictions}
+            shown |= {"reference_zyx": reference_zyx, "crop": read_json(records[scan]), **params.shown}
+            shown |= {"screened": read_json(named["screened"][scan]), "levels": levels, "density": density}
             shown |= {"image_zyx": array_zyx(image), "spacing_mm_zyx": spacing_zyx(image)}
-            shown |= {"levels": by_name(levels, prediction_key(row["predictions"][0]))}
+            shown |= {f"{name}_picture": scan in named[f"{name}s"] for name in ("crop", "rod")}
             write_scan_page(ScanPage(**shown), folder)
     logger.info("pages of %d scans written", len(params.scans))

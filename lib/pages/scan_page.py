@@ -42,6 +42,7 @@ from lib.figures.slices import (
     slice_paths,
 )
 from lib.figures.surface_render import turntable
+from lib.pages.density_table import density_table
 from lib.pages.level_tables import level_note, level_rows
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import ShownPrediction, flag_rows, number_groups, reason_notes
@@ -49,6 +50,7 @@ from lib.pages.templates import page_environment
 
 # from results/report/scans/batch-0/
 INDEX_LINK, CROP_LINK = "../../index.html", "../../../crops/{scan}.webp"
+RODS_LINK = "../../../calibrated/{scan}.webp"
 
 TURN_VIEWS, TURN_COLUMNS, TURN_PX = 24, 6, 160
 SHEET_QUALITY, TURN_QUALITY = 78, 70
@@ -71,6 +73,8 @@ class ScanPage:
         settings: the sections of the configuration that meanings of flags quote, `report`, `anatomy` and `screening`.
         synthetic: whether the cohort is synthetic.
         levels: what was found of each level in the first prediction, and of the scan; empty for an anatomy without.
+        density: calibrated densities of the first prediction, by structure; empty where none were measured.
+        rod_picture: whether there is a picture of the rods of the scan's density phantom.
     """
 
     placement: Mapping
@@ -85,6 +89,8 @@ class ScanPage:
     settings: Mapping = field(default_factory=dict)
     synthetic: bool = False
     levels: Mapping[str, Mapping] = field(default_factory=dict)
+    density: Mapping[str, Mapping] = field(default_factory=dict)
+    rod_picture: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if there is no prediction or if a mask is on another grid."""
@@ -200,6 +206,7 @@ def build_scan_context(page: ScanPage) -> dict:
         "links": {
             "index": INDEX_LINK,
             "crop": CROP_LINK.format(scan=page.scan) if page.crop_picture else "",
+            "rods": RODS_LINK.format(scan=page.scan) if page.rod_picture else "",
         },
         "models": [
             {"name": prediction.name, "protocol": PROTOCOLS[prediction.plan["protocol"]].title}
@@ -237,6 +244,7 @@ def build_scan_context(page: ScanPage) -> dict:
         "has_cut": page.settings["measure"]["distal_cut_mm"] is not None and bool(page.anatomy.cut_below),
         "unit": page.modality.unit or "(arbitrary units)",
         "planes_through": page.anatomy.planes_through,
+        "density": density_table(page.density),
         "levels": level_rows(page.levels),
         "levels_note": level_note(page.levels),
     }
