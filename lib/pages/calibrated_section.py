@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
 from lib.catalog.bone_parts import PROJECTED
 from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, METHODS, OK, REFUSALS, REFUSED
@@ -108,7 +109,7 @@ def agreement_view(rows: Sequence[Mapping]) -> PageTable:
         Column(head="Bias", show=_in_unit("bias"), small=_interval_in_unit("bias")),
         Column(
             head="Limits of agreement",
-            show=lambda row: f"{_in_unit('loa_low')(row)} to {_in_unit('loa_high')(row)}",
+            show=lambda row: Markup(" to ").join(_in_unit(name)(row) for name in ("loa_low", "loa_high")),
         ),
         Column(head="RMSE", show=_in_unit("rmse"), small=_interval_in_unit("rmse")),
         Column(head="CCC", show=number("ccc", _R_DIGITS)),
