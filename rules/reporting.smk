@@ -1,5 +1,7 @@
 """The results for readers: agreement, figures, the report."""
 
+from lib.catalog.calibration import PHANTOM
+
 
 rule summarize_agreement:
     """Agreement for each group, network, protocol and sex, and for folds, people, repeated scans and readers."""
