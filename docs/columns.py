@@ -32,6 +32,7 @@ from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.density_agreement import BMD_AGREEMENT_COLUMNS, DENSITY_NUMBERS  # noqa: E402
 from lib.stats.density_classes import CLASS_COLUMNS, CONFUSION_COLUMNS  # noqa: E402
 from lib.stats.density_people import BMD_PEOPLE_COLUMNS, MEANS  # noqa: E402
+from lib.stats.density_precision import DENSITY_PRECISION_COLUMNS  # noqa: E402
 from lib.stats.density_rows import BMD_COLUMNS, DENSITIES  # noqa: E402
 from lib.stats.density_scale import scaled_columns  # noqa: E402
 from lib.stats.density_vendors import VENDOR_COLUMNS  # noqa: E402
@@ -92,6 +93,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/metrics.csv": METRIC_COLUMNS,
         "tables/measurements.csv": MEASUREMENT_COLUMNS,
         "tables/geometry.csv": GEOMETRY_COLUMNS,
+        "tables/density_precision.csv": DENSITY_PRECISION_COLUMNS,
         "tables/people.csv": [
             *PEOPLE_KEYS,
             *_columns_of_quantities(),

@@ -73,6 +73,7 @@ rule summarize_agreement:
             labels={"table": "People of each partition"},
             caption="../report/captions/partitions.rst",
         ),
+        density_precision=optional("results/tables/density_precision.csv", regional_density_settings()),
     log:
         "results/logs/summarize_agreement/cohort.log",
     benchmark:

@@ -8,7 +8,9 @@ from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS, ROIS
 from lib.catalog.calibration import REFUSALS
 from lib.pages.calibrated_section import calibrated_section, density_rows
 from lib.pages.density_table import NO_CALIBRATION, density_table
+from lib.report_settings import AgreementConfig
 from lib.stats.calibration_tables import CALIBRATION_COLUMNS
+from lib.stats.density_precision import density_precision_table
 from lib.stats.geometry_table import GEOMETRY_COLUMNS, geometry_table
 from lib.stats.measurements import measurements_table, people_table
 
@@ -111,6 +113,27 @@ def test_tables_have_a_row_and_a_column_for_each_density():
     assert person["femur_femoral_neck_trabecular_vbmd_k2hpo4_mg_cm3"] == pytest.approx(231.0)
     assert person["femur_total_hip_projected_abmd_k2hpo4_g_cm2"] == pytest.approx(0.88)
     assert "neck_shaft_angle" in person["undefined"]
+
+
+def test_precision_of_repeated_scans_is_by_quantity_and_mask():
+    key, again = "all/vnet/ensemble/A1/femur", "all/vnet/ensemble/A2/femur"
+    second = section()
+    second["predicted"] = of_mask(1.2)
+    second.pop("reference")
+    volumes = dict.fromkeys((key, again), {"predicted_mm3": 90_000.0, "undefined": {}, "flags": []})
+    scans = [PREDICTION, PREDICTION | {"scan": "A2", "protocol": "apply"}]
+    overlaps = {key: {"reference_mm3": 88_000.0, "undefined": {}}}
+    rows = measurements_table(scans, overlaps, volumes, {"A2": "A1"}, "HU", {key: section(), again: second})
+    table = density_precision_table(rows, AgreementConfig())
+    assert set(table["mask"]) == {"predicted"} and set(table["protocol"]) == {"test"}
+    (neck,) = table[
+        (table["region"] == "femoral_neck")
+        & (table["compartment"] == "integral")
+        & (table["measure"] == "vbmd_k2hpo4")
+    ].to_dict("records")
+    # 220 and 240: SD of two values is their difference / sqrt(2)
+    assert neck["rms_sd"] == pytest.approx(20 / 2**0.5) and neck["lsc"] == pytest.approx(2.77 * 20 / 2**0.5)
+    assert neck["rms_cv_percent"] == pytest.approx(100 * 20 / 2**0.5 / 230) and not neck["enough"]
 
 
 def test_geometry_has_a_row_for_each_mask():
