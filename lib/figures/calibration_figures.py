@@ -19,7 +19,6 @@ _PANELS = (
     ("intercept_hu", "intercept_low_hu", "intercept_high_hu", "intercept, HU"),
 )
 _CHANGE_COLORS = (GREEN, BLUE, ORANGE)
-_TITLE_IN = 0.22  # room above a row of panels for its title, inches
 _MARK = {"linestyle": "none", "marker": "o", "markersize": 3}
 
 
@@ -42,8 +41,7 @@ def draw_calibration_drift(calibration: pd.DataFrame) -> Drawing | None:
     charts = sorted(charts, key=len, reverse=True)[:MOST_SCANNERS]
     if not charts:
         return None
-    figure = Figure(figsize=(5.6, 0.8 + 2.2 * len(charts)), layout="constrained")
-    figure.get_layout_engine().set(h_pad=_TITLE_IN)
+    figure = Figure(figsize=(5.6, 0.6 + 2.1 * len(charts)), layout="constrained")
     rows = figure.subplots(len(charts), 3, squeeze=False)
     for panels, chart in zip(rows, charts, strict=True):
         _draw_chart(panels, chart)
@@ -91,11 +89,8 @@ def _draw_chart(panels: Sequence[Axes], chart: pd.DataFrame) -> None:
         axes.tick_params(labelsize=7)
     scanner, phantom, kvp = (str(chart[name].iloc[0]) for name in _CHART)
     told = ", ".join(filter(None, (scanner, phantom, f"{kvp} kV" if kvp not in ("", "nan") else "")))
-    # the title is wider than its panel, and must not push the next one away
-    title = f"{told} (n = {len(chart)})"
-    panels[0].text(0, 1.06, title, transform=panels[0].transAxes, fontsize=9, weight="bold").set_in_layout(
-        False
-    )
+    # wider than a panel: centred above the middle one it pushes none away
+    panels[1].set_title(f"{told} (n = {len(chart)})", fontsize=9)
 
 
 def _drifted(chart: pd.DataFrame) -> pd.Series:
