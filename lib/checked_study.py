@@ -6,7 +6,7 @@ workflow. Paths are relative to the working directory, which Snakemake has chang
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ import yaml
 
 from lib.bias_settings import NONE, BiasFieldConfig
 from lib.calibration_settings import CalibrationConfig
-from lib.catalog import calibration
 from lib.catalog.anatomies import ANATOMIES, usual_side
 from lib.certificates import Certificate
 from lib.classes_settings import ClassesConfig, check_classes, check_cut_offs
@@ -141,7 +140,16 @@ class Study:
     @cached_property
     def calibrates(self) -> bool:
         """Return whether any scan asks for a calibration of its density."""
-        return any(row.calibration != calibration.NONE for row in self.scans.values())
+        return any(row.is_calibrated for row in self.scans.values())
+
+    def calibrated(self, accepted: Iterable[str]) -> list[str]:
+        """Return those of the accepted scans that are calibrated, and the scans of phantoms that they name.
+
+        A named scan is calibrated whether it is accepted or not.
+        """
+        own = {scan for scan in accepted if self.scans[scan].is_calibrated}
+        own |= {self.scans[scan].calibration_scan for scan in own}
+        return [scan for scan in self.scans if scan in own]
 
     @property
     def groups(self) -> Mapping[str, Takes]:
@@ -525,7 +533,7 @@ def _check_calibrations(
         TableError: a row names a phantom without a certificate.
         ConfigError: the study is not of CT.
     """
-    asked = [row for row in cohort.values() if row.calibration != calibration.NONE and not row.exclude]
+    asked = [row for row in cohort.values() if row.is_calibrated and not row.exclude]
     modality = config["screening"]["modality"]
     if asked and modality != "CT":
         raise ConfigError(

@@ -9,7 +9,7 @@ from lib.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DxaLine:
-    """A line from our areal density to that of a DXA scanner: DXA = slope x ours + intercept, g/cm2.
+    """A line from a projected areal density to that of a DXA scanner: DXA = slope x projected + intercept, g/cm2.
 
     Attributes:
         slope: without unit.

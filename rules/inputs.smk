@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 from lib.catalog.anatomies import ANATOMIES
-from lib.catalog.calibration import NONE, PHANTOM, REFERENCED
+from lib.catalog.calibration import PHANTOM, REFERENCED
 from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
 from lib.catalog.stages import CALIBRATION_TABLES, DENSITY_TABLES, NETWORK_TABLES, stages_of
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable
@@ -449,11 +449,6 @@ def certificate_of(scan: str) -> dict:
     return STUDY.certificates[phantom].to_json() if phantom else {}
 
 
-def is_calibrated(scan: str) -> bool:
-    """Return whether a scan asks for a calibration of its density."""
-    return SCANS[scan].calibration != NONE
-
-
 def regional_density_settings() -> dict:
     """Return the settings of regional densities; empty if the study calibrates no scan, or its anatomy has none."""
     return config["density"] if STUDY.calibrates and ANATOMIES[config["anatomy"]].has_bone_regions else {}
@@ -467,9 +462,7 @@ def measured_radius_mm(scan: str) -> float:
 
 def calibrated_scans() -> list[str]:
     """Return the accepted scans that are calibrated, and the scans of phantoms that they name, accepted or not."""
-    own = {scan for scan in accepted() if SCANS[scan].calibration != NONE}
-    own |= {calibration_scan(scan) for scan in own}
-    return [scan for scan in SCANS if scan in own]
+    return STUDY.calibrated(accepted())
 
 
 def rod_pictures() -> list[str]:

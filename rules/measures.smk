@@ -18,7 +18,7 @@ rule measure_prediction:
         reference_native=lambda wildcards: optional(SCANS[wildcards.scan].mask, is_scored(wildcards)),
         second_reference=second_reference,
         calibrated=lambda wildcards: optional(
-            f"results/calibrated/{wildcards.scan}.json", is_calibrated(wildcards.scan)
+            f"results/calibrated/{wildcards.scan}.json", SCANS[wildcards.scan].is_calibrated
         ),
     output:
         labels=f"{MASKS}/labels.nii.gz",

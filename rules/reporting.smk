@@ -414,7 +414,7 @@ rule write_report:
         networks=network_tables(),
         densities=density_tables(),
         calibrations=calibration_tables(),
-        rods=lambda wildcards: rod_pictures() if STUDY.calibrates else [],
+        rods=lambda wildcards: rod_pictures(),
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",
         protocol="results/cohort/protocol.json",

@@ -8,7 +8,7 @@ output: json; params: method, certificate (plain values, empty without a phantom
 """
 
 from lib.atomic import read_json, write_json
-from lib.calibrated import Calibration
+from lib.calibrated import read_calibration
 from lib.calibration_settings import CalibrationConfig
 from lib.certificates import Certificate
 from lib.density.calibrate_scan import CalibrationRequest, CalibrationScan, calibrate_scan
@@ -19,7 +19,7 @@ with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     source = given.source and CalibrationScan(
         scan=params.source_scan,
-        calibration=Calibration.from_json(read_json(given.source)),
+        calibration=read_calibration(given.source),
         acquisition=read_json(given.source_acquisition)["acquisition"],
     )
     request = CalibrationRequest(
@@ -27,7 +27,7 @@ with job_log(snakemake.log[0]) as logger:
         acquisition=read_json(given.acquisition)["acquisition"],
         certificate=Certificate.from_json(params.certificate) if params.certificate else None,
         source=source or None,
-        references=[Calibration.from_json(read_json(path)) for path in given.references],
+        references=[read_calibration(path) for path in given.references],
         with_tissues=params.with_tissues,
     )
     image = read_image(given.image) if given.image else None

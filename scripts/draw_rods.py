@@ -3,8 +3,7 @@
 input: image (converted), calibrated (json); output: picture (.webp); params: radius_mm of the discs
 """
 
-from lib.atomic import read_json
-from lib.calibrated import Calibration
+from lib.calibrated import read_calibration
 from lib.figures.contours import write_picture
 from lib.figures.rods_picture import RodSight, draw_rods
 from lib.imaging.grid import array_zyx, column_index, spacing_zyx
@@ -13,7 +12,7 @@ from lib.joblog import job_log
 
 with job_log(snakemake.log[0]) as logger:
     image = read_image(snakemake.input.image)
-    found = Calibration.from_json(read_json(snakemake.input.calibrated))
+    found = read_calibration(snakemake.input.calibrated)
     sight = RodSight(
         slice_yx=array_zyx(image)[image.GetSize()[2] // 2],
         pixel_mm_yx=spacing_zyx(image)[1:],

@@ -6,8 +6,7 @@ params: scanners (scanner and scan_order of each scan), drift_sd
 
 from pathlib import Path
 
-from lib.atomic import read_json
-from lib.calibrated import Calibration
+from lib.calibrated import read_calibration
 from lib.cohort.scans import read_records
 from lib.joblog import job_log
 from lib.stats.calibration_tables import calibration_tables, count_verdicts
@@ -15,7 +14,7 @@ from lib.stats.tables import write_table
 
 with job_log(snakemake.log[0]) as logger:
     given, made = snakemake.input, snakemake.output
-    calibrations = {Path(path).stem: Calibration.from_json(read_json(path)) for path in given.calibrated}
+    calibrations = {Path(path).stem: read_calibration(path) for path in given.calibrated}
     acquisition = {row["scan"]: row for row in read_records(given.acquisition)}
     scanners, drift_sd = snakemake.params.scanners, snakemake.params.drift_sd
     calibration, rods = calibration_tables(calibrations, scanners, acquisition, drift_sd)

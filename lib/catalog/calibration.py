@@ -21,6 +21,7 @@ OK, FLAGGED, REFUSED = "ok", "flagged", "refused"
 # slope and intercept that X-rays of 60 to 90 keV can give, HU per mg/cm3 and HU
 SLOPE_RANGE, INTERCEPT_RANGE_HU = (1.0, 1.9), (-25.0, 25.0)
 MICHALSKI_SCALE = "k2hpo4_michalski"
+NO_CALIBRATION = "the scan has no density calibration"  # why a density is empty
 
 
 class CalibrationFinding(NamedTuple):

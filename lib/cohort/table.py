@@ -87,6 +87,11 @@ class ScanRow:
     scan_order: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Return whether the scan asks for a calibration of its density."""
+        return self.calibration != NONE
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:

@@ -13,8 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from lib.catalog.bone_parts import COMPOSITES, REGIONS, ROIS
+from lib.catalog.calibration import NO_CALIBRATION
 from lib.density.bone_voxels import BoneVoxels
-from lib.density.compartments import NO_CALIBRATION
 from lib.density_settings import ArealConfig
 
 # A pixel belongs to the projection of a region if the bone of the region in it is at least this thick, as a mean over

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS
+from lib.catalog.calibration import NO_CALIBRATION
 from lib.density.bone_voxels import BoneVoxels, has_label
 from lib.density_settings import DensityConfig
 
@@ -20,7 +21,6 @@ _CORTICAL_DEPTH_MM = 7.0
 # spheres and cylinders of 15 to 23 mm in eight grids with slices of 0.6 to 5 mm.
 _SURFACE_EDGES = 1 / 8
 
-NO_CALIBRATION = "the scan has no density calibration"
 NEEDS_DENSITIES = "compartments are told apart by density, and the scan has no density calibration"
 TOO_FEW = "fewer than {} voxels: {}"
 

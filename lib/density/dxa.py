@@ -9,7 +9,6 @@ from lib.density_settings import DxaLine
 # White women of 20 to 29 years in NHANES III, mean and SD in g/cm2 (Hologic; Looker et al. 1998, as several public
 # analysis scripts cite the article). The ISCD's positions of 2023 ask for them in both sexes and all ethnic groups.
 NHANES_III: Mapping[str, tuple[float, float]] = {"neck": (0.858, 0.120), "total": (0.942, 0.122)}
-REFERENCE = "NHANES III, white women of 20 to 29 years"
 
 NO_REFERENCE = "T-scores are defined for femoral neck and total hip only"
 

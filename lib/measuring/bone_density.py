@@ -1,6 +1,6 @@
 """Density of a proximal femur by region and compartment, and as DXA projects it: everything from one mask of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,7 @@ class CalibratedScan:
             "joint_gap": self._joint_gap(voxels, geometry, undefined),
         }
 
-    def _density_of(self):
+    def _density_of(self) -> Callable[[np.ndarray], np.ndarray] | None:
         usable = self.calibration is not None and self.calibration.is_usable
         return self.calibration.density_mg_cm3 if usable else None
 

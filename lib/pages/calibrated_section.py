@@ -6,17 +6,20 @@ import pandas as pd
 from markupsafe import Markup
 
 from lib.catalog.bone_parts import PROJECTED
-from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, METHODS, OK, REFUSALS, REFUSED
+from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, METHODS, OK, PHANTOM, REFUSALS, REFUSED
 from lib.catalog.groups import ALL
 from lib.catalog.measures import printed_unit, unit_digits
 from lib.catalog.protocols import PROTOCOLS
 from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.report_tables import Column, PageTable, number, page_table, text, words
-from lib.stats.formats import fixed, records, show_codes, show_interval, show_number
+from lib.stats.calibration_tables import FEWEST_SCANS
+from lib.stats.formats import DASH, fixed, records, show_codes, show_interval, show_number
 
 _SLOPE_DIGITS, _HU_DIGITS, _R_DIGITS = 4, 1, 3
 _DENSITIES = ("vbmd", "abmd")  # measures whose agreement the page shows; agreement.csv has all
 _HIDDEN = ("other",)  # compartments
+_ONE_LINE = ["scanner", "kvp", "method", "phantom", "scale"]  # scans with these in common have one usual line
+_LIMITS = ("slope_low", "slope_high", "intercept_low_hu", "intercept_high_hu")
 
 
 def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
@@ -53,22 +56,23 @@ def density_rows(agreement: Sequence[Mapping]) -> list[Mapping]:
 
 
 def scanner_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return the table of scanners: how many scans, and slope and intercept in the middle and at their limits."""
+    """Return the table of scanners: how many scans, and slope and intercept in the middle and at their limits.
+
+    Each method, phantom, tube voltage and scale has a row of its own, because the line depends on all of them.
+    """
     used = [row for row in rows if row["slope_hu_per_mg_cm3"] is not None]
     scanners = []
-    for key, scans in pd.DataFrame(used).groupby(["scanner", "scale"], sort=False) if used else ():
+    for key, scans in pd.DataFrame(used).groupby(_ONE_LINE, sort=False, dropna=False) if used else ():
         slopes, intercepts = scans["slope_hu_per_mg_cm3"], scans["intercept_hu"]
-        limits = scans.iloc[0]
         scanners.append(
-            {"scanner": key[0], "scale": key[1], "scans": len(scans)}
-            | {"slope": float(slopes.median()), "intercept": float(intercepts.median())}
-            | {
-                name: limits[name]
-                for name in ("slope_low", "slope_high", "intercept_low_hu", "intercept_high_hu")
-            }
+            dict(zip(_ONE_LINE, key, strict=True))
+            | {"scans": len(scans), "slope": float(slopes.median()), "intercept": float(intercepts.median())}
+            | {name: scans.iloc[0][name] for name in _LIMITS}
         )
     columns = (
         words("Scanner", "scanner"),
+        Column(head="Tube voltage", note="kV", show=_kilovolts),
+        words("Calibration", lambda row: row["phantom"] if row["method"] == PHANTOM else row["method"]),
         words("Scale", lambda row: CALIBRATED_SCALES[row["scale"]]),
         Column(head="Scans", show=text("scans")),
         _limited("Slope", "HU for each mg/cm³", ("slope", "slope_low", "slope_high"), _SLOPE_DIGITS),
@@ -133,13 +137,18 @@ def _some_names(scans: Sequence[str], most: int = 6) -> str:
     return ", ".join(scans[:most]) + more
 
 
+def _kilovolts(row: Mapping) -> str:
+    return DASH if pd.isna(row["kvp"]) or row["kvp"] == "" else f"{float(row['kvp']):g}"
+
+
 def _limited(head: str, note: str, names: tuple[str, str, str], digits: int) -> Column:
     """Return a column of a median with its control limits as small print."""
     middle, low, high = names
+    few = f"fewer than {FEWEST_SCANS} scans"
 
     def limits(row: Mapping) -> str:
-        if row[low] is None or pd.isna(row[low]):
-            return "no limits: fewer than eight scans"
+        if pd.isna(row[low]):
+            return f"no limits: {few if row['method'] == PHANTOM else 'no phantom in these scans'}"
         return f"limits {fixed(row[low], digits)} to {fixed(row[high], digits)}"
 
     return Column(head=head, note=note, show=lambda row: fixed(row[middle], digits), small=limits)

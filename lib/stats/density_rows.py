@@ -9,6 +9,7 @@ import pandas as pd
 from lib.ages import age_years, printed_age
 from lib.atomic import read_json
 from lib.calibrated import Calibration
+from lib.catalog.calibration import NO_CALIBRATION
 from lib.catalog.groups import group_position
 from lib.catalog.level_flags import WHOLE_SCAN, density_withheld
 from lib.catalog.protocols import PROTOCOL_ORDER
@@ -23,7 +24,6 @@ ABSENT = "named in levels_absent of the cohort table"
 NO_REFERENCE = "no reference density in the cohort table"
 NOT_FOUND = "the structure was not measured"
 NO_ESTIMATE = "the network read no density"
-NO_CALIBRATION = "the scan has no density calibration"
 DENSITIES = ("reference", "predicted", "predicted_sd")
 ROW_KEYS = (
     *("group", "network", "members", "protocol", "method", "scan", "subject", "sex", "age", "fold", "vendor"),

@@ -7,9 +7,10 @@ from scipy import ndimage
 from lib.anatomy.femur.axes import find_geometry
 from lib.anatomy.femur.bone_regions import divide, find_undefined
 from lib.catalog.bone_parts import COMPOSITES, REGIONS, ROIS
+from lib.catalog.calibration import NO_CALIBRATION
 from lib.density.areal import project
 from lib.density.bone_voxels import cut_out
-from lib.density.compartments import NO_CALIBRATION, depth_mm, measure_compartments
+from lib.density.compartments import depth_mm, measure_compartments
 from lib.density.dxa import NHANES_III, NO_REFERENCE, t_scores
 from lib.density_settings import ArealConfig, DensityConfig, DxaLine
 from lib.phantom.mesh import offset

@@ -6,7 +6,7 @@ import pytest
 from lib.bone_densities import flat_densities
 from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS, ROIS
 from lib.catalog.calibration import REFUSALS
-from lib.pages.calibrated_section import calibrated_section, density_rows
+from lib.pages.calibrated_section import calibrated_section, density_rows, scanner_view
 from lib.pages.density_table import NO_CALIBRATION, density_table
 from lib.report_settings import AgreementConfig
 from lib.stats.calibration_tables import CALIBRATION_COLUMNS
@@ -194,6 +194,26 @@ def agreement(**changes):
     return known | changes
 
 
+def test_each_tube_voltage_and_method_has_a_line_of_its_own():
+    limits = {"slope_low": 1.30, "slope_high": 1.50, "intercept_low_hu": -2.0, "intercept_high_hu": 2.0}
+    rows = [
+        calibration(phantom="MP-7", kvp=120.0, slope_hu_per_mg_cm3=1.40, **limits),
+        calibration(scan="A2", phantom="MP-7", kvp=100.0, slope_hu_per_mg_cm3=1.60),
+        calibration(scan="A3", method="referenced", phantom="", kvp=120.0, slope_hu_per_mg_cm3=1.20),
+    ]
+    lines = scanner_view(rows).lines
+    assert [(line[1][0], line[2][0], line[5][0]) for line in lines] == [
+        ("120", "MP-7", "1.4000"),
+        ("100", "MP-7", "1.6000"),
+        ("120", "referenced", "1.2000"),
+    ]
+    assert [line[5][1] for line in lines] == [
+        "limits 1.3000 to 1.5000",
+        "no limits: fewer than 8 scans",
+        "no limits: no phantom in these scans",
+    ]
+
+
 def test_the_section_counts_verdicts_and_never_pools_scales():
     tables = {
         "calibration": pd.DataFrame(
@@ -209,7 +229,7 @@ def test_the_section_counts_verdicts_and_never_pools_scales():
     shown = calibrated_section(tables)
     assert shown["verdicts"] == {"ok": 2, "flagged": 1, "refused": 1}
     (scanners,) = shown["views"]["scanners"]
-    assert [line[2][0] for line in scanners.lines] == ["2", "1"]
+    assert [line[4][0] for line in scanners.lines] == ["2", "1"]
     (findings,) = shown["views"]["findings"]
     assert [(line[0][0], line[1][0]) for line in findings.lines] == [
         ("too few rods", "no density"),

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS
+from lib.catalog.calibration import NO_CALIBRATION
 from lib.density.bone_voxels import cut_out
 from lib.density.compartments import (
     FEWEST_VOXELS,
     NEEDS_DENSITIES,
-    NO_CALIBRATION,
     TOO_FEW,
     depth_mm,
     measure_compartments,

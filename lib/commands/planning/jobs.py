@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.catalog.calibration import NONE, PHANTOM
+from lib.catalog.calibration import PHANTOM
 from lib.catalog.protocols import SCORED_PROTOCOLS
 from lib.catalog.stages import STAGES, Stage, unused_stages
 from lib.checked_study import Study
@@ -112,16 +112,9 @@ def _chosen_scans(
         "with reference": [scan for scan in accepted if study.scans[scan].mask],
         "read twice": [scan for scan in scored if study.scans[scan].mask2],
         "corrected": [scan for scan in accepted if scan in study.corrected],
-        "calibrated": (calibrated := _calibrated(study, accepted)),
+        "calibrated": (calibrated := study.calibrated(accepted)),
         "with phantom": [scan for scan in calibrated if study.scans[scan].calibration == PHANTOM],
     }
-
-
-def _calibrated(study: Study, accepted: Iterable[str]) -> list[str]:
-    """Return the accepted scans that are calibrated, and those of phantoms that they name."""
-    own = [study.scans[scan] for scan in accepted if study.scans[scan].calibration != NONE]
-    named = [row.calibration_scan for row in own if row.calibration_scan]
-    return list(dict.fromkeys([*(row.scan for row in own), *named]))
 
 
 def _of_scans(scans: Iterable[str]) -> list[Job]:

@@ -65,7 +65,7 @@ class CropOrder(SampleOrder):
     def draws_of_updates(self, epoch: int) -> list[list[Draw]]:
         """Return the draws of each update of an epoch; in settled epochs no crop lies between voxels.
 
-        Linear sampling smooths the noise, so crops as they are look different from moved ones.
+        Linear sampling between voxels smooths the noise, and crops are not moved at prediction.
         """
         updates = super().draws_of_updates(epoch)
         if self.is_settled(epoch):
