@@ -21,7 +21,7 @@ def intraclass_correlation(ratings: np.ndarray, confidence: float) -> tuple[floa
     Two-way random effects, absolute agreement, a single rating: ICC(2,1) of Shrout & Fleiss (Psychol Bull
     1979;86:420), ICC(A,1) of McGraw & Wong (Psychol Methods 1996;1:30, table 7 for the interval). With the mean
     squares R of targets, C of raters and E of the residual it is (R - E) / (R + (k - 1) E + k (C - E) / n).
-    NaN for fewer than two targets or if nothing varies.
+    NaN for fewer than two targets or if nothing varies. A negative coefficient may have no interval.
     """
     n, k = ratings.shape
     if n < 2 or np.ptp(ratings) == 0:
@@ -35,6 +35,10 @@ def intraclass_correlation(ratings: np.ndarray, confidence: float) -> tuple[floa
     if noise <= 0 or targets <= 0:  # all ratings of a target are equal, or targets do not differ
         return icc, NO_INTERVAL
     freedom = _residual_freedom(icc, raters, residual, (n, k))
+    if (
+        icc < 0 and freedom < k - 1
+    ):  # parts of opposite sign cancel, and the approximation of the interval fails
+        return icc, NO_INTERVAL
     share = 0.5 + confidence / 2
     low, high = stats.f.ppf(share, n - 1, freedom), stats.f.ppf(share, freedom, n - 1)
     return icc, (

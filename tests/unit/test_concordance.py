@@ -95,3 +95,13 @@ def test_concordance_penalises_a_shift_that_correlation_does_not_see():
     assert concordance(reference, reference + 1) == pytest.approx(2.5 / 3.5)
     assert concordance(reference, reference) == pytest.approx(1)
     assert concordance(reference, 5 - reference) == pytest.approx(-1)
+
+
+def test_a_negative_coefficient_has_no_interval_beside_it():
+    """With few people the approximate degrees of freedom vanish, and the limits would not enclose the coefficient."""
+    icc, interval = intraclass_correlation(np.array([[-1.0, 1.4], [-1.7, 1.5], [-2.8, 3.0]]), 0.95)
+    assert icc < 0 and np.isnan(interval).all()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        icc, (low, high) = intraclass_correlation(rng.normal(0, 1, (3, 2)) + rng.normal(0, 1, 2), 0.95)
+        assert low <= icc <= high or np.isnan([low, high]).all()
