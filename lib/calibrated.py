@@ -17,7 +17,7 @@ class Calibration:
         method: one of `lib.catalog.calibration.METHODS`.
         phantom: name of the phantom; empty: none.
         calibration_scan: scan from which the line is taken; empty: from the scan itself.
-        scale: of the densities, `k2hpo4`, `caha` or `k2hpo4_michalski`.
+        scale: of the densities, one of `lib.catalog.scales.CALIBRATED_SCALES`.
         verdict: `ok`, `flagged` or `refused`.
         reason: code of `lib.catalog.calibration.REFUSALS`; empty: not refused.
         found: what was found, in words.

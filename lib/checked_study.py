@@ -519,7 +519,8 @@ def _read_certificates(config: Mapping, table: str) -> dict[str, Certificate]:
     file = config["calibration"]["phantoms"]
     if not file:
         return {}
-    if not config["cohort"] and config["phantom"]["density_phantom"] and file == CERTIFICATES:
+    synthetic = PhantomConfig(**config["phantom"])
+    if not config["cohort"] and synthetic.has_density_phantom and file == CERTIFICATES:
         return check_certificates(certificates(), file)
     return read_certificates(Path(table).parent / file)
 

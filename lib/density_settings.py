@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lib.catalog.scales import SCALES
 from lib.errors import ConfigError
 
 
@@ -15,11 +16,13 @@ class DxaLine:
         slope: without unit.
         intercept: g/cm2.
         source: where the line comes from, in words, such as the people and scanners that it was fitted to.
+        scale: of the projected areal densities, `k2hpo4` or `caha`; densities of another one have no T-score.
     """
 
     slope: float
     intercept: float
     source: str
+    scale: str = "k2hpo4"
 
     def __post_init__(self) -> None:
         """Raise an error if a value cannot be used."""
@@ -29,6 +32,11 @@ class DxaLine:
             raise ConfigError(
                 "density.areal.t_score.source must tell in words which pairs of QCT and DXA the line was fitted to; "
                 f"got {self.source!r}"
+            )
+        if self.scale not in SCALES:
+            raise ConfigError(
+                f"density.areal.t_score.scale must be {' or '.join(SCALES)}, the scale of the phantom that the "
+                f"line was fitted with; got {self.scale!r}"
             )
 
 

@@ -2,6 +2,7 @@
 
 from lib.checked_study import PHANTOM_TABLE
 from lib.phantom.density_phantoms import CERTIFICATES
+from lib.phantom.people import PhantomConfig
 
 
 localrules:
@@ -12,7 +13,9 @@ rule make_phantom_table:
     """Write the synthetic people as a cohort table, which is also an example of one, and their phantoms' certificates."""
     output:
         table=PHANTOM_TABLE,
-        certificates=optional(f"results/phantom/{CERTIFICATES}", config["phantom"]["density_phantom"]),
+        certificates=optional(
+            f"results/phantom/{CERTIFICATES}", PhantomConfig(**config["phantom"]).has_density_phantom
+        ),
     log:
         "results/logs/make_phantom_table/cohort.log",
     benchmark:

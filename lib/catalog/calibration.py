@@ -12,7 +12,8 @@ METHODS: Mapping[str, str] = MappingProxyType(
     {
         PHANTOM: "the rods of the phantom that lies in the scan",
         ASYNCHRONOUS: "the line of another scan of the table, `calibration_scan`, with the phantom in it",
-        REFERENCED: "the person's own tissues, brought to those of the cohort's scans with a phantom at this kVp",
+        REFERENCED: "the person's own tissues, brought to those of the cohort's scans with a phantom at this kVp; a "
+        "scale of its own",
         MICHALSKI: "the person's own tissues and tables of attenuation (Michalski et al. 2020); a scale of its own",
         NONE: "no calibration: the scan has HU only",
     }
@@ -20,7 +21,6 @@ METHODS: Mapping[str, str] = MappingProxyType(
 OK, FLAGGED, REFUSED = "ok", "flagged", "refused"
 # slope and intercept that X-rays of 60 to 90 keV can give, HU per mg/cm3 and HU
 SLOPE_RANGE, INTERCEPT_RANGE_HU = (1.0, 1.9), (-25.0, 25.0)
-MICHALSKI_SCALE = "k2hpo4_michalski"
 NO_CALIBRATION = "the scan has no density calibration"  # why a density is empty
 
 

@@ -28,24 +28,32 @@ class TScore:
     undefined: str = ""
 
 
-def t_scores(areal: Mapping[str, Mapping], line: DxaLine | None) -> dict[str, TScore]:
+def t_scores(areal: Mapping[str, Mapping], scale: str, line: DxaLine | None) -> dict[str, TScore]:
     """Return the T-score of each region of interest; empty without a line, because a T-score needs one.
 
-    T = (aBMD on the scale of DXA - mean) / SD of NHANES_III, for both sexes.
+    T = (aBMD on the scale of DXA - mean) / SD of NHANES_III, for both sexes. A line holds for densities of its scale
+    only.
 
     Args:
         areal: region of interest -> `abmd_g_cm2` and `undefined`, as `lib.density.areal.project` returns them.
+        scale: of these densities.
         line: `density.areal.t_score`.
     """
-    return {} if line is None else {roi: _t_score(roi, areal[roi], line) for roi in ROIS if roi in areal}
+    if line is None:
+        return {}
+    return {roi: _t_score(roi, areal[roi], scale, line) for roi in ROIS if roi in areal}
 
 
-def _t_score(roi: str, measured: Mapping, line: DxaLine) -> TScore:
+def _t_score(roi: str, measured: Mapping, scale: str, line: DxaLine) -> TScore:
     value = measured["abmd_g_cm2"]
     if value is None:
         return TScore(undefined=measured["undefined"]["abmd_g_cm2"])
     if roi not in NHANES_III:
         return TScore(undefined=NO_REFERENCE)
+    if scale != line.scale:
+        return TScore(
+            undefined=f"the line to DXA holds for {line.scale}, and the scan is calibrated in {scale}"
+        )
     mean, sd = NHANES_III[roi]
     dxa = line.slope * value + line.intercept
     return TScore(abmd_dxa_g_cm2=dxa, t_score=(dxa - mean) / sd)

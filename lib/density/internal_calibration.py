@@ -9,7 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.calibrated import Calibration
-from lib.catalog.calibration import MICHALSKI, MICHALSKI_SCALE, PHANTOM, REFERENCED, REFUSED, is_physical
+from lib.catalog.calibration import MICHALSKI, PHANTOM, REFERENCED, REFUSED, is_physical
+from lib.catalog.scales import MICHALSKI_SCALE, REFERENCED_SCALES
 from lib.density.michalski import fit_tissues
 from lib.density.tissues import SOFT_TISSUES, MissingTissue, measure_tissues
 
@@ -43,7 +44,7 @@ def calibrate_by_references(
 
     The line HU' = p HU + q of least squares brings the tissues to their medians in the references of the same tube
     voltage. The mean line of the references then holds for HU': slope = mean slope / p, intercept =
-    (mean intercept - q) / p.
+    (mean intercept - q) / p. Densities are on a scale of their own (REFERENCED_SCALES).
 
     Args:
         image: HU on patient axes.
@@ -58,7 +59,7 @@ def calibrate_by_references(
         voltage = f"of {kvp:g} kV" if kvp else "(this scan does not state its voltage)"
         found = f"{len(alike)} scans with a phantom and tissues {voltage}; {FEWEST_REFERENCES} are needed"
         return Calibration(method=REFERENCED, verdict=REFUSED, reason="too_few_references", found=found)
-    common = {"method": REFERENCED, "scale": alike[0].scale}
+    common = {"method": REFERENCED, "scale": REFERENCED_SCALES[alike[0].scale]}
     try:
         tissues = measure_tissues(image, SOFT_TISSUES)
     except MissingTissue as missing:

@@ -28,20 +28,23 @@ from lib.figures.style import (
     spread_out,
 )
 from lib.stats.density_people import CLASSES
-from lib.stats.density_plan import AGE_SEX, HU_LINEAR, HU_LINEAR_VENDOR, METHODS, NETWORK
+from lib.stats.density_plan import (
+    AGE_SEX,
+    HU_LINEAR,
+    HU_LINEAR_VENDOR,
+    METHOD_WORDS,
+    METHODS,
+    NETWORK,
+    PHANTOM,
+)
 
 TRAINED_WORDS: Mapping[str, str] = {"yes": "trained", "no": "new vendor", "": ""}
-METHOD_WORDS: Mapping[str, str] = {
-    NETWORK: "network",
-    HU_LINEAR: "line on HU, one for all",
-    HU_LINEAR_VENDOR: "line on HU, one a vendor",
-    AGE_SEX: "age and sex",
-}
 _METHOD_LOOKS: Mapping[str, tuple[str, str]] = {
     NETWORK: (BLUE, "o"),
     HU_LINEAR: (ORANGE, "s"),
     HU_LINEAR_VENDOR: (GREEN, "D"),
     AGE_SEX: (MUTED, "v"),
+    PHANTOM: (INK, "P"),
 }
 _IDENTITY = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1}
 _PANELS_A_ROW = 2  # so that a figure stays readable on a page of 420 pixels

@@ -57,7 +57,8 @@ class CalibratedScan:
             array_zyx(self.image), divide(mask_zyx, spacing, geometry), spacing, self._density_of()
         )
         areal, _ = project(voxels, geometry, undefined, self.config.areal)
-        scores = t_scores(areal, self.config.areal.t_score)
+        scale = self.calibration.scale if self.calibration else ""
+        scores = t_scores(areal, scale, self.config.areal.t_score)
         return {
             "geometry": geometry.to_json(self._in_patient),
             "regions": measure_compartments(voxels, undefined, self.config),

@@ -9,7 +9,7 @@ from lib.catalog.groups import ALL
 from lib.catalog.level_flags import LEVEL_FLAGS
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.report_tables import Column, PageTable, number, p_value, page_table, words
-from lib.stats.density_plan import AGE_SEX, HU_LINEAR, HU_LINEAR_VENDOR, NETWORK, PHANTOM
+from lib.stats.density_plan import HU_LINEAR, METHOD_WORDS, NETWORK
 from lib.stats.density_scale import scale_in_words, scale_of, without_scale
 from lib.stats.formats import (
     DASH,
@@ -22,13 +22,6 @@ from lib.stats.formats import (
 
 DENSITY_DIGITS = 1
 _R_DIGITS, _SLOPE_DIGITS, _SHARE_DIGITS, _DICE_DIGITS = 3, 3, 2, 3
-METHOD_NAMES: Mapping[str, str] = {
-    NETWORK: "network",
-    HU_LINEAR: "line on HU",
-    HU_LINEAR_VENDOR: "line on HU of each vendor",
-    AGE_SEX: "age and sex",
-    PHANTOM: "calibration of the scan",
-}
 VENDORS_TRAINED: Mapping[str, str] = {
     "yes": "trained the network",
     "no": "new to the network",
@@ -123,7 +116,7 @@ def baseline_view(rows: Sequence[Mapping]) -> PageTable:
     shown = _first_mean([row for row in rows if row["contrast"] == "no"])
     columns = (
         VENDOR,
-        words("Method", lambda row: METHOD_NAMES[row["method"]]),
+        words("Method", lambda row: METHOD_WORDS[row["method"]]),
         _count(),
         _estimated("r", "pearson_r", _R_DIGITS),
         _estimated("Bias", "bias", DENSITY_DIGITS),
@@ -175,7 +168,7 @@ def vendor_view(rows: Sequence[Mapping]) -> PageTable:
     digits = {"bias": DENSITY_DIGITS, "slope": _SLOPE_DIGITS, "dsc": _DICE_DIGITS}
     columns = (
         words("Measure", lambda row: names[row["measure"]]),
-        words("Method", lambda row: METHOD_NAMES.get(row["method"], "masks")),
+        words("Method", lambda row: METHOD_WORDS.get(row["method"], "masks")),
         words(
             "Vendors",
             lambda row: (
@@ -211,7 +204,7 @@ def kappa_view(rows: Sequence[Mapping]) -> PageTable:
     columns = (
         VENDOR,
         words("Mean of", "mean_of"),
-        words("Method", lambda row: METHOD_NAMES[row["method"]]),
+        words("Method", lambda row: METHOD_WORDS[row["method"]]),
         Column(head="n", show=lambda row: str(row["n"])),
         _estimated("Kappa, quadratic weights", "weighted_kappa_quadratic", _SHARE_DIGITS),
         _estimated("Kappa, linear weights", "weighted_kappa_linear", _SHARE_DIGITS),

@@ -1,4 +1,4 @@
-"""The density phantom in a synthetic CT of a hip, and what is true of densities: the scanner's line, and the bone."""
+"""The density phantom in a synthetic CT, and what is true of densities: the scanner's line, and the bone of a hip."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from lib.phantom.anatomy.hip import HipSpecimen
 from lib.phantom.density_phantoms import LINES, DensityLine, DensityPhantom
 from lib.phantom.people import MISSING_RODS, PhantomConfig, PhantomPerson, density_phantom
 from lib.phantom.scanner.ct import CtExam, CtTaken, bone_hu
-from lib.phantom.scanner.ct_effects import USUAL_RODS, LyingRods, rods_back_mm
+from lib.phantom.scanner.ct_effects import LyingRods, rods_back_mm
 from lib.phantom.voxelize import VoxelGrid
 
 METAL = "metal"
@@ -20,14 +20,12 @@ _SECTIONS = ("density", "density_in_mask", "areal", "areal_in_mask")
 def lying_rods(
     config: PhantomConfig, person: PhantomPerson, grid: VoxelGrid, middle_mm: float
 ) -> LyingRods | None:
-    """Return the rods beneath a person whose midline is at x = `middle_mm`; None: there are none.
+    """Return the rods of the phantom beneath a person whose midline is at x = `middle_mm`; None: there is none.
 
     With the defect rods_cut or rods_lost the phantom lies so far to the side that the edge of the image runs through
     a rod's centre.
     """
     phantom = density_phantom(config, person)
-    if not config.density_phantom:
-        return USUAL_RODS
     if phantom is None:
         return None
     scanner = config.scanner(person.scanner)

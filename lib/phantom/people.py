@@ -65,7 +65,7 @@ DENSITY_DEFECTS = (
     "phantom_only",
     "no_phantom",
 )
-"""Those that only a cohort of hips with a density phantom can have; their numbers follow on."""
+"""Those that only a cohort of hips with a density phantom beneath everybody can have; their numbers follow on."""
 
 MISSING_RODS = {"rods_cut": 2, "rods_lost": 3}
 """How many rods do not lie wholly in the field of view; the innermost of them is cut by its edge."""
@@ -124,10 +124,11 @@ class PhantomConfig:
 
     `pixel_mm` is the range of pixel sizes at 512 pixels per row; a smaller `matrix` has larger pixels and the same
     field of view. These three sizes are those of a CT; `mr` has those of an MR. `training_defects` says how many of
-    the `people` have a defect, by its name. `density_phantom` is the phantom beneath hips, of which certificates,
-    table and truth tell then; "": the usual rods lie there, and nobody tells of them. `physical_tissues` gives
-    tissues the HU of their attenuation. `scanners` are settings by name (see `lib.phantom.scanner.machines`); without
-    any, all scans come from one scanner. Raises `ConfigError` with the name of a wrong key.
+    the `people` have a defect, by its name. `density_phantom` is the phantom beneath people in CT, of which
+    certificates, table and truth tell then; a scanner may have another one. Without any, the usual rods lie beneath
+    hips, and nobody tells of them. `physical_tissues` gives tissues the HU of their attenuation. `scanners` are
+    settings by name (see `lib.phantom.scanner.machines`); without any, all scans come from one scanner. Raises
+    `ConfigError` with the name of a wrong key.
     """
 
     modality: str = "CT"
@@ -200,25 +201,27 @@ class PhantomConfig:
             )
 
     def _require_density(self) -> None:
-        """Refuse density phantoms and physical tissues where they are not drawn."""
+        """Refuse a density phantom and physical tissues where they are not drawn."""
         if not isinstance(self.physical_tissues, bool):
             raise ConfigError(
                 f"phantom.physical_tissues is {self.physical_tissues!r}: expected true or false"
             )
-        draws_them = self.modality == "CT" and self.anatomy == HIP
-        for key in ("density_phantom", "physical_tissues"):
-            if getattr(self, key) and not draws_them:
-                raise ConfigError(
-                    f"phantom.{key} is drawn for {HIP} in CT only; remove it, or set phantom.modality and "
-                    "phantom.anatomy"
-                )
-        if not self.density_phantom and any(
-            getattr(self.scanner(name), "density_phantom", "") for name in self.scanners
-        ):
+        if self.density_phantom and self.modality != "CT":
             raise ConfigError(
-                "phantom.scanners gives a scanner a density_phantom, and phantom.density_phantom is empty; name the "
-                "usual phantom there"
+                "phantom.density_phantom is drawn in CT only; remove it, or set phantom.modality to CT"
             )
+        if self.physical_tissues and (self.modality != "CT" or self.anatomy != HIP):
+            raise ConfigError(
+                f"phantom.physical_tissues is drawn for {HIP} in CT only; remove it, or set phantom.modality and "
+                "phantom.anatomy"
+            )
+
+    @property
+    def has_density_phantom(self) -> bool:
+        """Whether a density phantom of which everything is known lies beneath people, on one scanner at least."""
+        return bool(self.density_phantom) or any(
+            getattr(self.scanner(name), "density_phantom", "") for name in self.scanners
+        )
 
     @property
     def training_scanners(self) -> list[str]:
@@ -367,7 +370,7 @@ def phantom_people(config: PhantomConfig) -> tuple[PhantomPerson, ...]:
     new = [_person(config, f"U{k:02d}", k, labelled=False) for k in range(1, config.unlabelled_people + 1)]
     broken = [_defect_scan(config, defect) for defect in _EVERY_DEFECT if defect in config.defects]
     scans = (*people, *_test_people(config), *hard, *new, *broken)
-    return _in_order(scans) if config.density_phantom else scans
+    return _in_order(scans) if config.has_density_phantom else scans
 
 
 def _in_order(scans: Sequence[PhantomPerson]) -> tuple[PhantomPerson, ...]:
@@ -381,12 +384,11 @@ def _in_order(scans: Sequence[PhantomPerson]) -> tuple[PhantomPerson, ...]:
 
 
 def density_phantom(config: PhantomConfig, person: PhantomPerson) -> DensityPhantom | None:
-    """Return the density phantom in a scan of a cohort that has one, None if there is none."""
-    if not config.density_phantom or person.defect == _WITHOUT_PHANTOM:
-        return None
+    """Return the density phantom in a scan, None if there is none of which anything is known."""
     if person.defect == "caha_phantom":
         return DENSITY_PHANTOMS[CAHA_PHANTOM]
-    return DENSITY_PHANTOMS[config.scanner(person.scanner).density_phantom or config.density_phantom]
+    own = getattr(config.scanner(person.scanner), "density_phantom", "")
+    return None if person.defect == _WITHOUT_PHANTOM else DENSITY_PHANTOMS.get(own or config.density_phantom)
 
 
 def _test_people(config: PhantomConfig) -> list[PhantomPerson]:
@@ -415,13 +417,12 @@ def phantom_table(config: PhantomConfig) -> list[dict[str, str]]:
     people = phantom_people(config)
     rows = [_table_row(person) for person in people]
     if config.anatomy == SPINE:
-        further = [_spine_cells(config, person) for person in people]
-    elif config.density_phantom:
+        rows = [row | _spine_cells(config, person) for row, person in zip(rows, people, strict=True)]
+    if config.has_density_phantom:
         scan_alone = next((person.scan for person in people if person.defect == _WITHOUT_PERSON), "")
-        further = [_density_cells(config, person, scan_alone) for person in people]
-    else:
-        return rows
-    return [row | cells for row, cells in zip(rows, further, strict=True)]
+        cells = [_density_cells(config, person, scan_alone) for person in people]
+        rows = [row | further for row, further in zip(rows, cells, strict=True)]
+    return rows
 
 
 def _density_cells(config: PhantomConfig, person: PhantomPerson, scan_alone: str) -> dict[str, str]:

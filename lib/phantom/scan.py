@@ -24,6 +24,7 @@ from lib.phantom.scanner.ct import (
     image_rods,
     widest_body_mm,
 )
+from lib.phantom.scanner.ct_effects import USUAL_RODS
 from lib.phantom.scanner.mr import MrExam, MrImages, image_mr, place_field
 from lib.phantom.series.ct_series import CT_PLANE, ct_images
 from lib.phantom.series.dicom_series import write_series
@@ -106,7 +107,7 @@ def _simulate_hip(config: PhantomConfig, person: PhantomPerson) -> PhantomScan:
     truth = specimen.truth(grid)
     end = {"exact_mm3": truth["exact_mm3"], "scan_end_mm_below_head_top": scanned.below_top_mm}
     truth = _facts(person) | end | truth
-    if config.density_phantom:
+    if config.has_density_phantom:
         truth |= calibration_truth(config, person, exam, specimen.middle_mm, specimen.back_mm)
         truth |= bone_truth(config, person, exam, specimen, taken)
     return PhantomScan(hu_zyx=taken.hu_zyx, mask_zyx=taken.mask_zyx, grid=grid, truth=truth)
@@ -132,7 +133,8 @@ def _hip_exam(config: PhantomConfig, person: PhantomPerson, grid: VoxelGrid, mid
         years=person.scanner_years,
         variant=person.variant,
         has_metal=person.defect == "metal_nail",
-        rods=lying_rods(config, person, grid, middle_mm),
+        # hips lie on rods even where nobody tells of them
+        rods=lying_rods(config, person, grid, middle_mm) if config.has_density_phantom else USUAL_RODS,
         order=person.scan_order,
         tissues=PHYSICAL_TISSUES if config.physical_tissues else USUAL_TISSUES,
     )
@@ -156,10 +158,13 @@ def _simulate_spine(config: PhantomConfig, person: PhantomPerson) -> PhantomScan
         has_metal=person.defect == "screws",
         has_cement=person.defect == "cement",
         has_agent=person.defect == "contrast",
-        rods=None,
+        rods=lying_rods(config, person, scanned.grid, specimen.middle_mm),
+        order=person.scan_order,
     )
     taken = image_ct(specimen, exam, body_rng, noise_rng)
     truth = _facts(person) | specimen.truth(scanned.grid)
+    if config.has_density_phantom:
+        truth |= calibration_truth(config, person, exam, specimen.middle_mm, specimen.back_mm)
     return PhantomScan(hu_zyx=taken.hu_zyx, mask_zyx=taken.mask_zyx, grid=scanned.grid, truth=truth)
 
 

@@ -9,7 +9,14 @@ from lib.classes_settings import ClassesConfig
 # how a density was obtained, in the order of tables
 NETWORK, HU_LINEAR, HU_LINEAR_VENDOR, AGE_SEX = "network", "hu_linear", "hu_linear_vendor", "age_sex"
 PHANTOM = "phantom"  # the calibration of the scan itself, of studies that have some
-METHODS = (NETWORK, HU_LINEAR, HU_LINEAR_VENDOR, AGE_SEX, PHANTOM)
+METHOD_WORDS: Mapping[str, str] = {
+    NETWORK: "network",
+    HU_LINEAR: "line on HU",
+    HU_LINEAR_VENDOR: "line on HU of each vendor",
+    AGE_SEX: "age and sex",
+    PHANTOM: "calibration of the scan",
+}
+METHODS = tuple(METHOD_WORDS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """The areal projection: mass, areas and densities of solids and people, turned femurs, T-scores, and the figure."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -188,11 +190,17 @@ def test_t_scores_need_the_users_line_and_are_those_of_young_white_women():
         "total": {"abmd_g_cm2": None, "undefined": {"abmd_g_cm2": "cut"}},
         "trochanter": {"abmd_g_cm2": 0.6, "undefined": {}},
     }
-    assert t_scores(areal, None) == {}
-    found = t_scores(areal, DxaLine(slope=1.1, intercept=-0.03, source="pairs of our own"))
+    line = DxaLine(slope=1.1, intercept=-0.03, source="pairs of our own")
+    assert t_scores(areal, "k2hpo4", None) == {}
+    found = t_scores(areal, "k2hpo4", line)
     assert found["neck"].abmd_dxa_g_cm2 == pytest.approx(0.74)
     assert found["neck"].t_score == pytest.approx((0.74 - 0.858) / 0.120)
     assert found["total"].t_score is None and found["total"].undefined == "cut"
     assert found["trochanter"].t_score is None and found["trochanter"].undefined == NO_REFERENCE
+    for scale in ("caha", "k2hpo4_referenced", "k2hpo4_michalski"):
+        other = t_scores(areal, scale, line)["neck"]
+        assert (other.abmd_dxa_g_cm2, other.t_score) == (None, None)
+        assert other.undefined == f"the line to DXA holds for k2hpo4, and the scan is calibrated in {scale}"
+    assert t_scores(areal, "caha", replace(line, scale="caha"))["neck"].t_score == found["neck"].t_score
     assert NHANES_III["total"] == (0.942, 0.122)
     assert {roi for roi, classed in ROIS.items() if classed} == set(NHANES_III)

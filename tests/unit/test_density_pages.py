@@ -30,6 +30,7 @@ from lib.pages.network_tables import published_scores_view
 from lib.publications.article import score_rows
 from lib.publications.fang_2021 import FANG_2021
 from lib.publications.followed import followed_publication
+from lib.stats.density_plan import METHODS
 from lib.stats.density_rows import bmd_table
 from lib.stats.density_scale import without_scale
 from lib.stats.density_tables import density_tables
@@ -290,6 +291,17 @@ def test_the_calibration_names_every_vendor_and_its_training(drawn):
     names = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
     assert names == ["all vendors", "ge\n(trained)", "philips\n(new vendor)", "siemens\n(trained)"]
     assert "age_sex" not in set(drawing.data["method"])
+
+
+def test_every_method_of_the_tables_can_be_drawn(drawn):
+    agreement = drawn["bmd_agreement"][drawn["bmd_agreement"]["contrast"] == "no"]
+    row = agreement[agreement["method"] == "network"].iloc[[0]]
+    with mpl.rc_context(STYLE):
+        drawing = draw_density_calibration(
+            pd.concat([row.assign(method=method) for method in METHODS]), "mg/cm³"
+        )
+    assert set(drawing.data["method"]) == set(METHODS) - {"age_sex"}
+    assert "calibration of the scan" in {text.get_text() for text in drawing.figure.legends[0].get_texts()}
 
 
 def test_counts_of_the_confusion_are_printed(drawn):

@@ -103,7 +103,7 @@ def test_tissues_bring_the_scans_of_another_scanner_to_the_references():
     """A scanner shows 0.99 HU + 4, so its slope is 0.99 times that of the references."""
     references = [reference() for _ in range(10)]
     found = calibrate_by_references(person(gain=0.99, offset_hu=4.0), 120.0, references)
-    assert (found.verdict, found.method, found.scale) == ("ok", "referenced", "k2hpo4")
+    assert (found.verdict, found.method, found.scale) == ("ok", "referenced", "k2hpo4_referenced")
     assert found.slope_hu_per_mg_cm3 == pytest.approx(0.99 * 1.38, rel=0.004)
     assert found.intercept_hu == pytest.approx(0.99 * 1.0 + 4.0, abs=2)
     assert found.density_mg_cm3(0.99 * (1.38 * 150 + 1.0) + 4.0) == pytest.approx(150, abs=2)
