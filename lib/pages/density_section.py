@@ -112,8 +112,15 @@ def people_view(rows: Sequence[Mapping]) -> PageTable:
 
 
 def baseline_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return the table of all methods beside each other, of the first mean, without contrast medium."""
-    shown = _first_mean([row for row in rows if row["contrast"] == "no"])
+    """Return the table of all methods beside each other, of the first mean, without contrast medium.
+
+    A method without a value for a vendor has no row of that vendor; why it has none stands in the row of all vendors.
+    """
+    shown = [
+        row
+        for row in _first_mean([row for row in rows if row["contrast"] == "no"])
+        if row["n_people"] or row["vendor"] == ALL or row["method"] == NETWORK
+    ]
     columns = (
         VENDOR,
         words("Method", lambda row: METHOD_WORDS[row["method"]]),
@@ -131,7 +138,7 @@ def baseline_view(rows: Sequence[Mapping]) -> PageTable:
             ),
         ),
     )
-    caption = "The network beside lines on HU, and age and sex"
+    caption = "The network beside other methods"
     ordered = sorted(shown, key=lambda row: list(dict.fromkeys(map(_place, shown))).index(_place(row)))
     return page_table(caption, columns, ordered, name="bmd_agreement", group=_protocol_heading(shown))
 

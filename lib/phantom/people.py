@@ -290,9 +290,15 @@ class PhantomConfig:
         }
         return places.get(number, "")
 
+    def _all_lie_on_phantoms(self) -> bool:
+        """Return whether scans with a defect, which those scanners make that train, show a density phantom."""
+        names = self.training_scanners or sorted(self.scanners)
+        own = [getattr(self.scanner(name), "density_phantom", "") for name in names]
+        return bool(self.density_phantom) or (bool(own) and all(own))
+
     def _known_defects(self) -> tuple[str, ...]:
         if self.anatomy == HIP:
-            return (*DEFECTS, *(DENSITY_DEFECTS if self.density_phantom else ()))
+            return (*DEFECTS, *(DENSITY_DEFECTS if self._all_lie_on_phantoms() else ()))
         return (*(defect for defect in DEFECTS if defect not in _HIP_ONLY), *SPINE_DEFECTS)
 
 
@@ -427,13 +433,14 @@ def phantom_table(config: PhantomConfig) -> list[dict[str, str]]:
 
 def _density_cells(config: PhantomConfig, person: PhantomPerson, scan_alone: str) -> dict[str, str]:
     """Return how a scan is calibrated; `scan_alone` is the scan of the phantom without a person, if there is one."""
-    phantom = density_phantom(config, person)
-    without = "asynchronous" if scan_alone else "none"
+    phantom, scanner = density_phantom(config, person), config.scanner(person.scanner)
+    own_tissues = getattr(scanner, "calibration", "")
+    without = own_tissues or ("asynchronous" if scan_alone else "none")
     values = (
         phantom.name if phantom else "",
         "phantom" if phantom else without,
-        "" if phantom else scan_alone,
-        person.machine(config.scanner(person.scanner))[1],
+        scan_alone if not phantom and without == "asynchronous" else "",
+        person.machine(scanner)[1],
         str(person.scan_order),
     )
     return dict(zip(DENSITY_COLUMNS, values, strict=True))

@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from lib.catalog.calibration import MICHALSKI, REFERENCED
 from lib.errors import ConfigError
 from lib.phantom.density_phantoms import DENSITY_PHANTOMS
 
 USUAL_NOISE_HU = 18.5
+OWN_TISSUES = (REFERENCED, MICHALSKI)
+"""How a scan without a density phantom can be calibrated."""
 # of 420 femurs of the shape model, in 120 mm from head to foot, the largest was 107 mm wide and 88 mm deep
 _LEAST_FIELD_MM, _LEAST_DEPTH_MM = 120.0, 90.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,15}")
@@ -23,7 +26,8 @@ class CtScanner:
 
     `kernel` is the kernel's name and `kernel_mm` its blur (Gaussian sigma), `noise_hu` the mean noise SD in the
     middle of the body, from which scans differ by up to 35 %. HU shown = gain * HU + offset_hu, see `gain`; so gain
-    and drift act about water. `density_phantom` lies beneath people; empty: that of the cohort.
+    and drift act about water. `density_phantom` lies beneath people; empty: that of the cohort. `calibration`, one of
+    OWN_TISSUES, is what the cohort table asks for where there is none; empty: a scan of the phantom alone, if any.
 
     A scanner that does not train sees nobody of `phantom.people`. `test_people` are further people of its own, for
     the test. `pixel_mm` is its range of pixel sizes at 512 pixels per row; empty: that of the cohort.
@@ -38,6 +42,7 @@ class CtScanner:
     drift_per_year: float = 0.0
     drift_per_scan: float = 0.0
     density_phantom: str = ""
+    calibration: str = ""
     pixel_mm: Sequence[float] = ()
     trains: bool = True
     test_people: int = 0
@@ -58,6 +63,11 @@ class CtScanner:
         ):
             require_number(f"{where}.{key}", getattr(self, key), low=low, high=high)
         require_phantom(f"{where}.density_phantom", self.density_phantom)
+        if self.calibration not in ("", *OWN_TISSUES):
+            raise ConfigError(
+                f"phantom.{where}.calibration is {self.calibration!r}: expected {' or '.join(OWN_TISSUES)}, or "
+                "nothing"
+            )
 
     def gain(self, years: float, order: int) -> float:
         """Return the factor on HU: scale * (1 + drift_per_year * years + drift_per_scan * (order - 1)).
