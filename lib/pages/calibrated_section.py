@@ -33,6 +33,7 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
     if "calibration" not in tables:
         return {}
     rows = records(tables["calibration"])
+    by_age = records(tables.get("density_by_age", pd.DataFrame()))
     return {
         "verdicts": {
             verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (OK, FLAGGED, REFUSED)
@@ -41,7 +42,10 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
         "views": {
             "scanners": _some(scanner_view, rows),
             "findings": _some(findings_view, [row for row in rows if row["reason"] or row["flags"]]),
-            "by_age": _some(age_view, age_rows(records(tables.get("density_by_age", pd.DataFrame())))),
+            "by_age": _some(
+                density_by_age_view,
+                density_by_age_rows(by_age),
+            ),
             "agreement": _some(agreement_view, density_rows(records(tables["agreement"]))),
         },
     }
@@ -105,7 +109,7 @@ def findings_view(rows: Sequence[Mapping]) -> PageTable:
     return page_table("Refused and flagged calibrations", columns, told, name="calibration")
 
 
-def age_rows(by_age: Sequence[Mapping]) -> list[Mapping]:
+def density_by_age_rows(by_age: Sequence[Mapping]) -> list[Mapping]:
     """Return the rows of density_by_age.csv of everybody in the first group, with `scale`, one compartment a part."""
     first = min((row["group"] for row in by_age), key=group_position, default=ALL)
     found = [
@@ -122,7 +126,7 @@ def age_rows(by_age: Sequence[Mapping]) -> list[Mapping]:
     return sorted(found, key=place)
 
 
-def age_view(rows: Sequence[Mapping]) -> PageTable:
+def density_by_age_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of densities by region and sex: mean and SD, and the slope for a decade of age."""
     columns = (
         words("Region", lambda row: show_codes(row["region"])),
