@@ -30,6 +30,7 @@ from lib.report_settings import AgreementConfig  # noqa: E402
 from lib.stats.calibration_tables import CALIBRATION_COLUMNS, ROD_COLUMNS  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
 from lib.stats.density_agreement import BMD_AGREEMENT_COLUMNS, DENSITY_NUMBERS  # noqa: E402
+from lib.stats.density_by_age import DENSITY_BY_AGE_COLUMNS  # noqa: E402
 from lib.stats.density_classes import CLASS_COLUMNS, CONFUSION_COLUMNS  # noqa: E402
 from lib.stats.density_people import BMD_PEOPLE_COLUMNS, MEANS  # noqa: E402
 from lib.stats.density_precision import DENSITY_PRECISION_COLUMNS  # noqa: E402
@@ -94,6 +95,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/measurements.csv": MEASUREMENT_COLUMNS,
         "tables/geometry.csv": GEOMETRY_COLUMNS,
         "tables/density_precision.csv": DENSITY_PRECISION_COLUMNS,
+        "tables/density_by_age.csv": DENSITY_BY_AGE_COLUMNS,
         "tables/people.csv": [
             *PEOPLE_KEYS,
             *_columns_of_quantities(),

@@ -495,6 +495,11 @@ def calibration_tables() -> list[str]:
     return [f"results/tables/{name}.csv" for name in CALIBRATION_TABLES] if STUDY.calibrates else []
 
 
+def regional_density_table(name: str) -> list[str]:
+    """Return a table of calibrated densities by region, as a list; empty if the study measures none."""
+    return [f"results/tables/{name}.csv"] if regional_density_settings() else []
+
+
 def density_tables() -> list[str]:
     """Return the tables of densities; none without a regression."""
     return [f"results/tables/{name}.csv" for name in DENSITY_TABLES] if REGRESSIONS else []

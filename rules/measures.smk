@@ -157,7 +157,12 @@ rule gather_volumes:
             labels={"table": "Values of every scan, to join with other data"},
             caption="../report/captions/people.rst",
         ),
-        geometry=optional("results/tables/geometry.csv", regional_density_settings()),
+        geometry=report(
+            optional("results/tables/geometry.csv", regional_density_settings()),
+            category="Bone mineral density",
+            labels={"table": "Landmarks and axes of every bone"},
+            caption="../report/captions/geometry.rst",
+        ),
     log:
         "results/logs/gather_volumes/cohort.log",
     benchmark:

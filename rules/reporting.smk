@@ -73,7 +73,18 @@ rule summarize_agreement:
             labels={"table": "People of each partition"},
             caption="../report/captions/partitions.rst",
         ),
-        density_precision=optional("results/tables/density_precision.csv", regional_density_settings()),
+        density_precision=report(
+            optional("results/tables/density_precision.csv", regional_density_settings()),
+            category="Bone mineral density",
+            labels={"table": "Precision of calibrated densities in repeated scans"},
+            caption="../report/captions/density_precision.rst",
+        ),
+        density_by_age=report(
+            optional("results/tables/density_by_age.csv", regional_density_settings()),
+            category="Bone mineral density",
+            labels={"table": "Calibrated density against age, by region and sex"},
+            caption="../report/captions/density_by_age_table.rst",
+        ),
     log:
         "results/logs/summarize_agreement/cohort.log",
     benchmark:
@@ -256,6 +267,7 @@ rule draw_figures:
         networks=network_tables(),
         densities=density_tables(),
         calibrations=calibration_tables(),
+        measurements=regional_density_table("measurements"),
         histories=fold_files("history.csv"),
         measured=figure_inputs("results/measured/{path}.json"),
         masks=figure_inputs("results/masks/{path}/labels.nii.gz"),
@@ -414,6 +426,7 @@ rule write_report:
         networks=network_tables(),
         densities=density_tables(),
         calibrations=calibration_tables(),
+        by_age=regional_density_table("density_by_age"),
         rods=lambda wildcards: rod_pictures(),
         flow="results/tables/flow.csv",
         acquisition="results/tables/acquisition.csv",

@@ -4,7 +4,8 @@ input: the tables named in TABLES; histories, measured (lists of .csv, .json); f
     references (.../{scan}/*.nii.gz), records (.../{scan}/crop.json) and masks
     (.../{group}/{network}/{members}/{scan}/labels.nii.gz), crop grid; networks (list of the tables NETWORK_TABLES,
     if the study has several networks); densities (list of the tables DENSITY_TABLES, if it has a regression);
-    calibrations (list of the tables CALIBRATION_TABLES, if a scan is calibrated)
+    calibrations (list of the tables CALIBRATION_TABLES, if a scan is calibrated); measurements (list of this table,
+    if densities are measured by region)
 output: figures (directory, with figures.json)
 params: structures (names), anatomy, modality, synthetic, pair (of networks, may be empty), detailed (networks with
     figures of their own; empty: all)
@@ -31,7 +32,7 @@ with job_log(snakemake.log[0]) as logger:
     tables = {name: read_table(given[name]) for name in TABLES}
     tables |= {Path(path).stem: read_table(path) for path in given.networks}
     files = example_files(given, params.structures, params.modality)
-    tables |= {Path(path).stem: read_table(path) for path in given.calibrations}
+    tables |= {Path(path).stem: read_table(path) for path in (*given.calibrations, *given.measurements)}
     densities = {Path(path).stem: read_table(path) for path in given.densities}
     examples = example_scans(tables["metrics"], files.masks)
     extremes = extreme_scans(tables["metrics"], params.pair, files.masks)
@@ -39,7 +40,7 @@ with job_log(snakemake.log[0]) as logger:
     results = StudyResults(
         **{
             name: tables.get(name, pd.DataFrame())
-            for name in (*TABLES, "networks", "dimension_pair", "calibration")
+            for name in (*TABLES, "networks", "dimension_pair", "calibration", "measurements")
         },
         histories={history_key(path): read_table(path) for path in given.histories},
         slices={key: overlap["by_slice"] for key, overlap in overlaps.items()},

@@ -6,7 +6,8 @@ output: scores (overlap and surface distances), agreement (of measurements with 
     fold), paired (sex-specific models against the model of everybody), ages (scores by age band), levels (Dice by
     part of the femur), spread (variance between folds and between people), subgroups (one sex, site or scanner
     against the others), precision (repeated scans), readers (two readers and the model), coverage (of the intervals
-    of volumes), partitions (the people of each set); where densities are calibrated: density_precision
+    of volumes), partitions (the people of each set); where densities are calibrated: density_precision,
+    density_by_age
 params: report (section of the configuration), structures (names)
 """
 
@@ -14,6 +15,7 @@ from lib.joblog import job_log
 from lib.measured import read_measured
 from lib.model_record import read_run
 from lib.report_settings import AgreementConfig
+from lib.stats.density_by_age import density_by_age_table
 from lib.stats.density_precision import density_precision_table
 from lib.stats.partitions import partition_table
 from lib.stats.strata import with_strata
@@ -33,6 +35,7 @@ with job_log(snakemake.log[0]) as logger:
     tables["partitions"] = partition_table(read_table(given.folds), whole, params.structures)
     if snakemake.output.get("density_precision"):
         tables["density_precision"] = density_precision_table(whole["measurements"], config)
+        tables["density_by_age"] = density_by_age_table(whole["measurements"], config)
     for name, table in tables.items():
         write_table(table, snakemake.output[name])
     rows = {name: len(table) for name, table in tables.items()}

@@ -2,8 +2,8 @@
 
 input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if the study has them), networks (tables
     that compare networks, if it has several), densities (if it has a regression), calibrations (if scans are
-    calibrated); figures (directory); protocol, notes (.json); lists pages (directories), crops (.webp), screened,
-    runs (.json)
+    calibrated), by_age (if densities are measured by region); figures (directory); protocol, notes (.json); lists
+    pages (directories), crops (.webp), screened, runs (.json)
 output: page
 params: study, synthetic, settings, reviews, comparison (of networks: what was stated when),
     detailed (networks with figures of their own)
@@ -20,7 +20,7 @@ from lib.stats.tables import read_table
 
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
-    listed = (*given.article, *given.networks, *given.densities, *given.calibrations)
+    listed = (*given.article, *given.networks, *given.densities, *given.calibrations, *given.by_age)
     further = {Path(path).stem: path for path in listed}
     paths = {name: given[name] for name in TABLES} | further
     data = ReportData(

@@ -26,6 +26,8 @@ NETWORK_TABLES = ("networks", "network_pairs", "dimension_pair", "selection")
 DENSITY_TABLES = (*("bmd", "levels_found", "bmd_people", "bmd_agreement", "vendors", "classes", "confusion"),)
 CALIBRATION_TABLES = ("calibration", "calibration_rods")
 DENSITY_FIGURES = "density_"  # kinds of their figures begin with it
+# kinds of figures of densities by region, of a study that calibrates them; none of DENSITY_TABLES is drawn
+CALIBRATED_FIGURES = ("density_by_age",)
 # unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
 Work = Literal["scan", "prediction", "batch", "page batch", "fold", "network", "study"]
 # the scans for which a stage has a job

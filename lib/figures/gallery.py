@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from lib.atomic import whole_file, write_json
 from lib.catalog.groups import ALL
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
+from lib.catalog.scales import CALIBRATED_SCALES
+from lib.figures.age_figure import draw_density_by_age
 from lib.figures.calibration_figures import draw_calibration_drift
 from lib.figures.compared_networks import (
     draw_network_costs,
@@ -57,6 +59,7 @@ from lib.figures.volumes import (
     draw_sex_specific,
 )
 from lib.stats.agreement_units import volumes_of
+from lib.stats.density_by_age import densities_of_people
 from lib.stats.density_people import without_repeated
 from lib.stats.density_plan import NETWORK
 from lib.stats.density_scale import scale_in_words, scale_of, without_scale
@@ -81,6 +84,7 @@ TITLES = {
     "density_calibration": "Bias and slope of densities, by vendor and method",
     "density_confusion": "Classes of density, by vendor",
     "density_dice": "Dice by structure and vendor",
+    "density_by_age": "Density against age, by region and sex",
     "calibration_drift": "Calibration of the scanners, scan by scan",
     "relative_error": "Relative error of volume",
     "regression": "Predicted and reference volume",
@@ -112,6 +116,7 @@ class StudyResults:
         networks, dimension_pair: tables that compare the networks of a study with several; else empty.
         densities: the tables of densities by name (`lib.catalog.stages.DENSITY_TABLES`); empty without a regression.
         calibration: the table of this name; empty in a study without calibrations.
+        measurements: the table of this name; empty in a study without calibrated densities by region.
         pair_examples: scans as each network of the stated pair predicted them, with a word for each row.
         detailed: the networks with figures of their own; empty: all.
         synthetic: whether the cohort is synthetic; every figure then says so.
@@ -134,6 +139,7 @@ class StudyResults:
     dimension_pair: pd.DataFrame = field(default_factory=pd.DataFrame)
     densities: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     calibration: pd.DataFrame = field(default_factory=pd.DataFrame)
+    measurements: pd.DataFrame = field(default_factory=pd.DataFrame)
     pair_examples: Sequence[tuple[str, Sequence[Example]]] = ()
     detailed: Sequence[str] = ()
     synthetic: bool = False
@@ -156,7 +162,8 @@ def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
             drawing = draw()
             if drawing is not None:
                 entry = {"kind": kind, "network": network, "protocol": protocol}
-                entry |= {"title": TITLES[kind].format(bone=results.bone)}
+                title = TITLES[kind].format(bone=results.bone)
+                entry |= {"title": ", ".join(filter(None, (title, drawing.told)))}
                 entry |= {"structure": structure if several else ""}
                 entries.append(_save(drawing, folder, entry, results.synthetic))
     write_json(folder / "figures.json", {"figures": entries})
@@ -195,6 +202,7 @@ def _all_figures(results: StudyResults) -> _Plan:
                     lambda of_key=of_key, spread=spread: draw_fold_spread(of_key, spread),
                 )
     yield from _density_figures(results)
+    yield from _age_figures(results)
     if len(results.calibration):
         yield "calibration_drift", ("", "", ""), lambda: draw_calibration_drift(results.calibration)
     for network in sorted({key[1] for key in results.histories}):
@@ -245,6 +253,21 @@ def _density_figures(results: StudyResults) -> _Plan:
         found = _of_group(_of(tables["levels_found"], ("", protocol, "")), group)
         of_key = {name: _of_first_mean(table) for name, table in of_key.items()}
         yield from _density_plan(key, of_key, found, unit)
+
+
+def _age_figures(results: StudyResults) -> _Plan:
+    """Yield density against age of everybody in the first group, for each network, structure and scale."""
+    if results.measurements.empty:
+        return
+    people = densities_of_people(_of_group(results.measurements, groups_of(results.measurements)[0]))
+    people = people[people["protocol"] == ALL]
+    for network, structure in people[["network", "structure"]].drop_duplicates().to_numpy():
+        if results.detailed and network not in results.detailed:
+            continue
+        key = (network, "", structure)
+        own = _of(people, key)
+        for scale in CALIBRATED_SCALES:
+            yield "density_by_age", key, lambda own=own, scale=scale: draw_density_by_age(own, scale)
 
 
 def _density_plan(key: _Key, tables: Mapping[str, pd.DataFrame], found: pd.DataFrame, unit: str) -> _Plan:
@@ -352,6 +375,7 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     if said:
         figure.suptitle("  ·  ".join(said), x=0.99, ha="right", fontsize=8, color=RED if synthetic else MUTED)
     parts = (entry["kind"].replace("_", "-"), entry["network"], entry["protocol"], entry["structure"])
+    parts = (*parts, drawing.part.replace("_", "-"))
     name = "-".join(part for part in parts if part)
     _keep_light(figure)
     # computing the layout here once avoids computing it at every saving; with the engine "none" instead of None every

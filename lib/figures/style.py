@@ -63,13 +63,16 @@ STYLE = {
 class Drawing:
     """A figure with a table of the data it draws and one sentence for screen readers.
 
-    `n` is the number of people; for learning curves, of folds.
+    `n` is the number of people; for learning curves, of folds. Where a network has several figures of one kind,
+    `part` tells them apart in names of files, and `told` in titles.
     """
 
     figure: Figure
     data: pd.DataFrame
     alt: str
     n: int
+    part: str = ""
+    told: str = ""
 
 
 def groups_of(table: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""The report's section on calibrated density: how scans were calibrated, and the agreement of femoral densities."""
+"""The report's section on calibrated density: how scans were calibrated, densities by age, and their agreement."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,17 +7,19 @@ from markupsafe import Markup
 
 from lib.catalog.bone_parts import PROJECTED
 from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, METHODS, OK, PHANTOM, REFUSALS, REFUSED
-from lib.catalog.groups import ALL
+from lib.catalog.groups import ALL, SEX_NAMES, group_position
 from lib.catalog.measures import printed_unit, unit_digits
 from lib.catalog.protocols import PROTOCOLS
 from lib.catalog.scales import CALIBRATED_SCALES
-from lib.pages.report_tables import Column, PageTable, number, page_table, text, words
+from lib.pages.report_tables import Column, PageTable, deviation, number, page_table, text, words
 from lib.stats.calibration_tables import FEWEST_SCANS
-from lib.stats.formats import DASH, fixed, records, show_codes, show_interval, show_number
+from lib.stats.formats import DASH, fixed, records, show_codes, show_interval, show_number, why_empty
 
 _SLOPE_DIGITS, _HU_DIGITS, _R_DIGITS = 4, 1, 3
 _DENSITIES = ("vbmd", "abmd")  # measures whose agreement the page shows; agreement.csv has all
 _HIDDEN = ("other",)  # compartments
+# compartments of the table by age, in the order of its parts; density_by_age.csv has all
+_BY_AGE = {"integral": "Integral vBMD", "trabecular": "Trabecular vBMD", PROJECTED: "Areal BMD"}
 _ONE_LINE = ["scanner", "kvp", "method", "phantom", "scale"]  # scans with these in common have one usual line
 _LIMITS = ("slope_low", "slope_high", "intercept_low_hu", "intercept_high_hu")
 
@@ -31,6 +33,7 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
     if "calibration" not in tables:
         return {}
     rows = records(tables["calibration"])
+    by_age = records(tables.get("density_by_age", pd.DataFrame()))
     return {
         "verdicts": {
             verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (OK, FLAGGED, REFUSED)
@@ -39,6 +42,10 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
         "views": {
             "scanners": _some(scanner_view, rows),
             "findings": _some(findings_view, [row for row in rows if row["reason"] or row["flags"]]),
+            "by_age": _some(
+                density_by_age_view,
+                density_by_age_rows(by_age),
+            ),
             "agreement": _some(agreement_view, density_rows(records(tables["agreement"]))),
         },
     }
@@ -102,6 +109,46 @@ def findings_view(rows: Sequence[Mapping]) -> PageTable:
     return page_table("Refused and flagged calibrations", columns, told, name="calibration")
 
 
+def density_by_age_rows(by_age: Sequence[Mapping]) -> list[Mapping]:
+    """Return the rows of density_by_age.csv of everybody in the first group, with `scale`, one compartment a part."""
+    first = min((row["group"] for row in by_age), key=group_position, default=ALL)
+    found = [
+        row | {"scale": row["measure"].partition("_")[2]}
+        for row in by_age
+        if row["group"] == first and row["protocol"] == ALL and row["compartment"] in _BY_AGE
+    ]
+    networks = list(dict.fromkeys(row["network"] for row in found))
+    scales, parts = list(CALIBRATED_SCALES), list(_BY_AGE)
+
+    def place(row: Mapping) -> tuple[int, int, int]:
+        return networks.index(row["network"]), scales.index(row["scale"]), parts.index(row["compartment"])
+
+    return sorted(found, key=place)
+
+
+def density_by_age_view(rows: Sequence[Mapping]) -> PageTable:
+    """Return the table of densities by region and sex: mean and SD, and the slope for a decade of age."""
+    columns = (
+        words("Region", lambda row: show_codes(row["region"])),
+        words("Sex", lambda row: SEX_NAMES.get(row["sex"], "everybody")),
+        Column(head="n", note="people", show=text("n")),
+        Column(head="Age", note="years, without 90+", show=_ages),
+        Column(head="Density", note="mean ± SD", show=_in_unit("mean"), small=_deviation_in_unit),
+        Column(
+            head="Slope", note="for 10 years", show=_in_unit("slope_per_decade"),
+            small=_interval_in_unit("slope_per_decade"),
+        ),
+    )  # fmt: skip
+    several = len({row["network"] for row in rows}) > 1
+
+    def heading(row: Mapping) -> str:
+        unit = f"{printed_unit(row['unit'])}, {CALIBRATED_SCALES[row['scale']]}"
+        return f"{_BY_AGE[row['compartment']]}, {unit}" + (f": {row['network']}" if several else "")
+
+    caption = "Density by region and sex, and with age"
+    return page_table(caption, columns, rows, name="density_by_age", group=heading)
+
+
 def agreement_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of predicted against reference masks: the same densities in both."""
     columns = (
@@ -155,7 +202,19 @@ def _limited(head: str, note: str, names: tuple[str, str, str], digits: int) -> 
 
 
 def _in_unit(name: str):
-    return lambda row: show_number(row[name], unit_digits(row["unit"]), why="not defined for this sample")
+    """Return a function that shows a number of a row, or why it is not defined."""
+    why = "not defined for this sample"
+    return lambda row: show_number(row[name], unit_digits(row["unit"]), why=why_empty(row, name, why))
+
+
+def _deviation_in_unit(row: Mapping) -> str:
+    return deviation(row["sd"], unit_digits(row["unit"]), why=why_empty(row, "sd", "one person has no SD"))
+
+
+def _ages(row: Mapping) -> str:
+    if row["age_from"] is None:
+        return show_number(None, 0, why=why_empty(row, "age_from", "not known"))
+    return f"{row['age_from']:.0f} to {row['age_to']:.0f}"
 
 
 def _interval_in_unit(name: str):

@@ -22,7 +22,7 @@ from lib.catalog.groups import ALL
 from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
-from lib.catalog.stages import DENSITY_FIGURES, flow_steps
+from lib.catalog.stages import CALIBRATED_FIGURES, DENSITY_FIGURES, flow_steps
 from lib.network_comparison_settings import explain_changes
 from lib.pages.calibrated_section import calibrated_section
 from lib.pages.density_section import density_section
@@ -122,8 +122,9 @@ class ReportData:
         study: the study's name.
         synthetic: whether the cohort is synthetic; the page then says so and shows no published numbers.
         tables: the tables TABLES by name (see `lib.stats.tables`); also `table1` and `table2` of a study that follows
-            an article with such tables (`lib.publications`), NETWORK_TABLES of a study of several networks, and
-            DENSITY_TABLES of one whose regression reads densities.
+            an article with such tables (`lib.publications`), NETWORK_TABLES of a study of several networks,
+            DENSITY_TABLES of one whose regression reads densities, CALIBRATION_TABLES of one with calibrated scans,
+            and `density_by_age` of one that measures calibrated densities by region.
         table_paths: table files to download, by the same names.
         figures: entries of `figures.json`.
         figure_folder: folder of these figures.
@@ -183,8 +184,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     modality = data.settings["screening"]["modality"]
     anatomy, publication = data.settings["anatomy"], followed_publication(data.settings)
     return {
-        "data": data,
-        "link": link,
+        "data": data, "link": link,
         "sections": sections_of(publication, tables),
         "density": density_section(tables), "calibrated": calibrated_section(tables),
         "publication": publication,
@@ -210,7 +210,8 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "intervals": bool(tables["volumes"]["interval_percent"].notna().any()),
         "region_meanings": region_meanings(records(tables["agreement"]), data.settings),
         "fold_r2": fold_ranges(tables["folds"]),
-        "figures": figure_groups(data), "density_figures": figure_groups(data, of_density=True),
+        "figures": figure_groups(data), "density_figures": figure_groups(data, OF_DENSITY),
+        "calibrated_figures": figure_groups(data, OF_CALIBRATION),
         "scan_json": script_json(
             scan_data(
                 tables, study=data.study, networks=configured_networks(data.settings), pages=pages,
@@ -368,14 +369,14 @@ def fold_ranges(folds: pd.DataFrame) -> list[dict]:
     return ranges
 
 
-def figure_groups(data: ReportData, *, of_density: bool = False) -> list[dict]:
-    """Return figures with captions, grouped by network and protocol in reading order; general figures come first.
+def figure_groups(data: ReportData, section: str = "figures") -> list[dict]:
+    """Return the figures of a section with captions, by network and protocol in order; general figures come first.
 
-    Those of densities stand in a section of their own, and are returned alone with `of_density`.
+    Those of densities stand in their own sections, OF_DENSITY and OF_CALIBRATION.
     """
     groups: dict[tuple[str, str], list[dict]] = {}
     publication = followed_publication(data.settings)
-    for entry in (one for one in data.figures if one["kind"].startswith(DENSITY_FIGURES) == of_density):
+    for entry in (one for one in data.figures if _section_of(one["kind"]) == section):
         kinds = ("svg", "png", "csv") if entry.get("csv") else ("svg", "png")
         shown = dict(entry) | {
             "title": _figure_title(entry),
@@ -393,6 +394,13 @@ def figure_groups(data: ReportData, *, of_density: bool = False) -> list[dict]:
         {"network": network, "protocol": protocol, "figures": figures}
         for (network, protocol), figures in ordered
     ]
+
+
+def _section_of(kind: str) -> str:
+    """Return the section of SECTIONS in which a kind of figure stands."""
+    if kind in CALIBRATED_FIGURES:
+        return OF_CALIBRATION
+    return OF_DENSITY if kind.startswith(DENSITY_FIGURES) else "figures"
 
 
 def flagged_predictions(volumes: pd.DataFrame) -> list[dict]:

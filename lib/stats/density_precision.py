@@ -24,7 +24,7 @@ def density_precision_table(measurements: pd.DataFrame, config: AgreementConfig)
     reference has the protocol of its first scan. Scales are never pooled: each is a measure of its own.
     """
     of_regions = measurements[measurements["region"].isin(TABLE_REGIONS.values())]
-    scans = _with_first_protocol(of_regions.assign(first_scan=first_or_own(of_regions)))
+    scans = with_first_protocol(of_regions.assign(first_scan=first_or_own(of_regions)))
     rows = []
     for key, subset in subsets_by_name(scans, *KEYS):
         for quantity, measured in subset.groupby(QUANTITY_COLUMNS, sort=False):
@@ -42,7 +42,7 @@ def density_precision_table(measurements: pd.DataFrame, config: AgreementConfig)
     return pd.DataFrame(rows, columns=list(DENSITY_PRECISION_COLUMNS))
 
 
-def _with_first_protocol(scans: pd.DataFrame) -> pd.DataFrame:
+def with_first_protocol(scans: pd.DataFrame) -> pd.DataFrame:
     """Return the scans; those that are only applied have the protocol of the scan that they repeat."""
     scored = scans["protocol"].where(scans["protocol"] != "apply")
     keys = [scans[name] for name in ("group", "network", "members", "structure", "first_scan")]
