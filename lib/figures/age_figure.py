@@ -25,6 +25,7 @@ from lib.stats.density_by_age import has_line
 from lib.stats.lines import fit_line, line_band
 
 CONFIDENCE = 0.95
+FEWEST_DRAWN = 6  # of people in a figure, and of each line, which fewer would not hold
 # a row of panels: compartment, kind of density, words of its axis
 ROWS = (
     ("integral", "vbmd", "integral vBMD"),
@@ -42,20 +43,20 @@ _BESIDE_YEARS = 4
 def draw_density_by_age(people: pd.DataFrame, scale: str) -> Drawing | None:
     """Density of each person against age: regions in columns, integral, trabecular and areal density in rows.
 
-    Each sex of at least three people has its least-squares line with the 95 % band of its mean. People of 90 years
-    and more are drawn hollow at 90 and have no part in it.
+    Each sex of at least FEWEST_DRAWN people has its least-squares line with the 95 % band of its mean. People of 90
+    years and more are drawn hollow at 90 and have no part in it.
 
     Args:
         people: `densities_of_people` of one group, network, protocol and structure.
         scale: one of CALIBRATED_SCALES.
 
     Returns:
-        None if no person has a density of this scale and an age.
+        None if fewer than FEWEST_DRAWN people have a density of this scale and an age.
     """
     of_scale = people[people["measure"].isin([f"{kind}_{scale}" for _, kind, _ in ROWS])]
     shown = of_scale.dropna(subset=["density", "age_years"])
     shown = shown[shown["region"].isin(COLUMNS) & shown["compartment"].isin([row[0] for row in ROWS])]
-    if shown.empty:
+    if count_people(shown) < FEWEST_DRAWN:
         return None
     shown = shown.assign(drawn_age=shown["age_years"].clip(upper=OLDEST_PRINTED_AGE))
     rows = [row for row in ROWS if (shown["compartment"] == row[0]).any()]
@@ -71,13 +72,13 @@ def draw_density_by_age(people: pd.DataFrame, scale: str) -> Drawing | None:
             axes.set_visible(len(own) > 0)
             if len(own):
                 slopes[f"{_words(region)}, {label}"] = _draw_panel(axes, own)
-        unit = f"{printed_unit(of_row['unit'].iloc[0])}, {CALIBRATED_SCALES[scale]}"
-        _seen(panels)[0].set_ylabel(f"{label},\n{unit}", fontsize=8)
+        _seen(panels)[0].set_ylabel(f"{label},\n{printed_unit(of_row['unit'].iloc[0])}", fontsize=8)
     for region, column in zip(columns, grid.T, strict=True):
         top = _seen(column)[0]
         top.set_title(f"{_words(region)}\n{top.get_title('left')}", fontsize=8)
     _label_ages(grid, old=bool(np.isinf(shown["age_years"]).any()))
-    legend_of_sexes(figure, shown, lines=_line_marks(shown))
+    figure.supylabel(f"scale: {CALIBRATED_SCALES[scale]}", fontsize=8)
+    legend_of_sexes(figure, shown, lines=_line_marks(slopes.values()))
     return Drawing(
         figure=figure,
         data=_data(shown),
@@ -95,7 +96,7 @@ def _draw_panel(axes: Axes, own: pd.DataFrame) -> dict[str, float]:
     for sex, style in _LINES.items():
         subset = own[(own["sex"] == sex) & ~old]
         x, y = subset["age_years"].to_numpy(), subset["density"].to_numpy()
-        if has_line(x):
+        if len(x) >= FEWEST_DRAWN and has_line(x):
             along = np.linspace(x.min(), x.max(), 50)
             fitted, low, high = line_band(x, y, along, CONFIDENCE)
             color = SEXES[sex][3]
@@ -137,12 +138,13 @@ def _label_ages(grid: np.ndarray, *, old: bool) -> None:
     grid[0][0].set_xlim(low, max(high, OLDEST_PRINTED_AGE + _BESIDE_YEARS) if old else high)
 
 
-def _line_marks(shown: pd.DataFrame) -> list[Line2D]:
-    """Return the legend of the lines, of the sexes that occur."""
+def _line_marks(slopes: Iterable[Mapping[str, float]]) -> list[Line2D]:
+    """Return the legend of the lines that are drawn, given the slopes of each panel by sex."""
+    drawn = set().union(*slopes)
     return [
         Line2D([], [], color=SEXES[sex][3], linestyle=style, linewidth=1.3, label=f"{SEXES[sex][0]}, least squares")
         for sex, style in _LINES.items()
-        if (shown["sex"] == sex).any()
+        if sex in drawn
     ]  # fmt: skip
 
 
@@ -160,5 +162,5 @@ def _told(slopes: Mapping[str, Mapping[str, float]]) -> str:
         if found
     ]
     return (
-        minus("Slope for a decade: " + "; ".join(words)) if words else "No sex has three people, so no lines"
+        minus("Slope for a decade: " + "; ".join(words)) if words else "Too few people of each sex for lines"
     )

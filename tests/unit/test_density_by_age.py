@@ -218,23 +218,26 @@ def test_the_figure_has_a_panel_for_each_region_and_density():
     ]
     labels = [axes.get_ylabel() for axes in seen(drawing) if axes.get_ylabel()]
     assert labels == [
-        "integral vBMD,\nmg/cm³, K2HPO4",
-        "trabecular vBMD,\nmg/cm³, K2HPO4",
-        "areal BMD,\ng/cm², K2HPO4",
+        "integral vBMD,\nmg/cm³",
+        "trabecular vBMD,\nmg/cm³",
+        "areal BMD,\ng/cm²",
     ]
+    assert drawing.figure.get_supylabel() == "scale: K2HPO4"
     assert "femoral neck, integral vBMD: men" in drawing.alt and "women −20" in drawing.alt
     assert set(drawing.data["measure"]) == {"vbmd_k2hpo4", "abmd_k2hpo4"} and len(drawing.data) == 48
 
 
-def test_the_line_is_that_of_the_table_and_needs_three_people():
+def test_the_line_is_that_of_the_table_and_needs_six_people():
     rows = [each for each in cohort() if each["sex"] == "F" or each["scan"] in ("M30", "M40")]
     drawing = draw_density_by_age(everybody(rows), "k2hpo4")
     (line,) = seen(drawing)[0].lines
     assert line.get_xdata()[[0, -1]].tolist() == [30, 80]
     assert line.get_ydata()[[0, -1]] == pytest.approx([240, 140])
     assert "men" not in drawing.alt.partition("integral vBMD: ")[2].replace("women", "")
-    alone = draw_density_by_age(everybody(rows[-2:]), "k2hpo4")
-    assert not seen(alone)[0].lines and "No sex has three people" in alone.alt and alone.n == 2
+    assert [mark.get_text() for mark in drawing.figure.legends[0].get_texts()][-1] == "women, least squares"
+    few = draw_density_by_age(everybody([each for each in rows if each["scan"] != "F30"]), "k2hpo4")
+    assert not seen(few)[0].lines and "Too few people of each sex for lines" in few.alt and few.n == 7
+    assert draw_density_by_age(everybody(rows[-5:]), "k2hpo4") is None
 
 
 def test_people_of_90_or_more_are_drawn_hollow_at_90():
