@@ -5,6 +5,7 @@ Only the standard library is imported: the workflow reads this table while Snake
 
 import datetime
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +24,7 @@ from lib.phantom.scanner.machines import (
     require_number,
     require_phantom,
     require_pixels,
+    require_text,
 )
 from lib.seeding import derive_seed
 
@@ -104,6 +106,7 @@ DENSITY_COLUMNS = ("phantom", "calibration", "calibration_scan", "scanner", "sca
 FIRST_DATE = datetime.date(1999, 1, 2)
 """Date of all scans of a cohort with one scanner, and of the calibration of several scanners."""
 
+_PREFIX = re.compile(r"[A-Za-z]{0,8}")
 _EVERY_DEFECT = (*DEFECTS, *SPINE_DEFECTS, *DENSITY_DEFECTS)
 # a person without a density phantom is calibrated by a scan of the phantom alone, which the same scanner makes
 _WITHOUT_PERSON, _WITHOUT_PHANTOM = "phantom_only", "no_phantom"
@@ -122,6 +125,7 @@ _GOLDEN_FRACTION = 0.6180339887498949
 class PhantomConfig:
     """Section `phantom` of the config: what the synthetic cohort shows, its size and that of its images.
 
+    All ids begin with `prefix`: another cohort, of another seed, is of other people and needs other ids.
     `pixel_mm` is the range of pixel sizes at 512 pixels per row; a smaller `matrix` has larger pixels and the same
     field of view. These three sizes are those of a CT; `mr` has those of an MR. `training_defects` says how many of
     the `people` have a defect, by its name. `density_phantom` is the phantom beneath people in CT, of which
@@ -139,6 +143,7 @@ class PhantomConfig:
     defects: Sequence[str] = ()
     training_defects: Mapping[str, int] = field(default_factory=dict)
     seed: int = 1
+    prefix: str = ""
     matrix: int = 512
     pixel_mm: Sequence[float] = (0.742, 0.977)
     slice_mm: float = 2.0
@@ -161,6 +166,7 @@ class PhantomConfig:
             )
         for key in ("people", "hard_people", "unlabelled_people", "seed"):
             require_integer(key, getattr(self, key), low=0)
+        require_text("prefix", self.prefix, _PREFIX)
         require_integer("matrix", self.matrix, low=32, high=1024)
         require_integer("supersampling", self.supersampling, low=1, high=8)
         require_number("slice_mm", self.slice_mm, low=0.5, high=10.0)
@@ -376,7 +382,14 @@ def phantom_people(config: PhantomConfig) -> tuple[PhantomPerson, ...]:
     new = [_person(config, f"U{k:02d}", k, labelled=False) for k in range(1, config.unlabelled_people + 1)]
     broken = [_defect_scan(config, defect) for defect in _EVERY_DEFECT if defect in config.defects]
     scans = (*people, *_test_people(config), *hard, *new, *broken)
-    return _in_order(scans) if config.has_density_phantom else scans
+    scans = _in_order(scans) if config.has_density_phantom else scans
+    return tuple(_named(person, config.prefix) for person in scans) if config.prefix else scans
+
+
+def _named(person: PhantomPerson, prefix: str) -> PhantomPerson:
+    """Return a scan whose ids begin with a prefix."""
+    ids = {name: getattr(person, name) for name in ("scan", "subject", "repeat_of")}
+    return replace(person, **{name: f"{prefix}{one}" for name, one in ids.items() if one})
 
 
 def _in_order(scans: Sequence[PhantomPerson]) -> tuple[PhantomPerson, ...]:

@@ -316,3 +316,39 @@ def test_a_short_scan_has_no_trochanteric_region():
     ]
     assert set(truths[1]["density"]) == {"head", "neck"}
     assert truths[1]["density_undefined"]["total"] == "trochanter_cut"
+
+
+def test_a_prefix_gives_other_ids_to_the_same_images():
+    plain = PhantomConfig(people=2, defects=["repeat", "phantom_only", "no_phantom"], **ASKED)
+    named = replace(plain, prefix="D")
+    rows = [phantom_table(config) for config in (plain, named)]
+    assert [row["scan"] for row in rows[1]] == [f"D{row['scan']}" for row in rows[0]]
+    assert {row["subject"] for row in rows[1]} == {f"D{row['subject']}" for row in rows[0]}
+    assert [(row["repeat_of"], row["calibration_scan"]) for row in rows[1]][2:] == [
+        ("DP001", ""),
+        ("", ""),
+        ("", "DX22-phantom-only"),
+    ]
+    assert [person.scan_seed for person in phantom_people(named)] == [
+        person.scan_seed for person in phantom_people(plain)
+    ]
+    assert find_person(named, "DP002").person_seed == find_person(plain, "P002").person_seed
+    with pytest.raises(ConfigError, match="phantom.prefix is 'a_1': expected"):
+        PhantomConfig(prefix="a_1")
+
+
+def test_scanners_may_lack_a_phantom_and_then_ask_for_the_persons_tissues():
+    scanners = {
+        "A": {"density_phantom": K2HPO4_PHANTOM},
+        "C": {"trains": False, "test_people": 1, "calibration": "referenced"},
+        "D": {"trains": False, "test_people": 1},
+    }
+    config = PhantomConfig(people=1, defects=["rods_reversed", "phantom_only"], scanners=scanners)
+    rows = {row["scan"]: tuple(row[name] for name in DENSITY_COLUMNS[:3]) for row in phantom_table(config)}
+    assert rows["P001"] == rows["X18-rods-reversed"] == (K2HPO4_PHANTOM, "phantom", "")
+    assert rows["TC-01"] == ("", "referenced", "")
+    assert rows["TD-01"] == ("", "asynchronous", "X22-phantom-only")
+    with pytest.raises(ConfigError, match="'rods_reversed', which needs a density phantom"):
+        PhantomConfig(people=1, defects=["rods_reversed"], scanners={"A": scanners["A"], "B": {}})
+    with pytest.raises(ConfigError, match="phantom.scanners.A.calibration is 'rods'"):
+        PhantomConfig(people=1, scanners={"A": {"calibration": "rods"}})
