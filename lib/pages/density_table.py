@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lib.catalog.bone_parts import PREDICTED, PROJECTED, REFERENCE, TABLE_REGIONS
 from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, REFUSALS, REFUSED
 from lib.catalog.scales import CALIBRATED_SCALES
+from lib.figures.areal_picture import describe_projection
 from lib.stats.formats import fixed, show_codes
 
 NO_CALIBRATION = "The table asks for no calibration of this scan, so it has HU only."
@@ -18,7 +19,7 @@ def density_table(densities: Mapping[str, Mapping]) -> dict:
         densities: section `density` of a measured prediction, by structure; a proximal femur has one.
 
     Returns:
-        `sentences` on the calibration, `scale` in words, and `rows` by region: values of the predicted mask, and of
+        `sentences` on the calibration, `scale` in words, `projected` (the projected femur in words), and `rows` by region: values of the predicted mask, and of
         the reference in brackets.
     """
     if not densities:
@@ -30,6 +31,7 @@ def density_table(densities: Mapping[str, Mapping]) -> dict:
         "sentences": _sentences(used),
         "scale": CALIBRATED_SCALES.get(used["scale"], ""),
         "with_reference": bool(reference),
+        "projected": describe_projection(section),
         "rows": [
             {"region": show_codes(name)}
             | {
