@@ -26,7 +26,9 @@ rule measure_prediction:
         json="results/measured/{group}/{network}/{members}/{scan}.json",
         crops=optional(directory("results/structure_crops/{group}/{network}/{members}/{scan}"), REGRESSIONS),
         # also of scans without a projection: the picture says why
-        projected=optional("results/projected/{group}/{network}/{members}/{scan}.webp", regional_density_settings()),
+        projected=optional(
+            "results/projected/{group}/{network}/{members}/{scan}.webp", regional_density_settings()
+        ),
     log:
         "results/logs/measure_prediction/{group}/{network}/{members}/{scan}.log",
     benchmark:

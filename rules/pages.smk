@@ -74,7 +74,9 @@ def projections_of_shown_scans(wildcards: Wildcards) -> list[str]:
     first = {}
     for row in shown_predictions(wildcards):
         first.setdefault(row.placement.scan, row.path)
-    return there(f"results/projected/{path}.webp" for scan, path in first.items() if SCANS[scan].is_calibrated)
+    return there(
+        f"results/projected/{path}.webp" for scan, path in first.items() if SCANS[scan].is_calibrated
+    )
 
 
 def captions() -> dict[str, str]:

@@ -18,7 +18,7 @@ from lib.atomic import read_json, write_json
 from lib.calibrated import read_calibration
 from lib.catalog.anatomies import ANATOMIES
 from lib.cohort.stated import with_stated
-from lib.figures.areal_picture import ProjectedFemur, draw_projection
+from lib.figures.areal_picture import draw_femur
 from lib.figures.contours import write_picture
 from lib.imaging.nifti import read_grid, read_image, write_image
 from lib.joblog import job_log
@@ -51,11 +51,8 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
         trained=training_spacings(given.runs),
         calibration=read_calibration(given.get("calibrated")),
     )
-    drawn = {"reference": given.get("reference"), "second": given.get("second_reference")}
-    readers = ReaderMasks(
-        native=read_labels(native, params.structures) if native else None,
-        **{name: read_image(path) for name, path in drawn.items() if path},
-    )
+    drawn = read_labels(native, params.structures) if native else None
+    readers = ReaderMasks.read(drawn, given.get("reference"), given.get("second_reference"))
     config = MeasuringConfig.from_settings(structures, params.mask, params.settings, params.density)
     made = measure_prediction(scan, readers, config)
     if folder := snakemake.output.get("crops"):
@@ -63,10 +60,8 @@ with job_log(snakemake.log[0], hide=[native] if native else []) as logger:
         regression = RegressionConfig(**params.regression)
         write_crops(folder, cut_crops(labelled, made.sections["levels"], structures, regression))
     if path := snakemake.output.get("projected"):
-        ((structure, projection),) = made.projections.items()
-        section, name = made.sections["density"][structure], snakemake.wildcards.scan
-        femur = ProjectedFemur.of_section(name, scan.crop["side"], section, projection)
-        write_picture(draw_projection(femur), path)
+        name, densities = snakemake.wildcards.scan, made.sections["density"]
+        write_picture(draw_femur(name, scan.crop["side"], densities, made.projections), path)
     write_image(made.labels, snakemake.output.labels)
     write_image(made.full, snakemake.output.full)
     write_json(snakemake.output.json, made.sections)

@@ -24,7 +24,10 @@ _OVERSAMPLING = 2  # lines are drawn larger and reduced: Pillow does not smooth 
 _SAMPLE_PX = 20  # of a line or a patch in a legend
 _RULER_MM = 20.0
 _AXIS_REACH = 2.6  # how far the neck's axis is drawn, in distances from the head's centre to the isthmus
-_STEP_G_CM2, _BELOW_WHITE = 0.2, 97.0  # white is a multiple of the step that this share (%) of pixels does not exceed
+_STEP_G_CM2, _BELOW_WHITE = (
+    0.2,
+    97.0,
+)  # white is a multiple of the step that this share (%) of pixels does not exceed
 _CHARACTERS = 108  # of a line of words
 
 _ROI_COLORS: Mapping[str, Color] = {
@@ -66,20 +69,6 @@ class ProjectedFemur:
     scale: str
     reason: str = ""
 
-    @classmethod
-    def of_section(
-        cls, name: str, side: str, section: Mapping, projection: Projected | None
-    ) -> "ProjectedFemur":
-        """Return the femur of what was measured of a structure (section `density` of `measured/`)."""
-        return cls(
-            name=name,
-            side=side,
-            projection=projection,
-            measured=section[PREDICTED]["areal"],
-            scale=CALIBRATED_SCALES.get(section["calibration"]["scale"], ""),
-            reason=_reason(section),
-        )
-
 
 class _Mark(NamedTuple):
     """An entry of a legend."""
@@ -108,9 +97,7 @@ class _Panel:
         image = Image.fromarray(np.ascontiguousarray(colors_yx[::-1])).resize(size, resampling)
         return cls(image=image, rows=rows, scale=_OVERSAMPLING * px_per_pixel)
 
-    def draw(
-        self, points_px: np.ndarray, color: Color, *, width: float = 2.0, dashed: bool = False
-    ) -> None:
+    def draw(self, points_px: np.ndarray, color: Color, *, width: float = 2.0, dashed: bool = False) -> None:
         """Draw a line through points (n, 2), columns and rows of the projection."""
         turned = np.stack([points_px[:, 0], self.rows - 1 - points_px[:, 1]], axis=-1)
         placed, pen = (turned + 0.5) * self.scale, ImageDraw.Draw(self.image)
@@ -123,12 +110,35 @@ class _Panel:
         return self.image.reduce(_OVERSAMPLING)
 
 
-def draw_projection(femur: ProjectedFemur) -> Image.Image:
-    """Return the regions and the areal density of a projected femur, seen from the front: the patient's left is right.
+def draw_femur(
+    name: str, side: str, densities: Mapping[str, Mapping], projections: Mapping[str, Projected | None]
+) -> Image.Image:
+    """Return the picture of a measured prediction; where there is no projection, words that say why.
 
-    The regions of interest have their outline (the neck: its box), name and areal density in one colour. Grey runs from
-    0 to the density that 97 % of the pixels do not exceed, rounded up to 0.2 g/cm2. Without a projection the picture
-    says why in words.
+    Args:
+        name: of the scan, a pseudonym.
+        side: `left` or `right`.
+        densities: section `density` of `measured/`, by structure; a proximal femur has one.
+        projections: the projected bone of the same structures.
+    """
+    ((structure, section),) = densities.items()
+    femur = ProjectedFemur(
+        name=name,
+        side=side,
+        projection=projections[structure],
+        measured=section[PREDICTED]["areal"],
+        scale=CALIBRATED_SCALES.get(section["calibration"]["scale"], ""),
+        reason=_reason(section),
+    )
+    return draw_projection(femur)
+
+
+def draw_projection(femur: ProjectedFemur) -> Image.Image:
+    """Return the regions and the areal density of a projected femur, seen from the front.
+
+    The patient's left is right. The regions of interest have their outline (the neck: its box), name and areal
+    density in one colour. Grey runs from 0 to the density that 97 % of the pixels do not exceed, rounded up to 0.2
+    g/cm2. Without a projection the picture says why in words.
     """
     if femur.projection is None:
         return _write_reason(femur)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,7 +19,7 @@ from lib.density_settings import DensityConfig
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
 from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_zyx, voxel_mm3
-from lib.imaging.nifti import probability_levels
+from lib.imaging.nifti import probability_levels, read_image
 from lib.imaging.volume import NO_THRESHOLD, measure_threshold, measure_volume
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import OverlapConfig
@@ -71,6 +72,14 @@ class ReaderMasks:
     reference: sitk.Image | None = None
     native: sitk.Image | None = None
     second: sitk.Image | None = None
+
+    @classmethod
+    def read(
+        cls, native: sitk.Image | None, reference: str | Path | None, second: str | Path | None
+    ) -> "ReaderMasks":
+        """Return the label maps of files on the grid of the crop; without a path there is none."""
+        read = {"reference": reference, "second": second}
+        return cls(native=native, **{name: read_image(path) for name, path in read.items() if path})
 
     def of_label(self, label: int) -> "ReaderMasks":
         """Return the masks (0 or 1) of one label."""

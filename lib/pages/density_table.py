@@ -19,8 +19,8 @@ def density_table(densities: Mapping[str, Mapping]) -> dict:
         densities: section `density` of a measured prediction, by structure; a proximal femur has one.
 
     Returns:
-        `sentences` on the calibration, `scale` in words, `projected` (the projected femur in words), and `rows` by region: values of the predicted mask, and of
-        the reference in brackets.
+        `sentences` on the calibration, `scale` in words, `projected` (the projected femur in words), and `rows` by
+        region: values of the predicted mask, and of the reference in brackets.
     """
     if not densities:
         return {}

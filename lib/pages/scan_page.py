@@ -76,7 +76,7 @@ class ScanPage:
         levels: what was found of each level in the first prediction, and of the scan; empty for an anatomy without.
         density: calibrated densities of the first prediction, by structure; empty where none were measured.
         rod_picture: whether there is a picture of the rods of the scan's density phantom.
-        projection_picture: whether there is a picture of the projected femur of the first prediction.
+        femur_picture: whether there is a picture of the projected femur of the first prediction.
     """
 
     placement: Mapping
@@ -93,7 +93,7 @@ class ScanPage:
     levels: Mapping[str, Mapping] = field(default_factory=dict)
     density: Mapping[str, Mapping] = field(default_factory=dict)
     rod_picture: bool = False
-    projection_picture: bool = False
+    femur_picture: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if there is no prediction or if a mask is on another grid."""
@@ -211,7 +211,7 @@ def build_scan_context(page: ScanPage) -> dict:
             "crop": CROP_LINK.format(scan=page.scan) if page.crop_picture else "",
             "rods": RODS_LINK.format(scan=page.scan) if page.rod_picture else "",
             "projected": PROJECTED_LINK.format(prediction=prediction_key(page.predictions[0].plan))
-            if page.projection_picture
+            if page.femur_picture
             else "",
         },
         "models": [
