@@ -126,9 +126,10 @@ def femurs(tmp_path_factory):
     settings["calibration"] = {"phantoms": "phantoms.yaml"}
     (folder / "overlay.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     study = Study(folder, overlay=str(folder / "overlay.yaml"))
-    study.run(f"results/predictions/{BATCH}/batch-0")
-    for scan in (PROJECTED, REFUSED, BARE):
-        mask = read_image(folder / f"results/cropped/{scan}/labels.nii.gz")
+    masks = {scan: f"results/cropped/{scan}/labels.nii.gz" for scan in (PROJECTED, REFUSED, BARE)}
+    study.run(f"results/predictions/{BATCH}/batch-0", *masks.values())
+    for scan, path in masks.items():
+        mask = read_image(folder / path)
         probability = image_like(array_zyx(mask).astype(np.float32), mask)
         write_image(probability, folder / f"results/predictions/{BATCH}/batch-0/{scan}/probability.nii.gz")
     study.run(PAGES)
