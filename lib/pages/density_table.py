@@ -19,8 +19,9 @@ def density_table(densities: Mapping[str, Mapping]) -> dict:
         densities: section `density` of a measured prediction, by structure; a proximal femur has one.
 
     Returns:
-        `sentences` on the calibration, `scale` in words, `projected` (the projected femur in words), and `rows` by
-        region: values of the predicted mask, and of the reference in brackets.
+        `sentences` on the calibration, `scale` in words, `with_reference`, `projected` (the projected femur in
+        words), `with_areal` (whether it has a value), and `rows` by region: values of the predicted mask, and of the
+        reference in brackets.
     """
     if not densities:
         return {}
@@ -32,6 +33,7 @@ def density_table(densities: Mapping[str, Mapping]) -> dict:
         "scale": CALIBRATED_SCALES.get(used["scale"], ""),
         "with_reference": bool(reference),
         "projected": describe_projection(section),
+        "with_areal": any(row["abmd_g_cm2"] is not None for row in section[PREDICTED]["areal"].values()),
         "rows": [
             {"region": show_codes(name)}
             | {

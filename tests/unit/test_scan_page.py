@@ -346,7 +346,13 @@ def test_the_projected_femur_of_the_first_prediction_is_shown_with_its_values(tm
     (source, words), *others = re.findall(r'<img src="([^"]*projected[^"]*)" alt="([^"]*)"', text)
     assert source == "../../../projected/all/vnet/fold-0/P001.webp" and not others
     assert words.endswith("areal density in g/cm² (K2HPO4): total 0.900, neck 0.750.")
+    assert "The bone as DXA would project it" in text
     assert "../projected/" not in written(tmp_path, density=density)
+    for row in areal.values():
+        row |= {"abmd_g_cm2": None, "undefined": {"abmd_g_cm2": "no <neck>"}}
+    text = written(tmp_path, density=density, femur_picture=True)
+    assert 'alt="No areal density: no &lt;neck&gt;"' in text and "The bone as DXA would" not in text
+    assert "The predicted mask all / vnet / fold-0 has no areal density." in text
 
 
 def test_text_cannot_break_out(tmp_path):
