@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -16,13 +15,11 @@ from lib.density.areal import project  # noqa: E402
 from lib.density.bone_voxels import cut_out  # noqa: E402
 from lib.density.compartments import depth_mm  # noqa: E402
 from lib.density_settings import DensityConfig  # noqa: E402
-from lib.figures.areal_figure import ProjectedFemur, draw_projection  # noqa: E402
-from lib.figures.style import STYLE  # noqa: E402
+from lib.figures.areal_picture import ProjectedFemur, draw_projection  # noqa: E402
 from lib.phantom.anatomy.shape import build_hip_shape, head_top_mm, load_shape_model  # noqa: E402
 from lib.phantom.voxelize import VoxelGrid, coverage  # noqa: E402
 
 PICTURE = ROOT / "docs/images/femur-regions.png"
-DPI = 110
 SPACING_MM_ZYX = (1.0, 0.8, 0.8)
 _BELOW_TOP_MM, _ROOM_MM = 125.0, 5.0
 # a shell of dense bone around spongy bone, mg/cm3
@@ -41,7 +38,7 @@ def mean_femur() -> np.ndarray:
     return coverage(femur, grid, 2) >= 0.5
 
 
-def femur_regions() -> Figure:
+def femur_regions() -> Image.Image:
     """Return the picture of docs/regions.md."""
     mask_zyx, config = mean_femur(), DensityConfig()
     geometry = find_geometry(mask_zyx, SPACING_MM_ZYX, "left", config)
@@ -50,11 +47,11 @@ def femur_regions() -> Figure:
     density_zyx = _SPONGY_MG_CM3 + (_CORTEX_MG_CM3 - _SPONGY_MG_CM3) * shell
     voxels = cut_out(density_zyx, labels_zyx, SPACING_MM_ZYX, lambda values: values)
     measured, made = project(voxels, geometry, find_undefined(geometry), config.areal)
-    with mpl.rc_context(STYLE):
-        return draw_projection(ProjectedFemur(**vars(made), measured=measured, scale="synthetic")).figure
+    return draw_projection(
+        ProjectedFemur(name="Shape model", side="left", projection=made, measured=measured, scale="synthetic")
+    )
 
 
 if __name__ == "__main__":
-    with mpl.rc_context(STYLE):
-        femur_regions().savefig(PICTURE, dpi=DPI, metadata={"Software": None})
+    femur_regions().save(PICTURE, optimize=True)
     print(f"written: {PICTURE}")

@@ -25,6 +25,10 @@ rule measure_prediction:
         full=f"{MASKS}/labels_full.nii.gz",
         json="results/measured/{group}/{network}/{members}/{scan}.json",
         crops=optional(directory("results/structure_crops/{group}/{network}/{members}/{scan}"), REGRESSIONS),
+        # also of scans without a projection: the picture says why
+        projected=optional(
+            "results/projected/{group}/{network}/{members}/{scan}.webp", regional_density_settings()
+        ),
     log:
         "results/logs/measure_prediction/{group}/{network}/{members}/{scan}.log",
     benchmark:

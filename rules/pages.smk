@@ -67,6 +67,18 @@ def of_shown_predictions(pattern: str) -> FilesOf:
     return lambda wildcards: there(pattern.format(path=row.path) for row in shown_predictions(wildcards))
 
 
+def projections_of_shown_scans(wildcards: Wildcards) -> list[str]:
+    """Return the projected femur of the first prediction of each calibrated scan of a batch; none without densities."""
+    if not regional_density_settings():
+        return []
+    first = {}
+    for row in shown_predictions(wildcards):
+        first.setdefault(row.placement.scan, row.path)
+    return there(
+        f"results/projected/{path}.webp" for scan, path in first.items() if SCANS[scan].is_calibrated
+    )
+
+
 def captions() -> dict[str, str]:
     """Return the caption of each kind of figure, by kind, as on the study's page."""
     texts = {path.stem: path.read_text(encoding="utf-8").strip() for path in page_files("captions/*.rst")}

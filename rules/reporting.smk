@@ -317,6 +317,7 @@ rule write_scan_pages:
         screened=of_shown_scans("results/screened/{scan}.json"),
         crops=of_shown_scans("results/crops/{scan}.webp"),
         rods=of_shown_scans("results/calibrated/{scan}.webp", lambda scan: SCANS[scan].calibration == PHANTOM),
+        femurs=projections_of_shown_scans,
         masks=of_shown_predictions("results/masks/{path}/labels.nii.gz"),
         measured=of_shown_predictions("results/measured/{path}.json"),
         errors=lambda wildcards: volume_error_files(),

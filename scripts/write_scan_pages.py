@@ -1,8 +1,8 @@
 """Job script of rule write_scan_pages: write a page with pictures for each predicted scan of a batch.
 
 input: by scan: images (cropped), references (cropped mask, if there is one), records (crop.json), screened,
-    crops (picture of the window), rods (picture of the density phantom); by prediction: masks, measured (.json);
-    errors (list of volume_errors.json)
+    crops (picture of the window), rods (picture of the density phantom), femurs (picture of the projected
+    femur of its first prediction); by prediction: masks, measured (.json); errors (list of volume_errors.json)
 output: pages (folder with {scan}.html and {scan}-*.webp)
 params: structures (names), scans (placement, review and predictions of each, the primary one first), shown (settings,
     synthetic)
@@ -18,7 +18,7 @@ from lib.measured import by_name, path_key, read_measured
 from lib.pages.scan_numbers import shown_predictions
 from lib.pages.scan_page import ScanPage, write_scan_page
 from lib.stats.intervals import read_volume_errors, with_intervals
-from lib.stats.tables import by_scan, by_structure, prediction_key
+from lib.stats.tables import by_scan, by_stem, by_structure, prediction_key
 
 
 def read_on_grid(path, image):
@@ -31,7 +31,7 @@ def read_on_grid(path, image):
 with job_log(snakemake.log[0]) as logger:
     given, params = snakemake.input, snakemake.params
     images, references, records = (by_scan(given[name]) for name in ("images", "references", "records"))
-    named = {name: {Path(path).stem: path for path in given[name]} for name in ("screened", "crops", "rods")}
+    named = {name: by_stem(given[name]) for name in ("screened", "crops", "rods", "femurs")}
     masks = {path_key(Path(path).parent): path for path in given.masks}
     volumes, overlaps, *more = read_measured(given.measured, "volume", "overlap", "levels", "density")
     plans = by_structure((plan for row in params.scans for plan in row["predictions"]), params.structures)
@@ -50,6 +50,6 @@ with job_log(snakemake.log[0]) as logger:
             shown |= {"reference_zyx": reference_zyx, "crop": read_json(records[scan]), **params.shown}
             shown |= {"screened": read_json(named["screened"][scan]), "levels": levels, "density": density}
             shown |= {"image_zyx": array_zyx(image), "spacing_mm_zyx": spacing_zyx(image)}
-            shown |= {f"{name}_picture": scan in named[f"{name}s"] for name in ("crop", "rod")}
+            shown |= {f"{name}_picture": scan in named[f"{name}s"] for name in ("crop", "rod", "femur")}
             write_scan_page(ScanPage(**shown), folder)
     logger.info("pages of %d scans written", len(params.scans))

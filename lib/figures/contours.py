@@ -172,7 +172,7 @@ def draw_view(view: View) -> Image.Image:
         color, dashed = look_of(name, view.masks)
         for line in mask_contours(mask):
             points = large.place(line)
-            for part in _dashes(points, _OVERSAMPLING) if dashed else (points,):
+            for part in dashes(points, _OVERSAMPLING) if dashed else (points,):
                 corners = list(map(tuple, part.tolist()))
                 pen.line(corners, fill=color, width=round(LINE_PX * _OVERSAMPLING), joint="curve")
     return picture.reduce(_OVERSAMPLING)
@@ -205,6 +205,23 @@ def write_words(
     pen.text(corner, text, fill=color, font=_font(size), stroke_width=1, stroke_fill=PAPER)
 
 
+def dashes(line: np.ndarray, scale: int) -> Iterator[np.ndarray]:
+    """Yield a line (n, 2) in dashes of DASH_PX with gaps of DASH_GAP_PX, `scale` times as long."""
+    steps = np.hypot(*np.diff(line, axis=0).T)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    dash, period = (scale * px for px in (DASH_PX, DASH_PX + DASH_GAP_PX))
+    for start in np.arange(0.0, along[-1], period):
+        stop = min(start + dash, along[-1])
+        inside = line[(along > start) & (along < stop)]
+        ends = [[np.interp(end, along, line[:, axis]) for axis in (0, 1)] for end in (start, stop)]
+        yield np.vstack([ends[0], inside, ends[1]])
+
+
+def words_width(text: str, size: int) -> float:
+    """Return the width of a text that `write_words` writes, in pixels."""
+    return _font(size).getlength(text)
+
+
 def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> None:
     """Write the names of the masks in their colours at the top, ending at `right_px`, each with a sample line."""
     pen = ImageDraw.Draw(picture)
@@ -213,10 +230,10 @@ def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> N
     predicted = [name for name in reversed(told) if name != _REFERENCE]
     for name in (*predicted, *[_REFERENCE][: _REFERENCE in told]):
         color, dashed = told[name]
-        right_px -= round(_font(14).getlength(name))
+        right_px -= round(words_width(name, 14))
         write_words(picture, (right_px, 7), name, size=14, color=color)
         sample = np.array([(right_px - 34.0, 16.0), (right_px - 6.0, 16.0)])
-        for part in _dashes(sample, 1) if dashed else (sample,):
+        for part in dashes(sample, 1) if dashed else (sample,):
             pen.line(list(map(tuple, part.tolist())), fill=color, width=2)
         right_px -= 52
 
@@ -240,18 +257,6 @@ def _draw_tile(
     tile = Image.new("RGB", (edge_px, edge_px), PAPER)
     tile.paste(draw_view(view), ((edge_px - width) // 2, (edge_px - height) // 2))
     return tile
-
-
-def _dashes(line: np.ndarray, scale: int) -> Iterator[np.ndarray]:
-    """Cut a line (n, 2) into dashes of DASH_PX with gaps of DASH_GAP_PX, `scale` times as long."""
-    steps = np.hypot(*np.diff(line, axis=0).T)
-    along = np.concatenate([[0.0], np.cumsum(steps)])
-    dash, period = (scale * px for px in (DASH_PX, DASH_PX + DASH_GAP_PX))
-    for start in np.arange(0.0, along[-1], period):
-        stop = min(start + dash, along[-1])
-        inside = line[(along > start) & (along < stop)]
-        ends = [[np.interp(end, along, line[:, axis]) for axis in (0, 1)] for end in (start, stop)]
-        yield np.vstack([ends[0], inside, ends[1]])
 
 
 def _montage(

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from lib.anatomy.femur.axes import FemurGeometry, find_geometry
 from lib.anatomy.femur.bone_regions import divide, find_undefined
 from lib.calibrated import Calibration
-from lib.density.areal import project
+from lib.density.areal import Projection, project
 from lib.density.bone_voxels import BoneVoxels, cut_out
 from lib.density.compartments import measure_compartments
 from lib.density.dxa import t_scores
@@ -18,6 +18,21 @@ from lib.density_settings import DensityConfig
 from lib.imaging.grid import array_zyx, spacing_zyx
 
 _TOLD = ("method", "phantom", "scale", "verdict", "reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredBone:
+    """What was measured of a scan's bone in each mask.
+
+    Attributes:
+        section: `calibration` (method, phantom, scale, verdict, reason, flags) and for each mask by its name
+            `geometry` (places in LPS mm), `regions` (region -> compartment -> measures), `areal` (region of
+            interest -> measures), `joint_gap`, and with a line to DXA `t_scores`.
+        projections: the projected bone in each mask by its name; None without densities or without a neck.
+    """
+
+    section: dict
+    projections: Mapping[str, Projection | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,36 +51,35 @@ class CalibratedScan:
     calibration: Calibration | None
     config: DensityConfig
 
-    def measure(self, masks: Mapping[str, np.ndarray]) -> dict:
-        """Return the density of the femur in each mask (bool zyx, on the scan's grid), and the calibration used.
-
-        Returns:
-            `calibration` (method, phantom, scale, verdict, reason, flags) and for each mask by its name `geometry`
-            (places in LPS mm), `regions` (region -> compartment -> measures), `areal` (region of interest ->
-            measures), `joint_gap`, and with a line to DXA `t_scores`.
-        """
+    def measure(self, masks: Mapping[str, np.ndarray]) -> MeasuredBone:
+        """Return the density of the femur in each mask (bool zyx, on the scan's grid), and the calibration used."""
         used = self.calibration
         told = {name: getattr(used, name) if used else "" for name in _TOLD}
-        measured = {name: self._measure_mask(mask_zyx) for name, mask_zyx in masks.items()}
-        return {"calibration": told | {"flags": list(used.flags) if used else []}} | measured
+        found = {name: self._measure_mask(mask_zyx) for name, mask_zyx in masks.items()}
+        return MeasuredBone(
+            section={"calibration": told | {"flags": list(used.flags) if used else []}}
+            | {name: measured for name, (measured, _) in found.items()},
+            projections={name: projection for name, (_, projection) in found.items()},
+        )
 
-    def _measure_mask(self, mask_zyx: np.ndarray) -> dict:
+    def _measure_mask(self, mask_zyx: np.ndarray) -> tuple[dict, Projection | None]:
         spacing = spacing_zyx(self.image)
         geometry = find_geometry(mask_zyx, spacing, self.side, self.config)
         undefined = find_undefined(geometry)
         voxels = cut_out(
             array_zyx(self.image), divide(mask_zyx, spacing, geometry), spacing, self._density_of()
         )
-        areal, _ = project(voxels, geometry, undefined, self.config.areal)
+        areal, projection = project(voxels, geometry, undefined, self.config.areal)
         scale = self.calibration.scale if self.calibration else ""
         scores = t_scores(areal, scale, self.config.areal.t_score)
-        return {
+        measured = {
             "geometry": geometry.to_json(self._in_patient),
             "regions": measure_compartments(voxels, undefined, self.config),
             "areal": areal,
             "t_scores": {roi: vars(score) for roi, score in scores.items()},
             "joint_gap": self._joint_gap(voxels, geometry, undefined),
         }
+        return measured, projection
 
     def _density_of(self) -> Callable[[np.ndarray], np.ndarray] | None:
         usable = self.calibration is not None and self.calibration.is_usable

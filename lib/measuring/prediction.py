@@ -1,7 +1,8 @@
 """From a scan's prediction to its masks and everything that is measured of them, in one record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,16 +14,17 @@ from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.bone_parts import PREDICTED, REFERENCE
 from lib.catalog.level_flags import WHOLE_SCAN
 from lib.cohort.flags import flag_spacing, gather_flags
+from lib.density.areal import Projection
 from lib.density_settings import DensityConfig
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
 from lib.imaging.full_mask import full_labels, full_mask, mask_on_grid
 from lib.imaging.grid import array_zyx, image_like, require_same_grid, spacing_zyx, voxel_mm3
-from lib.imaging.nifti import probability_levels
+from lib.imaging.nifti import probability_levels, read_image
 from lib.imaging.volume import NO_THRESHOLD, measure_threshold, measure_volume
 from lib.mask_settings import MaskConfig
 from lib.measure_settings import OverlapConfig
 from lib.measured import join_measured
-from lib.measuring.bone_density import CalibratedScan
+from lib.measuring.bone_density import CalibratedScan, MeasuredBone
 from lib.measuring.regions import measure_regions
 from lib.stats.choices import measure_half, measure_raw
 from lib.stats.overlap import find_surfaces, measure_by_region, measure_native, measure_overlap
@@ -71,6 +73,14 @@ class ReaderMasks:
     native: sitk.Image | None = None
     second: sitk.Image | None = None
 
+    @classmethod
+    def read(
+        cls, native: sitk.Image | None, reference: str | Path | None, second: str | Path | None
+    ) -> "ReaderMasks":
+        """Return the label maps of files on the grid of the crop; without a path there is none."""
+        read = {"reference": reference, "second": second}
+        return cls(native=native, **{name: read_image(path) for name, path in read.items() if path})
+
     def of_label(self, label: int) -> "ReaderMasks":
         """Return the masks (0 or 1) of one label."""
         names = (field.name for field in fields(self))
@@ -113,6 +123,23 @@ class MeasuringConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredPrediction:
+    """The masks of a predicted scan and what was measured of them.
+
+    Attributes:
+        labels: label map on the grid of the crop (uint8, 1 to n in the order of the structures).
+        full: the same on the grid of the converted scan.
+        sections: the sections of `lib.measured`.
+        projections: the projected bone of each structure whose density was measured; None: there is none.
+    """
+
+    labels: sitk.Image
+    full: sitk.Image
+    sections: dict[str, dict]
+    projections: Mapping[str, Projection | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _StructureMask:
     """The mask of one structure: on the grid of the crop, on that of the converted scan, and how it was made."""
 
@@ -128,12 +155,8 @@ def predicted_file(structures: Sequence[str]) -> str:
 
 def measure_prediction(
     scan: PredictedScan, readers: ReaderMasks, config: MeasuringConfig
-) -> tuple[sitk.Image, sitk.Image, dict]:
+) -> MeasuredPrediction:
     """Make the masks of a predicted scan and measure them.
-
-    Returns:
-        the label map on the grid of the crop and on that of the converted scan (uint8, 1 to n in the order of the
-        structures), and the sections of `lib.measured`.
 
     Raises:
         ScanError: `mask_off_grid`, the images do not lie on one grid.
@@ -141,16 +164,19 @@ def measure_prediction(
     """
     labels, full, masks = _make_masks(scan, config)
     measured: dict[str, dict] = {}
+    projections = {}
     if ANATOMIES[config.anatomy].has_levels:
         measured["levels"] = _find_levels(scan, labels, full, masks, config)
     for label, (structure, own) in enumerate(zip(config.structures, masks, strict=True), start=1):
-        found = _measure_structure(scan, structure, own, readers.of_label(label), config)
+        found, bone = _measure_structure(scan, structure, own, readers.of_label(label), config)
         if "levels" in measured:
             raised = (set(measured["levels"][name]["flags"]) for name in (structure, WHOLE_SCAN))
             found["volume"]["flags"] = sorted(set(found["volume"]["flags"]).union(*raised))
+        if bone is not None:
+            projections[structure] = bone.projections[PREDICTED]
         for section, values in found.items():
             measured.setdefault(section, {})[structure] = values
-    return labels, full, measured
+    return MeasuredPrediction(labels=labels, full=full, sections=measured, projections=projections)
 
 
 def _find_levels(
@@ -214,8 +240,8 @@ def _make_masks(
 
 def _measure_structure(
     scan: PredictedScan, structure: str, own: _StructureMask, readers: ReaderMasks, config: MeasuringConfig
-) -> dict[str, dict]:
-    """Return what is measured of a structure, by section."""
+) -> tuple[dict[str, dict], MeasuredBone | None]:
+    """Return what is measured of a structure, by section, and its bone if density is measured."""
     made, side = own.made.to_json(voxel_mm3(own.mask)), scan.crop["side"]
     uncertainty, drawn = scan.uncertainty[structure], readers.reference
     anatomy = METHODS[config.anatomy]
@@ -240,16 +266,18 @@ def _measure_structure(
         scored = _score(own, readers, of_reference, config.overlap)
         measured["overlap"] = join_measured(scored, areas) | {"side": side}
         measured |= {"curves": counts} if counts else {}
+    bone = None
     if config.density is not None:
-        measured["density"] = _measure_density(scan, own, readers, config.density)
+        bone = _measure_density(scan, own, readers, config.density)
+        measured["density"] = bone.section
     if readers.second is not None:
         measured["readers"] = _readers_and_model(own.mask, readers, config.overlap)
-    return measured
+    return measured, bone
 
 
 def _measure_density(
     scan: PredictedScan, own: _StructureMask, readers: ReaderMasks, config: DensityConfig
-) -> dict:
+) -> MeasuredBone:
     """Return the densities of a structure in the predicted mask and in the reference, both on the scan's own grid."""
     masks = {PREDICTED: array_zyx(own.full) > 0}
     if readers.native is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lib.catalog.bone_parts import PREDICTED, PROJECTED, REFERENCE, TABLE_REGIONS
 from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, REFUSALS, REFUSED
 from lib.catalog.scales import CALIBRATED_SCALES
+from lib.figures.areal_picture import describe_projection
 from lib.stats.formats import fixed, show_codes
 
 NO_CALIBRATION = "The table asks for no calibration of this scan, so it has HU only."
@@ -18,8 +19,9 @@ def density_table(densities: Mapping[str, Mapping]) -> dict:
         densities: section `density` of a measured prediction, by structure; a proximal femur has one.
 
     Returns:
-        `sentences` on the calibration, `scale` in words, and `rows` by region: values of the predicted mask, and of
-        the reference in brackets.
+        `sentences` on the calibration, `scale` in words, `with_reference`, `projected` (the projected femur in
+        words), `with_areal` (whether it has a value), and `rows` by region: values of the predicted mask, and of the
+        reference in brackets.
     """
     if not densities:
         return {}
@@ -30,6 +32,8 @@ def density_table(densities: Mapping[str, Mapping]) -> dict:
         "sentences": _sentences(used),
         "scale": CALIBRATED_SCALES.get(used["scale"], ""),
         "with_reference": bool(reference),
+        "projected": describe_projection(section),
+        "with_areal": any(row["abmd_g_cm2"] is not None for row in section[PREDICTED]["areal"].values()),
         "rows": [
             {"region": show_codes(name)}
             | {

@@ -47,10 +47,11 @@ from lib.pages.level_tables import level_note, level_rows
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import ShownPrediction, flag_rows, number_groups, reason_notes
 from lib.pages.templates import page_environment
+from lib.stats.tables import prediction_key
 
 # from results/report/scans/batch-0/
 INDEX_LINK, CROP_LINK = "../../index.html", "../../../crops/{scan}.webp"
-RODS_LINK = "../../../calibrated/{scan}.webp"
+RODS_LINK, PROJECTED_LINK = "../../../calibrated/{scan}.webp", "../../../projected/{prediction}.webp"
 
 TURN_VIEWS, TURN_COLUMNS, TURN_PX = 24, 6, 160
 SHEET_QUALITY, TURN_QUALITY = 78, 70
@@ -75,6 +76,7 @@ class ScanPage:
         levels: what was found of each level in the first prediction, and of the scan; empty for an anatomy without.
         density: calibrated densities of the first prediction, by structure; empty where none were measured.
         rod_picture: whether there is a picture of the rods of the scan's density phantom.
+        femur_picture: whether there is a picture of the projected femur of the first prediction.
     """
 
     placement: Mapping
@@ -91,6 +93,7 @@ class ScanPage:
     levels: Mapping[str, Mapping] = field(default_factory=dict)
     density: Mapping[str, Mapping] = field(default_factory=dict)
     rod_picture: bool = False
+    femur_picture: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if there is no prediction or if a mask is on another grid."""
@@ -207,6 +210,9 @@ def build_scan_context(page: ScanPage) -> dict:
             "index": INDEX_LINK,
             "crop": CROP_LINK.format(scan=page.scan) if page.crop_picture else "",
             "rods": RODS_LINK.format(scan=page.scan) if page.rod_picture else "",
+            "projected": PROJECTED_LINK.format(prediction=prediction_key(page.predictions[0].plan))
+            if page.femur_picture
+            else "",
         },
         "models": [
             {"name": prediction.name, "protocol": PROTOCOLS[prediction.plan["protocol"]].title}

@@ -210,6 +210,11 @@ def by_scan(paths: Iterable[str | Path]) -> dict[str, str]:
     return {Path(path).parent.name: str(path) for path in paths}
 
 
+def by_stem(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Return files `.../{scan}.json` and the like by scan."""
+    return {Path(path).stem: str(path) for path in paths}
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a table of this project: identifiers remain text (`007`, `NA`), an empty number is NaN."""
     kinds = dict.fromkeys(TEXT_COLUMNS, str)

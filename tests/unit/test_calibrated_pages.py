@@ -5,6 +5,7 @@ import pytest
 
 from lib.bone_densities import flat_densities
 from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS, ROIS
+from lib.catalog.calibration import NO_CALIBRATION as NO_DENSITY
 from lib.catalog.calibration import REFUSALS
 from lib.pages.calibrated_section import calibrated_section, density_rows, scanner_view
 from lib.pages.density_table import NO_CALIBRATION, density_table
@@ -31,6 +32,10 @@ GEOMETRY = {
 }
 
 
+UNKNOWN = dict.fromkeys(("area_cm2", "bmc_g", "abmd_g_cm2"))
+UNKNOWN |= {"undefined": dict.fromkeys(UNKNOWN, NO_DENSITY)}
+
+
 def of_mask(factor=1.0, *, calibrated=True):
     """Return what is measured of a mask; density of region k and compartment c is 100 k + 10 c."""
     regions = {}
@@ -49,7 +54,9 @@ def of_mask(factor=1.0, *, calibrated=True):
     areal = {
         roi: {"area_cm2": 20.0, "bmc_g": 16.0, "abmd_g_cm2": 0.8 * factor, "undefined": {}} for roi in ROIS
     }
-    return {"regions": regions, "areal": areal if calibrated else {}, "t_scores": {}, "geometry": GEOMETRY}
+    if not calibrated:
+        areal = dict.fromkeys(ROIS, UNKNOWN)
+    return {"regions": regions, "areal": areal, "t_scores": {}, "geometry": GEOMETRY}
 
 
 def section(**calibration):
@@ -150,8 +157,12 @@ def test_the_page_of_a_scan_shows_both_masks():
     rows = {row["region"]: row for row in shown["rows"]}
     assert rows["femoral neck"]["vbmd"] == "220.0 (200.0)" and rows["total hip"]["abmd"] == "0.880 (0.800)"
     assert rows["femoral head"]["abmd"] == "– (–)"  # DXA has no such region
-    refused = density_table({"femur": section(verdict="refused", reason="two_phantoms", scale="")})
+    words = "areal density in g/cm² (K2HPO4): total 0.880, neck 0.880, trochanter 0.880."
+    assert shown["projected"].endswith(words)
+    refused = section(verdict="refused", reason="two_phantoms", scale="")
+    refused = density_table({"femur": refused | {"predicted": of_mask(calibrated=False)}})
     assert REFUSALS["two_phantoms"].meaning in refused["sentences"][0]
+    assert refused["projected"].endswith(REFUSALS["two_phantoms"].meaning)
     assert density_table({}) == {}
 
 

@@ -60,7 +60,9 @@ def shifted(mask_zyx, voxels):
 
 
 def test_without_a_reader_a_prediction_is_measured_and_not_scored():
-    mask, full, measured = measure_prediction(predicted(), ReaderMasks(), CONFIG)
+    made = measure_prediction(predicted(), ReaderMasks(), CONFIG)
+    mask, full, measured = made.labels, made.full, made.sections
+    assert made.projections == {}
     np.testing.assert_array_equal(array_zyx(mask), FEMUR_ZYX)
     assert full.GetSize()[2] == 2 * mask.GetSize()[2]
     assert set(measured) == {"mask", "volume"}
@@ -77,9 +79,9 @@ def test_a_scan_with_other_voxels_than_the_training_s_is_flagged():
     coarse = [edge / 2 for edge in SPACING_MM_ZYX]
     trained = [dict.fromkeys(("smallest", "median", "largest"), coarse)]
     flags = [
-        measure_prediction(replace(predicted(), trained=known), ReaderMasks(), CONFIG)[2]["volume"]["femur"][
-            "flags"
-        ]
+        measure_prediction(replace(predicted(), trained=known), ReaderMasks(), CONFIG).sections["volume"][
+            "femur"
+        ]["flags"]
         for known in (trained, [dict.fromkeys(("smallest", "largest"), SPACING_MM_ZYX)])
     ]
     assert flags == [["members_disagree", "padded", "spacing_unusual"], ["members_disagree", "padded"]]
@@ -87,13 +89,12 @@ def test_a_scan_with_other_voxels_than_the_training_s_is_flagged():
 
 def test_with_the_reader_s_own_mask_it_is_scored():
     reference = shifted(FEMUR_ZYX, 1)
-    _, _, measured = measure_prediction(predicted(), ReaderMasks(reference=reference), CONFIG)
+    measured = measure_prediction(predicted(), ReaderMasks(reference=reference), CONFIG).sections
     assert (
         set(measured) == {"mask", "volume"} and measured["volume"]["femur"]["reference_cut_mm3"] is not None
     )
-    _, full, measured = measure_prediction(
-        predicted(), ReaderMasks(reference=reference, native=reference), CONFIG
-    )
+    made = measure_prediction(predicted(), ReaderMasks(reference=reference, native=reference), CONFIG)
+    full, measured = made.full, made.sections
     overlap = measured["overlap"]["femur"]
     both = np.count_nonzero(FEMUR_ZYX & array_zyx(reference))
     assert overlap["dsc"] == pytest.approx(both / np.count_nonzero(FEMUR_ZYX))
@@ -108,7 +109,8 @@ def test_curves_and_other_choices_are_measured_with_the_reference():
     probability_zyx = (np.rint(probability_zyx * 65535) / 65535).astype(np.float32)
     scan = replace(scan, prediction=image_of(probability_zyx))
     readers = ReaderMasks(reference=reference, native=reference)
-    mask, _, measured = measure_prediction(scan, readers, CONFIG)
+    made = measure_prediction(scan, readers, CONFIG)
+    mask, measured = made.labels, made.sections
     overlap, counts = measured["overlap"]["femur"], measured["curves"]["femur"]
     inside = array_zyx(reference).ravel() > 0
     assert overlap["auc_pr"] == pytest.approx(
@@ -125,15 +127,14 @@ def test_curves_and_other_choices_are_measured_with_the_reference():
     assert overlap["hd95_raw_mm"] >= overlap["hd95_mm"] and overlap["dsc_half"] == overlap["dsc"]
     # with all components the raw mask is the mask
     whole = replace(CONFIG, mask=MaskConfig(keep_largest=False))
-    overlap = measure_prediction(scan, readers, whole)[2]["overlap"]["femur"]
+    overlap = measure_prediction(scan, readers, whole).sections["overlap"]["femur"]
     assert (overlap["dsc_raw"], overlap["hd95_raw_mm"]) == (overlap["dsc"], overlap["hd95_mm"])
 
 
 def test_without_bone_in_the_reference_there_are_no_curves():
     empty = image_of(np.zeros_like(FEMUR_ZYX))
-    overlap = measure_prediction(predicted(), ReaderMasks(reference=empty, native=empty), CONFIG)[2][
-        "overlap"
-    ]["femur"]
+    readers = ReaderMasks(reference=empty, native=empty)
+    overlap = measure_prediction(predicted(), readers, CONFIG).sections["overlap"]["femur"]
     for name in ("auc_pr", "auc_roc", "recall_raw", "hd95_raw_mm"):
         assert overlap[name] is None and overlap["undefined"][name] == "the reference mask is empty"
     assert overlap["precision_raw"] == 0 == overlap["dsc_half"] == overlap["dsc_raw"]
@@ -141,7 +142,7 @@ def test_without_bone_in_the_reference_there_are_no_curves():
 
 def test_with_a_second_reader_all_three_are_compared():
     readers = ReaderMasks(reference=shifted(FEMUR_ZYX, 1), second=shifted(FEMUR_ZYX, 2))
-    _, _, measured = measure_prediction(predicted(), readers, CONFIG)
+    measured = measure_prediction(predicted(), readers, CONFIG).sections
     found = {pair: overlap["dsc"] for pair, overlap in measured["readers"]["femur"].items()}
     assert tuple(found) == PAIRS
     assert found[PAIRS[0]] == pytest.approx(found[PAIRS[1]]) and found[PAIRS[2]] < found[PAIRS[1]]
@@ -175,7 +176,8 @@ def test_each_of_several_structures_is_measured_apart():
     labels_zyx, scan = two_labels()
     reference = image_of(np.where(labels_zyx == 1, np.roll(labels_zyx, 1, axis=0), labels_zyx))
     readers = ReaderMasks(reference=reference, native=reference, second=image_of(labels_zyx))
-    labels, full, measured = measure_prediction(scan, readers, TWO)
+    made = measure_prediction(scan, readers, TWO)
+    labels, full, measured = made.labels, made.full, made.sections
     np.testing.assert_array_equal(array_zyx(labels), labels_zyx)
     assert set(np.unique(array_zyx(full))) == {0, 1, 2}
     assert {section: list(values) for section, values in measured.items()} == dict.fromkeys(

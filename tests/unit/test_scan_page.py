@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.catalog.bone_parts import TABLE_REGIONS
 from lib.catalog.measures import MEASURES, SECTIONS
 from lib.errors import ScanError
 from lib.figures.contours import Sight, find_sight, grey_levels, named_masks
@@ -333,6 +334,25 @@ def test_all_links_exist(tmp_path):
     ids = set(re.findall(r'id="([^"]+)"', text))
     assert set(re.findall(r'(?:href="#|for="|aria-labelledby=")([^"]+)"', text)) <= ids
     assert "crops/" not in written(tmp_path, crop_picture=False)
+
+
+def test_the_projected_femur_of_the_first_prediction_is_shown_with_its_values(tmp_path):
+    areal = {roi: {"abmd_g_cm2": value, "undefined": {}} for roi, value in (("total", 0.9), ("neck", 0.75))}
+    numbers = dict.fromkeys(("volume_mm3", "vbmd_mg_cm3", "bmc_mg"), 1.0)
+    regions = {name: dict.fromkeys(("integral", "trabecular"), numbers) for name in TABLE_REGIONS}
+    told = {"method": "phantom", "scale": "k2hpo4", "verdict": "ok", "reason": "", "flags": []}
+    density = {"femur": {"calibration": told, "predicted": {"areal": areal, "regions": regions}}}
+    text = written(tmp_path, density=density, femur_picture=True)
+    (source, words), *others = re.findall(r'<img src="([^"]*projected[^"]*)" alt="([^"]*)"', text)
+    assert source == "../../../projected/all/vnet/fold-0/P001.webp" and not others
+    assert words.endswith("areal density in g/cm² (K2HPO4): total 0.900, neck 0.750.")
+    assert "The bone as DXA would project it" in text
+    assert "../projected/" not in written(tmp_path, density=density)
+    for row in areal.values():
+        row |= {"abmd_g_cm2": None, "undefined": {"abmd_g_cm2": "no <neck>"}}
+    text = written(tmp_path, density=density, femur_picture=True)
+    assert 'alt="No areal density: no &lt;neck&gt;"' in text and "The bone as DXA would" not in text
+    assert "The predicted mask all / vnet / fold-0 has no areal density." in text
 
 
 def test_text_cannot_break_out(tmp_path):

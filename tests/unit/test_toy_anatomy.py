@@ -201,7 +201,8 @@ def test_the_block_is_found_cropped_and_measured(tmp_path, modality):
         spacing_factor=1.25,
     )
     readers = ReaderMasks(reference=reference, native=mask)
-    labels, full, measured = measure_prediction(scan, readers, config)
+    made = measure_prediction(scan, readers, config)
+    labels, full, measured = made.labels, made.full, made.sections
     volume, overlap = measured["volume"]["block"], measured["overlap"]["block"]
     slices = np.count_nonzero(array_zyx(reference).any(axis=(1, 2)))
     assert slices == (12 if modality == "CT" else 10)  # the coronal window cuts two

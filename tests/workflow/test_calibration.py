@@ -1,12 +1,19 @@
-"""Calibrations of a study of images with phantoms: what is made, and what a changed certificate runs again."""
+"""Calibrations of a study of images with phantoms, what a changed certificate runs again, and projected femurs."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import yaml
+from PIL import Image
 
-from tests.study import Study
+from lib.catalog.calibration import REFUSALS
+from lib.figures.areal_picture import HEADER_PX, WIDTH_PX
+from lib.imaging.grid import array_zyx, image_like
+from lib.imaging.nifti import read_image, write_image
+from tests.study import ROOT, Study
 from tests.unit.rod_scene import CAHA, MINDWAYS, RodScene, scene, shown_hu
 
 pytestmark = pytest.mark.workflow
@@ -100,3 +107,75 @@ def test_a_wrong_certificate_is_refused_before_any_job(calibrated):
         assert "row 4, column phantom: 'qrm'; phantoms.yaml has mind-1" in calibrated.refuse(*TARGETS)
     finally:
         path.write_text(former)
+
+
+PHANTOM = {"matrix": 256, "people": 4, "density_phantom": "synthetic-k2hpo4"}
+PROJECTED, REFUSED, BARE = "X08-right-side", "X20-rods-lost", "X23-no-phantom"
+PAGES, BATCH = "results/report/scans/batch-0", "all/vnet/ensemble"
+
+
+@pytest.fixture(scope="module")
+def femurs(tmp_path_factory):
+    """Return a study of calibrated hips with the pages of a batch, whose predictions are the reference masks.
+
+    The tiny network of the study does not learn in its few updates what a femur is.
+    """
+    folder = tmp_path_factory.mktemp("femurs")
+    settings = yaml.safe_load((ROOT / "studies/ci.yaml").read_text())
+    settings["phantom"] |= PHANTOM | {"defects": ["right_side", "rods_lost", "no_phantom"]}
+    settings["calibration"] = {"phantoms": "phantoms.yaml"}
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    study = Study(folder, overlay=str(folder / "overlay.yaml"))
+    masks = {scan: f"results/cropped/{scan}/labels.nii.gz" for scan in (PROJECTED, REFUSED, BARE)}
+    study.run(f"results/predictions/{BATCH}/batch-0", *masks.values())
+    for scan, path in masks.items():
+        mask = read_image(folder / path)
+        probability = image_like(array_zyx(mask).astype(np.float32), mask)
+        write_image(probability, folder / f"results/predictions/{BATCH}/batch-0/{scan}/probability.nii.gz")
+    study.run(PAGES)
+    return study
+
+
+def page_of(study, scan):
+    return (study.folder / f"{PAGES}/{scan}.html").read_text(encoding="utf-8")
+
+
+def picture_of(study, scan):
+    return study.folder / f"results/projected/{BATCH}/{scan}.webp"
+
+
+def shown_projection(study, scan):
+    """Return source and text of the projected femur on the page of a scan; None: it has none."""
+    found = re.findall(r'<img src="([^"]*/projected/[^"]*)" alt="([^"]*)"', page_of(study, scan))
+    return found[0] if found else None
+
+
+def test_a_calibrated_femur_has_a_picture_of_its_projection_on_its_page(femurs):
+    measured = json.loads((femurs.folder / f"results/measured/{BATCH}/{PROJECTED}.json").read_text())
+    areal = measured["density"]["femur"]["predicted"]["areal"]
+    told = ", ".join(f"{roi} {row['abmd_g_cm2']:.3f}" for roi, row in areal.items())
+    source, words = shown_projection(femurs, PROJECTED)
+    assert (femurs.folder / PAGES / source).resolve() == picture_of(femurs, PROJECTED).resolve()
+    assert words == f"Projected femur with its regions; areal density in g/cm² (K2HPO4): {told}."
+    with Image.open(picture_of(femurs, PROJECTED)) as picture:
+        assert picture.width == WIDTH_PX and picture.height > 5 * HEADER_PX
+        assert not picture.getexif() and "xmp" not in picture.info
+
+
+def test_without_a_projection_there_is_a_picture_in_words(femurs):
+    for scan in (REFUSED, BARE):
+        with Image.open(picture_of(femurs, scan)) as picture:
+            assert picture.width == WIDTH_PX and picture.height < 3 * HEADER_PX
+    _, words = shown_projection(femurs, REFUSED)
+    assert REFUSALS["too_few_rods"].meaning.replace("`", "") in words
+    assert shown_projection(femurs, BARE) is None
+
+
+def test_a_lost_picture_is_made_again_with_its_measures(femurs):
+    assert femurs.planned(PAGES) == {}
+    path = picture_of(femurs, PROJECTED)
+    path.rename(path.with_suffix(".away"))
+    try:
+        assert femurs.planned(str(path.relative_to(femurs.folder))) == {"measure_prediction": 1}
+    finally:
+        path.with_suffix(".away").rename(path)
