@@ -21,7 +21,14 @@ METHODS: Mapping[str, str] = MappingProxyType(
 OK, FLAGGED, REFUSED = "ok", "flagged", "refused"
 # slope and intercept that X-rays of 60 to 90 keV can give, HU per mg/cm3 and HU
 SLOPE_RANGE, INTERCEPT_RANGE_HU = (1.0, 1.9), (-25.0, 25.0)
-NO_CALIBRATION = "the scan has no density calibration"  # why a density is empty
+# why a density is empty
+NO_CALIBRATION = "the scan has no density calibration"
+METAL_NEARBY = "metal near the bone changes its HU (flag metal)"
+
+
+def refused_in_words(reason: str) -> str:
+    """Return why a scan whose calibration was refused has no density."""
+    return f"the calibration of the scan was refused ({reason})"
 
 
 class CalibrationFinding(NamedTuple):

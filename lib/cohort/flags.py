@@ -3,6 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 
+def warnings_of(screened: Mapping) -> set[str]:
+    """Return the codes of the warnings of a screening file."""
+    return {reason["code"] for reason in screened["reasons"] if reason["severity"] == "warning"}
+
+
 def gather_flags(
     otsu: Mapping, crop: Mapping, screened: Mapping, uncertainty: Mapping, review_member_dice: float
 ) -> list[str]:
@@ -11,10 +16,11 @@ def gather_flags(
     Flags of the mask and of crop.json, warnings of the screening file, and `members_disagree` where uncertainty.json
     holds a `member_dice` below `review_member_dice`.
     """
-    warnings = {reason["code"] for reason in screened["reasons"] if reason["severity"] == "warning"}
     member_dice = uncertainty["member_dice"]
     disagree = member_dice is not None and member_dice < review_member_dice
-    return sorted({*warnings, *otsu["flags"], *crop["flags"], *(["members_disagree"] if disagree else [])})
+    return sorted(
+        {*warnings_of(screened), *otsu["flags"], *crop["flags"], *(["members_disagree"] if disagree else [])}
+    )
 
 
 def flag_spacing(

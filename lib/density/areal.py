@@ -13,7 +13,6 @@ import numpy as np
 from scipy import ndimage
 
 from lib.catalog.bone_parts import COMPOSITES, REGIONS, ROIS
-from lib.catalog.calibration import NO_CALIBRATION
 from lib.density.bone_voxels import BoneVoxels
 from lib.density_settings import ArealConfig
 
@@ -89,7 +88,8 @@ def project(
     parts = {roi: COMPOSITES.get(roi, (roi,)) for roi in ROIS}
     reasons = {roi: next((undefined[name] for name in parts[roi] if name in undefined), "") for roi in ROIS}
     if voxels is None or voxels.density_zyx is None:
-        return {roi: _unknown(reasons[roi] or NO_CALIBRATION) for roi in ROIS}, None
+        nothing = NO_BONE if voxels is None else voxels.no_density
+        return {roi: _unknown(reasons[roi] or nothing) for roi in ROIS}, None
     if "neck" in undefined:
         return {roi: _unknown(reasons[roi]) for roi in ROIS}, None
     frame = _Frame.of(voxels, pose, config.pixel_mm)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.catalog.calibration import NO_CALIBRATION
+
 
 @dataclass(frozen=True, kw_only=True)
 class BoneVoxels:
@@ -13,7 +15,8 @@ class BoneVoxels:
     Attributes:
         labels_zyx: uint8, 0 outside of the bone, else the region's value; the lowest slice holds bone.
         hu_zyx: intensities, HU.
-        density_zyx: densities, mg/cm3; None: the scan has no calibration.
+        density_zyx: densities, mg/cm3; None: they are not known.
+        no_density: why they are not; empty if they are.
         spacing_mm_zyx: voxel size.
         start_zyx: index of the first voxel in the scan.
     """
@@ -21,6 +24,7 @@ class BoneVoxels:
     labels_zyx: np.ndarray
     hu_zyx: np.ndarray
     density_zyx: np.ndarray | None
+    no_density: str
     spacing_mm_zyx: tuple[float, float, float]
     start_zyx: tuple[int, int, int]
 
@@ -39,6 +43,7 @@ def cut_out(
     labels_zyx: np.ndarray,
     spacing_mm_zyx: tuple[float, float, float],
     density_of: Callable[[np.ndarray], np.ndarray] | None = None,
+    no_density: str = NO_CALIBRATION,
 ) -> BoneVoxels | None:
     """Cut the bone out of its scan, with a margin of one voxel at all sides but the lower end.
 
@@ -49,7 +54,8 @@ def cut_out(
         hu_zyx: the scan, HU.
         labels_zyx: its regions, `lib.anatomy.femur.bone_regions.divide`.
         spacing_mm_zyx: voxel size of both.
-        density_of: returns the densities (mg/cm3) of an array of HU; None: there is no calibration.
+        density_of: returns the densities (mg/cm3) of an array of HU; None: there are none.
+        no_density: why there are none.
 
     Returns:
         None if no voxel has a label.
@@ -66,6 +72,7 @@ def cut_out(
         labels_zyx=labels_zyx[tuple(box)],
         hu_zyx=hu_zyx,
         density_zyx=None if density_of is None else np.asarray(density_of(hu_zyx), float),
+        no_density=no_density if density_of is None else "",
         spacing_mm_zyx=spacing_mm_zyx,
         start_zyx=tuple(part.start for part in box),
     )

@@ -10,7 +10,6 @@ import numpy as np
 from scipy import ndimage
 
 from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS
-from lib.catalog.calibration import NO_CALIBRATION
 from lib.density.bone_voxels import BoneVoxels, has_label
 from lib.density_settings import DensityConfig
 
@@ -21,7 +20,7 @@ _CORTICAL_DEPTH_MM = 7.0
 # spheres and cylinders of 15 to 23 mm in eight grids with slices of 0.6 to 5 mm.
 _SURFACE_EDGES = 1 / 8
 
-NEEDS_DENSITIES = "compartments are told apart by density, and the scan has no density calibration"
+NEEDS_DENSITIES = "compartments are told apart by density, and {}"
 TOO_FEW = "fewer than {} voxels: {}"
 
 _MEANS = ("hu_mean", "hu_sd")
@@ -108,7 +107,7 @@ def _of_compartment(
 ) -> dict:
     """Return what is measured of a compartment of a region."""
     if name != "integral" and not classes:
-        return _unknown(NEEDS_DENSITIES)[name]
+        return _unknown(NEEDS_DENSITIES.format(voxels.no_density))[name]
     chosen_zyx = region_zyx if name == "integral" else region_zyx & classes[name]
     count = int(np.count_nonzero(chosen_zyx))
     volume_mm3 = count * voxels.voxel_mm3
@@ -120,7 +119,7 @@ def _of_compartment(
     hu = voxels.hu_zyx[chosen_zyx]
     found |= {"hu_mean": float(hu.mean()), "hu_sd": float(hu.std(ddof=1))}
     if voxels.density_zyx is None:
-        return found | {"undefined": dict.fromkeys(_DENSITIES, NO_CALIBRATION)}
+        return found | {"undefined": dict.fromkeys(_DENSITIES, voxels.no_density)}
     density = voxels.density_zyx[chosen_zyx]
     mean = float(density.mean())
     found |= {
@@ -138,7 +137,7 @@ def _add_robust(
     for name, border in _ROBUST.items():
         integral[name] = None
         if not borders:
-            integral["undefined"][name] = NO_CALIBRATION
+            integral["undefined"][name] = voxels.no_density
             continue
         density = voxels.density_zyx[has_label(borders[border], values)]
         if len(density) < FEWEST_VOXELS:

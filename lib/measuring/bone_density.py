@@ -1,6 +1,6 @@
 """Density of a proximal femur by region and compartment, and as DXA projects it: everything from one mask of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from lib.anatomy.femur.axes import FemurGeometry, find_geometry
 from lib.anatomy.femur.bone_regions import divide, find_undefined
 from lib.calibrated import Calibration
+from lib.catalog.calibration import METAL_NEARBY, NO_CALIBRATION, refused_in_words
 from lib.density.areal import Projection, project
 from lib.density.bone_voxels import BoneVoxels, cut_out
 from lib.density.compartments import measure_compartments
@@ -25,7 +26,7 @@ class MeasuredBone:
     """What was measured of a scan's bone in each mask.
 
     Attributes:
-        section: `calibration` (method, phantom, scale, verdict, reason, flags) and for each mask by its name
+        section: `calibration` (method, phantom, scale, verdict, reason, flags, no_density) and for each mask by its name
             `geometry` (places in LPS mm), `regions` (region -> compartment -> measures), `areal` (region of
             interest -> measures), `joint_gap`, and with a line to DXA `t_scores`.
         projections: the projected bone in each mask by its name; None without densities or without a neck.
@@ -44,17 +45,21 @@ class CalibratedScan:
         side: `left` or `right`.
         calibration: of its HU; None: it has none.
         config: how regions, compartments and projections are made.
+        has_metal: whether there is metal near the bone, which then has no density.
     """
 
     image: sitk.Image
     side: str
     calibration: Calibration | None
     config: DensityConfig
+    has_metal: bool = False
 
     def measure(self, masks: Mapping[str, np.ndarray]) -> MeasuredBone:
         """Return the density of the femur in each mask (bool zyx, on the scan's grid), and the calibration used."""
         used = self.calibration
-        told = {name: getattr(used, name) if used else "" for name in _TOLD}
+        told = {name: getattr(used, name) if used else "" for name in _TOLD} | {
+            "no_density": self._no_density()
+        }
         found = {name: self._measure_mask(mask_zyx) for name, mask_zyx in masks.items()}
         return MeasuredBone(
             section={"calibration": told | {"flags": list(used.flags) if used else []}}
@@ -66,9 +71,9 @@ class CalibratedScan:
         spacing = spacing_zyx(self.image)
         geometry = find_geometry(mask_zyx, spacing, self.side, self.config)
         undefined = find_undefined(geometry)
-        voxels = cut_out(
-            array_zyx(self.image), divide(mask_zyx, spacing, geometry), spacing, self._density_of()
-        )
+        labels_zyx, why = divide(mask_zyx, spacing, geometry), self._no_density()
+        density_of = None if why else self.calibration.density_mg_cm3
+        voxels = cut_out(array_zyx(self.image), labels_zyx, spacing, density_of, why)
         areal, projection = project(voxels, geometry, undefined, self.config.areal)
         scale = self.calibration.scale if self.calibration else ""
         scores = t_scores(areal, scale, self.config.areal.t_score)
@@ -81,9 +86,13 @@ class CalibratedScan:
         }
         return measured, projection
 
-    def _density_of(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        usable = self.calibration is not None and self.calibration.is_usable
-        return self.calibration.density_mg_cm3 if usable else None
+    def _no_density(self) -> str:
+        """Return why the bone has no density; empty: it has one."""
+        if self.calibration is None:
+            return NO_CALIBRATION
+        if not self.calibration.is_usable:
+            return refused_in_words(self.calibration.reason)
+        return METAL_NEARBY if self.has_metal else ""
 
     def _joint_gap(
         self, voxels: BoneVoxels | None, geometry: FemurGeometry, undefined: Mapping[str, str]

@@ -13,7 +13,7 @@ from lib.calibrated import Calibration
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.bone_parts import PREDICTED, REFERENCE
 from lib.catalog.level_flags import WHOLE_SCAN
-from lib.cohort.flags import flag_spacing, gather_flags
+from lib.cohort.flags import flag_spacing, gather_flags, warnings_of
 from lib.density.areal import Projection
 from lib.density_settings import DensityConfig
 from lib.imaging.binarise import BinaryMask, label_masks, threshold_mask
@@ -283,7 +283,11 @@ def _measure_density(
     if readers.native is not None:
         masks[REFERENCE] = mask_on_grid(readers.native, scan.converted)
     calibrated = CalibratedScan(
-        image=scan.converted, side=scan.crop["side"], calibration=scan.calibration, config=config
+        image=scan.converted,
+        side=scan.crop["side"],
+        calibration=scan.calibration,
+        config=config,
+        has_metal="metal" in warnings_of(scan.screened),
     )
     return calibrated.measure(masks)
 

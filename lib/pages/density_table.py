@@ -52,7 +52,10 @@ def _sentences(used: Mapping) -> list[str]:
         finding = REFUSALS[used["reason"]]
         return [f"No density: {finding.meaning} {finding.action}"]
     flags = used["flags"] if used["verdict"] == FLAGGED else ()
-    return [f"{CALIBRATION_FLAGS[flag].meaning} {CALIBRATION_FLAGS[flag].action}" for flag in flags]
+    withheld = [f"No density: {used['no_density']}."] if used["no_density"] else []
+    return withheld + [
+        f"{CALIBRATION_FLAGS[flag].meaning} {CALIBRATION_FLAGS[flag].action}" for flag in flags
+    ]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from lib.ages import age_years, printed_age
 from lib.atomic import read_json
 from lib.calibrated import Calibration
-from lib.catalog.calibration import NO_CALIBRATION
+from lib.catalog.calibration import NO_CALIBRATION, refused_in_words
 from lib.catalog.groups import group_position
 from lib.catalog.level_flags import WHOLE_SCAN, density_withheld
 from lib.catalog.protocols import PROTOCOL_ORDER
@@ -185,7 +185,7 @@ def _calibrated(row: Mapping, calibrations: Mapping[str, Calibration], scale: st
     if found is None:
         return NAN, NO_CALIBRATION
     if not found.is_usable:
-        return NAN, f"the calibration of the scan was refused ({found.reason})"
+        return NAN, refused_in_words(found.reason)
     if found.scale != scale:
         return NAN, f"the scan is calibrated in {found.scale}, and references are in {scale}"
     return (NAN, NO_HU) if pd.isna(row["hu_mean"]) else (float(found.density_mg_cm3(row["hu_mean"])), "")

@@ -12,7 +12,8 @@ from femur_masks import solid_hip
 from PIL import Image
 
 from lib.calibrated import Calibration
-from lib.catalog.calibration import NO_CALIBRATION, REFUSALS
+from lib.catalog.calibration import METAL_NEARBY, NO_CALIBRATION, REFUSALS
+from lib.density.compartments import NEEDS_DENSITIES
 from lib.density_settings import DensityConfig
 from lib.figures import areal_picture
 from lib.figures.areal_picture import (
@@ -26,6 +27,7 @@ from lib.figures.areal_picture import (
 )
 from lib.figures.palette import UNCERTAIN, structure_color
 from lib.measuring.bone_density import CalibratedScan
+from lib.pages.density_table import density_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -143,12 +145,13 @@ def test_a_femur_without_areal_regions_is_drawn(words):
     assert {"total none", "total, neck, trochanter: no bone lies in the region of interest"} <= set(words)
 
 
-def measured_solid(calibration):
+def measured_solid(calibration, *, has_metal=False):
     """Return what is measured of a femur of solids, 280 HU throughout, and its projection."""
     mask, _ = solid_hip(SPACING_MM_ZYX)
     image = sitk.GetImageFromArray(np.where(mask, 280, -100).astype(np.int16))
     image.SetSpacing(SPACING_MM_ZYX[::-1])
-    scan = CalibratedScan(image=image, side="left", calibration=calibration, config=DensityConfig())
+    told = {"calibration": calibration, "has_metal": has_metal}
+    scan = CalibratedScan(image=image, side="left", config=DensityConfig(), **told)
     bone = scan.measure({"predicted": mask, "reference": mask})
     return bone.section, bone.projections["predicted"]
 
@@ -185,6 +188,19 @@ def test_without_a_projection_the_picture_says_why(words, calibration, reason):
     assert " ".join(words[1:]).lower().endswith(reason.lower())
     assert describe_projection(section).startswith("No areal density: ")
     assert describe_projection(section).endswith(reason)
+
+
+def test_bone_beside_metal_has_hu_and_no_density(words):
+    section, projection = measured_solid(CALIBRATED, has_metal=True)
+    assert projection is None and section["calibration"]["no_density"] == METAL_NEARBY
+    neck = section["predicted"]["regions"]["neck"]
+    assert neck["integral"]["hu_mean"] == 280 and neck["integral"]["vbmd_mg_cm3"] is None
+    assert neck["integral"]["undefined"]["bmc_mg"] == METAL_NEARBY
+    assert neck["trabecular"]["undefined"]["volume_mm3"] == NEEDS_DENSITIES.format(METAL_NEARBY)
+    draw_femur("S1", "left", {"femur": section}, {"femur": projection})
+    assert " ".join(words[1:]).lower() == METAL_NEARBY.lower()
+    assert density_table({"femur": section})["sentences"] == [f"No density: {METAL_NEARBY}."]
+    assert measured_solid(CALIBRATED)[0]["calibration"]["no_density"] == ""
 
 
 def test_a_mask_without_a_neck_says_so(words):

@@ -184,7 +184,9 @@ def test_without_a_calibration_there_are_volumes_and_hu_only():
     assert integral["hu_mean"] == 123 and integral["volume_mm3"] > 0
     assert integral["vbmd_mg_cm3"] is None and integral["undefined"]["bmc_mg"] == NO_CALIBRATION
     assert integral["undefined"]["vbmd_eroded_mg_cm3"] == NO_CALIBRATION
-    assert trabecular["volume_mm3"] is None and trabecular["undefined"]["volume_mm3"] == NEEDS_DENSITIES
+    assert trabecular["volume_mm3"] is None and trabecular["undefined"][
+        "volume_mm3"
+    ] == NEEDS_DENSITIES.format(NO_CALIBRATION)
 
 
 def test_a_region_that_is_undefined_takes_its_composites_along():
