@@ -20,6 +20,8 @@ METHODS: Mapping[str, str] = MappingProxyType(
 OK, FLAGGED, REFUSED = "ok", "flagged", "refused"
 # slope and intercept that X-rays of 60 to 90 keV can give, HU per mg/cm3 and HU
 SLOPE_RANGE, INTERCEPT_RANGE_HU = (1.0, 1.9), (-25.0, 25.0)
+SAME_KVP = 1.0  # voltages of tubes that differ by no more are one, kV
+MAD_SD = 1.4826  # SD of a normal distribution / its median absolute deviation
 MICHALSKI_SCALE = "k2hpo4_michalski"
 NO_CALIBRATION = "the scan has no density calibration"  # why a density is empty
 
@@ -74,9 +76,24 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
             "differs by up to 20 %.",
             "Name a scan of the phantom with the same voltage.",
         ),
+        "other_scanner": CalibrationFinding(
+            "The scan named by `calibration_scan` was made with another scanner: the words in the column `scanner` "
+            "differ, or, where they are not both given, the models in the headers.",
+            "Name a scan of the phantom on the same scanner. If it is one scanner, give both rows one word in "
+            "`scanner`.",
+        ),
+        "scan_order_gap": CalibrationFinding(
+            "The `scan_order` of the scan and of its `calibration_scan` differ by more than "
+            "`calibration.max_scan_order_gap`.",
+            "Name a scan of the phantom that was made nearer to this scan, or allow a larger difference.",
+        ),
+        "scan_order_unknown": CalibrationFinding(
+            "`calibration.max_scan_order_gap` is set, and the scan or its `calibration_scan` has no `scan_order`.",
+            "Give both a `scan_order` in the cohort table, or set the limit to null.",
+        ),
         "too_few_references": CalibrationFinding(
             "Fewer than ten scans of this cohort with the same tube voltage are calibrated by a phantom and have the "
-            "tissues.",
+            "tissues. Several rows of one image count once.",
             "Use another method, or add scans with a phantom.",
         ),
         "no_tissues": CalibrationFinding(
@@ -109,6 +126,10 @@ CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
             "The table stood more than 50 mm higher or lower than in the `calibration_scan`.",
             "Scan the phantom at the table height of the people.",
         ),
+        "kernel_differs": CalibrationFinding(
+            "The scan and its `calibration_scan` were reconstructed with different kernels.",
+            "Reconstruct the scan of the phantom with the kernel of the people.",
+        ),
         "calibration_drift": CalibrationFinding(
             "The calibration lies outside of the control limits of its scanner (median, 3 x 1.4826 x MAD; of eight "
             "scans or more).",
@@ -116,6 +137,11 @@ CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
         ),
     }
 )
+
+
+def is_same_kvp(kvp: float | None, other: float | None) -> bool:
+    """Return whether two tube voltages (kV) are stated and the same."""
+    return None not in (kvp, other) and abs(kvp - other) <= SAME_KVP
 
 
 def is_physical(slope: float, intercept_hu: float) -> bool:

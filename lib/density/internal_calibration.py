@@ -9,12 +9,19 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.calibrated import Calibration
-from lib.catalog.calibration import MICHALSKI, MICHALSKI_SCALE, PHANTOM, REFERENCED, REFUSED, is_physical
+from lib.catalog.calibration import (
+    MICHALSKI,
+    MICHALSKI_SCALE,
+    PHANTOM,
+    REFERENCED,
+    REFUSED,
+    is_physical,
+    is_same_kvp,
+)
 from lib.density.michalski import fit_tissues
 from lib.density.tissues import SOFT_TISSUES, MissingTissue, measure_tissues
 
 FEWEST_REFERENCES = 10
-_SAME_KVP = 1.0
 
 
 def calibrate_by_tables(image: sitk.Image) -> Calibration:
@@ -48,7 +55,7 @@ def calibrate_by_references(
     Args:
         image: HU on patient axes.
         kvp: tube voltage; None: not stated.
-        references: calibrations of the cohort by phantoms, with tissues.
+        references: calibrations of the cohort by phantoms, with tissues; one for each acquisition.
 
     Returns:
         The calibration, or a refusal.
@@ -93,11 +100,7 @@ def _alike(references: Iterable[Calibration], kvp: float | None) -> Sequence[Cal
     usable = [
         found
         for found in references
-        if found.method == PHANTOM
-        and found.is_usable
-        and found.tissues
-        and None not in (kvp, found.kvp)
-        and abs(found.kvp - kvp) <= _SAME_KVP
+        if found.method == PHANTOM and found.is_usable and found.tissues and is_same_kvp(kvp, found.kvp)
     ]
     scales = Counter(found.scale for found in usable).most_common(1)
     return [found for found in usable if found.scale == scales[0][0]]

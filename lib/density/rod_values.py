@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from lib.catalog.calibration import MAD_SD
 from lib.certificates import Rod
 from lib.density.rod_line import fit_rods
 from lib.density.rod_view import rod_drift_mm_yx
 from lib.imaging.grid import spacing_zyx
 
 STORED_HU = (-1024, 3071)  # what 12 bits hold
-_MAD_SD = 1.4826
 _LIMIT = 4.0  # robust SDs by which mean or SD of a slice may differ
 _LEAST_SD_HU = 1.0
 _LEAST_SHARE, _LEAST_SLICES = 0.25, 3  # of the slices, in which a rod must be undisturbed
@@ -151,7 +151,7 @@ def _undisturbed(means: np.ndarray, sds: np.ndarray) -> np.ndarray:
     kept = known.copy()
     for values, is_upper in ((means, False), (sds, True)):
         middle = np.median(values[known])
-        limit = _LIMIT * max(_MAD_SD * np.median(np.abs(values[known] - middle)), _LEAST_SD_HU)
+        limit = _LIMIT * max(MAD_SD * np.median(np.abs(values[known] - middle)), _LEAST_SD_HU)
         off = np.where(known, values - middle, np.inf)
         kept &= (off if is_upper else np.abs(off)) <= limit
     return kept

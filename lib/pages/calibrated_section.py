@@ -13,7 +13,7 @@ from lib.catalog.protocols import PROTOCOLS
 from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.report_tables import Column, PageTable, number, page_table, text, words
 from lib.stats.calibration_tables import FEWEST_SCANS
-from lib.stats.formats import DASH, fixed, records, show_codes, show_interval, show_number
+from lib.stats.formats import DASH, fixed, records, show_codes, show_interval, show_number, why_empty
 
 _SLOPE_DIGITS, _HU_DIGITS, _R_DIGITS = 4, 1, 3
 _DENSITIES = ("vbmd", "abmd")  # measures whose agreement the page shows; agreement.csv has all
@@ -58,9 +58,10 @@ def density_rows(agreement: Sequence[Mapping]) -> list[Mapping]:
 def scanner_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of scanners: how many scans, and slope and intercept in the middle and at their limits.
 
-    Each method, phantom, tube voltage and scale has a row of its own, because the line depends on all of them.
+    Each method, phantom, tube voltage and scale has a row of its own, because the line depends on all of them. Scans
+    of one image, such as the two hips of a CT, count once.
     """
-    used = [row for row in rows if row["slope_hu_per_mg_cm3"] is not None]
+    used = [row for row in rows if row["slope_hu_per_mg_cm3"] is not None and not row["same_image_as"]]
     scanners = []
     for key, scans in pd.DataFrame(used).groupby(_ONE_LINE, sort=False, dropna=False) if used else ():
         slopes, intercepts = scans["slope_hu_per_mg_cm3"], scans["intercept_hu"]
@@ -111,10 +112,7 @@ def agreement_view(rows: Sequence[Mapping]) -> PageTable:
         Column(head="n", note="people", show=text("n")),
         Column(head="Reference", note="mean", show=_in_unit("reference_mean")),
         Column(head="Bias", show=_in_unit("bias"), small=_interval_in_unit("bias")),
-        Column(
-            head="Limits of agreement",
-            show=lambda row: Markup(" to ").join(_in_unit(name)(row) for name in ("loa_low", "loa_high")),
-        ),
+        Column(head="Limits of agreement", show=_limits_of_agreement),
         Column(head="RMSE", show=_in_unit("rmse"), small=_interval_in_unit("rmse")),
         Column(head="CCC", show=number("ccc", _R_DIGITS)),
     )
@@ -156,6 +154,14 @@ def _limited(head: str, note: str, names: tuple[str, str, str], digits: int) -> 
 
 def _in_unit(name: str):
     return lambda row: show_number(row[name], unit_digits(row["unit"]), why="not defined for this sample")
+
+
+def _limits_of_agreement(row: Mapping) -> Markup | str:
+    """Return both limits; a dash with the reason if one is not defined."""
+    ends = [row["loa_low"], row["loa_high"]]
+    if any(end is None or pd.isna(end) for end in ends):
+        return show_number(None, why=why_empty(row, "loa_low", "too few people"))
+    return " to ".join(fixed(end, unit_digits(row["unit"])) for end in ends)
 
 
 def _interval_in_unit(name: str):
