@@ -43,11 +43,14 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
     {
         "no_rods": CalibrationFinding(
             "No row of round rods with the certificate's radius and distances was found.",
-            "Look whether the phantom lies in the scan. If it does, check `rod_radius_mm` and `rod_distance_mm`.",
+            "Look whether the phantom lies in the scan, wholly in the field of view of the reconstruction. If it "
+            "does, check `rod_radius_mm`, `rod_distance_mm` and the order of the rods in the certificate.",
         ),
         "too_few_rods": CalibrationFinding(
-            "Fewer than `calibration.min_rods` rods lie wholly in the field of view, or are undisturbed.",
-            "Reconstruct the scan with a larger field of view, or calibrate it by another scan (`asynchronous`).",
+            "Fewer than `calibration.min_rods` rods lie wholly in the field of view, undisturbed and with HU that "
+            "are not clipped.",
+            "Reconstruct the scan with a larger field of view and its whole range of HU, or calibrate it by another "
+            "scan (`asynchronous`).",
         ),
         "rods_ambiguous": CalibrationFinding(
             "The rods fit their certificate in two orders, the second less than three times worse.",
@@ -65,7 +68,8 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
         ),
         "large_residuals": CalibrationFinding(
             "A rod differs from the line by more than `calibration.max_residual_mg_cm3`.",
-            "Check that the certificate has the serial number of this phantom, and look for metal beside the rods.",
+            "Check that the certificate has the serial number of this phantom and lists its rods in the order in "
+            "which they lie. Look for metal beside the rods, and whether the HU of the scan were clipped.",
         ),
         "no_calibration_scan": CalibrationFinding(
             "The scan named by `calibration_scan` has no calibration of its own.",
@@ -106,7 +110,8 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
 CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
     {
         "rods_left_out": CalibrationFinding(
-            "A rod was left out: it lies partly outside of the field of view, or is disturbed in most slices.",
+            "A rod was left out: it lies partly outside of the field of view, is disturbed in most slices, or its HU "
+            "were clipped.",
             "Look at its line in tables/calibration_rods.csv. The calibration rests on the other rods.",
         ),
         "drifts_along_z": CalibrationFinding(
@@ -115,8 +120,14 @@ CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
             "Do not compare levels of the scan with each other. Look for metal, and at the ends of the phantom.",
         ),
         "hu_clipped": CalibrationFinding(
-            "Voxels of a rod have the lowest or highest HU that the scan can store.",
+            "Voxels of a rod have the lowest or highest HU that the scan has or can store. A rod with more than a "
+            "tenth of them is left out.",
             "Export the scan with its whole range of values.",
+        ),
+        "air_clipped": CalibrationFinding(
+            "More than a fifth of the voxels of the air around the person have the lowest HU that a scan can store "
+            "(-1024). Air then reads too high, and the slope is off by up to 3 %.",
+            "Calibrate the scan by a phantom, or export it with values below -1024 HU.",
         ),
         "kvp_unknown": CalibrationFinding(
             "The tube voltage of this scan or of its `calibration_scan` is not stated.",

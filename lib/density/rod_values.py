@@ -23,6 +23,7 @@ _JUDGED_MG_CM3 = (0.0, 200.0)  # densities for which a change along z is judged
 CUT = "partly outside of the field of view"
 DISTURBED = "disturbed in most slices"
 UNEVEN = "uneven values, as by streaks or a bubble"
+CLIPPED = "HU clipped at the lowest or highest value of the image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class RodSlices:
     Attributes:
         mean_hu: rods by slices; nan where the disc is not in the image.
         sd_hu: likewise.
-        clipped: rods by slices, whether a voxel has the lowest or highest value that can be stored.
+        clipped: rods by slices, share of the disc's voxels with the lowest or highest value that the image has, or
+            that 12 bits hold.
         disc_voxels: of each rod, voxels of the disc on a slice.
         kept: rods by slices, whether the slice is used.
         z_mm: of each slice.
@@ -52,6 +54,10 @@ class RodSlices:
     def sd(self, rod: int) -> float:
         """Return the usual SD within the disc of a rod."""
         return float(np.median(self.sd_hu[rod, self.kept[rod]]))
+
+    def clipped_share(self, rod: int) -> float:
+        """Return the share of a rod's voxels whose HU were clipped."""
+        return float(self.clipped[rod, self.kept[rod]].mean()) if self.kept[rod].any() else 0.0
 
     def disturbed(self, usable: np.ndarray) -> dict[int, str]:
         """Return the rods among the `usable` ones that cannot be used, with the reason."""
@@ -78,15 +84,16 @@ def measure_slices(
     hu_zyx, (step_mm, *pixel_mm_yx) = sitk.GetArrayViewFromImage(image), spacing_zyx(image)
     slices, drift_mm_yx = len(hu_zyx), rod_drift_mm_yx(image)
     shape = len(places_mm_yx), slices
+    lowest, highest = max(STORED_HU[0], hu_zyx.min()), min(STORED_HU[1], hu_zyx.max())
     mean, sd = np.full(shape, np.nan), np.full(shape, np.nan)
-    clipped, voxels = np.zeros(shape, bool), np.zeros(len(places_mm_yx), int)
+    clipped, voxels = np.zeros(shape), np.zeros(len(places_mm_yx), int)
     for rod, place in enumerate(places_mm_yx):
         for k in range(within[0], within[1] + 1):
             center = (place + drift_mm_yx * (k - 0.5 * (slices - 1))) / pixel_mm_yx
             values = _disc_values(hu_zyx[k], center, radius_mm / np.array(pixel_mm_yx))
             if values is not None:
                 mean[rod, k], sd[rod, k] = values.mean(), values.std()
-                clipped[rod, k] = values.min() <= STORED_HU[0] or values.max() >= STORED_HU[1]
+                clipped[rod, k] = ((values <= lowest) | (values >= highest)).mean()
                 voxels[rod] = max(voxels[rod], values.size)
     kept = np.array([_undisturbed(means, sds) for means, sds in zip(mean, sd, strict=True)])
     return RodSlices(

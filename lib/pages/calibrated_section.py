@@ -1,5 +1,6 @@
 """The report's section on calibrated density: how scans were calibrated, and the agreement of femoral densities."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -26,7 +27,8 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
     """Return the variables of the section; empty without `calibration.csv`.
 
     Returns:
-        `verdicts` (scans by verdict), `methods` (in words), `views` (tables by subject).
+        `verdicts` (scans by verdict), `methods` (in words), `voltages` (in words, if they differ), `views` (tables by
+        subject).
     """
     if "calibration" not in tables:
         return {}
@@ -36,12 +38,23 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
             verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (OK, FLAGGED, REFUSED)
         },
         "methods": {name: METHODS[name] for name in dict.fromkeys(row["method"] for row in rows)},
+        "voltages": voltages_in_words(rows),
         "views": {
             "scanners": _some(scanner_view, rows),
             "findings": _some(findings_view, [row for row in rows if row["reason"] or row["flags"]]),
             "agreement": _some(agreement_view, density_rows(records(tables["agreement"]))),
         },
     }
+
+
+def voltages_in_words(rows: Sequence[Mapping]) -> str:
+    """Return how many scans were made with each tube voltage; empty if all were made with one."""
+    counts = Counter(_kilovolts(row) for row in rows)
+    if len(counts.keys() - {DASH}) < 2:
+        return ""
+    stated = sorted(counts.keys() - {DASH}, key=float)
+    told = [f"{kvp} kV in {counts[kvp]} scan{'s' * (counts[kvp] > 1)}" for kvp in stated]
+    return ", ".join([*told, *([f"not stated in {counts[DASH]}"] if counts[DASH] else [])])
 
 
 def density_rows(agreement: Sequence[Mapping]) -> list[Mapping]:

@@ -6,7 +6,13 @@ import pytest
 from lib.bone_densities import flat_densities
 from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS, ROIS
 from lib.catalog.calibration import REFUSALS
-from lib.pages.calibrated_section import agreement_view, calibrated_section, density_rows, scanner_view
+from lib.pages.calibrated_section import (
+    agreement_view,
+    calibrated_section,
+    density_rows,
+    scanner_view,
+    voltages_in_words,
+)
 from lib.pages.density_table import NO_CALIBRATION, density_table
 from lib.report_settings import AgreementConfig
 from lib.stats.calibration_tables import CALIBRATION_COLUMNS
@@ -212,6 +218,14 @@ def test_each_tube_voltage_and_method_has_a_line_of_its_own():
         "no limits: fewer than 8 scans",
         "no limits: no phantom in these scans",
     ]
+
+
+def test_tube_voltages_that_differ_are_told():
+    rows = [calibration(kvp=120.0), calibration(scan="A2", kvp=120.0), calibration(scan="A3", kvp=100.0)]
+    assert voltages_in_words(rows[:2]) == "" == voltages_in_words([*rows[:2], calibration(scan="A4")])
+    assert voltages_in_words([*rows, calibration(scan="A4")]) == (
+        "100 kV in 1 scan, 120 kV in 2 scans, not stated in 1"
+    )
 
 
 def test_two_hips_of_one_image_are_one_scan_of_the_scanner():

@@ -140,6 +140,6 @@ def test_a_wrong_certificate_is_refused_before_any_job(calibrated):
         told = calibrated.refuse(*TARGETS)
         assert "phantom qrm: scale 'hydroxyapatite' is unknown; expected one of k2hpo4, caha" in told
         path.write_text(yaml.safe_dump({"mind-1": MINDWAYS}))
-        assert "row 4, column phantom: 'qrm'; phantoms.yaml has mind-1" in calibrated.refuse(*TARGETS)
+        assert "row 5, column phantom: 'qrm'; phantoms.yaml has mind-1" in calibrated.refuse(*TARGETS)
     finally:
         path.write_text(former)
