@@ -37,7 +37,9 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
         "verdicts": {
             verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (OK, FLAGGED, REFUSED)
         },
-        "methods": {name: METHODS[name] for name in dict.fromkeys(row["method"] for row in rows)},
+        "methods": {
+            name: METHODS[name].replace("`", "") for name in dict.fromkeys(row["method"] for row in rows)
+        },
         "voltages": voltages_in_words(rows),
         "views": {
             "scanners": _some(scanner_view, rows),
@@ -48,8 +50,8 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
 
 
 def voltages_in_words(rows: Sequence[Mapping]) -> str:
-    """Return how many scans were made with each tube voltage; empty if all were made with one."""
-    counts = Counter(_kilovolts(row) for row in rows)
+    """Return how many images were made with each tube voltage; empty if all were made with one."""
+    counts = Counter(_kilovolts(row) for row in rows if not row["same_image_as"])
     if len(counts.keys() - {DASH}) < 2:
         return ""
     stated = sorted(counts.keys() - {DASH}, key=float)
@@ -88,7 +90,7 @@ def scanner_view(rows: Sequence[Mapping]) -> PageTable:
         Column(head="Tube voltage", note="kV", show=_kilovolts),
         words("Calibration", lambda row: row["phantom"] if row["method"] == PHANTOM else row["method"]),
         words("Scale", lambda row: CALIBRATED_SCALES[row["scale"]]),
-        Column(head="Scans", show=text("scans")),
+        Column(head="Scans", note="one for each image", show=text("scans")),
         _limited("Slope", "HU for each mg/cm³", ("slope", "slope_low", "slope_high"), _SLOPE_DIGITS),
         _limited("Intercept", "HU", ("intercept", "intercept_low_hu", "intercept_high_hu"), _HU_DIGITS),
     )
@@ -110,8 +112,8 @@ def findings_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head="Scans", show=lambda row: str(len(row["scans"])), small=lambda row: _some_names(row["scans"])
         ),
-        words("Meaning", lambda row: known[row["code"]].meaning),
-        words("What to do", lambda row: known[row["code"]].action),
+        words("Meaning", lambda row: known[row["code"]].meaning.replace("`", "")),
+        words("What to do", lambda row: known[row["code"]].action.replace("`", "")),
     )
     return page_table("Refused and flagged calibrations", columns, told, name="calibration")
 

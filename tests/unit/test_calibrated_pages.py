@@ -223,6 +223,7 @@ def test_each_tube_voltage_and_method_has_a_line_of_its_own():
 def test_tube_voltages_that_differ_are_told():
     rows = [calibration(kvp=120.0), calibration(scan="A2", kvp=120.0), calibration(scan="A3", kvp=100.0)]
     assert voltages_in_words(rows[:2]) == "" == voltages_in_words([*rows[:2], calibration(scan="A4")])
+    rows += [calibration(scan="A5", kvp=100.0, same_image_as="A3")]  # the other hip of A3
     assert voltages_in_words([*rows, calibration(scan="A4")]) == (
         "100 kV in 1 scan, 120 kV in 2 scans, not stated in 1"
     )
