@@ -1,5 +1,6 @@
 """Calibrations of a study of images with phantoms: what is made, and what a changed certificate runs again."""
 
+import csv
 import json
 
 import pytest
@@ -101,6 +102,39 @@ def test_a_window_of_the_line_concerns_scans_that_pass_it(calibrated):
         table.write_text(former)
     calibrated.run(target)
     assert found(calibrated, "D")["verdict"] == "flagged" and calibrated.planned(*TARGETS) == {}
+
+
+def test_the_table_names_the_hips_of_one_image(tmp_path):
+    """Both hips of A are one acquisition; copies of one image are one, too, whatever their files are called."""
+    rows = ["scan,image,mask,subject,side,phantom,scanner,scan_order"]
+    for number, person in enumerate("ABC", start=1):
+        made = scene(shown_hu(MINDWAYS, 1.38, 2.0), slices=24, pixel_mm=1.5)
+        image = made.image(seed=number)
+        mask = sitk.GetImageFromArray((sitk.GetArrayViewFromImage(image) > 500).astype("uint8"))
+        mask.CopyInformation(image)
+        sitk.WriteImage(mask, str(tmp_path / f"{person}-mask.nii.gz"))
+        for side in ("left", "right") if person in "AB" else ("left",):
+            file = f"{person}.nii.gz" if person == "A" else f"{person}-{side}.nii.gz"
+            sitk.WriteImage(image, str(tmp_path / file))
+            rows.append(f"{person}-{side},{file},{person}-mask.nii.gz,{person},{side},mind-1,room 3,{number}")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "phantoms.yaml").write_text(yaml.safe_dump({"mind-1": MINDWAYS}))
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        "{cohort: cohort.csv, calibration: {phantoms: phantoms.yaml}, groups: {all: {}}, anatomy: generic, "
+        "structures: {bone: any}, crop: {method: centre}, folds: {folds: 2, test_fraction: 0}}"
+    )
+    Study(tmp_path, overlay=str(overlay)).run("results/tables/calibration.csv")
+    table = list(csv.DictReader((tmp_path / "results/tables/calibration.csv").read_text().splitlines()))
+    assert [(row["scan"], row["same_image_as"]) for row in table] == [
+        ("A-left", ""),
+        ("A-right", "A-left"),
+        ("B-left", ""),
+        ("B-right", "B-left"),
+        ("C-left", ""),
+    ]
+    slopes = [row["slope_hu_per_mg_cm3"] for row in table]
+    assert slopes[0] == slopes[1] != slopes[2] == slopes[3] != slopes[4]
 
 
 def test_a_phantom_alone_is_no_person_and_is_calibrated(calibrated):
