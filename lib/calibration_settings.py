@@ -16,6 +16,7 @@ class CalibrationConfig:
         min_rods: rods that a calibration needs.
         max_residual_mg_cm3: largest distance of a rod from the line.
         max_drift_z_mg_cm3: larger changes of the calibration along the scan are flagged.
+        max_scan_order_gap: largest difference of `scan_order` between a scan and its `calibration_scan`; None: any.
         drift_sd: width of the control limits of a scanner, in robust standard deviations (1.4826 x MAD).
     """
 
@@ -24,6 +25,7 @@ class CalibrationConfig:
     min_rods: int = 3
     max_residual_mg_cm3: float = 8.0
     max_drift_z_mg_cm3: float = 6.0
+    max_scan_order_gap: float | None = None
     drift_sd: float = 3.0
 
     def __post_init__(self) -> None:
@@ -39,3 +41,8 @@ class CalibrationConfig:
         for name in ("max_residual_mg_cm3", "max_drift_z_mg_cm3", "drift_sd"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"calibration.{name} must be a number > 0; got {getattr(self, name)!r}")
+        if self.max_scan_order_gap is not None and not self.max_scan_order_gap >= 0:
+            raise ConfigError(
+                "calibration.max_scan_order_gap must be a number of at least 0, or null for no limit; "
+                f"got {self.max_scan_order_gap!r}"
+            )

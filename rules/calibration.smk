@@ -37,10 +37,13 @@ rule calibrate_density:
         with_tissues=lambda wildcards: SCANS[wildcards.scan].calibration == PHANTOM
         and bool(referenced_scans()),
         source_scan=lambda wildcards: calibration_scan(wildcards.scan),
+        # what the table's order and scanners mean for this scan: a change that means nothing runs nothing
+        source_refusal=lambda wildcards: calibration_scan_refusal(wildcards.scan),
+        is_one_scanner=lambda wildcards: has_scanner_of_its_calibration(wildcards.scan),
         limits={
             key: value
             for key, value in lookup("calibration", within=config).items()
-            if key not in ("phantoms", "drift_sd")
+            if key not in ("phantoms", "max_scan_order_gap", "drift_sd")
         },
         code=code_of("calibrate_density"),
     message:
@@ -79,6 +82,7 @@ rule gather_calibration:
     """One row for each calibrated scan, with the control limits of its scanner; one for each rod."""
     input:
         acquisition="results/tables/acquisition.csv",
+        digests="results/cohort/digests.csv",
         calibrated=lambda wildcards: calibrated_files(),
     output:
         calibration=report(

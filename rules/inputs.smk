@@ -9,6 +9,7 @@ from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.calibration import PHANTOM, REFERENCED
 from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
 from lib.catalog.stages import CALIBRATION_TABLES, DENSITY_TABLES, NETWORK_TABLES, stages_of
+from lib.cohort.calibration_scans import first_of_each_image, is_one_scanner, table_refusal
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable
 from lib.cohort.failures import job_failure
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
@@ -98,6 +99,11 @@ def _asked_by_batch(draw: Draw, kept: tuple[str, ...]) -> Mapping[tuple[str, int
     for row in _asked(draw, kept):
         batches[row.folder, row.placement.batch].append(row.placement.scan)
     return batches
+
+
+@cache
+def _digests(draw: Draw) -> dict[str, str]:
+    return read_digests("results/cohort/digests.csv")
 
 
 @cache
@@ -443,6 +449,18 @@ def calibration_scan(scan: str) -> str:
     return SCANS[scan].calibration_scan
 
 
+def calibration_scan_refusal(scan: str) -> dict[str, str]:
+    """Return why the cohort table forbids a scan the calibration of the scan that it names; empty if nothing does."""
+    row, most = SCANS[scan], config["calibration"]["max_scan_order_gap"]
+    return table_refusal(row, SCANS[row.calibration_scan], most) if row.calibration_scan else {}
+
+
+def has_scanner_of_its_calibration(scan: str) -> bool:
+    """Return whether the cohort table says that a scan and the scan of its calibration come from one scanner."""
+    row = SCANS[scan]
+    return bool(row.calibration_scan) and is_one_scanner(row, SCANS[row.calibration_scan])
+
+
 def certificate_of(scan: str) -> dict:
     """Return the certificate of the phantom in a scan, as plain values; empty if no phantom is named."""
     phantom = SCANS[scan].phantom
@@ -477,11 +495,12 @@ def referenced_scans() -> list[str]:
 
 
 def reference_calibrations(scan: str) -> list[str]:
-    """Return the calibrations of the accepted scans with a phantom, for a scan that refers to them."""
+    """Return the calibrations of the accepted scans with a phantom, one of each image, for a scan that refers to them."""
     if SCANS[scan].calibration != REFERENCED:
         return []
+    with_phantom = (other for other in accepted() if SCANS[other].calibration == PHANTOM)
     return there(
-        f"results/calibrated/{other}.json" for other in accepted() if SCANS[other].calibration == PHANTOM
+        f"results/calibrated/{other}.json" for other in first_of_each_image(with_phantom, _digests(draw()))
     )
 
 

@@ -3,8 +3,9 @@
 input: acquisition (converted/{scan}/image.json); image (converted, empty for `asynchronous`); for `asynchronous`
     source (calibrated/{scan}.json of the scan with the phantom) and source_acquisition; for `referenced` references
     (those of the cohort's scans with a phantom)
-output: json; params: method, certificate (plain values, empty without a phantom), source_scan, limits (the section
-    calibration of the configuration)
+output: json; params: method, certificate (plain values, empty without a phantom), with_tissues, source_scan,
+    source_refusal (why the cohort table forbids it, or empty), is_one_scanner, limits (the section calibration of the
+    configuration)
 """
 
 from lib.atomic import read_json, write_json
@@ -21,6 +22,8 @@ with job_log(snakemake.log[0]) as logger:
         scan=params.source_scan,
         calibration=read_calibration(given.source),
         acquisition=read_json(given.source_acquisition)["acquisition"],
+        refusal=params.source_refusal,
+        is_one_scanner=params.is_one_scanner,
     )
     request = CalibrationRequest(
         method=params.method,

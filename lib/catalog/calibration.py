@@ -21,6 +21,8 @@ METHODS: Mapping[str, str] = MappingProxyType(
 OK, FLAGGED, REFUSED = "ok", "flagged", "refused"
 # slope and intercept that X-rays of 60 to 90 keV can give, HU per mg/cm3 and HU
 SLOPE_RANGE, INTERCEPT_RANGE_HU = (1.0, 1.9), (-25.0, 25.0)
+SAME_KVP = 1.0  # voltages of tubes that differ by no more are one, kV
+MAD_SD = 1.4826  # SD of a normal distribution / its median absolute deviation
 # why a density is empty
 NO_CALIBRATION = "the scan has no density calibration"
 METAL_NEARBY = "metal near the bone changes its HU (flag metal)"
@@ -48,11 +50,14 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
     {
         "no_rods": CalibrationFinding(
             "No row of round rods with the certificate's radius and distances was found.",
-            "Look whether the phantom lies in the scan. If it does, check `rod_radius_mm` and `rod_distance_mm`.",
+            "Look whether the phantom lies in the scan, wholly in the field of view of the reconstruction. If it "
+            "does, check `rod_radius_mm`, `rod_distance_mm` and the order of the rods in the certificate.",
         ),
         "too_few_rods": CalibrationFinding(
-            "Fewer than `calibration.min_rods` rods lie wholly in the field of view, or are undisturbed.",
-            "Reconstruct the scan with a larger field of view, or calibrate it by another scan (`asynchronous`).",
+            "Fewer than `calibration.min_rods` rods lie wholly in the field of view, undisturbed and with HU that "
+            "are not clipped.",
+            "Reconstruct the scan with a larger field of view and its whole range of HU, or calibrate it by another "
+            "scan (`asynchronous`).",
         ),
         "rods_ambiguous": CalibrationFinding(
             "The rods fit their certificate in two orders, the second less than three times worse.",
@@ -70,7 +75,8 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
         ),
         "large_residuals": CalibrationFinding(
             "A rod differs from the line by more than `calibration.max_residual_mg_cm3`.",
-            "Check that the certificate has the serial number of this phantom, and look for metal beside the rods.",
+            "Check that the certificate has the serial number of this phantom and lists its rods in the order in "
+            "which they lie. Look for metal beside the rods, and whether the HU of the scan were clipped.",
         ),
         "no_calibration_scan": CalibrationFinding(
             "The scan named by `calibration_scan` has no calibration of its own.",
@@ -81,9 +87,24 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
             "differs by up to 20 %.",
             "Name a scan of the phantom with the same voltage.",
         ),
+        "other_scanner": CalibrationFinding(
+            "The scan named by `calibration_scan` was made with another scanner: the words in the column `scanner` "
+            "differ, or, where they are not both given, the models in the headers.",
+            "Name a scan of the phantom on the same scanner. If it is one scanner, give both rows one word in "
+            "`scanner`.",
+        ),
+        "scan_order_gap": CalibrationFinding(
+            "The `scan_order` of the scan and of its `calibration_scan` differ by more than "
+            "`calibration.max_scan_order_gap`.",
+            "Name a scan of the phantom that was made nearer to this scan, or allow a larger difference.",
+        ),
+        "scan_order_unknown": CalibrationFinding(
+            "`calibration.max_scan_order_gap` is set, and the scan or its `calibration_scan` has no `scan_order`.",
+            "Give both a `scan_order` in the cohort table, or set the limit to null.",
+        ),
         "too_few_references": CalibrationFinding(
             "Fewer than ten scans of this cohort with the same tube voltage are calibrated by a phantom and have the "
-            "tissues.",
+            "tissues. Several rows of one image count once.",
             "Use another method, or add scans with a phantom.",
         ),
         "no_tissues": CalibrationFinding(
@@ -96,7 +117,8 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
 CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
     {
         "rods_left_out": CalibrationFinding(
-            "A rod was left out: it lies partly outside of the field of view, or is disturbed in most slices.",
+            "A rod was left out: it lies partly outside of the field of view, is disturbed in most slices, or its HU "
+            "were clipped.",
             "Look at its line in tables/calibration_rods.csv. The calibration rests on the other rods.",
         ),
         "drifts_along_z": CalibrationFinding(
@@ -105,8 +127,14 @@ CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
             "Do not compare levels of the scan with each other. Look for metal, and at the ends of the phantom.",
         ),
         "hu_clipped": CalibrationFinding(
-            "Voxels of a rod have the lowest or highest HU that the scan can store.",
+            "Voxels of a rod have the lowest or highest HU that the scan has or can store. A rod with more than a "
+            "tenth of them is left out.",
             "Export the scan with its whole range of values.",
+        ),
+        "air_clipped": CalibrationFinding(
+            "More than a fifth of the voxels of the air around the person have the lowest HU that a scan can store "
+            "(-1024). Air then reads too high, and the slope is off by up to 3 %.",
+            "Calibrate the scan by a phantom, or export it with values below -1024 HU.",
         ),
         "kvp_unknown": CalibrationFinding(
             "The tube voltage of this scan or of its `calibration_scan` is not stated.",
@@ -116,6 +144,10 @@ CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
             "The table stood more than 50 mm higher or lower than in the `calibration_scan`.",
             "Scan the phantom at the table height of the people.",
         ),
+        "kernel_differs": CalibrationFinding(
+            "The scan and its `calibration_scan` were reconstructed with different kernels.",
+            "Reconstruct the scan of the phantom with the kernel of the people.",
+        ),
         "calibration_drift": CalibrationFinding(
             "The calibration lies outside of the control limits of its scanner (median, 3 x 1.4826 x MAD; of eight "
             "scans or more).",
@@ -123,6 +155,11 @@ CALIBRATION_FLAGS: Mapping[str, CalibrationFinding] = MappingProxyType(
         ),
     }
 )
+
+
+def is_same_kvp(kvp: float | None, other: float | None) -> bool:
+    """Return whether two tube voltages (kV) are stated and the same."""
+    return None not in (kvp, other) and abs(kvp - other) <= SAME_KVP
 
 
 def is_physical(slope: float, intercept_hu: float) -> bool:

@@ -16,11 +16,10 @@ def gather_flags(
     Flags of the mask and of crop.json, warnings of the screening file, and `members_disagree` where uncertainty.json
     holds a `member_dice` below `review_member_dice`.
     """
+    flags = warnings_of(screened).union(otsu["flags"], crop["flags"])
     member_dice = uncertainty["member_dice"]
     disagree = member_dice is not None and member_dice < review_member_dice
-    return sorted(
-        {*warnings_of(screened), *otsu["flags"], *crop["flags"], *(["members_disagree"] if disagree else [])}
-    )
+    return sorted(flags.union(["members_disagree"] if disagree else []))
 
 
 def flag_spacing(

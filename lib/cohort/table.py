@@ -145,6 +145,7 @@ def read_cohort(
     problems += [problem for row in used for problem in _missing_files(row)]
     problems += [problem for row in used for problem in grid_problems(row)]
     problems += [*_shared_images(used), *_shared_masks(used), *_unused_labels(used, structures)]
+    problems += _contradicting_acquisitions(used)
     raise_problems(table, problems)
     return {row.scan: row for row in rows}
 
@@ -497,6 +498,22 @@ def _shared_images(rows: Sequence[ScanRow]) -> Iterable[Problem]:
                 yield Problem(row.line, "image", Path(row.image).name, advice)
                 break
         series[row.series_uid].append(row)
+
+
+def _contradicting_acquisitions(rows: Iterable[ScanRow]) -> Iterable[Problem]:
+    """Yield rows of one image, such as its two hips, that differ in what holds for the whole acquisition."""
+    firsts: dict[object, ScanRow] = {}
+    for row in rows:
+        first = firsts.setdefault((_file_identity(row.image), row.series_uid), row) if row.image else row
+        for column in ("phantom", "scanner", "scan_order"):
+            ours, theirs = getattr(row, column), getattr(first, column)
+            if ours not in ("", None) and theirs not in ("", None) and ours != theirs:
+                shown = [f"{value:g}" if isinstance(value, float) else value for value in (ours, theirs)]
+                allowed = (
+                    f"row {first.line} names the same image with {shown[1]!r}: they are one acquisition, so give "
+                    "both rows one value"
+                )
+                yield Problem(row.line, column, shown[0], allowed)
 
 
 def _conflict(row: ScanRow, first: ScanRow, repeated: Mapping[str, str]) -> str:

@@ -9,13 +9,22 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.calibrated import Calibration
-from lib.catalog.calibration import MICHALSKI, PHANTOM, REFERENCED, REFUSED, is_physical
+from lib.catalog.calibration import (
+    FLAGGED,
+    MICHALSKI,
+    PHANTOM,
+    REFERENCED,
+    REFUSED,
+    is_physical,
+    is_same_kvp,
+)
 from lib.catalog.scales import MICHALSKI_SCALE, REFERENCED_SCALES
 from lib.density.michalski import fit_tissues
-from lib.density.tissues import SOFT_TISSUES, MissingTissue, measure_tissues
+from lib.density.tissues import SOFT_TISSUES, MissingTissue, clipped_share_of_air, measure_tissues
 
 FEWEST_REFERENCES = 10
-_SAME_KVP = 1.0
+# share of the air at the lowest HU: in bodies with noise of 8 to 40 HU, slopes were off by 0.2 to 3 % beyond it
+_CLIPPED_AIR = 0.2
 
 
 def calibrate_by_tables(image: sitk.Image) -> Calibration:
@@ -34,6 +43,7 @@ def calibrate_by_tables(image: sitk.Image) -> Calibration:
         return Calibration(**common, verdict=REFUSED, reason="no_tissues", found=str(missing))
     curve = asdict(fit_tissues(tissues))
     found = f"{tissues_in_words(tissues)}; {curve['kev']:g} keV"
+    common |= _flagged(image)
     return Calibration(**common, found=found, r2=curve["r2"], curve=curve, tissues=tissues)
 
 
@@ -49,7 +59,7 @@ def calibrate_by_references(
     Args:
         image: HU on patient axes.
         kvp: tube voltage; None: not stated.
-        references: calibrations of the cohort by phantoms, with tissues.
+        references: calibrations of the cohort by phantoms, with tissues; one for each acquisition.
 
     Returns:
         The calibration, or a refusal.
@@ -73,7 +83,7 @@ def calibrate_by_references(
         why = f"{found}; slope {slope:.3f}, intercept {intercept_hu:.1f} HU"
         return Calibration(**common, verdict=REFUSED, reason="not_physical", found=why, tissues=tissues)
     line = {"slope_hu_per_mg_cm3": float(slope), "intercept_hu": float(intercept_hu)}
-    return Calibration(**common, found=found, tissues=tissues, **line)
+    return Calibration(**common, **_flagged(image), found=found, tissues=tissues, **line)
 
 
 def tissues_if_found(image: sitk.Image) -> dict[str, float] | None:
@@ -89,16 +99,19 @@ def tissues_in_words(tissues: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {hu:.0f} HU" for name, hu in tissues.items())
 
 
+def _flagged(image: sitk.Image) -> dict[str, str | tuple[str, ...]]:
+    """Return verdict and flags of a calibration by the tissues of an image."""
+    if clipped_share_of_air(image) <= _CLIPPED_AIR:
+        return {}
+    return {"verdict": FLAGGED, "flags": ("air_clipped",)}
+
+
 def _alike(references: Iterable[Calibration], kvp: float | None) -> Sequence[Calibration]:
     """Return the references of one tube voltage and of the scale that most of them have."""
     usable = [
         found
         for found in references
-        if found.method == PHANTOM
-        and found.is_usable
-        and found.tissues
-        and None not in (kvp, found.kvp)
-        and abs(found.kvp - kvp) <= _SAME_KVP
+        if found.method == PHANTOM and found.is_usable and found.tissues and is_same_kvp(kvp, found.kvp)
     ]
     scales = Counter(found.scale for found in usable).most_common(1)
     return [found for found in usable if found.scale == scales[0][0]]

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from lib.catalog.calibration import MAD_SD
 from lib.certificates import Rod
 from lib.density.rod_line import fit_rods
 from lib.density.rod_view import rod_drift_mm_yx
 from lib.imaging.grid import spacing_zyx
 
 STORED_HU = (-1024, 3071)  # what 12 bits hold
-_MAD_SD = 1.4826
 _LIMIT = 4.0  # robust SDs by which mean or SD of a slice may differ
 _LEAST_SD_HU = 1.0
 _LEAST_SHARE, _LEAST_SLICES = 0.25, 3  # of the slices, in which a rod must be undisturbed
@@ -23,6 +23,7 @@ _JUDGED_MG_CM3 = (0.0, 200.0)  # densities for which a change along z is judged
 CUT = "partly outside of the field of view"
 DISTURBED = "disturbed in most slices"
 UNEVEN = "uneven values, as by streaks or a bubble"
+CLIPPED = "HU clipped at the lowest or highest value of the image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class RodSlices:
     Attributes:
         mean_hu: rods by slices; nan where the disc is not in the image.
         sd_hu: likewise.
-        clipped: rods by slices, whether a voxel has the lowest or highest value that can be stored.
+        clipped: rods by slices, share of the disc's voxels with the lowest or highest value that the image has, or
+            that 12 bits hold.
         disc_voxels: of each rod, voxels of the disc on a slice.
         kept: rods by slices, whether the slice is used.
         z_mm: of each slice.
@@ -52,6 +54,10 @@ class RodSlices:
     def sd(self, rod: int) -> float:
         """Return the usual SD within the disc of a rod."""
         return float(np.median(self.sd_hu[rod, self.kept[rod]]))
+
+    def clipped_share(self, rod: int) -> float:
+        """Return the share of a rod's voxels whose HU were clipped."""
+        return float(self.clipped[rod, self.kept[rod]].mean()) if self.kept[rod].any() else 0.0
 
     def disturbed(self, usable: np.ndarray) -> dict[int, str]:
         """Return the rods among the `usable` ones that cannot be used, with the reason."""
@@ -78,15 +84,16 @@ def measure_slices(
     hu_zyx, (step_mm, *pixel_mm_yx) = sitk.GetArrayViewFromImage(image), spacing_zyx(image)
     slices, drift_mm_yx = len(hu_zyx), rod_drift_mm_yx(image)
     shape = len(places_mm_yx), slices
+    lowest, highest = max(STORED_HU[0], hu_zyx.min()), min(STORED_HU[1], hu_zyx.max())
     mean, sd = np.full(shape, np.nan), np.full(shape, np.nan)
-    clipped, voxels = np.zeros(shape, bool), np.zeros(len(places_mm_yx), int)
+    clipped, voxels = np.zeros(shape), np.zeros(len(places_mm_yx), int)
     for rod, place in enumerate(places_mm_yx):
         for k in range(within[0], within[1] + 1):
             center = (place + drift_mm_yx * (k - 0.5 * (slices - 1))) / pixel_mm_yx
             values = _disc_values(hu_zyx[k], center, radius_mm / np.array(pixel_mm_yx))
             if values is not None:
                 mean[rod, k], sd[rod, k] = values.mean(), values.std()
-                clipped[rod, k] = values.min() <= STORED_HU[0] or values.max() >= STORED_HU[1]
+                clipped[rod, k] = ((values <= lowest) | (values >= highest)).mean()
                 voxels[rod] = max(voxels[rod], values.size)
     kept = np.array([_undisturbed(means, sds) for means, sds in zip(mean, sd, strict=True)])
     return RodSlices(
@@ -151,7 +158,7 @@ def _undisturbed(means: np.ndarray, sds: np.ndarray) -> np.ndarray:
     kept = known.copy()
     for values, is_upper in ((means, False), (sds, True)):
         middle = np.median(values[known])
-        limit = _LIMIT * max(_MAD_SD * np.median(np.abs(values[known] - middle)), _LEAST_SD_HU)
+        limit = _LIMIT * max(MAD_SD * np.median(np.abs(values[known] - middle)), _LEAST_SD_HU)
         off = np.where(known, values - middle, np.inf)
         kept &= (off if is_upper else np.abs(off)) <= limit
     return kept

@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import fft, ndimage
 
+from lib.catalog.calibration import MAD_SD
 from lib.imaging.grid import spacing_zyx
 from lib.imaging.kernels import block_mean
 
@@ -95,7 +96,7 @@ def view_along_rods(image: sitk.Image, radius_mm: float, part: tuple[float, floa
             moved = -drift_mm_yx * (k - 0.5 * (count - 1)) / pixel_mm_yx
             slice_yx[:] = ndimage.shift(slice_yx, moved, order=1, mode="constant", cval=_PADDING_HU - 1)
     hu_yx = np.median(slices_zyx, axis=0)
-    spread_yx = 1.4826 * np.median(np.abs(slices_zyx - hu_yx), axis=0)
+    spread_yx = MAD_SD * np.median(np.abs(slices_zyx - hu_yx), axis=0)
     contrast_yx, core_sd_yx, spread_yx = _discs(hu_yx, spread_yx, radius_mm / pixel_mm_yx)
     return RodView(
         hu_yx=hu_yx,

@@ -23,7 +23,7 @@ SOFT_TISSUES = ("air", "adipose", "muscle")
 LEAST_MM3 = 500.0
 _PIXEL_MM = 2.0
 _SOFT_HU = -300.0  # above it lie body, table and phantom
-_AIR_HU, _PADDING_HU = -900.0, -1023.0
+_AIR_HU, _PADDING_HU, _LOWEST_HU = -900.0, -1023.0, -1024
 _FROM_THINGS_MM, _INSIDE_MM = 10.0, 10.0
 # lowest and highest HU of a voxel of the tissue, and by how much it is eroded, mm
 _CORES = {"adipose": ((-140.0, -60.0), 2.0), "muscle": ((20.0, 90.0), 4.0)}
@@ -52,7 +52,7 @@ def measure_tissues(image: sitk.Image, names: tuple[str, ...] = tuple(RANGES_HU)
         MissingTissue: less than 500 mm3 of a tissue, or a value outside of RANGES_HU.
     """
     fine_mm_zyx = np.array(spacing_zyx(image))
-    steps = np.array([1, *np.maximum(1, np.floor(_PIXEL_MM / fine_mm_zyx[1:] + 0.01).astype(int))])
+    steps = _steps(fine_mm_zyx)
     native_zyx = sitk.GetArrayViewFromImage(image)
     hu_zyx, spacing = block_mean(native_zyx, steps), fine_mm_zyx * steps
     body_zyx = _body(hu_zyx, spacing)
@@ -68,6 +68,19 @@ def measure_tissues(image: sitk.Image, names: tuple[str, ...] = tuple(RANGES_HU)
     return found
 
 
+def clipped_share_of_air(image: sitk.Image) -> float:
+    """Return the share of voxels of -1024 HU, the lowest that 12 bits hold, in the air of a CT; 0 without air.
+
+    Args:
+        image: HU on patient axes.
+    """
+    native_zyx, fine_mm_zyx = sitk.GetArrayViewFromImage(image), np.array(spacing_zyx(image))
+    steps = _steps(fine_mm_zyx)
+    air_zyx = _air(block_mean(native_zyx, steps), fine_mm_zyx * steps)
+    shares_zyx = block_mean((native_zyx <= _LOWEST_HU).astype(np.float32), steps)
+    return float(shares_zyx[air_zyx].mean()) if air_zyx.any() else 0.0
+
+
 def mode_hu(values: np.ndarray) -> float:
     """Return the mode of a sample: the mean within 20 HU of the peak of its smoothed histogram."""
     first = np.floor(values.min() / _BIN_HU)
@@ -75,6 +88,11 @@ def mode_hu(values: np.ndarray) -> float:
     smooth = ndimage.gaussian_filter1d(counts.astype(float), _SMOOTHED_BINS, mode="constant")
     peak = (first + smooth.argmax() + 0.5) * _BIN_HU
     return float(values[np.abs(values - peak) <= _AROUND_HU].mean())
+
+
+def _steps(fine_mm_zyx: np.ndarray) -> np.ndarray:
+    """Return how many voxels (z, y, x) become one in which tissues are told."""
+    return np.array([1, *np.maximum(1, np.floor(_PIXEL_MM / fine_mm_zyx[1:] + 0.01).astype(int))])
 
 
 def _value(name: str, values: np.ndarray, voxel_mm3: float) -> float:

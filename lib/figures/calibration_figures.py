@@ -26,7 +26,8 @@ def draw_calibration_drift(calibration: pd.DataFrame) -> Drawing | None:
     """Slope and intercept of each scan with a phantom in it, against its order, with the scanner's control limits.
 
     A row for each scanner, phantom and tube voltage with at least eight scans, the most frequent ones first, at most
-    six. The third panel shows by how much a scan reads the HU differently that are usually 0, 100 and 300 mg/cm3.
+    six. Scans of one image, such as the two hips of a CT, are one point. The third panel shows by how much a scan
+    reads the HU differently that are usually 0, 100 and 300 mg/cm3.
 
     Args:
         calibration: CALIBRATION_COLUMNS of `lib.stats.calibration_tables`.
@@ -34,7 +35,8 @@ def draw_calibration_drift(calibration: pd.DataFrame) -> Drawing | None:
     Returns:
         None if no scanner has eight scans.
     """
-    own = calibration[(calibration["method"] == PHANTOM) & (calibration["verdict"] != REFUSED)]
+    is_used = (calibration["method"] == PHANTOM) & (calibration["verdict"] != REFUSED)
+    own = calibration[is_used & (calibration["same_image_as"].fillna("") == "")]
     charts = [
         chart for _, chart in own.groupby(_CHART, dropna=False, sort=True) if len(chart) >= FEWEST_SCANS
     ]
@@ -57,7 +59,8 @@ def draw_calibration_drift(calibration: pd.DataFrame) -> Drawing | None:
     figure.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=8)
     shown = pd.concat(charts)
     outside = int(_drifted(shown).sum())
-    words = f"{len(charts)} scanners with {len(shown)} scans: {outside} lie outside of the limits"
+    scanners = f"{len(charts)} scanner" + ("s" if len(charts) > 1 else "")
+    words = f"{scanners} with {len(shown)} scans: {outside} {'lies' if outside == 1 else 'lie'} outside of the limits"
     columns = [*_CHART, "scan", "scan_order", *(name for panel in _PANELS for name in panel[:3])]
     changes = [f"change_at_{density}_mg_cm3" for density in CHANGES_MG_CM3]
     return Drawing(

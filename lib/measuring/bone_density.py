@@ -26,9 +26,9 @@ class MeasuredBone:
     """What was measured of a scan's bone in each mask.
 
     Attributes:
-        section: `calibration` (method, phantom, scale, verdict, reason, flags, no_density) and for each mask by its name
-            `geometry` (places in LPS mm), `regions` (region -> compartment -> measures), `areal` (region of
-            interest -> measures), `joint_gap`, and with a line to DXA `t_scores`.
+        section: `calibration` (method, phantom, scale, verdict, reason, flags; `no_density`: why the bone has none)
+            and for each mask by its name `geometry` (places in LPS mm), `regions` (region -> compartment ->
+            measures), `areal` (region of interest -> measures), `joint_gap`, and with a line to DXA `t_scores`.
         projections: the projected bone in each mask by its name; None without densities or without a neck.
     """
 

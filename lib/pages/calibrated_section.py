@@ -1,5 +1,6 @@
 """The report's section on calibrated density: how scans were calibrated, densities by age, and their agreement."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -28,7 +29,8 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
     """Return the variables of the section; empty without `calibration.csv`.
 
     Returns:
-        `verdicts` (scans by verdict), `methods` (in words), `views` (tables by subject).
+        `verdicts` (scans by verdict), `methods` (in words), `voltages` (in words, if they differ), `views` (tables by
+        subject).
     """
     if "calibration" not in tables:
         return {}
@@ -38,7 +40,10 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
         "verdicts": {
             verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (OK, FLAGGED, REFUSED)
         },
-        "methods": {name: METHODS[name] for name in dict.fromkeys(row["method"] for row in rows)},
+        "methods": {
+            name: METHODS[name].replace("`", "") for name in dict.fromkeys(row["method"] for row in rows)
+        },
+        "voltages": voltages_in_words(rows),
         "views": {
             "scanners": _some(scanner_view, rows),
             "findings": _some(findings_view, [row for row in rows if row["reason"] or row["flags"]]),
@@ -49,6 +54,16 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
             "agreement": _some(agreement_view, density_rows(records(tables["agreement"]))),
         },
     }
+
+
+def voltages_in_words(rows: Sequence[Mapping]) -> str:
+    """Return how many images were made with each tube voltage; empty if all were made with one."""
+    counts = Counter(_kilovolts(row) for row in rows if not row["same_image_as"])
+    if len(counts.keys() - {DASH}) < 2:
+        return ""
+    stated = sorted(counts.keys() - {DASH}, key=float)
+    told = [f"{kvp} kV in {counts[kvp]} scan{'s' * (counts[kvp] > 1)}" for kvp in stated]
+    return ", ".join([*told, *([f"not stated in {counts[DASH]}"] if counts[DASH] else [])])
 
 
 def density_rows(agreement: Sequence[Mapping]) -> list[Mapping]:
@@ -65,9 +80,10 @@ def density_rows(agreement: Sequence[Mapping]) -> list[Mapping]:
 def scanner_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of scanners: how many scans, and slope and intercept in the middle and at their limits.
 
-    Each method, phantom, tube voltage and scale has a row of its own, because the line depends on all of them.
+    Each method, phantom, tube voltage and scale has a row of its own, because the line depends on all of them. Scans
+    of one image, such as the two hips of a CT, count once.
     """
-    used = [row for row in rows if row["slope_hu_per_mg_cm3"] is not None]
+    used = [row for row in rows if row["slope_hu_per_mg_cm3"] is not None and not row["same_image_as"]]
     scanners = []
     for key, scans in pd.DataFrame(used).groupby(_ONE_LINE, sort=False, dropna=False) if used else ():
         slopes, intercepts = scans["slope_hu_per_mg_cm3"], scans["intercept_hu"]
@@ -81,7 +97,7 @@ def scanner_view(rows: Sequence[Mapping]) -> PageTable:
         Column(head="Tube voltage", note="kV", show=_kilovolts),
         words("Calibration", lambda row: row["phantom"] if row["method"] == PHANTOM else row["method"]),
         words("Scale", lambda row: CALIBRATED_SCALES[row["scale"]]),
-        Column(head="Scans", show=text("scans")),
+        Column(head="Scans", note="one for each image", show=text("scans")),
         _limited("Slope", "HU for each mg/cm³", ("slope", "slope_low", "slope_high"), _SLOPE_DIGITS),
         _limited("Intercept", "HU", ("intercept", "intercept_low_hu", "intercept_high_hu"), _HU_DIGITS),
     )
@@ -103,8 +119,8 @@ def findings_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head="Scans", show=lambda row: str(len(row["scans"])), small=lambda row: _some_names(row["scans"])
         ),
-        words("Meaning", lambda row: known[row["code"]].meaning),
-        words("What to do", lambda row: known[row["code"]].action),
+        words("Meaning", lambda row: known[row["code"]].meaning.replace("`", "")),
+        words("What to do", lambda row: known[row["code"]].action.replace("`", "")),
     )
     return page_table("Refused and flagged calibrations", columns, told, name="calibration")
 
@@ -158,10 +174,7 @@ def agreement_view(rows: Sequence[Mapping]) -> PageTable:
         Column(head="n", note="people", show=text("n")),
         Column(head="Reference", note="mean", show=_in_unit("reference_mean")),
         Column(head="Bias", show=_in_unit("bias"), small=_interval_in_unit("bias")),
-        Column(
-            head="Limits of agreement",
-            show=lambda row: Markup(" to ").join(_in_unit(name)(row) for name in ("loa_low", "loa_high")),
-        ),
+        Column(head="Limits of agreement", show=_limits_of_agreement),
         Column(head="RMSE", show=_in_unit("rmse"), small=_interval_in_unit("rmse")),
         Column(head="CCC", show=number("ccc", _R_DIGITS)),
     )
@@ -215,6 +228,14 @@ def _ages(row: Mapping) -> str:
     if row["age_from"] is None:
         return show_number(None, 0, why=why_empty(row, "age_from", "not known"))
     return f"{row['age_from']:.0f} to {row['age_to']:.0f}"
+
+
+def _limits_of_agreement(row: Mapping) -> Markup | str:
+    """Return both limits; a dash with the reason if one is not defined."""
+    ends = [row["loa_low"], row["loa_high"]]
+    if any(end is None or pd.isna(end) for end in ends):
+        return show_number(None, why=why_empty(row, "loa_low", "too few people"))
+    return " to ".join(fixed(end, unit_digits(row["unit"])) for end in ends)
 
 
 def _interval_in_unit(name: str):

@@ -3,12 +3,12 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from lib.calibrated import Calibration
-from lib.catalog.calibration import FLAGGED, NONE, OK, PHANTOM
+from lib.catalog.calibration import FLAGGED, MAD_SD, NONE, OK, PHANTOM
 
 _NUMBERS = (
     *("slope_hu_per_mg_cm3", "intercept_hu", "slope_se", "intercept_se", "r2", "residual_max_mg_cm3"),
@@ -21,6 +21,7 @@ CALIBRATION_COLUMNS = (
     *(
         "scan",
         "subject",
+        "same_image_as",
         "scanner",
         "scan_order",
         "kvp",
@@ -40,7 +41,7 @@ ROD_COLUMNS = (
 FEWEST_SCANS = 8  # of a scanner, for control limits
 # differences that the measurement itself may have, which are never a drift
 _NO_DRIFT_SHARE, _NO_DRIFT_HU = 0.005, 1.0
-_MAD_SD, _RANGE_SD = 1.4826, 0.954  # of a normal distribution: SD / MAD, median moving range / SD
+_RANGE_SD = 0.954  # of a normal distribution: median moving range / SD
 DRIFT = "calibration_drift"
 
 
@@ -65,27 +66,46 @@ class ControlLimits:
         return found.density_mg_cm3(self.slope * density + self.intercept_hu) - density
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScanFacts:
+    """What is known of each scan beside its calibration, by scan.
+
+    Attributes:
+        scanners: `scanner` (empty: not stated) and `scan_order` (None: not stated).
+        acquisition: the row of `tables/acquisition.csv`.
+        digests: of the scan's voxels (`cohort/digests.csv`): scans with one digest are one acquisition.
+    """
+
+    scanners: Mapping[str, Mapping]
+    acquisition: Mapping[str, Mapping]
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
 def calibration_tables(
-    calibrations: Mapping[str, Calibration],
-    scanners: Mapping[str, Mapping],
-    acquisition: Mapping[str, Mapping],
-    drift_sd: float,
+    calibrations: Mapping[str, Calibration], facts: ScanFacts, drift_sd: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables of scans (CALIBRATION_COLUMNS) and of rods (ROD_COLUMNS), in the order of the scans.
 
+    Scans of one image, such as the two hips of a CT, are one acquisition, which counts once in the control limits.
+
     Args:
         calibrations: by scan.
-        scanners: `scanner` (empty: not stated) and `scan_order` (None: not stated) of each scan.
-        acquisition: the row of `tables/acquisition.csv` of each scan.
+        facts: of each scan.
         drift_sd: width of the control limits in robust SDs.
     """
-    charts = {scan: _chart(found, scanners[scan], acquisition[scan]) for scan, found in calibrations.items()}
-    limits = _limits(calibrations, charts, scanners, drift_sd)
+    scanners = facts.scanners
+    charts = {
+        scan: _chart(found, scanners[scan], facts.acquisition[scan]) for scan, found in calibrations.items()
+    }
+    firsts = _first_of_image(calibrations, charts, facts.digests)
+    own = {scan: found for scan, found in calibrations.items() if firsts[scan] == scan}
+    limits = _limits(own, charts, scanners, drift_sd)
     rows, rods = [], []
     for scan, found in calibrations.items():
-        told = acquisition[scan]
+        told = facts.acquisition[scan]
         row = {name: told[name] for name in ("subject", "kvp", "kernel")}
         row |= {"scanner": charts[scan][0], "scan_order": scanners[scan]["scan_order"]}
+        row |= {"same_image_as": firsts[scan] if firsts[scan] != scan else ""}
         rows.append(
             {"scan": scan} | row | _of_calibration(found) | _of_limits(found, limits.get(charts[scan]))
         )
@@ -126,7 +146,7 @@ def control_limits(
 def _middle(values: Sequence[float], in_order: bool) -> tuple[float, float]:
     """Return median and robust SD."""
     middle = statistics.median(values)
-    sd = _MAD_SD * statistics.median(abs(value - middle) for value in values)
+    sd = MAD_SD * statistics.median(abs(value - middle) for value in values)
     steps = [abs(second - first) for first, second in zip(values, values[1:], strict=False)]
     return middle, min(sd, statistics.median(steps) / _RANGE_SD) if in_order else sd
 
@@ -135,6 +155,17 @@ def _chart(found: Calibration, scanner: Mapping, told: Mapping) -> tuple[str, st
     """Return what a control chart holds together: scanner, phantom and tube voltage."""
     named = [told.get(name) for name in ("manufacturer", "model", "kernel")]
     return scanner["scanner"] or " ".join(filter(None, named)), found.phantom, str(told.get("kvp") or "")
+
+
+def _first_of_image(
+    calibrations: Mapping[str, Calibration], charts: Mapping[str, tuple], digests: Mapping[str, str]
+) -> dict[str, str]:
+    """Return for each scan the first one with its image, method, phantom and scanner; itself if there is none."""
+    firsts: dict[tuple, str] = {}
+    return {
+        scan: firsts.setdefault((digests.get(scan, scan), found.method, charts[scan]), scan)
+        for scan, found in calibrations.items()
+    }
 
 
 def _limits(

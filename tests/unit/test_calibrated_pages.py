@@ -7,7 +7,13 @@ from lib.bone_densities import flat_densities
 from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS, ROIS
 from lib.catalog.calibration import NO_CALIBRATION as NO_DENSITY
 from lib.catalog.calibration import REFUSALS
-from lib.pages.calibrated_section import calibrated_section, density_rows, scanner_view
+from lib.pages.calibrated_section import (
+    agreement_view,
+    calibrated_section,
+    density_rows,
+    scanner_view,
+    voltages_in_words,
+)
 from lib.pages.density_table import NO_CALIBRATION, density_table
 from lib.report_settings import AgreementConfig
 from lib.stats.calibration_tables import CALIBRATION_COLUMNS
@@ -67,6 +73,7 @@ def section(**calibration):
         "verdict": "ok",
         "reason": "",
         "flags": [],
+        "no_density": "",
     }
     return {"calibration": told | calibration, "predicted": of_mask(1.1), "reference": of_mask()}
 
@@ -194,7 +201,7 @@ def agreement(**changes):
             "undefined": "",
         },
         **{
-            "loa_low": None,
+            "loa_low": -6.0,
             "loa_high": 4.0,
             "rmse": 2.0,
             "rmse_ci_low": 1.0,
@@ -223,6 +230,35 @@ def test_each_tube_voltage_and_method_has_a_line_of_its_own():
         "no limits: fewer than 8 scans",
         "no limits: no phantom in these scans",
     ]
+
+
+def test_tube_voltages_that_differ_are_told():
+    rows = [calibration(kvp=120.0), calibration(scan="A2", kvp=120.0), calibration(scan="A3", kvp=100.0)]
+    assert voltages_in_words(rows[:2]) == "" == voltages_in_words([*rows[:2], calibration(scan="A4")])
+    rows += [calibration(scan="A5", kvp=100.0, same_image_as="A3")]  # the other hip of A3
+    assert voltages_in_words([*rows, calibration(scan="A4")]) == (
+        "100 kV in 1 scan, 120 kV in 2 scans, not stated in 1"
+    )
+
+
+def test_two_hips_of_one_image_are_one_scan_of_the_scanner():
+    rows = [
+        calibration(),
+        calibration(scan="A2", same_image_as="A1"),
+        calibration(scan="B1", slope_hu_per_mg_cm3=1.40),
+        calibration(scan="B2", slope_hu_per_mg_cm3=1.40, same_image_as="B1"),
+        calibration(scan="C1", slope_hu_per_mg_cm3=1.41),
+    ]
+    (shown,) = scanner_view(rows).lines
+    assert (shown[4][0], shown[5][0]) == ("3", "1.4000")
+
+
+def test_limits_of_agreement_that_are_not_defined_are_one_dash_with_the_reason():
+    alone = agreement(loa_low=None, loa_high=None, n=1, undefined="loa_low, loa_high: fewer than 3 people")
+    cell = str(agreement_view(density_rows([alone])).lines[1][6][0])
+    assert cell.count("–") == 1 and "fewer than 3 people" in cell and " to " not in cell
+    two = agreement(loa_low=-6.04, loa_high=4.0)
+    assert str(agreement_view(density_rows([two])).lines[1][6][0]) == "\N{MINUS SIGN}6.0 to 4.0"
 
 
 def test_the_section_counts_verdicts_and_never_pools_scales():

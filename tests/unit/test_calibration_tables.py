@@ -1,5 +1,6 @@
 """Tables of calibrations and rods; control limits of scanners."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,13 @@ from lib.density.calibrate_scan import (
 from lib.errors import ConfigError
 from lib.figures.calibration_figures import draw_calibration_drift
 from lib.figures.gallery import StudyResults, draw_figures
-from lib.stats.calibration_tables import CALIBRATION_COLUMNS, ROD_COLUMNS, calibration_tables, control_limits
+from lib.stats.calibration_tables import (
+    CALIBRATION_COLUMNS,
+    ROD_COLUMNS,
+    ScanFacts,
+    calibration_tables,
+    control_limits,
+)
 from lib.stats.tables import METRIC_COLUMNS
 
 ACQUIRED = {"subject": "P", "kvp": "120", "kernel": "B30s", "manufacturer": "Maker", "model": "One"}
@@ -32,13 +39,16 @@ def line(slope=1.38, intercept_hu=0.0, **changed):
     return Calibration(**told | {"slope_hu_per_mg_cm3": slope, "intercept_hu": intercept_hu} | changed)
 
 
-def tables(calibrations, scanner="", orders=None):
+def tables(calibrations, scanner="", orders=None, digests=None):
     found = {f"S{k}": calibration for k, calibration in enumerate(calibrations)}
     scanners = {
         scan: {"scanner": scanner, "scan_order": orders[k] if orders else None}
         for k, scan in enumerate(found)
     }
-    return calibration_tables(found, scanners, dict.fromkeys(found, ACQUIRED), 3.0)
+    facts = ScanFacts(
+        scanners=scanners, acquisition=dict.fromkeys(found, ACQUIRED), digests=dict(digests or {})
+    )
+    return calibration_tables(found, facts, 3.0)
 
 
 def noisy(count, sd=0.001, seed=1):
@@ -93,6 +103,42 @@ def test_each_scanner_phantom_and_voltage_has_its_own_limits():
     assert set(tables(two, scanner="room 3")[0]["scanner"]) == {"room 3"}
 
 
+def both_hips(people, sd=0.001):
+    """Return the calibrations of both hips of people, and the digests of their images: two scans of each."""
+    calibrations = [line(slope) for slope in noisy(people, sd) for _ in range(2)]
+    return calibrations, {f"S{k}": f"image {k // 2}" for k in range(2 * people)}
+
+
+def test_two_hips_of_an_image_are_one_acquisition():
+    calibrations, digests = both_hips(4)
+    table, _ = tables(calibrations, digests=digests)
+    assert list(table["same_image_as"]) == ["", "S0", "", "S2", "", "S4", "", "S6"]
+    assert table["slope_low"].isna().all()  # four scans, not eight
+    assert tables(calibrations)[0]["slope_low"].notna().all()
+    calibrations, digests = both_hips(9, sd=0.01)
+    table, _ = tables(calibrations, orders=[k // 2 for k in range(18)], digests=digests)
+    once, _ = tables(calibrations[::2], orders=list(range(9)))
+    # limits of nine scans: had each counted twice, every other step between neighbours would be 0
+    twice, _ = tables(calibrations, orders=list(range(18)))
+    width = [found["slope_high"][0] - found["slope_low"][0] for found in (table, once, twice)]
+    assert width[0] == width[1] != pytest.approx(width[2])
+    assert table["slope_low"].notna().all() and list(table["flags"][::2]) == list(table["flags"][1::2])
+
+
+def test_a_hip_with_another_method_is_no_second_row_of_the_acquisition():
+    own, taken = line(), line(method="asynchronous", calibration_scan="S2")
+    table, _ = tables([taken, own, own], digests={"S0": "a", "S1": "a", "S2": "a"})
+    assert list(table["same_image_as"]) == ["", "", "S1"]
+
+
+def test_the_control_chart_has_a_point_for_each_acquisition():
+    calibrations, digests = both_hips(8)
+    table, _ = tables(calibrations, scanner="room 3", digests=digests)
+    drawing = draw_calibration_drift(table)
+    assert "1 scanner with 8 scans" in drawing.alt and len(drawing.data) == 8
+    assert draw_calibration_drift(tables(*both_hips(7)[:1], digests=both_hips(7)[1])[0]) is None
+
+
 def test_refused_and_taken_calibrations_have_no_part_in_limits():
     refused = Calibration(method="phantom", phantom="p", verdict="refused", reason="no_rods")
     taken = line(1.9, method="asynchronous", calibration_scan="S0")
@@ -132,16 +178,46 @@ def test_a_scan_takes_the_line_of_another_one():
 
 def test_another_voltage_or_table_height_is_told():
     refused = calibrate_by_other_scan(source(), {"kvp": 140.0})
-    assert (refused.verdict, refused.reason) == (
-        "refused",
-        "other_kvp",
-    ) and "140 kV, and QA 120 kV" in refused.found
+    assert (refused.verdict, refused.reason) == ("refused", "other_kvp")
+    assert "140 kV, and QA 120 kV" in refused.found
+    assert calibrate_by_other_scan(source(), {"kvp": 121.0}).verdict == "ok"
     assert list(calibrate_by_other_scan(source(), {"kvp": None}).flags) == ["kvp_unknown"]
-    heights = {"kvp": 120.0, "table_height_mm": 100.0}
-    assert list(calibrate_by_other_scan(source(table_height_mm=160.0), heights).flags) == [
-        "table_height_differs"
-    ]
-    assert calibrate_by_other_scan(source(table_height_mm=140.0), heights).verdict == "ok"
+    assert list(calibrate_by_other_scan(source(kvp=None), {"kvp": 120.0}).flags) == ["kvp_unknown"]
+    for height_mm, flags in (
+        (160.0, ["table_height_differs"]),
+        (40.0, ["table_height_differs"]),
+        (140.0, []),
+    ):
+        heights = {"kvp": 120.0, "table_height_mm": 100.0}
+        assert list(calibrate_by_other_scan(source(table_height_mm=height_mm), heights).flags) == flags
+    # what one header does not state is not compared
+    assert calibrate_by_other_scan(source(table_height_mm=160.0), {"kvp": 120.0}).verdict == "ok"
+
+
+def test_another_kernel_is_flagged():
+    sharp = {"kvp": 120.0, "kernel": "B70s"}
+    found = calibrate_by_other_scan(source(kernel="B30s"), sharp)
+    assert (found.verdict, list(found.flags)) == ("flagged", ["kernel_differs"])
+    assert calibrate_by_other_scan(source(kernel="b70s"), sharp).verdict == "ok"
+    assert calibrate_by_other_scan(source(), sharp).verdict == "ok"
+
+
+def test_another_scanner_lends_no_line():
+    second = {"kvp": 120.0, "model": "Two"}
+    found = calibrate_by_other_scan(source(model="One"), second)
+    assert (found.verdict, found.reason) == ("refused", "other_scanner")
+    assert found.found == "model Two, and QA One" and found.slope_hu_per_mg_cm3 is None
+    # the table's word decides over the headers: a scanner may have got a new name
+    assert calibrate_by_other_scan(replace(source(model="One"), is_one_scanner=True), second).is_usable
+    assert calibrate_by_other_scan(source(model="TWO"), second).is_usable
+    assert calibrate_by_other_scan(source(), second).is_usable
+
+
+def test_what_the_table_forbids_is_refused():
+    told = {"reason": "scan_order_gap", "found": "too far"}
+    found = calibrate_by_other_scan(replace(source(), refusal=told), {"kvp": 120.0})
+    assert (found.verdict, found.reason, found.found) == ("refused", "scan_order_gap", "too far")
+    assert (found.scale, found.calibration_scan, found.slope_hu_per_mg_cm3) == ("k2hpo4", "QA", None)
 
 
 def test_flags_come_along_and_a_refused_scan_gives_nothing():
@@ -194,7 +270,7 @@ def test_the_control_chart_has_scanners_with_eight_scans_and_their_numbers(tmp_p
     second, _ = tables([line(slope, phantom="q") for slope in noisy(7)])
     both = pd.concat([first, second], ignore_index=True)
     drawing = draw_calibration_drift(both)
-    assert "1 scanners with 10 scans: 1 lie outside of the limits" in drawing.alt
+    assert "1 scanner with 10 scans: 1 lies outside of the limits" in drawing.alt
     assert set(drawing.data["scanner"]) == {"room 3"} and len(drawing.figure.axes) == 3
     red = drawing.figure.axes[0].lines[-1]
     assert list(red.get_xdata()) == [9.0] and list(red.get_ydata()) == pytest.approx([1.38 * 1.02])

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from rod_scene import RodScene, certificate, scene
 
 from lib.calibrated import Calibration
@@ -12,7 +13,7 @@ from lib.density.attenuation import COEFFICIENTS_CM2_G, coefficient_cm2_g
 from lib.density.calibrate_scan import CalibrationRequest, calibrate_scan
 from lib.density.internal_calibration import calibrate_by_references, calibrate_by_tables
 from lib.density.michalski import fit_tissues
-from lib.density.tissues import MissingTissue, measure_tissues, mode_hu
+from lib.density.tissues import MissingTissue, clipped_share_of_air, measure_tissues, mode_hu
 
 # of the scan VerSe 004, published with the code of Michalski et al.
 RECORD = {"adipose": -82.579, "air": -956.834, "blood": 39.249, "cortical": 1226.214, "muscle": 24.561}
@@ -81,6 +82,22 @@ def test_a_tissue_that_is_missing_or_has_wrong_hu_is_named():
     found = calibrate_by_tables(person(TISSUES | {"cortical": 1590.0}))
     assert (found.verdict, found.reason, found.curve) == ("refused", "no_tissues", None)
     assert calibrate_by_tables(RodScene().image()).reason == "no_tissues"
+
+
+def test_clipped_air_is_flagged():
+    """Air of -1020 HU with noise of 15 loses what lies below -1024; padding outside of the view is no air."""
+    image, dark = person(), person(TISSUES | {"air": -1020.0})
+    references = [reference() for _ in range(10)]
+    assert clipped_share_of_air(image) < 0.1 and clipped_share_of_air(dark) == pytest.approx(0.4, abs=0.05)
+    for found in (calibrate_by_references(dark, 120.0, references), calibrate_by_tables(dark)):
+        assert (found.verdict, list(found.flags)) == ("flagged", ["air_clipped"])
+        assert found.tissues["air"] > -1018
+    hu = sitk.GetArrayFromImage(image)
+    hu[:, :40], hu[:, :, :40] = -1024, -1024
+    padded = sitk.GetImageFromArray(hu)
+    padded.CopyInformation(image)
+    assert clipped_share_of_air(padded) < 0.1
+    assert calibrate_by_references(padded, 120.0, references).verdict == "ok"
 
 
 def test_a_scan_is_calibrated_by_tables():

@@ -9,7 +9,9 @@ from rod_scene import CAHA, MINDWAYS, PHANTOM_MM, RODS_HU, RodScene, certificate
 
 from lib.calibrated import Calibration
 from lib.calibration_settings import CalibrationConfig
+from lib.catalog.calibration import REFUSALS
 from lib.certificates import Rod
+from lib.density.calibrate_scan import CalibrationRequest, calibrate_scan
 from lib.density.phantom_calibration import calibrate_by_phantom
 from lib.density.rod_line import fit_rods
 from lib.phantom.scanner import ct_effects
@@ -260,6 +262,144 @@ def test_a_gain_that_drifts_along_z_is_flagged():
     feet, head = (fit_rods(np.array(RODS_HU) * gain, certificate().rods) for gain in (0.97, 1.03))
     change = (200 * (head.slope - feet.slope) + head.intercept_hu - feet.intercept_hu) / 1.3846
     assert found.z_slope_mg_cm3 == pytest.approx(change, abs=1) and change > 10
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2, 3, 4), (0, 1, 3, 2, 4), (4, 1, 2, 3, 0), (1, 2, 3, 4, 0)])
+def test_a_certificate_that_lists_its_rods_in_another_order_is_refused(order):
+    found = calibrated(scene(), rods=[MINDWAYS["rods"][rod] for rod in order])
+    assert (found.verdict, found.reason) == ("refused", "large_residuals")
+    assert "order in which they lie" in REFUSALS[found.reason].action
+
+
+def test_rods_beyond_those_of_the_certificate_do_no_harm():
+    """A certificate of the last three of five rods gives the same line."""
+    assert is_line(calibrated(scene(), rods=MINDWAYS["rods"][2:]))
+
+
+@pytest.mark.parametrize(
+    ("second", "width_mm"),
+    [
+        ({"center_mm": (0.0, -115.0)}, 300.0),  # on the person
+        ({"center_mm": (0.0, 118.0), "rods_hu": RODS_HU[::-1]}, 300.0),
+        ({"center_mm": (70.0, 118.0)}, 300.0),  # three of its rods are in view
+        ({"center_mm": (160.0, 90.0)}, 470.0),  # ten rods in a row
+    ],
+)
+def test_a_second_phantom_is_seen_wherever_it_lies(second, width_mm):
+    made = scene(size_mm_xy=(width_mm, 260.0))
+    made.phantom(**second)
+    assert calibrated(made).reason == "two_phantoms"
+
+
+def test_phantoms_of_two_types_are_told_apart():
+    made = scene()
+    made.phantom(shown_hu(CAHA, 1.5, 2.0), 30.0, (0.0, 118.0))
+    assert is_line(calibrated(made)) and is_line(calibrated(made, CAHA), 1.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    "tubes",
+    [
+        {"rods_hu": (-940.0,) * 5},  # rolls of foam
+        {"rods_hu": (-60.0,) * 5},  # a mat filled with gel
+        {"rods_hu": (0.0, 60.0, 120.0, 200.0, 350.0)},
+        {"rods_hu": (600.0, 600.0), "distance_mm": 128.0},  # tubes of the table where the outer rods would be
+        {"rods_hu": (198.0, 371.0, 525.0), "center_mm": (32.0, 90.0)},  # as rods, without the two others
+    ],
+)
+def test_tubes_of_a_pad_or_table_are_no_phantom_and_do_not_disturb_one(tubes):
+    made = RodScene()
+    made.body()
+    made.rods(**tubes)
+    found = calibrated(made)
+    assert found.verdict == "refused" and found.slope_hu_per_mg_cm3 is None
+    made = scene()
+    made.rods(**tubes | {"center_mm": (0.0, 118.0)})
+    assert is_line(calibrated(made))
+
+
+@pytest.mark.parametrize("pad_hu", [-950.0, -60.0, 40.0, 120.0])
+def test_a_phantom_on_a_pad(pad_hu):
+    made = scene()
+    made.fill(5 - np.abs(made.y - 110) + 0 * made.x, pad_hu)
+    assert is_line(calibrated(made))
+
+
+def test_a_phantom_that_is_cut_lengthwise_is_refused():
+    found = calibrated(scene(size_mm_xy=(300.0, 2 * (PHANTOM_MM[1] + 4))))
+    assert found.reason == "no_rods" and "field of view" in REFUSALS[found.reason].action
+
+
+def test_a_dark_streak_across_all_rods():
+    """As between two hips of metal: in the whole scan it is refused, in a part of the slices these are left out."""
+
+    def streaked(hu, slices):
+        made = scene()
+        made.hu[(np.abs(made.y - PHANTOM_MM[1]) < 10) & slices(made.z)] += hu
+        return calibrated(made)
+
+    found = streaked(-60, lambda z: z < 100)
+    assert (found.verdict, found.reason) == ("refused", "not_physical") and "intercept -60" in found.found
+    assert is_line(streaked(-200, lambda z: z > 16)) and is_line(streaked(-100, lambda z: z > 0))
+    # a weaker one moves the line by half of it, and is seen along z
+    assert "drifts_along_z" in streaked(-30, lambda z: z > 0).flags
+
+
+@pytest.mark.parametrize("streak_hu", [20.0, 50.0, 100.0, 200.0])
+def test_streaks_from_two_hips_of_metal_give_no_line(streak_hu):
+    made = scene()
+    for x in (-80, 80):
+        around, away_mm = np.arctan2(made.y + 10, made.x - x), np.hypot(made.x - x, made.y + 10)
+        made.hu += streak_hu * np.cos(9 * around) * np.exp(-away_mm / 150)
+        made.fill(12 - away_mm, 3000.0)
+    found = calibrated(made)
+    assert found.verdict == "refused" and found.slope_hu_per_mg_cm3 is None
+
+
+def clipped(image, low, high):
+    cut = sitk.Clamp(image, sitk.sitkInt16, low, high)
+    return calibrated(cut)
+
+
+def test_a_rod_whose_hu_were_clipped_is_left_out():
+    """Clipped at 500 HU, the brightest rod (525) would give a slope of 1.329 with small residuals."""
+    image = scene().image()
+    for low, high, rod in ((-1024, 500, 5), (-1024, 400, 5), (-50, 3071, 1)):
+        found = clipped(image, low, high)
+        assert is_line(found) and list(found.flags) == ["rods_left_out", "hu_clipped"]
+        assert [record["rod"] for record in found.rods if not record["used"]] == [rod]
+        assert "clipped" in found.rods[rod - 1]["why_not"]
+    # limits that no rod reaches, and those of 12 bits
+    for low, high in ((-1000, 1000), (-200, 600), (-1024, 3071)):
+        assert clipped(image, low, high).verdict == "ok"
+    for low, high in ((-200, 300), (0, 3071), (0, 255)):
+        assert clipped(image, low, high).verdict == "refused"
+
+
+def test_three_rods_of_which_one_was_clipped_are_too_few():
+    image = scene(shown_hu(CAHA, 1.5, 2.0), distance_mm=30.0).image()
+    assert is_line(calibrated(image, CAHA), 1.5, 2.0)
+    for high in (1202, 1150):
+        found = calibrated(sitk.Clamp(image, sitk.sitkInt16, -1024, high), CAHA)
+        assert (found.reason, found.slope_hu_per_mg_cm3) == ("too_few_rods", None)
+        assert "rod 3 HU clipped" in found.found
+
+
+def test_values_without_the_rescale_intercept_are_refused():
+    image = scene().image()
+    found = calibrated(sitk.Cast(sitk.Cast(image, sitk.sitkInt32) + 1024, sitk.sitkInt16))
+    assert found.reason == "not_physical" and "intercept 1023" in found.found
+
+
+def test_scans_of_one_scanner_with_two_voltages_have_a_line_each():
+    """At 140 kV the slope is smaller; each scan takes it from its own rods."""
+    lines = {120.0: (1.42, 1.0), 140.0: (1.24, -2.0)}
+    for kvp, (slope, intercept_hu) in lines.items():
+        request = CalibrationRequest(
+            method="phantom", acquisition={"kvp": kvp, "model": "One"}, certificate=certificate()
+        )
+        found = calibrate_scan(scene(shown_hu(MINDWAYS, slope, intercept_hu)).image(), request, CONFIG)
+        assert is_line(found, slope, intercept_hu) and (found.kvp, found.verdict) == (kvp, "ok")
 
 
 def test_clipped_rods_are_flagged():

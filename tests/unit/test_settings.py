@@ -471,6 +471,10 @@ def test_names_on_the_command_line_that_look_like_something_else_are_names(name)
     [
         ({"min_rods": 2}, "calibration.min_rods must be at least 3, because a line fits any two rods; got 2"),
         ({"roi_radius_share": 1.0}, "calibration.roi_radius_share must be a number from 0.2 to 0.9; got 1.0"),
+        (
+            {"max_scan_order_gap": -1},
+            "calibration.max_scan_order_gap must be a number of at least 0, or null for no limit; got -1",
+        ),
         ({"max_drift_z_mg_cm3": 0.0}, "calibration.max_drift_z_mg_cm3 must be a number > 0; got 0.0"),
     ],
 )

@@ -514,6 +514,26 @@ def test_calibrations_that_cannot_be_made_are_refused(folder, row, told):
     assert told in str(caught.value)
 
 
+def test_the_hips_of_one_image_have_one_phantom_scanner_and_place(folder):
+    header = CALIBRATED.replace("exclude", "subject,side")
+    same = header + "S1,a,p,,,room 3,2,P,left\nS2,a,p,,,room 3,2.0,P,right\nS3,a,,,,,,P,\n"
+    rows = read_cohort(write(folder, same.replace("S3,a", "S3,b")))
+    assert [row.scan_order for row in rows.values()] == [2.0, 2.0, None]
+    with pytest.raises(TableError) as caught:
+        read_cohort(
+            write(folder, header + "S1,a,p,,,room 3,2,P,left\nS2,a,q,,,room 4,3,P,right\nS3,b,,,,,,P,\n")
+        )
+    for column, came, first in (
+        ("phantom", "q", "p"),
+        ("scanner", "room 4", "room 3"),
+        ("scan_order", "3", "2"),
+    ):
+        told = f"row 3, column {column}: '{came}'; row 2 names the same image with '{first}': they are one"
+        assert told in str(caught.value)
+    # a column that one row leaves empty contradicts nothing
+    read_cohort(write(folder, header + "S1,a,p,,,room 3,2,P,left\nS2,a,p,,,,,P,right\n"))
+
+
 def test_phantoms_without_a_certificate_are_refused(folder):
     table = write(folder, CALIBRATED + "S1,a,p-1,,,,,\nS2,b,p-2,,,,,\n")
     rows = read_cohort(table).values()

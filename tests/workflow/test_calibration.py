@@ -1,5 +1,6 @@
 """Calibrations of a study of images with phantoms, what a changed certificate runs again, and projected femurs."""
 
+import csv
 import json
 import re
 
@@ -17,13 +18,16 @@ from tests.study import ROOT, Study
 from tests.unit.rod_scene import CAHA, MINDWAYS, RodScene, scene, shown_hu
 
 pytestmark = pytest.mark.workflow
-TARGETS = [f"results/calibrated/{scan}.json" for scan in ("A", "B", "C")]
+TARGETS = [f"results/calibrated/{scan}.json" for scan in ("A", "A-right", "B", "C", "D")]
 LINES = {"A": (1.38, 2.0), "QA": (1.40, -3.0), "C": (1.55, 1.0)}
-TABLE = """scan,image,subject,phantom,calibration,calibration_scan,set
-A,A.nii.gz,A,mind-1,,,apply
-B,B.nii.gz,B,,asynchronous,QA,apply
-C,C.nii.gz,C,qrm,,,apply
-QA,QA.nii.gz,QA,mind-1,,,apply
+# A and A-right are two hips of one image; D takes the same line as B, long after it
+TABLE = """scan,image,subject,side,phantom,calibration,calibration_scan,scan_order,set
+A,A.nii.gz,A,left,mind-1,,,1,apply
+A-right,A.nii.gz,A,right,mind-1,,,1,apply
+B,B.nii.gz,B,,,asynchronous,QA,2,apply
+C,C.nii.gz,C,,qrm,,,3,apply
+D,D.nii.gz,D,,,asynchronous,QA,90,apply
+QA,QA.nii.gz,QA,,mind-1,,,4,apply
 """
 
 
@@ -37,6 +41,7 @@ def calibrated(tmp_path_factory):
     scenes = {
         "A": scene(shown_hu(MINDWAYS, *LINES["A"])),
         "B": alone,
+        "D": alone,
         "C": scene(shown_hu(CAHA, *LINES["C"]), distance_mm=30.0),
         "QA": phantom_only,
     }
@@ -56,7 +61,7 @@ def found(study, scan):
 
 
 def test_each_scan_has_its_line(calibrated):
-    for scan, (slope, intercept_hu) in {**LINES, "B": LINES["QA"]}.items():
+    for scan, (slope, intercept_hu) in {**LINES, "B": LINES["QA"], "D": LINES["QA"]}.items():
         told = found(calibrated, scan)
         assert told["slope_hu_per_mg_cm3"] == pytest.approx(slope, rel=0.005), scan
         assert told["intercept_hu"] == pytest.approx(intercept_hu, abs=1), scan
@@ -65,6 +70,78 @@ def test_each_scan_has_its_line(calibrated):
         "asynchronous",
         "QA",
     )
+
+
+def test_two_hips_of_one_image_have_one_line_bit_by_bit(calibrated):
+    left, right = (
+        (calibrated.folder / f"results/calibrated/{scan}.json").read_bytes() for scan in ("A", "A-right")
+    )
+    assert left == right and json.loads(left)["verdict"] == "ok"
+
+
+def test_a_window_of_the_line_concerns_scans_that_pass_it(calibrated):
+    for most, jobs in ((100, 0), (86, 0), (85, 1), (2, 1), (1.5, 2)):
+        planned = calibrated.planned(*TARGETS, settings=(f"calibration={{max_scan_order_gap: {most}}}",))
+        assert planned.get("calibrate_density", 0) == jobs, most
+    table = calibrated.folder / "cohort.csv"
+    window = ("calibration={max_scan_order_gap: 85}",)
+    former, target = table.read_text(), "results/calibrated/D.json"
+    try:
+        calibrated.run(target, settings=window)
+        told = found(calibrated, "D")
+        assert (told["verdict"], told["reason"], told["slope_hu_per_mg_cm3"]) == (
+            "refused",
+            "scan_order_gap",
+            None,
+        )
+        assert told["found"] == "scan_order 90, and QA 4: a difference of 86; allowed are 85"
+        assert calibrated.planned(*TARGETS, settings=window) == {}
+        # B, A and C change their places within the window: nothing; D comes into it
+        table.write_text(former.replace(",1,", ",6,").replace("QA,2,", "QA,9,").replace(",3,", ",8,"))
+        assert calibrated.planned(*TARGETS, settings=window) == {}
+        table.write_text(former.replace(",90,", ",89,"))
+        assert calibrated.planned(*TARGETS, settings=window) == {"calibrate_density": 1}
+        table.write_text(former.replace(",90,", ",,"))
+        calibrated.run(target, settings=window)
+        told = found(calibrated, "D")
+        assert (told["reason"], told["found"]) == ("scan_order_unknown", "no scan_order of D")
+    finally:
+        table.write_text(former)
+    calibrated.run(target)
+    assert found(calibrated, "D")["verdict"] == "flagged" and calibrated.planned(*TARGETS) == {}
+
+
+def test_the_table_names_the_hips_of_one_image(tmp_path):
+    """Both hips of A are one acquisition; copies of one image are one, too, whatever their files are called."""
+    rows = ["scan,image,mask,subject,side,phantom,scanner,scan_order"]
+    for number, person in enumerate("ABC", start=1):
+        made = scene(shown_hu(MINDWAYS, 1.38, 2.0), slices=24, pixel_mm=1.5)
+        image = made.image(seed=number)
+        mask = sitk.GetImageFromArray((sitk.GetArrayViewFromImage(image) > 500).astype("uint8"))
+        mask.CopyInformation(image)
+        sitk.WriteImage(mask, str(tmp_path / f"{person}-mask.nii.gz"))
+        for side in ("left", "right") if person in "AB" else ("left",):
+            file = f"{person}.nii.gz" if person == "A" else f"{person}-{side}.nii.gz"
+            sitk.WriteImage(image, str(tmp_path / file))
+            rows.append(f"{person}-{side},{file},{person}-mask.nii.gz,{person},{side},mind-1,room 3,{number}")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "phantoms.yaml").write_text(yaml.safe_dump({"mind-1": MINDWAYS}))
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        "{cohort: cohort.csv, calibration: {phantoms: phantoms.yaml}, groups: {all: {}}, anatomy: generic, "
+        "structures: {bone: any}, crop: {method: centre}, folds: {folds: 2, test_fraction: 0}}"
+    )
+    Study(tmp_path, overlay=str(overlay)).run("results/tables/calibration.csv")
+    table = list(csv.DictReader((tmp_path / "results/tables/calibration.csv").read_text().splitlines()))
+    assert [(row["scan"], row["same_image_as"]) for row in table] == [
+        ("A-left", ""),
+        ("A-right", "A-left"),
+        ("B-left", ""),
+        ("B-right", "B-left"),
+        ("C-left", ""),
+    ]
+    slopes = [row["slope_hu_per_mg_cm3"] for row in table]
+    assert slopes[0] == slopes[1] != slopes[2] == slopes[3] != slopes[4]
 
 
 def test_a_phantom_alone_is_no_person_and_is_calibrated(calibrated):
@@ -92,7 +169,7 @@ def test_a_changed_certificate_calibrates_the_scans_of_its_phantom_again(calibra
 
 
 def test_a_limit_concerns_all_calibrations_and_the_width_of_control_limits_none(calibrated):
-    assert calibrated.planned(*TARGETS, settings=("calibration={min_rods: 4}",))["calibrate_density"] == 4
+    assert calibrated.planned(*TARGETS, settings=("calibration={min_rods: 4}",))["calibrate_density"] == 6
     assert calibrated.planned(*TARGETS, settings=("calibration={drift_sd: 2.5}",)) == {}
 
 
@@ -104,7 +181,7 @@ def test_a_wrong_certificate_is_refused_before_any_job(calibrated):
         told = calibrated.refuse(*TARGETS)
         assert "phantom qrm: scale 'hydroxyapatite' is unknown; expected one of k2hpo4, caha" in told
         path.write_text(yaml.safe_dump({"mind-1": MINDWAYS}))
-        assert "row 4, column phantom: 'qrm'; phantoms.yaml has mind-1" in calibrated.refuse(*TARGETS)
+        assert "row 5, column phantom: 'qrm'; phantoms.yaml has mind-1" in calibrated.refuse(*TARGETS)
     finally:
         path.write_text(former)
 
