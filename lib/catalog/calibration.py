@@ -53,6 +53,11 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
             "Look whether the phantom lies in the scan, wholly in the field of view of the reconstruction. If it "
             "does, check `rod_radius_mm`, `rod_distance_mm` and the order of the rods in the certificate.",
         ),
+        "certificate_too_short": CalibrationFinding(
+            "The certificate lists fewer than `calibration.min_rods` rods, and a line fits any two.",
+            "Look for further rods on the certificate. A phantom of two rods cannot show that it was found rightly: "
+            "calibrate its scans by another method.",
+        ),
         "too_few_rods": CalibrationFinding(
             "Fewer than `calibration.min_rods` rods lie wholly in the field of view, undisturbed and with HU that "
             "are not clipped.",

@@ -33,6 +33,10 @@ def calibrate_by_phantom(
     Returns:
         The calibration with a line for each rod, or a refusal with its reason. Bad scans raise no error.
     """
+    common = {"method": PHANTOM, "phantom": certificate.name, "scale": certificate.scale}
+    if (listed := len(certificate.rods)) < config.min_rods:
+        found = f"the certificate lists {listed} rods; needed are {config.min_rods}"
+        return Calibration(**common, verdict=REFUSED, reason="certificate_too_short", found=found)
     refusals = []
     for part in (WHOLE, *PARTS):
         try:
@@ -45,7 +49,6 @@ def calibrate_by_phantom(
             if refusal.code not in _PERHAPS_SHORT:
                 break
     told = next((refusal for refusal in refusals if refusal.code not in _PERHAPS_SHORT), refusals[0])
-    common = {"method": PHANTOM, "phantom": certificate.name, "scale": certificate.scale}
     return Calibration(**common, verdict=REFUSED, reason=told.code, found=told.found)
 
 

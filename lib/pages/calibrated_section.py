@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from markupsafe import Markup
 
 from lib.catalog.bone_parts import PROJECTED
 from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, METHODS, OK, PHANTOM, REFUSALS, REFUSED
@@ -14,7 +13,16 @@ from lib.catalog.protocols import PROTOCOLS
 from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.report_tables import Column, PageTable, deviation, number, page_table, text, words
 from lib.stats.calibration_tables import FEWEST_SCANS
-from lib.stats.formats import DASH, fixed, records, show_codes, show_interval, show_number, why_empty
+from lib.stats.formats import (
+    DASH,
+    fixed,
+    records,
+    show_codes,
+    show_interval,
+    show_limits,
+    show_number,
+    why_empty,
+)
 
 _SLOPE_DIGITS, _HU_DIGITS, _R_DIGITS = 4, 1, 3
 _DENSITIES = ("vbmd", "abmd")  # measures whose agreement the page shows; agreement.csv has all
@@ -174,7 +182,7 @@ def agreement_view(rows: Sequence[Mapping]) -> PageTable:
         Column(head="n", note="people", show=text("n")),
         Column(head="Reference", note="mean", show=_in_unit("reference_mean")),
         Column(head="Bias", show=_in_unit("bias"), small=_interval_in_unit("bias")),
-        Column(head="Limits of agreement", show=_limits_of_agreement),
+        Column(head="Limits of agreement", show=lambda row: show_limits(row, unit_digits(row["unit"]))),
         Column(head="RMSE", show=_in_unit("rmse"), small=_interval_in_unit("rmse")),
         Column(head="CCC", show=number("ccc", _R_DIGITS)),
     )
@@ -228,14 +236,6 @@ def _ages(row: Mapping) -> str:
     if row["age_from"] is None:
         return show_number(None, 0, why=why_empty(row, "age_from", "not known"))
     return f"{row['age_from']:.0f} to {row['age_to']:.0f}"
-
-
-def _limits_of_agreement(row: Mapping) -> Markup | str:
-    """Return both limits; a dash with the reason if one is not defined."""
-    ends = [row["loa_low"], row["loa_high"]]
-    if any(end is None or pd.isna(end) for end in ends):
-        return show_number(None, why=why_empty(row, "loa_low", "too few people"))
-    return " to ".join(fixed(end, unit_digits(row["unit"])) for end in ends)
 
 
 def _interval_in_unit(name: str):

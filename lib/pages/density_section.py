@@ -17,6 +17,7 @@ from lib.stats.formats import (
     records,
     show_codes,
     show_interval,
+    show_limits,
     show_number,
 )
 
@@ -356,9 +357,7 @@ def _agreement_columns() -> tuple[Column, ...]:
         _estimated("Bias", "bias", DENSITY_DIGITS),
         Column(
             head="95 % limits",
-            show=lambda row: Markup("{} to {}").format(
-                *(number(name, DENSITY_DIGITS)(row) for name in ("loa_low", "loa_high"))
-            ),
+            show=lambda row: show_limits(row, DENSITY_DIGITS),
         ),
         _estimated("RMSE", "rmse", DENSITY_DIGITS),
         _estimated("Slope", "slope", _SLOPE_DIGITS),

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from markupsafe import Markup
-
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import ALL
 from lib.catalog.measures import ABOVE_CUT, SUMMARIES, WHOLE, printed_unit, unit_digits
@@ -19,7 +17,7 @@ from lib.pages.report_tables import (
     protocol_group,
     words,
 )
-from lib.stats.formats import show_interval
+from lib.stats.formats import show_interval, show_limits
 
 _REGIONS = {ABOVE_CUT: "above the distal cut"}  # regions with another name on the page
 
@@ -57,7 +55,7 @@ def region_table(rows: Sequence[Mapping]) -> PageTable | None:
         _in_unit("bias"),
         Column(
             head="95 % limits",
-            show=lambda row: Markup("{} to {}").format(_number("loa_low")(row), _number("loa_high")(row)),
+            show=lambda row: show_limits(row, unit_digits(row["unit"])),
         ),
         *map(_in_unit, ("mae", "rmse")),
         estimate("ccc"),

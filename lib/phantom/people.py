@@ -172,10 +172,10 @@ class PhantomConfig:
         require_number("slice_mm", self.slice_mm, low=0.5, high=10.0)
         require_pixels("pixel_mm", self.pixel_mm, least_mm=_LEAST_PIXEL_MM[self.anatomy])
         require_phantom("density_phantom", self.density_phantom)
+        self._require_scanners()
         self._require_defects()
         self._require_training_defects()
         self.protocol()
-        self._require_scanners()
         self._require_density()
 
     def protocol(self) -> MrProtocol:

@@ -62,6 +62,14 @@ def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) 
     return Markup("{}<br>with folds {}").format(ends, with_folds) if with_folds else ends
 
 
+def show_limits(row: Mapping, digits: int) -> Markup | str:
+    """Format both limits of agreement of a row; an en dash with the reason if one is not defined."""
+    ends = [row["loa_low"], row["loa_high"]]
+    if any(end is None or pd.isna(end) for end in ends):
+        return show_number(None, why=why_empty(row, "loa_low", "too few people"))
+    return " to ".join(fixed(end, digits) for end in ends)
+
+
 def scans_told(score: Mapping) -> list[Markup | str]:
     """Return the numbers of scans of a score without a value and with a value determined by the grid, as texts."""
     lines: list[Markup | str] = []

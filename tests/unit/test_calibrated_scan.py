@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from lib.calibrated import Calibration
+from lib.catalog.calibration import NO_CALIBRATION
 from lib.density_settings import DensityConfig
 from lib.measuring.bone_density import CalibratedScan
 from tests.unit.solid_femur import SPACING_MM_ZYX, solid_femur
@@ -20,7 +21,7 @@ def measured(calibration):
     image = sitk.GetImageFromArray(np.where(MASK, 300, 40).astype(np.int16))
     image.SetSpacing(SPACING_MM_ZYX[::-1])
     scan = CalibratedScan(image=image, side="left", calibration=calibration, config=DensityConfig())
-    return scan.measure({"predicted": MASK})
+    return scan.measure({"predicted": MASK}).section
 
 
 def test_a_refused_calibration_leaves_volumes_and_hu():
@@ -29,10 +30,13 @@ def test_a_refused_calibration_leaves_volumes_and_hu():
         "refused",
         "two_phantoms",
     )
-    assert none["calibration"]["method"] == "" and refused["predicted"] == none["predicted"]
+    assert none["calibration"]["method"] == ""
+    assert refused["calibration"]["no_density"] == "the calibration of the scan was refused (two_phantoms)"
+    assert none["calibration"]["no_density"] == NO_CALIBRATION
     neck = refused["predicted"]["regions"]["neck"]["integral"]
     assert neck["hu_mean"] == 300 and neck["volume_mm3"] > 1000
-    assert neck["vbmd_mg_cm3"] is None and neck["undefined"]["vbmd_mg_cm3"]
+    assert neck["vbmd_mg_cm3"] is None and "two_phantoms" in neck["undefined"]["vbmd_mg_cm3"]
+    assert neck | {"undefined": {}} == none["predicted"]["regions"]["neck"]["integral"] | {"undefined": {}}
     assert all(roi["abmd_g_cm2"] is None for roi in refused["predicted"]["areal"].values())
 
 

@@ -181,6 +181,14 @@ def test_two_rods_are_too_few():
     assert "2 of 5 rods" in found.found
 
 
+def test_a_phantom_whose_certificate_lists_two_rods_is_refused_scan_by_scan():
+    """Such phantoms exist (CaHA 0 and 200 mg/cm3): the study goes on with HU alone."""
+    two = {"scale": "caha", "rods": [{"density_mg_cm3": 0}, {"density_mg_cm3": 200}]}
+    found = calibrated(scene(), two | {"rod_radius_mm": 9.0, "rod_distance_mm": 32.0})
+    assert (found.verdict, found.reason, found.scale) == ("refused", "certificate_too_short", "caha")
+    assert found.found == "the certificate lists 2 rods; needed are 3"
+
+
 def test_no_phantom():
     made = RodScene()
     made.body()

@@ -340,7 +340,14 @@ def test_the_projected_femur_of_the_first_prediction_is_shown_with_its_values(tm
     areal = {roi: {"abmd_g_cm2": value, "undefined": {}} for roi, value in (("total", 0.9), ("neck", 0.75))}
     numbers = dict.fromkeys(("volume_mm3", "vbmd_mg_cm3", "bmc_mg"), 1.0)
     regions = {name: dict.fromkeys(("integral", "trabecular"), numbers) for name in TABLE_REGIONS}
-    told = {"method": "phantom", "scale": "k2hpo4", "verdict": "ok", "reason": "", "flags": []}
+    told = {
+        "method": "phantom",
+        "scale": "k2hpo4",
+        "verdict": "ok",
+        "reason": "",
+        "flags": [],
+        "no_density": "",
+    }
     density = {"femur": {"calibration": told, "predicted": {"areal": areal, "regions": regions}}}
     text = written(tmp_path, density=density, femur_picture=True)
     (source, words), *others = re.findall(r'<img src="([^"]*projected[^"]*)" alt="([^"]*)"', text)
