@@ -142,6 +142,11 @@ class Study:
         """Return whether any scan asks for a calibration of its density."""
         return any(row.is_calibrated for row in self.scans.values())
 
+    @cached_property
+    def calibration_scans(self) -> frozenset[str]:
+        """Return the scans whose calibration others take."""
+        return frozenset(row.calibration_scan for row in self.scans.values()) - {""}
+
     def calibrated(self, accepted: Iterable[str]) -> list[str]:
         """Return those of the accepted scans that are calibrated, and the scans of phantoms that they name.
 

@@ -30,6 +30,7 @@ rule screen_scan:
         window_pixel_mm=window_pixel_mm(),
         intensity=lookup("intensity", within=config),
         slice_axis=lookup("model_frame/slice_axis", within=config),
+        serves_calibration=lambda wildcards: wildcards.scan in STUDY.calibration_scans,
         code=code_of("screen_scan"),
     message:
         "Screen scan {wildcards.scan}"

@@ -19,6 +19,7 @@ with job_log(snakemake.log[0], hide=[snakemake.input.image, *([mask] if mask els
         crop_center_mm_xy=tuple(center) if center else None,
         window_pixel_mm=snakemake.params.window_pixel_mm,
         slice_axis=snakemake.params.slice_axis,
+        serves_calibration=snakemake.params.serves_calibration,
     )
     config = ScreeningConfig(**snakemake.params.screening, **snakemake.params.dicom)
     crop = CropConfig(**snakemake.params.crop)

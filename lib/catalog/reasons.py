@@ -229,6 +229,10 @@ REASONS: Mapping[str, Meaning] = MappingProxyType(
             "The requested {part} must be in the scan.",
             "Check `side`, or give the centre of the crop (crop_x_mm, crop_y_mm).",
         ),
+        "calibration_only": _rejected(
+            "The scan is the `calibration_scan` of others and shows no {part}.",
+            "Nothing: it is calibrated and not predicted.",
+        ),
         "crop_uncertain": _warning(
             "The {part} should be found without doubt.",
             "Look at results/crops/; if the window is wrong, read its centre from the scales and give crop_x_mm and "

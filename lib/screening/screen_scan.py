@@ -66,13 +66,18 @@ _MASK_ADVICE = {
 }
 
 
+# what a scan of a phantom without a person is rejected for
+_WITHOUT_PERSON = frozenset(["not_in_view", "too_short"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScanRequest:
     """The cohort table's request for a scan.
 
     `structures` are those of the study, with their values in the mask. `window_pixel_mm` is the pixel size in which
     the crop's window is counted, if the scan will be resampled in the slice; None: the scan's own pixels.
-    `slice_axis` is that of the configuration.
+    `slice_axis` is that of the configuration. `serves_calibration`: the table names it as the `calibration_scan` of
+    another one, so it may show a phantom alone.
     """
 
     side: str = "left"
@@ -83,6 +88,7 @@ class ScanRequest:
     crop_center_mm_xy: tuple[float, float] | None = None
     window_pixel_mm: float | None = None
     slice_axis: str = "z"
+    serves_calibration: bool = False
 
     def __post_init__(self) -> None:
         if self.side and self.side not in SIDES:
@@ -171,6 +177,8 @@ def screen_scan(
         reasons += located.reasons
         reasons += _check_contrast(image, intensity)
         in_view = bool(density_phantom_in_view(image)) if config.modality == "CT" else None
+    if request.serves_calibration:
+        reasons = _of_phantom_alone(reasons)
     location = located.location
     if location and config.modality == "CT":
         reasons += _check_metal(survey.scan, location, request, crop, config)
@@ -253,6 +261,15 @@ def _check_extent(geometry: Geometry, config: ScreeningConfig) -> list[Reason]:
     elif largest_mm > COARSE_SLICES_MM:
         reasons.append(Reason("coarse_slices", f"voxels of {edges} mm"))
     return reasons
+
+
+def _of_phantom_alone(reasons: list[Reason]) -> list[Reason]:
+    """Return the reasons of a scan that serves the calibration of others; of a phantom alone they are one."""
+    rejected = [reason for reason in reasons if is_rejected([reason])]
+    if not rejected or any(reason.code not in _WITHOUT_PERSON for reason in rejected):
+        return reasons
+    found = "; ".join(reason.found for reason in rejected)
+    return [Reason("calibration_only", found), *(reason for reason in reasons if reason not in rejected)]
 
 
 def _check_contrast(image: sitk.Image, intensity: IntensityConfig) -> list[Reason]:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
+from lib.catalog.reasons import is_rejected
 from lib.cohort.table import planned_cohort
+from lib.crop_settings import CropConfig
 from lib.errors import ConfigError
 from lib.phantom.anatomy.hip import draw_hip
 from lib.phantom.density_phantoms import (
@@ -30,6 +32,8 @@ from lib.phantom.people import (
 )
 from lib.phantom.scan import make_phantom_scan, simulate_scan
 from lib.phantom.scanner.ct_effects import DENSITY_RODS_HU
+from lib.screening.screen_scan import ScanRequest, screen_scan
+from lib.screening_settings import ScreeningConfig
 
 SIZE = {"matrix": 192, "slice_mm": 5.0, "supersampling": 2}
 ASKED = {"density_phantom": K2HPO4_PHANTOM}
@@ -234,6 +238,21 @@ def test_a_scan_of_the_phantom_alone_shows_nobody(tmp_path):
     )
     assert len(list((tmp_path / "dicom").iterdir())) == 12
     assert json.loads((tmp_path / "t.json").read_text())["calibration"]["scale"] == "k2hpo4"
+
+
+def test_screening_knows_a_scan_of_the_phantom_alone_by_those_that_name_it(tmp_path):
+    config = PhantomConfig(people=1, defects=["phantom_only"], **SIZE, **ASKED)
+    paths = [tmp_path / name for name in ("dicom", "m.nii.gz", "t.json")]
+    make_phantom_scan(config, "X22-phantom-only", *paths)
+    codes = {}
+    for serves in (True, False):
+        request = ScanRequest(side="left", serves_calibration=serves)
+        for least_mm in (30.0, 90.0):
+            limits = ScreeningConfig(min_length_mm=least_mm)
+            found = screen_scan(paths[0], request, limits, CropConfig(size=(32, 32)))
+            codes[serves, least_mm] = [reason.code for reason in found.reasons if is_rejected([reason])]
+    assert codes[True, 30.0] == codes[True, 90.0] == ["calibration_only"]
+    assert codes[False, 30.0] == ["not_in_view"] and "too_short" in codes[False, 90.0]
 
 
 def test_tissues_may_have_the_hu_of_their_attenuation():
