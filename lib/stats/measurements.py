@@ -1,4 +1,4 @@
-"""Measurements as tables: tidy, one quantity a row, and wide, one scan a row for joining with other data."""
+"""Measurements as tables: tidy, one quantity a row, and wide, one predicted scan a row."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -16,7 +16,7 @@ MEASUREMENT_COLUMNS = (
     *(*ROW_COLUMNS, *QUANTITY_COLUMNS),
     *("reference", "predicted", "undefined", "repeat_of"),
 )
-PEOPLE_KEYS = (
+VALUE_KEYS = (
     *("scan", "subject", "sex", "age", "site", "group", "network", "members", "protocol"),
     *("source", "flags", "repeat_of"),
 )
@@ -61,7 +61,7 @@ def people_table(
     corrected: Mapping[str, Mapping[str, Mapping]],
     networks: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return one row for each predicted scan: PEOPLE_KEYS, and a column for each quantity of each structure.
+    """Return one row for each predicted scan: VALUE_KEYS, and a column for each quantity of each structure.
 
     The values are those of the scan's corrected mask if there is one (`source` is `corrected`), else those of its
     primary prediction (`lib.stats.primary`).
@@ -79,10 +79,10 @@ def people_table(
     values, rows = dict(list(chosen.groupby("scan", sort=False))), []
     for scan, found in primary.groupby("scan", sort=False):
         flags = dict.fromkeys(flag for text in found["flags"] for flag in text.split())
-        row = found.iloc[0][[name for name in PEOPLE_KEYS if name in found]].to_dict()
+        row = found.iloc[0][[name for name in VALUE_KEYS if name in found]].to_dict()
         row |= {"source": CORRECTED if scan in corrected else PREDICTED, "flags": " ".join(flags)}
         rows.append(row | _values_of(values.get(scan, chosen.head(0)), corrected.get(scan)))
-    table = pd.DataFrame(rows, columns=[*PEOPLE_KEYS, *_in_order(chosen), "undefined"])
+    table = pd.DataFrame(rows, columns=[*VALUE_KEYS, *_in_order(chosen), "undefined"])
     return table.sort_values("scan", kind="stable", ignore_index=True)
 
 
