@@ -23,6 +23,8 @@ VALUE_KEYS = (
 NO_REFERENCE = "not compared with a reference"
 NOT_CORRECTED = "not measured of a corrected mask"
 CORRECTED, PREDICTED = "corrected", "predicted"
+_COLUMN_KEYS = ["structure", *QUANTITY_KEYS, "unit"]
+_VALUE_COLUMNS = ["column", "structure", *QUANTITY_KEYS, "predicted", "undefined"]
 _BY_KEY = {tuple(getattr(quantity, name) for name in QUANTITY_KEYS): quantity for quantity in QUANTITIES}
 
 
@@ -115,14 +117,14 @@ def _measured(quantity: Quantity, volume: Mapping, overlap: Mapping | None) -> d
 def _values_of(measured: pd.DataFrame, corrected: Mapping[str, Mapping] | None) -> dict:
     """Return the values of a scan by column, and `undefined`, the reasons of empty ones."""
     values, why = {}, {}
-    for row in measured.to_dict("records"):
-        value, reason = row["predicted"], undefined_reasons(row["undefined"]).get("predicted", "")
+    for row in measured[_VALUE_COLUMNS].to_dict("records"):
+        value = row["predicted"]
         if corrected is not None:
-            found = corrected.get(row["structure"], {})
-            value, reason = found.get(_quantity_of(row).corrected), NOT_CORRECTED
+            value = corrected.get(row["structure"], {}).get(_quantity_of(row).corrected)
         values[row["column"]] = value
         if value is None or pd.isna(value):
-            why[row["column"]] = reason
+            own = undefined_reasons(row["undefined"]).get("predicted", "")
+            why[row["column"]] = own if corrected is None else NOT_CORRECTED
     return values | {"undefined": undefined_text(why)}
 
 
@@ -132,10 +134,15 @@ def _quantity_of(row: Mapping) -> Quantity:
 
 def _columns(measurements: pd.DataFrame) -> list[str]:
     """Return the column of the wide table to which each row belongs."""
-    return [
-        f"{row['structure']}_{_quantity_of(row).column(row['unit'])}".replace("-", "_")
-        for row in measurements.to_dict("records")
-    ]
+    # few names for many rows
+    names = {
+        tuple(
+            row[name] for name in _COLUMN_KEYS
+        ): f"{row['structure']}_{_quantity_of(row).column(row['unit'])}"
+        for row in measurements[_COLUMN_KEYS].drop_duplicates().to_dict("records")
+    }
+    rows = zip(*(measurements[name] for name in _COLUMN_KEYS), strict=True)
+    return [names[key].replace("-", "_") for key in rows]
 
 
 def _in_order(measurements: pd.DataFrame) -> list[str]:
@@ -143,6 +150,6 @@ def _in_order(measurements: pd.DataFrame) -> list[str]:
     structures = list(dict.fromkeys(measurements["structure"]))
     found = {
         (structures.index(row["structure"]), QUANTITIES.index(_quantity_of(row))): row["column"]
-        for row in measurements.to_dict("records")
+        for row in measurements[[*_COLUMN_KEYS, "column"]].drop_duplicates().to_dict("records")
     }
     return [found[place] for place in sorted(found)]
