@@ -42,9 +42,8 @@ def people():
         *(record("C", age="90+"), record("A"), record("B", age="")),
         *(record("D", "rejected", "missing_slices", side="right"), record("E")),
     ]  # fmt: skip
-    return all_people(
-        values, scans, {"A": "train", "B": "test", "C": "apply", "E": "later"}, {"A": "accepted"}
-    )
+    sets = {"A": "train", "B": "test", "C": "apply", "E": "later"}
+    return all_people(pd.DataFrame(values), scans, sets, {"A": "accepted"})
 
 
 def test_every_scan_of_the_cohort_table_has_one_row(people):
