@@ -55,7 +55,9 @@ localrules:
     make_phantom_table,
     split_folds,
     gather_volume_errors,
+    link_final_masks,
     gather_flow,
+    describe_tables,
     gather_notes,
     tabulate_table1,
     tabulate_table2,
@@ -63,11 +65,13 @@ localrules:
 
 
 rule all:
-    """The whole chain, up to the report."""
+    """The whole chain, up to the report, and what to go on with: the final masks and a dictionary of the tables."""
     default_target: True
     input:
         "results/report/index.html",
         "results/cohort/run.json",
+        "results/masks/final",
+        "results/tables/data-dictionary.csv",
 
 
 rule screened:
@@ -114,6 +118,7 @@ rule measured:
     input:
         "results/tables/metrics.csv",
         "results/tables/volumes.csv",
+        "results/tables/people.csv",
         "results/tables/acquisition.csv",
         "results/tables/flow.csv",
         density_tables(),

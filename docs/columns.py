@@ -3,14 +3,12 @@
 python docs/columns.py
 """
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
@@ -28,7 +26,16 @@ from lib.learning.history import history_columns  # noqa: E402
 from lib.model_record import REGRESS, SEGMENT  # noqa: E402
 from lib.report_settings import AgreementConfig  # noqa: E402
 from lib.stats.calibration_tables import CALIBRATION_COLUMNS, ROD_COLUMNS  # noqa: E402
+from lib.stats.cohort_people import PEOPLE_KEYS  # noqa: E402
 from lib.stats.comparison import SUMMARY_COLUMNS  # noqa: E402
+from lib.stats.data_dictionary import (  # noqa: E402
+    DICTIONARY,
+    DICTIONARY_COLUMNS,
+    PAGE_SCALE,
+    Sentences,
+    explain_column,
+    read_sentences,
+)
 from lib.stats.density_agreement import BMD_AGREEMENT_COLUMNS, DENSITY_NUMBERS  # noqa: E402
 from lib.stats.density_by_age import DENSITY_BY_AGE_COLUMNS  # noqa: E402
 from lib.stats.density_classes import CLASS_COLUMNS, CONFUSION_COLUMNS  # noqa: E402
@@ -40,7 +47,7 @@ from lib.stats.density_vendors import VENDOR_COLUMNS  # noqa: E402
 from lib.stats.flow import FLOW_COLUMNS  # noqa: E402
 from lib.stats.geometry_table import GEOMETRY_COLUMNS  # noqa: E402
 from lib.stats.levels_found import LEVELS_FOUND_COLUMNS  # noqa: E402
-from lib.stats.measurements import MEASUREMENT_COLUMNS, PEOPLE_KEYS  # noqa: E402
+from lib.stats.measurements import MEASUREMENT_COLUMNS  # noqa: E402
 from lib.stats.network_pairs import DIMENSION_PAIR_COLUMNS, NETWORK_PAIR_COLUMNS  # noqa: E402
 from lib.stats.networks import NETWORK_COLUMNS  # noqa: E402
 from lib.stats.paper import TABLE2_COLUMNS, table1  # noqa: E402
@@ -50,25 +57,6 @@ from lib.stats.summary import summary_tables  # noqa: E402
 from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS  # noqa: E402
 
 PAGE = DOCS / "results-columns.md"
-SENTENCES = DOCS / "columns.yaml"
-SCALE = "k2hpo4"  # of the densities in the names of the page; a study of the other scale has the other name
-_END = re.compile(r"(?P<name>.+?)(?P<folds>_fold)?_ci_(?P<end>low|high)")
-_PAPER = re.compile(r"paper_(?P<name>.+)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sentences:
-    """What columns.yaml says.
-
-    Attributes:
-        tables: what a row of each table is, by the table's path.
-        shared: a sentence for each column that means the same in all tables.
-        own: sentences of columns that mean something else in one table, by its path.
-    """
-
-    tables: Mapping[str, str]
-    shared: Mapping[str, str]
-    own: Mapping[str, Mapping[str, str]]
 
 
 def table_columns() -> dict[str, Sequence[str]]:
@@ -110,9 +98,9 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/network_pairs.csv": NETWORK_PAIR_COLUMNS,
         "tables/dimension_pair.csv": DIMENSION_PAIR_COLUMNS,
         "tables/selection.csv": SELECTION_COLUMNS,
-        "tables/bmd.csv": scaled_columns(BMD_COLUMNS, DENSITIES, SCALE),
-        "tables/bmd_people.csv": scaled_columns(BMD_PEOPLE_COLUMNS, MEANS, SCALE),
-        "tables/bmd_agreement.csv": scaled_columns(BMD_AGREEMENT_COLUMNS, DENSITY_NUMBERS, SCALE),
+        "tables/bmd.csv": scaled_columns(BMD_COLUMNS, DENSITIES, PAGE_SCALE),
+        "tables/bmd_people.csv": scaled_columns(BMD_PEOPLE_COLUMNS, MEANS, PAGE_SCALE),
+        "tables/bmd_agreement.csv": scaled_columns(BMD_AGREEMENT_COLUMNS, DENSITY_NUMBERS, PAGE_SCALE),
         "tables/vendors.csv": VENDOR_COLUMNS,
         "tables/classes.csv": CLASS_COLUMNS,
         "tables/confusion.csv": CONFUSION_COLUMNS,
@@ -121,6 +109,7 @@ def table_columns() -> dict[str, Sequence[str]]:
         "tables/calibration_rods.csv": ROD_COLUMNS,
         "tables/table1.csv": list(first.columns),
         "tables/table2.csv": TABLE2_COLUMNS,
+        DICTIONARY: DICTIONARY_COLUMNS,
         "models/{group}/{network}/fold-{k}/history.csv": [
             *dict.fromkeys(name for task in (SEGMENT, REGRESS) for name in history_columns(task))
         ],
@@ -153,29 +142,6 @@ def _columns_of_modalities() -> list[str]:
     columns = acquisition_columns("CT")
     others = [name for kind in MODALITIES for name in acquisition_columns(kind) if name not in columns]
     return [*columns[:-2], *others, *columns[-2:]]
-
-
-def read_sentences(path: Path = SENTENCES) -> Sentences:
-    """Read the sentences of columns.yaml."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return Sentences(
-        tables={name: " ".join(table["row"].split()) for name, table in content["tables"].items()},
-        shared=content["columns"],
-        own={name: table.get("columns", {}) for name, table in content["tables"].items()},
-    )
-
-
-def explain_column(table: str, column: str, sentences: Sentences) -> str:
-    """Return what a column holds; "" where no sentence says it. Ends of intervals explain themselves."""
-    if said := sentences.own.get(table, {}).get(column) or sentences.shared.get(column):
-        return " ".join(said.split())
-    if found := _END.fullmatch(column):
-        end = "Lower" if found["end"] == "low" else "Upper"
-        among = ", for models trained this way (folds left out)" if found["folds"] else ""
-        return f"{end} end of the interval of `{found['name']}`{among}."
-    if found := _PAPER.fullmatch(column):
-        return f"`{found['name']}` as the article printed it; only beside a cohort of real people."
-    return ""
 
 
 def columns_page() -> str:
@@ -215,6 +181,11 @@ def find_problems(sentences: Sentences, tables: Mapping[str, Sequence[str]]) -> 
         if column not in tables.get(table, ())
     ]
     every = {column for columns in tables.values() for column in columns}
+    problems += [
+        f"{table or 'types and units'}: no column {column}"
+        for table, column in {**sentences.types, **sentences.units}
+        if column not in (tables.get(table, ()) if table else every)
+    ]
     return problems + [
         f"no table has a column {column}" for column in sentences.shared if column not in every
     ]

@@ -8,7 +8,14 @@ from functools import cache
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.calibration import PHANTOM, REFERENCED
 from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
-from lib.catalog.stages import CALIBRATION_TABLES, DENSITY_TABLES, NETWORK_TABLES, stages_of
+from lib.catalog.stages import (
+    CALIBRATION_TABLES,
+    DENSITY_TABLES,
+    NETWORK_TABLES,
+    REGIONAL_DENSITY_TABLES,
+    STUDY_TABLES,
+    stages_of,
+)
 from lib.cohort.calibration_scans import first_of_each_image, is_one_scanner, table_refusal
 from lib.cohort.failures import explain_failures, explain_fold, is_measurable
 from lib.cohort.failures import job_failure
@@ -333,6 +340,16 @@ def scored_batches(wildcards: Wildcards) -> list[str]:
 def network_tables() -> list[str]:
     """Return the tables that compare the networks of a study with several."""
     return [f"results/tables/{name}.csv" for name in NETWORK_TABLES] if len(NETWORKS) > 1 else []
+
+
+def described_tables() -> list[str]:
+    """Return the tables of the study that its data dictionary describes."""
+    article = ("table1", "table2") if STUDY.follows("zhao-2020") else ()
+    tables = [f"results/tables/{name}.csv" for name in (*STUDY_TABLES, *article)]
+    tables += network_tables() + density_tables() + calibration_tables()
+    for name in REGIONAL_DENSITY_TABLES:
+        tables += regional_density_table(name)
+    return ["results/cohort/scans.csv", "results/cohort/digests.csv", "results/folds/folds.csv", *tables]
 
 
 def scored_paths() -> list[str]:

@@ -155,12 +155,6 @@ rule gather_volumes:
             labels={"table": "Measurements of every prediction"},
             caption="../report/captions/measurements.rst",
         ),
-        people=report(
-            "results/tables/people.csv",
-            category="Scans",
-            labels={"table": "Values of every scan, to join with other data"},
-            caption="../report/captions/people.rst",
-        ),
         geometry=report(
             optional("results/tables/geometry.csv", regional_density_settings()),
             category="Bone mineral density",
@@ -191,6 +185,71 @@ rule gather_volumes:
         "Gather the volumes of all scans"
     script:
         "../scripts/gather_volumes.py"
+
+
+rule gather_people:
+    """One row for each scan of the cohort table, with the values to go on with."""
+    input:
+        scans="results/cohort/scans.csv",
+        folds="results/folds/folds.csv",
+        volumes="results/tables/volumes.csv",
+        measurements="results/tables/measurements.csv",
+        corrected=lambda wildcards: corrected_files(),
+    output:
+        people=report(
+            "results/tables/people.csv",
+            category="Scans",
+            labels={"table": "Values of every scan, to join with other data"},
+            caption="../report/captions/people.rst",
+        ),
+    log:
+        "results/logs/gather_people/cohort.log",
+    benchmark:
+        "results/benchmarks/gather_people/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(2000),
+        runtime=grow(30),
+    params:
+        networks=NETWORKS,
+        # without comments, so that a comment reruns nothing here
+        reviews={scan: row.verdict for scan, row in STUDY.review.items() if row.verdict},
+        code=code_of("gather_people"),
+    message:
+        "Gather the values of all scans"
+    script:
+        "../scripts/gather_people.py"
+
+
+rule link_final_masks:
+    """The mask to use of each scan, on the grid of the converted scan: corrected by a person, or predicted."""
+    input:
+        # every mask is made by the job that measures it, so that the table is newer than all of them
+        people="results/tables/people.csv",
+        corrected=lambda wildcards: [
+            f"{file.removesuffix('.json')}_labels_full.nii.gz" for file in corrected_files()
+        ],
+    output:
+        masks=directory("results/masks/final"),
+    log:
+        "results/logs/link_final_masks/cohort.log",
+    benchmark:
+        "results/benchmarks/link_final_masks/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(30),
+    params:
+        structures=list(STUDY.structures),
+        code=code_of("link_final_masks"),
+    message:
+        "Link the final mask of every scan"
+    script:
+        "../scripts/link_final_masks.py"
 
 
 rule gather_flow:

@@ -1,5 +1,7 @@
 """The results for readers: agreement, figures, the report."""
 
+from pathlib import Path
+
 from lib.catalog.calibration import PHANTOM
 
 
@@ -222,6 +224,37 @@ rule tabulate_table2:
         "Tabulate Table 2"
     script:
         "../scripts/tabulate_table2.py"
+
+
+rule describe_tables:
+    """The data dictionary: type, unit and meaning of every column of the study's tables."""
+    input:
+        tables=described_tables(),
+    output:
+        dictionary=report(
+            "results/tables/data-dictionary.csv",
+            category="Tables",
+            labels={"table": "Type, unit and meaning of every column"},
+            caption="../report/captions/data_dictionary.rst",
+        ),
+    log:
+        "results/logs/describe_tables/cohort.log",
+    benchmark:
+        "results/benchmarks/describe_tables/cohort.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(15),
+    params:
+        structures=list(STUDY.structures),
+        added=lookup("cohort_columns", within=config),
+        code=code_of("describe_tables", Path(workflow.basedir, "docs/columns.yaml")),
+    message:
+        "Describe the tables"
+    script:
+        "../scripts/describe_tables.py"
 
 
 rule draw_crop:

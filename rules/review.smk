@@ -2,13 +2,14 @@
 
 
 rule measure_corrected:
-    """Volume, mean intensity and length of a predicted mask that a person corrected; it is never scored."""
+    """Volume, mean intensity and length of a mask that a person corrected, and the mask on the scan's grid."""
     input:
         mask=lambda wildcards: CORRECTED[wildcards.scan],
         image="results/cropped/{scan}/image.nii.gz",
         converted="results/converted/{scan}/image.nii.gz",
     output:
         json="results/corrected/{scan}.json",
+        full="results/corrected/{scan}_labels_full.nii.gz",
     log:
         "results/logs/measure_corrected/{scan}.log",
     benchmark:

@@ -2,7 +2,7 @@
 
 input: folds, scans, acquisition (.csv); measured (list of .../{group}/{network}/{members}/{scan}.json),
     corrected (list of .../{scan}.json), errors (list of volume_errors.json)
-output: volumes, measurements (tidy), people (wide); where densities are measured: geometry
+output: volumes, measurements (tidy); where densities are measured: geometry
 params: structures, groups, networks (names), modality,
     heldout_weights, seen (paths of predictions by models that were trained on their person), needs_edit (scans),
     confidence (of the intervals)
@@ -23,7 +23,7 @@ from lib.stats.flow import SEEN_IN_TRAINING
 from lib.stats.geometry_table import geometry_table
 from lib.stats.grouping import first_scans
 from lib.stats.intervals import read_volume_errors, with_intervals
-from lib.stats.measurements import measurements_table, people_table
+from lib.stats.measurements import measurements_table
 from lib.stats.tables import (
     by_structure,
     flat_prediction,
@@ -56,6 +56,4 @@ with job_log(snakemake.log[0]) as logger:
     write_table(measurements, snakemake.output.measurements)
     if path := snakemake.output.get("geometry"):
         write_table(geometry_table(predictions, densities), path)
-    people = people_table(measurements, volumes, corrected, params.networks)
-    write_table(people, snakemake.output.people)
     logger.info("%d volumes of %d planned predictions", len(volumes), len(plan))

@@ -20,11 +20,19 @@ PARTS: Mapping[str, str] = MappingProxyType(
         "estimate": "not estimated",
     }
 )
+# names of the tables of every study
+STUDY_TABLES = (
+    *("people", "measurements", "volumes", "metrics", "unscored", "flow", "acquisition", "partitions"),
+    *("scores", "agreement", "folds", "spread", "ages", "levels", "subgroups", "paired"),
+    *("precision", "readers", "coverage"),
+)
 # names of the tables that compare the networks of a study
 NETWORK_TABLES = ("networks", "network_pairs", "dimension_pair", "selection")
 # names of the tables of densities, of a study with a regression
 DENSITY_TABLES = (*("bmd", "levels_found", "bmd_people", "bmd_agreement", "vendors", "classes", "confusion"),)
 CALIBRATION_TABLES = ("calibration", "calibration_rods")
+# names of the tables of calibrated densities by region
+REGIONAL_DENSITY_TABLES = ("geometry", "density_by_age", "density_precision")
 DENSITY_FIGURES = "density_"  # kinds of their figures begin with it
 # kinds of figures of densities by region, of a study that calibrates them; none of DENSITY_TABLES is drawn
 CALIBRATED_FIGURES = ("density_by_age",)
@@ -174,6 +182,8 @@ STAGES: dict[str, Stage] = {
     ),
     "gather_metrics": _gathers("tables/metrics.csv"),
     "gather_volumes": _gathers("tables/volumes.csv"),
+    "gather_people": _gathers("tables/people.csv", costs_of="gather_volumes"),
+    "link_final_masks": _gathers("masks/final", runs="local", costs_of="gather_flow"),
     "gather_bmd": _gathers("tables/bmd.csv", costs_of="gather_metrics", is_regression=True),
     "draw_rods": Stage(
         "calibrated/{scan}.webp", "scan", "with phantom", costs_of="draw_crop", is_calibration=True
@@ -185,6 +195,7 @@ STAGES: dict[str, Stage] = {
     "compare_networks": _gathers("tables/networks.csv", costs_of="summarize_agreement", is_of_networks=True),
     "tabulate_table1": _gathers("tables/table1.csv", runs="local", publication="zhao-2020"),
     "tabulate_table2": _gathers("tables/table2.csv", runs="local", publication="zhao-2020"),
+    "describe_tables": _gathers("tables/data-dictionary.csv", runs="local", costs_of="gather_flow"),
     "draw_figures": _gathers("figures"),
     "write_scan_pages": Stage("report/scans/batch-{batch}", "page batch", unit="scan"),
     "gather_notes": _gathers("cohort/notes.json", runs="local"),

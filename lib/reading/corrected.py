@@ -1,16 +1,20 @@
 """Measurements of a manually corrected mask, on the grid on which it was edited."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from lib.errors import ScanError
+from lib.imaging.full_mask import full_labels
 from lib.imaging.grid import array_zyx, describe_grid, image_like, laid_on, same_grid, volume_mm3
 from lib.imaging.volume import length_mm
 from lib.reading.image_files import number_structures, read_values
 from lib.structures import Structures, describe_structures, study_values
+
+ON_SCAN, ON_CROP = "the converted scan", "the crop"  # grids on which a mask may have been edited
 
 
 def read_corrected(path: str | Path, scan: str, structures: Sequence[str]) -> sitk.Image:
@@ -42,6 +46,41 @@ def _require_known(values: sitk.Image, structures: Structures) -> None:
             f"it holds {', '.join(f'{value:g}' for value in unknown[:5])}; expected are 0 and "
             f"{describe_structures(structures)}. Edit a copy of the scan's label map in masks/, which has them",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectedMask:
+    """A corrected mask: measures by structure (see `measure_corrected`), and its label map on the converted scan."""
+
+    measured: Mapping[str, Mapping]
+    full: sitk.Image
+
+
+def use_corrected(
+    mask: sitk.Image, structures: Sequence[str], converted: sitk.Image, crop: sitk.Image, name: str
+) -> CorrectedMask:
+    """Measure a corrected label map, and put it on the grid of the converted scan.
+
+    A map on the grid of the converted scan stays as it is, but for empty borders that were cut away. One on the grid
+    of the crop is interpolated as a predicted one (`lib.imaging.full_mask.full_labels`), with all its components.
+
+    Args:
+        mask: the corrected label map (1 to n, in the order of the structures).
+        structures: the study's structures.
+        converted: the converted scan.
+        crop: the image that networks see.
+        name: name of the mask in errors.
+
+    Raises:
+        ScanError: see `measure_corrected`.
+    """
+    grids = {ON_SCAN: converted, ON_CROP: crop}
+    measured = measure_corrected(mask, structures, grids, name)
+    on = next(iter(measured.values()))["grid"]
+    full = laid_on(mask, grids[on])
+    if on == ON_CROP:
+        full = full_labels(full, len(structures), converted, keep_largest=False)
+    return CorrectedMask(measured=measured, full=full)
 
 
 def measure_corrected(

@@ -1,4 +1,4 @@
-"""Measurements as tables: tidy, one quantity a row, and wide, one scan a row for joining with other data."""
+"""Measurements as tables: tidy, one quantity a row, and wide, one predicted scan a row."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -16,13 +16,15 @@ MEASUREMENT_COLUMNS = (
     *(*ROW_COLUMNS, *QUANTITY_COLUMNS),
     *("reference", "predicted", "undefined", "repeat_of"),
 )
-PEOPLE_KEYS = (
+VALUE_KEYS = (
     *("scan", "subject", "sex", "age", "site", "group", "network", "members", "protocol"),
     *("source", "flags", "repeat_of"),
 )
 NO_REFERENCE = "not compared with a reference"
 NOT_CORRECTED = "not measured of a corrected mask"
 CORRECTED, PREDICTED = "corrected", "predicted"
+_COLUMN_KEYS = ["structure", *QUANTITY_KEYS, "unit"]
+_VALUE_COLUMNS = ["column", "structure", *QUANTITY_KEYS, "predicted", "undefined"]
 _BY_KEY = {tuple(getattr(quantity, name) for name in QUANTITY_KEYS): quantity for quantity in QUANTITIES}
 
 
@@ -61,7 +63,7 @@ def people_table(
     corrected: Mapping[str, Mapping[str, Mapping]],
     networks: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return one row for each predicted scan: PEOPLE_KEYS, and a column for each quantity of each structure.
+    """Return one row for each predicted scan: VALUE_KEYS, and a column for each quantity of each structure.
 
     The values are those of the scan's corrected mask if there is one (`source` is `corrected`), else those of its
     primary prediction (`lib.stats.primary`).
@@ -79,10 +81,10 @@ def people_table(
     values, rows = dict(list(chosen.groupby("scan", sort=False))), []
     for scan, found in primary.groupby("scan", sort=False):
         flags = dict.fromkeys(flag for text in found["flags"] for flag in text.split())
-        row = found.iloc[0][[name for name in PEOPLE_KEYS if name in found]].to_dict()
+        row = found.iloc[0][[name for name in VALUE_KEYS if name in found]].to_dict()
         row |= {"source": CORRECTED if scan in corrected else PREDICTED, "flags": " ".join(flags)}
         rows.append(row | _values_of(values.get(scan, chosen.head(0)), corrected.get(scan)))
-    table = pd.DataFrame(rows, columns=[*PEOPLE_KEYS, *_in_order(chosen), "undefined"])
+    table = pd.DataFrame(rows, columns=[*VALUE_KEYS, *_in_order(chosen), "undefined"])
     return table.sort_values("scan", kind="stable", ignore_index=True)
 
 
@@ -115,14 +117,14 @@ def _measured(quantity: Quantity, volume: Mapping, overlap: Mapping | None) -> d
 def _values_of(measured: pd.DataFrame, corrected: Mapping[str, Mapping] | None) -> dict:
     """Return the values of a scan by column, and `undefined`, the reasons of empty ones."""
     values, why = {}, {}
-    for row in measured.to_dict("records"):
-        value, reason = row["predicted"], undefined_reasons(row["undefined"]).get("predicted", "")
+    for row in measured[_VALUE_COLUMNS].to_dict("records"):
+        value = row["predicted"]
         if corrected is not None:
-            found = corrected.get(row["structure"], {})
-            value, reason = found.get(_quantity_of(row).corrected), NOT_CORRECTED
+            value = corrected.get(row["structure"], {}).get(_quantity_of(row).corrected)
         values[row["column"]] = value
         if value is None or pd.isna(value):
-            why[row["column"]] = reason
+            own = undefined_reasons(row["undefined"]).get("predicted", "")
+            why[row["column"]] = own if corrected is None else NOT_CORRECTED
     return values | {"undefined": undefined_text(why)}
 
 
@@ -132,10 +134,15 @@ def _quantity_of(row: Mapping) -> Quantity:
 
 def _columns(measurements: pd.DataFrame) -> list[str]:
     """Return the column of the wide table to which each row belongs."""
-    return [
-        f"{row['structure']}_{_quantity_of(row).column(row['unit'])}".replace("-", "_")
-        for row in measurements.to_dict("records")
-    ]
+    # few names for many rows
+    names = {
+        tuple(
+            row[name] for name in _COLUMN_KEYS
+        ): f"{row['structure']}_{_quantity_of(row).column(row['unit'])}"
+        for row in measurements[_COLUMN_KEYS].drop_duplicates().to_dict("records")
+    }
+    rows = zip(*(measurements[name] for name in _COLUMN_KEYS), strict=True)
+    return [names[key].replace("-", "_") for key in rows]
 
 
 def _in_order(measurements: pd.DataFrame) -> list[str]:
@@ -143,6 +150,6 @@ def _in_order(measurements: pd.DataFrame) -> list[str]:
     structures = list(dict.fromkeys(measurements["structure"]))
     found = {
         (structures.index(row["structure"]), QUANTITIES.index(_quantity_of(row))): row["column"]
-        for row in measurements.to_dict("records")
+        for row in measurements[[*_COLUMN_KEYS, "column"]].drop_duplicates().to_dict("records")
     }
     return [found[place] for place in sorted(found)]

@@ -4,6 +4,7 @@ The columns are a contract (docs/results-columns.md). Protocols are never pooled
 each scored on its own held-out people; `test` scores the ensemble on test people.
 """
 
+import csv
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -106,6 +107,7 @@ TEXT_COLUMNS = {
     *("vendor", "vendor_trained", "vendor_a", "vendor_b", "test", "found", "scan_flags", "usable", "trains"),
     *("mean_of", "levels_used", "levels_left_out", "left_out_reason", "class", "reference_class"),
     *("predicted_class", "class_withheld", "withheld_reason"),
+    *("age_90_or_older", "final_mask", "final_mask_from"),
 }
 
 # columns of reference and predicted volume of the whole mask
@@ -221,6 +223,12 @@ def read_table(path: str | Path) -> pd.DataFrame:
     table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], encoding="utf-8")
     text = [name for name in table.columns if name in TEXT_COLUMNS]
     return table.assign(**{name: table[name].fillna("") for name in text})
+
+
+def read_header(path: str | Path) -> list[str]:
+    """Return the columns of a table on file; none of an empty file."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:

@@ -61,7 +61,10 @@ def test_a_column_without_a_sentence_and_a_sentence_without_a_column_are_found()
     shorter = tables | {
         "tables/coverage.csv": [name for name in tables["tables/coverage.csv"] if name != "wide"]
     }
-    assert columns.find_problems(sentences, shorter) == ["tables/coverage.csv has no column wide"]
+    assert columns.find_problems(sentences, shorter) == [
+        "tables/coverage.csv has no column wide",
+        "types and units: no column wide",
+    ]
 
 
 def test_ends_of_intervals_explain_themselves():

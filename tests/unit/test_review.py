@@ -9,7 +9,7 @@ from lib.cohort.scans import accepted_scans, gather_screening
 from lib.cohort.table import planned_cohort
 from lib.errors import ScanError, TableError
 from lib.imaging.nifti import write_image
-from lib.reading.corrected import measure_corrected, read_corrected
+from lib.reading.corrected import measure_corrected, read_corrected, use_corrected
 
 SCANS = ("A", "B", "C", "D")
 
@@ -160,6 +160,27 @@ def test_a_mask_on_the_crop_is_measured_there_although_it_is_a_part_of_the_scan_
     grids = {"the converted scan": CONVERTED, "the crop": CONVERTED[3:13, 2:12, :]}
     on_crop = measure_corrected(box_on(grids["the crop"], slice(1, 4)), ["femur"], grids, "mask")
     assert on_crop["femur"]["grid"] == "the crop"
+
+
+def test_a_corrected_mask_is_put_on_the_grid_of_the_scan():
+    """A mask of the scan stays, also without its empty borders; one of the crop keeps its volume and place."""
+    whole = box_on(CONVERTED, slice(0, 5))
+    for given in (whole, whole[2:7, 1:8, :6]):
+        full = use_corrected(given, ["femur"], CONVERTED, CROP, "mask").full
+        assert (sitk.GetArrayViewFromImage(full) == sitk.GetArrayViewFromImage(whole)).all()
+    crop, fine = image((40, 40, 20), (2.0, 2.0, 3.0)), image((80, 80, 60), (1.0, 1.0, 1.0))
+    mask_zyx = np.zeros((20, 40, 40), np.uint8)
+    mask_zyx[5:15, 10:30, 10:20], mask_zyx[5:15, 10:30, 20:30] = 1, 2
+    mask = sitk.GetImageFromArray(mask_zyx)
+    mask.CopyInformation(crop)
+    made = use_corrected(mask, ["L1", "L2"], fine, crop, "mask")
+    assert made.measured["L1"]["grid"] == "the crop" and made.full.GetSize() == fine.GetSize()
+    for label, name in ((1, "L1"), (2, "L2")):
+        volume_mm3 = float((sitk.GetArrayViewFromImage(made.full) == label).sum())
+        assert volume_mm3 == pytest.approx(made.measured[name]["corrected_mm3"], rel=0.12)
+        centre = np.argwhere(sitk.GetArrayViewFromImage(made.full) == label).mean(axis=0)
+        given = np.argwhere(mask_zyx == label).mean(axis=0) * (3.0, 2.0, 2.0)
+        assert np.abs(centre - given).max() < 1.0  # mm
 
 
 def test_any_other_grid_is_refused_with_both_that_would_do():

@@ -11,8 +11,13 @@ import yaml
 from lib.catalog import stages
 from lib.catalog.renamed import RULES
 from lib.catalog.stages import (
+    CALIBRATION_TABLES,
+    DENSITY_TABLES,
+    NETWORK_TABLES,
     PARTS,
+    REGIONAL_DENSITY_TABLES,
     STAGES,
+    STUDY_TABLES,
     Stage,
     flow_steps,
     recorded_rules,
@@ -278,3 +283,11 @@ def test_an_unknown_stage_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         main(["P", "train_fold"])
     assert "'train_fold' is none of make_phantom_scan, screen_scan" in capsys.readouterr().err
+
+
+def test_the_catalog_lists_every_table_that_a_rule_makes():
+    rules = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "rules").glob("*.smk")))
+    listed = {*STUDY_TABLES, *NETWORK_TABLES, *DENSITY_TABLES, *CALIBRATION_TABLES, *REGIONAL_DENSITY_TABLES}
+    assert set(re.findall(r'"results/tables/([\w-]+)\.csv"', rules)) == listed | {
+        *("table1", "table2", "data-dictionary")
+    }

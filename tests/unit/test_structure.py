@@ -310,8 +310,8 @@ def test_a_parse_loads_nothing_heavy(path):
 
 STATISTICS = {"statsmodels", "scipy.stats", "torch"}
 TABLES_ONLY = (
-    *("gather_flow", "gather_metrics", "gather_notes", "gather_volumes", "tabulate_table1"),
-    *("tabulate_table2", "write_report", "write_scan_pages"),
+    *("gather_flow", "gather_metrics", "gather_notes", "gather_volumes", "gather_people", "tabulate_table1"),
+    *("tabulate_table2", "write_report", "write_scan_pages", "link_final_masks", "describe_tables"),
 )
 
 
@@ -351,6 +351,7 @@ OTHER_NAMES = {
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
     "pillow": "PIL",
+    "pyyaml": "yaml",
 }
 
 

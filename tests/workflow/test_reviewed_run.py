@@ -47,6 +47,10 @@ def test_a_review_leaves_out_flags_and_measures(study, finished):
     assert float(corrected["corrected_mm3"]) == pytest.approx(float(primary[mended]["predicted_full_mm3"]))
     (person,) = (row for row in rows_of(study, "tables/people.csv") if row["scan"] == mended)
     assert person["source"] == "corrected" and person["femur_whole_volume_mm3"] == corrected["corrected_mm3"]
+    assert (person["final_mask_from"], person["review"]) == ("corrected", "needs-edit")
+    final = study.folder / "results" / person["final_mask"]
+    assert final.readlink().name == f"{mended}_labels_full.nii.gz"
+    assert not (final.parent / f"{rejected}_labels.nii.gz").is_symlink()  # of a scan that left
     page = (study.folder / "results/report/index.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page and "blurred" in page
     assert "was of another mask" in page

@@ -24,6 +24,8 @@ FOLDS = "results/folds/folds.csv"
 
 RECORD = {"record_run"}
 REPORT = {"write_report"}
+DICTIONARY = {"describe_tables"}  # describes every table, and so follows each
+PEOPLE = {"gather_people", "link_final_masks"} | DICTIONARY
 # rules that make figures, tables and pages from the two tables of predictions
 STATISTICS = {
     "summarize_agreement",
@@ -32,7 +34,7 @@ STATISTICS = {
     "tabulate_table2",
     "draw_figures",
 } | REPORT
-TABLES = {"gather_metrics", "gather_volumes", "gather_flow"} | STATISTICS
+TABLES = {"gather_metrics", "gather_volumes", "gather_flow"} | PEOPLE | STATISTICS
 ERRORS = {"gather_volume_errors"}  # errors of cross-validation, for intervals of volumes
 MEASURES = {"measure_prediction", "write_scan_pages"} | ERRORS | TABLES
 SPLIT = {"split_folds"} | ERRORS | TABLES
@@ -106,7 +108,7 @@ SETTINGS = {
         {"networks": {"unet": {"unet": {"initial_maps": 4, "levels": 2}}}},
         {"train_fold", "compare_networks"} | PREDICTIONS | RECORD,
     ),
-    "`publication`": ({"publication": "none"}, REPORT | RECORD),
+    "`publication`": ({"publication": "none"}, DICTIONARY | REPORT | RECORD),
     "`network_comparison`": ({"network_comparison": {"bootstrap": 500}}, REPORT | RECORD),
     "`compare`": ({"compare": {"dsc": 0.1}}, set()),
     # jobs after a new verdict or a new split are unknown before it exists
@@ -276,7 +278,7 @@ def review_of(finished: Study, file: Path, **cells: str) -> Study:
 
 def with_code(finished: Study, folder: Path, file: str, old: str, new: str) -> Study:
     """Return the finished study with a copy of the code in which one text of one file is replaced."""
-    unused = shutil.ignore_patterns(".*", "results", "__pycache__", "tests", "bench", "docs", "shared")
+    unused = shutil.ignore_patterns(".*", "results", "__pycache__", "tests", "bench", "images", "shared")
     shutil.copytree(ROOT, folder / "code", ignore=unused)
     text = (folder / "code" / file).read_text(encoding="utf-8")
     assert old in text
@@ -312,7 +314,7 @@ OTHERS = {
     ),
     "`review`: a comment, or the verdict `accepted`": (
         lambda finished, folder: review_of(finished, folder / "review.csv", comment="well done").planned(),
-        {"gather_flow", "gather_notes", "write_scan_pages"} | REPORT,
+        {"gather_flow", "gather_notes", "write_scan_pages"} | DICTIONARY | REPORT,
         {"write_scan_pages": 1},
     ),
     "`review`: a corrected mask": (
