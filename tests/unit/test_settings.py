@@ -395,7 +395,11 @@ def test_a_configuration_file_that_is_not_there_says_where_it_was_looked_for(tmp
         ("study: 12", "study: 12; expected string (name of the study"),
         ("study: 1e3.5", ""),
         ("study: 2024-01-01", "; put it in quotes"),
-        ("groups: {yes: {}}", "groups: true; expected string (a name); put it in quotes"),
+        (
+            "groups: {yes: {}}",
+            "groups: true; expected string (a name; not final, a folder of masks); put it in quotes",
+        ),
+        ("groups: {final: {}}", 'groups: "final"; expected string (a name; not final'),
         ("cohort_columns: [2020]", "cohort_columns.0: 2020; expected string; put it in quotes"),
         ("reproducible: maybe", 'reproducible: "maybe"; expected boolean'),
         ("seed: 3,5", 'seed: "3,5"; expected integer, >= 0'),
