@@ -5,6 +5,7 @@ In a dry run, with --verbose or --debug-dag, and for commands that run no job (-
 """
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -61,7 +62,8 @@ class LogHandler(LogHandlerBase):
             with_progress=Quietness.PROGRESS not in quiet,
         )
         self._shows_commands = output.printshellcmds
-        self._costs = settings.costs
+        # Snakemake has not changed to the folder of --directory yet
+        self._costs = os.path.abspath(settings.costs) if settings.costs else None
         self._in_run = False
         self._held: list[LogRecord] = []
         self._over = threading.Event()

@@ -43,7 +43,7 @@ class Report:
         if self.with_stages and not self.done:
             rules = sum(stage.expected > 0 for stage in self._stages.stages.values())
             cores = f", {self.cores} cores" if self.cores else ""
-            self.screen.line(f"{self._jobs(self.total)} of {rules} rules{cores}")
+            self.screen.line(f"{self._jobs(self.total)} ({rules} rules){cores}")
 
     def job_begins(self, number: int, job: Job, now: float) -> None:
         """Count a job that begins, and write that its stage begins with it."""
@@ -138,7 +138,7 @@ class Report:
         if not estimate.without:
             return in_words(estimate.seconds)
         named = ", ".join(estimate.without[:_NAMED])
-        return f"{in_words(estimate.seconds)} without {named}"
+        return f"{in_words(estimate.seconds)}, not counting {named}"
 
     def _close_stages(self, now: float) -> None:
         for stage in self._stages.close(now):
@@ -151,9 +151,9 @@ class Report:
 
 
 def _closing(stage: Stage, now: float) -> str:
-    jobs = f"{_plural(stage.ended, 'job')} " if stage.jobs > 1 else ""
+    jobs = f": {_plural(stage.ended, 'job')}" if stage.jobs > 1 else ""
     failed = f", {len(stage.failed)} failed" if stage.failed else ""
-    return f"{stage.rule} done: {jobs}in {_duration(now - stage.since)}{failed}"
+    return f"{stage.rule} done{jobs} in {_duration(now - stage.since)}{failed}"
 
 
 def _plural(count: int, noun: str) -> str:
