@@ -18,7 +18,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_stages.job_counts import JobCounter, JobCounts
-from snakemake_logger_plugin_stages.noise import EXITING, LOGS, OWN_EVENTS, RESTART, is_noise
+from snakemake_logger_plugin_stages.noise import EXITING, LOGS, OWN_EVENTS, RESTART, STOPPING, is_noise
 from snakemake_logger_plugin_stages.report import Report
 from snakemake_logger_plugin_stages.screen import Screen
 from snakemake_logger_plugin_stages.settings import LOG_LINES, LogHandlerSettings
@@ -152,6 +152,9 @@ class LogHandler(LogHandlerBase):
             self._print_plainly(record)
         elif is_noise(text):
             return
+        elif text.startswith(STOPPING):
+            self._report.stop()
+            self._print_plainly(record)
         elif self._report.is_complete:
             self._held.append(record)
         else:

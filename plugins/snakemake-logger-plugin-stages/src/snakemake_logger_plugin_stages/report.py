@@ -20,7 +20,8 @@ class Report:
         self.with_stages, self.with_progress = with_stages, with_progress
         self.done, self.total, self.cores = 0, 0, None
         self._stages, self._time = Stages(), TimeLeft()
-        self._grows, self._since, self._is_finished = False, 0.0, False
+        self._grows, self._since = False, 0.0
+        self._is_stopping, self._is_finished = False, False
 
     @property
     def is_complete(self) -> bool:
@@ -67,6 +68,9 @@ class Report:
         known = self._stages.jobs.get(number)
         job = Job(rule=job.rule, wildcards=known.wildcards if known else {}, logs=job.logs)
         self._stages.fail(number, job, now)
+        if self._is_stopping:
+            self.screen.line(f"Stopped: {job.name}", RED)
+            return
         self.screen.line(f"FAILED {job.name}", RED)
         for cause in causes:
             self._indented(cause)
@@ -74,6 +78,10 @@ class Report:
             self._indented(f"log: {log}")
             for line in last_lines(log, self.log_lines) if self.log_lines else ():
                 self._indented(f"  {line}")
+
+    def stop(self) -> None:
+        """Note that the user has stopped the run: jobs that end from now on have not failed."""
+        self._is_stopping = True
 
     def retry(self, number: int) -> None:
         """Write that a failed job is started again."""
@@ -112,7 +120,7 @@ class Report:
         self._close_stages(now)
         if logs:
             self.screen.line(logs, timed=False)
-        if not self.total:
+        if not self.total or not self.with_progress:  # with --quiet progress Snakemake tells no job's end
             return
         took = _duration(now - self._since)
         if self.is_complete:
@@ -121,7 +129,7 @@ class Report:
         failed = len(self._stages.failures)
         rest = self.total - self.done - failed
         parts = [f"{self.done} of {self._jobs(self.total)} done in {took}"]
-        parts += [f"{failed} failed"] if failed else []
+        parts += [f"{failed} {'stopped' if self._is_stopping else 'failed'}"] if failed else []
         parts += [f"{rest} not run or not completed"] if rest > 0 else []
         self.screen.line(", ".join(parts), RED)
 
@@ -142,7 +150,7 @@ class Report:
 
     def _close_stages(self, now: float) -> None:
         for stage in self._stages.close(now):
-            if stage.shown and self.with_stages:
+            if stage.shown and self.with_stages and not self._is_stopping:
                 self.screen.line(_closing(stage, now))
 
     def _indented(self, text: str) -> None:
@@ -152,8 +160,10 @@ class Report:
 
 def _closing(stage: Stage, now: float) -> str:
     jobs = f": {_plural(stage.ended, 'job')}" if stage.jobs > 1 else ""
-    failed = f", {len(stage.failed)} failed" if stage.failed else ""
-    return f"{stage.rule} done{jobs} in {_duration(now - stage.since)}{failed}"
+    took = _duration(now - stage.since)
+    if stage.failed:
+        return f"{stage.rule}: {_plural(stage.ended, 'job')} done in {took}, {len(stage.failed)} failed"
+    return f"{stage.rule} done{jobs} in {took}"
 
 
 def _plural(count: int, noun: str) -> str:

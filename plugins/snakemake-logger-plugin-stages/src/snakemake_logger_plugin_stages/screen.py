@@ -8,8 +8,8 @@ from typing import TextIO
 RED, GREEN, YELLOW = 31, 32, 33
 
 _RENEW_S = 2.0  # on a terminal
-# in a file: after so many percent of the jobs, or so much time
-_STEP_PERCENT, _STEP_S, _STEP_OF_RUN = 10, 60.0, 0.05
+# in a file: after so many percent of the jobs, but not before a while has passed; or after so much time
+_STEP_PERCENT, _WHILE_S, _STEP_S, _STEP_OF_RUN = 10, 5.0, 60.0, 0.05
 
 
 class Screen:
@@ -20,11 +20,12 @@ class Screen:
         self.in_place = bool(getattr(stream, "isatty", lambda: False)()) and os.environ.get("TERM") != "dumb"
         self._status = ""
         self._next_s, self._next_percent = 0.0, _STEP_PERCENT
-        self._began = 0.0
+        self._began, self._last_s = 0.0, 0.0
 
     def begin(self, now: float) -> None:
         """Count the time of the status from now."""
-        self._began, self._next_s = now, now + (0 if self.in_place else _STEP_S)
+        self._began = self._last_s = now
+        self._next_s = now + (0 if self.in_place else _STEP_S)
 
     def line(self, text: str, color: int | None = None, *, timed: bool = True) -> None:
         """Write a line, in a file with the time of day."""
@@ -38,10 +39,13 @@ class Screen:
 
     def is_due(self, percent: float, now: float) -> bool:
         """Return whether the status should be told again."""
-        return now >= self._next_s or (not self.in_place and percent >= self._next_percent)
+        if self.in_place or now >= self._next_s:
+            return now >= self._next_s
+        return percent >= self._next_percent and now - self._last_s >= _WHILE_S
 
     def status(self, text: str, percent: float, now: float) -> None:
         """Tell how far the run is."""
+        self._last_s = now
         self._next_percent = percent - percent % _STEP_PERCENT + _STEP_PERCENT
         if not self.in_place:
             self._next_s = now + max(_STEP_S, _STEP_OF_RUN * (now - self._began))
