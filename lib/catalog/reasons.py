@@ -352,7 +352,7 @@ def is_rejected(reasons: Iterable[Reason]) -> bool:
     return any(reason.severity == REJECTED for reason in reasons)
 
 
-def refused_in_words(scan: str, reasons: Iterable[Mapping[str, str]]) -> str:
+def refusal_notice(scan: str, reasons: Iterable[Mapping[str, str]]) -> str:
     """Return in one line why a scan is refused and what to do; "" if it is not refused.
 
     Args:

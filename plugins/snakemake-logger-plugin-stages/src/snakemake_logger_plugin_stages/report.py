@@ -44,7 +44,7 @@ class Report:
         if self.with_stages and not self.done:
             rules = sum(stage.expected > 0 for stage in self._stages.stages.values())
             cores = f", {self.cores} cores" if self.cores else ""
-            self.screen.line(f"{self._jobs(self.total)} ({rules} rules){cores}")
+            self.screen.line(f"{self._jobs(self.total)} ({_plural(rules, 'rule')}){cores}")
 
     def job_begins(self, number: int, job: Job, now: float) -> None:
         """Count a job that begins, and write that its stage begins with it."""
@@ -162,7 +162,8 @@ def _closing(stage: Stage, now: float) -> str:
     jobs = f": {_plural(stage.ended, 'job')}" if stage.jobs > 1 else ""
     took = _duration(now - stage.since)
     if stage.failed:
-        return f"{stage.rule}: {_plural(stage.ended, 'job')} done in {took}, {len(stage.failed)} failed"
+        done = f"{stage.ended} of {_plural(stage.jobs, 'job')} done in {took}"
+        return f"{stage.rule}: {done}, {len(stage.failed)} failed"
     return f"{stage.rule} done{jobs} in {took}"
 
 
