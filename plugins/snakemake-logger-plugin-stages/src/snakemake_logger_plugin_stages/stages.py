@@ -49,7 +49,7 @@ class Stage:
 
 
 class Stages:
-    """All jobs of a run."""
+    """All jobs of a run; `jobs` are those that have begun and not ended well, by Snakemake's number."""
 
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
@@ -74,7 +74,7 @@ class Stages:
 
     def end(self, number: int) -> Job | None:
         """Count a job that has ended well; return it, None if it is not known."""
-        job = self.jobs.get(number)
+        job = self.jobs.pop(number, None)
         if job:
             self._stage(job.rule).ended += 1
             self.retry(number)
