@@ -20,7 +20,7 @@ def test_the_report_is_made_on_the_cluster(sent):
 
 
 def test_short_jobs_go_as_arrays_and_gpu_jobs_ask_for_a_gpu(sent):
-    one, said, jobs = sent
+    one, _, jobs = sent
     arrays = re.findall(r"Submitted (\d+) jobs of rule (\w+) as SLURM array", one.study.logged())
     assert ("7", "make_phantom_scan") in arrays  # a job for each scan
     assert {"screen_scan", "resample_image", "measure_prediction"} <= {rule for _, rule in arrays}
@@ -29,11 +29,10 @@ def test_short_jobs_go_as_arrays_and_gpu_jobs_ask_for_a_gpu(sent):
     )
     assert with_gpu["train_fold"] == 2 and with_gpu["predict_scans"] >= 3
     assert {re.search(r"JobState=(\w+)", job)[1] for job in jobs} == {"COMPLETED"}
-    assert_quiet(said)
 
 
-def assert_quiet(said):
-    """The terminal shows stages, the refused scan and, at last, the results in one line; no job."""
+def test_the_terminal_shows_stages_the_refused_scan_and_at_last_the_results(sent):
+    _, said, _ = sent
     assert "make_phantom_scan: 7 jobs\n" in said and "make_phantom_scan done: 7 jobs in" in said
     assert "Refused: X01-missing-slice, missing_slices (" in said
     *_, last = said.splitlines()
