@@ -39,6 +39,7 @@ include: "rules/density.smk"
 include: "rules/review.smk"
 include: "rules/reporting.smk"
 include: "rules/comparison.smk"
+include: "rules/end.smk"
 
 
 localrules:
@@ -140,6 +141,10 @@ rule compare:
 
 onstart:
     begin_run()
+
+
+onsuccess:
+    tell_results()
 
 
 onerror:

@@ -68,6 +68,16 @@ def progress(message: str, *values: object) -> None:
     logging.getLogger("osteoflow").info(message, *values, extra={"show": True})
 
 
+def notice(message: str, *values: object) -> None:
+    """Log a line `notice: …`, which the logger plugin stages shows when the job has ended. It identifies nobody."""
+    logging.getLogger("osteoflow").info(message, *values, extra={"label": "notice"})
+
+
+def report_done(done: int, total: int) -> None:
+    """Log a line `progress: N of M`, from which the logger plugin stages computes the time left."""
+    logging.getLogger("osteoflow").info("%d of %d", done, total, extra={"label": "progress"})
+
+
 def _describe_failure(error: BaseException, *, with_texts: bool) -> str:
     """Return a traceback like Python's, first cause first; it holds the exceptions' texts only if `with_texts`."""
     chain: list[BaseException] = []
@@ -116,7 +126,7 @@ def _handlers(path: Path, sources: list[str]) -> list[logging.Handler]:
 
 
 class _HidingFormatter(logging.Formatter):
-    """Replace the paths of source data in each formatted record."""
+    """Replace the paths of source data in each formatted record; a record with a `label` is one line with it."""
 
     def __init__(self, sources: Iterable[str], pattern: str) -> None:
         super().__init__(pattern)
@@ -130,7 +140,10 @@ class _HidingFormatter(logging.Formatter):
         )
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._hidden.sub("<source>", super().format(record))
+        text = super().format(record)
+        if label := getattr(record, "label", ""):
+            text = f"{label}: {' '.join(record.message.split())}"
+        return self._hidden.sub("<source>", text)
 
 
 def _spellings(source: str) -> set[str]:

@@ -1,9 +1,10 @@
 """Job script of rule screen_scan: read one scan completely and write its verdict."""
 
 from lib.atomic import write_json
+from lib.catalog.reasons import refusal_notice
 from lib.crop_settings import CropConfig
 from lib.intensity_scale import IntensityConfig
-from lib.joblog import job_log
+from lib.joblog import job_log, notice
 from lib.screening.screen_scan import ScanRequest, screen_scan_guarded
 from lib.screening_settings import ScreeningConfig
 
@@ -28,4 +29,6 @@ with job_log(snakemake.log[0], hide=[snakemake.input.image, *([mask] if mask els
     for reason in screening["reasons"]:
         logger.info("%s %s: %s", reason["severity"], reason["code"], reason["found"])
     logger.info("verdict %s", screening["verdict"])
+    if refused := refusal_notice(snakemake.wildcards.scan, screening["reasons"]):
+        notice("%s", refused)
     write_json(snakemake.output.json, {"scan": snakemake.wildcards.scan, **screening})

@@ -56,6 +56,10 @@ class Study:
         assert ended.returncode == 0, ended.stdout[-6000:]
         return ended.stdout
 
+    def logged(self) -> str:
+        """Return Snakemake's log files, in which every job is, whatever the terminal shows."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob(".snakemake/log/*.log")))
+
     def refuse(self, *arguments: str, settings: tuple[str, ...] = ()) -> str:
         """Run and expect a refusal before any job; return the message."""
         ended = self.call(*arguments, settings=settings)

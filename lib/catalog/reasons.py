@@ -352,6 +352,19 @@ def is_rejected(reasons: Iterable[Reason]) -> bool:
     return any(reason.severity == REJECTED for reason in reasons)
 
 
+def refusal_notice(scan: str, reasons: Iterable[Mapping[str, str]]) -> str:
+    """Return in one line why a scan is refused and what to do; "" if it is not refused.
+
+    Args:
+        scan: its pseudonym.
+        reasons: those of its screening, as `Reason.to_json` makes them.
+    """
+    refusing = [reason for reason in reasons if reason["severity"] == REJECTED]
+    told = "; ".join(f"{reason['code']} ({reason['found']}). {reason['action']}" for reason in refusing[:1])
+    more = ", ".join(reason["code"] for reason in refusing[1:])
+    return f"Refused: {scan}, {told}{f' Also: {more}.' if more else ''}" if refusing else ""
+
+
 def words_of(anatomy: str, modality: str) -> dict[str, str]:
     """Return the words that rules and advice have in a study, by their names in the texts."""
     looked_at, made_by = ANATOMIES[anatomy], MODALITIES[modality]

@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -64,6 +64,18 @@ def gather_screening(
         _judge_slice_axes(records, screened, slice_axis)
     _judge_vendors(records, screened)
     return records
+
+
+def refused_between(records: Iterable[Mapping[str, str]], screened: Mapping[str, Mapping]) -> Iterator[str]:
+    """Yield a line on each scan that is refused because of other scans, with what to do.
+
+    Args:
+        records: the result of `gather_screening`.
+        screened: the output of `screen_scan`, by scan id, which refuses scans for what is in them.
+    """
+    for record in records:
+        if record["verdict"] == "rejected" and screened[record["scan"]]["verdict"] == "ok":
+            yield f"Refused: {record['scan']}, {record['reason']}: {record['explanation'].split(' | ')[-1]}"
 
 
 def require_slice_axis(records: Sequence[Mapping[str, str]], screened: Mapping[str, Mapping]) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lib.errors import TrainingError
-from lib.joblog import progress
+from lib.joblog import progress, report_done
 from lib.learning.collapse import describe_warnings
 from lib.learning.compute import Compute
 from lib.learning.determinism import compiled
@@ -232,6 +232,7 @@ class _TrainingLoop:
         report = progress if score.of_scans else logger.info
         course = f"epoch {record.epoch}/{self.config.epochs} loss {record.loss:.4f} {score.words}".strip()
         report("%s: %s (%.1f s)", self.settings.name, course, record.seconds)
+        report_done(record.epoch, self.config.epochs)
 
     def _fetch_losses(self) -> None:
         """Bring the losses of this epoch to the host and refuse one that is not finite."""

@@ -73,9 +73,10 @@ def test_more_jobs_than_a_user_may_have_in_the_queue(again, accounted, reference
     one, user = again.on(accounted), ("modify", "user", "where", f"name={user_name()}")
     accounted.call("sacctmgr", "--immediate", *user, "set", "MaxSubmitJobs=4")
     try:
-        said = one.study.run()
+        one.study.run()
     finally:
         accounted.call("sacctmgr", "--immediate", *user, "set", "MaxSubmitJobs=-1")
+    said = one.study.logged()
     assert "Submitted 3 jobs of rule draw_crop" in said  # there are six
     assert "SLURM accepts no job now" in said and "Error in rule" not in said
     one.check(reference)

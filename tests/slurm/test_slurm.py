@@ -20,8 +20,8 @@ def test_the_report_is_made_on_the_cluster(sent):
 
 
 def test_short_jobs_go_as_arrays_and_gpu_jobs_ask_for_a_gpu(sent):
-    _, said, jobs = sent
-    arrays = re.findall(r"Submitted (\d+) jobs of rule (\w+) as SLURM array", said)
+    one, _, jobs = sent
+    arrays = re.findall(r"Submitted (\d+) jobs of rule (\w+) as SLURM array", one.study.logged())
     assert ("7", "make_phantom_scan") in arrays  # a job for each scan
     assert {"screen_scan", "resample_image", "measure_prediction"} <= {rule for _, rule in arrays}
     with_gpu = Counter(
@@ -29,6 +29,15 @@ def test_short_jobs_go_as_arrays_and_gpu_jobs_ask_for_a_gpu(sent):
     )
     assert with_gpu["train_fold"] == 2 and with_gpu["predict_scans"] >= 3
     assert {re.search(r"JobState=(\w+)", job)[1] for job in jobs} == {"COMPLETED"}
+
+
+def test_the_terminal_shows_stages_the_refused_scan_and_at_last_the_results(sent):
+    _, said, _ = sent
+    assert "make_phantom_scan: 7 jobs\n" in said and "make_phantom_scan done: 7 jobs in" in said
+    assert "Refused: X01-missing-slice, missing_slices (" in said
+    *_, last = said.splitlines()
+    assert last.startswith("7 scans: 6 used, 1 refused (missing_slices). Test (2 people): Dice 0.")
+    assert "Submitted" not in said and len(said.splitlines()) < 150, said
 
 
 def test_a_second_run_submits_nothing(sent):

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from lib.errors import ConfigError, ModelError, OsteoflowError, ScanError, TableError, TrainingError
-from lib.joblog import CALLS_OF_CHILD, job_log, progress
+from lib.joblog import CALLS_OF_CHILD, job_log, notice, progress, report_done
 
 FOLDER = "Doe, Jäne 'J' 19430217"
 
@@ -51,6 +51,15 @@ def test_facts_go_to_the_log_and_progress_to_the_terminal_too(tmp_path, capsys):
     text = (tmp_path / "logs/job.log").read_text()
     assert [line.split("INFO ")[1] for line in text.splitlines()] == ["read 60 slices", "from lib", "epoch 3"]
     assert capsys.readouterr().err == "epoch 3\n"
+
+
+def test_lines_for_the_logger_plugin_begin_with_their_kind_and_name_no_source(tmp_path, capsys):
+    with job_log(tmp_path / "job.log", hide=["Doe/ct"]):
+        notice("Refused: %s, in %s\nof two lines", "P001", "Doe/ct/1.dcm")
+        report_done(3, 50)
+    refused, done = (tmp_path / "job.log").read_text().splitlines()
+    assert refused == "notice: Refused: P001, in <source>" and done == "progress: 3 of 50"
+    assert capsys.readouterr().err == ""
 
 
 def test_own_errors_are_shown_as_their_text_alone(failed):

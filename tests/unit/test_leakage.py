@@ -5,7 +5,7 @@ import pytest
 from lib.cohort.leakage import FoldPeople, Roster, mark_seen, people_to_be, seen_paths
 from lib.cohort.placement import Placement
 from lib.cohort.predictions import plan_predictions
-from lib.cohort.scans import accepted_scans, gather_screening
+from lib.cohort.scans import accepted_scans, gather_screening, refused_between
 from lib.cohort.table import planned_cohort
 from lib.cohort.trained_people import describe_people
 
@@ -134,6 +134,14 @@ def test_one_image_of_several_people_is_refused_for_all_of_them():
         "metal. What to do: Look. | voxel by voxel the image of B, which belongs to another subject. Correct"
     )
     assert [row.scan for row in accepted_scans(records)] == ["C", "D"]
+    screened = {row["scan"]: {"verdict": "ok"} for row in records}
+    first, second = refused_between(records, screened)
+    assert first.startswith(
+        "Refused: A, same_voxels: voxel by voxel the image of B, which belongs to another"
+    )
+    assert second.startswith("Refused: B, same_voxels: ")
+    # what screening itself refuses was told when the scan was screened
+    assert list(refused_between(records, {scan: {"verdict": "rejected"} for scan in screened})) == []
 
 
 def test_one_hip_of_one_image_is_one_scan():

@@ -8,7 +8,7 @@ import pytest
 
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.modalities import MODALITIES
-from lib.catalog.reasons import REASONS, Reason
+from lib.catalog.reasons import REASONS, Reason, refusal_notice
 
 ROOT = Path(__file__).parents[2]
 OF_CT = re.compile(r"\bHU\b|Hounsfield|\bCT\b|axial")
@@ -29,6 +29,19 @@ ALLOWED = {
     "stored values that are not rescaled to HU (RescaleType)",
     " HU near the ",  # the amount of metal
 }
+
+
+def test_the_notice_of_a_refused_scan():
+    made = (
+        Reason("metal", "40 voxels"),
+        Reason("too_short", "9 mm", "Take another."),
+        Reason("not_in_view", "no femur"),
+    )
+    reasons = [reason.to_json("proximal-femur", "CT") for reason in made]
+    assert refusal_notice("P001", reasons) == (
+        "Refused: P001, too_short (9 mm). Take another. Also: not_in_view."
+    )
+    assert refusal_notice("P001", reasons[:1]) == ""
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

@@ -44,7 +44,6 @@ LAYERS = {
 }
 # within a package that has packages of its own: which of them each may import
 INNER_LAYERS = {"phantom": {"anatomy": set(), "scanner": {"anatomy"}, "series": {"scanner"}}}
-SLURM_PLUGIN = "snakemake-executor-plugin-slurm-arrays"
 # files at the root of lib that combine packages, as scripts do
 JOINTS = {
     "checked_study.py": {"cohort", "learning", "phantom", "publications"},
@@ -55,6 +54,7 @@ JOINTS = {
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").glob("*/src/*/*.py"))
+OWN_PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir())
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 SNAKEFILES = [ROOT / "Snakefile", *RULES]
 
@@ -404,10 +404,10 @@ def test_make_test_runs_every_test():
     assert named == {path for folder in ("tests", "plugins") for path in (ROOT / folder).rglob("test_*.py")}
 
 
-def test_the_makefile_installs_the_lock_and_the_lock_the_plugin():
+def test_the_makefile_installs_the_lock_and_the_lock_the_plugins():
     makefile, lock = ((ROOT / name).read_text() for name in ("Makefile", "requirements.txt"))
     assert "--requirement requirements.txt" in makefile
-    assert PLUGINS and f"./{PLUGINS[0].relative_to(ROOT).parents[2]}\n" in lock
+    assert OWN_PLUGINS and all(f"./plugins/{name}\n" in lock for name in OWN_PLUGINS)
     (rule,) = re.findall(r"^\$\(READY\): .*", makefile, flags=re.MULTILINE)
     assert "requirements.txt" in rule and "plugins/*/src/*/*.py" in rule
 
@@ -420,11 +420,13 @@ def test_the_installed_packages_are_those_of_the_lock():
     assert version("torch").split("+")[0] == pins()["torch"]
 
 
-def test_the_plugin_of_this_tree_is_installed():
+@pytest.mark.parametrize("name", OWN_PLUGINS)
+def test_the_plugin_of_this_tree_is_installed(name):
     """Snakemake in a process of its own loads the installed plugin, not the one of this tree."""
     from importlib.metadata import files
 
-    installed = {file.name: file for file in files(SLURM_PLUGIN) if file.suffix == ".py"}
-    assert installed.keys() == {path.name for path in PLUGINS}, "make setup"
-    for path in PLUGINS:
+    sources = [path for path in PLUGINS if name in path.parts]
+    installed = {file.name: file for file in files(name) if file.suffix == ".py"}
+    assert installed.keys() == {path.name for path in sources}, "make setup"
+    for path in sources:
         assert installed[path.name].read_text() == path.read_text(), f"{path.name} is another one: make setup"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -236,6 +237,22 @@ def test_snakemakes_own_report_says_of_each_figure_what_it_shows(finished, tmp_p
     for label in ("Difference against mean", "Last step of every scan"):
         assert label in page
     assert str(finished.folder) not in page and str(ROOT) not in page
+
+
+def test_the_terminal_shows_stages_and_at_last_the_results(study):
+    """Of a run with the profile; every job is in Snakemake's log file."""
+    before = study.logged()
+    assert re.search(
+        r"^\d+ scans: \d+ used, 1 refused \(missing_slices\)\. Test \(", before, re.M
+    )  # without the profile
+    (study.folder / "results/screened/X01-missing-slice.json").unlink()
+    said = study.run("--profile", "profiles/workstation", "--forcerun", "gather_screening")
+    lines = said.splitlines()
+    assert any("Refused: X01-missing-slice, missing_slices (" in line for line in lines)
+    assert any(line.endswith("  gather_screening") for line in lines) and len(lines) < 200
+    assert re.match(r"\d+ scans: \d+ used, 1 refused \(missing_slices\)\. Test \(.* Report: /", lines[-1])
+    jobs = int(re.search(r"  (\d+) jobs done in ", said)[1])
+    assert study.logged().removeprefix(before).count("Finished jobid: ") == jobs
 
 
 def test_a_second_run_has_nothing_to_do(finished):

@@ -1,0 +1,207 @@
+"""The results of a study in one line, for the end of a run: scans, the primary scores, flags, the report."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lib.catalog.groups import ALL, group_position
+from lib.catalog.protocols import PROTOCOLS
+from lib.stats.agreement_units import volumes_of
+from lib.stats.density_plan import NETWORK
+from lib.stats.density_scale import without_scale
+from lib.stats.primary import primary_rows
+from lib.stats.tables import read_table
+
+# the first of these that has scores is told: people whom no model has seen, then those of cross-validation
+TOLD_PROTOCOLS = ("test", "cv", "later", "external", "test-single")
+_PEOPLE = {
+    "cv": "Cross-validation",
+    "later": "Later people",
+    "external": "People of other institutions",
+}
+
+
+def summarize_results(
+    results: Path, networks: Sequence[str], structures: Sequence[str] = (), *, partial: bool = False
+) -> str:
+    """Return the results of a study in one line; "" if no scan has been screened.
+
+    Tables that are older than the verdicts on the scans are not read: this run did not get so far.
+
+    Args:
+        results: the folder with the results.
+        networks: names of the networks, the primary one first.
+        structures: those that the report leads with; none: all.
+        partial: whether the report leaves out what has failed.
+    """
+    screened = results / "cohort/scans.csv"
+    if not screened.exists():
+        return ""
+
+    def table(name: str) -> pd.DataFrame | None:
+        path = results / "tables" / f"{name}.csv"
+        is_current = path.exists() and path.stat().st_mtime >= screened.stat().st_mtime
+        return read_table(path) if is_current else None
+
+    flow = table("flow")
+    sentences = [scans_in_words(read_table(screened) if flow is None else flow)]
+    if flow is not None:
+        sentences.append(scores_in_words(table("scores"), table("agreement"), networks, structures))
+        sentences.append(densities_in_words(table("bmd_agreement")))
+        sentences.append(flagged_in_words(table("volumes"), networks))
+    page = results / "report/index.html"
+    if flow is not None and page.exists():
+        sentences.append(f"{'Partial report' if partial else 'Report'}: {page.absolute()}")
+    return " ".join(filter(None, sentences))
+
+
+def scans_in_words(scans: pd.DataFrame) -> str:
+    """Return how many scans were used and refused and why, such as "34 scans: 33 used, 1 refused (missing_slices)."
+
+    Args:
+        scans: `tables/flow.csv`, or `cohort/scans.csv` before anything is predicted, whose scans are "accepted".
+    """
+    verdict, reason = scans["verdict"], scans["reason"].fillna("")
+    accepted = verdict == "ok"
+    # the reasons of a scan that has not reached the next stage are named after that stage
+    unfinished = accepted & reason.str.startswith("not_") if "stage" in scans else accepted & False
+    used = "used" if "stage" in scans else "accepted"
+    parts = [f"{int((accepted & ~unfinished).sum())} {used}"]
+    for name, chosen in (
+        ("refused", verdict == "rejected"),
+        ("excluded", verdict == "excluded"),
+        ("not screened", verdict == "missing"),
+        ("unfinished", unfinished),
+    ):
+        if chosen.any():
+            why = _counted(reason[chosen]) if name in ("refused", "unfinished") else ""
+            parts.append(f"{int(chosen.sum())} {name}{why}")
+    return f"{_plural(len(scans), 'scan')}: {', '.join(parts)}."
+
+
+def scores_in_words(
+    scores: pd.DataFrame | None,
+    agreement: pd.DataFrame | None,
+    networks: Sequence[str],
+    structures: Sequence[str] = (),
+) -> str:
+    """Return the scores of the primary network, of people whom it has not seen if there are any.
+
+    Args:
+        scores: `tables/scores.csv`; None: there is none.
+        agreement: `tables/agreement.csv`.
+        networks: names of the networks, the primary one first.
+        structures: those that are told; none: all.
+    """
+    if scores is None:
+        return ""
+    rows = _of_primary_model(scores[scores["measure"] == "dsc"].dropna(subset="mean"), networks, structures)
+    if rows.empty:
+        return "Nothing was scored."
+    first = rows.iloc[0]
+    told = [f"Dice {_range(rows.set_index('structure')['mean'], _dice)}"]
+    if agreement is not None:
+        integral = agreement[agreement["compartment"] == "integral"]
+        same = volumes_of(integral[integral["stratum"] == ALL]).dropna(subset="mae_mm3")
+        for name in ("group", "network", "protocol"):
+            same = same[same[name] == first[name]]
+        errors_mm3 = same[same["structure"].isin(rows["structure"])].set_index("structure")["mae_mm3"]
+        if len(errors_mm3):
+            told.append(f"mean volume error {_range(errors_mm3, _cm3)} cm³")
+    people = int(rows["n"].max())
+    named = f", {first['network']}" if len(set(scores["network"])) > 1 else ""
+    return f"{_title(first['protocol'])} ({_people(people)}{named}): {', '.join(told)}."
+
+
+def densities_in_words(agreement: pd.DataFrame | None) -> str:
+    """Return how well the primary regression estimates people's mean densities.
+
+    Args:
+        agreement: `tables/bmd_agreement.csv`; None or without usable rows: "".
+    """
+    if agreement is None or agreement.empty:
+        return ""
+    of_people = (agreement["method"] == NETWORK) & (agreement["kind"] == "person")
+    rows = without_scale(agreement[of_people & (agreement["vendor"] == ALL)]).dropna(subset="r2")
+    rows = _in_told_order(rows, list(dict.fromkeys(rows["network"])))
+    if rows.empty:
+        return ""
+    first = rows.iloc[0]
+    return (
+        f"Density, {_title(first['protocol']).lower()} ({_people(int(first['n_people']))}): "
+        f"R² {first['r2']:.3f}, RMSE {first['rmse']:.1f} mg/cm³."
+    )
+
+
+def flagged_in_words(volumes: pd.DataFrame | None, networks: Sequence[str]) -> str:
+    """Return how many scans have a flag on their primary prediction, such as "3 flagged."
+
+    Args:
+        volumes: `tables/volumes.csv`; None: there is none.
+        networks: names of the networks, the primary one first.
+    """
+    if volumes is None or volumes.empty:
+        return ""
+    primary = primary_rows(volumes, networks)
+    flagged = primary.loc[primary["flags"].fillna("") != "", "scan"].nunique()
+    return f"{flagged} flagged." if flagged else "None flagged."
+
+
+def _of_primary_model(rows: pd.DataFrame, networks: Sequence[str], structures: Sequence[str]) -> pd.DataFrame:
+    rows = rows[rows["stratum"] == ALL]
+    if structures:
+        rows = rows[rows["structure"].isin(list(structures))]
+    rows = _in_told_order(rows, networks)
+    first = rows.head(1)
+    return rows.merge(first[["group", "network", "protocol"]]) if len(first) else rows
+
+
+def _in_told_order(rows: pd.DataFrame, networks: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of TOLD_PROTOCOLS: the first group first, then the first network, then the first protocol."""
+    rows = rows[rows["protocol"].isin(TOLD_PROTOCOLS)]
+    known = [*networks, *sorted(set(rows["network"]) - set(networks))]
+    orders: Mapping = {
+        "group": group_position,
+        "network": known.index,
+        "protocol": TOLD_PROTOCOLS.index,
+    }
+    places = pd.DataFrame({name: rows[name].map(order) for name, order in orders.items()})
+    return rows.loc[places.sort_values(list(orders), kind="stable").index]
+
+
+def _title(protocol: str) -> str:
+    return _PEOPLE.get(protocol, PROTOCOLS[protocol].title)
+
+
+def _range(values: pd.Series, show: Callable[[float], str]) -> str:
+    """Return one value, or the lowest and the highest with the names of their structures."""
+    if len(values) == 1:
+        return show(values.iloc[0])
+    low, high = values.idxmin(), values.idxmax()
+    return f"{show(values[low])} ({low}) to {show(values[high])} ({high})"
+
+
+def _dice(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _cm3(value_mm3: float) -> str:
+    value = value_mm3 / 1000
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
+
+
+def _counted(reasons: pd.Series) -> str:
+    counts = Counter(code for codes in reasons for code in codes.split()[:1]).most_common()
+    if len(counts) == 1:
+        return f" ({counts[0][0]})"
+    return f" ({', '.join(f'{count} {code}' for code, count in counts)})" if counts else ""
+
+
+def _people(count: int) -> str:
+    return f"{count} person" if count == 1 else f"{count:,} people"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
