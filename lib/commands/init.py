@@ -5,18 +5,27 @@ python -m lib.commands.init FOLDER --study STUDY
 
 import argparse
 import random
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.commands.shown_commands import PROJECT
 from lib.errors import OsteoflowError
 
 NEXT = """
 Written: {study}/study.yaml and {study}/cohort.csv
 Next:
   1. read both files: correct what was guessed, and fill in what is missing (docs/cohort.md)
-  2. osteoflow check --study {study}
-  3. osteoflow run --study {study}"""
+  2. {osteoflow} check --study {quoted}
+  3. {osteoflow} run --study {quoted}"""
+
+
+def next_steps(study: Path) -> str:
+    """Return in words what to do with a new study, with commands that can be pasted."""
+    osteoflow = "osteoflow" if shutil.which("osteoflow") else shlex.quote(str(PROJECT / "osteoflow"))
+    return NEXT.format(study=study, quoted=shlex.quote(str(study)), osteoflow=osteoflow)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    print(*told, NEXT.format(study=options.study), sep="\n")
+    print(*told, next_steps(options.study), sep="\n")
     return 0
 
 

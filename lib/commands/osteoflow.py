@@ -111,7 +111,8 @@ def share(options: argparse.Namespace, further: Sequence[str]) -> int:
     """Pack the report into a zip file."""
     study = options.study.absolute()
     name = options.file or Path(f"{study.name or 'study'}-report.zip")
-    return run_shown(module("share", str(study), str(name.absolute())))
+    table = ["--table", str(options.table.absolute())] if options.table else []
+    return run_shown(module("share", str(study), str(name.absolute()), *table))
 
 
 def _asked(options: argparse.Namespace, further: Sequence[str]) -> Asked:
@@ -127,8 +128,8 @@ def _asked(options: argparse.Namespace, further: Sequence[str]) -> Asked:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="osteoflow",
-        description="Begin, check, run and share a study. Each command prints what it runs: Snakemake, or a program of "
-        "lib.commands. docs/command.md has examples.",
+        description="Begin, check, run and share a study. Each command prints what it runs: Snakemake, or a program "
+        "of lib.commands. docs/command.md has examples.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -167,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("stage", metavar="FROM", help="the first rule to run again, such as crop_image")
     add("open", open_report)
     packed = add("share", share)
+    packed.add_argument(
+        "--table", type=Path, help="the cohort table (default: the one that study.yaml names)"
+    )
     packed.add_argument(
         "file", nargs="?", type=Path, metavar="FILE.zip", help="default: STUDY-report.zip, here"
     )

@@ -2,8 +2,8 @@
 
 python -m lib.commands.status [the arguments that snakemake will get]
 
-Only files, logs and locks are looked at, so that the answer takes seconds for a large cohort, too. A job counts as done
-if its files exist; what would be made again because something has changed is told by `snakemake --dry-run`.
+Only files, logs and locks are looked at, so that the answer takes seconds for a large cohort, too. A job counts as
+done if its files exist; what would be made again because something has changed is told by `snakemake --dry-run`.
 """
 
 import sys
