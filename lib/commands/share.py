@@ -13,18 +13,19 @@ import sys
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lib.atomic import whole_file
+from lib.commands.beginning.found import number_of
 from lib.commands.source_identities import Sources, find_table, read_sources
 from lib.errors import OsteoflowError
 
 START = "report/index.html"
 CANARY = "CANARY"  # of the synthetic cohorts (lib.phantom.series.identity): no page of theirs may hold it
 MOST_TOLD = 5
-_LINK = re.compile(r"""\b(?:href|src|poster|data-src)=("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE)
-_SOURCE_SET = re.compile(r"""\bsrcset=("[^"]*"|'[^']*')""", re.IGNORECASE)
+_LINKING = ("href", "src", "poster", "data")
 _TEXTS = (".html", ".csv", ".tsv", ".svg", ".json", ".txt", ".md", ".css", ".js")
 _PACKED = (".png", ".webp", ".jpg", ".gz", ".zip", ".pdf")
 _FIRST_PAGE = """<!doctype html>
@@ -81,7 +82,7 @@ def linked_files(results: Path) -> list[str]:
     for name in [name for name in files if name.endswith(".html")]:
         for link in relative_links((results / name).read_text(encoding="utf-8")):
             led = os.path.normpath(os.path.join(os.path.dirname(name), link))
-            if led.startswith("..") or not (results / led).is_file():
+            if led.startswith(("..", "/")) or not (results / led).is_file():
                 broken.append(f"{name}: {link}")
             else:
                 files[Path(led).as_posix()] = None
@@ -93,12 +94,28 @@ def linked_files(results: Path) -> list[str]:
     return sorted(files)
 
 
+class _Links(HTMLParser):
+    """Collects what a page links and shows; the text of its program is not looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the links of an element."""
+        for name, value in attrs:
+            if name in _LINKING:
+                self.found.append((value or "").strip())
+            elif name == "srcset":
+                self.found += [part.split()[0] for part in re.split(r",\s+", value or "") if part.split()]
+
+
 def relative_links(page: str) -> Iterator[str]:
     """Yield the paths that a page links or shows, without those of other servers and places in the page itself."""
-    found = [unescape(link.strip("\"'")) for link in _LINK.findall(page)]
-    for several in _SOURCE_SET.findall(page):
-        found += [part.split()[0] for part in unescape(several.strip("\"'")).split(",") if part.split()]
-    for link in found:
+    links = _Links()
+    links.feed(page)
+    links.close()
+    for link in links.found:
         parts = urlsplit(link)
         if parts.path and not parts.scheme and not parts.netloc:
             yield unquote(parts.path)
@@ -158,7 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.file} cannot be written ({error.strerror}); give another name", file=sys.stderr)
         return 1
     if sources.unread:
-        print(f"{sources.unread} scans could not be read: their names and ids were not looked for")
+        print(
+            f"{number_of(sources.unread, 'scans')} could not be read: names and ids of these were not looked for"
+        )
     size_mb = options.file.stat().st_size / 1e6
     pages = sum(name.endswith(".html") for name in files)
     print(

@@ -18,7 +18,7 @@ from lib.reading.dicom import DAMAGED, quiet_pydicom
 from lib.reading.sources import is_dicom, open_source
 
 _FIELDS = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "OtherPatientIDs")
-_WORD = re.compile(r"\d*\.\d+|\w+")  # a number with a point is one word: its digits are no date
+_WORD = re.compile(r"\d*\.\d+|[^\W_]+")  # a number with a point is one word: its digits are no date
 _FEWEST_CHARACTERS = 5  # shorter ids occur by chance
 _FEWEST_DIGITS = 7  # whole numbers of fewer digits occur by chance
 _MOST_PATHS = 50

@@ -50,7 +50,7 @@ def stage_statuses(workflow: Workflow) -> list[StageStatus]:
     folder = workflow.study.folder
     started = started_files(folder) if active_run(folder / "results") else frozenset()
     plan = plan_jobs(workflow.study, workflow.rules)
-    return [_status(workflow.rules[name], jobs, folder, started) for name, jobs in plan.items() if jobs]
+    return [rule_status(workflow.rules[name], jobs, folder, started) for name, jobs in plan.items() if jobs]
 
 
 def started_files(folder: Path) -> frozenset[str]:
@@ -67,7 +67,8 @@ def started_files(folder: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def _status(rule: Rule, jobs: Sequence[Job], folder: Path, started: Collection[str]) -> StageStatus:
+def rule_status(rule: Rule, jobs: Sequence[Job], folder: Path, started: Collection[str]) -> StageStatus:
+    """Return how many jobs of a rule are done, running (they write a file of `started`) and failed."""
     done, running, failures = 0, 0, {}
     for job in jobs:
         made = rule.outputs[0].format_map(job.wildcards)

@@ -21,7 +21,7 @@ from lib.commands.beginning.first_files import (
     table_rows,
 )
 from lib.commands.beginning.found import Found, number_of
-from lib.commands.beginning.guessed_study import NOTHING_TELLS, StudyGuess, guess_study
+from lib.commands.beginning.guessed_study import NOTHING_TELLS, StudyGuess, guess_study, may_show_femora
 from lib.commands.beginning.image_files_found import find_image_files, is_image_file
 from lib.commands.beginning.masks_found import (
     keep_one_of_each_examination,
@@ -59,13 +59,12 @@ def begin_study(folder: Path, study: Path, modality: str, draw: random.Random) -
     _require_new(study)
     found = survey_folder(folder, study, modality)
     values = read_label_values(found, _teller("masks read"))
-    guess = guess_study(found, [tuple(places) for places in values.values()])
+    held = [tuple(places) for places in values.values()]
+    note = tell_sides(found, values) if may_show_femora(found, held) else ""
+    guess = guess_study(found, held)
     has_sides = ANATOMIES[guess.anatomy].has_sides
-    if has_sides and guess.structures == {"femur": "any"}:
-        tell_sides(found, values)
-    # once more: which value is the femur's decides whether the values are bones of a femur study
-    guess = guess_study(found, [tuple(places) for places in values.values()])
-    has_sides = ANATOMIES[guess.anatomy].has_sides
+    if has_sides and note:
+        found.notes.append(note)
     if not has_sides:
         for scan in found.scans:
             scan.mask_label = ""
@@ -150,9 +149,9 @@ def _what_was_seen(found: Found, others: Sequence[Path]) -> str:
     archives = sum(path.suffix.lower() in _OTHER_ARCHIVES for path in others)
     parts = [number_of(count, what) for what, count in found.left_out.items() if count]
     parts += [number_of(len(found.masks), "masks")] if found.masks else []
-    parts += [f"{archives} archives that are not zip: unpack them"] if archives else []
+    parts += [f"{number_of(archives, 'archives')} other than zip: unpack them"] if archives else []
     if not parts:
-        return f"{len(others)} files of other kinds" if others else "it is empty"
+        return f"{number_of(len(others), 'files')} of other kinds" if others else "it is empty"
     return ", ".join(parts)
 
 

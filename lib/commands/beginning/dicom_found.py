@@ -105,7 +105,7 @@ def _headers(files: Iterable[Path], left_out: Counter[str]) -> Iterator[_Header]
                     if header:
                         yield header
         except (*DAMAGED, ScanError):
-            left_out["archives that cannot be read" if _is_archive(path) else DAMAGED_FILES] += 1
+            left_out["unreadable archives" if _is_archive(path) else DAMAGED_FILES] += 1
 
 
 def _sources(path: Path) -> object:

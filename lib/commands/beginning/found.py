@@ -96,10 +96,12 @@ def most_common(words: Iterable[str]) -> str:
 
 
 def number_of(count: int, things: str) -> str:
-    """Return a number with what is number_of, given in the plural: `1 mask`, `2 masks`."""
-    first, _, rest = things.partition(" ")
-    if count == 1 and first.endswith("s") and first != "series":
-        first = first[:-1]
-    if count == 1 and first == "people":
-        first = "person"
-    return f"{count} {first}{' ' if rest else ''}{rest}"
+    """Return a number with what is counted, given in the plural: `1 damaged file`, `2 damaged files`."""
+    words = things.split(" ")
+    for place, word in enumerate(words if count == 1 else ()):
+        if word == "series":
+            break
+        if word == "people" or word.endswith("s"):
+            words[place] = "person" if word == "people" else word[:-1]
+            break
+    return f"{count} {' '.join(words)}"

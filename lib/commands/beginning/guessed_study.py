@@ -63,6 +63,13 @@ def guess_study(found: Found, values: Collection[Collection[int]]) -> StudyGuess
     return StudyGuess(modality=modality, anatomy=anatomy, structures=structures, why=why)
 
 
+def may_show_femora(found: Found, values: Collection[Collection[int]]) -> bool:
+    """Return whether the label maps may show femora, as far as headers and values tell (see `guess_study`)."""
+    labelled = _from_labels(found, values)
+    part = most_common(_anatomy_of(scan.body_part) for scan in found.used)
+    return labelled[0] == FEMUR if labelled else part in ("", FEMUR)
+
+
 def known_structure(name: str) -> str:
     """Return the name of a bone that a text names, with its side; empty if it names none that is known."""
     text = re.sub(r"[_\s]+", "-", name.strip().lower())

@@ -73,7 +73,7 @@ def find_image_files(
         elif _is_volume(header):
             found.scans.append(_scan(path, root, header))
         else:
-            found.left_out["files that are not one volume"] += 1
+            found.left_out["files of several volumes or of one slice"] += 1
     told = modality or _guess_modality(found.scans)
     for scan in found.scans:
         scan.modality = told

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from lib.commands.beginning.found import MASK_WORDS, Found, FoundScan
+from lib.commands.beginning.found import MASK_WORDS, Found, FoundScan, number_of
 from lib.commands.beginning.image_files_found import read_image_header, stem_of, words_in_name
 from lib.errors import ScanError
 from lib.reading.image_files import read_values
@@ -115,13 +115,18 @@ def read_label_values(found: Found, tell: Callable[[int], object]) -> dict[Path,
             found.names.update(_segment_names(scan.mask))
     for code, count in refused.items():
         found.notes.append(
-            f"{count} files named like masks are not used ({code}); docs/masks.md says how to save label maps"
+            f"{number_of(count, 'files')} named like masks cannot be used ({code}); docs/masks.md says how to save "
+            "label maps"
         )
     return values
 
 
-def tell_sides(found: Found, values: Mapping[Path, Mapping[int, LabelPlace]]) -> None:
-    """Set side and value of the proximal femur of each scan with a mask, where the label map tells them."""
+def tell_sides(found: Found, values: Mapping[Path, Mapping[int, LabelPlace]]) -> str:
+    """Set side and value of the proximal femur of each scan with a mask, where the label map tells them.
+
+    Returns:
+        A note on masks of several values that do not tell; empty if there are none.
+    """
     unknown = 0
     for scan in found.scans:
         if not scan.mask:
@@ -129,10 +134,9 @@ def tell_sides(found: Found, values: Mapping[Path, Mapping[int, LabelPlace]]) ->
         side, label = _femur_of(scan, values[scan.mask], found.names)
         scan.side, scan.mask_label = side or scan.side, label
         unknown += not label and len(values[scan.mask]) > 1
-    if unknown:
-        found.notes.append(
-            f"{unknown} masks hold several values, and nothing tells which is the femur: fill in `mask_label`"
-        )
+    if not unknown:
+        return ""
+    return f"{number_of(unknown, 'masks')} of several values do not tell which is the femur: fill in `mask_label`"
 
 
 def _femur_of(scan: FoundScan, values: Mapping[int, LabelPlace], names: Mapping[int, str]) -> tuple[str, str]:
