@@ -104,7 +104,9 @@ def lock_study(results: str | Path) -> int:
 def active_run(results: str | Path) -> str:
     """Return in words which run works in a folder of results; empty if none does, or if it cannot be told."""
     try:
-        descriptor = os.open(Path(results, ".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(
+            Path(results, ".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
     except OSError:
         return ""
     try:
