@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
@@ -50,7 +50,7 @@ class _Header:
 
     file: Path
     one: DicomObject
-    identity: Dataset
+    identity: Mapping[str, str]
 
 
 def find_dicom(files: Sequence[Path], modality: str, tell: Callable[[int], object]) -> Found:
@@ -126,11 +126,17 @@ def _header(path: Path, source: SourceFile) -> _Header | None:
         fields = [*HEADER_FIELDS, *IDENTITY_FIELDS]
         dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=fields)
     one = read_object(dataset, 0)
-    identity = Dataset()
-    for name in IDENTITY_FIELDS:
-        if name in dataset:
-            setattr(identity, name, dataset.get(name))
-    return None if one.directory else _Header(path, one, identity)
+    if one.directory:
+        return None
+    return _Header(path, one, {name: _text(dataset, name) for name in IDENTITY_FIELDS})
+
+
+def _text(dataset: Dataset, name: str) -> str:
+    """Return the text of a field; empty if it is not stated, or damaged."""
+    try:
+        return str(dataset.get(name) or "").strip()
+    except DAMAGED:
+        return ""
 
 
 def _is_archive(path: Path) -> bool:
@@ -157,13 +163,12 @@ def _scan(series: Sequence[_Header]) -> FoundScan:
     files = sorted({header.file for header in series})
     slices = [one for header in series for one in header.one.slices]
     identity = series[0].identity
-    institution = str(identity.get("InstitutionName") or "").strip()
     low_mm, high_mm = _extent_x_mm(slices)
     return FoundScan(
         path=_path_of(files),
-        person=str(identity.get("PatientID") or "").strip(),
-        examination=str(identity.get("StudyInstanceUID") or "") or str(_place(files[0])),
-        institution=" ".join(institution.casefold().split()),
+        person=identity["PatientID"],
+        examination=identity["StudyInstanceUID"] or str(_place(files[0])),
+        institution=" ".join(identity["InstitutionName"].casefold().split()),
         series_uid=series[0].one.series_uid,
         modality=_modality(series),
         slices=len(slices),
@@ -172,8 +177,8 @@ def _scan(series: Sequence[_Header]) -> FoundScan:
         width_mm=high_mm - low_mm,
         sex=_sex(identity),
         age=_age(identity),
-        vendor=vendor_of(str(identity.get("Manufacturer") or "")),
-        body_part=str(identity.get("BodyPartExamined") or "").strip().upper(),
+        vendor=vendor_of(identity["Manufacturer"]),
+        body_part=identity["BodyPartExamined"].upper(),
         side=_side(identity),
     )
 
@@ -199,14 +204,14 @@ def _extent_x_mm(slices: Iterable[SliceHeader]) -> tuple[float, float]:
     return float(min(corners)), float(max(corners))
 
 
-def _sex(identity: Dataset) -> str:
-    sex = str(identity.get("PatientSex") or "").strip().upper()
+def _sex(identity: Mapping[str, str]) -> str:
+    sex = identity["PatientSex"].upper()
     return sex if sex in ("M", "F") else ""
 
 
-def _age(identity: Dataset) -> str:
+def _age(identity: Mapping[str, str]) -> str:
     """Return the age in years as it may be printed, stated or from birth to examination; empty if unknown."""
-    stated = str(identity.get("PatientAge") or "").strip().upper()
+    stated = identity["PatientAge"].upper()
     try:
         if len(stated) == 4 and stated[-1] in "YMWD":
             return printed_age(int(stated[:3]) // {"Y": 1, "M": 12, "W": 52, "D": 365}[stated[-1]])
@@ -216,13 +221,13 @@ def _age(identity: Dataset) -> str:
         return ""
 
 
-def _day(identity: Dataset, name: str) -> date:
-    text = str(identity.get(name) or "")
+def _day(identity: Mapping[str, str], name: str) -> date:
+    text = identity[name]
     return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
 
 
-def _side(identity: Dataset) -> str:
-    stated = (str(identity.get(name) or "").strip().upper() for name in ("ImageLaterality", "Laterality"))
+def _side(identity: Mapping[str, str]) -> str:
+    stated = (identity[name].upper() for name in ("ImageLaterality", "Laterality"))
     return next((_SIDES[side] for side in stated if side in _SIDES), "")
 
 

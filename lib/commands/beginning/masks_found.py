@@ -271,11 +271,11 @@ def _label_places(path: Path) -> dict[int, LabelPlace]:
         raise ScanError("mask_not_labels", "values that are not those of labels")
     most = int(values_zyx.max()) + 1
     voxels, indices = np.zeros(most), np.zeros(most)
-    columns = np.arange(values_zyx.shape[2], dtype=float)
-    for values_yx in values_zyx.astype(np.uint16, copy=False):
-        flat = values_yx.ravel()
-        voxels += np.bincount(flat, minlength=most)
-        indices += np.bincount(flat, np.tile(columns, len(values_yx)), most)
+    for values_yx in values_zyx:
+        rows, places = np.nonzero(values_yx)
+        held = values_yx[rows, places].astype(np.uint16)
+        voxels += np.bincount(held, minlength=most)
+        indices += np.bincount(held, places, most)
     start_mm, step_mm = image.GetOrigin()[0], image.GetSpacing()[0]
     return {
         int(value): LabelPlace(int(voxels[value]), start_mm + step_mm * indices[value] / voxels[value])
