@@ -1,5 +1,6 @@
 """The command `osteoflow` on the small study: status as a dry run has it, a study begun by init, a shared report."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from canaries import find_canaries
+from canaries import canaries_in, find_canaries
 
 from lib.commands.share import relative_links
 from tests.study import ROOT, read_rows
@@ -87,6 +88,17 @@ def test_a_study_that_init_begins_can_be_run(phantom, tmp_path):
     assert planned.returncode == 0, planned.stdout
     assert re.search(rf"^screen_scan +{len(rows)}$", planned.stdout, re.M)
     assert not (study / "results").exists() or not list((study / "results").glob("*/*"))
+
+
+def test_headers_full_of_canaries_leave_none_in_what_init_writes(finished, tmp_path):
+    begun = osteoflow("init", finished.folder / "source", "--study", tmp_path / "new")
+    assert begun.returncode == 0, begun.stdout
+    rows = read_rows(tmp_path / "new/cohort.csv")
+    assert len(rows) > 10 and {row["age"] for row in rows} == {"90+"}
+    # paths are those of the source, whose folders have canaries as names, too
+    told = [{**row, "image": "", "mask": ""} for row in rows]
+    texts = [begun.stdout, (tmp_path / "new/study.yaml").read_text(), json.dumps(told)]
+    assert [canaries_in(text.encode()) for text in texts] == [[], [], []]
 
 
 @pytest.fixture(scope="module")

@@ -72,9 +72,9 @@ def begin_study(folder: Path, study: Path, modality: str, draw: random.Random) -
     write_text(study / OVERLAY, overlay_text(guess, found, study_name(study)))
     write_text(study / TABLE, table_of(rows))
     told = _summary(found, guess)
-    told += [describe_people(rows), *found.notes]
     if any(row["series_uid"] for row in rows):
-        told.append(UIDS)
+        found.notes.append(UIDS)
+    told += [describe_people(rows), *(f"Note: {note}." for note in found.notes)]
     return told + _check_table(study / TABLE, guess)
 
 

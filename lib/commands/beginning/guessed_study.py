@@ -108,9 +108,10 @@ def _from_body_part(
     parts = [_anatomy_of(scan.body_part) for scan in found.used]
     anatomy, every = most_common(parts), sorted(set().union(*values))
     why = f"the headers of {parts.count(anatomy)} of {len(parts)} scans name this part of the body"
+    told_apart = any(scan.mask_label for scan in found.used)
     if not anatomy:
-        anatomy, why = FEMUR, NOTHING_TELLS
-    several = len(every) > 1 and not any(scan.mask_label for scan in found.used)
+        anatomy, why = FEMUR, "the masks hold a bone on each side" if told_apart else NOTHING_TELLS
+    several = len(every) > 1 and not told_apart
     if anatomy == SPINE and not every:
         return SPINE, {name: [value] for name, value in _VERSE.items()}, why
     if anatomy == FEMUR and not several:
