@@ -218,6 +218,23 @@ def test_series_of_one_flat_folder_are_named(scans, tmp_path):
     assert list(rows) == ["../flat"] and len({row["series_uid"] for row in table}) == 2
 
 
+def test_series_with_one_blanked_uid_stay_apart(scans, tmp_path):
+    for name in ("P001", "P002"):
+        change_headers(scans / name / "dicom", SeriesInstanceUID="")
+    _, _, rows = begin(scans, tmp_path / "study")
+    assert {"../scans/P001/dicom", "../scans/P002/dicom"} <= set(rows)
+
+
+def test_a_series_in_parts_is_one_scan(scans, tmp_path):
+    folder = scans / "P003/dicom"
+    for number, path in enumerate(sorted(folder.iterdir())):
+        part = folder / f"part{number % 2}"
+        part.mkdir(exist_ok=True)
+        path.rename(part / path.name)
+    told, _, rows = begin(scans, tmp_path / "study")
+    assert "../scans/P003/dicom" in rows and "6 CT" in told[0]
+
+
 @pytest.mark.parametrize(
     ("image", "mask"),
     [

@@ -82,7 +82,7 @@ def test_status_agrees_with_a_dry_run(study, missing):
 def test_a_study_that_init_begins_can_be_run(phantom, tmp_path):
     study = tmp_path / "hips"
     begun = osteoflow("init", phantom, "--study", study)
-    assert begun.returncode == 0 and " 11 CT" in begun.stdout, begun.stdout
+    assert begun.returncode == 0 and " 12 CT" in begun.stdout, begun.stdout
     rows = read_rows(study / "cohort.csv")
     planned = osteoflow("run", "--study", study, "--dry-run")
     assert planned.returncode == 0, planned.stdout

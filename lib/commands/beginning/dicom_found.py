@@ -66,10 +66,11 @@ def find_dicom(files: Sequence[Path], modality: str, tell: Callable[[int], objec
         for number, header in enumerate(_headers(files, found.left_out), start=1):
             series[header.one.series_uid, header.one.kind].append(header)
             tell(number)
-    found.seen = len(series)
+    grouped = [(kind, each) for (_, kind), whole in series.items() for each in _separate_copies(whole)]
+    found.seen = len(grouped)
     found.folders = len({_place(header.file) for each in series.values() for header in each})
-    found.left_out.update(_LEFT_OUT[kind] for _, kind in series if kind != "slice")
-    slices = [each for (_, kind), each in series.items() if kind == "slice"]
+    found.left_out.update(_LEFT_OUT[kind] for kind, _ in grouped if kind != "slice")
+    slices = [each for kind, each in grouped if kind == "slice"]
     chosen = modality or most_common(_modality(each) for each in slices if _is_plausible(each))
     scans = []
     for each in slices:
@@ -89,6 +90,29 @@ def find_dicom(files: Sequence[Path], modality: str, tell: Callable[[int], objec
     _separate_people(scans, found)
     found.scans = scans
     return found
+
+
+def _separate_copies(series: Sequence[_Header]) -> list[list[_Header]]:
+    """Return the files of a series, by folder if they are copies, or different scans whose UIDs were blanked.
+
+    Folders of one series hold slices of one grid at different places.
+    """
+    folders = defaultdict(list)
+    for header in series:
+        folders[_place(header.file)].append(header)
+    slices = [[one for header in each for one in header.one.slices] for each in folders.values()]
+    places = [{one.position_mm for one in each} for each in slices]
+    grids = {_grid(each[0]) for each in slices if each}
+    is_one = len(grids) < 2 and sum(map(len, places)) == len(set().union(*places))
+    return [list(series)] if is_one else list(folders.values())
+
+
+def _grid(one: SliceHeader) -> tuple:
+    """Return what all slices of a series share: pixels, directions, and the place across the slices, in 0.1 mm."""
+    position = np.array(one.position_mm)
+    across = position - (position @ one.normal) * one.normal
+    numbers = (*one.pixel_mm_xy, *one.row_direction, *one.column_direction, *across)
+    return (one.rows, one.columns, *(round(number, 1) + 0.0 for number in numbers))
 
 
 def _headers(files: Iterable[Path], left_out: Counter[str]) -> Iterator[_Header]:
