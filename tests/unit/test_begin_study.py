@@ -263,6 +263,7 @@ def test_a_mask_that_could_belong_to_two_scans_belongs_to_none(tmp_path):
     write_labels(tmp_path / "scans/mask.nii.gz", left=1)
     told, _, rows = begin(tmp_path / "scans", tmp_path / "study")
     assert not any(row["mask"] for row in rows.values()) and "1 mask of no scan, or of several" in told[0]
+    assert any("masks of at least two people" in line for line in told)
 
 
 def test_two_femora_of_a_label_map_are_told_apart(tmp_path):

@@ -14,8 +14,8 @@ from lib.commands.beginning.dicom_found import find_dicom
 from lib.commands.beginning.first_files import (
     OVERLAY,
     TABLE,
-    describe_people,
     overlay_text,
+    people_in_words,
     study_name,
     table_of,
     table_rows,
@@ -37,6 +37,11 @@ _SECONDS_TOLD = 2.0
 UIDS = (
     "cohort.csv names series by their UID, because folders hold several. UIDs of some scanners contain the date: "
     "keep the table with the scans, not with the results"
+)
+FEWEST_PEOPLE = 2
+TOO_FEW = (
+    "training needs masks of at least two people: draw them (docs/masks.md), or predict with finished models "
+    "(`model` in study.yaml). `osteoflow run cropped` prepares the scans without either"
 )
 NO_SCANS = (
     "no scan was found there ({seen}). Expected: folders or zip archives of DICOM series in CT or MR, or NIfTI, NRRD "
@@ -72,9 +77,11 @@ def begin_study(folder: Path, study: Path, modality: str, draw: random.Random) -
     write_text(study / OVERLAY, overlay_text(guess, found, study_name(study)))
     write_text(study / TABLE, table_of(rows))
     told = _summary(found, guess)
+    if len({scan.person for scan in found.used if scan.mask}) < FEWEST_PEOPLE:
+        found.notes.append(TOO_FEW)
     if any(row["series_uid"] for row in rows):
         found.notes.append(UIDS)
-    told += [describe_people(rows), *(f"Note: {note}." for note in found.notes)]
+    told += [people_in_words(rows), *(f"Note: {note}." for note in found.notes)]
     return told + _check_table(study / TABLE, guess)
 
 

@@ -183,7 +183,7 @@ def study_name(folder: Path) -> str:
     return name if re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name) else "study"
 
 
-def describe_people(rows: Iterable[Mapping[str, str]]) -> str:
+def people_in_words(rows: Iterable[Mapping[str, str]]) -> str:
     """Return a sentence on the people of a table's rows that are used."""
     used = [row for row in rows if not row["exclude"]]
     people = {row["subject"]: row for row in used}.values()
