@@ -41,7 +41,7 @@ UIDS = (
 FEWEST_PEOPLE = 2
 TOO_FEW = (
     "training needs masks of at least two people: draw them (docs/masks.md), or predict with finished models "
-    "(`model` in study.yaml). `osteoflow run cropped` prepares the scans without either"
+    "(`model` in study.yaml). The targets screened and then cropped prepare the scans without either"
 )
 NO_SCANS = (
     "no scan was found there ({seen}). Expected: folders or zip archives of DICOM series in CT or MR, or NIfTI, NRRD "
