@@ -91,7 +91,7 @@ CHAIN_ARROWS = (
 
 # packages of lib, from the top of the layers to the bottom
 PACKAGES = {
-    "commands": "programs beside the workflow: doctor, estimate, recover, rerun, parts",
+    "commands": "programs beside the workflow: osteoflow, doctor, estimate, parts",
     "pages": "HTML of report, scans, comparison",
     "figures": "pictures",
     "screening": "a scan's verdict",

@@ -101,6 +101,25 @@ def lock_study(results: str | Path) -> int:
     return descriptor
 
 
+def active_run(results: str | Path) -> str:
+    """Return in words which run works in a folder of results; empty if none does, or if it cannot be told."""
+    try:
+        descriptor = os.open(
+            Path(results, ".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return ""
+
+
 def _open_lock(path: Path) -> int:
     """Open a regular file to lock; create it if it does not exist."""
     try:

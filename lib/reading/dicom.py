@@ -40,7 +40,7 @@ from lib.screening_settings import ScreeningConfig
 
 # Exceptions of pydicom, its decoders and the zip reader on damaged data. Their text is not reported, because it may
 # quote the header.
-_DAMAGED = (
+DAMAGED = (
     BytesLengthException,
     InvalidDicomError,
     OSError,
@@ -131,7 +131,7 @@ def survey_scan(path: str | Path, series_uid: str, config: ScreeningConfig) -> S
     try:
         if not is_dicom_source(path):
             return _survey_image_file(path, config)
-        with _quiet_pydicom():
+        with quiet_pydicom():
             return _survey_dicom(path, series_uid.strip(), config)
     except ScanError as error:
         return Survey(findings=(reason_of(error),))
@@ -218,7 +218,7 @@ def _read_headers(files: Sequence[SourceFile], max_gb: float) -> tuple[list[Dico
                 damaged += 1
             else:
                 foreign += 1
-        except _DAMAGED:
+        except DAMAGED:
             damaged += 1
     findings = []
     if damaged:
@@ -288,7 +288,7 @@ def _read_pixels(files: Sequence[SourceFile], stack: Stack, modality: str, *, as
             if header.file != dataset_file:
                 dataset, dataset_file = _read_dataset(files[header.file]), header.file
             decoded = decode_slice(dataset, header, MODALITIES[modality])
-        except _DAMAGED:
+        except DAMAGED:
             pixels.undecodable.append(number)
             continue
         if volume is not None:
@@ -308,7 +308,7 @@ def _acquisition(dataset: Dataset, step_mm: float | None, modality: str) -> Acqu
     read = read_acquisition if modality == "CT" else read_mr_acquisition
     try:
         return read(dataset, step_mm)
-    except _DAMAGED:
+    except DAMAGED:
         return replace(EMPTY[modality], slice_increment_mm=step_mm)
 
 
@@ -337,7 +337,7 @@ def _check_pixels(pixels: _Pixels, count: int) -> list[Reason]:
 
 
 @contextmanager
-def _quiet_pydicom() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """Suppress pydicom's warnings: they quote headers, which may identify a person."""
     logger = pydicom.config.logger
     level = logger.level

@@ -33,7 +33,7 @@ def _only_plausible(
     series: Mapping[str, list[DicomObject]], config: ScreeningConfig
 ) -> tuple[list[DicomObject], list[Reason]]:
     right_modality = [each for each in series.values() if each[0].modality == config.modality]
-    plausible = [each for each in right_modality if _may_be_scan(each, config)]
+    plausible = [each for each in right_modality if may_be_scan(each, config)]
     # if none is suitable, the closest one is examined for reasons
     candidates = plausible or right_modality or list(series.values())
     if not candidates:
@@ -47,7 +47,7 @@ def _only_plausible(
     return chosen, [Reason("series_ignored", f"{len(left_out)} series: {_describe(left_out)}")]
 
 
-def _may_be_scan(series: Sequence[DicomObject], config: ScreeningConfig) -> bool:
+def may_be_scan(series: Sequence[DicomObject], config: ScreeningConfig) -> bool:
     """Return whether a series has enough slices and, of MR, shows the magnitude in slices of one orientation.
 
     Localizers of MR are often not declared, and hold slices of three orientations.

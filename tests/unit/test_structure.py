@@ -40,7 +40,7 @@ LAYERS = {
     "figures": {"stats"},
     "pages": {"figures", "publications", "stats"},
     # programs beside the workflow: they read it, and nothing in it imports them
-    "commands": {"cohort", "learning", "stats"},
+    "commands": {"cohort", "learning", "reading", "stats"},
 }
 # within a package that has packages of its own: which of them each may import
 INNER_LAYERS = {"phantom": {"anatomy": set(), "scanner": {"anatomy"}, "series": {"scanner"}}}
