@@ -23,6 +23,7 @@ from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import CARD_PROTOCOLS, FOLDED_PROTOCOLS, PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import CALIBRATED_FIGURES, DENSITY_FIGURES, flow_steps
+from lib.figures.gallery import PICTURE_KINDS
 from lib.network_comparison_settings import explain_changes
 from lib.pages.calibrated_section import calibrated_section
 from lib.pages.density_section import density_section
@@ -87,7 +88,7 @@ from lib.stats.formats import (
 )
 from lib.stats.grouping import scores_by_group
 
-SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
+SCRIPTS = ("scans.js", "review.js", "points.js", "page.js", "wide.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "folds", "paired", "ages"),
     *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
@@ -212,6 +213,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "fold_r2": fold_ranges(tables["folds"]),
         "figures": figure_groups(data), "density_figures": figure_groups(data, OF_DENSITY),
         "calibrated_figures": figure_groups(data, OF_CALIBRATION),
+        "points_json": script_json(figure_points(data.figures, pages)),
         "scan_json": script_json(
             scan_data(
                 tables, study=data.study, networks=configured_networks(data.settings), pages=pages,
@@ -415,6 +417,9 @@ def figure_groups(data: ReportData, section: str = "figures") -> list[dict]:
             "alt": entry.get("alt") or entry["title"],
         }
         shown["files"] = {kind: f"{data.figure_folder}/{entry['name']}.{kind}" for kind in kinds}
+        shown["pictures"] = entry["kind"] in PICTURE_KINDS
+        shown["linked"] = any(scan in data.pages for scan, *_ in entry.get("points", ()))
+        shown["dark"] = f"{data.figure_folder}/{entry['dark']}" if entry.get("dark") else ""
         shown["image"] = shown["files"]["png" if entry["kind"] in PIXEL_FIGURES else "svg"]
         groups.setdefault((entry["network"] if entry["protocol"] else "", entry["protocol"]), []).append(
             shown
@@ -425,6 +430,26 @@ def figure_groups(data: ReportData, section: str = "figures") -> list[dict]:
         {"network": network, "protocol": protocol, "figures": figures}
         for (network, protocol), figures in ordered
     ]
+
+
+def figure_points(figures: Iterable[Mapping], pages: Mapping[str, str]) -> dict:
+    """Return the points of figures that open the page of a scan.
+
+    Returns:
+        `scans`: their names; `figures`: name of a figure -> its points, each with the position of its scan in
+        `scans`, and x and y in CSS pixels of the figure.
+    """
+    positions: dict[str, int] = {}
+    found = {}
+    for entry in figures:
+        points = [
+            [positions.setdefault(scan, len(positions)), x, y]
+            for scan, x, y in entry.get("points", ())
+            if scan in pages
+        ]
+        if points:
+            found[entry["name"]] = points
+    return {"scans": list(positions), "figures": found}
 
 
 def _section_of(kind: str) -> str:
