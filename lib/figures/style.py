@@ -159,13 +159,11 @@ def points_of(figure: Figure) -> list[tuple[PathCollection, list[str]]]:
     return found
 
 
-def places_of(
-    figure: Figure, points: Sequence[tuple[PathCollection, Sequence[str]]]
-) -> list[tuple[str, int, int]]:
+def places_of(figure: Figure, points: Sequence[tuple[PathCollection, Sequence[str]]]) -> list[list]:
     """Return scan, x and y of marks of a figure that has been drawn, in CSS pixels (100 an inch), from top left."""
     inch, (_, height) = 100 / figure.dpi, figure.bbox.size
     return [
-        (scan, round(x * inch), round((height - y) * inch))
+        [scan, round(x * inch), round((height - y) * inch)]
         for marks, scans in points
         for scan, (x, y) in zip(
             scans, marks.get_offset_transform().transform(marks.get_offsets()), strict=True

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import ALL
 from lib.catalog.measures import ABOVE_CUT, SUMMARIES, WHOLE, printed_unit, unit_form
+from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.report_tables import (
     COUNT,
     Column,
@@ -19,6 +20,7 @@ from lib.pages.report_tables import (
 )
 from lib.stats.formats import show_interval, show_limits
 
+_DENSITIES = {"vbmd": "vBMD", "bmc": "BMC", "abmd": "aBMD"}
 _REGIONS = {ABOVE_CUT: "above the distal cut"}  # regions with another name on the page
 
 
@@ -84,8 +86,12 @@ def region_meanings(rows: Iterable[Mapping], settings: Mapping) -> list[tuple[st
 
 
 def measure_in_words(row: Mapping) -> str:
-    """Return measure, compartment (if not every voxel) and unit of a row, such as `Volume, mm³`."""
-    named = row["measure"].replace("_", " ").capitalize()
+    """Return measure, compartment (if not every voxel) and unit of a row, such as `Volume, cm³`."""
+    kind, _, scale = row["measure"].partition("_")
+    if scale in CALIBRATED_SCALES:
+        named = f"{_DENSITIES.get(kind, kind)} ({CALIBRATED_SCALES[scale]})"
+    else:
+        named = row["measure"].replace("_", " ").capitalize()
     parts = [named, "" if row["compartment"] == "integral" else row["compartment"], printed_unit(row["unit"])]
     return ", ".join(filter(None, parts))
 

@@ -36,7 +36,6 @@ TERMS: Mapping[str, str] = {
     "CCC": "ccc",
     "ICC": "ccc",
     "Trend": "trend",
-    "Slope": "trend",
     "Spread changes": "spread",
     "Member DSC": "member-dsc",
     "Mean entropy": "mean-entropy",

@@ -288,7 +288,7 @@ function startTable() {
   // links elsewhere on the page that show only the scans with a flag
   for (const link of document.querySelectorAll("a[data-flag]")) {
     link.addEventListener("click", () => {
-      form.reset();
+      $("reset").click(); // form.reset is the button of this id
       setTimeout(() => {
         $("flag").value = link.dataset.flag;
         again();

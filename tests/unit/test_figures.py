@@ -281,7 +281,7 @@ def test_made_up_people_are_marked_in_the_figure(everything, tmp_path, monkeypat
         "matplotlib.figure.Figure.savefig", lambda figure, path, **_: (path.touch(), seen.append(figure))
     )
     entries = draw_figures(everything, tmp_path)
-    assert len(seen) == 2 * len(entries)
+    assert len(seen) == 2 * len(entries) + sum("dark" in entry for entry in entries)
     assert all("synthetic cohort" in figure.get_suptitle() for figure in seen)
 
 

@@ -44,6 +44,20 @@ def test_numbers_are_those_of_the_region_in_the_unit_of_its_measure():
     assert (cells(view, 2)["RMSE"][0], cells(view, 2)["CCC"]) == ("37.0", volume["CCC"])
 
 
+@pytest.mark.parametrize(
+    ("measure", "unit", "words"),
+    [
+        ("vbmd_k2hpo4", "mg_cm3", "vBMD (K2HPO4), mg/cm³"),
+        ("bmc_caha", "mg", "BMC (CaHA), mg"),
+        ("abmd_k2hpo4_referenced", "g_cm2", "aBMD (K2HPO4 by reference tissues), g/cm²"),
+        ("mean_value", "HU", "Mean value, HU"),
+    ],
+)
+def test_measures_are_named_as_the_field_names_them(measure, unit, words):
+    view = region_table([row("head", measure=measure, unit=unit)])
+    assert cells(view, 1)["Measure"][0] == words
+
+
 def test_each_structure_has_a_heading_and_its_regions_in_their_order():
     named = [(region, structure) for region in ("head", "neck") for structure in ("L1", "L2")]
     view = region_table([row(region, structure=structure) for region, structure in named])
