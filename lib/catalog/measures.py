@@ -8,7 +8,7 @@ tables/measurements.csv. Tables, pages and figures use them.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lib.catalog.anatomies import REGIONS
 from lib.catalog.bone_parts import (
@@ -40,6 +40,20 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 
+CM3 = 0.001  # cm³ of one mm³
+
+
+class Form(NamedTuple):
+    """How a number is printed: decimal places, and the factor from the unit of tables to that of pages."""
+
+    digits: int
+    factor: float = 1.0
+
+    def finer(self) -> "Form":
+        """Return the form with one decimal place more."""
+        return self._replace(digits=self.digits + 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """A measure and how it is shown.
@@ -49,6 +63,8 @@ class Measure:
         label: name on the page of a scan, below the title of its section; empty: `short`.
         title: full name for the middle of a sentence; empty: `short`.
         unit: printed unit; empty for a share, a factor or a count.
+        factor: factor from the value in a table's file to the value in the printed unit: volumes are mm3 in files
+            and cm³ on pages and figures.
         digits: decimal places in tables and figures.
         page_digits: decimal places on the page of a scan; None: `digits`.
         head: heading of a column, with the unit; empty: `short` and `unit`.
@@ -71,6 +87,7 @@ class Measure:
     label: str = ""
     title: str = ""
     unit: str = ""
+    factor: float = 1.0
     digits: int = 0
     page_digits: int | None = None
     head: str = ""
@@ -89,6 +106,16 @@ class Measure:
     def in_unit(self, value_unit: str) -> "Measure":
         """Return the measure with its unit in a study whose values have the unit `value_unit`."""
         return replace(self, unit=value_unit) if self.is_value else self
+
+    @property
+    def form(self) -> Form:
+        """Return how tables and cards of the report print its numbers."""
+        return Form(self.digits, self.factor)
+
+    @property
+    def page_form(self) -> Form:
+        """Return how the page of a scan prints its number."""
+        return Form(self.digits if self.page_digits is None else self.page_digits, self.factor)
 
     @property
     def heading(self) -> str:
@@ -145,7 +172,9 @@ def _distance(name: str, short: str, label: str, **known: object) -> Measure:
 
 
 def _volume(short: str, label: str = "", **known: object) -> Measure:
-    shown = {"unit": "mm³", "columns": _VOLUME, "section": "volume"}
+    shown = {"unit": "cm³", "factor": CM3, "digits": 2, "columns": _VOLUME, "section": "volume"}
+    if known.get("unit") == "%":
+        shown["factor"] = 1.0
     return Measure(short=short, label=label, **shown | known)
 
 
@@ -383,42 +412,47 @@ QUANTITIES = (
     *_bone_quantities(),
 )  # fmt: skip
 
-# units of tables/measurements.csv and agreement.csv -> unit as pages print it, and decimal places
+# units of tables/measurements.csv and agreement.csv -> unit and form in which pages print it
 _UNITS = {
-    "mm3": ("mm³", 0),
-    "HU": ("HU", 1),
-    "": ("", 1),
-    "mg_cm3": ("mg/cm³", 1),
-    "mg": ("mg", 0),
-    "cm2": ("cm²", 2),
-    "g_cm2": ("g/cm²", 3),
-    "g": ("g", 2),
-    "mm": ("mm", 1),
-    "mm2": ("mm²", 0),
-    "degrees": ("°", 1),
+    "mm3": ("cm³", Form(2, CM3)),
+    "HU": ("HU", Form(1)),
+    "": ("", Form(1)),
+    "mg_cm3": ("mg/cm³", Form(1)),
+    "mg": ("mg", Form(0)),
+    "cm2": ("cm²", Form(2)),
+    "g_cm2": ("g/cm²", Form(3)),
+    "g": ("g", Form(2)),
+    "mm": ("mm", Form(1)),
+    "mm2": ("mm²", Form(0)),
+    "degrees": ("°", Form(1)),
 }
 
 
 def printed_unit(unit: str) -> str:
-    """Return a unit of a tidy table as pages print it; an unknown one unchanged."""
+    """Return the unit in which pages print numbers that a tidy table has in `unit`; an unknown one unchanged."""
     return _UNITS.get(unit, (unit, 0))[0]
 
 
-def unit_digits(unit: str) -> int:
-    """Return the decimal places of numbers in a unit of a tidy table; two for an unknown unit."""
-    return _UNITS.get(unit, (unit, 2))[1]
+def unit_form(unit: str) -> Form:
+    """Return how pages print numbers that a tidy table has in `unit`; two decimal places for an unknown unit."""
+    return _UNITS.get(unit, (unit, Form(2)))[1]
+
+
+def _summed(short: str) -> Measure:
+    """Return a summary of volumes."""
+    return Measure(short=short, unit="cm³", factor=CM3, digits=2)
 
 
 SUMMARIES: Mapping[str, Measure] = MappingProxyType(
     {
-        "reference_mean_mm3": Measure(short="Reference", unit="mm³"),
-        "mae_mm3": Measure(short="MAE", unit="mm³"),
-        "rmse_mm3": Measure(short="RMSE", unit="mm³"),
+        "reference_mean_mm3": _summed("Reference"),
+        "mae_mm3": _summed("MAE"),
+        "rmse_mm3": _summed("RMSE"),
         "mape_percent": Measure(short="MAPE", unit="%", digits=2),
-        "bias_mm3": Measure(short="Bias", unit="mm³"),
-        "difference_sd_mm3": Measure(short="SD", unit="mm³"),
-        "loa_low_mm3": Measure(short="Lower limit", unit="mm³"),
-        "loa_high_mm3": Measure(short="Upper limit", unit="mm³"),
+        "bias_mm3": _summed("Bias"),
+        "difference_sd_mm3": _summed("SD"),
+        "loa_low_mm3": _summed("Lower limit"),
+        "loa_high_mm3": _summed("Upper limit"),
         "re_min_percent": Measure(short="RE min", unit="%", digits=2),
         "re_max_percent": Measure(short="RE max", unit="%", digits=2),
         "re_mean_percent": Measure(short="Mean RE", unit="%", digits=2),
@@ -430,9 +464,9 @@ SUMMARIES: Mapping[str, Measure] = MappingProxyType(
         "icc": Measure(short="ICC", digits=4),
         "pearson_r": Measure(short="Pearson r", digits=4),
         "slope": Measure(short="Slope", digits=3),
-        "intercept_mm3": Measure(short="Intercept", unit="mm³"),
+        "intercept_mm3": _summed("Intercept"),
         "proportional_bias": Measure(short="Trend", digits=3),
-        "difference_mm3": Measure(short="Difference", unit="mm³"),
+        "difference_mm3": _summed("Difference"),
         "rms_cv_percent": Measure(short="RMS-CV", unit="%", digits=2),
         "lsc_percent": Measure(short="LSC", unit="%", digits=2),
     }

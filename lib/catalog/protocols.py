@@ -73,3 +73,7 @@ SETS: Mapping[str, str] = MappingProxyType(
 SCORED_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.is_scored)
 # where one prediction represents a scan, it is of the first of these protocols that predicted it
 PRIMARY_PROTOCOLS = ("test", "later", "external", "cv", "apply", "test-single")
+# the cards of the report, and the people of its first sentence: the first of these that has some
+CARD_PROTOCOLS = ("test", "external", "later", "cv")
+# whose cards are folded away
+FOLDED_PROTOCOLS = ("test-single",)

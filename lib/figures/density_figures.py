@@ -24,6 +24,7 @@ from lib.figures.style import (
     draw_quartiles,
     label_dice,
     minus,
+    name_scans,
     set_reach,
     spread_out,
 )
@@ -313,7 +314,7 @@ def _points(axes: Axes, own: pd.DataFrame, x: str, y: str) -> None:
         return
     color, marker = _METHOD_LOOKS[own["method"].iloc[0]]
     size = min(1.0, max(0.3, 8 / len(own) ** 0.5)) * 26
-    axes.scatter(
+    marks = axes.scatter(
         own[x],
         own[y],
         s=size,
@@ -324,6 +325,7 @@ def _points(axes: Axes, own: pd.DataFrame, x: str, y: str) -> None:
         linewidths=0.4,
         zorder=3,
     )
+    name_scans(marks, own)
 
 
 def _level(axes: Axes, row: Mapping, name: str, color: str) -> None:

@@ -50,7 +50,10 @@ from lib.figures.style import (
     STYLE,
     Drawing,
     count_people,
+    darken,
     groups_of,
+    places_of,
+    points_of,
 )
 from lib.figures.volumes import (
     draw_bland_altman,
@@ -98,6 +101,10 @@ TITLES = {
     "fold_spread": "Spread between folds and between people",
     "learning_curves": "Learning curves of all folds",
 }
+# figures whose points open the page of their scan; those of figures with too many points do not
+LINKED_KINDS = ("relative_error", "regression", "bland_altman", "density_scatter", "density_bland_altman")
+# figures with pictures of scans, which the report shows on a dark sheet in dark mode; it inverts the others
+PICTURE_KINDS = ("examples", "solid", "network_examples")
 # above this number of points an SVG holds them as pixels: thousands of vector markers are slow to open
 _MOST_VECTOR_POINTS = 400
 
@@ -151,7 +158,9 @@ def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
 
     Each entry holds `name` (of the .svg and .png files), `csv` (file name of the figure's data), `kind` (of the
     caption), `network`, `protocol`, `structure` (empty if the study has one), `title`, `n`, `alt` (text for screen
-    readers), and `width` and `height` in CSS pixels.
+    readers), and `width` and `height` in CSS pixels. Those of LINKED_KINDS hold `points`: scan, x and y of each point
+    in CSS pixels, none of a figure with more than 400. Those of PICTURE_KINDS hold `dark`: file name of the figure on
+    a dark sheet.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -377,7 +386,8 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     parts = (entry["kind"].replace("_", "-"), entry["network"], entry["protocol"], entry["structure"])
     parts = (*parts, drawing.part.replace("_", "-"))
     name = "-".join(part for part in parts if part)
-    _keep_light(figure)
+    points = points_of(figure)
+    many = _keep_light(figure)
     # computing the layout here once avoids computing it at every saving; with the engine "none" instead of None every
     # saving would draw the figure twice
     figure.get_layout_engine().execute(figure)
@@ -386,16 +396,28 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
         figure.savefig(temporary, metadata={"Date": None, "Creator": None})
     with whole_file(folder / f"{name}.png") as temporary:
         figure.savefig(temporary, metadata={"Software": None}, pil_kwargs={"compress_level": 2})
+    further = {}
+    if entry["kind"] in LINKED_KINDS:
+        further["points"] = [] if many else places_of(figure, points)
+    if entry["kind"] in PICTURE_KINDS:
+        further["dark"] = f"{name}-dark.webp"
+        darken(figure)
+        with whole_file(folder / further["dark"]) as temporary:
+            figure.savefig(temporary, pil_kwargs={"quality": 85})
     write_table(drawing.data, folder / f"{name}.csv")
     width, height = (round(100 * float(inches)) for inches in figure.get_size_inches())
     shown = {"csv": f"{name}.csv", "n": drawing.n, "alt": drawing.alt, "width": width, "height": height}
-    return {"name": name, **entry, **shown}
+    return {"name": name, **entry, **shown, **further}
 
 
-def _keep_light(figure: Figure) -> None:
-    """Rasterise the points of a figure with many points in its SVG; lines and texts stay vectors."""
+def _keep_light(figure: Figure) -> bool:
+    """Rasterise the points of a figure with many points in its SVG; lines and texts stay vectors.
+
+    Returns whether the figure has that many.
+    """
     # not figure.findobj, which makes the ticks of all axes
     points = [part for axes in figure.axes for part in axes.collections if isinstance(part, PathCollection)]
-    if sum(len(part.get_offsets()) for part in points) > _MOST_VECTOR_POINTS:
-        for part in points:
-            part.set_rasterized(True)
+    many = sum(len(part.get_offsets()) for part in points) > _MOST_VECTOR_POINTS
+    for part in points if many else ():
+        part.set_rasterized(True)
+    return many

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from lib.catalog.groups import SEX_NAMES, group_position
 
+DARK_SHEET, LIGHT_INK = "#181f26", "#e4eaef"  # --card and --ink of report/page/style.css in dark mode
 INK, MUTED, GRID = "#1f2933", "#5b6775", "#dde3e9"
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 SEXES = {
@@ -127,10 +130,52 @@ def scatter_people(
             chosen = np.flatnonzero(subset["sex"] == sex)[layer::layers]
             shades = [colors[person] for person in subset["subject"].iloc[chosen]] if colors else color
             if len(chosen):
-                axes.scatter(
+                marks = axes.scatter(
                     x[chosen], y[chosen], s=shrink * size, marker=marker, c=shades, edgecolors="white", zorder=3,
                     **look,
                 )  # fmt: skip
+                name_scans(marks, subset.iloc[chosen])
+
+
+def name_scans(marks: PathCollection, shown: pd.DataFrame) -> None:
+    """Remember which scan each mark shows, for `points_of`, if the table tells it; the order is that of the marks."""
+    if "scan" in shown:
+        marks.set_urls(list(shown["scan"]))
+
+
+def points_of(figure: Figure) -> list[tuple[PathCollection, list[str]]]:
+    """Return the marks of a figure with their scans, and take the scans from the marks.
+
+    A mark that kept its scan would be a link in the SVG, but the page of a scan lies elsewhere in every study.
+    """
+    found = []
+    for axes in figure.axes:
+        for marks in axes.collections:
+            if isinstance(marks, PathCollection) and (
+                scans := [url for url in marks.get_urls() or () if url]
+            ):
+                found.append((marks, scans))
+                marks.set_urls(None)
+    return found
+
+
+def places_of(figure: Figure, points: Sequence[tuple[PathCollection, Sequence[str]]]) -> list[list]:
+    """Return scan, x and y of marks of a figure that has been drawn, in CSS pixels (100 an inch), from top left."""
+    inch, (_, height) = 100 / figure.dpi, figure.bbox.size
+    return [
+        [scan, round(x * inch), round((height - y) * inch)]
+        for marks, scans in points
+        for scan, (x, y) in zip(
+            scans, marks.get_offset_transform().transform(marks.get_offsets()), strict=True
+        )
+    ]
+
+
+def darken(figure: Figure) -> None:
+    """Give a drawn figure a dark sheet and light texts, for pages in dark mode."""
+    figure.set_facecolor(DARK_SHEET)
+    for text in figure.findobj(Text):
+        text.set_color(LIGHT_INK)
 
 
 def legend_of_sexes(

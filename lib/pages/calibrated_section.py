@@ -8,7 +8,7 @@ import pandas as pd
 from lib.catalog.bone_parts import PROJECTED
 from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, METHODS, OK, PHANTOM, REFUSALS, REFUSED
 from lib.catalog.groups import ALL, SEX_NAMES, group_position
-from lib.catalog.measures import printed_unit, unit_digits
+from lib.catalog.measures import printed_unit, unit_form
 from lib.catalog.protocols import PROTOCOLS
 from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.report_tables import Column, PageTable, deviation, number, page_table, text, words
@@ -182,7 +182,7 @@ def agreement_view(rows: Sequence[Mapping]) -> PageTable:
         Column(head="n", note="people", show=text("n")),
         Column(head="Reference", note="mean", show=_in_unit("reference_mean")),
         Column(head="Bias", show=_in_unit("bias"), small=_interval_in_unit("bias")),
-        Column(head="Limits of agreement", show=lambda row: show_limits(row, unit_digits(row["unit"]))),
+        Column(head="Limits of agreement", show=lambda row: show_limits(row, unit_form(row["unit"]))),
         Column(head="RMSE", show=_in_unit("rmse"), small=_interval_in_unit("rmse")),
         Column(head="CCC", show=number("ccc", _R_DIGITS)),
     )
@@ -225,11 +225,11 @@ def _limited(head: str, note: str, names: tuple[str, str, str], digits: int) -> 
 def _in_unit(name: str):
     """Return a function that shows a number of a row, or why it is not defined."""
     why = "not defined for this sample"
-    return lambda row: show_number(row[name], unit_digits(row["unit"]), why=why_empty(row, name, why))
+    return lambda row: show_number(row[name], unit_form(row["unit"]), why=why_empty(row, name, why))
 
 
 def _deviation_in_unit(row: Mapping) -> str:
-    return deviation(row["sd"], unit_digits(row["unit"]), why=why_empty(row, "sd", "one person has no SD"))
+    return deviation(row["sd"], unit_form(row["unit"]), why=why_empty(row, "sd", "one person has no SD"))
 
 
 def _ages(row: Mapping) -> str:
@@ -239,4 +239,4 @@ def _ages(row: Mapping) -> str:
 
 
 def _interval_in_unit(name: str):
-    return lambda row: "" if row[name] is None else show_interval(row, name, unit_digits(row["unit"]))
+    return lambda row: "" if row[name] is None else show_interval(row, name, unit_form(row["unit"]))

@@ -16,8 +16,16 @@ from lib.stats.comparison import Run, count_moved, differences
 from lib.stats.formats import records
 
 MOST_ROWS = 500  # scans.csv holds all rows
-# numbers of a scan: name, label, digits
-NUMBERS = tuple((name, MEASURES[name].heading, MEASURES[name].digits) for name in COMPARED)
+# numbers of a scan: name, label, form
+NUMBERS = tuple(
+    # volumes with one digit more than in the report, because both runs are similar
+    (
+        name,
+        MEASURES[name].heading,
+        MEASURES[name].form.finer() if name.endswith("_mm3") else MEASURES[name].form,
+    )
+    for name in COMPARED
+)
 # labels of what moved; other names are shown unchanged
 KINDS = {name: MEASURES[name].in_words for name in COMPARED} | {
     "predicted_mask": "predicted mask",
@@ -65,7 +73,7 @@ def comparison_context(runs: tuple[Run, Run], table: pd.DataFrame, summary: pd.D
         "differences": differences(here, there),
         "numbers": NUMBERS,
         # one digit more than in the report, because both runs are similar
-        "digits": {name: summary.digits + 1 for name, summary in SUMMARIES.items()},
+        "digits": {name: summary.form.finer() for name, summary in SUMMARIES.items()},
         "protocols": PROTOCOLS,
         "several": len(predicted[["group", "network"]].drop_duplicates()) > 1,
     }

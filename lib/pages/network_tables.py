@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from lib.catalog.measures import MEASURES, SUMMARIES
+from lib.catalog.measures import MEASURES, SUMMARIES, Form
 from lib.pages.report_tables import (
     Column,
     PageTable,
@@ -23,9 +23,9 @@ from lib.pages.report_tables import (
 )
 from lib.stats.formats import DASH, fixed, show_interval, show_number, why_empty
 
-DICE_DIGITS = MEASURES["dsc"].digits
-_DISTANCE_DIGITS = MEASURES["hd95_mm"].digits
-_AREA_DIGITS = MEASURES["auc_pr"].digits
+DICE_DIGITS = MEASURES["dsc"].form
+_DISTANCE_DIGITS = MEASURES["hd95_mm"].form
+_AREA_DIGITS = MEASURES["auc_pr"].form
 _LONG_NAME = 24  # characters
 _SEES = {2: "slices (2-D)", 3: "volumes (3-D)"}
 
@@ -72,7 +72,7 @@ def network_scores_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head=MEASURES["assd_mm"].heading,
             note="mean",
-            show=number("assd_mean_mm", MEASURES["assd_mm"].digits),
+            show=number("assd_mean_mm", MEASURES["assd_mm"].form),
             small=without_text,
         ),
         _area("AUC-PR", "auc_pr"),
@@ -202,7 +202,7 @@ def _count(head: str, name: str, note: str = "") -> Column:
 
 
 def _mean_and_sd(head: str, name: str) -> Column:
-    digits = MEASURES[name].digits
+    digits = MEASURES[name].form
     return Column(
         head=head,
         note="mean ± SD",
@@ -233,8 +233,8 @@ def _tested(head: str, without: Show | None = None) -> tuple[Column, ...]:
     `without` tells the people of a row who have no value.
     """
 
-    def digits(row: Mapping) -> int:
-        return MEASURES[row["measure"]].digits
+    def digits(row: Mapping) -> Form:
+        return MEASURES[row["measure"]].form
 
     return (
         Column(head="n", show=lambda row: str(row["n"]), small=without),

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import ALL
-from lib.catalog.measures import ABOVE_CUT, SUMMARIES, WHOLE, printed_unit, unit_digits
+from lib.catalog.measures import ABOVE_CUT, SUMMARIES, WHOLE, printed_unit, unit_form
+from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.report_tables import (
     COUNT,
     Column,
@@ -19,6 +20,7 @@ from lib.pages.report_tables import (
 )
 from lib.stats.formats import show_interval, show_limits
 
+_DENSITIES = {"vbmd": "vBMD", "bmc": "BMC", "abmd": "aBMD"}
 _REGIONS = {ABOVE_CUT: "above the distal cut"}  # regions with another name on the page
 
 
@@ -49,13 +51,13 @@ def region_table(rows: Sequence[Mapping]) -> PageTable | None:
             note="mean ± SD",
             show=_number("reference_mean"),
             small=lambda row: deviation(
-                row["reference_sd"], unit_digits(row["unit"]), why="one person has no SD"
+                row["reference_sd"], unit_form(row["unit"]), why="one person has no SD"
             ),
         ),
         _in_unit("bias"),
         Column(
             head="95 % limits",
-            show=lambda row: show_limits(row, unit_digits(row["unit"])),
+            show=lambda row: show_limits(row, unit_form(row["unit"])),
         ),
         *map(_in_unit, ("mae", "rmse")),
         estimate("ccc"),
@@ -84,8 +86,12 @@ def region_meanings(rows: Iterable[Mapping], settings: Mapping) -> list[tuple[st
 
 
 def measure_in_words(row: Mapping) -> str:
-    """Return measure, compartment (if not every voxel) and unit of a row, such as `Volume, mm³`."""
-    named = row["measure"].replace("_", " ").capitalize()
+    """Return measure, compartment (if not every voxel) and unit of a row, such as `Volume, cm³`."""
+    kind, _, scale = row["measure"].partition("_")
+    if scale in CALIBRATED_SCALES:
+        named = f"{_DENSITIES.get(kind, kind)} ({CALIBRATED_SCALES[scale]})"
+    else:
+        named = row["measure"].replace("_", " ").capitalize()
     parts = [named, "" if row["compartment"] == "integral" else row["compartment"], printed_unit(row["unit"])]
     return ", ".join(filter(None, parts))
 
@@ -95,13 +101,13 @@ def _in_unit(name: str) -> Column:
     return Column(
         head=SUMMARIES[f"{name}_mm3"].short,
         show=_number(name),
-        small=lambda row: show_interval(row, name, unit_digits(row["unit"])),
+        small=lambda row: show_interval(row, name, unit_form(row["unit"])),
     )
 
 
 def _number(name: str) -> Show:
     """Return a function that shows a number in the unit of its row."""
-    return lambda row: number(name, unit_digits(row["unit"]))(row)
+    return lambda row: number(name, unit_form(row["unit"]))(row)
 
 
 def _in_order(rows: Sequence[Mapping]) -> list[Mapping]:

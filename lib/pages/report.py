@@ -21,11 +21,13 @@ from lib.catalog.anatomies import ANATOMIES
 from lib.catalog.groups import ALL
 from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
-from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS, SETS
+from lib.catalog.protocols import CARD_PROTOCOLS, FOLDED_PROTOCOLS, PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import CALIBRATED_FIGURES, DENSITY_FIGURES, flow_steps
+from lib.figures.gallery import PICTURE_KINDS
 from lib.network_comparison_settings import explain_changes
 from lib.pages.calibrated_section import calibrated_section
 from lib.pages.density_section import density_section
+from lib.pages.first_screen import found_sentences, primary_headlines, scans_used, shown_cases
 from lib.pages.network_tables import (
     dimension_pair_view,
     network_costs_view,
@@ -45,8 +47,8 @@ from lib.pages.report_tables import (
     cut_table,
     flag_view,
     fold_view,
+    headline_tables,
     level_view,
-    network_tables,
     of_first_cohort,
     paired_view,
     partition_view,
@@ -86,7 +88,7 @@ from lib.stats.formats import (
 )
 from lib.stats.grouping import scores_by_group
 
-SCRIPTS = ("scans.js", "review.js", "page.js", "wide.js")
+SCRIPTS = ("scans.js", "review.js", "points.js", "page.js", "wide.js")
 TABLES = (
     *("metrics", "volumes", "scores", "agreement", "folds", "paired", "ages"),
     *("levels", "spread", "subgroups", "precision", "readers", "coverage", "partitions"),
@@ -106,6 +108,7 @@ SECTIONS = (
     (OF_ARTICLE, "Tables 1 and 2"),
     *(("figures", "Figures"), ("scans", "Scans"), ("gallery", "Worst first"), ("flags", "Flags")),
     *(("ages", "Ages"), ("refused", "Refused"), ("acquisition", "Acquisition"), ("provenance", "Provenance")),
+    ("definitions", "Definitions"),
 )
 # figures made of pixels: their SVG files hold the same pixels in more bytes, so the page shows the PNG
 PIXEL_FIGURES = ("examples", "solid")
@@ -193,17 +196,15 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "definitions": publication.definitions if publication else {},
         "modality": modality,
         "plane": slice_plane(data),
-        "value_unit": MODALITIES[modality].unit,
-        "padding": MODALITIES[modality].padding,
+        "value_unit": MODALITIES[modality].unit, "padding": MODALITIES[modality].padding,
         "cut": cut_in_words(data.settings),
         "subject": ANATOMIES[anatomy].subject or joined(data.settings["structures"]),
         "settings": data.settings,
-        "protocols": PROTOCOLS,
-        "set_words": SETS,
-        "weights": WEIGHTS,
+        "protocols": PROTOCOLS, "set_words": SETS, "weights": WEIGHTS,
         "headlines": first_group,
+        **headline_section(first_group),
+        "first": first_screen(data, first_group, pages),
         "many_networks": many,
-        "network_tables": network_tables(first_group) if many else [],
         "flow": summarize_flow(tables["flow"]),
         "people": accepted_people(tables["flow"]),
         "views": page_views(data, pages),
@@ -212,6 +213,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "fold_r2": fold_ranges(tables["folds"]),
         "figures": figure_groups(data), "density_figures": figure_groups(data, OF_DENSITY),
         "calibrated_figures": figure_groups(data, OF_CALIBRATION),
+        "points_json": script_json(figure_points(data.figures, pages)),
         "scan_json": script_json(
             scan_data(
                 tables, study=data.study, networks=configured_networks(data.settings), pages=pages,
@@ -227,13 +229,44 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "networks": network_texts(data.runs),
         "paper_text": partial(paper_text, publication, data.settings, data.runs),
         "training_text": training_text(data.runs),
-        "counted": counted,
-        "loss_text": loss_text,
+        "counted": counted, "loss_text": loss_text,
         "augmentation_text": augmentation_text,
         "most_rows": MOST_ROWS,
         "most_lines": MOST_LINES,
         "structures": list(data.tables["volumes"]["structure"].unique()),
     }  # fmt: skip
+
+
+def first_screen(data: ReportData, rows: Sequence[Mapping], pages: Mapping[str, str]) -> dict:
+    """Return the variables of the first screen: `found` (sentences), `used` (numbers of scans), `cases` (pictures).
+
+    `rows` are the headlines, and `pages` links to the scans' pages. A picture of a case lies beside its page.
+    """
+    networks, tables = configured_networks(data.settings), data.tables
+    cases = shown_cases(tables["metrics"], primary_headlines(rows, networks), pages)
+    return {
+        "found": found_sentences(rows, tables, networks, data.settings["classes"]["means"] or {}),
+        "used": scans_used(tables["flow"], tables["volumes"], networks),
+        "cases": [(case, pages[case.scan], pages[case.scan].removesuffix(".html")) for case in cases],
+    }
+
+
+def headline_section(rows: Sequence[Mapping]) -> dict:
+    """Return the headlines as `cards` or, of many networks or structures, as `headline_tables`.
+
+    Both hold what is `shown`, in the order of CARD_PROTOCOLS, and what is `folded`.
+    """
+    kinds = {"shown": CARD_PROTOCOLS, "folded": FOLDED_PROTOCOLS}
+    many = any(len({row[name] for row in rows}) > FEW_NETWORKS for name in ("network", "structure"))
+    return {
+        "cards": {
+            kind: [row for protocol in protocols for row in rows if row["protocol"] == protocol]
+            for kind, protocols in kinds.items()
+        },
+        "headline_tables": {
+            kind: headline_tables(rows, protocols) if many else [] for kind, protocols in kinds.items()
+        },
+    }
 
 
 def sections_of(publication: Publication | None, tables: Collection[str]) -> list[tuple[str, str]]:
@@ -384,6 +417,9 @@ def figure_groups(data: ReportData, section: str = "figures") -> list[dict]:
             "alt": entry.get("alt") or entry["title"],
         }
         shown["files"] = {kind: f"{data.figure_folder}/{entry['name']}.{kind}" for kind in kinds}
+        shown["pictures"] = entry["kind"] in PICTURE_KINDS
+        shown["linked"] = any(scan in data.pages for scan, *_ in entry.get("points", ()))
+        shown["dark"] = f"{data.figure_folder}/{entry['dark']}" if entry.get("dark") else ""
         shown["image"] = shown["files"]["png" if entry["kind"] in PIXEL_FIGURES else "svg"]
         groups.setdefault((entry["network"] if entry["protocol"] else "", entry["protocol"]), []).append(
             shown
@@ -394,6 +430,26 @@ def figure_groups(data: ReportData, section: str = "figures") -> list[dict]:
         {"network": network, "protocol": protocol, "figures": figures}
         for (network, protocol), figures in ordered
     ]
+
+
+def figure_points(figures: Iterable[Mapping], pages: Mapping[str, str]) -> dict:
+    """Return the points of figures that open the page of a scan.
+
+    Returns:
+        `scans`: their names; `figures`: name of a figure -> its points, each with the position of its scan in
+        `scans`, and x and y in CSS pixels of the figure.
+    """
+    positions: dict[str, int] = {}
+    found = {}
+    for entry in figures:
+        points = [
+            [positions.setdefault(scan, len(positions)), x, y]
+            for scan, x, y in entry.get("points", ())
+            if scan in pages
+        ]
+        if points:
+            found[entry["name"]] = points
+    return {"scans": list(positions), "figures": found}
 
 
 def _section_of(kind: str) -> str:

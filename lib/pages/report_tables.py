@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from markupsafe import Markup
 
 from lib.catalog.groups import ALL, GROUP_NAMES, SEX_NAMES, STRATUM_NAMES
-from lib.catalog.measures import ENOUGH_FREEDOM, MEASURES, SUMMARIES, score_names
+from lib.catalog.measures import ENOUGH_FREEDOM, MEASURES, SUMMARIES, Form, score_names
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.wording import WEIGHTS
 from lib.publications.zhao_2020 import FEMUR, PRINTED_TABLE1
@@ -93,7 +93,7 @@ def page_table(
     return PageTable(caption=caption, columns=columns, lines=lines, name=name)
 
 
-def number(name: str, digits: int, **words: str) -> Show:
+def number(name: str, digits: int | Form, **words: str) -> Show:
     """Return a function that shows a number of a row; `why` is the explanation of an undefined number."""
     why = words.get("why", "not defined for this sample")
     return lambda row: show_number(row[name], digits, why=why_empty(row, name, why))
@@ -114,29 +114,29 @@ def estimate(name: str, head: str = "") -> Column:
     told = SUMMARIES[name]
     return Column(
         head=head or told.heading,
-        show=number(name, told.digits),
-        small=lambda row: show_interval(row, name, told.digits),
+        show=number(name, told.form),
+        small=lambda row: show_interval(row, name, told.form),
     )
 
 
 def summary(name: str) -> Column:
     """Return a column of one of SUMMARIES."""
-    return plain(SUMMARIES[name].heading, name, SUMMARIES[name].digits)
+    return plain(SUMMARIES[name].heading, name, SUMMARIES[name].form)
 
 
-def plain(head: str, name: str, digits: int) -> Column:
+def plain(head: str, name: str, digits: int | Form) -> Column:
     """Return a column of a number."""
     return Column(head=head, show=number(name, digits))
 
 
 def lowest(measure: str) -> Column:
     """Return a column of the lowest value of one of MEASURES."""
-    return plain(MEASURES[measure].worst, f"{measure}_min", MEASURES[measure].digits)
+    return plain(MEASURES[measure].worst, f"{measure}_min", MEASURES[measure].form)
 
 
 def distance(measure: str, kind: str, note: str = "") -> Column:
     """Return a column of the mean or median (`kind`) of a distance, its interval, and the scans without it."""
-    name, digits = f"{measure}_{kind}", MEASURES[measure].digits
+    name, digits = f"{measure}_{kind}", MEASURES[measure].form
 
     def small(row: Mapping) -> Markup:
         lines = [] if row.get(f"{name}_ci_low") is None else [show_interval(row, name, digits)]
@@ -151,7 +151,7 @@ def without_text(row: Mapping) -> Markup | str:
     return Markup('<span class="why">{}</span>').format(told) if told else ""
 
 
-def deviation(value: float | None, digits: int, *, why: str = "one scan has no SD") -> Markup | str:
+def deviation(value: float | None, digits: int | Form, *, why: str = "one scan has no SD") -> Markup | str:
     """Return an SD as small print, or a dash with the reason why it is not defined."""
     shown = show_number(value, digits, why=why)
     return shown if isinstance(shown, Markup) else f"± {shown}"
@@ -163,8 +163,8 @@ def reference_volume(*, why: str, why_no_sd: str) -> Column:
     return Column(
         head=told.heading,
         note="mean ± SD",
-        show=number("reference_mean_mm3", told.digits, why=why),
-        small=lambda row: deviation(row["reference_sd_mm3"], told.digits, why=why_no_sd),
+        show=number("reference_mean_mm3", told.form, why=why),
+        small=lambda row: deviation(row["reference_sd_mm3"], told.form, why=why_no_sd),
     )
 
 
@@ -178,7 +178,7 @@ COUNT = Column(
     show=lambda row: str(row["n"]),
     small=lambda row: Markup("<br>").join(filter(None, (scans_of(row), gaps_told(row)))),
 )
-DICE_DIGITS = MEASURES["dsc"].digits
+DICE_DIGITS = MEASURES["dsc"].form
 MEAN_DICE = Column(
     head=MEASURES["dsc"].heading,
     show=number("dsc_mean", DICE_DIGITS),
@@ -223,18 +223,24 @@ def shown_agreement(rows: Iterable[Mapping]) -> list[Mapping]:
     return [row for row in rows if ALL in (row["stratum"], row["group"])]
 
 
-def network_tables(headlines: Sequence[Mapping]) -> list[PageTable]:
-    """Return a table for each protocol: the networks beside each other (`lib.pages.report.headlines`)."""
+def headline_tables(headlines: Sequence[Mapping], protocols: Sequence[str]) -> list[PageTable]:
+    """Return a table for each of some protocols: networks and structures beside each other.
+
+    `headlines` are the rows of `lib.pages.report.headlines`.
+    """
     scores = [column for name in ("dsc", "hd95_mm", "nsd") for column in score_columns(name)]
+    several = {name: len({row[name] for row in headlines}) > 1 for name in ("network", "structure")}
     columns = (
-        words("Network", "network"),
+        *((words("Network", "network"),) if several["network"] or not several["structure"] else ()),
+        *structure_columns(headlines),
         COUNT,
         *scores,
-        *map(estimate, ("r2", "ccc", "mae_mm3", "bias_mm3")),
+        *map(estimate, ("mae_mm3", "bias_mm3", "r2", "ccc")),
     )
+    every = "all networks" if several["network"] else "all structures"
     return [
-        page_table(f"{protocol.title}: all networks", columns, rows, name="agreement")
-        for name, protocol in PROTOCOLS.items()
+        page_table(f"{PROTOCOLS[name].title}: {every}", columns, rows, name="agreement")
+        for name in protocols
         if (rows := [row for row in headlines if row["protocol"] == name])
     ]
 
@@ -267,20 +273,20 @@ def score_columns(name: str) -> Iterator[Column]:
     measure = MEASURES[name]
     yield Column(
         head=SCORE_HEADS.get(name, measure.heading),
-        show=lambda row: show_number(row[name]["mean"], measure.digits),
-        small=lambda row: spread_of(row[name], measure.digits),
+        show=lambda row: show_number(row[name]["mean"], measure.form),
+        small=lambda row: spread_of(row[name], measure.form),
     )
     if measure.worst:
-        yield Column(head=measure.worst, show=lambda row: show_number(row[name]["worst"], measure.digits))
+        yield Column(head=measure.worst, show=lambda row: show_number(row[name]["worst"], measure.form))
 
 
-def spread_of(score: Mapping, digits: int) -> Markup:
+def spread_of(score: Mapping, digits: int | Form) -> Markup:
     """Return SD and interval (if defined) of a mean as small print, then the remarks on its scans."""
     spread = spread_with_interval(deviation(score["sd"], digits), score, "mean", digits)
     return Markup("<br>").join([spread, *scans_told(score)])
 
 
-def spread_with_interval(spread: Markup | str, row: Mapping, name: str, digits: int) -> Markup:
+def spread_with_interval(spread: Markup | str, row: Mapping, name: str, digits: int | Form) -> Markup:
     """Return small print with the interval of `name` below it, if defined."""
     if row.get(f"{name}_ci_low") is None:
         return Markup("{}").format(spread)
@@ -297,7 +303,7 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
         head=error.heading,
         note="min to max",
         show=lambda row: Markup("{} to {}").format(
-            show_number(row["re_min_percent"], error.digits), show_number(row["re_max_percent"], error.digits)
+            show_number(row["re_min_percent"], error.form), show_number(row["re_max_percent"], error.form)
         ),
     )
     errors = (
@@ -347,8 +353,8 @@ def cut_table(whole: Iterable[Mapping], cut: Sequence[Mapping]) -> PageTable:
         return Column(
             head=told.heading,
             note=which,
-            show=lambda row: show_number(row[which].get(name), told.digits),
-            small=lambda row: show_interval(row[which], name, told.digits),
+            show=lambda row: show_number(row[which].get(name), told.form),
+            small=lambda row: show_interval(row[which], name, told.form),
         )
 
     chosen = ("mae_mm3", "bias_mm3", "r2", "ccc")
@@ -379,7 +385,7 @@ def fold_view(rows: Sequence[Mapping]) -> PageTable:
 def measured(name: str) -> Show:
     """Return a function that shows a number with the digits of the row's measure."""
     return lambda row: show_number(
-        row[name], MEASURES[row["measure"]].digits, why=why_empty(row, name, "not defined for this sample")
+        row[name], MEASURES[row["measure"]].form, why=why_empty(row, name, "not defined for this sample")
     )
 
 
@@ -394,7 +400,7 @@ def spread_view(rows: Sequence[Mapping]) -> PageTable:
             head="Mean",
             note="interval with folds",
             show=measured("mean"),
-            small=lambda row: show_interval(row, "mean_fold", MEASURES[row["measure"]].digits),
+            small=lambda row: show_interval(row, "mean_fold", MEASURES[row["measure"]].form),
         ),
         Column(
             head="Means of folds",
@@ -417,8 +423,8 @@ def paired_view(rows: Sequence[Mapping]) -> PageTable:
         words("Models compared", lambda row: f"{row['group']} against all, {row['network']}"),
         *structure_columns(rows),
         Column(head="n", show=lambda row: str(row["n"])),
-        plain("MAE, own group", "first_mae_mm3", SUMMARIES["mae_mm3"].digits),
-        plain("MAE, everybody", "second_mae_mm3", SUMMARIES["mae_mm3"].digits),
+        plain("MAE, own group", "first_mae_mm3", SUMMARIES["mae_mm3"].form),
+        plain("MAE, everybody", "second_mae_mm3", SUMMARIES["mae_mm3"].form),
         replace(estimate("difference_mm3"), note="own − everybody"),
         Column(head="Wilcoxon p", note="these models", show=p_value("wilcoxon_p_value")),
         Column(
@@ -443,7 +449,7 @@ def precision_view(rows: Sequence[Mapping], value_unit: str) -> PageTable:
     """
 
     def interval_of(name: str) -> Show:
-        return lambda row: show_interval(row, name, MEASURES[row["measure"]].digits)
+        return lambda row: show_interval(row, name, MEASURES[row["measure"]].form)
 
     freedom = Column(
         head="df",
@@ -472,10 +478,10 @@ def reader_view(rows: Sequence[Mapping]) -> PageTable:
         *(words("Pair", lambda row: row["pair"].replace(" - ", " − ")), COUNT),
         MEAN_DICE,
         *(lowest("dsc"), distance("hd95_mm", "mean"), distance("assd_mm", "mean")),
-        plain(MEASURES["nsd"].heading, "nsd_mean", MEASURES["nsd"].digits),
+        plain(MEASURES["nsd"].heading, "nsd_mean", MEASURES["nsd"].form),
         *(estimate("mae_mm3"), estimate("bias_mm3")),
         Column(
-            head="95 % limits, mm³",
+            head="95 % limits, cm³",
             show=lambda row: Markup("{} to {}").format(*(column.show(row) for column in limits)),
             small=lambda row: Markup("{}; {}").format(*(column.small(row) for column in limits)),
         ),
@@ -505,7 +511,7 @@ def coverage_view(rows: Sequence[Mapping]) -> PageTable:
                 else Markup('<span class="why">{}</span>').format(why_empty(row, "coverage", ""))
             ),
         ),
-        plain("Median interval, ± %", "interval_percent_median", MEASURES["interval_percent"].digits),
+        plain("Median interval, ± %", "interval_percent_median", MEASURES["interval_percent"].form),
         Column(head="Unusually wide", show=lambda row: str(row["wide"])),
     )
     caption = "Intervals of single volumes: how often they held the reference"
@@ -629,7 +635,7 @@ def subgroup_view(rows: Sequence[Mapping]) -> PageTable:
         Column(
             head="Difference",
             show=measured("difference"),
-            small=lambda row: show_interval(row, "difference", MEASURES[row["measure"]].digits),
+            small=lambda row: show_interval(row, "difference", MEASURES[row["measure"]].form),
         ),
     )
     rows = of_first_cohort(rows)
@@ -702,7 +708,7 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
         measure = MEASURES[name]
 
         def show(row: Mapping) -> Markup | str:
-            return show_number(row[name], measure.digits, why=row["undefined"].get(name, "not measured"))
+            return show_number(row[name], measure.form, why=row["undefined"].get(name, "not measured"))
 
         return Column(head=measure.heading, show=show)
 
@@ -717,9 +723,9 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
             *structure_columns(rows),
         ),
         words("Flags", lambda row: show_codes(row["flags"])),
-        plain(threshold.heading, "otsu_threshold", threshold.digits),
-        Column(head="Volume, mm³", show=number("predicted_mm3", volume.digits), small=volume_bounds),
-        plain(at_half.heading, "predicted_at_half_mm3", at_half.digits),
+        plain(threshold.heading, "otsu_threshold", threshold.form),
+        Column(head="Volume, cm³", show=number("predicted_mm3", volume.form), small=volume_bounds),
+        plain(at_half.heading, "predicted_at_half_mm3", at_half.form),
         *(reasoned("member_dice"), reasoned("mean_entropy_bits")),
     )
     return page_table("Predictions with flags", columns, rows, name="volumes")
@@ -728,7 +734,7 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
 def volume_bounds(row: Mapping) -> Markup | str:
     """Return the interval of a predicted volume as small print, or "" if it has none."""
     low, high = (row.get(f"interval_{end}_mm3") for end in ("low", "high"))
-    digits = MEASURES["interval_low_mm3"].digits
+    digits = MEASURES["interval_low_mm3"].form
     return "" if high is None else f"{show_number(low, digits)} to {show_number(high, digits)}"
 
 

@@ -187,5 +187,5 @@ def _shown(value: object, measure: Measure, note: str | None) -> dict:
     """Return a number as text, with the letter of the note that gives the reason if it is undefined."""
     if value is None:
         return {"text": DASH, "note": note}
-    digits = measure.digits if measure.page_digits is None else measure.page_digits
-    return {"text": show_text(value) if isinstance(value, bool) else show_number(value, digits), "note": None}
+    shown = show_text(value) if isinstance(value, bool) else show_number(value, measure.page_form)
+    return {"text": shown, "note": None}

@@ -90,10 +90,11 @@ def script_json(value: object) -> Markup:
 
 
 def _described(name: str) -> dict:
-    """Return the description of a number: column name, labels, digits, and whether it is shown at first."""
+    """Return the description of a number: column name, labels, form, whether it is shown at first."""
     measure = MEASURES[name]
     words = {"head": measure.heading, "title": measure.in_words}
-    return {"name": name} | words | {"digits": measure.digits, "at_once": measure.listed == "at once"}
+    form = {"digits": measure.digits, "factor": measure.factor}
+    return {"name": name} | words | form | {"at_once": measure.listed == "at once"}
 
 
 class _Positions:

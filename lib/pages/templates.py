@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lib.catalog.measures import MEASURES, SUMMARIES
+from lib.pages.terms import term_link
 from lib.stats.formats import (
     WITHIN_VOXEL,
     WITHIN_VOXEL_MEANING,
@@ -33,6 +34,7 @@ def page_environment() -> Environment:
     environment.filters |= {"number": show_number, "interval": show_interval, "pvalue": show_p_value}
     environment.filters |= {"codes": show_codes, "scans_told": scans_told, "gaps_told": gaps_told}
     environment.filters |= {"setting": show_setting, "percent": show_percent}
+    environment.filters["term"] = term_link
     environment.globals |= {"within_voxel": WITHIN_VOXEL, "within_voxel_meaning": WITHIN_VOXEL_MEANING}
     environment.globals |= {"measures": MEASURES, "summaries": SUMMARIES}
     environment.globals["asset"] = lambda name: Markup(page_asset(name))

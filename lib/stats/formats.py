@@ -8,6 +8,8 @@ from decimal import Decimal
 import pandas as pd
 from markupsafe import Markup
 
+from lib.catalog.measures import Form
+
 DASH = "–"
 # a distance, or the tolerance of NSD, that is no longer than a voxel (`lib.stats.grid_limits.bound_to_grid`)
 WITHIN_VOXEL = "within a voxel"
@@ -20,12 +22,16 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 UNDEFINED = re.compile(r"(\w+(?:, \w+)*): (.+?)(?=; \w+(?:, \w+)*: |$)")
 
 
-def fixed(value: float, digits: int, *, sign: str = "") -> str:
+def fixed(value: float, digits: int | Form, *, sign: str = "") -> str:
     """Format a number with thousands separators and a true minus; a number that rounds to 0 has no sign.
 
-    `sign`: `+` to give positive numbers a sign, too.
+    Args:
+        value: the number.
+        digits: decimal places; a Form also has the factor to the printed unit.
+        sign: `+` to give positive numbers a sign, too.
     """
-    text = f"{value:{sign},.{digits}f}"
+    form = digits if isinstance(digits, Form) else Form(digits)
+    text = f"{value * form.factor:{sign},.{form.digits}f}"
     return text.replace("-", "\N{MINUS SIGN}") if re.search("[1-9]", text) else text.lstrip("+-")
 
 
@@ -41,7 +47,9 @@ def show_setting(value: object) -> str:
     return f"{digits.normalize():f}".replace("-", "\N{MINUS SIGN}")
 
 
-def show_number(value: object, digits: int = 2, *, why: str = "not defined for this sample") -> Markup | str:
+def show_number(
+    value: object, digits: int | Form = 2, *, why: str = "not defined for this sample"
+) -> Markup | str:
     """Format a number with thousands separators and a true minus; an undefined one as an en dash with the reason."""
     if value is None or pd.isna(value):
         return Markup('<span class="none" title="{0}">{1}<span class="unseen"> ({0})</span></span>').format(
@@ -50,7 +58,7 @@ def show_number(value: object, digits: int = 2, *, why: str = "not defined for t
     return fixed(float(value), digits)
 
 
-def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) -> Markup | str:
+def show_interval(row: Mapping, name: str, digits: int | Form = 2, scale: float = 1.0) -> Markup | str:
     """Format `name`_ci_low to `name`_ci_high of a row and, if there is one, below it the interval with folds.
 
     If there is no interval, return an en dash with the reason.
@@ -62,7 +70,7 @@ def show_interval(row: Mapping, name: str, digits: int = 2, scale: float = 1.0) 
     return Markup("{}<br>with folds {}").format(ends, with_folds) if with_folds else ends
 
 
-def show_limits(row: Mapping, digits: int) -> Markup | str:
+def show_limits(row: Mapping, digits: int | Form) -> Markup | str:
     """Format both limits of agreement of a row; an en dash with the reason if one is not defined."""
     ends = [row["loa_low"], row["loa_high"]]
     if any(end is None or pd.isna(end) for end in ends):
@@ -140,7 +148,7 @@ def why_empty(row: Mapping, name: str, otherwise: str) -> str:
     return (told if isinstance(told, Mapping) else undefined_reasons(told)).get(name, otherwise)
 
 
-def _show_ends(row: Mapping, name: str, digits: int, scale: float) -> str:
+def _show_ends(row: Mapping, name: str, digits: int | Form, scale: float) -> str:
     ends = [row.get(f"{name}_{end}") for end in ("low", "high")]
     if any(end is None or pd.isna(end) for end in ends):
         return ""

@@ -57,6 +57,7 @@ startReview();
 startTable();
 drawGallery();
 startContents();
+startPoints();
 $("copy-methods").hidden = false;
 $("copy-methods").addEventListener("click", copyMethods);
 // printing does not wait for lazy pictures, so figures and gallery are loaded as soon as the page is

@@ -56,17 +56,18 @@ function valueOf(row, name) {
 
 function shownText(row, column) {
   const value = valueOf(row, column.name);
-  if (column.digits !== undefined) return shownNumber(value, column.digits);
+  if (column.digits !== undefined) return shownNumber(value, column);
   if (column.name === "age") return row.age;
   if (column.name === "protocol") return data.protocols[value];
   if (column.name === "review") return VERDICTS[value] ?? "";
   return String(value);
 }
 
-function shownNumber(value, digits) {
+// volumes are mm³ in the data and in saved files, cm³ on the page: `factor` leads from one to the other
+function shownNumber(value, { digits, factor }) {
   if (value === null || value === undefined) return "–";
   const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  const text = value.toLocaleString("en-US", options);
+  const text = (value * factor).toLocaleString("en-US", options);
   return text.replace("-", /[1-9]/.test(text) ? "−" : ""); // a number that rounds to 0 has no sign
 }
 
@@ -92,12 +93,13 @@ function filteredRows() {
   const [flag, verdict, limited] = ["flag", "verdict", "limited"].map((id) => $(id).value);
   const [low, high] = [limitOf("from"), limitOf("to")];
   const limits = !Number.isNaN(low) || !Number.isNaN(high);
+  const factor = data.numbers.find((number) => number.name === limited)?.factor ?? 1;
   return chosenRows().filter((row) =>
     words.every((word) => row.searched.includes(word)) &&
     same.every(([name, value]) => String(row[name]) === value) &&
     (!flag || (flag === "any" ? row.codes.length > 0 : flag === "none" ? row.codes.length === 0 : row.codes.includes(flag))) &&
     (!verdict || (verdict === "none" ? !verdictOf(row.scan) : verdictOf(row.scan) === verdict)) &&
-    (!limits || (row[limited] !== null && !(row[limited] < low) && !(row[limited] > high))));
+    (!limits || (row[limited] !== null && !(row[limited] * factor < low) && !(row[limited] * factor > high))));
 }
 
 function sorted(chosen) {
@@ -251,7 +253,7 @@ function saveRows() {
 function galleryCard(row) {
   const doubt = row.dsc ?? row.member_dice;
   const told = data.numbers.find((number) => number.name === (row.dsc !== null ? "dsc" : "member_dice"));
-  const words = doubt !== null ? `${told.title} ${shownNumber(doubt, told.digits)}` : "";
+  const words = doubt !== null ? `${told.title} ${shownNumber(doubt, told)}` : "";
   const lines = [row.scan, words, row.codes.length ? `⚑ ${row.flags}` : "", VERDICTS[verdictOf(row.scan)] ?? ""];
   return pageLink(row, thumbnail(row, 112), ...lines.filter(Boolean).map((line) => element("span", {}, line)));
 }
@@ -283,6 +285,16 @@ function startTable() {
     const head = event.target.closest("th[data-name]");
     if (head) sortBy(head.dataset.name);
   });
+  // links elsewhere on the page that show only the scans with a flag
+  for (const link of document.querySelectorAll("a[data-flag]")) {
+    link.addEventListener("click", () => {
+      $("reset").click(); // form.reset is the button of this id
+      setTimeout(() => {
+        $("flag").value = link.dataset.flag;
+        again();
+      });
+    });
+  }
   $("more").addEventListener("change", () => {
     state.more = $("more").checked;
     drawHeads();

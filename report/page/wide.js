@@ -10,6 +10,14 @@ function tellWidth(part) {
   } else if (!hidden && told) part.previousElementSibling.remove();
 }
 
+// the same for figures, which narrow screens show at a width at which their texts can be read
+function tellFigure(part) {
+  part.classList.toggle("beyond", part.scrollWidth - part.clientWidth > 2);
+}
+
+const sheets = new ResizeObserver((changes) => changes.forEach((change) => tellFigure(change.target)));
+for (const part of document.querySelectorAll(".plot")) sheets.observe(part);
+
 const widths = new ResizeObserver((changes) => changes.forEach((change) => tellWidth(change.target.closest(".scroll"))));
 for (const part of document.querySelectorAll(".scroll")) {
   widths.observe(part);

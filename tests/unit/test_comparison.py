@@ -350,7 +350,7 @@ def page_of(tmp_path, here, there):
 
 def test_the_page_counts_and_lists_what_moved(tmp_path):
     page = page_of(tmp_path, changed(make_run(), "volumes", "B", predicted_mm3=1200.0), make_run())
-    assert "3 scans in both, 1 moved" in page and "1,100 → 1,200" in page and "9.09 %" in page
+    assert "3 scans in both, 1 moved" in page and "1.100 → 1.200" in page and "9.09 %" in page
     assert "Nothing moved" not in page
     assert "all, vnet, Cross-validation" in page
     assert "Nothing moved beyond the tolerances" in page_of(tmp_path, make_run(), make_run())

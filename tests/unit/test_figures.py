@@ -13,6 +13,7 @@ import pingouin
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 from scipy import stats
 
 from lib.catalog.anatomies import LEVELS
@@ -159,9 +160,9 @@ def test_every_kind_is_drawn_where_its_data_exist(gallery):
     elsewhere = {kind for kind in TITLES if kind.startswith(("network_", "calibration_", DENSITY_FIGURES))}
     assert {entry["kind"] for entry in entries} == set(TITLES) - elsewhere
     assert json.loads((folder / "figures.json").read_text())["figures"] == entries
-    assert {path.name for path in folder.iterdir()} == {"figures.json"} | {
-        f"{entry['name']}.{kind}" for entry in entries for kind in ("svg", "png", "csv")
-    }
+    files = {f"{entry['name']}.{kind}" for entry in entries for kind in ("svg", "png", "csv")}
+    dark = {f"{kind}-dark.webp" for kind in ("examples", "solid")}
+    assert {path.name for path in folder.iterdir()} == {"figures.json"} | files | dark
     for entry in entries:
         assert entry["csv"] == f"{entry['name']}.csv"
         assert len(read_table(folder / entry["csv"]))
@@ -184,6 +185,43 @@ def test_a_figure_comes_with_exactly_what_it_draws(everything, gallery):
     expected = metrics["predicted_mm3"] - metrics["reference_mm3"]
     assert drawn["difference_mm3"].tolist() == pytest.approx(expected.tolist())
     assert drawn["scan"].tolist() == metrics["scan"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["relative_error", "regression", "bland_altman"])
+def test_points_lie_on_the_marks_of_their_scans(everything, gallery, kind):
+    folder, entries = gallery
+    (entry,) = [one for one in entries if (one["kind"], one["protocol"]) == (kind, "test")]
+    people = everything.metrics[everything.metrics["protocol"] == "test"]
+    assert sorted(scan for scan, *_ in entry["points"]) == sorted(people["scan"])
+    picture = Image.open(folder / f"{entry['name']}.png").convert("RGB")
+    assert picture.size == (2 * entry["width"], 2 * entry["height"])
+    for _, x, y in entry["points"]:
+        red, green, blue = picture.getpixel((2 * x, 2 * y))
+        assert max(red, green, blue) - min(red, green, blue) > 40  # neither sheet nor grid: both are grey
+    left = [
+        x for scan, x, _ in entry["points"] if scan == people.sort_values("reference_mm3")["scan"].iloc[0]
+    ]
+    if kind == "relative_error":
+        assert min(left) == min(x for _, x, _ in entry["points"])
+
+
+def test_marks_are_no_links_in_the_files_themselves(gallery):
+    for path in gallery[0].glob("*.svg"):
+        assert "<a " not in path.read_text(encoding="utf-8")
+
+
+def test_too_many_points_are_not_links(everything, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.figures.gallery._MOST_VECTOR_POINTS", 3)
+    entries = draw_figures(results_of(group_of(everything.metrics, "cv", "all")), tmp_path)
+    assert [entry["points"] for entry in entries if entry["kind"] == "bland_altman"] == [[]]
+
+
+def test_pictures_have_a_dark_sheet_for_dark_pages(gallery):
+    folder, entries = gallery
+    (entry,) = [one for one in entries if one["kind"] == "examples"]
+    light, dark = (Image.open(folder / name).convert("L") for name in ("examples.png", entry["dark"]))
+    assert light.size == dark.size
+    assert light.getpixel((3, 3)) == 255 and dark.getpixel((3, 3)) < 40
 
 
 def test_the_same_tables_give_the_same_bytes(study, tmp_path):
@@ -243,7 +281,7 @@ def test_made_up_people_are_marked_in_the_figure(everything, tmp_path, monkeypat
         "matplotlib.figure.Figure.savefig", lambda figure, path, **_: (path.touch(), seen.append(figure))
     )
     entries = draw_figures(everything, tmp_path)
-    assert len(seen) == 2 * len(entries)
+    assert len(seen) == 2 * len(entries) + sum("dark" in entry for entry in entries)
     assert all("synthetic cohort" in figure.get_suptitle() for figure in seen)
 
 

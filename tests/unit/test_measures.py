@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.catalog.measures import MEASURES, SUMMARIES
+from lib.catalog.measures import CM3, MEASURES, SUMMARIES
 from lib.figures.covariates import draw_error_by_age
 from lib.figures.learning_curves import draw_fold_spread
 from lib.figures.segmentation import draw_scores
@@ -134,7 +134,8 @@ def test_names_units_and_orders_fit_one_another():
     for name, measure in MEASURES.items():
         assert measure.grid_limit in ("", name, "nsd_tolerance_mm")
         assert not measure.is_score or (measure.better and "metrics" in measure.columns), name
-        for ending, unit in {"_mm3": "mm³", "_mm": "mm", "_percent": "%", "_bits": "bits"}.items():
+        assert (measure.factor == CM3) == name.endswith("_mm3"), name
+        for ending, unit in {"_mm3": "cm³", "_mm": "mm", "_percent": "%", "_bits": "bits"}.items():
             assert (measure.unit == unit) == name.endswith(ending), name
     agreement = {name_in("mm3", name) for name in AGREEMENT_COLUMNS}
     assert set(SUMMARIES) <= {*agreement, "difference_mm3", *precision.PRECISION_COLUMNS}

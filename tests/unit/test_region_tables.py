@@ -33,11 +33,29 @@ def test_numbers_are_those_of_the_region_in_the_unit_of_its_measure():
     view = region_table([row(WHOLE), row("head"), row("neck", stratum="sex=M"), density])
     assert view.lines[0] == "Cross-validation · all" and len(view.lines) == 3
     volume = cells(view, 1)
-    assert (volume["Region"][0], volume["Measure"][0], volume["n"][0]) == ("head", "Volume, mm³", "3")
-    assert (volume["Bias"][0], volume["MAE"][0], volume["RMSE"][0]) == ("30", "30", "37")  # √(4100/3) = 36.97
-    assert volume["95 % limits"][0] == "−22 to 82"  # 30 ∓ 1.96 √700
+    assert (volume["Region"][0], volume["Measure"][0], volume["n"][0]) == ("head", "Volume, cm³", "3")
+    assert (volume["Bias"][0], volume["MAE"][0], volume["RMSE"][0]) == (
+        "0.03",
+        "0.03",
+        "0.04",
+    )  # √(4100/3) mm³
+    assert volume["95 % limits"][0] == "−0.02 to 0.08"  # 30 ∓ 1.96 √700
     assert cells(view, 2)["Measure"][0] == "Mean value, trabecular, HU"
     assert (cells(view, 2)["RMSE"][0], cells(view, 2)["CCC"]) == ("37.0", volume["CCC"])
+
+
+@pytest.mark.parametrize(
+    ("measure", "unit", "words"),
+    [
+        ("vbmd_k2hpo4", "mg_cm3", "vBMD (K2HPO4), mg/cm³"),
+        ("bmc_caha", "mg", "BMC (CaHA), mg"),
+        ("abmd_k2hpo4_referenced", "g_cm2", "aBMD (K2HPO4 by reference tissues), g/cm²"),
+        ("mean_value", "HU", "Mean value, HU"),
+    ],
+)
+def test_measures_are_named_as_the_field_names_them(measure, unit, words):
+    view = region_table([row("head", measure=measure, unit=unit)])
+    assert cells(view, 1)["Measure"][0] == words
 
 
 def test_each_structure_has_a_heading_and_its_regions_in_their_order():
@@ -101,4 +119,4 @@ def test_the_report_shows_the_table_where_regions_were_measured(tmp_path, monkey
         for one in records(made["agreement"])
         if (one["group"], one["protocol"], one["stratum"], one["region"]) == ("all", "cv", "all", "head")
     ]
-    assert f"{cv['mae']:,.0f}<small>" in shown
+    assert f"{cv['mae'] / 1000:,.2f}<small>" in shown

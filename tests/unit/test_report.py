@@ -232,6 +232,11 @@ def render(data, folder):
     return page.read_text(encoding="utf-8")
 
 
+def without_terms(page):
+    """The page without the links that lead from terms to their definitions."""
+    return re.sub(r'<a class="term" href="#def-[a-z0-9-]+">(.*?)</a>', r"\1", page)
+
+
 def section_of(page, name):
     """The section of the page with this name."""
     return page[page.index(f'<section id="{name}"') :].split("</section>")[0]
@@ -276,6 +281,7 @@ def test_the_page_is_sound_html_with_links_that_lead_somewhere(page):
         "../figures/scores-vnet-test.svg",
         "../figures/scores-vnet-test.png",
         "scans/batch-0/P000.html",
+        "scans/batch-0/P000-contours.webp",
     }
 
 
@@ -292,7 +298,8 @@ def test_text_from_tables_is_escaped(page):
 def test_protocols_are_explained_and_carry_their_people(page):
     for protocol, count in (("cv", 20), ("test", 4), ("test-single", 4)):
         name, who = PROTOCOLS[protocol][:2]
-        card = re.search(rf"<h3>{name}: n = (\d+)</h3>\s*<p class=\"who\">{re.escape(who)}; ([^.]*)\.", page)
+        shown = rf"<h3>{name}: n = (\d+)</h3>\s*<p class=\"who\">{re.escape(who)}; ([^.]*)\."
+        card = re.search(shown, without_terms(page))
         assert int(card.group(1)) == count
         assert ("last weights" in card.group(2)) == (protocol == "cv")
 
@@ -340,7 +347,7 @@ def test_cards_and_tables_tell_scans_without_a_distance_and_those_within_a_voxel
         0.0,
         "hd95_mm: the predicted mask is empty",
     ]
-    page = render(report(study_tables(metrics, made["volumes"], scans, placed)), tmp_path)
+    page = without_terms(render(report(study_tables(metrics, made["volumes"], scans, placed)), tmp_path))
     told = '<span class="why">1 of 4 without: the predicted mask is empty</span>'
     known = (metrics.loc[metrics.index != failed]).query("group == 'all' and protocol == 'test'")["hd95_mm"]
     within = f"{(known <= 3).sum()} of 3 within a voxel"
@@ -365,7 +372,7 @@ def test_a_failed_prediction_stands_on_the_card_and_in_the_tables(full, tmp_path
     tables["scores"] = score_table(kept, CONFIG, gaps)
     tables["agreement"] = with_gaps(agreement_table(measurements(kept), CONFIG), gaps, CONFIG.strata)
     tables["table1"] = table1(tables["agreement"], kept, missing, published=True)
-    page = render(report(tables), tmp_path)
+    page = without_terms(render(report(tables), tmp_path))
     card = page.split(f"<h3>{PROTOCOLS['test'].title}: n = 3")[1].split("</article>")[0]
     told = '<span class="why">1 scan not scored: not predicted</span>'
     assert f'<p class="lost">{told}</p>' in card
@@ -483,7 +490,7 @@ def test_flags_are_explained_where_they_occur(full, tmp_path):
     explained = re.findall(r"<p><b>(.+?)</b>: ", section)
     assert explained == ["Members disagree", "No kernel"]
     assert "(member DSC) is below 0.9." in section
-    assert 'href="#disagreement"' in section
+    assert 'href="#def-member-dsc"' in section and 'href="#def-mean-entropy"' in section
     assert "Use a kernel" in section  # the action that screening names
 
 
@@ -503,7 +510,7 @@ def test_disagreement_is_explained_where_nothing_is_scored(full, tmp_path):
     volumes = full[0]["volumes"].assign(flags="members_disagree")
     made = study_tables(no_metrics(), volumes, full[1], full[2])
     text = render(report(made, pages={}), tmp_path)
-    explained = re.search(r'id="disagreement">(.+?)</div>', text, re.S).group(1)
+    explained = section_of(text, "definitions")
     assert "at least one member labels as bone" in explained
     assert "all other fold models were trained on that person" in explained
 
@@ -744,7 +751,7 @@ def test_sections_come_in_order_and_can_be_linked(page):
     found = re.findall(r'<section id="(\w+)" aria-labelledby="\1-title">', page)
     assert found == re.findall(r'<li><a href="#(\w+)">', page)
     assert found[:6] == ["numbers", "methods", "flow", "partitions", "overlap", "agreement"]
-    assert found[-1] == "provenance"
+    assert found[-2:] == ["provenance", "definitions"]
 
 
 def test_every_table_has_heads_with_a_scope(page):
@@ -766,11 +773,12 @@ def test_values_at_the_cut_stand_beside_those_of_the_whole_mask(full):
     lines = cut_table(whole, cut).lines
     assert lines[0] == "Cross-validation · all"
     everybody = [shown for shown, _ in lines[1]]
-    assert everybody[:5] == ["everybody", "20", "19", f"{whole[0]['mae_mm3']:,.0f}", "12"]
+    assert everybody[:5] == ["everybody", "20", "19", f"{whole[0]['mae_mm3'] / 1000:,.2f}", "0.01"]
 
 
 def test_intervals_say_what_they_hold_for(full, tmp_path):
-    section = section_of(render(report(full[0]), tmp_path), "agreement")
+    page = render(report(full[0]), tmp_path)
+    section = section_of(page, "agreement")
     cv = (
         volumes_of(full[0]["agreement"])
         .query("protocol == 'cv' and group == 'all' and stratum == 'all'")
@@ -778,7 +786,7 @@ def test_intervals_say_what_they_hold_for(full, tmp_path):
     )
     ends = [f"{cv[f'ccc_fold_ci_{end}']:.4f}" for end in ("low", "high")]
     assert f"<br>with folds {' to '.join(ends)}" in section
-    assert "Further people and models trained this way".lower() in section.lower()
+    assert "further people and models trained this way" in section_of(page, "definitions")
     assert "Agreement in percent of the reference" in section and "Subgroups against the others" in section
     women = (
         full[0]["subgroups"]
@@ -829,7 +837,7 @@ def test_a_flagged_volume_stands_with_its_interval():
     row |= {"predicted_mm3": 91000.0, "undefined": {}}
     both = row | {"interval_low_mm3": 84000.4, "interval_high_mm3": 98000.0}
     lines = flag_view([both, row | {"interval_low_mm3": None, "interval_high_mm3": None}], {}).lines
-    assert [line[4] for line in lines] == [("91,000", "84,000 to 98,000"), ("91,000", "")]
+    assert [line[4] for line in lines] == [("91.00", "84.00 to 98.00"), ("91.00", "")]
 
 
 def test_the_report_says_where_no_interval_holds(page):
@@ -845,7 +853,7 @@ def test_intervals_of_people_without_a_reference_are_explained_where_nothing_is_
     page = render(report(unscored, settings=SETTINGS | level), tmp_path)
     assert "for 97.5 % of people like those of cross-validation" in page
     assert "The coverage guaranteed for any distribution of errors is 95 %" in page
-    assert "its coverage for these scans is unknown" in section_of(page, "scans")
+    assert "its coverage for these scans is unknown" in section_of(page, "definitions")
     assert "Single volumes got 97.5 % intervals" in methods(unscored, tmp_path, **level)
     assert html.escape(REFERENCES["cv_plus"]) in page
     assert "Single volumes got" not in methods(full[0], tmp_path)
@@ -868,9 +876,9 @@ def test_precision_shows_the_units_of_its_measures():
         "degrees_of_freedom": 3,
     }
     lines = precision_view([row | {"measure": "predicted_mm3"}, row | {"measure": "mean_value"}], "HU").lines
-    assert [line[0][0] for line in lines[1:]] == ["Predicted volume, mm³", "Mean intensity in the mask, HU"]
-    assert [line[4][0] for line in lines[1:]] == ["12", "12.3"]
-    assert lines[1][2] == ("3", "below 30") and lines[1][6][1] == "12 to 12"
+    assert [line[0][0] for line in lines[1:]] == ["Predicted volume, cm³", "Mean intensity in the mask, HU"]
+    assert [line[4][0] for line in lines[1:]] == ["0.01", "12.3"]
+    assert lines[1][2] == ("3", "below 30") and lines[1][6][1] == "0.01 to 0.01"
 
 
 def test_the_range_of_the_folds_is_that_of_their_r2():
@@ -1148,9 +1156,9 @@ def test_methods_tell_how_slices_were_resampled(full, tmp_path, resample, words)
 
 def test_cross_validation_is_explained_where_there_is_one(full, tmp_path, page):
     words = "pools the out-of-fold people"
-    assert words in section_of(page, "agreement")
+    assert words in section_of(page, "definitions")
     nothing = full[0]["folds"].iloc[:0]
-    assert words not in section_of(render(report(full[0] | {"folds": nothing}), tmp_path), "agreement")
+    assert words not in section_of(render(report(full[0] | {"folds": nothing}), tmp_path), "definitions")
 
 
 def test_an_sd_of_one_scan_is_a_dash_with_its_reason():
@@ -1282,7 +1290,7 @@ def test_many_networks_stand_in_one_table_a_protocol(full, tmp_path):
     numbers = section_of(page, "numbers")
     assert 'class="card"' not in numbers and "owes its place partly to chance" in numbers
     assert re.findall("<caption><span>([^<]*)<", numbers) == [
-        f"{PROTOCOLS[name].title}: all networks" for name in ("cv", "test", "test-single")
+        f"{PROTOCOLS[name].title}: all networks" for name in ("test", "cv", "test-single")
     ]
     assert re.findall('<th scope="row">([^<]*)<', numbers) == names * 3
     shown_figures = section_of(page, "figures")

@@ -267,8 +267,8 @@ def test_a_volume_stands_with_its_interval_and_where_that_holds(tmp_path):
         for group in number_groups([prediction(volume=volume | bounds)], "HU")
         for row in group["rows"]
     }
-    assert rows["Interval of the predicted volume, from"] == "1,180"
-    assert rows["Interval of the predicted volume, to"] == "1,290"
+    assert rows["Interval of the predicted volume, from"] == "1.18"
+    assert rows["Interval of the predicted volume, to"] == "1.29"
     assert rows["Half of this interval"] == "4.46"
     told = "It holds only for people and scanners like those"
     page = written(tmp_path, predictions=[prediction(volume=volume | bounds)])

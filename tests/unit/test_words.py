@@ -194,7 +194,7 @@ def test_the_card_of_an_mr_model_tells_its_slices_and_window():
 
 def test_intensities_have_the_unit_of_the_modality():
     assert (MEASURES["mean_value"].in_unit("HU").unit, MEASURES["mean_value"].in_unit("").unit) == ("HU", "")
-    assert MEASURES["predicted_mm3"].in_unit("HU").unit == "mm³"
+    assert MEASURES["predicted_mm3"].in_unit("HU").unit == "cm³"
     row = {"measure": "mean_value", "people": 2, "scans": 4, "degrees_of_freedom": 2, "undefined": ""}
     numbers = ("mean", "rms_sd", "lsc", "rms_cv_percent", "lsc_percent")
     row |= {f"{name}{end}": 1.0 for name in numbers for end in ("", "_ci_low", "_ci_high")}

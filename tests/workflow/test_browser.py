@@ -165,6 +165,67 @@ def test_the_table_filters_by_text_sex_and_number(visit, report):
     assert 2 <= len(column(page, "scan")) < len(every)
 
 
+def test_the_first_screen_leads_to_flagged_scans_and_to_the_worst_one(visit, report):
+    page = visit(report)
+    assert re.match(
+        r"In \d+ (people|person) never seen before: Dice 0\.\d{3}, volume", page.inner_text(".found")
+    )
+    worst = page.locator(".cases a").last
+    assert worst.locator("img").evaluate("(image) => image.naturalWidth") > 1000
+    worst.click()
+    expect(page.locator("#review-scan")).to_have_text(f"Scan {worst.get_attribute('data-scan')}")
+    page.click("#review-close")
+    flagged = int(re.search(r"(\d+) flagged", page.inner_text(".used")).group(1))
+    page.fill("#text", "no such scan")
+    page.click(".used a[data-flag]")
+    expect(page.locator("#flag")).to_have_value("any")
+    assert len(set(column(page, "scan"))) == flagged > 0
+
+
+def test_terms_lead_to_their_definitions(visit, report):
+    page = visit(report)
+    page.locator(".card a.term", has_text="95 % limits").first.click()
+    expect(page.locator("#def-loa")).to_be_in_viewport()
+
+
+def test_points_of_a_figure_open_the_page_of_their_scan(visit, report):
+    page = visit(report)
+    figures = json.loads((report.parent.parent / "figures/figures.json").read_text())["figures"]
+    figure = next(one for one in figures if (one["kind"], one["protocol"]) == ("bland_altman", "cv"))
+    sheet = page.locator(f"[data-points='{figure['name']}']")
+    sheet.scroll_into_view_if_needed()
+    expect(sheet.locator("circle")).to_have_count(len(figure["points"]))
+    scan, x, y = figure["points"][0]
+    box, image = sheet.bounding_box(), sheet.locator("img")
+    scale = box["width"] / int(image.get_attribute("width"))
+    circle = sheet.locator("circle").first.bounding_box()
+    assert circle["x"] + circle["width"] / 2 == pytest.approx(box["x"] + x * scale, abs=2)
+    assert circle["y"] + circle["height"] / 2 == pytest.approx(box["y"] + y * scale, abs=2)
+    sheet.locator("a[data-scan]").last.click(force=True)
+    opened = page.inner_text("#review-scan").removeprefix("Scan ")
+    assert opened in {scan for scan, *_ in figure["points"]}
+
+
+def test_sheets_are_dark_in_dark_mode_and_white_on_paper(visit, report):
+    page = visit(report, color_scheme="dark")
+    plot, picture = page.locator(".plot:not(.pictures) img").first, page.locator(".plot.pictures img").first
+    assert "invert" in plot.evaluate("(image) => getComputedStyle(image).filter")
+    picture.scroll_into_view_if_needed()
+    assert picture.evaluate("(image) => image.currentSrc").endswith("-dark.webp")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert plot.evaluate("(image) => getComputedStyle(image).filter") == "none"
+
+
+def test_figures_keep_readable_texts_on_a_narrow_screen(visit, report):
+    page = visit(report, viewport={"width": 420, "height": 900})
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    smaller = (
+        "(images) => images.filter((image) => image.clientWidth < 0.7 * image.getAttribute('width')).length"
+    )
+    assert page.eval_on_selector_all(".plot img", smaller) == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+
+
 def test_thumbnails_and_links_exist(visit, report):
     page = visit(report)
     links = page.eval_on_selector_all("a[href]", "links => links.map((link) => link.href)")

@@ -1,0 +1,315 @@
+"""The first screen of the report: what the study found in a sentence, its scans in numbers, two scans as pictures.
+
+All of it is read off the tables. A value that is missing, infinite or out of its range is left out, never printed.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from markupsafe import Markup
+
+from lib.catalog.groups import ALL, GROUP_NAMES, group_position
+from lib.catalog.measures import WHOLE
+from lib.catalog.protocols import CARD_PROTOCOLS
+from lib.catalog.scales import CALIBRATED_SCALES
+from lib.pages.wording import counted, joined
+from lib.stats.density_plan import NETWORK
+from lib.stats.density_scale import scale_in_words, scale_of, without_scale
+from lib.stats.formats import fixed, records
+from lib.stats.grouping import without_repeats
+from lib.stats.primary import primary_rows
+
+DICE_DIGITS, PERCENT_DIGITS, DENSITY_DIGITS = 3, 1, 1
+MM3_PER_CM3 = 1000.0
+MOST_REASONS = 3
+# what the first screen says of the people of each protocol, after their number
+SEEN: Mapping[str, str] = {
+    "test": "never seen before",
+    "external": "of other institutions, never seen before",
+    "later": "who were not part of the training",
+    "cv": "each predicted by a model that did not see them (cross-validation)",
+}
+# regions of a calibrated bone that stand for all of it, the largest first
+_WHOLE_REGIONS = (WHOLE, "proximal_femur", "total_hip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A scan that the first screen shows as a picture.
+
+    Attributes:
+        kind: why it is shown, such as "Typical".
+        scan: its pseudonym.
+        told: its numbers in words.
+    """
+
+    kind: str
+    scan: str
+    told: str
+
+
+def found_sentences(
+    headlines: Sequence[Mapping],
+    tables: Mapping[str, pd.DataFrame],
+    networks: Sequence[str],
+    means: Mapping[str, Sequence[str]],
+) -> list[Markup]:
+    """Return what a study found, in sentences that need no knowledge of its methods.
+
+    The first is of overlap and volume; studies with a regression of densities or with calibrated densities have one
+    more of each. Numbers are of the first protocol of CARD_PROTOCOLS that has people, of the first network and group.
+
+    Args:
+        headlines: scores and agreement by model, protocol and structure (`lib.pages.report.headlines`).
+        tables: the tables of the report by name.
+        networks: the networks in the order of the configuration.
+        means: structures of each mean of densities (`classes.means` of the configuration).
+    """
+    rows = primary_headlines(headlines, networks)
+    sentences = [overlap_sentence(rows), regression_sentence(tables, means), calibrated_sentence(tables)]
+    return [sentence for sentence in sentences if sentence] or [nothing_scored(tables["volumes"])]
+
+
+def primary_headlines(headlines: Sequence[Mapping], networks: Sequence[str]) -> list[Mapping]:
+    """Return the headlines of the first network and, of it, the first protocol with people; a row a structure."""
+    known = list(dict.fromkeys(row["network"] for row in headlines))
+    first = next((name for name in (*networks, *known) if name in known), "")
+    for protocol in CARD_PROTOCOLS:
+        rows = [row for row in headlines if (row["network"], row["protocol"]) == (first, protocol)]
+        if any(row["n"] for row in rows):
+            return [row for row in rows if row["n"]]
+    return []
+
+
+def overlap_sentence(rows: Sequence[Mapping]) -> Markup:
+    """Return the sentence on Dice and volume error of some people; of several structures, from lowest to highest.
+
+    `rows` are of one protocol and network, one for each structure.
+    """
+    if not rows:
+        return Markup("")
+    dice = _by_structure(rows, lambda row: _within(row["dsc"]["mean"], 0, 1))
+    errors = _by_structure(rows, lambda row: _within(row.get("mae_mm3"), 0, math.inf))
+    worst = _by_structure(rows, _worst_percent)
+    parts = [
+        _linked("dsc", "Dice") + _range_of(dice, lambda value: fixed(value, DICE_DIGITS), len(rows))
+        if dice
+        else Markup("no Dice defined"),
+        _linked("mae", "volume error") + _volume_range(errors, len(rows)) + " on average" if errors else "",
+        _largest(worst, len(rows)) if worst else "",
+    ]
+    return Markup("In {}: {}.{}").format(_people(rows), Markup(", ").join(filter(None, parts)), _gaps(rows))
+
+
+def regression_sentence(tables: Mapping[str, pd.DataFrame], means: Mapping[str, Sequence[str]]) -> Markup:
+    """Return the sentence on the density that a network reads, of the first mean of people; empty without one."""
+    if "bmd_agreement" not in tables:
+        return Markup("")
+    unit = scale_in_words(scale_of(tables["bmd_agreement"]))
+    rows = [
+        row
+        for row in records(without_scale(tables["bmd_agreement"]))
+        if (row["method"], row["kind"], row["vendor"], row["contrast"]) == (NETWORK, "person", ALL, "no")
+    ]
+    row = _first_protocol(rows, "n_people")
+    if row is None:
+        return Markup("")
+    bias, rmse = _within(row["bias"]), _within(row["rmse"], 0, math.inf)
+    told = [
+        "" if bias is None else _linked("bias", "bias") + fixed(bias, DENSITY_DIGITS, sign="+"),
+        "" if rmse is None else _linked("rmse", "root mean square error") + fixed(rmse, DENSITY_DIGITS),
+    ]
+    if not any(told):
+        return Markup("")
+    people = counted(int(row["n_people"]), "person", "people")
+    return Markup("Bone density read by the network (mean of {}), {} {}: {} {}.").format(
+        joined(means.get(row["mean_of"]) or [row["mean_of"]]),
+        people,
+        SEEN[row["protocol"]],
+        Markup(", ").join(filter(None, told)),
+        unit,
+    )
+
+
+def calibrated_sentence(tables: Mapping[str, pd.DataFrame]) -> Markup:
+    """Return the sentence on calibrated density of the whole bone, on the scale of most people; empty without one."""
+    rows = [
+        row | {"scale": row["measure"].removeprefix("vbmd_")}
+        for row in records(tables["agreement"])
+        if row["measure"].startswith("vbmd_") and row["compartment"] == "integral" and row["stratum"] == ALL
+    ]
+    rows = [row for row in rows if row["scale"] in CALIBRATED_SCALES and row["n"]]
+    region = next((name for name in _WHOLE_REGIONS if any(row["region"] == name for row in rows)), "")
+    rows = sorted((row for row in rows if row["region"] == region), key=lambda row: -row["n"])
+    row = _first_protocol(rows, "n")
+    bias = None if row is None else _within(row["bias"])
+    if bias is None:
+        return Markup("")
+    others = {other["scale"] for other in rows} - {row["scale"]}
+    return Markup(
+        "Density of {} by the predicted instead of the reference mask, {} {}: {}{} mg/cm³ ({}).{}"
+    ).format(
+        "the whole structure" if region == WHOLE else f"the {region.replace('_', ' ')}",
+        counted(row["n"], "person", "people"),
+        SEEN[row["protocol"]],
+        _linked("bias", "bias"),
+        fixed(bias, DENSITY_DIGITS, sign="+"),
+        CALIBRATED_SCALES[row["scale"]].replace("K2HPO4", "K₂HPO₄"),
+        Markup(' Other scales: <a href="#calibration">Calibrated density</a>.') if others else "",
+    )
+
+
+def nothing_scored(volumes: pd.DataFrame) -> Markup:
+    """Return the sentence of a study without any score."""
+    measured = volumes["scan"].nunique()
+    if not measured:
+        return Markup("No scan has been predicted yet, so there are no results.")
+    return Markup(
+        "{} measured, and nothing could be scored: no measured person has a reference that the models did not see. "
+        "This report does not tell how accurate these masks are."
+    ).format(counted(measured, "scan was", "scans were"))
+
+
+def scans_used(flow: pd.DataFrame, volumes: pd.DataFrame, networks: Sequence[str]) -> dict:
+    """Return how many scans were listed, used, refused and flagged.
+
+    Returns:
+        `listed`, `used` (predicted), `refused` (rejected or excluded), `unfinished` (none of these), `flagged` (their
+        primary prediction has a flag): numbers of scans; `reasons`: the first reasons of refused scans, with numbers.
+    """
+    used = flow["stage"].isin(("predicted", "scored"))
+    refused = ~used & flow["verdict"].isin(("rejected", "excluded", "missing"))
+    codes = Counter(code for text in flow.loc[refused, "reason"] for code in text.split()[:1])
+    shown = [f"{count} {code.replace('_', ' ')}" for code, count in codes.most_common(MOST_REASONS)]
+    others = codes.total() - sum(count for _, count in codes.most_common(MOST_REASONS))
+    primary = primary_rows(volumes, networks) if len(volumes) else volumes
+    return {
+        "listed": len(flow),
+        "used": int(used.sum()),
+        "refused": int(refused.sum()),
+        "unfinished": int((~used & ~refused).sum()),
+        "reasons": [*shown, *([f"{others} for other reasons"] if others else [])],
+        "flagged": int(primary.loc[primary["flags"] != "", "scan"].nunique()) if len(primary) else 0,
+    }
+
+
+def shown_cases(
+    metrics: pd.DataFrame, rows: Sequence[Mapping], drawn: Iterable[str], words: str = "Dice"
+) -> list[Case]:
+    """Return the scan of median Dice and that of the lowest, of the people of the first sentence.
+
+    Of several structures a scan counts with the mean over those of `rows`. Repeated scans are left out.
+
+    Args:
+        metrics: the scored predictions.
+        rows: the headlines of the first sentence (`primary_headlines`).
+        drawn: scans with a page.
+        words: the name of the measure.
+    """
+    if not rows:
+        return []
+    keys = ["group", "network", "protocol"]
+    scored = without_repeats(metrics).dropna(subset=["dsc"])
+    for name in keys:
+        scored = scored[scored[name] == rows[0][name]]
+    scored = scored[scored["structure"].isin([row["structure"] for row in rows])]
+    scored = scored[scored["scan"].isin(list(drawn))]
+    dice = scored.groupby("scan")["dsc"].mean().sort_index().sort_values(kind="stable")
+    if dice.empty:
+        return []
+    error = scored.groupby("scan")["re_percent"].agg(lambda values: values.iloc[0])
+    mean = "mean " if len(rows) > 1 else ""
+
+    def case(kind: str, scan: str) -> Case:
+        told = f"{mean}{words} {fixed(dice[scan], DICE_DIGITS)}"
+        known = _within(error[scan]) if len(rows) == 1 else None
+        told += "" if known is None else f", volume {fixed(known, PERCENT_DIGITS, sign='+')} %"
+        return Case(kind=kind, scan=scan, told=told)
+
+    if len(dice) == 1:
+        return [case("The scored scan", dice.index[0])]
+    return [
+        case("Typical (median Dice)", dice.index[len(dice) // 2]),
+        case("Worst (lowest Dice)", dice.index[0]),
+    ]
+
+
+def _first_protocol(rows: Sequence[Mapping], count: str) -> Mapping | None:
+    """Return the first row of the first protocol with people, of the first group; None if there is none."""
+    groups = sorted({row["group"] for row in rows}, key=group_position)
+    for protocol in CARD_PROTOCOLS:
+        for row in rows:
+            if (row["group"], row["protocol"]) == (groups[0], protocol) and row[count]:
+                return row
+    return None
+
+
+def _people(rows: Sequence[Mapping]) -> str:
+    """Return the number of people of some rows with what is said of them."""
+    counts, row = sorted({int(row["n"]) for row in rows}), rows[0]
+    number = (
+        f"{counts[0]} to {counts[-1]} people" if len(counts) > 1 else counted(counts[0], "person", "people")
+    )
+    of = "" if row["group"] == ALL else f" ({GROUP_NAMES.get(row['group'], row['group'])})"
+    return f"{number}{of} {SEEN[row['protocol']]}"
+
+
+def _gaps(rows: Sequence[Mapping]) -> str:
+    """Return a sentence on scans that should have been scored but were not; empty if there are none."""
+    lost = max(int(row.get("not_scored") or 0) for row in rows)
+    told = counted(lost, "scan could not be scored and is", "scans could not be scored and are")
+    return f" {told} not in these numbers." if lost else ""
+
+
+def _within(value: object, low: float = -math.inf, high: float = math.inf) -> float | None:
+    """Return a finite number from `low` to `high`; None for anything else."""
+    if value is None or not math.isfinite(value) or not low <= value <= high:
+        return None
+    return float(value)
+
+
+def _by_structure(rows: Sequence[Mapping], value_of) -> dict[str, float]:
+    """Return a known value of each structure, from the lowest to the highest."""
+    known = {row["structure"]: value for row in rows if (value := value_of(row)) is not None}
+    return dict(sorted(known.items(), key=lambda item: item[1]))
+
+
+def _worst_percent(row: Mapping) -> float | None:
+    """Return the relative volume error in percent that is farthest from 0."""
+    ends = [_within(row.get(f"re_{end}_percent")) for end in ("min", "max")]
+    return max((end for end in ends if end is not None), key=abs, default=None)
+
+
+def _range_of(values: Mapping[str, float], show, structures: int) -> str:
+    """Return a value or, of several structures, the lowest and the highest with their structures."""
+    (low_name, low), (high_name, high) = list(values.items())[0], list(values.items())[-1]
+    if structures == 1:
+        return show(low)
+    if low_name == high_name:
+        return f"{show(low)} ({low_name})"
+    return f"{show(low)} ({low_name}) to {show(high)} ({high_name})"
+
+
+def _volume_range(values: Mapping[str, float], structures: int) -> str:
+    return f"{_range_of(values, volume_in_cm3, structures)} cm³"
+
+
+def _largest(values: Mapping[str, float], structures: int) -> str:
+    """Return the error that is farthest from 0, with its structure if there are several."""
+    name, value = max(values.items(), key=lambda item: abs(item[1]))
+    of = f" ({name})" if structures > 1 else ""
+    return f"{fixed(value, PERCENT_DIGITS, sign='+')} % at worst{of}"
+
+
+def volume_in_cm3(volume_mm3: float) -> str:
+    """Return a volume in cm³ with one decimal, below 1 cm³ with two."""
+    value = volume_mm3 / MM3_PER_CM3
+    return fixed(value, 1 if abs(value) >= 1 else 2)
+
+
+def _linked(term: str, words: str) -> Markup:
+    """Return words that link to the definition of a term, with the blank after them."""
+    return Markup('<a class="term" href="#def-{}">{}</a> ').format(term, words)
