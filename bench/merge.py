@@ -19,8 +19,9 @@ from scale import run_measured
 from lib.cohort.acquisitions import acquisition_columns
 from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, write_records
 from lib.commands.parts.results import DIGESTS, NOTES, PROTOCOL, REPORT, RUN, STUDY, TABLES
+from lib.stats.cohort_people import PEOPLE_KEYS
 from lib.stats.flow import FLOW_COLUMNS
-from lib.stats.measurements import MEASUREMENT_COLUMNS, PEOPLE_KEYS
+from lib.stats.measurements import MEASUREMENT_COLUMNS
 from lib.stats.tables import METRIC_COLUMNS, UNSCORED_COLUMNS, VOLUME_COLUMNS
 
 PARTS = 20
