@@ -53,9 +53,9 @@ def large_study(results: Path, folder: Path, times: int) -> ReportData:
             target = folder / "report/scans" / page.parent.name / f"{page.stem}-{number}.html"
             target.parent.mkdir(parents=True, exist_ok=True)
             os.symlink(page, target)
-            os.symlink(
-                page.with_name(f"{page.stem}-small.webp"), target.with_name(f"{target.stem}-small.webp")
-            )
+            for picture in ("small", "contours"):
+                made = page.with_name(f"{page.stem}-{picture}.webp")
+                os.symlink(made, target.with_name(f"{target.stem}-{picture}.webp"))
             pages[target.stem] = str(target)
     return ReportData(
         study="bench",
