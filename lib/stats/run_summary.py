@@ -28,7 +28,8 @@ def summarize_results(
 ) -> str:
     """Return the results of a study in one line; "" if no scan has been screened.
 
-    Tables that are older than the verdicts on the scans are not read: this run did not get so far.
+    If the verdicts on the scans have changed since the tables were made, the tables are not read: this run did not
+    get so far.
 
     Args:
         results: the folder with the results.
@@ -42,17 +43,18 @@ def summarize_results(
 
     def table(name: str) -> pd.DataFrame | None:
         path = results / "tables" / f"{name}.csv"
-        is_current = path.exists() and path.stat().st_mtime >= screened.stat().st_mtime
-        return read_table(path) if is_current else None
+        return read_table(path) if path.exists() else None
 
-    flow = table("flow")
-    sentences = [scans_in_words(read_table(screened) if flow is None else flow)]
-    if flow is not None:
+    scans, flow = read_table(screened), table("flow")
+    # not by the times of the files: Snakemake does not remake what depends on a file whose content is the same
+    is_current = flow is not None and _verdicts(flow) == _verdicts(scans)
+    sentences = [scans_in_words(flow if is_current else scans)]
+    if is_current:
         sentences.append(scores_in_words(table("scores"), table("agreement"), networks, structures))
         sentences.append(densities_in_words(table("bmd_agreement")))
         sentences.append(flagged_in_words(table("volumes"), networks))
     page = results / "report/index.html"
-    if flow is not None and page.exists():
+    if is_current and page.exists():
         sentences.append(f"{'Partial report' if partial else 'Report'}: {page.absolute()}")
     return " ".join(filter(None, sentences))
 
@@ -147,6 +149,10 @@ def flagged_in_words(volumes: pd.DataFrame | None, networks: Sequence[str]) -> s
     primary = primary_rows(volumes, networks)
     flagged = primary.loc[primary["flags"].fillna("") != "", "scan"].nunique()
     return f"{flagged} flagged." if flagged else "None flagged."
+
+
+def _verdicts(scans: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(scans["scan"], scans["verdict"], strict=True))
 
 
 def _of_primary_model(rows: pd.DataFrame, networks: Sequence[str], structures: Sequence[str]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import lib.learning.tasks.segment as segment
 import lib.learning.validation as validation
 from lib.errors import TrainingError
 from lib.intensity_scale import IntensityConfig, fixed_range
+from lib.joblog import job_log
 from lib.learning.recipe import FoldSettings
 from lib.learning.scan_store import TrainingScan
 from lib.learning.train import train_fold
@@ -92,6 +93,14 @@ def test_training_learns_and_reports(tmp_path):
     assert trained.best_score == max(record.validation_dice or 0 for record in trained.history)
     assert trained.history[trained.best_epoch - 1].validation_dice == trained.best_score
     assert not (tmp_path / "state.pt").exists()
+
+
+def test_the_log_says_after_each_epoch_how_far_the_training_is(tmp_path):
+    with job_log(tmp_path / "job.log"):
+        train_fold(TRAINING, VALIDATION, settings(), tmp_path / "state.pt")
+    lines = (tmp_path / "job.log").read_text().splitlines()
+    told = [line for line in lines if line.startswith("progress: ")]
+    assert told == ["progress: 1 of 3", "progress: 2 of 3", "progress: 3 of 3"]
 
 
 def test_a_training_reproduces_the_recorded_losses(tmp_path):

@@ -45,6 +45,7 @@ _BEGINNINGS = (
     "Write-protecting output file ",
     "Elapsed time: ",
     "SLURM run ID: ",
+    "Cleaning up SLURM log files ",
 )
 _PATTERNS = re.compile(
     r"Processed \d+ potential jobs"
