@@ -157,6 +157,7 @@ def measure_gathering(demo: Path, scans: int) -> dict:
             "snakemake",
             "results/cohort/notes.json",
             "results/tables/precision.csv",
+            "results/tables/people.csv",
         ]
         command += ["--cores", "1", "--directory", place, "--configfile", "studies/demo.yaml"]
         command += ["--rerun-triggers", "mtime", "--config", f"cohort={table}"]
