@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
 from lib.catalog.bone_parts import PROJECTED
 from lib.catalog.calibration import CALIBRATION_FLAGS, FLAGGED, METHODS, OK, PHANTOM, REFUSALS, REFUSED
@@ -125,7 +126,9 @@ def findings_view(rows: Sequence[Mapping]) -> PageTable:
         words("Finding", lambda row: show_codes(row["code"])),
         words("Consequence", lambda row: "no density" if row["code"] in REFUSALS else "used"),
         Column(
-            head="Scans", show=lambda row: str(len(row["scans"])), small=lambda row: _some_names(row["scans"])
+            head="Scans",
+            show=lambda row: str(len(row["scans"])),
+            small=lambda row: Markup('<span class="why">{}</span>').format(_some_names(row["scans"])),
         ),
         words("Meaning", lambda row: known[row["code"]].meaning.replace("`", "")),
         words("What to do", lambda row: known[row["code"]].action.replace("`", "")),

@@ -1,6 +1,7 @@
 // Points of figures that open the page of their scan: links over the figure, drawn when the figure comes into view.
 const points = JSON.parse($("figure-points").textContent);
-const SVG = "http://www.w3.org/2000/svg", POINT_RADIUS = 8;
+const { namespaceURI: SVG } = element("template", { innerHTML: "<svg></svg>" }).content.firstChild;
+const POINT_RADIUS = 8; // CSS pixels of the figure
 
 function svgElement(name, values) {
   const made = document.createElementNS(SVG, name);

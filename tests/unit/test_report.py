@@ -29,6 +29,7 @@ from lib.pages.report import (
     acquisition_counts,
     acquisition_rows,
     figure_groups,
+    figure_points,
     flagged_predictions,
     fold_ranges,
     off_protocol_rows,
@@ -717,7 +718,7 @@ def test_json_cannot_break_out_of_its_script(full, tmp_path):
     shown = json.loads(inside)
     assert shown["study"] == shown["reviews"]["P000"]["comment"] == HOSTILE
     assert shown["scans"][0][3] == HOSTILE
-    assert text.count("</script>") == 2
+    assert text.count("</script>") == 3  # data of the scans, points of the figures, the page's own script
 
 
 def test_json_holds_no_character_that_html_or_old_scripts_read():
@@ -901,6 +902,21 @@ def test_figures_offer_what_was_made_and_say_what_they_show(full):
     old, new = figure_groups(report(full[0], figures=[entry, with_data]))[0]["figures"]
     assert (list(old["files"]), old["alt"]) == (["svg", "png"], "Solid")
     assert (new["files"]["csv"], new["alt"]) == ("results/figures/solid-vnet-test.csv", "Two femurs.")
+
+
+def test_points_of_figures_are_those_of_scans_with_a_page(full, tmp_path):
+    entry = {"kind": "regression", "network": "vnet", "protocol": "test", "title": "Regression", "n": 2}
+    entry |= {"width": 400, "height": 300}
+    some = entry | {"name": "some", "points": [["P001", 5, 6], ["P000", 7, 8]]}
+    none, many = entry | {"name": "none", "points": [["P001", 5, 6]]}, entry | {"name": "many", "points": []}
+    assert figure_points([some, none, many], {"P000": "a.html"}) == {
+        "scans": ["P000"],
+        "figures": {"some": [[0, 7, 8]]},
+    }
+    text = section_of(render(report(full[0], figures=[some, none, many]), tmp_path), "figures")
+    assert re.findall(r'data-points="(\w+)"', text) == ["some"]
+    assert text.count("Each point opens the page of its scan") == 1
+    assert text.count("Too many points to open one by one") == 1
 
 
 def test_every_kind_of_figure_has_a_caption():
