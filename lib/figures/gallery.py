@@ -158,8 +158,8 @@ def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
     Each entry holds `name` (of the .svg and .png files), `csv` (file name of the figure's data), `kind` (of the
     caption), `network`, `protocol`, `structure` (empty if the study has one), `title`, `n`, `alt` (text for screen
     readers), and `width` and `height` in CSS pixels. Those of LINKED_KINDS hold `points`: scan, x and y of each point
-    in CSS pixels, none of a figure with more than 400. Those of PICTURE_FIGURES hold `dark`: file name of the figure on
-    a dark sheet.
+    in CSS pixels, none of a figure with more than 400. Those of PICTURE_FIGURES hold `dark`: file name of the figure
+    on a dark sheet.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
