@@ -17,6 +17,7 @@ from lib.atomic import whole_file, write_json
 from lib.catalog.groups import ALL
 from lib.catalog.protocols import PROTOCOL_ORDER, PROTOCOLS
 from lib.catalog.scales import CALIBRATED_SCALES
+from lib.catalog.stages import PICTURE_FIGURES
 from lib.figures.age_figure import draw_density_by_age
 from lib.figures.calibration_figures import draw_calibration_drift
 from lib.figures.compared_networks import (
@@ -103,8 +104,6 @@ TITLES = {
 }
 # figures whose points open the page of their scan; those of figures with too many points do not
 LINKED_KINDS = ("relative_error", "regression", "bland_altman", "density_scatter", "density_bland_altman")
-# figures with pictures of scans, which the report shows on a dark sheet in dark mode; it inverts the others
-PICTURE_KINDS = ("examples", "solid", "network_examples")
 # above this number of points an SVG holds them as pixels: thousands of vector markers are slow to open
 _MOST_VECTOR_POINTS = 400
 
@@ -159,8 +158,8 @@ def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
     Each entry holds `name` (of the .svg and .png files), `csv` (file name of the figure's data), `kind` (of the
     caption), `network`, `protocol`, `structure` (empty if the study has one), `title`, `n`, `alt` (text for screen
     readers), and `width` and `height` in CSS pixels. Those of LINKED_KINDS hold `points`: scan, x and y of each point
-    in CSS pixels, none of a figure with more than 400. Those of PICTURE_KINDS hold `dark`: file name of the figure on
-    a dark sheet.
+    in CSS pixels, none of a figure with more than 400. Those of PICTURE_FIGURES hold `dark`: file name of the figure
+    on a dark sheet.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -399,7 +398,7 @@ def _save(drawing: Drawing, folder: Path, entry: dict, synthetic: bool) -> dict:
     further = {}
     if entry["kind"] in LINKED_KINDS:
         further["points"] = [] if many else places_of(figure, points)
-    if entry["kind"] in PICTURE_KINDS:
+    if entry["kind"] in PICTURE_FIGURES:
         further["dark"] = f"{name}-dark.webp"
         darken(figure)
         with whole_file(folder / further["dark"]) as temporary:

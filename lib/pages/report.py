@@ -22,8 +22,7 @@ from lib.catalog.groups import ALL
 from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import CARD_PROTOCOLS, FOLDED_PROTOCOLS, PROTOCOL_ORDER, PROTOCOLS, SETS
-from lib.catalog.stages import CALIBRATED_FIGURES, DENSITY_FIGURES, flow_steps
-from lib.figures.gallery import PICTURE_KINDS
+from lib.catalog.stages import CALIBRATED_FIGURES, DENSITY_FIGURES, PICTURE_FIGURES, flow_steps
 from lib.network_comparison_settings import explain_changes
 from lib.pages.calibrated_section import calibrated_section
 from lib.pages.density_section import density_section
@@ -417,7 +416,7 @@ def figure_groups(data: ReportData, section: str = "figures") -> list[dict]:
             "alt": entry.get("alt") or entry["title"],
         }
         shown["files"] = {kind: f"{data.figure_folder}/{entry['name']}.{kind}" for kind in kinds}
-        shown["pictures"] = entry["kind"] in PICTURE_KINDS
+        shown["pictures"] = entry["kind"] in PICTURE_FIGURES
         shown["linked"] = any(scan in data.pages for scan, *_ in entry.get("points", ()))
         shown["dark"] = f"{data.figure_folder}/{entry['dark']}" if entry.get("dark") else ""
         shown["image"] = shown["files"]["png" if entry["kind"] in PIXEL_FIGURES else "svg"]
