@@ -36,8 +36,6 @@ REGIONAL_DENSITY_TABLES = ("geometry", "density_by_age", "density_precision")
 # kinds of figures with pictures of scans, which the report shows on a dark sheet in dark mode; it inverts the others
 PICTURE_FIGURES = ("examples", "solid", "network_examples")
 DENSITY_FIGURES = "density_"  # kinds of their figures begin with it
-# figures with pictures of scans, which the report shows on a dark sheet in dark mode; it inverts the others
-PICTURE_FIGURES = ("examples", "solid", "network_examples")
 # kinds of figures of densities by region, of a study that calibrates them; none of DENSITY_TABLES is drawn
 CALIBRATED_FIGURES = ("density_by_age",)
 # unit of work of a job -> wildcards of its files; {folder} is {group}/{network}/{members}
