@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.made_study import make_study
 from lib.catalog.stages import STAGES
 from lib.cohort.placement import Placement
-from lib.cohort.scans import SCAN_COLUMNS, write_folds, write_records
+from lib.cohort.scans import DIGEST_COLUMNS, SCAN_COLUMNS, write_folds, write_records
 from lib.commands.planning.workflow import read_workflow
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +60,8 @@ def make_cohort(folder: Path, demo: Path, scans: int) -> list[str]:
     empty = dict.fromkeys(SCAN_COLUMNS, "")
     records = [empty | {"scan": name, "subject": name, "has_mask": "0", "verdict": "ok"} for name in names]
     write_records(records, SCAN_COLUMNS, results / "cohort/scans.csv")
+    digests = [{"scan": name, "voxels": ""} for name in names]
+    write_records(digests, DIGEST_COLUMNS, results / "cohort/digests.csv")
     placed = [
         Placement(
             scan=name, subject=name, sex="", age=None, site="", has_mask=False, set="apply", batch=i // batch
