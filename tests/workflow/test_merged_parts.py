@@ -73,7 +73,7 @@ def parts(cohort) -> list[Path]:
 def whole(cohort) -> Path:
     """Return the results of one run over all."""
     one = study(cohort, "whole", "../cohort.csv")
-    one.run(*(f"results/tables/{name}.csv" for name in ("agreement", "flow")))
+    one.run(*(f"results/tables/{name}.csv" for name in ("agreement", "flow", "people")))
     return one.folder / "results"
 
 
