@@ -189,7 +189,8 @@ def find_canaries(folder: Path) -> list[str]:
 
 
 # Formats whose packed parts `_layers` opens, and formats without packed parts.
-_KINDS = {*".gz .pt .png .svg .html .webp .json .csv .tsv .log .md .ctbl .txt".split(), ""}
+_KINDS = {".gz", ".pt", ".png", ".svg", ".html", ".webp", ".json", ".csv", ".tsv", ".log", ".md", ".ctbl"}
+_KINDS |= {".txt", ""}
 
 
 def _kind(path: Path) -> str:
