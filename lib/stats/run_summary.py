@@ -7,15 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from lib.catalog.groups import ALL, group_position
-from lib.catalog.protocols import PROTOCOLS
+from lib.catalog.protocols import CARD_PROTOCOLS, FOLDED_PROTOCOLS, PROTOCOLS
 from lib.stats.agreement_units import volumes_of
 from lib.stats.density_plan import NETWORK
 from lib.stats.density_scale import without_scale
 from lib.stats.primary import primary_rows
 from lib.stats.tables import read_table
 
-# the first of these that has scores is told: people whom no model has seen, then those of cross-validation
-TOLD_PROTOCOLS = ("test", "cv", "later", "external", "test-single")
+# the first of these that has scores is told, as on the first screen of the report
+TOLD_PROTOCOLS = (*CARD_PROTOCOLS, *FOLDED_PROTOCOLS)
 _PEOPLE = {
     "cv": "Cross-validation",
     "later": "Later people",

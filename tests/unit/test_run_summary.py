@@ -5,6 +5,7 @@ import os
 import pandas as pd
 import pytest
 
+from lib.catalog.protocols import CARD_PROTOCOLS
 from lib.stats.run_summary import (
     densities_in_words,
     flagged_in_words,
@@ -62,6 +63,14 @@ def test_test_people_come_first():
         ["vnet"],
     )
     assert told == "Test (6 people): Dice 0.986, mean volume error 1.3 cm³."
+
+
+def test_the_terminal_tells_the_people_of_the_reports_first_sentence():
+    for place, protocol in enumerate(CARD_PROTOCOLS):
+        rows = [("all", "vnet", other, "femur", 3, 0.9) for other in reversed(CARD_PROTOCOLS[place:])]
+        told = scores_in_words(scores(*rows), None, ["vnet"])
+        only = scores_in_words(scores(("all", "vnet", protocol, "femur", 3, 0.9)), None, ["vnet"])
+        assert told == only
 
 
 @pytest.mark.parametrize(

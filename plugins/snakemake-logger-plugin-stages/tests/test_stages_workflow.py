@@ -30,7 +30,7 @@ checkpoint split:
 
 rule work:
     output: "work/{part}.txt"
-    log: "logs/work/{part}.log"
+    log: "logs/parts/{part}.log"
     params: bad=config.get("bad", 0)
     shell: "echo working on {wildcards.part} > {log}; [ {wildcards.part} != {params.bad} ]; touch {output}"
 
@@ -115,7 +115,7 @@ def test_the_log_file_keeps_everything(project):
 def test_a_failing_job(project):
     ended = project.call("--keep-going", "--config", "bad=2")
     assert ended.returncode == 1
-    assert "FAILED work (part=2)" in ended.stderr and "log: logs/work/2.log" in ended.stderr
+    assert "FAILED work (part=2)" in ended.stderr and "log: logs/parts/2.log" in ended.stderr
     assert "      working on 2\n" in ended.stderr
     assert "work: 3 of 4 jobs done in" in ended.stderr and "what to do about it" in ended.stderr
     assert "7 of 10 jobs done" in ended.stderr and "1 failed, 2 not run" in ended.stderr
