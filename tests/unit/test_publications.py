@@ -125,7 +125,7 @@ def test_a_report_that_follows_no_article_shows_nothing_of_it(tmp_path, monkeypa
     text = html.unescape(render(alone, tmp_path))
     assert OF_ZHAO.findall(text) == []
     assert "and no fitted line. It is not the square" in text
-    assert "population SD (ddof 0). <b>SD</b>" in text and "on the network’s grid. SP" in text
+    assert "population SD (ddof 0). <b>SD</b>" in text and "on the network’s grid.</p>" in text
 
 
 def test_only_an_article_with_tables_has_a_section():
