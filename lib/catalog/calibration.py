@@ -113,7 +113,7 @@ REFUSALS: Mapping[str, CalibrationFinding] = MappingProxyType(
             "Use another method, or add scans with a phantom.",
         ),
         "no_tissues": CalibrationFinding(
-            "A tissue was not found: less than 500 mm3 of it, or HU outside of its range.",
+            "A tissue was not found: less than 0.5 cm³ of it, or HU outside of its range.",
             "Calibrate the scan by another method, or leave its calibration out (`none`).",
         ),
     }

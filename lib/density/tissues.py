@@ -98,7 +98,7 @@ def _steps(fine_mm_zyx: np.ndarray) -> np.ndarray:
 def _value(name: str, values: np.ndarray, voxel_mm3: float) -> float:
     volume_mm3 = values.size * voxel_mm3
     if volume_mm3 < LEAST_MM3:
-        raise MissingTissue(f"{volume_mm3:.0f} mm3 of {name}; {LEAST_MM3:.0f} are needed")
+        raise MissingTissue(f"{volume_mm3 / 1000:.2f} cm³ of {name}; {LEAST_MM3 / 1000:g} are needed")
     found, (low, high) = mode_hu(values), RANGES_HU[name]
     if not low <= found <= high:
         raise MissingTissue(f"{name} has {found:.0f} HU; expected are {low:.0f} to {high:.0f}")

@@ -24,10 +24,8 @@ _OVERSAMPLING = 2  # lines are drawn larger and reduced: Pillow does not smooth 
 _SAMPLE_PX = 20  # of a line or a patch in a legend
 _RULER_MM = 20.0
 _AXIS_REACH = 2.6  # how far the neck's axis is drawn, in distances from the head's centre to the isthmus
-_STEP_G_CM2, _BELOW_WHITE = (
-    0.2,
-    97.0,
-)  # white is a multiple of the step that this share (%) of pixels does not exceed
+# white is a multiple of the step that this share (%) of pixels does not exceed
+_STEP_G_CM2, _BELOW_WHITE = 0.2, 97.0
 _CHARACTERS = 108  # of a line of words
 
 _ROI_COLORS: Mapping[str, Color] = {

@@ -4,7 +4,6 @@ All of it is read off the tables. A value that is missing, infinite or out of it
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,13 +17,10 @@ from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.wording import counted, joined
 from lib.stats.density_plan import NETWORK
 from lib.stats.density_scale import scale_in_words, scale_of, without_scale
-from lib.stats.formats import fixed, records
+from lib.stats.formats import fixed, records, volume_in_cm3
 from lib.stats.grouping import without_repeats
-from lib.stats.primary import primary_rows
 
 DICE_DIGITS, PERCENT_DIGITS, DENSITY_DIGITS = 3, 1, 1
-MM3_PER_CM3 = 1000.0
-MOST_REASONS = 3
 # what the first screen says of the people of each protocol, after their number
 SEEN: Mapping[str, str] = {
     "test": "never seen before",
@@ -173,29 +169,6 @@ def nothing_scored(volumes: pd.DataFrame) -> Markup:
     ).format(counted(measured, "scan was", "scans were"))
 
 
-def scans_used(flow: pd.DataFrame, volumes: pd.DataFrame, networks: Sequence[str]) -> dict:
-    """Return how many scans were listed, used, refused and flagged.
-
-    Returns:
-        `listed`, `used` (predicted), `refused` (rejected or excluded), `unfinished` (none of these), `flagged` (their
-        primary prediction has a flag): numbers of scans; `reasons`: the first reasons of refused scans, with numbers.
-    """
-    used = flow["stage"].isin(("predicted", "scored"))
-    refused = ~used & flow["verdict"].isin(("rejected", "excluded", "missing"))
-    codes = Counter(code for text in flow.loc[refused, "reason"] for code in text.split()[:1])
-    shown = [f"{count} {code.replace('_', ' ')}" for code, count in codes.most_common(MOST_REASONS)]
-    others = codes.total() - sum(count for _, count in codes.most_common(MOST_REASONS))
-    primary = primary_rows(volumes, networks) if len(volumes) else volumes
-    return {
-        "listed": len(flow),
-        "used": int(used.sum()),
-        "refused": int(refused.sum()),
-        "unfinished": int((~used & ~refused).sum()),
-        "reasons": [*shown, *([f"{others} for other reasons"] if others else [])],
-        "flagged": int(primary.loc[primary["flags"] != "", "scan"].nunique()) if len(primary) else 0,
-    }
-
-
 def shown_cases(
     metrics: pd.DataFrame, rows: Sequence[Mapping], drawn: Iterable[str], words: str = "Dice"
 ) -> list[Case]:
@@ -302,12 +275,6 @@ def _largest(values: Mapping[str, float], structures: int) -> str:
     name, value = max(values.items(), key=lambda item: abs(item[1]))
     of = f" ({name})" if structures > 1 else ""
     return f"{fixed(value, PERCENT_DIGITS, sign='+')} % at worst{of}"
-
-
-def volume_in_cm3(volume_mm3: float) -> str:
-    """Return a volume in cm³ with one decimal, below 1 cm³ with two."""
-    value = volume_mm3 / MM3_PER_CM3
-    return fixed(value, 1 if abs(value) >= 1 else 2)
 
 
 def _linked(term: str, words: str) -> Markup:

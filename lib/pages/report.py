@@ -26,7 +26,7 @@ from lib.catalog.stages import CALIBRATED_FIGURES, DENSITY_FIGURES, PICTURE_FIGU
 from lib.network_comparison_settings import explain_changes
 from lib.pages.calibrated_section import calibrated_section
 from lib.pages.density_section import density_section
-from lib.pages.first_screen import found_sentences, primary_headlines, scans_used, shown_cases
+from lib.pages.first_screen import found_sentences, primary_headlines, shown_cases
 from lib.pages.network_tables import (
     dimension_pair_view,
     network_costs_view,
@@ -86,6 +86,7 @@ from lib.stats.formats import (
     undefined_reasons,
 )
 from lib.stats.grouping import scores_by_group
+from lib.stats.scan_counts import USED_STAGES, count_flagged, count_scans, first_reasons
 
 SCRIPTS = ("scans.js", "review.js", "points.js", "page.js", "wide.js")
 TABLES = (
@@ -245,7 +246,8 @@ def first_screen(data: ReportData, rows: Sequence[Mapping], pages: Mapping[str, 
     cases = shown_cases(tables["metrics"], primary_headlines(rows, networks), pages)
     return {
         "found": found_sentences(rows, tables, networks, data.settings["classes"]["means"] or {}),
-        "used": scans_used(tables["flow"], tables["volumes"], networks),
+        "scans": count_scans(tables["flow"]),
+        "flagged": count_flagged(tables["volumes"], networks),
         "cases": [(case, pages[case.scan], pages[case.scan].removesuffix(".html")) for case in cases],
     }
 
@@ -363,7 +365,7 @@ def summarize_flow(flow: pd.DataFrame) -> list[dict]:
     steps = []
     for number, stage in enumerate(flow_steps()):
         there, stopped = flow[position >= number], flow[(position == number) & (flow["reason"] != "")]
-        reasons = Counter(code for codes in stopped["reason"] for code in codes.split()[:1])
+        reasons = first_reasons(stopped["reason"])
         steps.append(
             {
                 "stage": stage,
@@ -385,7 +387,7 @@ def accepted_people(flow: pd.DataFrame) -> dict:
     return {
         "count": len(people),
         "scans": len(scans),
-        "unpredicted": int((~scans["stage"].isin(("predicted", "scored"))).sum()),
+        "unpredicted": int((~scans["stage"].isin(USED_STAGES)).sum()),
         "words": people_text(len(people), women, men, [printed_age(years) for years in ages]),
         "sets": {name: int((people["set"] == name).sum()) for name in SETS},
     }

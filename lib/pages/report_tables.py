@@ -136,13 +136,13 @@ def lowest(measure: str) -> Column:
 
 def distance(measure: str, kind: str, note: str = "") -> Column:
     """Return a column of the mean or median (`kind`) of a distance, its interval, and the scans without it."""
-    name, digits = f"{measure}_{kind}", MEASURES[measure].form
+    name, form = f"{measure}_{kind}", MEASURES[measure].form
 
     def small(row: Mapping) -> Markup:
-        lines = [] if row.get(f"{name}_ci_low") is None else [show_interval(row, name, digits)]
+        lines = [] if row.get(f"{name}_ci_low") is None else [show_interval(row, name, form)]
         return Markup("<br>").join(filter(None, [*lines, without_text(row)]))
 
-    return Column(head=MEASURES[measure].heading, show=number(name, digits), small=small, note=note)
+    return Column(head=MEASURES[measure].heading, show=number(name, form), small=small, note=note)
 
 
 def without_text(row: Mapping) -> Markup | str:
@@ -734,8 +734,8 @@ def flag_view(rows: Sequence[Mapping], pages: Mapping[str, str]) -> PageTable:
 def volume_bounds(row: Mapping) -> Markup | str:
     """Return the interval of a predicted volume as small print, or "" if it has none."""
     low, high = (row.get(f"interval_{end}_mm3") for end in ("low", "high"))
-    digits = MEASURES["interval_low_mm3"].form
-    return "" if high is None else f"{show_number(low, digits)} to {show_number(high, digits)}"
+    form = MEASURES["interval_low_mm3"].form
+    return "" if high is None else f"{show_number(low, form)} to {show_number(high, form)}"
 
 
 def of_first_cohort(rows: Sequence[Mapping]) -> list[Mapping]:

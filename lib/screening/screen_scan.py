@@ -324,8 +324,8 @@ def _check_metal(
     if metal_mm3 <= config.max_metal_mm3:
         return []
     found = (
-        f"{metal_mm3:.0f} mm3 above {config.metal_hu:.0f} HU near the {ANATOMIES[request.anatomy].part}; "
-        f"at most {config.max_metal_mm3:.0f} mm3 is allowed"
+        f"{metal_mm3 / 1000:.3g} cm³ above {config.metal_hu:.0f} HU near the {ANATOMIES[request.anatomy].part}; "
+        f"at most {config.max_metal_mm3 / 1000:g} cm³ is allowed"
     )
     return [Reason("metal", found)]
 

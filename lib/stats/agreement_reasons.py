@@ -27,7 +27,7 @@ def _why(name: str, numbers: Mapping[str, float], pairs: Pairs) -> str:
     if name.startswith("re_") or "percent" in name:
         x, y = x[x > 0], y[x > 0]
         if not len(x):
-            return "no reference above 0 mm3"
+            return "no reference above 0"
     estimate = name.split("_ci_")[0]
     if name != estimate and math.isfinite(numbers.get(estimate, NAN)):
         if estimate == "icc" and count < len(pairs.x):

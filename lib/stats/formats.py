@@ -11,6 +11,7 @@ from markupsafe import Markup
 from lib.catalog.measures import Form
 
 DASH = "–"
+MM3_PER_CM3 = 1000.0
 # a distance, or the tolerance of NSD, that is no longer than a voxel (`lib.stats.grid_limits.bound_to_grid`)
 WITHIN_VOXEL = "within a voxel"
 WITHIN_VOXEL_MEANING = (
@@ -33,6 +34,12 @@ def fixed(value: float, digits: int | Form, *, sign: str = "") -> str:
     form = digits if isinstance(digits, Form) else Form(digits)
     text = f"{value * form.factor:{sign},.{form.digits}f}"
     return text.replace("-", "\N{MINUS SIGN}") if re.search("[1-9]", text) else text.lstrip("+-")
+
+
+def volume_in_cm3(volume_mm3: float) -> str:
+    """Format a volume in cm³ with one decimal, below 1 cm³ with two; without the unit."""
+    value = volume_mm3 / MM3_PER_CM3
+    return fixed(value, 1 if abs(value) >= 1 else 2)
 
 
 def show_setting(value: object) -> str:

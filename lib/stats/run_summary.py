@@ -1,6 +1,5 @@
 """The results of a study in one line, for the end of a run: scans, the primary scores, flags, the report."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from lib.catalog.protocols import CARD_PROTOCOLS, FOLDED_PROTOCOLS, PROTOCOLS
 from lib.stats.agreement_units import volumes_of
 from lib.stats.density_plan import NETWORK
 from lib.stats.density_scale import without_scale
-from lib.stats.primary import primary_rows
+from lib.stats.formats import volume_in_cm3
+from lib.stats.scan_counts import ScanCounts, count_flagged, count_scans
 from lib.stats.tables import read_table
 
 # the first of these that has scores is told, as on the first screen of the report
@@ -48,39 +48,23 @@ def summarize_results(
     scans, flow = read_table(screened), table("flow")
     # not by the times of the files: Snakemake does not remake what depends on a file whose content is the same
     is_current = flow is not None and _verdicts(flow) == _verdicts(scans)
-    sentences = [scans_in_words(flow if is_current else scans)]
+    sentences = [scans_in_words(count_scans(flow if is_current else scans))]
     if is_current:
         sentences.append(scores_in_words(table("scores"), table("agreement"), networks, structures))
         sentences.append(densities_in_words(table("bmd_agreement")))
-        sentences.append(flagged_in_words(table("volumes"), networks))
+        if (volumes := table("volumes")) is not None and len(volumes):
+            sentences.append(f"{count_flagged(volumes, networks) or 'None'} flagged.")
     page = results / "report/index.html"
     if is_current and page.exists():
         sentences.append(f"{'Partial report' if partial else 'Report'}: {page.absolute()}")
     return " ".join(filter(None, sentences))
 
 
-def scans_in_words(scans: pd.DataFrame) -> str:
-    """Return how many scans were used and refused and why, such as "34 scans: 33 used, 1 refused (missing_slices)."
-
-    Args:
-        scans: `tables/flow.csv`, or `cohort/scans.csv` before anything is predicted, whose scans are "accepted".
-    """
-    verdict, reason = scans["verdict"], scans["reason"].fillna("")
-    accepted = verdict == "ok"
-    # the reasons of a scan that has not reached the next stage are named after that stage
-    unfinished = accepted & reason.str.startswith("not_") if "stage" in scans else accepted & False
-    used = "used" if "stage" in scans else "accepted"
-    parts = [f"{int((accepted & ~unfinished).sum())} {used}"]
-    for name, chosen in (
-        ("refused", verdict == "rejected"),
-        ("excluded", verdict == "excluded"),
-        ("not screened", verdict == "missing"),
-        ("unfinished", unfinished),
-    ):
-        if chosen.any():
-            why = _counted(reason[chosen]) if name in ("refused", "unfinished") else ""
-            parts.append(f"{int(chosen.sum())} {name}{why}")
-    return f"{_plural(len(scans), 'scan')}: {', '.join(parts)}."
+def scans_in_words(counts: ScanCounts) -> str:
+    """Return how many scans were used and refused and why: "34 scans: 33 used, 1 refused (missing_slices)."."""
+    parts = [f"{counts.used} {'accepted' if counts.is_screening else 'used'}"]
+    parts += [f"{count} {name}{f' ({why})' if why else ''}" for count, name, why in counts.not_used()]
+    return f"{_plural(counts.listed, 'scan')}: {', '.join(parts)}."
 
 
 def scores_in_words(
@@ -111,7 +95,7 @@ def scores_in_words(
             same = same[same[name] == first[name]]
         errors_mm3 = same[same["structure"].isin(rows["structure"])].set_index("structure")["mae_mm3"]
         if len(errors_mm3):
-            told.append(f"mean volume error {_range(errors_mm3, _cm3)} cm³")
+            told.append(f"mean volume error {_range(errors_mm3, volume_in_cm3)} cm³")
     people = int(rows["n"].max())
     named = f", {first['network']}" if len(set(scores["network"])) > 1 else ""
     return f"{_title(first['protocol'])} ({_people(people)}{named}): {', '.join(told)}."
@@ -135,20 +119,6 @@ def densities_in_words(agreement: pd.DataFrame | None) -> str:
         f"Density, {_title(first['protocol']).lower()} ({_people(int(first['n_people']))}): "
         f"R² {first['r2']:.3f}, RMSE {first['rmse']:.1f} mg/cm³."
     )
-
-
-def flagged_in_words(volumes: pd.DataFrame | None, networks: Sequence[str]) -> str:
-    """Return how many scans have a flag on their primary prediction, such as "3 flagged."
-
-    Args:
-        volumes: `tables/volumes.csv`; None: there is none.
-        networks: names of the networks, the primary one first.
-    """
-    if volumes is None or volumes.empty:
-        return ""
-    primary = primary_rows(volumes, networks)
-    flagged = primary.loc[primary["flags"].fillna("") != "", "scan"].nunique()
-    return f"{flagged} flagged." if flagged else "None flagged."
 
 
 def _verdicts(scans: pd.DataFrame) -> dict[str, str]:
@@ -191,18 +161,6 @@ def _range(values: pd.Series, show: Callable[[float], str]) -> str:
 
 def _dice(value: float) -> str:
     return f"{value:.3f}"
-
-
-def _cm3(value_mm3: float) -> str:
-    value = value_mm3 / 1000
-    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
-
-
-def _counted(reasons: pd.Series) -> str:
-    counts = Counter(code for codes in reasons for code in codes.split()[:1]).most_common()
-    if len(counts) == 1:
-        return f" ({counts[0][0]})"
-    return f" ({', '.join(f'{count} {code}' for code, count in counts)})" if counts else ""
 
 
 def _people(count: int) -> str:

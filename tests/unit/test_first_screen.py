@@ -9,9 +9,7 @@ from lib.pages.first_screen import (
     found_sentences,
     primary_headlines,
     regression_sentence,
-    scans_used,
     shown_cases,
-    volume_in_cm3,
 )
 
 NONE_MEASURED = pd.DataFrame({"scan": []})
@@ -164,50 +162,6 @@ def test_calibrated_density_is_that_of_the_whole_bone_on_the_scale_of_most_peopl
 def test_a_calibrated_density_without_a_bias_is_left_out():
     assert calibrated_sentence({"agreement": pd.DataFrame([calibrated(bias=np.nan)])}) == ""
     assert calibrated_sentence({"agreement": pd.DataFrame([calibrated(n=0)])}) == ""
-
-
-@pytest.mark.parametrize(
-    ("volume_mm3", "text"), [(1300.0, "1.3"), (999.0, "1.00"), (84.0, "0.08"), (-2e3, "−2.0")]
-)
-def test_volumes_are_written_in_cm3(volume_mm3, text):
-    assert volume_in_cm3(volume_mm3) == text
-
-
-def flow(*rows):
-    return pd.DataFrame(rows, columns=["scan", "verdict", "stage", "reason"])
-
-
-def predictions(*rows):
-    table = pd.DataFrame(rows, columns=["scan", "protocol", "flags"])
-    return table.assign(group="all", network="vnet", structure="femur")
-
-
-def test_scans_are_counted_as_used_refused_and_flagged():
-    listed = flow(
-        ("A", "ok", "scored", ""),
-        ("B", "ok", "predicted", "no_reference"),
-        ("C", "rejected", "screened", "missing_slices off_protocol"),
-        ("D", "rejected", "screened", "missing_slices"),
-        ("E", "excluded", "screened", "excluded"),
-        ("F", "ok", "cropped", "failed"),
-    )
-    predicted = predictions(
-        ("A", "test", ""), ("A", "test-single", "padded"), ("B", "apply", "padded corrected")
-    )
-    assert scans_used(listed, predicted, ["vnet"]) == {
-        "listed": 6, "used": 2, "refused": 3, "unfinished": 1, "flagged": 1,
-        "reasons": ["2 missing slices", "1 excluded"],
-    }  # fmt: skip
-
-
-def test_only_the_first_reasons_are_named():
-    refused = [(f"{code}{n}", "rejected", "screened", code) for n, code in enumerate("aabbccde")]
-    assert scans_used(flow(*refused), predictions(), [])["reasons"] == [
-        "2 a",
-        "2 b",
-        "2 c",
-        "2 for other reasons",
-    ]
 
 
 def scored(*rows):

@@ -51,7 +51,7 @@ def test_centre_in_air_is_refused(scene, side):
     _, path = scene
     verdict, found = screened(path, side, (SIGN[side] * 205, -135))
     assert verdict == "rejected"
-    assert "0.0 ml of bone around it" in found["crop_center_elsewhere"]
+    assert "0.0 cm³ of bone around it" in found["crop_center_elsewhere"]
 
 
 def test_centre_on_other_bone_of_the_side_is_flagged(scene):

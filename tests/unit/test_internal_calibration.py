@@ -75,7 +75,7 @@ def test_a_mode_is_not_moved_by_a_tail():
 
 
 def test_a_tissue_that_is_missing_or_has_wrong_hu_is_named():
-    with pytest.raises(MissingTissue, match=r"^0 mm3 of cortical; 500 are needed"):
+    with pytest.raises(MissingTissue, match=r"^0.00 cm³ of cortical; 0.5 are needed"):
         measure_tissues(person(TISSUES | {"cortical": 600.0}))
     with pytest.raises(MissingTissue, match=r"cortical has 15\d\d HU; expected are 950 to 1450"):
         measure_tissues(person(TISSUES | {"cortical": 1590.0}))

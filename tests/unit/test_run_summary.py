@@ -8,11 +8,11 @@ import pytest
 from lib.catalog.protocols import CARD_PROTOCOLS
 from lib.stats.run_summary import (
     densities_in_words,
-    flagged_in_words,
     scans_in_words,
     scores_in_words,
     summarize_results,
 )
+from lib.stats.scan_counts import count_scans
 
 FLOW = pd.DataFrame(
     [
@@ -44,16 +44,11 @@ def agreement(*rows):
     return pd.DataFrame([*men, *others, *made])
 
 
-def test_scans():
-    assert scans_in_words(FLOW) == (
+def test_scans_that_are_not_used_are_told_with_their_reasons():
+    assert scans_in_words(count_scans(FLOW)) == (
         "7 scans: 2 used, 3 refused (2 missing_slices, 1 not_in_view), 1 excluded, 1 unfinished (not_cropped)."
     )
-    assert scans_in_words(FLOW.head(1)) == "1 scan: 1 used."
-
-
-def test_scans_before_anything_is_predicted_are_accepted_and_not_used():
-    scans = pd.DataFrame({"scan": ["a", "b"], "verdict": ["ok", "missing"], "reason": ["", "not_screened"]})
-    assert scans_in_words(scans) == "2 scans: 1 accepted, 1 not screened."
+    assert scans_in_words(count_scans(FLOW.head(1))) == "1 scan: 1 used."
 
 
 def test_test_people_come_first():
@@ -138,20 +133,6 @@ def test_densities_of_a_regression():
     assert densities_in_words(table) == "Density, test (28 people): R² 0.974, RMSE 6.0 mg/cm³."
     assert densities_in_words(table[table["method"] == "age_sex"]) == ""
     assert densities_in_words(None) == ""
-
-
-def test_flagged_scans_are_counted_once_and_by_their_primary_prediction():
-    columns = ("scan", "structure", "group", "network", "protocol", "flags")
-    rows = [
-        ("P1", "L1", "all", "unet", "test", "metal"),
-        ("P1", "L2", "all", "unet", "test", "bone_at_border"),
-        ("P2", "L1", "all", "unet", "test", ""),
-        ("P2", "L1", "all", "unet", "test-single", "components_dropped"),
-    ]
-    table = pd.DataFrame(rows, columns=columns)
-    assert flagged_in_words(table, ["unet"]) == "1 flagged."
-    assert flagged_in_words(table[table["scan"] == "P2"], ["unet"]) == "None flagged."
-    assert flagged_in_words(None, ["unet"]) == ""
 
 
 @pytest.fixture

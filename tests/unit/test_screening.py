@@ -127,7 +127,7 @@ def test_metal_near_the_hip_is_a_warning_with_its_amount(tmp_path):
     path = metal_scan(tmp_path / "scan.nii.gz", [(2, 2, 3), (5, 5, 8)])
     screening = screen_scan(path, request(), CONFIG, CROP)
     assert screening.verdict == "ok"
-    assert codes(screening)["metal"] == "7 mm3 above 2500 HU near the hip; at most 5 mm3 is allowed"
+    assert codes(screening)["metal"] == "0.0072 cm³ above 2500 HU near the hip; at most 0.005 cm³ is allowed"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_window_of_coarse_pixels_does_not_reach_the_other_hip(tmp_path):
     write_image(image, tmp_path / "scan.nii.gz")
     hip = ScanRequest(crop_center_mm_xy=(-31.5, 12.25 + 4 * 15.0))
     found = codes(screen_scan(tmp_path / "scan.nii.gz", hip, CONFIG, CropConfig()))
-    assert found["metal"].startswith("1350 mm3")
+    assert found["metal"].startswith("1.35 cm³")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_intact_hip_is_accepted_with_its_mask():
 def test_nailed_hip_is_accepted_with_a_warning():
     verdict, found = screen(PELVIS, side="left", mask=LABELS, structures={"femur": (LEFT_FEMUR,)})
     assert verdict == "ok"
-    assert found == {"metal": "11583 mm3 above 2500 HU near the hip; at most 200 mm3 is allowed"}
+    assert found == {"metal": "11.6 cm³ above 2500 HU near the hip; at most 0.2 cm³ is allowed"}
 
 
 def test_mask_of_the_other_femur_is_refused():

@@ -118,7 +118,7 @@ def test_a_label_on_two_vertebrae_is_refused_and_is_no_gap():
     reasons = findings(spine((1, 2, 2, 4, 5, 6)))
     # voxels of 2.5 mm: 12 * 14 * 18 of them are 47.25 ml
     assert found(reasons) == {
-        "label_doubled": "L2: two pieces of 47.2 and 47.2 ml, 38 mm apart from feet to head"
+        "label_doubled": "L2: two pieces of 47.2 and 47.2 cm³, 38 mm apart from feet to head"
     }
     assert is_rejected(reasons)
 
@@ -178,7 +178,7 @@ def femur():
 def test_the_mask_of_a_femur_is_refused():
     reasons = findings(femur(), image=body())
     assert found(reasons) == {
-        "mask_implausible": "L1: 157.5 ml and 120 mm from feet to head; a vertebra has 1 to 150 ml and at most 90 mm",
+        "mask_implausible": "L1: 157.5 cm³ and 120 mm from feet to head; a vertebra has 1 to 150 cm³ and at most 90 mm",
         "mask_elsewhere": "L1: 99 mm to the left of the middle of the body; a spine lies at most 75 mm aside",
     }
     assert {reason.action for reason in reasons} == {
@@ -196,7 +196,7 @@ def test_sizes_are_those_of_a_bone_and_a_cut_bone_may_be_small():
     labels_zyx = spine((1, 2, 3))
     labels_zyx[20:22, 40:42, 60:62] = 4  # 0.1 ml
     assert found(findings(labels_zyx)) == {
-        "mask_implausible": "L4: 0.1 ml and 5 mm from feet to head; a vertebra has 1 to 150 ml and at most 90 mm"
+        "mask_implausible": "L4: 0.1 cm³ and 5 mm from feet to head; a vertebra has 1 to 150 cm³ and at most 90 mm"
     }
     labels_zyx[20:22] = 0
     labels_zyx[:1, 40:44, 60:64] = 4  # the scan ends here

@@ -222,7 +222,7 @@ def test_what_screening_tells_has_the_words_of_the_anatomy(tmp_path):
     assert screening.verdict == "rejected"
     assert found["mask_elsewhere"]["found"] == "100.0% of the mask lies away from the toy box"
     assert found["mask_elsewhere"]["rule"].startswith("The mask must lie on the requested toy box")
-    assert found["metal"]["found"].startswith("2400 mm3 above 2500 HU near the toy box;")
+    assert found["metal"]["found"].startswith("2.4 cm³ above 2500 HU near the toy box;")
 
 
 @pytest.mark.parametrize("modality", LIMITS)

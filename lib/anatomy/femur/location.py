@@ -234,8 +234,8 @@ def _require_femur(side: str, volume_mm3: float, length_mm: float) -> None:
     if volume_mm3 < MIN_FEMUR_MM3:
         raise ScanError(
             "not_in_view",
-            f"lateral of the supposed {side} femoral head and below it there are {volume_mm3 / 1000:.1f} ml "
-            f"of bone; expected at least {MIN_FEMUR_MM3 / 1000:g} ml",
+            f"lateral of the supposed {side} femoral head and below it there are {volume_mm3 / 1000:.1f} cm³ "
+            f"of bone; expected at least {MIN_FEMUR_MM3 / 1000:g} cm³",
         )
 
 

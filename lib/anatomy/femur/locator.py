@@ -45,7 +45,7 @@ class HipLocator:
         bone_mm3 = _bone_mm3(image, given, config.bone_hu)
         if not found.uncertain and bone_mm3 < MIN_FEMUR_MM3:
             return [
-                Reason("crop_center_elsewhere", f"{words}, with {1e-3 * bone_mm3:.1f} ml of bone around it")
+                Reason("crop_center_elsewhere", f"{words}, with {1e-3 * bone_mm3:.1f} cm³ of bone around it")
             ]
         return [Reason("crop_uncertain", words)]
 

@@ -172,9 +172,9 @@ def _body_of(mask: sitk.Image) -> _Body:
 
 def _check_size(body: _Body) -> list[Reason]:
     measured = (
-        ("volume", 1e-3 * body.volume_mm3, 1e-3 * np.array(_VOLUME_MM3), "ml"),
+        ("volume", 1e-3 * body.volume_mm3, 1e-3 * np.array(_VOLUME_MM3), "cm³"),
         ("length", body.length_mm, _LENGTH_MM, "mm"),
-        ("largest slice", 1e-2 * body.areas_mm2.max(), (0.0, 1e-2 * _MAX_SLICE_MM2), "cm2"),
+        ("largest slice", 1e-2 * body.areas_mm2.max(), (0.0, 1e-2 * _MAX_SLICE_MM2), "cm²"),
     )
     found = [
         f"{name} {value:.4g} {unit}, expected {low:g} to {high:g} {unit}"

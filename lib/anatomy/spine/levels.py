@@ -279,7 +279,7 @@ def _told(level: _Level | None, pieces: list[float], of_scan: set[str], full: si
     measured = level is not None and level.hu is not None
     undefined = {"density": withheld} if withheld else {}
     if not measured:
-        why = NOT_FOUND if level is None else "less than 500 mm3 are left of the eroded body"
+        why = NOT_FOUND if level is None else "less than 0.5 cm³ is left of the eroded body"
         undefined |= {"hu_mean": why, "hu_sd": why}
     return {
         "found": level is not None and NOT_FOUND not in flags,

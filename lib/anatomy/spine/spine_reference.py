@@ -128,8 +128,8 @@ def _check_sizes(drawn: _Pieces) -> list[Reason]:
         too_small = volume < least and not largest.at_end
         if too_small or volume > most or largest.length_mm > limits.length_mm:
             found = (
-                f"{name}: {1e-3 * volume:.1f} ml and {largest.length_mm:.0f} mm from feet to head; {limits.bone} "
-                f"has {1e-3 * least:g} to {1e-3 * most:g} ml and at most {limits.length_mm:g} mm"
+                f"{name}: {1e-3 * volume:.1f} cm³ and {largest.length_mm:.0f} mm from feet to head; {limits.bone} "
+                f"has {1e-3 * least:g} to {1e-3 * most:g} cm³ and at most {limits.length_mm:g} mm"
             )
             reasons.append(Reason("mask_implausible", found, _other_bone(name)))
     return reasons
@@ -153,7 +153,7 @@ def _check_doubled(drawn: _Pieces) -> dict[str, Reason]:
         apart_mm = abs(first.height_mm - second.height_mm)
         if share > _SECOND_SHARE and apart_mm > _OTHER_LEVEL_MM:
             found = (
-                f"{name}: two pieces of {1e-3 * first.volume_mm3:.1f} and {1e-3 * second.volume_mm3:.1f} ml, "
+                f"{name}: two pieces of {1e-3 * first.volume_mm3:.1f} and {1e-3 * second.volume_mm3:.1f} cm³, "
                 f"{apart_mm:.0f} mm apart from feet to head"
             )
             doubled[name] = Reason("label_doubled", found)
