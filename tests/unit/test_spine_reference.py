@@ -178,7 +178,8 @@ def femur():
 def test_the_mask_of_a_femur_is_refused():
     reasons = findings(femur(), image=body())
     assert found(reasons) == {
-        "mask_implausible": "L1: 157.5 cm³ and 120 mm from feet to head; a vertebra has 1 to 150 cm³ and at most 90 mm",
+        "mask_implausible": "L1: 157.5 cm³ and 120 mm from feet to head; "
+        "a vertebra has 1 to 150 cm³ and at most 90 mm",
         "mask_elsewhere": "L1: 99 mm to the left of the middle of the body; a spine lies at most 75 mm aside",
     }
     assert {reason.action for reason in reasons} == {
