@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from lib.catalog.scales import SCALES
 from lib.errors import ConfigError
 
+# Cortical bone lies within this distance of the surface; dense bone deeper inside belongs to `other`.
+CORTICAL_DEPTH_MM = 7.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class DxaLine:

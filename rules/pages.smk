@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from lib.catalog.protocols import PRIMARY_PROTOCOLS
+from lib.catalog.protocols import PRIMARY_PROTOCOLS, PROTOCOLS
 from lib.cohort.predictions import Prediction
 from snakemake.iocontainers import OutputFiles, Wildcards
 
@@ -91,4 +91,6 @@ def figure_labels(wildcards: Wildcards, output: OutputFiles) -> dict[str, str]:
     """Return the labels that distinguish a figure from the others of its category."""
     entries = json.loads(Path(output.figures, "figures.json").read_text(encoding="utf-8"))["figures"]
     entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
-    return {"figure": entry["title"]} | {name: entry[name] for name in ("network", "protocol", "structure")}
+    people = PROTOCOLS[entry["protocol"]].title if entry["protocol"] else ""
+    labels = {"figure": entry["title"], "people": people, "network": entry["network"]}
+    return labels | ({"structure": entry["structure"]} if any(other["structure"] for other in entries) else {})

@@ -233,7 +233,7 @@ rule describe_tables:
     output:
         dictionary=report(
             "results/tables/data-dictionary.csv",
-            category="Tables",
+            category="Data dictionary",
             labels={"table": "Type, unit and meaning of every column"},
             caption="../report/captions/data_dictionary.rst",
         ),
@@ -471,6 +471,7 @@ rule write_report:
         crops=lambda wildcards: made("results/crops/{scan}.webp"),
         screened=screened_files(),
         runs=fold_files("run.json"),
+        regressions=fold_files("run.json", REGRESSIONS),
     output:
         page="results/report/index.html",
     log:

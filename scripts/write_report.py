@@ -3,7 +3,7 @@
 input: the tables (see `lib.pages.report.TABLES`); article (tables 1 and 2, if the study has them), networks (tables
     that compare networks, if it has several), densities (if it has a regression), calibrations (if scans are
     calibrated), by_age (if densities are measured by region); figures (directory); protocol, notes (.json); lists
-    pages (directories), crops (.webp), screened, runs (.json)
+    pages (directories), crops (.webp), screened, runs, regressions (.json)
 output: page
 params: study, synthetic, settings, reviews, comparison (of networks: what was stated when),
     detailed (networks with figures of their own)
@@ -37,6 +37,7 @@ with job_log(snakemake.log[0]) as logger:
         protocol=read_json(given.protocol),
         screened=[read_json(path) for path in given.screened],
         runs=[read_run(path) for path in given.runs],
+        regressions=[read_run(path) for path in given.regressions],
         provenance=describe_software() | {"settings": settings_digest(params.settings)},
         notes=read_json(given.notes)["notes"],
     )

@@ -11,11 +11,9 @@ from scipy import ndimage
 
 from lib.catalog.bone_parts import COMPARTMENTS, COMPOSITES, REGIONS
 from lib.density.bone_voxels import BoneVoxels, has_label
-from lib.density_settings import DensityConfig
+from lib.density_settings import CORTICAL_DEPTH_MM, DensityConfig
 
 FEWEST_VOXELS = 200
-# Cortical bone lies within this distance of the surface; dense bone deeper inside belongs to `other`.
-_CORTICAL_DEPTH_MM = 7.0
 # The surface lies before the nearest voxel outside by an eighth of the longest edge of a voxel: the best fit to
 # spheres and cylinders of 15 to 23 mm in eight grids with slices of 0.6 to 5 mm.
 _SURFACE_EDGES = 1 / 8
@@ -98,7 +96,7 @@ def _classes(voxels: BoneVoxels, config: DensityConfig) -> dict[str, np.ndarray]
     deep_mm = depth_mm(bone_zyx, voxels.spacing_mm_zyx)
     dense_zyx = voxels.density_zyx >= config.cortical_mg_cm3
     trabecular = bone_zyx & (deep_mm >= config.peel_mm) & ~dense_zyx
-    cortical = bone_zyx & (deep_mm < _CORTICAL_DEPTH_MM) & dense_zyx
+    cortical = bone_zyx & (deep_mm < CORTICAL_DEPTH_MM) & dense_zyx
     return {"trabecular": trabecular, "cortical": cortical, "other": bone_zyx & ~(trabecular | cortical)}
 
 

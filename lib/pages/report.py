@@ -23,8 +23,10 @@ from lib.catalog.measures import ABOVE_CUT
 from lib.catalog.modalities import FIELD_TITLES, MODALITIES, Modality
 from lib.catalog.protocols import CARD_PROTOCOLS, FOLDED_PROTOCOLS, PROTOCOL_ORDER, PROTOCOLS, SETS
 from lib.catalog.stages import CALIBRATED_FIGURES, DENSITY_FIGURES, PICTURE_FIGURES, flow_steps
+from lib.density_settings import CORTICAL_DEPTH_MM
 from lib.network_comparison_settings import explain_changes
 from lib.pages.calibrated_section import calibrated_section
+from lib.pages.density_methods import calibration_methods, regression_methods
 from lib.pages.density_section import density_section
 from lib.pages.first_screen import found_sentences, primary_headlines, shown_cases
 from lib.pages.network_tables import (
@@ -136,7 +138,8 @@ class ReportData:
         reviews: verdict, comment and reviewed volume (`seen_mm3`) from the review that this run used, by scan.
         protocol: content of `cohort/protocol.json`: the expected acquisition, and how many scans agree with it.
         screened: contents of the screening files.
-        runs: contents of the `run.json` of every trained fold.
+        runs: contents of the `run.json` of every fold of the networks that segment.
+        regressions: those of the networks that read densities.
         settings: the configuration.
         provenance: versions and digests by name.
         detailed: the networks with figures of their own; empty: all.
@@ -156,6 +159,7 @@ class ReportData:
     protocol: Mapping = field(default_factory=lambda: {"source": "majority", "fields": []})
     screened: Sequence[Mapping] = ()
     runs: Sequence[Mapping] = ()
+    regressions: Sequence[Mapping] = ()
     settings: Mapping = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     detailed: Sequence[str] = ()
@@ -229,6 +233,9 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "networks": network_texts(data.runs),
         "paper_text": partial(paper_text, publication, data.settings, data.runs),
         "training_text": training_text(data.runs),
+        "calibration_methods": calibration_methods(tables),
+        "regression_methods": regression_methods(data.regressions),
+        "cortical_depth_mm": CORTICAL_DEPTH_MM,
         "counted": counted, "loss_text": loss_text,
         "augmentation_text": augmentation_text,
         "most_rows": MOST_ROWS,

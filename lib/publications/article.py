@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from lib.publications.work import Work
+
 TAGS = {
     "stated": "the article states it",
     "deduced": "the article does not state it; it follows from numbers or words that the article gives",
@@ -88,7 +90,7 @@ class Publication:
     name: str
     short: str
     sentence: str
-    reference: str
+    reference: Work
     anatomy: str
     modality: str
     figures: Mapping[str, int] = field(default_factory=dict)

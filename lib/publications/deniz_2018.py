@@ -5,6 +5,7 @@ nor their settings are known here.
 """
 
 from lib.publications.article import PrintedScore, Publication
+from lib.publications.work import Work
 
 _SPREAD = "read from the abstract, which does not say what ± spreads over"
 
@@ -35,8 +36,13 @@ DENIZ_2018 = Publication(
     name="deniz-2018",
     short="Deniz et al. 2018",
     sentence="Deniz et al. (2018)",
-    reference="Deniz CM, Xiang S, Hallyburton S, et al. Segmentation of the proximal femur from MR images using deep "
-    "convolutional neural networks. Scientific Reports 2018, doi:10.1038/s41598-018-34817-6.",
+    reference=Work(
+        authors="Deniz CM, Xiang S, Hallyburton S, et al",
+        title="Segmentation of the proximal femur from MR images using deep convolutional neural networks",
+        journal="Scientific Reports",
+        year=2018,
+        doi="10.1038/s41598-018-34817-6",
+    ),
     anatomy="proximal-femur",
     modality="MR",
     scores=(

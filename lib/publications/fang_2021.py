@@ -5,6 +5,7 @@ Authors, title and place of the reference are not in the abstract, and were not 
 """
 
 from lib.publications.article import PrintedScore, Publication
+from lib.publications.work import Work
 
 _SOURCE = "Fang et al. 2021, abstract"
 _SETS = (("test set 1", 463, "0.823"), ("test set 2", 200, "0.786"), ("test set 3", 200, "0.782"))
@@ -20,8 +21,16 @@ FANG_2021 = Publication(
     name="fang-2021",
     short="Fang et al. 2021",
     sentence="Fang et al. (2021)",
-    reference="Fang Y, Li W, Chen X, et al. Opportunistic osteoporosis screening in multi-detector CT images using "
-    "deep convolutional neural networks. European Radiology 2021;31:1831-1842.",
+    reference=Work(
+        authors="Fang Y, Li W, Chen X, et al",
+        title="Opportunistic osteoporosis screening in multi-detector CT images using deep convolutional neural "
+        "networks",
+        journal="European Radiology",
+        year=2021,
+        volume="31",
+        pages="1831-1842",
+        doi="10.1007/s00330-020-07312-8",
+    ),
     anatomy="lumbar-spine",
     modality="CT",
     left_open="the vendors, which of them trained, tube voltage, contrast medium, software and scale of QCT, "

@@ -5,6 +5,7 @@ setting, and the methods paragraph of the report says where a study differs. Tes
 """
 
 from lib.publications.article import Choice, Publication
+from lib.publications.work import Work
 
 FEMUR = "femur"  # the structure of its tables
 # Table 1, test people by group: mean and population SD of the reference (mm3), MAE and RMSE (mm3), R2, smallest and
@@ -214,8 +215,13 @@ ZHAO_2020 = Publication(
     name="zhao-2020",
     short="Zhao et al. 2020",
     sentence="Zhao et al. (2020)",
-    reference="Zhao C, Keyak JH, Tang J, et al. A deep learning-based method for automatic segmentation of "
-    "proximal femur from quantitative computed tomography images. arXiv:2006.05513, 2020.",
+    reference=Work(
+        authors="Zhao C, Keyak JH, Tang J, et al",
+        title="A deep learning-based method for automatic segmentation of proximal femur from quantitative computed "
+        "tomography images",
+        year=2020,
+        arxiv="2006.05513",
+    ),
     anatomy="proximal-femur",
     modality="CT",
     figures={"examples": 4, "solid": 5, "scores": 6, "relative_error": 7},

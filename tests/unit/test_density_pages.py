@@ -368,3 +368,23 @@ def test_what_is_missing_everywhere_leaves_a_readable_page(missing, tmp_path, mo
     assert "nan" not in section.lower().split()
     lost = made["bmd"][made["bmd"]["method"] == "network"]["predicted_k2hpo4_mg_cm3"]
     assert lost.isna().all() == (missing != "references")
+
+
+def test_methods_tell_of_the_network_that_reads_densities(density, paths, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = {
+        "network": "densenet",
+        "architecture": {"growth": 8, "initial_maps": 16, "blocks": [2, 4], "dimensions": 3},
+        "structures": list(STRUCTURES),
+        "crop": SPINE["regression"]["crop"],
+        "train": SPINE["regression"]["train"],
+    }
+    page = page_of(density, paths, tmp_path, regressions=[record])
+    said = spoken(page.split('id="methods-text">')[1].split("</blockquote>")[0])
+    assert "Bone mineral density of L1, L2, L3 and L4 (" in said
+    assert "densenet: 3-D, dense blocks of 2 and 4 layers" in said
+    assert "the masks of the fold models that had not seen them" in said
+    assert "100 epochs, with Huber's loss" in said
+    assert "5 mm inside of its surface" in said and "osteoporosis below 80 mg/cm³" in said
+    assert "HU were converted" not in said  # no scan is calibrated
+    assert "second network" not in spoken(page_of(density, paths, tmp_path))

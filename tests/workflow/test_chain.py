@@ -4,11 +4,14 @@ import csv
 import json
 import re
 import shutil
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
 import yaml
+from canaries import FOLDER, find_canaries
 
 from lib.learning.checkpoint import read_model
 from lib.pseudonyms import read_secret, trained_on
@@ -236,7 +239,19 @@ def test_snakemakes_own_report_says_of_each_figure_what_it_shows(finished, tmp_p
         assert words in page
     for label in ("Difference against mean", "Last step of every scan"):
         assert label in page
+    for people in ("Cross-validation", "Test, single model"):
+        assert f'"people": "{people}"' in page
     assert str(finished.folder) not in page and str(ROOT) not in page
+
+
+def test_snakemakes_own_report_tells_nothing_of_the_source(finished, tmp_path):
+    """A zip holds every table and figure as a file, the folders of the source hold names."""
+    assert (finished.folder / "source/P002" / FOLDER).is_dir()
+    finished.run("--profile", "profiles/workstation", "--report", str(tmp_path / "report.zip"))
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        held = {Path(name).name for name in archive.namelist()}
+    assert {"report.html", "people.csv", "data-dictionary.csv", "examples.png"} <= held
+    assert find_canaries(tmp_path) == []
 
 
 def test_the_terminal_shows_stages_and_at_last_the_results(study):
