@@ -39,7 +39,7 @@ def check_targets(targets: Mapping[str, str], structures: Iterable[str]) -> str:
     if len(scales) > 1:
         named = " and ".join(f"{column} ({SCALES[scale]})" for scale, column in scales.items())
         raise ConfigError(
-            f"regression.targets: {named} are of two scales. Name columns of one scale: no factor converts K2HPO4 "
+            f"regression.targets: {named} are of two scales. Name columns of one scale: no factor converts K₂HPO₄ "
             "into CaHA densities"
         )
     return next(iter(scales), "")

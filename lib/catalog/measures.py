@@ -35,12 +35,13 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
         "choices": "Other thresholds, all components",
         "volume": "Volume",
         "bone": "Bone",
-        "doubt": "Doubt",
+        "doubt": "Uncertainty",
     }
 )
 
 
 CM3 = 0.001  # cm³ of one mm³
+G = 0.001  # g of one mg
 
 
 class Form(NamedTuple):
@@ -296,7 +297,7 @@ MEASURES: dict[str, Measure] = {
         columns=_OF_VOLUME, section="bone",
     ),
     "reference_lesser_trochanter_mm": Measure(
-        short="Lesser trochanter, reference", label="The same in the reference", unit="mm", digits=1,
+        short="Lesser trochanter, reference", label="Lesser trochanter in the reference", unit="mm", digits=1,
         columns=_REFERENCE, section="bone",
     ),
     "shaft_below_trochanter_mm": Measure(
@@ -418,7 +419,7 @@ _UNITS = {
     "HU": ("HU", Form(1)),
     "": ("", Form(1)),
     "mg_cm3": ("mg/cm³", Form(1)),
-    "mg": ("mg", Form(0)),
+    "mg": ("g", Form(2, G)),
     "cm2": ("cm²", Form(2)),
     "g_cm2": ("g/cm²", Form(3)),
     "g": ("g", Form(2)),

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 
 UNIT = "mg/cm3"
 # name of each scale -> its material in words
-SCALES: Mapping[str, str] = {"k2hpo4": "K2HPO4", "caha": "CaHA"}
+SCALES: Mapping[str, str] = {"k2hpo4": "K₂HPO₄", "caha": "CaHA"}
 # of calibrations by a person's own tissues, which are never pooled with those by a phantom
 MICHALSKI_SCALE = "k2hpo4_michalski"
 REFERENCED_SCALES: Mapping[str, str] = {scale: f"{scale}_referenced" for scale in SCALES}
 # every scale of a calibration -> in words
 CALIBRATED_SCALES: Mapping[str, str] = {
     **SCALES,
-    MICHALSKI_SCALE: "K2HPO4 of Michalski et al. 2020",
+    MICHALSKI_SCALE: "K₂HPO₄ of Michalski et al. 2020",
     **{own: f"{SCALES[scale]} by reference tissues" for scale, own in REFERENCED_SCALES.items()},
 }
 # name of each scale -> end of a column that holds its densities

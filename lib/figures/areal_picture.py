@@ -149,7 +149,7 @@ def draw_projection(femur: ProjectedFemur) -> Image.Image:
     footer_y = HEADER_PX + height + MARGIN_PX
     size = WIDTH_PX, footer_y + (2 + len(notes)) * LINE_PX + MARGIN_PX
     picture = Image.new("RGB", size, PAPER)
-    titles = "Regions", f"Areal density, g/cm2, {femur.scale}"
+    titles = "Regions", f"Areal density, g/cm², {femur.scale}"
     for panel, left, title in zip(panels, _PANELS_X, titles, strict=True):
         picture.paste(panel, (left + (PANEL_PX - panel.width) // 2, HEADER_PX))
         write_words(picture, (left, 6 + LINE_PX), title, TEXT_PX)

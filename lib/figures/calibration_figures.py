@@ -20,6 +20,7 @@ _PANELS = (
 )
 _CHANGE_COLORS = (GREEN, BLUE, ORANGE)
 _MARK = {"linestyle": "none", "marker": "o", "markersize": 3}
+_OUTSIDE = {"linestyle": "none", "marker": "x", "markersize": 6, "color": RED}
 
 
 def draw_calibration_drift(calibration: pd.DataFrame) -> Drawing | None:
@@ -43,13 +44,13 @@ def draw_calibration_drift(calibration: pd.DataFrame) -> Drawing | None:
     charts = sorted(charts, key=len, reverse=True)[:MOST_SCANNERS]
     if not charts:
         return None
-    figure = Figure(figsize=(5.6, 0.6 + 2.1 * len(charts)), layout="constrained")
+    figure = Figure(figsize=(9.0, 0.6 + 2.3 * len(charts)), layout="constrained")
     rows = figure.subplots(len(charts), 3, squeeze=False)
     for panels, chart in zip(rows, charts, strict=True):
         _draw_chart(panels, chart)
     marks = [
         Line2D([], [], color=INK, **_MARK, label="scan"),
-        Line2D([], [], color=RED, **_MARK, label="outside of the limits"),
+        Line2D([], [], **_OUTSIDE, label="outside of the limits"),
         Line2D([], [], color=MUTED, linewidth=1, label="median"),
         *(
             Line2D([], [], color=color, **_MARK, label=f"at {density} mg/cm³")
@@ -81,19 +82,19 @@ def _draw_chart(panels: Sequence[Axes], chart: pd.DataFrame) -> None:
         axes.axhline(chart[name].median(), color=MUTED, linewidth=1)
         axes.plot(place, chart[name], color=INK, **_MARK)
         outside = ~chart[name].between(chart[low], chart[high]).to_numpy()
-        axes.plot(np.asarray(place)[outside], chart[name].to_numpy()[outside], color=RED, **_MARK)
+        axes.plot(np.asarray(place)[outside], chart[name].to_numpy()[outside], **_OUTSIDE)
         axes.set_ylabel(label, fontsize=8)
     panels[2].axhline(0, color=MUTED, linewidth=1)
     for color, density in zip(_CHANGE_COLORS, CHANGES_MG_CM3, strict=True):
         panels[2].plot(place, chart[f"change_at_{density}_mg_cm3"], color=color, **_MARK)
     panels[2].set_ylabel("change, mg/cm³", fontsize=8)
     for axes in panels:
-        axes.set_xlabel("scan_order" if in_order else "row of the table", fontsize=8)
+        axes.set_xlabel("order of the scans" if in_order else "row of the table", fontsize=8)
         axes.tick_params(labelsize=7)
     scanner, phantom, kvp = (str(chart[name].iloc[0]) for name in _CHART)
     told = ", ".join(filter(None, (scanner, phantom, f"{kvp} kV" if kvp not in ("", "nan") else "")))
     # wider than a panel: centred above the middle one it pushes none away
-    panels[1].set_title(f"{told} (n = {len(chart)})", fontsize=9)
+    panels[1].set_title(f"{told}: {len(chart)} scans", fontsize=9)
 
 
 def _drifted(chart: pd.DataFrame) -> pd.Series:

@@ -22,6 +22,7 @@ INK, PAPER = (233, 238, 242), (17, 21, 25)
 
 TILE_PX, THUMBNAIL_PX = 216, 112
 COLUMNS, ROWS = 5, 2
+_PLAIN = str.maketrans("₀₁₂₃₄₅₆₇₈₉²³−", "012345678923-")
 GAP_PX, HEADER_PX = 4, 30
 MARGIN_MM = 15.0
 DASH_PX, DASH_GAP_PX = 5.0, 4.0
@@ -202,7 +203,7 @@ def write_words(
 ) -> None:
     """Write a text with a dark outline onto a picture, its upper left corner at `corner`."""
     pen = ImageDraw.Draw(picture)
-    pen.text(corner, text, fill=color, font=_font(size), stroke_width=1, stroke_fill=PAPER)
+    pen.text(corner, _as_drawn(text), fill=color, font=_font(size), stroke_width=1, stroke_fill=PAPER)
 
 
 def dashes(line: np.ndarray, scale: int) -> Iterator[np.ndarray]:
@@ -219,7 +220,7 @@ def dashes(line: np.ndarray, scale: int) -> Iterator[np.ndarray]:
 
 def words_width(text: str, size: int) -> float:
     """Return the width of a text that `write_words` writes, in pixels."""
-    return _font(size).getlength(text)
+    return _font(size).getlength(_as_drawn(text))
 
 
 def write_legend(picture: Image.Image, right_px: int, names: Sequence[str]) -> None:
@@ -275,6 +276,11 @@ def _montage(
     write_words(picture, (GAP_PX + 4, 7), caption, size=14)
     write_legend(picture, picture.width - GAP_PX - 4, names)
     return picture
+
+
+def _as_drawn(text: str) -> str:
+    """Return a text without the characters that the font of pictures lacks: mg/cm3 for mg/cm³."""
+    return text.translate(_PLAIN)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

@@ -88,7 +88,8 @@ def draw_error_by_scanner(people: pd.DataFrame, acquisition: pd.DataFrame) -> Dr
 def spearman_text(table: pd.DataFrame, x: str, y: str) -> str:
     """Return Spearman's rho with its 95 % interval and n, for all people and for each sex with at least ten people.
 
-    It is not given if people have several scans, which are not independent, or if x or y does not vary.
+    It is not given if people have several scans, which are not independent, or if x or y does not vary. If it is
+    given for nobody, the text says why.
     """
     groups = {"all": table} | {SEXES[sex][0]: table[table["sex"] == sex] for sex in ("M", "F")}
     parts = []
@@ -101,7 +102,13 @@ def spearman_text(table: pd.DataFrame, x: str, y: str) -> str:
             ends = f" ({low:+.2f} to {high:+.2f})" if np.isfinite([low, high]).all() else ""
             parts.append(f"{label} {rho:+.2f}{ends}, n = {people}")
     if not parts:
-        return "Spearman's ρ not given"
+        known = table.dropna(subset=[x, y])
+        why = "values do not vary"
+        if count_people(known) < _FEWEST_FOR_RHO:
+            why = f"fewer than {_FEWEST_FOR_RHO} people"
+        elif count_people(known) < len(known):
+            why = "people have several scans"
+        return f"Spearman's ρ not given: {why}"
     return minus("\n".join(["Spearman's ρ: " + parts[0], *parts[1:]]))
 
 

@@ -79,7 +79,7 @@ def _words(scan: str, found: Calibration) -> list[str]:
     line = (
         "no calibration"
         if found.verdict == REFUSED
-        else (f"slope {found.slope_hu_per_mg_cm3:.4f} HU per mg/cm3, intercept {found.intercept_hu:.2f} HU")
+        else (f"slope {found.slope_hu_per_mg_cm3:.4f} HU per mg/cm³, intercept {found.intercept_hu:.2f} HU")
     )
     told = " ".join(filter(None, (found.reason, *found.flags)))
     return [f"{scan}: {found.verdict}, {line}", "; ".join(filter(None, (told, found.found)))]

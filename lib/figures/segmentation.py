@@ -51,9 +51,10 @@ def draw_scores(metrics: pd.DataFrame) -> Drawing:
     axes.set_ylabel("mean ± SD" + (f"; the axis starts at {floor:.2f}" if floor else ""))
     axes.grid(axis="x", visible=False)
     bars = [Patch(color=group_color(name), alpha=0.35, label=_counted(metrics, name)) for name in groups]
-    axes.legend(
-        handles=bars, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), title="bars, left to right"
-    )
+    if len(groups) > 1:
+        axes.legend(
+            handles=bars, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), title="bars, left to right"
+        )
     legend_of_sexes(figure, metrics)
     dice = metrics.groupby("group")["dsc"]
     return Drawing(

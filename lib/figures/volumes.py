@@ -194,7 +194,10 @@ def _regression_text(row: Mapping) -> str:
 def _ends(row: Mapping, name: str, digits: int) -> str:
     """Return the ends of an interval in brackets, or "" if it is not defined."""
     low, high = (row[f"{name}_ci_{end}"] for end in ("low", "high"))
-    return f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite([low, high]).all() else ""
+    if not np.isfinite([low, high]).all():
+        return ""
+    lowest = "below 0" if name == "r2" and low < 0 else f"{low:.{digits}f}"  # as in tables
+    return f" ({lowest} to {high:.{digits}f})"
 
 
 def _limits_text(row: Mapping) -> str:

@@ -26,8 +26,8 @@ from lib.stats.formats import (
 )
 
 _SLOPE_DIGITS, _HU_DIGITS, _R_DIGITS = 4, 1, 3
-_DENSITIES = ("vbmd", "abmd")  # measures whose agreement the page shows; agreement.csv has all
-_HIDDEN = ("other",)  # compartments
+DENSITIES = ("vbmd", "abmd")  # measures whose agreement this section shows; agreement.csv has all
+HIDDEN = ("other",)  # compartments
 # compartments of the table by age, in the order of its parts; density_by_age.csv has all
 _BY_AGE = {"integral": "Integral vBMD", "trabecular": "Trabecular vBMD", PROJECTED: "Areal BMD"}
 _ONE_LINE = ["scanner", "kvp", "method", "phantom", "scale"]  # scans with these in common have one usual line
@@ -80,7 +80,7 @@ def density_rows(agreement: Sequence[Mapping]) -> list[Mapping]:
     found = []
     for row in agreement:
         kind, _, scale = row["measure"].partition("_")
-        shown = kind in _DENSITIES and scale in CALIBRATED_SCALES and row["compartment"] not in _HIDDEN
+        shown = kind in DENSITIES and scale in CALIBRATED_SCALES and row["compartment"] not in HIDDEN
         if shown and row["stratum"] == ALL and row["group"] == ALL:
             found.append(row | {"scale": scale, "kind": kind})
     return found

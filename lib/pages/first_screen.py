@@ -153,7 +153,7 @@ def calibrated_sentence(tables: Mapping[str, pd.DataFrame]) -> Markup:
         SEEN[row["protocol"]],
         _linked("bias", "bias"),
         fixed(bias, DENSITY_DIGITS, sign="+"),
-        CALIBRATED_SCALES[row["scale"]].replace("K2HPO4", "K₂HPO₄"),
+        CALIBRATED_SCALES[row["scale"]],
         Markup(' Other scales: <a href="#calibration">Calibrated density</a>.') if others else "",
     )
 

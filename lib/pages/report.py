@@ -39,7 +39,7 @@ from lib.pages.network_tables import (
 )
 from lib.pages.protocol_text import paper_text
 from lib.pages.references import Citations
-from lib.pages.region_tables import region_meanings, region_table
+from lib.pages.region_tables import region_meanings, region_tables
 from lib.pages.report_tables import (
     PageTable,
     age_view,
@@ -325,8 +325,7 @@ def page_views(data: ReportData, pages: Mapping[str, str]) -> dict[str, list[Pag
     made["agreement"] = agreement_tables(rows["agreement"]) if rows["agreement"] else []
     cut = records(volumes_of(data.tables["agreement"], ABOVE_CUT))
     made["agreement_cut"] = [cut_table(rows["agreement"], cut)] if cut else []
-    regions = region_table(records(data.tables["agreement"]))
-    made["regions"] = [regions] if regions else []
+    made["regions"] = region_tables(records(data.tables["agreement"]))
     flags, trainings = flagged_predictions(data.tables["volumes"]), training_rows(data.runs)
     made["flags"] = [flag_view(flags, pages)] if flags else []
     made["trainings"] = [training_view(trainings)] if trainings else []

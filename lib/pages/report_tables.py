@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from lib.catalog.groups import ALL, GROUP_NAMES, SEX_NAMES, STRATUM_NAMES
 from lib.catalog.measures import ENOUGH_FREEDOM, MEASURES, SUMMARIES, Form, score_names
-from lib.catalog.protocols import PROTOCOLS
+from lib.catalog.protocols import PROTOCOLS, SETS
 from lib.pages.wording import WEIGHTS
 from lib.publications.zhao_2020 import FEMUR, PRINTED_TABLE1
 from lib.stats.formats import (
@@ -28,6 +28,8 @@ from lib.stats.paper import TABLE1_NUMBERS
 from lib.stats.without_distance import WITHOUT_DISTANCE
 
 Show = Callable[[Mapping], Markup | str]
+# small print of reference volumes in tables of agreement, as in Zhao's Table 1
+OF_POPULATION = "mean ± SD, ddof 0"
 # `limits_to_use` of agreement.csv, as worded in the table of limits in mm3 and in that of limits in percent
 LIMITS_ADVICE = {
     "percent": "spread changes with size: use the limits in %",
@@ -157,12 +159,12 @@ def deviation(value: float | None, digits: int | Form, *, why: str = "one scan h
     return shown if isinstance(shown, Markup) else f"± {shown}"
 
 
-def reference_volume(*, why: str, why_no_sd: str) -> Column:
+def reference_volume(*, why: str, why_no_sd: str, note: str) -> Column:
     """Return a column of the mean and SD of reference volumes, with the reasons why they may not be defined."""
     told = SUMMARIES["reference_mean_mm3"]
     return Column(
         head=told.heading,
-        note="mean ± SD",
+        note=note,
         show=number("reference_mean_mm3", told.form, why=why),
         small=lambda row: deviation(row["reference_sd_mm3"], told.form, why=why_no_sd),
     )
@@ -297,7 +299,9 @@ def agreement_tables(rows: Sequence[Mapping]) -> list[PageTable]:
     """Return the tables of errors and concordance, and of bias and limits, each pooled and by sex."""
     rows = shown_agreement(rows)
     group = protocol_group(rows)
-    volume = reference_volume(why="not defined for this sample", why_no_sd="one person has no SD")
+    volume = reference_volume(
+        why="not defined for this sample", why_no_sd="one person has no SD", note=OF_POPULATION
+    )
     error = MEASURES["re_percent"]
     relative = Column(
         head=error.heading,
@@ -649,6 +653,11 @@ def sex_or(name: str) -> str:
     return SEX_NAMES.get(name, name)
 
 
+def partition_name(partition: str) -> str:
+    """Return the name of a partition as the page writes it: `cross-validated` for train, `fold 0` for fold-0."""
+    return SETS.get(partition, partition.replace("-", " "))
+
+
 def partition_view(rows: Sequence[Mapping]) -> PageTable:
     """Return a table of the people of each partition."""
 
@@ -658,7 +667,7 @@ def partition_view(rows: Sequence[Mapping]) -> PageTable:
 
     columns = (
         *(
-            words("Partition", "partition"),
+            words("Partition", lambda row: partition_name(row["partition"])),
             *structure_columns(rows),
             COUNT,
             Column(head="Sex", note="women / men", show=sexes),
@@ -669,7 +678,9 @@ def partition_view(rows: Sequence[Mapping]) -> PageTable:
             show=number("age_mean", 1, why="no age is known"),
             small=lambda row: deviation(row["age_sd"], 1, why="one person has no SD"),
         ),
-        reference_volume(why="no reference has been compared", why_no_sd="one scan has no SD"),
+        reference_volume(
+            why="no reference has been compared", why_no_sd="one scan has no SD", note="mean ± SD, ddof 1"
+        ),
         Column(
             head="Not scored",
             note="scans",

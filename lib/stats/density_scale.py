@@ -13,12 +13,11 @@ from lib.catalog.scales import ENDINGS, SCALES
 
 # the end of a column's name, and which scale it tells
 _SCALED = re.compile(rf"_({'|'.join(SCALES)})_mg_cm3(?=_ci_low|_ci_high|_ci\b|\W|$)")
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def scale_in_words(scale: str) -> str:
     """Return the unit of densities of a scale as pages print it, such as `mg/cm³ K₂HPO₄-equivalent`."""
-    return f"mg/cm³ {SCALES[scale].translate(_SUBSCRIPTS)}-equivalent" if scale else "mg/cm³"
+    return f"mg/cm³ {SCALES[scale]}-equivalent" if scale else "mg/cm³"
 
 
 def with_scale(row: Mapping, densities: Collection[str], scale: str) -> dict:

@@ -130,7 +130,7 @@ def show_text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return show_setting(value)
-    return "not stated" if value in (None, "") else str(value)
+    return "not stated" if value in (None, "", "unknown") else str(value)
 
 
 def show_codes(codes: str) -> str:

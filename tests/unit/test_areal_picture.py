@@ -66,7 +66,7 @@ def femur(**changed):
             "neck": {"area_cm2": 1.0, "bmc_g": 0.9, "abmd_g_cm2": 0.9, "undefined": {}},
             "trochanter": unknown("the mask ends above it"),
         },
-        "scale": "K2HPO4",
+        "scale": "K₂HPO₄",
     }
     return ProjectedFemur(**fields | changed)
 
@@ -97,7 +97,7 @@ def test_all_words_of_the_picture(words):
     assert picture.size[0] == WIDTH_PX
     assert sorted(words) == sorted(
         [
-            *("S1: left femur, seen from the front", "Regions", "Areal density, g/cm2, K2HPO4"),
+            *("S1: left femur, seen from the front", "Regions", "Areal density, g/cm², K₂HPO₄"),
             *("R", "L", "R", "L", "20 mm", "0.0", "0.5", "1.0", "neck", "neck's axis", "head's centre"),
             *("total 1.000", "neck 0.900", "trochanter none", "trochanter: the mask ends above it"),
         ]
@@ -164,7 +164,7 @@ def test_a_calibrated_femur_has_its_values(words):
     assert 0.4 < values["neck"] < 0.7  # 200 mg/cm3 in a neck that is 30 mm thick in its middle
     told = [f"{roi} {value:.3f}" for roi, value in values.items()]
     assert set(told) <= set(words) and "S1: left femur, seen from the front" in words
-    assert describe_projection(section).endswith(f"in g/cm² (K2HPO4): {', '.join(told)}.")
+    assert describe_projection(section).endswith(f"in g/cm² (K₂HPO₄): {', '.join(told)}.")
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_the_page_of_a_scan_shows_both_masks():
     rows = {row["region"]: row for row in shown["rows"]}
     assert rows["femoral neck"]["vbmd"] == "220.0 (200.0)" and rows["total hip"]["abmd"] == "0.880 (0.800)"
     assert rows["femoral head"]["abmd"] == "– (–)"  # DXA has no such region
-    words = "areal density in g/cm² (K2HPO4): total 0.880, neck 0.880, trochanter 0.880."
+    words = "areal density in g/cm² (K₂HPO₄): total 0.880, neck 0.880, trochanter 0.880."
     assert shown["projected"].endswith(words)
     refused = section(verdict="refused", reason="two_phantoms", scale="")
     refused = density_table({"femur": refused | {"predicted": of_mask(calibrated=False)}})
@@ -284,6 +284,6 @@ def test_the_section_counts_verdicts_and_never_pools_scales():
     ]
     (view,) = shown["views"]["agreement"]
     cells = [line for line in view.lines if not isinstance(line, str)]
-    assert [cell[2][0] for cell in cells] == ["mg/cm³, K2HPO4", "mg/cm³, CaHA"]
+    assert [cell[2][0] for cell in cells] == ["mg/cm³, K₂HPO₄", "mg/cm³, CaHA"]
     assert "&lt;span" not in str(cells[0][6][0]) and "4.0" in str(cells[0][6][0])
     assert calibrated_section({}) == {} and density_rows([agreement(stratum="sex=M")]) == []

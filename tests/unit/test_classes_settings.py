@@ -41,7 +41,7 @@ def test_a_target_without_a_scale_is_refused_with_both_endings(column):
     [
         (
             {"L1": K2HPO4["L1"], "L2": CAHA["L2"]},
-            r"regression.targets: bmd_l1_k2hpo4_mg_cm3 \(K2HPO4\) and bmd_l2_caha_mg_cm3 \(CaHA\) are of two scales",
+            r"regression.targets: bmd_l1_k2hpo4_mg_cm3 \(K₂HPO₄\) and bmd_l2_caha_mg_cm3 \(CaHA\) are of two scales",
         ),
         (
             {"T12": "bmd_t12_k2hpo4_mg_cm3"},
@@ -90,7 +90,7 @@ def test_classes_rest_on_the_scale_of_their_cut_offs():
     with pytest.raises(ConfigError) as caught:
         check_classes(config, CAHA, "caha")
     assert str(caught.value) == (
-        "classes: cut-offs of 80 and 120 mg/cm3 hold for K2HPO4, and the columns of regression.targets hold CaHA "
+        "classes: cut-offs of 80 and 120 mg/cm3 hold for K₂HPO₄, and the columns of regression.targets hold CaHA "
         "densities; give cut-offs of the CaHA scale (classes.scale: caha with both cut-offs) or remove classes.means"
     )
 
@@ -103,7 +103,7 @@ def test_another_scale_needs_both_cut_offs():
         check_cut_offs({"scale": "caha"})
     with pytest.raises(
         ConfigError,
-        match="classes.scale: caha needs its own cut-offs.* hold for K2HPO4; give classes.normal_above",
+        match="classes.scale: caha needs its own cut-offs.* hold for K₂HPO₄; give classes.normal_above",
     ):
         check_cut_offs({"scale": "caha", "osteoporosis_below": 95})
 

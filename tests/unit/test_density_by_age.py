@@ -222,7 +222,7 @@ def test_the_figure_has_a_panel_for_each_region_and_density():
         "trabecular vBMD,\nmg/cm³",
         "areal BMD,\ng/cm²",
     ]
-    assert drawing.figure.get_supylabel() == "scale: K2HPO4"
+    assert drawing.figure.get_supylabel() == "scale: K₂HPO₄"
     assert "femoral neck, integral vBMD: men" in drawing.alt and "women −20" in drawing.alt
     assert set(drawing.data["measure"]) == {"vbmd_k2hpo4", "abmd_k2hpo4"} and len(drawing.data) == 48
 
@@ -285,8 +285,8 @@ def test_the_report_shows_everybody_by_region_and_sex(tmp_path):
     }
     (view,) = calibrated_section(tables)["views"]["by_age"]
     assert [line for line in view.lines if isinstance(line, str)] == [
-        "Integral vBMD, mg/cm³, K2HPO4",
-        "Trabecular vBMD, mg/cm³, K2HPO4",
+        "Integral vBMD, mg/cm³, K₂HPO₄",
+        "Trabecular vBMD, mg/cm³, K₂HPO₄",
         "Integral vBMD, mg/cm³, CaHA",
     ]
     cells = [[cell[0] for cell in line] for line in view.lines if not isinstance(line, str)]

@@ -59,10 +59,10 @@ def paragraphs(folder, extra, **values):
 def test_calibrations_are_counted_by_method_and_scale():
     made = calibration_methods({"calibration": CALIBRATED, "calibration_rods": WATER})
     assert [(one["method"], one["scans"], one["scale"]) for one in made["by_method"]] == [
-        ("phantom", 2, "K2HPO4"),
+        ("phantom", 2, "K₂HPO₄"),
         ("phantom", 1, "CaHA"),
-        ("asynchronous", 1, "K2HPO4"),
-        ("michalski2020", 1, "K2HPO4 of Michalski et al. 2020"),
+        ("asynchronous", 1, "K₂HPO₄"),
+        ("michalski2020", 1, "K₂HPO₄ of Michalski et al. 2020"),
     ]
     assert made["has_rods"] and made["has_water"] and not made["is_regional"]
     assert calibration_methods({}) == {}

@@ -580,8 +580,17 @@ def test_spearman_is_pooled_and_within_sex_with_n():
     assert spearman_text(people, "x", "re_percent") == (
         f"Spearman's ρ: all 0.00 (−{end:.2f} to +{end:.2f}), n = 20\nmen +1.00, n = 10\nwomen −1.00, n = 10"
     )
-    for few in (people.head(9), people.assign(x=1), people.assign(subject="P0")):
-        assert spearman_text(few, "x", "re_percent") == "Spearman's ρ not given"
+    for few, why in (
+        (people.head(9), "fewer than 10 people"),
+        (people.assign(x=1), "values do not vary"),
+        (
+            people.assign(
+                subject=[f"P{min(n, 8)}" for n in range(10)] + [f"P{min(n, 18)}" for n in range(10, 20)]
+            ),
+            "people have several scans",
+        ),
+    ):
+        assert spearman_text(few, "x", "re_percent") == f"Spearman's ρ not given: {why}"
 
 
 def test_spearmans_interval_is_wider_than_pearsons():

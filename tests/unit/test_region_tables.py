@@ -1,4 +1,4 @@
-"""The table of agreement by region: each measure in its unit, structures under headings of their own."""
+"""The tables of agreement by region: each measure in its unit, structures under headings of their own."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from lib.catalog.anatomies import ANATOMIES, LEVELS
 from lib.catalog.measures import ABOVE_CUT, WHOLE
-from lib.pages.region_tables import measure_in_words, region_meanings, region_table
+from lib.pages.region_tables import measure_in_words, region_meanings, region_tables
 from lib.report_settings import AgreementConfig
 from lib.stats.agreement import agreement_row
 from lib.stats.formats import records
@@ -30,7 +30,7 @@ def cells(view, position):
 
 def test_numbers_are_those_of_the_region_in_the_unit_of_its_measure():
     density = row("head", measure="mean_value", unit="HU", compartment="trabecular")
-    view = region_table([row(WHOLE), row("head"), row("neck", stratum="sex=M"), density])
+    (view,) = region_tables([row(WHOLE), row("head"), row("neck", stratum="sex=M"), density])
     assert view.lines[0] == "Cross-validation · all" and len(view.lines) == 3
     volume = cells(view, 1)
     assert (volume["Region"][0], volume["Measure"][0], volume["n"][0]) == ("head", "Volume, cm³", "3")
@@ -47,20 +47,39 @@ def test_numbers_are_those_of_the_region_in_the_unit_of_its_measure():
 @pytest.mark.parametrize(
     ("measure", "unit", "words"),
     [
-        ("vbmd_k2hpo4", "mg_cm3", "vBMD (K2HPO4), mg/cm³"),
-        ("bmc_caha", "mg", "BMC (CaHA), mg"),
-        ("abmd_k2hpo4_referenced", "g_cm2", "aBMD (K2HPO4 by reference tissues), g/cm²"),
+        ("vbmd_k2hpo4", "mg_cm3", "vBMD (K₂HPO₄), mg/cm³"),
+        ("bmc_caha", "mg", "BMC (CaHA), g"),
+        ("abmd_k2hpo4_referenced", "g_cm2", "aBMD (K₂HPO₄ by reference tissues), g/cm²"),
         ("mean_value", "HU", "Mean value, HU"),
     ],
 )
 def test_measures_are_named_as_the_field_names_them(measure, unit, words):
-    view = region_table([row("head", measure=measure, unit=unit)])
-    assert cells(view, 1)["Measure"][0] == words
+    assert measure_in_words(row("head", measure=measure, unit=unit)) == words
+
+
+def test_regions_by_slices_and_by_planes_of_the_bone_have_tables_of_their_own():
+    regions = ("head", "femoral_head", "neck", "total_hip")
+    by_slices, by_planes = region_tables([row(region) for region in regions])
+    assert [line[0][0] for line in by_slices.lines[1:]] == ["head", "neck"]
+    assert [line[0][0] for line in by_planes.lines[1:]] == ["femoral head", "total hip"]
+    assert by_slices.caption != by_planes.caption
+
+
+def test_densities_are_left_to_their_section_and_hu_beside_them():
+    hu = row("femoral_head", measure="mean_value", unit="HU")
+    mineral = row("femoral_head", measure="bmc_k2hpo4", unit="mg")
+    density = row("femoral_head", measure="vbmd_k2hpo4", unit="mg_cm3")
+    rest = row("femoral_head", measure="bmc_k2hpo4", unit="mg", compartment="other")
+    (view,) = region_tables([hu, mineral, density, rest])
+    assert [cells(view, 1)["Measure"][0], len(view.lines)] == ["BMC (K₂HPO₄), g", 2]
+    assert cells(view, 1)["MAE"][0] == "0.03"  # 30 mg
+    (uncalibrated,) = region_tables([hu])
+    assert cells(uncalibrated, 1)["Measure"][0] == "Mean value, HU"
 
 
 def test_each_structure_has_a_heading_and_its_regions_in_their_order():
     named = [(region, structure) for region in ("head", "neck") for structure in ("L1", "L2")]
-    view = region_table([row(region, structure=structure) for region, structure in named])
+    (view,) = region_tables([row(region, structure=structure) for region, structure in named])
     headings = [line for line in view.lines if isinstance(line, str)]
     assert headings == ["Cross-validation · all · L1", "Cross-validation · all · L2"]
     assert [line if isinstance(line, str) else line[0][0] for line in view.lines] == [
@@ -69,13 +88,12 @@ def test_each_structure_has_a_heading_and_its_regions_in_their_order():
 
 
 def test_of_the_whole_only_volumes_are_left_to_other_tables():
-    view = region_table([row(WHOLE), row(WHOLE, measure="bmc", unit="g")])
+    (view,) = region_tables([row(WHOLE), row(WHOLE, measure="bmc", unit="g")])
     assert [line[0][0] for line in view.lines[1:]] == ["whole"]
 
 
 def test_without_a_region_there_is_no_table():
-    assert region_table([row(WHOLE)]) is None
-    assert region_table([]) is None
+    assert region_tables([row(WHOLE)]) == region_tables([]) == []
 
 
 def test_the_anatomy_tells_where_its_regions_begin():

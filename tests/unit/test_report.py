@@ -423,9 +423,9 @@ def test_an_interval_of_r2_that_says_nothing_below_0_says_so():
 
 def test_people_of_each_partition_have_a_section(page):
     section = section_of(page, "partitions")
-    assert re.findall(r'<th scope="row">([\w-]+)</th>', section) == [
-        "train",
-        *(f"fold-{k}" for k in range(5)),
+    assert re.findall(r'<th scope="row">([\w -]+)</th>', section) == [
+        "cross-validated",
+        *(f"fold {k}" for k in range(5)),
         "test",
     ]
     assert "SIEMENS Sensation 64: 20" in section

@@ -352,7 +352,7 @@ def test_the_projected_femur_of_the_first_prediction_is_shown_with_its_values(tm
     text = written(tmp_path, density=density, femur_picture=True)
     (source, words), *others = re.findall(r'<img src="([^"]*projected[^"]*)" alt="([^"]*)"', text)
     assert source == "../../../projected/all/vnet/fold-0/P001.webp" and not others
-    assert words.endswith("areal density in g/cm² (K2HPO4): total 0.900, neck 0.750.")
+    assert words.endswith("areal density in g/cm² (K₂HPO₄): total 0.900, neck 0.750.")
     assert "The bone as DXA would project it" in text
     assert "../projected/" not in written(tmp_path, density=density)
     for row in areal.values():

@@ -233,7 +233,7 @@ def test_a_calibrated_femur_has_a_picture_of_its_projection_on_its_page(femurs):
     told = ", ".join(f"{roi} {row['abmd_g_cm2']:.3f}" for roi, row in areal.items())
     source, words = shown_projection(femurs, PROJECTED)
     assert (femurs.folder / PAGES / source).resolve() == picture_of(femurs, PROJECTED).resolve()
-    assert words == f"Projected femur with its regions; areal density in g/cm² (K2HPO4): {told}."
+    assert words == f"Projected femur with its regions; areal density in g/cm² (K₂HPO₄): {told}."
     with Image.open(picture_of(femurs, PROJECTED)) as picture:
         assert picture.width == WIDTH_PX and picture.height > 5 * HEADER_PX
         assert not picture.getexif() and "xmp" not in picture.info
