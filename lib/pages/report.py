@@ -133,7 +133,8 @@ class ReportData:
         table_paths: table files to download, by the same names.
         figures: entries of `figures.json`.
         figure_folder: folder of these figures.
-        pages: page `{scan}.html` of each predicted scan, with its thumbnail `{scan}-small.webp` in the same folder.
+        pages: page `{scan}.html` of each predicted scan, with its thumbnail `{scan}-small.webp` and its planes
+            `{scan}-planes.webp` in the same folder.
         crops: picture of each scan's window in the whole scan, by scan.
         reviews: verdict, comment and reviewed volume (`seen_mm3`) from the review that this run used, by scan.
         protocol: content of `cohort/protocol.json`: the expected acquisition, and how many scans agree with it.
@@ -202,6 +203,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "plane": slice_plane(data),
         "value_unit": MODALITIES[modality].unit, "padding": MODALITIES[modality].padding,
         "cut": cut_in_words(data.settings),
+        "planes_through": ANATOMIES[anatomy].planes_through,
         "subject": ANATOMIES[anatomy].subject or joined(data.settings["structures"]),
         "settings": data.settings,
         "protocols": PROTOCOLS, "set_words": SETS, "weights": WEIGHTS,

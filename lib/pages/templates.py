@@ -34,12 +34,17 @@ def page_environment() -> Environment:
     environment.filters |= {"number": show_number, "interval": show_interval, "pvalue": show_p_value}
     environment.filters |= {"codes": show_codes, "scans_told": scans_told, "gaps_told": gaps_told}
     environment.filters |= {"setting": show_setting, "percent": show_percent}
-    environment.filters["term"] = term_link
+    environment.filters |= {"term": term_link, "unbroken": keep_intervals_whole}
     environment.globals |= {"within_voxel": WITHIN_VOXEL, "within_voxel_meaning": WITHIN_VOXEL_MEANING}
     environment.globals |= {"measures": MEASURES, "summaries": SUMMARIES}
     environment.globals["asset"] = lambda name: Markup(page_asset(name))
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment
+
+
+def keep_intervals_whole(text: str) -> str:
+    """Return a text, or markup, whose intervals "0.1 to 0.2" and deviations "± 0.1" stay on one line."""
+    return text.replace(" to ", "\u00a0to\u00a0").replace("± ", "±\u00a0")
 
 
 def page_asset(name: str) -> str:

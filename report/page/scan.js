@@ -72,7 +72,7 @@
     alone = part;
     const first = model * ends.length + 1;
     const some = data.predictions.length > shownParts().length;
-    for (const row of document.querySelectorAll(".numbers tr:not(.group)")) {
+    for (const row of document.querySelectorAll("#numbers tr:not(.group)")) {
       [...row.cells].forEach((cell, column) => {
         const chosen = column >= first && column < first + ends.length && isShown(column - first);
         cell.classList.toggle("chosen", some && chosen);

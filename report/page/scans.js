@@ -1,7 +1,7 @@
 // The table of scans (shown, filtered, sorted and saved) and the gallery, from the data in the page.
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("scan-data").textContent);
-const ROWS_A_PAGE = 50, ROWS_ON_PAPER = 300, GALLERY = 60;
+const ROWS_A_PAGE = 50, ROWS_ON_PAPER = 300, GALLERY = 8;
 const VERDICTS = { accepted: "✓ accepted", rejected: "✕ rejected", "needs-edit": "✎ needs edit" };
 const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -27,12 +27,13 @@ const state = { sort: "dsc", down: false, page: 0, more: false, paper: false };
 const marks = new Map(); // scan -> {verdict, comment, seen_mm3, corrected_mask}; review.js fills it
 const verdictOf = (scan) => marks.get(scan)?.verdict ?? "";
 
+const scanColumn = { name: "scan", head: "Scan" }, reviewColumn = { name: "review", head: "Review" };
 const textColumns = [
-  { name: "scan", head: "Scan" }, { name: "review", head: "Review" }, { name: "protocol", head: "Protocol" },
-  { name: "fold", head: "Fold" }, { name: "sex", head: "Sex" }, { name: "age", head: "Age" },
+  { name: "protocol", head: "Protocol" }, { name: "fold", head: "Fold" }, { name: "sex", head: "Sex" }, { name: "age", head: "Age" },
 ];
 const siteColumn = { name: "site", head: "Site" };
-const lastColumns = [{ name: "flags", head: "Flags" }];
+const flagColumn = { name: "flags", head: "Flags" };
+const LEADING = ["dsc", "re_percent"]; // numbers next to the name of the scan, where narrow screens show them
 const severalSites = new Set(scans.map((scan) => scan.site)).size > 1;
 const structures = new Set(data.sets.map(([, , , structure]) => structure));
 const severalStructures = structures.size > 1;
@@ -40,11 +41,15 @@ const severalSets = new Set(data.sets.map(([group, network]) => `${group}/${netw
 
 function columns() {
   const numbers = data.numbers.filter((number) => number.at_once || state.more);
+  const leading = numbers.filter((number) => LEADING.includes(number.name));
+  const others = numbers.filter((number) => !LEADING.includes(number.name));
   const models = state.more && severalSets ? [{ name: "models", head: "Models" }] : [];
   const sites = state.more || severalSites ? [siteColumn] : [];
-  const [first, ...others] = textColumns;
   const named = severalStructures ? [{ name: "structure", head: "Structure" }] : [];
-  return [first, ...named, ...others, ...sites, ...models, ...numbers, ...lastColumns];
+  const reviewed = [...marks.values()].some((mark) => mark.verdict);
+  const first = reviewed ? [scanColumn, reviewColumn] : [scanColumn];
+  const last = reviewed || state.paper ? [flagColumn] : [flagColumn, reviewColumn];
+  return [...first, ...named, ...leading, ...textColumns, ...sites, ...models, ...others, ...last];
 }
 
 function valueOf(row, name) {
@@ -128,6 +133,7 @@ function update() {
   $("page-on").disabled = state.page >= pages - 1;
   $("print-note").hidden = !state.paper || shown.length <= ROWS_ON_PAPER;
   $("print-note").textContent = `The first ${ROWS_ON_PAPER} of ${shown.length} rows; metrics.csv and volumes.csv hold all rows.`;
+  drawHeads();
   markHeads();
   $("scan-rows").tBodies[0].replaceChildren(...part.map(tableRow));
 }
@@ -175,12 +181,19 @@ function cell(row, column) {
   return made;
 }
 
+let drawnHeads = "";
+
+// new heads where columns come, go or move; others stay, and with them the focus
 function drawHeads() {
+  const wanted = JSON.stringify([state.paper, ...columns().map((column) => column.name)]);
+  if (wanted === drawnHeads) return;
+  drawnHeads = wanted;
   const line = element("tr", {}, element("th", { scope: "col", className: "picture" }, element("span", { className: "unseen" }, "Picture")));
   for (const column of columns()) {
     const head = element("th", { scope: "col", className: column.digits === undefined ? "" : "n" });
     head.dataset.name = column.name;
-    head.append(element("button", { type: "button" }, column.head));
+    // browsers do not repeat buttons on the next sheet of paper
+    head.append(state.paper ? column.head : element("button", { type: "button" }, column.head));
     line.append(head);
   }
   $("scan-rows").tHead.replaceChildren(line);
@@ -275,7 +288,6 @@ function drawGallery() {
 function startTable() {
   if (!$("scan-table")) return;
   fillFilters();
-  drawHeads();
   $("scan-table").hidden = false;
   const form = document.querySelector(".filters");
   form.addEventListener("input", again);
@@ -297,7 +309,6 @@ function startTable() {
   }
   $("more").addEventListener("change", () => {
     state.more = $("more").checked;
-    drawHeads();
     update();
   });
   $("page-back").addEventListener("click", () => turnPage(-1));
