@@ -146,7 +146,8 @@ def calibrated_sentence(tables: Mapping[str, pd.DataFrame]) -> Markup:
         return Markup("")
     others = {other["scale"] for other in rows} - {row["scale"]}
     return Markup(
-        "Integral density of {} in {} {}, measured in the predicted instead of the reference mask: {}{} mg/cm³ ({}).{}"
+        "Integral density of {} in {} {}, measured in the predicted instead of the reference mask: "
+        "{}{} mg/cm³ ({}).{}"
     ).format(
         "the whole structure" if region == WHOLE else f"the {region.replace('_', ' ')}",
         counted(row["n"], "person", "people"),

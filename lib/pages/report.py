@@ -87,7 +87,7 @@ from lib.stats.formats import (
     show_text,
     undefined_reasons,
 )
-from lib.stats.grouping import scores_by_group
+from lib.stats.grouping import scores_by_group, without_repeats
 from lib.stats.scan_counts import USED_STAGES, count_flagged, count_scans, first_reasons
 
 SCRIPTS = ("scans.js", "review.js", "points.js", "page.js", "wide.js")
@@ -186,7 +186,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     """Return the variables of the template by name; `link` turns a path into a link from the page."""
     tables = data.tables
     pages = {scan: link(path) for scan, path in data.pages.items()}
-    first_group = headlines(tables["scores"], tables["agreement"], data.settings["report"])
+    first_group = headlines(tables, data.settings["report"])
     networks = list(dict.fromkeys(row["network"] for row in first_group))
     many = len(networks) > FEW_NETWORKS
     modality = data.settings["screening"]["modality"]
@@ -351,20 +351,33 @@ def configured_networks(settings: Mapping) -> list[str]:
     return list(settings.get("networks", ()))
 
 
-def headlines(scores: pd.DataFrame, agreement: pd.DataFrame, settings: Mapping) -> list[dict]:
+def headlines(tables: Mapping[str, pd.DataFrame], settings: Mapping) -> list[dict]:
     """Return scores and agreement of the first group for each model, protocol and structure, never pooled.
 
-    `settings` are the section `report`, whose `structures` the report leads with; none named: all.
+    Each has `flagged`: how many of its scans have a flag. `settings` are the section `report`, whose `structures` the
+    report leads with; none named: all.
     """
     structures = settings.get("structures")
     keys = ("group", "network", "protocol", "stratum", "structure")
-    by_key = {tuple(group[key] for key in keys): group for group in scores_by_group(records(scores))}
+    by_key = {
+        tuple(group[key] for key in keys): group for group in scores_by_group(records(tables["scores"]))
+    }
     rows = [
         row
-        for row in records(volumes_of(agreement))
+        for row in records(volumes_of(tables["agreement"]))
         if row["stratum"] == ALL and (not structures or row["structure"] in structures)
     ]
-    return [by_key[tuple(row[key] for key in keys)] | row for row in of_first_cohort(rows)]
+    scored = without_repeats(tables["metrics"]).dropna(subset=["dsc"])
+    of_model = [key for key in keys if key != "stratum"]
+    flagged = Counter(
+        tuple(row[key] for key in of_model) for row in scored[scored["flags"] != ""].to_dict("records")
+    )
+    return [
+        by_key[tuple(row[key] for key in keys)]
+        | row
+        | {"flagged": flagged[tuple(row[key] for key in of_model)]}
+        for row in of_first_cohort(rows)
+    ]
 
 
 def summarize_flow(flow: pd.DataFrame) -> list[dict]:

@@ -154,8 +154,8 @@ def test_calibrated_density_is_that_of_the_whole_bone_on_the_scale_of_most_peopl
     ]
     sentence = told(headline("later"), agreement=rows)[1]
     assert sentence == (
-        "Integral density of the proximal femur in 14 people who were not part of the training, measured in the predicted "
-        "instead of the reference mask: bias −6.5 mg/cm³ (K₂HPO₄). Other scales: Calibrated density."
+        "Integral density of the proximal femur in 14 people who were not part of the training, measured in the "
+        "predicted instead of the reference mask: bias −6.5 mg/cm³ (K₂HPO₄). Other scales: Calibrated density."
     )
 
 

@@ -439,6 +439,19 @@ def test_tables_read_back_from_files_give_the_same_page(full, tmp_path, page):
     assert render(report(again), tmp_path) == page
 
 
+def test_cards_say_how_many_of_their_scans_are_flagged(full, tmp_path):
+    metrics = full[0]["metrics"].copy()
+    chosen = (metrics["protocol"] == "cv") & (metrics["group"] == "all")
+    first, second = metrics.loc[chosen, "scan"].unique()[:2]
+    metrics["flags"] = ""
+    metrics.loc[chosen & metrics["scan"].isin([first, second]), "flags"] = "metal"
+    cards = re.findall(
+        r'<article class="card">\s*<h3>(.+?)</h3>', render(report(full[0] | {"metrics": metrics}), tmp_path)
+    )
+    told = [re.sub("<[^>]+>", "", card) for card in cards]
+    assert [card for card in told if "flagged" in card] == ["Cross-validation: n = 20, 2 flagged"]
+
+
 def test_a_study_where_nothing_ran_still_has_a_page(tmp_path):
     scans = [people(1, 0)[0] | {"verdict": "missing", "reason": "not_screened", "explanation": "see the log"}]
     made = study_tables(no_metrics(), pd.DataFrame(columns=list(VOLUME_COLUMNS)), scans, [])
