@@ -17,6 +17,7 @@ import pandas as pd
 
 from lib.atomic import whole_folder
 from lib.catalog.anatomies import ANATOMIES
+from lib.catalog.modalities import MODALITIES
 from lib.example_files import example_files
 from lib.figures.examples import example_scans, example_title, extreme_scans, pair_title
 from lib.figures.gallery import StudyResults, draw_figures
@@ -51,6 +52,7 @@ with job_log(snakemake.log[0]) as logger:
         detailed=params.detailed,
         synthetic=params.synthetic,
         bone=f"the {ANATOMIES[params.anatomy].bone}",
+        value_unit=MODALITIES[params.modality].unit,
     )
     with whole_folder(snakemake.output.figures) as folder:
         logger.info("%d figures", len(draw_figures(results, folder)))

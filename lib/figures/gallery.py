@@ -36,6 +36,7 @@ from lib.figures.density_figures import (
 )
 from lib.figures.examples import Example, draw_examples, draw_solids
 from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves
+from lib.figures.measured_scans import draw_measured_scans
 from lib.figures.precision_recall import draw_precision_recall
 from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
 from lib.figures.segmentation import (
@@ -68,12 +69,14 @@ from lib.stats.density_people import without_repeated
 from lib.stats.density_plan import NETWORK
 from lib.stats.density_scale import scale_in_words, scale_of, without_scale
 from lib.stats.grouping import without_repeats
+from lib.stats.primary import primary_rows
 from lib.stats.tables import WHOLE_MASK, write_table
 
 # all kinds of figures in reading order; report/captions holds a caption for each. {bone}: words of the anatomy
 TITLES = {
     "examples": "Reference and prediction, slice by slice",
     "solid": "Where the prediction misses or adds bone",
+    "measured_scans": "Measures of every scan",
     "network_scores": "Dice of every person by each network",
     "network_costs": "Dice against what a network takes",
     "network_pair": "The stated pair, person by person",
@@ -103,7 +106,10 @@ TITLES = {
     "learning_curves": "Learning curves of all folds",
 }
 # figures whose points open the page of their scan; those of figures with too many points do not
-LINKED_KINDS = ("relative_error", "regression", "bland_altman", "density_scatter", "density_bland_altman")
+LINKED_KINDS = (
+    *("measured_scans", "relative_error", "regression", "bland_altman"),
+    *("density_scatter", "density_bland_altman"),
+)
 # above this number of points an SVG holds them as pixels: thousands of vector markers are slow to open
 _MOST_VECTOR_POINTS = 400
 
@@ -127,6 +133,7 @@ class StudyResults:
         detailed: the networks with figures of their own; empty: all.
         synthetic: whether the cohort is synthetic; every figure then says so.
         bone: the bone of the study's anatomy, in words.
+        value_unit: unit of the images' values; empty: they have none.
     """
 
     metrics: pd.DataFrame
@@ -150,6 +157,7 @@ class StudyResults:
     detailed: Sequence[str] = ()
     synthetic: bool = False
     bone: str = "the bone"
+    value_unit: str = ""
 
 
 def draw_figures(results: StudyResults, folder: str | Path) -> list[dict]:
@@ -189,6 +197,7 @@ def _all_figures(results: StudyResults) -> _Plan:
         yield "examples", ("", "", ""), lambda: draw_examples(results.examples)
         yield "solid", ("", "", ""), lambda: draw_solids(results.examples)
     people = without_repeats(results.metrics)
+    yield from _scan_figures(results)
     yield from _network_figures(people, results)
     # as in `agreement_table`: a repeated scan replaces a first scan without volumes
     measured = without_repeats(results.metrics.dropna(subset=list(WHOLE_MASK)))
@@ -216,6 +225,22 @@ def _all_figures(results: StudyResults) -> _Plan:
     for network in sorted({key[1] for key in results.histories}):
         curves = {(key[0], key[2]): curve for key, curve in results.histories.items() if key[1] == network}
         yield "learning_curves", (network, "", ""), lambda curves=curves: draw_learning_curves(curves)
+
+
+def _scan_figures(results: StudyResults) -> _Plan:
+    """Yield the measures of every scan in the first group, for each structure, by the first network."""
+    if results.volumes.empty:
+        return
+    group = _of_group(results.volumes, groups_of(results.volumes)[0])
+    network = next(iter(results.detailed), group["network"].iloc[0])
+    primary = primary_rows(group[group["network"] == network])
+    for structure in primary["structure"].drop_duplicates():
+        own = primary[primary["structure"] == structure]
+        yield (
+            "measured_scans",
+            (network, "", structure),
+            lambda own=own: draw_measured_scans(own, results.value_unit),
+        )
 
 
 def _network_figures(people: pd.DataFrame, results: StudyResults) -> _Plan:
