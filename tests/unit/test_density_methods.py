@@ -100,6 +100,7 @@ def test_methods_tell_how_regions_were_measured(tmp_path, config, words):
     extra = {"calibration_rods": WATER, "density_by_age": by_age}
     said, _ = calibrated_paragraphs(tmp_path, extra, settings=settings)
     assert words in said
+    assert not re.search(r"\(\s|\)\w|\s[.,;)]|[.,;]{2}|[a-z]\.[A-Z]", said)
 
 
 def test_methods_tell_a_line_to_dxa(tmp_path):

@@ -387,4 +387,5 @@ def test_methods_tell_of_the_network_that_reads_densities(density, paths, tmp_pa
     assert "100 epochs, with Huber's loss" in said
     assert "5 mm inside of its surface" in said and "osteoporosis below 80 mg/cm³" in said
     assert "HU were converted" not in said  # no scan is calibrated
+    assert not re.search(r"\(\s|\)\w|[.,;]{2}|[a-z]\.[A-Z]", said)
     assert "second network" not in spoken(page_of(density, paths, tmp_path))
