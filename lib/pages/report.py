@@ -203,7 +203,6 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "plane": slice_plane(data),
         "value_unit": MODALITIES[modality].unit, "padding": MODALITIES[modality].padding,
         "cut": cut_in_words(data.settings),
-        "planes_through": ANATOMIES[anatomy].planes_through,
         "subject": ANATOMIES[anatomy].subject or joined(data.settings["structures"]),
         "settings": data.settings,
         "protocols": PROTOCOLS, "set_words": SETS, "weights": WEIGHTS,
@@ -240,14 +239,15 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "cortical_depth_mm": CORTICAL_DEPTH_MM,
         "counted": counted, "loss_text": loss_text,
         "augmentation_text": augmentation_text,
-        "most_rows": MOST_ROWS,
-        "most_lines": MOST_LINES,
+        "most_rows": MOST_ROWS, "most_lines": MOST_LINES,
         "structures": list(data.tables["volumes"]["structure"].unique()),
     }  # fmt: skip
 
 
 def first_screen(data: ReportData, rows: Sequence[Mapping], pages: Mapping[str, str]) -> dict:
     """Return the variables of the first screen: `found` (sentences), `used` (numbers of scans), `cases` (pictures).
+
+    `cases` show the planes through the place that `planes_through` names.
 
     `rows` are the headlines, and `pages` links to the scans' pages. A picture of a case lies beside its page.
     """
@@ -258,6 +258,7 @@ def first_screen(data: ReportData, rows: Sequence[Mapping], pages: Mapping[str, 
         "scans": count_scans(tables["flow"]),
         "flagged": count_flagged(tables["volumes"], networks),
         "cases": [(case, pages[case.scan], pages[case.scan].removesuffix(".html")) for case in cases],
+        "planes_through": ANATOMIES[data.settings["anatomy"]].planes_through,
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from markupsafe import Markup
 
 from lib.catalog.modalities import MODALITIES
 from lib.catalog.protocols import PROTOCOLS
@@ -47,7 +48,7 @@ from lib.pages.report_tables import (
     table1_view,
 )
 from lib.pages.scan_table import NUMBERS, scan_data, script_json
-from lib.pages.templates import REPORT_FOLDER, content_policy, page_asset
+from lib.pages.templates import REPORT_FOLDER, content_policy, keep_intervals_whole, page_asset
 from lib.pages.wording import (
     augmentation_text,
     flag_meanings,
@@ -282,7 +283,7 @@ def test_the_page_is_sound_html_with_links_that_lead_somewhere(page):
         "../figures/scores-vnet-test.svg",
         "../figures/scores-vnet-test.png",
         "scans/batch-0/P000.html",
-        "scans/batch-0/P000-contours.webp",
+        "scans/batch-0/P000-planes.webp",
     }
 
 
@@ -377,6 +378,7 @@ def test_a_failed_prediction_stands_on_the_card_and_in_the_tables(full, tmp_path
     card = page.split(f"<h3>{PROTOCOLS['test'].title}: n = 3")[1].split("</article>")[0]
     told = '<span class="why">1 scan not scored: not predicted</span>'
     assert f'<p class="lost">{told}</p>' in card
+    assert "n = " not in card  # every distance is of the people of the card
     assert card.count("1 of 4 without: not predicted") == 2  # HD95 and NSD
     for name in ("agreement", "papers"):
         assert told in section_of(page, name)
@@ -790,6 +792,30 @@ def test_values_at_the_cut_stand_beside_those_of_the_whole_mask(full):
     assert everybody[:5] == ["everybody", "20", "19", f"{whole[0]['mae_mm3'] / 1000:,.2f}", "0.01"]
 
 
+def test_intervals_and_deviations_stay_on_one_line():
+    told = keep_intervals_whole(Markup("0.1 to 0.2<br>with folds 0.0 to 0.3"))
+    assert told == Markup("0.1\u00a0to\u00a00.2<br>with folds 0.0\u00a0to\u00a00.3")
+    assert keep_intervals_whole("± 0.03") == "±\u00a00.03"
+
+
+def test_rules_for_narrow_and_wide_screens_do_not_reach_paper():
+    for name in ("style.css", "scan.css"):
+        queries = re.findall(r"@media ([^{]*width[^{]*) {", page_asset(name))
+        assert queries and all(query.startswith("screen and ") for query in queries), name
+
+
+def test_paper_leaves_out_further_protocols_unless_they_are_all_there_is(full, tmp_path):
+    drawn = report(full[0]).figures[0]
+    others = [
+        drawn | {"name": f"scores-vnet-{name}", "protocol": name} for name in ("external", "test-single")
+    ]
+    both = section_of(render(report(full[0], figures=[drawn, *others]), tmp_path), "figures")
+    assert both.count('<details class="screen">') == both.count("1 figure not printed") == 2
+    assert "<details" not in both.split("only-print")[0]  # that of the test people is printed
+    alone = section_of(render(report(full[0], figures=others), tmp_path), "figures")
+    assert alone.count('<details class="print">') == 2 and "not printed" not in alone
+
+
 def test_intervals_say_what_they_hold_for(full, tmp_path):
     page = render(report(full[0]), tmp_path)
     section = section_of(page, "agreement")
@@ -799,7 +825,7 @@ def test_intervals_say_what_they_hold_for(full, tmp_path):
         .iloc[0]
     )
     ends = [f"{cv[f'ccc_fold_ci_{end}']:.4f}" for end in ("low", "high")]
-    assert f"<br>with folds {' to '.join(ends)}" in section
+    assert keep_intervals_whole(f"<br>with folds {' to '.join(ends)}") in section
     assert "further people and models trained this way" in section_of(page, "definitions")
     assert "Agreement in percent of the reference" in section and "Subgroups against the others" in section
     women = (
@@ -808,7 +834,7 @@ def test_intervals_say_what_they_hold_for(full, tmp_path):
         .iloc[0]
     )
     ends = [f"{women[f'difference_ci_{end}']:.2f}".replace("-", "−") for end in ("low", "high")]
-    assert " to ".join(ends) in section
+    assert keep_intervals_whole(" to ".join(ends)) in section
 
 
 def test_people_are_called_by_their_stratum_or_their_group():

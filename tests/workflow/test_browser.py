@@ -524,6 +524,37 @@ def test_a_table_that_is_wider_than_the_page_says_so(visit, report):
     expect(page.locator(".wider")).to_have_count(tables)
 
 
+def test_a_table_with_hidden_rows_says_how_many(visit, report):
+    page = visit(report)
+    # the tall tables of this page, and a short one that is made to scroll
+    page.evaluate("document.querySelector('#partitions .scroll').classList.add('tall')")
+    page.set_viewport_size({"width": 420, "height": 400})
+    table, hint = page.locator("#partitions .scroll"), page.locator("#partitions .longer")
+    expect(hint).to_have_text(re.compile(r"^[1-9]\d* more rows? below: scroll the table"))
+    hidden = int(hint.inner_text().split()[0])
+    assert hidden < table.locator("tbody tr").count()
+    table.evaluate("(part) => part.scrollTo({ top: part.scrollHeight, behavior: 'instant' })")
+    expect(hint).to_have_text("End of the table.")
+    page.emulate_media(media="print")
+    expect(hint).to_be_hidden()
+
+
+def test_the_first_column_stays_in_view_in_a_table_wider_than_the_page(visit, report):
+    page = visit(report, viewport={"width": 420, "height": 900})
+    table = page.locator("#agreement .scroll").first
+    left = "getBoundingClientRect().left"
+    place = f"(part) => part.querySelector('tbody th[scope=row]').{left} - part.{left}"
+    before = table.evaluate(place)
+    assert table.evaluate("(part) => (part.scrollLeft = 200)") == 200
+    assert table.evaluate(place) == pytest.approx(before, abs=1)
+
+
+def test_the_area_curve_marks_the_slice_at_every_width(visit, report):
+    for width in (420, 1400):
+        page = visit(first_scan_page(report), viewport={"width": width, "height": 900})
+        assert page.locator("#profile #here").evaluate("(line) => getComputedStyle(line).display") != "none"
+
+
 def test_thumbnails_are_there_before_paper_asks_for_them(visit, report):
     page = visit(report)
     page.wait_for_load_state("networkidle")
@@ -541,4 +572,22 @@ def test_paper_shows_rows_and_no_controls(visit, report):
         assert not page.is_visible(control)
     assert page.is_visible("#scan-rows")
     pdf = page.pdf(format="A4")
-    assert pdf.startswith(b"%PDF") and 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 80
+    assert pdf.startswith(b"%PDF") and 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 50
+
+
+def test_heads_on_paper_are_text_and_an_empty_review_is_left_out(visit, report):
+    page = visit(report)
+    heads = "[...document.querySelectorAll('#scan-rows thead th')].map((head) => head.dataset.name ?? '')"
+    assert page.evaluate(heads)[:4] == ["", "scan", "dsc", "re_percent"]
+    assert page.evaluate(heads)[-1] == "review"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#scan-rows thead button").count() == 0
+    assert "DSC" in page.locator("#scan-rows thead").inner_text()
+    assert "review" not in page.evaluate(heads)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#scan-rows th[data-name=dsc] button").count() == 1
+    judge(page, column(page, "scan")[0], "a")
+    assert page.evaluate(heads)[:3] == ["", "scan", "review"]
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert "review" in page.evaluate(heads)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
