@@ -1,6 +1,6 @@
 """The protocols by which predictions are scored, the sets of people, and the order in which both are shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -73,7 +73,25 @@ SETS: Mapping[str, str] = MappingProxyType(
 SCORED_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.is_scored)
 # where one prediction represents a scan, it is of the first of these protocols that predicted it
 PRIMARY_PROTOCOLS = ("test", "later", "external", "cv", "apply", "test-single")
-# the cards of the report, and the people of its first sentence: the first of these that has some
+# the cards of the report, and the people of its first sentence (`told_protocol`)
 CARD_PROTOCOLS = ("test", "external", "later", "cv")
+FEWEST_TOLD = 3
 # whose cards are folded away
 FOLDED_PROTOCOLS = ("test-single",)
+
+
+def told_protocol(people: Mapping[str, int], order: Sequence[str] = CARD_PROTOCOLS) -> str:
+    """Return the protocol that a study's first sentence tells: the first with at least FEWEST_TOLD people.
+
+    If none has that many, it is the one with most people, the first of equal ones.
+
+    Args:
+        people: number of people with a score by protocol.
+        order: the protocols that may be told; others are not.
+
+    Returns:
+        "" if nobody has a score.
+    """
+    there = [protocol for protocol in order if people.get(protocol)]
+    enough = [protocol for protocol in there if people[protocol] >= FEWEST_TOLD]
+    return next(iter(enough), max(there, key=people.__getitem__, default=""))

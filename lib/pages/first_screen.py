@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from lib.catalog.groups import ALL, GROUP_NAMES, group_position
 from lib.catalog.measures import WHOLE
-from lib.catalog.protocols import CARD_PROTOCOLS
+from lib.catalog.protocols import told_protocol
 from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.wording import counted, joined
 from lib.stats.density_plan import NETWORK
@@ -56,7 +56,7 @@ def found_sentences(
     """Return what a study found, in sentences that need no knowledge of its methods.
 
     The first is of overlap and volume; studies with a regression of densities or with calibrated densities have one
-    more of each. Numbers are of the first protocol of CARD_PROTOCOLS that has people, of the first network and group.
+    more of each. Numbers are of the first network and group, and of one protocol (`told_protocol`).
 
     Args:
         headlines: scores and agreement by model, protocol and structure (`lib.pages.report.headlines`).
@@ -65,25 +65,30 @@ def found_sentences(
         means: structures of each mean of densities (`classes.means` of the configuration).
     """
     rows = primary_headlines(headlines, networks)
-    sentences = [overlap_sentence(rows), regression_sentence(tables, means), calibrated_sentence(tables)]
+    several = len({row["network"] for row in headlines})
+    sentences = [
+        overlap_sentence(rows, several),
+        regression_sentence(tables, means),
+        calibrated_sentence(tables),
+    ]
     return [sentence for sentence in sentences if sentence] or [nothing_scored(tables["volumes"])]
 
 
 def primary_headlines(headlines: Sequence[Mapping], networks: Sequence[str]) -> list[Mapping]:
-    """Return the headlines of the first network and, of it, the first protocol with people; a row a structure."""
+    """Return the headlines of the first network and, of it, of the protocol that is told; a row a structure."""
     known = list(dict.fromkeys(row["network"] for row in headlines))
     first = next((name for name in (*networks, *known) if name in known), "")
-    for protocol in CARD_PROTOCOLS:
-        rows = [row for row in headlines if (row["network"], row["protocol"]) == (first, protocol)]
-        if any(row["n"] for row in rows):
-            return [row for row in rows if row["n"]]
-    return []
+    own = [row for row in headlines if row["network"] == first and row["n"]]
+    told = told_protocol(_most_people(own, "n"))
+    return [row for row in own if row["protocol"] == told]
 
 
-def overlap_sentence(rows: Sequence[Mapping]) -> Markup:
+def overlap_sentence(rows: Sequence[Mapping], networks: int = 1) -> Markup:
     """Return the sentence on Dice and volume error of some people; of several structures, from lowest to highest.
 
-    `rows` are of one protocol and network, one for each structure.
+    Args:
+        rows: headlines of one protocol and network, one for each structure.
+        networks: number of networks of the study; of several ones the sentence names its own.
     """
     if not rows:
         return Markup("")
@@ -97,7 +102,10 @@ def overlap_sentence(rows: Sequence[Mapping]) -> Markup:
         _linked("mae", "volume error") + _volume_range(errors, len(rows)) + " on average" if errors else "",
         _largest(worst, len(rows)) if worst else "",
     ]
-    return Markup("In {}: {}.{}").format(_people(rows), Markup(", ").join(filter(None, parts)), _gaps(rows))
+    by = f", by {rows[0]['network']}, the first of {networks} networks" if networks > 1 else ""
+    return Markup("In {}{}: {}.{}").format(
+        _people(rows), by, Markup(", ").join(filter(None, parts)), _gaps(rows)
+    )
 
 
 def regression_sentence(tables: Mapping[str, pd.DataFrame], means: Mapping[str, Sequence[str]]) -> Markup:
@@ -212,13 +220,19 @@ def shown_cases(
 
 
 def _first_protocol(rows: Sequence[Mapping], count: str) -> Mapping | None:
-    """Return the first row of the first protocol with people, of the first group; None if there is none."""
+    """Return the first row of the protocol that is told, of the first group; None if there is none."""
     groups = sorted({row["group"] for row in rows}, key=group_position)
-    for protocol in CARD_PROTOCOLS:
-        for row in rows:
-            if (row["group"], row["protocol"]) == (groups[0], protocol) and row[count]:
-                return row
-    return None
+    own = [row for row in rows if row["group"] == groups[0] and row[count]]
+    told = told_protocol(_most_people(own, count))
+    return next((row for row in own if row["protocol"] == told), None)
+
+
+def _most_people(rows: Sequence[Mapping], count: str) -> dict[str, int]:
+    """Return the largest number of people in the rows of each protocol."""
+    most: dict[str, int] = {}
+    for row in rows:
+        most[row["protocol"]] = max(most.get(row["protocol"], 0), int(row[count]))
+    return most
 
 
 def _people(rows: Sequence[Mapping]) -> str:

@@ -1,12 +1,12 @@
 """The results of a study in one line, for the end of a run: scans, the primary scores, flags, the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lib.catalog.groups import ALL, group_position
-from lib.catalog.protocols import CARD_PROTOCOLS, FOLDED_PROTOCOLS, PROTOCOLS
+from lib.catalog.protocols import CARD_PROTOCOLS, FOLDED_PROTOCOLS, PROTOCOLS, told_protocol
 from lib.stats.agreement_units import volumes_of
 from lib.stats.density_plan import NETWORK
 from lib.stats.density_scale import without_scale
@@ -14,7 +14,7 @@ from lib.stats.formats import volume_in_cm3
 from lib.stats.scan_counts import ScanCounts, count_flagged, count_scans
 from lib.stats.tables import read_table
 
-# the first of these that has scores is told, as on the first screen of the report
+# one of these is told, as on the first screen of the report (`told_protocol`)
 TOLD_PROTOCOLS = (*CARD_PROTOCOLS, *FOLDED_PROTOCOLS)
 _PEOPLE = {
     "cv": "Cross-validation",
@@ -83,7 +83,10 @@ def scores_in_words(
     """
     if scores is None:
         return ""
-    rows = _of_primary_model(scores[scores["measure"] == "dsc"].dropna(subset="mean"), networks, structures)
+    rows = scores[(scores["measure"] == "dsc") & (scores["stratum"] == ALL)].dropna(subset="mean")
+    if structures:
+        rows = rows[rows["structure"].isin(list(structures))]
+    rows = _told_rows(rows, networks, "n")
     if rows.empty:
         return "Nothing was scored."
     first = rows.iloc[0]
@@ -111,7 +114,7 @@ def densities_in_words(agreement: pd.DataFrame | None) -> str:
         return ""
     of_people = (agreement["method"] == NETWORK) & (agreement["kind"] == "person")
     rows = without_scale(agreement[of_people & (agreement["vendor"] == ALL)]).dropna(subset="r2")
-    rows = _in_told_order(rows, list(dict.fromkeys(rows["network"])))
+    rows = _told_rows(rows, list(dict.fromkeys(rows["network"])), "n_people")
     if rows.empty:
         return ""
     first = rows.iloc[0]
@@ -125,26 +128,18 @@ def _verdicts(scans: pd.DataFrame) -> dict[str, str]:
     return dict(zip(scans["scan"], scans["verdict"], strict=True))
 
 
-def _of_primary_model(rows: pd.DataFrame, networks: Sequence[str], structures: Sequence[str]) -> pd.DataFrame:
-    rows = rows[rows["stratum"] == ALL]
-    if structures:
-        rows = rows[rows["structure"].isin(list(structures))]
-    rows = _in_told_order(rows, networks)
-    first = rows.head(1)
-    return rows.merge(first[["group", "network", "protocol"]]) if len(first) else rows
+def _told_rows(rows: pd.DataFrame, networks: Sequence[str], people: str) -> pd.DataFrame:
+    """Return the rows of the first group, of its first network, and of the protocol that is told.
 
-
-def _in_told_order(rows: pd.DataFrame, networks: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of TOLD_PROTOCOLS: the first group first, then the first network, then the first protocol."""
+    `people` is the column with numbers of people, and `networks` the order of networks; others follow by name.
+    """
     rows = rows[rows["protocol"].isin(TOLD_PROTOCOLS)]
     known = [*networks, *sorted(set(rows["network"]) - set(networks))]
-    orders: Mapping = {
-        "group": group_position,
-        "network": known.index,
-        "protocol": TOLD_PROTOCOLS.index,
-    }
-    places = pd.DataFrame({name: rows[name].map(order) for name, order in orders.items()})
-    return rows.loc[places.sort_values(list(orders), kind="stable").index]
+    for name, order in (("group", group_position), ("network", known.index)):
+        if len(rows):
+            rows = rows[rows[name] == min(rows[name], key=order)]
+    most = rows.groupby("protocol")[people].max().astype(int).to_dict()
+    return rows[rows["protocol"] == told_protocol(most, TOLD_PROTOCOLS)]
 
 
 def _title(protocol: str) -> str:

@@ -169,6 +169,20 @@ def scored(*rows):
     return table.assign(group="all", network="vnet", protocol="test", members="ensemble", repeat_of="")
 
 
+def test_one_person_of_another_institution_does_not_stand_for_the_study():
+    assert told(headline("external", n=1), headline("cv", n=12))[0].startswith(
+        "In 12 people each predicted by"
+    )
+    assert told(headline("external", n=2), headline("later", n=1))[0].startswith("In 2 people of other inst")
+    assert told(headline("external", n=3), headline("cv", n=12))[0].startswith("In 3 people of other inst")
+
+
+def test_of_several_networks_the_sentence_names_its_own():
+    rows = [headline(network="b", dice=0.9), headline(network="a", dice=0.8)]
+    (sentence,) = told(*rows, networks=("a", "b"))
+    assert sentence.startswith("In 6 people never seen before, by a, the first of 2 networks: Dice 0.800,")
+
+
 def test_the_cases_are_the_scans_of_median_and_of_lowest_dice():
     table = scored(
         *(

@@ -68,6 +68,11 @@ def test_the_terminal_tells_the_people_of_the_reports_first_sentence():
         assert told == only
 
 
+def test_few_people_do_not_stand_for_the_study():
+    rows = scores(("all", "vnet", "external", "femur", 1, 0.5), ("all", "vnet", "cv", "femur", 12, 0.9))
+    assert scores_in_words(rows, None, ["vnet"]) == "Cross-validation (12 people): Dice 0.900."
+
+
 @pytest.mark.parametrize(
     ("protocol", "title"),
     [
