@@ -1,6 +1,7 @@
 """The report's section on bone mineral density: sentences and tables of densities, in the order of the page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 from markupsafe import Markup
@@ -9,6 +10,8 @@ from lib.catalog.groups import ALL
 from lib.catalog.level_flags import LEVEL_FLAGS
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.report_tables import Column, PageTable, number, p_value, page_table, words
+from lib.pages.wording import joined
+from lib.stats.clustered import FEWEST_FOR_BOOTSTRAP
 from lib.stats.density_plan import HU_LINEAR, METHOD_WORDS, NETWORK
 from lib.stats.density_scale import scale_in_words, scale_of, without_scale
 from lib.stats.formats import (
@@ -23,6 +26,7 @@ from lib.stats.formats import (
 
 DENSITY_DIGITS = 1
 _R_DIGITS, _SLOPE_DIGITS, _SHARE_DIGITS, _DICE_DIGITS = 3, 3, 2, 3
+NO_MEANS: Mapping[str, Sequence[str]] = MappingProxyType({})
 VENDORS_TRAINED: Mapping[str, str] = {
     "yes": "trained the network",
     "no": "new to the network",
@@ -30,11 +34,14 @@ VENDORS_TRAINED: Mapping[str, str] = {
 }
 
 
-def density_section(tables: Mapping[str, pd.DataFrame]) -> dict:
+def density_section(
+    tables: Mapping[str, pd.DataFrame], means: Mapping[str, Sequence[str]] = NO_MEANS
+) -> dict:
     """Return the variables of the section; empty without the tables of densities.
 
     Args:
         tables: tables by name; those of `lib.catalog.stages.DENSITY_TABLES` are read, with the scale in their names.
+        means: structures of each mean (`classes.means`).
 
     Returns:
         `unit` (with the scale), `verdicts` (sentences on network and line by protocol), `views` (tables by subject),
@@ -44,10 +51,15 @@ def density_section(tables: Mapping[str, pd.DataFrame]) -> dict:
         return {}
     unit = scale_in_words(scale_of(tables["bmd_agreement"]))
     rows = {
-        name: records(without_scale(tables[name]))
+        name: [
+            row | {"mean_name": joined(means.get(row.get("mean_of")) or [row.get("mean_of")])}
+            for row in records(without_scale(tables[name]))
+        ]
         for name in ("bmd_agreement", "vendors", "classes", "confusion", "levels_found")
     }
     agreement = first_group(rows["bmd_agreement"])
+    levels = [row for row in first_group(rows["levels_found"]) if row["protocol"] != "test-single"]
+    in_means = {name for structures in means.values() for name in structures}
     people = [row for row in agreement if row["kind"] == "person"]
     made = {
         "people": [people_view(people)] if people else [],
@@ -59,8 +71,8 @@ def density_section(tables: Mapping[str, pd.DataFrame]) -> dict:
         "confusion": [confusion_view(shown)]
         if (shown := _of_network(first_group(rows["confusion"])))
         else [],
-        "levels": [levels_view(rows["levels_found"])] if rows["levels_found"] else [],
-        "flags": [flags_view(shown)] if (shown := flag_counts(rows["levels_found"])) else [],
+        "levels": [levels_view(levels, in_means)] if levels else [],
+        "flags": [flags_view(shown)] if (shown := flag_counts(levels, in_means)) else [],
     }
     return {
         "unit": unit,
@@ -81,7 +93,8 @@ def first_group(rows: Sequence[Mapping]) -> list[Mapping]:
 def verdicts(people: Sequence[Mapping]) -> list[str]:
     """Return, for each network, protocol and vendor, the sentence that compares the network with the line on HU.
 
-    They are of the first mean of people, without scans with contrast medium.
+    They are of the first mean of people, without scans with contrast medium. Fewer than FEWEST_FOR_BOOTSTRAP people,
+    who have no interval, have no sentence.
     """
     shown = _first_mean([row for row in people if row["contrast"] == "no"])
     lines = {_place(row): row for row in shown if row["method"] == HU_LINEAR}
@@ -89,7 +102,7 @@ def verdicts(people: Sequence[Mapping]) -> list[str]:
     return [
         _verdict(row, lines.get(_place(row)), several)
         for row in shown
-        if row["method"] == NETWORK and row["n_people"]
+        if row["method"] == NETWORK and row["n_people"] >= FEWEST_FOR_BOOTSTRAP
     ]
 
 
@@ -98,7 +111,7 @@ def people_view(rows: Sequence[Mapping]) -> PageTable:
     shown = [row for row in rows if row["method"] == NETWORK]
     columns = (
         VENDOR,
-        words("Mean of", "mean_of"),
+        MEAN,
         _count(),
         Column(
             head="Reference",
@@ -211,7 +224,7 @@ def kappa_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the table of agreement on classes: kappa, disagreements near a cut-off, withheld classes."""
     columns = (
         VENDOR,
-        words("Mean of", "mean_of"),
+        MEAN,
         words("Method", lambda row: METHOD_WORDS[row["method"]]),
         Column(head="n", show=lambda row: str(row["n"])),
         _estimated("Kappa, quadratic weights", "weighted_kappa_quadratic", _SHARE_DIGITS),
@@ -234,7 +247,7 @@ def class_view(rows: Sequence[Mapping]) -> PageTable:
     shown = [row for row in rows if row["class"] != ALL and row["vendor"] != ALL]
     columns = (
         VENDOR,
-        words("Mean of", "mean_of"),
+        MEAN,
         words("Class", lambda row: "low density" if row["class"] == "low" else row["class"]),
         Column(head="n", note="of people", show=lambda row: f"{row['n_class']} of {row['n']}"),
         _estimated("Sensitivity", "sensitivity", _SHARE_DIGITS),
@@ -251,19 +264,28 @@ def class_view(rows: Sequence[Mapping]) -> PageTable:
 def confusion_view(rows: Sequence[Mapping]) -> PageTable:
     """Return the confusion of classes by the network: a row for each vendor and class of the reference."""
     predicted = list(dict.fromkeys(row["predicted_class"] for row in rows))
-    keys = ("group", "network", "protocol", "vendor", "vendor_trained", "mean_of", "reference_class")
-    joined: dict[tuple, dict] = {}
+    keys = (
+        "group",
+        "network",
+        "protocol",
+        "vendor",
+        "vendor_trained",
+        "mean_of",
+        "mean_name",
+        "reference_class",
+    )
+    by_class: dict[tuple, dict] = {}
     for row in rows:
         if row["vendor"] != ALL:
-            key = tuple(row[name] for name in keys)
-            joined.setdefault(key, {name: row[name] for name in keys})[row["predicted_class"]] = row["n"]
+            key = tuple(row.get(name) for name in keys)
+            by_class.setdefault(key, dict(zip(keys, key, strict=True)))[row["predicted_class"]] = row["n"]
     columns = (
         VENDOR,
-        words("Mean of", "mean_of"),
+        MEAN,
         words("By the reference", "reference_class"),
         *(Column(head=f"predicted {name}", show=_cell(name)) for name in predicted),
     )
-    shown = list(joined.values())
+    shown = list(by_class.values())
     return page_table(
         "Class by the reference and by the network",
         columns,
@@ -273,13 +295,15 @@ def confusion_view(rows: Sequence[Mapping]) -> PageTable:
     )
 
 
-def levels_view(rows: Sequence[Mapping]) -> PageTable:
-    """Return the table of structures found, by network, protocol, vendor and structure."""
+def levels_view(rows: Sequence[Mapping], in_means: Collection[str] = ()) -> PageTable:
+    """Return the table of structures found, by network, protocol and structure.
+
+    `in_means` are the structures that a mean names; without any, all may count.
+    """
     keys = ("group", "network", "protocol", "structure")
     counted: dict[tuple, list[Mapping]] = {}
-    for row in first_group(rows):
-        if row["protocol"] != "test-single":
-            counted.setdefault(tuple(row[name] for name in keys), []).append(row)
+    for row in rows:
+        counted.setdefault(tuple(row[name] for name in keys), []).append(row)
     shown = [
         dict(zip(keys, key, strict=True))
         | {"n": len(own), "dsc": _mean(row["dsc"] for row in own)}
@@ -291,8 +315,16 @@ def levels_view(rows: Sequence[Mapping]) -> PageTable:
         words("Structure", "structure"),
         Column(head="Scans", show=lambda row: str(row["n"])),
         Column(head="Found", show=lambda row: str(row["found"])),
-        Column(head="Usable", note="counts in means", show=lambda row: str(row["usable"])),
-        Column(head="Flagged", note="itself or its scan", show=lambda row: str(row["flagged"])),
+        Column(
+            head="Usable",
+            note="counts in means",
+            show=lambda row: (
+                str(row["usable"])
+                if not in_means or row["structure"] in in_means
+                else show_number(None, why="no mean names this structure")
+            ),
+        ),
+        Column(head="With a level flag", note="itself or its scan", show=lambda row: str(row["flagged"])),
         Column(
             head="Dice",
             note="mean",
@@ -302,10 +334,13 @@ def levels_view(rows: Sequence[Mapping]) -> PageTable:
     return page_table("Structures found", columns, shown, name="levels_found", group=_protocol_heading(shown))
 
 
-def flag_counts(rows: Sequence[Mapping]) -> list[dict]:
-    """Return each flag with the numbers of structures and scans that have it, and of classes withheld with it."""
+def flag_counts(rows: Sequence[Mapping], in_means: Collection[str] = ()) -> list[dict]:
+    """Return each flag with the numbers of structures and scans that have it, and of classes withheld with it.
+
+    `unusable` counts structures that a mean names (`in_means`; without any, all) and that are left out of it.
+    """
     counts: dict[str, dict] = {}
-    for row in first_group(rows):
+    for row in rows:
         for name in (row["flags"] or "").split() + (row["scan_flags"] or "").split():
             told = counts.setdefault(
                 name,
@@ -314,7 +349,7 @@ def flag_counts(rows: Sequence[Mapping]) -> list[dict]:
             scan = row["scan"]
             told["structures"].add((scan, row["structure"]))
             told["scans"].add(scan)
-            if row["usable"] == "no":
+            if row["usable"] == "no" and (not in_means or row["structure"] in in_means):
                 told["unusable"].add((scan, row["structure"]))
             if row["class_withheld"]:
                 told["withheld"].add(scan)
@@ -335,6 +370,9 @@ def flags_view(rows: Sequence[Mapping]) -> PageTable:
         Column(head="Class withheld", note="scans", show=lambda row: str(row["withheld"])),
     )
     return page_table("Flags of structures and scans", columns, rows, name="levels_found")
+
+
+MEAN = words("Mean of", lambda row: row.get("mean_name") or row["mean_of"])
 
 
 def vendor_remark(row: Mapping) -> str:

@@ -15,7 +15,7 @@ from lib.catalog.measures import WHOLE
 from lib.catalog.protocols import told_protocol
 from lib.catalog.scales import CALIBRATED_SCALES
 from lib.pages.wording import counted, joined
-from lib.stats.density_plan import NETWORK
+from lib.stats.density_plan import HU_LINEAR, METHOD_WORDS, NETWORK, PHANTOM
 from lib.stats.density_scale import scale_in_words, scale_of, without_scale
 from lib.stats.formats import fixed, records, volume_in_cm3
 from lib.stats.grouping import without_repeats
@@ -28,6 +28,7 @@ SEEN: Mapping[str, str] = {
     "later": "who were not part of the training",
     "cv": "each predicted by a model that did not see them (cross-validation)",
 }
+_BESIDE_NETWORK = (HU_LINEAR, PHANTOM)  # methods whose errors stand beside those of the network
 # regions of a calibrated bone that stand for all of it, the largest first
 _WHOLE_REGIONS = (WHOLE, "proximal_femur", "total_hip")
 
@@ -66,8 +67,10 @@ def found_sentences(
     """
     rows = primary_headlines(headlines, networks)
     several = len({row["network"] for row in headlines})
+    led = {row["structure"] for row in rows}
+    others = [name for name in tables["volumes"]["structure"].unique() if name not in led]
     sentences = [
-        overlap_sentence(rows, several),
+        overlap_sentence(rows, several, others),
         regression_sentence(tables, means),
         calibrated_sentence(tables),
     ]
@@ -83,12 +86,13 @@ def primary_headlines(headlines: Sequence[Mapping], networks: Sequence[str]) -> 
     return [row for row in own if row["protocol"] == told]
 
 
-def overlap_sentence(rows: Sequence[Mapping], networks: int = 1) -> Markup:
+def overlap_sentence(rows: Sequence[Mapping], networks: int = 1, others: Sequence[str] = ()) -> Markup:
     """Return the sentence on Dice and volume error of some people; of several structures, from lowest to highest.
 
     Args:
         rows: headlines of one protocol and network, one for each structure.
         networks: number of networks of the study; of several ones the sentence names its own.
+        others: structures of the study without a row, which are named.
     """
     if not rows:
         return Markup("")
@@ -103,22 +107,28 @@ def overlap_sentence(rows: Sequence[Mapping], networks: int = 1) -> Markup:
         _largest(worst, len(rows)) if worst else "",
     ]
     by = f", by {rows[0]['network']}, the first of {networks} networks" if networks > 1 else ""
-    return Markup("In {}{}: {}.{}").format(
-        _people(rows), by, Markup(", ").join(filter(None, parts)), _gaps(rows)
+    elsewhere = Markup(' {}: <a href="#overlap">Overlap</a>.').format(joined(others)) if others else ""
+    return Markup("In {}{}: {}.{}{}").format(
+        _people(rows), by, Markup(", ").join(filter(None, parts)), elsewhere, _gaps(rows)
     )
 
 
 def regression_sentence(tables: Mapping[str, pd.DataFrame], means: Mapping[str, Sequence[str]]) -> Markup:
-    """Return the sentence on the density that a network reads, of the first mean of people; empty without one."""
+    """Return the sentences on the density that a network reads, of the first mean of people; empty without one.
+
+    Beside the network stand the line on HU and the phantoms, if there are some. Biases of vendors follow, because
+    they cancel in that of everybody.
+    """
     if "bmd_agreement" not in tables:
         return Markup("")
     unit = scale_in_words(scale_of(tables["bmd_agreement"]))
-    rows = [
+    people = [
         row
         for row in records(without_scale(tables["bmd_agreement"]))
-        if (row["method"], row["kind"], row["vendor"], row["contrast"]) == (NETWORK, "person", ALL, "no")
+        if (row["kind"], row["contrast"]) == ("person", "no") and row["n_people"]
     ]
-    row = _first_protocol(rows, "n_people")
+    own = [row for row in people if row["method"] == NETWORK]
+    row = _first_protocol([row for row in own if row["vendor"] == ALL], "n_people")
     if row is None:
         return Markup("")
     bias, rmse = _within(row["bias"]), _within(row["rmse"], 0, math.inf)
@@ -128,14 +138,50 @@ def regression_sentence(tables: Mapping[str, pd.DataFrame], means: Mapping[str, 
     ]
     if not any(told):
         return Markup("")
-    people = counted(int(row["n_people"]), "person", "people")
-    return Markup("Bone density read by the network (mean of {}), {} {}: {} {}.").format(
+    alike = [
+        other
+        for other in people
+        if all(other[name] == row[name] for name in ("group", "protocol", "network", "mean_of"))
+    ]
+    return Markup("Bone density read by the network (mean of {}), {} {}: {} {}{}.{}").format(
         joined(means.get(row["mean_of"]) or [row["mean_of"]]),
-        people,
+        counted(int(row["n_people"]), "person", "people"),
         SEEN[row["protocol"]],
         Markup(", ").join(filter(None, told)),
         unit,
+        _errors_of_others(alike, row["n_people"]),
+        _biases_of_vendors([other for other in alike if other["method"] == NETWORK]),
     )
+
+
+def _errors_of_others(rows: Sequence[Mapping], people: int) -> str:
+    """Return the RMSE of the line on HU and of phantoms in brackets, with their people if these are not all."""
+    told = []
+    for method in _BESIDE_NETWORK:
+        for row in rows:
+            if (row["method"], row["vendor"]) == (method, ALL) and _within(
+                row["rmse"], 0, math.inf
+            ) is not None:
+                of = (
+                    ""
+                    if row["n_people"] == people
+                    else f" in {counted(int(row['n_people']), 'person', 'people')}"
+                )
+                told.append(f"{METHOD_WORDS[method]} {fixed(row['rmse'], DENSITY_DIGITS)}{of}")
+    return f" (the same error of other methods: {', '.join(told)})" if told else ""
+
+
+def _biases_of_vendors(rows: Sequence[Mapping]) -> str:
+    """Return the bias of each of several vendors and which is new to the network; empty for one vendor."""
+    shown = [row for row in rows if row["vendor"] not in (ALL, "") and _within(row["bias"]) is not None]
+    if len(shown) < 2:
+        return ""
+    told = [
+        f"{fixed(row['bias'], DENSITY_DIGITS, sign='+')} {row['vendor']}"
+        + (" (new to the network)" if row["vendor_trained"] == "no" else "")
+        for row in shown
+    ]
+    return f" Bias by vendor: {', '.join(told)}."
 
 
 def calibrated_sentence(tables: Mapping[str, pd.DataFrame]) -> Markup:
@@ -203,10 +249,11 @@ def shown_cases(
     if dice.empty:
         return []
     error = scored.groupby("scan")["re_percent"].agg(lambda values: values.iloc[0])
-    mean = "mean " if len(rows) > 1 else ""
+    several = f"mean {words} of {joined(row['structure'] for row in rows)}"
+    named = several if len(rows) > 1 else words
 
     def case(kind: str, scan: str) -> Case:
-        told = f"{mean}{words} {fixed(dice[scan], DICE_DIGITS)}"
+        told = f"{named} {fixed(dice[scan], DICE_DIGITS)}"
         known = _within(error[scan]) if len(rows) == 1 else None
         told += "" if known is None else f", volume {fixed(known, PERCENT_DIGITS, sign='+')} %"
         return Case(kind=kind, scan=scan, told=told)

@@ -194,7 +194,8 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
     return {
         "data": data, "link": link,
         "sections": sections_of(publication, tables),
-        "density": density_section(tables), "calibrated": calibrated_section(tables),
+        "density": density_section(tables, data.settings["classes"]["means"] or {}),
+        "calibrated": calibrated_section(tables),
         "publication": publication,
         "detailed": data.detailed,
         "restated": explain_changes(data.comparison),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from lib.catalog.groups import ALL, GROUP_NAMES, SEX_NAMES, STRATUM_NAMES
 from lib.catalog.measures import ENOUGH_FREEDOM, MEASURES, SUMMARIES, Form, score_names
 from lib.catalog.protocols import PROTOCOLS, SETS
-from lib.pages.wording import WEIGHTS
+from lib.pages.wording import WEIGHTS, joined
 from lib.publications.zhao_2020 import FEMUR, PRINTED_TABLE1
 from lib.stats.formats import (
     DASH,
@@ -239,7 +239,8 @@ def headline_tables(headlines: Sequence[Mapping], protocols: Sequence[str]) -> l
         *scores,
         *map(estimate, ("mae_mm3", "bias_mm3", "r2", "ccc")),
     )
-    every = "all networks" if several["network"] else "all structures"
+    structures = joined(dict.fromkeys(row["structure"] for row in headlines)) if headlines else ""
+    every = "all networks" if several["network"] else structures
     return [
         page_table(f"{PROTOCOLS[name].title}: {every}", columns, rows, name="agreement")
         for name in protocols

@@ -131,7 +131,7 @@ def make_external(external: Study, study: Path) -> None:
         f"model=../{study.name}/results/models/all/vnet",
         f"other=../{study.name}",
     )
-    _run(replace(external, settings=settings), "report", "compare")
+    _run(replace(external, settings=settings), "report", "compare", "results/tables/people.csv")
 
 
 def _review(source: Path) -> None:

@@ -12,7 +12,7 @@ from lib.pages.first_screen import (
     shown_cases,
 )
 
-NONE_MEASURED = pd.DataFrame({"scan": []})
+NONE_MEASURED = pd.DataFrame({"scan": [], "structure": []})
 
 
 def headline(protocol="test", structure="femur", **values):
@@ -116,7 +116,7 @@ def test_models_of_one_sex_are_not_told_as_everybody():
 
 
 def test_a_study_without_scores_says_so():
-    measured = pd.DataFrame({"scan": ["A", "A", "B"]})
+    measured = pd.DataFrame({"scan": ["A", "A", "B"], "structure": ["L1", "L2", "L1"]})
     assert told() == ["No scan has been predicted yet, so there are no results."]
     (sentence,) = told(volumes=measured)
     assert sentence.startswith("2 scans were measured, and nothing could be scored")
@@ -134,8 +134,28 @@ def test_a_density_that_a_network_reads_has_bias_and_error():
     sentences = told(headline(), density_rows=rows, means={"upper": ["L1", "L2"]})
     assert sentences[1] == (
         "Bone density read by the network (mean of L1 and L2), 58 people never seen before: bias −2.0, "
-        "root mean square error 8.4 mg/cm³ K₂HPO₄-equivalent."
+        "root mean square error 8.4 mg/cm³ K₂HPO₄-equivalent (the same error of other methods: line on HU 8.4)."
     )
+
+
+def test_biases_of_vendors_that_cancel_are_told_one_by_one():
+    rows = [
+        density(bias_k2hpo4_mg_cm3=-1.9),
+        density(vendor="ge", bias_k2hpo4_mg_cm3=6.4, vendor_trained="yes"),
+        density(vendor="philips", bias_k2hpo4_mg_cm3=-11.1, vendor_trained="no"),
+        density("cv", vendor="ge", bias_k2hpo4_mg_cm3=0.0, vendor_trained="yes"),
+        density(method="phantom", n_people=20, rmse_k2hpo4_mg_cm3=1.41),
+    ]
+    sentence = told(headline(), density_rows=rows, means={"upper": ["L1", "L2"]})[1]
+    assert sentence.endswith(
+        "(the same error of other methods: calibration of the scan 1.4 in 20 people). Bias by vendor: +6.4 ge, "
+        "−11.1 philips (new to the network)."
+    )
+
+
+def test_structures_that_are_not_led_with_are_named():
+    volumes = pd.DataFrame({"scan": ["A"] * 3, "structure": ["L1", "L5", "sacrum"]})
+    assert told(headline(structure="L1"), volumes=volumes)[0].endswith("at worst. L5 and sacrum: Overlap.")
 
 
 def test_a_density_without_people_or_numbers_is_left_out():
@@ -202,7 +222,10 @@ def test_of_several_structures_a_scan_counts_with_its_mean():
     rows = [("A", "L1", 0.9, 1.0), ("A", "L2", 0.8, 1.0), ("B", "L1", 0.86, 1.0), ("B", "L2", 0.86, 1.0)]
     rows += [("A", "sacrum", 0.1, 1.0)]  # not among the headlines
     cases = shown_cases(scored(*rows), [headline(structure="L1"), headline(structure="L2")], "AB")
-    assert [(case.scan, case.told) for case in cases] == [("B", "mean Dice 0.860"), ("A", "mean Dice 0.850")]
+    assert [(case.scan, case.told) for case in cases] == [
+        ("B", "mean Dice of L1 and L2 0.860"),
+        ("A", "mean Dice of L1 and L2 0.850"),
+    ]
 
 
 def test_cases_are_never_repeated_scans_nor_of_other_protocols():
