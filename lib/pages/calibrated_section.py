@@ -24,6 +24,7 @@ from lib.stats.formats import (
     show_number,
     why_empty,
 )
+from lib.stats.scan_counts import used_scans
 
 _SLOPE_DIGITS, _HU_DIGITS, _R_DIGITS = 4, 1, 3
 DENSITIES = ("vbmd", "abmd")  # measures whose agreement this section shows; agreement.csv has all
@@ -38,8 +39,8 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
     """Return the variables of the section; empty without `calibration.csv`.
 
     Returns:
-        `verdicts` (scans by verdict), `methods` (in words), `voltages` (in words, if they differ), `views` (tables by
-        subject).
+        `verdicts` (scans by verdict), `without` (number of used scans that ask for no calibration), `methods` (in
+        words), `voltages` (in words, if they differ), `views` (tables by subject).
     """
     if "calibration" not in tables:
         return {}
@@ -49,6 +50,7 @@ def calibrated_section(tables: Mapping[str, pd.DataFrame]) -> dict:
         "verdicts": {
             verdict: sum(row["verdict"] == verdict for row in rows) for verdict in (OK, FLAGGED, REFUSED)
         },
+        "without": int((~used_scans(tables["flow"]).isin(tables["calibration"]["scan"])).sum()),
         "methods": {
             name: METHODS[name].replace("`", "") for name in dict.fromkeys(row["method"] for row in rows)
         },

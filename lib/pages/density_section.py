@@ -236,8 +236,11 @@ def kappa_view(rows: Sequence[Mapping]) -> PageTable:
             small=lambda row: f"{row['disagree_near_cut_off']:.0f} near",
         ),
         Column(head="Near a cut-off", note="people", show=lambda row: f"{row['near_cut_off']:.0f}"),
-        Column(head="Withheld", show=lambda row: f"{row['withheld']:.0f}"),
-        words("Why withheld", lambda row: (row["withheld_reason"] or DASH).replace("_", " ")),
+        Column(
+            head="Withheld",
+            show=lambda row: f"{row['withheld']:.0f}",
+            small=lambda row: (row["withheld_reason"] or "").replace("_", " "),
+        ),
     )
     return page_table("Classes of people", columns, rows, name="classes", group=_protocol_heading(rows))
 

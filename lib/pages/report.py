@@ -117,6 +117,7 @@ PIXEL_FIGURES = ("examples", "solid")
 # keeps the page usable for cohorts of thousands; the table files hold all rows
 MOST_ROWS = 1000
 MOST_LINES = 30  # a longer table scrolls by itself
+WIDE_PERCENT = 25.0  # an interval of a volume that is wider, to either side, tells little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +215,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "flow": summarize_flow(tables["flow"]),
         "people": accepted_people(tables["flow"]),
         "views": page_views(data, pages),
+        "widest_interval": widest_interval(tables["coverage"]),
         "intervals": bool(tables["volumes"]["interval_percent"].notna().any()),
         "region_meanings": region_meanings(records(tables["agreement"]), data.settings),
         "fold_r2": fold_ranges(tables["folds"]),
@@ -243,6 +245,12 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "most_rows": MOST_ROWS, "most_lines": MOST_LINES,
         "structures": list(data.tables["volumes"]["structure"].unique()),
     }  # fmt: skip
+
+
+def widest_interval(coverage: pd.DataFrame) -> float:
+    """Return the largest median half-width of intervals, in percent, if it is too wide to tell much; else 0."""
+    widest = coverage["interval_percent_median"].max() if len(coverage) else 0.0
+    return float(widest) if widest > WIDE_PERCENT else 0.0
 
 
 def first_screen(data: ReportData, rows: Sequence[Mapping], pages: Mapping[str, str]) -> dict:

@@ -251,24 +251,34 @@ def headline_tables(headlines: Sequence[Mapping], protocols: Sequence[str]) -> l
 def score_tables(rows: Sequence[Mapping]) -> list[PageTable]:
     """Return the tables of scores: means with SD and, with enough people, intervals.
 
-    Scores that no table of scans lists are in tables/scores.csv alone.
+    Scores that no table of scans lists are in tables/scores.csv alone, and so are those of other thresholds that the
+    study does not have.
     """
     rows = shown_agreement(scores_by_group(rows))
 
     def count_of(name: str) -> Column:
         return Column(head="n", show=lambda row: str(row[name]["n"]), small=lambda row: scans_of(row[name]))
 
-    def table_of(caption: str, section: str, counted: str) -> PageTable:
+    def table_of(caption: str, section: str, counted: str) -> PageTable | None:
         known = ((name, MEASURES[name]) for name in score_names())
-        scores = [name for name, measure in known if measure.section == section and measure.listed]
+        scores = [
+            name
+            for name, measure in known
+            if measure.section == section
+            and measure.listed
+            and (section != "choices" or any(row[name]["mean"] is not None for row in rows))
+        ]
+        if not scores:
+            return None
         columns = (PEOPLE, count_of(counted), *(column for name in scores for column in score_columns(name)))
         return page_table(caption, columns, rows, name="scores", group=protocol_group(rows))
 
-    return [
+    made = (
         table_of("Overlap", "overlap", "dsc"),
         table_of("Surface distances", "distance", "hd95_mm"),
         table_of("Other thresholds, all components", "choices", "dsc_raw"),
-    ]
+    )
+    return [table for table in made if table is not None]
 
 
 def score_columns(name: str) -> Iterator[Column]:

@@ -60,7 +60,7 @@ def count_scans(scans: pd.DataFrame) -> ScanCounts:
     verdict, reason = scans["verdict"], scans["reason"].fillna("")
     is_screening = "stage" not in scans
     accepted = verdict == "ok"
-    used = accepted if is_screening else accepted & scans["stage"].isin(USED_STAGES)
+    used = accepted if is_screening else scans["scan"].isin(used_scans(scans))
     return ScanCounts(
         listed=len(scans),
         used=int(used.sum()),
@@ -70,6 +70,11 @@ def count_scans(scans: pd.DataFrame) -> ScanCounts:
         not_screened=int((verdict == "missing").sum()),
         unfinished=first_reasons(reason[accepted & ~used]),
     )
+
+
+def used_scans(flow: pd.DataFrame) -> pd.Series:
+    """Return the scans of `tables/flow.csv` that have a prediction and are part of the study."""
+    return flow.loc[(flow["verdict"] == "ok") & flow["stage"].isin(USED_STAGES), "scan"]
 
 
 def count_flagged(volumes: pd.DataFrame, networks: Sequence[str]) -> int:

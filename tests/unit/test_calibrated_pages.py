@@ -272,8 +272,17 @@ def test_the_section_counts_verdicts_and_never_pools_scales():
             ]
         ),
         "agreement": pd.DataFrame([agreement(), agreement(measure="vbmd_caha"), agreement(measure="volume")]),
+        # B1 is used and asks for no calibration; B2 asks for none either, and was refused at screening
+        "flow": pd.DataFrame(
+            [
+                *({"scan": f"A{n}", "verdict": "ok", "stage": "scored"} for n in (1, 2, 3, 4)),
+                {"scan": "B1", "verdict": "ok", "stage": "predicted"},
+                {"scan": "B2", "verdict": "rejected", "stage": "screened"},
+            ]
+        ),
     }
     shown = calibrated_section(tables)
+    assert shown["without"] == 1
     assert shown["verdicts"] == {"ok": 2, "flagged": 1, "refused": 1}
     (scanners,) = shown["views"]["scanners"]
     assert [line[4][0] for line in scanners.lines] == ["2", "1"]

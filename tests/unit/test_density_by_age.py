@@ -281,6 +281,7 @@ def test_the_report_shows_everybody_by_region_and_sex(tmp_path):
     tables = {
         "calibration": pd.DataFrame(columns=list(CALIBRATION_COLUMNS)),
         "agreement": pd.DataFrame(columns=["group"]),
+        "flow": pd.DataFrame(columns=["scan", "verdict", "stage"]),
         "density_by_age": read_table(tmp_path / "density_by_age.csv"),
     }
     (view,) = calibrated_section(tables)["views"]["by_age"]

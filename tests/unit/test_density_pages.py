@@ -25,7 +25,7 @@ from lib.figures.density_figures import (
 )
 from lib.figures.gallery import TITLES, StudyResults, draw_figures
 from lib.figures.style import STYLE
-from lib.pages.density_section import density_section, flag_counts, verdicts
+from lib.pages.density_section import density_section, flag_counts, levels_view, verdicts
 from lib.pages.network_tables import published_scores_view
 from lib.publications.article import score_rows
 from lib.publications.fang_2021 import FANG_2021
@@ -201,6 +201,45 @@ def test_the_sentence_says_which_is_better_only_if_the_interval_says_so(density)
     few = even | {"rmse_difference_ci_low": None, "rmse_difference_ci_high": None}
     assert "too few people for an interval" in verdicts([few, line])[0]
     assert "no value here" in verdicts([own | {"rmse_difference": None}, line])[0]
+
+
+def test_only_structures_that_a_mean_names_count_in_means():
+    shared = {"group": "all", "network": "unet", "protocol": "test", "scan_flags": "", "class_withheld": ""}
+    rows = [
+        shared
+        | {"scan": "A", "structure": "L1", "found": "yes", "usable": "no", "flags": "metal", "dsc": 0.9},
+        shared
+        | {"scan": "A", "structure": "sacrum", "found": "yes", "usable": "no", "flags": "metal", "dsc": 0.9},
+    ]
+    (flag,) = flag_counts(rows, {"L1"})
+    assert (flag["structures"], flag["unusable"]) == (2, 1)
+    assert flag_counts(rows)[0]["unusable"] == 2
+    view = levels_view(rows, {"L1"})
+    usable = [str(line[3][0]) for line in view.lines if not isinstance(line, str)]
+    assert usable[0] == "0" and "no mean names this structure" in usable[1]
+
+
+def test_flags_of_single_models_are_not_counted(density):
+    section = density_section(density, SPINE["classes"]["means"])
+    (view,) = section["views"]["flags"]
+    single = density["levels_found"].assign(protocol="test-single", flags="hardware")
+    both = density | {"levels_found": pd.concat([density["levels_found"], single])}
+    (same,) = density_section(both, SPINE["classes"]["means"])["views"]["flags"]
+    assert same.lines == view.lines
+
+
+def test_means_are_named_by_their_structures(density):
+    (view,) = density_section(density, SPINE["classes"]["means"])["views"]["people"]
+    named = {str(line[1][0]) for line in view.lines if not isinstance(line, str)}
+    assert named == {"L1, L2, L3 and L4", "L1 and L2"}
+    (raw,) = density_section(density)["views"]["people"]
+    assert {str(line[1][0]) for line in raw.lines if not isinstance(line, str)} == {"paper", "iscd"}
+
+
+def test_few_people_have_no_sentence_of_network_and_line(density):
+    rows = records(without_scale(density["bmd_agreement"]))
+    people_rows = [row for row in rows if row["kind"] == "person"]
+    assert verdicts(people_rows) and verdicts([row | {"n_people": 5} for row in people_rows]) == []
 
 
 def test_flags_are_counted_with_what_they_cost(density):
