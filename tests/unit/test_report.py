@@ -943,6 +943,71 @@ def test_figures_offer_what_was_made_and_say_what_they_show(full):
     assert (new["files"]["csv"], new["alt"]) == ("results/figures/solid-vnet-test.csv", "Two femurs.")
 
 
+def figure_of(kind, structure="", protocol="cv", **values):
+    entry = {
+        "kind": kind,
+        "network": "vnet",
+        "protocol": protocol,
+        "structure": structure,
+        "title": TITLES[kind],
+    }
+    name = "-".join(filter(None, (kind, protocol, structure)))
+    return entry | {"name": name, "n": 20, "width": 740, "height": 350} | values
+
+
+SPINE_FIGURES = [
+    figure_of("solid", protocol=""),
+    *(figure_of("measured_scans", name, protocol="", points=[["P000", 5, 6]]) for name in ("L1", "L2")),
+    *(figure_of(kind, name) for name in ("L1", "L2", "L3") for kind in ("scores", "regression")),
+    figure_of("readers", "L3"),
+    figure_of("learning_curves", protocol=""),
+]
+
+
+def test_figures_of_several_structures_are_grouped_by_structure(full):
+    general, cv = figure_groups(report(full[0], figures=SPINE_FIGURES))
+    assert [figure["kind"] for figure in general["general"]] == ["solid", "learning_curves"]
+    assert [part["structure"] for part in general["structures"]] == ["L1", "L2"]
+    kinds = {part["structure"]: [figure["kind"] for figure in part["figures"]] for part in cv["structures"]}
+    both = ["scores", "regression"]
+    assert kinds == {"L1": both, "L2": both, "L3": [*both, "readers"]}
+    captions = {(figure["kind"], figure["structure"]): figure["caption"] for figure in cv["figures"]}
+    assert (
+        captions["scores", "L2"] == "As above, for L2."
+        and captions["regression", "L3"] == "As above, for L3."
+    )
+    # the first structure of a kind has its caption, whatever structures came before
+    assert captions["scores", "L1"].startswith("Dice similarity coefficient")
+    assert captions["readers", "L3"] not in ("", "As above, for L3.")
+
+
+def test_structures_after_the_first_are_folded_on_a_screen(full, tmp_path):
+    page = render(report(full[0], figures=SPINE_FIGURES), tmp_path)
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    text = section_of(page, "figures")
+    folded = re.findall(
+        r'<details class="print"( open)?><summary>([^<]*)</summary>(.*?)</details>', text, re.S
+    )
+    assert [(opened != "", words) for opened, words, _ in folded] == [
+        (True, "Measures of every scan · L1"), (False, "Measures of every scan · L2"),
+        (True, "L1: 2 figures"), (False, "L2: 2 figures"), (False, "L3: 3 figures"),
+    ]  # fmt: skip
+    assert [part.count('<div class="figures">') for *_, part in folded] == [1] * 5
+    assert text.count("Each point opens the page of its scan") == 1
+    assert "<b>Overlap with the reference · L2</b> (n = 20). As above, for L2." in text
+    outside = re.sub(r"<details.*?</details>", "", text, flags=re.S)
+    assert re.findall(r"<b>([^<]*)</b>", outside) == [TITLES["solid"], TITLES["learning_curves"]]
+
+
+def test_figures_of_one_structure_are_not_folded(full, tmp_path):
+    figures = [figure | {"structure": ""} for figure in SPINE_FIGURES if figure["structure"] in ("", "L1")]
+    text = section_of(render(report(full[0], figures=figures), tmp_path), "figures")
+    assert "<details" not in text and "As above" not in text
+    assert text.count("<figcaption") == len(figures)
+
+
 def test_points_of_figures_are_those_of_scans_with_a_page(full, tmp_path):
     entry = {"kind": "regression", "network": "vnet", "protocol": "test", "title": "Regression", "n": 2}
     entry |= {"width": 400, "height": 300}
