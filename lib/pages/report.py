@@ -222,7 +222,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "scan_json": script_json(
             scan_data(
                 tables, study=data.study, networks=configured_networks(data.settings), pages=pages,
-                reviews=data.reviews,
+                reviews=data.reviews, structures=data.settings["report"].get("structures") or (),
             )
         ),
         "scans": tables["volumes"]["scan"].nunique(),

@@ -671,6 +671,57 @@ def test_the_first_row_of_a_scan_is_its_primary_prediction(full):
     assert len(shown["rows"]) == len(full[0]["volumes"])
 
 
+def of_structures(made, dice, **values):
+    """The tables with a structure for each entry of `dice`, whose Dice and other values it sets, scan by scan."""
+    several = {
+        table: pd.concat([made[table].assign(structure=name) for name in dice], ignore_index=True)
+        for table in ("metrics", "volumes")
+    }
+    for name, by_scan in dice.items():
+        for scan, value in by_scan.items():
+            metrics = several["metrics"]
+            metrics.loc[(metrics["structure"] == name) & (metrics["scan"] == scan), "dsc"] = value
+    for (table, column, name, scan), value in values.get("further", {}).items():
+        of = several[table]
+        of.loc[(of["structure"] == name) & (of["scan"] == scan), column] = value
+    return several
+
+
+def worst_structures(made, **values):
+    shown = of_scans(made, **values)
+    worst = [shown["rows"][place] for place in shown["worst"]]
+    return {shown["scans"][row[0]][0]: shown["sets"][row[1]] for row in worst}
+
+
+def test_the_gallery_shows_a_scan_by_its_worst_structure(full):
+    dice = {"L1": {"P000": 0.9, "P001": 0.9, "P010": 0.9}, "L2": {"P000": 0.3, "P001": 0.95, "P010": np.nan}}
+    made = of_structures(full[0], dice | {"sacrum": {"P000": 0.1, "P001": 0.2, "P010": 0.99}})
+    worst = worst_structures(made, structures=["L1", "L2"])
+    assert worst["P000"] == ("all", "vnet", "test", "L2")
+    assert worst["P001"] == ("all", "vnet", "test", "L1")
+    assert worst["P010"] == ("all", "vnet", "cv", "L1")  # a Dice stands before an unknown one
+    assert worst_structures(made)["P000"][-1] == worst_structures(made)["P001"][-1] == "sacrum"
+    assert len(worst) == full[0]["volumes"]["scan"].nunique()
+    # a scan without any of the named structures counts with the others
+    assert worst_structures(made, structures=["L5"])["P010"][-1] == "L1"
+
+
+def test_without_a_dice_the_worst_structure_has_most_flags_or_least_agreement(full):
+    further = {
+        ("volumes", "flags", "L2", "P000"): "level_gap bone_at_border",
+        ("volumes", "flags", "L1", "P000"): "level_gap",
+        ("volumes", "flags", "L1", "P001"): "",
+        ("volumes", "flags", "L2", "P001"): "",
+        ("volumes", "member_dice", "L1", "P001"): 0.9,
+        ("volumes", "member_dice", "L2", "P001"): 0.8,
+    }
+    made = of_structures(full[0], {"L1": {}, "L2": {}}, further=further) | {"metrics": no_metrics()}
+    worst = worst_structures(made)
+    assert (worst["P000"][-1], worst["P001"][-1]) == ("L2", "L2")
+    empty = {name: table.iloc[:0] for name, table in made.items()}
+    assert of_scans(empty)["worst"] == []
+
+
 def test_the_configurations_first_network_comes_first(full):
     other = {name: full[0][name].assign(network="another") for name in ("metrics", "volumes")}
     both = {name: pd.concat([full[0][name], table], ignore_index=True) for name, table in other.items()}
