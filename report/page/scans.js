@@ -177,7 +177,8 @@ function cell(row, column) {
   if (column.digits !== undefined && text === "–") made.title = row.reasons[column.name] ?? "not measured";
   if (column.name === "review") made.className = `verdict ${verdictOf(row.scan)}`;
   if (column.name === "flags" && text) made.prepend("⚑ ");
-  if (column.name === "flags" || column.name === "site") made.classList.add("words");
+  if (column.name === "flags") made.classList.add("words", ...(row.codes.length > 1 ? ["many"] : []));
+  if (column.name === "site" && text.length > 12) made.classList.add("words");
   return made;
 }
 
