@@ -67,8 +67,9 @@ class Example:
 def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict]:
     """Return the man and the woman of median Dice among the test people, else among the out-of-fold people.
 
-    Candidates are predictions of the first network and of the group of everybody (or the first group), with a key
-    among `drawable`. Returns rows of `metrics` as records.
+    Of several structures, a scan counts with the mean over those that are scored. Candidates are predictions of the
+    first network and of the group of everybody (or the first group), with a key among `drawable`. Returns rows of
+    `metrics` as records, of the scan's first scored structure, with this Dice as `dsc`.
     """
     scored = _drawable(metrics, drawable)
     for protocol in _EXAMPLE_PROTOCOLS:
@@ -76,8 +77,8 @@ def example_scans(metrics: pd.DataFrame, drawable: Collection[str]) -> list[dict
         if len(subset):
             group = min(subset["group"], key=group_position)
             subset = subset[(subset["group"] == group) & (subset["network"] == subset["network"].min())]
-            subset = subset[subset["structure"] == subset["structure"].iloc[0]]
-            ordered = subset.sort_values(["dsc", "scan"])
+            mean = subset.groupby("scan")["dsc"].transform("mean")
+            ordered = subset.assign(dsc=mean).drop_duplicates("scan").sort_values(["dsc", "scan"])
             middle = [part.iloc[(len(part) - 1) // 2] for _, part in ordered.groupby("sex")]
             return [row.to_dict() for row in middle]
     return []
@@ -91,10 +92,13 @@ def _drawable(metrics: pd.DataFrame, drawable: Collection[str]) -> pd.DataFrame:
 
 
 def example_title(row: Mapping, *, several: bool = False) -> str:
-    """Return the title of an example: pseudonym, sex, Dice (of the structure of the row) and how it was predicted."""
+    """Return the title of a row of `example_scans`: pseudonym, sex, Dice and how it was predicted.
+
+    With `several` structures, the Dice is called their mean.
+    """
     sex = {"M": ", man", "F": ", woman"}.get(row["sex"], "")
-    of = f" of {row['structure']}" if several else ""
-    return f"{row['scan']}{sex}, DSC{of} {row['dsc']:.4f} ({PROTOCOLS[row['protocol']].on_figures})"
+    dice = "mean Dice" if several else "DSC"
+    return f"{row['scan']}{sex}, {dice} {row['dsc']:.4f} ({PROTOCOLS[row['protocol']].on_figures})"
 
 
 def pair_title(row: Mapping) -> str:

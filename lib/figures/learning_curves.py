@@ -98,11 +98,17 @@ def draw_fold_spread(people: pd.DataFrame, spread: pd.DataFrame) -> Drawing:
 def _draw_curves(axes: Axes, folds: Sequence[pd.DataFrame], name: str, color: str) -> None:
     known = [curve.dropna(subset=[name]) for curve in folds]
     for curve in known:
-        axes.plot(curve["epoch"], curve[name], color=color, alpha=0.35, linewidth=0.8)
+        look = _look_of(len(curve), 3)
+        axes.plot(curve["epoch"], curve[name], color=color, alpha=0.35, linewidth=0.8, **look)
     by_epoch = pd.concat(known).groupby("epoch")[name]
     # once a fold has stopped, the mean would jump because it is over fewer folds
     mean = by_epoch.mean()[by_epoch.size() == sum(len(curve) > 0 for curve in known)]
-    axes.plot(mean.index, mean, color=INK, linewidth=1.4)
+    axes.plot(mean.index, mean, color=INK, linewidth=1.4, **_look_of(len(mean), 4))
+
+
+def _look_of(points: int, size: float) -> dict:
+    """Return the marker of a curve: none but for a single point, which no line shows."""
+    return {"marker": "o", "markersize": size} if points == 1 else {}
 
 
 def _draw_folds(axes: Axes, subset: pd.DataFrame, measure: str) -> None:

@@ -225,7 +225,7 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "scan_json": script_json(
             scan_data(
                 tables, study=data.study, networks=configured_networks(data.settings), pages=pages,
-                reviews=data.reviews,
+                reviews=data.reviews, structures=data.settings["report"].get("structures") or (),
             )
         ),
         "scans": tables["volumes"]["scan"].nunique(),
@@ -437,7 +437,8 @@ def fold_ranges(folds: pd.DataFrame) -> list[dict]:
 def figure_groups(data: ReportData, section: str = "figures") -> list[dict]:
     """Return the figures of a section with captions, by network and protocol in order; general figures come first.
 
-    Those of densities stand in their own sections, OF_DENSITY and OF_CALIBRATION.
+    Those of densities stand in their own sections, OF_DENSITY and OF_CALIBRATION. Each group has `figures` (all of
+    them), `general` (those of no single structure) and `structures`: `structure` and `figures` of each of several.
     """
     groups: dict[tuple[str, str], list[dict]] = {}
     publication = followed_publication(data.settings)
@@ -459,9 +460,26 @@ def figure_groups(data: ReportData, section: str = "figures") -> list[dict]:
     order = {"": -1} | {name: number for number, name in enumerate(PROTOCOL_ORDER)}
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], order[item[0][1]]))
     return [
-        {"network": network, "protocol": protocol, "figures": figures}
+        {"network": network, "protocol": protocol} | _by_structure(figures)
         for (network, protocol), figures in ordered
     ]
+
+
+def _by_structure(figures: Sequence[Mapping]) -> dict:
+    """Return `figures`, `general` and `structures` of a group; a kind is explained at its first structure only."""
+    first: dict[str, str] = {}
+    by_name: dict[str, list[dict]] = {}
+    told = []
+    for figure in figures:
+        structure = figure.get("structure", "")
+        again = structure != first.setdefault(figure["kind"], structure)
+        told.append(figure | {"again": again})
+        if again:
+            told[-1]["caption"] = f"As above, for {structure}."
+        by_name.setdefault(structure, []).append(told[-1])
+    general = by_name.pop("", [])
+    structures = [{"structure": name, "figures": own} for name, own in by_name.items()]
+    return {"figures": told, "general": general, "structures": structures}
 
 
 def figure_points(figures: Iterable[Mapping], pages: Mapping[str, str]) -> dict:

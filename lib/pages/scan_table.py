@@ -36,6 +36,7 @@ def scan_data(
     networks: Sequence[str],
     pages: Mapping[str, str],
     reviews: Mapping[str, Mapping],
+    structures: Sequence[str] = (),
 ) -> dict:
     """Return the data of all predicted scans for the page's script.
 
@@ -45,12 +46,13 @@ def scan_data(
         networks: the networks in the order of the configuration.
         pages: link from the report to each scan's page `{folder}/{scan}.html`.
         reviews: scan -> verdict and comment of the review that this run used.
+        structures: those that the report leads with; empty: all.
 
     Returns:
         `rows` holds a structure of a prediction each, with the values named in `row_names`. The first row of a scan
         is of its primary prediction: first group, first network, then PRIMARY_PROTOCOLS. Scans, sets (group, network,
         protocol, structure), folders of pages and reasons for undefined numbers are given by their position in a
-        list.
+        list. `worst` holds the position of one row of each scan (see `_worst_rows`).
     """
     table = in_primary_order(_predictions(tables), networks)
     scans, sets, reasons, folders = _Positions(), _Positions(), _Positions(), _Positions()
@@ -73,6 +75,7 @@ def scan_data(
         "scans": people,
         "reasons": [undefined_reasons(text) for text in reasons.values],
         "rows": rows,
+        "worst": _worst_rows(table, structures),
         "reviews": {
             scan: dict(review)
             for scan, review in reviews.items()
@@ -119,6 +122,27 @@ def _predictions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     scored = table["undefined_scored"].fillna("")
     table["undefined"] = scored.where(scored != "", table["undefined"])
     return table
+
+
+def _worst_rows(table: pd.DataFrame, structures: Sequence[str]) -> list[int]:
+    """Return the position of the worst structure in the primary prediction of each scan: that of the lowest Dice.
+
+    Without any Dice it is the structure of most flags, of these that of the lowest agreement of the models.
+
+    Args:
+        table: predictions in primary order.
+        structures: those that count, where a prediction has one of them; empty: all.
+    """
+    prediction = ["group", "network", "protocol"]
+    primary = table.groupby("scan")[prediction].transform("first")
+    own = table.assign(place=range(len(table)), named=table["structure"].isin(list(structures)))
+    own = own[(own[prediction] == primary).all(axis=1)]
+    own = own[own["named"] | ~own.groupby("scan")["named"].transform("any")]
+    own = own.assign(flagged=own["flags"].str.split().str.len())
+    worst_first = own.sort_values(
+        ["dsc", "flagged", "member_dice", "place"], ascending=[True, False, True, True], na_position="last"
+    )
+    return sorted(worst_first.drop_duplicates("scan")["place"])
 
 
 def _shortened(value: float | None) -> float | None:

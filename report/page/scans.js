@@ -177,7 +177,8 @@ function cell(row, column) {
   if (column.digits !== undefined && text === "–") made.title = row.reasons[column.name] ?? "not measured";
   if (column.name === "review") made.className = `verdict ${verdictOf(row.scan)}`;
   if (column.name === "flags" && text) made.prepend("⚑ ");
-  if (column.name === "flags" || column.name === "site") made.classList.add("words");
+  if (column.name === "flags") made.classList.add("words", ...(row.codes.length > 1 ? ["many"] : []));
+  if (column.name === "site" && text.length > 12) made.classList.add("words");
   return made;
 }
 
@@ -262,20 +263,22 @@ function saveRows() {
   saveFile("scans.csv", csvFile([[...names, "flags", "verdict"], ...lines]));
 }
 
-// the gallery begins with the scans that most need a look
+// the gallery shows each scan by its worst structure, and begins with the scans that most need a look
 function galleryCard(row) {
   const doubt = row.dsc ?? row.member_dice;
   const told = data.numbers.find((number) => number.name === (row.dsc !== null ? "dsc" : "member_dice"));
-  const words = doubt !== null ? `${told.title} ${shownNumber(doubt, told)}` : "";
+  const of = severalStructures ? `${row.structure}: ` : "";
+  const words = doubt !== null ? `${of}${told.title} ${shownNumber(doubt, told)}` : "";
   const lines = [row.scan, words, row.codes.length ? `⚑ ${row.flags}` : "", VERDICTS[verdictOf(row.scan)] ?? ""];
   return pageLink(row, thumbnail(row, 112), ...lines.filter(Boolean).map((line) => element("span", {}, line)));
 }
 
 const most = (value) => value ?? Infinity;
+const worst = data.worst.map((position) => rows[position]).filter((row) => row.page);
 const galleries = [
-  ["Lowest Dice first", reviewable.filter((row) => row.dsc !== null).sort((a, b) => a.dsc - b.dsc)],
+  ["Lowest Dice first", worst.filter((row) => row.dsc !== null).sort((a, b) => a.dsc - b.dsc)],
   ["Without a reference: most flags first, then the lowest agreement of the models",
-    reviewable.filter((row) => row.dsc === null).sort((a, b) => b.codes.length - a.codes.length || most(a.member_dice) - most(b.member_dice) || inOrder(a.scan, b.scan))],
+    worst.filter((row) => row.dsc === null).sort((a, b) => b.codes.length - a.codes.length || most(a.member_dice) - most(b.member_dice) || inOrder(a.scan, b.scan))],
 ];
 
 function drawGallery() {

@@ -25,7 +25,7 @@ from lib.figures.covariates import (
     spearman_interval,
     spearman_text,
 )
-from lib.figures.examples import Example, draw_examples, draw_solids, example_scans
+from lib.figures.examples import Example, draw_examples, draw_solids, example_scans, example_title
 from lib.figures.gallery import TITLES, StudyResults, draw_figures
 from lib.figures.learning_curves import draw_fold_spread, draw_learning_curves, history_key
 from lib.figures.repeats import draw_precision, draw_readers, repeated_pairs
@@ -750,6 +750,19 @@ def test_histories_are_known_by_their_path():
     assert history_key("finished/fold-0/history.csv") == ("", "finished", 0)
 
 
+def test_a_curve_of_one_validation_has_a_marker():
+    curve = pd.DataFrame(
+        {"epoch": [1, 2, 3], "loss": [0.5, 0.4, 0.3], "validation_dice": [np.nan, 0.9, np.nan]}
+    )
+    for curves in ({("all", 0): curve}, {("all", 0): curve, ("all", 1): curve.assign(validation_dice=0.8)}):
+        loss, dice = draw_learning_curves(curves).figure.axes
+        assert {line.get_marker() for line in loss.lines} == {"None"}
+        assert [(line.get_marker() != "None") for line in dice.lines] == [
+            len(line.get_xdata()) == 1 for line in dice.lines
+        ]
+        assert dice.lines[0].get_marker() == dice.lines[-1].get_marker() == "o"
+
+
 def test_a_fold_without_validation_can_be_drawn(tmp_path):
     curve = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "validation_dice": [np.nan, np.nan]})
     results = results_of(no_metrics(), histories={("", "vnet", 0): curve})
@@ -767,6 +780,37 @@ def test_examples_are_the_median_man_and_woman_of_the_test(study):
     tested = {prediction_key(row) for row in metrics[metrics["protocol"] == "test"].to_dict("records")}
     assert example_scans(metrics, keys - tested)[0]["protocol"] == "cv"
     assert example_scans(metrics, set()) == example_scans(no_metrics(), keys) == []
+
+
+def test_examples_of_several_structures_are_of_the_median_mean_dice(study):
+    keys = {prediction_key(row) for row in study[0].to_dict("records")}
+    first = study[0].assign(structure="L1")
+    # the person with the lowest Dice in L1 has the highest in L2, of the same models
+    highest = first.groupby(["group", "network", "protocol", "sex"])["dsc"].transform("max")
+    second = first.assign(structure="L2", dsc=highest - 3 * (first["dsc"] - highest) - 1)
+    metrics = pd.concat([first, second], ignore_index=True)
+    chosen = example_scans(metrics, keys)
+    test = group_of(metrics, "test", "all")
+    for row, sex in zip(chosen, "FM", strict=True):
+        own = test[test["sex"] == sex]
+        mean = own.groupby("scan")["dsc"].mean().sort_values()
+        assert row["scan"] == mean.index[(len(mean) - 1) // 2]
+        assert row["dsc"] == pytest.approx(mean[row["scan"]], abs=1e-12)
+    alone = example_scans(first, keys)
+    assert [row["scan"] for row in alone] != [row["scan"] for row in chosen]
+    assert example_title(chosen[0], several=True).startswith(
+        f"{chosen[0]['scan']}, woman, mean Dice {chosen[0]['dsc']:.4f} ("
+    )
+    assert f", woman, DSC {alone[0]['dsc']:.4f} (" in example_title(alone[0])
+
+
+def test_a_structure_without_a_dice_is_left_out_of_the_mean(study):
+    keys = {prediction_key(row) for row in study[0].to_dict("records")}
+    unscored = study[0].assign(structure="L2", dsc=np.nan)
+    with_it = example_scans(pd.concat([unscored, study[0]], ignore_index=True), keys)
+    assert [(row["scan"], row["dsc"]) for row in with_it] == [
+        (row["scan"], row["dsc"]) for row in example_scans(study[0], keys)
+    ]
 
 
 def test_examples_show_original_reference_and_prediction():

@@ -671,6 +671,57 @@ def test_the_first_row_of_a_scan_is_its_primary_prediction(full):
     assert len(shown["rows"]) == len(full[0]["volumes"])
 
 
+def of_structures(made, dice, **values):
+    """The tables with a structure for each entry of `dice`, whose Dice and other values it sets, scan by scan."""
+    several = {
+        table: pd.concat([made[table].assign(structure=name) for name in dice], ignore_index=True)
+        for table in ("metrics", "volumes")
+    }
+    for name, by_scan in dice.items():
+        for scan, value in by_scan.items():
+            metrics = several["metrics"]
+            metrics.loc[(metrics["structure"] == name) & (metrics["scan"] == scan), "dsc"] = value
+    for (table, column, name, scan), value in values.get("further", {}).items():
+        of = several[table]
+        of.loc[(of["structure"] == name) & (of["scan"] == scan), column] = value
+    return several
+
+
+def worst_structures(made, **values):
+    shown = of_scans(made, **values)
+    worst = [shown["rows"][place] for place in shown["worst"]]
+    return {shown["scans"][row[0]][0]: shown["sets"][row[1]] for row in worst}
+
+
+def test_the_gallery_shows_a_scan_by_its_worst_structure(full):
+    dice = {"L1": {"P000": 0.9, "P001": 0.9, "P010": 0.9}, "L2": {"P000": 0.3, "P001": 0.95, "P010": np.nan}}
+    made = of_structures(full[0], dice | {"sacrum": {"P000": 0.1, "P001": 0.2, "P010": 0.99}})
+    worst = worst_structures(made, structures=["L1", "L2"])
+    assert worst["P000"] == ("all", "vnet", "test", "L2")
+    assert worst["P001"] == ("all", "vnet", "test", "L1")
+    assert worst["P010"] == ("all", "vnet", "cv", "L1")  # a Dice stands before an unknown one
+    assert worst_structures(made)["P000"][-1] == worst_structures(made)["P001"][-1] == "sacrum"
+    assert len(worst) == full[0]["volumes"]["scan"].nunique()
+    # a scan without any of the named structures counts with the others
+    assert worst_structures(made, structures=["L5"])["P010"][-1] == "L1"
+
+
+def test_without_a_dice_the_worst_structure_has_most_flags_or_least_agreement(full):
+    further = {
+        ("volumes", "flags", "L2", "P000"): "level_gap bone_at_border",
+        ("volumes", "flags", "L1", "P000"): "level_gap",
+        ("volumes", "flags", "L1", "P001"): "",
+        ("volumes", "flags", "L2", "P001"): "",
+        ("volumes", "member_dice", "L1", "P001"): 0.9,
+        ("volumes", "member_dice", "L2", "P001"): 0.8,
+    }
+    made = of_structures(full[0], {"L1": {}, "L2": {}}, further=further) | {"metrics": no_metrics()}
+    worst = worst_structures(made)
+    assert (worst["P000"][-1], worst["P001"][-1]) == ("L2", "L2")
+    empty = {name: table.iloc[:0] for name, table in made.items()}
+    assert of_scans(empty)["worst"] == []
+
+
 def test_the_configurations_first_network_comes_first(full):
     other = {name: full[0][name].assign(network="another") for name in ("metrics", "volumes")}
     both = {name: pd.concat([full[0][name], table], ignore_index=True) for name, table in other.items()}
@@ -941,6 +992,71 @@ def test_figures_offer_what_was_made_and_say_what_they_show(full):
     old, new = figure_groups(report(full[0], figures=[entry, with_data]))[0]["figures"]
     assert (list(old["files"]), old["alt"]) == (["svg", "png"], "Solid")
     assert (new["files"]["csv"], new["alt"]) == ("results/figures/solid-vnet-test.csv", "Two femurs.")
+
+
+def figure_of(kind, structure="", protocol="cv", **values):
+    entry = {
+        "kind": kind,
+        "network": "vnet",
+        "protocol": protocol,
+        "structure": structure,
+        "title": TITLES[kind],
+    }
+    name = "-".join(filter(None, (kind, protocol, structure)))
+    return entry | {"name": name, "n": 20, "width": 740, "height": 350} | values
+
+
+SPINE_FIGURES = [
+    figure_of("solid", protocol=""),
+    *(figure_of("measured_scans", name, protocol="", points=[["P000", 5, 6]]) for name in ("L1", "L2")),
+    *(figure_of(kind, name) for name in ("L1", "L2", "L3") for kind in ("scores", "regression")),
+    figure_of("readers", "L3"),
+    figure_of("learning_curves", protocol=""),
+]
+
+
+def test_figures_of_several_structures_are_grouped_by_structure(full):
+    general, cv = figure_groups(report(full[0], figures=SPINE_FIGURES))
+    assert [figure["kind"] for figure in general["general"]] == ["solid", "learning_curves"]
+    assert [part["structure"] for part in general["structures"]] == ["L1", "L2"]
+    kinds = {part["structure"]: [figure["kind"] for figure in part["figures"]] for part in cv["structures"]}
+    both = ["scores", "regression"]
+    assert kinds == {"L1": both, "L2": both, "L3": [*both, "readers"]}
+    captions = {(figure["kind"], figure["structure"]): figure["caption"] for figure in cv["figures"]}
+    assert (
+        captions["scores", "L2"] == "As above, for L2."
+        and captions["regression", "L3"] == "As above, for L3."
+    )
+    # the first structure of a kind has its caption, whatever structures came before
+    assert captions["scores", "L1"].startswith("Dice similarity coefficient")
+    assert captions["readers", "L3"] not in ("", "As above, for L3.")
+
+
+def test_structures_after_the_first_are_folded_on_a_screen(full, tmp_path):
+    page = render(report(full[0], figures=SPINE_FIGURES), tmp_path)
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    text = section_of(page, "figures")
+    folded = re.findall(
+        r'<details class="print"( open)?><summary>([^<]*)</summary>(.*?)</details>', text, re.S
+    )
+    assert [(opened != "", words) for opened, words, _ in folded] == [
+        (True, "Measures of every scan · L1"), (False, "Measures of every scan · L2"),
+        (True, "L1: 2 figures"), (False, "L2: 2 figures"), (False, "L3: 3 figures"),
+    ]  # fmt: skip
+    assert [part.count('<div class="figures">') for *_, part in folded] == [1] * 5
+    assert text.count("Each point opens the page of its scan") == 1
+    assert "<b>Overlap with the reference · L2</b> (n = 20). As above, for L2." in text
+    outside = re.sub(r"<details.*?</details>", "", text, flags=re.S)
+    assert re.findall(r"<b>([^<]*)</b>", outside) == [TITLES["solid"], TITLES["learning_curves"]]
+
+
+def test_figures_of_one_structure_are_not_folded(full, tmp_path):
+    figures = [figure | {"structure": ""} for figure in SPINE_FIGURES if figure["structure"] in ("", "L1")]
+    text = section_of(render(report(full[0], figures=figures), tmp_path), "figures")
+    assert "<details" not in text and "As above" not in text
+    assert text.count("<figcaption") == len(figures)
 
 
 def test_points_of_figures_are_those_of_scans_with_a_page(full, tmp_path):
