@@ -120,4 +120,6 @@ def figure_labels(wildcards: Wildcards, output: OutputFiles) -> dict[str, str]:
     entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
     people = PROTOCOLS[entry["protocol"]].title if entry["protocol"] else ""
     labels = {"figure": entry["title"], "people": people, "network": entry["network"]}
-    return labels | ({"structure": entry["structure"]} if any(other["structure"] for other in entries) else {})
+    return labels | (
+        {"structure": entry["structure"]} if any(other["structure"] for other in entries) else {}
+    )

@@ -45,15 +45,16 @@ with job_log(snakemake.log[0]) as logger:
     with whole_folder(snakemake.output.pages) as folder:
         for row in params.scans:
             scan, image = row["placement"]["scan"], read_result(images[row["placement"]["scan"]])
-            predictions = []
+            shown = {**row, **params.shown, "predictions": []}
             for plan in row["predictions"]:
                 labels_zyx = read_on_grid(masks[prediction_key(plan)], image)
-                predictions += shown_predictions(plan, labels_zyx, params.structures, (volumes, overlaps))
+                measured = shown_predictions(plan, labels_zyx, params.structures, (volumes, overlaps))
+                shown["predictions"] += measured
             reference_zyx = read_on_grid(references[scan], image) if scan in references else None
             levels, density = (by_name(found, prediction_key(row["predictions"][0])) for found in more)
-            shown = {**row, **params.shown, "predictions": predictions, "reference_zyx": reference_zyx}
-            shown |= {"screened": read_json(named["screened"][scan]), "crop": read_json(records[scan]), "density": density}
-            shown |= {"image_zyx": array_zyx(image), "spacing_mm_zyx": spacing_zyx(image), "levels": levels}
+            shown |= {"reference_zyx": reference_zyx, "levels": levels, "density": density}
+            shown |= {"screened": read_json(named["screened"][scan]), "crop": read_json(records[scan])}
+            shown |= {"image_zyx": array_zyx(image), "spacing_mm_zyx": spacing_zyx(image)}
             shown |= {f"{name}_picture": scan in named[f"{name}s"] for name in ("crop", "rod", "femur")}
             write_scan_page(ScanPage(**shown, read=scan_densities(row, inputs, params.density)), folder)
     logger.info("pages of %d scans written", len(params.scans))

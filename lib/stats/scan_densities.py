@@ -1,7 +1,7 @@
 """The densities of one scan without those of other scans: read by networks, and by the calibration of the scan.
 
-They are the rows that the scan has in tables/bmd.csv and tables/bmd_people.csv. Lines on HU are left out, because they
-are fitted to the whole cohort.
+They are the rows that the scan has in tables/bmd.csv and tables/bmd_people.csv. Lines on HU are left out: they are
+fitted to the whole cohort.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
