@@ -79,6 +79,33 @@ def projections_of_shown_scans(wildcards: Wildcards) -> list[str]:
     )
 
 
+def calibrations_of_shown_scans(wildcards: Wildcards) -> list[str]:
+    """Return the calibration of each calibrated scan of a batch; none where its densities are measured by region."""
+    if regional_density_settings():
+        return []
+    return of_shown_scans("results/calibrated/{scan}.json", lambda scan: SCANS[scan].is_calibrated)(wildcards)
+
+
+def estimates_of_shown_scans(wildcards: Wildcards) -> list[str]:
+    """Return the folders with the estimates of a batch, by all members; none without a regression."""
+    own = f"batch-{wildcards.batch}"
+    return there(folder for folder in estimate_batches() if Path(folder).name == own)
+
+
+def known_of_shown_scans(wildcards: Wildcards) -> dict[str, dict]:
+    """Return what the cohort table knows of densities of a batch, by scan: references, and structures left out."""
+    scans = dict.fromkeys(row.placement.scan for row in shown_predictions(wildcards))
+    return {
+        "references": {scan: dict(SCANS[scan].targets) for scan in scans if SCANS[scan].targets},
+        "absent": {scan: list(SCANS[scan].levels_absent) for scan in scans if SCANS[scan].levels_absent},
+    }
+
+
+def shown_densities() -> dict:
+    """Return what the densities of a page are made with, as plain values; empty without a regression."""
+    return density_settings() | {"classes": dict(config["classes"])} if REGRESSIONS else {}
+
+
 def captions() -> dict[str, str]:
     """Return the caption of each kind of figure, by kind, as on the study's page."""
     texts = {path.stem: path.read_text(encoding="utf-8").strip() for path in page_files("captions/*.rst")}
@@ -93,4 +120,6 @@ def figure_labels(wildcards: Wildcards, output: OutputFiles) -> dict[str, str]:
     entry = next(entry for entry in entries if entry["name"] == wildcards.figure)
     people = PROTOCOLS[entry["protocol"]].title if entry["protocol"] else ""
     labels = {"figure": entry["title"], "people": people, "network": entry["network"]}
-    return labels | ({"structure": entry["structure"]} if any(other["structure"] for other in entries) else {})
+    return labels | (
+        {"structure": entry["structure"]} if any(other["structure"] for other in entries) else {}
+    )

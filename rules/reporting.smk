@@ -353,6 +353,8 @@ rule write_scan_pages:
         femurs=projections_of_shown_scans,
         masks=of_shown_predictions("results/masks/{path}/labels.nii.gz"),
         measured=of_shown_predictions("results/measured/{path}.json"),
+        calibrated=calibrations_of_shown_scans,
+        estimates=estimates_of_shown_scans,
         errors=lambda wildcards: volume_error_files(),
     output:
         pages=directory("results/report/scans/batch-{batch}"),
@@ -369,6 +371,8 @@ rule write_scan_pages:
     params:
         structures=list(STUDY.structures),
         scans=shown_scans,
+        known=known_of_shown_scans,
+        density=shown_densities(),
         shown={
             # quoted in the meanings of flags and in the note on intervals
             "settings": {

@@ -1,17 +1,23 @@
 """The levels of one scan for its page: what was found of each, in numbers and flags."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from lib.catalog.level_flags import COSTS, LEVEL_FLAGS, WHOLE_SCAN
+from lib.stats.density_plan import DensityPlan
 
 _HEIGHTS = ("anterior", "middle", "posterior")
 
 
-def level_rows(levels: Mapping[str, Mapping]) -> list[dict]:
+def level_rows(
+    levels: Mapping[str, Mapping], plan: DensityPlan | None = None, absent: Collection[str] = ()
+) -> list[dict]:
     """Return a row for each structure, with texts for the table of the page.
 
     Args:
         levels: the section `levels` of a measured prediction.
+        plan: structures with a density, and means over them; None: the study reads no densities, and `density` is
+            empty.
+        absent: structures that the cohort table leaves out.
     """
     return [
         {
@@ -21,7 +27,7 @@ def level_rows(levels: Mapping[str, Mapping]) -> list[dict]:
             "heights": _heights_text(record.get("height_mm")),
             "hu": "" if record.get("hu_mean") is None else f"{record['hu_mean']:.0f} ± {record['hu_sd']:.0f}",
             "flags": record["flags"],
-            "density": _density_text(record),
+            "density": _density_text(name, record, plan, absent) if plan else "",
         }
         for name, record in levels.items()
         if name != WHOLE_SCAN
@@ -41,8 +47,12 @@ def _heights_text(heights: Mapping[str, float] | None) -> str:
     return " / ".join(f"{heights[part]:.0f}" for part in _HEIGHTS) if heights else ""
 
 
-def _density_text(record: Mapping) -> str:
-    """Return whether a level may get a density, and whether it counts in means."""
+def _density_text(name: str, record: Mapping, plan: DensityPlan, absent: Collection[str]) -> str:
+    """Return whether a level gets a density, and whether it counts in means."""
+    if name not in plan.structures:
+        return "not read"
     if "density" in record["undefined"]:
         return "withheld"
-    return "counts" if record["usable"] else "left out of means"
+    if not any(name in named for named in plan.classes.means.values()):
+        return "in no mean"
+    return "counts" if record["usable"] and name not in absent else "left out of means"

@@ -138,7 +138,13 @@ def reason_notes(predictions: Sequence[ShownPrediction]) -> dict[str, str]:
         for prediction in predictions
     )
     known = dict.fromkeys(reason for reason in reasons if reason)
-    return {_letters(position): reason for position, reason in enumerate(known)}
+    return {note_letters(position): reason for position, reason in enumerate(known)}
+
+
+def note_letters(position: int) -> str:
+    """Return the letters of a note, a, b, ... z, aa, ab, ... for 0, 1, ..."""
+    before, letter = divmod(position, len(ascii_lowercase))
+    return (note_letters(before - 1) if before else "") + ascii_lowercase[letter]
 
 
 def flag_rows(
@@ -175,12 +181,6 @@ def _told(section: str, predictions: Sequence[ShownPrediction]) -> Iterator[tupl
 def _reason(prediction: ShownPrediction, name: str) -> str:
     """Return the reason why a number of a prediction is undefined; empty if it is defined."""
     return "" if prediction.numbers.get(name) is not None else prediction.reasons.get(name, NOT_MEASURED)
-
-
-def _letters(position: int) -> str:
-    """Return a, b, ... z, aa, ab, ... for 0, 1, ..."""
-    before, letter = divmod(position, len(ascii_lowercase))
-    return (_letters(before - 1) if before else "") + ascii_lowercase[letter]
 
 
 def _shown(value: object, measure: Measure, note: str | None) -> dict:

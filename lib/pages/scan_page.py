@@ -44,9 +44,11 @@ from lib.figures.slices import (
 from lib.figures.surface_render import turntable
 from lib.pages.density_table import density_table
 from lib.pages.level_tables import level_note, level_rows
+from lib.pages.read_densities import read_densities
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import ShownPrediction, flag_rows, number_groups, reason_notes
 from lib.pages.templates import page_environment
+from lib.stats.scan_densities import ScanDensities
 from lib.stats.tables import prediction_key
 
 # from results/report/scans/batch-0/
@@ -75,6 +77,7 @@ class ScanPage:
         synthetic: whether the cohort is synthetic.
         levels: what was found of each level in the first prediction, and of the scan; empty for an anatomy without.
         density: calibrated densities of the first prediction, by structure; empty where none were measured.
+        read: densities of structures that networks and the calibration of the scan read.
         rod_picture: whether there is a picture of the rods of the scan's density phantom.
         femur_picture: whether there is a picture of the projected femur of the first prediction.
     """
@@ -92,6 +95,7 @@ class ScanPage:
     synthetic: bool = False
     levels: Mapping[str, Mapping] = field(default_factory=dict)
     density: Mapping[str, Mapping] = field(default_factory=dict)
+    read: ScanDensities = field(default_factory=ScanDensities)
     rod_picture: bool = False
     femur_picture: bool = False
 
@@ -251,7 +255,8 @@ def build_scan_context(page: ScanPage) -> dict:
         "unit": page.modality.unit or "(arbitrary units)",
         "planes_through": page.anatomy.planes_through,
         "density": density_table(page.density),
-        "levels": level_rows(page.levels),
+        "read": read_densities(page.read),
+        "levels": level_rows(page.levels, page.read.plan, page.read.absent),
         "levels_note": level_note(page.levels),
     }
 

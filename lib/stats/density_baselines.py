@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from statsmodels.regression.linear_model import OLS
 
 from lib.stats.density_plan import AGE_SEX, HU_LINEAR, HU_LINEAR_VENDOR
 from lib.stats.undefined import NAN
@@ -76,7 +75,7 @@ def _line_of_hu(training: pd.DataFrame, rows: pd.DataFrame, whose: str) -> tuple
         return np.full(len(rows), NAN), np.full(len(rows), why, object)
     origin = hu.mean()
     design = np.column_stack([np.ones(len(hu)), hu - origin])
-    intercept, slope = OLS(known["reference"].to_numpy(float), design).fit().params
+    intercept, slope = _fitted(known["reference"].to_numpy(float), design)
     return intercept + slope * (wanted - origin), np.where(np.isnan(wanted), NO_HU, "").astype(object)
 
 
@@ -93,11 +92,19 @@ def _age_sex(training: pd.DataFrame, rows: pd.DataFrame) -> tuple[np.ndarray, np
     def design(age: np.ndarray, sex: pd.Series) -> np.ndarray:
         return np.column_stack([np.ones(len(age)), age - origin, sex == "M"]).astype(float)[:, varies]
 
-    fit = OLS(people["reference"].to_numpy(float), design(people["age"].to_numpy(float), people["sex"])).fit()
+    known = design(people["age"].to_numpy(float), people["sex"])
+    coefficients = _fitted(people["reference"].to_numpy(float), known)
     unknown_sex = ~rows["sex"].isin(people["sex"]).to_numpy()
     reasons = np.where(unknown_sex, "no training person of this sex, or it is not stated", "").astype(object)
     reasons[np.isnan(ages)] = "the age is not stated"
-    return np.where(reasons == "", design(ages, rows["sex"]) @ fit.params, NAN), reasons
+    return np.where(reasons == "", design(ages, rows["sex"]) @ coefficients, NAN), reasons
+
+
+def _fitted(values: np.ndarray, design: np.ndarray) -> np.ndarray:
+    """Return the coefficients (columns,) of an ordinary least squares fit of values (rows,)."""
+    from statsmodels.regression.linear_model import OLS  # imported here because pages of scans fit nothing
+
+    return OLS(values, design).fit().params
 
 
 BASELINES: dict[str, Fit] = {

@@ -1,6 +1,6 @@
 """The densities of single structures: a row for each prediction, structure and method, with its baselines."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +71,12 @@ def read_estimates(batches: Iterable[str | Path]) -> dict[str, dict]:
     return found
 
 
-def bmd_table(planned: Iterable[Mapping], inputs: DensityInputs, plan: DensityPlan) -> pd.DataFrame:
+def bmd_table(
+    planned: Iterable[Mapping],
+    inputs: DensityInputs,
+    plan: DensityPlan,
+    among: Collection[str] = METHODS,
+) -> pd.DataFrame:
     """Return BMD_COLUMNS, a row for each density: by prediction, network, structure and method (METHODS).
 
     Densities carry the scale in their names. `network` names the network that reads densities; its baselines, which
@@ -82,11 +87,12 @@ def bmd_table(planned: Iterable[Mapping], inputs: DensityInputs, plan: DensityPl
             Predictions of the single model are left out: they have no density.
         inputs: what is known of the scans.
         plan: how densities are tabulated.
+        among: the methods that get rows. Lines need the whole cohort, NETWORK and PHANTOM the scan alone.
     """
     kept = [
         row for row in planned if row["network"] == plan.segmentation and row["protocol"] != "test-single"
     ]
-    methods = [method for method in METHODS if method != PHANTOM or inputs.calibrations]
+    methods = [name for name in METHODS if name in among and (name != PHANTOM or inputs.calibrations)]
     tables = [
         _method_rows(measured.assign(network=regressor, method=method), inputs, plan)
         for group in dict.fromkeys(row["group"] for row in kept)
