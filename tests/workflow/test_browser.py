@@ -16,7 +16,7 @@ from lib.pages.scan_page import write_scan_page
 from lib.stats.network_plan import NetworkPlan
 from lib.stats.networks import tables_of_networks
 from tests.unit.study_tables import people, tables
-from tests.unit.test_report import render, study_tables
+from tests.unit.test_report import SPINE_FIGURES, of_structures, render, study_tables
 from tests.unit.test_report import report as report_data
 from tests.unit.test_scan_page import scan_page, turned
 
@@ -591,3 +591,39 @@ def test_heads_on_paper_are_text_and_an_empty_review_is_left_out(visit, report):
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert "review" in page.evaluate(heads)
     page.evaluate("dispatchEvent(new Event('afterprint'))")
+
+
+@pytest.fixture(scope="module")
+def structures_report(tmp_path_factory) -> Path:
+    """Return the page of a made-up study of three structures, whose pictures and pages do not exist."""
+    metrics, volumes, _ = tables(14, 3)
+    placed = people(14, 3)
+    scans = [row | {"verdict": "ok", "reason": "", "explanation": "", "has_mask": "1"} for row in placed]
+    made = study_tables(metrics, volumes, scans, placed)
+    dice = {"L1": {"P000": 0.8}, "L2": {"P000": 0.7, "P005": 0.3}, "L3": {"P005": 0.6}}
+    made |= of_structures(made, dice)
+    pages = {row["scan"]: f"results/report/scans/batch-0/{row['scan']}.html" for row in placed}
+    folder = tmp_path_factory.mktemp("structures")
+    render(report_data(made, figures=SPINE_FIGURES, pages=pages, table_paths={}), folder)
+    return folder / "results/report/index.html"
+
+
+def test_the_gallery_names_the_worst_structure_of_each_scan(browser, structures_report):
+    page = browser.new_page()
+    page.goto(structures_report.as_uri())
+    cards = [card.inner_text().split("\n") for card in page.locator("#gallery-cards a").all()]
+    assert [card[:2] for card in cards[:2]] == [["P005", "L2: DSC 0.3000"], ["P000", "L2: DSC 0.7000"]]
+    assert len(cards) == 8
+    page.close()
+
+
+def test_figures_of_the_first_structure_are_open_and_paper_shows_all(browser, structures_report):
+    page = browser.new_page()
+    page.goto(structures_report.as_uri())
+    parts = "[...document.querySelectorAll('#figures details')].map((part) => part.open)"
+    assert page.evaluate(parts) == [True, False, True, False, False]
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(parts) == [True] * 5
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(parts) == [True, False, True, False, False]
+    page.close()
