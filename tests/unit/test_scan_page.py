@@ -604,7 +604,7 @@ def level(hu=119.0, flags=(), **changes):
     return record | changes
 
 
-def read_of(levels=None, *, calibrations=(LINE,), estimates=None, absent=(), settings=None, protocol="cv"):
+def read_of(levels=None, *, calibration=LINE, estimates=None, absent=(), settings=None, protocol="cv"):
     """The densities of scan P001: levels L1 to L3 with references 90, 100 and 130, read as 91, 101 and 131."""
     measured = {"L1": level(), "L2": level(131.5), "L3": level(150.0), "scan": {"flags": []}} | (levels or {})
     read = {name: {"value": value, "sd": 1.5} for name, value in (("L1", 91.0), ("L2", 101.0), ("L3", 131.0))}
@@ -617,7 +617,7 @@ def read_of(levels=None, *, calibrations=(LINE,), estimates=None, absent=(), set
         absent={"P001": absent},
         vendors={},
         repeats={},
-        calibrations={"P001": one for one in calibrations},
+        calibrations={"P001": calibration} if calibration else {},
     )
     row = {"placement": scan_page().placement | {"trains": True}, "predictions": [plan(protocol=protocol)]}
     return scan_densities(row, inputs, DENSITY if settings is None else settings)
@@ -683,10 +683,10 @@ def test_a_class_is_withheld_with_its_reason():
 
 
 def test_scans_without_calibration_prediction_or_regression():
-    alone = read_densities(read_of(calibrations=()))
+    alone = read_densities(read_of(calibration=None))
     assert len(alone["columns"]) == 2 and alone["calibration"] == ""
     bad = Calibration(method="phantom", scale="k2hpo4", verdict="refused", reason="no_rods")
-    shown = read_densities(read_of(calibrations=[bad]))
+    shown = read_densities(read_of(calibration=bad))
     assert cells_of(shown, "L1")[2] == "– the calibration of the scan was refused (no_rods)"
     assert shown["warnings"][0].startswith("The calibration of the scan was refused: No row of round rods")
     assert read_densities(ScanDensities()) == {}
