@@ -42,7 +42,7 @@ class _Reasons:
         return self.letters.setdefault(reason, note_letters(len(self.letters)))
 
 
-def read_densities(read: ScanDensities) -> dict:
+def scan_density_section(read: ScanDensities) -> dict:
     """Return the variables of the section; empty in a study without a regression where the scan has no calibration.
 
     Returns:

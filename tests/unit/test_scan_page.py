@@ -29,7 +29,7 @@ from lib.figures.slices import (
     slice_paths,
 )
 from lib.pages.level_tables import level_rows
-from lib.pages.read_densities import read_densities
+from lib.pages.read_densities import scan_density_section
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import (
     ShownPrediction,
@@ -632,7 +632,7 @@ def cells_of(shown, name):
 
 
 def test_a_network_and_the_phantom_stand_beside_the_reference():
-    shown = read_densities(read_of())
+    shown = scan_density_section(read_of())
     assert shown["scale"] == "mg/cm³ K₂HPO₄-equivalent" and shown["of"] == "all / vnet / fold-0"
     heads = [(column["head"], column["note"]) for column in shown["columns"]]
     assert heads == [
@@ -656,7 +656,7 @@ def test_a_network_and_the_phantom_stand_beside_the_reference():
 
 
 def test_a_density_that_is_not_given_has_its_reason():
-    shown = read_densities(
+    shown = scan_density_section(
         read_of({"L1": level(flags=["hardware"])}, estimates={"L2": {"value": 101.0, "sd": None}})
     )
     assert cells_of(shown, "L1")[1:] == ["– flag hardware: metal lies within 20 mm of the body"] * 2
@@ -665,9 +665,9 @@ def test_a_density_that_is_not_given_has_its_reason():
     reference, network, phantom = cells_of(shown, "Mean of L1 to L3")
     assert network == reference == "– the network read no density"
     assert phantom == "117.4 osteopenia of L2 and L3 their reference: 115.0"
-    refused = read_densities(read_of(settings=DENSITY | {"refused": OF_SYNTHETIC_PEOPLE}))
+    refused = scan_density_section(read_of(settings=DENSITY | {"refused": OF_SYNTHETIC_PEOPLE}))
     assert cells_of(refused, "L1") == ["90.0", f"– {OF_SYNTHETIC_PEOPLE}", "100.0"]
-    assert cells_of(read_densities(read_of(absent=["L3"])), "Mean of L1 to L3")[:2] == [
+    assert cells_of(scan_density_section(read_of(absent=["L3"])), "Mean of L1 to L3")[:2] == [
         "95.0 osteopenia of L1 and L2",
         "96.0 osteopenia of L1 and L2",
     ]
@@ -675,7 +675,7 @@ def test_a_density_that_is_not_given_has_its_reason():
 
 def test_a_class_is_withheld_with_its_reason():
     flagged = {"scan": {"flags": ["contrast"], "class_withheld": "contrast"}}
-    shown = read_densities(read_of(flagged))
+    shown = scan_density_section(read_of(flagged))
     (mean, _) = shown["means"]
     assert [cell["small"] for cell in mean["cells"]] == [["osteopenia"], ["no class"], ["no class"]]
     (letter,) = {cell["class_note"] for cell in mean["cells"][1:]}
@@ -683,16 +683,16 @@ def test_a_class_is_withheld_with_its_reason():
 
 
 def test_scans_without_calibration_prediction_or_regression():
-    alone = read_densities(read_of(calibration=None))
+    alone = scan_density_section(read_of(calibration=None))
     assert len(alone["columns"]) == 2 and alone["calibration"] == ""
     bad = Calibration(method="phantom", scale="k2hpo4", verdict="refused", reason="no_rods")
-    shown = read_densities(read_of(calibration=bad))
+    shown = scan_density_section(read_of(calibration=bad))
     assert cells_of(shown, "L1")[2] == "– the calibration of the scan was refused (no_rods)"
     assert shown["warnings"][0].startswith("The calibration of the scan was refused: No row of round rods")
-    assert read_densities(ScanDensities()) == {}
-    single = read_densities(read_of(protocol="test-single"))
+    assert scan_density_section(ScanDensities()) == {}
+    single = scan_density_section(read_of(protocol="test-single"))
     assert single["rows"] == single["means"] == single["columns"] == [] and single["of"] == ""
-    calibrated = read_densities(read_of(settings={}))
+    calibrated = scan_density_section(read_of(settings={}))
     assert calibrated["rows"] == [] and "1.2500" in calibrated["calibration"]
 
 
