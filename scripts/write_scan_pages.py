@@ -33,12 +33,12 @@ def read_on_grid(path, image):
 
 
 with job_log(snakemake.log[0]) as logger:
-    given, params = snakemake.input, snakemake.params
+    given, params, structures = snakemake.input, snakemake.params, snakemake.params.structures
     images, references, records = (by_scan(given[name]) for name in ("images", "references", "records"))
     named = {name: by_stem(given[name]) for name in ("screened", "crops", "rods", "femurs")}
     masks = {path_key(Path(path).parent): path for path in given.masks}
     volumes, overlaps, *more = read_measured(given.measured, "volume", "overlap", "levels", "density")
-    plans = by_structure((plan for row in params.scans for plan in row["predictions"]), params.structures)
+    plans = by_structure((plan for row in params.scans for plan in row["predictions"]), structures)
     errors, report = read_volume_errors(given.errors), params.shown["settings"]["report"]
     volumes = with_intervals(volumes, plans, errors, report["confidence"])
     inputs = scan_inputs(params.known, (given.estimates, given.calibrated), (more[0], overlaps))
@@ -47,9 +47,8 @@ with job_log(snakemake.log[0]) as logger:
             scan, image = row["placement"]["scan"], read_result(images[row["placement"]["scan"]])
             shown = {**row, **params.shown, "predictions": []}
             for plan in row["predictions"]:
-                labels_zyx = read_on_grid(masks[prediction_key(plan)], image)
-                measured = shown_predictions(plan, labels_zyx, params.structures, (volumes, overlaps))
-                shown["predictions"] += measured
+                labels = read_on_grid(masks[prediction_key(plan)], image)
+                shown["predictions"] += shown_predictions(plan, labels, structures, (volumes, overlaps))
             reference_zyx = read_on_grid(references[scan], image) if scan in references else None
             levels, density = (by_name(found, prediction_key(row["predictions"][0])) for found in more)
             shown |= {"reference_zyx": reference_zyx, "levels": levels, "density": density}

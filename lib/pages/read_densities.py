@@ -42,7 +42,7 @@ class _Reasons:
         return self.letters.setdefault(reason, note_letters(len(self.letters)))
 
 
-def read_densities(read: ScanDensities) -> dict:
+def scan_density_section(read: ScanDensities) -> dict:
     """Return the variables of the section; empty in a study without a regression where the scan has no calibration.
 
     Returns:
@@ -90,8 +90,9 @@ def calibration_sentence(calibration: Calibration | None) -> str:
     how = METHODS[calibration.method].replace("`", "").partition(";")[0]
     told = f"Calibration of the scan: {how}" + (f" ({calibration.phantom})" if calibration.phantom else "")
     if calibration.slope_hu_per_mg_cm3 is not None:
-        slope, intercept = fixed(calibration.slope_hu_per_mg_cm3, 4), fixed(calibration.intercept_hu, 1)
-        told += f". Its line: HU = {slope} × density in mg/cm³ + ({intercept})"
+        slope, intercept = fixed(calibration.slope_hu_per_mg_cm3, 4), fixed(abs(calibration.intercept_hu), 1)
+        sign = "+" if calibration.intercept_hu >= 0 else "\N{MINUS SIGN}"
+        told += f". Its line: HU = {slope} × density in mg/cm³ {sign} {intercept}"
     return f"{told}; scale {CALIBRATED_SCALES[calibration.scale]}."
 
 

@@ -44,7 +44,7 @@ from lib.figures.slices import (
 from lib.figures.surface_render import turntable
 from lib.pages.density_table import density_table
 from lib.pages.level_tables import level_note, level_rows
-from lib.pages.read_densities import read_densities
+from lib.pages.read_densities import scan_density_section
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import ShownPrediction, flag_rows, number_groups, reason_notes
 from lib.pages.templates import page_environment
@@ -255,7 +255,7 @@ def build_scan_context(page: ScanPage) -> dict:
         "unit": page.modality.unit or "(arbitrary units)",
         "planes_through": page.anatomy.planes_through,
         "density": density_table(page.density),
-        "read": read_densities(page.read),
+        "read": scan_density_section(page.read),
         "levels": level_rows(page.levels, page.read.plan, page.read.absent),
         "levels_note": level_note(page.levels),
     }

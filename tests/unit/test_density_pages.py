@@ -1,9 +1,10 @@
 """Densities from files to the page: scripts of the rules, figures, section of the report, printed numbers."""
 
 import html
+import json
 import re
 import runpy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.calibrated import Calibration
 from lib.catalog.measures import MEASURES, SUMMARIES
 from lib.catalog.stages import CALIBRATED_FIGURES, DENSITY_FIGURES, DENSITY_TABLES
 from lib.classes_settings import ClassesConfig
@@ -25,17 +27,20 @@ from lib.figures.density_figures import (
 )
 from lib.figures.gallery import TITLES, StudyResults, draw_figures
 from lib.figures.style import STYLE
+from lib.measured import read_measured
 from lib.pages.density_section import density_section, flag_counts, levels_view, verdicts
 from lib.pages.network_tables import published_scores_view
 from lib.publications.article import score_rows
 from lib.publications.fang_2021 import FANG_2021
 from lib.publications.followed import followed_publication
+from lib.stats.density_people import bmd_people_table
 from lib.stats.density_plan import METHODS
 from lib.stats.density_rows import bmd_table
 from lib.stats.density_scale import without_scale
 from lib.stats.density_tables import density_tables
 from lib.stats.formats import records
 from lib.stats.levels_found import levels_found_table
+from lib.stats.scan_densities import scan_densities, scan_inputs
 from lib.stats.tables import read_table, write_table
 from tests.unit.density_cohort import (
     MEANS,
@@ -428,3 +433,34 @@ def test_methods_tell_of_the_network_that_reads_densities(density, paths, tmp_pa
     assert "HU were converted" not in said  # no scan is calibrated
     assert not re.search(r"\(\s|\)\w|[.,;]{2}|[a-z]\.[A-Z]", said)
     assert "second network" not in spoken(page_of(density, paths, tmp_path))
+
+
+def test_a_page_has_the_densities_that_the_tables_have(tmp_path):
+    """Of one scan alone, from its files, as of the cohort."""
+    cohort = simulate(train=6, test=6)
+    trained, flagged, tested = cohort.scans("train")[0], *cohort.scans("test", "philips")[:2]
+    cohort.flag(flagged, "L2", "fracture_suspected")
+    line = Calibration(method="phantom", scale="k2hpo4", slope_hu_per_mg_cm3=1.3365, intercept_hu=-6.579)
+    given = write_cohort(cohort, tmp_path)
+    (tmp_path / f"{tested}.json").write_text(json.dumps(line.to_json()))
+    bmd = without_scale(
+        bmd_table(cohort.planned, replace(cohort.inputs, calibrations={tested: line}), plan())
+    )
+    people = without_scale(bmd_people_table(bmd, plan()))
+    settings = {"targets": TARGETS, "segmentation": SEGMENTATION, "regressors": [REGRESSOR]}
+    settings["classes"] = {"means": MEANS}
+    inputs = scan_inputs(
+        {"references": cohort.references, "absent": {}},
+        (given["estimates"], [str(tmp_path / f"{tested}.json")]),
+        read_measured(given["measured"], "levels", "overlap"),
+    )
+    for scan, methods in ((trained, ["network"]), (flagged, ["network"]), (tested, ["network", "phantom"])):
+        (placement,) = (asdict(row) for row in cohort.placed if row.scan == scan)
+        plans = [row for row in cohort.planned if row["scan"] == scan]
+        read = scan_densities({"placement": placement, "predictions": plans}, inputs, settings)
+        for found, table in ((read.structures, bmd), (read.means, people)):
+            wanted = table[(table["scan"] == scan) & table["method"].isin(methods)]
+            wanted = wanted.assign(vendor="").sort_values("method", kind="stable")
+            assert len(found) == len(wanted) > 0
+            assert list(found) == records(wanted), scan
+    assert read.calibration == line

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.calibrated import Calibration
 from lib.catalog.bone_parts import TABLE_REGIONS
+from lib.catalog.level_flags import is_usable
 from lib.catalog.measures import MEASURES, SECTIONS
+from lib.catalog.scales import OF_SYNTHETIC_PEOPLE
+from lib.classes_settings import ClassesConfig
 from lib.errors import ScanError
 from lib.figures.contours import Sight, find_sight, grey_levels, named_masks
 from lib.figures.orthogonal_views import choose_point, draw_planes
@@ -24,6 +28,8 @@ from lib.figures.slices import (
     slice_dice,
     slice_paths,
 )
+from lib.pages.level_tables import level_rows
+from lib.pages.read_densities import scan_density_section
 from lib.pages.scan_history import decision_history
 from lib.pages.scan_numbers import (
     ShownPrediction,
@@ -34,7 +40,10 @@ from lib.pages.scan_numbers import (
 )
 from lib.pages.scan_page import ScanPage, build_scan_context, draw_turn, viewer_data, write_scan_page
 from lib.pages.wording import told_flags
+from lib.stats.density_plan import DensityPlan
+from lib.stats.density_rows import DensityInputs
 from lib.stats.formats import WITHIN_VOXEL_MEANING
+from lib.stats.scan_densities import ScanDensities, scan_densities
 from lib.stats.tables import METRIC_COLUMNS, VOLUME_COLUMNS
 
 SPACING = (3.0, 0.8, 0.8)
@@ -573,3 +582,151 @@ def test_structures_without_a_reference_are_shown_alone(tmp_path):
     text = written(tmp_path, **labelled(reference_zyx=None))
     assert viewer_of(text)["reference"] is None
     assert 'id="predicted-area-1"' in text and 'id="reference-area-1"' not in text
+
+
+SPINE = SETTINGS | {"anatomy": "lumbar-spine"}
+CLASSES = {"osteoporosis_below": 80.0, "normal_above": 120.0, "scale": "k2hpo4"}
+DENSITY = {
+    "targets": {name: f"bmd_{name.lower()}_k2hpo4_mg_cm3" for name in ("L1", "L2", "L3")},
+    "segmentation": "vnet",
+    "regressors": ["densenet"],
+    "classes": CLASSES | {"means": {"own": ["L1", "L2", "L3"], "upper": ["L1", "L2"]}},
+}
+LINE = Calibration(
+    method="phantom", phantom="rods-1", scale="k2hpo4", slope_hu_per_mg_cm3=1.25, intercept_hu=-6.0
+)
+
+
+def level(hu=119.0, flags=(), **changes):
+    """What was measured of a level; as the workflow measures it, with these flags."""
+    record = {"found": True, "voxels_mm3": 25500.0, "height_mm": None, "hu_mean": hu, "hu_sd": 20.0}
+    record |= {"eroded_mm3": 7000.0, "flags": list(flags), "usable": is_usable(flags), "undefined": {}}
+    return record | changes
+
+
+def read_of(levels=None, *, calibration=LINE, estimates=None, absent=(), settings=None, protocol="cv"):
+    """The densities of scan P001: levels L1 to L3 with references 90, 100 and 130, read as 91, 101 and 131."""
+    measured = {"L1": level(), "L2": level(131.5), "L3": level(150.0), "scan": {"flags": []}} | (levels or {})
+    read = {name: {"value": value, "sd": 1.5} for name, value in (("L1", 91.0), ("L2", 101.0), ("L3", 131.0))}
+    read = read if estimates is None else estimates
+    inputs = DensityInputs(
+        levels={f"all/vnet/fold-0/P001/{name}": record for name, record in measured.items()},
+        overlaps={},
+        estimates={f"all/densenet/fold-0/P001/{name}": record for name, record in read.items()},
+        references={"P001": {"L1": 90.0, "L2": 100.0, "L3": 130.0}},
+        absent={"P001": absent},
+        vendors={},
+        repeats={},
+        calibrations={"P001": calibration} if calibration else {},
+    )
+    row = {"placement": scan_page().placement | {"trains": True}, "predictions": [plan(protocol=protocol)]}
+    return scan_densities(row, inputs, DENSITY if settings is None else settings)
+
+
+def cells_of(shown, name):
+    (row,) = (row for row in (*shown["rows"], *shown["means"]) if row["name"] == name)
+    return [
+        " ".join([cell["text"], *cell["small"], shown["reasons"].get(cell["note"], "")]).strip()
+        for cell in row["cells"]
+    ]
+
+
+def test_a_network_and_the_phantom_stand_beside_the_reference():
+    shown = scan_density_section(read_of())
+    assert shown["scale"] == "mg/cm³ K₂HPO₄-equivalent" and shown["of"] == "all / vnet / fold-0"
+    heads = [(column["head"], column["note"]) for column in shown["columns"]]
+    assert heads == [
+        ("Reference", "QCT"),
+        ("Network", "densenet, mean ± SD of the folds"),
+        ("Calibration of the scan", "phantom, mean HU of the eroded body"),
+    ]
+    assert cells_of(shown, "L1") == ["90.0", "91.0 ± 1.5", "100.0"]  # (119 + 6) / 1.25
+    assert cells_of(shown, "L2") == ["100.0", "101.0 ± 1.5", "110.0"]
+    assert cells_of(shown, "Mean of L1 to L3") == [
+        "106.7 osteopenia",
+        "107.7 osteopenia",
+        "111.6 osteopenia",
+    ]
+    assert cells_of(shown, "Mean of L1 and L2")[0] == "95.0 osteopenia"
+    assert shown["calibration"] == (
+        "Calibration of the scan: the rods of the phantom that lies in the scan (rods-1). Its line: "
+        "HU = 1.2500 × density in mg/cm³ − 6.0; scale K₂HPO₄."
+    )
+    assert shown["reasons"] == {} and shown["warnings"] == []
+
+
+def test_a_density_that_is_not_given_has_its_reason():
+    shown = scan_density_section(
+        read_of({"L1": level(flags=["hardware"])}, estimates={"L2": {"value": 101.0, "sd": None}})
+    )
+    assert cells_of(shown, "L1")[1:] == ["– flag hardware: metal lies within 20 mm of the body"] * 2
+    assert cells_of(shown, "L2")[1] == "101.0" and shown["columns"][1]["note"] == "densenet, one model"
+    assert cells_of(shown, "L3")[1] == "– the network read no density"
+    reference, network, phantom = cells_of(shown, "Mean of L1 to L3")
+    assert network == reference == "– the network read no density"
+    assert phantom == "117.4 osteopenia of L2 and L3 their reference: 115.0"
+    refused = scan_density_section(read_of(settings=DENSITY | {"refused": OF_SYNTHETIC_PEOPLE}))
+    assert cells_of(refused, "L1") == ["90.0", f"– {OF_SYNTHETIC_PEOPLE}", "100.0"]
+    assert cells_of(scan_density_section(read_of(absent=["L3"])), "Mean of L1 to L3")[:2] == [
+        "95.0 osteopenia of L1 and L2",
+        "96.0 osteopenia of L1 and L2",
+    ]
+
+
+def test_a_class_is_withheld_with_its_reason():
+    flagged = {"scan": {"flags": ["contrast"], "class_withheld": "contrast"}}
+    shown = scan_density_section(read_of(flagged))
+    (mean, _) = shown["means"]
+    assert [cell["small"] for cell in mean["cells"]] == [["osteopenia"], ["no class"], ["no class"]]
+    (letter,) = {cell["class_note"] for cell in mean["cells"][1:]}
+    assert shown["reasons"][letter].startswith("flag contrast: the scan was made with contrast medium")
+
+
+def test_scans_without_calibration_prediction_or_regression():
+    alone = scan_density_section(read_of(calibration=None))
+    assert len(alone["columns"]) == 2 and alone["calibration"] == ""
+    bad = Calibration(method="phantom", scale="k2hpo4", verdict="refused", reason="no_rods")
+    shown = scan_density_section(read_of(calibration=bad))
+    assert cells_of(shown, "L1")[2] == "– the calibration of the scan was refused (no_rods)"
+    assert shown["warnings"][0].startswith("The calibration of the scan was refused: No row of round rods")
+    assert scan_density_section(ScanDensities()) == {}
+    single = scan_density_section(read_of(protocol="test-single"))
+    assert single["rows"] == single["means"] == single["columns"] == [] and single["of"] == ""
+    calibrated = scan_density_section(read_of(settings={}))
+    assert calibrated["rows"] == [] and "1.2500" in calibrated["calibration"]
+
+
+def test_a_level_counts_where_a_mean_names_it():
+    levels = {name: level() for name in ("L1", "L2", "L3", "L4", "L5")} | {"scan": {"flags": []}}
+    levels["L2"] = level(flags=["fracture_suspected"])
+    levels["L3"] = level(flags=["hardware"], undefined={"density": "hardware"})
+    targets = {name: f"bmd_{name.lower()}_k2hpo4_mg_cm3" for name in ("L1", "L2", "L3", "L4")}
+    settings = {"segmentation": "unet", "regressors": ["densenet"]}
+    used = DensityPlan(targets=targets, **settings, classes=ClassesConfig(means={"own": ["L1", "L2", "L3"]}))
+    told = {row["name"]: row["density"] for row in level_rows(levels, used)}
+    assert told == {
+        "L1": "counts",
+        "L2": "left out of means",
+        "L3": "withheld",
+        "L4": "in no mean",
+        "L5": "not read",
+    }
+    assert level_rows(levels, used, ["L1"])[0]["density"] == "left out of means"
+    assert {row["density"] for row in level_rows(levels)} == {""}
+
+
+def test_the_page_shows_densities_rods_and_levels(tmp_path):
+    labels = disc().astype(np.uint8)
+    labels[:, :, 56:] *= 2
+    shown = shown_predictions(plan(), labels, ["L1", "L5"], ({}, {}))
+    given = {"predictions": shown, "reference_zyx": labels, "settings": SPINE, "rod_picture": True}
+    levels = {"L1": level(), "L5": level(), "scan": {"flags": []}}
+    text = written(tmp_path, **given, levels=levels, read=read_of({"L1": level(flags=["hardware"])}))
+    assert text.count('src="../../../calibrated/P001.webp"') == 1
+    assert '<h2 id="read-title">Density</h2>' in text and "101.0 ±\xa01.5" in text
+    assert "<small>osteopenia</small>" in text and "Mean of L1 to L3" in text
+    links, ids = re.findall(r'href="#([^"]+)"', text), set(re.findall(r'id="([^"]+)"', text))
+    assert "read-reason-a" in links and set(links) <= ids
+    assert "<td>counts</td>" in text and "<td>not read</td>" in text
+    text = written(tmp_path, **given, levels=levels)
+    assert 'id="read"' not in text and "not read" not in text

@@ -15,6 +15,7 @@ from lib.phantom.given_spine import scan_given_spine
 from lib.phantom.scanner.ct import CtImages
 from lib.phantom.scanner.machines import CtScanner
 from lib.pseudonyms import pseudonyms, read_secret
+from lib.stats.formats import fixed
 from tests.real_spine import needs_shapes, read_real_spine
 from tests.study import ROOT, Study, read_rows, write_rows
 
@@ -157,6 +158,24 @@ def test_pages_name_the_levels(spines):
     assert 'id="levels"' in text
     for name in (*LEVELS, "L5", "sacrum"):
         assert f'<th scope="row">{name}</th>' in text
+
+
+def test_the_page_of_a_scan_has_the_densities_of_the_tables(spines):
+    (page,) = (spines.folder / "results/report/scans").glob("batch-*/TC-01.html")
+    text = page.read_text()
+    assert 'id="read"' in text and "K₂HPO₄" in text and "Mean of L1 to L4" in text
+    assert "calibrated/TC-01.webp" in text and "Calibration of the scan: the rods of the phantom" in text
+    shown = [
+        row[name]
+        for table in ("tables/bmd.csv", "tables/bmd_people.csv")
+        for row in rows_of(spines, table)
+        for name in ("reference_k2hpo4_mg_cm3", "predicted_k2hpo4_mg_cm3")
+        if row["scan"] == "TC-01" and row["method"] in ("network", "phantom") and row[name]
+    ]
+    assert len(shown) >= 2 * len(LEVELS)
+    for value in shown:
+        assert f'<td class="n">{fixed(float(value), 1)}' in text, value
+    assert text.count("<td>not read</td>") == 2  # L5 and the sacrum
 
 
 @pytest.mark.realdata
