@@ -20,7 +20,7 @@ from lib.learning.regression_recipe import RegressionSettings
 from lib.learning.train_regression import train_regression
 from lib.model_record import REGRESS
 from lib.provenance import code_digest
-from lib.pseudonyms import read_secret
+from lib.pseudonyms import pseudonyms, read_secret
 from lib.seeding import fold_seed
 from lib.training_crops import read_target_crops
 
@@ -39,8 +39,9 @@ with job_log(snakemake.log[0]), own_device(snakemake.params.settings["train"]["d
         for folders in (given.train_crops, given.validation_crops)
     )
     trained = train_regression(training, validation, settings, params.state)
+    without = {Path(folder).name for folder in given.train_crops} - set(trained.facts["training"])
     metadata = describe_regression(
-        fold | trained.facts,
+        fold | trained.facts | {"without_crops": pseudonyms(without, secret)},
         people=describe_people(read_folds(given.folds), trained.facts, secret, read_digests(given.digests)),
         folds_sha256=sha256(Path(given.folds).read_bytes()).hexdigest(),
     )

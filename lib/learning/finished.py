@@ -315,15 +315,18 @@ def changes_since(
             "its training people cannot be compared with today's people, because its pseudonyms were made "
             "with another secret than this study's study.secret",
         ]
-    return changes + _changed_scans(set(run["training"]), set(pseudonyms(training, secret)))
+    # a scan without a crop was offered to the regression, too, and is no news
+    offered = set(run["training"]) | set(run.get("without_crops", ()))
+    return changes + _changed_scans(set(run["training"]), offered, set(pseudonyms(training, secret)))
 
 
-def _changed_scans(then: set[str], now: set[str]) -> list[str]:
+def _changed_scans(then: set[str], offered: set[str], now: set[str]) -> list[str]:
     changes = []
-    if then - now:
-        changes.append(f"{len(then - now)} of its training scans would not be used today")
-    if now - then:
-        changes.append(f"{len(now - then)} scans would be used today that were not used then")
+    if gone := len(then - now):
+        changes.append(f"{gone} of its training scans would not be used today")
+    if new := len(now - offered):
+        scans, were = ("scan", "was") if new == 1 else ("scans", "were")
+        changes.append(f"{new} {scans} would be used today that {were} not used then")
     return changes
 
 

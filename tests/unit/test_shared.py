@@ -330,6 +330,17 @@ def test_what_changed_since_a_training_is_said_in_words(trained):
     ]
 
 
+def test_a_scan_without_a_crop_was_offered_to_a_regression_and_is_no_news(trained):
+    run, configured = trained
+    today = {"configured": configured, "code": "a", "training": ["A", "B", "C"], "secret": SECRET}
+    assert changes_since(run, **today) == ["1 scan would be used today that was not used then"]
+    assert changes_since(run | {"without_crops": pseudonyms("C", SECRET)}, **today) == []
+    gone = today | {"training": ["A"]}
+    assert changes_since(run | {"without_crops": pseudonyms("C", SECRET)}, **gone) == [
+        "1 of its training scans would not be used today"
+    ]
+
+
 def test_each_fold_is_compared_with_what_would_train_it_today(trained):
     run, configured = trained
     models = []

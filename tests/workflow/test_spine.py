@@ -119,6 +119,11 @@ def error_of(rows) -> float:
     return float(np.sqrt(np.mean(np.square(predicted - reference))))
 
 
+def test_fresh_models_are_not_told_to_be_older_than_the_study(spines):
+    notes = json.loads((spines.folder / "results/cohort/notes.json").read_text())["notes"]
+    assert not [note for note in notes if note.startswith("Models are older")], notes
+
+
 def test_densities_stand_beside_their_baselines(spines):
     bmd = rows_of(spines, "tables/bmd.csv")
     assert {row["method"] for row in bmd} == {
