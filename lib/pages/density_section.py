@@ -11,8 +11,7 @@ from lib.catalog.level_flags import LEVEL_FLAGS
 from lib.catalog.protocols import PROTOCOLS
 from lib.pages.report_tables import Column, PageTable, number, p_value, page_table, words
 from lib.pages.wording import joined
-from lib.stats.clustered import FEWEST_FOR_BOOTSTRAP
-from lib.stats.density_plan import HU_LINEAR, METHOD_WORDS, NETWORK
+from lib.stats.density_plan import FEWEST_FOR_BOOTSTRAP, HU_LINEAR, METHOD_WORDS, NETWORK
 from lib.stats.density_scale import scale_in_words, scale_of, without_scale
 from lib.stats.formats import (
     DASH,

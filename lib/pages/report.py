@@ -234,17 +234,26 @@ def build_context(data: ReportData, link: Callable[[str], str] = str) -> dict:
         "refused": refused_rows(tables["flow"], data.screened),
         **acquisition_section(data),
         "mirrored_anatomies": [name for name, anatomy in ANATOMIES.items() if anatomy.has_sides],
-        "networks": network_texts(data.runs),
-        "paper_text": partial(paper_text, publication, data.settings, data.runs),
-        "training_text": training_text(data.runs),
-        "calibration_methods": calibration_methods(tables),
-        "regression_methods": regression_methods(data.regressions),
+        **methods_section(data),
         "cortical_depth_mm": CORTICAL_DEPTH_MM,
-        "counted": counted, "loss_text": loss_text,
-        "augmentation_text": augmentation_text,
+        "counted": counted,
         "most_rows": MOST_ROWS, "most_lines": MOST_LINES,
         "structures": list(data.tables["volumes"]["structure"].unique()),
     }  # fmt: skip
+
+
+def methods_section(data: ReportData) -> dict:
+    """Return the variables of the methods paragraphs that no other section has."""
+    publication = followed_publication(data.settings)
+    return {
+        "networks": network_texts(data.runs),
+        "paper_text": partial(paper_text, publication, data.settings, data.runs),
+        "training_text": training_text(data.runs),
+        "calibration_methods": calibration_methods(data.tables),
+        "regression_methods": regression_methods(data.regressions),
+        "loss_text": loss_text,
+        "augmentation_text": augmentation_text,
+    }
 
 
 def widest_interval(coverage: pd.DataFrame) -> float:

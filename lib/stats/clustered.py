@@ -23,11 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from lib.stats.density_plan import FEWEST_FOR_BOOTSTRAP
 from lib.stats.limits_of_agreement import LIMIT
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval
 
-# with fewer people there are too few different samples
-FEWEST_FOR_BOOTSTRAP = 6
 ESTIMATES = (
     *("pearson_r", "r2", "ccc", "bias", "sd", "loa_low", "loa_high", "rmse", "mae", "slope", "intercept"),
     *("calibration_in_the_large", "within_person_r", "sd_between_people", "sd_within_people"),

@@ -17,6 +17,7 @@ METHOD_WORDS: Mapping[str, str] = {
     PHANTOM: "calibration of the scan",
 }
 METHODS = tuple(METHOD_WORDS)
+FEWEST_FOR_BOOTSTRAP = 6  # people; fewer have too few different samples, so their estimates have no interval
 
 
 @dataclass(frozen=True, kw_only=True)
