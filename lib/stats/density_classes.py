@@ -21,11 +21,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lib.catalog.groups import ALL
 from lib.seeding import derive_seed
-from lib.stats.clustered import (
-    FEWEST_FOR_BOOTSTRAP,
-    percentile_interval,
-    resampled_totals,
-)
+from lib.stats.clustered import percentile_interval, resampled_totals
 from lib.stats.density_agreement import scored_densities
 from lib.stats.density_people import (
     CLASSES,
@@ -37,7 +33,7 @@ from lib.stats.density_people import (
     trained_vendors,
     vendor_trained,
 )
-from lib.stats.density_plan import METHODS, DensityPlan
+from lib.stats.density_plan import FEWEST_FOR_BOOTSTRAP, METHODS, DensityPlan
 from lib.stats.formats import undefined_reasons
 from lib.stats.undefined import NAN, NO_INTERVAL, Interval, counted_reasons, explain, interval_columns
 
