@@ -8,7 +8,6 @@ from scipy import stats
 
 from lib.stats.clustered import (
     ESTIMATES,
-    FEWEST_FOR_BOOTSTRAP,
     Bootstrap,
     bca_interval,
     clustered_estimates,
@@ -20,6 +19,7 @@ from lib.stats.clustered import (
     rmse_difference,
 )
 from lib.stats.concordance import concordance
+from lib.stats.density_plan import FEWEST_FOR_BOOTSTRAP
 from lib.stats.estimates import point_estimates
 from lib.stats.limits_of_agreement import LIMIT, sd_of_differences
 from lib.stats.lines import fit_line
