@@ -75,7 +75,7 @@ SCORED_PROTOCOLS = tuple(name for name, protocol in PROTOCOLS.items() if protoco
 PRIMARY_PROTOCOLS = ("test", "later", "external", "cv", "apply", "test-single")
 # the cards of the report, and the people of its first sentence (`told_protocol`)
 CARD_PROTOCOLS = ("test", "external", "later", "cv")
-FEWEST_TOLD = 3
+FEWEST_TOLD = 2  # people; one does not stand for a study
 # whose cards are folded away
 FOLDED_PROTOCOLS = ("test-single",)
 

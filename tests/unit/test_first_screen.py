@@ -193,8 +193,8 @@ def test_one_person_of_another_institution_does_not_stand_for_the_study():
     assert told(headline("external", n=1), headline("cv", n=12))[0].startswith(
         "In 12 people each predicted by"
     )
-    assert told(headline("external", n=2), headline("later", n=1))[0].startswith("In 2 people of other inst")
-    assert told(headline("external", n=3), headline("cv", n=12))[0].startswith("In 3 people of other inst")
+    assert told(headline("external", n=1), headline("later", n=1))[0].startswith("In 1 person of other inst")
+    assert told(headline("external", n=2), headline("cv", n=12))[0].startswith("In 2 people of other inst")
 
 
 def test_of_several_networks_the_sentence_names_its_own():
