@@ -233,7 +233,7 @@ def test_snakemakes_own_report_says_of_each_figure_what_it_shows(finished, tmp_p
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for words in (
         "exact for each limit separately (Carkeet 2015)",
-        "Grey is bone in reference and prediction",
+        "grey is bone in reference and prediction",
         "Scans",
     ):
         assert words in page
