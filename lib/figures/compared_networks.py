@@ -204,7 +204,7 @@ def _draw_differences(axes: Axes, people: pd.DataFrame, difference: pd.Series, p
 
 def _difference_text(pair: Mapping) -> str:
     middle, low, high = (pair[name] for name in _DIFFERENCE)
-    told = f"median difference {middle:+.4f}"
+    told = f"Hodges-Lehmann difference {middle:+.4f}"
     if np.isfinite(low):
         told += f" ({low:+.4f} to {high:+.4f})"
     p_value = pair["wilcoxon_p_value"]

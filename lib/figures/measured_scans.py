@@ -24,7 +24,7 @@ FEWEST_DRAWN = 4  # scans with a measure; fewer have no quartiles
 # column of tables/volumes.csv -> label of its axis, and factor to the unit of the label
 PANELS: Mapping[str, tuple[str, float]] = {
     "predicted_mm3": ("volume, cm³", CM3),
-    "length_mm": ("length along the scan, mm", 1.0),
+    "length_mm": ("length from head to foot, mm", 1.0),
     "mean_value": ("mean intensity in the mask", 1.0),
     "member_dice": ("DSC between fold models", 1.0),
     "mean_entropy_bits": ("mean entropy, bits", 1.0),

@@ -58,7 +58,7 @@ PRECISIONS = {"bf16": "bf16 (weights, loss and updates in float32)"}
 # a page of more networks than this shows them in a table, and tells what they share once
 FEW_NETWORKS = 3
 # fields in which networks of one kind may differ
-SIZES = ("dimensions", "channels", "encoder_convolutions", "decoder_convolutions", "bottleneck_dilation")
+SIZES = ("channels", "encoder_convolutions", "decoder_convolutions", "bottleneck_dilation")
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "leaky ReLU (slope 0.01)", "elu": "ELU"}
 
 

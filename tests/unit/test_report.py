@@ -1438,9 +1438,13 @@ def grid_runs():
 def test_of_many_networks_the_layers_of_a_kind_are_told_once():
     said = network_texts(grid_runs())
     assert len(said) == 9
-    assert [name for name, words in said.items() if "zero-padded" in words] == ["unet2d-f4-l2", "vnet"]
+    assert [name for name, words in said.items() if "zero-padded" in words] == [
+        "unet2d-f4-l2",
+        "unet3d-f4-l2",
+        "vnet",
+    ]
     assert said["unet3d-f8-l3"] == (
-        "3-D, 1,000 parameters; layers as in unet2d-f4-l2, with 8, 16 and 32 feature maps and a dilation of 1 in the "
+        "3-D, 1,000 parameters; layers as in unet3d-f4-l2, with 8, 16 and 32 feature maps and a dilation of 1 in the "
         "last level"
     )
 
