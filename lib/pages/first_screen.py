@@ -168,7 +168,7 @@ def _errors_of_others(rows: Sequence[Mapping], people: int) -> str:
                     else f" in {counted(int(row['n_people']), 'person', 'people')}"
                 )
                 told.append(f"{METHOD_WORDS[method]} {fixed(row['rmse'], DENSITY_DIGITS)}{of}")
-    return f" (the same error of other methods: {', '.join(told)})" if told else ""
+    return f" (other methods: {', '.join(told)})" if told else ""
 
 
 def _biases_of_vendors(rows: Sequence[Mapping]) -> str:

@@ -263,9 +263,10 @@ def widest_interval(coverage: pd.DataFrame) -> float:
 
 
 def first_screen(data: ReportData, rows: Sequence[Mapping], pages: Mapping[str, str]) -> dict:
-    """Return the variables of the first screen: `found` (sentences), `used` (numbers of scans), `cases` (pictures).
+    """Return the variables of the first screen.
 
-    `cases` show the planes through the place that `planes_through` names.
+    These are `found` (sentences), `scans` (`ScanCounts`), `flagged` (number of scans), `cases` (pictures of scans)
+    and `planes_through` (where the planes of the pictures cross).
 
     `rows` are the headlines, and `pages` links to the scans' pages. A picture of a case lies beside its page.
     """

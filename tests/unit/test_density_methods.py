@@ -91,7 +91,7 @@ def test_methods_of_a_study_without_densities_say_nothing_of_them(tmp_path):
     [
         ({}, "below the surface with less than 350 mg/cm³, and cortical bone what lies within 7 mm of it"),
         ({"peel_mm": 2.5}, "at least 2.5 mm below the surface"),
-        ({}, "the box of the neck was 15 mm wide. Bone beside metal has no density."),
+        ({}, "the box of the neck was 15 mm wide. No density is given for bone beside metal."),
     ],
 )
 def test_methods_tell_how_regions_were_measured(tmp_path, config, words):
@@ -155,7 +155,7 @@ def test_every_work_has_an_entry_of_bibtex():
             "\n}"
         )
         assert entry.count("{") == entry.count("}"), key
-        assert str(work).endswith(".") and ".." not in str(work) and "et al. " in f"{work} et al. "
+        assert str(work).endswith(".") and ".." not in str(work)
     assert len({entry.doi for entry in REFERENCES.values() if entry.doi}) == sum(
         bool(entry.doi) for entry in REFERENCES.values()
     )

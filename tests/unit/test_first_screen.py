@@ -134,7 +134,7 @@ def test_a_density_that_a_network_reads_has_bias_and_error():
     sentences = told(headline(), density_rows=rows, means={"upper": ["L1", "L2"]})
     assert sentences[1] == (
         "Bone density read by the network (mean of L1 and L2), 58 people never seen before: bias −2.0, "
-        "root mean square error 8.4 mg/cm³ K₂HPO₄-equivalent (the same error of other methods: line on HU 8.4)."
+        "root mean square error 8.4 mg/cm³ K₂HPO₄-equivalent (other methods: line on HU 8.4)."
     )
 
 
@@ -148,7 +148,7 @@ def test_biases_of_vendors_that_cancel_are_told_one_by_one():
     ]
     sentence = told(headline(), density_rows=rows, means={"upper": ["L1", "L2"]})[1]
     assert sentence.endswith(
-        "(the same error of other methods: calibration of the scan 1.4 in 20 people). Bias by vendor: +6.4 ge, "
+        "(other methods: calibration of the scan 1.4 in 20 people). Bias by vendor: +6.4 ge, "
         "−11.1 philips (new to the network)."
     )
 
